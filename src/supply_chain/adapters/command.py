@@ -1,0 +1,253 @@
+"""The one way in which external commands are run.
+
+Argument lists, never a shell string. Output is streamed to the log while it comes and kept in
+bounded memory. A command that takes too long, or whose run is cancelled, is ended together with
+everything it started. Secrets never go in arguments: they go in files or in the environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from plumbum import CommandNotFound, local
+
+from supply_chain.errors import Cancelled, ToolFailed, ToolMissing, ToolTimedOut
+
+log = logging.getLogger("supply_chain.command")
+
+GRACE = 2.0
+"""Seconds between asking a process group to end and ending it."""
+
+
+class Cancellation:
+    """What a cancelled run still has to end: process groups, and whoever polls `cancelled`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = threading.Event()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but raise `Cancelled` as soon as the run is cancelled."""
+        if self._cancelled.wait(seconds):
+            raise Cancelled("The run was cancelled while it waited.")
+
+    def cancel(self) -> None:
+        """End every command that runs under this cancellation, with all its descendants."""
+        self._cancelled.set()
+        with self._lock:
+            processes = list(self._processes)
+        for process in processes:
+            end_group(process)
+
+    @contextlib.contextmanager
+    def watching(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        with self._lock:
+            self._processes.add(process)
+        try:
+            if self.cancelled:
+                end_group(process)
+            yield
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+
+
+current: ContextVar[Cancellation | None] = ContextVar("cancellation", default=None)
+"""The cancellation of the step that runs now, set by whoever runs it in a thread."""
+
+
+def cancellation() -> Cancellation:
+    """The current cancellation, or one that is never triggered."""
+    return current.get() or Cancellation()
+
+
+def end_group(process: subprocess.Popen[bytes], grace: float = GRACE) -> None:
+    """End a process that leads its own group, and the whole group with it."""
+    for sig, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sig)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(wait)
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended by itself."""
+
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+@dataclass
+class _Kept:
+    """The head and the tail of a stream; what lies between is counted and dropped."""
+
+    limit: int
+    head: bytearray = field(default_factory=bytearray)
+    tail: bytearray = field(default_factory=bytearray)
+    dropped: int = 0
+
+    def add(self, data: bytes) -> None:
+        room = self.limit - len(self.head)
+        if room > 0:
+            self.head += data[:room]
+            data = data[room:]
+        self.tail += data
+        if len(self.tail) > self.limit:
+            self.dropped += len(self.tail) - self.limit
+            del self.tail[: len(self.tail) - self.limit]
+
+    def text(self) -> str:
+        gap = f"\n… {self.dropped} bytes left out …\n".encode() if self.dropped else b""
+        return (bytes(self.head) + gap + bytes(self.tail)).decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program of a known version. Made by a toolbox, never searched for at the time of use."""
+
+    name: str
+    path: Path
+    version: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def with_environment(self, **more: str) -> Tool:
+        """The same program with more in its environment."""
+        return Tool(self.name, self.path, self.version, {**self.environment, **more})
+
+    def run(
+        self,
+        *args: str | Path,
+        timeout: float,
+        cwd: Path | None = None,
+        stdin: bytes | None = None,
+        stdout_to: Path | None = None,
+        keep: int = 64 * 1024 * 1024,
+        check: bool = True,
+        quiet: bool = False,
+    ) -> Done:
+        """Run to the end; `timeout` in seconds.
+
+        With `stdout_to`, standard output goes to that file and is not kept. `keep` bounds what is
+        kept of each stream (bytes). Raises `ToolFailed` on a status other than 0 unless `check` is
+        off, `ToolTimedOut`, `Cancelled`, or `ToolMissing`.
+        """
+        done = run(
+            [str(self.path), *map(str, args)],
+            name=self.name,
+            timeout=timeout,
+            environment=self.environment,
+            cwd=cwd,
+            stdin=stdin,
+            stdout_to=stdout_to,
+            keep=keep,
+            quiet=quiet,
+        )
+        if check and done.status != 0:
+            said = (done.stderr or done.stdout)[-2000:].strip()
+            raise ToolFailed(
+                f"{self.name} {args[0] if args else ''} ended with status {done.status}: {said}\n"
+                "Its whole output is in the log above."
+            )
+        return done
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    name: str,
+    timeout: float,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    stdout_to: Path | None = None,
+    keep: int = 64 * 1024 * 1024,
+    quiet: bool = False,
+    on_line: Callable[[str], None] | None = None,
+) -> Done:
+    """Run one command in a process group of its own; see `Tool.run`."""
+    log.info("$ %s", " ".join([name, *argv[1:]]))
+    scope = cancellation()
+    started = time.monotonic()
+    out: IO[bytes] | int = stdout_to.open("wb") if stdout_to else subprocess.PIPE
+    try:
+        process = local[argv[0]].popen(
+            args=list(argv[1:]),
+            cwd=str(cwd) if cwd else None,
+            env=dict(environment or {}),
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except (OSError, CommandNotFound) as error:
+        raise ToolMissing(
+            f"{name} cannot be started: {error}\nRun `cscm doctor`; it says what is missing and how to get it."
+        ) from error
+    finally:
+        if not isinstance(out, int):
+            out.close()
+    kept = _Kept(keep // 2), _Kept(keep // 2)
+    readers = [
+        threading.Thread(target=_drain, args=(stream, part, loud, on_line), daemon=True)
+        for stream, part, loud in ((process.stdout, kept[0], False), (process.stderr, kept[1], not quiet))
+        if stream is not None
+    ]
+    with scope.watching(process):
+        try:
+            for reader in readers:
+                reader.start()
+            if stdin is not None and process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write(stdin)
+                    process.stdin.close()
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            end_group(process)
+            raise ToolTimedOut(
+                f"{name} did not end within {timeout:.0f} s and was stopped.\n"
+                "Look at its last output in the log; if the work is really that long, raise the timeout."
+            ) from None
+        except BaseException:
+            end_group(process)
+            raise
+        finally:
+            end_group(process, grace=0)  # what it left behind in its group
+            for reader in readers:
+                if reader.ident is not None:
+                    reader.join(GRACE)
+    if scope.cancelled:
+        raise Cancelled(f"{name} was ended because the run was cancelled.")
+    return Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
+
+
+def _drain(stream: IO[bytes], kept: _Kept, loud: bool, on_line: Callable[[str], None] | None) -> None:
+    for line in iter(lambda: stream.readline(65536), b""):
+        kept.add(line)
+        text = line.decode("utf-8", "replace").rstrip()
+        if loud and text:
+            log.info("%s", text[:2000])
+        if on_line and text:
+            on_line(text)
+    stream.close()

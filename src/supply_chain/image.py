@@ -1,0 +1,187 @@
+"""Digests, references, and the states an image goes through.
+
+One class per state. A state is made only by the step that verified it, and a step takes only the
+state before it, so that the type checker refuses a chain that skips a step.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from supply_chain.errors import DeclarationInvalid
+
+DIGEST = r"sha256:[0-9a-f]{64}"
+COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+
+Digest = Annotated[str, StringConstraints(pattern=rf"^{DIGEST}$")]
+"""`sha256:` and 64 lower-case hexadecimal digits: what a registry calls a piece of content."""
+
+Repository = Annotated[
+    str, StringConstraints(pattern=rf"^{COMPONENT}(?:/{COMPONENT})*$", min_length=2, max_length=256)
+]
+"""A repository's path in its registry, without the host (OCI distribution 1.1, "Pulling manifests")."""
+
+
+class Frozen(BaseModel):
+    """What crosses a file, a process or a tier: immutable, and nothing unknown in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageRef(Frozen):
+    """An image by repository and digest, e.g. `dev/hello@sha256:…`. Hosts and tags have no place here."""
+
+    repository: Repository
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"{self.repository}@{self.digest}"
+
+    @property
+    def application(self) -> str:
+        """The application's name: the repository without its tier (`curated/base/python` → `base/python`)."""
+        return self.repository.partition("/")[2]
+
+    @property
+    def short(self) -> str:
+        """The first 12 hexadecimal digits, for people."""
+        return short(self.digest)
+
+    def moved_to(self, repository: str) -> ImageRef:
+        """The same content in another repository."""
+        return ImageRef(repository=repository, digest=self.digest)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `repository@sha256:…`; a tag or a host is refused, for neither names content."""
+        repository, at, digest = text.strip().partition("@")
+        if not at or not re.fullmatch(DIGEST, digest):
+            raise DeclarationInvalid(
+                f"{text!r} does not name an image by digest.\n"
+                "Write repository@sha256:<64 hexadecimal digits>, as the run that made it printed it."
+            )
+        if not re.fullmatch(rf"{COMPONENT}(?:/{COMPONENT})*", repository):
+            raise DeclarationInvalid(
+                f"{repository!r} is not a repository of this registry.\n"
+                "Write its path without a host or tag, for example dev/hello."
+            )
+        return cls(repository=repository, digest=digest)
+
+
+def short(digest: str) -> str:
+    """The first 12 hexadecimal digits of a digest, for people and for tags."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+class Source(Frozen):
+    """Where the code came from."""
+
+    path: str = Field(description="the application's directory, below the repository's root")
+    repository: str = Field(description="the git repository's remote, or its directory's name")
+    revision: str = Field(description="40 hexadecimal digits of the git commit, or `none`")
+    dirty: bool = Field(description="whether files differ from that commit")
+
+    @property
+    def short(self) -> str:
+        """The revision as people write it, with a mark when it is not all of the truth."""
+        return self.revision[:7] + ("-dirty" if self.dirty else "")
+
+
+class Material(Frozen):
+    """An input of a build: another image, or a file."""
+
+    name: str
+    digest: Digest
+    curated: bool = Field(description="whether it came from the curated base repositories")
+
+
+class BuiltImage(Frozen):
+    """An image in the engine's store, with what went into it."""
+
+    application: str
+    digest: Digest
+    source: Source
+    dockerfile: Digest
+    declaration: Digest
+    materials: tuple[Material, ...]
+    uncurated: tuple[str, ...] = Field(description="bases that are not from the curated repositories")
+    versions: dict[str, str] = Field(description="builder, engine and project versions")
+    started: datetime
+    finished: datetime
+    local: str = Field(description="the name the image has in the engine, for the steps that run it")
+    invocation: str = Field(description="the run that built it")
+
+
+class TestedImage(Frozen):
+    """A built image and what every check said of it; a failed check is in here too."""
+
+    __test__ = False
+
+    built: BuiltImage
+    checks: tuple[dict[str, Any], ...]
+
+
+class Candidate(Frozen):
+    """An image in development's repository, its evidence signed beside it."""
+
+    ref: ImageRef
+    source: Source
+    evidence: tuple[Digest, ...] = ()
+
+
+class StoredImage(Frozen):
+    """An image in the curated repository, every blob verified."""
+
+    ref: ImageRef
+    tag: str
+    source: Source
+    blobs: int
+    size: int = Field(description="bytes of all blobs, compressed")
+
+
+class EncryptedImage(Frozen):
+    """A stored image whose encryption at rest was verified and attested."""
+
+    stored: StoredImage
+    key: str = Field(description="ARN of the repository's customer-managed KMS key")
+    copy_digest: Digest | None = Field(
+        default=None, description="the encrypted copy of a confidential application"
+    )
+
+
+class ScannedImage(Frozen):
+    """An encrypted image with its SBOM and findings attested."""
+
+    encrypted: EncryptedImage
+    sbom: Digest
+    report: Digest
+
+
+class CuratedImage(Frozen):
+    """An image that curation admitted, signed and verified from outside."""
+
+    ref: ImageRef
+    tag: str
+    source: Source
+    copy_digest: Digest | None = None
+
+
+class Interval(Frozen):
+    """A measured span of time."""
+
+    started: datetime
+    finished: datetime
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.finished < self.started:
+            raise ValueError("finished before it started")
+        return self
+
+    @property
+    def seconds(self) -> float:
+        return (self.finished - self.started).total_seconds()
