@@ -1,0 +1,198 @@
+"""What a team declares about its application: `supply-chain.yaml`."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter, field_validator
+
+from supply_chain.documents import read_document
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.image import COMPONENT, Frozen
+
+FILE = "supply-chain.yaml"
+
+Name = Annotated[
+    str, StringConstraints(pattern=rf"^{COMPONENT}(?:/{COMPONENT})*$", min_length=2, max_length=128)
+]
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$", max_length=128)]
+Argument = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]
+
+UNITS = {"": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+
+
+def _bytes(value: Any) -> Any:
+    """`128MiB` → 134217728."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+)\s*(|KiB|MiB|GiB)", value, re.IGNORECASE)
+    if not match:
+        raise ValueError("write a size such as 128MiB")
+    return int(match[1]) * UNITS[match[2].lower()]
+
+
+Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1024**2, json_schema_extra={"type": ["integer", "string"]})]
+"""Bytes; written as a number or as `128MiB`."""
+
+
+def _inside(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("has to lie inside the application's directory")
+    return value
+
+
+def _absolute(value: str) -> str:
+    path = PurePosixPath(value)
+    if not path.is_absolute() or ".." in path.parts or value == "/":
+        raise ValueError("has to be an absolute path below /")
+    return value
+
+
+Inside = Annotated[str, StringConstraints(min_length=1), Field(description="relative to the application's directory")]
+Absolute = Annotated[str, StringConstraints(min_length=2)]
+
+
+class Classification(StrEnum):
+    """How sensitive the application is. `confidential` images run only from their encrypted copy."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    CONFIDENTIAL = "confidential"
+
+
+class Build(Frozen):
+    """How the image is built: BuildKit, from a Dockerfile."""
+
+    context: Inside = "."
+    dockerfile: Inside = "Dockerfile"
+    platform: Literal["linux/amd64", "linux/arm64"] = "linux/amd64"
+    timeout: int = Field(default=900, ge=10, le=7200, description="seconds a build may take")
+
+    _paths = field_validator("context", "dockerfile")(_inside)
+
+
+class Test(Frozen):
+    """The application's own tests, run in a stage of its build with no network."""
+
+    __test__ = False
+
+    stage: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]*$")] = Field(
+        default="test", description="the Dockerfile's stage that holds the tests"
+    )
+    command: Command
+    timeout: int = Field(default=300, ge=5, le=3600, description="seconds the tests may take")
+
+
+class Probe(Frozen):
+    """How anybody sees that the application is ready: an HTTP request answered with 2xx."""
+
+    port: int = Field(ge=1024, le=65535)
+    path: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/._~-]*$", max_length=256)] = "/"
+    start_timeout: int = Field(default=30, ge=1, le=600, description="seconds until it must be ready")
+    stop_timeout: int = Field(default=5, ge=1, le=60, description="seconds it may take to stop on SIGTERM")
+
+
+class Runtime(Frozen):
+    """What the container may do; everything else is taken away."""
+
+    uid: int = Field(default=10001, ge=1, le=65535, description="never 0")
+    read_only_root: Literal[True] = True
+    writable: tuple[Absolute, ...] = Field(
+        default=(), max_length=16, description="paths the application writes to, in memory"
+    )
+    capabilities: tuple[Literal["NET_BIND_SERVICE", "CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE"], ...] = ()
+    memory: Size = 128 * 1024**2
+    pids: int = Field(default=64, ge=1, le=4096)
+
+    @field_validator("writable")
+    @classmethod
+    def _paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_absolute(path) for path in value)
+
+
+Limit = Annotated[int, Field(ge=0)] | None
+"""How many findings are accepted; null: any number."""
+
+
+class Limits(Frozen):
+    """How many findings of each severity the owner accepts. Beyond that, the image is refused."""
+
+    critical: Limit = 0
+    high: Limit = 0
+    medium: Limit = 20
+    low: Limit = None
+    negligible: Limit = None
+    unknown: Limit = Field(default=20, description="findings for which nobody has published a severity")
+    kev: Literal[0] = Field(default=0, description="known exploited: never accepted")
+
+
+class Common(Frozen):
+    """What every application declares."""
+
+    name: Name = Field(description="a repository name, such as hello or base/python")
+    owner: Word = Field(description="the team that answers for it")
+    classification: Classification = Classification.INTERNAL
+    build: Build = Build()
+    limits: Limits = Limits()
+
+
+class Service(Common):
+    """An application that runs and answers requests."""
+
+    kind: Literal["service"]
+    test: Test
+    probe: Probe
+    runtime: Runtime = Runtime()
+    environments: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")], ...], Field(max_length=16)
+    ] = Field(default=("staging",), description="where it runs; the chain deploys to the first")
+
+
+class Rootfs(Frozen):
+    """A root filesystem made of Debian's packages, which the Dockerfile finds as `rootfs.tar`."""
+
+    suite: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")] = "bookworm"
+    packages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...]
+
+
+class Base(Common):
+    """An image that others are built on: checked, curated and vended, never deployed."""
+
+    kind: Literal["base"]
+    rootfs: Rootfs | None = None
+    check: Command = Field(description="a command that must succeed in the image, in place of a probe")
+    runtime: Runtime = Runtime()
+
+
+AppManifest = Annotated[Service | Base, Field(discriminator="kind")]
+MANIFEST: TypeAdapter[Service | Base] = TypeAdapter(AppManifest)
+
+
+def read_manifest(directory: Path) -> Service | Base:
+    """The declaration in an application's directory; `DeclarationInvalid` says what is wrong and where."""
+    if not directory.is_dir():
+        raise DeclarationInvalid(
+            f"{directory} is not a directory.\nName the directory that holds {FILE}."
+        )
+    manifest = read_document(directory / FILE, MANIFEST)  # type: ignore[type-var]
+    context = (directory / manifest.build.context).resolve()
+    for path in (context, (directory / manifest.build.dockerfile).resolve()):
+        if not path.is_relative_to(directory.resolve()):
+            raise DeclarationInvalid(
+                f"{path} leaves the application's directory.\nDeclare a context and a Dockerfile inside of it."
+            )
+    return manifest
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of `supply-chain.yaml`, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": FILE,
+        **MANIFEST.json_schema(),
+    }

@@ -1,0 +1,1 @@
+"""The curation tier's steps: store, encrypt, scan, sign."""

@@ -1,0 +1,1 @@
+"""The development tier's steps: build, test, offer."""

@@ -1,0 +1,105 @@
+"""What people write in YAML, read strictly: one document, plain values, nothing unknown, nothing twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from supply_chain.errors import DeclarationInvalid
+
+LIMIT = 256 * 1024
+"""Bytes a document may have; a person does not write more."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Plain YAML: no aliases (they can multiply without end), no tags, no key twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed here", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(problem="keys are words", problem_mark=key_node.start_mark)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key!r} twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_document(path: Path, model: type[M] | TypeAdapter[M]) -> M:
+    """Read `path` as `model`; errors name the file, the line and the column of what is wrong."""
+    try:
+        if path.stat().st_size > LIMIT:
+            raise DeclarationInvalid(
+                f"{path} has more than {LIMIT // 1024} KiB.\nA document of this kind is a page; look at what got into it."
+            )
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DeclarationInvalid(f"{path} does not exist.\nCreate it, or name the right directory.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeclarationInvalid(
+            f"{path} cannot be read: {error}\nIt has to be a text file in UTF-8."
+        ) from error
+    return parse_document(text, model, str(path))
+
+
+def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
+    """Parse `text` as `model`; `name` is what errors call it."""
+    adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
+    try:
+        node = yaml.compose(text, _StrictLoader)
+        value = yaml.load(text, _StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+    except yaml.YAMLError as error:
+        raise DeclarationInvalid(f"{name}{_yaml_place(error)}\nCorrect it and try again.") from error
+    except RecursionError:
+        raise DeclarationInvalid(f"{name} is nested too deeply.\nWrite it flat.") from None
+    if value is None:
+        raise DeclarationInvalid(
+            f"{name} is empty.\nWrite what its schema asks for; the README has an example."
+        )
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        lines = [
+            f"{name}{_place(node, e['loc'])}: {_path(e['loc'])}{e['msg']}"
+            for e in error.errors(include_url=False, include_input=False)
+        ]
+        raise DeclarationInvalid("\n".join(lines) + "\nCorrect it and try again.") from error
+
+
+def _yaml_place(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        return f":{mark.line + 1}:{mark.column + 1}: {error.problem}"
+    return f": {error}"
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    keys = [str(part) for part in loc]
+    return f"{'.'.join(keys)}: " if keys else ""
+
+
+def _place(node: Any, loc: tuple[int | str, ...]) -> str:
+    """Where in the text the value at `loc` stands, as far as the path exists."""
+    mark = node.start_mark
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == part]
+            if not found:
+                continue  # a union's tag, or a key that is missing
+            mark, node = found[0][0].start_mark, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            mark = node.start_mark
+    return f":{mark.line + 1}:{mark.column + 1}"

@@ -1,0 +1,63 @@
+"""What a check says of an image: the typed form of an in-toto test result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from supply_chain.image import Frozen, Interval
+
+
+class Check(StrEnum):
+    """The checks of the `test` step."""
+
+    TESTS = "tests"
+    DOCKERFILE = "dockerfile"
+    SOURCE = "source"
+    SECRETS = "secrets"
+    DEPENDENCIES = "dependencies"
+    PROBE = "probe"
+    COMMAND = "command"
+
+
+class Outcome(StrEnum):
+    """The three results of in-toto's test-result predicate v0.1."""
+
+    PASSED = "PASSED"
+    WARNED = "WARNED"
+    FAILED = "FAILED"
+
+
+class CheckResult(Frozen):
+    """One check that was made. `failed` and `warned` are sentences, one per finding."""
+
+    check: Check
+    passed: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    details: dict[str, Any] = Field(default_factory=dict, description="measurements; JSON values only")
+    tools: dict[str, str] = Field(default_factory=dict, description="tool → version")
+    interval: Interval
+
+    @property
+    def outcome(self) -> Outcome:
+        """Failed if anything failed. A check that looked at nothing has not passed: it warns."""
+        if self.failed:
+            return Outcome.FAILED
+        return Outcome.WARNED if self.warned or not self.passed else Outcome.PASSED
+
+    def predicate(self) -> Mapping[str, Any]:
+        """The in-toto test-result predicate v0.1, with the typed form under `details`."""
+        return {
+            "result": self.outcome.value,
+            "configuration": [
+                {"name": name, "annotations": {"version": version}} for name, version in self.tools.items()
+            ],
+            "passedTests": list(self.passed),
+            "warnedTests": list(self.warned),
+            "failedTests": list(self.failed),
+            "cscm": self.model_dump(mode="json"),
+        }

@@ -1,0 +1,1 @@
+"""The execution tier's steps: deploy, monitor."""

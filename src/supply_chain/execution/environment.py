@@ -1,0 +1,54 @@
+"""An environment: a container host, and for each application its address and configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from supply_chain.documents import read_document
+from supply_chain.errors import SettingInvalid
+from supply_chain.image import Frozen
+
+EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
+
+
+class Placement(Frozen):
+    """Where an application is reached in this environment, and what it is told there."""
+
+    address: Annotated[str, StringConstraints(pattern=r"^127(?:\.\d{1,3}){3}$|^::1$")] = "127.0.0.1"
+    port: int = Field(ge=1024, le=65535, description="stable: it stays when containers come and go")
+    environment: dict[str, str] = Field(default_factory=dict, description="configuration, never secrets")
+
+
+class Environment(Frozen):
+    """One document of `deployments/environments/`."""
+
+    name: EnvironmentName
+    description: str = ""
+    host: str = Field(default="laptop", description="the container host block the environment runs on")
+    applications: dict[str, Placement] = Field(default_factory=dict)
+
+    def placement(self, application: str) -> Placement:
+        """Where `application` is reached; an application has to be given a place before it is deployed."""
+        try:
+            return self.applications[application]
+        except KeyError:
+            raise SettingInvalid(
+                f"{application} has no place in {self.name}.\n"
+                f"Add it under `applications` in deployments/environments/{self.name}.yaml, with a free port."
+            ) from None
+
+
+def read_environment(directory: Path, name: str) -> Environment:
+    """The environment called `name`; a name that no document has is an error that lists those there are."""
+    known = sorted(path.stem for path in directory.glob("*.yaml"))
+    if name not in known:
+        raise SettingInvalid(f"There is no environment {name!r}.\nThere are: {', '.join(known) or 'none'}.")
+    environment = read_document(directory / f"{name}.yaml", Environment)
+    if environment.name != name:
+        raise SettingInvalid(
+            f"deployments/environments/{name}.yaml calls itself {environment.name!r}.\nUse one name."
+        )
+    return environment

@@ -1,0 +1,43 @@
+"""What a gate answers: admitted, or refused with every reason."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from pydantic import Field
+
+from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.tier import Boundary
+
+T = TypeVar("T")
+
+
+class Reason(Frozen):
+    """Why an image is refused. `code` is published and never given another meaning."""
+
+    code: str
+    fact: str = Field(description="what broke the rule")
+    remedy: str = Field(description="what would satisfy it")
+
+
+class Admitted(Frozen, Generic[T]):
+    """The image passed this gate under this policy."""
+
+    image: T
+    boundary: Boundary
+    policy: Digest
+    notes: tuple[str, ...] = Field(default=(), description="what an operator should know all the same")
+
+
+class Refused(Frozen):
+    """The image did not pass; every reason of that gate is here."""
+
+    image: ImageRef
+    boundary: Boundary
+    policy: Digest
+    reasons: tuple[Reason, ...] = Field(min_length=1)
+
+    def __str__(self) -> str:
+        lines = [f"{self.image} is refused at {self.boundary}:"]
+        lines += [f"  {r.code}: {r.fact}\n      → {r.remedy}" for r in self.reasons]
+        return "\n".join(lines)
