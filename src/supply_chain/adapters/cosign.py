@@ -1,0 +1,131 @@
+"""cosign ≥ 3: signatures and attestations with a key in KMS, verified with a public key alone.
+
+No transparency log and no timestamp authority: the signing configuration and the trusted root are
+empty ones, so that nothing is fetched from anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from supply_chain.adapters.command import Done, Tool
+from supply_chain.errors import AccessDenied, KeyUnusable, SignatureFailed
+from supply_chain.evidence.statement import SIGNATURE, Statement
+from supply_chain.image import ImageRef
+
+SIGNING_CONFIG = (
+    '{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}'
+)
+TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
+TIMEOUT = 60.0
+
+
+@dataclass(frozen=True)
+class Cosign:
+    """Signs with one tier's KMS key (`awskms:///alias/…`); the tool's environment holds the credentials."""
+
+    tool: Tool
+    key: str
+    host: str
+    insecure: bool = False
+
+    def sign(self, statement: Statement) -> bytes:
+        """A sigstore bundle (v0.3) of the statement; `SignatureFailed`, `AccessDenied` or `KeyUnusable`."""
+        with _workspace() as work:
+            (work / "statement.json").write_bytes(statement.bytes())
+            self._checked(
+                self.tool.run(
+                    "attest-blob", "--statement", work / "statement.json", *self._signing(work),
+                    "--bundle", work / "bundle.json", "--yes",
+                    timeout=TIMEOUT, check=False, quiet=True,
+                )
+            )  # fmt: skip
+            return (work / "bundle.json").read_bytes()
+
+    def verifies(self, bundle: bytes, subject: ImageRef, predicate_type: str, public_key: str) -> bool:
+        """Whether `public_key` (PEM) signed this bundle about this digest."""
+        with _workspace() as work:
+            (work / "bundle.json").write_bytes(bundle)
+            (work / "key.pub").write_text(public_key)
+            done = self.tool.run(
+                "verify-blob-attestation", "--key", work / "key.pub", "--bundle", work / "bundle.json",
+                "--type", predicate_type, "--digest", subject.digest.partition(":")[2], "--digestAlg", "sha256",
+                "--insecure-ignore-tlog", "--trusted-root", work / "root.json",
+                timeout=TIMEOUT, check=False, quiet=True,
+            )  # fmt: skip
+        if done.status == 0:
+            return True
+        if "failed to verify signature" in done.stderr:
+            return False
+        raise SignatureFailed(
+            f"cosign could not tell who signed a statement about {subject}: {done.stderr[-1000:].strip()}\n"
+            "Without an answer nothing is admitted. Look at the message, then run the step again."
+        )
+
+    def sign_image(self, ref: ImageRef) -> None:
+        """Sign the image itself, as `cosign sign` does; the signature is a referrer."""
+        with _workspace() as work:
+            self._checked(
+                self.tool.run(
+                    "sign", *self._signing(work), *self._insecure(), f"{self.host}/{ref}", "--yes",
+                    timeout=TIMEOUT, check=False, quiet=True,
+                )
+            )  # fmt: skip
+
+    def verify_image(self, ref: ImageRef, public_key: str) -> None:
+        """What anybody can do: plain `cosign verify` with the public key only.
+
+        cosign accepts any signed statement here, an attestation too, so its answer is asked for a
+        signature (`https://sigstore.dev/cosign/sign/v1`). Raises `SignatureFailed`.
+        """
+        with _workspace() as work:
+            (work / "key.pub").write_text(public_key)
+            done = self.tool.run(
+                "verify", "--key", work / "key.pub", "--insecure-ignore-tlog", "--trusted-root",
+                work / "root.json", *self._insecure(), f"{self.host}/{ref}",
+                timeout=TIMEOUT, check=False, quiet=True,
+            )  # fmt: skip
+        if done.status != 0 or SIGNATURE not in done.stdout:
+            raise SignatureFailed(
+                f"{ref} carries no signature that its tier's public key verifies: {done.stderr[-1000:].strip()}\n"
+                "Run the curation tier again; if it was signed before, find out what changed."
+            )
+
+    def _signing(self, work: Path) -> tuple[str | Path, ...]:
+        return "--key", self.key, "--signing-config", work / "signing.json", "--trusted-root", work / "root.json"
+
+    def _insecure(self) -> tuple[str, ...]:
+        return ("--allow-insecure-registry",) if self.insecure else ()
+
+    def _checked(self, done: Done) -> None:
+        if done.status == 0:
+            return
+        said = done.stderr[-1500:].strip()
+        if "AccessDenied" in said or "not authorized" in said:
+            raise AccessDenied(
+                f"This tier's role may not sign with {self.key}: {said}\n"
+                "Give each tier the role and the key of its own; `cscm doctor` shows both."
+            )
+        if any(word in said for word in ("DisabledException", "NotFoundException", "KMSInvalidState")):
+            raise KeyUnusable(
+                f"{self.key} cannot sign: {said}\nEnable the key, or name the right one in the tier's block."
+            )
+        raise SignatureFailed(
+            f"cosign ended with status {done.status}: {said}\nNothing was signed. Run the step again."
+        )
+
+
+@contextlib.contextmanager
+def _workspace() -> Iterator[Path]:
+    """A private directory that is gone afterwards, with the empty configuration in it."""
+    with tempfile.TemporaryDirectory(prefix="cscm-cosign-") as name:
+        work = Path(name)
+        (work / "signing.json").write_text(SIGNING_CONFIG)
+        (work / "root.json").write_text(TRUSTED_ROOT)
+        yield work
+
+
