@@ -35,7 +35,9 @@ def _bytes(value: Any) -> Any:
     return int(match[1]) * UNITS[match[2].lower()]
 
 
-Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1024**2, json_schema_extra={"type": ["integer", "string"]})]
+Size = Annotated[
+    int, BeforeValidator(_bytes), Field(ge=1024**2, json_schema_extra={"type": ["integer", "string"]})
+]
 """Bytes; written as a number or as `128MiB`."""
 
 
@@ -53,7 +55,9 @@ def _absolute(value: str) -> str:
     return value
 
 
-Inside = Annotated[str, StringConstraints(min_length=1), Field(description="relative to the application's directory")]
+Inside = Annotated[
+    str, StringConstraints(min_length=1), Field(description="relative to the application's directory")
+]
 Absolute = Annotated[str, StringConstraints(min_length=2)]
 
 
@@ -176,10 +180,8 @@ MANIFEST: TypeAdapter[Service | Base] = TypeAdapter(AppManifest)
 def read_manifest(directory: Path) -> Service | Base:
     """The declaration in an application's directory; `DeclarationInvalid` says what is wrong and where."""
     if not directory.is_dir():
-        raise DeclarationInvalid(
-            f"{directory} is not a directory.\nName the directory that holds {FILE}."
-        )
-    manifest = read_document(directory / FILE, MANIFEST)  # type: ignore[type-var]
+        raise DeclarationInvalid(f"{directory} is not a directory.\nName the directory that holds {FILE}.")
+    manifest = read_document(directory / FILE, MANIFEST)
     context = (directory / manifest.build.context).resolve()
     for path in (context, (directory / manifest.build.dockerfile).resolve()):
         if not path.is_relative_to(directory.resolve()):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -20,9 +20,7 @@ COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 Digest = Annotated[str, StringConstraints(pattern=rf"^{DIGEST}$")]
 """`sha256:` and 64 lower-case hexadecimal digits: what a registry calls a piece of content."""
 
-Repository = Annotated[
-    str, StringConstraints(pattern=rf"^{COMPONENT}(?:/{COMPONENT})*$", min_length=2, max_length=256)
-]
+Repository = Annotated[str, StringConstraints(pattern=rf"^{COMPONENT}(?:/{COMPONENT})*$", min_length=2, max_length=256)]
 """A repository's path in its registry, without the host (OCI distribution 1.1, "Pulling manifests")."""
 
 
@@ -43,8 +41,12 @@ class ImageRef(Frozen):
 
     @property
     def application(self) -> str:
-        """The application's name: the repository without its tier (`curated/base/python` → `base/python`)."""
-        return self.repository.partition("/")[2]
+        """The application's name: the repository without what its tier puts before it.
+
+        `curated/base/python` → `base/python`, `evidence/curation/hello` → `hello`.
+        """
+        first, _, rest = self.repository.partition("/")
+        return rest.partition("/")[2] if first == "evidence" else rest
 
     @property
     def short(self) -> str:
@@ -116,15 +118,6 @@ class BuiltImage(Frozen):
     invocation: str = Field(description="the run that built it")
 
 
-class TestedImage(Frozen):
-    """A built image and what every check said of it; a failed check is in here too."""
-
-    __test__ = False
-
-    built: BuiltImage
-    checks: tuple[dict[str, Any], ...]
-
-
 class Candidate(Frozen):
     """An image in development's repository, its evidence signed beside it."""
 
@@ -148,9 +141,7 @@ class EncryptedImage(Frozen):
 
     stored: StoredImage
     key: str = Field(description="ARN of the repository's customer-managed KMS key")
-    copy_digest: Digest | None = Field(
-        default=None, description="the encrypted copy of a confidential application"
-    )
+    copy_digest: Digest | None = Field(default=None, description="the encrypted copy of a confidential application")
 
 
 class ScannedImage(Frozen):

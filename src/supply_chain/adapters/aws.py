@@ -17,10 +17,19 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, SupplyChainError
 
 THROTTLED = {"ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "ServiceUnavailable"}
-DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "InvalidClientTokenId", "SignatureDoesNotMatch"}
+DENIED = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+}
 
 CONFIG = Config(
-    connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 4}, max_pool_connections=16
+    connect_timeout=5,
+    read_timeout=30,
+    retries={"mode": "standard", "max_attempts": 4},
+    max_pool_connections=16,
 )
 
 
@@ -48,7 +57,7 @@ class AwsSession:
             role_arn=self.role_arn,
             extra_args={"RoleSessionName": self.session_name},
         )
-        core._credentials = DeferredRefreshableCredentials(  # type: ignore[attr-defined]
+        core._credentials = DeferredRefreshableCredentials(
             method="assume-role", refresh_using=fetcher.fetch_credentials
         )
         core.set_config_variable("region", self.region)
@@ -68,7 +77,7 @@ class AwsSession:
     def environment(self) -> dict[str, str]:
         """What a tool that speaks to AWS itself needs; in its environment, never in its arguments."""
         with translated("assume the tier's role"):
-            frozen = self._session.get_credentials().get_frozen_credentials()  # type: ignore[union-attr]
+            frozen = self._session.get_credentials().get_frozen_credentials()
         values = {
             "AWS_ACCESS_KEY_ID": frozen.access_key or "",
             "AWS_SECRET_ACCESS_KEY": frozen.secret_key or "",

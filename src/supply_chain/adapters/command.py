@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from plumbum import CommandNotFound, local
 
@@ -192,14 +192,17 @@ def run(
     started = time.monotonic()
     out: IO[bytes] | int = stdout_to.open("wb") if stdout_to else subprocess.PIPE
     try:
-        process = local[argv[0]].popen(
-            args=list(argv[1:]),
-            cwd=str(cwd) if cwd else None,
-            env=dict(environment or {}),
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
+        process: subprocess.Popen[bytes] = cast(
+            "subprocess.Popen[bytes]",
+            local[argv[0]].popen(
+                args=list(argv[1:]),
+                cwd=str(cwd) if cwd else None,
+                env=dict(environment or {}),
+                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            ),
         )
     except (OSError, CommandNotFound) as error:
         raise ToolMissing(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.image import Digest, Frozen, ImageRef
 
-STATEMENT = "https://in-toto.io/Statement/v1"
+STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PAYLOAD = "application/vnd.in-toto+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
@@ -96,10 +96,20 @@ def statement_in(bundle: bytes, subject: ImageRef) -> Statement:
         statement = Statement.model_validate_json(base64.b64decode(envelope["payload"], validate=True))
     except (ValueError, KeyError, TypeError, binascii.Error, ValidationError) as error:
         raise EvidenceInvalid(_unreadable(subject, str(error))) from error
-    algorithm, _, value = subject.digest.partition(":")
-    if not any(s.digest.get(algorithm) == value for s in statement.subject):
-        raise EvidenceInvalid(_unreadable(subject, "it is about another digest"))
+    if not any(_same(each, subject) for each in statement.subject):
+        raise EvidenceInvalid(_unreadable(subject, "it is about another image"))
     return statement
+
+
+def _same(named: Subject, subject: ImageRef) -> bool:
+    """Same digest; and where a repository is named, one of the same application.
+
+    cosign names none in a signature, and a host before the repository in an attestation.
+    """
+    algorithm, _, value = subject.digest.partition(":")
+    return named.digest.get(algorithm) == value and (
+        not named.name or subject.moved_to(named.name).application == subject.application
+    )
 
 
 def claimed_type(bundle: bytes) -> str | None:

@@ -40,9 +40,7 @@ class Referrers(Protocol):
     def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
         """All referrers; `RegistryFailed` if the registry cannot say."""
 
-    def attach(
-        self, subject: ImageRef, artifact_type: str, content: bytes, annotations: Mapping[str, str]
-    ) -> Digest:
+    def attach(self, subject: ImageRef, artifact_type: str, content: bytes, annotations: Mapping[str, str]) -> Digest:
         """Push `content` as the only layer of a referrer of `subject`; the referrer's digest."""
 
     def content(self, referrer: ImageRef) -> bytes:
@@ -68,9 +66,7 @@ class EvidenceStore:
     signer: Signer
     trusted: Mapping[TierName, str]
 
-    def attach(
-        self, subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any], now: datetime
-    ) -> Digest:
+    def attach(self, subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any], now: datetime) -> Digest:
         """Sign a statement about `subject` and attach it in `subject`'s repository."""
         bundle = self.signer.sign(about(subject, predicate_type, predicate))
         annotations = {PREDICATE: predicate_type, CONTENT: "dsse-envelope", CREATED: now.isoformat()}
@@ -88,10 +84,15 @@ class EvidenceStore:
         What another key signed is left out, for it is not that tier's word. What the tier did sign and
         nobody can read raises `EvidenceInvalid`: it may have said no.
         """
-        bundles = [r for r in self.referrers.referrers(subject) if r.artifact_type == BUNDLE and PREDICATE in r.annotations]
+        bundles = [
+            r for r in self.referrers.referrers(subject) if r.artifact_type == BUNDLE and PREDICATE in r.annotations
+        ]
         found = side_by_side(lambda r: self._verified(subject, r, signer), bundles)
         return tuple(
-            sorted((e for e in found if e), key=lambda e: (e.attached.isoformat() if e.attached else "", e.digest))
+            sorted(
+                (e for e in found if e),
+                key=lambda e: (e.attached.isoformat() if e.attached else "", e.digest),
+            )
         )
 
     def _verified(self, subject: ImageRef, referrer: Referrer, signer: TierName) -> Evidence | None:

@@ -1,0 +1,44 @@
+"""crane: copies images between repositories without an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from supply_chain.adapters.command import Tool
+from supply_chain.errors import AccessDenied, RegistryFailed, RegistryUnavailable
+from supply_chain.image import ImageRef
+
+TIMEOUT = 900.0
+PASSING = ("connection refused", "connection reset", "EOF", "timeout", "503", "502", "500", "429", "TOOMANYREQUESTS")
+
+
+@dataclass(frozen=True)
+class Crane:
+    """One role's copies, within one registry."""
+
+    tool: Tool
+    host: str
+    docker_config: Callable[[], AbstractContextManager[Path]]
+    insecure: bool = False
+
+    def copy(self, source: ImageRef, repository: str, tag: str) -> None:
+        """Copy `source`, by digest, to `repository` under `tag`; the digest stays."""
+        with self.docker_config() as config:
+            done = self.tool.with_environment(DOCKER_CONFIG=str(config)).run(
+                "copy", f"{self.host}/{source}", f"{self.host}/{repository}:{tag}",
+                *(("--insecure",) if self.insecure else ()),
+                timeout=TIMEOUT, check=False,
+            )  # fmt: skip
+        if done.status == 0:
+            return
+        said = done.stderr[-1000:].strip()
+        if "DENIED" in said or "UNAUTHORIZED" in said or "403" in said:
+            raise AccessDenied(
+                f"This tier's role may not copy {source} to {repository}: {said}\n"
+                "Each tier may read and write only what its policy in deployments/iam allows."
+            )
+        kind = RegistryUnavailable if any(word in said for word in PASSING) else RegistryFailed
+        raise kind(f"{source} could not be copied to {repository}: {said}\nNothing was admitted; run the step again.")

@@ -1,0 +1,161 @@
+"""ECR through boto3: repositories from a template, credentials for its registry, and look-ups."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from supply_chain.adapters.aws import error_code, translated
+from supply_chain.errors import ImageNotFound, SettingInvalid
+from supply_chain.image import Digest, ImageRef
+
+MARGIN = 15 * 60
+"""Seconds before its expiry at which a token is fetched anew."""
+
+
+@dataclass
+class _Token:
+    user: str = ""
+    password: str = ""
+    expires: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ecr:
+    """One role's view of ECR. `host` stands for the registry where its own name does not resolve."""
+
+    client: Any
+    host: str
+    _token: _Token = field(default_factory=_Token, compare=False, repr=False)
+
+    def credentials(self) -> tuple[str, str]:
+        """User and password for the registry, of this role, valid for at least 15 minutes."""
+        if self._token.expires - MARGIN < time.time():
+            with translated("get a token for the registry"):
+                data = self.client.get_authorization_token()["authorizationData"][0]
+            user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
+            self._token.user, self._token.password = user, password
+            self._token.expires = data["expiresAt"].timestamp()
+        return self._token.user, self._token.password
+
+    @contextlib.contextmanager
+    def docker_config(self) -> Iterator[Path]:
+        """A private Docker configuration directory with these credentials, gone afterwards."""
+        user, password = self.credentials()
+        auth = base64.b64encode(f"{user}:{password}".encode()).decode()
+        with tempfile.TemporaryDirectory(prefix="cscm-registry-") as name:
+            path = Path(name) / "config.json"
+            path.touch(0o600)
+            path.write_text(json.dumps({"auths": {self.host: {"auth": auth}}}))
+            yield Path(name)
+
+    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
+        """Create a repository from the tier's template if there is none.
+
+        `key` is the KMS key it is encrypted with. One that exists is left as it is: `encryption` and
+        the gates say whether it is fit.
+        """
+        encryption = {"encryptionType": "KMS", "kmsKey": key} if key else {"encryptionType": "AES256"}
+        with translated(f"create the repository {repository}"):
+            try:
+                self.client.describe_repositories(repositoryNames=[repository])
+                return
+            except ClientError as error:
+                if error_code(error) != "RepositoryNotFoundException":
+                    raise
+            try:
+                self.client.create_repository(
+                    repositoryName=repository,
+                    imageTagMutability="IMMUTABLE" if immutable else "MUTABLE",
+                    encryptionConfiguration=encryption,
+                )
+            except ClientError as error:
+                if error_code(error) != "RepositoryAlreadyExistsException":
+                    raise
+
+    def encryption(self, repository: str) -> tuple[str, str | None]:
+        """How a repository is encrypted at rest: `KMS` or `AES256`, and the key's ARN or id."""
+        found = self._repository(repository).get("encryptionConfiguration", {})
+        return found.get("encryptionType", "AES256"), found.get("kmsKey")
+
+    def immutable(self, repository: str) -> bool:
+        """Whether a tag in this repository can never be moved."""
+        return bool(self._repository(repository).get("imageTagMutability") == "IMMUTABLE")
+
+    def _repository(self, repository: str) -> dict[str, Any]:
+        with translated(f"look at the repository {repository}"):
+            try:
+                found: dict[str, Any] = self.client.describe_repositories(repositoryNames=[repository])[
+                    "repositories"
+                ][0]
+            except ClientError as error:
+                if error_code(error) == "RepositoryNotFoundException":
+                    raise _missing(repository) from error
+                raise
+        return found
+
+    def tags(self, ref: ImageRef) -> tuple[str, ...]:
+        """The tags of an image; none where it has none."""
+        with translated(f"look at {ref}"):
+            try:
+                details = self.client.describe_images(
+                    repositoryName=ref.repository, imageIds=[{"imageDigest": ref.digest}]
+                )["imageDetails"]
+            except ClientError as error:
+                if error_code(error) in ("ImageNotFoundException", "RepositoryNotFoundException"):
+                    raise _missing(str(ref)) from error
+                raise
+        return tuple(sorted(details[0].get("imageTags", [])))
+
+    def find(self, digest: Digest, prefix: str) -> ImageRef:
+        """The image with this digest in the repositories below `prefix`; one, or an error."""
+        found: list[str] = []
+        with translated(f"look for {digest}"):
+            for page in self.client.get_paginator("describe_repositories").paginate():
+                for repository in (r["repositoryName"] for r in page["repositories"]):
+                    if repository.startswith(prefix) and self._holds(repository, digest):
+                        found.append(repository)
+        if not found:
+            raise _missing(f"{prefix}*@{digest}")
+        if len(found) > 1:
+            raise SettingInvalid(
+                f"{digest} is in several repositories: {', '.join(found)}.\nName the one you mean: repository@digest."
+            )
+        return ImageRef(repository=found[0], digest=digest)
+
+    def latest(self, repository: str) -> ImageRef | None:
+        """The image pushed last under a tag, or None where there is none."""
+        with translated(f"look at {repository}"):
+            try:
+                pages = self.client.get_paginator("describe_images").paginate(
+                    repositoryName=repository, filter={"tagStatus": "TAGGED"}
+                )
+                details = [d for page in pages for d in page["imageDetails"]]
+            except ClientError as error:
+                if error_code(error) == "RepositoryNotFoundException":
+                    return None
+                raise
+        details = [d for d in details if not all(t.startswith("sha256-") for t in d.get("imageTags", []))]
+        if not details:
+            return None
+        newest = max(details, key=lambda d: d["imagePushedAt"])
+        return ImageRef(repository=repository, digest=newest["imageDigest"])
+
+    def _holds(self, repository: str, digest: Digest) -> bool:
+        answer = self.client.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])
+        return bool(answer["images"])
+
+
+def _missing(what: str) -> ImageNotFound:
+    return ImageNotFound(
+        f"The registry has no {what}.\nCheck the reference; the run that made it printed it."
+    )

@@ -1,0 +1,64 @@
+"""grype: matches a stored SBOM against the vulnerability database, offline."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from supply_chain.adapters.command import Tool
+from supply_chain.errors import DatabaseUnusable, ScannerFailed
+from supply_chain.vulnerability.findings import Database, Report, parse_report
+from supply_chain.vulnerability.scanner import Sboms
+
+TIMEOUT = 600.0
+DATABASE_WORDS = ("database does not exist", "was built", "checksum", "not a database", "malformed",
+                  "no import metadata", "not a v6 database", "failed to load vulnerability db")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Grype:
+    """`database` says which database lies where `environment` points grype to, read anew for every scan."""
+
+    tool: Tool
+    environment: Mapping[str, str]
+    database: Callable[[], Database]
+    now: Callable[[], datetime]
+
+    def scan(self, sboms: Sboms) -> Report:
+        """A whole report; `ScannerFailed` or `DatabaseUnusable` otherwise."""
+        before = self.database()
+        with tempfile.TemporaryDirectory(prefix="cscm-grype-") as name:
+            sbom, report = Path(name) / "sbom.json", Path(name) / "report.json"
+            sbom.write_bytes(sboms.syft)
+            done = self.tool.with_environment(**self.environment).run(
+                f"sbom:{sbom}", "--output", "json", timeout=TIMEOUT, stdout_to=report, check=False
+            )
+            text = report.read_text()
+        if done.status != 0:
+            raise self._failed(done.status, done.stderr)
+        if self.database() != before:
+            raise DatabaseUnusable(
+                "The vulnerability database was replaced while the scan ran.\nScan again; it will use the new one."
+            )
+        return parse_report(
+            text,
+            database=before,
+            packages=sboms.packages,
+            sbom=f"sha256:{hashlib.sha256(sboms.syft).hexdigest()}",
+            scanned=self.now(),
+        )
+
+    def _failed(self, status: int, stderr: str) -> ScannerFailed | DatabaseUnusable:
+        said = stderr[-2000:].strip()
+        if any(word in said for word in DATABASE_WORDS):
+            return DatabaseUnusable(
+                f"grype cannot use its database: {said}\nRun `cscm up`; it makes a database that fits, and keeps it."
+            )
+        return ScannerFailed(
+            f"{self.tool.name} ended with status {status} without a report: {said}\n"
+            "Look at its message; then scan again."
+        )

@@ -1,0 +1,249 @@
+"""An OCI registry over HTTP: manifests, blobs and referrers (OCI distribution 1.1)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import httpx
+
+from supply_chain.errors import (
+    AccessDenied,
+    ImageDamaged,
+    ImageNotFound,
+    RegistryFailed,
+    RegistryUnavailable,
+)
+from supply_chain.evidence.store import Referrer
+from supply_chain.image import Digest, ImageRef
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+ACCEPT = ", ".join(
+    (
+        MANIFEST,
+        INDEX,
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    )
+)
+EMPTY = b"{}"
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+SMALL = 16 * 1024 * 1024
+"""Bytes a manifest or a piece of evidence may have."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """One role's access to a registry. `credentials` gives user and password, fresh when asked."""
+
+    host: str
+    credentials: Callable[[], tuple[str, str]]
+    insecure: bool = False
+    timeout: float = 30.0
+    transport: httpx.BaseTransport | None = field(default=None, compare=False)
+
+    @cached_property
+    def _http(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=f"{'http' if self.insecure else 'https'}://{self.host}/v2/",
+            timeout=self.timeout,
+            transport=self.transport or httpx.HTTPTransport(retries=2),
+            follow_redirects=True,
+        )
+
+    def digest_of(self, repository: str, tag: str) -> Digest | None:
+        """The digest a tag points to at this moment, or None where there is no such tag."""
+        answer = self._call("HEAD", f"{repository}/manifests/{tag}", accept=ACCEPT, missing_ok=True)
+        if answer.status_code == 404:
+            return None
+        digest = answer.headers.get("Docker-Content-Digest")
+        return digest or _digest(self._call("GET", f"{repository}/manifests/{tag}", accept=ACCEPT).content)
+
+    def has(self, ref: ImageRef) -> bool:
+        """Whether the repository holds this manifest."""
+        path = f"{ref.repository}/manifests/{ref.digest}"
+        return self._call("HEAD", path, accept=ACCEPT, missing_ok=True).status_code != 404
+
+    def manifest(self, ref: ImageRef) -> dict[str, Any]:
+        """A manifest whose content was checked against its digest."""
+        content = self._manifest_bytes(ref)[0]
+        value: dict[str, Any] = json.loads(content)
+        return value
+
+    def _manifest_bytes(self, ref: ImageRef) -> tuple[bytes, str]:
+        answer = self._call("GET", f"{ref.repository}/manifests/{ref.digest}", accept=ACCEPT)
+        _same(answer.content, ref.digest, f"the manifest of {ref}")
+        return answer.content, answer.headers.get("Content-Type", MANIFEST)
+
+    def blob(self, repository: str, digest: Digest) -> bytes:
+        """A small blob, checked against its digest."""
+        answer = self._call("GET", f"{repository}/blobs/{digest}")
+        _same(answer.content, digest, f"a blob of {repository}")
+        return answer.content
+
+    def verify_blob(self, repository: str, digest: Digest, size: int) -> None:
+        """Read a blob of any size and compare size and digest; `ImageDamaged` if they differ."""
+        sha, seen = hashlib.sha256(), 0
+        try:
+            with self._http.stream("GET", f"{repository}/blobs/{digest}", auth=self.credentials()) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    raise _refused(answer, f"a blob of {repository}")
+                for chunk in answer.iter_bytes(1024 * 1024):
+                    sha.update(chunk)
+                    seen += len(chunk)
+        except httpx.HTTPError as error:
+            raise _unavailable(self.host, error) from error
+        if f"sha256:{sha.hexdigest()}" != digest or seen != size:
+            raise ImageDamaged(
+                f"{repository} answers {digest} with {seen} bytes that are not it ({size} expected).\n"
+                "Do not use the image. Push it again from its source and look at the registry's storage."
+            )
+
+    def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
+        """All referrers of an image in its repository (OCI distribution 1.1, "Listing Referrers")."""
+        found: list[Referrer] = []
+        path: str | None = f"{subject.repository}/referrers/{subject.digest}"
+        while path:
+            answer = self._call("GET", path, accept=INDEX)
+            for each in answer.json().get("manifests", []):
+                found.append(
+                    Referrer(
+                        digest=each["digest"],
+                        artifact_type=each.get("artifactType", ""),
+                        annotations=each.get("annotations") or {},
+                    )
+                )
+            path = answer.links.get("next", {}).get("url", "").removeprefix("/v2/") or None
+        return tuple(found)
+
+    def content(self, referrer: ImageRef) -> bytes:
+        """The only layer of a referrer, checked against its digest."""
+        layers = self.manifest(referrer).get("layers", [])
+        if len(layers) != 1 or layers[0].get("size", 0) > SMALL:
+            raise ImageDamaged(
+                f"{referrer} is not one piece of evidence.\nFind out who attached it; it is of no use here."
+            )
+        return self.blob(referrer.repository, layers[0]["digest"])
+
+    def attach(
+        self,
+        subject: ImageRef,
+        artifact_type: str,
+        content: bytes,
+        annotations: Mapping[str, str],
+        media_type: str | None = None,
+    ) -> Digest:
+        """Push `content` as the only layer of a referrer of `subject`, which need not be in the repository."""
+        for blob in (EMPTY, content):
+            self.push_blob(subject.repository, blob)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": artifact_type,
+            "config": {"mediaType": EMPTY_TYPE, "digest": _digest(EMPTY), "size": len(EMPTY)},
+            "layers": [
+                {"mediaType": media_type or artifact_type, "digest": _digest(content), "size": len(content)}
+            ],
+            "subject": {"mediaType": MANIFEST, "digest": subject.digest, "size": self._size(subject)},
+            "annotations": dict(annotations),
+        }
+        return self.push_manifest(subject.repository, json.dumps(manifest, sort_keys=True).encode(), MANIFEST)
+
+    def _size(self, subject: ImageRef) -> int:
+        answer = self._call(
+            "HEAD", f"{subject.repository}/manifests/{subject.digest}", accept=ACCEPT, missing_ok=True
+        )
+        return int(answer.headers.get("Content-Length") or 0) if answer.status_code == 200 else 0
+
+    def push_blob(self, repository: str, content: bytes) -> Digest:
+        """Push a small blob if it is not there."""
+        digest = _digest(content)
+        if self._call("HEAD", f"{repository}/blobs/{digest}", missing_ok=True).status_code == 200:
+            return digest
+        where = self._call("POST", f"{repository}/blobs/uploads/").headers["Location"]
+        join = "&" if "?" in where else "?"
+        self._call(
+            "PUT", f"{where}{join}digest={digest}", content=content, media_type="application/octet-stream"
+        )
+        return digest
+
+    def push_manifest(self, repository: str, content: bytes, media_type: str) -> Digest:
+        """Push a manifest by digest."""
+        digest = _digest(content)
+        self._call("PUT", f"{repository}/manifests/{digest}", content=content, media_type=media_type)
+        return digest
+
+    def copy_referrer(self, referrer: ImageRef, repository: str) -> None:
+        """Copy a small referrer, byte for byte, to the same subject in another repository."""
+        content, media_type = self._manifest_bytes(referrer)
+        manifest = json.loads(content)
+        for blob in [manifest["config"], *manifest["layers"]]:
+            self.push_blob(repository, self.blob(referrer.repository, blob["digest"]))
+        self.push_manifest(repository, content, media_type)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        accept: str | None = None,
+        content: bytes | None = None,
+        media_type: str | None = None,
+        missing_ok: bool = False,
+    ) -> httpx.Response:
+        headers = {"Accept": accept} if accept else {}
+        if media_type:
+            headers["Content-Type"] = media_type
+        try:
+            answer = self._http.request(
+                method, path, headers=headers, content=content, auth=self.credentials()
+            )
+        except httpx.HTTPError as error:
+            raise _unavailable(self.host, error) from error
+        if answer.status_code < 300 or (missing_ok and answer.status_code == 404):
+            return answer
+        raise _refused(answer, f"{method} {path}")
+
+
+def _digest(content: bytes) -> Digest:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _same(content: bytes, digest: Digest, what: str) -> None:
+    if _digest(content) != digest:
+        raise ImageDamaged(
+            f"The registry answers {what} with other content than {digest}.\n"
+            "Do not use it. Look at the registry's storage and at who can write to it."
+        )
+
+
+def _unavailable(host: str, error: Exception) -> RegistryUnavailable:
+    return RegistryUnavailable(
+        f"The registry {host} did not answer: {error}\nCheck that it runs (`cscm status`); the step is tried again."
+    )
+
+
+def _refused(answer: httpx.Response, what: str) -> RegistryFailed | AccessDenied | ImageNotFound:
+    said = answer.text[:500]
+    if answer.status_code in (401, 403):
+        return AccessDenied(
+            f"The registry does not let this tier's role do this ({what}): {said}\n"
+            "Each tier may read and write only what its policy in deployments/iam allows."
+        )
+    if answer.status_code == 404:
+        return ImageNotFound(
+            f"The registry has no such thing ({what}): {said}\nCheck the reference; `cscm status` shows the registry."
+        )
+    if answer.status_code == 429 or answer.status_code >= 500:
+        return RegistryUnavailable(
+            f"The registry answered {answer.status_code} ({what}): {said}\nThe step is tried again."
+        )
+    return RegistryFailed(
+        f"The registry answered {answer.status_code} ({what}): {said}\nNothing was changed."
+    )

@@ -1,0 +1,59 @@
+"""syft: SBOMs of images, by digest from the registry, and of source directories."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from supply_chain.adapters.command import Tool
+from supply_chain.errors import ScannerFailed, ToolFailed
+from supply_chain.image import ImageRef
+from supply_chain.vulnerability.scanner import Sboms
+
+FORMATS = ("syft-json", "cyclonedx-json", "spdx-json")
+TIMEOUT = 600.0
+
+
+@dataclass(frozen=True)
+class Syft:
+    """`docker_config` gives a directory with the role's registry credentials."""
+
+    tool: Tool
+    host: str
+    docker_config: Callable[[], AbstractContextManager[Path]]
+    insecure: bool = False
+
+    def of_image(self, ref: ImageRef) -> Sboms:
+        """The SBOMs of an image; `ScannerFailed` where syft did not make all of them."""
+        with self.docker_config() as config:
+            return self._run(f"registry:{self.host}/{ref}", config)
+
+    def of_directory(self, directory: Path) -> Sboms:
+        """The SBOMs of what a source directory declares."""
+        return self._run(f"dir:{directory}", None)
+
+    def _run(self, source: str, config: Path | None) -> Sboms:
+        environment = {
+            "SYFT_CHECK_FOR_APP_UPDATE": "false",
+            "SYFT_GOLANG_CAPTURE_SYMBOLS": "all",
+            "SYFT_REGISTRY_INSECURE_USE_HTTP": str(self.insecure).lower(),
+        }
+        if config:
+            environment["DOCKER_CONFIG"] = str(config)
+        with tempfile.TemporaryDirectory(prefix="cscm-syft-") as name:
+            files = [Path(name) / f"{each}.json" for each in FORMATS]
+            outputs = [f"--output={each}={path}" for each, path in zip(FORMATS, files, strict=True)]
+            try:
+                self.tool.with_environment(**environment).run("scan", source, *outputs, timeout=TIMEOUT, quiet=True)
+                syft, cyclonedx, spdx = (path.read_bytes() for path in files)
+                packages = len(json.loads(syft)["artifacts"])
+            except (ToolFailed, OSError, ValueError, KeyError, TypeError) as error:
+                raise ScannerFailed(
+                    f"syft made no whole SBOM of {source}: {error}\n"
+                    "Without an inventory nothing can be matched. Look at its message and run the step again."
+                ) from error
+        return Sboms(syft, cyclonedx, spdx, packages, f"syft {self.tool.version}")

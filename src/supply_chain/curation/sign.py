@@ -1,0 +1,41 @@
+"""sign: curation's signature over what it admits, verified as anybody else would verify it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.image import CuratedImage, ImageRef, ScannedImage
+from supply_chain.policy.gate import Dossier
+from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.verdict import record
+from supply_chain.tier import TierName
+
+
+class ImageSigner(Protocol):
+    """Signs images in the registry."""
+
+    def sign_image(self, ref: ImageRef) -> None: ...
+
+    def verify_image(self, ref: ImageRef, public_key: str) -> None: ...
+
+
+def sign(
+    admitted: Admitted[ScannedImage],
+    dossier: Dossier[ScannedImage],
+    signer: ImageSigner,
+    evidence: EvidenceStore,
+    now: Callable[[], datetime],
+) -> CuratedImage:
+    """Sign with the tier's key, then verify with its public key and nothing else; leave the verdict."""
+    encrypted = admitted.image.encrypted
+    ref = encrypted.stored.ref
+    record(admitted, dossier, ref, evidence, now())
+    if not dossier.signed:
+        signer.sign_image(ref)
+    signer.verify_image(ref, evidence.trusted[TierName.CURATION])
+    return CuratedImage(
+        ref=ref, tag=encrypted.stored.tag, source=encrypted.stored.source, copy_digest=encrypted.copy_digest
+    )

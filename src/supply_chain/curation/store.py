@@ -1,0 +1,85 @@
+"""store: copy an admitted candidate, by digest and without the engine, into curation's own repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from supply_chain.errors import ImageDamaged
+from supply_chain.evidence.store import EvidenceStore, side_by_side
+from supply_chain.image import Candidate, Digest, ImageRef, StoredImage
+from supply_chain.policy.gate import Dossier
+from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.verdict import record
+from supply_chain.tier import curated_repository
+
+
+class Copier(Protocol):
+    """Copies images between repositories, layer by layer, keeping the digest."""
+
+    def copy(self, source: ImageRef, repository: str, tag: str) -> None: ...
+
+
+class Stored(Protocol):
+    """What is asked of the registry afterwards."""
+
+    def manifest(self, ref: ImageRef) -> dict[str, Any]: ...
+
+    def verify_blob(self, repository: str, digest: Digest, size: int) -> None: ...
+
+    def copy_referrer(self, referrer: ImageRef, repository: str) -> None: ...
+
+    def digest_of(self, repository: str, tag: str) -> Digest | None: ...
+
+    def has(self, ref: ImageRef) -> bool: ...
+
+
+class Repositories(Protocol):
+    """Makes repositories."""
+
+    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None: ...
+
+
+def store(
+    admitted: Admitted[Candidate],
+    dossier: Dossier[Candidate],
+    copier: Copier,
+    registry: Stored,
+    repositories: Repositories,
+    evidence: EvidenceStore,
+    *,
+    storage_key: str,
+    now: Callable[[], datetime],
+) -> StoredImage:
+    """Copy image and evidence, verify every byte, and leave the gate's verdict beside them.
+
+    The tag is `<revision>-<first 12 of the digest>` and never has to move.
+    """
+    candidate = admitted.image
+    ref = candidate.ref.moved_to(curated_repository(candidate.ref.application))
+    tag = f"{candidate.source.short}-{candidate.ref.short}"
+    repositories.ensure_repository(ref.repository, immutable=True, key=storage_key)
+    if registry.digest_of(ref.repository, tag) != ref.digest:
+        copier.copy(candidate.ref, ref.repository, tag)
+    blobs, size = verify(ref, registry)
+    side_by_side(
+        lambda digest: registry.copy_referrer(candidate.ref.model_copy(update={"digest": digest}), ref.repository),
+        _missing(candidate, ref, registry),
+    )
+    record(admitted, dossier, ref, evidence, now())
+    return StoredImage(ref=ref, tag=tag, source=candidate.source, blobs=blobs, size=size)
+
+
+def _missing(candidate: Candidate, ref: ImageRef, registry: Stored) -> Sequence[Digest]:
+    return [d for d in candidate.evidence if not registry.has(ref.model_copy(update={"digest": d}))]
+
+
+def verify(ref: ImageRef, registry: Stored) -> tuple[int, int]:
+    """Read the manifest and every blob and compare digests and sizes; number and bytes of the blobs."""
+    manifest = registry.manifest(ref)
+    if "layers" not in manifest:
+        raise ImageDamaged(f"{ref} is an index of several images.\nBuild for one platform; one digest is one image.")
+    blobs = [manifest["config"], *manifest["layers"]]
+    side_by_side(lambda blob: registry.verify_blob(ref.repository, blob["digest"], blob["size"]), blobs)
+    return len(blobs), sum(blob["size"] for blob in blobs)

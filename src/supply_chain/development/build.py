@@ -1,0 +1,224 @@
+"""build: from the declared context to an image whose inputs are known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from supply_chain.app import Base, Service
+from supply_chain.image import BuiltImage, Digest, Frozen, Material, Source
+from supply_chain.tier import BASES
+
+BUILD_TYPE = "urn:cscm:build:buildkit:v1"
+FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE | re.MULTILINE)
+COPY_FROM = re.compile(r"^\s*COPY\s+(?:--\S+\s+)*?--from=(?P<image>\S+)", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the builder is to do."""
+
+    context: Path
+    dockerfile: Path
+    platform: str
+    target: str | None
+    name: str
+    contexts: Mapping[str, str]
+    annotations: Mapping[str, str]
+    epoch: int
+    timeout: float
+
+
+class Builder(Protocol):
+    """BuildKit."""
+
+    def build(self, order: Order) -> Digest:
+        """Build into the engine's store under `order.name`; the manifest's digest. `BuildFailed` otherwise."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of builder and engine."""
+
+
+class Bases(Protocol):
+    """Where base images come from."""
+
+    def resolve(self, name: str) -> tuple[str, Digest] | None:
+        """A curated base's address for the builder and its digest; None where the name is not one of them."""
+
+
+class Sources(Protocol):
+    """What a revision is."""
+
+    def source(self, directory: Path) -> Source: ...
+
+    def time_of(self, directory: Path) -> int: ...
+
+
+Context = Callable[[Service | Base, Path, int], AbstractContextManager[Path]]
+"""Gives the directory to build in: the application's own, or a copy with its root filesystem in it."""
+
+
+class Files(Frozen):
+    """Digests of the files that decided the build."""
+
+    dockerfile: Digest
+    declaration: Digest
+
+
+def base_names(dockerfile: str) -> tuple[str, ...]:
+    """The images a Dockerfile starts from or copies from, without its own stages and `scratch`."""
+    stages = {"scratch"}
+    names: list[str] = []
+    for match in FROM.finditer(dockerfile):
+        if match["image"].lower() not in stages:
+            names.append(match["image"])
+        if match["name"]:
+            stages.add(match["name"].lower())
+    for match in COPY_FROM.finditer(dockerfile):
+        if match["image"].lower() not in stages and not match["image"].isdigit():
+            names.append(match["image"])
+    return tuple(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Everything a build needs of the world."""
+
+    builder: Builder
+    bases: Bases
+    sources: Sources
+    context: Context
+    digest: Callable[[Path], Digest]
+    now: Callable[[], datetime]
+    version: str
+
+
+def build(directory: Path, manifest: Service | Base, workshop: Workshop, source: Source, run: str) -> BuiltImage:
+    """Build the image that `manifest` declares, and for a service the stage that holds its tests.
+
+    Base images are resolved to digests before the build; one that is not curated is recorded as such.
+    """
+    started = workshop.now()
+    dockerfile = directory / manifest.build.dockerfile
+    text = dockerfile.read_text()
+    contexts, materials, uncurated = _resolve(base_names(text), workshop.bases)
+    epoch = workshop.sources.time_of(directory)
+    name = f"cscm.local/{manifest.name}:{run}"
+    with workshop.context(manifest, directory, epoch) as place:
+        order = Order(
+            context=place / manifest.build.context,
+            dockerfile=place / manifest.build.dockerfile,
+            platform=manifest.build.platform,
+            target=None,
+            name=name,
+            contexts=contexts,
+            annotations=_annotations(manifest, source, materials),
+            epoch=epoch,
+            timeout=manifest.build.timeout,
+        )
+        digest = workshop.builder.build(order)
+        if isinstance(manifest, Service):
+            workshop.builder.build(_test_stage(order, manifest))
+    return BuiltImage(
+        application=manifest.name,
+        digest=digest,
+        source=source,
+        dockerfile=workshop.digest(dockerfile),
+        declaration=workshop.digest(directory / "supply-chain.yaml"),
+        materials=materials,
+        uncurated=uncurated,
+        versions={**workshop.builder.versions(), "cscm": workshop.version},
+        started=started,
+        finished=workshop.now(),
+        local=name,
+        invocation=run,
+    )
+
+
+def test_image(built: BuiltImage) -> str:
+    """The engine's name for the stage that holds the tests."""
+    return f"{built.local}-tests"
+
+
+def _test_stage(order: Order, manifest: Service) -> Order:
+    return Order(
+        context=order.context,
+        dockerfile=order.dockerfile,
+        platform=order.platform,
+        target=manifest.test.stage,
+        name=f"{order.name}-tests",
+        contexts=order.contexts,
+        annotations={},
+        epoch=order.epoch,
+        timeout=order.timeout,
+    )
+
+
+def _resolve(names: Sequence[str], bases: Bases) -> tuple[dict[str, str], tuple[Material, ...], tuple[str, ...]]:
+    contexts: dict[str, str] = {}
+    materials: list[Material] = []
+    uncurated: list[str] = []
+    for name in names:
+        found = bases.resolve(name)
+        if found is None:
+            uncurated.append(name)
+            continue
+        contexts[name] = found[0]
+        materials.append(Material(name=name, digest=found[1], curated=name.startswith(f"{BASES}/")))
+    return contexts, tuple(materials), tuple(uncurated)
+
+
+def _annotations(manifest: Service | Base, source: Source, materials: Sequence[Material]) -> dict[str, str]:
+    """OCI's predefined annotations (image-spec 1.1, "Pre-Defined Annotation Keys")."""
+    values = {
+        "org.opencontainers.image.title": manifest.name,
+        "org.opencontainers.image.vendor": manifest.owner,
+        "org.opencontainers.image.source": source.repository,
+        "org.opencontainers.image.revision": source.revision + ("-dirty" if source.dirty else ""),
+    }
+    if materials:
+        values["org.opencontainers.image.base.name"] = materials[-1].name
+        values["org.opencontainers.image.base.digest"] = materials[-1].digest
+    return values
+
+
+def provenance(built: BuiltImage, manifest: Service | Base) -> dict[str, Any]:
+    """SLSA v1 provenance. The declaration travels in it, so that any tier can start from the digest alone."""
+    source = built.source
+    return {
+        "buildDefinition": {
+            "buildType": BUILD_TYPE,
+            "externalParameters": {
+                "source": source.model_dump(mode="json"),
+                "declaration": manifest.model_dump(mode="json"),
+                "dockerfile": manifest.build.dockerfile,
+            },
+            "internalParameters": {"uncurated": list(built.uncurated)},
+            "resolvedDependencies": [
+                {"name": "source", "uri": f"git+{source.repository}",
+                 "digest": {"gitCommit": source.revision}, "annotations": {"dirty": source.dirty}},
+                {"name": "Dockerfile", "digest": _set(built.dockerfile)},
+                {"name": "supply-chain.yaml", "digest": _set(built.declaration)},
+                *({"name": m.name, "digest": _set(m.digest), "annotations": {"curated": m.curated}}
+                  for m in built.materials),
+            ],
+        },
+        "runDetails": {
+            "builder": {"id": "urn:cscm:tier:development", "version": built.versions},
+            "metadata": {
+                "invocationId": built.invocation,
+                "startedOn": built.started.isoformat(),
+                "finishedOn": built.finished.isoformat(),
+            },
+        },
+    }  # fmt: skip
+
+
+def _set(digest: Digest) -> dict[str, str]:
+    algorithm, _, value = digest.partition(":")
+    return {algorithm: value}

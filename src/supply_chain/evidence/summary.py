@@ -1,0 +1,59 @@
+"""Verdicts as SLSA verification summaries (VSA v1), signed by the tier that admits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from supply_chain.evidence.statement import Evidence
+from supply_chain.image import Digest, ImageRef
+from supply_chain.tier import Boundary
+
+
+def verifier(boundary: Boundary) -> str:
+    """The identity of a gate."""
+    return f"urn:cscm:gate:{boundary}"
+
+
+def summary(
+    ref: ImageRef,
+    boundary: Boundary,
+    policy: Digest,
+    *,
+    reasons: Sequence[dict[str, str]],
+    notes: Sequence[str],
+    inputs: Sequence[Evidence],
+    now: datetime,
+) -> dict[str, Any]:
+    """The predicate: PASSED without reasons, FAILED with them; `inputs` are what the verdict rests on."""
+    return {
+        "verifier": {"id": verifier(boundary)},
+        "timeVerified": now.isoformat(),
+        "resourceUri": str(ref),
+        "policy": {"uri": f"urn:cscm:policy:{boundary}", "digest": _set(policy)},
+        "inputAttestations": [{"uri": f"{e.repository}@{e.digest}", "digest": _set(e.digest)} for e in inputs],
+        "verificationResult": "FAILED" if reasons else "PASSED",
+        "verifiedLevels": [] if reasons else ["SLSA_BUILD_LEVEL_1"],
+        "cscm": {"reasons": list(reasons), "notes": list(notes)},
+    }
+
+
+def latest_of(summaries: Sequence[dict[str, Any]], boundary: Boundary, digest: Digest) -> dict[str, Any] | None:
+    """The last verdict of a gate about a digest: a later no outweighs an earlier yes."""
+    about = [
+        s
+        for s in summaries
+        if s.get("verifier", {}).get("id") == verifier(boundary) and str(s.get("resourceUri", "")).endswith(digest)
+    ]
+    return max(about, key=lambda s: str(s.get("timeVerified", "")), default=None)
+
+
+def passed(verdict: dict[str, Any] | None) -> bool:
+    """Whether there is a verdict, and it is yes."""
+    return verdict is not None and verdict.get("verificationResult") == "PASSED"
+
+
+def _set(digest: Digest) -> dict[str, str]:
+    algorithm, _, value = digest.partition(":")
+    return {algorithm: value}

@@ -1,0 +1,125 @@
+"""Where everything on this machine lies: one directory, removed by one command."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from supply_chain.errors import PartFailed, SettingInvalid
+
+VARIABLE = "CSCM_HOME"
+MARKER = Path("deployments/profiles/laptop.yaml")
+STAMP = "this-is-a-cscm-home"
+
+
+@dataclass(frozen=True)
+class Home:
+    """The project's root, and the directory that holds all state of its laptop."""
+
+    project: Path
+    directory: Path
+
+    @property
+    def tools(self) -> Path:
+        """Downloaded and built tools."""
+        return self.directory / "tools"
+
+    @property
+    def emulator(self) -> Path:
+        """The emulator's own Python environment."""
+        return self.directory / "emulator"
+
+    @property
+    def state(self) -> Path:
+        """What must survive a restart: AWS's state, Prefect's database, credentials."""
+        return self.directory / "state"
+
+    @property
+    def database(self) -> Path:
+        """The vulnerability database."""
+        return self.directory / "database"
+
+    @property
+    def log(self) -> Path:
+        """One log file per background process."""
+        return self.directory / "log"
+
+    @property
+    def run(self) -> Path:
+        """One file per background process that we started."""
+        return self.directory / "run"
+
+    @classmethod
+    def find(cls, environ: Mapping[str, str] = os.environ, start: Path | None = None) -> Home:
+        """The home of the project around `start` (default: the working directory), else of this checkout.
+
+        CSCM_HOME names another directory than `.cscm` in the project. Raises `SettingInvalid` where
+        there is no project.
+        """
+        project = find_project((start or Path.cwd()).resolve())
+        chosen = environ.get(VARIABLE)
+        return cls(project, Path(chosen).expanduser().absolute() if chosen else project / ".cscm")
+
+    def create(self) -> None:
+        """Make the directories, for this user only. A directory with other content is refused."""
+        if self.directory.is_dir() and not self.is_ours() and any(self.directory.iterdir()):
+            raise SettingInvalid(
+                f"{self.directory} holds other things than a supply chain's state.\n"
+                f"Set {VARIABLE} to a directory that does not exist yet, or to an empty one."
+            )
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.directory / STAMP).touch()
+        for part in (self.tools, self.state, self.database, self.log, self.run):
+            part.mkdir(mode=0o700, exist_ok=True)
+
+    def is_ours(self) -> bool:
+        """Whether the directory was made by `create`, so that it may be removed."""
+        return (self.directory / STAMP).is_file()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the home for one `up`, `down` or `reset` at a time; raises `PartFailed` when it is held."""
+        handle = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise PartFailed(
+                f"Another cscm command starts or stops the supply chain in {self.directory} right now.\n"
+                "Wait for it to end, then run this again."
+            ) from None
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+
+def find_project(start: Path) -> Path:
+    """The root of the project around `start`, else the checkout that this code runs from."""
+    for candidate in (start, *start.parents, *Path(__file__).resolve().parents[3:4]):
+        if (candidate / MARKER).is_file():
+            return candidate
+    raise SettingInvalid(
+        f"No supply chain project around {start}: there is no {MARKER}.\n"
+        "Run this inside a clone of the project."
+    )
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a whole file that only this user can read, or leave the old one."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

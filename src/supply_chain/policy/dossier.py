@@ -1,0 +1,147 @@
+"""Dossiers: what is known of an image, read from its verified evidence and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from supply_chain.app import MANIFEST, Base, Service
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.checks import CheckResult
+from supply_chain.evidence.statement import (
+    PROVENANCE,
+    SIGNATURE,
+    SUMMARY,
+    TEST_RESULT,
+    VULNERABILITIES,
+    Evidence,
+)
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.image import Candidate, CuratedImage, ImageRef, ScannedImage, Source
+from supply_chain.policy.gate import Dossier
+from supply_chain.tier import TierName, evidence_repository
+from supply_chain.vulnerability.findings import Report
+
+P = TypeVar("P")
+UNKNOWN_SOURCE = Source(path=".", repository="unknown", revision="none", dirty=True)
+
+
+def candidate(ref: ImageRef, store: EvidenceStore) -> Dossier[Candidate]:
+    """At boundary 1: what development's key says of an image in `dev/*`."""
+    evidence = store.verified(ref, TierName.DEVELOPMENT)
+    return Dossier(
+        image=Candidate(ref=ref, source=source_in(evidence), evidence=tuple(e.digest for e in evidence)),
+        ref=ref,
+        evidence=evidence,
+        **_development(evidence),
+    )
+
+
+def scanned(image: ScannedImage, store: EvidenceStore) -> Dossier[ScannedImage]:
+    """At curation's own gate: development's word, and what curation found since."""
+    ref = image.encrypted.stored.ref
+    development = store.verified(ref, TierName.DEVELOPMENT)
+    own = store.verified(ref, TierName.CURATION)
+    return Dossier(
+        image=image,
+        ref=ref,
+        evidence=(*development, *own),
+        report=newest_report(own),
+        **_development(development),
+    )
+
+
+def curated(ref: ImageRef, tag: str, environment: str, store: EvidenceStore) -> Dossier[CuratedImage]:
+    """At boundary 2: everything that both tiers before have signed."""
+    development = store.verified(ref, TierName.DEVELOPMENT)
+    curation = store.verified(ref, TierName.CURATION)
+    elsewhere = store.verified(ref.moved_to(evidence_repository(TierName.CURATION, ref.application)), TierName.CURATION)
+    return Dossier(
+        image=CuratedImage(ref=ref, tag=tag, source=source_in(development)),
+        ref=ref,
+        evidence=(*development, *curation, *elsewhere),
+        report=newest_report(curation),
+        signed=any(e.predicate_type == SIGNATURE for e in curation),
+        summaries=tuple(e.predicate for e in (*curation, *elsewhere) if e.predicate_type == SUMMARY),
+        environment=environment,
+        **_development(development),
+    )
+
+
+def _development(evidence: Sequence[Evidence]) -> dict[str, Any]:
+    provenance = newest_provenance(evidence)
+    definition = provenance.get("buildDefinition", {}) if provenance else {}
+    return {
+        "manifest": manifest_in(evidence),
+        "checks": checks_in(evidence),
+        "source_report": newest_report(evidence),
+        "uncurated": tuple(definition.get("internalParameters", {}).get("uncurated", ())),
+        "dirty": source_in(evidence).dirty if provenance else False,
+    }
+
+
+def newest_provenance(evidence: Sequence[Evidence]) -> dict[str, Any] | None:
+    """The provenance whose build finished last, as its signed statement says."""
+    found = [e.predicate for e in evidence if e.predicate_type == PROVENANCE]
+    return max(found, key=lambda p: str(p["runDetails"]["metadata"]["finishedOn"]), default=None)
+
+
+def manifest_in(evidence: Sequence[Evidence]) -> Service | Base | None:
+    """The declaration in the newest provenance; None without provenance."""
+    provenance = newest_provenance(evidence)
+    if provenance is None:
+        return None
+    return _parsed(
+        lambda: MANIFEST.validate_python(provenance["buildDefinition"]["externalParameters"]["declaration"]),
+        "declaration",
+    )
+
+
+def source_in(evidence: Sequence[Evidence]) -> Source:
+    """The revision in the newest provenance."""
+    provenance = newest_provenance(evidence)
+    if provenance is None:
+        return UNKNOWN_SOURCE
+    return _parsed(
+        lambda: Source.model_validate(provenance["buildDefinition"]["externalParameters"]["source"]), "source"
+    )
+
+
+def checks_in(evidence: Sequence[Evidence]) -> tuple[CheckResult, ...]:
+    """The newest result of every check, by the time in its signed statement."""
+    results = [
+        _parsed(lambda e=e: CheckResult.model_validate(e.predicate["cscm"]), "test result")  # type: ignore[misc]
+        for e in evidence
+        if e.predicate_type == TEST_RESULT
+    ]
+    newest: dict[str, CheckResult] = {}
+    for result in sorted(results, key=lambda r: r.interval.finished):
+        newest[result.check] = result
+    return tuple(newest.values())
+
+
+def newest_report(evidence: Sequence[Evidence]) -> Report | None:
+    """The vulnerability report that was made last, by the time in its signed statement."""
+    reports = [
+        _parsed(lambda e=e: Report.model_validate(e.predicate["cscm"]), "vulnerability report")  # type: ignore[misc]
+        for e in evidence
+        if e.predicate_type == VULNERABILITIES
+    ]
+    return max(reports, key=_scanned, default=None)
+
+
+def _scanned(report: Report) -> datetime:
+    return report.scanned
+
+
+def _parsed(parse: Callable[[], P], what: str) -> P:
+    try:
+        return parse()
+    except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        raise EvidenceInvalid(
+            f"A signed {what} cannot be read: {str(error)[:500]}\n"
+            "It was made by another version of the chain. Make the evidence again with this one."
+        ) from error

@@ -1,0 +1,80 @@
+"""The gates. `judge` holds a dossier against every rule of one boundary and keeps every reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from supply_chain.app import Base, Service
+from supply_chain.evidence.checks import CheckResult
+from supply_chain.evidence.statement import Evidence
+from supply_chain.image import Digest, ImageRef
+from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.tier import Boundary
+from supply_chain.vulnerability.findings import Report
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Dossier(Generic[T]):
+    """An image, its verified evidence as typed facts, and the facts of the moment."""
+
+    image: T
+    ref: ImageRef
+    manifest: Service | Base | None
+    """The declaration its builder signed; None where there is no signed provenance."""
+    evidence: tuple[Evidence, ...]
+    checks: tuple[CheckResult, ...] = ()
+    report: Report | None = None
+    source_report: Report | None = None
+    signed: bool = False
+    summaries: tuple[dict[str, Any], ...] = ()
+    """Verified verification summaries of the tier before."""
+    environment: str | None = None
+    uncurated: tuple[str, ...] = ()
+    dirty: bool = False
+
+
+Rule = Callable[[Dossier[Any]], Iterable[Reason]]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules of one boundary. An empty policy judges nothing and is therefore not one."""
+
+    boundary: Boundary
+    rules: tuple[Rule, ...]
+    version: str
+
+    def __post_init__(self) -> None:
+        if not self.rules:
+            raise ValueError("a policy without rules would admit everything")
+
+    @property
+    def digest(self) -> Digest:
+        """Names exactly these rules in this version."""
+        names = [self.boundary.value, self.version, *(rule.__name__ for rule in self.rules)]
+        return f"sha256:{hashlib.sha256(chr(10).join(names).encode()).hexdigest()}"
+
+
+def judge(dossier: Dossier[T], policy: Policy) -> Admitted[T] | Refused:
+    """Hold the dossier against every rule and keep every reason. Pure."""
+    reasons = tuple(reason for rule in policy.rules for reason in rule(dossier))
+    if reasons:
+        return Refused(image=dossier.ref, boundary=policy.boundary, policy=policy.digest, reasons=reasons)
+    return Admitted(image=dossier.image, boundary=policy.boundary, policy=policy.digest, notes=_notes(dossier))
+
+
+def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:
+    notes = [f"built on {name}, which is not a curated base" for name in dossier.uncurated]
+    if dossier.dirty:
+        notes.append("built from a working copy with uncommitted changes")
+    report = dossier.report or dossier.source_report
+    if report and report.database.kind == "starter":
+        notes.append(
+            f"judged with the starter database (facts of {report.database.built:%Y-%m-%d}), which covers few packages"
+        )
+    return tuple(notes)

@@ -1,0 +1,203 @@
+"""The fixed minimal policy: one function per rule, every reason with a published code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from supply_chain.app import Limits, Service
+from supply_chain.evidence.checks import Check
+from supply_chain.evidence.statement import ENCRYPTION
+from supply_chain.evidence.summary import latest_of, passed
+from supply_chain.policy.gate import Dossier, Policy
+from supply_chain.policy.outcome import Reason
+from supply_chain.tier import Boundary
+from supply_chain.vulnerability.findings import Finding, Report, Severity
+
+VERSION = "1"
+
+STATIC = (Check.DOCKERFILE, Check.SOURCE, Check.SECRETS)
+REQUIRED = {"service": (Check.TESTS, *STATIC, Check.DEPENDENCIES, Check.PROBE), "base": (*STATIC, Check.COMMAND)}
+"""The checks that must have been made, by kind."""
+
+
+def provenance_signed(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Somebody whose key we know says how it was built and what its owner declares."""
+    if dossier.manifest is None:
+        yield Reason(
+            code="provenance.missing",
+            fact="no provenance signed by the development tier is attached to this digest",
+            remedy="build and offer it with `cscm develop`",
+        )
+
+
+def names_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Evidence of one application does not serve another."""
+    if dossier.manifest is not None and dossier.manifest.name != dossier.ref.application:
+        yield Reason(
+            code="provenance.other-application",
+            fact=f"the signed declaration is of {dossier.manifest.name}, the repository of {dossier.ref.application}",
+            remedy="offer each application in its own repository",
+        )
+
+
+def checks_made(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """A check that nobody made has not been passed."""
+    if dossier.manifest is None:
+        return
+    made = {result.check for result in dossier.checks}
+    for check in REQUIRED[dossier.manifest.kind]:
+        if check not in made:
+            yield Reason(
+                code=f"{check}.missing",
+                fact=f"no signed result of the check `{check}`",
+                remedy="run `cscm develop` again; it makes every check",
+            )
+
+
+def checks_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Everything that a check calls failed is a reason of its own."""
+    for result in dossier.checks:
+        for failure in result.failed:
+            yield Reason(code=f"{result.check}.failed", fact=failure, remedy=REMEDY[result.check])
+        if not result.failed and not result.passed and not result.warned:
+            yield Reason(
+                code=f"{result.check}.empty",
+                fact=f"the check `{result.check}` looked at nothing",
+                remedy="find out why; a check of nothing proves nothing",
+            )
+
+
+REMEDY = {
+    Check.TESTS: "make the application's tests pass",
+    Check.DOCKERFILE: "change the Dockerfile as the linter asks",
+    Check.SOURCE: "change the code, or mark the line as reviewed with its reason",
+    Check.SECRETS: "remove the secret from the context, and treat it as known to others",
+    Check.DEPENDENCIES: "raise the dependency to a fixed version",
+    Check.PROBE: "make the application behave so under its declared runtime profile",
+    Check.COMMAND: "make the check command succeed in the image",
+}
+
+
+def source_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Known vulnerabilities of the source's own dependencies."""
+    if dossier.manifest is not None and dossier.source_report is not None:
+        yield from over_limits(dossier.source_report, dossier.manifest.limits, "dependencies")
+
+
+def scanned(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """The image itself was scanned."""
+    if dossier.report is None:
+        yield Reason(
+            code="scan.missing",
+            fact="no vulnerability report signed by the curation tier is attached to this digest",
+            remedy="run `cscm curate` again; it scans",
+        )
+
+
+def scan_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """What the image contains, against what its owner accepts; nothing known to be exploited."""
+    if dossier.manifest is not None and dossier.report is not None:
+        yield from over_limits(dossier.report, dossier.manifest.limits, "scan")
+
+
+def over_limits(report: Report, limits: Limits, what: str) -> Iterator[Reason]:
+    """One reason per finding known to be exploited, and one per severity above its limit."""
+    for finding in report.findings:
+        if finding.known_exploited:
+            yield Reason(code=f"{what}.known-exploited", fact=str(finding), remedy=_raise(finding))
+    for severity in Severity:
+        limit = getattr(limits, severity.value)
+        found = [f for f in report.findings if f.severity is severity]
+        if limit is not None and len(found) > limit:
+            worst = "; ".join(str(f) for f in found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+            fixable = sum(f.fixable for f in found)
+            yield Reason(
+                code=f"{what}.{severity}",
+                fact=f"{len(found)} findings of severity {severity}, {limit} accepted: {worst}",
+                remedy=f"{fixable} of them have a fix: raise those packages, or rebuild on a newer base",
+            )
+
+
+def _raise(finding: Finding) -> str:
+    if finding.fixed_in:
+        return f"raise {finding.package} to {finding.fixed_in[0]} or later"
+    return f"remove {finding.package}; no fix is published"
+
+
+def encrypted(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """At rest under the tier's own key; an encrypted copy where the classification asks for it."""
+    facts = [e.predicate for e in dossier.evidence if e.predicate_type == ENCRYPTION]
+    if not facts:
+        yield Reason(
+            code="encryption.missing",
+            fact="no evidence that it is encrypted with the tier's key",
+            remedy="run `cscm curate` again; it verifies the repository's encryption",
+        )
+        return
+    confidential = dossier.manifest is not None and dossier.manifest.classification == "confidential"
+    if confidential and not any(fact.get("copy") for fact in facts):
+        yield Reason(
+            code="encryption.no-copy",
+            fact="it is confidential and has no encrypted copy",
+            remedy="run `cscm curate` again; it writes the copy",
+        )
+
+
+def signature_there(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Curation's own signature over this digest."""
+    if not dossier.signed:
+        yield Reason(
+            code="signature.missing",
+            fact="no signature that the curation tier's key made over this digest",
+            remedy="run `cscm curate`; it signs what it admits",
+        )
+
+
+def summaries_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Both gates before this one said yes, in a summary that curation signed."""
+    for boundary in (Boundary.TO_CURATION, Boundary.CURATION):
+        verdict = latest_of(dossier.summaries, boundary, dossier.ref.digest)
+        if not passed(verdict):
+            last = "there is none" if verdict is None else f"the last one, of {verdict['timeVerified']}, refuses it"
+            yield Reason(
+                code=f"verdict.{boundary}.missing",
+                fact=f"no signed verdict of {boundary} admits this digest: {last}",
+                remedy="run `cscm curate`; its gates leave their verdicts beside the image",
+            )
+
+
+def may_run_here(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """A base never runs; a service runs where its owner says."""
+    if dossier.manifest is None:
+        return
+    if not isinstance(dossier.manifest, Service):
+        yield Reason(
+            code="placement.not-a-service",
+            fact=f"{dossier.manifest.name} is a {dossier.manifest.kind}",
+            remedy="deploy services; a base is built upon",
+        )
+    elif dossier.environment not in dossier.manifest.environments:
+        yield Reason(
+            code="placement.not-declared",
+            fact=f"{dossier.environment} is not among its environments ({', '.join(dossier.manifest.environments)})",
+            remedy="add the environment to supply-chain.yaml, and let the chain run again",
+        )
+
+
+POLICIES = {
+    Boundary.TO_CURATION: Policy(
+        Boundary.TO_CURATION,
+        (provenance_signed, names_agree, checks_made, checks_passed, source_within_limits),
+        VERSION,
+    ),
+    Boundary.CURATION: Policy(
+        Boundary.CURATION, (provenance_signed, names_agree, scanned, scan_within_limits, encrypted), VERSION
+    ),
+    Boundary.TO_EXECUTION: Policy(
+        Boundary.TO_EXECUTION,
+        (provenance_signed, names_agree, signature_there, summaries_passed, scanned, scan_within_limits, encrypted,
+         may_run_here),
+        VERSION,
+    ),
+}  # fmt: skip
