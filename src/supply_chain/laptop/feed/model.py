@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from supply_chain.errors import DatabaseUnusable
 from supply_chain.image import Frozen
@@ -55,7 +55,7 @@ class GoPackage(Package):
     """
 
     custom: tuple[Window, ...] = ()
-    imports: dict[str, tuple[str, ...]] = {}
+    imports: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class Record(Frozen):
