@@ -1,1 +1,383 @@
-"""The hardened container: what the probe and the execution tier start, and the engine they start it on."""
+"""Containers: what is asked of an engine, what it reports, and the port it is asked through.
+
+`ContainerSpec` is made by pure functions from the application's declaration; an `Engine` carries it
+out and reports `Container`s. Both hold a `Profile`, so that what runs can be compared with what was
+asked for, field by field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import Field
+
+from supply_chain.app import Probe, Runtime
+from supply_chain.image import Digest, Frozen, short
+
+MANAGED = "cscm.managed"
+APPLICATION = "cscm.application"
+ENVIRONMENT = "cscm.environment"
+DIGEST = "cscm.digest"
+CONFIGURATION = "cscm.configuration"
+RUN = "cscm.run"
+ROLE = "cscm.role"
+
+Role = Literal["application", "front", "probe", "check", "tests"]
+Wait = Callable[[float], None]
+"""Sleeps that many seconds, or raises `Cancelled` as soon as the run is cancelled."""
+
+POLL = 0.05
+"""Seconds between two looks at a container that is starting or stopping."""
+
+
+class Profile(Frozen):
+    """What a container may do. As asked for in a spec, or as an engine reports it."""
+
+    user: str = Field(description="uid:gid")
+    read_only: bool = True
+    writable: tuple[str, ...] = Field(default=(), description="paths in memory")
+    capabilities: tuple[str, ...] = Field(default=(), description="added, without CAP_")
+    dropped: tuple[str, ...] = ("ALL",)
+    no_new_privileges: bool = True
+    memory: int = Field(description="bytes, swap included")
+    pids: int
+    privileged: bool = False
+    host_namespaces: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = Field(default=(), description="paths of volumes and binds")
+    devices: tuple[str, ...] = ()
+    security_options: tuple[str, ...] = Field(default=(), description="other than no-new-privileges")
+
+
+class Published(Frozen):
+    """A container's port, reached at an address of the host."""
+
+    address: str
+    port: int
+    container_port: int
+
+
+class Volume(Frozen):
+    """A named volume and where the container sees it."""
+
+    name: str
+    path: str
+
+
+class ContainerSpec(Frozen):
+    """One container, wholly described; nothing of the host's environment gets in."""
+
+    image: str = Field(description="a reference by digest, an image id, or a local name")
+    name: str
+    labels: dict[str, str]
+    profile: Profile
+    environment: dict[str, str] = Field(default_factory=dict)
+    network: str = Field(default="none", description="a network's name, or `none`")
+    published: tuple[Published, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    command: tuple[str, ...] = Field(default=(), description="in place of the image's entrypoint and command")
+    restart: bool = Field(default=False, description="started again whenever it ends, unless it was stopped")
+
+
+class Container(Frozen):
+    """A container as its engine reports it."""
+
+    id: str
+    name: str
+    image: Digest = Field(description="the manifest's digest")
+    labels: dict[str, str]
+    status: str = Field(description="created, running, restarting, paused, exited, dead or removing")
+    pid: int = Field(description="of its first process on the engine's host; 0 when it does not run")
+    exit_code: int
+    out_of_memory: bool
+    error: str
+    restarts: int
+    restart: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    profile: Profile
+    environment: dict[str, str]
+    command: tuple[str, ...]
+    networks: dict[str, str] = Field(description="network → the container's address there, or empty")
+    published: tuple[Published, ...]
+
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, and not to be started again by the engine."""
+        return self.status in ("exited", "dead")
+
+
+class LocalImage(Frozen):
+    """An image in the engine's store."""
+
+    digest: Digest = Field(description="the manifest's digest, which is what the registry calls it")
+    environment: dict[str, str]
+    command: tuple[str, ...] = Field(description="entrypoint and command")
+    volumes: tuple[str, ...]
+    labels: dict[str, str]
+
+
+class Listener(Frozen):
+    """A TCP socket that waits for connections."""
+
+    address: str
+    port: int
+
+
+class Process(Frozen):
+    """A process of a container, with its numbers on the engine's host."""
+
+    pid: int
+    parent: int
+    uid: int
+    command: str
+
+
+class Change(Frozen):
+    """A path that differs from the image."""
+
+    kind: Literal["changed", "added", "deleted"]
+    path: str
+
+
+class Event(Frozen):
+    """Something that happened to a container."""
+
+    at: datetime
+    action: str
+    container: str
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Login:
+    """What a registry wants to be shown."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Logs:
+    """What a container wrote, each stream's last part."""
+
+    stdout: str
+    stderr: str
+
+    def tail(self, lines: int = 10) -> str:
+        """The last lines for an error message; standard error speaks last."""
+        return "\n".join([*self.stdout.splitlines()[-lines:], *self.stderr.splitlines()[-lines:]])
+
+
+class Engine(Protocol):
+    """A container engine with the containerd image store.
+
+    Every call ends within the engine's timeout. Raises `EngineUnavailable` when it does not answer,
+    `ContainerGone` for a container it does not have, `EngineFailed` for what it refuses.
+    """
+
+    def versions(self) -> Mapping[str, str]:
+        """Component → version, the engine's own under `engine`."""
+
+    def image(self, reference: str) -> LocalImage:
+        """The image in the engine's store; `ImageNotFound`."""
+
+    def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
+        """Fetch `digest` from `repository` (with its registry's host)."""
+
+    def load(self, archive: Path) -> LocalImage:
+        """Take in the one image of an OCI or Docker archive (a tar file)."""
+
+    def create(self, spec: ContainerSpec) -> str:
+        """A new container's id; it does not run yet."""
+
+    def start(self, container: str) -> None:
+        """Start it; `PortBusy` when a published port is taken."""
+
+    def inspect(self, container: str) -> Container:
+        """The container by id or name."""
+
+    def find(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
+        """All containers, running or not, that carry these labels."""
+
+    def on_network(self, network: str) -> tuple[Container, ...]:
+        """All containers attached to the network, whoever started them."""
+
+    def signal(self, container: str, signal: str) -> None:
+        """Send a signal to its first process; one that has ended is left alone."""
+
+    def stop(self, container: str, timeout: int) -> None:
+        """SIGTERM, and after `timeout` seconds SIGKILL."""
+
+    def remove(self, container: str) -> None:
+        """End and remove it with its anonymous volumes; one that is gone is fine."""
+
+    def restart_always(self, container: str) -> None:
+        """From now on it is started again whenever it ends, unless it was stopped."""
+
+    def logs(self, container: str, lines: int = 200) -> Logs:
+        """The last `lines` of each stream."""
+
+    def changes(self, container: str) -> tuple[Change, ...]:
+        """The paths that differ from the image; mounts are not looked into."""
+
+    def processes(self, container: str) -> tuple[Process, ...]:
+        """The processes that run in it; `CheckNotMade` when the host cannot list them."""
+
+    def listeners(self, container: str) -> tuple[Listener, ...]:
+        """Its listening TCP sockets, the engine's name server left out; `CheckNotMade`."""
+
+    def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
+        """A bridge; one that exists is fine. From an internal one nothing leads outside."""
+
+    def attach(self, network: str, container: str) -> None:
+        """Attach a container to one more network."""
+
+    def remove_network(self, name: str) -> None:
+        """One that is gone is fine."""
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """A named volume; one that exists is fine."""
+
+    def remove_volume(self, name: str) -> None:
+        """One that is gone is fine."""
+
+    def write(self, container: str, path: str, content: bytes) -> None:
+        """Put a file, readable by all and root's, into a volume of the container."""
+
+    def events(self, since: datetime, until: datetime, labels: Mapping[str, str]) -> tuple[Event, ...]:
+        """What happened to the containers with these labels."""
+
+
+def labels(
+    role: Role, application: str, digest: str, run: str, *, environment: str = "", configuration: str = ""
+) -> dict[str, str]:
+    """The labels by which the supply chain knows its containers."""
+    found = {
+        MANAGED: "true",
+        ROLE: role,
+        APPLICATION: application,
+        ENVIRONMENT: environment,
+        DIGEST: digest,
+        CONFIGURATION: configuration,
+        RUN: run,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def profile(runtime: Runtime) -> Profile:
+    """The hardened profile: everything is taken away but what the declaration asks for."""
+    return Profile(
+        user=f"{runtime.uid}:{runtime.uid}",
+        read_only=runtime.read_only_root,
+        writable=tuple(sorted(runtime.writable)),
+        capabilities=tuple(sorted(runtime.capabilities)),
+        memory=runtime.memory,
+        pids=runtime.pids,
+    )
+
+
+def configuration_digest(environment: Mapping[str, str], wanted: Profile) -> Digest:
+    """One digest for an application's configuration and profile, whatever their order."""
+    value = {"environment": dict(environment), "profile": wanted.model_dump(mode="json")}
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def slug(application: str) -> str:
+    """The application's name as a container's name may hold it, still unlike any other's."""
+    if "/" not in application:
+        return application[:60]
+    return f"{application.replace('/', '-')[:50]}-{hashlib.sha256(application.encode()).hexdigest()[:6]}"
+
+
+def container_name(environment: str, application: str, digest: str, number: int) -> str:
+    """`staging-hello-<first 12 of the digest>-<number>`."""
+    return f"{environment}-{slug(application)}-{short(digest)}-{number}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of waiting for a container: `seconds` of waiting, and when not ready, why."""
+
+    ready: bool
+    seconds: float
+    says: str = ""
+
+
+def request(address: str, port: int, path: str, timeout: float = 2.0) -> int:
+    """The status of a GET request over plain HTTP; `OSError` or `HTTPException` when there is no answer."""
+    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+    try:
+        connection.request("GET", path, headers={"User-Agent": "cscm-probe"})
+        response = connection.getresponse()
+        response.read(65536)
+        return response.status
+    finally:
+        connection.close()
+
+
+def says(address: str, port: int, path: str, timeout: float = 2.0) -> str:
+    """Why the address is not well, or nothing when it answers with 2xx."""
+    try:
+        status = request(address, port, path, timeout)
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer from port {port}: {error or type(error).__name__}"
+    return "" if 200 <= status < 300 else f"{path} is answered with {status}"
+
+
+def wait_ready(engine: Engine, container: str, network: str, probe: Probe, wait: Wait) -> Answer:
+    """Wait until the container answers on its own address; the engine's host has to be this one."""
+    started = time.monotonic()
+    said = f"it has no address on {network}"
+    while True:
+        now = engine.inspect(container)
+        if not now.running:
+            return Answer(False, time.monotonic() - started, ended(now))
+        if address := now.networks.get(network):
+            said = says(address, probe.port, probe.path)
+        if not said:
+            return Answer(True, time.monotonic() - started)
+        if time.monotonic() - started > probe.start_timeout:
+            return Answer(False, time.monotonic() - started, said)
+        wait(POLL)
+
+
+def wait_ended(engine: Engine, container: str, timeout: float, wait: Wait) -> Container:
+    """The container when it has ended, or as it is after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        now = engine.inspect(container)
+        if now.over or time.monotonic() > deadline:
+            return now
+        wait(POLL)
+
+
+def ended(container: Container) -> str:
+    """How a container that does not run came to that, for people."""
+    if container.out_of_memory:
+        return f"it needed more than its {container.profile.memory // 1024**2} MiB of memory and was ended"
+    if container.error:
+        return f"it could not be started: {container.error}"
+    return f"it ended with status {container.exit_code}"
+
+
+def outside(changes: Sequence[Change], writable: Sequence[str]) -> tuple[Change, ...]:
+    """The changes that lie neither at nor below a writable path."""
+    return tuple(
+        change
+        for change in changes
+        if not any(change.path == path or change.path.startswith(path + "/") for path in writable)
+    )

@@ -176,3 +176,15 @@ class PartFailed(SupplyChainError):
     """A part of the laptop's supply chain did not start or did not answer."""
 
     code = "part.failed"
+
+
+class EngineFailed(SupplyChainError):
+    """The container engine refused or could not carry out what was asked."""
+
+    code = "engine.failed"
+
+
+class ContainerGone(EngineFailed):
+    """The engine has no such container."""
+
+    code = "engine.container-gone"

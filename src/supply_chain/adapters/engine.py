@@ -1,0 +1,305 @@
+"""The Docker engine, through its SDK: the one place that knows the SDK's words and errors."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tarfile
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, NotFound
+from docker.errors import ImageNotFound as NoSuchImage
+from docker.types import LogConfig, Mount
+from requests.exceptions import RequestException
+
+from supply_chain.adapters.engine_reading import (
+    change_from,
+    container_from,
+    event_from,
+    image_from,
+    listeners_of,
+    processes_from,
+)
+from supply_chain.container import (
+    Change,
+    Container,
+    ContainerSpec,
+    Event,
+    Listener,
+    LocalImage,
+    Login,
+    Logs,
+    Process,
+)
+from supply_chain.errors import (
+    AccessDenied,
+    CheckNotMade,
+    ContainerGone,
+    EngineFailed,
+    EngineUnavailable,
+    ImageNotFound,
+    PortBusy,
+    RegistryUnavailable,
+    SupplyChainError,
+)
+
+log = logging.getLogger("supply_chain.engine")
+
+TIMEOUT = 60
+"""Seconds until a call to the engine counts as unanswered; a pull or a load may be silent that long."""
+
+LOGS = LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"})
+"""A container that writes without end must not fill its host."""
+
+
+class DockerEngine:
+    """An `Engine`; `client` is the SDK's, from a block or from `connect`."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        self._client = client
+        self._api = client.api
+        if self._api.timeout is None:
+            self._api.timeout = TIMEOUT
+
+    @classmethod
+    def connect(cls, url: str = "unix:///var/run/docker.sock", timeout: int = TIMEOUT) -> DockerEngine:
+        """The engine at `url`; `EngineUnavailable` when nothing answers there."""
+        with _translated(f"connect to {url}"):
+            return cls(docker.DockerClient(base_url=url, timeout=timeout))
+
+    @property
+    def local(self) -> bool:
+        """Whether it is reached through a socket of this machine, so that its processes are to be found here."""
+        return str(self._api.base_url).startswith("http+docker://")
+
+    def versions(self) -> Mapping[str, str]:
+        with _translated("ask for its version"):
+            answer = self._client.version()
+        parts = {part["Name"].lower(): part["Version"] for part in answer.get("Components", [])}
+        parts.pop("engine", None)
+        return {"engine": answer["Version"], **parts}
+
+    def image(self, reference: str) -> LocalImage:
+        with _translated(f"look for the image {reference}"):
+            return image_from(self._client.images.get(reference).attrs)
+
+    def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
+        auth = {"username": login.username, "password": login.password} if login else None
+        with _translated(f"pull {repository}@{digest}"):
+            self._client.images.pull(repository, tag=digest, auth_config=auth)
+        return self.image(f"{repository}@{digest}")
+
+    def load(self, archive: Path) -> LocalImage:
+        with _translated(f"load {archive.name}"), archive.open("rb") as stream:
+            images = self._client.images.load(stream)
+        if len(images) != 1:
+            raise EngineFailed(f"{archive.name} holds {len(images)} images.\nAn archive of one image is wanted.")
+        return self.image(str(images[0].id))
+
+    def create(self, spec: ContainerSpec) -> str:
+        with _translated(f"create {spec.name}"):
+            made = self._client.containers.create(spec.image, **_options(spec))
+        return str(made.id)
+
+    def start(self, container: str) -> None:
+        with _translated(f"start {container[:12]}"):
+            self._api.start(container)
+
+    def inspect(self, container: str) -> Container:
+        with _translated(f"inspect {container[:12]}"):
+            return container_from(self._api.inspect_container(container))
+
+    def find(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
+        return self._list({"label": _pairs(labels)})
+
+    def on_network(self, network: str) -> tuple[Container, ...]:
+        return tuple(c for c in self._list({"network": [network]}) if network in c.networks)
+
+    def signal(self, container: str, signal: str) -> None:
+        with _translated(f"signal {container[:12]}"):
+            try:
+                self._api.kill(container, signal)
+            except APIError as error:
+                if error.status_code != 409:  # it does not run any more
+                    raise
+
+    def stop(self, container: str, timeout: int) -> None:
+        with _translated(f"stop {container[:12]}"):
+            self._api.stop(container, timeout=timeout)
+
+    def remove(self, container: str) -> None:
+        with _translated(f"remove {container[:12]}"), contextlib.suppress(NotFound):
+            self._api.remove_container(container, v=True, force=True)
+
+    def restart_always(self, container: str) -> None:
+        with _translated(f"update {container[:12]}"):
+            self._api.update_container(container, restart_policy=_restart(True))
+
+    def logs(self, container: str, lines: int = 200) -> Logs:
+        with _translated(f"read the logs of {container[:12]}"):
+            out, err = (
+                self._api.logs(container, stdout=stdout, stderr=not stdout, tail=lines) for stdout in (True, False)
+            )
+        return Logs(out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+    def changes(self, container: str) -> tuple[Change, ...]:
+        with _translated(f"compare {container[:12]} with its image"):
+            return tuple(change_from(entry) for entry in self._api.diff(container) or ())
+
+    def processes(self, container: str) -> tuple[Process, ...]:
+        try:
+            with _translated(f"list the processes of {container[:12]}"):
+                return processes_from(self._api.top(container, ps_args="-eo pid,ppid,uid,args"))
+        except EngineFailed as error:
+            raise CheckNotMade(
+                f"The processes of {container[:12]} cannot be listed: {error}\n"
+                "The engine's host needs the program ps (Debian's package procps)."
+            ) from error
+
+    def listeners(self, container: str) -> tuple[Listener, ...]:
+        now = self.inspect(container)
+        if not self.local:
+            raise CheckNotMade(
+                "The listening ports are read on the engine's own machine, and this engine is a remote one.\n"
+                "Run development where its engine runs, and give the engine as a unix:// address."
+            )
+        return listeners_of(now)
+
+    def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
+        with _translated(f"create the network {name}"):
+            if not [n for n in self._api.networks(names=[name]) if n["Name"] == name]:
+                self._api.create_network(name, driver="bridge", internal=internal, labels=dict(labels))
+
+    def attach(self, network: str, container: str) -> None:
+        with _translated(f"attach {container[:12]} to {network}"):
+            self._api.connect_container_to_network(container, network)
+
+    def remove_network(self, name: str) -> None:
+        with _translated(f"remove the network {name}"), contextlib.suppress(NotFound):
+            self._api.remove_network(name)
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        with _translated(f"create the volume {name}"):
+            self._api.create_volume(name, labels=dict(labels))
+
+    def remove_volume(self, name: str) -> None:
+        with _translated(f"remove the volume {name}"), contextlib.suppress(NotFound):
+            self._api.remove_volume(name)
+
+    def write(self, container: str, path: str, content: bytes) -> None:
+        target = PurePosixPath(path)
+        with _translated(f"write {path} in {container[:12]}"):
+            self._api.put_archive(container, str(target.parent), _tar(target.name, content))
+
+    def events(self, since: datetime, until: datetime, labels: Mapping[str, str]) -> tuple[Event, ...]:
+        filters = {"type": "container", "label": _pairs(labels)}
+        with _translated("read its events"):
+            found = list(self._api.events(since=since, until=until, filters=filters, decode=True))
+        return tuple(event_from(entry) for entry in found)
+
+    def _list(self, filters: Mapping[str, Any]) -> tuple[Container, ...]:
+        with _translated("list its containers"):
+            ids = [entry["Id"] for entry in self._api.containers(all=True, filters=dict(filters))]
+        found = []
+        for each in ids:
+            with contextlib.suppress(ContainerGone):  # removed in between
+                found.append(self.inspect(each))
+        return tuple(sorted(found, key=lambda c: c.created_at))
+
+
+def _options(spec: ContainerSpec) -> dict[str, Any]:
+    """The spec in the SDK's words."""
+    profile = spec.profile
+    uid, _, gid = profile.user.partition(":")
+    memory_mount = f"rw,noexec,nosuid,nodev,size={profile.memory},mode=0700,uid={uid},gid={gid}"
+    options: dict[str, Any] = {
+        "name": spec.name,
+        "labels": spec.labels,
+        "user": profile.user,
+        "environment": spec.environment,
+        "read_only": profile.read_only,
+        "tmpfs": dict.fromkeys(profile.writable, memory_mount),
+        "cap_drop": list(profile.dropped),
+        "cap_add": list(profile.capabilities),
+        "security_opt": ["no-new-privileges:true"] if profile.no_new_privileges else [],
+        "mem_limit": profile.memory,
+        "memswap_limit": profile.memory,
+        "pids_limit": profile.pids,
+        "network": spec.network,
+        "ports": {f"{p.container_port}/tcp": (p.address, p.port) for p in spec.published},
+        "mounts": [Mount(target=v.path, source=v.name, type="volume") for v in spec.volumes],
+        "restart_policy": _restart(spec.restart),
+        "stop_signal": "SIGTERM",
+        "log_config": LOGS,
+    }
+    if spec.command:
+        options |= {"entrypoint": list(spec.command), "command": []}
+    return options
+
+
+def _restart(always: bool) -> Any:
+    return {"Name": "unless-stopped" if always else "no"}
+
+
+def _pairs(labels: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in labels.items()]
+
+
+def _tar(name: str, content: bytes) -> bytes:
+    """A tar archive of one file, root's and readable by all."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode = len(content), 0o644
+        archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    """Turn whatever the SDK raises into the chain's own errors."""
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        raise translated(error, doing) from error
+
+
+BUSY = ("address already in use", "port is already allocated")
+DENIED = ("unauthorized", "denied", "no basic auth", "403 forbidden", "401 unauthorized")
+UNREACHED = ("connection refused", "no such host", "i/o timeout", "tls handshake timeout", "503", "502", "429", "eof")
+ABSENT = ("manifest unknown", "name unknown", "repository does not exist", "not found")
+
+
+def translated(error: Exception, doing: str) -> SupplyChainError:
+    """The chain's own error for one of the SDK's."""
+    said = str(getattr(error, "explanation", None) or error)
+    told = f"The engine could not {doing}: {said}"
+    if not isinstance(error, APIError):
+        return EngineUnavailable(f"{told}\nCheck that it runs (`cscm doctor`) and that this user may use its socket.")
+    return _from_answer(error, said.lower(), told)
+
+
+def _from_answer(error: APIError, low: str, told: str) -> SupplyChainError:
+    if isinstance(error, NoSuchImage) or "no such image" in low:
+        return ImageNotFound(f"{told}\nPull or build it first.")
+    if isinstance(error, NotFound) and "no such container" in low:
+        return ContainerGone(f"{told}\nSomebody removed it; start the step again.")
+    if any(word in low for word in BUSY):
+        return PortBusy(f"{told}\nEnd what listens there, or choose another port.")
+    pulling = told.startswith("The engine could not pull")
+    return (_from_registry(low, told) if pulling else None) or EngineFailed(f"{told}\nThe engine's own log says more.")
+
+
+def _from_registry(low: str, told: str) -> SupplyChainError | None:
+    if any(word in low for word in DENIED):
+        return AccessDenied(f"{told}\nThe role that is used may not read that repository.")
+    if any(word in low for word in ABSENT):
+        return ImageNotFound(f"{told}\nThe registry has no such image there.")
+    if any(word in low for word in UNREACHED):
+        return RegistryUnavailable(f"{told}\nCheck that the registry runs, then try again.")
+    return None

@@ -1,0 +1,185 @@
+"""What the Docker engine and the kernel report, read into the model's words. Pure, but for /proc."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import struct
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from supply_chain.container import (
+    Change,
+    Container,
+    Event,
+    Listener,
+    LocalImage,
+    Process,
+    Profile,
+    Published,
+)
+from supply_chain.errors import CheckNotMade
+
+PROC = Path("/proc")
+LISTEN = "0A"
+NAME_SERVER = "127.0.0.11"
+KINDS: tuple[Literal["changed", "added", "deleted"], ...] = ("changed", "added", "deleted")
+"""Docker Engine API 1.45, ContainerChanges: 0 modified, 1 added, 2 deleted."""
+
+
+def container_from(attrs: Mapping[str, Any]) -> Container:
+    """A container from the engine's inspect answer."""
+    state, config, host = attrs["State"], attrs["Config"], attrs["HostConfig"]
+    networks = attrs["NetworkSettings"].get("Networks") or {}
+    return Container(
+        id=attrs["Id"],
+        name=attrs["Name"].lstrip("/"),
+        image=attrs["Image"],
+        labels=config.get("Labels") or {},
+        status=state["Status"],
+        pid=state.get("Pid") or 0,
+        exit_code=state.get("ExitCode") or 0,
+        out_of_memory=bool(state.get("OOMKilled")),
+        error=state.get("Error") or "",
+        restarts=attrs.get("RestartCount") or 0,
+        restart=(host.get("RestartPolicy") or {}).get("Name") == "unless-stopped",
+        created_at=_time(attrs["Created"]) or datetime.fromtimestamp(0, UTC),
+        started_at=_time(state.get("StartedAt")),
+        finished_at=_time(state.get("FinishedAt")),
+        profile=profile_from(attrs),
+        environment=_environment(config.get("Env")),
+        command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
+        networks={name: each.get("IPAddress") or "" for name, each in networks.items()},
+        published=_published(host.get("PortBindings") or {}),
+    )
+
+
+def profile_from(attrs: Mapping[str, Any]) -> Profile:
+    """What the container may do, as the engine stored it."""
+    host = attrs["HostConfig"]
+    options = [str(option) for option in host.get("SecurityOpt") or ()]
+    quiet = [option for option in options if option.split(":")[0].split("=")[0] == "no-new-privileges"]
+    spaces = {"network": "NetworkMode", "pid": "PidMode", "ipc": "IpcMode", "uts": "UTSMode", "user": "UsernsMode"}
+    mounts = [m["Destination"] for m in attrs.get("Mounts") or () if m.get("Type") != "tmpfs"]
+    return Profile(
+        user=attrs["Config"].get("User") or "0:0",
+        read_only=bool(host.get("ReadonlyRootfs")),
+        writable=tuple(sorted(host.get("Tmpfs") or ())),
+        capabilities=_capabilities(host.get("CapAdd")),
+        dropped=_capabilities(host.get("CapDrop")),
+        no_new_privileges=any(not option.endswith("false") for option in quiet),
+        memory=host.get("Memory") or 0,
+        pids=host.get("PidsLimit") or 0,
+        privileged=bool(host.get("Privileged")),
+        host_namespaces=tuple(sorted(name for name, key in spaces.items() if host.get(key) == "host")),
+        mounts=tuple(sorted(mounts)),
+        devices=tuple(sorted(d["PathInContainer"] for d in host.get("Devices") or ())),
+        security_options=tuple(sorted(set(options) - set(quiet))),
+    )
+
+
+def image_from(attrs: Mapping[str, Any]) -> LocalImage:
+    """An image from the engine's inspect answer."""
+    config = attrs.get("Config") or {}
+    return LocalImage(
+        digest=attrs["Id"],
+        environment=_environment(config.get("Env")),
+        command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
+        volumes=tuple(sorted(config.get("Volumes") or ())),
+        labels=config.get("Labels") or {},
+    )
+
+
+def change_from(entry: Mapping[str, Any]) -> Change:
+    return Change(kind=KINDS[entry["Kind"]], path=entry["Path"])
+
+
+def event_from(entry: Mapping[str, Any]) -> Event:
+    actor = entry["Actor"]
+    return Event(
+        at=datetime.fromtimestamp(entry["timeNano"] / 1e9, UTC),
+        action=entry["Action"],
+        container=actor["ID"],
+        labels=dict(actor.get("Attributes") or {}),
+    )
+
+
+def processes_from(answer: Mapping[str, Any]) -> tuple[Process, ...]:
+    """The processes from `ps -eo pid,ppid,uid,args`, as the engine passes it on."""
+    return tuple(
+        Process(pid=int(row[0]), parent=int(row[1]), uid=int(row[2]), command=row[3]) for row in answer["Processes"]
+    )
+
+
+def listeners_of(container: Container, proc: Path = PROC) -> tuple[Listener, ...]:
+    """The TCP sockets that listen in the container's network namespace, from its process on this machine.
+
+    /proc/<pid>/net/tcp and tcp6 (proc(5)). That the process is the container's is checked by the
+    container's address, which has to be in that namespace.
+    """
+    net = proc / str(container.pid) / "net"
+    try:
+        known = (net / "fib_trie").read_text()
+        lines = (net / "tcp").read_text().splitlines()[1:]
+        lines += (net / "tcp6").read_text().splitlines()[1:] if (net / "tcp6").exists() else []
+    except OSError as error:
+        raise CheckNotMade(
+            f"The listening ports of {container.name} cannot be read: {error}\n"
+            "The container has to run, and its engine on this machine, not in a virtual one."
+        ) from error
+    if not any(re.search(rf"\b{re.escape(a)}\b", known) for a in container.networks.values() if a):
+        raise CheckNotMade(
+            f"Process {container.pid} is not {container.name} on this machine.\n"
+            "Run development where its engine runs, not in another machine or namespace."
+        )
+    return listening(lines)
+
+
+def listening(lines: Iterable[str]) -> tuple[Listener, ...]:
+    """The listening sockets among the rows of /proc/net/tcp and tcp6; the engine's name server is left out."""
+    found = set()
+    for line in lines:
+        _, local, _, state, *_ = line.split()
+        if state == LISTEN:
+            address, _, port = local.partition(":")
+            found.add((_address(address), int(port, 16)))
+    return tuple(Listener(address=a, port=p) for a, p in sorted(found, key=lambda x: (x[1], x[0])) if a != NAME_SERVER)
+
+
+def _address(text: str) -> str:
+    """Groups of four bytes in the machine's order → an address."""
+    groups = [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]
+    return str(ipaddress.ip_address(b"".join(struct.pack("=I", group) for group in groups)))
+
+
+def _capabilities(names: Iterable[str] | None) -> tuple[str, ...]:
+    return tuple(sorted(name.upper().removeprefix("CAP_") for name in names or ()))
+
+
+def _environment(pairs: Iterable[str] | None) -> dict[str, str]:
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs or ())}
+
+
+def _published(bindings: Mapping[str, Any]) -> tuple[Published, ...]:
+    return tuple(
+        Published(
+            address=each.get("HostIp") or "0.0.0.0",  # noqa: S104 - that is what an empty one means
+            port=int(each.get("HostPort") or 0),
+            container_port=int(inside.partition("/")[0]),
+        )
+        for inside, outer in sorted(bindings.items())
+        for each in outer or ()
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    """An RFC 3339 time with nanoseconds; the engine's year 1 means never."""
+    if not text or text.startswith("0001-"):
+        return None
+    match = re.fullmatch(r"(.{19})(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
+    if not match:
+        raise ValueError(f"not a time: {text!r}")
+    fraction = (match[2] or ".0")[:7]
+    return datetime.fromisoformat(match[1] + fraction.ljust(7, "0") + match[3].replace("Z", "+00:00"))

@@ -1,0 +1,342 @@
+"""The checks that need a running container: the readiness probe, a base's command, the tests.
+
+A service is started twice, each time as its declaration says, on a network that leads nowhere: once
+with its read-only root, and once with a writable one, which shows what it would write if it could.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+from supply_chain.app import Base, Service
+from supply_chain.container import (
+    DIGEST,
+    Answer,
+    Change,
+    Container,
+    ContainerSpec,
+    Engine,
+    Listener,
+    LocalImage,
+    Logs,
+    Process,
+    Wait,
+    ended,
+    labels,
+    outside,
+    profile,
+    says,
+    slug,
+    wait_ended,
+    wait_ready,
+)
+from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.image import Interval
+
+Clock = Callable[[], datetime]
+
+STOPPED_BY_SIGTERM = (0, 143)
+"""A program that handles SIGTERM ends with its own status 0, one that does not with 128 + 15."""
+
+COMMAND_TIMEOUT = 60
+"""Seconds a base's check command may take."""
+
+LOG_LINES = 10
+PATHS_SHOWN = 20
+
+
+@dataclass
+class Findings:
+    """Sentences for a check result, collected while looking."""
+
+    passed: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def expect(self, holds: bool, passed: str, failed: str) -> None:
+        """One expectation: a sentence for when it holds, and one for when it does not."""
+        (self.passed if holds else self.failed).append(passed if holds else failed)
+
+    def result(self, check: Check, engine: Engine, started: datetime, finished: datetime) -> CheckResult:
+        return CheckResult(
+            check=check,
+            passed=tuple(self.passed),
+            warned=tuple(self.warned),
+            failed=tuple(self.failed),
+            details=self.details,
+            tools=dict(engine.versions()),
+            interval=Interval(started=started, finished=finished),
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one start of a service showed. `answer` is about readiness, `again` about a second request."""
+
+    answer: Answer
+    again: str
+    listeners: tuple[Listener, ...]
+    processes: tuple[Process, ...]
+    stop_seconds: float
+    end: Container
+    logs: Logs
+    changes: tuple[Change, ...]
+
+
+def probe(
+    engine: Engine, image: str, manifest: Service, now: Clock, run_id: str, *, wait: Wait = time.sleep
+) -> CheckResult:
+    """Start the image as its runtime profile says and hold what is seen against the declaration.
+
+    The engine's host has to be this machine. Nothing is left behind, also when `wait` raises
+    `Cancelled`. Raises `CheckNotMade` when something could not be looked at.
+    """
+    started, found = now(), Findings()
+    local = engine.image(image)
+    with _network(engine, manifest.name, local.digest, run_id) as network:
+        strict = _run(engine, _spec(image, local, manifest, network, run_id), manifest, wait)
+        loose = _run(engine, _spec(image, local, manifest, network, run_id, writable=True), manifest, wait)
+    _judge_start(found, strict, loose, manifest)
+    if strict.answer.ready:
+        _judge_ports(found, strict, manifest)
+        _judge_processes(found, strict, manifest)
+        _judge_stop(found, strict, manifest)
+    _judge_writes(found, strict, loose, local, manifest)
+    _judge_logs(found, strict)
+    return found.result(Check.PROBE, engine, started, now())
+
+
+def check_command(
+    engine: Engine, image: str, manifest: Base, now: Clock, run_id: str, *, wait: Wait = time.sleep
+) -> CheckResult:
+    """Run a base's check command in its image: no network, read-only root, its uid; status 0 is wanted."""
+    return _Command(Check.COMMAND, "check", manifest, manifest.check, COMMAND_TIMEOUT).made(
+        engine, image, now, run_id, wait
+    )
+
+
+def run_tests(
+    engine: Engine, image: str, manifest: Service, now: Clock, run_id: str, *, wait: Wait = time.sleep
+) -> CheckResult:
+    """Run the application's tests in the image of its test stage, with no network.
+
+    Tests may write, to the container's own root; a test run that takes too long has failed.
+    """
+    test = manifest.test
+    return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout).made(engine, image, now, run_id, wait)
+
+
+@dataclass(frozen=True)
+class _Command:
+    """A command whose status is the answer; `timeout` in seconds."""
+
+    check: Check
+    role: Literal["check", "tests"]
+    manifest: Service | Base
+    command: tuple[str, ...]
+    timeout: float
+
+    def made(self, engine: Engine, image: str, now: Clock, run_id: str, wait: Wait) -> CheckResult:
+        started, clock = now(), time.monotonic()
+        spec = self._spec(image, engine.image(image).digest, run_id)
+        with _container(engine, spec) as container:
+            engine.start(container)
+            end = wait_ended(engine, container, self.timeout, wait)
+            seconds, logs = time.monotonic() - clock, engine.logs(container)
+        found = Findings(
+            details={
+                "command": list(self.command),
+                "image": spec.labels[DIGEST],
+                "status": end.exit_code if end.over else None,
+                "seconds": round(seconds, 3),
+                "timeout_seconds": self.timeout,
+                "output": logs.tail(40)[-8000:].splitlines(),
+            }
+        )
+        how = ended(end) if end.over else f"it did not end within {self.timeout:g} s and was stopped"
+        shown = " ".join(self.command)
+        found.expect(
+            end.over and end.exit_code == 0 and not end.error,
+            f"`{shown}` ended with status 0 after {seconds:.1f} s",
+            f"`{shown}` failed: {how}.",
+        )
+        return found.result(self.check, engine, started, now())
+
+    def _spec(self, image: str, digest: str, run_id: str) -> ContainerSpec:
+        """The declared profile; tests alone get a writable root."""
+        hardened = profile(self.manifest.runtime)
+        return ContainerSpec(
+            image=image,
+            name=f"cscm-{self.role}-{slug(self.manifest.name)}-{uuid4().hex[:8]}",
+            labels=labels(self.role, self.manifest.name, digest, run_id),
+            profile=hardened.model_copy(update={"read_only": self.role != "tests"}),
+            command=self.command,
+        )
+
+
+def _spec(
+    image: str, local: LocalImage, manifest: Service, network: str, run_id: str, *, writable: bool = False
+) -> ContainerSpec:
+    return ContainerSpec(
+        image=image,
+        name=f"{network}-{'writable' if writable else 'strict'}",
+        labels=labels("probe", manifest.name, local.digest, run_id),
+        profile=profile(manifest.runtime).model_copy(update={"read_only": not writable}),
+        network=network,
+    )
+
+
+@contextlib.contextmanager
+def _network(engine: Engine, application: str, digest: str, run_id: str) -> Iterator[str]:
+    """An internal network of its own: reached from this host, and leading nowhere."""
+    name = f"cscm-probe-{slug(application)}-{uuid4().hex[:8]}"
+    try:
+        engine.create_network(name, labels("probe", application, digest, run_id), internal=True)
+        yield name
+    finally:
+        engine.remove_network(name)
+
+
+@contextlib.contextmanager
+def _container(engine: Engine, spec: ContainerSpec) -> Iterator[str]:
+    """A created container that does not outlive the block, however that ends."""
+    try:
+        engine.create(spec)
+        yield spec.name
+    finally:
+        engine.remove(spec.name)
+
+
+def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> Run:
+    """Start, wait until ready, look, ask it to stop, and look again."""
+    wanted = manifest.probe
+    with _container(engine, spec) as name:
+        engine.start(name)
+        answer = wait_ready(engine, name, spec.network, wanted, wait)
+        again = ""
+        listeners: tuple[Listener, ...] = ()
+        processes: tuple[Process, ...] = ()
+        seen = engine.inspect(name)
+        if seen.running:
+            listeners, processes = engine.listeners(name), engine.processes(name)
+            again = says(seen.networks[spec.network], wanted.port, wanted.path) if answer.ready else ""
+        clock = time.monotonic()
+        engine.signal(name, "SIGTERM")
+        end = wait_ended(engine, name, wanted.stop_timeout, wait)
+        stop_seconds = time.monotonic() - clock
+        changes, logs = engine.changes(name), engine.logs(name)
+    return Run(answer, again, listeners, processes, stop_seconds, end, logs, changes)
+
+
+def _judge_start(found: Findings, strict: Run, loose: Run, manifest: Service) -> None:
+    wanted = manifest.probe
+    found.details |= {
+        "start_seconds": round(strict.answer.seconds, 3) if strict.answer.ready else None,
+        "start_timeout_seconds": wanted.start_timeout,
+    }
+    found.expect(
+        strict.answer.ready,
+        f"ready on port {wanted.port} after {strict.answer.seconds:.2f} s",
+        f"It was not ready within {wanted.start_timeout} s: {strict.answer.says}.",
+    )
+    if not strict.answer.ready and loose.answer.ready:
+        found.failed.append("It starts only when its root filesystem is writable.")
+    if strict.answer.ready:
+        found.expect(
+            not strict.again,
+            "a second request is answered too",
+            f"The first request was answered, a second was not: {strict.again}.",
+        )
+    found.details["last_output"] = strict.logs.tail(LOG_LINES)[-4000:].splitlines()
+
+
+def _judge_ports(found: Findings, run: Run, manifest: Service) -> None:
+    wanted = manifest.probe.port
+    reachable = {each.port for each in run.listeners if not each.address.startswith(("127.", "::1"))}
+    found.details |= {
+        "listening": [f"{each.address} {each.port}" for each in run.listeners],
+        "listening_read_from": "the kernel's socket table of the container's network namespace",
+    }
+    others = sorted(reachable - {wanted})
+    found.expect(
+        not others,
+        f"listens on port {wanted} and no other",
+        f"It listens on ports nobody declared: {', '.join(map(str, others))}.",
+    )
+
+
+def _judge_processes(found: Findings, run: Run, manifest: Service) -> None:
+    uid = manifest.runtime.uid
+    found.details |= {
+        "processes": [each.command[:200] for each in run.processes],
+        "uids": sorted({each.uid for each in run.processes}),
+    }
+    others = sorted({each.uid for each in run.processes} - {uid})
+    found.expect(
+        bool(run.processes) and not others,
+        f"runs as uid {uid} ({len(run.processes)} process{'' if len(run.processes) == 1 else 'es'})",
+        f"It runs as uid {', '.join(map(str, others)) or 'unknown'}, not only as {uid}.",
+    )
+
+
+def _judge_stop(found: Findings, run: Run, manifest: Service) -> None:
+    over = run.end.over
+    found.details |= {
+        "stop_seconds": round(run.stop_seconds, 3) if over else None,
+        "stop_timeout_seconds": manifest.probe.stop_timeout,
+        "exit_code": run.end.exit_code if over else None,
+    }
+    found.expect(
+        over,
+        f"stopped {run.stop_seconds:.2f} s after SIGTERM",
+        f"It did not stop within {manifest.probe.stop_timeout} s of SIGTERM.",
+    )
+    if over:
+        found.expect(
+            run.end.exit_code in STOPPED_BY_SIGTERM,
+            f"ended with status {run.end.exit_code}",
+            f"After SIGTERM it ended with status {run.end.exit_code}; 0 or 143 says that it meant to.",
+        )
+
+
+def _judge_writes(found: Findings, strict: Run, loose: Run, local: LocalImage, manifest: Service) -> None:
+    """What the engine itself changed shows with the read-only root too, where the program cannot write."""
+    writable = manifest.runtime.writable
+    engines = {(change.kind, change.path) for change in strict.changes}
+    own = [c for c in outside(loose.changes, writable) if (c.kind, c.path) not in engines]
+    paths = sorted({change.path for change in own})
+    found.details["writes_outside"] = paths[:PATHS_SHOWN]
+    shown = ", ".join(_leaves(paths)[:PATHS_SHOWN])
+    found.expect(
+        not paths,
+        "writes nowhere but where it is declared to",
+        f"It writes where nobody declared it to: {shown}.",
+    )
+    volumes = [path for path in local.volumes if path not in writable]
+    if volumes:
+        found.failed.append(
+            f"The image declares volumes that the application does not declare as writable: {', '.join(volumes)}."
+        )
+
+
+def _leaves(paths: list[str]) -> list[str]:
+    """The paths without the directories above them."""
+    return [p for p in paths if not any(other.startswith(p + "/") for other in paths)]
+
+
+def _judge_logs(found: Findings, run: Run) -> None:
+    out, err = (len(text.splitlines()) for text in (run.logs.stdout, run.logs.stderr))
+    found.details |= {"stdout_lines": out, "stderr_lines": err}
+    if out:
+        found.passed.append("logs to standard output")
+    elif err:
+        found.warned.append("It logs to standard error only; nothing comes on standard output.")
+    else:
+        found.warned.append("It logs nothing, neither on standard output nor on standard error.")
