@@ -67,7 +67,7 @@ class Home:
 
     def create(self) -> None:
         """Make the directories, for this user only. A directory with other content is refused."""
-        if self.directory.is_dir() and not self.is_ours() and any(self.directory.iterdir()):
+        if self.directory.is_dir() and not self.is_ours() and self._foreign():
             raise SettingInvalid(
                 f"{self.directory} holds other things than a supply chain's state.\n"
                 f"Set {VARIABLE} to a directory that does not exist yet, or to an empty one."
@@ -76,6 +76,10 @@ class Home:
         (self.directory / STAMP).touch()
         for part in (self.tools, self.state, self.database, self.log, self.run):
             part.mkdir(mode=0o700, exist_ok=True)
+
+    def _foreign(self) -> set[str]:
+        parts = (self.tools, self.emulator, self.state, self.database, self.log, self.run)
+        return {entry.name for entry in self.directory.iterdir()} - {part.name for part in parts}
 
     def is_ours(self) -> bool:
         """Whether the directory was made by `create`, so that it may be removed."""
@@ -105,8 +109,7 @@ def find_project(start: Path) -> Path:
         if (candidate / MARKER).is_file():
             return candidate
     raise SettingInvalid(
-        f"No supply chain project around {start}: there is no {MARKER}.\n"
-        "Run this inside a clone of the project."
+        f"No supply chain project around {start}: there is no {MARKER}.\nRun this inside a clone of the project."
     )
 
 

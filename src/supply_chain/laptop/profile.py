@@ -44,11 +44,9 @@ class Profile(Frozen):
     build_network: Literal["default", "host", "none"] = Field(
         default="default", description="the network that build steps see"
     )
-    ca_bundle: Path | None = Field(
-        default=CA_BUNDLE, description="certificates that build steps trust; null for none"
-    )
+    ca_bundle: Path | None = Field(default=CA_BUNDLE, description="certificates that build steps trust; null for none")
     bases: dict[BaseName, Upstream | None] = Field(
-        default_factory=lambda: {"python": None, "python-build": None},
+        default={"python": None, "python-build": None},
         description="base images by name; null means our own, curated/base/NAME",
     )
     environments: tuple[str, ...] = Field(default=("staging",), description="where a chain deploys by default")

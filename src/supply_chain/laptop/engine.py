@@ -1,0 +1,196 @@
+"""The machine's container engine: found and judged; installed and started only where there is none.
+
+An engine that someone else installed or runs is never changed; what it lacks is said instead.
+Demands and the recipe for Debian were measured: 26.1 with the containerd image store is the lowest
+that keeps an image's digest from the build to the registry.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import DockerException
+from docker.tls import TLSConfig
+from requests.exceptions import RequestException
+
+from supply_chain.adapters.command import run
+from supply_chain.errors import EngineUnavailable, EngineUnsuitable, ToolMissing, ToolTimedOut
+from supply_chain.image import Frozen
+from supply_chain.laptop import engine_setup
+from supply_chain.laptop.engine_setup import DAEMON_JSON, REMEDY
+from supply_chain.laptop.home import Home
+from supply_chain.laptop.services import Progress, Service
+
+DEFAULT_URL = "unix:///var/run/docker.sock"
+WANTED = (26, 1)
+STORE = "io.containerd.snapshotter.v1"
+
+
+class Engine(Frozen):
+    """An engine that can do what the chain needs."""
+
+    url: str
+    version: str
+    buildx: str
+    client: Path
+
+
+class Facts(Frozen):
+    """What an engine says about itself."""
+
+    version: str
+    store: str
+
+
+def engine_url(environ: Mapping[str, str] = os.environ) -> str:
+    """Where the engine is asked: DOCKER_HOST, or its default socket."""
+    return environ.get("DOCKER_HOST") or DEFAULT_URL
+
+
+def ask(url: str) -> Facts:
+    """Ask the engine; raises `EngineUnavailable` with what to do where none answers."""
+    try:
+        client = docker.DockerClient(base_url=url, timeout=10, **_tls(url))
+        try:
+            info = client.info()
+        finally:
+            client.close()
+    except (DockerException, RequestException) as error:
+        if _not_permitted(url):
+            raise EngineUnavailable(
+                f"This user may not talk to the engine at {url}.\n"
+                "Add the user to the group that owns the socket (usermod --append --groups docker NAME) "
+                "and log in again."
+            ) from error
+        raise EngineUnavailable(f"No container engine answers at {url}: {error}\n{REMEDY}") from error
+    return facts(info)
+
+
+def facts(info: Mapping[str, Any]) -> Facts:
+    """Read what `GET /info` answers."""
+    status = dict(info.get("DriverStatus") or [])
+    return Facts(version=str(info.get("ServerVersion", "")), store=str(status.get("driver-type", "")))
+
+
+def _tls(url: str) -> dict[str, Any]:
+    if not url.startswith("tcp://") or not os.environ.get("DOCKER_TLS_VERIFY"):
+        return {}
+    where = Path(os.environ.get("DOCKER_CERT_PATH") or Path.home() / ".docker")
+    pair = (str(where / "cert.pem"), str(where / "key.pem"))
+    return {"tls": TLSConfig(client_cert=pair, ca_cert=str(where / "ca.pem"), verify=True)}
+
+
+def _not_permitted(url: str) -> bool:
+    socket = Path(url.removeprefix("unix://"))
+    return url.startswith("unix://") and socket.exists() and not os.access(socket, os.R_OK | os.W_OK)
+
+
+def judge(found: Facts, url: str) -> None:
+    """Raise `EngineUnsuitable` with everything that the engine lacks and what to do about it."""
+    lacks = []
+    if version_of(found.version) < WANTED:
+        lacks.append(
+            f"it is version {found.version or 'unknown'}, and 26.1 or later is needed: upgrade Docker Engine "
+            "(https://docs.docker.com/engine/install/)"
+        )
+    if found.store != STORE:
+        lacks.append(
+            'its containerd image store is off: put {"features": {"containerd-snapshotter": true}} into '
+            f"{DAEMON_JSON} and restart the engine (images of the old store are hidden, not lost)"
+        )
+    if lacks:
+        raise EngineUnsuitable(f"The engine at {url} lacks what the chain needs:\n- " + "\n- ".join(lacks))
+
+
+def version_of(text: str) -> tuple[int, int]:
+    """`26.1.5+dfsg1` → (26, 1); what is no version is the lowest."""
+    match = re.match(r"(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def find_client(environ: Mapping[str, str] = os.environ) -> tuple[Path, str]:
+    """The first `docker` on PATH that knows buildx, and buildx's version."""
+    for directory in environ.get("PATH", os.defpath).split(os.pathsep):
+        client = Path(directory) / "docker"
+        if os.access(client, os.X_OK) and (version := _buildx(client)):
+            return client, version
+    raise EngineUnsuitable(
+        "No `docker` on PATH knows buildx, which builds the images.\n"
+        "Install it: the package docker-buildx on Debian, docker-buildx-plugin from Docker's own repository."
+    )
+
+
+def _buildx(client: Path) -> str | None:
+    try:
+        done = run([str(client), "buildx", "version"], name="docker", timeout=30, quiet=True)
+    except (ToolMissing, ToolTimedOut):
+        return None
+    match = re.search(r"\bv?(\d+\.\d+\.\d+)", done.stdout)
+    return match[1] if done.status == 0 and match else None
+
+
+def check_engine(url: str | None = None) -> Engine:
+    """The engine as it is, changing nothing; raises `EngineUnavailable` or `EngineUnsuitable`."""
+    url = url or engine_url()
+    found = ask(url)
+    judge(found, url)
+    client, buildx = find_client()
+    return Engine(url=url, version=found.version, buildx=buildx, client=client)
+
+
+def ensure_engine(home: Home, progress: Progress) -> Engine:
+    """The engine, after installing and starting it where there is none and this user may."""
+    url = engine_url()
+    try:
+        return check_engine(url)
+    except EngineUnavailable:
+        if url != DEFAULT_URL or os.geteuid() != 0:
+            raise
+    engine_setup.configure()  # before the package starts it
+    if shutil.which("dockerd") is None:
+        progress("engine: installing Docker Engine from Debian's packages")
+        engine_setup.install()
+    start(home, progress)
+    return check_engine(url)
+
+
+def engine_service(home: Home) -> Service:
+    """dockerd as a process of ours, for machines without systemd."""
+    return Service(
+        name="engine",
+        argv=(shutil.which("dockerd") or "/usr/sbin/dockerd",),
+        log=home.log / "engine.log",
+        pid_file=home.run / "engine.json",
+        ready=lambda: _answers(DEFAULT_URL),
+        deadline=90,
+        grace=30,
+    )
+
+
+def start(home: Home, progress: Progress) -> None:
+    """Start the engine, through systemd where that is process 1, and wait until it answers."""
+    if Path("/run/systemd/system").is_dir():
+        progress("engine: starting it through systemd")
+        done = run(["systemctl", "start", "docker.service"], name="systemctl", timeout=120)
+        if done.status != 0:
+            raise EngineUnavailable(
+                f"systemd could not start the engine: {done.stderr[-1000:].strip()}\n"
+                "See `journalctl --unit docker.service`, then run this again."
+            )
+        return
+    progress("engine: starting dockerd")
+    engine_service(home).ensure(progress)
+
+
+def _answers(url: str) -> bool:
+    try:
+        ask(url)
+    except EngineUnavailable:
+        return False
+    return True

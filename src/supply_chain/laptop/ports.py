@@ -1,0 +1,110 @@
+"""Who listens where on this machine, and plain HTTP to it (never through a proxy)."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from supply_chain.errors import PartFailed
+
+HOST = "127.0.0.1"
+
+
+def is_listening(port: int) -> bool:
+    """Whether something accepts connections on 127.0.0.1 (also when it listens on all addresses)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def listener(port: int) -> str | None:
+    """`name (pid 123)` of what listens there, or None when this user may not know."""
+    inodes = _listening_inodes(port)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and _holds(entry, inodes):
+            return f"{_command(entry)} (pid {entry.name})"
+    return None
+
+
+def _listening_inodes(port: int) -> set[str]:
+    """Sockets in state LISTEN (0A) on that port; proc(5), /proc/net/tcp."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text(encoding="ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for fields in map(str.split, lines):
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                found.add(f"socket:[{fields[9]}]")
+    return found
+
+
+def _holds(process: Path, inodes: set[str]) -> bool:
+    try:
+        return any(str(handle.readlink()) in inodes for handle in (process / "fd").iterdir())
+    except OSError:  # gone meanwhile, or another user's
+        return False
+
+
+def _command(process: Path) -> str:
+    try:
+        words = (process / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    except OSError:
+        return "a program"
+    return " ".join(word.decode("utf-8", "replace") for word in words)[:120] or "a program"
+
+
+def request(
+    method: str,
+    port: int,
+    path: str,
+    *,
+    body: Any = None,
+    auth: str | None = None,
+    timeout: float = 5.0,
+) -> tuple[int, Any]:
+    """Status and decoded JSON (None where there is none) of one request to 127.0.0.1.
+
+    `auth` is `user:password` for HTTP Basic. Raises `OSError` or `http.client.HTTPException` where
+    nothing sensible answers.
+    """
+    headers = {"content-type": "application/json"}
+    if auth:
+        headers["authorization"] = "Basic " + base64.b64encode(auth.encode()).decode()
+    connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
+    try:
+        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+        response = connection.getresponse()
+        data = response.read()
+    finally:
+        connection.close()
+    try:
+        return response.status, json.loads(data)
+    except ValueError:
+        return response.status, None
+
+
+def answers(port: int, path: str, auth: str | None = None) -> bool:
+    """Whether a GET of that path is answered with status 200."""
+    try:
+        return request("GET", port, path, auth=auth)[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def asked(method: str, port: int, path: str, *, body: Any = None, auth: str | None = None) -> Any:
+    """The JSON of a successful answer; raises `PartFailed` for any other."""
+    try:
+        status, answer = request(method, port, path, body=body, auth=auth, timeout=30.0)
+    except (OSError, http.client.HTTPException) as error:
+        raise PartFailed(
+            f"{method} http://{HOST}:{port}{path} was not answered: {error}\nRun `cscm status`."
+        ) from error
+    if status >= 300:
+        raise PartFailed(f"{method} http://{HOST}:{port}{path}: status {status}: {answer}\nRun `cscm doctor`.")
+    return answer
