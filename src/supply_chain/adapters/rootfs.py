@@ -1,0 +1,201 @@
+"""A root filesystem merged from Debian packages into one tar whose bytes depend on nothing else.
+
+Nothing is unpacked: members go from the packages' tars into the new one, so that owners and modes are
+the packages' own and no privileges are needed. The result has merged directories (`/bin` is `usr/bin`,
+as Debian 12 and later demand), so that a later layer cannot hide one half of them.
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import re
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from supply_chain.errors import BuildFailed
+
+MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+"""Directories that are links into /usr (Debian's usr-merge)."""
+
+UNWANTED = re.compile(
+    r"usr/share/(man|info|locale|lintian|bug|groff|menu|doc-base|bash-completion|debconf|perl5)/."
+    r"|usr/share/doc/[^/]+/(?!copyright$)."
+    r"|var/(cache|lib/dpkg|lib/apt)/."
+    r"|etc/(apt|dpkg|init\.d|cron\.\w+|logrotate\.d|rsyslog\.d|default)/."
+    r"|(usr/)?lib/systemd/."
+)
+"""What a container never reads. Copyright files stay: their licences ask for it, and SBOMs quote them."""
+
+LEFT_OUT = frozenset({"dpkg", "debconf", "tar", "mawk", "perl-base", "apt", "openssl"})
+"""Packages that only install other packages. What others depend on them for happens at installation."""
+
+USERS = {
+    "etc/passwd": (
+        "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+        "app:x:10001:10001:application:/home/app:/usr/sbin/nologin\n"
+    ),
+    "etc/group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\napp:x:10001:\n",
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n",
+}
+"""What the packages' installation scripts would have made."""
+
+
+def merged(path: str) -> str:
+    """Where a package's path lies in a merged root; both without a leading slash."""
+    path = posixpath.normpath(path).lstrip("/")
+    return f"usr/{path}" if path.partition("/")[0] in MERGED else path
+
+
+def merged_link(path: str, target: str) -> str:
+    """The target of the symbolic link at `path`, after the link itself may have moved."""
+    path = posixpath.normpath(path).lstrip("/")
+    if target.startswith("/") or merged(path) == path:
+        return target
+    absolute = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), target)).lstrip("/")
+    return posixpath.relpath(merged(absolute), posixpath.dirname(merged(path)))
+
+
+@dataclass
+class _Entry:
+    info: tarfile.TarInfo
+    source: tarfile.TarFile | None = None
+    """Where the content is read from …"""
+    member: tarfile.TarInfo | None = None
+    content: bytes = b""
+    """… or the content itself."""
+
+    def read(self) -> io.BufferedIOBase | io.BytesIO:
+        if self.source is None or self.member is None:
+            return io.BytesIO(self.content)
+        stream = self.source.extractfile(self.member)
+        if stream is None:
+            raise BuildFailed(f"{self.info.name} has no content in its package.\nFetch the packages again.")
+        return stream  # type: ignore[return-value]
+
+
+@dataclass
+class Rootfs:
+    """Members by path, the packages they came from, and the time (Unix seconds) no file is newer than."""
+
+    epoch: int
+    packages: dict[str, str] = field(default_factory=dict)
+    _entries: dict[str, _Entry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("usr", *(f"usr/{name}" for name in ("bin", "sbin", "lib", "lib64"))):
+            self.add_directory(name)
+        for name in ("bin", "sbin", "lib", "lib64"):
+            info = self._info(name, tarfile.SYMTYPE, 0o777)
+            info.linkname = f"usr/{name}"
+            self._entries[name] = _Entry(info)
+
+    def _info(self, name: str, kind: bytes, mode: int, owner: int = 0) -> tarfile.TarInfo:
+        info = tarfile.TarInfo(name)
+        info.type, info.mode, info.mtime = kind, mode, self.epoch
+        info.uid = info.gid = owner
+        return info
+
+    def add_directory(self, name: str, mode: int = 0o755, owner: int = 0) -> None:
+        """An empty directory, when there is none yet."""
+        self._entries.setdefault(name, _Entry(self._info(name, tarfile.DIRTYPE, mode, owner)))
+
+    def add_file(self, name: str, content: bytes, mode: int = 0o644) -> None:
+        """A file that no package brings; its directories are made."""
+        for parent in reversed(PurePosixPath(name).parents[:-1]):
+            self.add_directory(str(parent))
+        info = self._info(name, tarfile.REGTYPE, mode)
+        info.size = len(content)
+        self._entries[name] = _Entry(info, content=content)
+
+    def add_link(self, name: str, target: str) -> None:
+        """A symbolic link, when nothing is there yet."""
+        info = self._info(name, tarfile.SYMTYPE, 0o777)
+        info.linkname = target
+        self._entries.setdefault(name, _Entry(info))
+
+    def add_package(self, control: tarfile.TarFile, data: tarfile.TarFile) -> None:
+        """A package's files, and what scanners know it by (`status.d`, as distroless images have it)."""
+        paragraph = _text(control, "control")
+        name, version = _field(paragraph, "Package"), _field(paragraph, "Version")
+        if name in LEFT_OUT:
+            return
+        self.packages[name] = version
+        for member in data:
+            self._add_member(data, member)
+        status = f"var/lib/dpkg/status.d/{name}"
+        self.add_file(status, paragraph.encode())
+        self.add_file(f"{status}.md5sums", _sums(_text(control, "md5sums")).encode())
+
+    def _add_member(self, data: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        old = posixpath.normpath(member.name).lstrip("/")
+        name = merged(old)
+        if old == "." or old in MERGED or UNWANTED.match(name):
+            return
+        if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
+            raise BuildFailed(f"{name} is a device or a pipe.\nLeave the package that brings it out.")
+        if name in self._entries and (member.isdir() or not self._entries[name].info.isdir()):
+            return  # the directory is there; or two packages bring one file, and the first keeps it
+        info = self._info(name, member.type, member.mode)
+        info.uid, info.gid, info.size = member.uid, member.gid, member.size
+        info.mtime = min(int(member.mtime), self.epoch)
+        if member.issym():
+            info.linkname = merged_link(old, member.linkname)
+        elif member.islnk():
+            info.linkname = merged(member.linkname)
+        self._entries[name] = _Entry(info, data, member)
+
+    def complete(self) -> None:
+        """Do what installation scripts would have done: users, name service, certificates, the shell."""
+        for name, text in USERS.items():
+            self.add_file(name, text.encode())
+        self.add_directory("home/app", 0o750, 10001)
+        self.add_directory("tmp", 0o1777)
+        if "usr/bin/dash" in self._entries:
+            self.add_link("usr/bin/sh", "dash")
+        names = sorted(n for n in self._entries if re.fullmatch(r"usr/share/ca-certificates/mozilla/.*\.crt", n))
+        if names:
+            bundle = b"".join(self._entries[name].read().read() for name in names)
+            self.add_file("etc/ssl/certs/ca-certificates.crt", bundle)
+            self.add_directory("usr/lib/ssl")
+            self.add_link("usr/lib/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt")  # OpenSSL's default
+
+    def write(self, target: Path) -> None:
+        """Write the tar: sorted, numeric owners, files before the hard links to them."""
+        with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
+            for _, entry in sorted(self._entries.items(), key=lambda item: (item[1].info.islnk(), item[0])):
+                if entry.info.isreg():
+                    tar.addfile(entry.info, entry.read())
+                else:
+                    tar.addfile(entry.info)
+
+    @property
+    def paths(self) -> Iterable[str]:
+        """What is in it, without leading slashes."""
+        return self._entries.keys()
+
+
+def _text(control: tarfile.TarFile, name: str) -> str:
+    """One file of a package's control part; empty when it has none."""
+    for member in control:
+        if posixpath.normpath(member.name) == name:
+            stream = control.extractfile(member)
+            return stream.read().decode() if stream else ""
+    return ""
+
+
+def _field(paragraph: str, name: str) -> str:
+    match = re.search(rf"^{name}: *(\S+) *$", paragraph, re.MULTILINE)
+    if not match:
+        raise BuildFailed(f"A package has no field {name}.\nFetch the packages again.")
+    return match[1]
+
+
+def _sums(text: str) -> str:
+    """The checksums of the files that are kept, under the paths they have here."""
+    lines = (line.split(None, 1) for line in text.splitlines() if line.strip())
+    kept = ((digest, merged(path)) for digest, path in lines if not UNWANTED.match(merged(path)))
+    return "".join(f"{digest}  {path}\n" for digest, path in kept)
