@@ -1,0 +1,1 @@
+"""A service that greets: the smallest thing worth taking through the chain."""
