@@ -1,0 +1,194 @@
+"""Fetches a file whole and checked, continuing where an earlier attempt was cut off."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from supply_chain.adapters.command import cancellation
+from supply_chain.errors import Cancelled, DownloadFailed
+
+Progress = Callable[[str], None]
+
+TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+ATTEMPTS = 3
+PAUSE = 0.5
+"""Seconds before the next attempt."""
+
+REPORT_EVERY = 2.0
+"""Seconds between two lines of progress."""
+
+
+class Unavailable(Exception):
+    """The file cannot be had from there: no network, or no such file."""
+
+
+class _NotOurPart(httpx.ReadError):
+    """What was fetched before is not a part of what the server has now; it was deleted."""
+
+
+def client() -> httpx.Client:
+    """A client that follows redirects and gives up on a server that is silent."""
+    return httpx.Client(follow_redirects=True, timeout=TIMEOUT)
+
+
+def fetch_text(http: httpx.Client, url: str) -> str:
+    """A small text; raises `Unavailable`."""
+    try:
+        response = http.get(url)
+        response.raise_for_status()
+    except httpx.HTTPError as error:
+        raise Unavailable(f"{url}: {_why(error)}") from error
+    return response.text
+
+
+def checksum_of(name: str, checksums: str) -> str:
+    """The SHA-256 that a checksum file (`<hex>  <name>` per line) has for `name`; raises `Unavailable`."""
+    for line in checksums.splitlines():
+        digest, _, file = line.strip().partition(" ")
+        if file.strip().removeprefix("*") == name and len(digest) == 64:
+            return digest.lower()
+    raise Unavailable(f"the release's checksum file says nothing of {name}")
+
+
+def fetch_file(http: httpx.Client, url: str, target: Path, sha256: str, progress: Progress) -> None:
+    """Bring the file to `target`, whole and with the right checksum.
+
+    What arrived stays in `<target>.part` for the next call. Raises `Unavailable` when nothing can be
+    had, `DownloadFailed` when the connection breaks again and again or the checksum is wrong; a file
+    with a wrong checksum is deleted.
+    """
+    part = target.with_name(target.name + ".part")
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _continue(http, url, part, progress)
+            break
+        except httpx.HTTPStatusError as error:
+            raise Unavailable(f"{url}: {_why(error)}") from error
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            raise Unavailable(f"{url}: {_why(error)}") from error
+        except httpx.HTTPError as error:
+            if not _size(part) and not isinstance(error, _NotOurPart):
+                raise Unavailable(f"{url}: {_why(error)}") from error
+            if attempt == ATTEMPTS:
+                raise DownloadFailed(
+                    f"{url} broke off after {_size(part)} bytes: {_why(error)}\nRun again; it continues from there."
+                ) from error
+            progress(f"broke off after {_size(part)} bytes, continuing")
+            cancellation().wait(PAUSE)
+    check(part, sha256, url)
+    _validator_file(part).unlink(missing_ok=True)
+    part.replace(target)
+
+
+def check(file: Path, sha256: str, origin: str) -> None:
+    """Hold a file against its checksum; a wrong one is deleted and named, never worked around."""
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != sha256:
+        file.unlink()
+        _validator_file(file).unlink(missing_ok=True)
+        raise wrong_checksum(origin, sha256, found)
+
+
+def wrong_checksum(origin: str, expected: str, found: str) -> DownloadFailed:
+    return DownloadFailed(
+        f"{origin} has the SHA-256 {found}, where {expected} was expected.\n"
+        "It was damaged or tampered with. Run again; if it stays so, do not use it and tell its project."
+    )
+
+
+def unpack(archive: Path, member: str, target: Path) -> None:
+    """Write the one regular file of that name in a tar.gz to `target`."""
+    with tarfile.open(archive, "r:gz") as tar:
+        for entry in tar:
+            if entry.isfile() and Path(entry.name).name == member:
+                content = tar.extractfile(entry)
+                assert content is not None
+                with target.open("wb") as file:
+                    while block := content.read(1 << 20):
+                        file.write(block)
+                return
+    raise DownloadFailed(f"{archive.name} holds no {member}.\nCorrect its entry in the pin file.")
+
+
+def sync(path: Path) -> None:
+    """Have a file's or a directory's content on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _continue(http: httpx.Client, url: str, part: Path, progress: Progress) -> None:
+    """One attempt: from where the part ends, if the server still has the same file, else from the start."""
+    have, validator = _size(part), _validator_file(part)
+    headers = {"Accept-Encoding": "identity"}
+    if have and validator.exists():
+        headers |= {"Range": f"bytes={have}-", "If-Range": validator.read_text(encoding="utf-8")}
+    with http.stream("GET", url, headers=headers) as response:
+        if response.status_code == 416:  # the part is as long as the file, or longer: not of this file
+            part.unlink()
+            raise _NotOurPart("the part does not belong to the file")
+        response.raise_for_status()
+        resumed = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        if response.status_code == 206 and not resumed:
+            part.unlink()
+            raise _NotOurPart("the server sent another part than was asked for")
+        _remember(response, validator)
+        _write(response, part, have if resumed else 0, progress)
+
+
+def _write(response: httpx.Response, part: Path, start: int, progress: Progress) -> None:
+    length = int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
+    whole = start + length if length is not None else None
+    scope, reported = cancellation(), time.monotonic()
+    with part.open("ab" if start else "wb") as file:
+        for block in response.iter_raw():
+            file.write(block)
+            if scope.cancelled:
+                raise Cancelled("The download was ended because the run was cancelled.")
+            if time.monotonic() - reported > REPORT_EVERY:
+                reported = time.monotonic()
+                progress(_share(file.tell(), whole))
+        file.flush()
+        os.fsync(file.fileno())
+    if whole is not None and _size(part) != whole:
+        raise httpx.ReadError(f"{_size(part)} bytes came of {whole}")
+
+
+def _remember(response: httpx.Response, validator: Path) -> None:
+    """Keep what names this state of the file, so that only its own rest is ever added (RFC 9110, 13.1.5)."""
+    tag = response.headers.get("ETag", "")
+    mark = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+    if mark:
+        validator.write_text(mark, encoding="utf-8")
+    else:
+        validator.unlink(missing_ok=True)
+
+
+def _validator_file(part: Path) -> Path:
+    return part.with_name(part.name + ".validator")
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _share(have: int, whole: int | None) -> str:
+    if whole:
+        return f"{100 * have // whole}% of {whole / 1e6:.0f} MB"
+    return f"{have / 1e6:.0f} MB"
+
+
+def _why(error: httpx.HTTPError) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"the server answered {error.response.status_code}"
+    return str(error) or type(error).__name__

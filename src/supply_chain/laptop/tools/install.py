@@ -1,0 +1,95 @@
+"""The two ways in which a tool is installed when its release cannot be had: Go's, and the distribution's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from supply_chain.adapters.command import run
+from supply_chain.errors import ToolFailed, ToolMissing
+from supply_chain.laptop.tools.pins import GoPin
+
+Progress = Callable[[str], None]
+
+BUILD_TIMEOUT = 3600.0
+APT_TIMEOUT = 900.0
+REPORT_EVERY = 10.0
+
+
+def go_install(pin: GoPin, directory: Path, progress: Progress) -> Path:
+    """Build the pinned version into `directory`; Go checks every module against its hashes.
+
+    Go's own caches are used, so that what was built before is not built again. Raises `ToolMissing`
+    without Go and `ToolFailed` when it cannot be built.
+    """
+    go = shutil.which("go")
+    if go is None:
+        raise ToolMissing(
+            f"Go is not on PATH, so {pin.package} cannot be built.\n"
+            "Install Go 1.21 or newer (it fetches the toolchain it needs), or let this machine reach the releases."
+        )
+    progress(f"building {pin.version} with go install; the first time this takes minutes")
+    flags = f"-s -w -X {pin.filled(pin.stamp)}"
+    done = run(
+        [go, "install", "-v", "-ldflags", flags, f"{pin.package}@v{pin.version}"],
+        name="go",
+        timeout=BUILD_TIMEOUT,
+        environment={"GOBIN": str(directory), "GOTOOLCHAIN": pin.toolchain},
+        quiet=True,
+        on_line=_Counter(progress),
+    )
+    if done.status != 0:
+        raise ToolFailed(
+            f"go install {pin.package}@v{pin.version} ended with status {done.status}: {done.stderr[-2000:].strip()}\n"
+            "Check that Go's module proxy can be reached, then run again; it continues with what is already there."
+        )
+    return directory / pin.package.rsplit("/", 1)[-1]
+
+
+class _Counter:
+    """Says now and then how many modules came and how many packages were built."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._fetched = self._built = 0
+        self._reported = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        if line.startswith("go: "):
+            self._fetched += "downloading" in line
+        else:
+            self._built += 1
+        if time.monotonic() - self._reported > REPORT_EVERY:
+            self._reported = time.monotonic()
+            self._progress(f"building: {self._fetched} modules fetched, {self._built} packages built")
+
+
+def apt_install(packages: Sequence[str], progress: Progress) -> None:
+    """Install packages of the distribution, all in one go; raises `ToolMissing` where that is not ours to do."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise ToolMissing(
+            f"Not on this machine, or too old: {', '.join(packages)}.\n"
+            f"Install them with the distribution's package manager: {apt_command(packages)}"
+        )
+    progress(f"installing {', '.join(packages)} from the distribution")
+    options = ["-o", "DPkg::Lock::Timeout=300", "-y", "-q"]
+    for arguments in (["update"], ["install", "--no-install-recommends", *packages]):
+        done = run(
+            ["apt-get", *options, *arguments],
+            name="apt-get",
+            timeout=APT_TIMEOUT,
+            environment={"DEBIAN_FRONTEND": "noninteractive"},
+            quiet=True,
+        )
+        if done.status != 0:
+            raise ToolFailed(
+                f"apt-get {arguments[0]} ended with status {done.status}: {done.stderr[-1000:].strip()}\n"
+                f"See to it that this works, then run again: {apt_command(packages)}"
+            )
+
+
+def apt_command(packages: Sequence[str]) -> str:
+    return f"apt-get install {' '.join(packages)}"

@@ -1,0 +1,99 @@
+"""The pin file: which programs, which versions, and from where."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator
+
+from supply_chain.documents import read_document
+from supply_chain.image import Frozen
+
+Version = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+){1,3}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_{}.-]+$")]
+
+
+class ReleaseFile(Frozen):
+    """The file of a release for one platform: the program itself, or a tar.gz that has it as `member`."""
+
+    name: FileName
+    member: FileName | None = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+class Pin(Frozen):
+    """What every kind of tool has in common."""
+
+    minimum: Version
+    below: Version | None = None
+    version_args: tuple[str, ...]
+    version_pattern: str = Field(description="finds the version, its first group, in what version_args print")
+    package: str
+
+    @field_validator("version_pattern")
+    @classmethod
+    def _one_group(cls, value: str) -> str:
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"is not a regular expression: {error}") from error
+        if groups != 1:
+            raise ValueError("needs one group, around the version")
+        return value
+
+    @property
+    def wanted(self) -> str:
+        """The versions that fit, for people."""
+        return f">={self.minimum}" + (f",<{self.below}" if self.below else "")
+
+    def fits(self, version: str) -> bool:
+        """Whether a version is one that the chain was tried with."""
+        number = _number(version)
+        return _number(self.minimum) <= number and (self.below is None or number < _number(self.below))
+
+
+class GoPin(Pin):
+    """A program written in Go: a release of its project, or built from its module."""
+
+    kind: Literal["go"]
+    version: Version
+    repository: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
+    stamp: str = Field(description="the linker's assignment that tells the program its version")
+    toolchain: Annotated[str, StringConstraints(pattern=r"^go1(\.\d+)+$")]
+    checksums: FileName
+    files: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]+/[a-z0-9]+$")], ReleaseFile]
+
+    def filled(self, text: str) -> str:
+        """`text` with the version in it."""
+        return text.replace("{version}", self.version)
+
+
+class DistributionPin(Pin):
+    """A package of the Linux distribution."""
+
+    kind: Literal["distribution"]
+
+
+class WheelPin(Pin):
+    """A program that a Python package, which the project depends on, puts beside the interpreter."""
+
+    kind: Literal["wheel"]
+
+
+class Pins(Frozen):
+    """The pin file, `deployments/tools.yaml`."""
+
+    releases: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+[^/\s]$")] = "https://github.com"
+    tools: dict[Name, Annotated[GoPin | DistributionPin | WheelPin, Field(discriminator="kind")]]
+
+    @classmethod
+    def load(cls, path: Path) -> Pins:
+        """Read the pin file; raises `DeclarationInvalid` with file, line and column of what is wrong."""
+        return read_document(path, cls)
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -1,0 +1,277 @@
+"""Finds each pinned program, and gets those that are missing."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import fcntl
+import os
+import platform
+import shutil
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from supply_chain.adapters.command import Cancellation, Tool, current
+from supply_chain.errors import ToolFailed, ToolMissing
+from supply_chain.laptop.tools import download
+from supply_chain.laptop.tools.found import Versions, ask
+from supply_chain.laptop.tools.install import apt_command, apt_install, go_install
+from supply_chain.laptop.tools.pins import DistributionPin, GoPin, Pin, Pins, ReleaseFile, WheelPin
+
+Origin = Literal["path", "release", "go", "distribution", "wheel"]
+Progress = Callable[[str], None]
+Build = Callable[[GoPin, Path, Progress], Path]
+InstallPackages = Callable[[Sequence[str], Progress], None]
+
+MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+@dataclass(frozen=True)
+class ToolReport:
+    """What `cscm doctor` says of one program; `found` is None when there is none that says its version."""
+
+    name: str
+    found: str | None
+    wanted: str
+    ok: bool
+    remedy: str
+    path: Path | None
+    origin: Origin | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    path: Path
+    version: str | None
+    origin: Origin
+
+
+class Toolbox:
+    """The pinned programs. Those that are fetched or built lie in `directory`, each in one of its own.
+
+    `build` and `install_packages` are what is done when a release cannot be had and when packages of
+    the distribution are missing.
+    """
+
+    def __init__(
+        self, directory: Path, pins: Pins, *, build: Build = go_install, install_packages: InstallPackages = apt_install
+    ) -> None:
+        self._directory = directory
+        self._pins = pins
+        self._build = build
+        self._install_packages = install_packages
+        self._versions = Versions(directory / "versions.json")
+        self._building = threading.Lock()
+
+    def find(self, name: str) -> Tool:
+        """The program, if it is here in a version that fits; asks nobody and fetches nothing.
+
+        Raises `ToolMissing` with what to do.
+        """
+        pin = self._pins.tools.get(name)
+        if pin is None:
+            raise ToolMissing(f"{name} is not in the pin file.\nAdd it to deployments/tools.yaml.")
+        found = self._look(name, pin)
+        if found is None or found.version is None or not pin.fits(found.version):
+            raise ToolMissing(f"{_state(name, found)}; the chain needs {pin.wanted}.\n{_remedy(pin)}")
+        return Tool(name, found.path, found.version)
+
+    def report(self) -> list[ToolReport]:
+        """For each pinned program what is here and what to do."""
+        return [self._report(name, pin) for name, pin in self._pins.tools.items()]
+
+    def ensure(self, progress: Progress = lambda line: None) -> dict[str, Tool]:
+        """Get what is missing, side by side, and give all programs.
+
+        `progress` is called with lines, from several threads but never from two at once. Run again
+        after a failure it continues. Raises `DownloadFailed` on a wrong checksum, `ToolMissing` or
+        `ToolFailed` when a program can be had in no way.
+        """
+        say = _Say(progress)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        missing = {name: pin for name, pin in self._pins.tools.items() if not self._fits(name, pin)}
+        packages = [pin.package for pin in missing.values() if isinstance(pin, DistributionPin)]
+        if packages:
+            with self._locked("apt"):
+                self._install_packages(packages, say)
+        self._obtain_all({name: pin for name, pin in missing.items() if isinstance(pin, GoPin)}, say)
+        return {name: self.find(name) for name in self._pins.tools}
+
+    # --- what is here ---
+
+    def _report(self, name: str, pin: Pin) -> ToolReport:
+        found = self._look(name, pin)
+        version = found.version if found else None
+        ok = version is not None and pin.fits(version)
+        return ToolReport(
+            name=name,
+            found=version,
+            wanted=pin.wanted,
+            ok=ok,
+            remedy="" if ok else _remedy(pin),
+            path=found.path if found else None,
+            origin=found.origin if found else None,
+        )
+
+    def _fits(self, name: str, pin: Pin) -> bool:
+        found = self._look(name, pin)
+        return found is not None and found.version is not None and pin.fits(found.version)
+
+    def _look(self, name: str, pin: Pin) -> _Found | None:
+        """The first candidate that fits, else the first that is there at all."""
+        seen = []
+        for path, origin in self._candidates(name, pin):
+            found = _Found(path, self._versions.of(name, pin, path), origin)
+            if found.version is not None and pin.fits(found.version):
+                return found
+            seen.append(found)
+        return seen[0] if seen else None
+
+    def _candidates(self, name: str, pin: Pin) -> Iterator[tuple[Path, Origin]]:
+        if isinstance(pin, WheelPin):
+            beside = Path(sysconfig.get_path("scripts")) / name
+            if os.access(beside, os.X_OK):
+                yield beside, "wheel"
+        on_path = shutil.which(name)
+        if on_path:
+            yield Path(on_path).absolute(), "distribution" if isinstance(pin, DistributionPin) else "path"
+        if isinstance(pin, GoPin):
+            for origin in ("release", "go"):
+                own = self._place(name, pin, origin) / name
+                if own.exists():
+                    yield own, origin
+
+    def _place(self, name: str, pin: GoPin, origin: Literal["release", "go"]) -> Path:
+        return self._directory / f"{name}-{pin.version}-{origin}"
+
+    # --- getting what is missing ---
+
+    def _obtain_all(self, pins: dict[str, GoPin], say: Progress) -> None:
+        """All at once; each is let come to its end before the first error is raised."""
+        if not pins:
+            return
+        scope = current.get() or Cancellation()
+        with ThreadPoolExecutor(len(pins)) as pool, download.client() as http:
+            jobs: list[Future[None]] = []
+            for name, pin in pins.items():
+                context = contextvars.copy_context()
+                context.run(current.set, scope)
+                jobs.append(pool.submit(context.run, self._obtain, name, pin, http, say))
+            try:
+                wait(jobs)
+            except BaseException:  # an interrupt: end what runs, or the pool waits for it
+                scope.cancel()
+                raise
+        errors = [error for job in jobs if (error := job.exception())]
+        if errors:
+            raise errors[0]
+
+    def _obtain(self, name: str, pin: GoPin, http: httpx.Client, say: Progress) -> None:
+        def progress(line: str) -> None:
+            say(f"{name}: {line}")
+
+        with self._locked(name):
+            if self._fits(name, pin):  # another run got it while this one waited
+                return
+            try:
+                self._download(name, pin, http, progress)
+            except download.Unavailable as error:
+                progress(f"no release to be had ({error})")
+                with self._building:  # one at a time: each build uses all cores and much memory
+                    self._build_here(name, pin, progress)
+            progress("ready")
+
+    def _download(self, name: str, pin: GoPin, http: httpx.Client, progress: Progress) -> None:
+        file = pin.files.get(_platform())
+        if file is None:
+            raise download.Unavailable(f"there is none for {_platform()}")
+        base = f"{self._pins.releases}/{pin.repository}/releases/download/v{pin.version}"
+        asset = pin.filled(file.name)
+        progress(f"downloading {base}/{asset}")
+        listed = download.checksum_of(asset, download.fetch_text(http, f"{base}/{pin.filled(pin.checksums)}"))
+        if file.sha256 and file.sha256 != listed:
+            raise download.wrong_checksum(f"{base}/{asset}", file.sha256, listed)
+        cache = self._directory / "downloads"
+        cache.mkdir(exist_ok=True)
+        fetched = cache / f"{name}-{pin.version}-{asset}"
+        download.fetch_file(http, f"{base}/{asset}", fetched, listed, progress)
+        with self._scratch(name) as scratch:
+            _take_out(fetched, file, scratch / name)
+            self._put(name, pin, scratch / name, "release")
+        fetched.unlink()
+
+    def _build_here(self, name: str, pin: GoPin, progress: Progress) -> None:
+        with self._scratch(name) as scratch:
+            self._put(name, pin, self._build(pin, scratch, progress), "go")
+
+    def _put(self, name: str, pin: GoPin, program: Path, origin: Literal["release", "go"]) -> None:
+        """Have the program run once, then in its place by one rename."""
+        program.chmod(0o755)
+        said = ask(name, pin, program)
+        if said != pin.version:
+            raise ToolFailed(
+                f"{name} was to be {pin.version} but says it is {said or 'nothing that can be read'}.\n"
+                "Correct its entry in the pin file, or report this to its project."
+            )
+        place = self._place(name, pin, origin)
+        place.mkdir(exist_ok=True)
+        download.sync(program)
+        program.replace(place / name)
+        download.sync(place)
+
+    @contextlib.contextmanager
+    def _scratch(self, name: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=self._directory) as scratch:
+            yield Path(scratch)
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        with (self._directory / f".{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+class _Say:
+    """One line at a time, whichever thread says it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+
+    def __call__(self, line: str) -> None:
+        with self._lock:
+            self._progress(line)
+
+
+def _take_out(fetched: Path, file: ReleaseFile, target: Path) -> None:
+    if file.member is None:
+        shutil.copyfile(fetched, target)
+    else:
+        download.unpack(fetched, file.member, target)
+
+
+def _platform() -> str:
+    machine = platform.machine().lower()
+    return f"{platform.system().lower()}/{MACHINES.get(machine, machine)}"
+
+
+def _state(name: str, found: _Found | None) -> str:
+    if found is None:
+        return f"{name} is not on this machine"
+    return f"{found.path} is {found.version or 'of an unknown version'}"
+
+
+def _remedy(pin: Pin) -> str:
+    if isinstance(pin, DistributionPin):
+        return f"Run `cscm up` as root, or: {apt_command([pin.package])}"
+    if isinstance(pin, WheelPin):
+        return f"Install the project again; {pin.package} is one of its dependencies."
+    return "Run `cscm up`; it fetches or builds it."
