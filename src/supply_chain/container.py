@@ -115,8 +115,8 @@ class Container(Frozen):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, and not to be started again by the engine."""
-        return self.status in ("exited", "dead")
+        """Whether it has ended, or could not even begin, and the engine will not start it again."""
+        return self.status in ("exited", "dead") or bool(self.status == "created" and self.error)
 
 
 class LocalImage(Frozen):
@@ -204,7 +204,7 @@ class Engine(Protocol):
         """A new container's id; it does not run yet."""
 
     def start(self, container: str) -> None:
-        """Start it; `PortBusy` when a published port is taken."""
+        """Start it; `PortBusy` when a published port is taken, `ProgramNotStarted`."""
 
     def inspect(self, container: str) -> Container:
         """The container by id or name."""

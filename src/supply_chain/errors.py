@@ -61,6 +61,12 @@ class BuildFailed(SupplyChainError):
     code = "build.failed"
 
 
+class BaseMissing(SupplyChainError):
+    """A base image that a Dockerfile names cannot be had."""
+
+    code = "base.missing"
+
+
 class CheckNotMade(SupplyChainError):
     """A check could not be carried out; that is neither a pass nor a failure."""
 
@@ -188,3 +194,15 @@ class ContainerGone(EngineFailed):
     """The engine has no such container."""
 
     code = "engine.container-gone"
+
+
+class ImageUnsuitable(SupplyChainError):
+    """The image is whole, but of a form that the step cannot work with."""
+
+    code = "image.unsuitable"
+
+
+class ProgramNotStarted(EngineFailed):
+    """The container is there, but the program it should run is not, or may not be executed."""
+
+    code = "engine.program-not-started"

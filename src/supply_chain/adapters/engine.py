@@ -44,6 +44,7 @@ from supply_chain.errors import (
     EngineUnavailable,
     ImageNotFound,
     PortBusy,
+    ProgramNotStarted,
     RegistryUnavailable,
     SupplyChainError,
 )
@@ -107,11 +108,11 @@ class DockerEngine:
         return str(made.id)
 
     def start(self, container: str) -> None:
-        with _translated(f"start {container[:12]}"):
+        with _translated(f"start {_shown(container)}"):
             self._api.start(container)
 
     def inspect(self, container: str) -> Container:
-        with _translated(f"inspect {container[:12]}"):
+        with _translated(f"inspect {_shown(container)}"):
             return container_from(self._api.inspect_container(container))
 
     def find(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
@@ -121,7 +122,7 @@ class DockerEngine:
         return tuple(c for c in self._list({"network": [network]}) if network in c.networks)
 
     def signal(self, container: str, signal: str) -> None:
-        with _translated(f"signal {container[:12]}"):
+        with _translated(f"signal {_shown(container)}"):
             try:
                 self._api.kill(container, signal)
             except APIError as error:
@@ -129,35 +130,35 @@ class DockerEngine:
                     raise
 
     def stop(self, container: str, timeout: int) -> None:
-        with _translated(f"stop {container[:12]}"):
+        with _translated(f"stop {_shown(container)}"):
             self._api.stop(container, timeout=timeout)
 
     def remove(self, container: str) -> None:
-        with _translated(f"remove {container[:12]}"), contextlib.suppress(NotFound):
+        with _translated(f"remove {_shown(container)}"), contextlib.suppress(NotFound):
             self._api.remove_container(container, v=True, force=True)
 
     def restart_always(self, container: str) -> None:
-        with _translated(f"update {container[:12]}"):
+        with _translated(f"update {_shown(container)}"):
             self._api.update_container(container, restart_policy=_restart(True))
 
     def logs(self, container: str, lines: int = 200) -> Logs:
-        with _translated(f"read the logs of {container[:12]}"):
+        with _translated(f"read the logs of {_shown(container)}"):
             out, err = (
                 self._api.logs(container, stdout=stdout, stderr=not stdout, tail=lines) for stdout in (True, False)
             )
         return Logs(out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
     def changes(self, container: str) -> tuple[Change, ...]:
-        with _translated(f"compare {container[:12]} with its image"):
+        with _translated(f"compare {_shown(container)} with its image"):
             return tuple(change_from(entry) for entry in self._api.diff(container) or ())
 
     def processes(self, container: str) -> tuple[Process, ...]:
         try:
-            with _translated(f"list the processes of {container[:12]}"):
+            with _translated(f"list the processes of {_shown(container)}"):
                 return processes_from(self._api.top(container, ps_args="-eo pid,ppid,uid,args"))
         except EngineFailed as error:
             raise CheckNotMade(
-                f"The processes of {container[:12]} cannot be listed: {error}\n"
+                f"The processes of {_shown(container)} cannot be listed: {error}\n"
                 "The engine's host needs the program ps (Debian's package procps)."
             ) from error
 
@@ -176,7 +177,7 @@ class DockerEngine:
                 self._api.create_network(name, driver="bridge", internal=internal, labels=dict(labels))
 
     def attach(self, network: str, container: str) -> None:
-        with _translated(f"attach {container[:12]} to {network}"):
+        with _translated(f"attach {_shown(container)} to {network}"):
             self._api.connect_container_to_network(container, network)
 
     def remove_network(self, name: str) -> None:
@@ -193,7 +194,7 @@ class DockerEngine:
 
     def write(self, container: str, path: str, content: bytes) -> None:
         target = PurePosixPath(path)
-        with _translated(f"write {path} in {container[:12]}"):
+        with _translated(f"write {path} in {_shown(container)}"):
             self._api.put_archive(container, str(target.parent), _tar(target.name, content))
 
     def events(self, since: datetime, until: datetime, labels: Mapping[str, str]) -> tuple[Event, ...]:
@@ -246,6 +247,11 @@ def _restart(always: bool) -> Any:
     return {"Name": "unless-stopped" if always else "no"}
 
 
+def _shown(container: str) -> str:
+    """A name as it is, an id as people know it."""
+    return container[:12] if len(container) == 64 else container
+
+
 def _pairs(labels: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in labels.items()]
 
@@ -291,6 +297,8 @@ def _from_answer(error: APIError, low: str, told: str) -> SupplyChainError:
         return ContainerGone(f"{told}\nSomebody removed it; start the step again.")
     if any(word in low for word in BUSY):
         return PortBusy(f"{told}\nEnd what listens there, or choose another port.")
+    if "unable to start container process" in low:
+        return ProgramNotStarted(f"{told}\nCorrect the image's entrypoint, or the command that was given.")
     pulling = told.startswith("The engine could not pull")
     return (_from_registry(low, told) if pulling else None) or EngineFailed(f"{told}\nThe engine's own log says more.")
 

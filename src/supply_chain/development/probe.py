@@ -36,6 +36,7 @@ from supply_chain.container import (
     wait_ended,
     wait_ready,
 )
+from supply_chain.errors import ProgramNotStarted
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Interval
 
@@ -147,7 +148,7 @@ class _Command:
         started, clock = now(), time.monotonic()
         spec = self._spec(image, engine.image(image).digest, run_id)
         with _container(engine, spec) as container:
-            engine.start(container)
+            _start(engine, container)
             end = wait_ended(engine, container, self.timeout, wait)
             seconds, logs = time.monotonic() - clock, engine.logs(container)
         found = Findings(
@@ -214,11 +215,17 @@ def _container(engine: Engine, spec: ContainerSpec) -> Iterator[str]:
         engine.remove(spec.name)
 
 
+def _start(engine: Engine, container: str) -> None:
+    """Start it; a program that is not in the image is seen afterwards, in the container's error."""
+    with contextlib.suppress(ProgramNotStarted):
+        engine.start(container)
+
+
 def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> Run:
     """Start, wait until ready, look, ask it to stop, and look again."""
     wanted = manifest.probe
     with _container(engine, spec) as name:
-        engine.start(name)
+        _start(engine, name)
         answer = wait_ready(engine, name, spec.network, wanted, wait)
         again = ""
         listeners: tuple[Listener, ...] = ()

@@ -1,0 +1,172 @@
+"""Images made on the spot, without a registry, and an engine that is left as it was found."""
+
+import hashlib
+import io
+import json
+import os
+import socket
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from supply_chain.adapters.engine import DockerEngine
+from supply_chain.app import Probe, Runtime, Service, Test
+from supply_chain.container import ENVIRONMENT
+from supply_chain.image import ImageRef
+
+SUBJECT = Path(__file__).parent / "subject"
+PROXY = "cscm-test/proxy:haproxy"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def archive(path: Path, rootfs: bytes, config: dict[str, object]) -> str:
+    """Write an OCI archive of one layer; its manifest's digest."""
+    blobs: dict[str, bytes] = {}
+
+    def blob(content: bytes, media: str) -> dict[str, object]:
+        digest = hashlib.sha256(content).hexdigest()
+        blobs[digest] = content
+        return {"mediaType": f"application/vnd.oci.image.{media}", "digest": f"sha256:{digest}", "size": len(content)}
+
+    layer = blob(rootfs, "layer.v1.tar")
+    described = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": blob(json.dumps(described).encode(), "config.v1+json"),
+        "layers": [layer],
+    }
+    top = blob(json.dumps(manifest).encode(), "manifest.v1+json")
+    index = {"schemaVersion": 2, "manifests": [top]}
+    files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": json.dumps(index).encode()}
+    files |= {f"blobs/sha256/{digest}": content for digest, content in blobs.items()}
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return str(top["digest"])
+
+
+@pytest.fixture(scope="session")
+def engine() -> DockerEngine:
+    return DockerEngine.connect()
+
+
+@pytest.fixture(scope="session")
+def rootfs(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A root with one static program, and a directory that the application's user may write to."""
+    program = tmp_path_factory.mktemp("subject") / "subject"
+    subprocess.run(
+        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(program), "."],
+        cwd=SUBJECT,
+        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"},
+        check=True,
+        timeout=300,
+    )
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo("subject")
+        entry.mode, entry.size = 0o755, program.stat().st_size
+        tar.addfile(entry, io.BytesIO(program.read_bytes()))
+        data = tarfile.TarInfo("data")
+        data.type, data.mode, data.uid, data.gid = tarfile.DIRTYPE, 0o755, 10001, 10001
+        tar.addfile(data)
+    return buffer.getvalue()
+
+
+Image = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def image(engine: DockerEngine, rootfs: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """A function from faults to the digest of a loaded image that has them."""
+    made: set[str] = set()
+
+    def make(*faults: str, volumes: tuple[str, ...] = (), revision: str = "") -> str:
+        path = tmp_path_factory.mktemp("image") / "image.tar"
+        config: dict[str, object] = {
+            "Entrypoint": ["/subject"],
+            "Cmd": list(faults),
+            "Env": ["GREETING=hello"],
+            "Volumes": {volume: {} for volume in volumes},
+            "Labels": {"revision": revision, "test": uuid4().hex},
+        }
+        digest = archive(path, rootfs, config)
+        assert engine.load(path).digest == digest
+        made.add(digest)
+        return digest
+
+    yield make
+    for digest in made:
+        engine._client.images.remove(digest, force=True)
+
+
+@pytest.fixture(scope="session")
+def proxy(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Debian's haproxy, in an image that is kept between test runs."""
+    if not engine._client.images.list(PROXY):
+        root = tmp_path_factory.mktemp("proxy") / "root.tar"
+        subprocess.run(
+            ["mmdebstrap", "--variant=extract", "--include=haproxy,libc6", "bookworm", str(root)],
+            check=True,
+            timeout=300,
+        )
+        engine._api.import_image_from_file(str(root), repository=PROXY.partition(":")[0], tag=PROXY.partition(":")[2])
+    return engine.image(PROXY).digest
+
+
+@pytest.fixture
+def service() -> Callable[..., Service]:
+    """A function that declares the subject; arguments override its runtime's fields."""
+
+    def make(name: str = "subject", **runtime: object) -> Service:
+        return Service(
+            kind="service",
+            name=name,
+            owner="tests",
+            test=Test(command=("/subject", "status-0"), timeout=5),
+            probe=Probe(port=8080, start_timeout=2, stop_timeout=1),
+            runtime=Runtime.model_validate(runtime),
+        )
+
+    return make
+
+
+@pytest.fixture
+def reference() -> Callable[[str], ImageRef]:
+    return lambda digest: ImageRef(repository="curated/subject", digest=digest)
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def environment_name(engine: DockerEngine) -> Iterator[str]:
+    """A name nobody else uses; whatever carries it is removed afterwards."""
+    name = f"t{uuid4().hex[:8]}"
+    yield name
+    for container in engine.find({ENVIRONMENT: name}):
+        engine.remove(container.id)
+    for volume in engine._api.volumes(filters={"label": f"{ENVIRONMENT}={name}"})["Volumes"] or ():
+        engine.remove_volume(volume["Name"])
+    for network in engine._api.networks(filters={"label": f"{ENVIRONMENT}={name}"}):
+        engine.remove_network(network["Name"])

@@ -1,0 +1,90 @@
+// A service that behaves, or misbehaves in the ways its arguments name.
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	faults := map[string]bool{}
+	for _, argument := range os.Args[1:] {
+		faults[argument] = true
+	}
+	address := ":8080"
+	if faults["wrong-port"] {
+		address = ":9090"
+	}
+	if faults["loopback"] {
+		address = "127.0.0.1:8080"
+	}
+	if faults["crash"] {
+		fmt.Println("configuration missing: cannot go on")
+		os.Exit(3)
+	}
+	if faults["status-0"] {
+		return
+	}
+	if faults["hang"] {
+		time.Sleep(time.Hour)
+	}
+	if faults["needs-root"] && os.Getuid() != 0 {
+		fmt.Fprintln(os.Stderr, "this has to run as root")
+		os.Exit(1)
+	}
+	if faults["writes"] {
+		if err := os.WriteFile("/data/state", []byte("x"), 0o600); err != nil {
+			fmt.Println("could not save:", err)
+		}
+	}
+	if faults["writes-or-dies"] {
+		if err := os.WriteFile("/data/state", []byte("x"), 0o600); err != nil {
+			fmt.Println("could not save:", err)
+			os.Exit(4)
+		}
+	}
+	if faults["eats-memory"] {
+		hoard := [][]byte{}
+		for {
+			block := make([]byte, 1<<20)
+			for i := range block {
+				block[i] = 1
+			}
+			hoard = append(hoard, block)
+			_ = hoard
+		}
+	}
+	if faults["second-port"] {
+		go http.ListenAndServe(":7070", nil)
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	if faults["slow"] {
+		time.Sleep(3 * time.Second)
+	}
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if faults["sick"] {
+			w.WriteHeader(500)
+		}
+		if faults["dies-later"] {
+			go func() { time.Sleep(100 * time.Millisecond); os.Exit(5) }()
+		}
+		fmt.Fprint(w, os.Getenv("GREETING"))
+	})
+	go http.ListenAndServe(address, nil)
+	if faults["quiet"] {
+		fmt.Fprintln(os.Stderr, "listening")
+	} else {
+		fmt.Println("listening")
+	}
+	for {
+		<-stop
+		if !faults["ignores-sigterm"] {
+			os.Exit(0)
+		}
+	}
+}

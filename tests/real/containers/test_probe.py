@@ -1,0 +1,151 @@
+"""The readiness probe and its relatives, on real containers."""
+
+import pytest
+
+from supply_chain.app import Base, Runtime
+from supply_chain.container import MANAGED
+from supply_chain.development.probe import check_command, probe, run_tests
+from supply_chain.errors import Cancelled, ImageNotFound
+from supply_chain.evidence.checks import Outcome
+from tests.real.containers.conftest import now
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(engine):
+    """Whatever happened, the engine has afterwards what it had before."""
+
+    def there():
+        return {c.id for c in engine.find({MANAGED: "true"})}, {n["Name"] for n in engine._api.networks()}
+
+    before = there()
+    yield
+    assert there() == before
+
+
+def test_a_good_service_passes(engine, image, service):
+    """A service that does what it declares passes, with its measurements in the details."""
+    result = probe(engine, image(), service(), now, "run-1")
+
+    assert result.failed == ()
+    assert result.outcome is Outcome.PASSED
+    assert 0 < result.details["start_seconds"] < 2
+    assert result.details["exit_code"] == 0
+    assert result.details["listening"] == [":: 8080"]
+    assert result.details["uids"] == [10001]
+    assert result.details["writes_outside"] == []
+    assert result.details["stdout_lines"] == 1
+    assert result.tools["engine"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("ignores-sigterm", "It did not stop within 1 s of SIGTERM."),
+        ("wrong-port", "It was not ready within 2 s: no answer from port 8080"),
+        ("loopback", "It was not ready within 2 s: no answer from port 8080"),
+        ("hang", "It was not ready within 2 s: no answer from port 8080"),
+        ("slow", "It was not ready within 2 s: no answer from port 8080"),
+        ("sick", "It was not ready within 2 s: / is answered with 500"),
+        ("crash", "It was not ready within 2 s: it ended with status 3"),
+        ("needs-root", "It was not ready within 2 s: it ended with status 1"),
+        ("writes", "It writes where nobody declared it to: /data/state."),
+        ("writes-or-dies", "It starts only when its root filesystem is writable."),
+        ("second-port", "It listens on ports nobody declared: 7070."),
+        ("eats-memory", "it needed more than its 16 MiB of memory and was ended"),
+    ],
+)
+def test_a_fault_is_named(engine, image, service, fault, sentence):
+    """Each way to misbehave fails the probe with the sentence that names it."""
+    result = probe(engine, image(fault), service(memory="16MiB"), now, "run-1")
+
+    assert result.outcome is Outcome.FAILED
+    assert any(sentence in said for said in result.failed), result.failed
+
+
+def test_a_declared_write_is_no_failure(engine, image, service):
+    """A path that is declared writable may be written to."""
+    result = probe(engine, image("writes"), service(writable=["/data"]), now, "run-1")
+
+    assert result.failed == ()
+
+
+def test_a_volume_of_the_image_has_to_be_declared(engine, image, service):
+    """VOLUME would give the application a disk that nobody declared."""
+    result = probe(engine, image(volumes=("/data",)), service(), now, "run-1")
+
+    assert any("declares volumes" in said and "/data" in said for said in result.failed)
+
+
+def test_logging_to_standard_error_only_is_a_warning(engine, image, service):
+    """What comes on standard error only is seen, and is no reason to refuse."""
+    result = probe(engine, image("quiet"), service(), now, "run-1")
+
+    assert result.outcome is Outcome.WARNED
+    assert result.warned == ("It logs to standard error only; nothing comes on standard output.",)
+
+
+def test_a_cancelled_probe_leaves_nothing(engine, image, service):
+    """A run that is cancelled while it waits removes its containers and networks."""
+
+    def wait(seconds):
+        raise Cancelled("The run was cancelled while it waited.")
+
+    with pytest.raises(Cancelled):
+        probe(engine, image("hang"), service(), now, "run-1", wait=wait)
+
+
+def test_an_image_that_is_not_there_is_no_failed_check(engine, service):
+    """Without the image there is no answer, which is an error and not a failure."""
+    with pytest.raises(ImageNotFound):
+        probe(engine, "sha256:" + "0" * 64, service(), now, "run-1")
+
+
+@pytest.mark.parametrize(("fault", "failed"), [("status-0", False), ("crash", True)])
+def test_tests_pass_by_their_status(engine, image, service, fault, failed):
+    """The tests' exit status decides, and their output is kept."""
+    declared = service()
+    declared = declared.model_copy(update={"test": declared.test.model_copy(update={"command": ("/subject", fault)})})
+
+    result = run_tests(engine, image(), declared, now, "run-1")
+
+    assert bool(result.failed) is failed
+    assert result.details["status"] == (3 if failed else 0)
+    assert ("configuration missing: cannot go on" in result.details["output"]) is failed
+
+
+def test_tests_that_do_not_end_have_failed(engine, image, service):
+    """A test run that takes longer than declared is ended and failed."""
+    declared = service()
+    test = declared.test.model_copy(update={"command": ("/subject", "hang"), "timeout": 1})
+
+    result = run_tests(engine, image(), declared.model_copy(update={"test": test}), now, "run-1")
+
+    assert result.failed == ("`/subject hang` failed: it did not end within 1 s and was stopped.",)
+
+
+@pytest.mark.parametrize(
+    ("command", "fact"),
+    [
+        (("/subject", "status-0"), None),
+        (("/subject", "crash"), "it ended with status 3"),
+        (("/subject", "writes-or-dies"), "it ended with status 4"),
+    ],
+)
+def test_a_base_is_checked_by_its_command(engine, image, command, fact):
+    """A base's command runs hardened, and only status 0 is a pass."""
+    base = Base(kind="base", name="base/subject", owner="tests", check=command, runtime=Runtime())
+
+    result = check_command(engine, image(), base, now, "run-1")
+
+    assert result.failed == (() if fact is None else (f"`{' '.join(command)}` failed: {fact}.",))
+
+
+def test_a_command_that_is_not_in_the_image_fails(engine, image):
+    """A missing program is the image's fault, not the engine's."""
+    base = Base(kind="base", name="base/subject", owner="tests", check=("/nowhere",), runtime=Runtime())
+
+    result = check_command(engine, image(), base, now, "run-1")
+
+    assert result.outcome is Outcome.FAILED
