@@ -1,0 +1,114 @@
+"""How an image gets into an environment's engine: pulled by digest, or decrypted from its encrypted copy."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from supply_chain.app import Classification
+from supply_chain.container import LocalImage, Login
+from supply_chain.errors import EvidenceInvalid, ImageDamaged
+from supply_chain.evidence.encryption import EncryptedCopy, context_of, encryption_records
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.image import Digest, ImageRef
+from supply_chain.tier import TierName
+
+
+class Supply(Protocol):
+    """Brings the content of a digest to an engine."""
+
+    def supply(self, ref: ImageRef) -> Digest:
+        """What the engine calls the image, which is its digest; raises where it cannot be had or is another."""
+
+
+class Puller(Protocol):
+    """What pulling needs of an engine."""
+
+    def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
+        """Fetch `digest` from `repository` (with its registry's host)."""
+
+
+class Loader(Protocol):
+    """What decrypting needs of an engine."""
+
+    def load(self, archive: Path) -> LocalImage:
+        """Take in the one image of an OCI archive."""
+
+
+class Unwrapper(Protocol):
+    """The execution role's grant on the content key."""
+
+    def unwrap(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
+        """The secret; `AccessDenied` without the grant."""
+
+
+class Decryptor(Protocol):
+    """Opens encrypted copies."""
+
+    def decrypt(self, copy: ImageRef, image: ImageRef, key: bytes, archive: Path) -> None:
+        """Write an archive of exactly the manifest and blobs of `image`, taken from its encrypted copy."""
+
+
+@dataclass(frozen=True)
+class PullSupply:
+    """Pulls by digest from the registry at `host`; `credentials` gives user and password, fresh when asked."""
+
+    engine: Puller
+    host: str
+    credentials: Callable[[], tuple[str, str]]
+
+    def supply(self, ref: ImageRef) -> Digest:
+        login = Login(*self.credentials())
+        return same(ref, self.engine.pull(f"{self.host}/{ref.repository}", ref.digest, login))
+
+
+@dataclass(frozen=True)
+class DecryptingSupply:
+    """Starts from the encrypted copy that curation attested, every time.
+
+    The key is unwrapped before anything else and whatever the engine already holds, so that without
+    the grant nothing starts, not even from plain layers that an earlier start left on the host.
+    """
+
+    engine: Loader
+    evidence: EvidenceStore
+    keys: Unwrapper
+    decryptor: Decryptor
+
+    def supply(self, ref: ImageRef) -> Digest:
+        """As `Supply`; `EvidenceInvalid` without a record of a copy, `AccessDenied` without the grant."""
+        copy = self._copy(ref)
+        key = self.keys.unwrap(copy.key, copy.wrapped, context_of(ref.digest))
+        with tempfile.TemporaryDirectory(prefix="cscm-supply-") as work:
+            archive = Path(work) / "image.tar"
+            self.decryptor.decrypt(ref.model_copy(update={"digest": copy.encrypted}), ref, key, archive)
+            return same(ref, self.engine.load(archive))
+
+    def _copy(self, ref: ImageRef) -> EncryptedCopy:
+        """The copy in curation's last word about this image."""
+        records = encryption_records(self.evidence.verified(ref, TierName.CURATION))
+        copy = records[-1].encrypted_copy if records else None
+        if copy is None or copy.plain != ref.digest:
+            raise EvidenceInvalid(
+                f"{ref} is confidential, and curation attests no encrypted copy of it.\n"
+                "Run `cscm curate` again; it writes the copy and records how to open it."
+            )
+        return copy
+
+
+def supply_for(classification: Classification, plain: Supply, confidential: Supply) -> Supply:
+    """How an application of this classification gets to its host."""
+    return confidential if classification is Classification.CONFIDENTIAL else plain
+
+
+def same(ref: ImageRef, image: LocalImage) -> Digest:
+    """The image's digest, if it is the one that was asked for; `ImageDamaged` otherwise."""
+    if image.digest != ref.digest:
+        raise ImageDamaged(
+            f"The engine holds {image.digest} where {ref} was asked for.\n"
+            "It is not started. An engine with the containerd image store is needed (`cscm doctor`)."
+        )
+    return image.digest
