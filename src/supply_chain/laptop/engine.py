@@ -29,6 +29,8 @@ from supply_chain.laptop.services import Progress, Service
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
 WANTED = (26, 1)
+MANAGED = "cscm.managed=true"
+"""The label of every container, network and volume that the chain makes."""
 STORE = "io.containerd.snapshotter.v1"
 
 
@@ -186,6 +188,22 @@ def start(home: Home, progress: Progress) -> None:
         return
     progress("engine: starting dockerd")
     engine_service(home).ensure(progress)
+
+
+def clear(label: str, progress: Progress) -> None:
+    """Remove the containers, networks and volumes with that label; raises `EngineUnavailable`."""
+    ask(engine_url())
+    client = docker.DockerClient(base_url=engine_url(), timeout=60, **_tls(engine_url()))
+    try:
+        for container in client.containers.list(all=True, filters={"label": label}):
+            progress(f"engine: removing the container {container.name}")
+            container.remove(force=True, v=True)
+        for network in client.networks.list(filters={"label": label}):
+            network.remove()
+        for volume in client.volumes.list(filters={"label": label}):
+            volume.remove()
+    finally:
+        client.close()
 
 
 def _answers(url: str) -> bool:

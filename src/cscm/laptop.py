@@ -1,0 +1,145 @@
+"""`cscm up`, `down`, `status`, `doctor` and `reset`: the supply chain of this machine."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import click
+from pydantic import BaseModel
+
+from supply_chain.errors import SupplyChainError
+from supply_chain.laptop.home import Home
+from supply_chain.laptop.profile import load_profile
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def plainly(command: Callable[P, R]) -> Callable[P, R]:
+    """Tell an error that has a remedy as its message, with exit status 1, instead of a stack trace."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except SupplyChainError as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapped
+
+
+def progress_line() -> Callable[[str], None]:
+    """Print lines with the seconds since now; from any thread, one at a time."""
+    started, lock = time.monotonic(), threading.Lock()
+
+    def say(line: str) -> None:
+        with lock:
+            click.echo(f"{time.monotonic() - started:6.1f} s  {line}")
+
+    return say
+
+
+@click.command()
+@plainly
+def up() -> None:
+    """Start the supply chain of this machine, or what of it does not run."""
+    from supply_chain.laptop import laptop  # noqa: PLC0415 - the other commands start faster without
+
+    home = Home.find()
+    profile = load_profile(home.project)
+    say = progress_line()
+    state = laptop.up(profile, home, say, register=_register(home))
+    say(f"ready; Prefect's UI: http://127.0.0.1:{profile.ports.prefect} (login: {home.state / 'prefect.auth'})")
+    if state.database.kind == "starter":
+        say("note: scans use the starter vulnerability database, which knows only part of what is known")
+
+
+def _register(home: Home) -> Callable[[Any], None]:
+    """Register the blocks, with Prefect imported only now and with the laptop's settings."""
+
+    def register(state: Any) -> None:
+        from supply_chain.laptop.prefect_server import prefect_environment  # noqa: PLC0415
+
+        os.environ.update(prefect_environment(home, load_profile(home.project)))
+        from blocks.register import register_laptop  # noqa: PLC0415
+
+        register_laptop(state)
+
+    return register
+
+
+@click.command()
+@plainly
+def down() -> None:
+    """Stop what `cscm up` started, and nothing else. State stays, deployed containers run on."""
+    from supply_chain.laptop import laptop  # noqa: PLC0415
+
+    laptop.down(Home.find(), progress_line())
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@plainly
+def status(as_json: bool) -> None:
+    """Show which parts run, where and since when."""
+    from supply_chain.laptop import laptop  # noqa: PLC0415
+
+    home = Home.find()
+    parts = laptop.status(load_profile(home.project), home)
+    if as_json:
+        click.echo(_json(parts))
+        return
+    for part in parts:
+        state = "running" if part.running else "stopped"
+        pid = f"pid {part.pid}" if part.pid else ""
+        since = f"since {part.since.astimezone():%Y-%m-%d %H:%M:%S}" if part.since else ""
+        click.echo(f"{part.name:<10} {state:<8} {part.address:<16} {pid:<12} {since} {part.note}".rstrip())
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@plainly
+def doctor(as_json: bool) -> None:
+    """List every part: found, wanted, ok or the remedy. Exits 1 when something is not ok."""
+    from supply_chain.laptop.doctor import examine  # noqa: PLC0415
+
+    home = Home.find()
+    checks = examine(load_profile(home.project), home)
+    if as_json:
+        click.echo(_json(checks))
+    else:
+        for line in checks:
+            click.echo(f"{'ok ' if line.ok else 'NOT'} {line.name:<24} {line.found}  (wanted: {line.wanted})")
+            if line.remedy:
+                click.echo(f"    → {line.remedy}")
+    if not all(line.ok for line in checks):
+        raise SystemExit(1)
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@plainly
+def reset(yes: bool) -> None:
+    """Stop everything and remove it: state, tools, database, and what the chain runs in the engine."""
+    from supply_chain.laptop import laptop  # noqa: PLC0415
+
+    home = Home.find()
+    if not yes:
+        click.confirm(
+            f"Remove {home.directory} with all images, keys and records, and all containers of the chain?",
+            abort=True,
+        )
+    laptop.reset(home, progress_line())
+
+
+def _json(rows: Sequence[BaseModel]) -> str:
+    return json.dumps([row.model_dump(mode="json") for row in rows], indent=2)
+
+
+COMMANDS = (up, down, status, doctor, reset)

@@ -1,0 +1,188 @@
+"""Every part of the laptop with what was found, what is wanted, and what to do about the difference."""
+
+from __future__ import annotations
+
+import http.client
+import platform
+import shutil
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SupplyChainError
+from supply_chain.image import Frozen
+from supply_chain.laptop import emulator_service, prefect_server
+from supply_chain.laptop.database import read_database
+from supply_chain.laptop.engine import STORE, WANTED, ask, engine_url, find_client, version_of
+from supply_chain.laptop.home import Home
+from supply_chain.laptop.laptop import PINS
+from supply_chain.laptop.ports import is_listening, listener, request
+from supply_chain.laptop.profile import Profile
+from supply_chain.laptop.services import Service
+from supply_chain.laptop.tools.pins import Pins
+from supply_chain.laptop.tools.toolbox import Toolbox
+
+UP = "run `cscm up`"
+ROOM = 5
+"""GiB that should be free: images, their builds and the emulator's blobs."""
+OLD = 5
+"""Days after which the official database is too old to judge with; grype's own limit."""
+
+
+class Check(Frozen):
+    """One line of `cscm doctor`."""
+
+    name: str
+    found: str
+    wanted: str
+    ok: bool
+    remedy: str = ""
+
+
+def check(name: str, found: str, wanted: str, ok: bool, remedy: str) -> Check:
+    """A check whose remedy is said only when it is needed."""
+    return Check(name=name, found=found, wanted=wanted, ok=ok, remedy="" if ok else remedy)
+
+
+def examine(profile: Profile, home: Home) -> list[Check]:
+    """Look at every part; changes nothing, and a part that is missing is a line, not an error."""
+    return [
+        _python(),
+        *_engine(),
+        *_tools(home),
+        *_emulator(profile, home),
+        *_prefect(profile, home),
+        _worker(profile, home),
+        _database(home),
+        *_ports(profile, home),
+        *_room({"home": home.directory, "temporary files": Path("/tmp")}),  # noqa: S108 - looked at, not used
+    ]
+
+
+def _python() -> Check:
+    return check("python", platform.python_version(), "3.11 or later", sys.version_info >= (3, 11), "install it")
+
+
+def _engine() -> Iterable[Check]:
+    url = engine_url()
+    wanted = f"{WANTED[0]}.{WANTED[1]} or later"
+    try:
+        found = ask(url)
+    except EngineUnavailable as error:
+        yield check("docker engine", "does not answer", wanted, False, _told(error))
+    else:
+        upgrade = "upgrade Docker Engine: https://docs.docker.com/engine/install/"
+        yield check("docker engine", found.version, wanted, version_of(found.version) >= WANTED, upgrade)
+        turn_on = 'put {"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and restart it'
+        yield check("image store", found.store or "classic", STORE, found.store == STORE, turn_on)
+    try:
+        client, version = find_client()
+    except EngineUnsuitable as error:
+        yield check("buildx", "none", "any", False, _told(error))
+    else:
+        yield check("buildx", f"{version} ({client})", "any", True, "")
+
+
+def _tools(home: Home) -> Iterable[Check]:
+    for tool in Toolbox(home.tools, Pins.load(home.project / PINS)).report():
+        where = f" ({tool.path})" if tool.path else ""
+        yield check(tool.name, f"{tool.found or 'none'}{where}", tool.wanted, tool.ok, tool.remedy)
+
+
+def _emulator(profile: Profile, home: Home) -> Iterable[Check]:
+    fits = emulator_service.environment_fits(home)
+    yield check("emulator environment", "as locked" if fits else "missing or outdated", "as locked", fits, UP)
+    yield _answering("emulator", emulator_service.emulator(home, profile))
+
+
+def _answering(name: str, service: Service) -> Check:
+    answers = service.ready()
+    found = f"answers on {service.address}" if answers else f"does not answer on {service.address}"
+    return check(name, found, "answers", answers, f"{UP}; if it does, see {service.log}")
+
+
+def _prefect(profile: Profile, home: Home) -> Iterable[Check]:
+    service = prefect_server.server(home, profile)
+    line = _answering("prefect server", service)
+    yield line
+    if not line.ok:
+        return
+    port, auth = profile.ports.prefect, prefect_server.auth_string(home)
+    again = "run `cscm down` and `cscm up`"
+    refused = _get(port, "/api/admin/version", None)[0] == 401
+    yield check("prefect auth", "asked for" if refused else "open", "asked for", refused, again)
+    status, settings = _get(port, "/api/admin/settings", auth)
+    known = status == 200 and isinstance(settings, dict)
+    yield check("prefect login", "accepted" if known else f"status {status}", "accepted", known, again)
+    wrong = wrong_batches(settings) if known else sorted(prefect_server.BATCHES)
+    yield check("prefect batches", ", ".join(wrong) or "as measured", "as measured", not wrong, again)
+    if known:
+        lost = prefect_server.declared(home.project / "prefect.yaml") - prefect_server.registered(profile, auth)
+        said = f"missing: {', '.join(sorted(lost))}" if lost else "all registered"
+        yield check("deployments", said, "all registered", not lost, UP)
+
+
+def _get(port: int, path: str, auth: str | None) -> tuple[int, Any]:
+    try:
+        return request("GET", port, path, auth=auth)
+    except (OSError, http.client.HTTPException):
+        return 0, None
+
+
+def wrong_batches(settings: dict[str, Any]) -> list[str]:
+    """The batch settings that a running server does not have as the laptop wants them."""
+    services = settings.get("server", {}).get("services", {})
+    wrong = []
+    for name, wanted in prefect_server.BATCHES.items():
+        words = name.removeprefix("PREFECT_SERVER_SERVICES_").lower()
+        part = next((part for part in services if words.startswith(f"{part}_")), "")
+        found = services.get(part, {}).get(words.removeprefix(f"{part}_"))
+        if found is None or float(found) != float(wanted):
+            wrong.append(f"{words}={found}")
+    return wrong
+
+
+def _worker(profile: Profile, home: Home) -> Check:
+    service = prefect_server.worker(home, profile)
+    record = service.record()
+    if record is None:
+        return check("worker", "not running", "running", False, UP)
+    heard = service.ready()
+    found = f"running (pid {record.pid})" if heard else f"silent (pid {record.pid})"
+    return check("worker", found, "running", heard, f"see {service.log}; `cscm down` and `cscm up` start it again")
+
+
+def _database(home: Home) -> Check:
+    try:
+        database = read_database(home.database)
+    except DatabaseUnusable as error:
+        return check("vulnerability database", "none that can be used", "whole", False, f"{UP} ({_told(error)})")
+    age = (datetime.now(UTC) - database.built).days
+    found = f"{database.kind}, facts of {database.built:%Y-%m-%d} ({age} days), {database.digest}"
+    fresh = database.kind == "starter" or age < OLD
+    return check("vulnerability database", found, f"starter, or official under {OLD} days", fresh, UP)
+
+
+def _ports(profile: Profile, home: Home) -> Iterable[Check]:
+    for service in (emulator_service.emulator(home, profile), prefect_server.server(home, profile)):
+        port = service.port or 0
+        ours = service.record() is not None
+        taken = not ours and is_listening(port)
+        found = "ours" if ours else f"taken by {listener(port) or 'another program'}" if taken else "free"
+        yield check(f"port {port}", found, "free or ours", not taken, f"stop that program or change {service.setting}")
+
+
+def _room(places: dict[str, Path]) -> Iterable[Check]:
+    for name, place in places.items():
+        existing = next(path for path in (place, *place.parents) if path.exists())
+        free = shutil.disk_usage(existing).free / 1024**3
+        yield check(
+            f"room for {name}", f"{free:.0f} GiB free", f"{ROOM} GiB", free >= ROOM, f"free space in {existing}"
+        )
+
+
+def _told(error: SupplyChainError) -> str:
+    """An error's message in one line, without its code."""
+    return " ".join(str(error.args[0]).split())

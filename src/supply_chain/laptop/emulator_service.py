@@ -1,0 +1,84 @@
+"""The AWS emulator as a process: an environment of its own, held by hashes, and its start."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from supply_chain.adapters.command import run
+from supply_chain.errors import PartFailed
+from supply_chain.laptop.home import Home
+from supply_chain.laptop.ports import HOST, answers
+from supply_chain.laptop.prefect_server import fingerprint
+from supply_chain.laptop.profile import Profile
+from supply_chain.laptop.services import Progress, Service
+
+LOCK = Path("deployments/emulator.lock")
+CODE = Path("src/supply_chain/laptop/emulator")
+HEALTH = "/_cscm/health"
+
+
+def endpoint_url(profile: Profile) -> str:
+    """Where AWS's clients find the emulator."""
+    return f"http://{HOST}:{profile.ports.emulator}"
+
+
+def registry(profile: Profile) -> str:
+    """The registry's host, as it stands in an image's name."""
+    return f"{HOST}:{profile.ports.emulator}"
+
+
+def environment_fits(home: Home) -> bool:
+    """Whether the emulator's environment is whole and made from the lock file as it is now."""
+    stamp = home.emulator / "made-from"
+    return stamp.is_file() and stamp.read_text(encoding="ascii") == _wanted(home)
+
+
+def _wanted(home: Home) -> str:
+    return fingerprint([home.project / LOCK], sys.version)
+
+
+def ensure_environment(home: Home, progress: Progress) -> None:
+    """Make the emulator's Python environment; every package has to have the lock file's hash."""
+    if environment_fits(home):
+        return
+    progress("emulator: making its Python environment")
+    python, settings = home.emulator / "bin" / "python", {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONPATH": ""}
+    base = getattr(sys, "_base_executable", sys.executable)
+    install = ("install", "--quiet", "--require-hashes", "--only-binary", ":all:", "--requirement")
+    for argv, limit in (
+        ([base, "-m", "venv", "--clear", str(home.emulator)], 120),
+        ([str(python), "-m", "pip", *install, str(home.project / LOCK)], 600),
+    ):
+        done = run(argv, name=" ".join(["python", *argv[1:3]]), timeout=limit, environment=settings)
+        if done.status != 0:
+            raise PartFailed(
+                f"The emulator's environment could not be made: {(done.stderr or done.stdout)[-1500:].strip()}\n"
+                "Check that the package index can be reached, then run `cscm up` again."
+            )
+    (home.emulator / "made-from").write_text(_wanted(home), encoding="ascii")
+
+
+def emulator(home: Home, profile: Profile) -> Service:
+    """The emulator, whose state is on disk before it answers; its registry is on the same port."""
+    port, state = profile.ports.emulator, home.state / "aws"
+    arguments = ("--host", HOST, "--port", str(port), "--state", str(state))
+    return Service(
+        name="emulator",
+        argv=(str(home.emulator / "bin" / "python"), "-m", "supply_chain.laptop.emulator", *arguments),
+        environment={
+            "PYTHONPATH": str(home.project / "src"),
+            "PYTHONUNBUFFERED": "1",
+            "MINISTACK_REGION": profile.region,
+            "PATH": os.defpath,
+        },
+        cwd=home.state,
+        log=home.log / "emulator.log",
+        pid_file=home.run / "emulator.json",
+        ready=lambda: answers(port, HEALTH),
+        port=port,
+        setting="ports.emulator in the profile",
+        deadline=60,
+        changes=fingerprint([home.project / LOCK, *(home.project / CODE).rglob("*.py")]),
+    )

@@ -1,0 +1,292 @@
+"""A complete supply chain on one machine: brought up, looked at, taken down, removed."""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from supply_chain.adapters.command import Cancellation, current
+from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, SettingInvalid
+from supply_chain.image import Frozen
+from supply_chain.laptop import emulator_service, prefect_server
+from supply_chain.laptop.aws import POLICIES, Accounts, TierIdentity, emulator_administrator, ensure_accounts
+from supply_chain.laptop.database import FEED, Database, ensure_database, read_database
+from supply_chain.laptop.engine import MANAGED, Engine, clear, engine_service, ensure_engine
+from supply_chain.laptop.home import Home, write_private
+from supply_chain.laptop.profile import Profile
+from supply_chain.laptop.services import Progress, Record, Service, read_record, stop
+from supply_chain.laptop.tools.pins import Pins
+from supply_chain.laptop.tools.toolbox import Toolbox
+from supply_chain.tier import TierName
+
+PINS = Path("deployments/tools.yaml")
+STATE = "laptop.json"
+DATABASE_CHECK = timedelta(hours=20)
+"""How long an official database is used before the network is asked for a newer one."""
+
+T = TypeVar("T")
+
+
+class LaptopState(Frozen):
+    """What the running laptop offers; the blocks are made from it. It holds secrets."""
+
+    endpoint_url: str
+    region: str
+    account: str
+    registry: str
+    identities: dict[TierName, TierIdentity]
+    storage_key: str
+    content_key: str
+    prefect_api_url: str
+    project: Path
+    tools: Path
+    database_directory: Path
+    state: Path
+    database: Database
+    engine: Engine
+    build_network: str
+    ca_bundle: Path | None
+    bases: dict[str, str | None]
+    environments: tuple[str, ...]
+
+
+class Part(Frozen):
+    """One part's state, for people and for `--json`."""
+
+    name: str
+    running: bool
+    pid: int | None = None
+    address: str = ""
+    since: datetime | None = None
+    note: str = ""
+
+
+Register = Callable[[LaptopState], None]
+
+
+def up(profile: Profile, home: Home, progress: Progress, *, register: Register) -> LaptopState:
+    """Start what does not run, make what is missing, register what changed; ready when it returns.
+
+    `register` puts the state into Prefect's blocks; it is called only when the state, the blocks' code
+    or the server is new. Raises a `SupplyChainError` that says which part failed and what to do.
+    """
+    home.create()
+    with home.locked():
+        profile.certificates()
+        accounts, (engine, database), _ = side_by_side(
+            lambda: _aws(profile, home, progress),
+            lambda: _machine(profile, home, progress),
+            lambda: _server(profile, home, progress),
+        )
+        state = _state(profile, home, accounts, engine, database)
+        write_private(home.state / STATE, state.model_dump_json(indent=2))
+        _register(state, home, progress, register)
+        _deployments(profile, home, progress)
+        _ensure(prefect_server.worker(home, profile), progress)
+    return state
+
+
+def side_by_side(*parts: Callable[[], Any]) -> list[Any]:
+    """Do all parts at once and give their results in order; the first failure is raised when all ended."""
+    cancellation = Cancellation()
+
+    def cancellable(part: Callable[[], T]) -> T:
+        current.set(cancellation)
+        return part()
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        futures: list[Future[Any]] = [pool.submit(contextvars.copy_context().run, cancellable, part) for part in parts]
+        try:
+            wait(futures)
+        except BaseException:
+            cancellation.cancel()
+            raise
+    return [future.result() for future in futures]
+
+
+def _aws(profile: Profile, home: Home, progress: Progress) -> Accounts:
+    emulator_service.ensure_environment(home, progress)
+    _ensure(emulator_service.emulator(home, profile), progress)
+    admin = emulator_administrator(emulator_service.endpoint_url(profile), profile.region)
+    return ensure_accounts(admin, home.project / POLICIES, home.state / "access-keys.json")
+
+
+def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, Database]:
+    engine = ensure_engine(home, progress)  # before the tools: both may need apt
+    toolbox = Toolbox(home.tools, Pins.load(home.project / PINS))
+    toolbox.ensure(progress)
+    return engine, _database(toolbox, profile, home, progress)
+
+
+def _database(toolbox: Toolbox, profile: Profile, home: Home, progress: Progress) -> Database:
+    """The database; the network is asked for a newer one from time to time, not at each start."""
+    grype = toolbox.find("grype")
+    stamp = home.state / "database.json"
+    wanted = prefect_server.fingerprint([FEED], grype.version, profile.database)
+    if _read(stamp).get("made") == wanted and datetime.now(UTC) < _moment(stamp) + DATABASE_CHECK:
+        try:
+            return read_database(home.database)
+        except DatabaseUnusable as error:
+            progress(f"database: {error}")
+    database = ensure_database(grype, home.database, FEED, progress, starter_only=profile.database == "starter")
+    write_private(stamp, json.dumps({"made": wanted, "at": datetime.now(UTC).isoformat()}))
+    return database
+
+
+def _server(profile: Profile, home: Home, progress: Progress) -> None:
+    _ensure(prefect_server.server(home, profile), progress)
+    prefect_server.ensure_pool(profile, prefect_server.auth_string(home))
+
+
+def _ensure(service: Service, progress: Progress) -> Record:
+    if service.record() is None:
+        progress(f"{service.name}: starting")
+    record, started = service.ensure(progress)
+    if started:
+        progress(f"{service.name}: ready" + (f" on {service.address}" if service.port else ""))
+    return record
+
+
+def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, database: Database) -> LaptopState:
+    return LaptopState(
+        endpoint_url=emulator_service.endpoint_url(profile),
+        region=profile.region,
+        account=accounts.account,
+        registry=emulator_service.registry(profile),
+        identities=accounts.identities,
+        storage_key=accounts.storage_key,
+        content_key=accounts.content_key,
+        prefect_api_url=prefect_server.api_url(profile),
+        project=home.project,
+        tools=home.tools,
+        database_directory=home.database,
+        state=home.state,
+        database=database,
+        engine=engine,
+        build_network=profile.build_network,
+        ca_bundle=profile.certificates(),
+        bases=dict(profile.bases),
+        environments=profile.environments,
+    )
+
+
+def _register(state: LaptopState, home: Home, progress: Progress, register: Register) -> None:
+    """Call `register` unless exactly this was registered before on this server's database."""
+    stamp = home.state / "prefect" / "blocks.json"
+    code = [*(home.project / "blocks").rglob("*.py"), *(home.project / "deployments").rglob("*.*")]
+    wanted = prefect_server.fingerprint(code, state.model_dump_json())
+    if _read(stamp).get("made") == wanted:
+        return
+    progress("blocks: registering")
+    register(state)
+    write_private(stamp, json.dumps({"made": wanted}))
+
+
+def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
+    """Register the deployments when they changed, or when the server lost one."""
+    stamp = home.state / "prefect" / "deployments.json"
+    wanted = prefect_server.deployments_fingerprint(home.project)
+    names = prefect_server.declared(home.project / "prefect.yaml")
+    known = prefect_server.registered(profile, prefect_server.auth_string(home))
+    if _read(stamp).get("made") == wanted and names <= known:
+        return
+    prefect_server.deploy(home, profile, progress)
+    write_private(stamp, json.dumps({"made": wanted}))
+
+
+def _read(stamp: Path) -> dict[str, Any]:
+    """What a stamp says; a missing or damaged one says nothing, so that the work is done again."""
+    try:
+        found = json.loads(stamp.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _moment(stamp: Path) -> datetime:
+    at = _read(stamp).get("at")
+    return datetime.fromisoformat(at) if isinstance(at, str) else datetime.min.replace(tzinfo=UTC)
+
+
+def load_state(home: Home) -> LaptopState:
+    """What the last `up` left; raises `PartFailed` when there is none to read."""
+    try:
+        return LaptopState.model_validate_json((home.state / STATE).read_bytes())
+    except (FileNotFoundError, ValidationError) as error:
+        raise PartFailed(f"No supply chain was brought up in {home.directory}.\nRun `cscm up`.") from error
+
+
+def records(home: Home) -> list[Record]:
+    """The processes that we started and that still run, in the order in which they are to be stopped."""
+    found = (read_record(home.run / f"{name}.json") for name in ("worker", "prefect", "emulator", "engine"))
+    return [record for record in found if record and record.alive()]
+
+
+def down(home: Home, progress: Progress, *, keep: frozenset[str] = frozenset()) -> None:
+    """Stop the processes that we started, and nothing else; state and deployed containers stay."""
+    if not home.run.is_dir():
+        return
+    with home.locked():
+        for record in records(home):
+            if record.name not in keep:
+                progress(f"{record.name}: stopping (pid {record.pid})")
+                stop(record, grace=30.0)
+                (home.run / f"{record.name}.json").unlink(missing_ok=True)
+
+
+def reset(home: Home, progress: Progress, *, label: str = MANAGED) -> None:
+    """Stop everything, remove what the chain made in the engine, and remove the home.
+
+    Raises `SettingInvalid` when the home is not one that `up` made.
+    """
+    if not home.directory.exists():
+        return
+    if not home.is_ours():
+        raise SettingInvalid(
+            f"{home.directory} was not made by `cscm up`, so it is not removed.\n"
+            "Look at CSCM_HOME, or remove it yourself."
+        )
+    down(home, progress, keep=frozenset({"engine"}))
+    try:
+        clear(label, progress)
+    except EngineUnavailable:
+        progress(f"engine: does not answer; what is labelled {label} in it stays")
+    down(home, progress)
+    progress(f"removing {home.directory}")
+    shutil.rmtree(home.directory)
+
+
+def status(profile: Profile, home: Home) -> list[Part]:
+    """Which parts run, where and since when; asks each whether it answers."""
+    services = (emulator_service.emulator(home, profile), prefect_server.server(home, profile))
+    return [_engine_part(home), *map(_part, services), _part(prefect_server.worker(home, profile))]
+
+
+def _part(service: Service) -> Part:
+    record = service.record()
+    if record is None:
+        return Part(name=service.name, running=False, address=service.address)
+    note = "" if service.ready() else f"does not answer; see {service.log}"
+    return Part(
+        name=service.name,
+        running=True,
+        pid=record.pid,
+        address=record.address,
+        since=record.since,
+        note=note,
+    )
+
+
+def _engine_part(home: Home) -> Part:
+    service = engine_service(home)
+    if service.record():
+        return _part(service)
+    return Part(name="engine", running=service.ready(), note="not started by us")

@@ -1,0 +1,211 @@
+"""Prefect on this machine: server, work pool, worker and deployments, all run as commands.
+
+Nothing here imports Prefect: starting it costs seconds, asking a running server costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from supply_chain.adapters.command import run
+from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.laptop.home import Home, write_private
+from supply_chain.laptop.ports import HOST, answers, asked
+from supply_chain.laptop.profile import Profile
+from supply_chain.laptop.services import OURS_ALONE, Progress, Service, read_record
+
+POOL = "laptop"
+WORKER = "laptop"
+FRESH = timedelta(seconds=100)
+"""A worker says every 30 s that it lives."""
+
+BATCHES = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "200",
+}
+"""Measured: without them each subflow waits about 2 s for the locked database."""
+
+
+def auth_string(home: Home) -> str:
+    """The `user:password` of this laptop's Prefect, made once; also what its UI asks for."""
+    file = home.state / "prefect.auth"
+    with contextlib.suppress(FileNotFoundError):
+        if kept := file.read_text(encoding="ascii").strip():
+            return kept
+    made = f"cscm:{secrets.token_urlsafe(24)}"
+    write_private(file, made + "\n")
+    return made
+
+
+def api_url(profile: Profile) -> str:
+    """Where clients find the server."""
+    return f"http://{HOST}:{profile.ports.prefect}/api"
+
+
+def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
+    """What the server, the worker and every client run with; set it before importing Prefect."""
+    auth = auth_string(home)
+    return {
+        "PREFECT_HOME": str(home.state / "prefect"),
+        "PREFECT_PROFILES_PATH": str(home.state / "prefect" / "profiles.toml"),
+        "PREFECT_API_URL": api_url(profile),
+        "PREFECT_API_AUTH_STRING": auth,
+        "PREFECT_SERVER_API_AUTH_STRING": auth,
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(profile.ports.prefect),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "supply_chain",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
+        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home.state / "results"),
+        **BATCHES,
+    }
+
+
+def run_environment(home: Home, profile: Profile) -> dict[str, str]:
+    """What flow runs and Prefect's command need beyond: the project's code, and no prompts."""
+    return {
+        **prefect_environment(home, profile),
+        "PYTHONPATH": os.pathsep.join([str(home.project / "src"), str(home.project)]),
+        "PYTHONUNBUFFERED": "1",
+        "CSCM_HOME": str(home.directory),
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_CLI_COLORS": "false",
+    }
+
+
+def server(home: Home, profile: Profile) -> Service:
+    """Prefect's server with its UI, on SQLite; it migrates its own database when it starts."""
+    port = profile.ports.prefect
+    return Service(
+        name="prefect",
+        argv=(sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)),
+        environment=run_environment(home, profile),
+        cwd=home.state,
+        log=home.log / "prefect.log",
+        pid_file=home.run / "prefect.json",
+        ready=lambda: answers(port, "/api/health"),
+        port=port,
+        setting="ports.prefect in the profile",
+        deadline=120,
+        changes=version("prefect"),
+    )
+
+
+def worker(home: Home, profile: Profile) -> Service:
+    """The process that runs the deployments; cancelled and stopped runs get its signals too."""
+    pid_file = home.run / "worker.json"
+    pool = ("--pool", POOL, "--type", "process", "--name", WORKER)
+    return Service(
+        name="worker",
+        argv=(sys.executable, "-m", "prefect", "worker", "start", *pool),
+        environment=run_environment(home, profile),
+        cwd=home.project,
+        log=home.log / "worker.log",
+        pid_file=pid_file,
+        ready=lambda: worker_answers(profile, auth_string(home), pid_file),
+        deadline=90,
+        whole_group=True,
+        changes=version("prefect"),
+    )
+
+
+def worker_answers(profile: Profile, auth: str, pid_file: Path) -> bool:
+    """Whether the server heard from the worker that the pid file names, and lately."""
+    record = read_record(pid_file)
+    try:
+        found = asked("POST", profile.ports.prefect, f"/api/work_pools/{POOL}/workers/filter", body={}, auth=auth)
+    except PartFailed:
+        return False
+    heard = [datetime.fromisoformat(w["last_heartbeat_time"]) for w in found if w["name"] == WORKER]
+    return record is not None and any(moment > record.since and datetime.now(UTC) - moment < FRESH for moment in heard)
+
+
+def ensure_pool(profile: Profile, auth: str) -> None:
+    """Create the work pool with the process worker's own job template, if there is none."""
+    port = profile.ports.prefect
+    if any(pool["name"] == POOL for pool in asked("POST", port, "/api/work_pools/filter", body={}, auth=auth)):
+        return
+    known = asked("GET", port, "/api/collections/views/aggregate-worker-metadata", auth=auth)
+    template = known["prefect"]["process"]["default_base_job_configuration"]
+    body = {"name": POOL, "type": "process", "description": "Processes on this machine", "base_job_template": template}
+    asked("POST", port, "/api/work_pools/", body=body, auth=auth)
+
+
+def declared(prefect_yaml: Path) -> frozenset[str]:
+    """The names of the deployments that `prefect.yaml` declares; none where there is no file."""
+    try:
+        content: Any = yaml.safe_load(prefect_yaml.read_text(encoding="utf-8"))
+        return frozenset(str(deployment["name"]) for deployment in content.get("deployments") or [])
+    except FileNotFoundError:
+        return frozenset()
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise SettingInvalid(f"{prefect_yaml} cannot be read: {error!r}\nCorrect it; `make check` lints it.") from error
+
+
+def registered(profile: Profile, auth: str) -> frozenset[str]:
+    """The names of the deployments that the server knows."""
+    found = asked("POST", profile.ports.prefect, "/api/deployments/filter", body={}, auth=auth)
+    return frozenset(deployment["name"] for deployment in found)
+
+
+def deploy(home: Home, profile: Profile, progress: Progress) -> None:
+    """Register every deployment of `prefect.yaml`; raises `PartFailed` when one is missing afterwards."""
+    names = declared(home.project / "prefect.yaml")
+    if not names:
+        progress("deployments: there is no prefect.yaml, so there are none")
+        return
+    progress(f"deployments: registering {', '.join(sorted(names))}")
+    done = run(
+        [*without(os.environ), sys.executable, "-m", "prefect", "deploy", "--all", "--no-prompt"],
+        name="prefect deploy",
+        timeout=180,
+        environment={**run_environment(home, profile), "PYTHONDONTWRITEBYTECODE": ""},
+        cwd=home.project,
+        quiet=True,
+    )
+    missing = names - registered(profile, auth_string(home))
+    if done.status != 0 or missing:
+        raise PartFailed(
+            f"Prefect did not register {', '.join(sorted(missing)) or 'all deployments'} "
+            f"(status {done.status}):\n{(done.stdout + done.stderr)[-2000:].strip()}\n"
+            "Correct prefect.yaml or the flow it names, then run `cscm up` again."
+        )
+
+
+def without(environ: Mapping[str, str]) -> list[str]:
+    """`env -u NAME …`: run what follows without the variables that would reconfigure it."""
+    names = [name for name in sorted(environ) if name.startswith(OURS_ALONE)]
+    return ["/usr/bin/env", *(word for name in names for word in ("-u", name))]
+
+
+def deployments_fingerprint(project: Path) -> str:
+    """Changes when the deployments have to be registered again: `prefect.yaml`, the flows, the version."""
+    files = [project / "prefect.yaml", project / "pyproject.toml", *(project / "flows").rglob("*.py")]
+    return fingerprint(files, version("prefect"), str(project))
+
+
+def fingerprint(files: Iterable[Path], *more: str) -> str:
+    """A hash over the files that exist, by name and content, and over `more`."""
+    digest = hashlib.sha256("\0".join(more).encode())
+    for file in sorted(filter(Path.is_file, files)):
+        digest.update(f"\0{file}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
