@@ -30,13 +30,17 @@ PAGES = {
 
 
 def compile_feed(feed: Feed, path: Path, digest: str) -> None:
-    """Write the database to `path`, which must not exist; equal feeds give equal bytes.
+    """Write the database to `path`, which must not exist.
+
+    Equal feeds give equal rows, and equal bytes with the same SQLite library: its versions leave
+    different remains between the rows of a page.
 
     `digest` is the feed's own and is recorded for each source.
     """
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for statement in ("PRAGMA synchronous = OFF", "PRAGMA journal_mode = OFF", "BEGIN"):
-            connection.execute(statement)
+        connection.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;")
+        connection.executescript(_resource("schema.sql"))
+        connection.execute("BEGIN")
         _Writer(connection).write(feed, digest)
         connection.execute("COMMIT")
         connection.execute("VACUUM")
@@ -50,8 +54,6 @@ class _Writer:
         self._numbers: dict[tuple[str, ...], int] = {}
 
     def write(self, feed: Feed, digest: str) -> None:
-        for statement in _resource("schema.sql").split(";"):
-            self._connection.execute(statement)
         for table, rows in json.loads(_resource("seeds.json")).items():
             for row in rows:
                 self._add(table, *row)
