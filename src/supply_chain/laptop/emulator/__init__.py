@@ -1,0 +1,6 @@
+"""The AWS emulator of the laptop: ministack, and before it what it lacks.
+
+Runs in an environment of its own (`deployments/emulator.lock`), so it imports ministack, hypercorn
+and the standard library alone. What it adds: durable state (`durable`, `blobs`, `state`), the OCI
+referrers endpoint (`referrers`), and a registry that asks who comes and what they may (`authorise`).
+"""

@@ -1,0 +1,78 @@
+"""What a request to the registry is about, and what its sender must be allowed to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+KEYWORDS = ("blobs", "manifests", "referrers", "tags")
+ANY_REPOSITORY = "*"
+
+Needs = tuple[tuple[str, ...], ...]
+"""Of each group, one action has to be allowed."""
+
+ACTIONS: Mapping[tuple[str, str], Needs] = {
+    ("GET", "catalog"): (("ecr:DescribeRepositories",),),
+    ("GET", "tags"): (("ecr:ListImages",),),
+    ("GET", "manifest"): (("ecr:BatchGetImage",),),
+    ("HEAD", "manifest"): (("ecr:BatchGetImage",),),
+    ("PUT", "manifest"): (("ecr:PutImage",),),
+    ("DELETE", "manifest"): (("ecr:BatchDeleteImage",),),
+    ("GET", "blob"): (("ecr:GetDownloadUrlForLayer",),),
+    ("HEAD", "blob"): (("ecr:BatchCheckLayerAvailability",),),
+    ("GET", "referrers"): (("ecr:ListImageReferrers", "ecr:BatchGetImage"),),
+    ("POST", "uploads"): (("ecr:InitiateLayerUpload",),),
+    ("GET", "upload"): (("ecr:UploadLayerPart",),),
+    ("PATCH", "upload"): (("ecr:UploadLayerPart",),),
+    ("DELETE", "upload"): (("ecr:UploadLayerPart",),),
+    ("PUT", "upload"): (("ecr:UploadLayerPart",), ("ecr:CompleteLayerUpload",)),
+}
+"""Amazon ECR's actions behind each endpoint of the OCI distribution specification."""
+
+IN_ONE_REQUEST: Needs = (("ecr:UploadLayerPart",), ("ecr:CompleteLayerUpload",))
+"""What a POST that carries the blob needs besides."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """An endpoint's kind, the repository's name, and the digest, tag or upload."""
+
+    kind: str
+    name: str = ""
+    reference: str = ""
+
+
+def is_registry(path: str) -> bool:
+    """Whether a path is the registry's; other services have paths below `/v2/` too."""
+    if path in ("/v2", "/v2/", "/v2/_catalog"):
+        return True
+    inside = any(f"/{word}/" in path for word in ("blobs", "manifests", "referrers"))
+    return path.startswith("/v2/") and (inside or path.endswith("/tags/list"))
+
+
+def parse(path: str) -> Route | None:
+    """The route of a path; the first keyword ends the repository's name, as in ministack."""
+    if path in ("/v2", "/v2/"):
+        return Route("ping")
+    if path == "/v2/_catalog":
+        return Route("catalog", ANY_REPOSITORY)
+    parts = path.removeprefix("/v2/").split("/")
+    at = next((i for i, part in enumerate(parts) if part in KEYWORDS), 0)
+    kind, reference = _endpoint(parts[at], parts[at + 1 :])
+    named = at > 0 and all(parts[:at])
+    return Route(kind, "/".join(parts[:at]), reference) if kind and named else None
+
+
+def _endpoint(keyword: str, rest: list[str]) -> tuple[str, str]:
+    """The kind and the reference that a keyword and what follows it stand for; no kind for nonsense."""
+    found = "", ""
+    match keyword, rest:
+        case "blobs", ["uploads"] | ["uploads", ""]:
+            found = "uploads", ""
+        case "blobs", ["uploads", identity]:
+            found = "upload", identity
+        case (("blobs" | "manifests" | "referrers"), [reference]) if reference:
+            found = keyword.removesuffix("s") if keyword != "referrers" else keyword, reference
+        case "tags", ["list"]:
+            found = "tags", ""
+    return found
