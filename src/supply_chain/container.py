@@ -257,6 +257,9 @@ class Engine(Protocol):
     def write(self, container: str, path: str, content: bytes) -> None:
         """Put a file, readable by all and root's, into a volume of the container."""
 
+    def read(self, container: str, path: str) -> bytes:
+        """A file of the container, in whatever state it is; `EngineFailed` when there is none."""
+
     def events(self, since: datetime, until: datetime, labels: Mapping[str, str]) -> tuple[Event, ...]:
         """What happened to the containers with these labels."""
 
@@ -375,9 +378,18 @@ def ended(container: Container) -> str:
 
 
 def outside(changes: Sequence[Change], writable: Sequence[str]) -> tuple[Change, ...]:
-    """The changes that lie neither at nor below a writable path."""
+    """The changes that lie neither at nor below a writable path.
+
+    The directories above one are left out too: the engine makes them where the image has none, and
+    whatever else is put into them is a change of its own.
+    """
     return tuple(
         change
         for change in changes
-        if not any(change.path == path or change.path.startswith(path + "/") for path in writable)
+        if not any(
+            change.path == path
+            or change.path.startswith(path + "/")
+            or (path.startswith(change.path + "/") and change.kind != "deleted")
+            for path in writable
+        )
     )

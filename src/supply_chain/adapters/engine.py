@@ -197,6 +197,14 @@ class DockerEngine:
         with _translated(f"write {path} in {_shown(container)}"):
             self._api.put_archive(container, str(target.parent), _tar(target.name, content))
 
+    def read(self, container: str, path: str) -> bytes:
+        with _translated(f"read {path} in {_shown(container)}"):
+            stream, _ = self._api.get_archive(container, path)
+            packed = b"".join(stream)
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            file = archive.extractfile(archive.getmembers()[0])
+            return file.read() if file else b""
+
     def events(self, since: datetime, until: datetime, labels: Mapping[str, str]) -> tuple[Event, ...]:
         filters = {"type": "container", "label": _pairs(labels)}
         with _translated("read its events"):

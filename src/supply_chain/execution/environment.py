@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
+from supply_chain.container import ENVIRONMENT, MANAGED
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
 from supply_chain.image import Frozen
@@ -14,12 +15,15 @@ from supply_chain.image import Frozen
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
 
 
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+
+
 class Placement(Frozen):
     """Where an application is reached in this environment, and what it is told there."""
 
     address: Annotated[str, StringConstraints(pattern=r"^127(?:\.\d{1,3}){3}$|^::1$")] = "127.0.0.1"
     port: int = Field(ge=1024, le=65535, description="stable: it stays when containers come and go")
-    environment: dict[str, str] = Field(default_factory=dict, description="configuration, never secrets")
+    environment: dict[Variable, str] = Field(default_factory=dict, description="configuration, never secrets")
 
 
 class Environment(Frozen):
@@ -29,6 +33,30 @@ class Environment(Frozen):
     description: str = ""
     host: str = Field(default="laptop", description="the container host block the environment runs on")
     applications: dict[str, Placement] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_application_per_address(self) -> Self:
+        taken: dict[tuple[str, int], str] = {}
+        for name, place in self.applications.items():
+            other = taken.setdefault((place.address, place.port), name)
+            if other != name:
+                raise ValueError(f"{other} and {name} are both at {place.address}:{place.port}")
+        return self
+
+    @property
+    def network(self) -> str:
+        """The network its applications share. Nothing leads outside from it."""
+        return f"cscm-{self.name}"
+
+    @property
+    def edge(self) -> str:
+        """The network through which its fronts are reached from their host."""
+        return f"cscm-{self.name}-edge"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What its networks carry."""
+        return {MANAGED: "true", ENVIRONMENT: self.name}
 
     def placement(self, application: str) -> Placement:
         """Where `application` is reached; an application has to be given a place before it is deployed."""
@@ -48,7 +76,20 @@ def read_environment(directory: Path, name: str) -> Environment:
         raise SettingInvalid(f"There is no environment {name!r}.\nThere are: {', '.join(known) or 'none'}.")
     environment = read_document(directory / f"{name}.yaml", Environment)
     if environment.name != name:
-        raise SettingInvalid(
-            f"deployments/environments/{name}.yaml calls itself {environment.name!r}.\nUse one name."
-        )
+        raise SettingInvalid(f"deployments/environments/{name}.yaml calls itself {environment.name!r}.\nUse one name.")
     return environment
+
+
+def read_environments(directory: Path) -> tuple[Environment, ...]:
+    """All environments; two that share an address on one host are an error."""
+    found = tuple(read_environment(directory, path.stem) for path in sorted(directory.glob("*.yaml")))
+    taken: dict[tuple[str, str, int], str] = {}
+    for environment in found:
+        for application, place in environment.applications.items():
+            where = f"{application} in {environment.name}"
+            other = taken.setdefault((environment.host, place.address, place.port), where)
+            if other != where:
+                raise SettingInvalid(
+                    f"{other} and {where} are both at {place.address}:{place.port}.\nGive each its own port."
+                )
+    return found

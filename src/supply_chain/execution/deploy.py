@@ -1,0 +1,308 @@
+"""deploy: an admitted image runs in an environment, by digest, ready before the one before it stops.
+
+Networks: an environment's applications share one network from which nothing leads outside; each is
+reached through its front, at the address that the environment gives it. The engine's host has to be
+this machine, as the addresses are its loopback's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from time import sleep
+
+from pydantic import Field
+
+from supply_chain.app import Probe, Service
+from supply_chain.container import (
+    APPLICATION,
+    CONFIGURATION,
+    DIGEST,
+    ENVIRONMENT,
+    MANAGED,
+    ROLE,
+    Container,
+    ContainerSpec,
+    Engine,
+    Profile,
+    Wait,
+    configuration_digest,
+    container_name,
+    ended,
+    labels,
+    profile,
+    says,
+    wait_ready,
+)
+from supply_chain.errors import DeploymentFailed, ImageDamaged, PortBusy, ProgramNotStarted
+from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.front import Front, server_of
+from supply_chain.execution.supply import Supply
+from supply_chain.execution.watch import Watch
+from supply_chain.image import CuratedImage, Digest, Frozen
+from supply_chain.policy.outcome import Admitted
+
+SETTLE = 0.3
+"""Seconds after which a container that was ready is looked at once more."""
+
+
+class Expected(Frozen):
+    """What runs for an application in an environment when all is well."""
+
+    environment: str
+    application: str
+    digest: Digest = Field(description="the signed manifest's")
+    container: str = Field(description="the container's id")
+    name: str
+    front: str = Field(description="the front's container id")
+    proxy: Digest = Field(description="the front's image")
+    address: str
+    port: int
+    probe: Probe
+    settings: dict[str, str] = Field(description="the environment's configuration, never secrets")
+    profile: Profile
+    configuration: Digest = Field(description="of settings and profile")
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{self.port}{self.probe.path}"
+
+
+class Deployment(Expected):
+    """What a deployment came to. As evidence it says what should run from then on."""
+
+    changed: bool = Field(description="false when the same already ran and was well")
+    previous: str | None = Field(default=None, description="name of the container that was replaced")
+    previous_digest: Digest | None = None
+    ready_seconds: float | None = Field(default=None, description="from its start until it was ready")
+    gap_seconds: float | None = Field(default=None, description="longest time without an answer at the address")
+    requests: int = Field(default=0, description="sent to the address during the switch")
+    failed_requests: int = 0
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted: an admitted image, as declared, in an environment. `proxy` is in the engine already."""
+
+    admitted: Admitted[CuratedImage]
+    manifest: Service
+    environment: Environment
+    proxy: Digest
+    run_id: str
+
+    @property
+    def digest(self) -> Digest:
+        return self.admitted.image.ref.digest
+
+    @property
+    def place(self) -> Placement:
+        return self.environment.placement(self.manifest.name)
+
+    @property
+    def profile(self) -> Profile:
+        return profile(self.manifest.runtime)
+
+    @property
+    def configuration(self) -> Digest:
+        return configuration_digest(self.place.environment, self.profile)
+
+
+def deploy(
+    engine: Engine, order: Order, supply: Supply, *, now: Callable[[], datetime], wait: Wait = sleep
+) -> Deployment:
+    """Run the admitted image; the deployment, also when the same already runs and is well.
+
+    Raises `DeploymentFailed` with the container's last words when it does not become ready or the
+    address cannot be served; then, as when `wait` raises `Cancelled`, the container before serves on
+    and nothing of the new one is left.
+    """
+    reference = supply.supply(order.admitted.image.ref)
+    front = Front(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
+    others = _containers(engine, order)
+    server = front.serves()
+    serving = next((each for each in others if server_of(each) == server), None)
+    if serving and (unchanged := _unchanged(engine, order, serving, front, now)):
+        return unchanged
+    with contextlib.ExitStack() as undo:
+        new = _created(engine, order, reference, others, undo)
+        ready_seconds = _ready(engine, order, new, wait)
+        with _watching(order, serving) as watch:
+            served_by = _switched(engine, order, front, new, wait)
+            undo.pop_all()
+            _retire(engine, order, front, served_by, others, wait)
+    running = engine.inspect(new.id)
+    return Deployment(
+        **_expected(order, running, served_by).model_dump(),
+        changed=True,
+        previous=serving.name if serving else None,
+        previous_digest=serving.image if serving else None,
+        ready_seconds=round(ready_seconds, 3),
+        gap_seconds=round(watch.gap, 3) if watch else None,
+        requests=watch.requests if watch else 0,
+        failed_requests=watch.failed if watch else 0,
+        started_at=running.started_at or now(),
+    )
+
+
+def _expected(order: Order, running: Container, front: Container) -> Expected:
+    return Expected(
+        environment=order.environment.name,
+        application=order.manifest.name,
+        digest=order.digest,
+        container=running.id,
+        name=running.name,
+        front=front.id,
+        proxy=order.proxy,
+        address=order.place.address,
+        port=order.place.port,
+        probe=order.manifest.probe,
+        settings=order.place.environment,
+        profile=order.profile,
+        configuration=order.configuration,
+    )
+
+
+def _containers(engine: Engine, order: Order) -> tuple[Container, ...]:
+    """What earlier deployments of this application left in this environment."""
+    return engine.find(
+        {
+            MANAGED: "true",
+            ROLE: "application",
+            ENVIRONMENT: order.environment.name,
+            APPLICATION: order.manifest.name,
+        }
+    )
+
+
+def _unchanged(
+    engine: Engine, order: Order, serving: Container, front: Front, now: Callable[[], datetime]
+) -> Deployment | None:
+    """The deployment that is there, if it is the one that is wanted, and well."""
+    place, front_now = order.place, front.fits()
+    same = (
+        serving.running
+        and serving.image == order.digest
+        and serving.labels.get(CONFIGURATION) == order.configuration
+        and serving.profile == order.profile
+        and serving.restart
+    )
+    if not same or not front_now or says(place.address, place.port, order.manifest.probe.path):
+        return None
+    return Deployment(
+        **_expected(order, serving, front_now).model_dump(),
+        changed=False,
+        started_at=serving.started_at or now(),
+    )
+
+
+def _created(
+    engine: Engine,
+    order: Order,
+    reference: str,
+    others: tuple[Container, ...],
+    undo: contextlib.ExitStack,
+) -> Container:
+    """The new container, started; whether it is ready is another question."""
+    known = labels(
+        "application",
+        order.manifest.name,
+        order.digest,
+        order.run_id,
+        environment=order.environment.name,
+        configuration=order.configuration,
+    )
+    network = order.environment.network
+    numbers = [int(end) for c in others if (end := c.name.rpartition("-")[2]).isdigit()]
+    name = container_name(order.environment.name, order.manifest.name, order.digest, max(numbers, default=0) + 1)
+    engine.create_network(network, order.environment.labels, internal=True)
+    undo.callback(engine.remove, name)
+    made = engine.create(
+        ContainerSpec(
+            image=reference,
+            name=name,
+            labels=known,
+            profile=order.profile,
+            environment=order.place.environment,
+            network=network,
+        )
+    )
+    new = engine.inspect(made)
+    if new.image != known[DIGEST]:
+        raise ImageDamaged(
+            f"The engine made {name} from {new.image}, and {order.admitted.image.ref} was admitted.\n"
+            "It is not started. An engine with the containerd image store is needed (`cscm doctor`)."
+        )
+    with contextlib.suppress(ProgramNotStarted):  # seen in its error, and told with the rest
+        engine.start(made)
+    return new
+
+
+def _ready(engine: Engine, order: Order, new: Container, wait: Wait) -> float:
+    """Seconds until the new container was ready, and it still is a moment later."""
+    probe, network = order.manifest.probe, order.environment.network
+    answer = wait_ready(engine, new.id, network, probe, wait)
+    trouble = answer.says
+    if answer.ready:
+        wait(SETTLE)
+        later = engine.inspect(new.id)
+        trouble = says(later.networks[network], probe.port, probe.path) if later.running else ended(later)
+    if trouble:
+        raise _failed(engine, order, new, trouble)
+    return answer.seconds
+
+
+def _failed(engine: Engine, order: Order, new: Container, trouble: str) -> DeploymentFailed:
+    last = engine.logs(new.id).tail(10)[-4000:].strip()
+    return DeploymentFailed(
+        f"{order.manifest.name} {order.admitted.image.ref.short} was not taken into service in "
+        f"{order.environment.name}: {trouble}.\n"
+        + (f"Its last words:\n{last}\n" if last else "It wrote nothing.\n")
+        + "It was removed; what ran before, if anything, still serves. Correct it and deploy again."
+    )
+
+
+@contextlib.contextmanager
+def _watching(order: Order, serving: Container | None) -> Iterator[Watch | None]:
+    """A watch on the address, where something is there to be interrupted."""
+    if serving is None or not serving.running:
+        yield None
+        return
+    with Watch(order.place.address, order.place.port, order.manifest.probe.path) as watch:
+        yield watch
+
+
+def _switched(engine: Engine, order: Order, front: Front, new: Container, wait: Wait) -> Container:
+    """The front that serves the new container, which from now on is kept running."""
+    probe = order.manifest.probe
+    try:
+        served_by = front.switch(new, probe.port, probe.path, wait)
+    except (DeploymentFailed, PortBusy, ProgramNotStarted) as error:
+        told = str(error.args[0]).partition("\n")[0].rstrip(".")
+        raise _failed(engine, order, new, told) from error
+    engine.restart_always(new.id)
+    return served_by
+
+
+def _retire(
+    engine: Engine,
+    order: Order,
+    front: Front,
+    served_by: Container,
+    others: tuple[Container, ...],
+    wait: Wait,
+) -> None:
+    """Stop and remove what served before, once its last requests are answered; also when cancelled."""
+    try:
+        if others:
+            front.finish(served_by, wait)
+    finally:
+        for other in front.known():
+            if other.id != served_by.id:
+                front.remove(other)
+        for other in others:
+            engine.stop(other.id, order.manifest.probe.stop_timeout)
+            engine.remove(other.id)

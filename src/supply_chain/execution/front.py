@@ -1,0 +1,258 @@
+"""The front: one small proxy per application and environment, on the application's stable address.
+
+Application containers come and go behind it. haproxy runs in master-worker mode: on SIGUSR2 a new
+worker takes over the listening sockets, and the old one finishes what it has begun (haproxy
+management guide, "Stopping and restarting HAProxy").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from supply_chain.container import (
+    CONFIGURATION,
+    ENVIRONMENT,
+    MANAGED,
+    POLL,
+    ROLE,
+    Container,
+    ContainerSpec,
+    Engine,
+    Profile,
+    Published,
+    Volume,
+    Wait,
+    configuration_digest,
+    labels,
+    says,
+    slug,
+)
+from supply_chain.errors import CheckNotMade, DeploymentFailed
+from supply_chain.execution.environment import Environment, Placement
+from supply_chain.image import Digest, short
+
+DIRECTORY = "/config"
+FILE = f"{DIRECTORY}/haproxy.cfg"
+PORT = 8080
+IDENTITY_PORT = 8081
+SWITCH_TIMEOUT = 10.0
+"""Seconds a front may take to serve what it was told to."""
+FINISH = 10
+"""Seconds an old worker may take to finish the requests it has begun."""
+
+PROFILE = Profile(user="10001:10001", memory=128 * 1024**2, pids=64, mounts=(DIRECTORY,))
+
+CONFIGURATION_FILE = """\
+# serves {server} {port}
+global
+    log stdout format raw local0 notice
+    maxconn 1024
+    nbthread 2
+    hard-stop-after {finish}s
+
+defaults
+    mode http
+    log global
+    retries 3
+    timeout connect 2s
+    timeout client 60s
+    timeout server 60s
+    timeout http-request 10s
+    timeout http-keep-alive 2s
+    option idle-close-on-response
+
+resolvers engine
+    nameserver engine 127.0.0.11:53
+    resolve_retries 3
+    timeout resolve 1s
+    timeout retry 1s
+    hold valid 1s
+
+frontend application
+    bind :{listen}
+    default_backend application
+
+backend application
+    option forwardfor
+    server application {server}:{port} resolvers engine init-addr last,libc,none
+
+frontend identity
+    bind :{identity}
+    http-request return status 200 content-type text/plain string {server}
+"""
+
+
+def render(server: str, port: int) -> str:
+    """The front's configuration for one server, by the name the engine's name server knows it by."""
+    return CONFIGURATION_FILE.format(server=server, port=port, listen=PORT, identity=IDENTITY_PORT, finish=FINISH)
+
+
+def server_of(container: Container) -> str:
+    """What the engine's name server knows a container by, as long as it exists."""
+    return container.id[:12]
+
+
+@dataclass(frozen=True)
+class Front:
+    """The front of one application in one environment; `image` is the proxy's digest in the engine."""
+
+    engine: Engine
+    environment: Environment
+    application: str
+    image: Digest
+    run_id: str
+
+    @property
+    def place(self) -> Placement:
+        return self.environment.placement(self.application)
+
+    @property
+    def published(self) -> Published:
+        return Published(address=self.place.address, port=self.place.port, container_port=PORT)
+
+    @property
+    def configuration(self) -> Digest:
+        """Names the proxy's image, address and profile: a front with another one is replaced."""
+        facts = {"image": self.image, "address": self.place.address, "port": str(self.place.port)}
+        return configuration_digest(facts, PROFILE)
+
+    @property
+    def name(self) -> str:
+        return f"{self.environment.name}-{slug(self.application)}-front-{short(self.configuration)[:6]}"
+
+    def known(self) -> tuple[Container, ...]:
+        """Every front there is for this application and environment."""
+        found = self.engine.find({MANAGED: "true", ROLE: "front", ENVIRONMENT: self.environment.name})
+        return tuple(c for c in found if c.labels.get("cscm.application") == self.application)
+
+    def serves(self) -> str:
+        """The server that a running front hands requests to, or nothing."""
+        for front in self.known():
+            if front.running and (server := self._identity(front)):
+                return server
+        return ""
+
+    def fits(self) -> Container | None:
+        """The running front, if it is as it is to be."""
+        for front in self.known():
+            wanted = front.name == self.name and front.labels.get(CONFIGURATION) == self.configuration
+            if wanted and front.running and front.image == self.image and front.profile == PROFILE:
+                return front
+        return None
+
+    def switch(self, target: Container, port: int, path: str, wait: Wait) -> Container:
+        """Let the stable address be served by `target`; the front that does.
+
+        When that does not come about, whatever the reason, everything is as it was before.
+        """
+        with contextlib.ExitStack() as undo:
+            fitting = self.fits()
+            front = self._reconfigured(fitting, target, port, undo) if fitting else self._replaced(target, port, undo)
+            self._wait_until(
+                lambda: "" if self._identity(front) == server_of(target) else "it serves another container",
+                wait,
+            )
+            place = self.place
+            self._wait_until(lambda: says(place.address, place.port, path), wait)
+            undo.pop_all()
+        return self.engine.inspect(front.id)
+
+    def finish(self, front: Container, wait: Wait) -> None:
+        """Wait until the worker before has finished its requests; `FINISH` seconds at most."""
+        deadline = time.monotonic() + FINISH + 1
+        while time.monotonic() < deadline:
+            try:
+                if len(self.engine.processes(front.id)) <= 2:
+                    return
+            except CheckNotMade:
+                wait(FINISH)
+                return
+            wait(POLL)
+
+    def remove(self, front: Container) -> None:
+        """Remove a front and its configuration."""
+        self.engine.remove(front.id)
+        self.engine.remove_volume(front.name)
+
+    def _reconfigured(self, front: Container, target: Container, port: int, undo: contextlib.ExitStack) -> Container:
+        before = self.engine.read(front.id, FILE)
+
+        def back() -> None:
+            self._configure(front, before)
+            self.engine.signal(front.id, "SIGUSR2")
+
+        undo.callback(back)
+        self._configure(front, render(server_of(target), port).encode())
+        self.engine.signal(front.id, "SIGUSR2")
+        return front
+
+    def _replaced(self, target: Container, port: int, undo: contextlib.ExitStack) -> Container:
+        """A new front; those before are stopped for it and, if it does not work, started again."""
+        for other in self.known():
+            if other.name == self.name:
+                self.remove(other)  # it is not as it is to be, or does not run
+            elif other.running:
+                undo.callback(self.engine.start, other.id)
+                self.engine.stop(other.id, FINISH)
+        made = self._created(undo)
+        self._configure(made, render(server_of(target), port).encode())
+        self.engine.start(made.id)
+        return made
+
+    def _created(self, undo: contextlib.ExitStack) -> Container:
+        known = labels(
+            "front",
+            self.application,
+            self.image,
+            self.run_id,
+            environment=self.environment.name,
+            configuration=self.configuration,
+        )
+        undo.callback(self.engine.remove_volume, self.name)
+        self.engine.create_volume(self.name, known)
+        undo.callback(self.engine.remove, self.name)
+        self.engine.create_network(self.environment.edge, self.environment.labels, internal=False)
+        made = self.engine.create(
+            ContainerSpec(
+                image=self.image,
+                name=self.name,
+                labels=known,
+                profile=PROFILE,
+                network=self.environment.edge,
+                published=(self.published,),
+                volumes=(Volume(name=self.name, path=DIRECTORY),),
+                command=("/usr/sbin/haproxy", "-W", "-db", "-f", FILE),
+                restart=True,
+            )
+        )
+        self.engine.attach(self.environment.network, made)
+        return self.engine.inspect(made)
+
+    def _configure(self, front: Container, content: bytes) -> None:
+        self.engine.write(front.id, FILE, content)
+
+    def _identity(self, front: Container) -> str:
+        """What the front itself says it serves; nothing while it does not answer."""
+        address = self.engine.inspect(front.id).networks.get(self.environment.edge, "")
+        connection = http.client.HTTPConnection(address, IDENTITY_PORT, timeout=2)
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().read(64).decode("ascii", "replace")
+        except (OSError, http.client.HTTPException):
+            return ""
+        finally:
+            connection.close()
+
+    def _wait_until(self, trouble: Callable[[], str], wait: Wait) -> None:
+        deadline = time.monotonic() + SWITCH_TIMEOUT
+        while said := trouble():
+            if time.monotonic() > deadline:
+                raise DeploymentFailed(
+                    f"The front of {self.application} in {self.environment.name} does not serve the new "
+                    f"container: {said}.\nIts own log says more: docker logs {self.name}"
+                )
+            wait(POLL)

@@ -1,0 +1,305 @@
+"""monitor: what runs, held against what should.
+
+What should run comes from the signed records of deployments. `look` reads what is there, `compare`
+is pure and says in what it differs, `monitor` does both for every deployment and every stranger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import Field
+
+from supply_chain.container import (
+    ENVIRONMENT,
+    Change,
+    Container,
+    Engine,
+    LocalImage,
+    Profile,
+    Published,
+    ended,
+    outside,
+    says,
+)
+from supply_chain.errors import ContainerGone, ImageNotFound
+from supply_chain.execution.deploy import Expected
+from supply_chain.execution.environment import Environment
+from supply_chain.execution.front import PORT, PROFILE
+from supply_chain.image import Frozen, short
+
+SHOWN = 10
+"""Paths and names that a fact lists."""
+
+DEPLOY_AGAIN = "Find out who changed it, then deploy the application again."
+
+
+class Deviation(Frozen):
+    """One way in which what runs is not what should. `code` is published and never given another meaning."""
+
+    code: str
+    fact: str
+    remedy: str
+
+
+class Observation(Frozen):
+    """What was seen of one container: one that should run, or one that nobody deployed."""
+
+    at: datetime
+    environment: str
+    application: str = Field(description="empty for a container that nobody deployed")
+    name: str = Field(description="the container's")
+    container: str = Field(description="its id")
+    address: str = ""
+    wanted: str = Field(default="", description="the digest that should run")
+    running: str = Field(default="", description="the digest that runs; empty when nothing does")
+    status: str = "missing"
+    healthy: bool = False
+    restarts: int = 0
+    exit_code: int | None = Field(default=None, description="of a container that has ended")
+    started_at: datetime | None = None
+    deviations: tuple[Deviation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is there for one deployment. `trouble` is empty when the stable address answers with 2xx."""
+
+    container: Container | None
+    image: LocalImage | None
+    changes: tuple[Change, ...]
+    front: Container | None
+    trouble: str
+
+
+def monitor(
+    engine: Engine,
+    expected: Sequence[Expected],
+    environments: Sequence[Environment],
+    now: Callable[[], datetime],
+) -> tuple[Observation, ...]:
+    """One observation for each deployment, and one for each container that nobody deployed.
+
+    The containers that belong to an environment are those on its networks and those with its label.
+    Do not call it while a deployment to one of these environments goes on: what is not recorded yet
+    is a stranger. Raises `EngineUnavailable`; nothing is known then, least of all that all is well.
+    """
+    observed = [_observed(each, look(engine, each), now()) for each in expected]
+    known = {each.container for each in expected} | {each.front for each in expected}
+    for environment in environments:
+        observed += [
+            _stranger(environment.name, container, now())
+            for container in belonging(engine, environment)
+            if container.id not in known
+        ]
+    return tuple(observed)
+
+
+def look(engine: Engine, expected: Expected) -> Seen:
+    """Read what is there for one deployment."""
+    container = _maybe(engine, expected.container)
+    image, changes = None, ()
+    if container:
+        with contextlib.suppress(ImageNotFound):
+            image = engine.image(container.image)
+        changes = engine.changes(container.id)
+    return Seen(
+        container=container,
+        image=image,
+        changes=changes,
+        front=_maybe(engine, expected.front),
+        trouble=says(expected.address, expected.port, expected.probe.path),
+    )
+
+
+def belonging(engine: Engine, environment: Environment) -> tuple[Container, ...]:
+    """Every container on the environment's networks or with its label, whoever started it."""
+    found = {
+        container.id: container
+        for group in (
+            engine.find({ENVIRONMENT: environment.name}),
+            engine.on_network(environment.network),
+            engine.on_network(environment.edge),
+        )
+        for container in group
+    }
+    return tuple(found.values())
+
+
+def compare(expected: Expected, seen: Seen) -> tuple[Deviation, ...]:
+    """All the ways in which what was seen is not what should be. Pure."""
+    return (
+        *_presence(expected, seen.container),
+        *(_identity(expected, seen.container, seen.image) if seen.container else ()),
+        *(_hardening(expected.profile, seen.container.profile) if seen.container else ()),
+        *_files(expected, seen.changes),
+        *_front(expected, seen.front),
+        *_health(expected, seen),
+    )
+
+
+def _presence(expected: Expected, container: Container | None) -> Iterable[Deviation]:
+    if container is None:
+        yield Deviation(
+            code="drift.missing",
+            fact=f"{expected.name} is gone",
+            remedy="Deploy the application again, and find out who removed its container.",
+        )
+        return
+    if not container.running:
+        yield Deviation(
+            code="drift.stopped",
+            fact=f"{container.name} is {container.status}: {ended(container)}",
+            remedy="Read its logs; start it or deploy the application again.",
+        )
+    if container.restarts:
+        yield Deviation(
+            code="drift.restarts",
+            fact=f"{container.name} ended by itself and was started again, {container.restarts} times so far",
+            remedy="Read its logs; a deployment starts the count anew.",
+        )
+
+
+def _identity(expected: Expected, container: Container, image: LocalImage | None) -> Iterable[Deviation]:
+    if container.image != expected.digest:
+        yield Deviation(
+            code="drift.digest",
+            fact=f"{container.name} runs {short(container.image)} instead of {short(expected.digest)}",
+            remedy=DEPLOY_AGAIN,
+        )
+    if image is not None and (differs := _settings(expected, container, image)):
+        yield Deviation(
+            code="drift.configuration",
+            fact=f"{container.name} has other settings than it was given: {differs}",
+            remedy=DEPLOY_AGAIN,
+        )
+    if image is not None and container.command != image.command:
+        yield Deviation(
+            code="drift.command",
+            fact=f"{container.name} runs another command than its image's: {' '.join(container.command)[:200]}",
+            remedy=DEPLOY_AGAIN,
+        )
+    networks = sorted(set(container.networks) - {f"cscm-{expected.environment}"})
+    if networks or container.published:
+        ports = [f"{p.address}:{p.port}" for p in container.published]
+        yield Deviation(
+            code="drift.network",
+            fact=f"{container.name} is reached by more than its front: {', '.join(networks + ports)}",
+            remedy=DEPLOY_AGAIN,
+        )
+
+
+def _settings(expected: Expected, container: Container, image: LocalImage) -> str:
+    """The names, never the values, of the variables that are not as they should be."""
+    wanted = {**image.environment, **expected.settings}
+    names = set(wanted) | set(container.environment)
+    return ", ".join(sorted(n for n in names if wanted.get(n) != container.environment.get(n)))
+
+
+def _hardening(wanted: Profile, found: Profile) -> Iterable[Deviation]:
+    differing = [name for name in Profile.model_fields if getattr(wanted, name) != getattr(found, name)]
+    if differing:
+        told = ", ".join(
+            f"{name} is {_shown(getattr(found, name))}, not {_shown(getattr(wanted, name))}" for name in differing
+        )
+        yield Deviation(code="drift.profile", fact=f"it may do other things than declared: {told}", remedy=DEPLOY_AGAIN)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "nothing"
+    return str(value)
+
+
+def _files(expected: Expected, changes: Sequence[Change]) -> Iterable[Deviation]:
+    own = outside(changes, expected.profile.writable)
+    if own:
+        paths = [f"{change.path} ({change.kind})" for change in own]
+        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+        yield Deviation(
+            code="drift.files",
+            fact=f"{expected.name} has files that are not its image's: {', '.join(paths[:SHOWN])}{more}",
+            remedy="Keep a copy of the container for whoever looks into it, then deploy the application again.",
+        )
+
+
+def _front(expected: Expected, front: Container | None) -> Iterable[Deviation]:
+    published = (Published(address=expected.address, port=expected.port, container_port=PORT),)
+    if front is None:
+        fact = "it is gone"
+    elif not front.running:
+        fact = f"it is {front.status}: {ended(front)}"
+    elif front.image != expected.proxy:
+        fact = f"it runs {short(front.image)} instead of {short(expected.proxy)}"
+    elif front.profile != PROFILE or front.published != published:
+        fact = "it may do other things, or listens elsewhere, than it was set up to"
+    else:
+        return
+    yield Deviation(
+        code="drift.front",
+        fact=f"the front of {expected.application} at {expected.address}:{expected.port}: {fact}",
+        remedy="Deploy the application again; that sets up its front.",
+    )
+
+
+def _health(expected: Expected, seen: Seen) -> Iterable[Deviation]:
+    if seen.trouble:
+        yield Deviation(
+            code="drift.unhealthy",
+            fact=f"{expected.url} is not well: {seen.trouble}",
+            remedy="Read the logs of the application and of its front.",
+        )
+
+
+def _observed(expected: Expected, seen: Seen, at: datetime) -> Observation:
+    container = seen.container
+    observation = Observation(
+        at=at,
+        environment=expected.environment,
+        application=expected.application,
+        name=expected.name,
+        container=expected.container,
+        address=expected.url,
+        wanted=expected.digest,
+        healthy=not seen.trouble,
+        deviations=compare(expected, seen),
+    )
+    return observation.model_copy(update=_state(container)) if container else observation
+
+
+def _stranger(environment: str, container: Container, at: datetime) -> Observation:
+    deviation = Deviation(
+        code="drift.foreign",
+        fact=f"nobody deployed {container.name} to {environment}; it is {container.status}, "
+        f"from {short(container.image)}",
+        remedy="Find out who started it, and remove it: what belongs here is deployed by the chain.",
+    )
+    observation = Observation(
+        at=at,
+        environment=environment,
+        application="",
+        name=container.name,
+        container=container.id,
+        deviations=(deviation,),
+    )
+    return observation.model_copy(update=_state(container))
+
+
+def _state(container: Container) -> dict[str, object]:
+    return {
+        "running": container.image if container.running else "",
+        "status": container.status,
+        "restarts": container.restarts,
+        "exit_code": None if container.running else container.exit_code,
+        "started_at": container.started_at,
+    }
+
+
+def _maybe(engine: Engine, container: str) -> Container | None:
+    try:
+        return engine.inspect(container)
+    except ContainerGone:
+        return None

@@ -1,0 +1,274 @@
+"""Deployments on the real engine, seen from the stable address."""
+
+import http.client
+import socket
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from supply_chain.app import Service
+from supply_chain.container import ENVIRONMENT, ROLE, request
+from supply_chain.errors import Cancelled, DeploymentFailed, ImageDamaged
+from supply_chain.execution.deploy import Order, deploy
+from supply_chain.execution.environment import Environment, Placement
+from supply_chain.image import CuratedImage, ImageRef, Source
+from supply_chain.policy.outcome import Admitted
+from supply_chain.tier import Boundary
+from tests.real.containers.conftest import now
+
+pytestmark = pytest.mark.real
+
+
+class Loaded:
+    """A supply for images that the engine already has."""
+
+    def supply(self, ref):
+        return ref.digest
+
+
+@pytest.fixture
+def environment(environment_name, port) -> Environment:
+    placement = Placement(port=port, environment={"GREETING": "from here"})
+    return Environment(name=environment_name, applications={"subject": placement})
+
+
+def order(image: str, environment: Environment, manifest: Service, proxy: str) -> Order:
+    ref = ImageRef(repository="curated/subject", digest=image)
+    source = Source(path="subject", repository="tests", revision="none", dirty=False)
+    curated = CuratedImage(ref=ref, tag="none", source=source)
+    admitted = Admitted(image=curated, boundary=Boundary.TO_EXECUTION, policy="sha256:" + "0" * 64)
+    return Order(admitted=admitted, manifest=manifest, environment=environment, proxy=proxy, run_id="run-1")
+
+
+@pytest.fixture
+def run(engine, environment, service, proxy):
+    """A function that deploys an image into the test's own environment."""
+
+    def deployed(image, into=environment, **options):
+        return deploy(engine, order(image, into, service(), proxy), Loaded(), now=now, **options)
+
+    return deployed
+
+
+def body(deployment) -> str:
+    connection = http.client.HTTPConnection(deployment.address, deployment.port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def there(engine, environment) -> list[str]:
+    return sorted(c.name for c in engine.find({ENVIRONMENT: environment.name}))
+
+
+@contextmanager
+def load(environment: Environment):
+    """Users who request the address without a pause; the statuses they got."""
+    placement, end, seen = environment.applications["subject"], threading.Event(), []
+
+    def use():
+        connection = http.client.HTTPConnection(placement.address, placement.port, timeout=5)
+        while not end.is_set():
+            try:
+                connection.request("GET", "/")
+                response = connection.getresponse()
+                response.read()
+                seen.append(response.status)
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                seen.append(repr(error))
+            end.wait(0.002)
+        connection.close()
+
+    users = [threading.Thread(target=use) for _ in range(4)]
+    for user in users:
+        user.start()
+    try:
+        yield seen
+    finally:
+        end.set()
+        for user in users:
+            user.join()
+
+
+def test_a_first_deployment_serves_at_its_address(engine, run, image, environment):
+    """The application answers at the stable address, with the environment's configuration, hardened."""
+    digest = image()
+
+    done = run(digest)
+
+    running = engine.inspect(done.container)
+    assert body(done) == "from here"
+    assert running.image == digest == done.digest
+    assert running.profile == done.profile
+    assert running.restart
+    assert running.published == ()
+    assert list(running.networks) == [environment.network]
+    assert running.environment["GREETING"] == "from here"
+    assert done.changed
+    assert done.gap_seconds is None
+    assert 0 < done.ready_seconds < 2
+
+
+def test_the_same_again_is_left_alone(engine, run, image, environment):
+    """A deployment of what already runs and is well changes nothing."""
+    digest = image()
+    first, before = run(digest), there(engine, environment)
+
+    again = run(digest)
+
+    assert not again.changed
+    assert (again.container, again.front) == (first.container, first.front)
+    assert there(engine, environment) == before
+
+
+def test_a_new_version_takes_over_under_load(engine, run, image, environment):
+    """Users notice nothing, the old container is gone, and the gap was measured."""
+    first, digest = run(image()), image()
+    with load(environment) as seen:
+        second = run(digest)
+
+    refused = [status for status in seen if status != 200]
+    assert refused == []
+    assert len(seen) > 100
+    assert second.previous == first.name
+    assert second.previous_digest == first.digest
+    assert second.failed_requests == 0
+    assert second.requests > 5
+    assert second.gap_seconds < 0.5
+    assert second.front == first.front
+    running = engine.find({ENVIRONMENT: environment.name, ROLE: "application"})
+    assert [c.image for c in running] == [digest]
+    assert body(second) == "from here"
+
+
+def test_another_configuration_is_another_deployment(run, image, environment):
+    """The same digest with another configuration replaces what runs."""
+    digest = image()
+    first = run(digest)
+    placement = environment.applications["subject"].model_copy(update={"environment": {"GREETING": "changed"}})
+
+    second = run(digest, into=environment.model_copy(update={"applications": {"subject": placement}}))
+
+    assert second.changed
+    assert second.container != first.container
+    assert body(second) == "changed"
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("crash", "it ended with status 3"),
+        ("crash", "configuration missing: cannot go on"),
+        ("wrong-port", "no answer from port 8080"),
+        ("sick", "/ is answered with 500"),
+        ("dies-later", "it ended with status 5"),
+    ],
+)
+def test_a_version_that_does_not_work_changes_nothing(engine, run, image, environment, fault, told):
+    """The old container serves on, the new one is gone, and the error has its last words."""
+    first = run(image())
+    before = there(engine, environment)
+    with load(environment) as seen, pytest.raises(DeploymentFailed, match=told):
+        run(image(fault))
+
+    assert set(seen) == {200}
+    assert there(engine, environment) == before
+    assert engine.inspect(first.container).restarts == 0
+    assert body(first) == "from here"
+
+
+def test_a_first_version_that_does_not_work_leaves_nothing(engine, run, image, environment):
+    """Where nothing ran, nothing runs after a failure."""
+    with pytest.raises(DeploymentFailed):
+        run(image("crash"))
+
+    assert there(engine, environment) == []
+
+
+def test_a_taken_port_is_told_and_leaves_nothing(engine, run, image, environment):
+    """Another program at the stable address is the reason given."""
+    placement = environment.applications["subject"]
+    with socket.socket() as other:
+        other.bind((placement.address, placement.port))
+        other.listen()
+        with pytest.raises(DeploymentFailed, match="address already in use"):
+            run(image())
+
+    assert there(engine, environment) == []
+
+
+def test_a_new_address_that_is_taken_keeps_the_old_one(engine, run, image, environment):
+    """When the front cannot move, it stays where it was, with the old container behind it."""
+    first = run(image())
+    before = there(engine, environment)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        placement = environment.applications["subject"].model_copy(update={"port": other.getsockname()[1]})
+        moved = environment.model_copy(update={"applications": {"subject": placement}})
+        with pytest.raises(DeploymentFailed, match="address already in use"):
+            run(image(), into=moved)
+
+    assert there(engine, environment) == before
+    assert body(first) == "from here"
+
+
+def test_a_new_address_moves_the_front(engine, run, image, environment):
+    """The application answers at its new address and no longer at the old one."""
+    first = run(image())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other = free.getsockname()[1]
+    placement = environment.applications["subject"].model_copy(update={"port": other})
+
+    second = run(image(), into=environment.model_copy(update={"applications": {"subject": placement}}))
+
+    assert body(second) == "from here"
+    with pytest.raises(OSError, match="refused"):
+        request(first.address, first.port, "/")
+    assert len(there(engine, environment)) == 2
+
+
+def test_a_cancelled_deployment_leaves_what_was_there(engine, run, image, environment):
+    """Cancelling while the new container starts removes it, and the old one serves on."""
+    first = run(image())
+    before = there(engine, environment)
+
+    def wait(seconds):
+        raise Cancelled("The run was cancelled while it waited.")
+
+    with pytest.raises(Cancelled):
+        run(image("slow"), wait=wait)
+
+    assert there(engine, environment) == before
+    assert body(first) == "from here"
+
+
+def test_a_front_that_was_stopped_is_started_by_the_next_deployment(engine, run, image):
+    """An operator's docker stop of the front is mended by deploying again."""
+    digest = image()
+    first = run(digest)
+    engine.stop(first.front, 5)
+
+    again = run(digest)
+
+    assert again.changed
+    assert body(again) == "from here"
+
+
+def test_another_image_than_the_admitted_one_is_not_started(engine, environment, service, proxy, image):
+    """A supply that brings the wrong content is found out before anything starts."""
+    admitted, other = image(), image("quiet")
+
+    class Wrong:
+        def supply(self, ref):
+            return other
+
+    with pytest.raises(ImageDamaged):
+        deploy(engine, order(admitted, environment, service(), proxy), Wrong(), now=now)
+
+    assert there(engine, environment) == []
