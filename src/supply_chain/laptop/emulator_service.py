@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -63,15 +62,13 @@ def ensure_environment(home: Home, progress: Progress) -> None:
 def emulator(home: Home, profile: Profile) -> Service:
     """The emulator, whose state is on disk before it answers; its registry is on the same port."""
     port, state = profile.ports.emulator, home.state / "aws"
-    arguments = ("--host", HOST, "--port", str(port), "--state", str(state))
+    arguments = ("--host", HOST, "--port", str(port), "--region", profile.region, "--state", str(state))
     return Service(
         name="emulator",
         argv=(str(home.emulator / "bin" / "python"), "-m", "supply_chain.laptop.emulator", *arguments),
         environment={
             "PYTHONPATH": str(home.project / "src"),
             "PYTHONUNBUFFERED": "1",
-            "MINISTACK_REGION": profile.region,
-            "PATH": os.defpath,
         },
         cwd=home.state,
         log=home.log / "emulator.log",

@@ -181,8 +181,7 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
 def _register(state: LaptopState, home: Home, progress: Progress, register: Register) -> None:
     """Call `register` unless exactly this was registered before on this server's database."""
     stamp = home.state / "prefect" / "blocks.json"
-    code = [*(home.project / "blocks").rglob("*.py"), *(home.project / "deployments").rglob("*.*")]
-    wanted = prefect_server.fingerprint(code, state.model_dump_json())
+    wanted = prefect_server.fingerprint((home.project / "blocks").rglob("*.py"), state.model_dump_json())
     if _read(stamp).get("made") == wanted:
         return
     progress("blocks: registering")

@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -174,11 +174,12 @@ def deploy(home: Home, profile: Profile, progress: Progress) -> None:
         progress("deployments: there is no prefect.yaml, so there are none")
         return
     progress(f"deployments: registering {', '.join(sorted(names))}")
+    settings = {**run_environment(home, profile), "PYTHONDONTWRITEBYTECODE": ""}
     done = run(
-        [*without(os.environ), sys.executable, "-m", "prefect", "deploy", "--all", "--no-prompt"],
+        [*without(set(os.environ) - set(settings)), sys.executable, "-m", "prefect", "deploy", "--all", "--no-prompt"],
         name="prefect deploy",
         timeout=180,
-        environment={**run_environment(home, profile), "PYTHONDONTWRITEBYTECODE": ""},
+        environment=settings,
         cwd=home.project,
         quiet=True,
     )
@@ -191,7 +192,7 @@ def deploy(home: Home, profile: Profile, progress: Progress) -> None:
         )
 
 
-def without(environ: Mapping[str, str]) -> list[str]:
+def without(environ: Iterable[str]) -> list[str]:
     """`env -u NAME …`: run what follows without the variables that would reconfigure it."""
     names = [name for name in sorted(environ) if name.startswith(OURS_ALONE)]
     return ["/usr/bin/env", *(word for name in names for word in ("-u", name))]

@@ -133,6 +133,7 @@ class Service:
                 env=child_environment(self.environment),
                 start_new_session=True,
             )
+        process.returncode = 0  # it is meant to outlive this object; `stop` waits for it
         record = Record(
             name=self.name,
             pid=process.pid,
@@ -146,7 +147,7 @@ class Service:
         try:
             write_private(self.pid_file, record.model_dump_json())
         except BaseException:
-            process.kill()
+            os.kill(record.pid, signal.SIGKILL)
             raise
         return record
 

@@ -1,0 +1,139 @@
+"""The policies that ship, and how documents are filled and compared."""
+
+import json
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.laptop.aws import fill, key_policy, read_keys, same
+from supply_chain.tier import TierName
+
+POLICIES = Path(__file__).parents[3] / "deployments" / "iam"
+VALUES = {
+    "ACCOUNT": "123456789012",
+    "REGION": "eu-west-1",
+    "SIGNING_KEY": "arn:aws:kms:eu-west-1:123456789012:key/signing",
+    "STORAGE_KEY": "arn:aws:kms:eu-west-1:123456789012:key/storage",
+    "CONTENT_KEY": "arn:aws:kms:eu-west-1:123456789012:key/content",
+}
+REPOSITORY = "arn:aws:ecr:eu-west-1:123456789012:repository/"
+PUSH = "ecr:PutImage"
+PULL = "ecr:BatchGetImage"
+
+
+def listed(value):
+    return [value] if isinstance(value, str) else value
+
+
+def allows(tier, action, resource):
+    """Whether the tier's policy allows it; it holds nothing but plain Allow statements."""
+    statements = fill(POLICIES / f"{tier}.json", VALUES)["Statement"]
+    assert {statement["Effect"] for statement in statements} == {"Allow"}
+    return any(
+        action in listed(statement["Action"])
+        and any(fnmatchcase(resource, pattern) for pattern in listed(statement["Resource"]))
+        for statement in statements
+    )
+
+
+def may(tier, action):
+    return {
+        place
+        for place in ("dev/a", "curated/a", "curated/base/python", "evidence/curation/a", "evidence/execution/a", "x/a")
+        if allows(tier, action, REPOSITORY + place)
+    }
+
+
+@pytest.mark.parametrize("action", [PUSH, "ecr:CreateRepository", "ecr:InitiateLayerUpload"])
+def test_each_tier_writes_only_what_is_its_own(action):
+    """The boundaries are held by AWS, not by the program."""
+    assert may("development", action) == {"dev/a"}
+    assert may("curation", action) == {"curated/a", "curated/base/python", "evidence/curation/a"}
+    assert may("execution", action) == {"evidence/execution/a"}
+
+
+def test_each_tier_reads_what_it_has_to_judge():
+    """Execution sees no image that was not curated; development sees only the bases of what was."""
+    assert may("development", PULL) == {"dev/a", "curated/base/python"}
+    assert may("curation", PULL) == {"dev/a", "curated/a", "curated/base/python", "evidence/curation/a"}
+    assert may("execution", PULL) == {
+        "curated/a",
+        "curated/base/python",
+        "evidence/curation/a",
+        "evidence/execution/a",
+    }
+
+
+@pytest.mark.parametrize("tier", list(TierName))
+def test_nobody_may_delete_or_loosen_anything(tier):
+    """No wildcards, no deletion, no change of mutability, lifecycle or permissions."""
+    actions = {
+        action
+        for statement in fill(POLICIES / f"{tier}.json", VALUES)["Statement"]
+        for action in listed(statement["Action"])
+    }
+
+    assert not [action for action in actions if "*" in action]
+    assert not [
+        action
+        for action in actions
+        if any(word in action for word in ("Delete", "Mutability", "Lifecycle", "Policy", "Schedule", "Disable"))
+    ]
+
+
+@pytest.mark.parametrize("tier", list(TierName))
+def test_a_tier_signs_with_its_own_key_only(tier):
+    """By the key's ARN, as AWS asks, and by the alias's, as the emulator asks."""
+    alias = "arn:aws:kms:eu-west-1:123456789012:alias/cscm-"
+
+    assert allows(tier, "kms:Sign", VALUES["SIGNING_KEY"])
+    assert [name for name in (*TierName, "storage", "content") if allows(tier, "kms:Sign", alias + name)] == [tier]
+
+
+def test_confidential_content_is_closed_by_curation_and_opened_by_execution():
+    """Neither can do the other's part."""
+    key = VALUES["CONTENT_KEY"]
+
+    assert [tier for tier in TierName if allows(tier, "kms:Encrypt", key)] == [TierName.CURATION]
+    assert [tier for tier in TierName if allows(tier, "kms:Decrypt", key)] == [TierName.EXECUTION]
+
+
+@pytest.mark.parametrize("text", ['{"Resource": "${UNKNOWN}"}', "{", "[]"])
+def test_a_policy_that_cannot_be_filled_is_refused(tmp_path, text):
+    """A placeholder that stays would match nothing, or anything."""
+    (tmp_path / "policy.json").write_text(text)
+
+    with pytest.raises(DeclarationInvalid, match=r"policy\.json"):
+        fill(tmp_path / "policy.json", VALUES)
+
+
+def test_a_signing_key_denies_everyone_but_its_role():
+    """Also to those to whom IAM would allow everything."""
+    role = "arn:aws:iam::123456789012:role/cscm-curation"
+
+    deny = key_policy("123456789012", role)["Statement"][1]
+
+    assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "kms:Sign")
+    assert deny["Condition"]["ArnNotLike"]["aws:PrincipalArn"] == [
+        role,
+        "arn:aws:sts::123456789012:assumed-role/cscm-curation/*",
+    ]
+
+
+def test_documents_are_compared_by_content():
+    """AWS gives some as text; spaces and order of keys say nothing."""
+    wanted = key_policy("123456789012", None)
+
+    assert same(json.dumps(wanted, indent=4, sort_keys=True), wanted)
+    assert not same(json.dumps({**wanted, "Version": "2008-10-17"}), wanted)
+    assert not same(None, wanted)
+
+
+def test_lost_or_damaged_keys_are_no_keys(tmp_path):
+    """So that new ones are made."""
+    (tmp_path / "keys.json").write_text('{"development": {"access_key_id"')
+
+    assert read_keys(tmp_path / "keys.json") == {}
+    assert read_keys(tmp_path / "missing.json") == {}

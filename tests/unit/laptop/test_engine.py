@@ -1,0 +1,161 @@
+"""Finding and judging the engine, with an engine of our own at the other end of the socket."""
+
+import http.server
+import json
+import os
+import socketserver
+import threading
+
+import pytest
+
+from supply_chain.errors import EngineUnavailable, EngineUnsuitable
+from supply_chain.laptop.engine import (
+    STORE,
+    Facts,
+    ask,
+    check_engine,
+    engine_url,
+    ensure_engine,
+    facts,
+    find_client,
+    judge,
+    version_of,
+)
+from supply_chain.laptop.home import Home
+
+GOOD = {"ServerVersion": "26.1.5+dfsg1", "DriverStatus": [["driver-type", STORE]]}
+CLASSIC = {"ServerVersion": "20.10.24", "DriverStatus": [["Backing Filesystem", "extfs"]]}
+
+
+@pytest.fixture
+def engine(tmp_path):
+    """Serve what an engine says of itself on a socket; returns its address."""
+    servers = []
+
+    def serve(info):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = json.dumps({"ApiVersion": "1.45"} if self.path.endswith("/version") else info).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def address_string(self):
+                return "socket"
+
+            def log_message(self, *_):
+                pass
+
+        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+            daemon_threads = True
+
+        server = Server(str(tmp_path / "engine.sock"), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"unix://{tmp_path}/engine.sock"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    """Put a `docker` on PATH that answers `buildx version` like this; later ones come later on PATH."""
+    places = []
+
+    def put(script):
+        place = tmp_path / f"bin{len(places)}"
+        place.mkdir()
+        (place / "docker").write_text(f"#!/bin/sh\n{script}\n")
+        (place / "docker").chmod(0o755)
+        places.append(str(place))
+        monkeypatch.setenv("PATH", os.pathsep.join([*places, "/usr/bin", "/bin"]))
+        return place / "docker"
+
+    return put
+
+
+BUILDX = "echo github.com/docker/buildx 0.13.1+ds1 0.13.1+ds1-3"
+
+
+def test_a_fit_engine_is_taken_as_it_is(engine, client):
+    """With its version and buildx's, which every build records."""
+    docker = client(BUILDX)
+    url = engine(GOOD)
+
+    found = check_engine(url)
+
+    assert (found.url, found.version, found.buildx, found.client) == (url, "26.1.5+dfsg1", "0.13.1", docker)
+
+
+def test_an_unfit_engine_is_told_everything_it_lacks_and_left_alone(engine, client, tmp_path, monkeypatch):
+    """It belongs to somebody: nothing is installed, configured or restarted."""
+    client(BUILDX)
+    monkeypatch.setenv("DOCKER_HOST", engine(CLASSIC))
+
+    with pytest.raises(EngineUnsuitable) as told:
+        ensure_engine(Home(tmp_path, tmp_path / "home"), print)
+
+    assert "20.10.24" in str(told.value)
+    assert "containerd-snapshotter" in str(told.value)
+    assert not (tmp_path / "home").exists()
+
+
+def test_no_engine_says_what_to_install(tmp_path):
+    """And that the user has to be in its group."""
+    with pytest.raises(EngineUnavailable, match=r"26\.1 or later(.|\n)*group docker"):
+        ask(f"unix://{tmp_path}/nothing.sock")
+
+
+def test_an_engine_elsewhere_that_is_silent_is_not_replaced_by_a_local_one(tmp_path, monkeypatch):
+    """Who set DOCKER_HOST meant that engine."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+
+    with pytest.raises(EngineUnavailable, match="nothing.sock"):
+        ensure_engine(Home(tmp_path, tmp_path / "home"), print)
+
+
+def test_a_docker_without_buildx_is_passed_over(client):
+    """A bare client may lie before the whole one on PATH."""
+    client("echo \"docker: 'buildx' is not a docker command.\" >&2; exit 1")
+    whole = client(BUILDX)
+
+    assert find_client() == (whole, "0.13.1")
+
+
+def test_without_buildx_the_packages_are_named(client, monkeypatch):
+    """Both distributions of it."""
+    bare = client("exit 1")
+    monkeypatch.setenv("PATH", str(bare.parent))
+
+    with pytest.raises(EngineUnsuitable, match=r"docker-buildx(.|\n)*docker-buildx-plugin"):
+        find_client()
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [("26.1.0", True), ("28.2.2", True), ("100.0", True), ("26.0.9", False), ("20.10.24+dfsg1", False), ("", False)],
+)
+def test_versions_are_compared_as_numbers(version, fits):
+    """100 is later than 26, and what has no version is not fit."""
+    assert (version_of(version) >= (26, 1)) is fits
+
+
+def test_the_classic_store_is_refused():
+    """With it the digest of a build is not the digest in the registry."""
+    with pytest.raises(EngineUnsuitable, match="image store is off"):
+        judge(Facts(version="28.0.0", store=""), "unix:///x")
+
+
+def test_an_engine_that_says_nothing_of_its_store_has_the_classic_one():
+    """Old engines send null."""
+    assert facts({"ServerVersion": "1.0", "DriverStatus": None}) == Facts(version="1.0", store="")
+
+
+def test_docker_host_is_heeded():
+    """As every Docker client does."""
+    assert engine_url({"DOCKER_HOST": "tcp://build:2375"}) == "tcp://build:2375"
+    assert engine_url({}) == "unix:///var/run/docker.sock"
