@@ -209,7 +209,7 @@ def same_content(image: ImageRef, signed: dict[str, Any], layout: Path) -> None:
 def pack(image: ImageRef, manifest: Path, layout: Path, archive: Path) -> None:
     """Write an OCI layout of exactly the signed manifest and its blobs as a tar file, named by its digest."""
     content = manifest.read_bytes()
-    name = f"decrypted/{image.repository}:{image.short}"
+    name = f"localhost/{image.repository}:{image.short}"
     descriptor = {
         "mediaType": MANIFEST,
         "digest": image.digest,
