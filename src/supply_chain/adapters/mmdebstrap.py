@@ -27,13 +27,17 @@ def make_rootfs(tool: Tool, rootfs: Rootfs, target: Path, source_date_epoch: int
     takes by itself. The same packages and epoch (Unix seconds) give the same bytes. `work` is an empty
     directory for files in between. Raises `ToolFailed` when the packages cannot be had.
     """
-    packages = _fetch(tool, rootfs, work)
+    work.mkdir(parents=True, exist_ok=True)
     dpkg = replace(tool, name="dpkg-deb", path=Path("dpkg-deb"))
+    fetched = {archive: _control(dpkg, archive) for archive in _fetch(tool, rootfs, work)}
+    wanted = merging.needed(rootfs.packages, fetched.values())
     made = merging.Rootfs(source_date_epoch)
     with ExitStack() as stack:
-        for package in packages:
-            control, data = _parts(dpkg, package, work)
-            made.add_package(stack.enter_context(tarfile.open(control)), stack.enter_context(tarfile.open(data)))
+        for archive, package in fetched.items():
+            if package.name in wanted:
+                data = archive.with_suffix(".tar")
+                dpkg.run("--fsys-tarfile", archive, timeout=60, stdout_to=data)
+                made.add_package(package, stack.enter_context(tarfile.open(data)))
         made.complete()
         made.write(target)
     return dict(sorted(made.packages.items()))
@@ -77,9 +81,8 @@ def _unpack(tar: tarfile.TarFile, work: Path) -> Iterator[Path]:
                 yield work / path.name
 
 
-def _parts(dpkg: Tool, package: Path, work: Path) -> tuple[Path, Path]:
-    """A package's control part and its files, as tars."""
-    control, data = work / f"{package.stem}.control.tar", work / f"{package.stem}.data.tar"
-    dpkg.run("--ctrl-tarfile", package, timeout=60, stdout_to=control)
-    dpkg.run("--fsys-tarfile", package, timeout=60, stdout_to=data)
-    return control, data
+def _control(dpkg: Tool, archive: Path) -> merging.Package:
+    control = archive.with_suffix(".control.tar")
+    dpkg.run("--ctrl-tarfile", archive, timeout=60, stdout_to=control)
+    with tarfile.open(control) as tar:
+        return merging.Package.read(tar)

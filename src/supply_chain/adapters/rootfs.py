@@ -29,8 +29,12 @@ UNWANTED = re.compile(
 )
 """What a container never reads. Copyright files stay: their licences ask for it, and SBOMs quote them."""
 
-LEFT_OUT = frozenset({"dpkg", "debconf", "tar", "mawk", "perl-base", "apt", "openssl"})
-"""Packages that only install other packages. What others depend on them for happens at installation."""
+LEFT_OUT = frozenset(
+    {"adduser", "apt", "debconf", "dpkg", "init-system-helpers", "lsb-base", "mawk", "openssl", "perl-base"}
+    | {"sysvinit-utils", "tar", "libdb5.3", "libdb5.3t64"}
+)
+"""Packages that others depend on only to be installed, and Berkeley DB, which nobody maintains any more:
+without it, Python's `dbm` uses its own format. What nothing but these needs is left out with them."""
 
 USERS = {
     "etc/passwd": (
@@ -57,6 +61,73 @@ def merged_link(path: str, target: str) -> str:
         return target
     absolute = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), target)).lstrip("/")
     return posixpath.relpath(merged(absolute), posixpath.dirname(merged(path)))
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package by its control part: Debian Policy 5.3, "Binary package control files"."""
+
+    paragraph: str
+    sums: str
+
+    @classmethod
+    def read(cls, control: tarfile.TarFile) -> Package:
+        """From the control part's tar."""
+        texts = {"control": "", "md5sums": ""}
+        for member in control:
+            name = posixpath.normpath(member.name)
+            if name in texts and (stream := control.extractfile(member)):
+                texts[name] = stream.read().decode()
+        return cls(texts["control"], texts["md5sums"])
+
+    @property
+    def name(self) -> str:
+        return self._field("Package")
+
+    @property
+    def version(self) -> str:
+        return self._field("Version")
+
+    @property
+    def provides(self) -> set[str]:
+        """The names it answers to, its own among them."""
+        return {self.name, *_names(self._fields("Provides"))}
+
+    @property
+    def needs(self) -> set[str]:
+        """What it depends on; of alternatives, each."""
+        return set(_names(self._fields("Depends") + "," + self._fields("Pre-Depends")))
+
+    def _fields(self, name: str) -> str:
+        match = re.search(rf"^{name}:((?:.*)(?:\n[ \t].*)*)", self.paragraph, re.MULTILINE)
+        return match[1].strip() if match else ""
+
+    def _field(self, name: str) -> str:
+        if value := self._fields(name):
+            return value
+        raise BuildFailed(f"A package has no field {name}.\nFetch the packages again.")
+
+
+def _names(relations: str) -> list[str]:
+    """`libc6 (>= 2.36), a | b:any` → libc6, a, b."""
+    parts = (part.strip() for part in re.split(r"[,|]", relations))
+    return [re.split(r"[\s:(]", part, maxsplit=1)[0] for part in parts if part]
+
+
+def needed(wanted: Iterable[str], fetched: Iterable[Package]) -> set[str]:
+    """The packages that `wanted` come down to, without `LEFT_OUT` and what only those need."""
+    offers: dict[str, list[Package]] = {}
+    for package in fetched:
+        for name in package.provides:
+            offers.setdefault(name, []).append(package)
+    found: set[str] = set()
+    ahead = list(wanted)
+    while ahead:
+        for package in offers.get(ahead.pop(), []):
+            if package.name not in found and package.name not in LEFT_OUT:
+                found.add(package.name)
+                ahead.extend(package.needs)
+    return found
 
 
 @dataclass
@@ -117,18 +188,14 @@ class Rootfs:
         info.linkname = target
         self._entries.setdefault(name, _Entry(info))
 
-    def add_package(self, control: tarfile.TarFile, data: tarfile.TarFile) -> None:
+    def add_package(self, package: Package, data: tarfile.TarFile) -> None:
         """A package's files, and what scanners know it by (`status.d`, as distroless images have it)."""
-        paragraph = _text(control, "control")
-        name, version = _field(paragraph, "Package"), _field(paragraph, "Version")
-        if name in LEFT_OUT:
-            return
-        self.packages[name] = version
+        self.packages[package.name] = package.version
         for member in data:
             self._add_member(data, member)
-        status = f"var/lib/dpkg/status.d/{name}"
-        self.add_file(status, paragraph.encode())
-        self.add_file(f"{status}.md5sums", _sums(_text(control, "md5sums")).encode())
+        status = f"var/lib/dpkg/status.d/{package.name}"
+        self.add_file(status, package.paragraph.encode())
+        self.add_file(f"{status}.md5sums", _sums(package.sums).encode())
 
     def _add_member(self, data: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         old = posixpath.normpath(member.name).lstrip("/")
@@ -176,22 +243,6 @@ class Rootfs:
     def paths(self) -> Iterable[str]:
         """What is in it, without leading slashes."""
         return self._entries.keys()
-
-
-def _text(control: tarfile.TarFile, name: str) -> str:
-    """One file of a package's control part; empty when it has none."""
-    for member in control:
-        if posixpath.normpath(member.name) == name:
-            stream = control.extractfile(member)
-            return stream.read().decode() if stream else ""
-    return ""
-
-
-def _field(paragraph: str, name: str) -> str:
-    match = re.search(rf"^{name}: *(\S+) *$", paragraph, re.MULTILINE)
-    if not match:
-        raise BuildFailed(f"A package has no field {name}.\nFetch the packages again.")
-    return match[1]
 
 
 def _sums(text: str) -> str:
