@@ -1,0 +1,309 @@
+"""encrypt, on stand-ins for KMS, ECR, skopeo and the registry that keep what they are given."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from supply_chain.app import Base, Classification
+from supply_chain.curation.encrypt import KeyState, encrypt
+from supply_chain.errors import AccessDenied, EvidenceInvalid, KeyUnusable
+from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
+from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, Statement
+from supply_chain.evidence.store import EvidenceStore, Referrer
+from supply_chain.image import Digest, EncryptedImage, ImageRef, Source, StoredImage
+from supply_chain.tier import TierName
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+ARN = "arn:aws:kms:eu-west-1:111122223333:key/"
+STORAGE, CONTENT = ARN + "storage", ARN + "content"
+ALIASES = {"alias/storage": STORAGE, "alias/content": CONTENT, "storage": STORAGE}
+PLAIN = "sha256:" + "a" * 64
+REPOSITORY = "curated/secret"
+
+
+@dataclass
+class Keys:
+    """KMS with two keys; `wrap` is readable so that a test can look into it."""
+
+    states: dict[str, KeyState] = field(
+        default_factory=lambda: {
+            arn: KeyState(arn=arn, enabled=True, customer_managed=True, rotates=True) for arn in (STORAGE, CONTENT)
+        }
+    )
+    may_wrap: bool = True
+
+    def set(self, arn: str, **changes: bool) -> None:
+        self.states[arn] = self.states[arn].model_copy(update=changes)
+
+    def state(self, key: str, *, rotation: bool = True) -> KeyState:
+        state = self.states[ALIASES.get(key, key)]
+        return state if rotation else state.model_copy(update={"rotates": None})
+
+    def wrap(self, key: str, secret: bytes, context: dict[str, str]) -> bytes:
+        if not self.may_wrap:
+            raise AccessDenied("no\nno")
+        return json.dumps([key, secret.decode(), context]).encode()
+
+    def unwrap(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
+        assert json.loads(wrapped)[::2] == [key, context]
+        return str(json.loads(wrapped)[1]).encode()
+
+
+@dataclass
+class Repositories:
+    answer: tuple[str, str | None] = ("KMS", STORAGE)
+
+    def encryption(self, repository: str) -> tuple[str, str | None]:
+        return self.answer if repository == REPOSITORY else ("AES256", None)
+
+
+@dataclass
+class Copies:
+    """The registry's encrypted copies: digest → the key that opens it, the image it holds and its tag."""
+
+    held: dict[Digest, tuple[bytes, ImageRef, str]] = field(default_factory=dict)
+    keys: int = 0
+
+    def new_key(self) -> bytes:
+        self.keys += 1
+        return f"private key {self.keys}".encode()
+
+    def encrypt(self, image: ImageRef, tag: str, key: bytes) -> Digest:
+        digest = f"sha256:{hashlib.sha256(key).hexdigest()}"
+        self.held[digest] = (key, image, tag)
+        return digest
+
+    def is_encrypted(self, copy: ImageRef) -> bool:
+        return copy.digest in self.held
+
+
+@dataclass
+class Attached:
+    """Referrers in memory."""
+
+    bundles: dict[Digest, tuple[bytes, Referrer]] = field(default_factory=dict)
+
+    def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
+        return tuple(referrer for _, referrer in self.bundles.values())
+
+    def attach(self, subject: ImageRef, artifact_type: str, content: bytes, annotations: Mapping[str, str]) -> Digest:
+        digest = f"sha256:{hashlib.sha256(content + str(len(self.bundles)).encode()).hexdigest()}"
+        referrer = Referrer(digest=digest, artifact_type=artifact_type, annotations=dict(annotations))
+        self.bundles[digest] = (content, referrer)
+        return digest
+
+    def content(self, referrer: ImageRef) -> bytes:
+        return self.bundles[referrer.digest][0]
+
+
+@dataclass
+class Signer:
+    """Signs by writing the key's name on it."""
+
+    key: str
+
+    def sign(self, statement: Statement) -> bytes:
+        payload = base64.b64encode(statement.bytes()).decode()
+        return json.dumps({"key": self.key, "dsseEnvelope": {"payloadType": PAYLOAD, "payload": payload}}).encode()
+
+    def verifies(self, bundle: bytes, subject: ImageRef, predicate_type: str, public_key: str) -> bool:
+        return bool(json.loads(bundle)["key"] == public_key)
+
+
+class World:
+    """Curation with everything around it; `run` is the step."""
+
+    def __init__(self) -> None:
+        self.keys, self.repositories, self.copies, self.attached = Keys(), Repositories(), Copies(), Attached()
+        self.image = ImageRef(repository=REPOSITORY, digest=PLAIN)
+
+    def evidence(self, key: str = "curation's") -> EvidenceStore:
+        return EvidenceStore(TierName.CURATION, self.attached, Signer(key), {TierName.CURATION: "curation's"})
+
+    def records(self) -> tuple[EncryptionRecord, ...]:
+        return encryption_records(self.evidence().verified(self.image, TierName.CURATION))
+
+    def run(self, classification: Classification = Classification.CONFIDENTIAL, **settings: Any) -> EncryptedImage:
+        source = Source(path=".", repository="apps", revision="b" * 40, dirty=False)
+        return encrypt(
+            StoredImage(ref=self.image, tag="bbbbbbb-aaaaaaaaaaaa", source=source, blobs=2, size=1),
+            Base(kind="base", name="secret", owner="team", classification=classification, check=("true",)),
+            self.keys,
+            self.repositories,
+            self.copies,
+            self.evidence(),
+            **{"storage_key": "alias/storage", "content_key": "alias/content", "now": lambda: NOW, **settings},
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_confidential_image_gets_a_copy_that_its_evidence_opens(world: World) -> None:
+    """Both digests, the wrapped key and its context are in one signed record about the plain image."""
+    image = world.run()
+
+    (record,) = world.records()
+    copy = record.encrypted_copy
+    assert copy is not None
+    assert (copy.plain, copy.encrypted, copy.protocol) == (PLAIN, image.copy_digest, "jwe")
+    key, held, tag = world.copies.held[copy.encrypted]
+    assert world.keys.unwrap(CONTENT, copy.wrapped, {"image": PLAIN}) == key
+    assert (held, tag) == (world.image, "bbbbbbb-aaaaaaaaaaaa-encrypted")
+
+
+def test_the_signed_predicate_has_the_published_fields(world: World) -> None:
+    """What others read by name stays: a policy looks for `copy`."""
+    world.run()
+
+    (evidence,) = world.evidence().verified(world.image, TierName.CURATION)
+    assert evidence.predicate_type == ENCRYPTION
+    assert set(evidence.predicate) == {"repository", "type", "key", "rotates", "classification", "copy"}
+    assert set(evidence.predicate["copy"]) == {"plain", "encrypted", "protocol", "wrapped_key", "key", "context"}
+
+
+@pytest.mark.parametrize("classification", [Classification.PUBLIC, Classification.INTERNAL])
+def test_other_classifications_are_verified_at_rest_only(world: World, classification: Classification) -> None:
+    """No copy and no content key is asked for."""
+    image = world.run(classification, content_key=None)
+
+    (record,) = world.records()
+    assert (image.key, image.copy_digest) == (STORAGE, None)
+    assert (record.key, record.rotates, record.encrypted_copy) == (STORAGE, True, None)
+    assert world.copies.held == {}
+
+
+@pytest.mark.parametrize("classification", list(Classification))
+def test_a_second_run_changes_nothing(world: World, classification: Classification) -> None:
+    """The same answer, no other copy, no other record."""
+    first = world.run(classification)
+    before = dict(world.copies.held), dict(world.attached.bundles)
+
+    assert world.run(classification) == first
+    assert (world.copies.held, world.attached.bundles) == before
+
+
+def test_a_copy_the_registry_lost_is_written_again(world: World) -> None:
+    """The record of it stays, and the new record comes last."""
+    first = world.run()
+    world.copies.held.clear()
+
+    second = world.run()
+
+    assert second.copy_digest != first.copy_digest
+    copies = {r.encrypted_copy.encrypted for r in world.records() if r.encrypted_copy}
+    assert copies == {first.copy_digest, second.copy_digest}
+
+
+def test_a_copy_under_a_content_key_that_was_replaced_is_not_used(world: World) -> None:
+    """Execution has a grant on the new key only."""
+    first = world.run()
+    world.keys.states[ARN + "new"] = KeyState(arn=ARN + "new", enabled=True, customer_managed=True, rotates=True)
+
+    assert world.run(content_key=ARN + "new").copy_digest != first.copy_digest
+
+
+def test_a_copy_that_another_key_attests_is_not_used(world: World) -> None:
+    """Whoever may write referrers cannot make curation vend a copy of theirs."""
+    image = world.run()
+    (evidence,) = world.evidence().verified(world.image, TierName.CURATION)
+    world.attached.bundles.clear()
+    world.evidence("somebody's").attach(world.image, ENCRYPTION, evidence.predicate, NOW)
+
+    assert world.run().copy_digest != image.copy_digest
+
+
+def test_a_signed_record_that_cannot_be_read_stops_the_step(world: World) -> None:
+    """Curation's own word is not passed over because it has another form."""
+    world.evidence().attach(world.image, ENCRYPTION, {"repository": REPOSITORY}, NOW)
+
+    with pytest.raises(EvidenceInvalid):
+        world.run()
+
+
+@pytest.mark.parametrize("answer", [("AES256", None), ("KMS", None), ("KMS_DSSE", STORAGE)])
+def test_a_repository_without_a_kms_key_is_refused(world: World, answer: tuple[str, str | None]) -> None:
+    """The registry's own encryption, the AWS-managed key and other types are not the tier's key."""
+    world.repositories.answer = answer
+
+    with pytest.raises(KeyUnusable, match=r"not with the tier's KMS key"):
+        world.run()
+
+
+@pytest.mark.parametrize("found", [CONTENT, ARN + "unknown", "alias/content"])
+def test_a_repository_under_another_key_is_refused(world: World, found: str) -> None:
+    """However the other key is named, and even where this role may not look at it."""
+    world.repositories.answer = ("KMS", found)
+
+    with pytest.raises(KeyUnusable, match="another key"):
+        world.run()
+
+    assert (world.copies.held, world.attached.bundles) == ({}, {})
+
+
+@pytest.mark.parametrize("found", [STORAGE, "alias/storage", "storage"])
+def test_the_tiers_key_is_recognised_by_each_of_its_names(world: World, found: str) -> None:
+    """ARN, alias and id name the same key; evidence has the ARN."""
+    world.repositories.answer = ("KMS", found)
+
+    assert world.run().key == STORAGE
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"enabled": False}, "not enabled"),
+        ({"customer_managed": False}, "belongs to AWS"),
+        ({"rotates": False}, "enable-key-rotation"),
+        ({"rotates": None}, "enable-key-rotation"),
+    ],
+)
+def test_a_storage_key_that_is_not_fit_is_refused(world: World, changes: dict[str, bool], says: str) -> None:
+    """The error says which of the demands it fails, and nothing is attested."""
+    world.keys.set(STORAGE, **changes)
+
+    with pytest.raises(KeyUnusable, match=says):
+        world.run(Classification.INTERNAL)
+
+    assert world.attached.bundles == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"), [({"enabled": False}, "not enabled"), ({"customer_managed": False}, "AWS")]
+)
+def test_a_content_key_that_is_not_fit_is_refused(world: World, changes: dict[str, bool], says: str) -> None:
+    """No copy is written that nobody could open."""
+    world.keys.set(CONTENT, **changes)
+
+    with pytest.raises(KeyUnusable, match=says):
+        world.run()
+
+    assert (world.copies.held, world.attached.bundles) == ({}, {})
+
+
+def test_a_confidential_image_needs_a_content_key(world: World) -> None:
+    """A tier without one says so instead of leaving the copy out."""
+    with pytest.raises(KeyUnusable, match="content_key"):
+        world.run(content_key=None)
+
+    assert world.attached.bundles == {}
+
+
+def test_no_copy_is_written_when_its_key_cannot_be_wrapped(world: World) -> None:
+    """The key is wrapped first: a copy without its key would be of no use."""
+    world.keys.may_wrap = False
+
+    with pytest.raises(AccessDenied):
+        world.run()
+
+    assert (world.copies.held, world.attached.bundles) == ({}, {})
