@@ -101,7 +101,8 @@ def monitor(
 def look(engine: Engine, expected: Expected) -> Seen:
     """Read what is there for one deployment."""
     container = _maybe(engine, expected.container)
-    image, changes = None, ()
+    image: LocalImage | None = None
+    changes: tuple[Change, ...] = ()
     if container:
         with contextlib.suppress(ImageNotFound):
             image = engine.image(container.image)
