@@ -1,0 +1,207 @@
+"""The Docker SDK's words and errors, translated."""
+
+import inspect
+
+import docker.errors
+import pytest
+import requests
+from docker.errors import APIError, DockerException
+
+from supply_chain.adapters.engine import translated
+from supply_chain.adapters.engine_reading import (
+    container_from,
+    event_from,
+    image_from,
+    listeners_of,
+    listening,
+    processes_from,
+)
+from supply_chain.container import Listener
+from supply_chain.errors import (
+    AccessDenied,
+    CheckNotMade,
+    ContainerGone,
+    EngineFailed,
+    EngineUnavailable,
+    ImageNotFound,
+    PortBusy,
+    ProgramNotStarted,
+    RegistryUnavailable,
+    SupplyChainError,
+)
+
+DIGEST = "sha256:" + "ab" * 32
+
+INSPECTED = {
+    "Id": "c" * 64,
+    "Name": "/staging-hello-1",
+    "Image": DIGEST,
+    "Created": "2026-11-24T17:00:00.123456789Z",
+    "RestartCount": 2,
+    "State": {
+        "Status": "exited",
+        "Pid": 0,
+        "ExitCode": 137,
+        "OOMKilled": True,
+        "Error": "",
+        "StartedAt": "2026-11-24T17:00:01.5Z",
+        "FinishedAt": "0001-01-01T00:00:00Z",
+    },
+    "Config": {
+        "User": "10001:10001",
+        "Env": ["A=1=2", "EMPTY="],
+        "Entrypoint": ["/app"],
+        "Cmd": ["serve"],
+        "Labels": {"cscm.managed": "true"},
+    },
+    "HostConfig": {
+        "ReadonlyRootfs": True,
+        "Tmpfs": {"/tmp": "rw"},
+        "CapAdd": ["CAP_CHOWN"],
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true", "seccomp=unconfined"],
+        "Memory": 134217728,
+        "PidsLimit": 64,
+        "Privileged": False,
+        "NetworkMode": "host",
+        "PidMode": "",
+        "Devices": None,
+        "RestartPolicy": {"Name": "unless-stopped"},
+        "PortBindings": {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "18080"}]},
+    },
+    "Mounts": [{"Type": "bind", "Destination": "/host"}, {"Type": "tmpfs", "Destination": "/tmp"}],
+    "NetworkSettings": {"Networks": {"cscm-staging": {"IPAddress": "172.18.0.2"}}},
+}
+
+
+def api_error(message: str, status: int = 500) -> APIError:
+    response = requests.Response()
+    response.status_code = status
+    return APIError("error", response=response, explanation=message)
+
+
+@pytest.mark.parametrize(
+    ("doing", "error", "expected"),
+    [
+        ("start x", api_error("driver failed: bind: address already in use"), PortBusy),
+        ("start x", api_error("Bind for 127.0.0.1:80 failed: port is already allocated"), PortBusy),
+        ("start x", api_error("runc: unable to start container process: exec", 400), ProgramNotStarted),
+        ("start x", api_error("something else"), EngineFailed),
+        ("inspect x", docker.errors.NotFound("no", explanation="No such container: x"), ContainerGone),
+        ("look for x", docker.errors.ImageNotFound("no", explanation="No such image: x"), ImageNotFound),
+        ("pull x", api_error("failed to resolve: 401 Unauthorized"), AccessDenied),
+        ("pull x", api_error("manifest unknown"), ImageNotFound),
+        ("pull x", api_error("dial tcp: connect: connection refused"), RegistryUnavailable),
+        ("list", requests.exceptions.ReadTimeout("timed out"), EngineUnavailable),
+        ("list", requests.exceptions.ConnectionError("refused"), EngineUnavailable),
+        ("load x", docker.errors.ImageLoadError("not an archive"), EngineFailed),
+        ("connect", DockerException("Error while fetching server API version"), EngineUnavailable),
+    ],
+)
+def test_an_error_keeps_its_meaning(doing, error, expected):
+    """The same trouble has the same name, whatever engine words it comes in."""
+    assert type(translated(error, doing)) is expected
+
+
+def test_no_error_of_the_sdk_is_left_untranslated():
+    """Each class of the SDK's errors becomes one of the chain's, with what to do next."""
+    classes = [c for _, c in inspect.getmembers(docker.errors, inspect.isclass) if issubclass(c, DockerException)]
+    assert len(classes) > 10
+    for each in classes:
+        error = each.__new__(each)
+        error.response, error.explanation = None, "trouble"
+        told = translated(error, "work")
+        assert isinstance(told, SupplyChainError)
+        assert "\n" in str(told)
+
+
+def test_reads_a_container():
+    """Everything a container can be compared by is read, without the engine's spelling."""
+    found = container_from(INSPECTED)
+
+    assert found.name == "staging-hello-1"
+    assert found.environment == {"A": "1=2", "EMPTY": ""}
+    assert found.command == ("/app", "serve")
+    assert found.out_of_memory
+    assert found.restarts == 2
+    assert found.started_at.microsecond == 500000
+    assert found.finished_at is None
+    assert found.published[0].port == 18080
+    assert found.profile.capabilities == ("CHOWN",)
+    assert found.profile.no_new_privileges
+    assert found.profile.security_options == ("seccomp=unconfined",)
+    assert found.profile.host_namespaces == ("network",)
+    assert found.profile.mounts == ("/host",)
+    assert found.profile.writable == ("/tmp",)
+
+
+def test_a_container_without_limits_is_read_as_such():
+    """What the engine leaves out is the weakest, never the hardened."""
+    bare = {**INSPECTED, "HostConfig": {}, "Config": {}, "Mounts": None, "NetworkSettings": {}}
+
+    profile = container_from(bare).profile
+
+    assert (profile.user, profile.memory, profile.pids) == ("0:0", 0, 0)
+    assert (profile.read_only, profile.no_new_privileges, profile.dropped) == (False, False, ())
+
+
+def test_no_new_privileges_can_be_switched_off():
+    """The option's name alone does not mean that it is on."""
+    host = {**INSPECTED["HostConfig"], "SecurityOpt": ["no-new-privileges:false"]}
+
+    assert not container_from({**INSPECTED, "HostConfig": host}).profile.no_new_privileges
+
+
+def test_reads_an_image_without_a_configuration():
+    """An image may say nothing at all."""
+    assert image_from({"Id": DIGEST, "Config": None}).command == ()
+
+
+def test_reads_processes_and_events():
+    """Rows of ps, and an event of the engine."""
+    (process,) = processes_from({"Titles": [], "Processes": [["7", "1", "10001", "/app serve --port 8080"]]})
+    event = event_from(
+        {"Action": "die", "timeNano": 1795539600_500000000, "Actor": {"ID": "c", "Attributes": {"exitCode": "1"}}}
+    )
+
+    assert (process.pid, process.uid, process.command) == (7, 10001, "/app serve --port 8080")
+    assert (event.action, event.at.microsecond, event.labels) == ("die", 500000, {"exitCode": "1"})
+
+
+TCP = [
+    "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0",
+    "   1: 0B00007F:A3F1 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0 0 2 1 0 100 0 0 10 0",
+    "   2: 020012AC:1F91 010012AC:C000 01 00000000:00000000 00:00000000 00000000 10001 0 3 1 0 100 0 0 10 0",
+    "   0: 00000000000000000000000000000000:1F92 00000000000000000000000000000000:0000 0A 0:0 0:0 0 10001 0 4",
+    "   1: 00000000000000000000000001000000:1F93 00000000000000000000000000000000:0000 0A 0:0 0:0 0 10001 0 5",
+]
+
+
+def test_reads_listening_sockets():
+    """Listening ones only, in both families, without the engine's own name server."""
+    assert listening(TCP) == (
+        Listener(address="127.0.0.1", port=8080),
+        Listener(address="::", port=8082),
+        Listener(address="::1", port=8083),
+    )
+
+
+def test_sockets_of_another_process_are_not_taken_for_the_containers(tmp_path):
+    """On another machine than the engine's, the same number is another process: then nothing is known."""
+    net = tmp_path / "4" / "net"
+    net.mkdir(parents=True)
+    (net / "tcp").write_text("header\n" + TCP[0])
+    (net / "fib_trie").write_text("  |-- 172.18.0.22\n")
+    container = container_from({**INSPECTED, "State": {**INSPECTED["State"], "Pid": 4, "Status": "running"}})
+
+    with pytest.raises(CheckNotMade):
+        listeners_of(container, tmp_path)
+
+    (net / "fib_trie").write_text("  |-- 172.18.0.2\n")
+    assert listeners_of(container, tmp_path)
+
+
+def test_sockets_that_cannot_be_read_are_no_pass(tmp_path):
+    """A container without a process here has not been looked at."""
+    with pytest.raises(CheckNotMade):
+        listeners_of(container_from(INSPECTED), tmp_path)

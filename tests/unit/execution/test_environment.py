@@ -1,0 +1,57 @@
+"""Environments: who is reached where."""
+
+import pytest
+
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
+from supply_chain.execution.environment import Environment, read_environment, read_environments
+
+
+def write(directory, name, text):
+    (directory / f"{name}.yaml").write_text(f"name: {name}\n{text}")
+
+
+def test_an_application_without_a_place_is_told_where_to_get_one():
+    """The error names the document to edit."""
+    with pytest.raises(SettingInvalid, match=r"deployments/environments/staging\.yaml"):
+        Environment(name="staging").placement("hello")
+
+
+def test_an_unknown_environment_is_told_with_those_there_are(tmp_path):
+    """A misspelt name is answered with the right ones."""
+    write(tmp_path, "staging", "")
+    with pytest.raises(SettingInvalid, match="There are: staging"):
+        read_environment(tmp_path, "stagign")
+
+
+@pytest.mark.parametrize(
+    "applications",
+    [
+        "{a: {port: 80}}",
+        "{a: {port: 8080, address: 10.0.0.1}}",
+        "{a: {port: 8080, environment: {'NOT-A-NAME': x}}}",
+        "{a: {port: 8080, secret: x}}",
+        "{a: {port: 8080}, b: {port: 8080}}",
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(tmp_path, applications):
+    """Privileged ports, other hosts, impossible names, unknown keys, and an address given twice."""
+    write(tmp_path, "staging", f"applications: {applications}")
+    with pytest.raises(DeclarationInvalid):
+        read_environment(tmp_path, "staging")
+
+
+def test_the_same_port_at_two_addresses_is_fine(tmp_path):
+    """An address is both."""
+    write(tmp_path, "staging", "applications: {a: {port: 8080}, b: {port: 8080, address: 127.0.0.2}}")
+    assert read_environment(tmp_path, "staging").placement("b").port == 8080
+
+
+def test_two_environments_of_one_host_cannot_share_an_address(tmp_path):
+    """What would fail at the second deployment is found when the documents are read."""
+    write(tmp_path, "staging", "applications: {a: {port: 8080}}")
+    write(tmp_path, "production", "applications: {a: {port: 8080}}")
+    with pytest.raises(SettingInvalid, match="a in production and a in staging"):
+        read_environments(tmp_path)
+
+    write(tmp_path, "production", "host: elsewhere\napplications: {a: {port: 8080}}")
+    assert [each.name for each in read_environments(tmp_path)] == ["production", "staging"]

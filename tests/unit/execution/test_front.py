@@ -1,0 +1,31 @@
+"""The front's configuration."""
+
+from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.front import Front, render
+
+PROXY, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+
+
+def front(image=PROXY, application="hello", **place) -> Front:
+    environment = Environment(name="staging", applications={application: Placement(**{"port": 18080, **place})})
+    return Front(engine=None, environment=environment, application=application, image=image, run_id="run")
+
+
+def test_serves_one_container_and_says_which():
+    """Requests go to the named container and port, and the front tells its name when asked."""
+    text = render("0123456789ab", 9000)
+
+    assert "server application 0123456789ab:9000 resolvers engine" in text
+    assert "text/plain string 0123456789ab" in text
+
+
+def test_another_address_or_proxy_is_another_front():
+    """A front that has to be replaced has another name, so that the two can exist side by side."""
+    names = {front().name, front(port=18081).name, front(address="127.0.0.2").name, front(image=OTHER).name}
+
+    assert len(names) == 4
+
+
+def test_what_an_application_is_told_does_not_replace_its_front():
+    """Configuration is the application's."""
+    assert front(environment={"A": "1"}).name == front().name

@@ -1,0 +1,60 @@
+"""The watch on an address, held against interruptions of known length."""
+
+import http.server
+import threading
+import time
+
+from supply_chain.execution.watch import Watch
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.server.well else 503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def watched(outage: float) -> Watch:
+    """Watch a server that is well but for `outage` seconds in the middle."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.well = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        with Watch("127.0.0.1", server.server_port, "/") as watch:
+            time.sleep(0.2)
+            server.well = outage == 0
+            time.sleep(outage)
+            server.well = True
+            time.sleep(0.2)
+        server.shutdown()
+        thread.join()
+    return watch
+
+
+def test_measures_an_interruption():
+    """The gap is as long as the interruption, and the failures are counted."""
+    watch = watched(0.4)
+
+    assert 0.35 < watch.gap < 1
+    assert watch.failed > 5
+    assert watch.requests > watch.failed
+
+
+def test_no_interruption_is_no_gap():
+    """Where every request is answered, the gap is about the time between two of them."""
+    watch = watched(0)
+
+    assert watch.failed == 0
+    assert watch.gap < 0.2
+
+
+def test_an_interruption_that_does_not_end_counts_until_the_end():
+    """Where nothing answers at all, the gap is the whole time."""
+    with Watch("127.0.0.1", 1, "/") as watch:
+        time.sleep(0.3)
+
+    assert watch.gap > 0.25
+    assert watch.failed == watch.requests > 0
