@@ -293,9 +293,11 @@ def translated(error: Exception, doing: str) -> SupplyChainError:
     """The chain's own error for one of the SDK's."""
     said = str(getattr(error, "explanation", None) or error)
     told = f"The engine could not {doing}: {said}"
-    if not isinstance(error, APIError):
+    if isinstance(error, APIError):
+        return _from_answer(error, said.lower(), told)
+    if isinstance(error, RequestException) or type(error) is DockerException:
         return EngineUnavailable(f"{told}\nCheck that it runs (`cscm doctor`) and that this user may use its socket.")
-    return _from_answer(error, said.lower(), told)
+    return EngineFailed(f"{told}\nThe engine's own log says more.")
 
 
 def _from_answer(error: APIError, low: str, told: str) -> SupplyChainError:
