@@ -23,7 +23,7 @@ from supply_chain.laptop.feed.compile import compile_feed
 from supply_chain.laptop.feed.model import Feed, GoPackage, Window, read_feed
 from supply_chain.laptop.feed.versions import constraint, go_ranges, python_range
 
-CONTENT = "31cbfb5106ba8ca0"
+CONTENT = "6080971b0aa21bc1"
 """The first digits of the SHA-256 of all rows that the shipped feed is compiled into."""
 
 GRYPE = """#!{python}
@@ -189,6 +189,12 @@ def test_window_without_a_fix_says_so() -> None:
     """A version that nobody fixed must not be offered a fix."""
     assert python_range(Window("1"))["fix"] == {"state": "not-fixed"}
     assert python_range(Window("1", "2"))["fix"] == {"version": "2", "state": "fixed"}
+
+
+def test_window_that_ends_with_a_date_is_not_compared_as_a_version() -> None:
+    """A few advisories name a date or a hash; it must not be read as a version that is far away."""
+    assert python_range(Window(fixed="2019-09-12"))["version"] == {"type": "Unknown", "constraint": "<2019-09-12"}
+    assert python_range(Window(fixed="1.0rc1.post2"))["version"]["type"] == "python"
 
 
 def test_starter_database_is_made_where_the_official_one_cannot_be_had(

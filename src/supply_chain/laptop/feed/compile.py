@@ -72,7 +72,7 @@ class _Writer:
                 body: dict[str, Any] = {"cves": record.aliases} if record.aliases else {}
                 if package.imports:
                     body["qualifiers"] = {"go_imports": _imports(package)}
-                if ranges := versions.go_ranges(package):
+                if ranges := versions.go_ranges(package, record.published):
                     body["ranges"] = ranges
                 self._affected(number, "go-module", package.name, body)
 

@@ -6,10 +6,22 @@ Ranges follow what grype's own builder makes of the same facts, so that both giv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from supply_chain.laptop.feed.model import GoPackage, Window
+
+PYTHON_VERSION = re.compile(
+    r"v?(\d+!)?\d+(\.\d+)*"
+    r"([-_.]?(alpha|a|beta|b|preview|pre|c|rc)[-_.]?\d*)?"
+    r"(-\d+|[-_.]?(post|rev|r)[-_.]?\d*)?"
+    r"([-_.]?dev[-_.]?\d*)?"
+    r"(\+[a-z0-9]+([-_.][a-z0-9]+)*)?",
+    re.IGNORECASE,
+)
+"""A version in any spelling that PEP 440 allows (its appendix B)."""
 
 ALL = Window()
 """Every version."""
@@ -22,17 +34,24 @@ def constraint(window: Window) -> str:
     return ",".join(lower + upper)
 
 
-def go_ranges(package: GoPackage) -> list[dict[str, Any]]:
-    """The ranges of a Go package; none means every version."""
-    standard = _go_ranges(package.windows)
+def go_ranges(package: GoPackage, published: datetime | None = None) -> list[dict[str, Any]]:
+    """The ranges of a Go package; none means every version.
+
+    A fix is known since the advisory was `published`, if that is known.
+    """
+    standard = _go_ranges(package.windows, published)
     if not package.custom:
         return standard
-    return _go_ranges(_with_custom(package.windows, package.custom)) or standard
+    return _go_ranges(_with_custom(package.windows, package.custom), published) or standard
 
 
 def python_range(window: Window) -> dict[str, Any]:
-    """The one range of a row that stands for one window."""
-    version: dict[str, Any] = {"type": "python"}
+    """The one range of a row that stands for one window.
+
+    Ends that are no Python versions (a date, a hash) are compared as grype compares unknown ones.
+    """
+    known = all(PYTHON_VERSION.fullmatch(end) for end in window if end)
+    version: dict[str, Any] = {"type": "python" if known else "Unknown"}
     if window != ALL:
         version["constraint"] = constraint(window)
     fix = {"version": window.fixed, "state": "fixed"} if window.fixed else {"state": "not-fixed"}
@@ -47,13 +66,15 @@ def debian_range(fixed: str) -> dict[str, Any]:
     }
 
 
-def _go_ranges(windows: Iterable[Window]) -> list[dict[str, Any]]:
+def _go_ranges(windows: Iterable[Window], published: datetime | None) -> list[dict[str, Any]]:
+    available = published and {"date": published.date().isoformat(), "kind": "first-observed-record"}
     ranges = []
     for window in windows:
         if window != ALL:
             one: dict[str, Any] = {"version": {"type": "go", "constraint": constraint(window)}}
             if window.fixed:
                 one["fix"] = {"version": window.fixed, "state": "fixed"}
+                one["fix"] |= {"detail": {"available": available}} if available else {}
             ranges.append(one)
     return ranges
 
