@@ -370,10 +370,13 @@ def wait_ended(engine: Engine, container: str, timeout: float, wait: Wait) -> Co
 
 def ended(container: Container) -> str:
     """How a container that does not run came to that, for people."""
+    memory = f"{container.profile.memory // 1024**2} MiB of memory"
     if container.out_of_memory:
-        return f"it needed more than its {container.profile.memory // 1024**2} MiB of memory and was ended"
+        return f"it needed more than its {memory} and was ended"
     if container.error:
         return f"it could not be started: {container.error}"
+    if container.exit_code == 137:  # the engine does not always notice why
+        return f"it was killed (status 137), as happens to what needs more than its {memory}"
     return f"it ended with status {container.exit_code}"
 
 
