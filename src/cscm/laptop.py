@@ -66,6 +66,9 @@ def _register(home: Home) -> Callable[[Any], None]:
     def register(state: Any) -> None:
         from supply_chain.laptop.prefect_server import prefect_environment  # noqa: PLC0415
 
+        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+            del os.environ[name]  # a server that somebody chose elsewhere must not get the laptop's blocks
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ.update(prefect_environment(home, load_profile(home.project)))
         from blocks.register import register_laptop  # noqa: PLC0415
 

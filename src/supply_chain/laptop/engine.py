@@ -169,7 +169,7 @@ def engine_service(home: Home) -> Service:
         argv=(shutil.which("dockerd") or "/usr/sbin/dockerd",),
         log=home.log / "engine.log",
         pid_file=home.run / "engine.json",
-        ready=lambda: _answers(DEFAULT_URL),
+        ready=lambda: engine_answers(DEFAULT_URL),
         deadline=90,
         grace=30,
     )
@@ -206,7 +206,8 @@ def clear(label: str, progress: Progress) -> None:
         client.close()
 
 
-def _answers(url: str) -> bool:
+def engine_answers(url: str) -> bool:
+    """Whether an engine answers there and this user may ask it."""
     try:
         ask(url)
     except EngineUnavailable:

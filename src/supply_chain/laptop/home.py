@@ -15,6 +15,8 @@ from supply_chain.errors import PartFailed, SettingInvalid
 VARIABLE = "CSCM_HOME"
 MARKER = Path("deployments/profiles/laptop.yaml")
 STAMP = "this-is-a-cscm-home"
+VENV = "venv"
+"""The Python environment that `scripts/bootstrap` makes before anything of ours runs."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Home:
 
     def _foreign(self) -> set[str]:
         parts = (self.tools, self.emulator, self.state, self.database, self.log, self.run)
-        return {entry.name for entry in self.directory.iterdir()} - {part.name for part in parts}
+        return {entry.name for entry in self.directory.iterdir()} - {VENV, *(part.name for part in parts)}
 
     def is_ours(self) -> bool:
         """Whether the directory was made by `create`, so that it may be removed."""

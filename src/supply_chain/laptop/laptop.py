@@ -19,7 +19,7 @@ from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, prefect_server
 from supply_chain.laptop.aws import POLICIES, Accounts, TierIdentity, emulator_administrator, ensure_accounts
 from supply_chain.laptop.database import FEED, Database, ensure_database, read_database
-from supply_chain.laptop.engine import MANAGED, Engine, clear, engine_service, ensure_engine
+from supply_chain.laptop.engine import MANAGED, Engine, clear, engine_answers, engine_service, engine_url, ensure_engine
 from supply_chain.laptop.home import Home, write_private
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import Progress, Record, Service, read_record, stop
@@ -88,7 +88,7 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
         )
         state = _state(profile, home, accounts, engine, database)
         write_private(home.state / STATE, state.model_dump_json(indent=2))
-        _register(state, home, progress, register)
+        register_changed(state, home, progress, register)
         _deployments(profile, home, progress)
         _ensure(prefect_server.worker(home, profile), progress)
     return state
@@ -178,7 +178,7 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
     )
 
 
-def _register(state: LaptopState, home: Home, progress: Progress, register: Register) -> None:
+def register_changed(state: LaptopState, home: Home, progress: Progress, register: Register) -> None:
     """Call `register` unless exactly this was registered before on this server's database."""
     stamp = home.state / "prefect" / "blocks.json"
     wanted = prefect_server.fingerprint((home.project / "blocks").rglob("*.py"), state.model_dump_json())
@@ -288,4 +288,5 @@ def _engine_part(home: Home) -> Part:
     service = engine_service(home)
     if service.record():
         return _part(service)
-    return Part(name="engine", running=service.ready(), note="not started by us")
+    url = engine_url()
+    return Part(name="engine", running=engine_answers(url), address=url, note="not started by us")

@@ -220,7 +220,11 @@ def test_nothing_of_a_part_stays_behind(tmp_path):
 
 def test_the_whole_group_is_told_where_the_part_asks_for_it(tmp_path):
     """A worker's runs clean up after themselves when they hear that it ends."""
-    child = "import signal,sys,pathlib,time\ndef end(*_): pathlib.Path('cleaned').touch(); sys.exit()\nsignal.signal(signal.SIGTERM, end); print('up', flush=True); time.sleep(60)"
+    child = (
+        "import signal, sys, pathlib, time\n"
+        "def end(*_): pathlib.Path('cleaned').touch(); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end); print('up', flush=True); time.sleep(60)"
+    )
     code = (
         "import subprocess, sys, pathlib, signal, time\n"
         f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)\n"

@@ -1,0 +1,305 @@
+"""The laptop brought up with its real parts, in a home and on ports of its own."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import boto3
+import docker
+import pytest
+from botocore.exceptions import ClientError
+
+from supply_chain.laptop.engine import clear, engine_url
+from supply_chain.laptop.home import Home
+from supply_chain.laptop.laptop import load_state, records
+from supply_chain.laptop.ports import request
+from supply_chain.laptop.services import start_time
+from supply_chain.tier import TierName
+
+pytestmark = pytest.mark.real
+
+ROOT = Path(__file__).parents[2]
+
+FLOW = "from prefect import flow\n\n\n@flow\nasync def greet(name: str = 'you') -> str:\n    return f'hello {name}'\n"
+DEPLOYMENTS = "deployments:\n- name: greeting\n  entrypoint: flows.greet:greet\n  work_pool: {name: laptop}\n"
+
+
+def free_ports(count):
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+class Laptop:
+    """A project with one flow of its own, the real code and documents, and `cscm` as a person runs it."""
+
+    def __init__(self, directory):
+        self.project, self.home = directory / "project", Home(directory / "project", directory / "home")
+        self.emulator, self.prefect = free_ports(2)
+        shutil.copytree(ROOT / "deployments", self.project / "deployments")
+        (self.project / "deployments/profiles/laptop.yaml").write_text(
+            f"ports: {{emulator: {self.emulator}, prefect: {self.prefect}}}\ndatabase: starter\n"
+        )
+        for name in ("src", "blocks", "pyproject.toml"):
+            (self.project / name).symlink_to(ROOT / name)
+        (self.project / "flows").mkdir()
+        (self.project / "flows" / "__init__.py").touch()
+        (self.project / "flows" / "greet.py").write_text(FLOW)
+        (self.project / "prefect.yaml").write_text(DEPLOYMENTS)
+
+    def cscm(self, *arguments, check=True, **environment):
+        done = subprocess.run(
+            [sys.executable, "-c", "from cscm.main import main; main()", *arguments],
+            cwd=self.project,
+            env={
+                **os.environ,
+                "CSCM_HOME": str(self.home.directory),
+                "PYTHONPATH": f"{ROOT}/src:{ROOT}",
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    @property
+    def state(self):
+        return load_state(self.home)
+
+    @property
+    def login(self):
+        return (self.home.state / "prefect.auth").read_text().strip()
+
+    def pids(self):
+        return {record.name: record.pid for record in records(self.home)}
+
+    def client(self, tier, service):
+        """A client of a tier's role, as the blocks make it."""
+        state, identity = self.state, self.state.identities[tier]
+        where = {"endpoint_url": state.endpoint_url, "region_name": state.region}
+        user = boto3.Session(identity.access_key_id, identity.secret_access_key)
+        role = user.client("sts", **where).assume_role(RoleArn=identity.role_arn, RoleSessionName="test")["Credentials"]
+        session = boto3.Session(role["AccessKeyId"], role["SecretAccessKey"], role["SessionToken"])
+        return session.client(service, **where)
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory):
+    made = Laptop(tmp_path_factory.mktemp("laptop"))
+    try:
+        made.cscm("up")
+        yield made
+    finally:
+        made.cscm("down")
+
+
+def may(call, **arguments):
+    """Whether AWS allows the call; any other error is one of the test."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "AccessDeniedException":
+            raise
+        return False
+    return True
+
+
+def test_everything_is_ok_after_up(laptop):
+    """Doctor finds every part as it has to be."""
+    lines = json.loads(laptop.cscm("doctor", "--json").stdout)
+
+    assert [line for line in lines if not line["ok"]] == []
+    assert {"docker engine", "emulator", "prefect server", "worker", "vulnerability database"} <= {
+        line["name"] for line in lines
+    }
+
+
+def test_up_again_starts_nothing_and_takes_a_moment(laptop):
+    """What runs is used; the second time costs less than starting Prefect's client would."""
+    laptop.cscm("up")
+    before, started = laptop.pids(), time.monotonic()
+    done = laptop.cscm("up")
+    seconds = time.monotonic() - started
+
+    assert laptop.pids() == before
+    assert "starting" not in done.stdout
+    assert "registering" not in done.stdout
+    assert seconds < 4  # about one on an idle machine
+
+
+def test_secrets_are_for_the_user_alone(laptop):
+    """Identities, access keys and the login of Prefect."""
+    for name in ("laptop.json", "access-keys.json", "prefect.auth"):
+        assert (laptop.home.state / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_prefect_wants_the_login(laptop):
+    """Blocks hold secrets."""
+    assert request("GET", laptop.prefect, "/api/admin/version")[0] == 401
+    assert request("GET", laptop.prefect, "/api/admin/version", auth=laptop.login)[0] == 200
+
+
+def test_a_deployment_runs(laptop):
+    """From the API to a finished run by the worker."""
+    _, found = request("POST", laptop.prefect, "/api/deployments/filter", body={}, auth=laptop.login)
+    path = f"/api/deployments/{found[0]['id']}/create_flow_run"
+    _, made = request("POST", laptop.prefect, path, body={"parameters": {"name": "me"}}, auth=laptop.login)
+    end = time.monotonic() + 60
+    state = None
+    while state not in ("COMPLETED", "FAILED", "CRASHED") and time.monotonic() < end:
+        time.sleep(0.3)
+        _, seen = request("GET", laptop.prefect, f"/api/flow_runs/{made['id']}", auth=laptop.login)
+        state = seen["state"]["type"]
+
+    assert state == "COMPLETED"
+
+
+def test_the_blocks_hold_the_tiers(laptop):
+    """One block per tier, each with its own role."""
+    _, found = request("POST", laptop.prefect, "/api/block_documents/filter", body={}, auth=laptop.login)
+    tiers = {
+        document["name"]: document["data"]["role_arn"]
+        for document in found
+        if document["block_type"]["slug"] == "supply-chain-tier"
+    }
+
+    assert tiers == {str(tier): identity.role_arn for tier, identity in laptop.state.identities.items()}
+
+
+def test_a_tier_creates_repositories_only_in_its_own_place(laptop):
+    """AWS decides, from the first day."""
+    allowed = {
+        (tier, prefix)
+        for tier in TierName
+        for prefix in ("dev", "curated", "evidence/curation", "evidence/execution")
+        if may(laptop.client(tier, "ecr").create_repository, repositoryName=f"{prefix}/{uuid.uuid4().hex}")
+    }
+
+    assert allowed == {
+        (TierName.DEVELOPMENT, "dev"),
+        (TierName.CURATION, "curated"),
+        (TierName.CURATION, "evidence/curation"),
+        (TierName.EXECUTION, "evidence/execution"),
+    }
+
+
+def test_a_tier_signs_with_its_own_key_only(laptop):
+    """By alias and by ARN."""
+    message = {"Message": b"digest", "SigningAlgorithm": "ECDSA_SHA_256"}
+    for tier in TierName:
+        kms = laptop.client(tier, "kms")
+        for owner, identity in laptop.state.identities.items():
+            for key in (identity.signing_alias, identity.signing_key_arn):
+                assert may(kms.sign, KeyId=key, **message) is (tier is owner)
+
+
+def test_content_closed_by_curation_opens_for_execution_only(laptop):
+    """Its key is the reason why an encrypted image starts nowhere else."""
+    closed = laptop.client(TierName.CURATION, "kms").encrypt(KeyId="alias/cscm-content", Plaintext=b"key")
+    blob = {"CiphertextBlob": closed["CiphertextBlob"]}
+
+    assert [tier for tier in TierName if may(laptop.client(tier, "kms").decrypt, **blob)] == [TierName.EXECUTION]
+
+
+def test_the_storage_key_rotates(laptop):
+    """Curation can prove it."""
+    kms = laptop.client(TierName.CURATION, "kms")
+
+    assert kms.get_key_rotation_status(KeyId=laptop.state.storage_key)["KeyRotationEnabled"]
+
+
+def test_a_users_own_key_may_only_assume_its_role(laptop):
+    """A leaked block gives a role that is logged, not an account."""
+    state, identity = laptop.state, laptop.state.identities[TierName.DEVELOPMENT]
+    user = boto3.Session(identity.access_key_id, identity.secret_access_key)
+    where = {"endpoint_url": state.endpoint_url, "region_name": state.region}
+
+    assert not may(user.client("ecr", **where).describe_repositories)
+    with pytest.raises(ClientError, match="not authorized"):
+        user.client("sts", **where).assume_role(
+            RoleArn=state.identities[TierName.CURATION].role_arn, RoleSessionName="test"
+        )
+
+
+def test_identities_and_keys_survive_the_death_of_the_emulator(laptop):
+    """`kill -9`, and `cscm up` brings the same account back."""
+    before = laptop.state
+    pid = laptop.pids()["emulator"]
+    os.kill(pid, signal.SIGKILL)
+    while start_time(pid) is not None:
+        time.sleep(0.05)
+
+    laptop.cscm("up")
+
+    assert laptop.pids()["emulator"] != pid
+    assert laptop.state == before
+
+
+def test_a_busy_port_is_told_with_its_owner_and_setting(laptop, tmp_path):
+    """The person can act without looking anything up."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        profile = tmp_path / "profile.yaml"
+        profile.write_text(
+            f"ports: {{emulator: {other.getsockname()[1]}, prefect: {laptop.prefect}}}\ndatabase: starter\n"
+        )
+        laptop.cscm("down")
+        done = laptop.cscm("up", check=False, CSCM_PROFILE=str(profile))
+    laptop.cscm("up")
+
+    assert done.returncode == 1
+    assert f"pid {os.getpid()}" in done.stderr
+    assert "ports.emulator" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_down_stops_everything_and_keeps_the_state(laptop):
+    """The next `up` finds the same account, and nothing is registered anew."""
+    before, pids = laptop.state, laptop.pids()
+
+    laptop.cscm("down")
+
+    assert [pid for pid in pids.values() if start_time(pid) is not None] == []
+    status = json.loads(laptop.cscm("status", "--json").stdout)
+    assert {part["name"]: part["running"] for part in status if part["name"] != "engine"} == {
+        "emulator": False,
+        "prefect": False,
+        "worker": False,
+    }
+    done = laptop.cscm("up")
+    assert "registering" not in done.stdout
+    assert laptop.state == before
+
+
+def test_what_is_labelled_is_removed_from_the_engine_and_nothing_else():
+    """Containers that run, networks and volumes; the rest of the engine belongs to others."""
+    engine, label, other = docker.DockerClient(engine_url()), f"cscm.test={uuid.uuid4()}", uuid.uuid4().hex
+    name, _, value = label.partition("=")
+    mine = {name: value}
+    engine.volumes.create(f"{other}-mine", labels=mine)
+    engine.networks.create(f"{other}-mine", labels=mine)
+    kept = engine.volumes.create(f"{other}-kept", labels={"cscm.test": "other"})
+    try:
+        clear(label, print)
+
+        assert engine.volumes.list(filters={"label": label}) == []
+        assert engine.networks.list(filters={"label": label}) == []
+        assert [volume.id for volume in engine.volumes.list(filters={"name": f"{other}-kept"})] == [kept.id]
+    finally:
+        kept.remove()
+        engine.close()

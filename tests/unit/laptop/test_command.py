@@ -1,0 +1,97 @@
+"""The laptop's commands, as a person calls them."""
+
+import json
+import socket
+
+import pytest
+from click.testing import CliRunner
+
+from cscm import laptop
+from supply_chain.laptop.home import MARKER
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Call a command in a project of its own whose ports nobody uses."""
+    with socket.socket() as one, socket.socket() as two:
+        for probe in (one, two):
+            probe.bind(("127.0.0.1", 0))
+        ports = [probe.getsockname()[1] for probe in (one, two)]
+    project = tmp_path / "project"
+    (project / MARKER).parent.mkdir(parents=True)
+    (project / MARKER).write_text(f"ports: {{emulator: {ports[0]}, prefect: {ports[1]}}}\n")
+    (project / "deployments" / "tools.yaml").write_text(
+        "releases: https://example.org\n"
+        "tools:\n"
+        "  nosuchtool:\n"
+        "    kind: distribution\n"
+        "    package: nosuchtool\n"
+        "    minimum: 1.2.0\n"
+        "    version_args: [--version]\n"
+        "    version_pattern: '(\\d+(?:\\.\\d+)+)'\n"
+    )
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("CSCM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    return lambda command, *args: CliRunner().invoke(command, args)
+
+
+def test_status_of_a_chain_that_is_down(run):
+    """Every part is listed as stopped, with the address that it would have."""
+    parts = json.loads(run(laptop.status, "--json").stdout)
+
+    assert {part["name"]: part["running"] for part in parts} == {
+        "engine": False,
+        "emulator": False,
+        "prefect": False,
+        "worker": False,
+    }
+
+
+def test_doctor_lists_every_part_and_its_remedy(run):
+    """Exit status 1 says that something is not ok; each such line says what to do."""
+    done = run(laptop.doctor, "--json")
+
+    lines = {line["name"]: line for line in json.loads(done.stdout)}
+    assert done.exit_code == 1
+    assert lines["python"]["ok"]
+    for name in ("docker engine", "nosuchtool", "emulator", "prefect server", "worker", "vulnerability database"):
+        assert not lines[name]["ok"]
+        assert lines[name]["remedy"]
+
+
+def test_doctor_names_who_took_a_port(run, tmp_path):
+    """And the setting to change."""
+    profile = tmp_path / "project" / MARKER
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        profile.write_text(f"ports: {{emulator: {port}, prefect: {port - 1 if port > 2000 else port + 1}}}\n")
+        lines = {line["name"]: line for line in json.loads(run(laptop.doctor, "--json").stdout)}
+
+    assert "taken by" in lines[f"port {port}"]["found"]
+    assert "ports.emulator" in lines[f"port {port}"]["remedy"]
+
+
+@pytest.mark.parametrize("command", [laptop.up, laptop.status, laptop.doctor])
+def test_a_mistake_in_the_profile_is_told_without_a_stack_trace(run, tmp_path, command):
+    """File, line and column; exit status 1."""
+    (tmp_path / "project" / MARKER).write_text("prots: {emulator: 1}\n")
+
+    done = run(command)
+
+    assert done.exit_code == 1
+    assert "laptop.yaml:1:1: prots" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_reset_asks_before_it_removes(run, tmp_path):
+    """It costs every image, key and record."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "this-is-a-cscm-home").touch()
+
+    assert run(laptop.reset).exit_code == 1
+    assert (tmp_path / "home").exists()
+    assert run(laptop.reset, "--yes").exit_code == 0
+    assert not (tmp_path / "home").exists()

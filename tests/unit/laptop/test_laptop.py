@@ -1,0 +1,195 @@
+"""Bringing up, stopping and removing, without the parts themselves."""
+
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+
+import pytest
+
+from supply_chain.adapters.command import cancellation, run
+from supply_chain.errors import EngineUnsuitable, PartFailed, SettingInvalid
+from supply_chain.laptop.aws import TierIdentity
+from supply_chain.laptop.database import Database
+from supply_chain.laptop.engine import Engine
+from supply_chain.laptop.home import Home, write_private
+from supply_chain.laptop.laptop import STATE, LaptopState, down, load_state, register_changed, reset, side_by_side
+from supply_chain.laptop.services import Record, boot_id, start_time
+from supply_chain.tier import TierName
+
+
+@pytest.fixture
+def home(tmp_path):
+    made = Home(tmp_path / "project", tmp_path / "home")
+    (made.project / "blocks").mkdir(parents=True)
+    made.create()
+    return made
+
+
+@pytest.fixture
+def state(tmp_path):
+    identity = TierIdentity(
+        access_key_id="AKIA",
+        secret_access_key="secret",
+        role_arn="arn:aws:iam::1:role/r",
+        signing_alias="alias/a",
+        signing_key_arn="arn:aws:kms:us-east-1:1:key/k",
+        public_key="PEM",
+    )
+    return LaptopState(
+        endpoint_url="http://127.0.0.1:4566",
+        region="us-east-1",
+        account="1",
+        registry="127.0.0.1:4566",
+        identities=dict.fromkeys(TierName, identity),
+        storage_key="arn:s",
+        content_key="arn:c",
+        prefect_api_url="http://127.0.0.1:4200/api",
+        project=tmp_path,
+        tools=tmp_path,
+        database_directory=tmp_path,
+        state=tmp_path,
+        database=Database(kind="starter", built=datetime(2026, 1, 1, tzinfo=UTC), digest="xxh64:1", directory=tmp_path),
+        engine=Engine(url="unix:///x", version="26.1.5", buildx="0.13.1", client=tmp_path),
+        build_network="default",
+        ca_bundle=None,
+        bases={"python": None},
+        environments=("staging",),
+    )
+
+
+def test_independent_parts_start_at_once():
+    """Each waits for the other here, so one after the other would never end."""
+    barrier = threading.Barrier(2, timeout=10)
+
+    assert sorted(side_by_side(barrier.wait, barrier.wait)) == [0, 1]
+
+
+def test_a_part_that_fails_is_told_after_the_others_ended():
+    """So that the next `cscm up` finds what did succeed."""
+    finished = threading.Event()
+
+    def fails():
+        raise EngineUnsuitable("too old\nupgrade it")
+
+    def succeeds():
+        finished.wait(0.2)
+        finished.set()
+
+    with pytest.raises(EngineUnsuitable):
+        side_by_side(fails, succeeds)
+
+    assert finished.is_set()
+
+
+def test_an_interrupt_ends_the_commands_of_all_parts(monkeypatch):
+    """Ctrl-C does not leave a download or a build behind."""
+    started, scopes = threading.Event(), []
+
+    def builds():
+        scopes.append(cancellation())
+        started.set()
+        run([sys.executable, "-c", "import time; time.sleep(60)"], name="build", timeout=60)
+
+    def interrupted(futures):
+        started.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("supply_chain.laptop.laptop.wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(builds)
+
+    assert scopes[0].cancelled
+
+
+def test_blocks_are_registered_only_when_something_is_new(home, state):
+    """The second `cscm up` does not even import Prefect."""
+    seen = []
+    for offered in (state, state, state.model_copy(update={"storage_key": "arn:other"})):
+        register_changed(offered, home, print, seen.append)
+    (home.project / "blocks" / "tier.py").write_text("new code")
+    register_changed(seen[-1], home, print, seen.append)
+
+    assert [offered.storage_key for offered in seen] == ["arn:s", "arn:other", "arn:other"]
+
+
+def test_a_registration_that_failed_is_made_again(home, state):
+    """The stamp is written after the work."""
+
+    def fails(_):
+        raise PartFailed("no answer\ntry again")
+
+    with pytest.raises(PartFailed):
+        register_changed(state, home, print, fails)
+    seen = []
+    register_changed(state, home, print, seen.append)
+
+    assert seen == [state]
+
+
+def test_the_state_is_read_back_as_it_was_written(home, state):
+    """Secrets and all; without one the person is told to bring the chain up."""
+    with pytest.raises(PartFailed, match="cscm up"):
+        load_state(home)
+
+    write_private(home.state / STATE, state.model_dump_json())
+
+    assert load_state(home) == state
+
+
+def recorded(home, name, process, **more):
+    record = Record(
+        name=name,
+        pid=process.pid,
+        started=start_time(process.pid),
+        boot=boot_id(),
+        since=datetime.now(UTC),
+        address="",
+        fingerprint="",
+    ).model_copy(update=more)
+    (home.run / f"{name}.json").write_text(record.model_dump_json())
+
+
+def test_down_stops_what_we_started_and_nothing_else(home):
+    """A pid that now belongs to somebody else is left alone."""
+    sleep = (sys.executable, "-c", "import time; time.sleep(60)")
+    with subprocess.Popen(sleep) as ours, subprocess.Popen(sleep) as other:
+        try:
+            recorded(home, "worker", ours)
+            recorded(home, "emulator", other, started=1)
+
+            down(home, print)
+
+            assert (start_time(ours.pid), other.poll()) == (None, None)
+        finally:
+            ours.kill()
+            other.kill()
+
+
+def test_down_on_a_machine_without_a_chain_does_nothing(tmp_path):
+    """It does not even make a directory."""
+    down(Home(tmp_path, tmp_path / "home"), print)
+
+    assert not (tmp_path / "home").exists()
+
+
+def test_reset_refuses_a_directory_that_is_not_a_home(tmp_path):
+    """A mistaken CSCM_HOME must not cost anybody their files."""
+    (tmp_path / "thesis.txt").touch()
+
+    with pytest.raises(SettingInvalid, match="CSCM_HOME"):
+        reset(Home(tmp_path, tmp_path), print)
+
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_reset_removes_the_home_though_no_engine_answers(home, monkeypatch):
+    """And says what it could not remove."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{home.directory}/nothing.sock")
+    said = []
+
+    reset(home, said.append)
+    reset(home, said.append)
+
+    assert not home.directory.exists()
+    assert any("does not answer" in line for line in said)

@@ -1,0 +1,122 @@
+"""What Prefect is started with, and when deployments are registered again."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from supply_chain.errors import SettingInvalid
+from supply_chain.laptop.doctor import wrong_batches
+from supply_chain.laptop.home import Home
+from supply_chain.laptop.prefect_server import (
+    auth_string,
+    declared,
+    deployments_fingerprint,
+    prefect_environment,
+    run_environment,
+    server,
+    without,
+    worker,
+)
+from supply_chain.laptop.profile import Ports, Profile
+
+
+@pytest.fixture
+def home(tmp_path):
+    made = Home(tmp_path / "project", tmp_path / "home")
+    (made.project / "flows").mkdir(parents=True)
+    made.create()
+    return made
+
+
+PROFILE = Profile(ports=Ports(prefect=4999))
+
+
+def test_the_login_is_made_once_and_private(home):
+    """Blocks hold secrets, and without a login the API gives them to everyone on the machine."""
+    first, second = auth_string(home), auth_string(home)
+
+    assert first == second
+    assert first.startswith("cscm:")
+    assert len(first) > 30
+    assert stat.S_IMODE((home.state / "prefect.auth").stat().st_mode) == 0o600
+
+
+def test_server_and_clients_share_one_environment(home):
+    """Nothing lies outside of the home, and the server asks for the login that the clients send."""
+    given = prefect_environment(home, PROFILE)
+
+    assert given["PREFECT_API_URL"] == "http://127.0.0.1:4999/api"
+    assert given["PREFECT_API_AUTH_STRING"] == given["PREFECT_SERVER_API_AUTH_STRING"] == auth_string(home)
+    assert Path(given["PREFECT_HOME"]).is_relative_to(home.directory)
+    assert Path(given["PREFECT_RESULTS_LOCAL_STORAGE_PATH"]).is_relative_to(home.state)
+    assert given["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+
+
+def test_runs_find_the_projects_code(home):
+    """Also where the project is not installed."""
+    assert run_environment(home, PROFILE)["PYTHONPATH"] == f"{home.project}/src:{home.project}"
+
+
+def test_the_login_is_in_no_command_line(home):
+    """Everybody on the machine can read those."""
+    secret = auth_string(home).partition(":")[2]
+
+    for service in (server(home, PROFILE), worker(home, PROFILE)):
+        assert secret not in " ".join(service.argv)
+
+
+def test_declared_deployments_are_read(home):
+    """By name; no file declares none."""
+    file = home.project / "prefect.yaml"
+    assert declared(file) == frozenset()
+
+    file.write_text("deployments:\n- name: on-demand\n- name: on-push\n")
+
+    assert declared(file) == {"on-demand", "on-push"}
+
+
+@pytest.mark.parametrize("text", ["deployments: [{entrypoint: x}]", "deployments: 3", "- a", "deployments: ["])
+def test_a_prefect_yaml_that_cannot_be_read_is_an_error(home, text):
+    """Prefect itself would ignore much of it."""
+    (home.project / "prefect.yaml").write_text(text)
+
+    with pytest.raises(SettingInvalid, match=r"prefect\.yaml"):
+        declared(home.project / "prefect.yaml")
+
+
+@pytest.mark.parametrize("changed", ["prefect.yaml", "flows/chain.py", "pyproject.toml"])
+def test_deployments_are_registered_again_when_they_changed(home, changed):
+    """A flow's parameters are part of its deployment: the form in the UI is made from them."""
+    (home.project / changed).write_text("before")
+    before = deployments_fingerprint(home.project)
+    assert deployments_fingerprint(home.project) == before
+
+    (home.project / changed).write_text("after")
+
+    assert deployments_fingerprint(home.project) != before
+
+
+def test_foreign_settings_are_taken_away():
+    """A profile of the user's would send the deployments to another server."""
+    assert without(["PREFECT_PROFILE", "HOME", "AWS_PROFILE"]) == [
+        "/usr/bin/env",
+        "-u",
+        "AWS_PROFILE",
+        "-u",
+        "PREFECT_PROFILE",
+    ]
+
+
+def test_a_server_with_other_batches_is_noticed():
+    """With the server's defaults each subflow waits seconds for the locked database."""
+    recorder = {"batch_size": 1, "read_batch_size": 200, "flush_interval": 1.0}
+    persister = {"batch_size": 500, "read_batch_size": 200, "flush_interval": 1.0}
+    services = {
+        "task_run_recorder": recorder,
+        "event_persister": persister,
+        "triggers": {"read_batch_size": 200},
+    }
+
+    assert wrong_batches({"server": {"services": services}}) == ["task_run_recorder_batch_size=1"]
+    assert len(wrong_batches({})) == 7
