@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -24,7 +25,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from supply_chain.adapters.command import Tool
-from supply_chain.errors import DatabaseUnusable, ToolFailed, ToolTimedOut
+from supply_chain.errors import DatabaseUnusable, SupplyChainError, ToolFailed, ToolTimedOut
 from supply_chain.image import Frozen
 from supply_chain.laptop.feed.compile import compile_feed
 from supply_chain.laptop.feed.model import read_feed
@@ -140,12 +141,18 @@ def _update(grype: Tool, directory: Path, progress: Progress) -> bool:
             tool.run("db", "update", timeout=DOWNLOAD_TIMEOUT, quiet=True)
             tool.run("db", "status", timeout=IMPORT_TIMEOUT, quiet=True)
         except (ToolFailed, ToolTimedOut) as error:
-            progress(f"no official vulnerability database: {str(error).splitlines()[0][:300]}")
+            progress(f"no official vulnerability database: {_reason(error)}")
             return False
         if before and _digest_or_none(stage) == before:
             return True
         _activate(directory, stage, _Record(kind="official", digest=_digest(stage), grype=grype.version))
     return True
+
+
+def _reason(error: SupplyChainError) -> str:
+    """The last thing that grype said, without colours, time and level."""
+    said = re.sub(r"\x1b\[\d*m", "", str(error)).rpartition("\n")[0].splitlines()
+    return re.sub(r"^\[\d+\]\s+[A-Z]+\s+", "", said[-1])[:300]
 
 
 def _starter(grype: Tool, directory: Path, feed: Path, progress: Progress) -> Database:
