@@ -15,9 +15,7 @@ from supply_chain.image import COMPONENT, Frozen
 
 FILE = "supply-chain.yaml"
 
-Name = Annotated[
-    str, StringConstraints(pattern=rf"^{COMPONENT}(?:/{COMPONENT})*$", min_length=2, max_length=128)
-]
+Name = Annotated[str, StringConstraints(pattern=rf"^{COMPONENT}(?:/{COMPONENT})*$", min_length=2, max_length=128)]
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$", max_length=128)]
 Argument = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]
@@ -35,9 +33,7 @@ def _bytes(value: Any) -> Any:
     return int(match[1]) * UNITS[match[2].lower()]
 
 
-Size = Annotated[
-    int, BeforeValidator(_bytes), Field(ge=1024**2, json_schema_extra={"type": ["integer", "string"]})
-]
+Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1024**2, json_schema_extra={"type": ["integer", "string"]})]
 """Bytes; written as a number or as `128MiB`."""
 
 
@@ -55,9 +51,7 @@ def _absolute(value: str) -> str:
     return value
 
 
-Inside = Annotated[
-    str, StringConstraints(min_length=1), Field(description="relative to the application's directory")
-]
+Inside = Annotated[str, StringConstraints(min_length=1), Field(description="relative to the application's directory")]
 Absolute = Annotated[str, StringConstraints(min_length=2)]
 
 

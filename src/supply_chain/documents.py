@@ -48,9 +48,7 @@ def read_document(path: Path, model: type[M] | TypeAdapter[M]) -> M:
     except FileNotFoundError:
         raise DeclarationInvalid(f"{path} does not exist.\nCreate it, or name the right directory.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DeclarationInvalid(
-            f"{path} cannot be read: {error}\nIt has to be a text file in UTF-8."
-        ) from error
+        raise DeclarationInvalid(f"{path} cannot be read: {error}\nIt has to be a text file in UTF-8.") from error
     return parse_document(text, model, str(path))
 
 
@@ -65,9 +63,7 @@ def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
     except RecursionError:
         raise DeclarationInvalid(f"{name} is nested too deeply.\nWrite it flat.") from None
     if value is None:
-        raise DeclarationInvalid(
-            f"{name} is empty.\nWrite what its schema asks for; the README has an example."
-        )
+        raise DeclarationInvalid(f"{name} is empty.\nWrite what its schema asks for; the README has an example.")
     try:
         return adapter.validate_python(value)
     except ValidationError as error:

@@ -86,6 +86,7 @@ class Source(Frozen):
     repository: str = Field(description="the git repository's remote, or its directory's name")
     revision: str = Field(description="40 hexadecimal digits of the git commit, or `none`")
     dirty: bool = Field(description="whether files differ from that commit")
+    committed: int = Field(default=0, description="when it was committed, Unix seconds; 0 outside of git")
 
     @property
     def short(self) -> str:
@@ -159,6 +160,7 @@ class CuratedImage(Frozen):
     tag: str
     source: Source
     copy_digest: Digest | None = None
+    environments: tuple[str, ...] = Field(default=(), description="where its owner lets it run; nowhere for a base")
 
 
 class Interval(Frozen):

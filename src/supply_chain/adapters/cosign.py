@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class Cosign:
     tool: Tool
     key: str
     host: str
+    docker_config: Callable[[], AbstractContextManager[Path]]
     insecure: bool = False
 
     def sign(self, statement: Statement) -> bytes:
@@ -68,9 +70,9 @@ class Cosign:
 
     def sign_image(self, ref: ImageRef) -> None:
         """Sign the image itself, as `cosign sign` does; the signature is a referrer."""
-        with _workspace() as work:
+        with _workspace() as work, self.docker_config() as config:
             self._checked(
-                self.tool.run(
+                self.tool.with_environment(DOCKER_CONFIG=str(config)).run(
                     "sign", *self._signing(work), *self._insecure(), f"{self.host}/{ref}", "--yes",
                     timeout=TIMEOUT, check=False, quiet=True,
                 )
@@ -82,9 +84,9 @@ class Cosign:
         cosign accepts any signed statement here, an attestation too, so its answer is asked for a
         signature (`https://sigstore.dev/cosign/sign/v1`). Raises `SignatureFailed`.
         """
-        with _workspace() as work:
+        with _workspace() as work, self.docker_config() as config:
             (work / "key.pub").write_text(public_key)
-            done = self.tool.run(
+            done = self.tool.with_environment(DOCKER_CONFIG=str(config)).run(
                 "verify", "--key", work / "key.pub", "--insecure-ignore-tlog", "--trusted-root",
                 work / "root.json", *self._insecure(), f"{self.host}/{ref}",
                 timeout=TIMEOUT, check=False, quiet=True,
@@ -96,7 +98,14 @@ class Cosign:
             )
 
     def _signing(self, work: Path) -> tuple[str | Path, ...]:
-        return "--key", self.key, "--signing-config", work / "signing.json", "--trusted-root", work / "root.json"
+        return (
+            "--key",
+            self.key,
+            "--signing-config",
+            work / "signing.json",
+            "--trusted-root",
+            work / "root.json",
+        )
 
     def _insecure(self) -> tuple[str, ...]:
         return ("--allow-insecure-registry",) if self.insecure else ()
@@ -127,5 +136,3 @@ def _workspace() -> Iterator[Path]:
         (work / "signing.json").write_text(SIGNING_CONFIG)
         (work / "root.json").write_text(TRUSTED_ROOT)
         yield work
-
-

@@ -94,9 +94,9 @@ class Ecr:
     def _repository(self, repository: str) -> dict[str, Any]:
         with translated(f"look at the repository {repository}"):
             try:
-                found: dict[str, Any] = self.client.describe_repositories(repositoryNames=[repository])[
-                    "repositories"
-                ][0]
+                found: dict[str, Any] = self.client.describe_repositories(repositoryNames=[repository])["repositories"][
+                    0
+                ]
             except ClientError as error:
                 if error_code(error) == "RepositoryNotFoundException":
                     raise _missing(repository) from error
@@ -118,12 +118,9 @@ class Ecr:
 
     def find(self, digest: Digest, prefix: str) -> ImageRef:
         """The image with this digest in the repositories below `prefix`; one, or an error."""
-        found: list[str] = []
+        candidates = self.repositories(prefix)
         with translated(f"look for {digest}"):
-            for page in self.client.get_paginator("describe_repositories").paginate():
-                for repository in (r["repositoryName"] for r in page["repositories"]):
-                    if repository.startswith(prefix) and self._holds(repository, digest):
-                        found.append(repository)
+            found = [repository for repository in candidates if self._holds(repository, digest)]
         if not found:
             raise _missing(f"{prefix}*@{digest}")
         if len(found) > 1:
@@ -132,8 +129,23 @@ class Ecr:
             )
         return ImageRef(repository=found[0], digest=digest)
 
-    def latest(self, repository: str) -> ImageRef | None:
-        """The image pushed last under a tag, or None where there is none."""
+    def repositories(self, prefix: str) -> tuple[str, ...]:
+        """The repositories whose names begin with `prefix`, sorted."""
+        with translated("list the repositories"):
+            pages = self.client.get_paginator("describe_repositories").paginate()
+            names = [r["repositoryName"] for page in pages for r in page["repositories"]]
+        return tuple(sorted(name for name in names if name.startswith(prefix)))
+
+    def all_newest_first(self, repository: str) -> tuple[Digest, ...]:
+        """Every manifest of a repository, tagged or not, the last one pushed first."""
+        with translated(f"look at {repository}"):
+            pages = self.client.get_paginator("describe_images").paginate(repositoryName=repository)
+            details = [d for page in pages for d in page["imageDetails"]]
+        details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
+        return tuple(d["imageDigest"] for d in details)
+
+    def newest_first(self, repository: str) -> tuple[ImageRef, ...]:
+        """The images that were pushed under a tag, the last one first; none where there is no repository."""
         with translated(f"look at {repository}"):
             try:
                 pages = self.client.get_paginator("describe_images").paginate(
@@ -142,13 +154,10 @@ class Ecr:
                 details = [d for page in pages for d in page["imageDetails"]]
             except ClientError as error:
                 if error_code(error) == "RepositoryNotFoundException":
-                    return None
+                    return ()
                 raise
-        details = [d for d in details if not all(t.startswith("sha256-") for t in d.get("imageTags", []))]
-        if not details:
-            return None
-        newest = max(details, key=lambda d: d["imagePushedAt"])
-        return ImageRef(repository=repository, digest=newest["imageDigest"])
+        details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
+        return tuple(ImageRef(repository=repository, digest=d["imageDigest"]) for d in details)
 
     def _holds(self, repository: str, digest: Digest) -> bool:
         answer = self.client.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])
@@ -156,6 +165,4 @@ class Ecr:
 
 
 def _missing(what: str) -> ImageNotFound:
-    return ImageNotFound(
-        f"The registry has no {what}.\nCheck the reference; the run that made it printed it."
-    )
+    return ImageNotFound(f"The registry has no {what}.\nCheck the reference; the run that made it printed it.")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tarfile
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from supply_chain.adapters.command import Tool
-from supply_chain.errors import DeclarationInvalid, ToolFailed
+from supply_chain.errors import DeclarationInvalid
 from supply_chain.image import Source
 
 TIMEOUT = 60.0
@@ -27,30 +30,42 @@ class Git:
         if not top or not head:
             return Source(path=".", repository=directory.resolve().name, revision="none", dirty=True)
         changed = self._ask(directory, "status", "--porcelain", "--untracked-files=all", "--", ".")
+        inside = directory.resolve().relative_to(Path(top).resolve())
+        return self._source(directory, inside, head, dirty=bool(changed))
+
+    @contextlib.contextmanager
+    def checked_out(self, directory: Path, revision: str | None) -> Iterator[tuple[Path, Source]]:
+        """The application's files as they are; or with `revision` a private copy of that commit's, gone afterwards."""
+        if revision is None:
+            yield directory, self.source(directory)
+            return
+        commit = self._ask(directory, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+        if not commit:
+            raise DeclarationInvalid(
+                f"{directory} has no revision {revision!r}.\nName a commit that its git repository holds."
+            )
+        top = Path(self._ask(directory, "rev-parse", "--show-toplevel") or directory)
+        inside = directory.resolve().relative_to(top.resolve())
+        with tempfile.TemporaryDirectory(prefix="cscm-revision-") as name:
+            self._export(top, commit, Path(name))
+            yield Path(name) / inside, self._source(directory, inside, commit)
+
+    def _source(self, directory: Path, inside: Path, commit: str, *, dirty: bool = False) -> Source:
         remote = self._ask(directory, "config", "--get", "remote.origin.url")
+        top = self._ask(directory, "rev-parse", "--show-toplevel") or str(directory)
         return Source(
-            path=str(directory.resolve().relative_to(Path(top).resolve())),
+            path=str(inside),
             repository=_without_credentials(remote) or Path(top).name,
-            revision=head,
-            dirty=bool(changed),
+            revision=commit,
+            dirty=dirty,
+            committed=int(self._ask(directory, "log", "-1", "--format=%ct", commit) or 0),
         )
 
-    def time_of(self, directory: Path) -> int:
-        """When the revision was committed, seconds since 1970: what SOURCE_DATE_EPOCH is set to. 0 outside git."""
-        return int(self._ask(directory, "log", "-1", "--format=%ct", "--", ".") or 0)
-
-    def export(self, repository: Path, revision: str, target: Path) -> None:
-        """Unpack the files of one revision into `target`; the working copy is not looked at."""
+    def _export(self, repository: Path, commit: str, target: Path) -> None:
         archive = target / ".revision.tar"
-        try:
-            self.tool.run(
-                "-C", repository, "archive", "--format=tar", f"--output={archive}", "--end-of-options", revision,
-                timeout=TIMEOUT, quiet=True,
-            )  # fmt: skip
-        except ToolFailed as error:
-            raise DeclarationInvalid(
-                f"{repository} has no revision {revision!r}.\nName a commit that the repository holds."
-            ) from error
+        self.tool.run(
+            "-C", repository, "archive", "--format=tar", f"--output={archive}", commit, timeout=TIMEOUT, quiet=True
+        )
         with tarfile.open(archive) as tar:
             tar.extractall(target, filter="data")
         archive.unlink()

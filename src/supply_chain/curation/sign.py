@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
+from supply_chain.app import Service
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import CuratedImage, ImageRef, ScannedImage
 from supply_chain.policy.gate import Dossier
@@ -36,6 +37,11 @@ def sign(
     if not dossier.signed:
         signer.sign_image(ref)
     signer.verify_image(ref, evidence.trusted[TierName.CURATION])
+    manifest = dossier.manifest
     return CuratedImage(
-        ref=ref, tag=encrypted.stored.tag, source=encrypted.stored.source, copy_digest=encrypted.copy_digest
+        ref=ref,
+        tag=encrypted.stored.tag,
+        source=encrypted.stored.source,
+        copy_digest=encrypted.copy_digest,
+        environments=manifest.environments if isinstance(manifest, Service) else (),
     )

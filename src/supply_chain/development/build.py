@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from supply_chain.app import Base, Service
 from supply_chain.image import BuiltImage, Digest, Frozen, Material, Source
-from supply_chain.tier import BASES
 
 BUILD_TYPE = "urn:cscm:build:buildkit:v1"
 FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE | re.MULTILINE)
@@ -47,16 +46,8 @@ class Builder(Protocol):
 class Bases(Protocol):
     """Where base images come from."""
 
-    def resolve(self, name: str) -> tuple[str, Digest] | None:
-        """A curated base's address for the builder and its digest; None where the name is not one of them."""
-
-
-class Sources(Protocol):
-    """What a revision is."""
-
-    def source(self, directory: Path) -> Source: ...
-
-    def time_of(self, directory: Path) -> int: ...
+    def resolve(self, name: str) -> tuple[str, Material]:
+        """A base's address for the builder, and what it is; `BaseMissing` where it cannot be had."""
 
 
 Context = Callable[[Service | Base, Path, int], AbstractContextManager[Path]]
@@ -91,7 +82,6 @@ class Workshop:
 
     builder: Builder
     bases: Bases
-    sources: Sources
     context: Context
     digest: Callable[[Path], Digest]
     now: Callable[[], datetime]
@@ -107,9 +97,8 @@ def build(directory: Path, manifest: Service | Base, workshop: Workshop, source:
     dockerfile = directory / manifest.build.dockerfile
     text = dockerfile.read_text()
     contexts, materials, uncurated = _resolve(base_names(text), workshop.bases)
-    epoch = workshop.sources.time_of(directory)
     name = f"cscm.local/{manifest.name}:{run}"
-    with workshop.context(manifest, directory, epoch) as place:
+    with workshop.context(manifest, directory, source.committed) as place:
         order = Order(
             context=place / manifest.build.context,
             dockerfile=place / manifest.build.dockerfile,
@@ -118,7 +107,7 @@ def build(directory: Path, manifest: Service | Base, workshop: Workshop, source:
             name=name,
             contexts=contexts,
             annotations=_annotations(manifest, source, materials),
-            epoch=epoch,
+            epoch=source.committed,
             timeout=manifest.build.timeout,
         )
         digest = workshop.builder.build(order)
@@ -164,12 +153,10 @@ def _resolve(names: Sequence[str], bases: Bases) -> tuple[dict[str, str], tuple[
     materials: list[Material] = []
     uncurated: list[str] = []
     for name in names:
-        found = bases.resolve(name)
-        if found is None:
+        contexts[name], material = bases.resolve(name)
+        materials.append(material)
+        if not material.curated:
             uncurated.append(name)
-            continue
-        contexts[name] = found[0]
-        materials.append(Material(name=name, digest=found[1], curated=name.startswith(f"{BASES}/")))
     return contexts, tuple(materials), tuple(uncurated)
 
 

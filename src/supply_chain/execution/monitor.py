@@ -7,7 +7,7 @@ is pure and says in what it differs, `monitor` does both for every deployment an
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,6 +24,7 @@ from supply_chain.container import (
     ended,
     outside,
     says,
+    slug,
 )
 from supply_chain.errors import ContainerGone, ImageNotFound
 from supply_chain.execution.deploy import Expected
@@ -304,3 +305,13 @@ def _maybe(engine: Engine, container: str) -> Container | None:
         return engine.inspect(container)
     except ContainerGone:
         return None
+
+
+def settled(observations: Sequence[Observation], under_way: Collection[tuple[str, str]]) -> tuple[Observation, ...]:
+    """The observations that say something: those of (environment, application) being deployed now do not yet."""
+    prefixes = tuple(f"{environment}-{slug(application)}-" for environment, application in under_way)
+    return tuple(
+        o
+        for o in observations
+        if (o.environment, o.application) not in under_way and (o.application or not o.name.startswith(prefixes))
+    )

@@ -1,0 +1,41 @@
+# Two commands are for everybody: `make run` and `make test`. Both do all set-up they need.
+SHELL := /bin/bash
+export PYTHONDONTWRITEBYTECODE :=
+HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
+BIN := $(HOME_DIR)/venv/bin
+READY := $(HOME_DIR)/venv/.ready
+
+.PHONY: run test check test-unit test-real format lock clean
+
+run: $(READY)
+	@$(BIN)/cscm up
+	@$(BIN)/cscm bases
+	@$(BIN)/cscm chain examples/hello
+	@$(BIN)/cscm status
+
+test: check test-unit test-real
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/unit/test_project.py
+
+test-unit: $(READY)
+	$(BIN)/python -m pytest -q tests/unit
+
+test-real: $(READY)
+	$(BIN)/cscm up
+	$(BIN)/python -m pytest tests
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(READY)
+	scripts/lock
+
+$(READY): requirements.lock pyproject.toml scripts/bootstrap
+	@scripts/bootstrap $(HOME_DIR)/venv
+	@touch $@

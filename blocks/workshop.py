@@ -1,0 +1,113 @@
+"""Adapters put together for a step that needs several of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from supply_chain.adapters.bandit import scan_source
+from supply_chain.adapters.hadolint import lint_dockerfile
+from supply_chain.adapters.secrets import find_secrets
+
+from blocks.host import ContainerHost
+from blocks.tier import Tier
+from blocks.workbench import Workbench, now
+from supply_chain.adapters.buildx import Buildx
+from supply_chain.adapters.command import cancellation
+from supply_chain.adapters.context import build_context
+from supply_chain.adapters.git import file_digest
+from supply_chain.adapters.mmdebstrap import make_rootfs
+from supply_chain.app import Base, Rootfs, Service
+from supply_chain.development.bases import CuratedBases
+from supply_chain.development.build import Workshop, test_image
+from supply_chain.development.probe import check_command, probe, run_tests
+from supply_chain.development.test import known_vulnerabilities
+from supply_chain.errors import BaseMissing, ToolFailed
+from supply_chain.evidence.checks import CheckResult
+from supply_chain.image import DIGEST, BuiltImage, Digest
+from supply_chain.vulnerability.findings import Report
+
+
+def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
+    """What `build` needs."""
+
+    def rootfs(wanted: Rootfs, target: Path, epoch: int, work: Path) -> object:
+        work.mkdir()
+        return make_rootfs(workbench.tool("mmdebstrap"), wanted, target, epoch, work)
+
+    def context(manifest: Service | Base, directory: Path, epoch: int) -> AbstractContextManager[Path]:
+        return build_context(manifest, directory, epoch, rootfs)
+
+    return Workshop(
+        builder=buildx(tier, host, workbench),
+        bases=curated_bases(tier, workbench),
+        context=context,
+        digest=file_digest,
+        now=now,
+        version=workbench.version,
+    )
+
+
+def curated_bases(tier: Tier, workbench: Workbench) -> CuratedBases:
+    """The internal base images, as this tier may read and believe them."""
+    return CuratedBases(
+        tier.ecr, tier.evidence(workbench), tier.registry, workbench.bases, lambda name: _upstream(name, workbench)
+    )
+
+
+def buildx(tier: Tier, host: ContainerHost, workbench: Workbench) -> Buildx:
+    """Builds on the host's engine, and pushes as the tier."""
+    return Buildx(
+        tool=workbench.docker.with_environment(DOCKER_HOST=host.docker.base_url or "unix:///var/run/docker.sock"),
+        docker_config=tier.ecr.docker_config,
+        engine_version=lambda: host.engine().versions()["engine"],
+        registry=tier.http,
+        network=workbench.build_network,
+        ca_bundle=Path(workbench.ca_bundle) if workbench.ca_bundle else None,
+    )
+
+
+def _upstream(name: str, workbench: Workbench) -> Digest:
+    """The digest that a tag of another registry has now, asked without credentials."""
+    try:
+        answer = workbench.tool("crane").run("digest", name, timeout=30, quiet=True).stdout.strip()
+    except ToolFailed as error:
+        raise BaseMissing(
+            f"The base {name} cannot be had: {error}\n"
+            "Use a curated base, or name an image by digest that this machine can reach."
+        ) from error
+    if not re.fullmatch(DIGEST, answer):
+        raise BaseMissing(f"The registry of {name} answered {answer[:80]!r}.\nName the base by digest.")
+    return answer
+
+
+def checks(
+    built: BuiltImage, directory: Path, manifest: Service | Base, host: ContainerHost, workbench: Workbench
+) -> list[Callable[[], CheckResult]]:
+    """Every check that the kind of application asks for, apart from known vulnerabilities."""
+    engine, wait = host.engine(), cancellation().wait
+    context = directory / manifest.build.context
+    made: list[Callable[[], CheckResult]] = [
+        lambda: lint_dockerfile(workbench.tool("hadolint"), directory / manifest.build.dockerfile, now),
+        lambda: scan_source(workbench.tool("bandit"), context, now),
+        lambda: find_secrets(workbench.tool("detect-secrets"), context, now),
+    ]
+    if isinstance(manifest, Service):
+        service = manifest
+        made += [
+            lambda: run_tests(engine, test_image(built), service, now, built.invocation, wait=wait),
+            lambda: probe(engine, built.local, service, now, built.invocation, wait=wait),
+        ]
+    else:
+        base = manifest
+        made.append(lambda: check_command(engine, built.local, base, now, built.invocation, wait=wait))
+    return made
+
+
+def dependencies(
+    directory: Path, manifest: Service | Base, tier: Tier, workbench: Workbench
+) -> tuple[CheckResult, Report]:
+    """Known vulnerabilities of what the source declares."""
+    return known_vulnerabilities(directory / manifest.build.context, tier.syft(workbench), workbench.grype(), now)

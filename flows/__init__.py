@@ -1,0 +1,1 @@
+"""What happens, in order. One file per process; each reads like the model."""

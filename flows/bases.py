@@ -1,0 +1,54 @@
+"""bases: the internal base images, each through the chain; what is curated already is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from blocks import ContainerHost, Tier, Workbench
+from blocks.workshop import workshop
+from flows.chain import chain
+from flows.refusal import refused
+from supply_chain.development.build import Bases
+from supply_chain.errors import BaseMissing
+from supply_chain.image import ImageRef
+from supply_chain.policy.outcome import Refused
+from supply_chain.tier import BASES
+from tasks.running import in_thread
+
+
+@flow(name="bases", flow_run_name="bases")
+async def bases(names: list[str], project: str, fresh: bool = False) -> list[ImageRef] | State[Any]:
+    """Make the internal base images, or say which curated ones are there.
+
+    Args:
+        names: Names below bases/, such as python.
+        project: The project's directory.
+        fresh: Make them anew, also where a curated one is there.
+    """
+    tier = await Tier.aload("development")
+    workbench = await Workbench.aload("workbench")
+    host = await ContainerHost.aload("laptop")
+    known = workshop(tier, host, workbench).bases
+    made: list[ImageRef] = []
+    for name in names:
+        there = None if fresh else await in_thread(_curated, known, name)
+        if there is None:
+            result: Any = await chain(path=str(Path(project) / "bases" / name))
+            if isinstance(result, Refused):
+                return refused(result)
+            there = result.ref
+        made.append(there)
+    return made
+
+
+def _curated(known: Bases, name: str) -> ImageRef | None:
+    """The curated image that a Dockerfile would get under this name now."""
+    try:
+        _, material = known.resolve(f"{BASES}/{name}")
+    except BaseMissing:
+        return None
+    return ImageRef(repository=f"{BASES}/{name}", digest=material.digest)

@@ -1,0 +1,41 @@
+"""chain: the three tiers in a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.curate import curate
+from flows.develop import develop
+from flows.execute import execute
+from flows.journal import journal
+from flows.names import by_path
+from flows.refusal import refused
+from supply_chain.image import CuratedImage
+from supply_chain.policy.outcome import Refused
+
+
+@flow(name="chain", flow_run_name=by_path)
+async def chain(path: str, revision: str | None = None, environment: str | None = None) -> Any | State[Any]:
+    """Take an application from its source to a running, watched container; a base, to where others build on it.
+
+    Args:
+        path: The application's directory, with its supply-chain.yaml, on the machine that runs this.
+        revision: A git commit to build instead of the files as they are.
+        environment: Where to deploy, instead of the first environment that the application declares.
+    """
+    with journal(path) as story:
+        try:
+            candidate = await develop(path=path, revision=revision)
+            curated = await curate(image=str(candidate.ref))
+            if isinstance(curated, Refused):
+                return refused(curated)
+            assert isinstance(curated, CuratedImage)
+            if not curated.environments:
+                return curated  # a base is built upon, and never runs
+            deployment = await execute(image=str(curated.ref), environment=environment or curated.environments[0])
+            return refused(deployment) if isinstance(deployment, Refused) else deployment
+        finally:
+            await story.publish()

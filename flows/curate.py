@@ -1,0 +1,84 @@
+"""curate: boundary 1, then store → encrypt → scan → sign. What comes out is vended by digest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from blocks import Tier, Workbench
+from flows.journal import Journal, journal
+from flows.names import by_image
+from flows.refusal import refused
+from supply_chain.app import Base, Service
+from supply_chain.image import Candidate, CuratedImage, ImageRef
+from supply_chain.policy.gate import Dossier
+from supply_chain.policy.outcome import Admitted, Refused
+from tasks.encrypt import encrypt
+from tasks.find import find
+from tasks.gates import admit_to_curation, admit_to_signature
+from tasks.scan import scan
+from tasks.sign import sign
+from tasks.store import store
+
+
+@flow(name="curate", flow_run_name=by_image)
+async def curate(image: str) -> CuratedImage | State[Any]:
+    """Take an offered image across boundary 1; store, encrypt, scan and sign it.
+
+    Args:
+        image: The image that development offered, as dev/hello@sha256:… or by its digest alone.
+    """
+    tier = await Tier.aload("curation")
+    workbench = await Workbench.aload("workbench")
+    ref = await find(image, "dev/", tier)
+    with journal(ref.application) as story:
+        try:
+            return await _curate(ref, tier, workbench, story)
+        finally:
+            await story.publish()
+
+
+async def _curate(ref: ImageRef, tier: Tier, workbench: Workbench, story: Journal) -> CuratedImage | State[Any]:
+    verdict, dossier = await story.step(
+        "admission to curation", admit_to_curation(ref, tier, workbench), lambda v: _said(v[0])
+    )
+    story.decided(verdict)
+    story.add(digest=ref.digest, repository=ref.repository, checks=dossier.checks)
+    if isinstance(verdict, Refused):
+        return refused(verdict)
+    return await _admitted(verdict, dossier, tier, workbench, story)
+
+
+async def _admitted(
+    verdict: Admitted[Candidate], dossier: Dossier[Candidate], tier: Tier, workbench: Workbench, story: Journal
+) -> CuratedImage | State[Any]:
+    manifest = _declared(dossier)
+    story.add(owner=manifest.owner, source=verdict.image.source)
+    stored = await story.step(
+        "store", store(verdict, dossier, tier, workbench), lambda s: f"{s.ref.repository}:{s.tag}"
+    )
+    story.add(repository=stored.ref.repository)
+    encrypted = await story.step("encrypt", encrypt(stored, manifest, tier, workbench), lambda e: e.key)
+    scanned, report = await story.step(
+        "scan", scan(encrypted, tier, workbench), lambda s: f"{len(s[1].findings)} findings"
+    )
+    story.add(report=report)
+    last, whole = await story.step(
+        "curation's own gate", admit_to_signature(scanned, tier, workbench), lambda v: _said(v[0])
+    )
+    story.decided(last)
+    if isinstance(last, Refused):
+        return refused(last)
+    return await story.step("sign", sign(last, whole, tier, workbench), lambda c: "verified with the public key")
+
+
+def _said(verdict: Admitted[Any] | Refused) -> str:
+    return f"refused, {len(verdict.reasons)} reasons" if isinstance(verdict, Refused) else "admitted"
+
+
+def _declared(dossier: Dossier[Candidate]) -> Service | Base:
+    """The gate admitted it, so there is a declaration."""
+    assert dossier.manifest is not None
+    return dossier.manifest

@@ -1,0 +1,50 @@
+"""develop: build → test → offer. The least rigorous tier, and where every image begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from blocks import ContainerHost, Tier, Workbench
+from flows.journal import journal
+from flows.names import by_path
+from supply_chain.adapters.git import Git
+from supply_chain.app import read_manifest
+from supply_chain.image import Candidate
+from tasks.build import build
+from tasks.offer import offer
+from tasks.test import test
+
+
+@flow(name="develop", flow_run_name=by_path)
+async def develop(path: str, revision: str | None = None) -> Candidate:
+    """Build an application, make every check, and offer the image with its signed evidence.
+
+    Args:
+        path: The application's directory, with its supply-chain.yaml, on the machine that runs this.
+        revision: A git commit to build instead of the files as they are.
+    """
+    tier = await Tier.aload("development")
+    workbench: Workbench = await Workbench.aload("workbench")
+    host = await ContainerHost.aload("laptop")
+    with Git(workbench.git).checked_out(Path(path), revision) as (directory, source):
+        manifest = read_manifest(directory)
+        with journal(manifest.name) as story:
+            story.add(application=manifest.name, owner=manifest.owner, source=source)
+            try:
+                built = await story.step(
+                    "build",
+                    build(directory, manifest, source, tier, host, workbench),
+                    lambda b: b.digest,
+                )
+                story.add(materials=built.materials, digest=built.digest, repository=f"dev/{manifest.name}")
+                tested = await story.step(
+                    "test",
+                    test(built, directory, manifest, tier, host, workbench),
+                    lambda t: ", ".join(f"{c.check} {c.outcome.lower()}" for c in t.checks),
+                )
+                story.add(checks=tested.checks)
+                return await story.step("offer", offer(tested, manifest, tier, host, workbench), lambda c: str(c.ref))
+            finally:
+                await story.publish()

@@ -1,0 +1,29 @@
+"""monitor: what runs against what should run, on a schedule and whenever somebody asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from blocks import Tier, Workbench
+from supply_chain.execution.monitor import Observation
+from tasks.monitor import monitor as watch
+
+
+@flow(name="monitor", flow_run_name="monitor")
+async def monitor(environment: str | None = None) -> tuple[Observation, ...] | State[Any]:
+    """Hold what runs against the signed records of deployments. Deviations end the run as Drifted.
+
+    Args:
+        environment: The name of one environment; all of them when it is empty.
+    """
+    tier = await Tier.aload("execution")
+    workbench = await Workbench.aload("workbench")
+    observed = await watch(environment, tier, workbench)
+    deviations = [deviation.code for each in observed for deviation in each.deviations]
+    if deviations:
+        return Completed(name="Drifted", message=", ".join(sorted(set(deviations)))[:900], data=observed)
+    return observed

@@ -1,0 +1,47 @@
+"""Run names that read well: `chain hello 3f2a1c`. A name never makes a run fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect.runtime import flow_run
+
+from supply_chain.app import read_manifest
+from supply_chain.errors import SupplyChainError
+from supply_chain.pages import plain
+
+
+def by_path() -> str:
+    """`chain hello 3f2a1c`: flow, application, and the revision where one is given."""
+    parameters = flow_run.parameters
+    path = Path(str(parameters.get("path", ".")))
+    try:
+        name = read_manifest(path).name
+    except SupplyChainError:
+        name = path.name
+    revision = str(parameters.get("revision") or _head(path))[:7]
+    return plain(f"{flow_run.flow_name} {name} {revision}".strip())
+
+
+def by_image() -> str:
+    """`curate hello 0123456789ab`, with the environment where there is one."""
+    parameters = flow_run.parameters
+    repository, _, digest = str(parameters.get("image", "")).rpartition("@")
+    name = repository.partition("/")[2]
+    words = [flow_run.flow_name, name, digest.removeprefix("sha256:")[:12]]
+    if "environment" in parameters:
+        words += ["to", str(parameters["environment"])]
+    return plain(" ".join(word for word in words if word))
+
+
+def _head(path: Path) -> str:
+    """The revision checked out around `path`, read from git's own files; empty where that is not simple."""
+    for directory in (path.absolute(), *path.absolute().parents):
+        head = directory / ".git" / "HEAD"
+        if head.is_file():
+            text = head.read_text().strip()
+            branch = directory / ".git" / text.removeprefix("ref: ")
+            if not text.startswith("ref: "):
+                return text
+            return branch.read_text().strip() if branch.is_file() else ""
+    return ""

@@ -1,0 +1,1 @@
+"""The command. It may import everything, and holds no logic."""

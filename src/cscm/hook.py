@@ -1,0 +1,77 @@
+"""`cscm hook`: a git hook that tells the supply chain of every push."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from cscm.session import use_prefect
+from supply_chain.errors import DeclarationInvalid
+
+HOOK = """#!/bin/sh
+# Written by `cscm hook install`: posts cscm.source.pushed for what is pushed. It never stops a push.
+export CSCM_HOME={home}
+exec {python} -m cscm.hook {path} "$@"
+"""
+
+
+@click.group()
+def hook() -> None:
+    """Start a chain on every push."""
+
+
+@hook.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def install(path: Path) -> None:
+    """Write the hook for the application in PATH: pre-push in a clone, post-receive in a bare repository."""
+    home = use_prefect()
+    where, name = _hooks_of(path.resolve())
+    target = where / name
+    if target.exists() and "cscm hook install" not in target.read_text():
+        raise DeclarationInvalid(
+            f"{target} is there already, and not from us.\nCall `{sys.executable} -m cscm.hook {path.resolve()}` in it."
+        )
+    where.mkdir(exist_ok=True)
+    values = {"home": home.directory, "python": sys.executable, "path": path.resolve()}
+    target.write_text(HOOK.format(**{key: shlex.quote(str(value)) for key, value in values.items()}))
+    target.chmod(0o755)
+    click.echo(f"wrote {target}")
+
+
+def _hooks_of(path: Path) -> tuple[Path, str]:
+    for directory in (path, *path.parents):
+        if (directory / ".git").is_dir():
+            return directory / ".git/hooks", "pre-push"
+        if (directory / "HEAD").is_file() and (directory / "objects").is_dir():
+            return directory / "hooks", "post-receive"
+    raise DeclarationInvalid(f"{path} is in no git repository.\nRun `git init`, or name a directory in a repository.")
+
+
+def pushed(lines: list[str]) -> list[str]:
+    """The revisions that a hook was told of, each once; a deletion (all zeros) is none.
+
+    The second word is the new revision in both forms: pre-push says `<local ref> <local oid> <remote ref>
+    <remote oid>`, post-receive `<old> <new> <ref>` (githooks(5)).
+    """
+    found = [words[1] for words in (line.split() for line in lines) if len(words) > 2]
+    return [oid for oid in dict.fromkeys(found) if oid.strip("0")]
+
+
+def post(path: str) -> None:
+    """Read the hook's standard input and post one event per revision."""
+    revisions = pushed(sys.stdin.readlines())
+    if not revisions:
+        return
+    use_prefect()
+    from tasks.source import post_pushed  # noqa: PLC0415 - Prefect only where there is something to post
+
+    for revision in revisions:
+        post_pushed(Path(path), revision)
+        click.echo(f"supply chain: told of {revision[:12]}", err=True)
+
+
+if __name__ == "__main__":
+    post(sys.argv[1])

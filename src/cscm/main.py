@@ -1,0 +1,187 @@
+"""`cscm`: what a person types. Exit status 0: done; 1: an error; 2: a wrong call; 3: refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cscm import hook, laptop
+from cscm.session import use_prefect
+from supply_chain.app import json_schema, read_manifest
+from supply_chain.errors import SupplyChainError
+from supply_chain.pages import plain
+
+REFUSED = 3
+BASES = ("python", "python-build", "proxy")
+"""What every laptop needs; another base is made with `cscm chain bases/NAME`."""
+
+
+class Cli(click.Group):
+    """Shows our errors as messages, and never a stack trace for what a user can mend."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SupplyChainError as error:
+            click.secho(f"error: {error}", fg="red", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="container-supply-chain", prog_name="cscm")
+def main() -> None:
+    """Take code across three tiers until it runs as a watched container."""
+
+
+for command in (laptop.up, laptop.down, laptop.status, laptop.doctor, laptop.reset):
+    main.add_command(command)
+main.add_command(hook.hook)
+
+
+def _run(start: Callable[[], Coroutine[Any, Any, Any]], as_json: bool) -> None:
+    """Run a flow here, with the laptop's Prefect, and say how it ended."""
+    use_prefect()
+    logging.getLogger("supply_chain").setLevel(logging.INFO)
+    result = asyncio.run(start())
+    from supply_chain.policy.outcome import Refused  # noqa: PLC0415 - with Prefect, after its environment is set
+
+    if as_json:
+        click.echo(json.dumps(_plain(result), indent=2))
+    elif isinstance(result, Refused):
+        click.secho(plain_lines(str(result)), fg="yellow")
+    else:
+        click.echo(plain_lines(_told(result)))
+    if isinstance(result, Refused):
+        sys.exit(REFUSED)
+
+
+def plain_lines(text: str) -> str:
+    """Text without control characters, line by line."""
+    return "\n".join(plain(line) for line in text.splitlines())
+
+
+def _plain(result: Any) -> Any:
+    if isinstance(result, (list, tuple)):
+        return [_plain(each) for each in result]
+    return result.model_dump(mode="json") if hasattr(result, "model_dump") else result
+
+
+def _told(result: Any) -> str:
+    if isinstance(result, (list, tuple)):
+        return "\n".join(_told(each) for each in result) or "nothing to report"
+    if hasattr(result, "address"):
+        return f"{result.application} {result.digest} answers at {result.address}"
+    return str(getattr(result, "ref", result))
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--revision", help="Build this git commit instead of the files as they are.")
+@click.option("--environment", help="Deploy here instead of to the first environment the application declares.")
+@as_json
+def chain(path: Path, revision: str | None, environment: str | None, as_json: bool) -> None:
+    """Take the application in PATH through all three tiers."""
+    read_manifest(path)
+
+    def start() -> Coroutine[Any, Any, Any]:
+        from flows.chain import chain as flow  # noqa: PLC0415
+
+        return flow(path=str(path.resolve()), revision=revision, environment=environment)
+
+    _run(start, as_json)
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--revision", help="Build this git commit instead of the files as they are.")
+@as_json
+def develop(path: Path, revision: str | None, as_json: bool) -> None:
+    """Build, test and offer the application in PATH."""
+    read_manifest(path)
+
+    def start() -> Coroutine[Any, Any, Any]:
+        from flows.develop import develop as flow  # noqa: PLC0415
+
+        return flow(path=str(path.resolve()), revision=revision)
+
+    _run(start, as_json)
+
+
+@main.command()
+@click.argument("image")
+@as_json
+def curate(image: str, as_json: bool) -> None:
+    """Admit, store, encrypt, scan and sign IMAGE (dev/NAME@sha256:… or a digest)."""
+
+    def start() -> Coroutine[Any, Any, Any]:
+        from flows.curate import curate as flow  # noqa: PLC0415
+
+        return flow(image=image)
+
+    _run(start, as_json)
+
+
+@main.command()
+@click.argument("image")
+@click.option("--environment", required=True, help="Where to run it.")
+@as_json
+def execute(image: str, environment: str, as_json: bool) -> None:
+    """Admit and deploy IMAGE (curated/NAME@sha256:… or a digest)."""
+
+    def start() -> Coroutine[Any, Any, Any]:
+        from flows.execute import execute as flow  # noqa: PLC0415
+
+        return flow(image=image, environment=environment)
+
+    _run(start, as_json)
+
+
+@main.command()
+@click.option("--environment", help="Look at this environment only.")
+@as_json
+def monitor(environment: str | None, as_json: bool) -> None:
+    """Compare what runs with what should run."""
+
+    def start() -> Coroutine[Any, Any, Any]:
+        from flows.monitor import monitor as flow  # noqa: PLC0415
+
+        return flow(environment=environment)
+
+    _run(start, as_json)
+
+
+@main.command()
+@click.option("--fresh", is_flag=True, help="Make them anew, also where a curated one is there.")
+@click.argument("names", nargs=-1)
+def bases(names: tuple[str, ...], fresh: bool) -> None:
+    """Make the internal base images NAMES (default: those every laptop needs) through the chain."""
+    home = use_prefect()
+
+    async def make() -> Any:
+        from flows.bases import bases as flow  # noqa: PLC0415
+
+        return await flow(names=list(names or BASES), project=str(home.project), fresh=fresh)
+
+    _run(make, as_json=False)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of supply-chain.yaml."""
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+if __name__ == "__main__":
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    main()

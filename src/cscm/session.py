@@ -1,0 +1,24 @@
+"""The environment in which a command speaks to Prefect: the laptop's, or the one that is set already."""
+
+from __future__ import annotations
+
+import os
+
+from supply_chain.errors import PartFailed
+from supply_chain.laptop.home import Home
+from supply_chain.laptop.ports import answers
+from supply_chain.laptop.prefect_server import prefect_environment
+from supply_chain.laptop.profile import load_profile
+
+
+def use_prefect() -> Home:
+    """Set Prefect's environment before it is imported; a server named in PREFECT_API_URL is left alone."""
+    home = Home.find()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if "PREFECT_API_URL" in os.environ:
+        return home
+    profile = load_profile(home.project)
+    if not answers(profile.ports.prefect, "/api/health"):
+        raise PartFailed("Prefect's server does not answer.\nStart the supply chain of this machine: cscm up")
+    os.environ.update(prefect_environment(home, profile))
+    return home

@@ -1,0 +1,27 @@
+"""Build contexts: an application's own directory, or a copy with the root filesystem it declares."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from supply_chain.app import Base, Rootfs, Service
+
+MakeRootfs = Callable[[Rootfs, Path, int, Path], object]
+"""`(rootfs, target tar, source date epoch, work directory)`"""
+
+
+@contextlib.contextmanager
+def build_context(manifest: Service | Base, directory: Path, epoch: int, make_rootfs: MakeRootfs) -> Iterator[Path]:
+    """The directory to build in; a copy is gone afterwards."""
+    if not isinstance(manifest, Base) or manifest.rootfs is None:
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="cscm-rootfs-") as name:
+        copy = Path(name) / "context"
+        shutil.copytree(directory, copy)
+        make_rootfs(manifest.rootfs, copy / manifest.build.context / "rootfs.tar", epoch, Path(name) / "work")
+        yield copy

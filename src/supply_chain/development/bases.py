@@ -1,0 +1,70 @@
+"""Base images by digest: curated ones that curation's last verdict admits, or what a profile names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from supply_chain.errors import BaseMissing
+from supply_chain.evidence.statement import SIGNATURE, SUMMARY
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.summary import latest_of, passed
+from supply_chain.image import DIGEST, Digest, ImageRef, Material
+from supply_chain.tier import BASES, Boundary, TierName
+
+PINNED = re.compile(rf"^(?P<name>[^@$\s]+)@(?P<digest>{DIGEST})$")
+
+
+class Catalogue(Protocol):
+    """What a repository holds."""
+
+    def newest_first(self, repository: str) -> tuple[ImageRef, ...]: ...
+
+
+@dataclass(frozen=True)
+class CuratedBases:
+    """Resolves the names in a Dockerfile.
+
+    `instead` maps a curated base's name to an upstream image by digest, as a profile may ask;
+    `upstream` asks another registry for the digest of a tag, or raises `BaseMissing`.
+    """
+
+    catalogue: Catalogue
+    evidence: EvidenceStore
+    host: str
+    instead: Mapping[str, str]
+    upstream: Callable[[str], Digest]
+
+    def resolve(self, name: str) -> tuple[str, Material]:
+        """See `development.build.Bases`."""
+        if "$" in name:
+            raise BaseMissing(
+                f"The Dockerfile names a base by a variable: {name}.\nWrite the name itself, so that it can be pinned."
+            )
+        if name in self.instead:
+            return self._pinned(name, self.instead[name])
+        if PINNED.match(name):
+            return self._pinned(name, name)
+        if not name.startswith(f"{BASES}/"):
+            return self._pinned(name, f"{name.partition('@')[0]}@{self.upstream(name)}")
+        for ref in self.catalogue.newest_first(name):
+            if self._admitted(ref):
+                return f"{self.host}/{ref}", Material(name=name, digest=ref.digest, curated=True)
+        raise BaseMissing(
+            f"There is no curated image {name}.\n"
+            f"Make it with `cscm bases`, or name an upstream image by digest for it in the profile."
+        )
+
+    def _pinned(self, name: str, address: str) -> tuple[str, Material]:
+        match = PINNED.match(address)
+        if not match:
+            raise BaseMissing(f"{address} does not name {name} by digest.\nWrite image@sha256:… in the profile.")
+        return address, Material(name=name, digest=match["digest"], curated=False)
+
+    def _admitted(self, ref: ImageRef) -> bool:
+        own = self.evidence.verified(ref, TierName.CURATION)
+        verdicts = [e.predicate for e in own if e.predicate_type == SUMMARY]
+        signed = any(e.predicate_type == SIGNATURE for e in own)
+        return signed and passed(latest_of(verdicts, Boundary.CURATION, ref.digest))

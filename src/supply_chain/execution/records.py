@@ -1,0 +1,79 @@
+"""Deployment records: evidence of what runs, and so of what should run from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.statement import DEPLOYMENT, Evidence
+from supply_chain.evidence.store import PREDICATE, EvidenceStore
+from supply_chain.execution.deploy import Deployment, Expected
+from supply_chain.image import Digest, ImageRef
+from supply_chain.tier import TierName, evidence_repository
+
+
+class Repositories(Protocol):
+    """What is asked of the registry."""
+
+    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None: ...
+
+    def repositories(self, prefix: str) -> tuple[str, ...]: ...
+
+    def all_newest_first(self, repository: str) -> tuple[Digest, ...]: ...
+
+
+class Manifests(Protocol):
+    """Reads manifests."""
+
+    def manifest(self, ref: ImageRef) -> dict[str, Any]: ...
+
+
+def record(
+    deployment: Deployment, ref: ImageRef, repositories: Repositories, evidence: EvidenceStore, now: datetime
+) -> Digest:
+    """Attach the record to the image's digest in the execution tier's own repository."""
+    where = ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
+    repositories.ensure_repository(where.repository, immutable=True, key=None)
+    predicate = {"deployedAt": now.isoformat(), "deployment": deployment.model_dump(mode="json")}
+    return evidence.attach(where, DEPLOYMENT, predicate, now)
+
+
+def should_run(repositories: Repositories, manifests: Manifests, evidence: EvidenceStore) -> tuple[Expected, ...]:
+    """For every application and environment the last deployment that the execution tier signed."""
+    found: dict[tuple[str, str], tuple[str, Expected]] = {}
+    for repository in repositories.repositories(evidence_repository(TierName.EXECUTION, "")):
+        for subject in _subjects(repository, repositories, manifests):
+            statements = evidence.verified(subject, TierName.EXECUTION)
+            for at, expected in map(_read, (s for s in statements if s.predicate_type == DEPLOYMENT)):
+                key = (expected.environment, expected.application)
+                if key not in found or at > found[key][0]:
+                    found[key] = (at, expected)
+    return tuple(expected for _, (_, expected) in sorted(found.items()))
+
+
+def _subjects(repository: str, repositories: Repositories, manifests: Manifests) -> Iterable[ImageRef]:
+    """The digests that a repository's deployment records are about, the last one first."""
+    seen: dict[Digest, None] = {}
+    for digest in repositories.all_newest_first(repository):
+        manifest = manifests.manifest(ImageRef(repository=repository, digest=digest))
+        about = (manifest.get("subject") or {}).get("digest")
+        if about and (manifest.get("annotations") or {}).get(PREDICATE) == DEPLOYMENT:
+            seen.setdefault(about, None)
+    return [ImageRef(repository=repository, digest=digest) for digest in seen]
+
+
+def _read(evidence: Evidence) -> tuple[str, Expected]:
+    try:
+        known = evidence.predicate["deployment"]
+        return str(evidence.predicate["deployedAt"]), Expected.model_validate(
+            {name: known[name] for name in Expected.model_fields if name in known}
+        )
+    except (ValidationError, KeyError, TypeError) as error:
+        raise EvidenceInvalid(
+            f"A signed deployment record cannot be read: {str(error)[:500]}\n"
+            "It was made by another version of the chain. Deploy the application again with this one."
+        ) from error

@@ -1,0 +1,193 @@
+"""What an operator reads about a run: pure functions from the model's values to markdown and rows.
+
+Names and messages come from outside; they are shown as text and can neither format the page nor
+control a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from supply_chain.evidence.checks import CheckResult
+from supply_chain.execution.monitor import Observation
+from supply_chain.image import Frozen, Material, Source, short
+from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.vulnerability.findings import Report
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
+
+
+class Step(Frozen):
+    """One step as it went."""
+
+    name: str
+    seconds: float
+    said: str = ""
+
+
+class Story(Frozen):
+    """What is known of a run so far; later tiers add to it."""
+
+    application: str
+    owner: str = ""
+    source: Source | None = None
+    digest: str | None = None
+    repository: str | None = None
+    steps: tuple[Step, ...] = ()
+    materials: tuple[Material, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    report: Report | None = None
+    verdicts: tuple[Admitted[Any] | Refused, ...] = ()
+    running: tuple[str, ...] = Field(default=(), description="sentences: where it runs now")
+
+
+def plain(text: object) -> str:
+    """Text without control characters, for logs and table cells."""
+    return CONTROL.sub("·", str(text)).replace("\n", " ")
+
+
+def escaped(text: object) -> str:
+    """Text that markdown shows as it is."""
+    return SPECIAL.sub(r"\\\1", plain(text))
+
+
+def dossier(story: Story) -> str:
+    """The page an operator opens first: what, from where, how long, what was found and decided, where it runs."""
+    parts = [
+        f"# {escaped(story.application)}",
+        _facts(story),
+        _decisions(story),
+        _running(story),
+        _steps(story),
+        _checks(story),
+        _findings(story),
+        _materials(story),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _facts(story: Story) -> str:
+    rows = [("owner", story.owner)]
+    if story.source:
+        dirty = " with uncommitted changes" if story.source.dirty else ""
+        rows += [("source", story.source.repository), ("revision", f"{story.source.revision}{dirty}")]
+    if story.digest:
+        rows += [("image", f"{story.repository}@{story.digest}")]
+    if story.report:
+        database = story.report.database
+        note = " — the **starter database**, which covers few packages" if database.kind == "starter" else ""
+        rows.append(("scanner", f"{story.report.scanner} {story.report.scanner_version}"))
+        return _table(("", ""), rows) + (
+            f"\n| vulnerability database | {escaped(database.kind)}, built {database.built:%Y-%m-%d %H:%M} UTC, "
+            f"`{escaped(database.digest)}`{note} |"
+        )
+    return _table(("", ""), rows)
+
+
+def _decisions(story: Story) -> str:
+    lines = []
+    for verdict in story.verdicts:
+        if isinstance(verdict, Refused):
+            lines.append(f"- **Refused** at {verdict.boundary}, for {len(verdict.reasons)} reasons:")
+            lines += [
+                f"    - `{escaped(r.code)}` {escaped(r.fact)}  \n      → {escaped(r.remedy)}" for r in verdict.reasons
+            ]
+        else:
+            lines.append(f"- **Admitted** at {verdict.boundary} (policy `{verdict.policy[:19]}`)")
+            lines += [f"    - note: {escaped(note)}" for note in verdict.notes]
+    return "## Decided\n\n" + "\n".join(lines) if lines else ""
+
+
+def _running(story: Story) -> str:
+    if not story.running:
+        return "## Running\n\nNowhere from this run."
+    return "## Running\n\n" + "\n".join(f"- {escaped(each)}" for each in story.running)
+
+
+def _steps(story: Story) -> str:
+    if not story.steps:
+        return ""
+    rows = [(step.name, f"{step.seconds:.1f} s", step.said) for step in story.steps]
+    return "## Steps\n\n" + _table(("step", "took", "result"), rows)
+
+
+def _checks(story: Story) -> str:
+    if not story.checks:
+        return ""
+    rows = [
+        (
+            c.check.value,
+            c.outcome.value,
+            f"{c.interval.seconds:.1f} s",
+            "; ".join((*c.failed, *c.warned, *c.passed)[:6]),
+        )
+        for c in story.checks
+    ]
+    return "## Checks\n\n" + _table(("check", "result", "took", "said"), rows)
+
+
+def _findings(story: Story) -> str:
+    if not story.report:
+        return ""
+    rows = [(name, str(n["total"]), str(n["fixable"])) for name, n in story.report.counts().items()]
+    exploited = sum(f.known_exploited for f in story.report.findings)
+    return (
+        f"## Found\n\n{len(story.report.findings)} findings in {story.report.packages} packages, "
+        f"{exploited} of them known to be exploited.\n\n" + _table(("severity", "findings", "with a fix"), rows)
+    )
+
+
+def _materials(story: Story) -> str:
+    if not story.materials:
+        return ""
+    rows = [(m.name, m.digest, "curated" if m.curated else "**not curated**") for m in story.materials]
+    return "## Built on\n\n" + _table(("base", "digest", ""), rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    lines += [f"| {' | '.join(escaped(cell)[:400] for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def findings_table(report: Report, most: int = 500) -> list[dict[str, str]]:
+    """Rows for the findings table, worst first; the last row says what was left out."""
+    rows = [
+        {
+            "vulnerability": plain(f.id),
+            "severity": f.severity.value,
+            "package": plain(f"{f.package} {f.version}"),
+            "type": plain(f.type),
+            "fixed in": plain(", ".join(f.fixed_in)) or "—",
+            "exploited": "yes" if f.known_exploited else "",
+            "EPSS": f"{f.epss:.3f}" if f.epss is not None else "",
+        }
+        for f in report.findings[:most]
+    ]
+    if len(report.findings) > most:
+        rows.append({"vulnerability": f"{len(report.findings) - most} more", "severity": "", "package": ""})
+    return rows
+
+
+def observation_rows(observation: Observation) -> list[dict[str, str]]:
+    """One row for what runs as it should, else one per deviation."""
+    known = {
+        "environment": plain(observation.environment),
+        "application": plain(observation.application) or "—",
+        "container": plain(observation.name),
+        "status": plain(observation.status) + (", healthy" if observation.healthy else ""),
+        "restarts": str(observation.restarts),
+        "digest": short(observation.running or observation.wanted),
+        "address": plain(observation.address),
+    }
+    if not observation.deviations:
+        return [{**known, "deviation": "none", "what to do": ""}]
+    return [
+        {**known, "deviation": plain(f"{d.code}: {d.fact}"), "what to do": plain(d.remedy)}
+        for d in observation.deviations
+    ]

@@ -1,0 +1,33 @@
+"""encrypt: at rest under the tier's own key, and an encrypted copy of what is confidential."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from blocks import Tier, Workbench
+from blocks.workbench import now
+from supply_chain.app import Base, Service
+from supply_chain.curation.encrypt import encrypt as encrypt_image
+from supply_chain.image import EncryptedImage, StoredImage
+from tasks.events import emit
+from tasks.running import RETRYING, in_thread, worth_retrying
+
+
+@task(name="encrypt", tags=["curation"], retry_condition_fn=worth_retrying, **RETRYING)
+async def encrypt(stored: StoredImage, manifest: Service | Base, tier: Tier, workbench: Workbench) -> EncryptedImage:
+    """Verify the repository's key; write the copy of a confidential image; attest both."""
+    encrypted = await in_thread(
+        lambda: encrypt_image(
+            stored,
+            manifest,
+            tier.kms,
+            tier.ecr,
+            tier.skopeo(workbench),
+            tier.evidence(workbench),
+            storage_key=tier.key("storage_key"),
+            content_key=tier.content_key,
+            now=now,
+        )
+    )
+    emit("image.encrypted", stored.ref, stored.source, key=encrypted.key, copy=encrypted.copy_digest)
+    return encrypted

@@ -1,0 +1,32 @@
+"""Events: what happened to an image, for whoever acts on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+
+from supply_chain.image import ImageRef, Source
+
+
+def emit(event: str, ref: ImageRef, source: Source | None = None, **payload: Any) -> None:
+    """Emit `cscm.<event>` about an image's digest; application and revision are related resources.
+
+    `origin` says whether the event comes out of a whole chain or of one tier run alone: a trigger
+    that starts the next tier matches the latter only.
+    """
+    related = [{"prefect.resource.id": f"cscm.application.{ref.application}", "prefect.resource.role": "application"}]
+    if source is not None:
+        related.append({"prefect.resource.id": f"cscm.revision.{source.revision}", "prefect.resource.role": "revision"})
+    emit_event(
+        event=f"cscm.{event}",
+        resource={
+            "prefect.resource.id": f"cscm.image.{ref.digest}",
+            "prefect.resource.name": str(ref),
+            "cscm.repository": ref.repository,
+            "cscm.application": ref.application,
+        },
+        related=related,
+        payload={"origin": "chain" if flow_run.parent_flow_run_id else "tier", "image": str(ref), **payload},
+    )

@@ -1,0 +1,93 @@
+"""The gates: read the dossier, judge it, and let a refusal leave its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from prefect import task
+
+from blocks import Tier, Workbench
+from blocks.workbench import now
+from supply_chain.errors import ImageNotFound
+from supply_chain.image import Candidate, CuratedImage, ImageRef, ScannedImage, Source
+from supply_chain.policy import dossier as dossiers
+from supply_chain.policy.gate import Dossier, judge
+from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.verdict import record
+from supply_chain.tier import Boundary, TierName, evidence_repository
+from tasks.events import emit
+from tasks.running import RETRYING, in_thread, worth_retrying
+
+T = TypeVar("T")
+
+
+@task(name="admission to curation", tags=["gate"], retry_condition_fn=worth_retrying, **RETRYING)
+async def admit_to_curation(
+    ref: ImageRef, tier: Tier, workbench: Workbench
+) -> tuple[Admitted[Candidate] | Refused, Dossier[Candidate]]:
+    """Boundary 1: development's evidence, verified with development's public key."""
+
+    def read() -> Dossier[Candidate]:
+        if not tier.http.has(ref):
+            raise ImageNotFound(f"The registry has no {ref}.\nOffer it first: `cscm develop PATH` prints the digest.")
+        return dossiers.candidate(ref, tier.evidence(workbench))
+
+    return await in_thread(lambda: _decide(read, Boundary.TO_CURATION, tier, workbench))
+
+
+@task(name="curation's own gate", tags=["gate"], retry_condition_fn=worth_retrying, **RETRYING)
+async def admit_to_signature(
+    image: ScannedImage, tier: Tier, workbench: Workbench
+) -> tuple[Admitted[ScannedImage] | Refused, Dossier[ScannedImage]]:
+    """What the scan found against what the owner accepts; nothing known to be exploited."""
+    return await in_thread(
+        lambda: _decide(lambda: dossiers.scanned(image, tier.evidence(workbench)), Boundary.CURATION, tier, workbench)
+    )
+
+
+@task(name="admission to execution", tags=["gate"], retry_condition_fn=worth_retrying, **RETRYING)
+async def admit_to_execution(
+    ref: ImageRef, environment: str, tier: Tier, workbench: Workbench
+) -> tuple[Admitted[CuratedImage] | Refused, Dossier[CuratedImage]]:
+    """Boundary 2: signature, verdicts and evidence of both tiers before, and whether it may run here."""
+
+    def read() -> Dossier[CuratedImage]:
+        tags = tier.ecr.tags(ref)
+        return dossiers.curated(ref, tags[0] if tags else "", environment, tier.evidence(workbench))
+
+    return await in_thread(lambda: _decide(read, Boundary.TO_EXECUTION, tier, workbench))
+
+
+def _decide(
+    read: Callable[[], Dossier[T]], boundary: Boundary, tier: Tier, workbench: Workbench
+) -> tuple[Admitted[T] | Refused, Dossier[T]]:
+    dossier = read()
+    verdict = judge(dossier, POLICIES[boundary])
+    source = dossiers.source_in(dossier.evidence)
+    if isinstance(verdict, Refused):
+        _keep(verdict, dossier, tier, workbench)
+        _emit_refusal(verdict, source)
+    else:
+        emit("image.admitted", dossier.ref, source, boundary=boundary.value, notes=list(verdict.notes))
+    return verdict, dossier
+
+
+def _keep(verdict: Refused, dossier: Dossier[T], tier: Tier, workbench: Workbench) -> None:
+    """A refusal lies beside an image of the tier's own, else in the tier's repository for evidence."""
+    where = dossier.ref
+    if verdict.boundary is not Boundary.CURATION:
+        where = dossier.ref.moved_to(evidence_repository(TierName(tier.tier), dossier.ref.application))
+        tier.ecr.ensure_repository(where.repository, immutable=True, key=None)
+    record(verdict, dossier, where, tier.evidence(workbench), now())
+
+
+def _emit_refusal(verdict: Refused, source: Source) -> None:
+    emit(
+        "image.refused",
+        verdict.image,
+        source,
+        boundary=verdict.boundary.value,
+        reasons=[reason.model_dump() for reason in verdict.reasons][:50],
+    )

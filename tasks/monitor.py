@@ -1,0 +1,75 @@
+"""monitor: what runs against what the execution tier signed should run."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.artifacts import acreate_table_artifact
+from prefect.client.orchestration import get_client
+
+from blocks import ContainerHost, Tier, Workbench
+from blocks.workbench import now
+from supply_chain.execution.environment import Environment, read_environment, read_environments
+from supply_chain.execution.monitor import Observation, settled
+from supply_chain.execution.monitor import monitor as look
+from supply_chain.execution.records import should_run
+from supply_chain.image import ImageRef
+from supply_chain.pages import observation_rows
+from supply_chain.tier import TierName, evidence_repository
+from tasks.events import emit
+from tasks.running import RETRYING, in_thread, worth_retrying
+
+
+def turn(environment: str, application: str) -> str:
+    """The name of the limit that keeps two deployments of one application to one environment apart."""
+    return f"deploy {environment} {application}"
+
+
+@task(name="monitor", tags=["execution"], retry_condition_fn=worth_retrying, **RETRYING)
+async def monitor(
+    environment: str | None, tier: Tier, workbench: Workbench, deployed: str | None = None
+) -> tuple[Observation, ...]:
+    """Look at one environment or at all; every deviation becomes an event and a row.
+
+    What is being deployed at this moment is left for later, but for `deployed`, whose turn it is and
+    which has its record.
+    """
+    places = _places(environment, workbench)
+    expected = await in_thread(lambda: should_run(tier.ecr, tier.http, tier.evidence(workbench)))
+    observed: list[Observation] = []
+    for place in places:
+        host = await ContainerHost.aload(place.host)
+        wanted = [each for each in expected if each.environment == place.name]
+        observed += await in_thread(look, host.engine(), wanted, [place], now)
+    under_way = await _under_way() - {(environment or "", deployed or "")}
+    said = settled(observed, under_way)
+    for observation in said:
+        _emit(observation)
+    table = [row for each in said for row in observation_rows(each)]
+    await acreate_table_artifact(key="running", table=table, description="What runs, and what differs from its record")
+    return said
+
+
+def _places(environment: str | None, workbench: Workbench) -> tuple[Environment, ...]:
+    directory = workbench.environments_directory
+    return (read_environment(directory, environment),) if environment else read_environments(directory)
+
+
+async def _under_way() -> set[tuple[str, str]]:
+    """Environment and application of the deployments under way."""
+    async with get_client() as client:
+        limits = await client.read_global_concurrency_limits(limit=200, offset=0)
+    words = [limit.name.split(" ") for limit in limits if limit.active_slots]
+    return {(w[1], w[2]) for w in words if len(w) == 3 and w[0] == "deploy"}
+
+
+def _emit(observation: Observation) -> None:
+    if not observation.deviations or not observation.wanted:
+        return
+    repository = evidence_repository(TierName.EXECUTION, observation.application)
+    emit(
+        "deployment.drifted",
+        ImageRef(repository=repository, digest=observation.wanted),
+        environment=observation.environment,
+        container=observation.name,
+        deviations=[deviation.model_dump() for deviation in observation.deviations],
+    )

@@ -1,0 +1,27 @@
+"""offer: the image and its signed evidence in development's repository."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from blocks import ContainerHost, Tier, Workbench
+from blocks.workbench import now
+from blocks.workshop import buildx
+from supply_chain.app import Base, Service
+from supply_chain.development.offer import offer as offer_image
+from supply_chain.development.test import TestedImage
+from supply_chain.image import Candidate
+from tasks.events import emit
+from tasks.running import RETRYING, in_thread, worth_retrying
+
+
+@task(name="offer", tags=["development"], retry_condition_fn=worth_retrying, **RETRYING)
+async def offer(
+    tested: TestedImage, manifest: Service | Base, tier: Tier, host: ContainerHost, workbench: Workbench
+) -> Candidate:
+    """Push, and attach what the development key signs."""
+    candidate = await in_thread(
+        lambda: offer_image(tested, manifest, buildx(tier, host, workbench), tier.ecr, tier.evidence(workbench), now)
+    )
+    emit("image.offered", candidate.ref, candidate.source)
+    return candidate

@@ -1,0 +1,47 @@
+"""How steps run: in a thread that ends with its run, retried only where that may help."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task, exponential_backoff
+
+from supply_chain.adapters.command import Cancellation, current
+from supply_chain.errors import SupplyChainError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RETRYING: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(2),
+    "retry_jitter_factor": 0.5,
+    "cache_policy": NO_CACHE,
+}
+"""What a step that asks a registry, AWS or the engine has in common; add `retry_condition_fn`."""
+
+
+async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a blocking step in a thread. When the run is cancelled, its commands end and the thread is waited for."""
+    scope = Cancellation()
+    token = current.set(scope)
+    try:
+        work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+        try:
+            return await asyncio.shield(work)
+        except BaseException:
+            scope.cancel()
+            await asyncio.wait([work])
+            raise
+    finally:
+        current.reset(token)
+
+
+async def worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Whether the same step may succeed next time; the error itself knows."""
+    error = await state.aresult(raise_on_failure=False)
+    return isinstance(error, SupplyChainError) and error.retryable

@@ -1,0 +1,30 @@
+"""scan: SBOM and findings of the stored image, as evidence and as a table."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from blocks import Tier, Workbench
+from blocks.workbench import now
+from supply_chain.curation.scan import scan as scan_image
+from supply_chain.image import EncryptedImage, ScannedImage
+from supply_chain.vulnerability.findings import Report
+from tasks.events import emit
+from tasks.running import RETRYING, in_thread, worth_retrying
+
+
+@task(name="scan", tags=["curation", "scanner"], retry_condition_fn=worth_retrying, **RETRYING)
+async def scan(image: EncryptedImage, tier: Tier, workbench: Workbench) -> tuple[ScannedImage, Report]:
+    """Scan by digest from the registry; leave SBOM and report beside the image."""
+    scanned, report = await in_thread(
+        lambda: scan_image(image, tier.syft(workbench), workbench.grype(), tier.http, tier.evidence(workbench), now)
+    )
+    emit(
+        "image.scanned",
+        image.stored.ref,
+        image.stored.source,
+        counts=report.counts(),
+        database=report.database.model_dump(mode="json"),
+        scanner=f"{report.scanner} {report.scanner_version}",
+    )
+    return scanned, report

@@ -1,0 +1,26 @@
+"""sign: curation's signature, verified from outside."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from blocks import Tier, Workbench
+from blocks.workbench import now
+from supply_chain.curation.sign import sign as sign_image
+from supply_chain.image import CuratedImage, ScannedImage
+from supply_chain.policy.gate import Dossier
+from supply_chain.policy.outcome import Admitted
+from tasks.events import emit
+from tasks.running import RETRYING, in_thread, worth_retrying
+
+
+@task(name="sign", tags=["curation", "signer"], retry_condition_fn=worth_retrying, **RETRYING)
+async def sign(
+    admitted: Admitted[ScannedImage], dossier: Dossier[ScannedImage], tier: Tier, workbench: Workbench
+) -> CuratedImage:
+    """Sign with the tier's KMS key; verify with its public key alone."""
+    curated = await in_thread(
+        lambda: sign_image(admitted, dossier, tier.cosign(workbench), tier.evidence(workbench), now)
+    )
+    emit("image.signed", curated.ref, curated.source, tag=curated.tag)
+    return curated

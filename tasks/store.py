@@ -1,0 +1,35 @@
+"""store: the admitted candidate in curation's own repository, every byte verified."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from blocks import Tier, Workbench
+from blocks.workbench import now
+from supply_chain.curation.store import store as store_image
+from supply_chain.image import Candidate, StoredImage
+from supply_chain.policy.gate import Dossier
+from supply_chain.policy.outcome import Admitted
+from tasks.events import emit
+from tasks.running import RETRYING, in_thread, worth_retrying
+
+
+@task(name="store", tags=["curation"], retry_condition_fn=worth_retrying, **RETRYING)
+async def store(
+    admitted: Admitted[Candidate], dossier: Dossier[Candidate], tier: Tier, workbench: Workbench
+) -> StoredImage:
+    """Copy by digest, without the engine, and verify."""
+    stored = await in_thread(
+        lambda: store_image(
+            admitted,
+            dossier,
+            tier.crane(workbench),
+            tier.http,
+            tier.ecr,
+            tier.evidence(workbench),
+            storage_key=tier.key("storage_key"),
+            now=now,
+        )
+    )
+    emit("image.stored", stored.ref, stored.source, tag=stored.tag, bytes=stored.size)
+    return stored
