@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,9 @@ from supply_chain.errors import (
 from supply_chain.image import ImageRef
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-SCRIPT = """#!/usr/bin/env python3
+SCRIPT = (
+    f"#!{sys.executable} -IS"
+    + """
 import json, os, pathlib, sys
 arguments = sys.argv[1:]
 here = pathlib.Path(__file__).parent
@@ -50,6 +53,7 @@ seen = {
 sys.stderr.write((here / "says").read_text())
 sys.exit(1)
 """
+)
 
 
 def digest_of(content: bytes) -> str:
