@@ -27,6 +27,7 @@ from supply_chain.container import (
     Volume,
     Wait,
     configuration_digest,
+    ended,
     labels,
     says,
     slug,
@@ -152,12 +153,9 @@ class Front:
         with contextlib.ExitStack() as undo:
             fitting = self.fits()
             front = self._reconfigured(fitting, target, port, undo) if fitting else self._replaced(target, port, undo)
-            self._wait_until(
-                lambda: "" if self._identity(front) == server_of(target) else "it serves another container",
-                wait,
-            )
+            self._wait_until(front, lambda: self._turned(front, target), wait)
             place = self.place
-            self._wait_until(lambda: says(place.address, place.port, path), wait)
+            self._wait_until(front, lambda: says(place.address, place.port, path), wait)
             undo.pop_all()
         return self.engine.inspect(front.id)
 
@@ -247,12 +245,21 @@ class Front:
         finally:
             connection.close()
 
-    def _wait_until(self, trouble: Callable[[], str], wait: Wait) -> None:
+    def _turned(self, front: Container, target: Container) -> str:
+        """Why the front does not serve the target yet, or nothing when it does."""
+        served = self._identity(front)
+        return "" if served == server_of(target) else f"it serves {served or 'nothing'}"
+
+    def _wait_until(self, front: Container, trouble: Callable[[], str], wait: Wait) -> None:
+        """Wait until there is no trouble; a front that has ended will not get out of it."""
         deadline = time.monotonic() + SWITCH_TIMEOUT
         while said := trouble():
-            if time.monotonic() > deadline:
+            now = self.engine.inspect(front.id)
+            if now.over or now.restarts > front.restarts or time.monotonic() > deadline:
+                how = said if now.running else ended(now)
+                last = " | ".join(self.engine.logs(front.id).tail(5)[-1000:].splitlines())
                 raise DeploymentFailed(
-                    f"The front of {self.application} in {self.environment.name} does not serve the new "
-                    f"container: {said}.\nIts own log says more: docker logs {self.name}"
+                    f"the front of {self.application} in {self.environment.name} does not serve it: {how}"
+                    f"{'; it wrote: ' + last if last else ''}\nThe address is served as it was before."
                 )
             wait(POLL)

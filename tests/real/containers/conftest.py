@@ -20,7 +20,7 @@ from supply_chain.container import ENVIRONMENT
 from supply_chain.image import ImageRef
 
 SUBJECT = Path(__file__).parent / "subject"
-PROXY = "cscm-test/proxy:haproxy"
+PROXY = "cscm-test/proxy:trixie"
 
 
 def now() -> datetime:
@@ -121,7 +121,7 @@ def proxy(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> str
     if not engine._client.images.list(PROXY):
         root = tmp_path_factory.mktemp("proxy") / "root.tar"
         subprocess.run(
-            ["mmdebstrap", "--variant=extract", "--include=haproxy,libc6", "bookworm", str(root)],
+            ["mmdebstrap", "--variant=extract", "--include=base-files,haproxy,netbase", "trixie", str(root)],
             check=True,
             timeout=300,
         )

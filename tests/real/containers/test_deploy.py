@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from supply_chain.app import Service
-from supply_chain.container import ENVIRONMENT, ROLE, request
+from supply_chain.container import ENVIRONMENT, ROLE, ContainerSpec, request
 from supply_chain.errors import Cancelled, DeploymentFailed, ImageDamaged
 from supply_chain.execution.deploy import Order, deploy
 from supply_chain.execution.environment import Environment, Placement
@@ -272,3 +272,31 @@ def test_another_image_than_the_admitted_one_is_not_started(engine, environment,
         deploy(engine, order(admitted, environment, service(), proxy), Wrong(), now=now)
 
     assert there(engine, environment) == []
+
+
+def test_a_proxy_that_does_not_work_leaves_the_one_before(engine, environment, service, proxy, image, run):
+    """A new proxy image that is none does not cost the address."""
+    first = run(image())
+    before = there(engine, environment)
+    broken = image("crash")
+
+    with pytest.raises(DeploymentFailed, match="haproxy"):
+        deploy(engine, order(image(), environment, service(), broken), Loaded(), now=now)
+
+    assert there(engine, environment) == before
+    assert body(first) == "from here"
+
+
+def test_what_an_interrupted_deployment_left_is_cleared_away(engine, run, image, environment):
+    """A container that a killed run left behind goes with the next deployment."""
+    first = run(image())
+    left = engine.inspect(first.container)
+    spec = ContainerSpec(
+        image=left.image, name=f"{left.name}9", labels=left.labels, profile=left.profile, network=environment.network
+    )
+    engine.start(engine.create(spec))
+
+    second = run(image())
+
+    running = engine.find({ENVIRONMENT: environment.name, ROLE: "application"})
+    assert [c.id for c in running] == [second.container]
