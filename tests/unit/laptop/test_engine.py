@@ -115,7 +115,7 @@ def test_an_engine_elsewhere_that_is_silent_is_not_replaced_by_a_local_one(tmp_p
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
 
     with pytest.raises(EngineUnavailable, match="at unix://"):
-        ensure_engine(Home(tmp_path, tmp_path / "home"), print)
+        ensure_engine(Home(tmp_path, tmp_path / "home"), pytest.fail)
 
 
 def test_a_docker_without_buildx_is_passed_over(client):
