@@ -16,6 +16,8 @@ VARIABLE = "CSCM_HOME"
 MARKER = Path("deployments/profiles/laptop.yaml")
 STAMP = "this-is-a-cscm-home"
 VENV = "venv"
+"""The project's own Python environment, which `make` puts here before the first `cscm up`."""
+VENV = "venv"
 """The Python environment that `scripts/bootstrap` makes before anything of ours runs."""
 
 
@@ -81,7 +83,7 @@ class Home:
 
     def _foreign(self) -> set[str]:
         parts = (self.tools, self.emulator, self.state, self.database, self.log, self.run)
-        return {entry.name for entry in self.directory.iterdir()} - {VENV, *(part.name for part in parts)}
+        return {entry.name for entry in self.directory.iterdir()} - {part.name for part in parts} - {VENV}
 
     def is_ours(self) -> bool:
         """Whether the directory was made by `create`, so that it may be removed."""

@@ -50,6 +50,17 @@ def test_a_directory_with_other_things_in_it_is_not_taken_over(project, tmp_path
     assert not home.is_ours()
 
 
+def test_a_home_in_which_make_put_its_environment_is_taken(project):
+    """`make run` makes the Python environment before there is anything to bring up with it."""
+    home = Home.find({}, project)
+    for part in ("venv", "tools"):
+        (home.directory / part).mkdir(parents=True)
+
+    home.create()
+
+    assert home.is_ours()
+
+
 def test_the_home_is_for_its_user_alone(project):
     """It holds credentials."""
     home = Home.find({}, project)
