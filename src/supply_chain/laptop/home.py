@@ -16,8 +16,6 @@ VARIABLE = "CSCM_HOME"
 MARKER = Path("deployments/profiles/laptop.yaml")
 STAMP = "this-is-a-cscm-home"
 VENV = "venv"
-"""The project's own Python environment, which `make` puts here before the first `cscm up`."""
-VENV = "venv"
 """The Python environment that `scripts/bootstrap` makes before anything of ours runs."""
 
 
