@@ -19,7 +19,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         make_service(os.environ.get("GREETING", "Hello")),
-        host="0.0.0.0",  # noqa: S104 - inside the container; the engine decides who reaches it # nosec B104
+        host=os.environ.get("HOST", "127.0.0.1"),
         port=int(os.environ.get("PORT", "8080")),
         log_config=None,
         timeout_graceful_shutdown=3,

@@ -1,9 +1,9 @@
 """What people may rely on."""
 
+import http.client
 import threading
 import unittest
 from http.server import ThreadingHTTPServer
-from urllib.request import urlopen
 
 from outdated.__main__ import Page
 
@@ -13,8 +13,9 @@ class Pages(unittest.TestCase):
         """The probe asks this path."""
         with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
-            with urlopen(f"http://127.0.0.1:{server.server_port}/healthz") as answer:  # nosec B310
-                body = answer.read()
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
+            connection.request("GET", "/healthz")
+            body = connection.getresponse().read()
             server.shutdown()
 
         self.assertEqual(body, b"ok\n")
