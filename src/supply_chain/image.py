@@ -86,7 +86,9 @@ class Source(Frozen):
     repository: str = Field(description="the git repository's remote, or its directory's name")
     revision: str = Field(description="40 hexadecimal digits of the git commit, or `none`")
     dirty: bool = Field(description="whether files differ from that commit")
-    committed: int = Field(default=0, description="when it was committed, Unix seconds; 0 outside of git")
+    committed: int = Field(
+        default=0, description="when the directory last changed by a commit, Unix seconds; 0 outside of git"
+    )
 
     @property
     def short(self) -> str:

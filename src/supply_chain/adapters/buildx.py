@@ -18,7 +18,9 @@ from supply_chain.image import Digest
 
 @dataclass(frozen=True)
 class Buildx:
-    """`network` and `ca_bundle` are the profile's; the bundle is mounted as a secret and stays out of layers."""
+    """Builds to an OCI archive, as only that can have the layers' timestamps rewritten, and loads it.
+
+    `network` and `ca_bundle` are the profile's; the bundle is mounted as a secret and stays out of layers."""
 
     tool: Tool
     docker_config: Callable[[], AbstractContextManager[Path]]
@@ -30,22 +32,26 @@ class Buildx:
     def build(self, order: Order) -> Digest:
         """See `development.build.Builder`; `order.timeout` in seconds."""
         with self.docker_config() as config, tempfile.TemporaryDirectory(prefix="cscm-build-") as work:
-            metadata = Path(work) / "metadata.json"
-            done = self.tool.with_environment(
+            metadata, archive = Path(work) / "metadata.json", Path(work) / "image.tar"
+            docker = self.tool.with_environment(
                 DOCKER_CONFIG=str(config), SOURCE_DATE_EPOCH=str(order.epoch), BUILDX_CONFIG=f"{work}/buildx"
-            ).run(*self._arguments(order, metadata), timeout=order.timeout, check=False, keep=1024 * 1024)
+            )
+            done = docker.run(
+                *self._arguments(order, metadata, archive), timeout=order.timeout, check=False, keep=1024 * 1024
+            )
             if done.status != 0:
                 raise BuildFailed(
                     f"The build of {order.target or 'the image'} failed: {_last_error(done.stderr)}\n"
                     "Its whole output is in the log above; correct the Dockerfile or the code and build again."
                 )
+            docker.run("load", "--input", archive, timeout=300, quiet=True)
             return self._digest(metadata)
 
-    def _arguments(self, order: Order, metadata: Path) -> list[str]:
+    def _arguments(self, order: Order, metadata: Path, archive: Path) -> list[str]:
         arguments = [
             "buildx", "build", "--progress=plain", "--provenance=false", "--sbom=false",
             f"--platform={order.platform}", f"--file={order.dockerfile}", f"--metadata-file={metadata}",
-            f"--output=type=image,oci-mediatypes=true,rewrite-timestamp=true,name={order.name}",
+            f"--output=type=oci,dest={archive},rewrite-timestamp=true,name={order.name}",
         ]  # fmt: skip
         if self.network != "default":
             arguments += [f"--network={self.network}", f"--allow=network.{self.network}"][

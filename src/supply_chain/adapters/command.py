@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
@@ -149,7 +149,7 @@ class Tool:
     ) -> Done:
         """Run to the end; `timeout` in seconds.
 
-        With `stdout_to`, standard output goes to that file and is not kept. `keep` bounds what is
+        `quiet`: nothing of it goes to the log, unless at debug level. With `stdout_to`, standard output goes to that file and is not kept. `keep` bounds what is
         kept of each stream (bytes). Raises `ToolFailed` on a status other than 0 unless `check` is
         off, `ToolTimedOut`, `Cancelled`, or `ToolMissing`.
         """
@@ -187,7 +187,7 @@ def run(
     on_line: Callable[[str], None] | None = None,
 ) -> Done:
     """Run one command in a process group of its own; see `Tool.run`."""
-    log.info("$ %s", " ".join([name, *argv[1:]]))
+    log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", " ".join([name, *argv[1:]])[:2000])
     scope = cancellation()
     started = time.monotonic()
     out: IO[bytes] | int = stdout_to.open("wb") if stdout_to else subprocess.PIPE
@@ -213,7 +213,7 @@ def run(
             out.close()
     kept = _Kept(keep // 2), _Kept(keep // 2)
     readers = [
-        threading.Thread(target=_drain, args=(stream, part, loud, on_line), daemon=True)
+        threading.Thread(target=copy_context().run, args=(_drain, stream, part, loud, on_line), daemon=True)
         for stream, part, loud in ((process.stdout, kept[0], False), (process.stderr, kept[1], not quiet))
         if stream is not None
     ]

@@ -58,7 +58,7 @@ class Git:
             repository=_without_credentials(remote) or Path(top).name,
             revision=commit,
             dirty=dirty,
-            committed=int(self._ask(directory, "log", "-1", "--format=%ct", commit) or 0),
+            committed=int(self._ask(directory, "log", "-1", "--format=%ct", commit, "--", ".") or 0),
         )
 
     def _export(self, repository: Path, commit: str, target: Path) -> None:

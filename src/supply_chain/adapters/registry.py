@@ -106,11 +106,19 @@ class Registry:
             )
 
     def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
-        """All referrers of an image in its repository (OCI distribution 1.1, "Listing Referrers")."""
+        """All referrers of an image in its repository (OCI distribution 1.1, "Listing Referrers").
+
+        A repository that does not exist holds none. A registry without this endpoint cannot say, and
+        that is an error.
+        """
         found: list[Referrer] = []
         path: str | None = f"{subject.repository}/referrers/{subject.digest}"
         while path:
-            answer = self._call("GET", path, accept=INDEX)
+            answer = self._call("GET", path, accept=INDEX, missing_ok=True)
+            if answer.status_code == 404:
+                if "NAME_UNKNOWN" in answer.text:
+                    return ()
+                raise _refused(answer, f"GET {path}")
             for each in answer.json().get("manifests", []):
                 found.append(
                     Referrer(
@@ -147,18 +155,14 @@ class Registry:
             "mediaType": MANIFEST,
             "artifactType": artifact_type,
             "config": {"mediaType": EMPTY_TYPE, "digest": _digest(EMPTY), "size": len(EMPTY)},
-            "layers": [
-                {"mediaType": media_type or artifact_type, "digest": _digest(content), "size": len(content)}
-            ],
+            "layers": [{"mediaType": media_type or artifact_type, "digest": _digest(content), "size": len(content)}],
             "subject": {"mediaType": MANIFEST, "digest": subject.digest, "size": self._size(subject)},
             "annotations": dict(annotations),
         }
         return self.push_manifest(subject.repository, json.dumps(manifest, sort_keys=True).encode(), MANIFEST)
 
     def _size(self, subject: ImageRef) -> int:
-        answer = self._call(
-            "HEAD", f"{subject.repository}/manifests/{subject.digest}", accept=ACCEPT, missing_ok=True
-        )
+        answer = self._call("HEAD", f"{subject.repository}/manifests/{subject.digest}", accept=ACCEPT, missing_ok=True)
         return int(answer.headers.get("Content-Length") or 0) if answer.status_code == 200 else 0
 
     def push_blob(self, repository: str, content: bytes) -> Digest:
@@ -166,11 +170,9 @@ class Registry:
         digest = _digest(content)
         if self._call("HEAD", f"{repository}/blobs/{digest}", missing_ok=True).status_code == 200:
             return digest
-        where = self._call("POST", f"{repository}/blobs/uploads/").headers["Location"]
+        where = self._call("POST", f"{repository}/blobs/uploads/").headers["Location"].removeprefix("/v2/")
         join = "&" if "?" in where else "?"
-        self._call(
-            "PUT", f"{where}{join}digest={digest}", content=content, media_type="application/octet-stream"
-        )
+        self._call("PUT", f"{where}{join}digest={digest}", content=content, media_type="application/octet-stream")
         return digest
 
     def push_manifest(self, repository: str, content: bytes, media_type: str) -> Digest:
@@ -201,9 +203,7 @@ class Registry:
         if media_type:
             headers["Content-Type"] = media_type
         try:
-            answer = self._http.request(
-                method, path, headers=headers, content=content, auth=self.credentials()
-            )
+            answer = self._http.request(method, path, headers=headers, content=content, auth=self.credentials())
         except httpx.HTTPError as error:
             raise _unavailable(self.host, error) from error
         if answer.status_code < 300 or (missing_ok and answer.status_code == 404):
@@ -244,6 +244,4 @@ def _refused(answer: httpx.Response, what: str) -> RegistryFailed | AccessDenied
         return RegistryUnavailable(
             f"The registry answered {answer.status_code} ({what}): {said}\nThe step is tried again."
         )
-    return RegistryFailed(
-        f"The registry answered {answer.status_code} ({what}): {said}\nNothing was changed."
-    )
+    return RegistryFailed(f"The registry answered {answer.status_code} ({what}): {said}\nNothing was changed.")

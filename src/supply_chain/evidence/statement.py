@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -120,6 +121,20 @@ def claimed_type(bundle: bytes) -> str | None:
     except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
         return None
     return claimed if isinstance(claimed, str) else None
+
+
+def hinted(bundle: bytes, public_key: str) -> bool:
+    """Whether a bundle may be by this key: false only where it names another one.
+
+    The hint is the SHA-256 of the key's DER (sigstore bundle 0.3, "PublicKeyIdentifier"). It saves
+    asking the signing tool about every key; it is never taken for a proof.
+    """
+    try:
+        hint = json.loads(bundle)["verificationMaterial"]["publicKey"]["hint"]
+        der = base64.b64decode("".join(public_key.strip().splitlines()[1:-1]))
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        return True
+    return bool(hint == base64.b64encode(hashlib.sha256(der).digest()).decode())
 
 
 def _unreadable(subject: ImageRef, why: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from supply_chain.evidence.statement import BUNDLE, Evidence, Statement, about, claimed_type, statement_in
+from supply_chain.evidence.statement import BUNDLE, Evidence, Statement, about, claimed_type, hinted, statement_in
 from supply_chain.image import Digest, Frozen, ImageRef
 from supply_chain.tier import TierName
 
@@ -98,9 +98,10 @@ class EvidenceStore:
     def _verified(self, subject: ImageRef, referrer: Referrer, signer: TierName) -> Evidence | None:
         bundle = self.referrers.content(subject.model_copy(update={"digest": referrer.digest}))
         predicate_type = claimed_type(bundle)
-        if predicate_type is None:
+        key = self.trusted[signer]
+        if predicate_type is None or not hinted(bundle, key):
             return None
-        if not self.signer.verifies(bundle, subject, predicate_type, self.trusted[signer]):
+        if not self.signer.verifies(bundle, subject, predicate_type, key):
             return None
         return Evidence(
             digest=referrer.digest,
