@@ -12,6 +12,7 @@ import http.client
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from uuid import uuid4
 
 from supply_chain.container import (
     CONFIGURATION,
@@ -42,13 +43,15 @@ PORT = 8080
 IDENTITY_PORT = 8081
 SWITCH_TIMEOUT = 10.0
 """Seconds a front may take to serve what it was told to."""
+NUDGE = 1.0
+"""Seconds after which a front is told again to read its configuration: while it reads one, it hears nothing."""
 FINISH = 10
 """Seconds an old worker may take to finish the requests it has begun."""
 
 PROFILE = Profile(user="10001:10001", memory=128 * 1024**2, pids=64, mounts=(DIRECTORY,))
 
 CONFIGURATION_FILE = """\
-# serves {server} {port}
+# serves {server} {port} {revision}
 global
     log stdout format raw local0 notice
     maxconn 1024
@@ -83,18 +86,37 @@ backend application
 
 frontend identity
     bind :{identity}
-    http-request return status 200 content-type text/plain string {server}
+    http-request return status 200 content-type text/plain string "{server} {revision}"
 """
 
 
-def render(server: str, port: int) -> str:
-    """The front's configuration for one server, by the name the engine's name server knows it by."""
-    return CONFIGURATION_FILE.format(server=server, port=port, listen=PORT, identity=IDENTITY_PORT, finish=FINISH)
+def render(server: str, port: int, revision: str) -> str:
+    """The front's configuration for one server, by the name the engine's name server knows it by.
+
+    `revision` is a word of its own for each writing, by which a front says which one it has read.
+    """
+    return CONFIGURATION_FILE.format(
+        server=server, port=port, revision=revision, listen=PORT, identity=IDENTITY_PORT, finish=FINISH
+    )
+
+
+def target_of(configuration: str) -> tuple[str, int]:
+    """The server and port in a rendered configuration's first line."""
+    _, _, server, port, *_ = configuration.partition("\n")[0].split(" ")
+    return server, int(port)
 
 
 def server_of(container: Container) -> str:
     """What the engine's name server knows a container by, as long as it exists."""
     return container.id[:12]
+
+
+@dataclass
+class _Told:
+    """A configuration that a front was told to read, and when (monotonic seconds)."""
+
+    revision: str
+    at: float
 
 
 @dataclass(frozen=True)
@@ -133,8 +155,8 @@ class Front:
     def serves(self) -> str:
         """The server that a running front hands requests to, or nothing."""
         for front in self.known():
-            if front.running and (server := self._identity(front)):
-                return server
+            if front.running and (said := self._identity(front)):
+                return said.partition(" ")[0]
         return ""
 
     def fits(self) -> Container | None:
@@ -151,9 +173,13 @@ class Front:
         When that does not come about, whatever the reason, everything is as it was before.
         """
         with contextlib.ExitStack() as undo:
-            fitting = self.fits()
-            front = self._reconfigured(fitting, target, port, undo) if fitting else self._replaced(target, port, undo)
-            self._wait_until(front, lambda: self._turned(front, target), wait)
+            fitting, server = self.fits(), server_of(target)
+            if fitting:
+                front = fitting
+                told = self._reconfigured(front, server, port, undo)
+            else:
+                front, told = self._replaced(server, port, undo)
+            self._wait_until(front, lambda: self._turned(front, told), wait)
             place = self.place
             self._wait_until(front, lambda: says(place.address, place.port, path), wait)
             undo.pop_all()
@@ -176,20 +202,27 @@ class Front:
         self.engine.remove(front.id)
         self.engine.remove_volume(front.name)
 
-    def _reconfigured(self, front: Container, target: Container, port: int, undo: contextlib.ExitStack) -> Container:
-        before = self.engine.read(front.id, FILE)
+    def _reconfigured(self, front: Container, server: str, port: int, undo: contextlib.ExitStack) -> _Told:
+        """What the running front was told; undone, it serves what it served before."""
+        before = target_of(self.engine.read(front.id, FILE).decode())
+        undo.callback(self._turn_back, front, *before)
+        return self._tell(front, server, port)
 
-        def back() -> None:
-            self._configure(front, before)
-            self.engine.signal(front.id, "SIGUSR2")
-
-        undo.callback(back)
-        self._configure(front, render(server_of(target), port).encode())
+    def _tell(self, front: Container, server: str, port: int) -> _Told:
+        told = self._configure(front, server, port)
         self.engine.signal(front.id, "SIGUSR2")
-        return front
+        return told
 
-    def _replaced(self, target: Container, port: int, undo: contextlib.ExitStack) -> Container:
-        """A new front; those before are stopped for it and, if it does not work, started again."""
+    def _turn_back(self, front: Container, server: str, port: int) -> None:
+        """Serve what was served before, and let go of the other before it is removed."""
+        told = self._tell(front, server, port)
+        deadline = time.monotonic() + SWITCH_TIMEOUT
+        while self._turned(front, told) and time.monotonic() < deadline:
+            time.sleep(POLL)  # also when the run is cancelled: what is undone is undone wholly
+        self.finish(front, time.sleep)
+
+    def _replaced(self, server: str, port: int, undo: contextlib.ExitStack) -> tuple[Container, _Told]:
+        """A new front and what it was told; those before are stopped and, if it does not work, started again."""
         for other in self.known():
             if other.name == self.name:
                 self.remove(other)  # it is not as it is to be, or does not run
@@ -197,9 +230,9 @@ class Front:
                 undo.callback(self.engine.start, other.id)
                 self.engine.stop(other.id, FINISH)
         made = self._created(undo)
-        self._configure(made, render(server_of(target), port).encode())
+        told = self._configure(made, server, port)
         self.engine.start(made.id)
-        return made
+        return made, told
 
     def _created(self, undo: contextlib.ExitStack) -> Container:
         known = labels(
@@ -230,8 +263,10 @@ class Front:
         self.engine.attach(self.environment.network, made)
         return self.engine.inspect(made)
 
-    def _configure(self, front: Container, content: bytes) -> None:
-        self.engine.write(front.id, FILE, content)
+    def _configure(self, front: Container, server: str, port: int) -> _Told:
+        revision = uuid4().hex[:12]
+        self.engine.write(front.id, FILE, render(server, port, revision).encode())
+        return _Told(revision, time.monotonic())
 
     def _identity(self, front: Container) -> str:
         """What the front itself says it serves; nothing while it does not answer."""
@@ -245,10 +280,15 @@ class Front:
         finally:
             connection.close()
 
-    def _turned(self, front: Container, target: Container) -> str:
-        """Why the front does not serve the target yet, or nothing when it does."""
-        served = self._identity(front)
-        return "" if served == server_of(target) else f"it serves {served or 'nothing'}"
+    def _turned(self, front: Container, told: _Told) -> str:
+        """Why the front does not serve what it was told to yet, or nothing when it does."""
+        said = self._identity(front)
+        if said.endswith(f" {told.revision}"):
+            return ""
+        if time.monotonic() - told.at > NUDGE:
+            self.engine.signal(front.id, "SIGUSR2")
+            told.at = time.monotonic()
+        return f"it serves {said or 'nothing'}"
 
     def _wait_until(self, front: Container, trouble: Callable[[], str], wait: Wait) -> None:
         """Wait until there is no trouble; a front that has ended will not get out of it."""

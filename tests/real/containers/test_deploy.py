@@ -3,12 +3,13 @@
 import http.client
 import socket
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from supply_chain.app import Service
-from supply_chain.container import ENVIRONMENT, ROLE, ContainerSpec, request
+from supply_chain.container import ENVIRONMENT, ROLE, ContainerSpec, request, says
 from supply_chain.errors import Cancelled, DeploymentFailed, ImageDamaged
 from supply_chain.execution.deploy import Order, deploy
 from supply_chain.execution.environment import Environment, Placement
@@ -300,3 +301,25 @@ def test_what_an_interrupted_deployment_left_is_cleared_away(engine, run, image,
 
     running = engine.find({ENVIRONMENT: environment.name, ROLE: "application"})
     assert [c.id for c in running] == [second.container]
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4, 6, 9, 14])
+def test_cancelled_at_any_moment_one_version_serves(engine, run, image, environment, moment):
+    """Wherever a deployment is cut off, exactly one container is left, and it answers."""
+    first, waits = run(image()), iter(range(1, 10_000))
+
+    def wait(seconds):
+        if next(waits) == moment:
+            raise Cancelled("The run was cancelled while it waited.")
+        time.sleep(seconds)
+
+    with suppress(Cancelled):
+        run(image(), wait=wait)
+
+    left = engine.find({ENVIRONMENT: environment.name})
+    assert sorted(c.labels[ROLE] for c in left) == ["application", "front"]
+    assert all(c.running and c.restart for c in left)
+    deadline = time.monotonic() + 2  # the front may be turning back
+    while says(first.address, first.port, "/") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert body(first) == "from here"

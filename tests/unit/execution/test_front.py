@@ -1,7 +1,7 @@
 """The front's configuration."""
 
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.front import Front, render
+from supply_chain.execution.front import Front, render, target_of
 
 PROXY, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
@@ -13,10 +13,11 @@ def front(image=PROXY, application="hello", **place) -> Front:
 
 def test_serves_one_container_and_says_which():
     """Requests go to the named container and port, and the front tells its name when asked."""
-    text = render("0123456789ab", 9000)
+    text = render("0123456789ab", 9000, "r1")
 
     assert "server application 0123456789ab:9000 resolvers engine" in text
-    assert "text/plain string 0123456789ab" in text
+    assert 'text/plain string "0123456789ab r1"' in text
+    assert target_of(text) == ("0123456789ab", 9000)
 
 
 def test_another_address_or_proxy_is_another_front():
