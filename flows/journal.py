@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from supply_chain import pages
 from supply_chain.container import slug
 
 T = TypeVar("T")
+log = logging.getLogger("supply_chain.steps")
 
 
 class Journal:
@@ -41,6 +43,7 @@ class Journal:
         finally:
             step = pages.Step(name=name, seconds=time.monotonic() - started, said=said)
             self.add(steps=(*self.story.steps, step))
+            log.info("%s: %s (%.1f s) %s", self.story.application, name, step.seconds, said)
 
     async def publish(self) -> None:
         """Write the pages as artifacts of this run; each key keeps its history."""

@@ -37,7 +37,7 @@ async def monitor(
     expected = await in_thread(lambda: should_run(tier.ecr, tier.http, tier.evidence(workbench)))
     observed: list[Observation] = []
     for place in places:
-        host = await ContainerHost.aload(place.host)
+        host: ContainerHost = await ContainerHost.aload(place.host)
         wanted = [each for each in expected if each.environment == place.name]
         observed += await in_thread(look, host.engine(), wanted, [place], now)
     under_way = await _under_way() - {(environment or "", deployed or "")}

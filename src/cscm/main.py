@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from cscm import hook, laptop
-from cscm.session import use_prefect
+from cscm.session import STEPS, use_prefect
 from supply_chain.app import json_schema, read_manifest
 from supply_chain.errors import SupplyChainError
 from supply_chain.pages import plain
@@ -46,10 +46,22 @@ for command in (laptop.up, laptop.down, laptop.status, laptop.doctor, laptop.res
 main.add_command(hook.hook)
 
 
-def _run(start: Callable[[], Coroutine[Any, Any, Any]], as_json: bool) -> None:
+class _Terminal(logging.Handler):
+    """A line per step on standard error, so that standard output is the result alone."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(plain(record.getMessage()), err=True)
+
+
+def _run(start: Callable[[], Coroutine[Any, Any, Any]], as_json: bool, verbose: bool) -> None:
     """Run a flow here, with the laptop's Prefect, and say how it ended."""
-    use_prefect()
-    logging.getLogger("supply_chain").setLevel(logging.INFO)
+    use_prefect(verbose=verbose)
+    import prefect.main  # noqa: F401, PLC0415 - sets logging up, which is then added to
+
+    if not verbose:
+        steps = logging.getLogger(STEPS)
+        steps.addHandler(_Terminal())
+        steps.setLevel(logging.INFO)
     result = asyncio.run(start())
     from supply_chain.policy.outcome import Refused  # noqa: PLC0415 - with Prefect, after its environment is set
 
@@ -77,12 +89,13 @@ def _plain(result: Any) -> Any:
 def _told(result: Any) -> str:
     if isinstance(result, (list, tuple)):
         return "\n".join(_told(each) for each in result) or "nothing to report"
-    if hasattr(result, "address"):
-        return f"{result.application} {result.digest} answers at {result.address}"
+    if hasattr(result, "url"):
+        return f"{result.application} {result.digest} answers at {result.url}"
     return str(getattr(result, "ref", result))
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+verbose = click.option("-v", "--verbose", is_flag=True, help="Show the whole log, not the steps alone.")
 
 
 @main.command()
@@ -90,7 +103,8 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print the result
 @click.option("--revision", help="Build this git commit instead of the files as they are.")
 @click.option("--environment", help="Deploy here instead of to the first environment the application declares.")
 @as_json
-def chain(path: Path, revision: str | None, environment: str | None, as_json: bool) -> None:
+@verbose
+def chain(path: Path, revision: str | None, environment: str | None, as_json: bool, verbose: bool) -> None:
     """Take the application in PATH through all three tiers."""
     read_manifest(path)
 
@@ -99,14 +113,15 @@ def chain(path: Path, revision: str | None, environment: str | None, as_json: bo
 
         return flow(path=str(path.resolve()), revision=revision, environment=environment)
 
-    _run(start, as_json)
+    _run(start, as_json, verbose)
 
 
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--revision", help="Build this git commit instead of the files as they are.")
 @as_json
-def develop(path: Path, revision: str | None, as_json: bool) -> None:
+@verbose
+def develop(path: Path, revision: str | None, as_json: bool, verbose: bool) -> None:
     """Build, test and offer the application in PATH."""
     read_manifest(path)
 
@@ -115,13 +130,14 @@ def develop(path: Path, revision: str | None, as_json: bool) -> None:
 
         return flow(path=str(path.resolve()), revision=revision)
 
-    _run(start, as_json)
+    _run(start, as_json, verbose)
 
 
 @main.command()
 @click.argument("image")
 @as_json
-def curate(image: str, as_json: bool) -> None:
+@verbose
+def curate(image: str, as_json: bool, verbose: bool) -> None:
     """Admit, store, encrypt, scan and sign IMAGE (dev/NAME@sha256:… or a digest)."""
 
     def start() -> Coroutine[Any, Any, Any]:
@@ -129,14 +145,15 @@ def curate(image: str, as_json: bool) -> None:
 
         return flow(image=image)
 
-    _run(start, as_json)
+    _run(start, as_json, verbose)
 
 
 @main.command()
 @click.argument("image")
 @click.option("--environment", required=True, help="Where to run it.")
 @as_json
-def execute(image: str, environment: str, as_json: bool) -> None:
+@verbose
+def execute(image: str, environment: str, as_json: bool, verbose: bool) -> None:
     """Admit and deploy IMAGE (curated/NAME@sha256:… or a digest)."""
 
     def start() -> Coroutine[Any, Any, Any]:
@@ -144,13 +161,14 @@ def execute(image: str, environment: str, as_json: bool) -> None:
 
         return flow(image=image, environment=environment)
 
-    _run(start, as_json)
+    _run(start, as_json, verbose)
 
 
 @main.command()
 @click.option("--environment", help="Look at this environment only.")
 @as_json
-def monitor(environment: str | None, as_json: bool) -> None:
+@verbose
+def monitor(environment: str | None, as_json: bool, verbose: bool) -> None:
     """Compare what runs with what should run."""
 
     def start() -> Coroutine[Any, Any, Any]:
@@ -158,22 +176,23 @@ def monitor(environment: str | None, as_json: bool) -> None:
 
         return flow(environment=environment)
 
-    _run(start, as_json)
+    _run(start, as_json, verbose)
 
 
 @main.command()
 @click.option("--fresh", is_flag=True, help="Make them anew, also where a curated one is there.")
 @click.argument("names", nargs=-1)
-def bases(names: tuple[str, ...], fresh: bool) -> None:
+@verbose
+def bases(names: tuple[str, ...], fresh: bool, verbose: bool) -> None:
     """Make the internal base images NAMES (default: those every laptop needs) through the chain."""
-    home = use_prefect()
+    home = use_prefect(verbose=verbose)
 
     async def make() -> Any:
         from flows.bases import bases as flow  # noqa: PLC0415
 
         return await flow(names=list(names or BASES), project=str(home.project), fresh=fresh)
 
-    _run(make, as_json=False)
+    _run(make, False, verbose)
 
 
 @main.command()

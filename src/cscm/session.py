@@ -10,11 +10,16 @@ from supply_chain.laptop.ports import answers
 from supply_chain.laptop.prefect_server import prefect_environment
 from supply_chain.laptop.profile import load_profile
 
+STEPS = "supply_chain.steps"
+"""The logger that tells of each step as it ends."""
 
-def use_prefect() -> Home:
+
+def use_prefect(*, verbose: bool = False) -> Home:
     """Set Prefect's environment before it is imported; a server named in PREFECT_API_URL is left alone."""
     home = Home.find()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if not verbose:  # the terminal shows steps and the outcome; the whole log is in the UI
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     if "PREFECT_API_URL" in os.environ:
         return home
     profile = load_profile(home.project)
