@@ -45,8 +45,7 @@ class ImageRef(Frozen):
 
         `curated/base/python` → `base/python`, `evidence/curation/hello` → `hello`.
         """
-        first, _, rest = self.repository.partition("/")
-        return rest.partition("/")[2] if first == "evidence" else rest
+        return application_of(self.repository)
 
     @property
     def short(self) -> str:
@@ -72,6 +71,12 @@ class ImageRef(Frozen):
                 "Write its path without a host or tag, for example dev/hello."
             )
         return cls(repository=repository, digest=digest)
+
+
+def application_of(repository: str) -> str:
+    """The application that a repository's path is of, whatever else the text is."""
+    first, _, rest = repository.partition("/")
+    return rest.partition("/")[2] if first == "evidence" else rest
 
 
 def short(digest: str) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.image import Digest, Frozen, ImageRef, application_of
 
 STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PAYLOAD = "application/vnd.in-toto+json"
@@ -95,7 +94,7 @@ def statement_in(bundle: bytes, subject: ImageRef) -> Statement:
         if envelope["payloadType"] != PAYLOAD:
             raise EvidenceInvalid(_unreadable(subject, f"its payload is {envelope['payloadType']!r}"))
         statement = Statement.model_validate_json(base64.b64decode(envelope["payload"], validate=True))
-    except (ValueError, KeyError, TypeError, binascii.Error, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EvidenceInvalid(_unreadable(subject, str(error))) from error
     if not any(_same(each, subject) for each in statement.subject):
         raise EvidenceInvalid(_unreadable(subject, "it is about another image"))
@@ -109,7 +108,7 @@ def _same(named: Subject, subject: ImageRef) -> bool:
     """
     algorithm, _, value = subject.digest.partition(":")
     return named.digest.get(algorithm) == value and (
-        not named.name or subject.moved_to(named.name).application == subject.application
+        not named.name or application_of(named.name) == subject.application
     )
 
 
@@ -118,7 +117,7 @@ def claimed_type(bundle: bytes) -> str | None:
     try:
         payload = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"], validate=True))
         claimed = payload["predicateType"]
-    except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return claimed if isinstance(claimed, str) else None
 
@@ -132,7 +131,7 @@ def hinted(bundle: bytes, public_key: str) -> bool:
     try:
         hint = json.loads(bundle)["verificationMaterial"]["publicKey"]["hint"]
         der = base64.b64decode("".join(public_key.strip().splitlines()[1:-1]))
-    except (ValueError, KeyError, TypeError, binascii.Error):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return True
     return bool(hint == base64.b64encode(hashlib.sha256(der).digest()).decode())
 

@@ -1,0 +1,239 @@
+"""What several unit tests share: builders of the model's values, and stand-ins that keep what they are given.
+
+The stand-in for the signing tool really signs (ECDSA over DSSE's pre-authentication encoding), so that
+a test fails wherever a signature is not verified.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from supply_chain.app import MANIFEST, Base, Service
+from supply_chain.development.build import provenance
+from supply_chain.errors import SignatureFailed
+from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.evidence.statement import PAYLOAD, Statement
+from supply_chain.evidence.store import EvidenceStore, Referrer
+from supply_chain.image import BuiltImage, Digest, ImageRef, Interval, Source
+from supply_chain.tier import TierName
+from supply_chain.vulnerability.findings import Database, Finding, Report, Severity
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+DIGEST = "sha256:" + "a" * 64
+OTHER = "sha256:" + "b" * 64
+
+
+def digest_of(content: bytes) -> Digest:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """DSSE v1, "PAE(type, body)"."""
+    return b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)
+
+
+@dataclass
+class EcdsaSigner:
+    """Signs as cosign does with a key of its own, and verifies with whatever key it is given."""
+
+    private: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+
+    @cached_property
+    def public(self) -> str:
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        return self.private.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+
+    @cached_property
+    def hint(self) -> str:
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        der = self.private.public_key().public_bytes(serialization.Encoding.DER, form)
+        return base64.b64encode(hashlib.sha256(der).digest()).decode()
+
+    def sign(self, statement: Statement) -> bytes:
+        return self.sign_bytes(statement.bytes())
+
+    def sign_bytes(self, payload: bytes, payload_type: str = PAYLOAD, hint: str | None = None) -> bytes:
+        """A bundle with any payload; the store must bear what a tier signs by mistake."""
+        signature = self.private.sign(pae(payload_type, payload), ec.ECDSA(hashes.SHA256()))
+        return json.dumps(
+            {
+                "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+                "verificationMaterial": {"publicKey": {"hint": hint or self.hint}},
+                "dsseEnvelope": {
+                    "payloadType": payload_type,
+                    "payload": base64.b64encode(payload).decode(),
+                    "signatures": [{"sig": base64.b64encode(signature).decode()}],
+                },
+            }
+        ).encode()
+
+    def verifies(self, bundle: bytes, subject: ImageRef, predicate_type: str, public_key: str) -> bool:
+        envelope = json.loads(bundle)["dsseEnvelope"]
+        payload = base64.b64decode(envelope["payload"])
+        key = serialization.load_pem_public_key(public_key.encode())
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        try:
+            signature = base64.b64decode(envelope["signatures"][0]["sig"])
+            key.verify(signature, pae(envelope["payloadType"], payload), ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature:
+            return False
+        said = json.loads(payload)
+        if said.get("predicateType") != predicate_type or envelope["payloadType"] != PAYLOAD:
+            raise SignatureFailed("signed, but not what was asked for\nlook at it")
+        return True
+
+
+@dataclass
+class MemoryReferrers:
+    """A registry's referrers: repository → digest → (subject, artifact type, content, annotations)."""
+
+    held: dict[str, dict[Digest, tuple[Digest, str, bytes, dict[str, str]]]] = field(default_factory=dict)
+
+    def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
+        there = self.held.get(subject.repository, {})
+        return tuple(
+            Referrer(digest=digest, artifact_type=kind, annotations=annotations)
+            for digest, (about, kind, _, annotations) in there.items()
+            if about == subject.digest
+        )
+
+    def attach(
+        self,
+        subject: ImageRef,
+        artifact_type: str,
+        content: bytes,
+        annotations: Mapping[str, str],
+        media_type: str | None = None,
+    ) -> Digest:
+        digest = digest_of(json.dumps([subject.digest, artifact_type, dict(annotations)]).encode() + content)
+        there = self.held.setdefault(subject.repository, {})
+        there[digest] = (subject.digest, artifact_type, content, dict(annotations))
+        return digest
+
+    def content(self, referrer: ImageRef) -> bytes:
+        return self.held[referrer.repository][referrer.digest][2]
+
+    def change(self, repository: str, digest: Digest, content: bytes) -> None:
+        """Other content under the same name, as a damaged or hostile registry would have."""
+        about, kind, _, annotations = self.held[repository][digest]
+        self.held[repository][digest] = (about, kind, content, annotations)
+
+
+@dataclass
+class World:
+    """A registry, a key for every tier, and what each tier sees of it."""
+
+    registry: MemoryReferrers = field(default_factory=MemoryReferrers)
+    signers: dict[TierName, EcdsaSigner] = field(default_factory=lambda: {tier: EcdsaSigner() for tier in TierName})
+
+    def store(self, tier: TierName) -> EvidenceStore:
+        trusted = {name: signer.public for name, signer in self.signers.items()}
+        return EvidenceStore(tier, self.registry, self.signers[tier], trusted)
+
+
+def manifest(**changes: Any) -> Service | Base:
+    values = {
+        "kind": "service",
+        "name": "hello",
+        "owner": "web team",
+        "test": {"command": ["true"]},
+        "probe": {"port": 8080},
+        **changes,
+    }
+    return MANIFEST.validate_python({key: value for key, value in values.items() if value is not None})
+
+
+def base(**changes: Any) -> Service | Base:
+    return manifest(kind="base", test=None, probe=None, **{"name": "base/python", "check": ["true"], **changes})
+
+
+def source(**changes: Any) -> Source:
+    values = {"path": ".", "repository": "shop", "revision": "3f2a1c0" + "0" * 33, "dirty": False, "committed": 1000}
+    return Source(**{**values, **changes})
+
+
+def built(**changes: Any) -> BuiltImage:
+    values = {
+        "application": "hello",
+        "digest": DIGEST,
+        "source": source(),
+        "dockerfile": "sha256:" + "c" * 64,
+        "declaration": "sha256:" + "d" * 64,
+        "materials": (),
+        "uncurated": (),
+        "versions": {"buildx": "0.1"},
+        "started": NOON,
+        "finished": NOON,
+        "local": "cscm.local/hello:run",
+        "invocation": "run",
+    }
+    return BuiltImage(**{**values, **changes})
+
+
+def check(which: Check, *, at: datetime = NOON, **changes: Any) -> CheckResult:
+    interval = Interval(started=at - timedelta(seconds=1), finished=at)
+    values = {} if {"passed", "failed", "warned"} & changes.keys() else {"passed": ("it is well",)}
+    return CheckResult(check=which, interval=interval, **{**values, **changes})
+
+
+def finding(severity: Severity | str = "high", **changes: Any) -> Finding:
+    values = {
+        "id": "CVE-2026-0001",
+        "severity": severity,
+        "package": "openssl",
+        "version": "3.0.1",
+        "type": "deb",
+        "fixed_in": ("3.0.2",),
+    }
+    return Finding(**{**values, **changes})
+
+
+def report(*findings: Finding, at: datetime = NOON, kind: str = "official", **changes: Any) -> Report:
+    values = {
+        "scanner": "grype",
+        "scanner_version": "0.115.0",
+        "database": Database(kind=kind, built=NOON - timedelta(days=1), digest="xxh64:0"),
+        "scanned": at,
+        "packages": 10,
+        "findings": findings,
+    }
+    return Report(**{**values, **changes})
+
+
+@pytest.fixture
+def world() -> World:
+    """A registry and every tier's key."""
+    return World()
+
+
+@pytest.fixture
+def make() -> SimpleNamespace:
+    """Builders: each gives a good value; keyword arguments change it."""
+    return SimpleNamespace(
+        base=base,
+        built=built,
+        check=check,
+        digest_of=digest_of,
+        finding=finding,
+        manifest=manifest,
+        provenance=lambda **changes: provenance(built(**changes.pop("built", {})), manifest(**changes)),
+        report=report,
+        signer=EcdsaSigner,
+        source=source,
+        noon=NOON,
+        digest=DIGEST,
+        other=OTHER,
+    )
