@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from supply_chain.evidence.statement import BUNDLE, Evidence, Statement, about, claimed_type, hinted, statement_in
@@ -21,6 +21,7 @@ PREDICATE = "dev.sigstore.bundle.predicateType"
 CONTENT = "dev.sigstore.bundle.content"
 CREATED = "org.opencontainers.image.created"
 SIDE_BY_SIDE = 4
+BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -88,12 +89,7 @@ class EvidenceStore:
             r for r in self.referrers.referrers(subject) if r.artifact_type == BUNDLE and PREDICATE in r.annotations
         ]
         found = side_by_side(lambda r: self._verified(subject, r, signer), bundles)
-        return tuple(
-            sorted(
-                (e for e in found if e),
-                key=lambda e: (e.attached.isoformat() if e.attached else "", e.digest),
-            )
-        )
+        return tuple(sorted((e for e in found if e), key=lambda e: (e.attached or BEFORE_ALL, e.digest)))
 
     def _verified(self, subject: ImageRef, referrer: Referrer, signer: TierName) -> Evidence | None:
         bundle = self.referrers.content(subject.model_copy(update={"digest": referrer.digest}))
@@ -114,9 +110,10 @@ class EvidenceStore:
 
 def _time(text: str | None) -> datetime | None:
     try:
-        return datetime.fromisoformat(text) if text else None
+        at = datetime.fromisoformat(text or "")
     except ValueError:
         return None
+    return at if at.tzinfo else None
 
 
 def side_by_side(function: Callable[[S], R], items: Sequence[S]) -> tuple[R, ...]:

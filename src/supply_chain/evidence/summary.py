@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import Evidence
 from supply_chain.image import Digest, ImageRef
 from supply_chain.tier import Boundary
@@ -40,13 +41,30 @@ def summary(
 
 
 def latest_of(summaries: Sequence[dict[str, Any]], boundary: Boundary, digest: Digest) -> dict[str, Any] | None:
-    """The last verdict of a gate about a digest: a later no outweighs an earlier yes."""
+    """The last verdict of a gate about a digest: a later no outweighs an earlier yes.
+
+    Of two at one instant the no counts. `EvidenceInvalid` for one whose time cannot be read.
+    """
     about = [
         s
         for s in summaries
-        if s.get("verifier", {}).get("id") == verifier(boundary) and str(s.get("resourceUri", "")).endswith(digest)
+        if s.get("verifier") == {"id": verifier(boundary)} and str(s.get("resourceUri", "")).endswith(f"@{digest}")
     ]
-    return max(about, key=lambda s: str(s.get("timeVerified", "")), default=None)
+    return max(about, key=lambda s: (_verified_at(s), not passed(s)), default=None)
+
+
+def _verified_at(verdict: dict[str, Any]) -> datetime:
+    said = str(verdict.get("timeVerified"))
+    try:
+        at = datetime.fromisoformat(said)
+    except ValueError:
+        at = datetime.min
+    if at.tzinfo is None:
+        raise EvidenceInvalid(
+            f"A signed verdict says that it was given at {said[:100]!r}, which names no instant.\n"
+            "It may be the last one. Run the tier that gave it again with this version."
+        )
+    return at
 
 
 def passed(verdict: dict[str, Any] | None) -> bool:

@@ -1,0 +1,69 @@
+"""Records of encryption: read whole or not at all."""
+
+import pytest
+
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.encryption import EncryptionRecord, context_of, encryption_records
+from supply_chain.evidence.statement import ENCRYPTION, TEST_RESULT, Evidence, about
+from supply_chain.image import ImageRef
+
+DIGEST = "sha256:" + "a" * 64
+IMAGE = ImageRef(repository="curated/hello", digest=DIGEST)
+COPY = {
+    "plain": DIGEST,
+    "encrypted": "sha256:" + "b" * 64,
+    "wrapped_key": "a2V5",
+    "key": "arn:aws:kms:x:1:key/c",
+    "context": context_of(DIGEST),
+}
+RECORD = {
+    "repository": "curated/hello",
+    "type": "KMS",
+    "key": "arn:aws:kms:x:1:key/s",
+    "rotates": True,
+    "classification": "confidential",
+    "copy": COPY,
+}
+
+
+def evidence(predicate, kind=ENCRYPTION):
+    return Evidence(
+        digest="sha256:" + "c" * 64,
+        repository="curated/hello",
+        statement=about(IMAGE, kind, predicate),
+        signer="curation",
+    )
+
+
+def test_reads_what_was_written():
+    """The wrapped key comes back as bytes."""
+    (record,) = encryption_records([evidence(RECORD)])
+
+    assert record.encrypted_copy is not None and record.encrypted_copy.wrapped == b"key"
+    assert EncryptionRecord.model_validate(record.predicate()) == record
+    assert record.predicate()["copy"]["encrypted"] == COPY["encrypted"]
+
+
+def test_other_statements_are_not_asked():
+    """Only the statements of this type."""
+    assert encryption_records([evidence({}, TEST_RESULT)]) == ()
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        {},
+        {**RECORD, "rotates": False},
+        {**RECORD, "type": "AES256"},
+        {**RECORD, "classification": "secret"},
+        {**RECORD, "copy": {**COPY, "wrapped_key": "not base64!"}},
+        {**RECORD, "copy": {**COPY, "encrypted": "latest"}},
+        {**RECORD, "copy": {**COPY, "protocol": "pgp"}},
+        {**RECORD, "more": 1},
+    ],
+    ids=["empty", "rotation off", "not KMS", "no such class", "key", "tag", "protocol", "unknown key"],
+)
+def test_a_signed_record_that_is_none_raises(predicate):
+    """A record that cannot be read does not say that anything is encrypted."""
+    with pytest.raises(EvidenceInvalid, match="no record of encryption"):
+        encryption_records([evidence(predicate)])
