@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from supply_chain.errors import BuildFailed
 
-MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+MERGED = ("bin", "sbin", "lib", "lib64")
 """Directories that are links into /usr (Debian's usr-merge)."""
 
 UNWANTED = re.compile(
@@ -157,9 +157,9 @@ class Rootfs:
     _entries: dict[str, _Entry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("usr", *(f"usr/{name}" for name in ("bin", "sbin", "lib", "lib64"))):
-            self.add_directory(name)
-        for name in ("bin", "sbin", "lib", "lib64"):
+        self.add_directory("usr")
+        for name in MERGED:
+            self.add_directory(f"usr/{name}")
             info = self._info(name, tarfile.SYMTYPE, 0o777)
             info.linkname = f"usr/{name}"
             self._entries[name] = _Entry(info)
@@ -200,12 +200,12 @@ class Rootfs:
     def _add_member(self, data: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         old = posixpath.normpath(member.name).lstrip("/")
         name = merged(old)
-        if old == "." or old in MERGED or UNWANTED.match(name):
+        if old == "." or UNWANTED.match(name):
             return
         if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
             raise BuildFailed(f"{name} is a device or a pipe.\nLeave the package that brings it out.")
-        if name in self._entries and (member.isdir() or not self._entries[name].info.isdir()):
-            return  # the directory is there; or two packages bring one file, and the first keeps it
+        if name in self._entries:
+            return  # a directory that is there already; and what two packages bring, the first keeps
         info = self._info(name, member.type, member.mode)
         info.uid, info.gid, info.size = member.uid, member.gid, member.size
         info.mtime = min(int(member.mtime), self.epoch)
@@ -238,11 +238,6 @@ class Rootfs:
                     tar.addfile(entry.info, entry.read())
                 else:
                     tar.addfile(entry.info)
-
-    @property
-    def paths(self) -> Iterable[str]:
-        """What is in it, without leading slashes."""
-        return self._entries.keys()
 
 
 def _sums(text: str) -> str:

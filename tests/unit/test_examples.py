@@ -1,0 +1,117 @@
+"""The examples and bases are what they say, as far as it can be seen without building them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters.bandit import scan_source
+from supply_chain.adapters.command import Tool
+from supply_chain.adapters.hadolint import lint_dockerfile
+from supply_chain.adapters.secrets import find_secrets
+from supply_chain.app import FILE, Base, Classification, Service, read_manifest
+from supply_chain.evidence.checks import CheckResult, Outcome
+
+ROOT = Path(__file__).parents[2]
+BASES = sorted(path.parent for path in ROOT.glob(f"bases/*/{FILE}"))
+EXAMPLES = sorted(path.parent for path in ROOT.glob(f"examples/*/{FILE}"))
+SOUND = [path for path in (*BASES, *EXAMPLES) if path.name != "careless"]
+
+
+def tool(name: str) -> Tool:
+    return Tool(name, Path(sys.executable).parent / name, "0")
+
+
+def now() -> datetime:
+    return datetime(2026, 11, 24, tzinfo=UTC)
+
+
+CHECKS: dict[str, Callable[[Path], CheckResult]] = {
+    "hadolint": lambda path: lint_dockerfile(tool("hadolint"), path / "Dockerfile", now),
+    "bandit": lambda path: scan_source(tool("bandit"), path, now),
+    "detect-secrets": lambda path: find_secrets(tool("detect-secrets"), path, now),
+}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_the_four_examples_and_the_four_bases_are_there():
+    """A directory that got lost would pass every other test here."""
+    assert [path.name for path in EXAMPLES] == ["careless", "clock", "hello", "outdated"]
+    assert [path.name for path in BASES] == ["go-build", "proxy", "python", "python-build"]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=name)
+def test_examples_are_services_named_after_their_directory(path: Path):
+    """So that the README's commands and addresses hold."""
+    manifest = read_manifest(path)
+
+    assert isinstance(manifest, Service)
+    assert manifest.name == path.name
+
+
+@pytest.mark.parametrize("path", BASES, ids=name)
+def test_bases_are_made_of_packages_and_named_after_their_directory(path: Path):
+    """Dockerfiles start from curated/base/NAME."""
+    manifest = read_manifest(path)
+
+    assert isinstance(manifest, Base)
+    assert manifest.name == f"base/{path.name}"
+    assert manifest.rootfs is not None and manifest.rootfs.packages
+
+
+@pytest.mark.parametrize("path", [*BASES, *EXAMPLES], ids=name)
+def test_editors_find_the_schema(path: Path):
+    """The first line leads to the project's own schema."""
+    first = (path / FILE).read_text().splitlines()[0]
+    match = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+
+    assert match and (path / match[1]).resolve() == ROOT / "docs" / "supply-chain.schema.json"
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("path", SOUND, ids=name)
+def test_the_sound_ones_pass_the_static_checks(path: Path, check: str):
+    """Nothing to find; outdated is wrong elsewhere."""
+    assert CHECKS[check](path).outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_careless_fails_every_static_check(check: str):
+    """It is there to be refused for all of it."""
+    assert CHECKS[check](ROOT / "examples" / "careless").outcome is Outcome.FAILED
+
+
+def test_a_confidential_example_is_among_them():
+    """The encrypted copy has to be seen to work."""
+    assert read_manifest(ROOT / "examples" / "clock").classification is Classification.CONFIDENTIAL
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/hello/requirements*.txt")), ids=name)
+def test_requirements_are_pinned_by_hash_and_name_no_index(path: Path):
+    """The same packages wherever they come from; which index is the machine's to say."""
+    lines = path.read_text().replace("\\\n", " ").splitlines()
+    requirements = [line for line in lines if line and not line.lstrip().startswith("#")]
+
+    assert requirements
+    assert [line for line in requirements if not re.match(r"[a-z0-9-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)] == []
+
+
+@pytest.mark.parametrize("application", ["hello", "clock"])
+def test_environments_have_an_address_for_what_may_run_there(application: str):
+    """The chain deploys to the first; promotion to the others finds them ready too."""
+    manifest = read_manifest(ROOT / "examples" / application)
+    assert isinstance(manifest, Service)
+    documents = {
+        environment: (ROOT / "deployments" / "environments" / f"{environment}.yaml").read_text()
+        for environment in manifest.environments
+    }
+
+    assert documents and all(f"\n  {application}:\n" in text for text in documents.values())
