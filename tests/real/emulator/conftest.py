@@ -59,9 +59,10 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def crane() -> str:
-    built = ROOT / ".cscm" / "tools" / "crane"
-    found = str(built) if built.exists() else shutil.which("crane")
-    assert found, "crane is needed: run `make tools`, or put it on PATH"
+    tools = ROOT / ".cscm" / "tools"
+    built = [path for path in (tools / "crane", *sorted(tools.glob("crane-*/crane"))) if path.is_file()]
+    found = str(built[-1]) if built else shutil.which("crane")
+    assert found, "crane is needed: run `cscm up`, or put it on PATH"
     return found
 
 
@@ -211,6 +212,7 @@ def emulator(python: Path, crane: str, tmp_path: Path, request: pytest.FixtureRe
     yield started
     if started.process and started.process.poll() is None:
         started.end()
+    print((tmp_path / "log").read_text())  # shown with a test that failed
 
 
 def put_blob(http: httpx.Client, name: str, data: bytes) -> str:
