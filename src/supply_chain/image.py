@@ -10,7 +10,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from supply_chain.errors import DeclarationInvalid
 
@@ -173,8 +173,8 @@ class CuratedImage(Frozen):
 class Interval(Frozen):
     """A measured span of time."""
 
-    started: datetime
-    finished: datetime
+    started: AwareDatetime
+    finished: AwareDatetime
 
     @model_validator(mode="after")
     def _forward(self) -> Self:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from supply_chain.app import MANIFEST, Base, Service
 from supply_chain.errors import EvidenceInvalid
@@ -26,6 +26,8 @@ from supply_chain.tier import TierName, evidence_repository
 from supply_chain.vulnerability.findings import Report
 
 P = TypeVar("P")
+INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 UNKNOWN_SOURCE = Source(path=".", repository="unknown", revision="none", dirty=True)
 
 
@@ -50,6 +52,7 @@ def scanned(image: ScannedImage, store: EvidenceStore) -> Dossier[ScannedImage]:
         ref=ref,
         evidence=(*development, *own),
         report=newest_report(own),
+        signed=any(e.predicate_type == SIGNATURE for e in own),
         **_development(development),
     )
 
@@ -72,21 +75,23 @@ def curated(ref: ImageRef, tag: str, environment: str, store: EvidenceStore) -> 
 
 
 def _development(evidence: Sequence[Evidence]) -> dict[str, Any]:
-    provenance = newest_provenance(evidence)
-    definition = provenance.get("buildDefinition", {}) if provenance else {}
     return {
         "manifest": manifest_in(evidence),
         "checks": checks_in(evidence),
         "source_report": newest_report(evidence),
-        "uncurated": tuple(definition.get("internalParameters", {}).get("uncurated", ())),
-        "dirty": source_in(evidence).dirty if provenance else False,
+        "uncurated": uncurated_in(evidence),
+        "dirty": newest_provenance(evidence) is not None and source_in(evidence).dirty,
     }
 
 
 def newest_provenance(evidence: Sequence[Evidence]) -> dict[str, Any] | None:
     """The provenance whose build finished last, as its signed statement says."""
     found = [e.predicate for e in evidence if e.predicate_type == PROVENANCE]
-    return max(found, key=lambda p: str(p["runDetails"]["metadata"]["finishedOn"]), default=None)
+    return max(found, key=_finished, default=None)
+
+
+def _finished(provenance: dict[str, Any]) -> datetime:
+    return _parsed(lambda: INSTANT.validate_python(provenance["runDetails"]["metadata"]["finishedOn"]), "provenance")
 
 
 def manifest_in(evidence: Sequence[Evidence]) -> Service | Base | None:
@@ -107,6 +112,16 @@ def source_in(evidence: Sequence[Evidence]) -> Source:
         return UNKNOWN_SOURCE
     return _parsed(
         lambda: Source.model_validate(provenance["buildDefinition"]["externalParameters"]["source"]), "source"
+    )
+
+
+def uncurated_in(evidence: Sequence[Evidence]) -> tuple[str, ...]:
+    """The bases in the newest provenance that were not curated."""
+    provenance = newest_provenance(evidence)
+    if provenance is None:
+        return ()
+    return _parsed(
+        lambda: NAMES.validate_python(provenance["buildDefinition"]["internalParameters"]["uncurated"]), "provenance"
     )
 
 

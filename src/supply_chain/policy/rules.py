@@ -7,11 +7,11 @@ from typing import Any
 
 from supply_chain.app import Limits, Service
 from supply_chain.evidence.checks import Check
-from supply_chain.evidence.statement import ENCRYPTION
+from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.summary import latest_of, passed
 from supply_chain.policy.gate import Dossier, Policy
 from supply_chain.policy.outcome import Reason
-from supply_chain.tier import Boundary
+from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 
 VERSION = "1"
@@ -80,8 +80,14 @@ REMEDY = {
 
 
 def source_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Known vulnerabilities of the source's own dependencies."""
-    if dossier.manifest is not None and dossier.source_report is not None:
+    """Known vulnerabilities of the source's own dependencies; without a report there is no number to hold."""
+    if dossier.source_report is None:
+        yield Reason(
+            code="dependencies.report-missing",
+            fact="no vulnerability report on the source, signed by the development tier, is attached to this digest",
+            remedy="run `cscm develop` again; it makes every check",
+        )
+    elif dossier.manifest is not None:
         yield from over_limits(dossier.source_report, dossier.manifest.limits, "dependencies")
 
 
@@ -126,9 +132,9 @@ def _raise(finding: Finding) -> str:
 
 
 def encrypted(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """At rest under the tier's own key; an encrypted copy where the classification asks for it."""
-    facts = [e.predicate for e in dossier.evidence if e.predicate_type == ENCRYPTION]
-    if not facts:
+    """At rest under the tier's own key, in curation's word; an encrypted copy where the classification asks for it."""
+    records = encryption_records(e for e in dossier.evidence if e.signer == TierName.CURATION)
+    if not records:
         yield Reason(
             code="encryption.missing",
             fact="no evidence that it is encrypted with the tier's key",
@@ -136,7 +142,8 @@ def encrypted(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
         return
     confidential = dossier.manifest is not None and dossier.manifest.classification == "confidential"
-    if confidential and not any(fact.get("copy") for fact in facts):
+    copies = [record.encrypted_copy for record in records]
+    if confidential and not any(copy and copy.plain == dossier.ref.digest for copy in copies):
         yield Reason(
             code="encryption.no-copy",
             fact="it is confidential and has no encrypted copy",

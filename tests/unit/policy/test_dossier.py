@@ -1,0 +1,413 @@
+"""Dossiers: what counts is the newest signed word of the right tier, and broken evidence never admits."""
+
+import base64
+import json
+from datetime import timedelta
+
+import pytest
+
+from supply_chain.errors import EvidenceInvalid, SupplyChainError
+from supply_chain.evidence.checks import Check
+from supply_chain.evidence.statement import (
+    BUNDLE,
+    ENCRYPTION,
+    PROVENANCE,
+    SIGNATURE,
+    SUMMARY,
+    TEST_RESULT,
+    VULNERABILITIES,
+    about,
+)
+from supply_chain.evidence.store import CREATED, PREDICATE
+from supply_chain.evidence.summary import summary
+from supply_chain.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
+from supply_chain.policy import dossier as dossiers
+from supply_chain.policy.gate import judge
+from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.rules import POLICIES, REQUIRED
+from supply_chain.tier import Boundary, TierName
+
+DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
+DIGEST = "sha256:" + "a" * 64
+OFFERED = ImageRef(repository="dev/hello", digest=DIGEST)
+CURATED = ImageRef(repository="curated/hello", digest=DIGEST)
+ELSEWHERE = ImageRef(repository="evidence/curation/hello", digest=DIGEST)
+KEY = "arn:aws:kms:eu-west-1:1:key/s"
+
+
+class Pieces:
+    """What a good image carries at each boundary, one piece at a time, and the gate that judges it."""
+
+    def __init__(self, world, make):
+        self.world, self.make = world, make
+        self.development = {
+            "provenance": (DEV, PROVENANCE, make.provenance()),
+            "report on the source": (DEV, VULNERABILITIES, make.report().predicate()),
+            **{str(which): (DEV, TEST_RESULT, make.check(which).predicate()) for which in REQUIRED["service"]},
+        }
+        record = {
+            "repository": "curated/hello",
+            "type": "KMS",
+            "key": KEY,
+            "rotates": True,
+            "classification": "internal",
+        }
+        self.scanned = {
+            "provenance": self.development["provenance"],
+            "encryption": (CURATION, ENCRYPTION, record),
+            "scan": (CURATION, VULNERABILITIES, make.report().predicate()),
+        }
+        self.curated = {
+            **self.scanned,
+            "verdict of boundary 1": (CURATION, SUMMARY, self.verdict(Boundary.TO_CURATION, OFFERED)),
+            "verdict of curation": (CURATION, SUMMARY, self.verdict(Boundary.CURATION, CURATED)),
+            "signature": (CURATION, SIGNATURE, {}),
+        }
+
+    def verdict(self, boundary, ref, *, yes=True, at=None):
+        reasons = [] if yes else [{"code": "x", "fact": "f", "remedy": "r"}]
+        policy = "sha256:" + "9" * 64
+        return summary(ref, boundary, policy, reasons=reasons, notes=(), inputs=(), now=at or self.make.noon)
+
+    def at(self, boundary):
+        return {
+            Boundary.TO_CURATION: self.development,
+            Boundary.CURATION: self.scanned,
+            Boundary.TO_EXECUTION: self.curated,
+        }[boundary]
+
+    def attach(self, where, signer, kind, predicate, created="2026-11-24T12:00:00+00:00"):
+        bundle = self.world.signers[signer].sign(about(where, kind, predicate))
+        return self.world.registry.attach(where, BUNDLE, bundle, {PREDICATE: kind, CREATED: created})
+
+    def judged(self, boundary):
+        store = self.world.store(EXECUTION)
+        if boundary is Boundary.TO_CURATION:
+            return judge(dossiers.candidate(OFFERED, store), POLICIES[boundary])
+        if boundary is Boundary.CURATION:
+            return judge(dossiers.scanned(scanned_image(self.make), store), POLICIES[boundary])
+        return judge(dossiers.curated(CURATED, "tag", "staging", store), POLICIES[boundary])
+
+
+def scanned_image(make):
+    stored = StoredImage(ref=CURATED, tag="t", source=make.source(), blobs=1, size=1)
+    return ScannedImage(encrypted=EncryptedImage(stored=stored, key=KEY), sbom=make.other, report=make.other)
+
+
+def where(boundary):
+    return OFFERED if boundary is Boundary.TO_CURATION else CURATED
+
+
+@pytest.fixture
+def pieces(world, make):
+    return Pieces(world, make)
+
+
+def names(boundary):
+    """The pieces a boundary needs; the list is checked against the builder's below."""
+    development = ["provenance", "report on the source", *map(str, REQUIRED["service"])]
+    scanned = ["provenance", "encryption", "scan"]
+    return {
+        Boundary.TO_CURATION: development,
+        Boundary.CURATION: scanned,
+        Boundary.TO_EXECUTION: [*scanned, "verdict of boundary 1", "verdict of curation", "signature"],
+    }[boundary]
+
+
+EVERY = [(boundary, piece) for boundary in Boundary for piece in names(boundary)]
+
+
+def never_admitted(pieces, boundary):
+    """The gate refuses, or says that it cannot judge; it does not admit."""
+    try:
+        verdict = pieces.judged(boundary)
+    except SupplyChainError as error:
+        return error.code
+    assert isinstance(verdict, Refused)
+    return [reason.code for reason in verdict.reasons]
+
+
+@pytest.mark.parametrize("boundary", Boundary)
+def test_good_evidence_is_admitted(pieces, boundary):
+    """Without this the tests below would prove nothing; and the list of pieces is whole."""
+    assert list(pieces.at(boundary)) == names(boundary)
+    for piece in pieces.at(boundary).values():
+        pieces.attach(where(boundary), *piece)
+
+    assert isinstance(pieces.judged(boundary), Admitted)
+
+
+@pytest.mark.parametrize(("boundary", "gone"), EVERY)
+def test_without_any_one_piece_the_image_is_refused(pieces, boundary, gone):
+    """Each is needed, and the refusal says so."""
+    for name, piece in pieces.at(boundary).items():
+        if name != gone:
+            pieces.attach(where(boundary), *piece)
+
+    verdict = pieces.judged(boundary)
+
+    assert isinstance(verdict, Refused)
+    assert all(reason.fact and reason.remedy for reason in verdict.reasons)
+
+
+def by_another_tier(pieces, place, piece):
+    signer, kind, predicate = piece
+    other = DEV if signer is CURATION else EXECUTION
+    pieces.attach(place, other, kind, predicate)
+
+
+def by_a_stranger_with_the_tiers_hint(pieces, place, piece):
+    signer, kind, predicate = piece
+    payload = about(place, kind, predicate).bytes()
+    bundle = pieces.make.signer().sign_bytes(payload, hint=pieces.world.signers[signer].hint)
+    pieces.world.registry.attach(place, BUNDLE, bundle, {PREDICATE: kind})
+
+
+def with_another_payload(pieces, place, piece):
+    signer, kind, predicate = piece
+    digest = pieces.attach(place, signer, kind, {"other": "words"})
+    bundle = json.loads(pieces.world.registry.held[place.repository][digest][2])
+    bundle["dsseEnvelope"]["payload"] = base64.b64encode(about(place, kind, predicate).bytes()).decode()
+    pieces.world.registry.change(place.repository, digest, json.dumps(bundle).encode())
+
+
+def about_another_digest(pieces, place, piece):
+    signer, kind, predicate = piece
+    other = place.model_copy(update={"digest": "sha256:" + "b" * 64})
+    bundle = pieces.world.signers[signer].sign(about(other, kind, predicate))
+    pieces.world.registry.attach(place, BUNDLE, bundle, {PREDICATE: kind})
+
+
+def about_another_application(pieces, place, piece):
+    signer, kind, predicate = piece
+    bundle = pieces.world.signers[signer].sign(about(place.moved_to("dev/other"), kind, predicate))
+    pieces.world.registry.attach(place, BUNDLE, bundle, {PREDICATE: kind})
+
+
+def beside_another_digest(pieces, place, piece):
+    pieces.attach(place.model_copy(update={"digest": "sha256:" + "b" * 64}), *piece)
+
+
+def cut_short(pieces, place, piece):
+    digest = pieces.attach(place, *piece)
+    content = pieces.world.registry.held[place.repository][digest][2]
+    pieces.world.registry.change(place.repository, digest, content[:-20])
+
+
+def of_another_type(pieces, place, piece):
+    signer, _, predicate = piece
+    pieces.attach(place, signer, "urn:cscm:something-else:v1", predicate)
+
+
+BREAKS = [
+    by_another_tier,
+    by_a_stranger_with_the_tiers_hint,
+    with_another_payload,
+    about_another_digest,
+    about_another_application,
+    beside_another_digest,
+    cut_short,
+    of_another_type,
+]
+
+
+@pytest.mark.parametrize("broken", BREAKS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(("boundary", "which"), EVERY)
+def test_with_any_one_piece_broken_the_image_is_never_admitted(pieces, boundary, which, broken):
+    """Whoever broke it, and however."""
+    for name, piece in pieces.at(boundary).items():
+        if name == which:
+            broken(pieces, where(boundary), piece)
+        else:
+            pieces.attach(where(boundary), *piece)
+
+    assert never_admitted(pieces, boundary)
+
+
+@pytest.mark.parametrize(("boundary", "which"), [pair for pair in EVERY if pair[1] != "signature"])
+def test_a_signed_statement_that_says_nothing_never_admits(pieces, boundary, which):
+    """The right key over an empty predicate is not a yes. (cosign's signature has an empty one.)"""
+    for name, (signer, kind, predicate) in pieces.at(boundary).items():
+        pieces.attach(where(boundary), signer, kind, {} if name == which else predicate)
+
+    assert never_admitted(pieces, boundary)
+
+
+def test_a_newer_failing_check_outweighs_an_older_passing_one_by_signed_time(pieces, make):
+    """The referrer's annotation is anybody's to write; the time in the statement is not."""
+    for piece in pieces.development.values():
+        pieces.attach(OFFERED, *piece, created="2030-01-01T00:00:00+00:00")
+    failed = make.check(Check.TESTS, failed=("it broke",), at=make.noon + timedelta(seconds=1)).predicate()
+    pieces.attach(OFFERED, DEV, TEST_RESULT, failed, created="2000-01-01T00:00:00+00:00")
+
+    assert never_admitted(pieces, Boundary.TO_CURATION) == ["tests.failed"]
+
+
+def test_an_older_failing_check_is_outweighed_by_a_newer_passing_one(pieces, make):
+    """The next attempt may succeed."""
+    for piece in pieces.development.values():
+        pieces.attach(OFFERED, *piece, created="2000-01-01T00:00:00+00:00")
+    failed = make.check(Check.TESTS, failed=("it broke",), at=make.noon - timedelta(seconds=1)).predicate()
+    pieces.attach(OFFERED, DEV, TEST_RESULT, failed, created="2030-01-01T00:00:00+00:00")
+
+    assert isinstance(pieces.judged(Boundary.TO_CURATION), Admitted)
+
+
+@pytest.mark.parametrize("boundary", Boundary)
+def test_the_report_that_was_made_last_counts(pieces, make, boundary):
+    """By its own signed time."""
+    for piece in pieces.at(boundary).values():
+        pieces.attach(where(boundary), *piece, created="2030-01-01T00:00:00+00:00")
+    signer = DEV if boundary is Boundary.TO_CURATION else CURATION
+    worse = make.report(make.finding("critical"), at=make.noon + timedelta(seconds=1)).predicate()
+    pieces.attach(where(boundary), signer, VULNERABILITIES, worse, created="2000-01-01T00:00:00+00:00")
+
+    (code,) = never_admitted(pieces, boundary)
+    assert code.endswith(".critical")
+
+
+def test_the_declaration_of_the_last_build_counts(pieces, make):
+    """A stricter owner is not outvoted by an older declaration."""
+    for piece in pieces.development.values():
+        pieces.attach(OFFERED, *piece)
+    medium = make.report(make.finding("medium")).predicate()
+    pieces.attach(OFFERED, DEV, VULNERABILITIES, medium)
+    stricter = make.provenance(limits={"medium": 0}, built={"finished": make.noon + timedelta(seconds=1)})
+    pieces.attach(OFFERED, DEV, PROVENANCE, stricter, created="2000-01-01T00:00:00+00:00")
+
+    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION))
+
+    assert dossier.manifest is not None and dossier.manifest.limits.medium == 0
+
+
+@pytest.mark.parametrize("place", [CURATED, ELSEWHERE], ids=["beside the image", "in curation's own repository"])
+@pytest.mark.parametrize("boundary", [Boundary.TO_CURATION, Boundary.CURATION])
+def test_a_later_no_of_a_gate_outweighs_its_earlier_yes(pieces, make, boundary, place):
+    """Wherever curation left it, and whatever the annotation says."""
+    for piece in pieces.curated.values():
+        pieces.attach(CURATED, *piece, created="2030-01-01T00:00:00+00:00")
+    no = pieces.verdict(boundary, CURATED, yes=False, at=make.noon + timedelta(microseconds=1))
+    pieces.attach(place, CURATION, SUMMARY, no, created="2000-01-01T00:00:00+00:00")
+
+    assert never_admitted(pieces, Boundary.TO_EXECUTION) == [f"verdict.{boundary}.missing"]
+
+
+def test_a_later_yes_of_a_gate_outweighs_its_earlier_no(pieces, make):
+    """What was mended may run."""
+    for piece in pieces.curated.values():
+        pieces.attach(CURATED, *piece)
+    no = pieces.verdict(Boundary.CURATION, CURATED, yes=False, at=make.noon - timedelta(days=1))
+    pieces.attach(CURATED, CURATION, SUMMARY, no, created="2030-01-01T00:00:00+00:00")
+
+    assert isinstance(pieces.judged(Boundary.TO_EXECUTION), Admitted)
+
+
+def test_a_no_that_another_tier_signed_does_not_count(pieces, make):
+    """Development cannot stop what curation vends, nor vend it."""
+    for piece in pieces.curated.values():
+        pieces.attach(CURATED, *piece)
+    no = pieces.verdict(Boundary.CURATION, CURATED, yes=False, at=make.noon + timedelta(days=1))
+    pieces.attach(CURATED, DEV, SUMMARY, no)
+
+    assert isinstance(pieces.judged(Boundary.TO_EXECUTION), Admitted)
+
+
+def test_what_the_build_recorded_is_in_the_dossier(pieces, make):
+    """Bases that are not curated, uncommitted changes, the revision."""
+    predicate = make.provenance(built={"uncurated": ("docker.io/python",), "source": make.source(dirty=True)})
+    digest = pieces.attach(OFFERED, DEV, PROVENANCE, predicate)
+
+    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION))
+
+    assert (dossier.uncurated, dossier.dirty) == (("docker.io/python",), True)
+    assert dossier.image.source == make.source(dirty=True)
+    assert dossier.image.evidence == (digest,)
+
+
+def test_without_provenance_the_source_is_unknown(world):
+    """And a guess is not made."""
+    dossier = dossiers.candidate(OFFERED, world.store(CURATION))
+
+    assert dossier.manifest is None
+    assert dossier.image.source.revision == "none"
+
+
+def test_an_image_that_curation_signed_already_is_known_as_signed(pieces, make):
+    """Curation can be run again without another signature."""
+    store = pieces.world.store(CURATION)
+    assert not dossiers.scanned(scanned_image(make), store).signed
+    pieces.attach(CURATED, DEV, SIGNATURE, {})
+    assert not dossiers.scanned(scanned_image(make), store).signed
+    pieces.attach(CURATED, CURATION, SIGNATURE, {})
+    assert dossiers.scanned(scanned_image(make), store).signed
+
+
+def unset(predicate, *path):
+    changed = json.loads(json.dumps(predicate))
+    target = changed
+    for key in path[:-1]:
+        target = target[key]
+    del target[path[-1]]
+    return changed
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("runDetails",),
+        ("runDetails", "metadata"),
+        ("runDetails", "metadata", "finishedOn"),
+        ("buildDefinition",),
+        ("buildDefinition", "externalParameters"),
+        ("buildDefinition", "externalParameters", "declaration"),
+        ("buildDefinition", "externalParameters", "declaration", "kind"),
+        ("buildDefinition", "externalParameters", "source"),
+    ],
+    ids=".".join,
+)
+def test_signed_provenance_with_a_part_missing_is_an_error(pieces, path):
+    """The chain's own format, by another version: it is neither there nor missing."""
+    pieces.attach(OFFERED, DEV, PROVENANCE, unset(pieces.development["provenance"][2], *path))
+
+    with pytest.raises(EvidenceInvalid):
+        dossiers.candidate(OFFERED, pieces.world.store(CURATION))
+
+
+@pytest.mark.parametrize(
+    "value", [None, 7, "x", [], {"declaration": [], "source": []}, {"declaration": {"kind": "service"}, "source": 1}]
+)
+def test_signed_provenance_of_another_shape_is_an_error(pieces, value):
+    """Nothing of the wrong type comes out as something else than invalid evidence."""
+    predicate = json.loads(json.dumps(pieces.development["provenance"][2]))
+    predicate["buildDefinition"]["externalParameters"] = value
+    pieces.attach(OFFERED, DEV, PROVENANCE, predicate)
+
+    with pytest.raises(EvidenceInvalid):
+        dossiers.candidate(OFFERED, pieces.world.store(CURATION))
+
+
+@pytest.mark.parametrize("kind", [TEST_RESULT, VULNERABILITIES])
+@pytest.mark.parametrize("value", [None, 7, "x", [], {}, {"check": "tests"}], ids=str)
+def test_signed_results_of_another_shape_are_an_error(pieces, kind, value):
+    """A result that cannot be read may have been a failure."""
+    pieces.attach(OFFERED, DEV, kind, {"cscm": value})
+
+    with pytest.raises(EvidenceInvalid):
+        dossiers.candidate(OFFERED, pieces.world.store(CURATION))
+
+
+@pytest.mark.parametrize("kind", ["check", "report"])
+def test_a_result_whose_time_names_no_instant_is_an_error(pieces, make, kind):
+    """It could be neither before nor after another."""
+    zoneless = make.noon.replace(tzinfo=None).isoformat()
+    good, bad = (make.check(Check.TESTS).predicate(), make.check(Check.TESTS).predicate())
+    bad["cscm"]["interval"] = {"started": zoneless, "finished": zoneless}
+    statement = TEST_RESULT
+    if kind == "report":
+        good, bad, statement = make.report().predicate(), make.report().predicate(), VULNERABILITIES
+        bad["cscm"]["scanned"] = zoneless
+    pieces.attach(OFFERED, DEV, statement, good)
+    pieces.attach(OFFERED, DEV, statement, bad)
+
+    with pytest.raises(EvidenceInvalid):
+        dossiers.candidate(OFFERED, pieces.world.store(CURATION))

@@ -1,0 +1,133 @@
+"""`judge`: every rule is asked, every reason is kept, and nothing to judge by admits nothing."""
+
+import pytest
+from pydantic import ValidationError
+
+from supply_chain.image import ImageRef
+from supply_chain.policy.gate import Dossier, Policy, judge
+from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.policy.rules import POLICIES
+from supply_chain.tier import Boundary
+
+IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
+
+
+def dossier(**changes):
+    return Dossier(**{"image": "the image", "ref": IMAGE, "manifest": None, "evidence": (), **changes})
+
+
+def refusing(*codes):
+    def rule(_):
+        return [Reason(code=code, fact="fact", remedy="remedy") for code in codes]
+
+    return rule
+
+
+def policy(*rules, boundary=Boundary.TO_CURATION, version="1"):
+    return Policy(boundary, rules, version)
+
+
+def test_keeps_every_reason_of_every_rule_in_order():
+    """Whoever is refused learns everything at once."""
+    verdict = judge(dossier(), policy(refusing("a", "b"), refusing(), refusing("c")))
+
+    assert isinstance(verdict, Refused)
+    assert [reason.code for reason in verdict.reasons] == ["a", "b", "c"]
+    assert (verdict.image, verdict.boundary) == (IMAGE, Boundary.TO_CURATION)
+
+
+def test_admits_what_no_rule_objects_to():
+    """The image comes out as it went in, with the policy that admitted it."""
+    rules = policy(refusing())
+    verdict = judge(dossier(), rules)
+
+    assert isinstance(verdict, Admitted)
+    assert (verdict.image, verdict.policy, verdict.boundary) == ("the image", rules.digest, Boundary.TO_CURATION)
+
+
+def test_an_empty_policy_does_not_exist():
+    """It would admit everything."""
+    with pytest.raises(ValueError, match="admit everything"):
+        policy()
+
+
+def test_a_refusal_has_a_reason():
+    """One without would tell nobody what to do."""
+    with pytest.raises(ValidationError):
+        Refused(image=IMAGE, boundary=Boundary.CURATION, policy="sha256:" + "0" * 64, reasons=())
+
+
+def test_a_rule_that_cannot_judge_is_an_error():
+    """Never an admission."""
+
+    def broken(_):
+        raise RuntimeError("no answer")
+
+    with pytest.raises(RuntimeError):
+        judge(dossier(), policy(broken))
+
+
+def test_the_digest_names_boundary_version_and_rules():
+    """Another policy has another digest; the same one has the same."""
+    rules = POLICIES[Boundary.TO_CURATION].rules
+
+    def digest(*rules, **changes):
+        return policy(*rules, **changes).digest
+
+    digests = [
+        digest(*rules),
+        digest(*rules[1:]),
+        digest(*reversed(rules)),
+        digest(*rules, version="2"),
+        digest(*rules, boundary=Boundary.CURATION),
+    ]
+    assert len(set(digests)) == len(digests)
+    assert digest(*rules) == digests[0]
+
+
+def test_every_boundary_has_its_policy():
+    """There is no way across without one."""
+    assert set(POLICIES) == set(Boundary)
+    assert all(policy.boundary is boundary for boundary, policy in POLICIES.items())
+
+
+@pytest.mark.parametrize("boundary", Boundary)
+def test_no_evidence_is_refused_at_every_boundary(boundary):
+    """With a reason that says what is missing."""
+    verdict = judge(dossier(), POLICIES[boundary])
+
+    assert isinstance(verdict, Refused)
+    assert "provenance.missing" in [reason.code for reason in verdict.reasons]
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"uncurated": ("docker.io/library/python",)}, "docker.io/library/python"),
+        ({"dirty": True}, "uncommitted"),
+    ],
+)
+def test_an_admission_says_what_an_operator_should_know(changes, word):
+    """It passed all the same."""
+    verdict = judge(dossier(**changes), policy(refusing()))
+
+    assert isinstance(verdict, Admitted)
+    assert word in " ".join(verdict.notes)
+
+
+def test_an_admission_by_the_starter_database_says_so(make):
+    """It knows little; with the official one there is nothing to add."""
+    starter, official = (
+        judge(dossier(report=make.report(kind=kind)), policy(refusing())) for kind in ("starter", "official")
+    )
+
+    assert "starter database" in " ".join(starter.notes)
+    assert official.notes == ()
+
+
+def test_a_refusal_tells_each_reason_with_its_remedy():
+    """As a person reads it."""
+    text = str(judge(dossier(), policy(refusing("a.b", "c.d"))))
+
+    assert str(IMAGE) in text
+    assert "a.b" in text and "c.d" in text and text.count("remedy") == 2

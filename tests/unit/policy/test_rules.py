@@ -1,0 +1,299 @@
+"""Every rule once as it passes and once as it refuses."""
+
+import inspect
+
+import pytest
+
+from supply_chain.app import Limits
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.checks import Check
+from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
+from supply_chain.evidence.summary import summary
+from supply_chain.image import ImageRef
+from supply_chain.policy import rules
+from supply_chain.policy.gate import Dossier, judge
+from supply_chain.policy.outcome import Refused
+from supply_chain.policy.rules import POLICIES, REMEDY, REQUIRED, over_limits
+from supply_chain.tier import Boundary
+from supply_chain.vulnerability.findings import Severity
+
+DIGEST = "sha256:" + "a" * 64
+IMAGE = ImageRef(repository="curated/hello", digest=DIGEST)
+KEY = "arn:aws:kms:eu-west-1:1:key/s"
+
+
+@pytest.fixture
+def dossier(make):
+    """A dossier that every rule passes; keyword arguments break it."""
+
+    def build(**changes):
+        manifest = changes.get("manifest", make.manifest())
+        kind = manifest.kind if manifest else "service"
+        verdicts = [
+            summary(IMAGE, b, "sha256:" + "9" * 64, reasons=[], notes=(), inputs=(), now=make.noon)
+            for b in (Boundary.TO_CURATION, Boundary.CURATION)
+        ]
+        good = {
+            "image": "the image",
+            "ref": IMAGE,
+            "manifest": manifest,
+            "evidence": (encryption(),),
+            "checks": tuple(make.check(each) for each in REQUIRED[kind]),
+            "report": make.report(),
+            "source_report": make.report(),
+            "signed": True,
+            "summaries": tuple(verdicts),
+            "environment": "staging",
+        }
+        return Dossier(**{**good, **changes})
+
+    return build
+
+
+def encryption(signer="curation", **changes):
+    record = {"repository": "curated/hello", "type": "KMS", "key": KEY, "rotates": True, "classification": "internal"}
+    return Evidence(
+        digest="sha256:" + "c" * 64,
+        repository="curated/hello",
+        statement=about(IMAGE, ENCRYPTION, {**record, **changes}),
+        signer=signer,
+    )
+
+
+def copy(plain=DIGEST):
+    return {
+        "plain": plain,
+        "encrypted": "sha256:" + "b" * 64,
+        "wrapped_key": "a2V5",
+        "key": KEY,
+        "context": {"image": plain},
+    }
+
+
+def codes(rule, dossier):
+    return [reason.code for reason in rule(dossier)]
+
+
+def summaries(make, **results):
+    return tuple(
+        summary(
+            IMAGE,
+            boundary,
+            "sha256:" + "9" * 64,
+            reasons=[] if yes else [{"code": "x", "fact": "f", "remedy": "r"}],
+            notes=(),
+            inputs=(),
+            now=make.noon,
+        )
+        for boundary, yes in ((Boundary(name.replace("_", "-")), yes) for name, yes in results.items())
+    )
+
+
+@pytest.mark.parametrize("boundary", Boundary)
+def test_no_rule_objects_to_what_is_good(dossier, boundary):
+    """Otherwise the refusals below would prove nothing."""
+    assert not isinstance(judge(dossier(), POLICIES[boundary]), Refused)
+
+
+def test_every_rule_is_in_a_policy():
+    """A rule that no gate asks is none."""
+    written = {
+        name
+        for name, value in inspect.getmembers(rules, inspect.isgeneratorfunction)
+        if value.__module__ == rules.__name__ and not name.startswith("_") and name != "over_limits"
+    }
+    asked = {rule.__name__ for policy in POLICIES.values() for rule in policy.rules}
+
+    assert written == asked
+
+
+def test_without_signed_provenance_nothing_is_known(dossier):
+    """Neither who built it nor what its owner accepts."""
+    assert codes(rules.provenance_signed, dossier(manifest=None)) == ["provenance.missing"]
+
+
+def test_the_declaration_is_of_this_application(dossier, make):
+    """A lenient application's evidence does not serve a strict one."""
+    assert codes(rules.names_agree, dossier(manifest=make.manifest(name="other"))) == ["provenance.other-application"]
+    assert codes(rules.names_agree, dossier()) == []
+
+
+@pytest.mark.parametrize("which", REQUIRED["service"])
+def test_a_service_needs_every_check(dossier, make, which):
+    """One that nobody made has not been passed."""
+    made = tuple(make.check(each) for each in REQUIRED["service"] if each is not which)
+
+    assert codes(rules.checks_made, dossier(checks=made)) == [f"{which}.missing"]
+
+
+@pytest.mark.parametrize("which", REQUIRED["base"])
+def test_a_base_needs_its_own_checks(dossier, make, which):
+    """It has a command in place of tests and probe."""
+    made = tuple(make.check(each) for each in REQUIRED["base"] if each is not which)
+
+    assert codes(rules.checks_made, dossier(manifest=make.base(), checks=made)) == [f"{which}.missing"]
+    assert codes(rules.checks_made, dossier(manifest=make.base())) == []
+
+
+def test_no_checks_at_all_miss_each_one(dossier):
+    """Nothing to check is not a pass."""
+    assert codes(rules.checks_made, dossier(checks=())) == [f"{each}.missing" for each in REQUIRED["service"]]
+
+
+@pytest.mark.parametrize("which", Check)
+def test_every_failure_of_a_check_is_a_reason(dossier, make, which):
+    """With a remedy of that check; a warning is none."""
+    failed = make.check(which, passed=("fine",), failed=("one", "two"), warned=("three",))
+
+    reasons = list(rules.checks_passed(dossier(checks=(failed,))))
+
+    assert [(r.code, r.fact) for r in reasons] == [(f"{which}.failed", "one"), (f"{which}.failed", "two")]
+    assert all(r.remedy == REMEDY[which] for r in reasons)
+
+
+def test_a_check_that_looked_at_nothing_is_a_reason(dossier, make):
+    """It says neither yes nor no."""
+    assert codes(rules.checks_passed, dossier(checks=(make.check(Check.TESTS, passed=()),))) == ["tests.empty"]
+    assert codes(rules.checks_passed, dossier(checks=(make.check(Check.TESTS, warned=("w",)),))) == []
+
+
+def test_the_sources_vulnerabilities_are_held_against_the_limits(dossier, make):
+    """The dependencies' report, not the image's."""
+    bad = make.report(make.finding("critical"))
+
+    assert codes(rules.source_within_limits, dossier(source_report=bad)) == ["dependencies.critical"]
+    assert codes(rules.source_within_limits, dossier(report=bad)) == []
+
+
+@pytest.mark.parametrize("kind", ["manifest", "base"])
+def test_without_a_report_on_the_source_nothing_is_within_limits(dossier, make, kind):
+    """That the check was made does not say what it found."""
+    bare = dossier(manifest=getattr(make, kind)(), source_report=None)
+
+    assert codes(rules.source_within_limits, bare) == ["dependencies.report-missing"]
+
+
+def test_the_image_is_scanned_and_within_limits(dossier, make):
+    """No scan is a reason, and so is what it found."""
+    bad = make.report(make.finding("critical"))
+
+    assert codes(rules.scanned, dossier(report=None)) == ["scan.missing"]
+    assert codes(rules.scan_within_limits, dossier(report=bad)) == ["scan.critical"]
+    assert codes(rules.scan_within_limits, dossier(source_report=bad)) == []
+
+
+@pytest.mark.parametrize("severity", Severity)
+@pytest.mark.parametrize(("limit", "found", "refused"), [(0, 0, False), (0, 1, True), (2, 2, False), (2, 3, True)])
+def test_a_limit_is_the_number_that_is_accepted(make, severity, limit, found, refused):
+    """For every severity, Unknown too: as many are accepted, one more is not."""
+    limits = Limits(**{severity.value: limit})
+    report = make.report(*[make.finding(severity)] * found)
+
+    assert [r.code for r in over_limits(report, limits, "scan")] == [f"scan.{severity}"] * refused
+
+
+@pytest.mark.parametrize("severity", Severity)
+def test_a_limit_of_null_accepts_any_number(make, severity):
+    """But of that severity only."""
+    every = {each.value: 0 for each in Severity} | {severity.value: None}
+    report = make.report(*[make.finding(severity)] * 1000, *[make.finding(each) for each in Severity])
+
+    found = {r.code for r in over_limits(report, Limits(**every), "scan")}
+
+    assert found == {f"scan.{each}" for each in Severity} - {f"scan.{severity}"}
+
+
+@pytest.mark.parametrize("severity", Severity)
+def test_what_is_known_to_be_exploited_is_never_accepted(make, severity):
+    """Whatever its severity and the limits say."""
+    limits = Limits(**{each.value: None for each in Severity})
+    report = make.report(make.finding(severity, known_exploited=True), make.finding(severity, id="CVE-2026-0002"))
+
+    (reason,) = over_limits(report, limits, "scan")
+
+    assert reason.code == "scan.known-exploited"
+    assert "CVE-2026-0001" in reason.fact and "3.0.2" in reason.remedy
+
+
+def test_a_reason_names_the_findings_and_how_many_have_a_fix(make):
+    """The first ones, and how many more there are."""
+    findings = [make.finding(id=f"CVE-2026-{n:04}", fixed_in=("2",) if n < 3 else ()) for n in range(8)]
+
+    (reason,) = over_limits(make.report(*findings), Limits(), "scan")
+
+    assert "8 findings of severity high, 0 accepted" in reason.fact
+    assert "CVE-2026-0004" in reason.fact and "CVE-2026-0005" not in reason.fact and "and 3 more" in reason.fact
+    assert reason.remedy.startswith("3 of them have a fix")
+
+
+def test_an_exploited_finding_without_a_fix_has_to_go(make):
+    """There is nothing to raise it to."""
+    (reason, *_) = over_limits(make.report(make.finding(known_exploited=True, fixed_in=())), Limits(), "scan")
+
+    assert reason.remedy == "remove openssl; no fix is published"
+
+
+def test_encryption_is_evidence_of_curations_own(dossier):
+    """Development's word about curation's repository counts for nothing."""
+    assert codes(rules.encrypted, dossier(evidence=())) == ["encryption.missing"]
+    assert codes(rules.encrypted, dossier(evidence=(encryption(signer="development"),))) == ["encryption.missing"]
+
+
+def test_a_record_of_encryption_that_cannot_be_read_is_an_error(dossier):
+    """It is neither a yes nor a no."""
+    with pytest.raises(EvidenceInvalid):
+        codes(rules.encrypted, dossier(evidence=(encryption(type="none"),)))
+
+
+def test_what_is_confidential_has_an_encrypted_copy(dossier, make):
+    """A copy of this image, not of another; what is not confidential needs none."""
+    secret = make.manifest(classification="confidential")
+
+    def asked(record):
+        return codes(rules.encrypted, dossier(manifest=secret, evidence=(record,)))
+
+    assert asked(encryption()) == ["encryption.no-copy"]
+    assert asked(encryption(copy=copy("sha256:" + "e" * 64))) == ["encryption.no-copy"]
+    assert asked(encryption(copy=copy())) == []
+    assert codes(rules.encrypted, dossier()) == []
+
+
+def test_execution_wants_curations_signature(dossier):
+    """Verdicts alone do not do."""
+    assert codes(rules.signature_there, dossier(signed=False)) == ["signature.missing"]
+    assert codes(rules.signature_there, dossier(signed=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("results", "missing"),
+    [
+        ({"boundary_1": True, "curation": True}, []),
+        ({"boundary_1": False, "curation": True}, ["verdict.boundary-1.missing"]),
+        ({"boundary_1": True, "curation": False}, ["verdict.curation.missing"]),
+        ({"boundary_1": True}, ["verdict.curation.missing"]),
+        ({"curation": True}, ["verdict.boundary-1.missing"]),
+        ({"boundary_2": True}, ["verdict.boundary-1.missing", "verdict.curation.missing"]),
+        ({}, ["verdict.boundary-1.missing", "verdict.curation.missing"]),
+    ],
+    ids=str,
+)
+def test_execution_wants_the_yes_of_both_gates_before(dossier, make, results, missing):
+    """A no, or none, is a reason."""
+    assert codes(rules.summaries_passed, dossier(summaries=summaries(make, **results))) == missing
+
+
+def test_a_base_never_runs(dossier, make):
+    """It is built upon."""
+    assert codes(rules.may_run_here, dossier(manifest=make.base())) == ["placement.not-a-service"]
+
+
+@pytest.mark.parametrize(("environment", "reasons"), [("staging", []), ("production", ["placement.not-declared"])])
+def test_a_service_runs_where_its_owner_says(dossier, environment, reasons):
+    """And nowhere else."""
+    assert codes(rules.may_run_here, dossier(environment=environment)) == reasons
+
+
+@pytest.mark.parametrize("environment", [None, "", "stag", "staging2"])
+def test_a_name_like_a_declared_environments_will_not_do(dossier, environment):
+    """Names are compared whole."""
+    assert codes(rules.may_run_here, dossier(environment=environment)) == ["placement.not-declared"]
