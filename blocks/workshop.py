@@ -7,21 +7,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from supply_chain.adapters.bandit import scan_source
-from supply_chain.adapters.hadolint import lint_dockerfile
-from supply_chain.adapters.secrets import find_secrets
-
 from blocks.host import ContainerHost
 from blocks.tier import Tier
 from blocks.workbench import Workbench, now
+from supply_chain.adapters.bandit import scan_source
 from supply_chain.adapters.buildx import Buildx
 from supply_chain.adapters.command import cancellation
 from supply_chain.adapters.context import build_context
 from supply_chain.adapters.git import file_digest
+from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.mmdebstrap import make_rootfs
+from supply_chain.adapters.secrets import find_secrets
 from supply_chain.app import Base, Rootfs, Service
 from supply_chain.development.bases import CuratedBases
-from supply_chain.development.build import Workshop, test_image
+from supply_chain.development.build import Workshop, test_name
 from supply_chain.development.probe import check_command, probe, run_tests
 from supply_chain.development.test import known_vulnerabilities
 from supply_chain.errors import BaseMissing, ToolFailed
@@ -97,7 +96,7 @@ def checks(
     if isinstance(manifest, Service):
         service = manifest
         made += [
-            lambda: run_tests(engine, test_image(built), service, now, built.invocation, wait=wait),
+            lambda: run_tests(engine, test_name(built.local), service, now, built.invocation, wait=wait),
             lambda: probe(engine, built.local, service, now, built.invocation, wait=wait),
         ]
     else:

@@ -7,13 +7,15 @@ from pathlib import Path
 from prefect import flow
 
 from blocks import ContainerHost, Tier, Workbench
+from blocks.workshop import buildx
 from flows.journal import journal
 from flows.names import by_path
 from supply_chain.adapters.git import Git
 from supply_chain.app import read_manifest
 from supply_chain.image import Candidate
-from tasks.build import build
+from tasks.build import build, forget
 from tasks.offer import offer
+from tasks.running import in_thread
 from tasks.test import test
 
 
@@ -47,4 +49,5 @@ async def develop(path: str, revision: str | None = None) -> Candidate:
                 story.add(checks=tested.checks)
                 return await story.step("offer", offer(tested, manifest, tier, host, workbench), lambda c: str(c.ref))
             finally:
+                await in_thread(forget, manifest.name, buildx(tier, host, workbench))
                 await story.publish()

@@ -10,8 +10,10 @@ from prefect.runtime import flow_run
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workshop import workshop
+from supply_chain.adapters.buildx import Buildx
 from supply_chain.app import Base, Service
 from supply_chain.development.build import build as build_image
+from supply_chain.development.build import local_name, test_name
 from supply_chain.image import BuiltImage, ImageRef, Source
 from supply_chain.tier import development_repository
 from tasks.events import emit
@@ -23,7 +25,20 @@ async def build(
     directory: Path, manifest: Service | Base, source: Source, tier: Tier, host: ContainerHost, workbench: Workbench
 ) -> BuiltImage:
     """Build with BuildKit; a build that fails is never tried again by itself."""
-    run = (flow_run.id or "alone")[:8]
-    built = await in_thread(lambda: build_image(directory, manifest, workshop(tier, host, workbench), source, run))
+    built = await in_thread(
+        lambda: build_image(directory, manifest, workshop(tier, host, workbench), source, invocation())
+    )
     emit("image.built", ImageRef(repository=development_repository(manifest.name), digest=built.digest), source)
     return built
+
+
+def invocation() -> str:
+    """What marks everything that this run makes in the engine."""
+    return (flow_run.id or "alone")[:8]
+
+
+def forget(application: str, builder: Buildx) -> None:
+    """Remove from the engine what this run built; the registry has what was offered."""
+    local = local_name(application, invocation())
+    for name in (local, test_name(local)):
+        builder.forget(name)

@@ -20,8 +20,11 @@ from tasks.running import RETRYING, in_thread, worth_retrying
 
 
 def turn(environment: str, application: str) -> str:
-    """The name of the limit that keeps two deployments of one application to one environment apart."""
-    return f"deploy {environment} {application}"
+    """The name of the limit that keeps two deployments of one application to one environment apart.
+
+    Prefect takes no slash in a limit's name.
+    """
+    return f"deploy {environment} {application.replace('/', ':')}"
 
 
 @task(name="monitor", tags=["execution"], retry_condition_fn=worth_retrying, **RETRYING)
@@ -59,7 +62,7 @@ async def _under_way() -> set[tuple[str, str]]:
     async with get_client() as client:
         limits = await client.read_global_concurrency_limits(limit=200, offset=0)
     words = [limit.name.split(" ") for limit in limits if limit.active_slots]
-    return {(w[1], w[2]) for w in words if len(w) == 3 and w[0] == "deploy"}
+    return {(w[1], w[2].replace(":", "/")) for w in words if len(w) == 3 and w[0] == "deploy"}
 
 
 def _emit(observation: Observation) -> None:

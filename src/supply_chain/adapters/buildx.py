@@ -79,6 +79,10 @@ class Buildx:
         """Versions of buildx and the engine."""
         return {"buildx": self.tool.version, "engine": self.engine_version()}
 
+    def forget(self, local: str) -> None:
+        """Remove a built image from the engine; what other images need of it stays, and the build cache too."""
+        self.tool.run("rmi", local, timeout=60, check=False, quiet=True)
+
     def push(self, local: str, repository: str, tag: str) -> Digest:
         """See `development.offer.Pusher`."""
         remote = f"{self.registry.host}/{repository}:{tag}"

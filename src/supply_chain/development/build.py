@@ -97,7 +97,7 @@ def build(directory: Path, manifest: Service | Base, workshop: Workshop, source:
     dockerfile = directory / manifest.build.dockerfile
     text = dockerfile.read_text()
     contexts, materials, uncurated = _resolve(base_names(text), workshop.bases)
-    name = f"cscm.local/{manifest.name}:{run}"
+    name = local_name(manifest.name, run)
     with workshop.context(manifest, directory, source.committed) as place:
         order = Order(
             context=place / manifest.build.context,
@@ -129,9 +129,14 @@ def build(directory: Path, manifest: Service | Base, workshop: Workshop, source:
     )
 
 
-def test_image(built: BuiltImage) -> str:
-    """The engine's name for the stage that holds the tests."""
-    return f"{built.local}-tests"
+def local_name(application: str, run: str) -> str:
+    """The engine's name for what a run builds."""
+    return f"cscm.local/{application}:{run}"
+
+
+def test_name(local: str) -> str:
+    """The engine's name for the stage that holds the tests of an image."""
+    return f"{local}-tests"
 
 
 def _test_stage(order: Order, manifest: Service) -> Order:
@@ -140,7 +145,7 @@ def _test_stage(order: Order, manifest: Service) -> Order:
         dockerfile=order.dockerfile,
         platform=order.platform,
         target=manifest.test.stage,
-        name=f"{order.name}-tests",
+        name=test_name(order.name),
         contexts=order.contexts,
         annotations={},
         epoch=order.epoch,
