@@ -39,14 +39,14 @@ Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1024**2, json_schema_ext
 
 def _inside(value: str) -> str:
     path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts:
+    if path.is_absolute() or ".." in path.parts or not value.isprintable():
         raise ValueError("has to lie inside the application's directory")
     return value
 
 
 def _absolute(value: str) -> str:
     path = PurePosixPath(value)
-    if not path.is_absolute() or ".." in path.parts or value == "/":
+    if not path.is_absolute() or ".." in path.parts or len(path.parts) < 2 or not value.isprintable():
         raise ValueError("has to be an absolute path below /")
     return value
 
@@ -176,13 +176,20 @@ def read_manifest(directory: Path) -> Service | Base:
     if not directory.is_dir():
         raise DeclarationInvalid(f"{directory} is not a directory.\nName the directory that holds {FILE}.")
     manifest = read_document(directory / FILE, MANIFEST)
-    context = (directory / manifest.build.context).resolve()
-    for path in (context, (directory / manifest.build.dockerfile).resolve()):
+    for declared in (manifest.build.context, manifest.build.dockerfile):
+        path = _resolved(directory / declared)
         if not path.is_relative_to(directory.resolve()):
             raise DeclarationInvalid(
                 f"{path} leaves the application's directory.\nDeclare a context and a Dockerfile inside of it."
             )
     return manifest
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise DeclarationInvalid(f"{path} leads nowhere: {error}\nRemove links that lead to themselves.") from error
 
 
 def json_schema() -> dict[str, Any]:

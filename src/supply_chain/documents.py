@@ -13,6 +13,8 @@ from supply_chain.errors import DeclarationInvalid
 LIMIT = 256 * 1024
 """Bytes a document may have; a person does not write more."""
 
+WORD = "tag:yaml.org,2002:str"
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -20,20 +22,29 @@ class _StrictLoader(yaml.SafeLoader):
     """Plain YAML: no aliases (they can multiply without end), no tags, no key twice."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="aliases are not allowed here", problem_mark=event.start_mark)
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        alias = isinstance(event, yaml.events.AliasEvent)
+        if alias or getattr(event, "tag", None) is not None:
+            what = "aliases" if alias else "tags"
+            raise yaml.MarkedYAMLError(problem=f"{what} are not allowed here", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:  # a day that no month has, a number of a thousand digits
+            raise yaml.MarkedYAMLError(
+                problem="no such value; put words in quotes", problem_mark=node.start_mark
+            ) from error
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
+            if key_node.tag != WORD:
                 raise yaml.MarkedYAMLError(problem="keys are words", problem_mark=key_node.start_mark)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key!r} twice", problem_mark=key_node.start_mark)
-            seen.add(key)
+            if key_node.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key_node.value!r} twice", problem_mark=key_node.start_mark)
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -42,12 +53,13 @@ def read_document(path: Path, model: type[M] | TypeAdapter[M]) -> M:
     try:
         if path.stat().st_size > LIMIT:
             raise DeclarationInvalid(
-                f"{path} has more than {LIMIT // 1024} KiB.\nA document of this kind is a page; look at what got into it."
+                f"{path} has more than {LIMIT // 1024} KiB.\n"
+                "A document of this kind is a page; look at what got into it."
             )
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DeclarationInvalid(f"{path} does not exist.\nCreate it, or name the right directory.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DeclarationInvalid(f"{path} cannot be read: {error}\nIt has to be a text file in UTF-8.") from error
     return parse_document(text, model, str(path))
 

@@ -1,0 +1,253 @@
+"""What a team may declare, and what it may not."""
+
+import contextlib
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain.app import FILE, Base, Classification, Service, json_schema, read_manifest
+from supply_chain.errors import DeclarationInvalid
+
+SERVICE = {
+    "kind": "service",
+    "name": "hello",
+    "owner": "web team",
+    "test": {"command": ["python", "-m", "unittest"]},
+    "probe": {"port": 8080},
+}
+BASE = {"kind": "base", "name": "base/python", "owner": "platform", "check": ["python3", "--version"]}
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read a declaration from a directory of its own."""
+
+    def reading(values):
+        text = values if isinstance(values, str) else yaml.safe_dump(values)
+        (tmp_path / FILE).write_text(text)
+        return read_manifest(tmp_path)
+
+    return reading
+
+
+def test_what_is_not_declared_is_strict(read):
+    """The defaults are the safe ones."""
+    service = read(SERVICE)
+
+    assert isinstance(service, Service)
+    assert service.classification is Classification.INTERNAL
+    assert (service.runtime.uid, service.runtime.read_only_root, service.runtime.capabilities) == (10001, True, ())
+    assert service.runtime.memory == 128 * 1024**2
+    assert (service.limits.critical, service.limits.high, service.limits.kev) == (0, 0, 0)
+    assert service.environments == ("staging",)
+    assert service.build.platform == "linux/amd64"
+
+
+def test_a_base_has_a_check_in_place_of_a_probe(read):
+    """And no environments."""
+    assert isinstance(read(BASE), Base)
+
+
+def changed(values, path, value):
+    """`values` with something else at a dotted path."""
+    head, _, rest = path.partition(".")
+    inner = values.get(head, {}) if isinstance(values.get(head, {}), dict) else {}
+    return {**values, head: changed(inner, rest, value) if rest else value}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("kind", "job"),
+        ("name", "Hello"),
+        ("name", "hello:latest"),
+        ("name", "host:5000/hello"),
+        ("name", "../hello"),
+        ("name", "hello/"),
+        ("name", "h"),
+        ("name", "x" * 129),
+        ("name", "hello\n"),
+        ("owner", ""),
+        ("owner", "web\nteam"),
+        ("owner", "<script>"),
+        ("classification", "secret"),
+        ("build.context", "../other"),
+        ("build.context", "/etc"),
+        ("build.context", "a/../../b"),
+        ("build.context", ""),
+        ("build.context", "a\0b"),
+        ("build.dockerfile", "../Dockerfile"),
+        ("build.dockerfile", "/etc/passwd"),
+        ("build.platform", "windows/amd64"),
+        ("build.timeout", 9),
+        ("build.timeout", 7201),
+        ("build.more", 1),
+        ("test.command", []),
+        ("test.command", "python -m unittest"),
+        ("test.command", [""]),
+        ("test.stage", "-x"),
+        ("test.stage", "Test"),
+        ("probe.port", 80),
+        ("probe.port", 1023),
+        ("probe.port", 65536),
+        ("probe.port", 0),
+        ("probe.port", -1),
+        ("probe.port", "http"),
+        ("probe.path", "health"),
+        ("probe.path", "/health check"),
+        ("probe.path", "/\r\nHost: x"),
+        ("probe.path", "/?q"),
+        ("probe.start_timeout", 0),
+        ("probe.stop_timeout", 61),
+        ("runtime.uid", 0),
+        ("runtime.uid", 65536),
+        ("runtime.read_only_root", False),
+        ("runtime.writable", ["tmp"]),
+        ("runtime.writable", ["/"]),
+        ("runtime.writable", ["//"]),
+        ("runtime.writable", ["/."]),
+        ("runtime.writable", ["/./"]),
+        ("runtime.writable", ["/tmp/../etc"]),
+        ("runtime.writable", ["/tmp\0"]),
+        ("runtime.writable", [f"/{n}" for n in range(17)]),
+        ("runtime.capabilities", ["SYS_ADMIN"]),
+        ("runtime.capabilities", ["NET_RAW"]),
+        ("runtime.privileged", True),
+        ("runtime.memory", "1KiB"),
+        ("runtime.memory", "lots"),
+        ("runtime.memory", "-1GiB"),
+        ("runtime.memory", 1.5),
+        ("runtime.pids", 0),
+        ("runtime.pids", 4097),
+        ("limits.critical", -1),
+        ("limits.kev", 1),
+        ("limits.kev", None),
+        ("limits.moderate", 1),
+        ("environments", ["Staging"]),
+        ("environments", ["../staging"]),
+        ("environments", "staging"),
+        ("check", ["true"]),
+        ("rootfs", {"packages": ["x"]}),
+        ("image", "x"),
+    ],
+    ids=str,
+)
+def test_a_service_cannot_declare(read, path, value):
+    """Each is refused with its name."""
+    with pytest.raises(DeclarationInvalid) as caught:
+        read(changed(SERVICE, path, value))
+    assert path.rpartition(".")[2] in str(caught.value) or "kind" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("probe", {"port": 8080}),
+        ("environments", ["staging"]),
+        ("test", {"command": ["true"]}),
+        ("check", []),
+        ("rootfs.packages", ["-o", "Apt::x"]),
+        ("rootfs.packages", ["python3; id"]),
+        ("rootfs.suite", "../x"),
+    ],
+    ids=str,
+)
+def test_a_base_cannot_declare(read, path, value):
+    """It never runs as a service, and its packages are names."""
+    with pytest.raises(DeclarationInvalid):
+        read(changed(BASE, path, value))
+
+
+@pytest.mark.parametrize("missing", ["kind", "name", "owner", "test", "probe"])
+def test_a_service_has_to_declare(read, missing):
+    """What is missing is named."""
+    with pytest.raises(DeclarationInvalid, match=missing):
+        read({key: value for key, value in SERVICE.items() if key != missing})
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("name", "team/hello-world_2.x"),
+        ("runtime.writable", ["/tmp", "/var/cache/app"]),
+        ("runtime.memory", 1024**2),
+        ("limits.critical", None),
+        ("limits.unknown", 0),
+        ("environments", []),
+        ("build.context", "./src"),
+        ("probe.path", "/health/ready"),
+        ("probe.port", 65535),
+    ],
+    ids=str,
+)
+def test_a_service_can_declare(read, path, value):
+    """The limits of what is allowed."""
+    assert read(changed(SERVICE, path, value))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("128MiB", 128 * 1024**2), ("1 GiB", 1024**3), ("2048kib", 2048 * 1024), ("1048576", 1024**2), (1048577, 1048577)],
+)
+def test_sizes_are_bytes_or_words(read, text, size):
+    """Powers of 1024, as their names say."""
+    assert read(changed(SERVICE, "runtime.memory", text)).runtime.memory == size
+
+
+def test_a_mistake_is_told_with_its_line_and_column(read):
+    """So that an editor jumps there."""
+    text = yaml.safe_dump(SERVICE, sort_keys=False).replace("port: 8080", "port: 80")
+
+    with pytest.raises(DeclarationInvalid, match=rf"{FILE}:\d+:3: service\.probe\.port: .*1024"):
+        read(text)
+
+
+def test_links_cannot_lead_out_of_the_directory(read, tmp_path):
+    """Neither the context nor the Dockerfile."""
+    outside = tmp_path.parent / "outside"
+    outside.mkdir(exist_ok=True)
+    (tmp_path / "link").symlink_to(outside)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+
+    for name in ("link", "loop", "loop/x"):
+        for path in ("build.context", "build.dockerfile"):
+            with pytest.raises(DeclarationInvalid):
+                read(changed(SERVICE, path, name))
+
+
+def test_what_is_no_directory_is_refused(tmp_path):
+    """With what to name instead."""
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "nothing", tmp_path / "a\0b"):
+        with pytest.raises(DeclarationInvalid, match="not a directory"):
+            read_manifest(path)
+    with pytest.raises(DeclarationInvalid, match="does not exist"):
+        read_manifest(tmp_path)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-1, 70000) | st.text(max_size=8) | st.sampled_from(sorted(SERVICE)),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(SERVICE)), inner),
+        max_leaves=8,
+    ),
+    st.sampled_from([*SERVICE, *BASE, "build", "runtime", "limits", "environments", "rootfs"]),
+)
+def test_any_value_anywhere_is_read_or_declared_invalid(tmp_path_factory, value, key):
+    """`DeclarationInvalid` is all that may come out."""
+    directory = tmp_path_factory.mktemp("app")
+    for values in (SERVICE, BASE):
+        (directory / FILE).write_text(yaml.safe_dump({**values, key: value}, allow_unicode=True))
+        with contextlib.suppress(DeclarationInvalid):
+            read_manifest(directory)
+
+
+def test_the_schema_knows_every_key():
+    """Editors complete from it, and mark what is not in it."""
+    definitions = json_schema()["$defs"]
+
+    assert set(definitions["Service"]["properties"]) == set(Service.model_fields)
+    assert set(definitions["Base"]["properties"]) == set(Base.model_fields)
+    assert all(d["additionalProperties"] is False for d in definitions.values() if d["type"] == "object")
