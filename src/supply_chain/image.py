@@ -65,7 +65,7 @@ class ImageRef(Frozen):
                 f"{text!r} does not name an image by digest.\n"
                 "Write repository@sha256:<64 hexadecimal digits>, as the run that made it printed it."
             )
-        if not re.fullmatch(rf"{COMPONENT}(?:/{COMPONENT})*", repository):
+        if not re.fullmatch(rf"{COMPONENT}(?:/{COMPONENT})*", repository) or not 2 <= len(repository) <= 256:
             raise DeclarationInvalid(
                 f"{repository!r} is not a repository of this registry.\n"
                 "Write its path without a host or tag, for example dev/hello."
