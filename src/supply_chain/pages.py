@@ -18,8 +18,8 @@ from supply_chain.image import Frozen, Material, Source, short
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.vulnerability.findings import Report
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 
 class Step(Frozen):
@@ -48,7 +48,7 @@ class Story(Frozen):
 
 def plain(text: object) -> str:
     """Text without control characters, for logs and table cells."""
-    return CONTROL.sub("·", str(text)).replace("\n", " ")
+    return CONTROL.sub("·", str(text).replace("\n", " ").replace("\t", " "))
 
 
 def escaped(text: object) -> str:
@@ -145,7 +145,7 @@ def _findings(story: Story) -> str:
 def _materials(story: Story) -> str:
     if not story.materials:
         return ""
-    rows = [(m.name, m.digest, "curated" if m.curated else "**not curated**") for m in story.materials]
+    rows = [(m.name, m.digest, "curated" if m.curated else "not curated") for m in story.materials]
     return "## Built on\n\n" + _table(("base", "digest", ""), rows)
 
 

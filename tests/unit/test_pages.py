@@ -1,0 +1,216 @@
+"""Pages: every fact an operator needs, and nothing that comes from outside formats them."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain import pages
+from supply_chain.evidence.checks import Check
+from supply_chain.execution.monitor import Deviation, Observation
+from supply_chain.image import ImageRef, Material
+from supply_chain.pages import Step, Story, dossier, escaped, findings_table, observation_rows, plain
+from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.tier import Boundary
+
+DIGEST = "sha256:" + "a" * 64
+POLICY = "sha256:" + "9" * 64
+HOSTILE = "x\x1b[31m|`<img src=x onerror=alert(1)>` [a](javascript:b) *c* _d_ # e\n# f\r\x9b\u202eg &lt;b&gt; ~~h~~"
+
+
+@pytest.fixture
+def story(make):
+    """A whole run, as the chain leaves it."""
+
+    def build(**changes):
+        values = {
+            "application": "hello",
+            "owner": "web team",
+            "source": make.source(),
+            "digest": DIGEST,
+            "repository": "curated/hello",
+            "steps": (Step(name="build", seconds=12.34, said="built"), Step(name="test", seconds=5)),
+            "materials": (Material(name="curated/base/python", digest=make.other, curated=True),),
+            "checks": (make.check(Check.TESTS, passed=("41 tests",)),),
+            "report": make.report(make.finding("high"), make.finding("low", fixed_in=())),
+            "verdicts": (Admitted(image="x", boundary=Boundary.TO_CURATION, policy=POLICY, notes=("a note",)),),
+            "running": ("staging: http://127.0.0.1:8080/",),
+        }
+        return Story(**{**values, **changes})
+
+    return build
+
+
+def unescaped(text):
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
+
+
+def test_a_page_says_what_from_where_how_long_what_was_found_and_decided_and_where_it_runs(story, make):
+    """The questions that an operator opens it with."""
+    page = unescaped(dossier(story()))
+
+    for fact in (
+        "# hello",
+        "web team",
+        "shop",
+        make.source().revision,
+        f"curated/hello@{DIGEST}",
+        "| build | 12.3 s | built |",
+        "| test | 5.0 s |",
+        "grype 0.115.0",
+        "2026-11-23",
+        "xxh64:0",
+        "2 findings in 10 packages",
+        "| high | 1 | 1 |",
+        "| low | 1 | 0 |",
+        "| unknown | 0 | 0 |",
+        "**Admitted** at boundary-1",
+        "a note",
+        "| tests | PASSED | 1.0 s | 41 tests |",
+        "http://127.0.0.1:8080/",
+        "curated/base/python",
+        make.other,
+    ):
+        assert fact in page, fact
+    assert "not curated" not in page and "uncommitted" not in page and "starter" not in page
+
+
+def test_a_refusal_is_told_with_every_reason_and_remedy(story):
+    """The gate, the codes, the facts, what would satisfy them; and that it runs nowhere."""
+    reasons = tuple(Reason(code=f"scan.r{n}", fact=f"fact {n}", remedy=f"remedy {n}") for n in range(3))
+    image = ImageRef(repository="dev/hello", digest=DIGEST)
+    refused = Refused(image=image, boundary=Boundary.CURATION, policy=POLICY, reasons=reasons)
+
+    page = unescaped(dossier(story(verdicts=(refused,), running=())))
+
+    assert "**Refused** at curation, for 3 reasons" in page
+    assert all(word in page for n in range(3) for word in (f"`scan.r{n}`", f"fact {n}", f"remedy {n}"))
+    assert "Nowhere from this run" in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    [
+        (lambda make: {"source": make.source(dirty=True)}, "with uncommitted changes"),
+        (lambda make: {"report": make.report(kind="starter")}, "the **starter database**"),
+        (
+            lambda make: {"materials": (Material(name="docker.io/x", digest=DIGEST, curated=False),)},
+            "| not curated |",
+        ),
+        (lambda make: {"report": make.report(make.finding(known_exploited=True))}, "1 of them known to be exploited"),
+    ],
+    ids=["dirty", "starter", "uncurated", "exploited"],
+)
+def test_a_page_shows_what_asks_for_attention(story, make, changes, fact):
+    """What is dirty, little known, not ours or exploited."""
+    assert fact in dossier(story(**changes(make)))
+
+
+def test_a_page_of_a_run_that_ended_early_says_what_is_known(make):
+    """And leaves out what is not."""
+    page = dossier(Story(application="hello"))
+
+    assert page.startswith("# hello")
+    assert "## Found" not in page and "## Decided" not in page and "## Steps" not in page
+
+
+def test_what_comes_from_outside_cannot_format_a_page(story, make):
+    """Names and messages are shown as text, in every place that they reach."""
+    reason = Reason(code="a.b", fact=HOSTILE, remedy=HOSTILE)
+    image = ImageRef(repository="dev/hello", digest=DIGEST)
+    page = dossier(
+        story(
+            application=HOSTILE,
+            owner=HOSTILE,
+            source=make.source(repository=HOSTILE, revision=HOSTILE),
+            steps=(Step(name=HOSTILE, seconds=1, said=HOSTILE),),
+            materials=(Material(name=HOSTILE, digest=DIGEST, curated=True),),
+            checks=(make.check(Check.TESTS, failed=(HOSTILE,)),),
+            verdicts=(
+                Refused(image=image, boundary=Boundary.CURATION, policy=POLICY, reasons=(reason,)),
+                Admitted(image="x", boundary=Boundary.CURATION, policy=POLICY, notes=(HOSTILE,)),
+            ),
+            running=(HOSTILE,),
+        )
+    )
+
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", page)
+    assert not re.search(r"(?<!\\)<|(?<!\\)&|(?<!\\)~|(?<!\\)\]\(", page)
+    assert "\n# f" not in page
+    rows = [line for line in page.splitlines() if line.startswith("| x")]
+    assert rows and all(len(re.findall(r"(?<!\\)\|", row)) == 4 for row in rows)
+
+
+@given(st.text())
+def test_escaped_text_stays_one_line_and_hides_nothing(text):
+    """Taking the escapes away gives back what was printable."""
+    shown = escaped(text)
+
+    assert len(shown.splitlines()) <= 1
+    assert unescaped(shown) == plain(text)
+
+
+@given(st.text())
+def test_plain_text_holds_nothing_that_moves_a_cursor(text):
+    """Terminals obey control characters, and some screens those that turn the direction of writing."""
+    shown = plain(text)
+
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]", shown)
+    assert len(shown) == len(text)
+
+
+def test_the_findings_table_has_a_row_for_each_and_says_what_it_leaves_out(make):
+    """Worst first, as the report has them."""
+    found = [make.finding("critical", known_exploited=True, epss=0.1234), make.finding("low", fixed_in=())] * 3
+    rows = findings_table(make.report(*found), most=4)
+
+    assert len(rows) == 5 and rows[4]["vulnerability"] == "2 more"
+    assert rows[0] == {
+        "vulnerability": "CVE-2026-0001",
+        "severity": "critical",
+        "package": "openssl 3.0.1",
+        "type": "deb",
+        "fixed in": "3.0.2",
+        "exploited": "yes",
+        "EPSS": "0.123",
+    }
+    assert (rows[1]["fixed in"], rows[1]["exploited"], rows[1]["EPSS"]) == ("—", "", "")
+    assert len(findings_table(make.report(*found), most=6)) == 6
+    assert findings_table(make.report(make.finding(package=HOSTILE)))[0]["package"] == f"{plain(HOSTILE)} 3.0.1"
+
+
+def observed(make, **changes):
+    values = {
+        "at": make.noon + timedelta(0),
+        "environment": "staging",
+        "application": "hello",
+        "name": "staging-hello",
+        "container": "1" * 64,
+        "address": "http://127.0.0.1:8080/",
+        "wanted": DIGEST,
+        "running": DIGEST,
+        "status": "running",
+        "healthy": True,
+    }
+    return Observation(**{**values, **changes})
+
+
+def test_what_runs_well_is_one_row(make):
+    """With where it answers and what it is."""
+    (row,) = observation_rows(observed(make))
+
+    assert row["deviation"] == "none"
+    assert (row["environment"], row["application"], row["digest"]) == ("staging", "hello", "a" * 12)
+    assert row["status"] == "running, healthy" and row["address"] == "http://127.0.0.1:8080/"
+
+
+def test_every_deviation_is_a_row_with_what_to_do(make):
+    """Also of a container that nobody deployed."""
+    deviations = tuple(Deviation(code=f"c.{n}", fact=HOSTILE, remedy="mend") for n in range(2))
+    rows = observation_rows(observed(make, application="", wanted="", healthy=False, deviations=deviations))
+
+    assert [row["deviation"] for row in rows] == [plain(f"c.{n}: {HOSTILE}") for n in range(2)]
+    assert all(row["what to do"] == "mend" and row["application"] == "—" for row in rows)
+    assert not pages.CONTROL.search("".join("".join(row.values()) for row in rows))
