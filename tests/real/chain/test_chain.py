@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import time
 from collections.abc import Callable
@@ -12,6 +14,8 @@ import docker
 import httpx
 import pytest
 
+from supply_chain.evidence.statement import BUNDLE, statement_in
+from supply_chain.image import ImageRef
 from supply_chain.laptop.laptop import LaptopState
 from supply_chain.tier import TierName
 
@@ -121,16 +125,8 @@ def test_the_sbom_holds_debian_and_python_packages(chain: Chain, outsider: Outsi
 
 
 def _referrer(outsider: Outsider, laptop: LaptopState, repository: str, digest: str, artifact_type: str) -> Any:
-    import base64
-    import gzip
 
-    auth = json.loads((Path(outsider.environment["DOCKER_CONFIG"]) / "config.json").read_text())["auths"]
-    user, _, password = base64.b64decode(auth[laptop.registry]["auth"]).decode().partition(":")
-    base = f"http://{laptop.registry}/v2/{repository}"
-    index = httpx.get(f"{base}/referrers/{digest}", auth=(user, password)).json()
-    found = [m["digest"] for m in index["manifests"] if m.get("artifactType") == artifact_type]
-    layer = outsider.manifest(f"{repository}@{found[-1]}")["layers"][0]["digest"]
-    return json.loads(gzip.decompress(httpx.get(f"{base}/blobs/{layer}", auth=(user, password)).content))
+    return json.loads(gzip.decompress(_referrers(outsider, laptop, repository, digest, artifact_type)[-1]))
 
 
 def test_a_confidential_application_has_an_encrypted_copy(chain: Chain, ecr: Any, outsider: Outsider) -> None:
@@ -216,10 +212,8 @@ def test_a_refusal_leaves_its_reasons_signed_by_the_tier_that_refused(
     """The verdict is evidence: it is about the digest and says FAILED with every reason."""
     ran = chain("careless")
     digest = ran.result["image"]["digest"]
-    from supply_chain.evidence.statement import statement_in
-    from supply_chain.image import ImageRef
 
-    bundles = _bundles(outsider, laptop, "evidence/curation/careless", digest)
+    bundles = _referrers(outsider, laptop, "evidence/curation/careless", digest, BUNDLE)
     said = [statement_in(b, ImageRef(repository="evidence/curation/careless", digest=digest)) for b in bundles]
     verdicts = [s.predicate for s in said if s.predicate_type == SUMMARY]
 
@@ -227,15 +221,17 @@ def test_a_refusal_leaves_its_reasons_signed_by_the_tier_that_refused(
     assert {r["code"] for r in verdicts[-1]["cscm"]["reasons"]} == {r["code"] for r in ran.result["reasons"]}
 
 
-def _bundles(outsider: Outsider, laptop: LaptopState, repository: str, digest: str) -> list[bytes]:
-    import base64
-
+def _referrers(
+    outsider: Outsider, laptop: LaptopState, repository: str, digest: str, artifact_type: str
+) -> list[bytes]:
+    """The contents of an image's referrers of one type, as anybody with read access gets them."""
     auth = json.loads((Path(outsider.environment["DOCKER_CONFIG"]) / "config.json").read_text())["auths"]
     user, _, password = base64.b64decode(auth[laptop.registry]["auth"]).decode().partition(":")
-    base = f"http://{laptop.registry}/v2/{repository}"
-    index = httpx.get(f"{base}/referrers/{digest}", auth=(user, password)).json()
-    layers = [outsider.manifest(f"{repository}@{m['digest']}")["layers"][0]["digest"] for m in index["manifests"]]
-    return [httpx.get(f"{base}/blobs/{layer}", auth=(user, password)).content for layer in layers]
+    with httpx.Client(base_url=f"http://{laptop.registry}/v2/{repository}/", auth=(user, password)) as client:
+        index = client.get(f"referrers/{digest}").json()["manifests"]
+        found = [each["digest"] for each in index if each.get("artifactType") == artifact_type]
+        layers = [outsider.manifest(f"{repository}@{each}")["layers"][0]["digest"] for each in found]
+        return [client.get(f"blobs/{layer}").content for layer in layers]
 
 
 def test_outdated_is_refused_at_the_scan_and_never_signed(
