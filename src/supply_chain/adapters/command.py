@@ -149,9 +149,10 @@ class Tool:
     ) -> Done:
         """Run to the end; `timeout` in seconds.
 
-        `quiet`: nothing of it goes to the log, unless at debug level. With `stdout_to`, standard output goes to that file and is not kept. `keep` bounds what is
-        kept of each stream (bytes). Raises `ToolFailed` on a status other than 0 unless `check` is
-        off, `ToolTimedOut`, `Cancelled`, or `ToolMissing`.
+        `quiet`: nothing of it goes to the log, unless at debug level. With `stdout_to`, standard output
+        goes to that file and is not kept. `keep` bounds what is kept of each stream (bytes). Raises
+        `ToolFailed` on a status other than 0 unless `check` is off, `ToolTimedOut`, `Cancelled`, or
+        `ToolMissing`.
         """
         done = run(
             [str(self.path), *map(str, args)],
@@ -222,9 +223,7 @@ def run(
             for reader in readers:
                 reader.start()
             if stdin is not None and process.stdin is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    process.stdin.write(stdin)
-                    process.stdin.close()
+                threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True).start()
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
             end_group(process)
@@ -243,6 +242,12 @@ def run(
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
     return Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
+
+
+def _feed(stream: IO[bytes], content: bytes) -> None:
+    """Write what a command reads, beside the clock that ends it; it need not want all of it."""
+    with contextlib.suppress(BrokenPipeError), stream:
+        stream.write(content)
 
 
 def _drain(stream: IO[bytes], kept: _Kept, loud: bool, on_line: Callable[[str], None] | None) -> None:

@@ -1,0 +1,283 @@
+"""The runner: commands end, with all that they started, and their output stays within bounds."""
+
+import contextvars
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters import command
+from supply_chain.adapters.command import Cancellation, Tool, _Kept, cancellation, current
+from supply_chain.errors import Cancelled, ToolFailed, ToolMissing, ToolTimedOut
+
+SH = Tool("sh", Path("/bin/sh"), "1")
+PYTHON = Tool("python", Path(sys.executable), "3")
+GRANDCHILD = "sh -c 'echo $$ > {0}.tmp; mv {0}.tmp {0}; trap \"\" TERM; while :; do sleep 0.1; done' & "
+
+
+def gone(pid: int) -> bool:
+    """Whether no process has this number, or only one that waits to be reaped."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def pid_in(path: Path) -> int:
+    for _ in range(200):
+        if path.exists():
+            return int(path.read_text())
+        time.sleep(0.02)
+    raise AssertionError("the grandchild did not start")
+
+
+def test_gives_output_and_status():
+    """Both streams apart, and how long it took."""
+    done = SH.run("-c", "echo out; echo err >&2; exit 3", timeout=10, check=False)
+
+    assert (done.stdout, done.stderr, done.status) == ("out\n", "err\n", 3)
+    assert 0 < done.seconds < 10
+
+
+def test_a_status_other_than_zero_is_an_error_with_what_the_tool_said():
+    """Unless the caller asks for the status."""
+    with pytest.raises(ToolFailed, match="status 4: it is broken"):
+        SH.run("-c", "echo it is broken >&2; exit 4", timeout=10)
+
+
+def test_arguments_are_never_read_by_a_shell():
+    """Whatever stands in them arrives as it is."""
+    words = ["$(id)", "; id", "a  b", "*", "'\"", "", "é\n"]
+    done = PYTHON.run("-c", "import sys; print(sys.argv[1:])", *words, timeout=20)
+
+    assert done.stdout.strip() == repr(words)
+
+
+@pytest.mark.parametrize("path", ["/nothing/there", "/etc/hostname", "/etc"])
+def test_a_program_that_is_missing_is_named(path):
+    """Also one that may not be executed."""
+    with pytest.raises(ToolMissing, match="nosuch cannot be started"):
+        Tool("nosuch", Path(path), "1").run(timeout=1)
+
+
+def test_a_timeout_ends_the_command_and_its_grandchildren(tmp_path):
+    """Even those that ignore the first signal."""
+    note = tmp_path / "pid"
+
+    with pytest.raises(ToolTimedOut, match="within 1 s"):
+        SH.run("-c", GRANDCHILD.format(note) + "sleep 60", timeout=1)
+
+    assert gone(pid_in(note))
+
+
+def test_a_command_that_ignores_the_first_signal_is_ended(tmp_path):
+    """Within the grace and no later."""
+    started = time.monotonic()
+
+    with pytest.raises(ToolTimedOut):
+        SH.run("-c", "trap '' TERM; while :; do sleep 0.1; done", timeout=0.3)
+
+    assert time.monotonic() - started < 0.3 + command.GRACE + 2
+
+
+def test_what_a_command_leaves_running_is_ended(tmp_path):
+    """A step that is over has no process left, and the caller does not wait for one."""
+    note = tmp_path / "pid"
+    started = time.monotonic()
+
+    done = SH.run("-c", GRANDCHILD.format(note) + f"while [ ! -e {note} ]; do sleep 0.02; done; echo done", timeout=20)
+
+    assert done.stdout == "done\n"
+    assert gone(pid_in(note))
+    assert time.monotonic() - started < 5
+
+
+def test_cancelling_ends_the_command_and_its_grandchildren(tmp_path):
+    """From another thread, while it runs."""
+    note, scope, caught = tmp_path / "pid", Cancellation(), []
+
+    def step():
+        current.set(scope)
+        try:
+            SH.run("-c", GRANDCHILD.format(note) + "sleep 60", timeout=60)
+        except Cancelled as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(step,))
+    thread.start()
+    pid = pid_in(note)
+    scope.cancel()
+    thread.join(10)
+
+    assert not thread.is_alive() and len(caught) == 1
+    assert gone(pid)
+
+
+def test_nothing_starts_to_run_after_a_cancellation(tmp_path):
+    """The next command of a cancelled step is ended at once."""
+    scope = Cancellation()
+    scope.cancel()
+
+    def step():
+        current.set(scope)
+        with pytest.raises(Cancelled):
+            SH.run("-c", f"sleep 5; touch {tmp_path}/ran", timeout=30)
+
+    started = time.monotonic()
+    contextvars.copy_context().run(step)
+
+    assert time.monotonic() - started < 4
+    assert not (tmp_path / "ran").exists()
+
+
+def test_waiting_ends_with_the_cancellation():
+    """A poll sleeps no longer than its run lives."""
+    scope = Cancellation()
+    scope.wait(0.01)
+    threading.Timer(0.1, scope.cancel).start()
+    started = time.monotonic()
+
+    with pytest.raises(Cancelled):
+        scope.wait(30)
+
+    assert time.monotonic() - started < 5
+
+
+def test_without_a_cancellation_there_is_one_that_never_comes():
+    """Code that waits need not ask."""
+    assert not cancellation().cancelled
+    cancellation().wait(0)
+
+
+def test_an_interrupted_caller_leaves_no_process(tmp_path, monkeypatch):
+    """Whatever exception comes, Prefect's among them."""
+    note = tmp_path / "pid"
+
+    class Terminated(BaseException):
+        pass
+
+    def wait(self, timeout=None, *, real=subprocess.Popen.wait):
+        if timeout == 60:
+            pid_in(note)
+            raise Terminated
+        return real(self, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", wait)
+    with pytest.raises(Terminated):
+        SH.run("-c", GRANDCHILD.format(note) + "sleep 60", timeout=60)
+
+    assert gone(pid_in(note))
+
+
+def test_a_hundred_megabytes_of_output_are_kept_in_bounds():
+    """Head and tail stay, and what lies between is counted."""
+    script = (
+        "import sys; w = sys.stdout.write; w('first\\n'); [w('x' * 1048575 + '\\n') for _ in range(100)]; w('last\\n')"
+    )
+
+    done = PYTHON.run("-c", script, timeout=60, keep=64 * 1024)
+
+    assert len(done.stdout) < 65 * 1024
+    assert done.stdout.startswith("first\n") and done.stdout.endswith("last\n")
+    assert f"{100 * 1048576 + 11 - 64 * 1024} bytes left out" in done.stdout
+
+
+def test_output_without_an_end_of_line_is_kept_in_bounds():
+    """A line may be longer than memory."""
+    done = PYTHON.run("-c", "import sys; sys.stdout.write('x' * (20 * 1024 * 1024))", timeout=60, keep=1024)
+
+    assert len(done.stdout) < 1100
+
+
+@pytest.mark.parametrize("sizes", [[0], [5], [6], [4, 4], [3, 3, 3], [1] * 20, [100], [10, 1]])
+def test_head_and_tail_are_what_was_first_and_last(sizes):
+    """Nothing is lost as long as it fits, and nothing is repeated."""
+    kept, whole = _Kept(3), b""
+    for n, size in enumerate(sizes):
+        kept.add(bytes([65 + n]) * size)
+        whole += bytes([65 + n]) * size
+
+    assert bytes(kept.head + kept.tail) == (whole if len(whole) <= 6 else whole[:3] + whole[-3:])
+    assert kept.dropped == max(0, len(whole) - 6)
+
+
+def test_a_flood_on_one_stream_does_not_stop_the_other():
+    """A tool that fills stderr before it writes a word to stdout goes on."""
+    script = "import sys; sys.stderr.write('e\\n' * 500000); sys.stderr.flush(); print('answer')"
+
+    done = PYTHON.run("-c", script, timeout=60, quiet=True, keep=4096)
+
+    assert done.stdout == "answer\n"
+
+
+def test_input_that_nobody_reads_does_not_outlast_the_timeout():
+    """A pipe holds 64 KiB; the rest waits, but not for ever."""
+    started = time.monotonic()
+
+    with pytest.raises(ToolTimedOut):
+        SH.run("-c", "sleep 30", stdin=b"x" * 1024 * 1024, timeout=1)
+
+    assert time.monotonic() - started < 10
+
+
+def test_input_arrives_whole_or_the_tool_does_not_want_it():
+    """A tool that ends early is not a broken pipe of ours."""
+    size = 1024 * 1024
+
+    assert SH.run("-c", "wc -c", stdin=b"x" * size, timeout=20).stdout.split() == [str(size)]
+    assert SH.run("-c", "exit 0", stdin=b"x" * size, timeout=20).status == 0
+    assert SH.run("-c", "cat", timeout=20).stdout == ""
+
+
+def test_standard_output_goes_to_a_file_where_that_is_asked(tmp_path):
+    """And is not kept."""
+    done = SH.run("-c", "echo report; echo said >&2", timeout=10, stdout_to=tmp_path / "report")
+
+    assert (tmp_path / "report").read_text() == "report\n"
+    assert (done.stdout, done.stderr) == ("", "said\n")
+
+
+def test_the_environment_is_added_to_and_secrets_in_it_are_not_logged(caplog):
+    """Arguments are logged; the environment and the input are not."""
+    caplog.set_level(logging.DEBUG)
+    tool = SH.with_environment(FIRST="1").with_environment(SECRET="hunter2")
+
+    done = tool.run("-c", 'test "$SECRET" = hunter2 && echo "$FIRST" "${PATH:+path}"; cat >&2', timeout=10, stdin=b"")
+
+    assert done.stdout == "1 path\n"
+    assert "hunter2" not in caplog.text.replace('test "$SECRET" = hunter2', "")
+    assert "SECRET" not in os.environ
+    assert SH.environment == {}
+
+
+def test_a_command_and_what_it_says_are_in_the_log_unless_it_is_quiet(caplog):
+    """While it comes."""
+    caplog.set_level(logging.INFO)
+    SH.run("-c", "echo loud >&2", timeout=10)
+    assert "$ sh -c" in caplog.text and "loud" in [record.message for record in caplog.records]
+
+    caplog.clear()
+    SH.run("-c", "echo silent >&2", timeout=10, quiet=True)
+    assert caplog.text == ""
+
+
+def test_the_directory_is_the_one_that_is_asked_for(tmp_path):
+    """And the caller's own otherwise."""
+    assert SH.run("-c", "pwd -P", timeout=10, cwd=tmp_path).stdout.strip() == str(tmp_path.resolve())
+
+
+def test_bytes_that_are_no_text_do_not_stop_it():
+    """They are shown as what they are not."""
+    done = SH.run("-c", r"printf '\377\376ok'", timeout=10)
+
+    assert done.stdout.endswith("ok")
