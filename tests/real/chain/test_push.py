@@ -48,11 +48,8 @@ def _finished(prefect: Callable[..., Any], revision: str, timeout: float = 180) 
     while time.monotonic() < deadline:
         found = prefect("flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 20})
         for run in found:
-            if run["parameters"].get("revision") == revision and run["state_type"] in (
-                "COMPLETED",
-                "FAILED",
-                "CRASHED",
-            ):
+            ours = run["parameters"].get("revision") == revision and run["name"].startswith("chain ")
+            if ours and run["state_type"] in ("COMPLETED", "FAILED", "CRASHED"):
                 return dict(run)
         time.sleep(1)
     raise AssertionError(f"no chain of {revision} ended within {timeout:.0f} s")
