@@ -16,10 +16,18 @@ from supply_chain.evidence.checks import CheckResult
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import Frozen, Material, Source, short
 from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.rules import POLICIES
+from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
+
+GATES = {
+    Boundary.TO_CURATION: "admission to curation",
+    Boundary.CURATION: "curation's own gate, before it signs",
+    Boundary.TO_EXECUTION: "admission to execution",
+}
 
 
 class Step(Frozen):
@@ -28,6 +36,7 @@ class Step(Frozen):
     name: str
     seconds: float
     said: str = ""
+    done: bool = Field(default=True, description="whether it came to its end; `said` tells why it did not")
 
 
 class Story(Frozen):
@@ -42,13 +51,19 @@ class Story(Frozen):
     materials: tuple[Material, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     report: Report | None = None
+    source_report: Report | None = Field(default=None, description="of the source's own dependencies")
     verdicts: tuple[Admitted[Any] | Refused, ...] = ()
-    running: tuple[str, ...] = Field(default=(), description="sentences: where it runs now")
+    running: tuple[str, ...] = Field(default=(), description="where it runs now, as `in staging at http://…`")
 
 
 def plain(text: object) -> str:
     """Text without control characters, for logs and table cells."""
     return CONTROL.sub("·", str(text).replace("\n", " ").replace("\t", " "))
+
+
+def unbroken(text: str) -> str:
+    """Text that a narrow column does not break, for short things such as `12.3 s`."""
+    return text.replace(" ", "\u00a0")
 
 
 def escaped(text: object) -> str:
@@ -60,6 +75,7 @@ def dossier(story: Story) -> str:
     """The page an operator opens first: what, from where, how long, what was found and decided, where it runs."""
     parts = [
         f"# {escaped(story.application)}",
+        f"**{escaped(summary(story))}**",
         _facts(story),
         _decisions(story),
         _running(story),
@@ -71,36 +87,64 @@ def dossier(story: Story) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def summary(story: Story) -> str:
+    """The run in one sentence: how it ended, or how far it has come."""
+    broken = next((step for step in story.steps if not step.done), None)
+    if broken:
+        return f"Ended in {plain(broken.name)}: {plain(broken.said)}"[:300]
+    verdict = story.verdicts[-1] if story.verdicts else None
+    if isinstance(verdict, Refused):
+        codes = sorted({reason.code for reason in verdict.reasons})
+        return plain(f"Refused at {verdict.boundary}, {_counted(len(verdict.reasons), 'reason')}: {', '.join(codes)}")
+    if story.running:
+        return plain(f"Runs {'; '.join(story.running)}")
+    if verdict:
+        return plain(f"Admitted at {verdict.boundary}: {story.repository}@{short(story.digest or '')}")
+    return plain(f"{story.steps[-1].name} done" if story.steps else "Nothing was done")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _facts(story: Story) -> str:
-    rows = [("owner", story.owner)]
+    rows = [("owner", story.owner)] if story.owner else []
     if story.source:
         dirty = " with uncommitted changes" if story.source.dirty else ""
         rows += [("source", story.source.repository), ("revision", f"{story.source.revision}{dirty}")]
     if story.digest:
-        rows += [("image", f"{story.repository}@{story.digest}")]
-    if story.report:
-        database = story.report.database
-        note = " — the **starter database**, which covers few packages" if database.kind == "starter" else ""
-        rows.append(("scanner", f"{story.report.scanner} {story.report.scanner_version}"))
-        return _table(("", ""), rows) + (
-            f"\n| vulnerability database | {escaped(database.kind)}, built {database.built:%Y-%m-%d %H:%M} UTC, "
-            f"`{escaped(database.digest)}`{note} |"
-        )
-    return _table(("", ""), rows)
+        rows += [("image", story.repository or ""), ("digest", story.digest)]
+    report = story.report or story.source_report
+    if report is None:
+        return _table(("", ""), rows) if rows else ""
+    database = report.database
+    note = " — the **starter database**, which covers few packages" if database.kind == "starter" else ""
+    rows.append(("scanner", f"{report.scanner} {report.scanner_version}"))
+    return _table(("", ""), rows) + (
+        f"\n| vulnerability database | {escaped(database.kind)}, built {database.built:%Y-%m-%d %H:%M} UTC, "
+        f"`{escaped(database.digest)}`{note} |"
+    )
 
 
 def _decisions(story: Story) -> str:
-    lines = []
-    for verdict in story.verdicts:
-        if isinstance(verdict, Refused):
-            lines.append(f"- **Refused** at {verdict.boundary}, for {len(verdict.reasons)} reasons:")
-            lines += [
-                f"    - `{escaped(r.code)}` {escaped(r.fact)}  \n      → {escaped(r.remedy)}" for r in verdict.reasons
-            ]
-        else:
-            lines.append(f"- **Admitted** at {verdict.boundary} (policy `{verdict.policy[:19]}`)")
-            lines += [f"    - note: {escaped(note)}" for note in verdict.notes]
+    lines = [line for verdict in story.verdicts for line in _decision(verdict)]
     return "## Decided\n\n" + "\n".join(lines) if lines else ""
+
+
+def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
+    where = f"at {verdict.boundary} ({GATES[verdict.boundary]}), policy `{verdict.policy[:19]}`"
+    if isinstance(verdict, Refused):
+        return [
+            f"- **Refused** {where}, for {_counted(len(verdict.reasons), 'reason')}:",
+            *(f"    - `{escaped(r.code)}` {escaped(r.fact)}  \n      → {escaped(r.remedy)}" for r in verdict.reasons),
+        ]
+    policy = POLICIES[verdict.boundary]
+    held = [rule.__name__.replace("_", " ") for rule in policy.rules] if policy.digest == verdict.policy else []
+    return [
+        f"- **Admitted** {where}",
+        *([f"    - every rule held: {escaped(', '.join(held))}"] if held else []),
+        *(f"    - note: {escaped(note)}" for note in verdict.notes),
+    ]
 
 
 def _running(story: Story) -> str:
@@ -112,7 +156,7 @@ def _running(story: Story) -> str:
 def _steps(story: Story) -> str:
     if not story.steps:
         return ""
-    rows = [(step.name, f"{step.seconds:.1f} s", step.said) for step in story.steps]
+    rows = [(unbroken(step.name), unbroken(f"{step.seconds:.1f} s"), step.said) for step in story.steps]
     return "## Steps\n\n" + _table(("step", "took", "result"), rows)
 
 
@@ -123,7 +167,7 @@ def _checks(story: Story) -> str:
         (
             c.check.value,
             c.outcome.value,
-            f"{c.interval.seconds:.1f} s",
+            unbroken(f"{c.interval.seconds:.1f} s"),
             "; ".join((*c.failed, *c.warned, *c.passed)[:6]),
         )
         for c in story.checks
@@ -136,9 +180,8 @@ def _findings(story: Story) -> str:
         return ""
     rows = [(name, str(n["total"]), str(n["fixable"])) for name, n in story.report.counts().items()]
     exploited = sum(f.known_exploited for f in story.report.findings)
-    return (
-        f"## Found\n\n{len(story.report.findings)} findings in {story.report.packages} packages, "
-        f"{exploited} of them known to be exploited.\n\n" + _table(("severity", "findings", "with a fix"), rows)
+    return f"## Found\n\n{found(story.report)}, {exploited} of them known to be exploited.\n\n" + _table(
+        ("severity", "findings", "with a fix"), rows
     )
 
 
@@ -155,8 +198,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def found(report: Report) -> str:
+    """How much was found in how much, for a page and for the findings table's description."""
+    return f"{_counted(len(report.findings), 'finding')} in {_counted(report.packages, 'package')}"
+
+
 def findings_table(report: Report, most: int = 500) -> list[dict[str, str]]:
-    """Rows for the findings table, worst first; the last row says what was left out."""
+    """Rows for the findings table, worst first; the last row says what was left out, the only one that nothing is."""
     rows = [
         {
             "vulnerability": plain(f.id),
@@ -169,6 +217,14 @@ def findings_table(report: Report, most: int = 500) -> list[dict[str, str]]:
         }
         for f in report.findings[:most]
     ]
+    if not rows:
+        rows.append(
+            {
+                "vulnerability": "none found",
+                "severity": "",
+                "package": f"{_counted(report.packages, 'package')} looked at",
+            }
+        )
     if len(report.findings) > most:
         rows.append({"vulnerability": f"{len(report.findings) - most} more", "severity": "", "package": ""})
     return rows
@@ -176,18 +232,20 @@ def findings_table(report: Report, most: int = 500) -> list[dict[str, str]]:
 
 def observation_rows(observation: Observation) -> list[dict[str, str]]:
     """One row for what runs as it should, else one per deviation."""
-    known = {
+    first = {
         "environment": plain(observation.environment),
         "application": plain(observation.application) or "—",
-        "container": plain(observation.name),
         "status": plain(observation.status) + (", healthy" if observation.healthy else ""),
+    }
+    last = {
+        "address": plain(observation.address),
         "restarts": str(observation.restarts),
         "digest": short(observation.running or observation.wanted),
-        "address": plain(observation.address),
+        "container": plain(observation.name),
     }
     if not observation.deviations:
-        return [{**known, "deviation": "none", "what to do": ""}]
+        return [{**first, "deviation": "none", "what to do": "", **last}]
     return [
-        {**known, "deviation": plain(f"{d.code}: {d.fact}"), "what to do": plain(d.remedy)}
+        {**first, "deviation": plain(f"{d.code}: {d.fact}"), "what to do": plain(d.remedy), **last}
         for d in observation.deviations
     ]

@@ -11,8 +11,9 @@ from supply_chain import pages
 from supply_chain.evidence.checks import Check
 from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.image import ImageRef, Material
-from supply_chain.pages import Step, Story, dossier, escaped, findings_table, observation_rows, plain
+from supply_chain.pages import Step, Story, dossier, escaped, findings_table, observation_rows, plain, summary
 from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.policy.rules import POLICIES
 from supply_chain.tier import Boundary
 
 DIGEST = "sha256:" + "a" * 64
@@ -36,7 +37,7 @@ def story(make):
             "checks": (make.check(Check.TESTS, passed=("41 tests",)),),
             "report": make.report(make.finding("high"), make.finding("low", fixed_in=())),
             "verdicts": (Admitted(image="x", boundary=Boundary.TO_CURATION, policy=POLICY, notes=("a note",)),),
-            "running": ("staging: http://127.0.0.1:8080/",),
+            "running": ("in staging at http://127.0.0.1:8080/",),
         }
         return Story(**{**values, **changes})
 
@@ -49,14 +50,15 @@ def unescaped(text):
 
 def test_a_page_says_what_from_where_how_long_what_was_found_and_decided_and_where_it_runs(story, make):
     """The questions that an operator opens it with."""
-    page = unescaped(dossier(story()))
+    page = unescaped(dossier(story())).replace("\u00a0", " ")
 
     for fact in (
         "# hello",
         "web team",
         "shop",
         make.source().revision,
-        f"curated/hello@{DIGEST}",
+        "| image | curated/hello |",
+        f"| digest | {DIGEST} |",
         "| build | 12.3 s | built |",
         "| test | 5.0 s |",
         "grype 0.115.0",
@@ -85,7 +87,7 @@ def test_a_refusal_is_told_with_every_reason_and_remedy(story):
 
     page = unescaped(dossier(story(verdicts=(refused,), running=())))
 
-    assert "**Refused** at curation, for 3 reasons" in page
+    assert "**Refused** at curation" in page and "for 3 reasons:" in page
     assert all(word in page for n in range(3) for word in (f"`scan.r{n}`", f"fact {n}", f"remedy {n}"))
     assert "Nowhere from this run" in page
 
@@ -114,6 +116,41 @@ def test_a_page_of_a_run_that_ended_early_says_what_is_known(make):
 
     assert page.startswith("# hello")
     assert "## Found" not in page and "## Decided" not in page and "## Steps" not in page
+
+
+def test_an_admission_says_which_rules_held(story):
+    """As long as the policy that admitted is the one that is known here."""
+    policy = POLICIES[Boundary.TO_CURATION]
+    known = Admitted(image="x", boundary=policy.boundary, policy=policy.digest)
+    old = Admitted(image="x", boundary=policy.boundary, policy=POLICY)
+
+    assert "every rule held: provenance signed, names agree" in dossier(story(verdicts=(known,)))
+    assert "every rule held" not in dossier(story(verdicts=(old,)))
+
+
+def test_a_refusal_before_the_scan_says_with_which_database_the_source_was_looked_at(story, make):
+    """The starter database decides at boundary 1 as well."""
+    page = dossier(story(report=None, source_report=make.report(kind="starter")))
+
+    assert "the **starter database**" in page and "## Found" not in page
+
+
+def test_one_sentence_says_how_a_run_ended(story, make):
+    """The worst of it first: a step that broke, a refusal, then where it runs or how far it came."""
+    reason = Reason(code="scan.critical", fact="f", remedy="r")
+    refused = Refused(
+        image=ImageRef(repository="dev/hello", digest=DIGEST), boundary=Boundary.CURATION, policy=POLICY,
+        reasons=(reason,),
+    )  # fmt: skip
+    broken = (Step(name="scan", seconds=1, said="failed: no report", done=False),)
+
+    assert summary(story(steps=broken, verdicts=(refused,))) == "Ended in scan: failed: no report"
+    assert summary(story(verdicts=(refused,))) == "Refused at curation, 1 reason: scan.critical"
+    assert summary(story()) == "Runs in staging at http://127.0.0.1:8080/"
+    assert summary(story(running=())) == "Admitted at boundary-1: curated/hello@aaaaaaaaaaaa"
+    assert summary(story(running=(), verdicts=())) == "test done"
+    assert summary(Story(application="hello")) == "Nothing was done"
+    assert "**Runs in staging at" in dossier(story())
 
 
 def test_what_comes_from_outside_cannot_format_a_page(story, make):
@@ -179,6 +216,13 @@ def test_the_findings_table_has_a_row_for_each_and_says_what_it_leaves_out(make)
     assert (rows[1]["fixed in"], rows[1]["exploited"], rows[1]["EPSS"]) == ("—", "", "")
     assert len(findings_table(make.report(*found), most=6)) == 6
     assert findings_table(make.report(make.finding(package=HOSTILE)))[0]["package"] == f"{plain(HOSTILE)} 3.0.1"
+
+
+def test_a_table_of_no_findings_says_so(make):
+    """An empty table would look like a scan that did not happen."""
+    assert findings_table(make.report()) == [
+        {"vulnerability": "none found", "severity": "", "package": "10 packages looked at"}
+    ]
 
 
 def observed(make, **changes):
