@@ -45,7 +45,8 @@ async def _curate(ref: ImageRef, tier: Tier, workbench: Workbench, story: Journa
         "admission to curation", admit_to_curation(ref, tier, workbench), lambda v: _said(v[0])
     )
     story.decided(verdict)
-    story.add(digest=ref.digest, repository=ref.repository, checks=dossier.checks)
+    story.add(digest=ref.digest, repository=ref.repository, checks=dossier.checks, source=dossier.image.source)
+    story.add(source_report=dossier.source_report)
     if isinstance(verdict, Refused):
         return refused(verdict)
     return await _admitted(verdict, dossier, tier, workbench, story)
@@ -60,7 +61,11 @@ async def _admitted(
         "store", store(verdict, dossier, tier, workbench), lambda s: f"{s.ref.repository}:{s.tag}"
     )
     story.add(repository=stored.ref.repository)
-    encrypted = await story.step("encrypt", encrypt(stored, manifest, tier, workbench), lambda e: e.key)
+    encrypted = await story.step(
+        "encrypt",
+        encrypt(stored, manifest, tier, workbench),
+        lambda e: f"at rest with KMS key {e.key.rpartition('/')[2]}",
+    )
     scanned, report = await story.step(
         "scan", scan(encrypted, tier, workbench), lambda s: f"{len(s[1].findings)} findings"
     )

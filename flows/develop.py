@@ -12,7 +12,7 @@ from flows.journal import journal
 from flows.names import by_path
 from supply_chain.adapters.git import Git
 from supply_chain.app import read_manifest
-from supply_chain.image import Candidate
+from supply_chain.image import Candidate, short
 from tasks.build import build, forget
 from tasks.offer import offer
 from tasks.running import in_thread
@@ -38,7 +38,7 @@ async def develop(path: str, revision: str | None = None) -> Candidate:
                 built = await story.step(
                     "build",
                     build(directory, manifest, source, tier, host, workbench),
-                    lambda b: b.digest,
+                    lambda b: f"image {short(b.digest)}",
                 )
                 story.add(materials=built.materials, digest=built.digest, repository=f"dev/{manifest.name}")
                 tested = await story.step(
@@ -47,7 +47,11 @@ async def develop(path: str, revision: str | None = None) -> Candidate:
                     lambda t: ", ".join(f"{c.check} {c.outcome.lower()}" for c in t.checks),
                 )
                 story.add(checks=tested.checks)
-                return await story.step("offer", offer(tested, manifest, tier, host, workbench), lambda c: str(c.ref))
+                return await story.step(
+                    "offer",
+                    offer(tested, manifest, tier, host, workbench),
+                    lambda c: f"{c.ref.repository}@{c.ref.short}",
+                )
             finally:
                 await in_thread(forget, manifest.name, buildx(tier, host, workbench))
                 await story.publish()

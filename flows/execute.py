@@ -59,12 +59,12 @@ async def _execute(
         return refused(verdict)
     story.add(source=verdict.image.source, report=dossier.report, checks=dossier.checks)
     deployment = await story.step("deploy", deploy(verdict, dossier, place, tier, host, workbench), _how)
-    story.add(running=(f"{place.name}: {deployment.url} in container {deployment.name} — {_how(deployment)}",))
-    await story.link(f"running-{place.name}", deployment.url)
+    story.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
+    story.answers(place.name, deployment.url)
     await story.step(
         "monitor",
         monitor(place.name, tier, workbench, deployed=ref.application),
-        lambda seen: f"{sum(len(each.deviations) for each in seen)} deviations",
+        lambda seen: f"{len(seen)} containers seen, {sum(len(each.deviations) for each in seen)} deviations",
     )
     return deployment
 

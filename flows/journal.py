@@ -3,61 +3,91 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from prefect import get_run_logger
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
+from prefect.runtime import flow_run
 
 from supply_chain import pages
-from supply_chain.container import slug
+from supply_chain.errors import SupplyChainError
+from supply_chain.policy.outcome import Refused
 
 T = TypeVar("T")
+NOT_KEY = re.compile(r"[^a-z0-9]+")
+"""What an artifact's key may not hold."""
 log = logging.getLogger("supply_chain.steps")
 
 
 class Journal:
-    """Collects the story of a run. A tier run inside of a chain writes into the chain's journal."""
+    """Collects the story of a run, and tells it in the run's log as it goes.
+
+    A tier run inside of a chain writes into the chain's journal.
+    """
 
     def __init__(self, application: str) -> None:
         self.story = pages.Story(application=application)
+        self._run, self._log = flow_run.id, get_run_logger()
+        self._addresses: dict[str, str] = {}
 
     def add(self, **known: Any) -> None:
         """Replace what is known."""
         self.story = self.story.model_copy(update=known)
 
     def decided(self, verdict: Any) -> None:
-        """Add a gate's verdict."""
+        """Add a gate's verdict; a refusal is a warning in the log, with every reason."""
         self.add(verdicts=(*self.story.verdicts, verdict))
+        if isinstance(verdict, Refused):
+            for reason in verdict.reasons:
+                self._log.warning("%s", pages.plain(f"refused: {reason.code}: {reason.fact} → {reason.remedy}"))
 
     async def step(self, name: str, work: Awaitable[T], say: Callable[[T], str] = lambda _: "") -> T:
         """Await one step and note how long it took; a step that fails is noted too."""
         started = time.monotonic()
-        said = "failed"
+        said, done = "cancelled", False
         try:
             result = await work
-            said = say(result)
+            said, done = say(result), True
             return result
+        except Exception as error:
+            said = str(error) if isinstance(error, SupplyChainError) else type(error).__name__
+            raise
         finally:
-            step = pages.Step(name=name, seconds=time.monotonic() - started, said=said)
+            step = pages.Step(name=name, seconds=time.monotonic() - started, said=said, done=done)
             self.add(steps=(*self.story.steps, step))
             log.info("%s: %s (%.1f s) %s", self.story.application, name, step.seconds, said)
+            if flow_run.id != self._run:  # a tier inside of a chain: the chain's log tells it too
+                self._log.info("%s (%.1f s) %s", name, step.seconds, pages.plain(said))
 
     async def publish(self) -> None:
-        """Write the pages as artifacts of this run; each key keeps its history."""
-        key = slug(self.story.application)
-        await acreate_markdown_artifact(
-            key=f"dossier-{key}", markdown=pages.dossier(self.story), description="What happened, and why"
-        )
+        """Write the pages as artifacts of this run; each key keeps its history. No steps, no pages."""
+        if not self.story.steps:
+            return
+        key = NOT_KEY.sub("-", self.story.application)
+        about = pages.summary(self.story)
+        if flow_run.id == self._run:
+            self._log.info("%s", about)
+        await acreate_markdown_artifact(key=f"dossier-{key}", markdown=pages.dossier(self.story), description=about)
         if self.story.report:
             rows = pages.findings_table(self.story.report)
-            await acreate_table_artifact(key=f"findings-{key}", table=rows, description="What the scan found")
+            said = f"{pages.found(self.story.report)}; {self.story.report.database.kind} database"
+            await acreate_table_artifact(key=f"findings-{key}", table=rows, description=said)
+        for environment, address in self._addresses.items():
+            await acreate_link_artifact(
+                key=f"running-{environment}-{key}",
+                link=address,
+                link_text=address,
+                description=f"Where {self.story.application} answers in {environment}",
+            )
 
-    async def link(self, name: str, address: str) -> None:
-        """A link to where the application answers."""
-        await acreate_link_artifact(key=slug(f"{name}-{self.story.application}"), link=address, link_text=address)
+    def answers(self, environment: str, address: str) -> None:
+        """Add where the application answers; it becomes a link."""
+        self._addresses[environment] = address
 
 
 _current: ContextVar[Journal | None] = ContextVar("journal", default=None)

@@ -16,9 +16,9 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, **payload: Any
     `origin` says whether the event comes out of a whole chain or of one tier run alone: a trigger
     that starts the next tier matches the latter only.
     """
-    related = [{"prefect.resource.id": f"cscm.application.{ref.application}", "prefect.resource.role": "application"}]
+    related = [_related("application", ref.application, ref.application)]
     if source is not None:
-        related.append({"prefect.resource.id": f"cscm.revision.{source.revision}", "prefect.resource.role": "revision"})
+        related.append(_related("revision", source.revision, source.short))
     emit_event(
         event=f"cscm.{event}",
         resource={
@@ -30,3 +30,11 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, **payload: Any
         related=related,
         payload={"origin": "chain" if flow_run.parent_flow_run_id else "tier", "image": str(ref), **payload},
     )
+
+
+def _related(role: str, identifier: str, name: str) -> dict[str, str]:
+    return {
+        "prefect.resource.id": f"cscm.{role}.{identifier}",
+        "prefect.resource.role": role,
+        "prefect.resource.name": f"{role} {name}",
+    }
