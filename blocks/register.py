@@ -20,14 +20,16 @@ def register_laptop(state: LaptopState) -> None:
         kind.register_type_and_schema()
     trusted = {name.value: identity.public_key for name, identity in state.identities.items()}
     for name, identity in state.identities.items():
+        credentials = AwsCredentials(
+            aws_access_key_id=identity.access_key_id,
+            aws_secret_access_key=SecretStr(identity.secret_access_key),
+            region_name=state.region,
+            aws_client_parameters=AwsClientParameters(endpoint_url=state.endpoint_url),
+        )
+        credentials.save(name.value, overwrite=True)  # under a name, so that a tier's form shows what it holds
         Tier(
             tier=name.value,
-            aws=AwsCredentials(
-                aws_access_key_id=identity.access_key_id,
-                aws_secret_access_key=SecretStr(identity.secret_access_key),
-                region_name=state.region,
-                aws_client_parameters=AwsClientParameters(endpoint_url=state.endpoint_url),
-            ),
+            aws=credentials,
             role_arn=identity.role_arn,
             registry=state.registry,
             insecure_registry=state.endpoint_url.startswith("http://"),
@@ -36,7 +38,9 @@ def register_laptop(state: LaptopState) -> None:
             storage_key=state.storage_key if name is TierName.CURATION else None,
             content_key=state.content_key if name is not TierName.DEVELOPMENT else None,
         ).save(name.value, overwrite=True)
-    ContainerHost(docker=DockerHost(base_url=state.engine.url)).save("laptop", overwrite=True)
+    engine = DockerHost(base_url=state.engine.url)
+    engine.save("laptop", overwrite=True)
+    ContainerHost(docker=engine).save("laptop", overwrite=True)
     Workbench(
         project=str(state.project),
         tools=str(state.tools),

@@ -20,7 +20,7 @@ from tasks.events import emit
 from tasks.running import in_thread
 
 
-@task(name="build", tags=["development"], cache_policy=NO_CACHE)
+@task(name="build", task_run_name="build", tags=["development"], cache_policy=NO_CACHE)
 async def build(
     directory: Path, manifest: Service | Base, source: Source, tier: Tier, host: ContainerHost, workbench: Workbench
 ) -> BuiltImage:

@@ -26,7 +26,7 @@ from tasks.running import RETRYING, in_thread, worth_retrying
 PROXY = f"{BASES}/proxy"
 
 
-@task(name="deploy", tags=["execution"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="deploy", task_run_name="deploy", tags=["execution"], retry_condition_fn=worth_retrying, **RETRYING)
 async def deploy(
     admitted: Admitted[CuratedImage],
     dossier: Dossier[CuratedImage],

@@ -13,7 +13,7 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread, worth_retrying
 
 
-@task(name="encrypt", tags=["curation"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="encrypt", task_run_name="encrypt", tags=["curation"], retry_condition_fn=worth_retrying, **RETRYING)
 async def encrypt(stored: StoredImage, manifest: Service | Base, tier: Tier, workbench: Workbench) -> EncryptedImage:
     """Verify the repository's key; write the copy of a confidential image; attest both."""
     encrypted = await in_thread(

@@ -23,7 +23,13 @@ from tasks.running import RETRYING, in_thread, worth_retrying
 T = TypeVar("T")
 
 
-@task(name="admission to curation", tags=["gate"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(
+    name="admission to curation",
+    task_run_name="admission to curation",
+    tags=["gate"],
+    retry_condition_fn=worth_retrying,
+    **RETRYING,
+)
 async def admit_to_curation(
     ref: ImageRef, tier: Tier, workbench: Workbench
 ) -> tuple[Admitted[Candidate] | Refused, Dossier[Candidate]]:
@@ -37,7 +43,13 @@ async def admit_to_curation(
     return await in_thread(lambda: _decide(read, Boundary.TO_CURATION, tier, workbench))
 
 
-@task(name="curation's own gate", tags=["gate"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(
+    name="curation's own gate",
+    task_run_name="curation's own gate",
+    tags=["gate"],
+    retry_condition_fn=worth_retrying,
+    **RETRYING,
+)
 async def admit_to_signature(
     image: ScannedImage, tier: Tier, workbench: Workbench
 ) -> tuple[Admitted[ScannedImage] | Refused, Dossier[ScannedImage]]:
@@ -47,7 +59,13 @@ async def admit_to_signature(
     )
 
 
-@task(name="admission to execution", tags=["gate"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(
+    name="admission to execution",
+    task_run_name="admission to execution",
+    tags=["gate"],
+    retry_condition_fn=worth_retrying,
+    **RETRYING,
+)
 async def admit_to_execution(
     ref: ImageRef, environment: str, tier: Tier, workbench: Workbench
 ) -> tuple[Admitted[CuratedImage] | Refused, Dossier[CuratedImage]]:

@@ -27,7 +27,7 @@ def turn(environment: str, application: str) -> str:
     return f"deploy {environment} {application.replace('/', ':')}"
 
 
-@task(name="monitor", tags=["execution"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="monitor", task_run_name="monitor", tags=["execution"], retry_condition_fn=worth_retrying, **RETRYING)
 async def monitor(
     environment: str | None, tier: Tier, workbench: Workbench, deployed: str | None = None
 ) -> tuple[Observation, ...]:

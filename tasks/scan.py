@@ -13,7 +13,7 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread, worth_retrying
 
 
-@task(name="scan", tags=["curation", "scanner"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="scan", task_run_name="scan", tags=["curation", "scanner"], retry_condition_fn=worth_retrying, **RETRYING)
 async def scan(image: EncryptedImage, tier: Tier, workbench: Workbench) -> tuple[ScannedImage, Report]:
     """Scan by digest from the registry; leave SBOM and report beside the image."""
     scanned, report = await in_thread(

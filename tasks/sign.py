@@ -14,7 +14,7 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread, worth_retrying
 
 
-@task(name="sign", tags=["curation", "signer"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="sign", task_run_name="sign", tags=["curation", "signer"], retry_condition_fn=worth_retrying, **RETRYING)
 async def sign(
     admitted: Admitted[ScannedImage], dossier: Dossier[ScannedImage], tier: Tier, workbench: Workbench
 ) -> CuratedImage:

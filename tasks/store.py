@@ -14,7 +14,7 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread, worth_retrying
 
 
-@task(name="store", tags=["curation"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="store", task_run_name="store", tags=["curation"], retry_condition_fn=worth_retrying, **RETRYING)
 async def store(
     admitted: Admitted[Candidate], dossier: Dossier[Candidate], tier: Tier, workbench: Workbench
 ) -> StoredImage:

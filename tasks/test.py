@@ -17,7 +17,7 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread, worth_retrying
 
 
-@task(name="test", tags=["development"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="test", task_run_name="test", tags=["development"], retry_condition_fn=worth_retrying, **RETRYING)
 async def test(
     built: BuiltImage, directory: Path, manifest: Service | Base, tier: Tier, host: ContainerHost, workbench: Workbench
 ) -> TestedImage:
