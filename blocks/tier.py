@@ -36,7 +36,8 @@ class Tier(Block):
     aws: AwsCredentials = Field(
         title="AWS credentials",
         description="A key that may do nothing but assume the role below; with the region, and an endpoint where "
-        "AWS is reached at another address than its own.",
+        "AWS is reached at another address than its own. Choose it again whenever you edit this block in the UI, "
+        "which otherwise saves the mask of the secret in place of the secret.",
     )
     role_arn: str = Field(title="Role", description="ARN of the role this tier acts in. No two tiers share one.")
     registry: str = Field(
@@ -69,9 +70,15 @@ class Tier(Block):
                 f"The block of the {self.tier} tier has no AWS key.\n"
                 "Fill in its AWS credentials (`cscm up` does on a laptop)."
             )
+        secret = self.aws.aws_secret_access_key.get_secret_value()
+        if set(secret) <= {"*"}:
+            raise SettingInvalid(
+                f"The block of the {self.tier} tier holds the mask of its AWS key's secret, not the secret.\n"
+                "Edit the block and choose its AWS credentials again (`cscm up` does on a laptop)."
+            )
         return AwsSession(
             access_key_id=self.aws.aws_access_key_id,
-            secret_access_key=self.aws.aws_secret_access_key.get_secret_value(),
+            secret_access_key=secret,
             role_arn=self.role_arn,
             region=self.aws.region_name or "us-east-1",
             endpoint_url=parameters.endpoint_url,
