@@ -7,12 +7,22 @@ state before it, so that the type checker refuses a chain that skips a step.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
-from supply_chain.errors import DeclarationInvalid
+from supply_chain.errors import DeclarationInvalid, ImageDamaged
 
 DIGEST = r"sha256:[0-9a-f]{64}"
 COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -82,6 +92,29 @@ def application_of(repository: str) -> str:
 def short(digest: str) -> str:
     """The first 12 hexadecimal digits of a digest, for people and for tags."""
     return digest.removeprefix("sha256:")[:12]
+
+
+class Descriptor(BaseModel):
+    """What a manifest says of a blob (OCI image 1.1, "Descriptor"); the rest of it is not asked for here."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    digest: Digest
+    size: int = Field(ge=0, strict=True)
+
+
+_DESCRIPTORS: TypeAdapter[tuple[Descriptor, ...]] = TypeAdapter(tuple[Descriptor, ...])
+
+
+def blobs_of(manifest: Mapping[str, Any], ref: ImageRef) -> tuple[Descriptor, ...]:
+    """The blobs of an image manifest, its configuration first; `ImageDamaged` where it is none."""
+    try:
+        return _DESCRIPTORS.validate_python([manifest["config"], *manifest["layers"]])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise ImageDamaged(
+            f"The manifest of {ref} does not say what it consists of.\n"
+            "Do not use it. Build for one platform, and push it again from its source."
+        ) from error
 
 
 class Source(Frozen):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import httpx
+from pydantic import BaseModel, Field, ValidationError
 
 from supply_chain.errors import (
     AccessDenied,
@@ -19,7 +20,7 @@ from supply_chain.errors import (
     RegistryUnavailable,
 )
 from supply_chain.evidence.store import Referrer
-from supply_chain.image import Digest, ImageRef
+from supply_chain.image import Digest, ImageRef, blobs_of
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -71,9 +72,7 @@ class Registry:
 
     def manifest(self, ref: ImageRef) -> dict[str, Any]:
         """A manifest whose content was checked against its digest."""
-        content = self._manifest_bytes(ref)[0]
-        value: dict[str, Any] = json.loads(content)
-        return value
+        return _object(self._manifest_bytes(ref)[0], ref)
 
     def _manifest_bytes(self, ref: ImageRef) -> tuple[bytes, str]:
         answer = self._call("GET", f"{ref.repository}/manifests/{ref.digest}", accept=ACCEPT)
@@ -112,6 +111,7 @@ class Registry:
         that is an error.
         """
         found: list[Referrer] = []
+        seen: list[str] = []
         path: str | None = f"{subject.repository}/referrers/{subject.digest}"
         while path:
             answer = self._call("GET", path, accept=INDEX, missing_ok=True)
@@ -119,25 +119,32 @@ class Registry:
                 if "NAME_UNKNOWN" in answer.text:
                     return ()
                 raise _refused(answer, f"GET {path}")
-            for each in answer.json().get("manifests", []):
-                found.append(
-                    Referrer(
-                        digest=each["digest"],
-                        artifact_type=each.get("artifactType", ""),
-                        annotations=each.get("annotations") or {},
-                    )
-                )
-            path = answer.links.get("next", {}).get("url", "").removeprefix("/v2/") or None
+            found += _referrers(answer, subject)
+            seen.append(str(answer.url))
+            path = self._next(answer, seen)
         return tuple(found)
+
+    def _next(self, answer: httpx.Response, seen: Sequence[str]) -> str | None:
+        """The address of the next page, at this registry and not read yet."""
+        link = answer.links.get("next", {}).get("url")
+        if not link:
+            return None
+        following = answer.url.join(link)
+        base = self._http.base_url
+        if (following.scheme, following.netloc) != (base.scheme, base.netloc) or str(following) in seen:
+            raise RegistryFailed(
+                f"{self.host} names {following} as its next page.\nA list that leads away or in a circle is not read."
+            )
+        return str(following)
 
     def content(self, referrer: ImageRef) -> bytes:
         """The only layer of a referrer, checked against its digest."""
-        layers = self.manifest(referrer).get("layers", [])
-        if len(layers) != 1 or layers[0].get("size", 0) > SMALL:
+        layers = blobs_of(self.manifest(referrer), referrer)[1:]
+        if len(layers) != 1 or layers[0].size > SMALL:
             raise ImageDamaged(
                 f"{referrer} is not one piece of evidence.\nFind out who attached it; it is of no use here."
             )
-        return self.blob(referrer.repository, layers[0]["digest"])
+        return self.blob(referrer.repository, layers[0].digest)
 
     def attach(
         self,
@@ -184,9 +191,8 @@ class Registry:
     def copy_referrer(self, referrer: ImageRef, repository: str) -> None:
         """Copy a small referrer, byte for byte, to the same subject in another repository."""
         content, media_type = self._manifest_bytes(referrer)
-        manifest = json.loads(content)
-        for blob in [manifest["config"], *manifest["layers"]]:
-            self.push_blob(repository, self.blob(referrer.repository, blob["digest"]))
+        for blob in blobs_of(_object(content, referrer), referrer):
+            self.push_blob(repository, self.blob(referrer.repository, blob.digest))
         self.push_manifest(repository, content, media_type)
 
     def _call(
@@ -209,6 +215,44 @@ class Registry:
         if answer.status_code < 300 or (missing_ok and answer.status_code == 404):
             return answer
         raise _refused(answer, f"{method} {path}")
+
+
+class _Entry(BaseModel):
+    """A descriptor in a list of referrers."""
+
+    digest: Digest
+    artifact_type: str = Field(default="", alias="artifactType")
+    annotations: dict[str, str] | None = None
+
+
+class _Page(BaseModel):
+    """A page of a list of referrers: an image index (OCI distribution 1.1)."""
+
+    manifests: tuple[_Entry, ...] | None = None
+
+
+def _referrers(answer: httpx.Response, subject: ImageRef) -> list[Referrer]:
+    try:
+        page = _Page.model_validate_json(answer.content)
+    except ValidationError as error:
+        raise RegistryFailed(
+            f"The registry's list of what refers to {subject} cannot be read: {str(error)[:300]}\n"
+            "Part of the evidence is not all of it. Look at the registry's version and its log."
+        ) from error
+    return [
+        Referrer(digest=e.digest, artifact_type=e.artifact_type, annotations=e.annotations or {})
+        for e in page.manifests or ()
+    ]
+
+
+def _object(content: bytes, ref: ImageRef) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ImageDamaged(f"{ref} is not a manifest.\nFind out who pushed it; it is of no use here.")
+    return value
 
 
 def _digest(content: bytes) -> Digest:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from supply_chain.errors import ImageDamaged
 from supply_chain.evidence.store import EvidenceStore, side_by_side
-from supply_chain.image import Candidate, Digest, ImageRef, StoredImage
+from supply_chain.image import Candidate, Digest, ImageRef, StoredImage, blobs_of
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.verdict import record
@@ -80,6 +80,6 @@ def verify(ref: ImageRef, registry: Stored) -> tuple[int, int]:
     manifest = registry.manifest(ref)
     if "layers" not in manifest:
         raise ImageDamaged(f"{ref} is an index of several images.\nBuild for one platform; one digest is one image.")
-    blobs = [manifest["config"], *manifest["layers"]]
-    side_by_side(lambda blob: registry.verify_blob(ref.repository, blob["digest"], blob["size"]), blobs)
-    return len(blobs), sum(blob["size"] for blob in blobs)
+    blobs = blobs_of(manifest, ref)
+    side_by_side(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
+    return len(blobs), sum(blob.size for blob in blobs)

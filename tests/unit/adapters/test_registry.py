@@ -1,0 +1,394 @@
+"""The registry's client, against answers of every kind."""
+
+import base64
+import hashlib
+import json
+import re
+
+import httpx
+import pytest
+
+from supply_chain.adapters.registry import MANIFEST, SMALL, Registry
+from supply_chain.errors import (
+    AccessDenied,
+    ImageDamaged,
+    ImageNotFound,
+    RegistryFailed,
+    RegistryUnavailable,
+)
+from supply_chain.image import ImageRef
+
+TYPE = "application/vnd.example+json"
+
+
+def digest_of(content):
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+IMAGE = json.dumps({"schemaVersion": 2, "config": {"digest": digest_of(b"c"), "size": 1}, "layers": []}).encode()
+REF = ImageRef(repository="dev/hello", digest=digest_of(IMAGE))
+
+
+class Server:
+    """A registry in memory: what OCI distribution 1.1 asks of one, as far as the client goes."""
+
+    def __init__(self):
+        self.manifests = {("dev/hello", REF.digest): (IMAGE, MANIFEST)}
+        self.blobs = {("dev/hello", digest_of(b"c")): b"c"}
+        self.tags = {("dev/hello", "1"): REF.digest}
+        self.seen = []
+        self.page = 100
+
+    def __call__(self, request):
+        self.seen.append(request)
+        path = request.url.path.removeprefix("/v2/")
+        if match := re.fullmatch(r"(.+)/manifests/(.+)", path):
+            return self.manifest(request, *match.groups())
+        if match := re.fullmatch(r"(.+)/blobs/uploads/(.*)", path):
+            return self.upload(request, *match.groups())
+        if match := re.fullmatch(r"(.+)/blobs/(.+)", path):
+            found = self.blobs.get(match.groups())
+            return httpx.Response(200, content=found) if found is not None else httpx.Response(404)
+        if match := re.fullmatch(r"(.+)/referrers/(.+)", path):
+            return self.referrers(request, *match.groups())
+        return httpx.Response(404)
+
+    def manifest(self, request, repository, reference):
+        digest = self.tags.get((repository, reference), reference)
+        if request.method == "PUT":
+            assert digest_of(request.content) == reference
+            self.manifests[repository, reference] = (request.content, request.headers["Content-Type"])
+            return httpx.Response(201)
+        if (repository, digest) not in self.manifests:
+            return httpx.Response(404, json={"errors": [{"code": "MANIFEST_UNKNOWN"}]})
+        content, kind = self.manifests[repository, digest]
+        headers = {"Content-Type": kind, "Docker-Content-Digest": digest}
+        return httpx.Response(200, content=content, headers=headers)
+
+    def upload(self, request, repository, upload):
+        if request.method == "POST":
+            return httpx.Response(202, headers={"Location": f"/v2/{repository}/blobs/uploads/1?state=x"})
+        assert request.url.params["state"] == "x"
+        assert digest_of(request.content) == request.url.params["digest"]
+        self.blobs[repository, request.url.params["digest"]] = request.content
+        return httpx.Response(201)
+
+    def referrers(self, request, repository, subject):
+        if not any(name == repository for name, _ in self.manifests):
+            return httpx.Response(404, json={"errors": [{"code": "NAME_UNKNOWN"}]})
+        found = [
+            {"digest": d, "artifactType": m.get("artifactType"), "annotations": m.get("annotations")}
+            for (name, d), (content, _) in sorted(self.manifests.items())
+            if name == repository and (m := json.loads(content)).get("subject", {}).get("digest") == subject
+        ]
+        start = int(request.url.params.get("from", 0))
+        headers = {}
+        if start + self.page < len(found):
+            headers["Link"] = f'</v2/{repository}/referrers/{subject}?from={start + self.page}>; rel="next"'
+        return httpx.Response(200, json={"manifests": found[start : start + self.page]}, headers=headers)
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+def client(answer):
+    return Registry("registry.test", lambda: ("AWS", "secret"), transport=httpx.MockTransport(answer))
+
+
+def always(status, **kwargs):
+    return client(lambda request: httpx.Response(status, **kwargs))
+
+
+def test_resolves_a_tag_and_knows_when_there_is_none(server):
+    """Once; from then on only the digest counts."""
+    assert client(server).digest_of("dev/hello", "1") == REF.digest
+    assert client(server).digest_of("dev/hello", "2") is None
+
+
+def test_resolves_a_tag_where_the_registry_names_no_digest():
+    """Then from the content."""
+    assert always(200, content=IMAGE).digest_of("dev/hello", "1") == REF.digest
+
+
+def test_every_request_carries_the_roles_credentials(server):
+    """Fresh ones, as the role gives them."""
+    client(server).has(REF)
+
+    expected = "Basic " + base64.b64encode(b"AWS:secret").decode()
+    assert server.seen[0].headers["Authorization"] == expected
+    assert str(server.seen[0].url).startswith("https://registry.test/v2/")
+
+
+def test_reads_a_manifest_and_a_blob(server):
+    """Whole, and checked."""
+    assert client(server).manifest(REF)["layers"] == []
+    assert client(server).blob("dev/hello", digest_of(b"c")) == b"c"
+    assert client(server).has(REF)
+    assert not client(server).has(REF.moved_to("dev/other"))
+
+
+def test_content_that_is_not_its_digest_is_damage(server):
+    """Whoever changed it."""
+    server.manifests["dev/hello", REF.digest] = (IMAGE + b" ", MANIFEST)
+    server.blobs["dev/hello", digest_of(b"c")] = b"d"
+
+    with pytest.raises(ImageDamaged):
+        client(server).manifest(REF)
+    with pytest.raises(ImageDamaged):
+        client(server).blob("dev/hello", digest_of(b"c"))
+    with pytest.raises(ImageDamaged):
+        client(server).copy_referrer(REF, "curated/hello")
+
+
+@pytest.mark.parametrize(
+    ("content", "size", "whole"),
+    [(b"c", 1, True), (b"c", 2, False), (b"c", 0, False), (b"d", 1, False), (b"", 1, False)],
+)
+def test_a_blob_is_verified_by_digest_and_size(content, size, whole):
+    """Both have to agree."""
+    registry = always(200, content=content)
+    if whole:
+        registry.verify_blob("dev/hello", digest_of(b"c"), size)
+    else:
+        with pytest.raises(ImageDamaged):
+            registry.verify_blob("dev/hello", digest_of(b"c"), size)
+
+
+CALLS = {
+    "digest_of": lambda r: r.digest_of("dev/hello", "1"),
+    "has": lambda r: r.has(REF),
+    "manifest": lambda r: r.manifest(REF),
+    "blob": lambda r: r.blob("dev/hello", REF.digest),
+    "verify_blob": lambda r: r.verify_blob("dev/hello", REF.digest, 1),
+    "referrers": lambda r: r.referrers(REF),
+    "content": lambda r: r.content(REF),
+    "attach": lambda r: r.attach(REF, TYPE, b"x", {}),
+    "push_blob": lambda r: r.push_blob("dev/hello", b"x"),
+    "push_manifest": lambda r: r.push_manifest("dev/hello", b"{}", MANIFEST),
+    "copy_referrer": lambda r: r.copy_referrer(REF, "curated/hello"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, AccessDenied),
+        (403, AccessDenied),
+        (429, RegistryUnavailable),
+        (500, RegistryUnavailable),
+        (502, RegistryUnavailable),
+        (503, RegistryUnavailable),
+        (400, RegistryFailed),
+        (405, RegistryFailed),
+    ],
+)
+def test_a_status_is_the_same_error_everywhere(call, status, error):
+    """Only what may pass by itself is tried again."""
+    with pytest.raises(error) as caught:
+        call(always(status, text="it said so"))
+
+    assert type(caught.value) is error
+    assert caught.value.retryable is (error is RegistryUnavailable)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    "failure", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.WriteError]
+)
+def test_a_registry_that_does_not_answer_is_unavailable(call, failure):
+    """Whatever way it fails to."""
+
+    def broken(request):
+        raise failure("no answer")
+
+    with pytest.raises(RegistryUnavailable, match=r"registry\.test did not answer"):
+        call(client(broken))
+
+
+@pytest.mark.parametrize("name", ["manifest", "blob", "verify_blob", "content", "copy_referrer"])
+def test_what_is_not_there_is_called_missing(name):
+    """Apart from damage and from failure."""
+    with pytest.raises(ImageNotFound):
+        CALLS[name](always(404))
+
+
+def test_a_repository_that_does_not_exist_holds_no_referrers(server):
+    """NAME_UNKNOWN says so."""
+    assert client(server).referrers(REF.moved_to("evidence/curation/hello")) == ()
+
+
+@pytest.mark.parametrize(
+    "body", [{"text": "404 page not found"}, {"json": {"errors": [{"code": "UNSUPPORTED"}]}}, {"text": ""}], ids=str
+)
+def test_a_registry_without_referrers_cannot_say(body):
+    """No endpoint is not no evidence."""
+    with pytest.raises(ImageNotFound):
+        always(404, **body).referrers(REF)
+
+
+def test_reads_referrers_of_every_page(server):
+    """In pages of any size."""
+    registry = client(server)
+    attached = {registry.attach(REF, TYPE, bytes([n]), {"n": str(n)}) for n in range(7)}
+    for page in (1, 3, 7, 100):
+        server.page = page
+        found = registry.referrers(REF)
+        assert {r.digest for r in found} == attached
+        assert {(r.artifact_type, r.annotations["n"]) for r in found} == {(TYPE, str(n)) for n in range(7)}
+
+
+@pytest.mark.parametrize("link", ["/v2/dev/hello/referrers/x?from=1", "referrers/x?from=1", "?from=1"])
+def test_follows_a_link_as_a_browser_would(link):
+    """RFC 8288: relative to the page it stands on."""
+    seen = []
+
+    def answer(request):
+        seen.append(request)
+        headers = {"Link": f'<{link}>; rel="next"'} if len(seen) == 1 else {}
+        return httpx.Response(200, json={"manifests": []}, headers=headers)
+
+    client(answer).referrers(REF)
+
+    expected = httpx.URL(f"https://registry.test/v2/dev/hello/referrers/{REF.digest}").join(link)
+    assert [request.url for request in seen][1:] == [expected]
+
+
+def test_credentials_are_not_carried_to_another_host():
+    """A link that leads away is not followed."""
+    seen = []
+
+    def answer(request):
+        seen.append(request.url.host)
+        return httpx.Response(200, json={"manifests": []}, headers={"Link": '<https://evil.test/v2/x>; rel="next"'})
+
+    with pytest.raises(RegistryFailed):
+        client(answer).referrers(REF)
+    assert seen == ["registry.test"]
+
+
+def test_pages_that_lead_in_a_circle_end():
+    """A registry cannot keep a run busy for ever."""
+
+    def answer(request):
+        link = f'</v2/dev/hello/referrers/{REF.digest}>; rel="next"'
+        return httpx.Response(200, json={"manifests": []}, headers={"Link": link})
+
+    with pytest.raises(RegistryFailed):
+        client(answer).referrers(REF)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"7",
+        b'{"manifests": 1}',
+        b'{"manifests": [1]}',
+        b'{"manifests": [{}]}',
+        b'{"manifests": [{"digest": "latest"}]}',
+        b'{"manifests": [{"digest": "sha256:' + b"a" * 64 + b'", "annotations": {"a": 1}}]}',
+        b"[" * 100_000,
+    ],
+    ids=lambda body: body[:40].decode(),
+)
+def test_a_list_of_referrers_that_is_none_is_a_failure(body):
+    """Part of the evidence is not all of it."""
+    with pytest.raises(RegistryFailed):
+        always(200, content=body).referrers(REF)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{}", b'{"manifests": null}', b'{"manifests": [{"digest": "sha256:' + b"a" * 64 + b'", "annotations": null}]}'],
+)
+def test_what_a_list_of_referrers_may_leave_out(body):
+    """Annotations and types are optional."""
+    assert len(always(200, content=body).referrers(REF)) == body.count(b"digest")
+
+
+def test_attaches_content_that_comes_back(server):
+    """As the only layer of a manifest about the image."""
+    registry = client(server)
+
+    digest = registry.attach(REF, TYPE, b"evidence", {"a": "b"})
+
+    assert registry.content(ImageRef(repository="dev/hello", digest=digest)) == b"evidence"
+    manifest = json.loads(server.manifests["dev/hello", digest][0])
+    assert manifest["subject"] == {"mediaType": MANIFEST, "digest": REF.digest, "size": len(IMAGE)}
+    assert (manifest["artifactType"], manifest["layers"][0]["mediaType"]) == (TYPE, TYPE)
+
+
+def test_attaches_to_an_image_that_is_not_in_the_repository(server):
+    """What a tier says about another's image lies in a repository of its own."""
+    elsewhere = REF.moved_to("evidence/curation/hello")
+
+    client(server).attach(elsewhere, TYPE, b"no", {}, media_type="text/plain")
+
+    (found,) = client(server).referrers(elsewhere)
+    manifest = json.loads(server.manifests["evidence/curation/hello", found.digest][0])
+    assert (manifest["subject"]["digest"], manifest["layers"][0]["mediaType"]) == (REF.digest, "text/plain")
+
+
+def test_a_blob_that_is_there_is_not_sent_again(server):
+    """Its digest says that it is the same."""
+    registry = client(server)
+    registry.push_blob("dev/hello", b"x")
+    before = len(server.seen)
+    registry.push_blob("dev/hello", b"x")
+
+    assert [request.method for request in server.seen[before:]] == ["HEAD"]
+
+
+def test_copies_a_referrer_byte_for_byte(server):
+    """The signature in it stays good, and so does its digest."""
+    registry = client(server)
+    digest = registry.attach(REF, TYPE, b"evidence", {"a": "b"})
+
+    registry.copy_referrer(ImageRef(repository="dev/hello", digest=digest), "curated/hello")
+
+    assert server.manifests["curated/hello", digest] == server.manifests["dev/hello", digest]
+    assert registry.content(ImageRef(repository="curated/hello", digest=digest)) == b"evidence"
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        [],
+        7,
+        {},
+        {"layers": []},
+        {"layers": [{}]},
+        {"layers": ["x"]},
+        {"layers": {"digest": "x"}},
+        {"layers": None},
+        {"layers": [{"digest": digest_of(b"c")}] * 2},
+        {"layers": [{"digest": digest_of(b"c"), "size": SMALL + 1}]},
+        {"layers": [{"digest": digest_of(b"c"), "size": "1"}]},
+        {"layers": [{"digest": 7, "size": 1}]},
+    ],
+    ids=lambda m: json.dumps(m)[:40],
+)
+def test_a_referrer_that_is_not_one_piece_of_evidence_is_damage(server, manifest):
+    """Anybody who may push can write such a manifest; it stops a run, and never one of its threads."""
+    content = json.dumps(manifest).encode()
+    server.manifests["dev/hello", digest_of(content)] = (content, MANIFEST)
+    ref = ImageRef(repository="dev/hello", digest=digest_of(content))
+
+    with pytest.raises((ImageDamaged, ImageNotFound)):
+        client(server).content(ref)
+    with pytest.raises((ImageDamaged, ImageNotFound)):
+        client(server).copy_referrer(ref, "curated/hello")
+
+
+@pytest.mark.parametrize("content", [b"", b"no json", b"[" * 100_000])
+def test_a_manifest_that_is_no_json_is_damage(server, content):
+    """Its digest may fit all the same."""
+    server.manifests["dev/hello", digest_of(content)] = (content, MANIFEST)
+
+    with pytest.raises(ImageDamaged):
+        client(server).manifest(ImageRef(repository="dev/hello", digest=digest_of(content)))
