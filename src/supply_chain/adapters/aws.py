@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,17 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, SupplyChainError
 
-THROTTLED = {"ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "ServiceUnavailable"}
+THROTTLED = {
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "ServiceUnavailable",
+    "SlowDown",
+}
 DENIED = {
     "AccessDenied",
     "AccessDeniedException",
@@ -41,7 +51,7 @@ class AwsSession:
     """
 
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: str = field(repr=False)
     role_arn: str
     region: str
     endpoint_url: str | None = None
