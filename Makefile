@@ -23,11 +23,12 @@ check: $(READY)
 	$(BIN)/python -m pytest -q tests/unit/test_project.py
 
 test-unit: $(READY)
-	$(BIN)/python -m pytest -q tests/unit
+	$(BIN)/python -m pytest -q tests/unit tests/types
 
 test-real: $(READY)
+	@scripts/browser
 	$(BIN)/cscm up
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests/real tests/ui
 
 format: $(READY)
 	$(BIN)/ruff format .

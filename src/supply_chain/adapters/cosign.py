@@ -49,6 +49,8 @@ class Cosign:
                     timeout=TIMEOUT, check=False, quiet=True,
                 )
             )  # fmt: skip
+            if not (work / "bundle.json").is_file():
+                raise SignatureFailed("cosign wrote no bundle.\nLook at its version (`cscm doctor`) and sign again.")
             return (work / "bundle.json").read_bytes()
 
     def verifies(self, bundle: bytes, subject: ImageRef, predicate_type: str, public_key: str) -> bool:
@@ -76,7 +78,8 @@ class Cosign:
         with _workspace() as work, self.docker_config() as config:
             self._checked(
                 self.tool.with_environment(DOCKER_CONFIG=str(config)).run(
-                    "sign", "--annotations", ADMITTED, *self._signing(work), *self._insecure(), f"{self.host}/{ref}", "--yes",
+                    "sign", "--annotations", ADMITTED,
+                    *self._signing(work), *self._insecure(), f"{self.host}/{ref}", "--yes",
                     timeout=TIMEOUT, check=False, quiet=True,
                 )
             )  # fmt: skip
@@ -86,8 +89,8 @@ class Cosign:
         with _workspace() as work, self.docker_config() as config:
             (work / "key.pub").write_text(public_key)
             done = self.tool.with_environment(DOCKER_CONFIG=str(config)).run(
-                "verify", "--annotations", ADMITTED, "--key", work / "key.pub", "--insecure-ignore-tlog", "--trusted-root",
-                work / "root.json", *self._insecure(), f"{self.host}/{ref}",
+                "verify", "--annotations", ADMITTED, "--key", work / "key.pub",
+                "--insecure-ignore-tlog", "--trusted-root", work / "root.json", *self._insecure(), f"{self.host}/{ref}",
                 timeout=TIMEOUT, check=False, quiet=True,
             )  # fmt: skip
         if done.status != 0:

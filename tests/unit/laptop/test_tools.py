@@ -368,7 +368,7 @@ def test_shipped_pins_are_complete() -> None:
     """Each Go tool has a release for both platforms, and builds from the repository that it is released from."""
     pins = Pins.load(PINS)
 
-    assert sorted(pins.tools) == ["cosign", "crane", "grype", "hadolint", "mmdebstrap", "skopeo", "syft"]
+    assert sorted(pins.tools) == ["cosign", "crane", "grype", "hadolint", "mmdebstrap", "ps", "skopeo", "syft"]
     for one in pins.tools.values():
         if isinstance(one, GoPin):
             assert one.fits(one.version)
