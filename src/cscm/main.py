@@ -17,7 +17,7 @@ from cscm import hook, laptop
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import json_schema, read_manifest
 from supply_chain.errors import SupplyChainError
-from supply_chain.pages import plain
+from supply_chain.pages import observation_lines, plain
 
 REFUSED = 3
 BASES = ("python", "python-build", "proxy")
@@ -89,6 +89,8 @@ def _plain(result: Any) -> Any:
 def _told(result: Any) -> str:
     if isinstance(result, (list, tuple)):
         return "\n".join(_told(each) for each in result) or "nothing to report"
+    if hasattr(result, "deviations"):
+        return observation_lines(result)
     if hasattr(result, "url"):
         return f"{result.application} {result.digest} answers at {result.url}"
     return str(getattr(result, "ref", result))

@@ -249,3 +249,14 @@ def observation_rows(observation: Observation) -> list[dict[str, str]]:
         {**first, "deviation": plain(f"{d.code}: {d.fact}"), "what to do": plain(d.remedy), **last}
         for d in observation.deviations
     ]
+
+
+def observation_lines(observation: Observation) -> str:
+    """What an observation comes to, for a terminal: a line, and one more for each deviation."""
+    who = f"{observation.environment}/{observation.application or 'unknown'}"
+    health = "healthy" if observation.healthy else observation.status
+    lines = [
+        f"{who}: {observation.name} {health} {short(observation.running or observation.wanted)} {observation.address}"
+    ]
+    lines += [f"  {d.code}: {d.fact}\n      → {d.remedy}" for d in observation.deviations]
+    return "\n".join(lines)
