@@ -7,12 +7,15 @@ a test fails wherever a signature is not verified.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +24,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from supply_chain.adapters.command import Tool
 from supply_chain.app import MANIFEST, Base, Service
 from supply_chain.development.build import provenance
 from supply_chain.errors import SignatureFailed
@@ -211,6 +215,70 @@ def report(*findings: Finding, at: datetime = NOON, kind: str = "official", **ch
         "findings": findings,
     }
     return Report(**{**values, **changes})
+
+
+@dataclass
+class Program:
+    """A program in the shape of a tool: it writes down how it was called, and does what the test says."""
+
+    directory: Path
+    name: str
+
+    def does(self, script: str = "", *, stdout: str | bytes = "", stderr: str = "", status: int = 0) -> Tool:
+        """The program, doing this from now on; `script` is sh, and may end it with another status."""
+        (self.directory / "stdout").write_bytes(stdout.encode() if isinstance(stdout, str) else stdout)
+        (self.directory / "stderr").write_text(stderr)
+        path = self.directory / self.name
+        path.write_text(
+            f"#!/bin/sh\nhere={self.directory}\n"
+            'n=$(ls "$here" | grep -c "^argv"); printf "%s\\0" "$@" > "$here/argv.$n"; env -0 > "$here/env.$n"\n'
+            f'{script}\ncat "$here/stdout"; cat "$here/stderr" >&2; exit {status}\n'
+        )
+        path.chmod(0o755)
+        return Tool(self.name, path, "1.2.3")
+
+    @property
+    def calls(self) -> list[list[str]]:
+        """The arguments of every call."""
+        return [(self.directory / f"argv.{n}").read_text().split("\0")[:-1] for n in range(self._count)]
+
+    @property
+    def environments(self) -> list[dict[str, str]]:
+        """The environment of every call."""
+        texts = [(self.directory / f"env.{n}").read_text() for n in range(self._count)]
+        return [dict(line.split("=", 1) for line in text.split("\0") if "=" in line) for text in texts]
+
+    @property
+    def _count(self) -> int:
+        return len(list(self.directory.glob("argv.*")))
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[[str], Program]:
+    """Make a program by name."""
+
+    def named(name: str) -> Program:
+        directory = tmp_path / f"program-{name}"
+        directory.mkdir()
+        return Program(directory, name)
+
+    return named
+
+
+@pytest.fixture
+def docker_config(tmp_path: Path) -> Callable[[], AbstractContextManager[Path]]:
+    """A directory with a registry's credentials, gone afterwards as the real one is."""
+
+    @contextlib.contextmanager
+    def config() -> Iterator[Path]:
+        path = tmp_path / "docker-config"
+        path.mkdir()
+        try:
+            yield path
+        finally:
+            path.rmdir()
+
+    return config
 
 
 @pytest.fixture

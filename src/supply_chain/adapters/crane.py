@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from supply_chain.errors import AccessDenied, RegistryFailed, RegistryUnavailabl
 from supply_chain.image import ImageRef
 
 TIMEOUT = 900.0
-PASSING = ("connection refused", "connection reset", "EOF", "timeout", "503", "502", "500", "429", "TOOMANYREQUESTS")
+DENIED = re.compile(r"DENIED|UNAUTHORIZED|\b403\b")
+PASSING = re.compile(r"connection refused|connection reset|EOF|timeout|\b(?:429|500|502|503)\b|TOOMANYREQUESTS")
+"""What crane says where the registry may answer next time. Whole numbers: a digest holds any digits."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,10 @@ class Crane:
         if done.status == 0:
             return
         said = done.stderr[-1000:].strip()
-        if "DENIED" in said or "UNAUTHORIZED" in said or "403" in said:
+        if DENIED.search(said):
             raise AccessDenied(
                 f"This tier's role may not copy {source} to {repository}: {said}\n"
                 "Each tier may read and write only what its policy in deployments/iam allows."
             )
-        kind = RegistryUnavailable if any(word in said for word in PASSING) else RegistryFailed
+        kind = RegistryUnavailable if PASSING.search(said) else RegistryFailed
         raise kind(f"{source} could not be copied to {repository}: {said}\nNothing was admitted; run the step again.")

@@ -37,7 +37,7 @@ class Grype:
             done = self.tool.with_environment(**self.environment).run(
                 f"sbom:{sbom}", "--output", "json", timeout=TIMEOUT, stdout_to=report, check=False
             )
-            text = report.read_text()
+            text = report.read_text(errors="replace")
         if done.status != 0:
             raise self._failed(done.status, done.stderr)
         if self.database() != before:

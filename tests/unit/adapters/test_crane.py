@@ -1,0 +1,49 @@
+"""What is asked of crane, and what is made of its answers."""
+
+import pytest
+
+from supply_chain.adapters.crane import Crane
+from supply_chain.errors import AccessDenied, RegistryFailed, RegistryUnavailable
+from supply_chain.image import ImageRef
+
+REF = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
+TRICKY = ImageRef(repository="dev/hello", digest="sha256:" + "403" * 2 + "500503429" + "b" * 49)
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+def test_copies_by_digest_under_a_tag(program, docker_config, insecure):
+    """Within one registry, with the role's credentials."""
+    recorded = program("crane")
+
+    Crane(recorded.does(), "registry.test", docker_config, insecure).copy(REF, "curated/hello", "3f2a1c0-aaaa")
+
+    (call,) = recorded.calls
+    assert call[:3] == ["copy", f"registry.test/{REF}", "registry.test/curated/hello:3f2a1c0-aaaa"]
+    assert call[3:] == ["--insecure"] * insecure
+    assert recorded.environments[0]["DOCKER_CONFIG"].endswith("docker-config")
+
+
+@pytest.mark.parametrize("ref", [REF, TRICKY], ids=["plain", "a digest that looks like a status"])
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("DENIED: not allowed", AccessDenied),
+        ("UNAUTHORIZED: authentication required", AccessDenied),
+        ("unexpected status code 403 Forbidden", AccessDenied),
+        ("dial tcp 127.0.0.1:9: connect: connection refused", RegistryUnavailable),
+        ("unexpected EOF", RegistryUnavailable),
+        ("unexpected status code 503 Service Unavailable", RegistryUnavailable),
+        ("TOOMANYREQUESTS: later", RegistryUnavailable),
+        ("MANIFEST_UNKNOWN: no such image", RegistryFailed),
+        ("TAG_INVALID: the tag cannot be moved", RegistryFailed),
+    ],
+)
+def test_why_nothing_was_copied(program, docker_config, ref, said, error):
+    """Only what may pass by itself is tried again; the digits of a digest are no status."""
+    tool = program("crane").does(stderr=f"Error: copying registry.test/{ref}: {said}", status=1)
+
+    with pytest.raises(error) as caught:
+        Crane(tool, "registry.test", docker_config).copy(ref, "curated/hello", "t")
+
+    assert type(caught.value) is error
+    assert said in str(caught.value) and str(ref) in str(caught.value)
