@@ -9,11 +9,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.registry import Registry
 from supply_chain.development.build import Order
 from supply_chain.errors import AccessDenied, BuildFailed, RegistryFailed, RegistryUnavailable
 from supply_chain.image import Digest
+
+DIGEST: TypeAdapter[Digest] = TypeAdapter(Digest)
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,12 @@ class Buildx:
 
     def _digest(self, metadata: Path) -> Digest:
         try:
-            digest = json.loads(metadata.read_text())["containerimage.digest"]
-        except (OSError, ValueError, KeyError) as error:
+            return DIGEST.validate_python(json.loads(metadata.read_text())["containerimage.digest"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise BuildFailed(
                 f"The build did not say which image it made ({error}).\n"
                 "Check that the engine keeps its images in the containerd store (`cscm doctor`)."
             ) from error
-        return str(digest)
 
     def versions(self) -> dict[str, str]:
         """Versions of buildx and the engine."""

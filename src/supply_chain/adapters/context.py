@@ -22,6 +22,6 @@ def build_context(manifest: Service | Base, directory: Path, epoch: int, make_ro
         return
     with tempfile.TemporaryDirectory(prefix="cscm-rootfs-") as name:
         copy = Path(name) / "context"
-        shutil.copytree(directory, copy)
+        shutil.copytree(directory, copy, symlinks=True)
         make_rootfs(manifest.rootfs, copy / manifest.build.context / "rootfs.tar", epoch, Path(name) / "work")
         yield copy

@@ -29,9 +29,14 @@ class Git:
         head = self._ask(directory, "rev-parse", "HEAD") if top else ""
         if not top or not head:
             return Source(path=".", repository=directory.resolve().name, revision="none", dirty=True)
-        changed = self._ask(directory, "status", "--porcelain", "--untracked-files=all", "--", ".")
         inside = directory.resolve().relative_to(Path(top).resolve())
-        return self._source(directory, inside, head, dirty=bool(changed))
+        return self._source(directory, inside, head, dirty=self._changed(directory))
+
+    def _changed(self, directory: Path) -> bool:
+        """Whether files differ from the commit, or git cannot tell."""
+        status = ("status", "--porcelain", "--untracked-files=all", "--", ".")
+        done = self.tool.run("-C", directory, *status, timeout=TIMEOUT, check=False, quiet=True)
+        return done.status != 0 or bool(done.stdout.strip())
 
     @contextlib.contextmanager
     def checked_out(self, directory: Path, revision: str | None) -> Iterator[tuple[Path, Source]]:
@@ -66,8 +71,13 @@ class Git:
         self.tool.run(
             "-C", repository, "archive", "--format=tar", f"--output={archive}", commit, timeout=TIMEOUT, quiet=True
         )
-        with tarfile.open(archive) as tar:
-            tar.extractall(target, filter="data")
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(target, filter="data")
+        except tarfile.FilterError as error:
+            raise DeclarationInvalid(
+                f"The commit {commit} cannot be taken out: {error}\nRemove what leads out of the repository."
+            ) from error
         archive.unlink()
 
     def _ask(self, directory: Path, *args: str) -> str:
@@ -78,7 +88,8 @@ class Git:
 def _without_credentials(remote: str) -> str:
     """A remote's address without a user's name or password."""
     scheme, separator, rest = remote.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if separator else remote
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}" if separator else remote
 
 
 def file_digest(path: Path) -> str:

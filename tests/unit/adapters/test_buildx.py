@@ -1,0 +1,163 @@
+"""What is asked of docker, and what is made of its answers."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from supply_chain.adapters.buildx import Buildx
+from supply_chain.adapters.registry import Registry
+from supply_chain.development.build import Order
+from supply_chain.errors import AccessDenied, BuildFailed, RegistryFailed, RegistryUnavailable, ToolTimedOut
+
+DIGEST = "sha256:" + "a" * 64
+ORDER = Order(
+    context=Path("/context"),
+    dockerfile=Path("/context/Dockerfile"),
+    platform="linux/amd64",
+    target=None,
+    name="cscm.local/hello:run",
+    contexts={"curated/base/python": f"registry.test/curated/base/python@{DIGEST}"},
+    annotations={"org.opencontainers.image.title": "hello world"},
+    epoch=1000,
+    timeout=30,
+)
+WRITES = """for a in "$@"; do case "$a" in --metadata-file=*) cp "$here/metadata" "${a#*=}";; esac; done"""
+
+
+@pytest.fixture
+def docker(program, docker_config):
+    recorded = program("docker")
+
+    def make(script=WRITES, metadata=None, answer=None, **kwargs):
+        wrote = json.dumps({"containerimage.digest": DIGEST}) if metadata is None else metadata
+        (recorded.directory / "metadata").write_text(wrote)
+        reply = answer or (lambda request: httpx.Response(200, headers={"Docker-Content-Digest": DIGEST}))
+        registry = Registry("registry.test", lambda: ("AWS", "x"), transport=httpx.MockTransport(reply))
+        settings = {name: kwargs.pop(name) for name in ("network", "ca_bundle") if name in kwargs}
+        tool = recorded.does(script, **kwargs)
+        return Buildx(tool, docker_config, lambda: "29.0", registry, **settings), recorded
+
+    return make
+
+
+def order(**changes):
+    return Order(**{**{name: getattr(ORDER, name) for name in Order.__dataclass_fields__}, **changes})
+
+
+def test_builds_what_is_ordered_and_loads_it(docker):
+    """By arguments, each in one piece; the digest is BuildKit's own."""
+    builder, recorded = docker()
+
+    assert builder.build(ORDER) == DIGEST
+
+    build, load = recorded.calls
+    assert build[:2] == ["buildx", "build"] and build[-1] == "/context"
+    for word in (
+        "--platform=linux/amd64",
+        "--file=/context/Dockerfile",
+        f"--build-context=curated/base/python=docker-image://registry.test/curated/base/python@{DIGEST}",
+        "--annotation=org.opencontainers.image.title=hello world",
+    ):
+        assert word in build
+    (output,) = [word for word in build if word.startswith("--output=")]
+    assert "rewrite-timestamp=true" in output and output.endswith("name=cscm.local/hello:run")
+    assert load[:2] == ["load", "--input"] and f"dest={load[2]}" in output
+    assert recorded.environments[0]["SOURCE_DATE_EPOCH"] == "1000"
+    assert recorded.environments[0]["DOCKER_CONFIG"].endswith("docker-config")
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "there", "absent"),
+    [
+        ({}, {}, [], ["--network", "--allow", "--secret", "--target"]),
+        ({}, {"target": "test"}, ["--target=test"], []),
+        ({"network": "none"}, {}, ["--network=none"], ["--allow"]),
+        ({"network": "host"}, {}, ["--network=host", "--allow=network.host"], []),
+        ({"ca_bundle": Path("/ca.pem")}, {}, ["--secret=id=ca,src=/ca.pem"], ["--build-arg", "--build-context=ca"]),
+    ],
+    ids=["plain", "stage", "no network", "host network", "certificates"],
+)
+def test_settings_are_the_profiles_and_stay_out_of_layers(docker, settings, changes, there, absent):
+    """Certificates are mounted as a secret; a network beyond BuildKit's own is asked for by name."""
+    builder, recorded = docker(**settings)
+
+    builder.build(order(**changes))
+
+    assert set(there) <= set(recorded.calls[0])
+    assert not [word for word in recorded.calls[0] if word.startswith(tuple(absent))]
+
+
+def test_a_build_that_fails_tells_its_last_error(docker):
+    """And nothing is loaded."""
+    builder, recorded = docker(stderr="#5 ok\nERROR: failed to solve: no such file\nexit\n", status=1)
+
+    with pytest.raises(BuildFailed, match="no such file"):
+        builder.build(ORDER)
+    assert len(recorded.calls) == 1
+
+
+def test_a_build_that_says_nothing_failed_all_the_same(docker):
+    """There is always a message."""
+    with pytest.raises(BuildFailed, match="it said nothing"):
+        docker(status=1)[0].build(ORDER)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["", "{", "{}", "[]", "7", '{"containerimage.digest": null}', '{"containerimage.digest": "latest"}'],
+)
+def test_a_build_that_does_not_name_its_image_failed(docker, metadata):
+    """A digest is not guessed."""
+    with pytest.raises(BuildFailed, match="which image"):
+        docker(metadata=metadata)[0].build(ORDER)
+
+
+def test_a_build_that_hangs_is_ended(docker):
+    """After the time that the application declares."""
+    with pytest.raises(ToolTimedOut):
+        docker("exec sleep 60")[0].build(order(timeout=0.2))
+
+
+def test_pushes_under_a_tag_and_goes_on_with_the_registrys_digest(docker):
+    """The local name for the push is taken away again."""
+    builder, recorded = docker("")
+
+    assert builder.push("cscm.local/hello:run", "dev/hello", "t") == DIGEST
+
+    remote = "registry.test/dev/hello:t"
+    assert [call[0] for call in recorded.calls] == ["tag", "push", "rmi"]
+    assert recorded.calls[0][1:] == ["cscm.local/hello:run", remote] and recorded.calls[1][1:] == [remote]
+    assert recorded.calls[2][-1] == remote
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("denied: not allowed", AccessDenied),
+        ("DENIED", AccessDenied),
+        ("connection refused", RegistryUnavailable),
+        ("", RegistryUnavailable),
+    ],
+)
+def test_why_nothing_was_pushed(docker, said, error):
+    """A role that may not is not tried again."""
+    builder, _ = docker(f'[ "$1" = push ] && {{ echo "{said}" >&2; exit 1; }}')
+
+    with pytest.raises(error) as caught:
+        builder.push("local", "dev/hello", "t")
+    assert type(caught.value) is error
+
+
+def test_an_image_that_is_not_there_after_its_push_is_a_failure(docker):
+    """Whatever docker said."""
+    builder, _ = docker("", answer=lambda request: httpx.Response(404))
+
+    with pytest.raises(RegistryFailed, match="not there after its push"):
+        builder.push("local", "dev/hello", "t")
+
+
+def test_knows_the_versions_that_decide_a_build(docker):
+    """For the provenance."""
+    assert docker()[0].versions() == {"buildx": "1.2.3", "engine": "29.0"}

@@ -1,0 +1,204 @@
+"""git, as it is: revisions, changes, and clean copies of commits."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters.command import Tool
+from supply_chain.adapters.git import Git, _without_credentials, file_digest
+from supply_chain.errors import DeclarationInvalid, SupplyChainError
+
+GIT = Path(shutil.which("git") or "/usr/bin/git")
+ENVIRONMENT = {
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+    "GIT_AUTHOR_NAME": "a",
+    "GIT_AUTHOR_EMAIL": "a@example.org",
+    "GIT_COMMITTER_NAME": "a",
+    "GIT_COMMITTER_EMAIL": "a@example.org",
+    "GIT_AUTHOR_DATE": "1700000000 +0000",
+    "GIT_COMMITTER_DATE": "1700000000 +0000",
+}
+
+
+def git(directory, *args, **environment):
+    done = subprocess.run(
+        [GIT, "-C", directory, *args],
+        env={**os.environ, **ENVIRONMENT, **environment},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def adapter():
+    return Git(Tool("git", GIT, "2").with_environment(GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_SYSTEM="/dev/null"))
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A repository `shop` with two applications and one commit."""
+    top = tmp_path / "shop"
+    for name in ("hello", "other"):
+        (top / name).mkdir(parents=True)
+        (top / name / "file").write_text("one")
+    git(top, "init", "-q", "-b", "main")
+    git(top, "add", ".")
+    git(top, "commit", "-q", "-m", "one")
+    return top
+
+
+def test_a_clean_directory_is_its_commit(adapter, repository):
+    """Path below the repository's root, revision, and when it last changed."""
+    source = adapter.source(repository / "hello")
+
+    assert (source.path, source.repository, source.revision) == ("hello", "shop", git(repository, "rev-parse", "HEAD"))
+    assert (source.dirty, source.committed) == (False, 1700000000)
+
+
+@pytest.mark.parametrize("change", ["file", "new", "delete", "staged"])
+def test_changed_files_make_it_dirty(adapter, repository, change):
+    """Changed, new, deleted, or only staged."""
+    path = repository / "hello" / ("new" if change == "new" else "file")
+    if change == "delete":
+        path.unlink()
+    else:
+        path.write_text("two")
+    if change == "staged":
+        git(repository, "add", ".")
+
+    assert adapter.source(repository / "hello").dirty
+    assert not adapter.source(repository / "other").dirty
+
+
+def test_in_doubt_it_is_dirty(adapter, repository):
+    """A repository that git cannot compare is not called clean."""
+    (repository / ".git" / "index").write_bytes(b"rubbish")
+
+    assert adapter.source(repository / "hello").dirty
+
+
+def test_the_time_is_that_of_the_directorys_last_change(adapter, repository):
+    """A commit elsewhere does not make another image."""
+    (repository / "other" / "file").write_text("two")
+    git(repository, "commit", "-q", "-a", "-m", "two", GIT_COMMITTER_DATE="1700009999 +0000")
+
+    assert adapter.source(repository / "hello").committed == 1700000000
+    assert adapter.source(repository / "other").committed == 1700009999
+
+
+def test_outside_of_git_nothing_is_known(adapter, tmp_path):
+    """The revision is none, and dirty."""
+    (tmp_path / "plain").mkdir()
+    source = adapter.source(tmp_path / "plain")
+
+    assert (source.repository, source.revision, source.dirty, source.committed) == ("plain", "none", True, 0)
+
+
+def test_a_repository_without_a_commit_has_no_revision(adapter, tmp_path):
+    """The same as outside."""
+    git(tmp_path, "init", "-q")
+
+    assert adapter.source(tmp_path).revision == "none"
+
+
+@pytest.mark.parametrize(
+    ("remote", "shown"),
+    [
+        ("https://user:token@example.org/shop.git", "https://example.org/shop.git"),
+        ("https://token@example.org/shop.git", "https://example.org/shop.git"),
+        ("https://user:p%40ss@w@example.org/shop.git", "https://example.org/shop.git"),
+        ("https://example.org/team@shop/x.git", "https://example.org/team@shop/x.git"),
+        ("https://user:token@example.org", "https://example.org"),
+        ("ssh://git@example.org:22/shop.git", "ssh://example.org:22/shop.git"),
+        ("git@example.org:shop.git", "git@example.org:shop.git"),
+        ("/srv/git/shop.git", "/srv/git/shop.git"),
+    ],
+)
+def test_a_remote_is_recorded_without_credentials(adapter, repository, remote, shown):
+    """They would be in signed provenance for ever."""
+    assert _without_credentials(remote) == shown
+    git(repository, "remote", "add", "origin", remote)
+    assert adapter.source(repository / "hello").repository == shown
+
+
+def test_without_a_revision_the_files_are_taken_as_they_are(adapter, repository):
+    """No copy is made."""
+    with adapter.checked_out(repository / "hello", None) as (directory, source):
+        assert directory == repository / "hello"
+        assert source.path == "hello"
+
+
+@pytest.mark.parametrize("name", ["HEAD~1", "main~1", "full", "short", "tag"])
+def test_a_revision_is_a_clean_copy_that_goes_away(adapter, repository, name):
+    """Of that commit, whatever the working copy holds, under any name that git knows."""
+    first = git(repository, "rev-parse", "HEAD")
+    git(repository, "tag", "tag")
+    (repository / "hello" / "file").write_text("two")
+    git(repository, "commit", "-q", "-a", "-m", "two")
+    (repository / "hello" / "file").write_text("uncommitted")
+    revision = {"full": first, "short": first[:8]}.get(name, name)
+
+    with adapter.checked_out(repository / "hello", revision) as (directory, source):
+        assert (directory / "file").read_text() == "one"
+        assert (source.revision, source.dirty, source.path) == (first, False, "hello")
+        assert repository not in directory.parents
+        assert not list(directory.parent.glob("*.tar"))
+    assert not directory.exists()
+    assert (repository / "hello" / "file").read_text() == "uncommitted"
+
+
+def test_a_bare_repository_can_be_checked_out(adapter, repository, tmp_path):
+    """As the hook of a server does."""
+    bare = tmp_path / "bare.git"
+    git(tmp_path, "clone", "-q", "--bare", repository, bare)
+
+    with adapter.checked_out(bare, "main") as (directory, source):
+        assert (directory / "hello" / "file").read_text() == "one"
+        assert source.revision == git(repository, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("revision", ["nothing", "", "--all", "-x", "HEAD:hello", "f" * 40, "HEAD^{tree}", "a\nb"])
+def test_what_names_no_commit_is_refused(adapter, repository, revision):
+    """Options and trees among it."""
+    with pytest.raises(DeclarationInvalid, match="has no revision"), adapter.checked_out(repository, revision):
+        pass
+
+
+def test_outside_of_git_there_is_no_revision(adapter, tmp_path):
+    """The same."""
+    with pytest.raises(DeclarationInvalid), adapter.checked_out(tmp_path, "HEAD"):
+        pass
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../../../etc/passwd"])
+def test_a_link_that_leads_out_of_a_revision_is_refused(adapter, repository, target):
+    """Its copy would read the machine's own files."""
+    (repository / "hello" / "link").symlink_to(target)
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "link")
+
+    with pytest.raises(SupplyChainError), adapter.checked_out(repository / "hello", "HEAD"):
+        pass
+
+
+def test_a_link_inside_of_a_revision_is_kept(adapter, repository):
+    """It leads to the copy's own file."""
+    (repository / "hello" / "link").symlink_to("../other/file")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "link")
+
+    with adapter.checked_out(repository / "hello", "HEAD") as (directory, _):
+        assert (directory / "link").resolve() == (directory.parent / "other" / "file").resolve()
+
+
+def test_a_files_digest_is_that_of_its_content(tmp_path):
+    """SHA-256, written as registries do."""
+    (tmp_path / "file").write_bytes(b"")
+
+    assert file_digest(tmp_path / "file") == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
