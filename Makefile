@@ -23,12 +23,11 @@ check: $(READY)
 	$(BIN)/python -m pytest -q tests/unit/test_project.py
 
 test-unit: $(READY)
-	$(BIN)/python -m pytest -q tests/unit tests/types
+	$(BIN)/python -m pytest -q tests/unit
 
 test-real: $(READY)
-	@scripts/browser
 	$(BIN)/cscm up
-	$(BIN)/python -m pytest tests/real tests/ui
+	$(BIN)/python -m pytest tests/real
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -1,0 +1,148 @@
+"""The project's own files: what a tool would silently ignore or forget is checked here."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import subprocess
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.client.schemas.schedules import CronSchedule
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from supply_chain.app import json_schema, read_manifest
+from supply_chain.execution.environment import read_environments
+
+ROOT = Path(__file__).parents[2]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class WorkPool(Strict):
+    name: str
+
+
+class Trigger(Strict):
+    type: Literal["event"]
+    name: str
+    expect: list[str]
+    match: dict[str, str]
+    parameters: dict[str, str]
+
+
+class ConcurrencyLimit(Strict):
+    limit: int
+    collision_strategy: Literal["ENQUEUE", "CANCEL_NEW"]
+
+
+class Schedule(Strict):
+    cron: str
+    timezone: str
+    slug: str
+
+
+class Deployment(Strict):
+    name: str
+    entrypoint: Annotated[str, StringConstraints(pattern=r"^flows\.\w+:\w+$")]
+    description: str
+    tags: list[str]
+    work_pool: WorkPool
+    triggers: list[Trigger] = []
+    schedules: list[Schedule] = []
+    concurrency_limit: ConcurrencyLimit | None = None
+    parameters: dict[str, Any] = {}
+
+
+class PrefectYaml(Strict):
+    name: str
+    definitions: dict[str, Any]
+    deployments: list[Deployment] = Field(min_length=1)
+
+
+DEPLOYMENTS = PrefectYaml.model_validate(yaml.safe_load((ROOT / "prefect.yaml").read_text())).deployments
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: f"{d.entrypoint}-{d.name}")
+def test_a_deployment_names_a_described_async_flow_and_its_parameters(deployment: Deployment) -> None:
+    """Prefect ignores a misspelt key and finds a wrong parameter only when the event comes."""
+    module, _, name = deployment.entrypoint.partition(":")
+    found = getattr(importlib.import_module(module), name)
+    parameters = inspect.signature(found.fn).parameters
+
+    assert isinstance(found, Flow) and inspect.iscoroutinefunction(found.fn)
+    for trigger in deployment.triggers:
+        assert set(trigger.parameters) <= set(parameters)
+    for schedule in deployment.schedules:
+        assert CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
+    described = found.parameters.properties
+    assert all(described[each].get("description") for each in parameters), "the form needs a description for each"
+
+
+def test_the_deployments_that_operators_know_are_there() -> None:
+    """Their names are part of what others rely on."""
+    names = {f"{d.entrypoint.partition(':')[2]}/{d.name}" for d in DEPLOYMENTS}
+
+    assert names >= {
+        "chain/on-demand", "chain/on-push", "monitor/every-5-minutes",
+        "develop/on-demand", "curate/on-demand", "execute/on-demand",
+    }  # fmt: skip
+
+
+def test_the_schema_that_editors_read_is_the_models() -> None:
+    """`cscm schema > docs/supply-chain.schema.json` makes it."""
+    assert json.loads((ROOT / "docs/supply-chain.schema.json").read_text()) == json_schema()
+
+
+def test_the_lock_pins_by_hash_and_names_no_address() -> None:
+    """Whoever installs chooses the index; what is installed is what was locked."""
+    for name in ("requirements.lock", "deployments/emulator.lock"):
+        text = (ROOT / name).read_text()
+        pinned = re.findall(r"^([a-z0-9._-]+)(?:\[.*\])?==.*?(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)
+        assert pinned and text.count("--hash=sha256:") >= len(pinned)
+        assert not re.search(r"https?://", text)
+
+
+@pytest.mark.parametrize("package", ["supply_chain", "cscm", "flows", "tasks", "blocks"])
+def test_every_module_can_be_imported(package: str) -> None:
+    """Also those that nothing imports at the time of the tests; the emulator has an environment of its own."""
+    top = importlib.import_module(package)
+    names = [m.name for m in pkgutil.walk_packages(top.__path__, f"{package}.")]
+    imported = [importlib.import_module(n) for n in names if not n.startswith("supply_chain.laptop.emulator")]
+
+    assert imported
+
+
+@pytest.mark.parametrize(
+    "directory", sorted(ROOT.glob("examples/*")) + sorted(ROOT.glob("bases/*")), ids=lambda p: p.name
+)
+def test_every_application_declares_itself_well(directory: Path) -> None:
+    """Examples are what people copy."""
+    assert read_manifest(directory).name.endswith(directory.name)
+
+
+def test_environments_are_well_formed_and_share_no_address() -> None:
+    """Two applications at one address would stop each other."""
+    assert {e.name for e in read_environments(ROOT / "deployments/environments")} >= {"staging", "production"}
+
+
+def test_the_repository_speaks_of_the_project_alone() -> None:
+    """No path of one machine is in any tracked text."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    # the two words are put together here, so that this file does not name them
+    paths = re.compile("(?<![\\w.])/(" + "wo" + "rk|fa" + "rm)/")
+    found = [
+        name
+        for name in tracked
+        if (ROOT / name).suffix not in {".png", ".xz"} and paths.search((ROOT / name).read_text(errors="replace"))
+    ]
+
+    assert not found
