@@ -45,12 +45,17 @@ class CuratedBases:
             )
         if name in self.instead:
             return self._pinned(name, self.instead[name])
+        if name.startswith(f"{BASES}/"):
+            return self._curated(name)
         if PINNED.match(name):
             return self._pinned(name, name)
-        if not name.startswith(f"{BASES}/"):
-            return self._pinned(name, f"{name.partition('@')[0]}@{self.upstream(name)}")
-        for ref in self.catalogue.newest_first(name):
-            if self._admitted(ref):
+        return self._pinned(name, f"{name.partition('@')[0]}@{self.upstream(name)}")
+
+    def _curated(self, name: str) -> tuple[str, Material]:
+        """The newest one; where the Dockerfile names a digest, that one."""
+        repository, at, digest = name.partition("@")
+        for ref in self.catalogue.newest_first(repository):
+            if (not at or ref.digest == digest) and self._admitted(ref):
                 return f"{self.host}/{ref}", Material(name=name, digest=ref.digest, curated=True)
         raise BaseMissing(
             f"There is no curated image {name}.\n"

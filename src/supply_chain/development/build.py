@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from supply_chain.app import Base, Service
+from supply_chain.errors import DeclarationInvalid
 from supply_chain.image import BuiltImage, Digest, Frozen, Material, Source
 
 BUILD_TYPE = "urn:cscm:build:buildkit:v1"
 FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE | re.MULTILINE)
 COPY_FROM = re.compile(r"^\s*COPY\s+(?:--\S+\s+)*?--from=(?P<image>\S+)", re.IGNORECASE | re.MULTILINE)
+RUN_FLAGS = re.compile(r"^\s*RUN[ \t]+(?P<flags>(?:--\S+[ \t]+)+)", re.IGNORECASE | re.MULTILINE)
+MOUNT_FROM = re.compile(r"--mount=(?:\S*,)?from=(?P<image>[^\s,]+)", re.IGNORECASE)
+CONTINUED = re.compile(r"\\[ \t\r]*\n(?:[ \t]*#[^\n]*\n)*")
+"""A line that goes on, with the comments that may stand in between."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +67,17 @@ class Files(Frozen):
 
 
 def base_names(dockerfile: str) -> tuple[str, ...]:
-    """The images a Dockerfile starts from or copies from, without its own stages and `scratch`."""
+    """The images a Dockerfile starts from, copies from or mounts, without its own stages and `scratch`."""
+    text = CONTINUED.sub(" ", dockerfile)
     stages = {"scratch"}
     names: list[str] = []
-    for match in FROM.finditer(dockerfile):
+    for match in FROM.finditer(text):
         if match["image"].lower() not in stages:
             names.append(match["image"])
         if match["name"]:
             stages.add(match["name"].lower())
-    for match in COPY_FROM.finditer(dockerfile):
+    flags = " ".join(match["flags"].replace('"', "") for match in RUN_FLAGS.finditer(text))
+    for match in (*COPY_FROM.finditer(text), *MOUNT_FROM.finditer(flags)):
         if match["image"].lower() not in stages and not match["image"].isdigit():
             names.append(match["image"])
     return tuple(dict.fromkeys(names))
@@ -95,8 +102,7 @@ def build(directory: Path, manifest: Service | Base, workshop: Workshop, source:
     """
     started = workshop.now()
     dockerfile = directory / manifest.build.dockerfile
-    text = dockerfile.read_text()
-    contexts, materials, uncurated = _resolve(base_names(text), workshop.bases)
+    contexts, materials, uncurated = _resolve(base_names(_text(dockerfile)), workshop.bases)
     name = local_name(manifest.name, run)
     with workshop.context(manifest, directory, source.committed) as place:
         order = Order(
@@ -127,6 +133,15 @@ def build(directory: Path, manifest: Service | Base, workshop: Workshop, source:
         local=name,
         invocation=run,
     )
+
+
+def _text(dockerfile: Path) -> str:
+    try:
+        return dockerfile.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeclarationInvalid(
+            f"{dockerfile} cannot be read: {error}\nName the right one in supply-chain.yaml (build.dockerfile)."
+        ) from error
 
 
 def local_name(application: str, run: str) -> str:

@@ -1,0 +1,212 @@
+"""build: every input is known before, and recorded after."""
+
+import contextlib
+import dataclasses
+
+import pytest
+
+from supply_chain.app import MANIFEST
+from supply_chain.development.build import Workshop, base_names, build, provenance
+from supply_chain.development.build import test_name as stage_name
+from supply_chain.errors import BaseMissing, BuildFailed, DeclarationInvalid
+from supply_chain.image import Material
+
+DIGEST = "sha256:" + "a" * 64
+BASE = "sha256:" + "b" * 64
+DOCKERFILE = "FROM curated/base/python AS test\nFROM curated/base/python\nCOPY --from=test /a /a\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("FROM python", ["python"]),
+        ("from python as x\nfrom X", ["python"]),
+        ("FROM --platform=linux/amd64 python:3.11 AS build", ["python:3.11"]),
+        ("FROM scratch", []),
+        ("FROM SCRATCH", []),
+        ("FROM a AS one\nFROM b AS two\nCOPY --from=one x y\nCOPY --from=0 x y", ["a", "b"]),
+        ("FROM a\nFROM a", ["a"]),
+        ("FROM a\nCOPY --from=other/image:1 x y", ["a", "other/image:1"]),
+        ("FROM a\nCOPY --chown=1:1 --from=b --link x y", ["a", "b"]),
+        ("# FROM commented\nFROM a\nRUN echo FROM b", ["a"]),
+        ("FROM a AS b\nFROM b", ["a"]),
+        ("FROM b\nFROM a AS b", ["b", "a"]),
+        ("FROM $BASE", ["$BASE"]),
+        ("ARG BASE=x\nFROM ${BASE}", ["${BASE}"]),
+        ("  FROM\ta", ["a"]),
+        ("FROM \\\n  a \\\n  AS b\nFROM b", ["a"]),
+        ("FROM a\nCOPY \\\n  --from=b \\\n  x y", ["a", "b"]),
+        ("FROM a\nRUN --mount=type=bind,from=b,target=/x cat /x", ["a", "b"]),
+        ("FROM a AS s\nFROM c\nRUN --mount=from=s,target=/x --mount=target=/y,from=b:1 true", ["a", "c", "b:1"]),
+        ("FROM a\nRUN --network=none \\\n  --mount=type=cache,target=/c,from=b \\\n  true", ["a", "b"]),
+        ("FROM a\nRUN --mount=type=cache,target=/x echo --mount=from=b", ["a"]),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_finds_every_image_that_a_dockerfile_names(text, names):
+    """What it starts from, copies from or mounts; its own stages are none."""
+    assert sorted(base_names(text)) == sorted(names)
+
+
+class World:
+    """A builder and bases that write down what they are asked for."""
+
+    def __init__(self):
+        self.orders, self.asked = [], []
+
+    def build(self, order):
+        self.orders.append(order)
+        return DIGEST if order.target is None else "sha256:" + "9" * 64
+
+    def versions(self):
+        return {"buildx": "0.30"}
+
+    def resolve(self, name):
+        self.asked.append(name)
+        if name == "nothing":
+            raise BaseMissing("no\nno")
+        return f"host/{name}@{BASE}", Material(name=name, digest=BASE, curated=name.startswith("curated/"))
+
+
+@pytest.fixture
+def project(tmp_path, make):
+    """Build an application with this Dockerfile; gives the image and what was asked for."""
+
+    def run(dockerfile=DOCKERFILE, manifest=None, fail=None, **source):
+        world = World()
+        if fail:
+            world.build = fail
+        (tmp_path / "Dockerfile").write_text(dockerfile)
+        (tmp_path / "supply-chain.yaml").write_text("the declaration")
+        workshop = Workshop(
+            builder=world,
+            bases=world,
+            context=lambda manifest, directory, epoch: contextlib.nullcontext(directory / f"copy-{epoch}"),
+            digest=lambda path: make.digest_of(path.read_bytes()),
+            now=lambda: make.noon,
+            version="0.1.0",
+        )
+        return build(tmp_path, manifest or make.manifest(), workshop, make.source(**source), "run1"), world
+
+    return run
+
+
+def test_bases_are_resolved_to_digests_before_the_build(project):
+    """Each once, and BuildKit gets them under the names that the Dockerfile has."""
+    built, world = project()
+
+    assert world.asked == ["curated/base/python"]
+    assert all(order.contexts == {"curated/base/python": f"host/curated/base/python@{BASE}"} for order in world.orders)
+    assert built.materials == (Material(name="curated/base/python", digest=BASE, curated=True),)
+    assert built.uncurated == ()
+
+
+def test_a_base_that_is_not_curated_is_reported(project):
+    """It is built all the same; the gate and the operator learn of it."""
+    assert project("FROM docker.io/python:3\n")[0].uncurated == ("docker.io/python:3",)
+
+
+def test_a_base_that_cannot_be_had_stops_the_build(project):
+    """Nothing is built on a guess."""
+    with pytest.raises(BaseMissing):
+        project("FROM nothing\n")
+
+
+def test_what_the_image_is_made_of_is_recorded(project, make):
+    """Revision, digests of the deciding files, versions, when and by which run."""
+    built, _ = project(dirty=True)
+
+    assert (built.digest, built.application, built.source) == (DIGEST, "hello", make.source(dirty=True))
+    assert built.dockerfile == make.digest_of(DOCKERFILE.encode())
+    assert built.declaration == make.digest_of(b"the declaration")
+    assert built.versions == {"buildx": "0.30", "cscm": "0.1.0"}
+    assert (built.local, built.invocation) == ("cscm.local/hello:run1", "run1")
+
+
+def test_a_service_is_built_with_its_tests_stage(project, make):
+    """The tests run in a stage of the same build, from the same inputs."""
+    built, world = project(manifest=make.manifest(test={"command": ["x"], "stage": "checks"}))
+
+    image, tests = world.orders
+    assert (image.target, image.name) == (None, built.local)
+    assert (tests.target, tests.name) == ("checks", stage_name(built.local))
+    assert dataclasses.replace(tests, target=None, name=image.name, annotations=image.annotations) == image
+
+
+def test_a_base_has_no_tests_stage(project, make):
+    """It is checked by a command."""
+    _, world = project(manifest=make.base())
+
+    assert [order.target for order in world.orders] == [None]
+
+
+def test_the_context_is_what_the_application_declares(project, make, tmp_path):
+    """In the directory that is built in, at the commit's time."""
+    manifest = make.manifest(build={"context": "src", "timeout": 60, "platform": "linux/arm64"})
+    _, world = project(manifest=manifest, committed=77)
+
+    order = world.orders[0]
+    assert order.context == tmp_path / "copy-77" / "src"
+    assert order.dockerfile == tmp_path / "copy-77" / "Dockerfile"
+    assert (order.epoch, order.timeout, order.platform) == (77, 60, "linux/arm64")
+
+
+def test_the_image_says_where_it_comes_from(project):
+    """OCI's own annotations; uncommitted changes are marked."""
+    annotations = project(dirty=True)[1].orders[0].annotations
+
+    assert annotations["org.opencontainers.image.title"] == "hello"
+    assert annotations["org.opencontainers.image.revision"].endswith("-dirty")
+    assert annotations["org.opencontainers.image.base.name"] == "curated/base/python"
+    assert annotations["org.opencontainers.image.base.digest"] == BASE
+    assert "org.opencontainers.image.base.name" not in project("FROM scratch")[1].orders[0].annotations
+
+
+def test_a_build_that_fails_makes_no_image(project):
+    """Its error is the builder's."""
+
+    def fail(order):
+        raise BuildFailed("it broke\nmend it")
+
+    with pytest.raises(BuildFailed):
+        project(fail=fail)
+
+
+@pytest.mark.parametrize("broken", ["missing", "directory", "binary"])
+def test_a_dockerfile_that_cannot_be_read_is_named(project, tmp_path, make, broken):
+    """As what the application declares."""
+    manifest = make.manifest(build={"dockerfile": "other"})
+    if broken == "directory":
+        (tmp_path / "other").mkdir()
+    if broken == "binary":
+        (tmp_path / "other").write_bytes(b"\xff\xfe")
+
+    with pytest.raises(DeclarationInvalid, match="other"):
+        project(manifest=manifest)
+
+
+def test_provenance_is_slsas_and_carries_the_declaration(project, make):
+    """SLSA v1: any tier can start from the digest alone."""
+    built, _ = project("FROM docker.io/python:3\n", dirty=True)
+
+    said = provenance(built, make.manifest())
+
+    definition, details = said["buildDefinition"], said["runDetails"]
+    assert definition["buildType"] == "urn:cscm:build:buildkit:v1"
+    assert MANIFEST.validate_python(definition["externalParameters"]["declaration"]) == make.manifest()
+    assert definition["internalParameters"]["uncurated"] == ["docker.io/python:3"]
+    inputs = {each["name"]: each for each in definition["resolvedDependencies"]}
+    assert inputs["source"]["digest"] == {"gitCommit": built.source.revision}
+    assert inputs["source"]["annotations"] == {"dirty": True}
+    assert inputs["Dockerfile"]["digest"] == {"sha256": built.dockerfile.removeprefix("sha256:")}
+    assert inputs["docker.io/python:3"] == {
+        "name": "docker.io/python:3",
+        "digest": {"sha256": "b" * 64},
+        "annotations": {"curated": False},
+    }
+    assert details["metadata"] == {
+        "invocationId": "run1",
+        "startedOn": make.noon.isoformat(),
+        "finishedOn": make.noon.isoformat(),
+    }
+    assert details["builder"]["version"] == built.versions
