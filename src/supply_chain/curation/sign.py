@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from supply_chain.app import Service
+from supply_chain.errors import SignatureFailed
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import CuratedImage, ImageRef, ScannedImage
 from supply_chain.policy.gate import Dossier
@@ -20,7 +21,16 @@ class ImageSigner(Protocol):
 
     def sign_image(self, ref: ImageRef) -> None: ...
 
-    def verify_image(self, ref: ImageRef, public_key: str) -> None: ...
+    def verify_image(self, ref: ImageRef, public_key: str) -> None:
+        """`SignatureFailed` unless it is signed as `sign_image` signs."""
+
+
+def _verifies(signer: ImageSigner, ref: ImageRef, key: str) -> bool:
+    try:
+        signer.verify_image(ref, key)
+    except SignatureFailed:
+        return False
+    return True
 
 
 def sign(
@@ -30,13 +40,16 @@ def sign(
     evidence: EvidenceStore,
     now: Callable[[], datetime],
 ) -> CuratedImage:
-    """Sign with the tier's key, then verify with its public key and nothing else; leave the verdict."""
+    """Sign with the tier's key, then verify with its public key and nothing else; leave the verdict.
+
+    What is signed already is not signed again.
+    """
     encrypted = admitted.image.encrypted
-    ref = encrypted.stored.ref
+    ref, key = encrypted.stored.ref, evidence.trusted[TierName.CURATION]
     record(admitted, dossier, ref, evidence, now())
-    if not dossier.signed:
+    if not (dossier.signed and _verifies(signer, ref, key)):
         signer.sign_image(ref)
-    signer.verify_image(ref, evidence.trusted[TierName.CURATION])
+        signer.verify_image(ref, key)
     manifest = dossier.manifest
     return CuratedImage(
         ref=ref,

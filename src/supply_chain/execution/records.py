@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Protocol
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import DEPLOYMENT, Evidence
@@ -14,6 +14,8 @@ from supply_chain.evidence.store import PREDICATE, EvidenceStore
 from supply_chain.execution.deploy import Deployment, Expected
 from supply_chain.image import Digest, ImageRef
 from supply_chain.tier import TierName, evidence_repository
+
+INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
 class Repositories(Protocol):
@@ -44,7 +46,7 @@ def record(
 
 def should_run(repositories: Repositories, manifests: Manifests, evidence: EvidenceStore) -> tuple[Expected, ...]:
     """For every application and environment the last deployment that the execution tier signed."""
-    found: dict[tuple[str, str], tuple[str, Expected]] = {}
+    found: dict[tuple[str, str], tuple[datetime, Expected]] = {}
     for repository in repositories.repositories(evidence_repository(TierName.EXECUTION, "")):
         for subject in _subjects(repository, repositories, manifests):
             statements = evidence.verified(subject, TierName.EXECUTION)
@@ -66,10 +68,10 @@ def _subjects(repository: str, repositories: Repositories, manifests: Manifests)
     return [ImageRef(repository=repository, digest=digest) for digest in seen]
 
 
-def _read(evidence: Evidence) -> tuple[str, Expected]:
+def _read(evidence: Evidence) -> tuple[datetime, Expected]:
     try:
         known = evidence.predicate["deployment"]
-        return str(evidence.predicate["deployedAt"]), Expected.model_validate(
+        return INSTANT.validate_python(evidence.predicate["deployedAt"]), Expected.model_validate(
             {name: known[name] for name in Expected.model_fields if name in known}
         )
     except (ValidationError, KeyError, TypeError) as error:

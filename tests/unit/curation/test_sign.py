@@ -1,0 +1,94 @@
+"""sign: curation's name under what it admits, verified from outside before anybody relies on it."""
+
+import pytest
+
+from supply_chain.curation.sign import sign
+from supply_chain.errors import SignatureFailed
+from supply_chain.evidence.statement import SUMMARY
+from supply_chain.evidence.summary import latest_of, passed
+from supply_chain.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
+from supply_chain.policy.gate import Dossier, Policy, judge
+from supply_chain.tier import Boundary, TierName
+
+REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+COPY = "sha256:" + "e" * 64
+
+
+class Signer:
+    """cosign's part: what is signed, and what was verified with which key."""
+
+    def __init__(self, *signed, broken=False):
+        self.signed, self.verified, self.broken = list(signed), [], broken
+
+    def sign_image(self, ref):
+        self.signed.append(ref)
+
+    def verify_image(self, ref, public_key):
+        if self.broken or ref not in self.signed:
+            raise SignatureFailed("no signature\nsign it")
+        self.verified.append((ref, public_key))
+
+
+@pytest.fixture
+def signed(world, make):
+    def run(signer, **changes):
+        stored = StoredImage(ref=REF, tag="3f2a1c0-aaaa", source=make.source(), blobs=1, size=1)
+        encrypted = EncryptedImage(stored=stored, key="arn:key", copy_digest=COPY)
+        image = ScannedImage(encrypted=encrypted, sbom=make.other, report=make.other)
+        dossier = Dossier(**{"image": image, "ref": REF, "manifest": make.manifest(), "evidence": (), **changes})
+        admitted = judge(dossier, Policy(Boundary.CURATION, (lambda _: (),), "1"))
+        return sign(admitted, dossier, signer, world.store(TierName.CURATION), lambda: make.noon)
+
+    return run
+
+
+def test_signs_and_verifies_with_the_public_key_alone(signed, world, make):
+    """What comes out can be vended: by digest, with where it may run."""
+    signer = Signer()
+
+    curated = signed(signer)
+
+    assert signer.signed == [REF]
+    assert signer.verified == [(REF, world.signers[TierName.CURATION].public)]
+    assert (curated.ref, curated.tag, curated.source) == (REF, "3f2a1c0-aaaa", make.source())
+    assert (curated.copy_digest, curated.environments) == (COPY, ("staging",))
+
+
+def test_a_base_runs_nowhere(signed, make):
+    """It is built upon."""
+    assert signed(Signer(), manifest=make.base()).environments == ()
+
+
+def test_the_verdict_lies_beside_the_image(signed, world):
+    """Signed by curation, for the next boundary."""
+    signed(Signer())
+
+    (found,) = world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)
+    assert found.predicate_type == SUMMARY
+    assert passed(latest_of([found.predicate], Boundary.CURATION, REF.digest))
+
+
+def test_what_is_signed_already_is_verified_and_not_signed_again(signed):
+    """A second run adds no second signature."""
+    signer = Signer(REF)
+
+    signed(signer, signed=True)
+
+    assert signer.signed == [REF]
+    assert len(signer.verified) == 1
+
+
+def test_a_signature_that_says_something_else_is_not_relied_on(signed):
+    """The key signs attestations too; the image is signed as users verify it."""
+    signer = Signer()
+
+    signed(signer, signed=True)
+
+    assert signer.signed == [REF]
+    assert len(signer.verified) == 1
+
+
+def test_a_signature_that_does_not_verify_from_outside_is_an_error(signed):
+    """Nothing is vended that users could not verify."""
+    with pytest.raises(SignatureFailed):
+        signed(Signer(broken=True))

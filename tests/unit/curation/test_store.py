@@ -1,0 +1,180 @@
+"""store: what is kept is what was admitted, to the last byte, with its evidence and the verdict."""
+
+import json
+
+import pytest
+
+from supply_chain.curation.store import store, verify
+from supply_chain.errors import AccessDenied, ImageDamaged
+from supply_chain.evidence.statement import PROVENANCE, SUMMARY
+from supply_chain.evidence.summary import latest_of, passed
+from supply_chain.image import Candidate, ImageRef, StoredImage
+from supply_chain.policy import dossier as dossiers
+from supply_chain.policy.gate import Policy, judge
+from supply_chain.tier import Boundary, TierName
+
+CONFIG, LAYER = "sha256:" + "c" * 64, "sha256:" + "d" * 64
+MANIFEST = {"config": {"digest": CONFIG, "size": 10}, "layers": [{"digest": LAYER, "size": 500}]}
+REF = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
+CURATED = REF.moved_to("curated/hello")
+
+
+class Registry:
+    """The registry between `dev/hello` and `curated/hello`, its referrers kept by the world."""
+
+    def __init__(self, world):
+        self.world, self.tags, self.copies, self.verified, self.made = world, {}, [], [], []
+        self.described, self.damaged, self.error = MANIFEST, (), None
+
+    def ensure_repository(self, repository, *, immutable, key):
+        self.made.append((repository, immutable, key))
+
+    def digest_of(self, repository, tag):
+        return self.tags.get((repository, tag))
+
+    def copy(self, source, repository, tag):
+        if self.error:
+            raise self.error
+        self.copies.append((source, repository, tag))
+        self.tags[repository, tag] = source.digest
+
+    def manifest(self, ref):
+        assert ref.digest == REF.digest
+        return self.described
+
+    def verify_blob(self, repository, digest, size):
+        if digest in self.damaged:
+            raise ImageDamaged("not it\nlook")
+        self.verified.append((repository, digest, size))
+
+    def has(self, ref):
+        return ref.digest in self.world.registry.held.get(ref.repository, {})
+
+    def copy_referrer(self, referrer, repository):
+        held = self.world.registry.held
+        held.setdefault(repository, {})[referrer.digest] = held[referrer.repository][referrer.digest]
+
+
+@pytest.fixture
+def registry(world):
+    return Registry(world)
+
+
+@pytest.fixture
+def kept(world, make, registry):
+    """Admit what development offered, and store it."""
+    world.store(TierName.DEVELOPMENT).attach(REF, PROVENANCE, make.provenance(), make.noon)
+
+    def run():
+        evidence = world.store(TierName.CURATION)
+        dossier = dossiers.candidate(REF, evidence)
+        admitted = judge(dossier, Policy(Boundary.TO_CURATION, (lambda _: (),), "1"))
+        return store(
+            admitted, dossier, registry, registry, registry, evidence, storage_key="alias/k", now=lambda: make.noon
+        )
+
+    return run
+
+
+def test_keeps_the_same_digest_under_a_tag_that_never_has_to_move(kept, registry, make):
+    """In an immutable repository under the tier's key."""
+    stored = kept()
+
+    assert isinstance(stored, StoredImage)
+    assert (stored.ref, stored.tag, stored.source) == (CURATED, "3f2a1c0-aaaaaaaaaaaa", make.source())
+    assert registry.copies == [(REF, "curated/hello", "3f2a1c0-aaaaaaaaaaaa")]
+    assert registry.made == [("curated/hello", True, "alias/k")]
+
+
+def test_every_blob_is_read_and_counted(kept, registry):
+    """Configuration and layers."""
+    stored = kept()
+
+    assert sorted(registry.verified) == [("curated/hello", CONFIG, 10), ("curated/hello", LAYER, 500)]
+    assert (stored.blobs, stored.size) == (2, 510)
+
+
+def test_developments_evidence_comes_along_and_still_verifies(kept, world):
+    """The same bytes, the same signature."""
+    kept()
+
+    found = world.store(TierName.CURATION).verified(CURATED, TierName.DEVELOPMENT)
+    assert [e.predicate_type for e in found] == [PROVENANCE]
+
+
+def test_the_verdict_lies_beside_the_image(kept, world):
+    """Signed by curation, about what development offered."""
+    kept()
+
+    (found,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
+    assert found.predicate_type == SUMMARY
+    assert passed(latest_of([found.predicate], Boundary.TO_CURATION, REF.digest))
+
+
+def test_what_is_there_already_is_not_copied_again(kept, registry):
+    """A second run verifies it, and goes on."""
+    kept()
+    again = kept()
+
+    assert len(registry.copies) == 1
+    assert len(registry.verified) == 4
+    assert again.ref == CURATED
+
+
+@pytest.mark.parametrize("blob", [CONFIG, LAYER])
+def test_a_damaged_blob_stops_it_before_the_verdict(kept, registry, world, blob):
+    """What is damaged is not called admitted."""
+    registry.damaged = (blob,)
+
+    with pytest.raises(ImageDamaged):
+        kept()
+    assert "curated/hello" not in world.registry.held
+
+
+def test_a_role_that_may_not_copy_leaves_nothing(kept, registry, world):
+    """Neither evidence nor verdict."""
+    registry.error = AccessDenied("no\nno")
+
+    with pytest.raises(AccessDenied):
+        kept()
+    assert "curated/hello" not in world.registry.held
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"manifests": []},
+        {},
+        {"layers": []},
+        {"config": {}, "layers": []},
+        {"config": MANIFEST["config"], "layers": None},
+        {"config": MANIFEST["config"], "layers": [{}]},
+        {"config": MANIFEST["config"], "layers": [{"digest": LAYER}]},
+        {"config": MANIFEST["config"], "layers": [{"digest": "latest", "size": 1}]},
+        {"config": MANIFEST["config"], "layers": [{"digest": LAYER, "size": -1}]},
+        {"config": MANIFEST["config"], "layers": [{"digest": LAYER, "size": "500"}]},
+    ],
+    ids=lambda manifest: json.dumps(manifest)[:50],
+)
+def test_what_is_no_manifest_of_one_image_is_damage(registry, manifest):
+    """An index of several, or a manifest with a part missing: development can push anything."""
+    registry.described = manifest
+
+    with pytest.raises(ImageDamaged):
+        verify(CURATED, registry)
+
+
+def test_a_candidate_of_a_dirty_source_keeps_its_mark(world, make, registry):
+    """In the tag, for people."""
+    dossier = dossiers.candidate(REF, world.store(TierName.CURATION))
+    candidate = Candidate(ref=REF, source=make.source(dirty=True))
+    admitted = judge(dossier, Policy(Boundary.TO_CURATION, (lambda _: (),), "1")).model_copy(
+        update={"image": candidate}
+    )
+
+    stored = store(
+        admitted, dossier, registry, registry, registry, world.store(TierName.CURATION), storage_key="k",
+        now=lambda: make.noon,
+    )  # fmt: skip
+
+    assert stored.tag == "3f2a1c0-dirty-aaaaaaaaaaaa"

@@ -1,0 +1,183 @@
+"""Deployment records: what should run is what execution signed last."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from supply_chain.app import Probe
+from supply_chain.container import profile
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.statement import DEPLOYMENT, SUMMARY
+from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.records import record, should_run
+from supply_chain.image import ImageRef
+from supply_chain.tier import TierName
+
+FIRST = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+SECOND = ImageRef(repository="curated/hello", digest="sha256:" + "b" * 64)
+EXECUTION = TierName.EXECUTION
+
+
+class Registry:
+    """ECR's and the registry's part, over the referrers that the world keeps."""
+
+    def __init__(self, world):
+        self.world, self.made = world, []
+
+    def ensure_repository(self, repository, *, immutable, key):
+        self.made.append((repository, immutable, key))
+
+    def repositories(self, prefix):
+        return tuple(name for name in self.world.registry.held if name.startswith(prefix))
+
+    def all_newest_first(self, repository):
+        return tuple(reversed(self.world.registry.held[repository]))
+
+    def manifest(self, ref):
+        subject, _, _, annotations = self.world.registry.held[ref.repository][ref.digest]
+        return {"subject": {"digest": subject} if subject else None, "annotations": annotations or None}
+
+
+@pytest.fixture
+def registry(world):
+    return Registry(world)
+
+
+@pytest.fixture
+def deployed(world, make, registry):
+    """Record a deployment so many seconds after noon."""
+
+    def run(ref=FIRST, after=0, signer=EXECUTION, **changes):
+        values = {
+            "environment": "staging",
+            "application": "hello",
+            "digest": ref.digest,
+            "container": "1" * 64,
+            "name": f"staging-hello-{after}",
+            "front": "2" * 64,
+            "proxy": "sha256:" + "f" * 64,
+            "address": "127.0.0.1",
+            "port": 8080,
+            "probe": Probe(port=8080),
+            "settings": {"GREETING": "hello"},
+            "profile": profile(make.manifest().runtime),
+            "configuration": "sha256:" + "e" * 64,
+            "changed": True,
+            "started_at": make.noon,
+        }
+        deployment = Deployment(**{**values, **changes})
+        record(deployment, ref, registry, world.store(signer), make.noon + timedelta(seconds=after))
+        return deployment
+
+    return run
+
+
+@pytest.fixture
+def expected(world, registry):
+    return lambda: should_run(registry, registry, world.store(EXECUTION))
+
+
+def test_a_record_lies_in_the_execution_tiers_own_repository(deployed, registry, world):
+    """About the image's digest; execution cannot write beside the image."""
+    deployed()
+
+    assert registry.made == [("evidence/execution/hello", True, None)]
+    (found,) = world.store(EXECUTION).verified(FIRST.moved_to("evidence/execution/hello"), EXECUTION)
+    assert found.predicate_type == DEPLOYMENT
+
+
+def test_what_was_deployed_should_run(deployed, expected):
+    """All that the monitor compares comes back."""
+    deployment = deployed()
+
+    (wanted,) = expected()
+
+    assert wanted.model_dump() == {name: getattr(deployment, name) for name in type(wanted).model_fields} | {
+        "probe": deployment.probe.model_dump(),
+        "profile": deployment.profile.model_dump(),
+    }
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0.5), (0, 1), (3600, 86400)])
+def test_the_last_deployment_counts(deployed, expected, first, second):
+    """In whatever order they are found, and also back to an older image."""
+    deployed(SECOND, second)
+    deployed(FIRST, first)
+    assert [each.digest for each in expected()] == [SECOND.digest]
+
+    deployed(FIRST, second + 1)
+    assert [each.digest for each in expected()] == [FIRST.digest]
+
+
+def test_each_application_and_environment_has_its_own(deployed, expected):
+    """One is not replaced by another."""
+    deployed()
+    deployed(after=1, environment="production")
+    deployed(FIRST.moved_to("curated/other"), 2, application="other")
+
+    assert [(e.environment, e.application) for e in expected()] == [
+        ("production", "hello"),
+        ("staging", "hello"),
+        ("staging", "other"),
+    ]
+
+
+def test_what_another_tier_says_was_deployed_does_not_count(deployed, expected):
+    """Only execution knows."""
+    deployed()
+    deployed(SECOND, after=1, signer=TierName.CURATION)
+
+    assert [each.digest for each in expected()] == [FIRST.digest]
+
+
+def test_other_evidence_in_the_repository_is_no_deployment(deployed, expected, world, make):
+    """Verdicts lie there too."""
+    world.store(EXECUTION).attach(SECOND.moved_to("evidence/execution/hello"), SUMMARY, {}, make.noon)
+    world.registry.attach(SECOND.moved_to("evidence/execution/hello"), "x", b"x", {})
+
+    assert expected() == ()
+
+
+def test_nothing_deployed_is_nothing_that_should_run(expected):
+    """An empty registry is no error."""
+    assert expected() == ()
+
+
+def test_instants_are_compared_not_their_spelling(deployed, expected, world, make):
+    """A record in another zone is as old as it is."""
+    deployed(SECOND, 0)
+    predicate = json.loads(json.dumps(_predicate(world)))
+    predicate["deployment"]["digest"] = FIRST.digest
+    predicate["deployedAt"] = "2026-11-24T13:30:00+02:00"  # half an hour before noon
+    world.store(EXECUTION).attach(FIRST.moved_to("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
+
+    assert [each.digest for each in expected()] == [SECOND.digest]
+
+
+def _predicate(world):
+    (found,) = world.store(EXECUTION).verified(SECOND.moved_to("evidence/execution/hello"), EXECUTION)
+    return found.predicate
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"deployedAt": None},
+        {"deployedAt": "rubbish"},
+        {"deployedAt": "2026-11-24T12:00:00"},
+        {"deployment": None},
+        {"deployment": []},
+        {"deployment": {}},
+        {"deployment": {"environment": "staging"}},
+    ],
+    ids=str,
+)
+def test_a_signed_record_that_cannot_be_read_is_an_error(deployed, expected, world, make, change):
+    """It may be the last one, and something else may have to run."""
+    deployed(SECOND)
+    where = FIRST.moved_to("evidence/execution/hello")
+    world.store(EXECUTION).attach(where, DEPLOYMENT, {**_predicate(world), **change}, make.noon)
+
+    with pytest.raises(EvidenceInvalid, match="deployment record"):
+        expected()
