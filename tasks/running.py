@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from prefect.cache_policies import NO_CACHE
@@ -26,19 +29,26 @@ RETRYING: dict[str, Any] = {
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a blocking step in a thread. When the run is cancelled, its commands end and the thread is waited for."""
+    """Run a blocking step in a thread. When the run is cancelled, its commands end and the thread is waited for.
+
+    The thread is a future and no task: a run that is terminated cancels all tasks of its loop, also
+    one that is shielded, and may do so more than once.
+    """
     scope = Cancellation()
     token = current.set(scope)
     try:
-        work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-        try:
-            return await asyncio.shield(work)
-        except BaseException:
-            scope.cancel()
-            await asyncio.wait([work])
-            raise
+        step = partial(copy_context().run, function, *args, **kwargs)
     finally:
         current.reset(token)
+    work = asyncio.get_running_loop().run_in_executor(None, step)
+    try:
+        return await asyncio.shield(work)
+    except BaseException:
+        scope.cancel()
+        while not work.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        raise
 
 
 async def worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
