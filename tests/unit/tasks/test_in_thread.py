@@ -1,0 +1,53 @@
+"""Steps in threads: a cancelled one ends what it runs, and is waited for."""
+
+import asyncio
+import time
+
+import pytest
+
+from supply_chain.adapters.command import cancellation
+from supply_chain.errors import Cancelled
+from tasks.running import in_thread
+
+
+async def test_gives_what_the_function_gives():
+    """Also its error."""
+
+    def broken() -> None:
+        raise ValueError("x")
+
+    assert await in_thread(lambda a, b: a + b, 1, b=2) == 3
+    with pytest.raises(ValueError, match="x"):
+        await in_thread(broken)
+
+
+def test_a_cancelled_step_is_told_and_its_tidying_is_waited_for():
+    """A terminated run cancels every task of its loop, perhaps twice; what the step tidies up is done all the same."""
+    story: list[str] = []
+
+    def step() -> None:
+        try:
+            cancellation().wait(30)
+        except Cancelled:
+            time.sleep(0.3)
+            story.append("tidied")
+            raise
+
+    async def run() -> None:
+        try:
+            await in_thread(step)
+        finally:
+            story.append("ended")
+
+    async def terminated() -> None:
+        running = asyncio.ensure_future(run())
+        for _ in range(2):
+            await asyncio.sleep(0.1)
+            for each in asyncio.all_tasks() - {asyncio.current_task()}:
+                each.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(terminated())
+
+    assert story == ["tidied", "ended"]
