@@ -31,7 +31,7 @@ class Cli(click.Group):
         try:
             return super().invoke(ctx)
         except SupplyChainError as error:
-            click.secho(f"error: {error}", fg="red", err=True)
+            click.secho(plain_lines(f"error: {error}"), fg="red", err=True)
             ctx.exit(1)
 
 
