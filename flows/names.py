@@ -18,7 +18,7 @@ def by_path() -> str:
     try:
         name = read_manifest(path).name
     except SupplyChainError:
-        name = path.name
+        name = path.name[:100]
     revision = str(parameters.get("revision") or _head(path))[:7]
     return plain(f"{flow_run.flow_name} {name} {revision}".strip())
 
@@ -36,12 +36,15 @@ def by_image() -> str:
 
 def _head(path: Path) -> str:
     """The revision checked out around `path`, read from git's own files; empty where that is not simple."""
-    for directory in (path.absolute(), *path.absolute().parents):
-        head = directory / ".git" / "HEAD"
-        if head.is_file():
-            text = head.read_text().strip()
-            branch = directory / ".git" / text.removeprefix("ref: ")
-            if not text.startswith("ref: "):
-                return text
-            return branch.read_text().strip() if branch.is_file() else ""
+    try:
+        for directory in (path.absolute(), *path.absolute().parents):
+            head = directory / ".git" / "HEAD"
+            if head.is_file():
+                text = head.read_text().strip()
+                branch = directory / ".git" / text.removeprefix("ref: ")
+                if not text.startswith("ref: "):
+                    return text
+                return branch.read_text().strip() if branch.is_file() else ""
+    except (OSError, ValueError):
+        return ""
     return ""

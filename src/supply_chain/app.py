@@ -173,7 +173,7 @@ MANIFEST: TypeAdapter[Service | Base] = TypeAdapter(AppManifest)
 
 def read_manifest(directory: Path) -> Service | Base:
     """The declaration in an application's directory; `DeclarationInvalid` says what is wrong and where."""
-    if not directory.is_dir():
+    if not _is_directory(directory):
         raise DeclarationInvalid(f"{directory} is not a directory.\nName the directory that holds {FILE}.")
     manifest = read_document(directory / FILE, MANIFEST)
     for declared in (manifest.build.context, manifest.build.dockerfile):
@@ -183,6 +183,13 @@ def read_manifest(directory: Path) -> Service | Base:
                 f"{path} leaves the application's directory.\nDeclare a context and a Dockerfile inside of it."
             )
     return manifest
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, or a way that is closed
+        return False
 
 
 def _resolved(path: Path) -> Path:

@@ -20,7 +20,7 @@ from supply_chain.policy.rules import POLICIES
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 GATES = {
