@@ -48,6 +48,7 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
         while not work.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([work])
+        work.cancelled() or work.exception()  # the run's own end is told, not that of its step
         raise
 
 

@@ -1,0 +1,54 @@
+"""Events: whose they are, and where they come from."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from supply_chain.image import ImageRef
+from tasks import events
+
+REF = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
+
+
+@pytest.fixture
+def emitted(monkeypatch):
+    """Emit, and give the event as Prefect gets it."""
+
+    def emit(*args, parent=None, **payload):
+        found = []
+        monkeypatch.setattr(events, "emit_event", lambda **event: found.append(event))
+        monkeypatch.setattr(events, "flow_run", SimpleNamespace(parent_flow_run_id=parent))
+        events.emit(*args, **payload)
+        (event,) = found
+        return event
+
+    return emit
+
+
+def test_an_event_is_about_a_digest(emitted, make):
+    """Application and revision are related; a name says which."""
+    event = emitted("image.stored", REF, make.source(dirty=True), tag="t")
+
+    assert event["event"] == "cscm.image.stored"
+    assert event["resource"]["prefect.resource.id"] == f"cscm.image.{REF.digest}"
+    assert event["resource"]["prefect.resource.name"] == str(REF)
+    assert event["resource"]["cscm.application"] == "base/python"
+    roles = {each["prefect.resource.role"]: each["prefect.resource.id"] for each in event["related"]}
+    assert roles == {
+        "application": "cscm.application.base/python",
+        "revision": f"cscm.revision.{make.source().revision}",
+    }
+    assert event["payload"] == {"origin": "tier", "image": str(REF), "tag": "t"}
+
+
+@pytest.mark.parametrize(("parent", "origin"), [(None, "tier"), ("a run", "chain")])
+def test_an_event_says_whether_it_comes_out_of_a_chain(emitted, parent, origin):
+    """A trigger that starts the next tier must not start it twice."""
+    assert emitted("image.signed", REF, parent=parent)["payload"]["origin"] == origin
+
+
+def test_without_a_source_only_the_application_is_related(emitted):
+    """The monitor knows no revision."""
+    related = emitted("deployment.drifted", REF)["related"]
+
+    assert [each["prefect.resource.role"] for each in related] == ["application"]
