@@ -1,0 +1,218 @@
+"""A browser that is logged in to Prefect's UI, and what a person does there.
+
+`make test` has started the laptop and has installed chromium. Nothing here does; what is missing fails.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Route, ViewportSize, sync_playwright
+
+from supply_chain.laptop.home import Home
+from supply_chain.laptop.laptop import LaptopState, load_state
+from supply_chain.laptop.prefect_server import auth_string
+
+ROOT = Path(__file__).parents[2]
+TALL: ViewportSize = {"width": 1440, "height": 2400}
+"""Lists show only what is in view; in this much of it whole logs are."""
+PICTURE: ViewportSize = {"width": 1440, "height": 1400}
+PATIENCE = 60_000
+"""Milliseconds for whatever the page is to show."""
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", metavar="DIRECTORY", help="write the README's two screenshots there")
+
+
+@pytest.fixture(scope="session")
+def laptop() -> LaptopState:
+    """The running laptop."""
+    return load_state(Home.find(start=ROOT))
+
+
+@pytest.fixture(scope="session")
+def auth() -> str:
+    """What Prefect's login asks for."""
+    return auth_string(Home.find(start=ROOT))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Debian's chromium, without a window."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.fail("There is no chromium.\nInstall the package chromium; on Debian as root `scripts/browser` does.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass(frozen=True)
+class Ui:
+    """Prefect's UI in a browser's page, and its API for what the page is compared with."""
+
+    page: Page
+    client: httpx.Client
+    address: str
+    pictures: Path | None
+
+    def open(self, path: str) -> None:
+        """Open a page by its path below the UI's root."""
+        self.page.goto(f"{self.address}/v2/{path}")
+
+    def text(self) -> str:
+        """What the page shows, with every kind of space as one."""
+        return " ".join(self.page.locator("main").inner_text().split())
+
+    def shows(self, *facts: str, seconds: float = 30) -> str:
+        """Wait until the page shows all facts; all that it shows."""
+        deadline = time.monotonic() + seconds
+        text, missing = "", list(facts)
+        while missing and time.monotonic() < deadline:
+            self.page.wait_for_timeout(200)
+            text = self.text()
+            missing = [fact for fact in facts if fact not in text]
+        assert not missing, f"the page does not show {missing}:\n{text[:5000]}"
+        return text
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+    def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask Prefect's API; a locked database is asked again, as Prefect's own client does."""
+        for _ in range(10):
+            answer = self.client.get(path) if body is None else self.client.post(path, json=body)
+            if answer.status_code != 503:
+                break
+            time.sleep(0.5)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    def artifact(self, run: str, key: str) -> str:
+        """Path of a run's artifact in the UI."""
+        found = self.api("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": [key]}}})
+        assert found, f"the run {run} has no {key}"
+        return f"artifacts/artifact/{found[0]['id']}"
+
+    def ended(self, run: str) -> dict[str, Any]:
+        """Wait until a run is over; the run."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            found: dict[str, Any] = self.api(f"flow_runs/{run}")
+            if found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+                return found
+            self.page.wait_for_timeout(500)
+        raise AssertionError(f"the run {run} is {found['state_name']} still")
+
+    def picture(self, name: str) -> None:
+        """A screenshot for the README, where somebody asked for it."""
+        if self.pictures:
+            self.page.set_viewport_size(PICTURE)
+            self.page.wait_for_timeout(2000)  # the timeline draws itself in
+            self.page.screenshot(path=self.pictures / f"{name}.png")
+            self.page.set_viewport_size(TALL)
+
+
+@pytest.fixture(scope="session")
+def window(chromium: Browser, laptop: LaptopState, auth: str) -> Iterator[BrowserContext]:
+    """A browser's window that is logged in.
+
+    Its requests are made by the test's side: chromium itself ends all requests when the engine makes or
+    removes a network, which a chain does all the time. Only the UI is reached.
+    """
+    address = laptop.prefect_api_url.removesuffix("/api")
+
+    assets: dict[str, dict[str, Any]] = {}
+
+    def through(route: Route) -> None:
+        url = route.request.url
+        if not url.startswith(f"{address}/"):
+            route.abort()
+        elif "/assets/" not in url:
+            route.fulfill(response=route.fetch(max_retries=3))
+        else:
+            if url not in assets:
+                got = route.fetch(max_retries=3)
+                assets[url] = {"status": got.status, "headers": got.headers, "body": got.body()}
+            route.fulfill(**assets[url])
+
+    context = chromium.new_context(viewport=TALL)
+    context.set_default_timeout(PATIENCE)
+    context.route("**/*", through)
+    page = context.new_page()
+    page.goto(f"{address}/")
+    page.get_by_placeholder("admin:pass").fill(auth)
+    page.get_by_role("button", name="Login").click()
+    page.wait_for_url("**/dashboard**")
+    page.close()
+    yield context
+    context.unroute_all(behavior="ignoreErrors")
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def ui(window: BrowserContext, laptop: LaptopState, auth: str, request: pytest.FixtureRequest) -> Iterator[Ui]:
+    user, _, password = auth.partition(":")
+    wanted = request.config.getoption("--screenshots", default=None)
+    with httpx.Client(base_url=f"{laptop.prefect_api_url}/", auth=(user, password), timeout=30) as client:
+        yield Ui(
+            window.new_page(), client, laptop.prefect_api_url.removesuffix("/api"), Path(wanted) if wanted else None
+        )
+
+
+@pytest.fixture(scope="session")
+def start(ui: Ui) -> Callable[[str], str]:
+    """Start the chain of an example with the UI's own form; the run's id."""
+
+    def fill(example: str) -> str:
+        form(ui)
+        ui.page.get_by_label("path").fill(str(ROOT / "examples" / example))
+        ui.page.get_by_role("button", name="Submit").click()
+        link = ui.page.get_by_role("link", name="View run").get_attribute("href")
+        assert link, "the form does not say where the run is"
+        return link.rpartition("/")[2]
+
+    return fill
+
+
+def form(ui: Ui) -> None:
+    """From the list of deployments to the form of the chain."""
+    ui.open("deployments")
+    row = ui.page.get_by_role("row").filter(has_text="on-demand").filter(has_text="chain")
+    row.get_by_role("link", name="on-demand").click()
+    ui.page.get_by_role("button", name="Run", exact=True).click()
+    ui.page.get_by_role("menuitem", name="Custom run").click()
+    ui.page.get_by_label("path").wait_for()
+
+
+@pytest.fixture(scope="session")
+def hello(start: Callable[[str], str]) -> str:
+    """A chain of hello, started in the UI."""
+    return start("hello")
+
+
+@pytest.fixture(scope="session")
+def careless(ui: Ui, start: Callable[[str], str]) -> str:
+    """A refused chain: one that ran before, else one that is started in the UI."""
+    wanted = {"flow_runs": {"name": {"like_": "chain careless"}, "state": {"name": {"any_": ["Refused"]}}}}
+    found = ui.api("flow_runs/filter", {**wanted, "sort": "START_TIME_DESC", "limit": 1})
+    return str(found[0]["id"]) if found else start("careless")

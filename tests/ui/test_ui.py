@@ -1,0 +1,170 @@
+"""What an operator sees in Prefect's UI: the form, the run, its pages, its refusal, the blocks and the events."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Any
+from urllib.parse import quote
+
+import docker
+import httpx
+import pytest
+
+from supply_chain.laptop.laptop import LaptopState
+
+from .conftest import Ui, form
+
+pytestmark = pytest.mark.real
+
+STEPS = {
+    "develop": ("build", "test", "offer"),
+    "curate": ("admission to curation", "store", "encrypt", "scan", "curation's own gate", "sign"),
+    "execute": ("admission to execution", "deploy", "monitor"),
+}
+
+
+def test_the_form_of_a_chain_explains_what_it_asks_for(ui: Ui, hello: str, careless: str) -> None:
+    """Every parameter has a sentence. The runs that the form started go on while the next tests look elsewhere."""
+    form(ui)
+
+    ui.shows(
+        "path The application's directory, with its supply-chain.yaml",
+        "revision (Optional) A git commit to build instead of the files as they are.",
+        "environment (Optional) Where to deploy",
+    )
+
+
+@pytest.mark.parametrize("kind", ["tier", "container-host", "workbench"])
+def test_the_form_of_a_block_has_a_title_and_a_sentence_for_each_field(ui: Ui, kind: str) -> None:
+    """An operator fills it in without reading code."""
+    fields: dict[str, Any] = _schema(ui, f"supply-chain-{kind}")["properties"]
+    ui.open(f"blocks/catalog/supply-chain-{kind}/create")
+
+    assert all(len(field["description"]) > 20 or kind == "tier" for field in fields.values())
+    ui.shows(*(fact for field in fields.values() for fact in (field["title"], " ".join(field["description"].split()))))
+
+
+def _schema(ui: Ui, slug: str) -> dict[str, Any]:
+    kind = ui.api(f"block_types/slug/{slug}")
+    found = ui.api("block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind["id"]]}}})
+    schema: dict[str, Any] = max(found, key=lambda each: each["created"])["fields"]
+    return schema
+
+
+def test_a_tiers_block_masks_its_secret(ui: Ui, laptop: LaptopState) -> None:
+    """The key's name is shown, the secret is not; and the trusted keys are public ones."""
+    identity = laptop.identities["curation"]  # type: ignore[index]  # the names are strings
+    ui.open("blocks")
+    row = ui.page.get_by_role("row").filter(has_text="Supply Chain Tier").filter(has_text="curation")
+    row.get_by_role("link", name="curation").click()
+    page = ui.shows(identity.access_key_id, "********", identity.role_arn, "Trusted public keys")
+
+    assert identity.secret_access_key not in ui.page.content()
+    assert "PRIVATE" not in page
+
+
+def test_a_chain_started_in_the_form_shows_its_steps_and_how_long_each_took(ui: Ui, hello: str) -> None:
+    """The run reads as flow, application and revision; its log and its tiers tell every step with its duration."""
+    run = ui.ended(hello)
+    ui.open(f"runs/flow-run/{hello}")
+    log = ui.shows("Completed", "Runs in staging at http://")
+
+    assert re.fullmatch(r"chain hello [0-9a-f]{7}", run["name"]) and run["name"] in log
+    for step in (step for steps in STEPS.values() for step in steps):
+        assert re.search(rf"\b{step} \(\d+\.\d s\)", log), step
+    ui.page.get_by_role("combobox").filter(has_text="Oldest to newest").click()
+    ui.page.get_by_role("option", name="Newest to oldest").click()
+    ui.picture("run")
+    ui.tab("Subflow Runs")
+    tiers = ui.shows(*(f"{tier} / {tier} hello" for tier in STEPS))
+    assert len(re.findall(r"Completed \S+ \S+ [AP]M \d Parameters? \d+s \d Task runs", tiers)) == 3, tiers
+
+
+@pytest.mark.parametrize("tier", STEPS)
+def test_a_tier_shows_its_steps_by_name(ui: Ui, hello: str, tier: str) -> None:
+    """Each with its state and its duration."""
+    ui.ended(hello)
+    children = {"flow_runs": {"parent_flow_run_id": {"any_": [hello]}, "name": {"like_": f"{tier} hello"}}}
+    (run,) = ui.api("flow_runs/filter", children)
+    ui.open(f"runs/flow-run/{run['id']}")
+    ui.tab("Task Runs")
+    shown = ui.shows(*STEPS[tier])
+
+    for step in STEPS[tier]:
+        assert re.search(rf"{run['name']} {step} .{{0,40}}Completed \S+ \S+ [AP]M \d+ seconds?", shown), shown
+
+
+def test_the_dossier_answers_what_an_operator_asks(ui: Ui, hello: str, laptop: LaptopState) -> None:
+    """Application, revision, digest, what was found and decided and why, how long, and where it runs now."""
+    run = ui.ended(hello)
+    (container,) = docker.from_env().containers.list(
+        filters={"label": ["cscm.environment=staging", "cscm.application=hello", "cscm.role=application"]}
+    )
+    digest = container.labels["cscm.digest"]
+    ui.open(f"runs/flow-run/{hello}")
+    ui.tab("Artifacts")
+    ui.page.get_by_text("dossier-hello").click()
+    page = ui.shows("Decided", "Steps", "Checks", "Found", "Built on", "curated/base/python")
+
+    assert f"Runs in staging at http://127.0.0.1:18080/healthz as container {container.name}" in page
+    assert f"revision {run['name'].split()[-1]}" in page and f"digest {digest}" in page and "owner greetings" in page
+    for boundary in ("boundary-1 (admission to curation)", "curation (", "boundary-2 (admission to execution)"):
+        assert f"Admitted at {boundary}" in page, boundary
+    assert page.count("every rule held: provenance signed") == 3
+    for step in (step for steps in STEPS.values() for step in steps):
+        assert re.search(rf" {step} \d+\.\d s ", page), step
+    assert (laptop.database.kind == "starter") == ("the starter database, which covers few packages" in page)
+    ui.picture("dossier")
+
+
+def test_findings_are_a_table_and_where_it_runs_is_a_link(ui: Ui, hello: str) -> None:
+    """A table of nothing says so; the link answers."""
+    ui.ended(hello)
+    ui.open(ui.artifact(hello, "findings-hello"))
+    ui.shows("vulnerability", "severity", "package", "database")
+    assert ui.page.get_by_role("row").count() >= 2
+    ui.open(ui.artifact(hello, "running-staging-hello"))
+    ui.shows("Where hello answers in staging")
+
+    assert httpx.get(ui.page.get_by_role("link", name="http://").get_attribute("href") or "").status_code == 200
+
+
+def test_a_refused_chain_is_shown_as_refused_with_every_reason(ui: Ui, careless: str) -> None:
+    """Neither failed nor merely completed; the dossier has the reasons that the run's log has, and their remedies."""
+    ui.ended(careless)
+    ui.open(f"runs/flow-run/{careless}")
+    ui.shows("chain careless", "refused: dockerfile.failed: line 3:")
+    ui.tab("Details")
+    ui.shows("State Message refused at boundary-1: dependencies.critical")
+    assert ui.page.get_by_text("Refused", exact=True).first.is_visible()
+    reasons = _reasons(ui, careless)
+    ui.open(ui.artifact(careless, "dossier-careless"))
+
+    assert len({code for code, _ in reasons}) >= 5
+    ui.shows("Refused at boundary-1 (admission to curation), policy sha256:", f"for {len(reasons)} reasons:")
+    ui.shows("Running Nowhere from this run.", *(f"{code} {rest}" for code, rest in reasons))
+
+
+def _reasons(ui: Ui, run: str) -> list[tuple[str, str]]:
+    """Code, and fact with remedy, of each reason in a run's log."""
+    wanted = {"flow_run_id": {"any_": [run]}, "level": {"ge_": 30}}
+    lines = [" ".join(line["message"].split()) for line in ui.api("logs/filter", {"logs": wanted, "limit": 200})]
+    found = [line.removeprefix("refused: ").partition(": ") for line in lines if line.startswith("refused: ")]
+    return [(code, rest) for code, _, rest in found]
+
+
+def test_the_event_feed_names_image_application_and_revision(ui: Ui, hello: str) -> None:
+    """What happened to which image, in words."""
+    ui.ended(hello)
+    deadline = time.monotonic() + 60
+    page = ""
+    while "curated/hello@" not in page and time.monotonic() < deadline:  # the feed is up to a minute late
+        ui.open(f"events?rangeType=span&seconds=-86400&events={quote(json.dumps(['cscm.image.signed']))}")
+        page = ui.shows("Past day", "Cscm Image Signed")
+
+    said = r"Cscm Image Signed cscm\.image\.signed Resource Resource curated/hello@sha256:[0-9a-f]{64} "
+    assert re.search(said + r"Related Resources Resource application hello Resource revision \S{4,} Flow run", page), (
+        page
+    )
