@@ -55,7 +55,7 @@ class Journal:
             said, done = say(result), True
             return result
         except Exception as error:
-            said = str(error) if isinstance(error, SupplyChainError) else type(error).__name__
+            said = " — ".join(str(error).splitlines()) if isinstance(error, SupplyChainError) else type(error).__name__
             raise
         finally:
             step = pages.Step(name=name, seconds=time.monotonic() - started, said=said, done=done)

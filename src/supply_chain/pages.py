@@ -110,8 +110,10 @@ def _counted(number: int, noun: str) -> str:
 def _facts(story: Story) -> str:
     rows = [("owner", story.owner)] if story.owner else []
     if story.source:
-        dirty = " with uncommitted changes" if story.source.dirty else ""
-        rows += [("source", story.source.repository), ("revision", f"{story.source.revision}{dirty}")]
+        known = story.source.revision != "none"
+        revision = story.source.revision if known else "none: the source is not in git"
+        dirty = " with uncommitted changes" if known and story.source.dirty else ""
+        rows += [("source", story.source.repository), ("revision", f"{revision}{dirty}")]
     if story.digest:
         rows += [("image", story.repository or ""), ("digest", story.digest)]
     report = story.report or story.source_report

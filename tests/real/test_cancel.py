@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import docker
 import httpx
@@ -152,7 +151,7 @@ def test_a_cancelled_build_ends_with_what_it_runs(
     operator: Operator, engine: docker.DockerClient, application: Callable[..., Path]
 ) -> None:
     """The builder's command and the step inside of the build end; no image comes of it."""
-    name = f"cancelled-{uuid4().hex[:8]}"
+    name = "cancelled-build"
     forever = f"RUN echo {name} && exec sleep 4321"
     path = application(name, {"Dockerfile": ("COPY hello hello", forever)})
     run = operator.start(path)
@@ -167,7 +166,7 @@ def test_a_cancelled_probe_leaves_no_container(
     operator: Operator, engine: docker.DockerClient, application: Callable[..., Path]
 ) -> None:
     """The probe waits for a port on which nobody listens; its container and network go with the run."""
-    name = f"cancelled-{uuid4().hex[:8]}"
+    name = "cancelled-probe"
     path = application(name, {})
     text = (path / "supply-chain.yaml").read_text()
     (path / "supply-chain.yaml").write_text(text.replace("port: 8080", "port: 8099"))
