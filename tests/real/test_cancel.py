@@ -118,6 +118,23 @@ def application(tmp_path: Path) -> Callable[..., Path]:
     return copy
 
 
+@pytest.fixture
+def next_revision(tmp_path: Path) -> Path:
+    """hello in a clone of this repository, one commit on: the same application, and another digest."""
+    clone = tmp_path / ROOT.name
+
+    def git(*args: str, at: Path = clone) -> str:
+        done = subprocess.run(["git", "-C", str(at), *args], capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    git("clone", "--quiet", str(ROOT), str(clone), at=ROOT)
+    remote = git("config", "--get", "remote.origin.url", at=ROOT)
+    git(*(("remote", "set-url", "origin", remote) if remote else ("remote", "remove", "origin")))
+    git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--allow-empty", "-m", "Try the next one")
+    assert git("rev-parse", "HEAD") != git("rev-parse", "HEAD", at=ROOT)
+    return clone / "examples/hello"
+
+
 def containers(engine: docker.DockerClient, **labels: str) -> list[Container]:
     """All containers, running or not, with these labels."""
     found: list[Container] = engine.containers.list(
@@ -178,12 +195,12 @@ def test_a_cancelled_probe_leaves_no_container(
 
 
 def test_a_cancelled_deployment_gives_back_its_slot_and_the_one_before_serves_on(
-    operator: Operator, engine: docker.DockerClient, application: Callable[..., Path]
+    operator: Operator, engine: docker.DockerClient, next_revision: Path
 ) -> None:
     """The new container, held before it is ready, is removed; nobody who comes next waits for a turn."""
     here = {ROLE: "application", ENVIRONMENT: "staging", APPLICATION: "hello"}
     before = {each.id for each in containers(engine, **here)}
-    run = operator.start(application("hello", {}))
+    run = operator.start(next_revision)
 
     def new() -> Container | None:
         return next((each for each in containers(engine, **here) if each.id not in before), None)
