@@ -16,7 +16,7 @@ from supply_chain.policy.gate import Dossier, judge
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.policy.verdict import record
-from supply_chain.tier import Boundary, TierName, evidence_repository
+from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread, worth_retrying
 
@@ -38,7 +38,8 @@ async def admit_to_curation(
     def read() -> Dossier[Candidate]:
         if not tier.http.has(ref):
             raise ImageNotFound(f"The registry has no {ref}.\nOffer it first: `cscm develop PATH` prints the digest.")
-        return dossiers.candidate(ref, tier.evidence(workbench))
+        before = tier.ecr.newest_first(curated_repository(ref.application))
+        return dossiers.candidate(ref, tier.evidence(workbench), before)
 
     return await in_thread(lambda: _decide(read, Boundary.TO_CURATION, tier, workbench))
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import re
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -320,16 +322,39 @@ class Answer:
     says: str = ""
 
 
+ANSWER = 64 * 1024
+"""Bytes of an answer that are read; only its status counts."""
+
+STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
+
+
 def request(address: str, port: int, path: str, timeout: float = 2.0) -> int:
-    """The status of a GET request over plain HTTP; `OSError` or `HTTPException` when there is no answer."""
-    connection = http.client.HTTPConnection(address, port, timeout=timeout)
-    try:
-        connection.request("GET", path, headers={"User-Agent": "cscm-probe"})
-        response = connection.getresponse()
-        response.read(65536)
-        return response.status
-    finally:
-        connection.close()
+    """The status of a GET request over plain HTTP; `OSError` or `HTTPException` when there is no answer.
+
+    `timeout` (seconds) is for the whole exchange: an application that drips its answer does not hold
+    up whoever watches it.
+    """
+    deadline = time.monotonic() + timeout
+    host = f"[{address}]" if ":" in address else address
+    words = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: cscm-probe\r\nConnection: close\r\n\r\n"
+    answer = b""
+    with socket.create_connection((address, port), timeout=timeout) as connection:
+        connection.sendall(words.encode())
+        while len(answer) < ANSWER and (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            try:
+                chunk = connection.recv(4096)
+            except (TimeoutError, ConnectionResetError):
+                if STATUS.match(answer):
+                    break
+                raise
+            if not chunk:
+                break
+            answer += chunk
+    status = STATUS.match(answer)
+    if status is None:
+        raise http.client.BadStatusLine(answer[:80].decode("ascii", "replace"))
+    return int(status[1])
 
 
 def says(address: str, port: int, path: str, timeout: float = 2.0) -> str:

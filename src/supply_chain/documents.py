@@ -51,6 +51,8 @@ class _StrictLoader(yaml.SafeLoader):
 def read_document(path: Path, model: type[M] | TypeAdapter[M]) -> M:
     """Read `path` as `model`; errors name the file, the line and the column of what is wrong."""
     try:
+        if path.exists() and not path.is_file():
+            raise DeclarationInvalid(f"{path} is not a file.\nWrite the document itself there.")
         if path.stat().st_size > LIMIT:
             raise DeclarationInvalid(
                 f"{path} has more than {LIMIT // 1024} KiB.\n"

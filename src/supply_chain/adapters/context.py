@@ -23,5 +23,7 @@ def build_context(manifest: Service | Base, directory: Path, epoch: int, make_ro
     with tempfile.TemporaryDirectory(prefix="cscm-rootfs-") as name:
         copy = Path(name) / "context"
         shutil.copytree(directory, copy, symlinks=True)
-        make_rootfs(manifest.rootfs, copy / manifest.build.context / "rootfs.tar", epoch, Path(name) / "work")
+        target = copy / manifest.build.context / "rootfs.tar"
+        target.unlink(missing_ok=True)  # also where it is a link to somewhere else
+        make_rootfs(manifest.rootfs, target, epoch, Path(name) / "work")
         yield copy

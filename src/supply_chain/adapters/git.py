@@ -15,6 +15,17 @@ from supply_chain.errors import DeclarationInvalid
 from supply_chain.image import Source
 
 TIMEOUT = 60.0
+GUARDED = (
+    "-c",
+    "safe.bareRepository=explicit",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "log.showSignature=false",
+)
+"""An application's own files can look like a bare repository, whose configuration names programs to run."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class Git:
     def _changed(self, directory: Path) -> bool:
         """Whether files differ from the commit, or git cannot tell."""
         status = ("status", "--porcelain", "--untracked-files=all", "--", ".")
-        done = self.tool.run("-C", directory, *status, timeout=TIMEOUT, check=False, quiet=True)
+        done = self.tool.run(*GUARDED, "-C", directory, *status, timeout=TIMEOUT, check=False, quiet=True)
         return done.status != 0 or bool(done.stdout.strip())
 
     @contextlib.contextmanager
@@ -69,7 +80,14 @@ class Git:
     def _export(self, repository: Path, commit: str, target: Path) -> None:
         archive = target / ".revision.tar"
         self.tool.run(
-            "-C", repository, "archive", "--format=tar", f"--output={archive}", commit, timeout=TIMEOUT, quiet=True
+            *GUARDED,
+            *_where(repository),
+            "archive",
+            "--format=tar",
+            f"--output={archive}",
+            commit,
+            timeout=TIMEOUT,
+            quiet=True,
         )
         try:
             with tarfile.open(archive) as tar:
@@ -81,8 +99,15 @@ class Git:
         archive.unlink()
 
     def _ask(self, directory: Path, *args: str) -> str:
-        done = self.tool.run("-C", directory, *args, timeout=TIMEOUT, check=False, quiet=True)
+        done = self.tool.run(*GUARDED, *_where(directory), *args, timeout=TIMEOUT, check=False, quiet=True)
         return done.stdout.strip() if done.status == 0 else ""
+
+
+def _where(directory: Path) -> tuple[str | Path, ...]:
+    """A bare repository is one only where nothing around it is a work tree: its owner named it, and no application."""
+    looks_bare = (directory / "HEAD").is_file() and (directory / "objects").is_dir()
+    inside = any((each / ".git").exists() for each in (directory.resolve(), *directory.resolve().parents))
+    return ("--git-dir", directory) if looks_bare and not inside else ("-C", directory)
 
 
 def _without_credentials(remote: str) -> str:

@@ -32,10 +32,19 @@ class Grype:
         """A whole report; `ScannerFailed` or `DatabaseUnusable` otherwise."""
         before = self.database()
         with tempfile.TemporaryDirectory(prefix="cscm-grype-") as name:
-            sbom, report = Path(name) / "sbom.json", Path(name) / "report.json"
+            sbom, report, settings = (Path(name) / each for each in ("sbom.json", "report.json", "none.yaml"))
+            settings.touch()  # what lies in the working directory or at home must not silence a finding
             sbom.write_bytes(sboms.syft)
             done = self.tool.with_environment(**self.environment).run(
-                f"sbom:{sbom}", "--output", "json", timeout=TIMEOUT, stdout_to=report, check=False
+                f"sbom:{sbom}",
+                "--config",
+                settings,
+                "--output",
+                "json",
+                timeout=TIMEOUT,
+                stdout_to=report,
+                check=False,
+                cwd=Path(name),
             )
             text = report.read_text(errors="replace")
         if done.status != 0:

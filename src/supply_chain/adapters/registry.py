@@ -72,7 +72,15 @@ class Registry:
 
     def manifest(self, ref: ImageRef) -> dict[str, Any]:
         """A manifest whose content was checked against its digest."""
-        return _object(self._manifest_bytes(ref)[0], ref)
+        content, media_type = self._manifest_bytes(ref)
+        manifest = _object(content, ref)
+        said = manifest.get("mediaType", media_type)
+        if said != media_type.partition(";")[0].strip():
+            raise ImageDamaged(
+                f"{ref} calls itself {said!r} and is served as {media_type!r}: clients would read it differently.\n"
+                "Do not use it. Find out who pushed it."
+            )
+        return manifest
 
     def _manifest_bytes(self, ref: ImageRef) -> tuple[bytes, str]:
         answer = self._call("GET", f"{ref.repository}/manifests/{ref.digest}", accept=ACCEPT)

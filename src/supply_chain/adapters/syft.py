@@ -45,10 +45,14 @@ class Syft:
         if config:
             environment["DOCKER_CONFIG"] = str(config)
         with tempfile.TemporaryDirectory(prefix="cscm-syft-") as name:
+            settings = Path(name) / "none.yaml"
+            settings.touch()  # what lies in the working directory or at home must not hide a package
             files = [Path(name) / f"{each}.json" for each in FORMATS]
             outputs = [f"--output={each}={path}" for each, path in zip(FORMATS, files, strict=True)]
             try:
-                self.tool.with_environment(**environment).run("scan", source, *outputs, timeout=TIMEOUT, quiet=True)
+                self.tool.with_environment(**environment).run(
+                    "scan", source, "--config", settings, *outputs, timeout=TIMEOUT, quiet=True, cwd=Path(name)
+                )
                 syft, cyclonedx, spdx = (path.read_bytes() for path in files)
                 packages = len(json.loads(syft)["artifacts"])
             except (ToolFailed, OSError, ValueError, KeyError, TypeError) as error:

@@ -14,6 +14,12 @@ from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.verdict import record
 from supply_chain.tier import curated_repository
 
+IMAGE = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+"""What an image's manifest calls itself; what could also be read as an index is not one image."""
+
 
 class Copier(Protocol):
     """Copies images between repositories, layer by layer, keeping the digest."""
@@ -78,7 +84,7 @@ def _missing(candidate: Candidate, ref: ImageRef, registry: Stored) -> Sequence[
 def verify(ref: ImageRef, registry: Stored) -> tuple[int, int]:
     """Read the manifest and every blob and compare digests and sizes; number and bytes of the blobs."""
     manifest = registry.manifest(ref)
-    if "layers" not in manifest:
+    if "layers" not in manifest or "manifests" in manifest or manifest.get("mediaType", IMAGE[0]) not in IMAGE:
         raise ImageDamaged(f"{ref} is an index of several images.\nBuild for one platform; one digest is one image.")
     blobs = blobs_of(manifest, ref)
     side_by_side(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)

@@ -15,6 +15,7 @@ from supply_chain.errors import DeclarationInvalid
 from supply_chain.image import BuiltImage, Digest, Frozen, Material, Source
 
 BUILD_TYPE = "urn:cscm:build:buildkit:v1"
+SYNTAX = re.compile(r"^\s*(?:#|//)\s*syntax\s*=", re.IGNORECASE | re.MULTILINE)
 FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE | re.MULTILINE)
 COPY_FROM = re.compile(r"^\s*COPY\s+(?:--\S+\s+)*?--from=(?P<image>\S+)", re.IGNORECASE | re.MULTILINE)
 RUN_FLAGS = re.compile(r"^\s*RUN[ \t]+(?P<flags>(?:--\S+[ \t]+)+)", re.IGNORECASE | re.MULTILINE)
@@ -102,7 +103,9 @@ def build(directory: Path, manifest: Service | Base, workshop: Workshop, source:
     """
     started = workshop.now()
     dockerfile = directory / manifest.build.dockerfile
-    contexts, materials, uncurated = _resolve(base_names(_text(dockerfile)), workshop.bases)
+    text = _text(dockerfile)
+    refuse_detours(dockerfile, text)
+    contexts, materials, uncurated = _resolve(base_names(text), workshop.bases)
     name = local_name(manifest.name, run)
     with workshop.context(manifest, directory, source.committed) as place:
         order = Order(
@@ -142,6 +145,20 @@ def _text(dockerfile: Path) -> str:
         raise DeclarationInvalid(
             f"{dockerfile} cannot be read: {error}\nName the right one in supply-chain.yaml (build.dockerfile)."
         ) from error
+
+
+def refuse_detours(dockerfile: Path, text: str) -> None:
+    """Raise `DeclarationInvalid` where a build would see or run something that no check looks at."""
+    own_ignore = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
+    if own_ignore.exists() or own_ignore.is_symlink():
+        raise DeclarationInvalid(
+            f"{own_ignore.name} makes the build see other files than the checks do.\nUse .dockerignore in the context."
+        )
+    if SYNTAX.search(text):
+        raise DeclarationInvalid(
+            f"{dockerfile.name} asks for another frontend (`# syntax=`), which would run unrecorded.\n"
+            "Remove the line; the builder's own frontend is used."
+        )
 
 
 def local_name(application: str, run: str) -> str:

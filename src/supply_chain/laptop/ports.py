@@ -46,9 +46,18 @@ def _listening_inodes(port: int) -> set[str]:
 
 def _holds(process: Path, inodes: set[str]) -> bool:
     try:
-        return any(str(handle.readlink()) in inodes for handle in (process / "fd").iterdir())
+        handles = list((process / "fd").iterdir())
     except OSError:  # gone meanwhile, or another user's
         return False
+    return any(_target(handle) in inodes for handle in handles)
+
+
+def _target(handle: Path) -> str:
+    """Where a handle leads; nowhere when it was closed meanwhile, as the one that lists them always is."""
+    try:
+        return str(handle.readlink())
+    except OSError:
+        return ""
 
 
 def _command(process: Path) -> str:

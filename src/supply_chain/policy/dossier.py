@@ -21,7 +21,7 @@ from supply_chain.evidence.statement import (
 )
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Candidate, CuratedImage, ImageRef, ScannedImage, Source
-from supply_chain.policy.gate import Dossier
+from supply_chain.policy.gate import Dossier, Holder
 from supply_chain.tier import TierName, evidence_repository
 from supply_chain.vulnerability.findings import Report
 
@@ -31,15 +31,31 @@ NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 UNKNOWN_SOURCE = Source(path=".", repository="unknown", revision="none", dirty=True)
 
 
-def candidate(ref: ImageRef, store: EvidenceStore) -> Dossier[Candidate]:
-    """At boundary 1: what development's key says of an image in `dev/*`."""
+def candidate(ref: ImageRef, store: EvidenceStore, curated_before: Sequence[ImageRef]) -> Dossier[Candidate]:
+    """At boundary 1: what development's key says of an image in `dev/*`.
+
+    `curated_before` are the images in the application's curated repository, the last one first.
+    """
     evidence = store.verified(ref, TierName.DEVELOPMENT)
     return Dossier(
         image=Candidate(ref=ref, source=source_in(evidence), evidence=tuple(e.digest for e in evidence)),
         ref=ref,
         evidence=evidence,
+        holder=holder(curated_before, store),
         **_development(evidence),
     )
+
+
+def holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder | None:
+    """Who holds a name: the builder of the last image that curation signed under it."""
+    for ref in curated_before:
+        if not any(e.predicate_type == SIGNATURE for e in store.verified(ref, TierName.CURATION)):
+            continue
+        evidence = store.verified(ref, TierName.DEVELOPMENT)
+        manifest, source = manifest_in(evidence), source_in(evidence)
+        if manifest is not None:
+            return Holder(manifest.kind, manifest.owner, source.repository, source.path)
+    return None
 
 
 def scanned(image: ScannedImage, store: EvidenceStore) -> Dossier[ScannedImage]:
@@ -81,6 +97,7 @@ def _development(evidence: Sequence[Evidence]) -> dict[str, Any]:
         "source_report": newest_report(evidence),
         "uncurated": uncurated_in(evidence),
         "dirty": newest_provenance(evidence) is not None and source_in(evidence).dirty,
+        "source": source_in(evidence) if newest_provenance(evidence) is not None else None,
     }
 
 

@@ -10,12 +10,25 @@ from typing import Any, Generic, TypeVar
 from supply_chain.app import Base, Service
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.statement import Evidence
-from supply_chain.image import Digest, ImageRef
+from supply_chain.image import Digest, ImageRef, Source
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds an application's name: what was admitted under it before, or what the platform's owner says."""
+
+    kind: str
+    owner: str
+    repository: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"the {self.kind} of {self.owner} in {self.repository}, {self.path}"
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,9 @@ class Dossier(Generic[T]):
     environment: str | None = None
     uncurated: tuple[str, ...] = ()
     dirty: bool = False
+    source: Source | None = None
+    holder: Holder | None = None
+    """Whose name it is already; None where nothing was admitted under it yet."""
 
 
 Rule = Callable[[Dossier[Any]], Iterable[Reason]]

@@ -9,7 +9,7 @@ from supply_chain.app import Limits, Service
 from supply_chain.evidence.checks import Check
 from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.summary import latest_of, passed
-from supply_chain.policy.gate import Dossier, Policy
+from supply_chain.policy.gate import Dossier, Holder, Policy
 from supply_chain.policy.outcome import Reason
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
@@ -38,6 +38,20 @@ def names_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
             code="provenance.other-application",
             fact=f"the signed declaration is of {dossier.manifest.name}, the repository of {dossier.ref.application}",
             remedy="offer each application in its own repository",
+        )
+
+
+def name_is_theirs(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """A name belongs to whoever was admitted under it first: nobody replaces another's application or a base."""
+    manifest, source, held = dossier.manifest, dossier.source, dossier.holder
+    if manifest is None or source is None or held is None:
+        return
+    asks = Holder(manifest.kind, manifest.owner, source.repository, source.path)
+    if asks != held:
+        yield Reason(
+            code="name.taken",
+            fact=f"{manifest.name} is {held}; this is {asks}",
+            remedy="use a name of your own; a name is handed over by removing its curated repository",
         )
 
 
@@ -195,7 +209,7 @@ def may_run_here(dossier: Dossier[Any]) -> Iterator[Reason]:
 POLICIES = {
     Boundary.TO_CURATION: Policy(
         Boundary.TO_CURATION,
-        (provenance_signed, names_agree, checks_made, checks_passed, source_within_limits),
+        (provenance_signed, names_agree, name_is_theirs, checks_made, checks_passed, source_within_limits),
         VERSION,
     ),
     Boundary.CURATION: Policy(

@@ -50,7 +50,15 @@ def test_matches_the_inventory_and_says_with_which_database(grype, tmp_path):
     assert report.sbom == f"sha256:{hashlib.sha256(SBOMS.syft).hexdigest()}"
     assert (tmp_path / "matched").read_bytes() == SBOMS.syft
     assert recorded.environments[0]["GRYPE_DB_CACHE_DIR"] == "/database"
-    assert recorded.calls[0][1:] == ["--output", "json"]
+    assert recorded.calls[0][1] == "--config" and recorded.calls[0][3:] == ["--output", "json"]
+
+
+def test_what_a_setting_ignored_makes_no_report(grype):
+    """A finding that somebody silenced is not one that is not there."""
+    scanner, _ = grype(stdout=json.dumps({**REPORT, "ignoredMatches": REPORT["matches"]}))
+
+    with pytest.raises(ScannerFailed, match="ignored 1 matches"):
+        scanner.scan(SBOMS)
 
 
 @pytest.mark.parametrize(
