@@ -26,8 +26,9 @@ test-unit: $(READY)
 	$(BIN)/python -m pytest -q tests/unit
 
 test-real: $(READY)
+	@scripts/browser
 	$(BIN)/cscm up
-	$(BIN)/python -m pytest tests/real
+	$(BIN)/python -m pytest tests/real tests/ui
 
 format: $(READY)
 	$(BIN)/ruff format .
