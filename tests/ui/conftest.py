@@ -45,7 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def laptop() -> LaptopState:
     """The running laptop."""
-    return load_state(Home.find(start=ROOT))
+    state = load_state(Home.find(start=ROOT))
+    try:
+        httpx.get(f"{state.prefect_api_url}/health").raise_for_status()
+    except httpx.HTTPError as error:
+        pytest.fail(f"Prefect does not answer at {state.prefect_api_url}: {error}\nStart the laptop: `cscm up`.")
+    return state
 
 
 @pytest.fixture(scope="session")
