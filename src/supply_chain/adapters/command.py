@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from plumbum import CommandNotFound, local
 
@@ -28,6 +29,11 @@ log = logging.getLogger("supply_chain.command")
 
 GRACE = 2.0
 """Seconds between asking a process group to end and ending it."""
+IDLE = 0.2
+"""Seconds without a word after which a command that is over has said all."""
+CHUNK = 64 * 1024
+PIPE = 1024 * 1024
+"""Bytes that a pipe may hold (pipe(7))."""
 
 
 class Cancellation:
@@ -212,18 +218,15 @@ def run(
     finally:
         if not isinstance(out, int):
             out.close()
-    kept = _Kept(keep // 2), _Kept(keep // 2)
-    readers = [
-        threading.Thread(target=copy_context().run, args=(_drain, stream, part, loud, on_line), daemon=True)
-        for stream, part, loud in ((process.stdout, kept[0], False), (process.stderr, kept[1], not quiet))
-        if stream is not None
+    kept, over = (_Kept(keep // 2), _Kept(keep // 2)), threading.Event()
+    talks = [
+        threading.Thread(target=copy_context().run, args=talk, daemon=True)
+        for talk in _talks(process, kept, stdin, _tell(not quiet, on_line), _tell(False, on_line), over)
     ]
     with scope.watching(process):
         try:
-            for reader in readers:
-                reader.start()
-            if stdin is not None and process.stdin is not None:
-                threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True).start()
+            for talk in talks:
+                talk.start()
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
             end_group(process)
@@ -236,26 +239,94 @@ def run(
             raise
         finally:
             end_group(process, grace=0)  # what it left behind in its group
-            for reader in readers:
-                if reader.ident is not None:
-                    reader.join(GRACE)
+            over.set()
+            for talk in talks:
+                if talk.ident is not None:
+                    talk.join()
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
     return Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
 
 
-def _feed(stream: IO[bytes], content: bytes) -> None:
-    """Write what a command reads, beside the clock that ends it; it need not want all of it."""
+Tell = Callable[[str], None] | None
+
+
+def _tell(loud: bool, on_line: Tell) -> Tell:
+    """What is done with every line that is not empty."""
+    if not loud:
+        return on_line
+
+    def tell(line: str) -> None:
+        log.info("%s", line[:2000])
+        if on_line:
+            on_line(line)
+
+    return tell
+
+
+def _talks(
+    process: subprocess.Popen[bytes],
+    kept: tuple[_Kept, _Kept],
+    stdin: bytes | None,
+    tell_stderr: Tell,
+    tell_stdout: Tell,
+    over: threading.Event,
+) -> Iterator[tuple[Any, ...]]:
+    """A function and its arguments for each stream of a command."""
+    if process.stdout:
+        yield _drain, process.stdout, kept[0], tell_stdout, over
+    if process.stderr:
+        yield _drain, process.stderr, kept[1], tell_stderr, over
+    if process.stdin and stdin is not None:
+        yield _feed, process.stdin, stdin, over
+
+
+def _ready(descriptor: int, event: int) -> bool:
+    """Whether a pipe can be read or written, asked for a short while: it may be kept open by a stranger.
+
+    A process that left its group can hold a command's pipes for ever after.
+    """
+    poll = select.poll()
+    poll.register(descriptor, event)
+    return bool(poll.poll(IDLE * 1000))
+
+
+def _feed(stream: IO[bytes], content: bytes, over: threading.Event) -> None:
+    """Write what a command reads, as long as it runs; it need not want all of it."""
+    left = memoryview(content)
+    os.set_blocking(stream.fileno(), False)
     with contextlib.suppress(BrokenPipeError), stream:
-        stream.write(content)
+        while left and not over.is_set():
+            if _ready(stream.fileno(), select.POLLOUT):
+                left = left[os.write(stream.fileno(), left[:CHUNK]) :]
 
 
-def _drain(stream: IO[bytes], kept: _Kept, loud: bool, on_line: Callable[[str], None] | None) -> None:
-    for line in iter(lambda: stream.readline(65536), b""):
-        kept.add(line)
-        text = line.decode("utf-8", "replace").rstrip()
-        if loud and text:
-            log.info("%s", text[:2000])
-        if on_line and text:
-            on_line(text)
-    stream.close()
+def _drain(stream: IO[bytes], kept: _Kept, tell: Tell, over: threading.Event) -> None:
+    """Read what a command says to its end; when the command is over, what lies in the pipe and no more."""
+    rest, left = b"", PIPE // CHUNK
+    with stream:
+        while left:
+            if not _ready(stream.fileno(), select.POLLIN):
+                if over.is_set():
+                    break
+                continue
+            data = os.read(stream.fileno(), CHUNK)
+            if not data:
+                break
+            left -= over.is_set()
+            kept.add(data)
+            if tell:
+                rest = _lines(rest + data, tell)
+    if tell and rest:
+        _lines(rest + b"\n", tell)
+
+
+def _lines(data: bytes, tell: Callable[[str], None]) -> bytes:
+    """Tell every whole line; what is left is the beginning of one, and no longer than a chunk."""
+    *lines, rest = data.split(b"\n")
+    if len(rest) > CHUNK:
+        lines, rest = [*lines, rest], b""
+    for line in lines:
+        if text := line.decode("utf-8", "replace").rstrip():
+            tell(text)
+    return rest

@@ -3,6 +3,7 @@
 import contextvars
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -100,6 +101,23 @@ def test_what_a_command_leaves_running_is_ended(tmp_path):
     assert done.stdout == "done\n"
     assert gone(pid_in(note))
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("stdin", [None, b"x" * 1024 * 1024], ids=["silent", "fed"])
+@pytest.mark.parametrize("does", ["sleep 30", "while :; do echo flood; done"], ids=["waits", "floods"])
+def test_a_process_that_left_its_group_holds_up_nobody(tmp_path, does, stdin):
+    """It keeps the command's pipes open; the command is over all the same, and nothing waits for the stranger."""
+    note = tmp_path / "pid"
+    left = f"setsid sh -c 'echo $$ > {note}.tmp; mv {note}.tmp {note}; {does}' <&0 &"
+    started = time.monotonic()
+    try:
+        done = SH.run("-c", f"{left} while [ ! -e {note} ]; do sleep 0.02; done; exit 0", timeout=20, stdin=stdin)
+    finally:
+        os.kill(pid_in(note), signal.SIGKILL)
+
+    assert done.status == 0
+    assert time.monotonic() - started < 5
+    assert not [each for each in threading.enumerate() if each.daemon and "run" in each.name]
 
 
 def test_cancelling_ends_the_command_and_its_grandchildren(tmp_path):
@@ -269,6 +287,19 @@ def test_a_command_and_what_it_says_are_in_the_log_unless_it_is_quiet(caplog):
     caplog.clear()
     SH.run("-c", "echo silent >&2", timeout=10, quiet=True)
     assert caplog.text == ""
+
+
+def test_lines_are_told_whole_and_in_order():
+    """Also the last one without an end, and one that is longer than a chunk."""
+    told = []
+    script = (
+        "import sys; w = sys.stdout.write; [w(f'{n}\\n') for n in range(50000)]; w('\\n' + 'x' * 200000 + '\\nend')"
+    )
+
+    command.run([sys.executable, "-c", script], name="python", timeout=30, on_line=told.append)
+
+    assert told[:50000] == [str(n) for n in range(50000)]
+    assert "".join(told[50000:]) == "x" * 200000 + "end" and told[-1] == "end"
 
 
 def test_the_directory_is_the_one_that_is_asked_for(tmp_path):
