@@ -23,7 +23,14 @@ def use_prefect(*, verbose: bool = False) -> Home:
     if "PREFECT_API_URL" in os.environ:
         return home
     profile = load_profile(home.project)
-    if not answers(profile.ports.prefect, "/api/health"):
+    port = profile.ports.prefect
+    if not answers(port, "/api/health"):
         raise PartFailed("Prefect's server does not answer.\nStart the supply chain of this machine: cscm up")
-    os.environ.update(prefect_environment(home, profile))
+    environment = prefect_environment(home, profile)
+    if not answers(port, "/api/admin/version", auth=environment["PREFECT_API_AUTH_STRING"]):
+        raise PartFailed(
+            f"The Prefect server on port {port} is not the one of {home.directory}.\n"
+            "Stop it, or give this supply chain another port in deployments/profiles/laptop.yaml; then: cscm up"
+        )
+    os.environ.update(environment)
     return home

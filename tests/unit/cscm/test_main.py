@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -188,11 +189,23 @@ def test_prints_the_schema_for_editors():
     assert json.loads(CliRunner().invoke(main, ["schema"]).output) == json_schema()
 
 
+def test_a_server_of_somebody_else_is_not_taken_for_ours(tmp_path, monkeypatch):
+    """It answers, but not to our password."""
+    monkeypatch.setenv("CSCM_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr("cscm.session.answers", lambda port, path, auth=None: auth is None)
+
+    done = CliRunner().invoke(main, ["monitor"])
+
+    assert done.exit_code == 1
+    assert "is not the one of" in done.output and "PREFECT_API_URL" not in os.environ
+
+
 def test_without_prefect_it_says_how_to_start_it(tmp_path, monkeypatch):
     """On a machine where nothing runs yet."""
     monkeypatch.setenv("CSCM_HOME", str(tmp_path))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setattr("cscm.session.answers", lambda *_: False)
+    monkeypatch.setattr("cscm.session.answers", lambda *_, **__: False)
 
     done = CliRunner().invoke(main, ["monitor"])
 
