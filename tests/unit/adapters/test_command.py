@@ -81,6 +81,16 @@ def test_a_timeout_ends_the_command_and_its_grandchildren(tmp_path):
     assert gone(pid_in(note))
 
 
+def test_a_command_is_asked_to_end_before_it_is_ended(tmp_path):
+    """It can take back what it has half done."""
+    tidy = f"trap 'sleep 0.3; touch {tmp_path}/tidied; exit' TERM; while :; do sleep 0.05; done"
+
+    with pytest.raises(ToolTimedOut):
+        SH.run("-c", tidy, timeout=0.3)
+
+    assert (tmp_path / "tidied").exists()
+
+
 def test_a_command_that_ignores_the_first_signal_is_ended(tmp_path):
     """Within the grace and no later."""
     started = time.monotonic()
