@@ -22,7 +22,7 @@ async def chain(path: str, revision: str | None = None, environment: str | None 
     """Take an application from its source to a running, watched container; a base, to where others build on it.
 
     Args:
-        path: The application's directory, with its supply-chain.yaml, on the machine that runs this.
+        path: The application's directory, with its supply-chain.yaml, on the machine that runs this: /srv/hello.
         revision: A git commit to build instead of the files as they are.
         environment: Where to deploy, instead of the first environment that the application declares.
     """

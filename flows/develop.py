@@ -24,7 +24,7 @@ async def develop(path: str, revision: str | None = None) -> Candidate:
     """Build an application, make every check, and offer the image with its signed evidence.
 
     Args:
-        path: The application's directory, with its supply-chain.yaml, on the machine that runs this.
+        path: The application's directory, with its supply-chain.yaml, on the machine that runs this: /srv/hello.
         revision: A git commit to build instead of the files as they are.
     """
     tier = await Tier.aload("development")
