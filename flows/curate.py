@@ -41,10 +41,7 @@ async def curate(image: str) -> CuratedImage | State[Any]:
 
 
 async def _curate(ref: ImageRef, tier: Tier, workbench: Workbench, story: Journal) -> CuratedImage | State[Any]:
-    verdict, dossier = await story.step(
-        "admission to curation", admit_to_curation(ref, tier, workbench), lambda v: _said(v[0])
-    )
-    story.decided(verdict)
+    verdict, dossier = await story.gate("admission to curation", admit_to_curation(ref, tier, workbench))
     story.add(digest=ref.digest, repository=ref.repository, checks=dossier.checks, source=dossier.image.source)
     story.add(source_report=dossier.source_report)
     if isinstance(verdict, Refused):
@@ -70,17 +67,10 @@ async def _admitted(
         "scan", scan(encrypted, tier, workbench), lambda s: f"{len(s[1].findings)} findings"
     )
     story.add(report=report)
-    last, whole = await story.step(
-        "curation's own gate", admit_to_signature(scanned, tier, workbench), lambda v: _said(v[0])
-    )
-    story.decided(last)
+    last, whole = await story.gate("curation's own gate", admit_to_signature(scanned, tier, workbench))
     if isinstance(last, Refused):
         return refused(last)
     return await story.step("sign", sign(last, whole, tier, workbench), lambda c: "verified with the public key")
-
-
-def _said(verdict: Admitted[Any] | Refused) -> str:
-    return f"refused, {len(verdict.reasons)} reasons" if isinstance(verdict, Refused) else "admitted"
 
 
 def _declared(dossier: Dossier[Candidate]) -> Service | Base:

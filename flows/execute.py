@@ -51,10 +51,7 @@ async def _execute(
     ref: ImageRef, place: Environment, tier: Tier, host: ContainerHost, workbench: Workbench, story: Journal
 ) -> Deployment | State[Any]:
     story.add(digest=ref.digest, repository=ref.repository)
-    verdict, dossier = await story.step(
-        "admission to execution", admit_to_execution(ref, place.name, tier, workbench), _said
-    )
-    story.decided(verdict)
+    verdict, dossier = await story.gate("admission to execution", admit_to_execution(ref, place.name, tier, workbench))
     if isinstance(verdict, Refused):
         return refused(verdict)
     story.add(source=verdict.image.source, report=dossier.report, checks=dossier.checks)
@@ -76,10 +73,6 @@ def _how(deployment: Deployment) -> str:
     if deployment.gap_seconds is None:
         return ready
     return f"{ready}, longest gap {deployment.gap_seconds:.3f} s, {deployment.failed_requests} failed requests"
-
-
-def _said(decided: tuple[Any, Any]) -> str:
-    return f"refused, {len(decided[0].reasons)} reasons" if isinstance(decided[0], Refused) else "admitted"
 
 
 async def _turn(place: Environment, ref: ImageRef) -> str:

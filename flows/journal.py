@@ -19,6 +19,8 @@ from supply_chain.errors import SupplyChainError
 from supply_chain.policy.outcome import Refused
 
 T = TypeVar("T")
+V = TypeVar("V")
+D = TypeVar("D")
 NOT_KEY = re.compile(r"[^a-z0-9]+")
 """What an artifact's key may not hold."""
 log = logging.getLogger("supply_chain.steps")
@@ -45,6 +47,12 @@ class Journal:
         if isinstance(verdict, Refused):
             for reason in verdict.reasons:
                 self._log.warning("%s", pages.plain(f"refused: {reason.code}: {reason.fact} → {reason.remedy}"))
+
+    async def gate(self, name: str, work: Awaitable[tuple[V, D]]) -> tuple[V, D]:
+        """Await a gate; its verdict is a step's result and a decision."""
+        verdict, dossier = await self.step(name, work, lambda decided: _said(decided[0]))
+        self.decided(verdict)
+        return verdict, dossier
 
     async def step(self, name: str, work: Awaitable[T], say: Callable[[T], str] = lambda _: "") -> T:
         """Await one step and note how long it took; a step that fails is noted too."""
@@ -88,6 +96,10 @@ class Journal:
     def answers(self, environment: str, address: str) -> None:
         """Add where the application answers; it becomes a link."""
         self._addresses[environment] = address
+
+
+def _said(verdict: object) -> str:
+    return f"refused, {len(verdict.reasons)} reasons" if isinstance(verdict, Refused) else "admitted"
 
 
 _current: ContextVar[Journal | None] = ContextVar("journal", default=None)

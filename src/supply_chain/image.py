@@ -117,6 +117,12 @@ def blobs_of(manifest: Mapping[str, Any], ref: ImageRef) -> tuple[Descriptor, ..
         ) from error
 
 
+def digest_set(digest: Digest) -> dict[str, str]:
+    """A digest as statements write it: algorithm → value (in-toto attestation framework v1, "DigestSet")."""
+    algorithm, _, value = digest.partition(":")
+    return {algorithm: value}
+
+
 class Source(Frozen):
     """Where the code came from."""
 

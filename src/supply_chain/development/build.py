@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from supply_chain.app import Base, Service
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.image import BuiltImage, Digest, Frozen, Material, Source
+from supply_chain.image import BuiltImage, Digest, Material, Source, digest_set
 
 BUILD_TYPE = "urn:cscm:build:buildkit:v1"
 SYNTAX = re.compile(r"^\s*(?:#|//)\s*syntax\s*=", re.IGNORECASE | re.MULTILINE)
@@ -58,13 +58,6 @@ class Bases(Protocol):
 
 Context = Callable[[Service | Base, Path, int], AbstractContextManager[Path]]
 """Gives the directory to build in: the application's own, or a copy with its root filesystem in it."""
-
-
-class Files(Frozen):
-    """Digests of the files that decided the build."""
-
-    dockerfile: Digest
-    declaration: Digest
 
 
 def base_names(dockerfile: str) -> tuple[str, ...]:
@@ -226,9 +219,9 @@ def provenance(built: BuiltImage, manifest: Service | Base) -> dict[str, Any]:
             "resolvedDependencies": [
                 {"name": "source", "uri": f"git+{source.repository}",
                  "digest": {"gitCommit": source.revision}, "annotations": {"dirty": source.dirty}},
-                {"name": "Dockerfile", "digest": _set(built.dockerfile)},
-                {"name": "supply-chain.yaml", "digest": _set(built.declaration)},
-                *({"name": m.name, "digest": _set(m.digest), "annotations": {"curated": m.curated}}
+                {"name": "Dockerfile", "digest": digest_set(built.dockerfile)},
+                {"name": "supply-chain.yaml", "digest": digest_set(built.declaration)},
+                *({"name": m.name, "digest": digest_set(m.digest), "annotations": {"curated": m.curated}}
                   for m in built.materials),
             ],
         },
@@ -241,8 +234,3 @@ def provenance(built: BuiltImage, manifest: Service | Base) -> dict[str, Any]:
             },
         },
     }  # fmt: skip
-
-
-def _set(digest: Digest) -> dict[str, str]:
-    algorithm, _, value = digest.partition(":")
-    return {algorithm: value}

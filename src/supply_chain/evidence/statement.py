@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.image import Digest, Frozen, ImageRef, application_of
+from supply_chain.image import Digest, Frozen, ImageRef, application_of, digest_set
 
 STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PAYLOAD = "application/vnd.in-toto+json"
@@ -25,7 +25,6 @@ SUMMARY = "https://slsa.dev/verification_summary/v1"
 SBOM = "https://in-toto.io/attestation/reference/v0.1"
 ENCRYPTION = "urn:cscm:encryption:v1"
 DEPLOYMENT = "urn:cscm:deployment:v1"
-REFUSAL = "urn:cscm:refusal:v1"
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 """What `cosign sign` states. `cosign verify` alone accepts any other statement in its place."""
 
@@ -58,9 +57,8 @@ class Statement(_Open):
 
 def about(subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any]) -> Statement:
     """A statement about one image."""
-    algorithm, _, value = subject.digest.partition(":")
     return Statement(
-        subject=(Subject(name=subject.repository, digest={algorithm: value}),),
+        subject=(Subject(name=subject.repository, digest=digest_set(subject.digest)),),
         predicate_type=predicate_type,
         predicate=dict(predicate),
     )

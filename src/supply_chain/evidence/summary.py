@@ -8,7 +8,7 @@ from typing import Any
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import Evidence
-from supply_chain.image import Digest, ImageRef
+from supply_chain.image import Digest, ImageRef, digest_set
 from supply_chain.tier import Boundary
 
 
@@ -32,8 +32,8 @@ def summary(
         "verifier": {"id": verifier(boundary)},
         "timeVerified": now.isoformat(),
         "resourceUri": str(ref),
-        "policy": {"uri": f"urn:cscm:policy:{boundary}", "digest": _set(policy)},
-        "inputAttestations": [{"uri": f"{e.repository}@{e.digest}", "digest": _set(e.digest)} for e in inputs],
+        "policy": {"uri": f"urn:cscm:policy:{boundary}", "digest": digest_set(policy)},
+        "inputAttestations": [{"uri": f"{e.repository}@{e.digest}", "digest": digest_set(e.digest)} for e in inputs],
         "verificationResult": "FAILED" if reasons else "PASSED",
         "verifiedLevels": [] if reasons else ["SLSA_BUILD_LEVEL_1"],
         "cscm": {"reasons": list(reasons), "notes": list(notes)},
@@ -70,8 +70,3 @@ def _verified_at(verdict: dict[str, Any]) -> datetime:
 def passed(verdict: dict[str, Any] | None) -> bool:
     """Whether there is a verdict, and it is yes."""
     return verdict is not None and verdict.get("verificationResult") == "PASSED"
-
-
-def _set(digest: Digest) -> dict[str, str]:
-    algorithm, _, value = digest.partition(":")
-    return {algorithm: value}
