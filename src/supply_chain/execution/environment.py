@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 from supply_chain.container import ENVIRONMENT, MANAGED
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
-from supply_chain.image import Frozen
+from supply_chain.image import Digest, Frozen
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
 
@@ -32,6 +32,9 @@ class Environment(Frozen):
     name: EnvironmentName
     description: str = ""
     host: str = Field(default="laptop", description="the container host block the environment runs on")
+    proxy: Digest | None = Field(
+        default=None, description="the curated proxy that holds its addresses; null: the newest one admitted"
+    )
     applications: dict[str, Placement] = Field(default_factory=dict)
 
     @model_validator(mode="after")

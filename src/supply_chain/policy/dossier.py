@@ -21,7 +21,8 @@ from supply_chain.evidence.statement import (
 )
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Candidate, CuratedImage, ImageRef, ScannedImage, Source
-from supply_chain.policy.gate import Dossier, Holder
+from supply_chain.policy.gate import Dossier
+from supply_chain.policy.names import Holder
 from supply_chain.tier import TierName, evidence_repository
 from supply_chain.vulnerability.findings import Report
 
@@ -31,17 +32,21 @@ NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 UNKNOWN_SOURCE = Source(path=".", repository="unknown", revision="none", dirty=True)
 
 
-def candidate(ref: ImageRef, store: EvidenceStore, curated_before: Sequence[ImageRef]) -> Dossier[Candidate]:
+def candidate(
+    ref: ImageRef, store: EvidenceStore, curated_before: Sequence[ImageRef], registered: Holder | None
+) -> Dossier[Candidate]:
     """At boundary 1: what development's key says of an image in `dev/*`.
 
-    `curated_before` are the images in the application's curated repository, the last one first.
+    `curated_before` are the images in the application's curated repository, the last one first;
+    `registered` is what the platform's owner wrote down for the name.
     """
     evidence = store.verified(ref, TierName.DEVELOPMENT)
+    first = holder(curated_before, store)
     return Dossier(
         image=Candidate(ref=ref, source=source_in(evidence), evidence=tuple(e.digest for e in evidence)),
         ref=ref,
         evidence=evidence,
-        holder=holder(curated_before, store),
+        holder=registered.over(first) if registered else first,
         **_development(evidence),
     )
 
@@ -54,7 +59,7 @@ def holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder |
         evidence = store.verified(ref, TierName.DEVELOPMENT)
         manifest, source = manifest_in(evidence), source_in(evidence)
         if manifest is not None:
-            return Holder(manifest.kind, manifest.owner, source.repository, source.path)
+            return Holder(kind=manifest.kind, owner=manifest.owner, repository=source.repository, path=source.path)
     return None
 
 

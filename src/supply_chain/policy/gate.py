@@ -11,24 +11,12 @@ from supply_chain.app import Base, Service
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.statement import Evidence
 from supply_chain.image import Digest, ImageRef, Source
+from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds an application's name: what was admitted under it before, or what the platform's owner says."""
-
-    kind: str
-    owner: str
-    repository: str
-    path: str
-
-    def __str__(self) -> str:
-        return f"the {self.kind} of {self.owner} in {self.repository}, {self.path}"
 
 
 @dataclass(frozen=True)
@@ -51,7 +39,7 @@ class Dossier(Generic[T]):
     dirty: bool = False
     source: Source | None = None
     holder: Holder | None = None
-    """Whose name it is already; None where nothing was admitted under it yet."""
+    """Whose name it is; None where nobody settled that yet."""
 
 
 Rule = Callable[[Dossier[Any]], Iterable[Reason]]

@@ -9,7 +9,8 @@ from supply_chain.app import Limits, Service
 from supply_chain.evidence.checks import Check
 from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.summary import latest_of, passed
-from supply_chain.policy.gate import Dossier, Holder, Policy
+from supply_chain.policy.gate import Dossier, Policy
+from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
@@ -42,16 +43,16 @@ def names_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def name_is_theirs(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """A name belongs to whoever was admitted under it first: nobody replaces another's application or a base."""
+    """Nobody replaces another's application or a base: a name is whose the register says, or who came first."""
     manifest, source, held = dossier.manifest, dossier.source, dossier.holder
     if manifest is None or source is None or held is None:
         return
-    asks = Holder(manifest.kind, manifest.owner, source.repository, source.path)
-    if asks != held:
+    asks = Holder(kind=manifest.kind, owner=manifest.owner, repository=source.repository, path=source.path)
+    if not held.holds_for(asks):
         yield Reason(
             code="name.taken",
             fact=f"{manifest.name} is {held}; this is {asks}",
-            remedy="use a name of your own; a name is handed over by removing its curated repository",
+            remedy="use a name of your own; a name is handed over in deployments/names.yaml",
         )
 
 

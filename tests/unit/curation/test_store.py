@@ -67,7 +67,7 @@ def kept(world, make, registry):
 
     def run():
         evidence = world.store(TierName.CURATION)
-        dossier = dossiers.candidate(REF, evidence, ())
+        dossier = dossiers.candidate(REF, evidence, (), None)
         admitted = judge(dossier, Policy(Boundary.TO_CURATION, (lambda _: (),), "1"))
         return store(
             admitted, dossier, registry, registry, registry, evidence, storage_key="alias/k", now=lambda: make.noon
@@ -166,7 +166,7 @@ def test_what_is_no_manifest_of_one_image_is_damage(registry, manifest):
 
 def test_a_candidate_of_a_dirty_source_keeps_its_mark(world, make, registry):
     """In the tag, for people."""
-    dossier = dossiers.candidate(REF, world.store(TierName.CURATION), ())
+    dossier = dossiers.candidate(REF, world.store(TierName.CURATION), (), None)
     candidate = Candidate(ref=REF, source=make.source(dirty=True))
     admitted = judge(dossier, Policy(Boundary.TO_CURATION, (lambda _: (),), "1")).model_copy(
         update={"image": candidate}

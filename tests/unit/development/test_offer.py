@@ -64,7 +64,7 @@ def test_what_is_offered_can_be_admitted(world, make, tested):
     """The gate reads what this step writes."""
     candidate = offered(world, make, tested, Registry())
 
-    dossier = dossiers.candidate(candidate.ref, world.store(TierName.CURATION), ())
+    dossier = dossiers.candidate(candidate.ref, world.store(TierName.CURATION), (), None)
 
     assert isinstance(judge(dossier, POLICIES[Boundary.TO_CURATION]), Admitted)
     assert {check.check for check in dossier.checks} == set(REQUIRED["service"])

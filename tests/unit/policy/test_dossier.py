@@ -23,6 +23,7 @@ from supply_chain.evidence.summary import summary
 from supply_chain.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
+from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES, REQUIRED
 from supply_chain.tier import Boundary, TierName
@@ -83,7 +84,7 @@ class Pieces:
     def judged(self, boundary):
         store = self.world.store(EXECUTION)
         if boundary is Boundary.TO_CURATION:
-            return judge(dossiers.candidate(OFFERED, store, ()), POLICIES[boundary])
+            return judge(dossiers.candidate(OFFERED, store, (), None), POLICIES[boundary])
         if boundary is Boundary.CURATION:
             return judge(dossiers.scanned(scanned_image(self.make), store), POLICIES[boundary])
         return judge(dossiers.curated(CURATED, "tag", "staging", store), POLICIES[boundary])
@@ -275,7 +276,7 @@ def test_the_declaration_of_the_last_build_counts(pieces, make):
     stricter = make.provenance(limits={"medium": 0}, built={"finished": make.noon + timedelta(seconds=1)})
     pieces.attach(OFFERED, DEV, PROVENANCE, stricter, created="2000-01-01T00:00:00+00:00")
 
-    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), ())
+    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
 
     assert dossier.manifest is not None and dossier.manifest.limits.medium == 0
 
@@ -317,7 +318,7 @@ def test_what_the_build_recorded_is_in_the_dossier(pieces, make):
     predicate = make.provenance(built={"uncurated": ("docker.io/python",), "source": make.source(dirty=True)})
     digest = pieces.attach(OFFERED, DEV, PROVENANCE, predicate)
 
-    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), ())
+    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
 
     assert (dossier.uncurated, dossier.dirty) == (("docker.io/python",), True)
     assert dossier.image.source == make.source(dirty=True)
@@ -326,7 +327,7 @@ def test_what_the_build_recorded_is_in_the_dossier(pieces, make):
 
 def test_without_provenance_the_source_is_unknown(world):
     """And a guess is not made."""
-    dossier = dossiers.candidate(OFFERED, world.store(CURATION), ())
+    dossier = dossiers.candidate(OFFERED, world.store(CURATION), (), None)
 
     assert dossier.manifest is None
     assert dossier.image.source.revision == "none"
@@ -370,7 +371,7 @@ def test_signed_provenance_with_a_part_missing_is_an_error(pieces, path):
     pieces.attach(OFFERED, DEV, PROVENANCE, unset(pieces.development["provenance"][2], *path))
 
     with pytest.raises(EvidenceInvalid):
-        dossiers.candidate(OFFERED, pieces.world.store(CURATION), ())
+        dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +384,7 @@ def test_signed_provenance_of_another_shape_is_an_error(pieces, value):
     pieces.attach(OFFERED, DEV, PROVENANCE, predicate)
 
     with pytest.raises(EvidenceInvalid):
-        dossiers.candidate(OFFERED, pieces.world.store(CURATION), ())
+        dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
 
 
 @pytest.mark.parametrize("kind", [TEST_RESULT, VULNERABILITIES])
@@ -393,7 +394,7 @@ def test_signed_results_of_another_shape_are_an_error(pieces, kind, value):
     pieces.attach(OFFERED, DEV, kind, {"cscm": value})
 
     with pytest.raises(EvidenceInvalid):
-        dossiers.candidate(OFFERED, pieces.world.store(CURATION), ())
+        dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
 
 
 @pytest.mark.parametrize("kind", ["check", "report"])
@@ -410,7 +411,7 @@ def test_a_result_whose_time_names_no_instant_is_an_error(pieces, make, kind):
     pieces.attach(OFFERED, DEV, statement, bad)
 
     with pytest.raises(EvidenceInvalid):
-        dossiers.candidate(OFFERED, pieces.world.store(CURATION), ())
+        dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
 
 
 EARLIER = ImageRef(repository="curated/hello", digest=f"sha256:{'e' * 64}")
@@ -438,7 +439,7 @@ def test_a_name_belongs_to_whoever_was_admitted_under_it_first(pieces, owner, pa
     external = pieces.development["provenance"][2]["buildDefinition"]["externalParameters"]
     _held_by(pieces, owner or external["declaration"]["owner"], path or external["source"]["path"])
 
-    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,))
+    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), None)
     verdict = judge(dossier, POLICIES[Boundary.TO_CURATION])
 
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
@@ -451,9 +452,32 @@ def test_whoever_holds_a_name_goes_on_using_it(pieces):
     external = pieces.development["provenance"][2]["buildDefinition"]["externalParameters"]
     _held_by(pieces, external["declaration"]["owner"], external["source"]["path"])
 
-    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,))
+    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), None)
 
     assert dossier.holder is not None
+    assert isinstance(judge(dossier, POLICIES[Boundary.TO_CURATION]), Admitted)
+
+
+def test_a_reserved_name_is_not_free_for_the_first_who_asks(pieces):
+    """What the platform's owner wrote down counts before anything was ever admitted."""
+    for piece in pieces.development.values():
+        pieces.attach(OFFERED, *piece)
+
+    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), Holder(owner="platform"))
+
+    assert [reason.code for reason in judge(dossier, POLICIES[Boundary.TO_CURATION]).reasons] == ["name.taken"]
+
+
+def test_a_name_is_handed_over_by_writing_its_new_owner_down(pieces):
+    """The register comes before who was first."""
+    for piece in pieces.development.values():
+        pieces.attach(OFFERED, *piece)
+    external = pieces.development["provenance"][2]["buildDefinition"]["externalParameters"]
+    _held_by(pieces, "another team", external["source"]["path"])
+    handed = Holder(owner=external["declaration"]["owner"])
+
+    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), handed)
+
     assert isinstance(judge(dossier, POLICIES[Boundary.TO_CURATION]), Admitted)
 
 
@@ -463,4 +487,4 @@ def test_an_image_that_nobody_signed_holds_no_name(pieces):
         pieces.attach(OFFERED, *piece)
     pieces.attach(EARLIER, *pieces.development["provenance"])
 
-    assert dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,)).holder is None
+    assert dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), None).holder is None
