@@ -13,6 +13,7 @@ from flows.names import by_image
 from flows.refusal import refused
 from supply_chain.app import Base, Service
 from supply_chain.image import Candidate, CuratedImage, ImageRef
+from supply_chain.pages import found
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted, Refused
 from tasks.encrypt import encrypt
@@ -63,9 +64,7 @@ async def _admitted(
         encrypt(stored, manifest, tier, workbench),
         lambda e: f"at rest with KMS key {e.key.rpartition('/')[2]}",
     )
-    scanned, report = await story.step(
-        "scan", scan(encrypted, tier, workbench), lambda s: f"{len(s[1].findings)} findings"
-    )
+    scanned, report = await story.step("scan", scan(encrypted, tier, workbench), lambda s: found(s[1]))
     story.add(report=report)
     last, whole = await story.gate("curation's own gate", admit_to_signature(scanned, tier, workbench))
     if isinstance(last, Refused):

@@ -10,7 +10,7 @@ from prefect import task
 from blocks import Tier, Workbench
 from blocks.workbench import now
 from supply_chain.errors import ImageNotFound
-from supply_chain.image import Candidate, CuratedImage, ImageRef, ScannedImage, Source
+from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, Source, blobs_of
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Dossier, judge
 from supply_chain.policy.outcome import Admitted, Refused
@@ -56,9 +56,14 @@ async def admit_to_signature(
     image: ScannedImage, tier: Tier, workbench: Workbench
 ) -> tuple[Admitted[ScannedImage] | Refused, Dossier[ScannedImage]]:
     """What the scan found against what the owner accepts; nothing known to be exploited."""
-    return await in_thread(
-        lambda: _decide(lambda: dossiers.scanned(image, tier.evidence(workbench)), Boundary.CURATION, tier, workbench)
-    )
+
+    def layers(ref: ImageRef) -> tuple[Digest, ...]:
+        return tuple(blob.digest for blob in blobs_of(tier.http.manifest(ref), ref)[1:])
+
+    def read() -> Dossier[ScannedImage]:
+        return dossiers.scanned(image, tier.evidence(workbench), layers)
+
+    return await in_thread(lambda: _decide(read, Boundary.CURATION, tier, workbench))
 
 
 @task(

@@ -15,7 +15,7 @@ from pydantic import Field
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import Frozen, Material, Source, short
-from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.outcome import Admitted, Refused, counted
 from supply_chain.policy.rules import POLICIES
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
@@ -95,16 +95,12 @@ def summary(story: Story) -> str:
     verdict = story.verdicts[-1] if story.verdicts else None
     if isinstance(verdict, Refused):
         codes = sorted({reason.code for reason in verdict.reasons})
-        return plain(f"Refused at {verdict.boundary}, {_counted(len(verdict.reasons), 'reason')}: {', '.join(codes)}")
+        return plain(f"Refused at {verdict.boundary}, {counted(len(verdict.reasons), 'reason')}: {', '.join(codes)}")
     if story.running:
         return plain(f"Runs {'; '.join(story.running)}")
     if verdict:
         return plain(f"Admitted at {verdict.boundary}: {story.repository}@{short(story.digest or '')}")
     return plain(f"{story.steps[-1].name} done" if story.steps else "Nothing was done")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _facts(story: Story) -> str:
@@ -137,7 +133,7 @@ def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
     where = f"at {verdict.boundary} ({GATES[verdict.boundary]}), policy `{verdict.policy[:19]}`"
     if isinstance(verdict, Refused):
         return [
-            f"- **Refused** {where}, for {_counted(len(verdict.reasons), 'reason')}:",
+            f"- **Refused** {where}, for {counted(len(verdict.reasons), 'reason')}:",
             *(f"    - `{escaped(r.code)}` {escaped(r.fact)}  \n      → {escaped(r.remedy)}" for r in verdict.reasons),
         ]
     policy = POLICIES[verdict.boundary]
@@ -202,7 +198,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def found(report: Report) -> str:
     """How much was found in how much, for a page and for the findings table's description."""
-    return f"{_counted(len(report.findings), 'finding')} in {_counted(report.packages, 'package')}"
+    return f"{counted(len(report.findings), 'finding')} in {counted(report.packages, 'package')}"
 
 
 def findings_table(report: Report, most: int = 500) -> list[dict[str, str]]:
@@ -224,7 +220,7 @@ def findings_table(report: Report, most: int = 500) -> list[dict[str, str]]:
             {
                 "vulnerability": "none found",
                 "severity": "",
-                "package": f"{_counted(report.packages, 'package')} looked at",
+                "package": f"{counted(report.packages, 'package')} looked at",
             }
         )
     if len(report.findings) > most:

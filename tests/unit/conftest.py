@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -217,6 +218,18 @@ def report(*findings: Finding, at: datetime = NOON, kind: str = "official", **ch
     return Report(**{**values, **changes})
 
 
+def sbom_reference(registry: MemoryReferrers, subject: ImageRef, *packages: str, kind: str = "deb") -> dict[str, Any]:
+    """Attach an SBOM that lists these packages; the predicate that names it."""
+    listed = json.dumps({"artifacts": [{"type": kind, "name": name} for name in packages]}).encode()
+    referrer = registry.attach(subject, "application/vnd.syft+json", gzip.compress(listed, mtime=0), {})
+    syft = {
+        "name": "syft",
+        "digest": {"sha256": hashlib.sha256(listed).hexdigest()},
+        "annotations": {"referrer": referrer},
+    }
+    return {"references": [syft]}
+
+
 @dataclass
 class Program:
     """A program in the shape of a tool: it writes down how it was called, and does what the test says."""
@@ -299,6 +312,7 @@ def make() -> SimpleNamespace:
         manifest=manifest,
         provenance=lambda **changes: provenance(built(**changes.pop("built", {})), manifest(**changes)),
         report=report,
+        sbom=sbom_reference,
         signer=EcdsaSigner,
         source=source,
         noon=NOON,

@@ -156,8 +156,9 @@ class Ecr:
                 if error_code(error) == "RepositoryNotFoundException":
                     return ()
                 raise
-        details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
-        return tuple(ImageRef(repository=repository, digest=d["imageDigest"]) for d in details)
+        tagged = [d for d in details if d.get("imageTags")]  # an emulator may answer without the filter
+        tagged.sort(key=lambda d: d["imagePushedAt"], reverse=True)
+        return tuple(ImageRef(repository=repository, digest=d["imageDigest"]) for d in tagged)
 
     def _holds(self, repository: str, digest: Digest) -> bool:
         answer = self.client.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])

@@ -99,6 +99,7 @@ def build(directory: Path, manifest: Service | Base, workshop: Workshop, source:
     text = _text(dockerfile)
     refuse_detours(dockerfile, text)
     contexts, materials, uncurated = _resolve(base_names(text), workshop.bases)
+    base = next((each for each in materials if each.name == final_base(text)), None)
     name = local_name(manifest.name, run)
     with workshop.context(manifest, directory, source.committed) as place:
         order = Order(
@@ -108,7 +109,7 @@ def build(directory: Path, manifest: Service | Base, workshop: Workshop, source:
             target=None,
             name=name,
             contexts=contexts,
-            annotations=_annotations(manifest, source, materials),
+            annotations=_annotations(manifest, source, base),
             epoch=source.committed,
             timeout=manifest.build.timeout,
         )
@@ -190,7 +191,18 @@ def _resolve(names: Sequence[str], bases: Bases) -> tuple[dict[str, str], tuple[
     return contexts, tuple(materials), tuple(uncurated)
 
 
-def _annotations(manifest: Service | Base, source: Source, materials: Sequence[Material]) -> dict[str, str]:
+def final_base(dockerfile: str) -> str | None:
+    """What the last stage starts from, as far as the text says; None for `scratch`."""
+    starts: dict[str, str] = {}
+    last = "scratch"
+    for match in FROM.finditer(CONTINUED.sub(" ", dockerfile)):
+        last = starts.get(match["image"].lower(), match["image"])
+        if match["name"]:
+            starts[match["name"].lower()] = last
+    return None if last.lower() == "scratch" else last
+
+
+def _annotations(manifest: Service | Base, source: Source, base: Material | None) -> dict[str, str]:
     """OCI's predefined annotations (image-spec 1.1, "Pre-Defined Annotation Keys")."""
     values = {
         "org.opencontainers.image.title": manifest.name,
@@ -198,9 +210,9 @@ def _annotations(manifest: Service | Base, source: Source, materials: Sequence[M
         "org.opencontainers.image.source": source.repository,
         "org.opencontainers.image.revision": source.revision + ("-dirty" if source.dirty else ""),
     }
-    if materials:
-        values["org.opencontainers.image.base.name"] = materials[-1].name
-        values["org.opencontainers.image.base.digest"] = materials[-1].digest
+    if base:
+        values["org.opencontainers.image.base.name"] = base.name
+        values["org.opencontainers.image.base.digest"] = base.digest
     return values
 
 

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from supply_chain.app import MANIFEST, Base, Service
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.checks import CheckResult
+from supply_chain.evidence.inventory import Package, packages_in, system_packages
 from supply_chain.evidence.statement import (
     PROVENANCE,
     SIGNATURE,
@@ -20,13 +21,15 @@ from supply_chain.evidence.statement import (
     Evidence,
 )
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import Candidate, CuratedImage, ImageRef, ScannedImage, Source
+from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, Source
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.names import Holder
 from supply_chain.tier import TierName, evidence_repository
 from supply_chain.vulnerability.findings import Report
 
 P = TypeVar("P")
+Layers = Callable[[ImageRef], tuple[Digest, ...]]
+"""The layers of an image, as the registry's manifest lists them."""
 INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 UNKNOWN_SOURCE = Source(path=".", repository="unknown", revision="none", dirty=True)
@@ -63,7 +66,7 @@ def holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder |
     return None
 
 
-def scanned(image: ScannedImage, store: EvidenceStore) -> Dossier[ScannedImage]:
+def scanned(image: ScannedImage, store: EvidenceStore, layers: Layers) -> Dossier[ScannedImage]:
     """At curation's own gate: development's word, and what curation found since."""
     ref = image.encrypted.stored.ref
     development = store.verified(ref, TierName.DEVELOPMENT)
@@ -74,8 +77,29 @@ def scanned(image: ScannedImage, store: EvidenceStore) -> Dossier[ScannedImage]:
         evidence=(*development, *own),
         report=newest_report(own),
         signed=any(e.predicate_type == SIGNATURE for e in own),
+        inventory=packages_in(own, store.referrers.content),
+        inherited=_inherited(ref, development, store, layers),
         **_development(development),
     )
+
+
+def _inherited(
+    ref: ImageRef, development: Sequence[Evidence], store: EvidenceStore, layers: Layers
+) -> frozenset[Package]:
+    """The distribution's packages in the curated bases whose layers the image begins with."""
+    own = layers(ref)
+    bases = [base for base in curated_bases_in(development) if own[: len(below := layers(base))] == below]
+    return frozenset().union(*(_system_packages(base, store) for base in bases))
+
+
+def _system_packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]:
+    packages = packages_in(store.verified(base, TierName.CURATION), store.referrers.content)
+    if packages is None:
+        raise EvidenceInvalid(
+            f"The base {base} has no SBOM that curation signed.\n"
+            "Curate it again with `cscm bases --fresh`, and build anew."
+        )
+    return system_packages(packages)
 
 
 def curated(ref: ImageRef, tag: str, environment: str, store: EvidenceStore) -> Dossier[CuratedImage]:
@@ -89,6 +113,7 @@ def curated(ref: ImageRef, tag: str, environment: str, store: EvidenceStore) -> 
         evidence=(*development, *curation, *elsewhere),
         report=newest_report(curation),
         signed=any(e.predicate_type == SIGNATURE for e in curation),
+        inventory=packages_in(curation, store.referrers.content),
         summaries=tuple(e.predicate for e in (*curation, *elsewhere) if e.predicate_type == SUMMARY),
         environment=environment,
         **_development(development),
@@ -145,6 +170,23 @@ def uncurated_in(evidence: Sequence[Evidence]) -> tuple[str, ...]:
     return _parsed(
         lambda: NAMES.validate_python(provenance["buildDefinition"]["internalParameters"]["uncurated"]), "provenance"
     )
+
+
+def curated_bases_in(evidence: Sequence[Evidence]) -> tuple[ImageRef, ...]:
+    """The curated images among what the newest provenance says it was built from."""
+    provenance = newest_provenance(evidence)
+    if provenance is None:
+        return ()
+
+    def read() -> tuple[ImageRef, ...]:
+        found = provenance["buildDefinition"]["resolvedDependencies"]
+        return tuple(
+            ImageRef(repository=each["name"].partition("@")[0], digest=f"sha256:{each['digest']['sha256']}")
+            for each in found
+            if each.get("annotations", {}).get("curated")
+        )
+
+    return _parsed(read, "provenance")
 
 
 def checks_in(evidence: Sequence[Evidence]) -> tuple[CheckResult, ...]:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from supply_chain.app import Base, Service
 from supply_chain.evidence.checks import CheckResult
+from supply_chain.evidence.inventory import Package
 from supply_chain.evidence.statement import Evidence
 from supply_chain.image import Digest, ImageRef, Source
 from supply_chain.policy.names import Holder
@@ -38,6 +39,10 @@ class Dossier(Generic[T]):
     uncurated: tuple[str, ...] = ()
     dirty: bool = False
     source: Source | None = None
+    inventory: frozenset[Package] | None = None
+    """What the SBOM lists; None where curation signed none."""
+    inherited: frozenset[Package] = frozenset()
+    """What the SBOM of the curated base below it lists of the distribution's packages."""
     holder: Holder | None = None
     """Whose name it is; None where nobody settled that yet."""
 

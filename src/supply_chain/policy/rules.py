@@ -11,7 +11,7 @@ from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.summary import latest_of, passed
 from supply_chain.policy.gate import Dossier, Policy
 from supply_chain.policy.names import Holder
-from supply_chain.policy.outcome import Reason
+from supply_chain.policy.outcome import Reason, counted
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 
@@ -106,6 +106,30 @@ def source_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
         yield from over_limits(dossier.source_report, dossier.manifest.limits, "dependencies")
 
 
+def inventory_whole(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """A scan finds nothing in packages whose metadata somebody removed."""
+    if dossier.inventory is None:
+        yield Reason(
+            code="sbom.missing",
+            fact="no SBOM signed by the curation tier is attached to this digest",
+            remedy="run `cscm curate` again; it makes the SBOM",
+        )
+        return
+    if not dossier.inventory:
+        yield Reason(
+            code="sbom.empty",
+            fact="the SBOM lists no package at all, so that a scan finds nothing whatever is inside",
+            remedy="keep the metadata of packages in the image: the distribution's, the language's, the build's",
+        )
+    hidden = sorted(name for _, name in dossier.inherited - dossier.inventory)
+    if hidden:
+        yield Reason(
+            code="sbom.incomplete",
+            fact=f"{counted(len(hidden), 'package')} of the base cannot be found in it: {', '.join(hidden[:10])}",
+            remedy="keep the package manager's records (/var/lib/dpkg) as they are in the base",
+        )
+
+
 def scanned(dossier: Dossier[Any]) -> Iterator[Reason]:
     """The image itself was scanned."""
     if dossier.report is None:
@@ -135,7 +159,7 @@ def over_limits(report: Report, limits: Limits, what: str) -> Iterator[Reason]:
             fixable = sum(f.fixable for f in found)
             yield Reason(
                 code=f"{what}.{severity}",
-                fact=f"{len(found)} findings of severity {severity}, {limit} accepted: {worst}",
+                fact=f"{counted(len(found), 'finding')} of severity {severity}, {limit} accepted: {worst}",
                 remedy=f"{fixable} of them have a fix: raise those packages, or rebuild on a newer base",
             )
 
@@ -214,12 +238,14 @@ POLICIES = {
         VERSION,
     ),
     Boundary.CURATION: Policy(
-        Boundary.CURATION, (provenance_signed, names_agree, scanned, scan_within_limits, encrypted), VERSION
+        Boundary.CURATION,
+        (provenance_signed, names_agree, inventory_whole, scanned, scan_within_limits, encrypted),
+        VERSION,
     ),
     Boundary.TO_EXECUTION: Policy(
         Boundary.TO_EXECUTION,
-        (provenance_signed, names_agree, signature_there, summaries_passed, scanned, scan_within_limits, encrypted,
-         may_run_here),
+        (provenance_signed, names_agree, signature_there, summaries_passed, inventory_whole, scanned,
+         scan_within_limits, encrypted, may_run_here),
         VERSION,
     ),
 }  # fmt: skip

@@ -228,6 +228,15 @@ def test_lists_images_of_every_page_the_last_pushed_first(ecr, stub):
     assert [ref.digest for ref in ecr.newest_first("curated/hello")] == [OTHER, DIGEST]
 
 
+def test_what_has_no_tag_is_no_image_also_where_the_filter_is_ignored(ecr, stub):
+    """An emulator lists referrers too; reading each as an image would cost a call apiece."""
+    answer = images((DIGEST, 0), (OTHER, 1))
+    del answer["imageDetails"][1]["imageTags"]
+    stub.add_response("describe_images", answer)
+
+    assert [ref.digest for ref in ecr.newest_first("curated/hello")] == [DIGEST]
+
+
 def test_a_repository_that_is_not_there_holds_no_images(ecr, stub):
     """A base that was never made."""
     stub.add_client_error("describe_images", "RepositoryNotFoundException")

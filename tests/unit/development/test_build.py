@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 
 from supply_chain.app import MANIFEST
-from supply_chain.development.build import Workshop, base_names, build, provenance
+from supply_chain.development.build import Workshop, base_names, build, final_base, provenance
 from supply_chain.development.build import test_name as stage_name
 from supply_chain.errors import BaseMissing, BuildFailed, DeclarationInvalid
 from supply_chain.image import Material
@@ -46,6 +46,20 @@ DOCKERFILE = "FROM curated/base/python AS test\nFROM curated/base/python\nCOPY -
 def test_finds_every_image_that_a_dockerfile_names(text, names):
     """What it starts from, copies from or mounts; its own stages are none."""
     assert sorted(base_names(text)) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "base"),
+    [
+        ("FROM a AS build\nFROM b\nCOPY --from=build /x /x\nCOPY --from=c /y /y", "b"),
+        ("FROM a AS one\nFROM one AS two\nFROM two", "a"),
+        ("FROM go AS build\nFROM scratch\nCOPY --from=build /x /x", None),
+        ("FROM a AS Build\nFROM build", "a"),
+    ],
+)
+def test_an_image_names_the_base_of_its_last_stage(text, base):
+    """Not the stage that only built something."""
+    assert final_base(text) == base
 
 
 class World:

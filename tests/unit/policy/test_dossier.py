@@ -12,6 +12,7 @@ from supply_chain.evidence.statement import (
     BUNDLE,
     ENCRYPTION,
     PROVENANCE,
+    SBOM,
     SIGNATURE,
     SUMMARY,
     TEST_RESULT,
@@ -20,7 +21,7 @@ from supply_chain.evidence.statement import (
 )
 from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.evidence.summary import summary
-from supply_chain.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
+from supply_chain.image import EncryptedImage, ImageRef, Material, ScannedImage, StoredImage
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
 from supply_chain.policy.names import Holder
@@ -57,6 +58,7 @@ class Pieces:
             "provenance": self.development["provenance"],
             "encryption": (CURATION, ENCRYPTION, record),
             "scan": (CURATION, VULNERABILITIES, make.report().predicate()),
+            "inventory": (CURATION, SBOM, make.sbom(world.registry, CURATED, "openssl", "zlib1g")),
         }
         self.curated = {
             **self.scanned,
@@ -86,13 +88,21 @@ class Pieces:
         if boundary is Boundary.TO_CURATION:
             return judge(dossiers.candidate(OFFERED, store, (), None), POLICIES[boundary])
         if boundary is Boundary.CURATION:
-            return judge(dossiers.scanned(scanned_image(self.make), store), POLICIES[boundary])
+            return judge(dossiers.scanned(scanned_image(self.make), store, layers), POLICIES[boundary])
         return judge(dossiers.curated(CURATED, "tag", "staging", store), POLICIES[boundary])
 
 
 def scanned_image(make):
     stored = StoredImage(ref=CURATED, tag="t", source=make.source(), blobs=1, size=1)
     return ScannedImage(encrypted=EncryptedImage(stored=stored, key=KEY), sbom=make.other, report=make.other)
+
+
+BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
+LAYERS = {CURATED: ("sha256:" + "1" * 64, "sha256:" + "2" * 64), BASE: ("sha256:" + "1" * 64,)}
+
+
+def layers(ref):
+    return LAYERS[ref]
 
 
 def where(boundary):
@@ -107,7 +117,7 @@ def pieces(world, make):
 def names(boundary):
     """The pieces a boundary needs; the list is checked against the builder's below."""
     development = ["provenance", "report on the source", *map(str, REQUIRED["service"])]
-    scanned = ["provenance", "encryption", "scan"]
+    scanned = ["provenance", "encryption", "scan", "inventory"]
     return {
         Boundary.TO_CURATION: development,
         Boundary.CURATION: scanned,
@@ -336,11 +346,11 @@ def test_without_provenance_the_source_is_unknown(world):
 def test_an_image_that_curation_signed_already_is_known_as_signed(pieces, make):
     """Curation can be run again without another signature."""
     store = pieces.world.store(CURATION)
-    assert not dossiers.scanned(scanned_image(make), store).signed
+    assert not dossiers.scanned(scanned_image(make), store, layers).signed
     pieces.attach(CURATED, DEV, SIGNATURE, {})
-    assert not dossiers.scanned(scanned_image(make), store).signed
+    assert not dossiers.scanned(scanned_image(make), store, layers).signed
     pieces.attach(CURATED, CURATION, SIGNATURE, {})
-    assert dossiers.scanned(scanned_image(make), store).signed
+    assert dossiers.scanned(scanned_image(make), store, layers).signed
 
 
 def unset(predicate, *path):
@@ -479,6 +489,47 @@ def test_a_name_is_handed_over_by_writing_its_new_owner_down(pieces):
     dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), handed)
 
     assert isinstance(judge(dossier, POLICIES[Boundary.TO_CURATION]), Admitted)
+
+
+def _built_on_base(pieces):
+    """Everything the gate of curation asks for, of an image that was built from BASE among others."""
+    for name, piece in pieces.scanned.items():
+        if name != "provenance":
+            pieces.attach(CURATED, *piece)
+    built = {
+        "materials": (
+            Material(name=f"{BASE.repository}@{BASE.digest}", digest=BASE.digest, curated=True),
+            Material(name="docker.io/tool", digest="sha256:" + "6" * 64, curated=False),
+        )
+    }
+    pieces.attach(CURATED, DEV, PROVENANCE, pieces.make.provenance(built=built))
+
+
+@pytest.mark.parametrize(("below", "verdict"), [(("openssl",), []), (("openssl", "libc6"), ["sbom.incomplete"])])
+def test_what_the_base_has_must_be_found_in_the_image(pieces, below, verdict):
+    """A Dockerfile that removes the package manager's records hides packages from every scan."""
+    _built_on_base(pieces)
+    pieces.attach(BASE, CURATION, SBOM, pieces.make.sbom(pieces.world.registry, BASE, *below))
+
+    judged = pieces.judged(Boundary.CURATION)
+
+    assert [reason.code for reason in getattr(judged, "reasons", ())] == verdict
+
+
+def test_a_base_that_the_image_does_not_begin_with_says_nothing_of_it(pieces, monkeypatch):
+    """A stage that only built something need not be found in the result."""
+    _built_on_base(pieces)
+    pieces.attach(BASE, CURATION, SBOM, pieces.make.sbom(pieces.world.registry, BASE, "gcc"))
+    monkeypatch.setitem(LAYERS, BASE, ("sha256:" + "5" * 64,))
+
+    assert isinstance(pieces.judged(Boundary.CURATION), Admitted)
+
+
+def test_a_base_without_a_signed_inventory_cannot_be_compared(pieces):
+    """What cannot be judged is not admitted."""
+    _built_on_base(pieces)
+
+    assert never_admitted(pieces, Boundary.CURATION) == "evidence.invalid"
 
 
 def test_an_image_that_nobody_signed_holds_no_name(pieces):

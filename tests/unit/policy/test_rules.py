@@ -38,6 +38,7 @@ def dossier(make):
             "ref": IMAGE,
             "manifest": manifest,
             "evidence": (encryption(),),
+            "inventory": frozenset({("deb", "openssl"), ("python", "flask")}),
             "checks": tuple(make.check(each) for each in REQUIRED[kind]),
             "report": make.report(),
             "source_report": make.report(),
@@ -171,6 +172,27 @@ def test_without_a_report_on_the_source_nothing_is_within_limits(dossier, make, 
     bare = dossier(manifest=getattr(make, kind)(), source_report=None)
 
     assert codes(rules.source_within_limits, bare) == ["dependencies.report-missing"]
+
+
+def test_an_inventory_has_to_be_there(dossier):
+    """Without one nobody can say later what is inside."""
+    assert codes(rules.inventory_whole, dossier()) == []
+    assert codes(rules.inventory_whole, dossier(inventory=None)) == ["sbom.missing"]
+
+
+def test_an_inventory_of_nothing_is_refused(dossier):
+    """A scan of it finds nothing, whatever the image holds."""
+    assert codes(rules.inventory_whole, dossier(inventory=frozenset())) == ["sbom.empty"]
+
+
+def test_the_packages_of_the_base_that_are_hidden_are_named(dossier):
+    """So that its owner sees what the Dockerfile removed."""
+    below = frozenset({("deb", "openssl"), ("deb", "libc6")})
+    (reason,) = rules.inventory_whole(dossier(inherited=below))
+
+    assert reason.code == "sbom.incomplete"
+    assert "1 package of the base" in reason.fact and "libc6" in reason.fact and "openssl" not in reason.fact
+    assert codes(rules.inventory_whole, dossier(inherited=frozenset({("deb", "openssl")}))) == []
 
 
 def test_the_image_is_scanned_and_within_limits(dossier, make):
