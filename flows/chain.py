@@ -26,16 +26,13 @@ async def chain(path: str, revision: str | None = None, environment: str | None 
         revision: A git commit to build instead of the files as they are.
         environment: Where to deploy, instead of the first environment that the application declares.
     """
-    with journal(path) as story:
-        try:
-            candidate = await develop(path=path, revision=revision)
-            curated = await curate(image=str(candidate.ref))
-            if isinstance(curated, Refused):
-                return refused(curated)
-            assert isinstance(curated, CuratedImage)
-            if not curated.environments:
-                return curated  # a base is built upon, and never runs
-            deployment = await execute(image=str(curated.ref), environment=environment or curated.environments[0])
-            return refused(deployment) if isinstance(deployment, Refused) else deployment
-        finally:
-            await story.publish()
+    async with journal(path):
+        candidate = await develop(path=path, revision=revision)
+        curated = await curate(image=str(candidate.ref))
+        if isinstance(curated, Refused):
+            return refused(curated)
+        assert isinstance(curated, CuratedImage)
+        if not curated.environments:
+            return curated  # a base is built upon, and never runs
+        deployment = await execute(image=str(curated.ref), environment=environment or curated.environments[0])
+        return refused(deployment) if isinstance(deployment, Refused) else deployment

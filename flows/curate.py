@@ -12,7 +12,7 @@ from flows.journal import Journal, journal
 from flows.names import by_image
 from flows.refusal import refused
 from supply_chain.app import Base, Service
-from supply_chain.image import Candidate, CuratedImage, ImageRef
+from supply_chain.image import Candidate, CuratedImage
 from supply_chain.pages import found
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted, Refused
@@ -34,20 +34,13 @@ async def curate(image: str) -> CuratedImage | State[Any]:
     tier = await Tier.aload("curation")
     workbench = await Workbench.aload("workbench")
     ref = await find(image, "dev/", tier)
-    with journal(ref.application) as story:
-        try:
-            return await _curate(ref, tier, workbench, story)
-        finally:
-            await story.publish()
-
-
-async def _curate(ref: ImageRef, tier: Tier, workbench: Workbench, story: Journal) -> CuratedImage | State[Any]:
-    verdict, dossier = await story.gate("admission to curation", admit_to_curation(ref, tier, workbench))
-    story.add(digest=ref.digest, repository=ref.repository, checks=dossier.checks, source=dossier.image.source)
-    story.add(source_report=dossier.source_report)
-    if isinstance(verdict, Refused):
-        return refused(verdict)
-    return await _admitted(verdict, dossier, tier, workbench, story)
+    async with journal(ref.application) as story:
+        verdict, dossier = await story.gate("admission to curation", admit_to_curation(ref, tier, workbench))
+        story.add(digest=ref.digest, repository=ref.repository, checks=dossier.checks, source=dossier.image.source)
+        story.add(source_report=dossier.source_report)
+        if isinstance(verdict, Refused):
+            return refused(verdict)
+        return await _admitted(verdict, dossier, tier, workbench, story)
 
 
 async def _admitted(

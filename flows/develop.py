@@ -32,7 +32,7 @@ async def develop(path: str, revision: str | None = None) -> Candidate:
     host = await ContainerHost.aload("laptop")
     with Git(workbench.git).checked_out(Path(path), revision) as (directory, source):
         manifest = read_manifest(directory)
-        with journal(manifest.name) as story:
+        async with journal(manifest.name) as story:
             story.add(application=manifest.name, owner=manifest.owner, source=source)
             try:
                 built = await story.step(
@@ -54,4 +54,3 @@ async def develop(path: str, revision: str | None = None) -> Candidate:
                 )
             finally:
                 await in_thread(forget, manifest.name, buildx(tier, host, workbench))
-                await story.publish()

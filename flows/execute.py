@@ -39,12 +39,11 @@ async def execute(image: str, environment: str = "staging") -> Deployment | Stat
     place = read_environment(workbench.environments_directory, environment)
     host = await ContainerHost.aload(place.host)
     ref = await find(image, "curated/", tier)
-    with journal(ref.application) as story:
-        try:
-            async with concurrency([await _turn(place, ref)], strict=True, timeout_seconds=TURN):
-                return await _execute(ref, place, tier, host, workbench, story)
-        finally:
-            await story.publish()
+    async with (
+        journal(ref.application) as story,
+        concurrency([await _turn(place, ref)], strict=True, timeout_seconds=TURN),
+    ):
+        return await _execute(ref, place, tier, host, workbench, story)
 
 
 async def _execute(

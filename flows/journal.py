@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from httpx import HTTPError
 from prefect import get_run_logger
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
+from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
 from supply_chain import pages
@@ -105,16 +107,24 @@ def _said(verdict: object) -> str:
 _current: ContextVar[Journal | None] = ContextVar("journal", default=None)
 
 
-@contextmanager
-def journal(application: str) -> Iterator[Journal]:
-    """The journal of the run around this one, or a new one."""
+@asynccontextmanager
+async def journal(application: str) -> AsyncIterator[Journal]:
+    """The journal of the run around this one, or a new one; its pages are written however the run ends.
+
+    Where the run failed and its pages cannot be written either, the run's own error is the one told.
+    """
     around = _current.get()
-    if around is not None:
-        yield around
-        return
-    mine = Journal(application)
+    mine = around or Journal(application)
     token = _current.set(mine)
     try:
         yield mine
+    except BaseException as error:
+        try:
+            await mine.publish()
+        except (PrefectException, HTTPError) as second:
+            error.add_note(f"The pages of the run could not be written: {second}")
+        raise
+    else:
+        await mine.publish()
     finally:
         _current.reset(token)

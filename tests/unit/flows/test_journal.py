@@ -5,6 +5,7 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+from prefect.exceptions import PrefectException
 from prefect.logging import disable_run_logger
 
 from flows import journal as journals
@@ -44,7 +45,7 @@ async def failing(error):
 
 async def test_a_step_is_noted_with_its_duration_and_what_it_said(pages):
     """And its result goes on."""
-    with journal("hello") as story:
+    async with journal("hello") as story:
         assert await story.step("build", result(7), lambda n: f"built {n}") == 7
         await story.step("test", asyncio.sleep(0.05))
 
@@ -60,10 +61,9 @@ async def test_a_step_is_noted_with_its_duration_and_what_it_said(pages):
 )
 async def test_a_step_that_fails_is_noted_and_fails(pages, error, said):
     """A page of a failed run says where it ended; what an unknown error holds may be a secret."""
-    with journal("hello") as story:
+    async with journal("hello") as story:
         with pytest.raises(type(error)):
             await story.step("build", failing(error))
-        await story.publish()
 
     assert [step.name for step in story.story.steps] == ["build"]
     assert said in story.story.steps[0].said
@@ -73,7 +73,7 @@ async def test_a_step_that_fails_is_noted_and_fails(pages, error, said):
 
 async def test_a_cancelled_step_is_noted(pages):
     """As what it is."""
-    with journal("hello") as story:
+    async with journal("hello") as story:
         run = asyncio.create_task(story.step("build", asyncio.sleep(60)))
         await asyncio.sleep(0.01)
         run.cancel()
@@ -85,12 +85,12 @@ async def test_a_cancelled_step_is_noted(pages):
 
 async def test_a_tier_inside_of_a_chain_writes_into_the_chains_journal(pages):
     """One page for the whole; a run beside it has its own."""
-    with journal("hello") as chain:
-        with journal("other name") as tier:
+    async with journal("hello") as chain:
+        async with journal("other name") as tier:
             assert tier is chain
             await tier.step("build", result(1))
         assert [step.name for step in chain.story.steps] == ["build"]
-    with journal("hello") as later:
+    async with journal("hello") as later:
         assert later is not chain
 
 
@@ -98,7 +98,7 @@ async def test_two_runs_side_by_side_do_not_share_a_journal(pages):
     """Whatever process they run in."""
 
     async def run(name):
-        with journal(name) as mine:
+        async with journal(name) as mine:
             await asyncio.sleep(0.01)
             return mine
 
@@ -110,11 +110,10 @@ async def test_two_runs_side_by_side_do_not_share_a_journal(pages):
 async def test_pages_are_published_under_keys_that_prefect_takes(pages, make):
     """Lower case, digits and dashes; each application has its own."""
     for name in ("hello", "base/python_3.x"):
-        with journal(name) as story:
+        async with journal(name) as story:
             story.add(report=make.report(make.finding()))
             await story.step("scan", result(1))
             story.answers("staging", "http://127.0.0.1:8080/")
-            await story.publish()
 
     assert set(pages) == {
         f"{kind}-{key}" for kind in ("dossier", "findings", "running-staging") for key in ("hello", "base-python-3-x")
@@ -125,10 +124,36 @@ async def test_pages_are_published_under_keys_that_prefect_takes(pages, make):
     assert "# hello" in pages["dossier-hello"][1]["markdown"]
 
 
+async def test_pages_that_cannot_be_written_do_not_hide_why_the_run_failed(pages, monkeypatch):
+    """What is told is the run's own error, with the other as a note."""
+
+    async def refuse(**values):
+        raise PrefectException("the server is away")
+
+    monkeypatch.setattr(journals, "acreate_markdown_artifact", refuse)
+    with pytest.raises(RegistryUnavailable) as caught:
+        async with journal("hello") as story:
+            await story.step("build", failing(RegistryUnavailable("it is silent\nwait")))
+
+    assert "the server is away" in caught.value.__notes__[0]
+
+
+async def test_pages_that_cannot_be_written_fail_a_run_that_went_well(pages, monkeypatch):
+    """Nobody could see what it decided."""
+
+    async def refuse(**values):
+        raise PrefectException("the server is away")
+
+    monkeypatch.setattr(journals, "acreate_markdown_artifact", refuse)
+    with pytest.raises(PrefectException):
+        async with journal("hello") as story:
+            await story.step("build", result(1))
+
+
 async def test_a_run_without_a_step_has_no_page(pages):
     """There is nothing to tell."""
-    with journal("hello") as story:
-        await story.publish()
+    async with journal("hello"):
+        pass
 
     assert pages == {}
 
@@ -143,11 +168,10 @@ async def test_a_refusal_is_told_with_every_reason(pages, caplog):
         reasons=tuple(Reason(code=f"scan.r{n}", fact=f"fact{n}\x1b", remedy="mend") for n in range(3)),
     )
     told = []
-    with journal("hello") as story:
+    async with journal("hello") as story:
         story._log = SimpleNamespace(warning=lambda form, *args: told.append(form % args), info=lambda *_: None)
         story.decided(verdict)
         await story.step("gate", result(1))
-        await story.publish()
 
     assert [f"scan.r{n}" in line and f"fact{n}" in line for n, line in enumerate(told)] == [True] * 3
     assert "\x1b" not in "".join(told)
