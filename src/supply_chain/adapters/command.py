@@ -197,19 +197,39 @@ def run(
     log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", " ".join([name, *argv[1:]])[:2000])
     scope = cancellation()
     started = time.monotonic()
+    process = _start(argv, name, environment, cwd, feeds=stdin is not None, stdout_to=stdout_to)
+    kept, over = (_Kept(keep // 2), _Kept(keep // 2)), threading.Event()
+    talks = [
+        threading.Thread(target=copy_context().run, args=talk, daemon=True)
+        for talk in _talks(process, kept, stdin, _tell(not quiet, on_line), _tell(False, on_line), over)
+    ]
+    with scope.watching(process):
+        status = _end_of(process, name, timeout, talks, over)
+    if scope.cancelled:
+        raise Cancelled(f"{name} was ended because the run was cancelled.")
+    return Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
+
+
+def _start(
+    argv: Sequence[str],
+    name: str,
+    environment: Mapping[str, str] | None,
+    cwd: Path | None,
+    *,
+    feeds: bool,
+    stdout_to: Path | None,
+) -> subprocess.Popen[bytes]:
+    """The process, leader of a group of its own; `ToolMissing` where it cannot be started."""
     out: IO[bytes] | int = stdout_to.open("wb") if stdout_to else subprocess.PIPE
     try:
-        process: subprocess.Popen[bytes] = cast(
-            "subprocess.Popen[bytes]",
-            local[argv[0]].popen(
-                args=list(argv[1:]),
-                cwd=str(cwd) if cwd else None,
-                env=dict(environment or {}),
-                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            ),
+        process = local[argv[0]].popen(
+            args=list(argv[1:]),
+            cwd=str(cwd) if cwd else None,
+            env=dict(environment or {}),
+            stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
     except (OSError, CommandNotFound) as error:
         raise ToolMissing(
@@ -218,34 +238,36 @@ def run(
     finally:
         if not isinstance(out, int):
             out.close()
-    kept, over = (_Kept(keep // 2), _Kept(keep // 2)), threading.Event()
-    talks = [
-        threading.Thread(target=copy_context().run, args=talk, daemon=True)
-        for talk in _talks(process, kept, stdin, _tell(not quiet, on_line), _tell(False, on_line), over)
-    ]
-    with scope.watching(process):
-        try:
-            for talk in talks:
-                talk.start()
-            status = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            end_group(process)
-            raise ToolTimedOut(
-                f"{name} did not end within {timeout:.0f} s and was stopped.\n"
-                "Look at its last output in the log; if the work is really that long, raise the timeout."
-            ) from None
-        except BaseException:
-            end_group(process)
-            raise
-        finally:
-            end_group(process, grace=0)  # what it left behind in its group
-            over.set()
-            for talk in talks:
-                if talk.ident is not None:
-                    talk.join()
-    if scope.cancelled:
-        raise Cancelled(f"{name} was ended because the run was cancelled.")
-    return Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
+    return cast("subprocess.Popen[bytes]", process)
+
+
+def _end_of(
+    process: subprocess.Popen[bytes],
+    name: str,
+    timeout: float,
+    talks: Sequence[threading.Thread],
+    over: threading.Event,
+) -> int:
+    """The status of a process that ended by itself, all that it said taken; its group is ended in any case."""
+    try:
+        for talk in talks:
+            talk.start()
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        end_group(process)
+        raise ToolTimedOut(
+            f"{name} did not end within {timeout:.0f} s and was stopped.\n"
+            "Look at its last output in the log; if the work is really that long, raise the timeout."
+        ) from None
+    except BaseException:
+        end_group(process)
+        raise
+    finally:
+        end_group(process, grace=0)  # what it left behind in its group
+        over.set()
+        for talk in talks:
+            if talk.ident is not None:
+                talk.join()
 
 
 Tell = Callable[[str], None] | None
