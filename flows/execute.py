@@ -71,7 +71,8 @@ def _how(deployment: Deployment) -> str:
     ready = f"ready after {deployment.ready_seconds:.2f} s"
     if deployment.gap_seconds is None:
         return ready
-    return f"{ready}, longest gap {deployment.gap_seconds:.3f} s, {deployment.failed_requests} failed requests"
+    how = " while its front was replaced" if deployment.front_replaced else ""
+    return f"{ready}, longest gap {deployment.gap_seconds:.3f} s, {deployment.failed_requests} failed requests{how}"
 
 
 async def _turn(place: Environment, ref: ImageRef) -> str:

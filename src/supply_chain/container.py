@@ -247,6 +247,9 @@ class Engine(Protocol):
     def attach(self, network: str, container: str) -> None:
         """Attach a container to one more network."""
 
+    def detach(self, network: str, container: str) -> None:
+        """Take a container off a network; what it publishes through that network is free again."""
+
     def remove_network(self, name: str) -> None:
         """One that is gone is fine."""
 

@@ -180,6 +180,10 @@ class DockerEngine:
         with _translated(f"attach {_shown(container)} to {network}"):
             self._api.connect_container_to_network(container, network)
 
+    def detach(self, network: str, container: str) -> None:
+        with _translated(f"detach {_shown(container)} from {network}"):
+            self._api.disconnect_container_from_network(container, network)
+
     def remove_network(self, name: str) -> None:
         with _translated(f"remove the network {name}"), contextlib.suppress(NotFound):
             self._api.remove_network(name)

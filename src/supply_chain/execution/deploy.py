@@ -82,6 +82,7 @@ class Deployment(Expected):
     requests: int = Field(default=0, description="sent to the address during the switch")
     failed_requests: int = 0
     started_at: datetime
+    front_replaced: bool = Field(default=False, description="the address went from one front to another")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def deploy(
     """
     reference = supply.supply(order.admitted.image.ref)
     front = Front(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
-    others = _containers(engine, order)
+    others, fronts = _containers(engine, order), {each.id for each in front.known()}
     server = front.serves()
     serving = next((each for each in others if server_of(each) == server), None)
     if serving and (unchanged := _unchanged(engine, order, serving, front, now)):
@@ -145,6 +146,7 @@ def deploy(
         requests=watch.requests if watch else 0,
         failed_requests=watch.failed if watch else 0,
         started_at=running.started_at or now(),
+        front_replaced=bool(fronts) and served_by.id not in fronts,
     )
 
 
@@ -267,11 +269,12 @@ def _failed(engine: Engine, order: Order, new: Container, trouble: str) -> Deplo
 
 @contextlib.contextmanager
 def _watching(order: Order, serving: Container | None) -> Iterator[Watch | None]:
-    """A watch on the address, where something is there to be interrupted."""
-    if serving is None or not serving.running:
+    """A watch on the address, where there is something to be interrupted: not at an address it moves to."""
+    where = order.place.address, order.place.port, order.manifest.probe.path
+    if serving is None or says(*where):
         yield None
         return
-    with Watch(order.place.address, order.place.port, order.manifest.probe.path) as watch:
+    with Watch(*where) as watch:
         yield watch
 
 

@@ -3,6 +3,12 @@
 Application containers come and go behind it. haproxy runs in master-worker mode: on SIGUSR2 a new
 worker takes over the listening sockets, and the old one finishes what it has begun (haproxy
 management guide, "Stopping and restarting HAProxy").
+
+A front with another image or address is another container, and an address belongs to one container at
+a time. The new front is made ready on the applications' network, which publishes nothing; then the old
+one leaves the edge network and the new one joins it, and the address goes with it. In between, for as
+long as the engine takes for these two, the address refuses connections, and what the old front was
+answering is cut off; whoever deploys measures it.
 """
 
 from __future__ import annotations
@@ -35,7 +41,7 @@ from supply_chain.container import (
 )
 from supply_chain.errors import CheckNotMade, DeploymentFailed
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.image import Digest, short
+from supply_chain.image import Digest
 
 DIRECTORY = "/config"
 FILE = f"{DIRECTORY}/haproxy.cfg"
@@ -143,10 +149,6 @@ class Front:
         facts = {"image": self.image, "address": self.place.address, "port": str(self.place.port)}
         return configuration_digest(facts, PROFILE)
 
-    @property
-    def name(self) -> str:
-        return f"{self.environment.name}-{slug(self.application)}-front-{short(self.configuration)[:6]}"
-
     def known(self) -> tuple[Container, ...]:
         """Every front there is for this application and environment."""
         found = self.engine.find({MANAGED: "true", ROLE: "front", ENVIRONMENT: self.environment.name})
@@ -155,15 +157,15 @@ class Front:
     def serves(self) -> str:
         """The server that a running front hands requests to, or nothing."""
         for front in self.known():
-            if front.running and (said := self._identity(front)):
+            if self._at_address(front) and (said := self._identity(front)):
                 return said.partition(" ")[0]
         return ""
 
     def fits(self) -> Container | None:
         """The running front, if it is as it is to be."""
         for front in self.known():
-            wanted = front.name == self.name and front.labels.get(CONFIGURATION) == self.configuration
-            if wanted and front.running and front.image == self.image and front.profile == PROFILE:
+            wanted = front.labels.get(CONFIGURATION) == self.configuration and front.image == self.image
+            if wanted and self._at_address(front) and front.profile == PROFILE:
                 return front
         return None
 
@@ -173,14 +175,13 @@ class Front:
         When that does not come about, whatever the reason, everything is as it was before.
         """
         with contextlib.ExitStack() as undo:
-            fitting, server = self.fits(), server_of(target)
-            if fitting:
-                front = fitting
-                told = self._reconfigured(front, server, port, undo)
-            else:
-                front, told = self._replaced(server, port, undo)
+            fitting, server, place = self.fits(), server_of(target), self.place
+            front = fitting or self._created(undo)
+            told = self._reconfigured(front, server, port, undo) if fitting else self._started(front, server, port)
             self._wait_until(front, lambda: self._turned(front, told), wait)
-            place = self.place
+            if not fitting:
+                self._wait_until(front, lambda: self._trouble_inside(front, path), wait)
+                self._take_over(front, undo)
             self._wait_until(front, lambda: says(place.address, place.port, path), wait)
             undo.pop_all()
         return self.engine.inspect(front.id)
@@ -221,18 +222,21 @@ class Front:
             time.sleep(POLL)  # also when the run is cancelled: what is undone is undone wholly
         self.finish(front, time.sleep)
 
-    def _replaced(self, server: str, port: int, undo: contextlib.ExitStack) -> tuple[Container, _Told]:
-        """A new front and what it was told; those before are stopped and, if it does not work, started again."""
+    def _started(self, front: Container, server: str, port: int) -> _Told:
+        """What a new front was told before its start."""
+        told = self._configure(front, server, port)
+        self.engine.start(front.id)
+        return told
+
+    def _take_over(self, front: Container, undo: contextlib.ExitStack) -> None:
+        """Give the address to a front that is ready; undone, the one that had it has it again."""
+        edge = self.environment.edge
         for other in self.known():
-            if other.name == self.name:
-                self.remove(other)  # it is not as it is to be, or does not run
-            elif other.running:
-                undo.callback(self.engine.start, other.id)
-                self.engine.stop(other.id, FINISH)
-        made = self._created(undo)
-        told = self._configure(made, server, port)
-        self.engine.start(made.id)
-        return made, told
+            if other.id != front.id and self._at_address(other):
+                undo.callback(self.engine.attach, edge, other.id)
+                undo.callback(self.engine.remove, front.id)  # before that, as it lets go of the address
+                self.engine.detach(edge, other.id)
+        self.engine.attach(edge, front.id)
 
     def _created(self, undo: contextlib.ExitStack) -> Container:
         known = labels(
@@ -243,24 +247,24 @@ class Front:
             environment=self.environment.name,
             configuration=self.configuration,
         )
-        undo.callback(self.engine.remove_volume, self.name)
-        self.engine.create_volume(self.name, known)
-        undo.callback(self.engine.remove, self.name)
+        name = f"{self.environment.name}-{slug(self.application)}-front-{uuid4().hex[:6]}"
+        undo.callback(self.engine.remove_volume, name)
+        self.engine.create_volume(name, known)
+        undo.callback(self.engine.remove, name)
         self.engine.create_network(self.environment.edge, self.environment.labels, internal=False)
         made = self.engine.create(
             ContainerSpec(
                 image=self.image,
-                name=self.name,
+                name=name,
                 labels=known,
                 profile=PROFILE,
-                network=self.environment.edge,
+                network=self.environment.network,
                 published=(self.published,),
-                volumes=(Volume(name=self.name, path=DIRECTORY),),
+                volumes=(Volume(name=name, path=DIRECTORY),),
                 command=("/usr/sbin/haproxy", "-W", "-db", "-f", FILE),
                 restart=True,
             )
         )
-        self.engine.attach(self.environment.network, made)
         return self.engine.inspect(made)
 
     def _configure(self, front: Container, server: str, port: int) -> _Told:
@@ -268,9 +272,24 @@ class Front:
         self.engine.write(front.id, FILE, render(server, port, revision).encode())
         return _Told(revision, time.monotonic())
 
+    def _at_address(self, front: Container) -> bool:
+        """Whether it runs on the network that gives it the address."""
+        return front.running and self.environment.edge in front.networks
+
+    def _inside(self, front: Container) -> str:
+        """Its own address among the applications, empty while it has none."""
+        return self.engine.inspect(front.id).networks.get(self.environment.network, "")
+
+    def _trouble_inside(self, front: Container, path: str) -> str:
+        """Why the application is not reached through a front that has not got the address yet, or nothing."""
+        address = self._inside(front)
+        return says(address, PORT, path) if address else "it has no address"
+
     def _identity(self, front: Container) -> str:
         """What the front itself says it serves; nothing while it does not answer."""
-        address = self.engine.inspect(front.id).networks.get(self.environment.edge, "")
+        address = self._inside(front)
+        if not address:
+            return ""
         connection = http.client.HTTPConnection(address, IDENTITY_PORT, timeout=2)
         try:
             connection.request("GET", "/")

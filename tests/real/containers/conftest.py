@@ -129,6 +129,16 @@ def proxy(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> str
     return engine.image(PROXY).digest
 
 
+@pytest.fixture(scope="session")
+def other_proxy(engine: DockerEngine, proxy: str) -> Iterator[str]:
+    """The same proxy in another image, as after an update of its base."""
+    container = engine._client.containers.create(proxy, command="none")
+    other = container.commit(repository="cscm-test/proxy", tag="other", changes=f"LABEL test={uuid4().hex}")
+    container.remove()
+    yield engine.image(str(other.id)).digest
+    engine._client.images.remove(str(other.id), force=True)
+
+
 @pytest.fixture
 def service() -> Callable[..., Service]:
     """A function that declares the subject; arguments override its runtime's fields."""

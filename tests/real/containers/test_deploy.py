@@ -46,8 +46,8 @@ def order(image: str, environment: Environment, manifest: Service, proxy: str) -
 def run(engine, environment, service, proxy):
     """A function that deploys an image into the test's own environment."""
 
-    def deployed(image, into=environment, **options):
-        return deploy(engine, order(image, into, service(), proxy), Loaded(), now=now, **options)
+    def deployed(image, into=environment, proxy_image=proxy, **options):
+        return deploy(engine, order(image, into, service(), proxy_image), Loaded(), now=now, **options)
 
     return deployed
 
@@ -229,6 +229,7 @@ def test_a_new_address_moves_the_front(engine, run, image, environment):
     second = run(image(), into=environment.model_copy(update={"applications": {"subject": placement}}))
 
     assert body(second) == "from here"
+    assert second.gap_seconds is None  # nothing was interrupted at the new address
     with pytest.raises(OSError, match="refused"):
         request(first.address, first.port, "/")
     assert len(there(engine, environment)) == 2
@@ -276,14 +277,51 @@ def test_another_image_than_the_admitted_one_is_not_started(engine, environment,
 
 
 def test_a_proxy_that_does_not_work_leaves_the_one_before(engine, environment, service, proxy, image, run):
-    """A new proxy image that is none does not cost the address."""
+    """A new proxy image that is none does not cost the address, not even one request."""
     first = run(image())
     before = there(engine, environment)
     broken = image("crash")
 
-    with pytest.raises(DeploymentFailed, match="haproxy"):
+    with load(environment) as seen, pytest.raises(DeploymentFailed, match="haproxy"):
         deploy(engine, order(image(), environment, service(), broken), Loaded(), now=now)
 
+    assert set(seen) == {200}
+    assert there(engine, environment) == before
+    assert body(first) == "from here"
+
+
+def test_another_proxy_takes_over_the_address(engine, environment, other_proxy, image, run):
+    """The new front serves at the same address, what that cost is recorded, and the old front is gone."""
+    first, digest = run(image()), image()
+
+    second = run(digest, proxy_image=other_proxy)
+
+    left = engine.find({ENVIRONMENT: environment.name})
+    assert sorted(c.image for c in left) == sorted([digest, other_proxy])
+    assert body(second) == "from here"
+    assert (second.address, second.port) == (first.address, first.port)
+    assert second.front_replaced
+    assert second.gap_seconds > 0
+    assert not run(digest, proxy_image=other_proxy).changed
+
+
+def test_a_front_that_cannot_get_the_address_gives_it_back(engine, environment, service, other_proxy, image, run):
+    """When the run is cancelled as the address changes hands, the front before has it again."""
+    first, handed = run(image()), threading.Event()
+    before = there(engine, environment)
+
+    class Handing(type(engine)):
+        def attach(self, network, container):
+            super().attach(network, container)
+            if network == environment.edge and not handed.is_set():
+                handed.set()
+                raise Cancelled("The run was cancelled as the address changed hands.")
+
+    with pytest.raises(Cancelled):
+        taken = order(image(), environment, service(), other_proxy)
+        deploy(Handing(engine._client), taken, Loaded(), now=now)
+
+    assert handed.is_set()
     assert there(engine, environment) == before
     assert body(first) == "from here"
 

@@ -21,12 +21,12 @@ def test_serves_one_container_and_says_which():
 
 
 def test_another_address_or_proxy_is_another_front():
-    """A front that has to be replaced has another name, so that the two can exist side by side."""
-    names = {front().name, front(port=18081).name, front(address="127.0.0.2").name, front(image=OTHER).name}
+    """Each makes the front one that has to be replaced."""
+    fronts = (front(), front(port=18081), front(address="127.0.0.2"), front(image=OTHER))
 
-    assert len(names) == 4
+    assert len({each.configuration for each in fronts}) == 4
 
 
 def test_what_an_application_is_told_does_not_replace_its_front():
     """Configuration is the application's."""
-    assert front(environment={"A": "1"}).name == front().name
+    assert front(environment={"A": "1"}).configuration == front().configuration
