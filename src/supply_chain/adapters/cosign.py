@@ -53,26 +53,6 @@ class Cosign:
                 raise SignatureFailed("cosign wrote no bundle.\nLook at its version (`cscm doctor`) and sign again.")
             return (work / "bundle.json").read_bytes()
 
-    def verifies(self, bundle: bytes, subject: ImageRef, predicate_type: str, public_key: str) -> bool:
-        """Whether `public_key` (PEM) signed this bundle about this digest."""
-        with _workspace() as work:
-            (work / "bundle.json").write_bytes(bundle)
-            (work / "key.pub").write_text(public_key)
-            done = self.tool.run(
-                "verify-blob-attestation", "--key", work / "key.pub", "--bundle", work / "bundle.json",
-                "--type", predicate_type, "--digest", subject.digest.partition(":")[2], "--digestAlg", "sha256",
-                "--insecure-ignore-tlog", "--trusted-root", work / "root.json",
-                timeout=TIMEOUT, check=False, quiet=True,
-            )  # fmt: skip
-        if done.status == 0:
-            return True
-        if "failed to verify signature" in done.stderr:
-            return False
-        raise SignatureFailed(
-            f"cosign could not tell who signed a statement about {subject}: {done.stderr[-1000:].strip()}\n"
-            "Without an answer nothing is admitted. Look at the message, then run the step again."
-        )
-
     def sign_image(self, ref: ImageRef) -> None:
         """Sign the image itself, as `cosign sign` does; the signature is a referrer."""
         with _workspace() as work, self.docker_config() as config:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import httpx
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, field_validator
 
 from supply_chain.errors import (
     AccessDenied,
@@ -19,8 +20,8 @@ from supply_chain.errors import (
     RegistryFailed,
     RegistryUnavailable,
 )
-from supply_chain.evidence.store import Referrer
-from supply_chain.image import Digest, ImageRef, blobs_of
+from supply_chain.evidence.store import NotEvidence, Referrer
+from supply_chain.image import Descriptor, Digest, ImageRef, blobs_of
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -35,7 +36,13 @@ ACCEPT = ", ".join(
 EMPTY = b"{}"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 SMALL = 16 * 1024 * 1024
-"""Bytes a manifest or a piece of evidence may have."""
+"""Bytes a piece of evidence may have."""
+LARGEST_MANIFEST = 4 * 1024 * 1024
+"""Bytes a manifest may have (OCI distribution 1.1, "Pushing Manifests"; ECR's quota)."""
+LARGEST_PAGE = 64 * LARGEST_MANIFEST
+"""Bytes a page of a list of referrers may have: ECR's 50 manifests and all of their annotations."""
+CHUNK = 1024 * 1024
+TOO_LARGE = NotEvidence(why=f"larger than {SMALL // 1024 // 1024} MiB")
 
 
 @dataclass(frozen=True)
@@ -59,33 +66,28 @@ class Registry:
 
     def digest_of(self, repository: str, tag: str) -> Digest | None:
         """The digest a tag points to at this moment, or None where there is no such tag."""
-        answer = self._call("HEAD", f"{repository}/manifests/{tag}", accept=ACCEPT, missing_ok=True)
-        if answer.status_code == 404:
+        answer = self._call("HEAD", f"{repository}/manifests/{tag}", accept=ACCEPT, missing="")
+        if answer.status == 404:
             return None
         digest = answer.headers.get("Docker-Content-Digest")
-        return digest or _digest(self._call("GET", f"{repository}/manifests/{tag}", accept=ACCEPT).content)
+        return digest or _digest(self._manifest_of(f"{repository}/manifests/{tag}").content)
 
     def has(self, ref: ImageRef) -> bool:
         """Whether the repository holds this manifest."""
         path = f"{ref.repository}/manifests/{ref.digest}"
-        return self._call("HEAD", path, accept=ACCEPT, missing_ok=True).status_code != 404
+        return self._call("HEAD", path, accept=ACCEPT, missing="").status != 404
 
     def manifest(self, ref: ImageRef) -> dict[str, Any]:
         """A manifest whose content was checked against its digest."""
-        content, media_type = self._manifest_bytes(ref)
-        manifest = _object(content, ref)
-        said = manifest.get("mediaType", media_type)
-        if said != media_type.partition(";")[0].strip():
-            raise ImageDamaged(
-                f"{ref} calls itself {said!r} and is served as {media_type!r}: clients would read it differently.\n"
-                "Do not use it. Find out who pushed it."
-            )
-        return manifest
+        return _object(*self._manifest_bytes(ref), ref)
 
     def _manifest_bytes(self, ref: ImageRef) -> tuple[bytes, str]:
-        answer = self._call("GET", f"{ref.repository}/manifests/{ref.digest}", accept=ACCEPT)
+        answer = self._manifest_of(f"{ref.repository}/manifests/{ref.digest}")
         _same(answer.content, ref.digest, f"the manifest of {ref}")
         return answer.content, answer.headers.get("Content-Type", MANIFEST)
+
+    def _manifest_of(self, path: str) -> _Answer:
+        return self._call("GET", path, accept=ACCEPT, most=LARGEST_MANIFEST)
 
     def blob(self, repository: str, digest: Digest) -> bytes:
         """A small blob, checked against its digest."""
@@ -96,16 +98,14 @@ class Registry:
     def verify_blob(self, repository: str, digest: Digest, size: int) -> None:
         """Read a blob of any size and compare size and digest; `ImageDamaged` if they differ."""
         sha, seen = hashlib.sha256(), 0
-        try:
-            with self._http.stream("GET", f"{repository}/blobs/{digest}", auth=self.credentials()) as answer:
-                if answer.status_code != 200:
-                    answer.read()
-                    raise _refused(answer, f"a blob of {repository}")
-                for chunk in answer.iter_bytes(1024 * 1024):
-                    sha.update(chunk)
-                    seen += len(chunk)
-        except httpx.HTTPError as error:
-            raise _unavailable(self.host, error) from error
+        with self._asked("GET", f"{repository}/blobs/{digest}") as answer:
+            if answer.status_code != 200:
+                raise _refused(answer, _beginning(answer), f"a blob of {repository}")
+            for chunk in answer.iter_bytes(CHUNK):
+                sha.update(chunk)
+                seen += len(chunk)
+                if seen > size:
+                    break
         if f"sha256:{sha.hexdigest()}" != digest or seen != size:
             raise ImageDamaged(
                 f"{repository} answers {digest} with {seen} bytes that are not it ({size} expected).\n"
@@ -119,25 +119,23 @@ class Registry:
         that is an error.
         """
         found: list[Referrer] = []
-        seen: list[str] = []
+        seen: set[str] = set()
         path: str | None = f"{subject.repository}/referrers/{subject.digest}"
         while path:
-            answer = self._call("GET", path, accept=INDEX, missing_ok=True)
-            if answer.status_code == 404:
-                if "NAME_UNKNOWN" in answer.text:
-                    return ()
-                raise _refused(answer, f"GET {path}")
-            found += _referrers(answer, subject)
-            seen.append(str(answer.url))
+            answer = self._call("GET", path, accept=INDEX, missing="NAME_UNKNOWN", most=LARGEST_PAGE)
+            if answer.status == 404:
+                return ()
+            found += _referrers(answer.content, subject)
+            seen.add(str(answer.response.url))
             path = self._next(answer, seen)
         return tuple(found)
 
-    def _next(self, answer: httpx.Response, seen: Sequence[str]) -> str | None:
+    def _next(self, answer: _Answer, seen: Container[str]) -> str | None:
         """The address of the next page, at this registry and not read yet."""
-        link = answer.links.get("next", {}).get("url")
+        link = answer.response.links.get("next", {}).get("url")
         if not link:
             return None
-        following = answer.url.join(link)
+        following = answer.response.url.join(link)
         base = self._http.base_url
         if (following.scheme, following.netloc) != (base.scheme, base.netloc) or str(following) in seen:
             raise RegistryFailed(
@@ -145,14 +143,41 @@ class Registry:
             )
         return str(following)
 
+    def layer(self, referrer: ImageRef) -> Descriptor | NotEvidence:
+        """What a referrer of unknown origin holds, if it is laid out as cosign lays out evidence."""
+        try:
+            content, media_type = self._manifest_bytes(referrer)
+        except _Larger:
+            return NotEvidence(why="larger than a manifest may be")
+        try:
+            config, *layers = blobs_of(_object(content, media_type, referrer), referrer)
+        except ImageDamaged:
+            return NotEvidence(why="no manifest of an artifact")
+        if config.digest != _digest(EMPTY) or len(layers) != 1:
+            return NotEvidence(why="not laid out as one piece of evidence")
+        return layers[0] if layers[0].size <= SMALL else TOO_LARGE
+
+    def bundle(self, repository: str, digest: Digest) -> bytes | NotEvidence:
+        """The content of such a layer, checked against its digest."""
+        try:
+            answer = self._call("GET", f"{repository}/blobs/{digest}", missing="BLOB_UNKNOWN")
+        except _Larger:
+            return TOO_LARGE
+        if answer.status == 404:
+            return NotEvidence(why="without their content in the registry")
+        _same(answer.content, digest, f"a blob of {repository}")
+        return answer.content
+
     def content(self, referrer: ImageRef) -> bytes:
-        """The only layer of a referrer, checked against its digest."""
-        layers = blobs_of(self.manifest(referrer), referrer)[1:]
-        if len(layers) != 1 or layers[0].size > SMALL:
+        """The only layer of a referrer that signed evidence names, checked against its digest."""
+        layer = self.layer(referrer)
+        content = layer if isinstance(layer, NotEvidence) else self.bundle(referrer.repository, layer.digest)
+        if isinstance(content, NotEvidence):
             raise ImageDamaged(
-                f"{referrer} is not one piece of evidence.\nFind out who attached it; it is of no use here."
+                f"{referrer} cannot be read as one piece of evidence: {content.why}\n"
+                "Find out who attached it; it is of no use here."
             )
-        return self.blob(referrer.repository, layers[0].digest)
+        return content
 
     def attach(
         self,
@@ -162,7 +187,15 @@ class Registry:
         annotations: Mapping[str, str],
         media_type: str | None = None,
     ) -> Digest:
-        """Push `content` as the only layer of a referrer of `subject`, which need not be in the repository."""
+        """Push `content` as the only layer of a referrer of `subject`, which need not be in the repository.
+
+        What nobody would read again, as it is too large, is not pushed.
+        """
+        if len(content) > SMALL:
+            raise RegistryFailed(
+                f"What should be attached to {subject} has {len(content)} bytes, and evidence at most {SMALL}.\n"
+                "Nothing was attached. Find out what made it so large."
+            )
         for blob in (EMPTY, content):
             self.push_blob(subject.repository, blob)
         manifest = {
@@ -177,13 +210,13 @@ class Registry:
         return self.push_manifest(subject.repository, json.dumps(manifest, sort_keys=True).encode(), MANIFEST)
 
     def _size(self, subject: ImageRef) -> int:
-        answer = self._call("HEAD", f"{subject.repository}/manifests/{subject.digest}", accept=ACCEPT, missing_ok=True)
-        return int(answer.headers.get("Content-Length") or 0) if answer.status_code == 200 else 0
+        answer = self._call("HEAD", f"{subject.repository}/manifests/{subject.digest}", accept=ACCEPT, missing="")
+        return int(answer.headers.get("Content-Length") or 0) if answer.status == 200 else 0
 
     def push_blob(self, repository: str, content: bytes) -> Digest:
         """Push a small blob if it is not there."""
         digest = _digest(content)
-        if self._call("HEAD", f"{repository}/blobs/{digest}", missing_ok=True).status_code == 200:
+        if self._call("HEAD", f"{repository}/blobs/{digest}", missing="").status == 200:
             return digest
         where = self._call("POST", f"{repository}/blobs/uploads/").headers["Location"].removeprefix("/v2/")
         join = "&" if "?" in where else "?"
@@ -199,7 +232,7 @@ class Registry:
     def copy_referrer(self, referrer: ImageRef, repository: str) -> None:
         """Copy a small referrer, byte for byte, to the same subject in another repository."""
         content, media_type = self._manifest_bytes(referrer)
-        for blob in blobs_of(_object(content, referrer), referrer):
+        for blob in blobs_of(_object(content, media_type, referrer), referrer):
             self.push_blob(repository, self.blob(referrer.repository, blob.digest))
         self.push_manifest(repository, content, media_type)
 
@@ -211,18 +244,71 @@ class Registry:
         accept: str | None = None,
         content: bytes | None = None,
         media_type: str | None = None,
-        missing_ok: bool = False,
-    ) -> httpx.Response:
-        headers = {"Accept": accept} if accept else {}
-        if media_type:
-            headers["Content-Type"] = media_type
+        missing: str | None = None,
+        most: int = SMALL,
+    ) -> _Answer:
+        """A whole answer of at most so many bytes; one of 404 too, where `missing` is in what it says."""
+        headers = {"Accept": accept, "Content-Type": media_type}
+        with self._asked(method, path, {k: v for k, v in headers.items() if v}, content) as answer:
+            if answer.status_code < 300:
+                return _Answer(answer, b"" if method == "HEAD" else _whole(answer, most, path))
+            said = _beginning(answer)
+        if answer.status_code == 404 and missing is not None and missing in said:
+            return _Answer(answer, said.encode())
+        raise _refused(answer, said, f"{method} {path}")
+
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> Iterator[httpx.Response]:
+        """An answer whose body is still to be read, as it is stored: nothing has to be unpacked."""
+        headers = {"Accept-Encoding": "identity", **(headers or {})}
         try:
-            answer = self._http.request(method, path, headers=headers, content=content, auth=self.credentials())
+            with self._http.stream(method, path, headers=headers, content=content, auth=self.credentials()) as answer:
+                yield answer
         except httpx.HTTPError as error:
             raise _unavailable(self.host, error) from error
-        if answer.status_code < 300 or (missing_ok and answer.status_code == 404):
-            return answer
-        raise _refused(answer, f"{method} {path}")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a registry said, all of it."""
+
+    response: httpx.Response
+    content: bytes
+
+    @property
+    def status(self) -> int:
+        return self.response.status_code
+
+    @property
+    def headers(self) -> httpx.Headers:
+        return self.response.headers
+
+
+class _Larger(RegistryFailed):
+    """The registry has more of it than may be read, and says so."""
+
+
+def _whole(answer: httpx.Response, most: int, path: str) -> bytes:
+    """The body, if it is small enough; what is longer than it should be is not kept and not read on."""
+    announced = answer.headers.get("Content-Length", "")
+    if announced.isdigit() and int(announced) > most:
+        raise _Larger(f"{path} has {announced} bytes, and at most {most} are read.\nFind out who pushed it.")
+    content = bytearray()
+    for chunk in answer.iter_bytes(CHUNK):
+        content += chunk
+        if len(content) > most:
+            raise RegistryFailed(
+                f"The registry sends more than {most} bytes for {path}.\nLook at the registry, and at what is between."
+            )
+    return bytes(content)
+
+
+def _beginning(answer: httpx.Response) -> str:
+    """What an answer of failure says first."""
+    said = next(answer.iter_bytes(CHUNK), b"")
+    return said.decode("utf-8", "replace")[:500]
 
 
 class _Entry(BaseModel):
@@ -230,7 +316,19 @@ class _Entry(BaseModel):
 
     digest: Digest
     artifact_type: str = Field(default="", alias="artifactType")
-    annotations: dict[str, str] | None = None
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("artifact_type", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> str:
+        """Its author writes it, and not every registry looks at it: what is no text is none."""
+        return value if isinstance(value, str) else ""
+
+    @field_validator("annotations", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> dict[str, str]:
+        texts = value.items() if isinstance(value, dict) else ()
+        return {key: text for key, text in texts if isinstance(text, str)}
 
 
 class _Page(BaseModel):
@@ -239,27 +337,33 @@ class _Page(BaseModel):
     manifests: tuple[_Entry, ...] | None = None
 
 
-def _referrers(answer: httpx.Response, subject: ImageRef) -> list[Referrer]:
+def _referrers(content: bytes, subject: ImageRef) -> list[Referrer]:
     try:
-        page = _Page.model_validate_json(answer.content)
-    except ValidationError as error:
+        page = _Page.model_validate(json.loads(content))
+    except (ValueError, RecursionError) as error:
         raise RegistryFailed(
             f"The registry's list of what refers to {subject} cannot be read: {str(error)[:300]}\n"
             "Part of the evidence is not all of it. Look at the registry's version and its log."
         ) from error
     return [
-        Referrer(digest=e.digest, artifact_type=e.artifact_type, annotations=e.annotations or {})
+        Referrer(digest=e.digest, artifact_type=e.artifact_type, annotations=e.annotations)
         for e in page.manifests or ()
     ]
 
 
-def _object(content: bytes, ref: ImageRef) -> dict[str, Any]:
+def _object(content: bytes, media_type: str, ref: ImageRef) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise ImageDamaged(f"{ref} is not a manifest.\nFind out who pushed it; it is of no use here.")
+    said = value.get("mediaType", media_type)
+    if said != media_type.partition(";")[0].strip():
+        raise ImageDamaged(
+            f"{ref} calls itself {said!r} and is served as {media_type!r}: clients would read it differently.\n"
+            "Do not use it. Find out who pushed it."
+        )
     return value
 
 
@@ -281,8 +385,7 @@ def _unavailable(host: str, error: Exception) -> RegistryUnavailable:
     )
 
 
-def _refused(answer: httpx.Response, what: str) -> RegistryFailed | AccessDenied | ImageNotFound:
-    said = answer.text[:500]
+def _refused(answer: httpx.Response, said: str, what: str) -> RegistryFailed | AccessDenied | ImageNotFound:
     if answer.status_code in (401, 403):
         return AccessDenied(
             f"The registry does not let this tier's role do this ({what}): {said}\n"

@@ -1,17 +1,16 @@
-"""in-toto statements v1, and the sigstore bundles that carry them signed."""
+"""in-toto statements v1: what is said of an image, by whichever tier signs it."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.envelope import Envelope
 from supply_chain.image import Digest, Frozen, ImageRef, application_of, digest_set
 
 STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
@@ -82,21 +81,29 @@ class Evidence(Frozen):
         return self.statement.predicate
 
 
-def statement_in(bundle: bytes, subject: ImageRef) -> Statement:
-    """The statement a bundle carries, if it is one about `subject`; `EvidenceInvalid` otherwise.
+def read_statement(envelope: Envelope, where: str) -> Statement:
+    """The statement in an envelope; `EvidenceInvalid` where there is none. `where` it lies is told.
 
-    Reading is not verifying: the signature is the signer's tool to check, over these same bytes.
+    Reading is not verifying: ask the envelope who signed it, which is over these same bytes.
     """
+    if envelope.payload_type != PAYLOAD:
+        raise _unreadable(where, f"its payload is {envelope.payload_type!r}")
     try:
-        envelope = json.loads(bundle)["dsseEnvelope"]
-        if envelope["payloadType"] != PAYLOAD:
-            raise EvidenceInvalid(_unreadable(subject, f"its payload is {envelope['payloadType']!r}"))
-        statement = Statement.model_validate_json(base64.b64decode(envelope["payload"], validate=True))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EvidenceInvalid(_unreadable(subject, str(error))) from error
-    if not any(_same(each, subject) for each in statement.subject):
-        raise EvidenceInvalid(_unreadable(subject, "it is about another image"))
-    return statement
+        return Statement.model_validate_json(envelope.payload)
+    except ValidationError as error:
+        raise _unreadable(where, str(error)) from error
+
+
+def _unreadable(where: str, why: str) -> EvidenceInvalid:
+    return EvidenceInvalid(
+        f"A tier signed what is no statement that can be read, {where}: {why[:500]}\n"
+        "It may have said no. Find out what signed it; evidence that is needed has to be made again."
+    )
+
+
+def is_about(statement: Statement, subject: ImageRef) -> bool:
+    """Whether a statement names this digest, and no other application's repository for it."""
+    return any(_same(each, subject) for each in statement.subject)
 
 
 def _same(named: Subject, subject: ImageRef) -> bool:
@@ -107,35 +114,4 @@ def _same(named: Subject, subject: ImageRef) -> bool:
     algorithm, _, value = subject.digest.partition(":")
     return named.digest.get(algorithm) == value and (
         not named.name or application_of(named.name) == subject.application
-    )
-
-
-def claimed_type(bundle: bytes) -> str | None:
-    """The predicate type a bundle claims, for the tool that verifies it; None where it claims none."""
-    try:
-        payload = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"], validate=True))
-        claimed = payload["predicateType"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return claimed if isinstance(claimed, str) else None
-
-
-def hinted(bundle: bytes, public_key: str) -> bool:
-    """Whether a bundle may be by this key: false only where it names another one.
-
-    The hint is the SHA-256 of the key's DER (sigstore bundle 0.3, "PublicKeyIdentifier"). It saves
-    asking the signing tool about every key; it is never taken for a proof.
-    """
-    try:
-        hint = json.loads(bundle)["verificationMaterial"]["publicKey"]["hint"]
-        der = base64.b64decode("".join(public_key.strip().splitlines()[1:-1]))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return True
-    return bool(hint == base64.b64encode(hashlib.sha256(der).digest()).decode())
-
-
-def _unreadable(subject: ImageRef, why: str) -> str:
-    return (
-        f"A referrer of {subject} is not readable evidence: {why[:500]}\n"
-        "It proves nothing. Find out who attached it; evidence that is needed has to be made again."
     )

@@ -6,15 +6,17 @@ plain `cosign verify-attestation` verifies it with the tier's public key and not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
-from supply_chain.evidence.statement import BUNDLE, Evidence, Statement, about, claimed_type, hinted, statement_in
-from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.evidence.envelope import envelope_in, key_of
+from supply_chain.evidence.statement import BUNDLE, Evidence, Statement, about, is_about, read_statement
+from supply_chain.image import Descriptor, Digest, Frozen, ImageRef
 from supply_chain.tier import TierName
 
 PREDICATE = "dev.sigstore.bundle.predicateType"
@@ -35,8 +37,14 @@ class Referrer(Frozen):
     annotations: dict[str, str]
 
 
+class NotEvidence(Frozen):
+    """What somebody attached and is no evidence, read whole and looked at: it is left out."""
+
+    why: str
+
+
 class Referrers(Protocol):
-    """What the store needs of a registry."""
+    """What the store needs of a registry. Whatever cannot be read raises; it is never taken for missing."""
 
     def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
         """All referrers; `RegistryFailed` if the registry cannot say."""
@@ -45,7 +53,13 @@ class Referrers(Protocol):
         """Push `content` as the only layer of a referrer of `subject`; the referrer's digest."""
 
     def content(self, referrer: ImageRef) -> bytes:
-        """The only layer of a referrer, its digest verified."""
+        """The only layer of a referrer that has to be there, its digest verified."""
+
+    def layer(self, referrer: ImageRef) -> Descriptor | NotEvidence:
+        """The only layer of a referrer of unknown origin."""
+
+    def bundle(self, repository: str, digest: Digest) -> bytes | NotEvidence:
+        """A layer's content, its digest verified."""
 
 
 class Signer(Protocol):
@@ -54,8 +68,36 @@ class Signer(Protocol):
     def sign(self, statement: Statement) -> bytes:
         """A sigstore bundle of the statement, signed with the tier's own key."""
 
-    def verifies(self, bundle: bytes, subject: ImageRef, predicate_type: str, public_key: str) -> bool:
-        """Whether the key made this signature over this subject; raises where that cannot be found out."""
+
+@dataclass(frozen=True)
+class Reading:
+    """What is attached to an image, read once: what each tier signed, and why the rest does not count."""
+
+    subject: ImageRef
+    evidence: tuple[Evidence, ...]
+    left_out: tuple[NotEvidence, ...] = ()
+
+    def by(self, signer: TierName) -> tuple[Evidence, ...]:
+        """What one tier signed, oldest first."""
+        return tuple(e for e in self.evidence if e.signer == signer)
+
+    def notes(self) -> tuple[str, ...]:
+        """A sentence about what does not count; none where all does."""
+        if not self.left_out:
+            return ()
+        counts = Counter(each.why for each in self.left_out).most_common()
+        reasons = "; ".join(f"{number} × {why}" for why, number in counts)
+        where = f"{self.subject.repository}@{self.subject.short}"
+        return (f"left out {len(self.left_out)} of what is attached to {where}: {reasons}",)
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """A statement that trusted tiers signed, and the bytes of the bundle around it."""
+
+    statement: Statement
+    signers: tuple[TierName, ...]
+    size: int
 
 
 @dataclass(frozen=True)
@@ -80,44 +122,104 @@ class EvidenceStore:
         return side_by_side(lambda s: self.attach(subject, s[0], s[1], now), statements)
 
     def verified(self, subject: ImageRef, signer: TierName) -> tuple[Evidence, ...]:
-        """Every statement about `subject` in its repository that `signer`'s key signed, oldest first.
+        """Every statement about `subject` in its repository that `signer`'s key signed, oldest first."""
+        return self.read(subject).by(signer)
 
-        What another key signed is left out, for it is not that tier's word. What the tier did sign and
-        nobody can read raises `EvidenceInvalid`: it may have said no.
+    def read(self, subject: ImageRef) -> Reading:
+        """Everything about `subject` in its repository that a trusted key signed.
+
+        Whoever may push can attach anything: what no trusted key signed, or is about another image, is
+        left out as if it were not there. What a tier did sign and nobody can read raises
+        `EvidenceInvalid`, for it may have said no; what the registry does not give raises its errors.
         """
-        bundles = [
-            r for r in self.referrers.referrers(subject) if r.artifact_type == BUNDLE and PREDICATE in r.annotations
-        ]
-        found = side_by_side(lambda r: self._verified(subject, r, signer), bundles)
-        return tuple(sorted((e for e in found if e), key=lambda e: (e.attached or BEFORE_ALL, e.digest)))
-
-    def _verified(self, subject: ImageRef, referrer: Referrer, signer: TierName) -> Evidence | None:
-        bundle = self.referrers.content(subject.model_copy(update={"digest": referrer.digest}))
-        predicate_type = claimed_type(bundle)
-        key = self.trusted[signer]
-        if predicate_type is None or not hinted(bundle, key):
-            return None
-        if not self.signer.verifies(bundle, subject, predicate_type, key):
-            return None
-        return Evidence(
-            digest=referrer.digest,
-            repository=subject.repository,
-            statement=statement_in(bundle, subject),
-            signer=signer,
-            attached=_time(referrer.annotations.get(CREATED)),
+        attached = sorted(
+            (r for r in self.referrers.referrers(subject) if r.artifact_type == BUNDLE and PREDICATE in r.annotations),
+            key=lambda r: (_attached(r) or BEFORE_ALL, r.digest),
         )
+        layers = side_by_side(lambda r: self.referrers.layer(subject.model_copy(update={"digest": r.digest})), attached)
+        digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)})
+        opened = dict(zip(digests, side_by_side(lambda d: self._opened(subject.repository, d), digests), strict=True))
+        weighed = [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(attached, layers, strict=True)]
+        return _reading(subject, weighed)
+
+    def _opened(self, repository: str, digest: Digest) -> _Signed | NotEvidence:
+        """What a bundle says and who signed it; read once, however many referrers name it."""
+        bundle = self.referrers.bundle(repository, digest)
+        if isinstance(bundle, NotEvidence):
+            return bundle
+        envelope = envelope_in(bundle)
+        if envelope is None:
+            return NotEvidence(why="no signed statement")
+        keys = ((tier, key_of(pem, tier)) for tier, pem in self.trusted.items())
+        signers = tuple(tier for tier, key in keys if envelope.signed_by(key))
+        if not signers:
+            return NotEvidence(why="not signed by a tier that is trusted here")
+        statement = read_statement(envelope, f"{repository}@{digest}")
+        return _Signed(statement, signers, len(bundle))
 
 
-def _time(text: str | None) -> datetime | None:
+def _weighed(
+    subject: ImageRef,
+    referrer: Referrer,
+    layer: Descriptor | NotEvidence,
+    opened: Mapping[Digest, _Signed | NotEvidence],
+) -> _Signed | NotEvidence:
+    """What is signed, unless it is filed where it does not belong: anybody can attach another's statement."""
+    if isinstance(layer, NotEvidence):
+        return layer
+    signed = opened[layer.digest]
+    if isinstance(signed, NotEvidence):
+        return signed
+    if signed.size != layer.size:
+        return NotEvidence(why="not as large as its manifest says")
+    if not is_about(signed.statement, subject):
+        return NotEvidence(why="about another image")
+    if referrer.annotations[PREDICATE] != signed.statement.predicate_type:
+        return NotEvidence(why="of another type than it is filed under")
+    return signed
+
+
+def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotEvidence]]) -> Reading:
+    """Every statement of a tier counts once, however often it is attached."""
+    evidence: list[Evidence] = []
+    left_out: list[NotEvidence] = []
+    known: set[tuple[tuple[TierName, ...], bytes]] = set()
+    for referrer, signed in weighed:
+        if isinstance(signed, NotEvidence):
+            left_out.append(signed)
+        elif (said := (signed.signers, signed.statement.bytes())) in known:
+            left_out.append(NotEvidence(why="attached more than once"))
+        else:
+            known.add(said)
+            evidence += [_evidence(subject, referrer, signed.statement, tier) for tier in signed.signers]
+    return Reading(subject, tuple(evidence), tuple(left_out))
+
+
+def _evidence(subject: ImageRef, referrer: Referrer, statement: Statement, signer: TierName) -> Evidence:
+    return Evidence(
+        digest=referrer.digest,
+        repository=subject.repository,
+        statement=statement,
+        signer=signer,
+        attached=_attached(referrer),
+    )
+
+
+def _attached(referrer: Referrer) -> datetime | None:
+    """When its writer says that it attached a referrer."""
     try:
-        at = datetime.fromisoformat(text or "")
+        at = datetime.fromisoformat(referrer.annotations.get(CREATED, ""))
     except ValueError:
         return None
     return at if at.tzinfo else None
 
 
 def side_by_side(function: Callable[[S], R], items: Sequence[S]) -> tuple[R, ...]:
-    """`function` of every item, a few at a time, in order; the first error is raised."""
+    """`function` of every item, a few at a time, in order; the first error is raised, and no more is begun."""
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         futures = [pool.submit(copy_context().run, function, item) for item in items]
-        return tuple(future.result() for future in futures)
+        try:
+            return tuple(future.result() for future in futures)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -28,7 +28,6 @@ def asked(program, docker_config):
 
 CALLS = {
     "sign": lambda c: c.sign(STATEMENT),
-    "verifies": lambda c: c.verifies(b"bundle", REF, TEST_RESULT, "public key"),
     "sign_image": lambda c: c.sign_image(REF),
     "verify_image": lambda c: c.verify_image(REF, "public key"),
 }
@@ -59,36 +58,6 @@ def test_signing_asks_nothing_of_the_internet(asked, tmp_path):
     assert (tmp_path / "signing-config").read_text() == SIGNING_CONFIG
     assert (tmp_path / "trusted-root").read_text() == TRUSTED_ROOT
     assert json.loads(SIGNING_CONFIG)["rekorTlogConfig"] == {}
-
-
-def test_a_signature_that_verifies_is_a_yes_about_this_digest_and_type(asked):
-    """cosign compares both, as it is told to."""
-    cosign, recorded = asked()
-
-    assert CALLS["verifies"](cosign) is True
-
-    (call,) = recorded.calls
-    assert call[0] == "verify-blob-attestation"
-    assert call[call.index("--digest") + 1] == "a" * 64
-    assert call[call.index("--type") + 1] == TEST_RESULT
-
-
-def test_a_signature_of_another_key_is_a_no(asked):
-    """Only where cosign says just that."""
-    cosign, _ = asked(stderr="Error: failed to verify signature: no match\n", status=1)
-
-    assert CALLS["verifies"](cosign) is False
-
-
-@pytest.mark.parametrize(
-    "said", ["Error: unexpected end of JSON input", "", "panic: runtime error", "Error: type mismatch"]
-)
-def test_any_other_answer_is_no_answer(asked, said):
-    """Not being able to tell is never a no, for the statement may have said no."""
-    cosign, _ = asked(stderr=said, status=1)
-
-    with pytest.raises(SignatureFailed, match="could not tell"):
-        CALLS["verifies"](cosign)
 
 
 def test_an_image_is_signed_and_verified_by_digest(asked):

@@ -7,8 +7,10 @@ import re
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from supply_chain.adapters.registry import MANIFEST, SMALL, Registry
+from supply_chain.adapters.registry import LARGEST_MANIFEST, MANIFEST, SMALL, Registry
 from supply_chain.errors import (
     AccessDenied,
     ImageDamaged,
@@ -16,6 +18,7 @@ from supply_chain.errors import (
     RegistryFailed,
     RegistryUnavailable,
 )
+from supply_chain.evidence.store import NotEvidence
 from supply_chain.image import ImageRef
 
 TYPE = "application/vnd.example+json"
@@ -163,6 +166,8 @@ CALLS = {
     "blob": lambda r: r.blob("dev/hello", REF.digest),
     "verify_blob": lambda r: r.verify_blob("dev/hello", REF.digest, 1),
     "referrers": lambda r: r.referrers(REF),
+    "layer": lambda r: r.layer(REF),
+    "bundle": lambda r: r.bundle("dev/hello", REF.digest),
     "content": lambda r: r.content(REF),
     "attach": lambda r: r.attach(REF, TYPE, b"x", {}),
     "push_blob": lambda r: r.push_blob("dev/hello", b"x"),
@@ -208,7 +213,7 @@ def test_a_registry_that_does_not_answer_is_unavailable(call, failure):
         call(client(broken))
 
 
-@pytest.mark.parametrize("name", ["manifest", "blob", "verify_blob", "content", "copy_referrer"])
+@pytest.mark.parametrize("name", ["manifest", "blob", "verify_blob", "layer", "bundle", "content", "copy_referrer"])
 def test_what_is_not_there_is_called_missing(name):
     """Apart from damage and from failure."""
     with pytest.raises(ImageNotFound):
@@ -291,7 +296,6 @@ def test_pages_that_lead_in_a_circle_end():
         b'{"manifests": [1]}',
         b'{"manifests": [{}]}',
         b'{"manifests": [{"digest": "latest"}]}',
-        b'{"manifests": [{"digest": "sha256:' + b"a" * 64 + b'", "annotations": {"a": 1}}]}',
         b"[" * 100_000,
     ],
     ids=lambda body: body[:40].decode(),
@@ -309,6 +313,28 @@ def test_a_list_of_referrers_that_is_none_is_a_failure(body):
 def test_what_a_list_of_referrers_may_leave_out(body):
     """Annotations and types are optional."""
     assert len(always(200, content=body).referrers(REF)) == body.count(b"digest")
+
+
+@pytest.mark.parametrize(
+    ("artifact_type", "annotations", "kept"),
+    [
+        (7, {}, ("", {})),
+        ([TYPE], {}, ("", {})),
+        (None, {}, ("", {})),
+        (TYPE, {"a": 1, "b": "c", "d": None}, (TYPE, {"b": "c"})),
+        (TYPE, ["a"], (TYPE, {})),
+        (TYPE, "a", (TYPE, {})),
+        (TYPE, {"a": json.loads("[" * 300 + "]" * 300)}, (TYPE, {})),
+    ],
+)
+def test_what_an_author_writes_of_a_referrer_does_not_spoil_the_list(artifact_type, annotations, kept):
+    """Not every registry looks at it; what is no text is left out, and the others are listed."""
+    mine = {"digest": digest_of(b"1"), "artifactType": artifact_type, "annotations": annotations}
+    other = {"digest": digest_of(b"2"), "artifactType": TYPE, "annotations": {"a": "b"}}
+
+    found = always(200, json={"manifests": [mine, other]}).referrers(REF)
+
+    assert [(r.artifact_type, r.annotations) for r in found] == [kept, (TYPE, {"a": "b"})]
 
 
 def test_attaches_content_that_comes_back(server):
@@ -355,34 +381,166 @@ def test_copies_a_referrer_byte_for_byte(server):
     assert registry.content(ImageRef(repository="curated/hello", digest=digest)) == b"evidence"
 
 
-@pytest.mark.parametrize(
-    "manifest",
-    [
-        [],
-        7,
-        {},
-        {"layers": []},
-        {"layers": [{}]},
-        {"layers": ["x"]},
-        {"layers": {"digest": "x"}},
-        {"layers": None},
-        {"layers": [{"digest": digest_of(b"c")}] * 2},
-        {"layers": [{"digest": digest_of(b"c"), "size": SMALL + 1}]},
-        {"layers": [{"digest": digest_of(b"c"), "size": "1"}]},
-        {"layers": [{"digest": 7, "size": 1}]},
-    ],
-    ids=lambda m: json.dumps(m)[:40],
-)
-def test_a_referrer_that_is_not_one_piece_of_evidence_is_damage(server, manifest):
-    """Anybody who may push can write such a manifest; it stops a run, and never one of its threads."""
-    content = json.dumps(manifest).encode()
-    server.manifests["dev/hello", digest_of(content)] = (content, MANIFEST)
-    ref = ImageRef(repository="dev/hello", digest=digest_of(content))
+def named(server, content, media_type=MANIFEST):
+    """A referrer whose manifest is this, as anybody who may push can make it."""
+    content = content if isinstance(content, bytes) else json.dumps(content).encode()
+    server.manifests["dev/hello", digest_of(content)] = (content, media_type)
+    return ImageRef(repository="dev/hello", digest=digest_of(content))
 
-    with pytest.raises((ImageDamaged, ImageNotFound)):
+
+def artifact(**changes):
+    """A manifest laid out as evidence is, but for the changes."""
+    return {
+        "config": {"digest": digest_of(b"{}"), "size": 2},
+        "layers": [{"digest": digest_of(b"c"), "size": 1}],
+        **changes,
+    }
+
+
+NONE = [
+    [],
+    7,
+    {},
+    b"",
+    b"no json",
+    b"[" * 100_000,
+    artifact(mediaType="application/vnd.oci.image.index.v1+json"),
+    artifact(config=None),
+    artifact(config={"digest": digest_of(b"c"), "size": 1}),
+    artifact(layers=[]),
+    artifact(layers=[{}]),
+    artifact(layers=["x"]),
+    artifact(layers={"digest": "x"}),
+    artifact(layers=None),
+    artifact(layers=[{"digest": digest_of(b"c"), "size": 1}] * 2),
+    artifact(layers=[{"digest": digest_of(b"c"), "size": SMALL + 1}]),
+    artifact(layers=[{"digest": digest_of(b"c"), "size": "1"}]),
+    artifact(layers=[{"digest": digest_of(b"c"), "size": -1}]),
+    artifact(layers=[{"digest": 7, "size": 1}]),
+]
+
+
+@pytest.mark.parametrize("manifest", NONE, ids=lambda m: str(m)[:60])
+def test_a_referrer_that_is_not_one_piece_of_evidence_is_none(server, manifest):
+    """Anybody who may push can write such a manifest: it is left out where it was not asked for, else damage."""
+    ref = named(server, manifest)
+
+    assert isinstance(client(server).layer(ref), NotEvidence)
+    with pytest.raises(ImageDamaged):
         client(server).content(ref)
-    with pytest.raises((ImageDamaged, ImageNotFound)):
-        client(server).copy_referrer(ref, "curated/hello")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just(digest_of(b"c")),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["digest", "size", "config", "layers", "mediaType", "x"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.binary(max_size=200) | JSON | st.builds(lambda c, v: artifact(**c, x=v), st.dictionaries(
+    st.sampled_from(["config", "layers", "mediaType", "subject"]), JSON), JSON))  # fmt: skip
+def test_whatever_manifest_a_stranger_pushes_is_read_or_left_out(manifest):
+    """No other error, and never anything but a layer that can be read."""
+    server = Server()
+    layer = client(server).layer(named(server, manifest))
+
+    assert isinstance(layer, NotEvidence) or (re.fullmatch("sha256:[0-9a-f]{64}", layer.digest) and layer.size >= 0)
+
+
+def test_a_bundle_is_what_its_digest_says_or_an_error(server):
+    """A registry that changes it is not a stranger's doing."""
+    assert client(server).bundle("dev/hello", digest_of(b"c")) == b"c"
+    server.blobs["dev/hello", digest_of(b"c")] = b"d"
+    with pytest.raises(ImageDamaged):
+        client(server).bundle("dev/hello", digest_of(b"c"))
+
+
+def test_content_that_the_registry_says_it_does_not_have_is_left_out():
+    """A manifest can outlive what it names; only the registry's own word for it counts."""
+    gone = always(404, json={"errors": [{"code": "BLOB_UNKNOWN"}]})
+    assert isinstance(gone.bundle("dev/hello", digest_of(b"c")), NotEvidence)
+
+    for body in ({"text": "404 page not found"}, {"json": {"errors": [{"code": "NAME_UNKNOWN"}]}}):
+        with pytest.raises(ImageNotFound):
+            always(404, **body).bundle("dev/hello", digest_of(b"c"))
+
+
+def test_a_listed_manifest_that_is_not_there_is_an_error(server):
+    """The registry contradicts itself; what else it does not say nobody knows."""
+    with pytest.raises(ImageNotFound):
+        client(server).layer(ImageRef(repository="dev/hello", digest=digest_of(b"none")))
+
+
+LARGE = b"x" * (SMALL + 1)
+
+
+def test_what_is_larger_than_evidence_is_left_out_unread(server):
+    """The registry says so beforehand; nobody waits for gigabytes."""
+    ref = named(server, artifact(layers=[{"digest": digest_of(LARGE), "size": 1}]))
+    server.blobs["dev/hello", digest_of(LARGE)] = LARGE
+
+    layer = client(server).layer(ref)
+
+    assert isinstance(client(server).bundle("dev/hello", layer.digest), NotEvidence)
+    assert isinstance(client(server).layer(named(server, b"x" * (LARGEST_MANIFEST + 1))), NotEvidence)
+
+
+class Endless(httpx.SyncByteStream):
+    """A body that goes on, and counts how much of it was taken."""
+
+    def __init__(self):
+        self.taken = 0
+
+    def __iter__(self):
+        while self.taken < 1000:
+            self.taken += 1
+            yield b"x" * 1024 * 1024
+
+
+BOUNDED = ["digest_of", "manifest", "blob", "bundle", "layer", "referrers", "content", "verify_blob"]
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_registry_that_sends_more_than_it_should_is_an_error(name):
+    """Reading ends where it is too much, whatever was announced; and it is never taken for junk."""
+    body = Endless()
+
+    with pytest.raises((RegistryFailed, ImageDamaged)):
+        CALLS[name](client(lambda request: httpx.Response(200, stream=body)))
+    assert body.taken < 300
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_of_a_failure_only_the_beginning_is_read(status):
+    """Enough to say what it was."""
+    body = Endless()
+
+    with pytest.raises((RegistryFailed, ImageNotFound)):
+        CALLS["blob"](client(lambda request: httpx.Response(status, stream=body)))
+    assert body.taken < 5
+
+
+def test_a_body_that_breaks_off_is_no_answer():
+    """Half of a list, a manifest or a statement is none."""
+
+    class Broken(httpx.SyncByteStream):
+        def __iter__(self):
+            yield b'{"manifests": []'
+            raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+
+    for name in BOUNDED:
+        with pytest.raises(RegistryUnavailable):
+            CALLS[name](client(lambda request: httpx.Response(200, stream=Broken())))
+
+
+def test_what_could_not_be_read_again_is_not_attached(server):
+    """Evidence that is left out for its size would be no evidence."""
+    with pytest.raises(RegistryFailed, match="at most"):
+        client(server).attach(REF, TYPE, LARGE, {})
+    assert len(server.manifests) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no json", b"[" * 100_000])

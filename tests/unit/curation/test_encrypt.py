@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,10 +16,11 @@ from supply_chain.app import Base, Classification
 from supply_chain.curation.encrypt import KeyState, encrypt
 from supply_chain.errors import AccessDenied, EvidenceInvalid, KeyUnusable
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
-from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, Statement
-from supply_chain.evidence.store import EvidenceStore, Referrer
+from supply_chain.evidence.statement import ENCRYPTION
+from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, EncryptedImage, ImageRef, Source, StoredImage
 from supply_chain.tier import TierName
+from tests.unit.conftest import EcdsaSigner, MemoryReferrers
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/"
@@ -85,48 +86,17 @@ class Copies:
         return copy.digest in self.held
 
 
-@dataclass
-class Attached:
-    """Referrers in memory."""
-
-    bundles: dict[Digest, tuple[bytes, Referrer]] = field(default_factory=dict)
-
-    def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
-        return tuple(referrer for _, referrer in self.bundles.values())
-
-    def attach(self, subject: ImageRef, artifact_type: str, content: bytes, annotations: Mapping[str, str]) -> Digest:
-        digest = f"sha256:{hashlib.sha256(content + str(len(self.bundles)).encode()).hexdigest()}"
-        referrer = Referrer(digest=digest, artifact_type=artifact_type, annotations=dict(annotations))
-        self.bundles[digest] = (content, referrer)
-        return digest
-
-    def content(self, referrer: ImageRef) -> bytes:
-        return self.bundles[referrer.digest][0]
-
-
-@dataclass
-class Signer:
-    """Signs by writing the key's name on it."""
-
-    key: str
-
-    def sign(self, statement: Statement) -> bytes:
-        payload = base64.b64encode(statement.bytes()).decode()
-        return json.dumps({"key": self.key, "dsseEnvelope": {"payloadType": PAYLOAD, "payload": payload}}).encode()
-
-    def verifies(self, bundle: bytes, subject: ImageRef, predicate_type: str, public_key: str) -> bool:
-        return bool(json.loads(bundle)["key"] == public_key)
-
-
 class World:
     """Curation with everything around it; `run` is the step."""
 
     def __init__(self) -> None:
-        self.keys, self.repositories, self.copies, self.attached = Keys(), Repositories(), Copies(), Attached()
+        self.keys, self.repositories, self.copies, self.attached = Keys(), Repositories(), Copies(), MemoryReferrers()
+        self.signers: defaultdict[str, EcdsaSigner] = defaultdict(EcdsaSigner)
         self.image = ImageRef(repository=REPOSITORY, digest=PLAIN)
 
     def evidence(self, key: str = "curation's") -> EvidenceStore:
-        return EvidenceStore(TierName.CURATION, self.attached, Signer(key), {TierName.CURATION: "curation's"})
+        trusted = {TierName.CURATION: self.signers["curation's"].public}
+        return EvidenceStore(TierName.CURATION, self.attached, self.signers[key], trusted)
 
     def records(self) -> tuple[EncryptionRecord, ...]:
         return encryption_records(self.evidence().verified(self.image, TierName.CURATION))
@@ -187,10 +157,10 @@ def test_other_classifications_are_verified_at_rest_only(world: World, classific
 def test_a_second_run_changes_nothing(world: World, classification: Classification) -> None:
     """The same answer, no other copy, no other record."""
     first = world.run(classification)
-    before = dict(world.copies.held), dict(world.attached.bundles)
+    before = deepcopy((world.copies.held, world.attached.held))
 
     assert world.run(classification) == first
-    assert (world.copies.held, world.attached.bundles) == before
+    assert (world.copies.held, world.attached.held) == before
 
 
 def test_a_copy_the_registry_lost_is_written_again(world: World) -> None:
@@ -217,7 +187,7 @@ def test_a_copy_that_another_key_attests_is_not_used(world: World) -> None:
     """Whoever may write referrers cannot make curation vend a copy of theirs."""
     image = world.run()
     (evidence,) = world.evidence().verified(world.image, TierName.CURATION)
-    world.attached.bundles.clear()
+    world.attached.held.clear()
     world.evidence("somebody's").attach(world.image, ENCRYPTION, evidence.predicate, NOW)
 
     assert world.run().copy_digest != image.copy_digest
@@ -248,7 +218,7 @@ def test_a_repository_under_another_key_is_refused(world: World, found: str) -> 
     with pytest.raises(KeyUnusable, match="another key"):
         world.run()
 
-    assert (world.copies.held, world.attached.bundles) == ({}, {})
+    assert (world.copies.held, world.attached.held) == ({}, {})
 
 
 @pytest.mark.parametrize("found", [STORAGE, "alias/storage", "storage"])
@@ -275,7 +245,7 @@ def test_a_storage_key_that_is_not_fit_is_refused(world: World, changes: dict[st
     with pytest.raises(KeyUnusable, match=says):
         world.run(Classification.INTERNAL)
 
-    assert world.attached.bundles == {}
+    assert world.attached.held == {}
 
 
 @pytest.mark.parametrize(
@@ -288,7 +258,7 @@ def test_a_content_key_that_is_not_fit_is_refused(world: World, changes: dict[st
     with pytest.raises(KeyUnusable, match=says):
         world.run()
 
-    assert (world.copies.held, world.attached.bundles) == ({}, {})
+    assert (world.copies.held, world.attached.held) == ({}, {})
 
 
 def test_a_confidential_image_needs_a_content_key(world: World) -> None:
@@ -296,7 +266,7 @@ def test_a_confidential_image_needs_a_content_key(world: World) -> None:
     with pytest.raises(KeyUnusable, match="content_key"):
         world.run(content_key=None)
 
-    assert world.attached.bundles == {}
+    assert world.attached.held == {}
 
 
 def test_no_copy_is_written_when_its_key_cannot_be_wrapped(world: World) -> None:
@@ -306,4 +276,4 @@ def test_no_copy_is_written_when_its_key_cannot_be_wrapped(world: World) -> None
     with pytest.raises(AccessDenied):
         world.run()
 
-    assert (world.copies.held, world.attached.bundles) == ({}, {})
+    assert (world.copies.held, world.attached.held) == ({}, {})

@@ -1,0 +1,90 @@
+"""DSSE envelopes in sigstore bundles: what was signed, and by which key. Pure; cosign makes and verifies the same."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Literal
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from supply_chain.errors import SettingInvalid
+from supply_chain.image import Frozen
+
+Key = ec.EllipticCurvePublicKey
+Base64 = Annotated[bytes, AfterValidator(lambda text: base64.b64decode(text, validate=True))]
+
+BRACKETS = 20
+"""More than such a bundle has of them; what has more is not even parsed, however large or deep it is."""
+
+
+class _Strict(Frozen):
+    """Exactly what cosign writes, so that what counts here verifies everywhere."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
+class _PublicKey(_Strict):
+    hint: str = ""
+
+
+class _Material(_Strict):
+    public_key: _PublicKey
+
+
+class _Signature(_Strict):
+    sig: Base64
+
+
+class Envelope(_Strict):
+    """A payload of a type, and the signature over both (DSSE v1, "Envelope")."""
+
+    payload: Base64
+    payload_type: str
+    signatures: tuple[_Signature, ...] = Field(min_length=1, max_length=1)
+
+    def signed_by(self, key: Key) -> bool:
+        """Whether the signature is the key's: ECDSA with SHA-256 over DSSE's pre-authentication encoding."""
+        kind = self.payload_type.encode()
+        signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(self.payload), self.payload)
+        try:
+            key.verify(self.signatures[0].sig, signed, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature:
+            return False
+        return True
+
+
+class _Bundle(_Strict):
+    """A sigstore bundle v0.3 of a statement signed with a key that no log knows."""
+
+    media_type: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"]
+    verification_material: _Material
+    dsse_envelope: Envelope
+
+
+def envelope_in(bundle: bytes) -> Envelope | None:
+    """The envelope that a bundle carries; None for anything else, whatever it is."""
+    if bundle.count(b"{") + bundle.count(b"[") > BRACKETS:
+        return None
+    try:
+        return _Bundle.model_validate_json(bundle).dsse_envelope
+    except ValidationError:
+        return None
+
+
+def key_of(pem: str, name: str) -> Key:
+    """A public key to verify with; `SettingInvalid` unless it is one on P-256."""
+    try:
+        key = load_pem_public_key(pem.encode())
+    except ValueError:
+        key = None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise SettingInvalid(
+            f"The trusted key of the {name} tier is no public key on P-256 in PEM.\n"
+            "Give the block the public half of the tier's signing key, which has to be an ECC_NIST_P256 key of KMS."
+        )
+    return key
