@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import docker
 import httpx
 import pytest
@@ -42,7 +41,7 @@ from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
 from supply_chain.image import EncryptedImage, ImageRef, Source, StoredImage
-from supply_chain.laptop.aws import POLICIES, Accounts, Administrator, emulator_administrator, ensure_accounts
+from supply_chain.laptop.aws import POLICIES, Accounts, Administrator, emulator_root, ensure_accounts
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.tools import Pins, Toolbox
 from supply_chain.tier import TierName
@@ -127,9 +126,14 @@ class Chain:
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The emulator's."""
+    return tmp_path_factory.mktemp("emulator")
+
+
+@pytest.fixture(scope="module")
+def emulator(directory: Path) -> Iterator[str]:
     """The registry's host, which is also AWS's."""
-    directory = tmp_path_factory.mktemp("emulator")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [
@@ -158,12 +162,12 @@ def _until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def chain(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    admin = emulator_administrator(f"http://{emulator}", REGION)
+def chain(emulator: str, directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    root = emulator_root(directory / "state/root-key.json", REGION)
+    admin = Administrator.of(root, f"http://{emulator}")
     accounts = ensure_accounts(admin, ROOT / POLICIES, tmp_path_factory.mktemp("keys") / "keys.json")
     box = Toolbox(Home.find(start=ROOT).tools, Pins.load(ROOT / "deployments/tools.yaml"))
     tools = {name: box.find(name) for name in ("cosign", "crane", "skopeo")}
-    root = boto3.Session("test", "test", region_name=REGION)
     curation, execution = (Role(t, emulator, accounts, tools) for t in (TierName.CURATION, TierName.EXECUTION))
     return Chain(admin, root.client("ecr", endpoint_url=f"http://{emulator}"), accounts, curation, execution)
 

@@ -16,6 +16,8 @@ import docker
 import pytest
 from botocore.exceptions import ClientError
 
+from supply_chain.laptop.aws import emulator_root
+from supply_chain.laptop.emulator_service import root_key
 from supply_chain.laptop.engine import clear, engine_url
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import load_state, records
@@ -143,7 +145,7 @@ def test_up_again_starts_nothing_and_takes_a_moment(laptop):
 
 def test_secrets_are_for_the_user_alone(laptop):
     """Identities, access keys and the login of Prefect."""
-    for name in ("laptop.json", "access-keys.json", "prefect.auth"):
+    for name in ("laptop.json", "access-keys.json", "prefect.auth", "aws/root-key.json"):
         assert (laptop.home.state / name).stat().st_mode & 0o777 == 0o600
 
 
@@ -198,8 +200,12 @@ def test_a_tier_creates_repositories_only_in_its_own_place(laptop):
 
 
 def test_a_tier_signs_with_its_own_key_only(laptop):
-    """By alias and by ARN."""
+    """By alias and by ARN; and the account's root with none of them."""
     message = {"Message": b"digest", "SigningAlgorithm": "ECDSA_SHA_256"}
+    root = emulator_root(root_key(laptop.home), laptop.state.region)
+    for identity in laptop.state.identities.values():
+        for key in (identity.signing_alias, identity.signing_key_arn):
+            assert not may(root.client("kms", endpoint_url=laptop.state.endpoint_url).sign, KeyId=key, **message)
     for tier in TierName:
         kms = laptop.client(tier, "kms")
         for owner, identity in laptop.state.identities.items():

@@ -28,6 +28,15 @@ def registry(profile: Profile) -> str:
     return f"{HOST}:{profile.ports.emulator}"
 
 
+def root_key(home: Home) -> Path:
+    """The file that holds the key of the account's root; the emulator makes it when it first starts."""
+    return _state(home) / "root-key.json"
+
+
+def _state(home: Home) -> Path:
+    return home.state / "aws"
+
+
 def environment_fits(home: Home) -> bool:
     """Whether the emulator's environment is whole and made from the lock file as it is now."""
     stamp = home.emulator / "made-from"
@@ -61,7 +70,7 @@ def ensure_environment(home: Home, progress: Progress) -> None:
 
 def emulator(home: Home, profile: Profile) -> Service:
     """The emulator, whose state is on disk before it answers; its registry is on the same port."""
-    port, state = profile.ports.emulator, home.state / "aws"
+    port, state = profile.ports.emulator, _state(home)
     arguments = ("--host", HOST, "--port", str(port), "--region", profile.region, "--state", str(state))
     return Service(
         name="emulator",

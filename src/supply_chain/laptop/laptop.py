@@ -17,7 +17,7 @@ from supply_chain.adapters.command import Cancellation, current
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, SettingInvalid
 from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, prefect_server
-from supply_chain.laptop.aws import POLICIES, Accounts, TierIdentity, emulator_administrator, ensure_accounts
+from supply_chain.laptop.aws import POLICIES, Accounts, Administrator, TierIdentity, emulator_root, ensure_accounts
 from supply_chain.laptop.database import FEED, Database, ensure_database, read_database
 from supply_chain.laptop.engine import MANAGED, Engine, clear, engine_answers, engine_service, engine_url, ensure_engine
 from supply_chain.laptop.home import Home, write_private
@@ -115,7 +115,8 @@ def side_by_side(*parts: Callable[[], Any]) -> list[Any]:
 def _aws(profile: Profile, home: Home, progress: Progress) -> Accounts:
     emulator_service.ensure_environment(home, progress)
     _ensure(emulator_service.emulator(home, profile), progress)
-    admin = emulator_administrator(emulator_service.endpoint_url(profile), profile.region)
+    root = emulator_root(emulator_service.root_key(home), profile.region)
+    admin = Administrator.of(root, emulator_service.endpoint_url(profile))
     return ensure_accounts(admin, home.project / POLICIES, home.state / "access-keys.json")
 
 

@@ -22,6 +22,8 @@ import pytest
 
 from supply_chain.adapters.aws import AwsSession
 from supply_chain.adapters.ecr import Ecr
+from supply_chain.laptop.aws import emulator_root
+from supply_chain.laptop.emulator_service import root_key
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import LaptopState, load_state
 from supply_chain.laptop.prefect_server import auth_string
@@ -88,12 +90,15 @@ def chain(bases: None) -> Chain:
 
 
 @pytest.fixture(scope="session")
-def ecr(laptop: LaptopState) -> Any:
+def root(home: Home, laptop: LaptopState) -> boto3.Session:
+    """The account's owner."""
+    return emulator_root(root_key(home), laptop.region)
+
+
+@pytest.fixture(scope="session")
+def ecr(root: boto3.Session, laptop: LaptopState) -> Any:
     """ECR, as its owner sees it."""
-    return boto3.client(
-        "ecr", endpoint_url=laptop.endpoint_url, region_name=laptop.region,
-        aws_access_key_id="test", aws_secret_access_key="test",
-    )  # fmt: skip
+    return root.client("ecr", endpoint_url=laptop.endpoint_url)
 
 
 @dataclass(frozen=True)
@@ -145,12 +150,9 @@ def session_of(laptop: LaptopState, tier: TierName) -> AwsSession:
 
 
 @pytest.fixture(scope="session")
-def keys(laptop: LaptopState, tmp_path_factory: pytest.TempPathFactory) -> dict[TierName, Path]:
+def keys(root: boto3.Session, laptop: LaptopState, tmp_path_factory: pytest.TempPathFactory) -> dict[TierName, Path]:
     """Each tier's public key as KMS gives it, in a file."""
-    kms = boto3.client(
-        "kms", endpoint_url=laptop.endpoint_url, region_name=laptop.region,
-        aws_access_key_id="test", aws_secret_access_key="test",
-    )  # fmt: skip
+    kms = root.client("kms", endpoint_url=laptop.endpoint_url)
     directory = tmp_path_factory.mktemp("keys")
     files = {}
     for tier in TierName:

@@ -128,7 +128,16 @@ class Emulator:
             httpx.get(f"http://{self.host}/_cscm/health", trust_env=False)
         self.start()
 
-    def client(self, service: str, key: str = "test", secret: str = "test", token: str | None = None) -> Any:
+    @property
+    def root(self) -> dict[str, str]:
+        """Root's key, as `client` wants it."""
+        kept = json.loads((self.state / "root-key.json").read_text())
+        return {"key": kept["access_key_id"], "secret": kept["secret_access_key"]}
+
+    def client(self, service: str, key: str = "", secret: str = "", token: str | None = None) -> Any:
+        """A client with these credentials; root's for none."""
+        if not key:
+            return self.client(service, **self.root)
         return boto3.client(
             service,
             region_name=REGION,

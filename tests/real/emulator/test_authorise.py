@@ -1,13 +1,118 @@
-"""The registry asks who comes, and refuses what IAM does not allow."""
+"""Everybody has to say who they are and may do what IAM allows: root, the roles, and at the registry too."""
 
 from __future__ import annotations
 
+import json
+
+import httpx
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from tests.real.emulator.conftest import LOGIN, PULL, PUSH, Emulator, allow, artifact, at, put_blob, put_manifest, sha
+from tests.real.emulator.conftest import (
+    ACCOUNT,
+    LOGIN,
+    PULL,
+    PUSH,
+    REGION,
+    Emulator,
+    allow,
+    artifact,
+    at,
+    document,
+    put_blob,
+    put_manifest,
+    sha,
+)
 
 pytestmark = pytest.mark.real
+
+
+CALLS = (
+    ("sts", "get_caller_identity"),
+    ("sts", "get_session_token"),
+    ("ecr", "get_authorization_token"),
+    ("iam", "list_users"),
+    ("kms", "list_keys"),
+    ("s3", "list_buckets"),
+)
+
+
+def test_nobody_is_root_by_a_name(emulator: Emulator) -> None:
+    """Neither as `test`, nor as an account's number, nor with root's own key and another secret."""
+    guesses = [("test", "test"), (ACCOUNT, "test"), (ACCOUNT, ACCOUNT), ("123456789012", "test")]
+    for key, secret in [*guesses, (emulator.root["key"], "test"), ("AKIA" + "A" * 16, emulator.root["secret"])]:
+        for service, call in CALLS:
+            with pytest.raises(ClientError) as refused:
+                getattr(emulator.client(service, key, secret), call)()
+            assert refused.value.response["Error"]["Code"] in {
+                "InvalidAccessKeyId",
+                "InvalidClientTokenId",
+                "InvalidSignatureException",
+                "SignatureDoesNotMatch",
+                "UnrecognizedClientException",
+            }, (key, service)
+    assert emulator.client("sts").get_caller_identity()["Arn"] == f"arn:aws:iam::{ACCOUNT}:root"
+
+
+def test_roots_key_is_the_owners_alone_and_stays(emulator: Emulator) -> None:
+    """It is made once, in a file that nobody else may read; a state from before there was one gets one."""
+    file, before = emulator.state / "root-key.json", emulator.root
+    assert file.stat().st_mode & 0o777 == 0o600
+    emulator.repository("dev/app")
+    emulator.client("sts").get_session_token()
+    assert before["secret"] not in (emulator.state / "sts.json").read_text()
+
+    emulator.kill_and_restart()
+    assert emulator.root == before
+
+    emulator.end()
+    file.unlink()
+    emulator.start()
+    assert emulator.client("ecr").describe_repositories()["repositories"][0]["repositoryName"] == "dev/app"
+    with pytest.raises(ClientError, match="InvalidClientTokenId"):
+        emulator.client("sts", **before).get_caller_identity()
+
+
+def test_root_heeds_a_keys_policy(emulator: Emulator) -> None:
+    """Who is denied by the key's own policy does not sign with it: not root, not by a session, not by an alias."""
+    root, kms = f"arn:aws:iam::{ACCOUNT}:root", emulator.client("kms")
+    owner = {**allow("*", "kms:*"), "Principal": {"AWS": root}}
+    others = {**allow("*", "kms:Sign"), "Effect": "Deny", "Principal": "*"}
+    key = kms.create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256", Policy=document(owner, others))["KeyMetadata"]
+    kms.create_alias(AliasName="alias/tier", TargetKeyId=key["KeyId"])
+    made = emulator.client("sts").get_session_token()["Credentials"]
+    session = emulator.client("kms", made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"])
+
+    for client in (kms, session):
+        for name in (key["KeyId"], key["Arn"], "alias/tier"):
+            with pytest.raises(ClientError, match="AccessDenied"):
+                client.sign(KeyId=name, Message=b"m", SigningAlgorithm="ECDSA_SHA_256")
+
+
+def test_only_a_request_with_one_good_signature_is_answered(emulator: Emulator) -> None:
+    """A second name in the request changes nobody into somebody else, and what is not signed gets nothing."""
+    url = f"http://{emulator.host}/"
+    target = {"X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"}
+    request = AWSRequest("POST", url, headers={**target, "Content-Type": "application/x-amz-json-1.1"}, data=b"{}")
+    role = emulator.role("reader", LOGIN)
+    SigV4Auth(Credentials(role["key"], role["secret"], role["token"]), "ecr", REGION).add_auth(request)
+    own = list(request.headers.items())
+    roots = f"AWS4-HMAC-SHA256 Credential={emulator.root['key']}/20260101/{REGION}/ecr/aws4_request, SignedHeaders=host"
+    unsigned = [pair for pair in own if pair[0] != "Authorization"]
+
+    def status(headers: list[tuple[str, str]], body: bytes = b"{}", query: str = "") -> int:
+        return httpx.post(url + query, headers=headers, content=body, trust_env=False).status_code
+
+    assert status(own) == 200
+    assert status([*own, ("Authorization", f"{roots}, Signature=00")]) == 400
+    assert status([("Authorization", f"{roots}, Signature=00"), *own]) == 400
+    assert status(own, json.dumps({"registryIds": [ACCOUNT]}).encode()) == 400
+    assert status(own, query=f"?AWSAccessKeyId={emulator.root['key']}&Signature=x") == 400
+    assert status(unsigned) == 400
+    assert status([*unsigned, ("Authorization", f"AWS {emulator.root['key']}:x")]) == 400
 
 
 def test_an_anonymous_client_is_asked_for_a_token(emulator: Emulator) -> None:
@@ -149,10 +254,11 @@ def test_a_blob_that_is_not_its_digest_is_refused(emulator: Emulator) -> None:
 
 
 def test_nobody_resets_it_over_the_network(emulator: Emulator) -> None:
-    """ministack's own administration would empty everything for anyone who asks."""
+    """ministack's own administration would empty and show everything for anyone who asks."""
     emulator.repository("dev/app")
 
     with emulator.http() as http:
         assert http.post("/_ministack/reset").status_code == 403
+        assert http.get("/_aws/sqs/messages").status_code == 403
 
     assert emulator.client("ecr").list_images(repositoryName="dev/app")["imageIds"] == []

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.errors import DeclarationInvalid
-from supply_chain.laptop.aws import fill, key_policy, read_keys, same
+from supply_chain.errors import DeclarationInvalid, PartFailed
+from supply_chain.laptop.aws import emulator_root, fill, key_policy, read_keys, same
 from supply_chain.tier import TierName
 
 POLICIES = Path(__file__).parents[3] / "deployments" / "iam"
@@ -137,3 +137,16 @@ def test_lost_or_damaged_keys_are_no_keys(tmp_path):
 
     assert read_keys(tmp_path / "keys.json") == {}
     assert read_keys(tmp_path / "missing.json") == {}
+
+
+@pytest.mark.parametrize("text", [None, '{"access_key_id": "AKIA", "secret": "topsecret"}'])
+def test_a_lost_or_damaged_root_key_is_told_without_its_secret(tmp_path, text):
+    """With what to do; there is no well-known key to fall back to."""
+    file = tmp_path / "root-key.json"
+    if text:
+        file.write_text(text)
+
+    with pytest.raises(PartFailed, match="cscm down") as told:
+        emulator_root(file, "us-east-1")
+
+    assert "topsecret" not in str(told.value)

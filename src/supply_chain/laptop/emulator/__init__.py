@@ -2,5 +2,6 @@
 
 Runs in an environment of its own (`deployments/emulator.lock`), so it imports ministack, hypercorn
 and the standard library alone. What it adds: durable state (`durable`, `blobs`, `state`), the OCI
-referrers endpoint (`referrers`), and a registry that asks who comes and what they may (`authorise`).
+referrers endpoint (`referrers`), callers that have to sign (`callers`), and a registry that asks who
+comes and what they may (`authorise`).
 """

@@ -17,7 +17,7 @@ from hypercorn.config import Config
 from supply_chain.errors import PartFailed, PortBusy, SupplyChainError
 
 FOREIGN = ("AWS_", "MINISTACK_", "EDGE_PORT", "USE_SSL")
-"""Variables that would reconfigure ministack; its root key is the well-known `test`."""
+"""Variables that would reconfigure ministack."""
 
 
 def main() -> int:
@@ -99,6 +99,7 @@ def assembled(state: Path) -> Any:
 
     from supply_chain.laptop.emulator.authorise import Gate, issue_tokens  # noqa: PLC0415
     from supply_chain.laptop.emulator.blobs import Blobs  # noqa: PLC0415
+    from supply_chain.laptop.emulator.callers import crown, root_key  # noqa: PLC0415
     from supply_chain.laptop.emulator.front import Front  # noqa: PLC0415
     from supply_chain.laptop.emulator.registry import Registry  # noqa: PLC0415
     from supply_chain.laptop.emulator.state import restore  # noqa: PLC0415
@@ -108,6 +109,7 @@ def assembled(state: Path) -> Any:
         raise PartFailed("The emulator's environment lacks `cryptography`, so it has no keys.\nMake it anew.")
     blobs = Blobs(state)
     parts = restore(state, blobs)
+    crown(*root_key(state / "root-key.json"))
     tokens = Tokens.kept_in(state / "registry-token.key")
     issue_tokens(tokens)
     return Front(parts, Registry(ministack, blobs, Gate(tokens), parts["ecr"]))

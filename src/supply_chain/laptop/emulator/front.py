@@ -1,18 +1,36 @@
-"""The layer before ministack: health, the registry, and answers that wait for the disk."""
+"""The layer before ministack: health, the registry, callers that are known, and answers that wait for the disk."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from uuid import uuid4
 
+from ministack.app import _credential_failure
 from ministack.app import app as ministack
-from ministack.core.router import detect_service, extract_access_key_id
+from ministack.core.iam_evaluator import AuthError
+from ministack.core.router import detect_service
 
-from supply_chain.laptop.emulator.asgi import App, Receive, Scope, Send, answer, headers_of, query_of
+from supply_chain.laptop.emulator.asgi import (
+    App,
+    Disconnected,
+    Receive,
+    Scope,
+    Send,
+    TooLarge,
+    answer,
+    headers_of,
+    query_of,
+    replaying,
+    whole,
+)
 from supply_chain.laptop.emulator.authorise import calling
+from supply_chain.laptop.emulator.callers import signer
 from supply_chain.laptop.emulator.durable import Part, holding, settle_all
 from supply_chain.laptop.emulator.routes import is_registry
 
 HEALTH = "/_cscm/health"
+LIMIT = 64 * 1024 * 1024
+"""Bytes of a request to AWS's API; the registry's are not counted here."""
 
 EFFECTS = {
     "ecr": ("ecr",),
@@ -36,12 +54,14 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await ministack(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
         elif scope["path"] == HEALTH:
             await answer(send, 200, {"Content-Type": "application/json"}, b'{"status": "ready"}')
-        elif scope["path"].startswith("/_") and scope["method"] not in ("GET", "HEAD"):
-            # ministack's own administration needs no credentials and could empty everything.
+        elif scope["path"].startswith("/_"):
+            # ministack's own pages and administration need no credentials; they show and could empty everything.
             await answer(send, 403, {"Content-Type": "text/plain"}, b"not offered here\n")
         elif is_registry(scope["path"]):
             await self._registry(scope, receive, send)
@@ -49,12 +69,23 @@ class Front:
             await self._aws(scope, receive, send)
 
     async def _aws(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers, query = headers_of(scope), query_of(scope)
-        calling.set((extract_access_key_id(headers, query), headers.get("host", "")))
-        service = detect_service(scope["method"], scope["path"], headers, query)
+        headers = headers_of(scope)
+        service = detect_service(scope["method"], scope["path"], headers, query_of(scope))
+        try:
+            body = await whole(receive, LIMIT)
+        except Disconnected:
+            return
+        except TooLarge:
+            await answer(send, 413, {"Content-Type": "text/plain"}, b"too large\n")
+            return
+        caller = signer(scope, body)
+        if isinstance(caller, AuthError):
+            await answer(send, *_credential_failure(service, "", str(uuid4()), caller, headers))
+            return
+        calling.set((caller.access_key_id, headers.get("host", "")))
         parts = [self._parts[name] for name in EFFECTS.get(service, tuple(self._parts))]
         changed = not _reads(service, headers.get("x-amz-target", ""))
-        await ministack(scope, receive, holding(send, lambda: settle_all(parts, changed=changed)))
+        await ministack(scope, replaying(body, receive), holding(send, lambda: settle_all(parts, changed=changed)))
 
 
 def _reads(service: str, target: str) -> bool:

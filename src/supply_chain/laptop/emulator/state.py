@@ -86,9 +86,10 @@ def encoded(service: str, snapshot: Callable[[], Any]) -> bytes:
 
 
 def _sts() -> Any:
+    """The sessions, but for what is no session: root's key is kept in a file of its own."""
     sts = module("sts")
     sts._evict_expired_sessions()
-    return {"sessions": sts._sessions}
+    return {"sessions": {key: session for key, session in sts._sessions.items() if "Expiration" in session}}
 
 
 def _restore_sts(payload: Any) -> None:
