@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import click
 from pydantic import BaseModel
 
-from supply_chain.errors import SupplyChainError
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.profile import load_profile
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def plainly(command: Callable[P, R]) -> Callable[P, R]:
-    """Tell an error that has a remedy as its message, with exit status 1, instead of a stack trace."""
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except SupplyChainError as error:
-            raise click.ClickException(str(error)) from error
-
-    return wrapped
+from supply_chain.pages import plain
 
 
 def progress_line() -> Callable[[str], None]:
@@ -40,13 +23,12 @@ def progress_line() -> Callable[[str], None]:
 
     def say(line: str) -> None:
         with lock:
-            click.echo(f"{time.monotonic() - started:6.1f} s  {line}")
+            click.echo(f"{time.monotonic() - started:6.1f} s  {plain(line)}")
 
     return say
 
 
 @click.command()
-@plainly
 def up() -> None:
     """Start the supply chain of this machine, or what of it does not run."""
     from supply_chain.laptop import laptop  # noqa: PLC0415 - the other commands start faster without
@@ -78,7 +60,6 @@ def _register(home: Home) -> Callable[[Any], None]:
 
 
 @click.command()
-@plainly
 def down() -> None:
     """Stop what `cscm up` started, and nothing else. State stays, deployed containers run on."""
     from supply_chain.laptop import laptop  # noqa: PLC0415
@@ -88,7 +69,6 @@ def down() -> None:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@plainly
 def status(as_json: bool) -> None:
     """Show which parts run, where and since when."""
     from supply_chain.laptop import laptop  # noqa: PLC0415
@@ -107,7 +87,6 @@ def status(as_json: bool) -> None:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@plainly
 def doctor(as_json: bool) -> None:
     """List every part: found, wanted, ok or the remedy. Exits 1 when something is not ok."""
     from supply_chain.laptop.doctor import examine  # noqa: PLC0415
@@ -118,16 +97,15 @@ def doctor(as_json: bool) -> None:
         click.echo(_json(checks))
     else:
         for line in checks:
-            click.echo(f"{'ok ' if line.ok else 'NOT'} {line.name:<24} {line.found}  (wanted: {line.wanted})")
+            click.echo(plain(f"{'ok ' if line.ok else 'NOT'} {line.name:<24} {line.found}  (wanted: {line.wanted})"))
             if line.remedy:
-                click.echo(f"    → {line.remedy}")
+                click.echo(plain(f"    → {line.remedy}"))
     if not all(line.ok for line in checks):
         raise SystemExit(1)
 
 
 @click.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@plainly
 def reset(yes: bool) -> None:
     """Stop everything and remove it: state, tools, database, and what the chain runs in the engine."""
     from supply_chain.laptop import laptop  # noqa: PLC0415

@@ -6,7 +6,7 @@ import socket
 import pytest
 from click.testing import CliRunner
 
-from cscm import laptop
+from cscm.main import main
 from supply_chain.laptop.home import MARKER
 
 
@@ -33,12 +33,12 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(project)
     monkeypatch.setenv("CSCM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
-    return lambda command, *args: CliRunner().invoke(command, args)
+    return lambda *args: CliRunner().invoke(main, args)
 
 
 def test_status_of_a_chain_that_is_down(run):
     """Every part is listed as stopped, with the address that it would have."""
-    parts = json.loads(run(laptop.status, "--json").stdout)
+    parts = json.loads(run("status", "--json").stdout)
 
     assert {part["name"]: part["running"] for part in parts} == {
         "engine": False,
@@ -50,7 +50,7 @@ def test_status_of_a_chain_that_is_down(run):
 
 def test_doctor_lists_every_part_and_its_remedy(run):
     """Exit status 1 says that something is not ok; each such line says what to do."""
-    done = run(laptop.doctor, "--json")
+    done = run("doctor", "--json")
 
     lines = {line["name"]: line for line in json.loads(done.stdout)}
     assert done.exit_code == 1
@@ -68,13 +68,13 @@ def test_doctor_names_who_took_a_port(run, tmp_path):
         other.listen()
         port = other.getsockname()[1]
         profile.write_text(f"ports: {{emulator: {port}, prefect: {port - 1 if port > 2000 else port + 1}}}\n")
-        lines = {line["name"]: line for line in json.loads(run(laptop.doctor, "--json").stdout)}
+        lines = {line["name"]: line for line in json.loads(run("doctor", "--json").stdout)}
 
     assert "taken by" in lines[f"port {port}"]["found"]
     assert "ports.emulator" in lines[f"port {port}"]["remedy"]
 
 
-@pytest.mark.parametrize("command", [laptop.up, laptop.status, laptop.doctor])
+@pytest.mark.parametrize("command", ["up", "status", "doctor"])
 def test_a_mistake_in_the_profile_is_told_without_a_stack_trace(run, tmp_path, command):
     """File, line and column; exit status 1."""
     (tmp_path / "project" / MARKER).write_text("prots: {emulator: 1}\n")
@@ -86,12 +86,22 @@ def test_a_mistake_in_the_profile_is_told_without_a_stack_trace(run, tmp_path, c
     assert "Traceback" not in done.output
 
 
+def test_an_error_is_told_without_control_characters(run, tmp_path):
+    """What a file says must not ring, move the cursor or change colours."""
+    (tmp_path / "project" / MARKER).write_text('"prots\\a": 1\n')
+
+    done = run("up")
+
+    assert "prots" in done.stderr
+    assert "\a" not in done.output
+
+
 def test_reset_asks_before_it_removes(run, tmp_path):
     """It costs every image, key and record."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "this-is-a-cscm-home").touch()
 
-    assert run(laptop.reset).exit_code == 1
+    assert run("reset").exit_code == 1
     assert (tmp_path / "home").exists()
-    assert run(laptop.reset, "--yes").exit_code == 0
+    assert run("reset", "--yes").exit_code == 0
     assert not (tmp_path / "home").exists()
