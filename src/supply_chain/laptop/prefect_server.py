@@ -25,6 +25,7 @@ from supply_chain.laptop.ports import HOST, answers, asked
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import OURS_ALONE, Progress, Service, read_record
 
+CSP = "content-security-policy"
 POOL = "laptop"
 WORKER = "laptop"
 FRESH = timedelta(seconds=100)
@@ -92,13 +93,28 @@ def run_environment(home: Home, profile: Profile) -> dict[str, str]:
     }
 
 
+def reach(port: int) -> str:
+    """Where a browser lets Prefect's UI go: to its server (W3C, Content Security Policy Level 3).
+
+    Of its own it asks an analytics service for settings, though analytics are off, and others for pictures.
+    """
+    here = f"http://{HOST}:{port} ws://{HOST}:{port}"
+    return f"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' {here}"
+
+
 def server(home: Home, profile: Profile) -> Service:
-    """Prefect's server with its UI, on SQLite; it migrates its own database when it starts."""
+    """Prefect's server with its UI, on SQLite; it migrates its own database when it starts.
+
+    Started as `prefect server start --background` does, for the header that keeps its UI at home.
+    """
     port = profile.ports.prefect
     return Service(
         name="prefect",
-        argv=(sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)),
-        environment=run_environment(home, profile),
+        argv=(
+            *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
+            *("--host", HOST, "--port", str(port), "--log-level", "warning", "--header", f"{CSP}:{reach(port)}"),
+        ),
+        environment={**run_environment(home, profile), "PREFECT__SERVER_FINAL": "1"},
         cwd=home.state,
         log=home.log / "prefect.log",
         pid_file=home.run / "prefect.json",

@@ -66,6 +66,17 @@ def test_the_login_is_in_no_command_line(home):
         assert secret not in " ".join(service.argv)
 
 
+def test_the_ui_reaches_its_own_server_and_nothing_else(home):
+    """The browser holds it: every answer says where the page may go."""
+    argv = server(home, PROFILE).argv
+    name, _, policy = argv[argv.index("--header") + 1].partition(":")
+
+    places = {word for part in policy.split(";") for word in part.split()[1:] if "://" in word or word == "*"}
+    assert name == "content-security-policy"
+    assert places == {"http://127.0.0.1:4999", "ws://127.0.0.1:4999"}
+    assert {part.split()[0] for part in policy.split(";")} == {"default-src", "connect-src"}
+
+
 def test_declared_deployments_are_read(home):
     """By name; no file declares none."""
     file = home.project / "prefect.yaml"
