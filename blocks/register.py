@@ -20,13 +20,12 @@ def register_laptop(state: LaptopState) -> None:
         kind.register_type_and_schema()
     trusted = {name.value: identity.public_key for name, identity in state.identities.items()}
     for name, identity in state.identities.items():
-        credentials = AwsCredentials(
+        credentials = AwsCredentials(  # inside of the tier's block, where an edit in the UI keeps the secret
             aws_access_key_id=identity.access_key_id,
             aws_secret_access_key=SecretStr(identity.secret_access_key),
             region_name=state.region,
             aws_client_parameters=AwsClientParameters(endpoint_url=state.endpoint_url),
         )
-        credentials.save(name.value, overwrite=True)  # under a name, so that a tier's form shows what it holds
         Tier(
             tier=name.value,
             aws=credentials,

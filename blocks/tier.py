@@ -36,8 +36,8 @@ class Tier(Block):
     aws: AwsCredentials = Field(
         title="AWS credentials",
         description="A key that may do nothing but assume the role below; with the region, and an endpoint where "
-        "AWS is reached at another address than its own. Choose it again whenever you edit this block in the UI, "
-        "which otherwise saves the mask of the secret in place of the secret.",
+        "AWS is reached at another address than its own. Once chosen among blocks, choose it again whenever you edit "
+        "this one in the UI, which otherwise saves the mask of the secret in place of the secret.",
     )
     role_arn: str = Field(title="Role", description="ARN of the role this tier acts in. No two tiers share one.")
     registry: str = Field(

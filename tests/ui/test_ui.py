@@ -11,6 +11,7 @@ from urllib.parse import quote
 import docker
 import httpx
 import pytest
+from playwright.sync_api import Request
 
 from supply_chain.laptop.laptop import LaptopState
 
@@ -63,6 +64,42 @@ def test_a_tiers_block_masks_its_secret(ui: Ui, laptop: LaptopState) -> None:
 
     assert identity.secret_access_key not in ui.page.content()
     assert "PRIVATE" not in page
+
+
+def test_an_edited_tier_keeps_its_secret(ui: Ui) -> None:
+    """What was not changed stays, also what the form shows as a mask only."""
+    kind = ui.api("block_types/slug/supply-chain-tier")["id"]
+    wanted = {"block_documents": {"block_type_id": {"any_": [kind]}}, "include_secrets": True}
+    before = next(each for each in ui.api("block_documents/filter", wanted) if each["name"] == "curation")
+    copied = {key: before[key] for key in ("data", "block_schema_id", "block_type_id")}
+    made = ui.api("block_documents/", {**copied, "name": "edited"})
+    try:
+        ui.open(f"blocks/block/{made['id']}/edit")
+        ui.page.get_by_label("Role").fill("arn:aws:iam::000000000000:role/edited")
+        ui.page.get_by_role("button", name="Save").click()
+        ui.page.wait_for_url(f"**/blocks/block/{made['id']}")
+        after = ui.api(f"block_documents/{made['id']}?include_secrets=true")
+    finally:
+        ui.client.delete(f"block_documents/{made['id']}")
+
+    assert after["data"] == {**before["data"], "role_arn": "arn:aws:iam::000000000000:role/edited"}
+
+
+def test_the_ui_asks_nothing_of_others(ui: Ui) -> None:
+    """The browser lets it reach its own server alone; what it would ask of others never leaves the page."""
+    left: list[str] = []
+
+    def failed(request: Request) -> None:
+        if request.failure != "csp" and not request.url.startswith(f"{ui.address}/"):
+            left.append(request.url)
+
+    ui.page.on("requestfailed", failed)
+    for path in ("dashboard", "blocks", "blocks/catalog", "settings"):
+        ui.open(path)
+        ui.page.wait_for_timeout(2000)
+    ui.page.remove_listener("requestfailed", failed)
+
+    assert left == []
 
 
 def test_a_chain_started_in_the_form_shows_its_steps_and_how_long_each_took(ui: Ui, hello: str) -> None:
