@@ -22,6 +22,14 @@ class ContainerHost(Block):
         title="Docker host", description="The engine's address, such as unix:///var/run/docker.sock."
     )
 
+    owner: str = Field(
+        default="",
+        title="Owner",
+        description="What is made on the engine carries this name, and what carries another is left alone. "
+        "Empty where no other supply chain uses the engine.",
+    )
+
     def engine(self) -> DockerEngine:
         """The engine, checked to answer."""
-        return DockerEngine.connect(self.docker.base_url or "unix:///var/run/docker.sock", self.docker.timeout or 60)
+        url = self.docker.base_url or "unix:///var/run/docker.sock"
+        return DockerEngine.connect(url, self.docker.timeout or 60, self.owner)

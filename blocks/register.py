@@ -39,7 +39,7 @@ def register_laptop(state: LaptopState) -> None:
         ).save(name.value, overwrite=True)
     engine = DockerHost(base_url=state.engine.url)
     engine.save("laptop", overwrite=True)
-    ContainerHost(docker=engine).save("laptop", overwrite=True)
+    ContainerHost(docker=engine, owner=state.owner).save("laptop", overwrite=True)
     Workbench(
         project=str(state.project),
         tools=str(state.tools),

@@ -107,13 +107,13 @@ def doctor(as_json: bool) -> None:
 @click.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(yes: bool) -> None:
-    """Stop everything and remove it: state, tools, database, and what the chain runs in the engine."""
+    """Stop everything and remove it: state, tools, database, and what this chain runs in the engine."""
     from supply_chain.laptop import laptop  # noqa: PLC0415
 
     home = Home.find()
     if not yes:
         click.confirm(
-            f"Remove {home.directory} with all images, keys and records, and all containers of the chain?",
+            f"Remove {home.directory} with all images, keys and records, and all its containers?",
             abort=True,
         )
     laptop.reset(home, progress_line())

@@ -31,6 +31,7 @@ DIGEST = "cscm.digest"
 CONFIGURATION = "cscm.configuration"
 RUN = "cscm.run"
 ROLE = "cscm.role"
+OWNER = "cscm.owner"
 
 Role = Literal["application", "front", "probe", "check", "tests"]
 Wait = Callable[[float], None]
@@ -186,6 +187,9 @@ class Logs:
 class Engine(Protocol):
     """A container engine with the containerd image store.
 
+    It may serve several supply chains, each with an owner's name of its own: what is made carries
+    that name, and what carries another is not found.
+
     Every call ends within the engine's timeout. Raises `EngineUnavailable` when it does not answer,
     `ContainerGone` for a container it does not have, `EngineFailed` for what it refuses.
     """
@@ -215,7 +219,7 @@ class Engine(Protocol):
         """All containers, running or not, that carry these labels."""
 
     def on_network(self, network: str) -> tuple[Container, ...]:
-        """All containers attached to the network, whoever started them."""
+        """All containers attached to the network, whoever started them; none on another owner's network."""
 
     def signal(self, container: str, signal: str) -> None:
         """Send a signal to its first process; one that has ended is left alone."""
@@ -242,7 +246,10 @@ class Engine(Protocol):
         """Its listening TCP sockets, the engine's name server left out; `CheckNotMade`."""
 
     def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
-        """A bridge; one that exists is fine. From an internal one nothing leads outside."""
+        """A bridge; one that exists is fine, unless it is another owner's (`SettingInvalid`).
+
+        From an internal one nothing leads outside.
+        """
 
     def attach(self, network: str, container: str) -> None:
         """Attach a container to one more network."""

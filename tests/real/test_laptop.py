@@ -16,11 +16,13 @@ import docker
 import pytest
 from botocore.exceptions import ClientError
 
+from supply_chain.adapters.engine import DockerEngine
+from supply_chain.container import MANAGED
 from supply_chain.laptop.aws import emulator_root
 from supply_chain.laptop.emulator_service import root_key
-from supply_chain.laptop.engine import clear, engine_url
+from supply_chain.laptop.engine import engine_url
 from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import load_state, records
+from supply_chain.laptop.laptop import load_state, records, reset
 from supply_chain.laptop.ports import request
 from supply_chain.laptop.services import start_time
 from supply_chain.tier import TierName
@@ -292,20 +294,24 @@ def test_down_stops_everything_and_keeps_the_state(laptop):
     assert laptop.state == before
 
 
-def test_what_is_labelled_is_removed_from_the_engine_and_nothing_else():
-    """Containers that run, networks and volumes; the rest of the engine belongs to others."""
-    engine, label, other = docker.DockerClient(engine_url()), f"cscm.test={uuid.uuid4()}", uuid.uuid4().hex
-    name, _, value = label.partition("=")
-    mine = {name: value}
-    engine.volumes.create(f"{other}-mine", labels=mine)
-    engine.networks.create(f"{other}-mine", labels=mine)
-    kept = engine.volumes.create(f"{other}-kept", labels={"cscm.test": "other"})
-    try:
-        clear(label, print)
+def test_reset_leaves_in_the_engine_what_another_home_made(tmp_path):
+    """Both homes' chains make the same kinds of things there, each under its own name."""
+    client, name = docker.DockerClient(engine_url()), uuid.uuid4().hex
+    homes = [Home(tmp_path, tmp_path / which) for which in ("mine", "other")]
+    for number, home in enumerate(homes):
+        home.create()
+        engine = DockerEngine(client, home.owner)
+        engine.create_volume(f"{name}-{number}", {MANAGED: "true"})
+        engine.create_network(f"{name}-{number}", {MANAGED: "true"}, internal=True)
 
-        assert engine.volumes.list(filters={"label": label}) == []
-        assert engine.networks.list(filters={"label": label}) == []
-        assert [volume.id for volume in engine.volumes.list(filters={"name": f"{other}-kept"})] == [kept.id]
+    def left():
+        listed = (client.volumes.list(filters={"name": name}), client.networks.list(names=[name]))
+        return [[each.name for each in found] for found in listed]
+
+    try:
+        reset(homes[0], print)
+        assert left() == [[f"{name}-1"], [f"{name}-1"]]
     finally:
-        kept.remove()
-        engine.close()
+        reset(homes[1], print)
+        assert left() == [[], []]
+        client.close()

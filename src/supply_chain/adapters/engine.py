@@ -26,6 +26,7 @@ from supply_chain.adapters.engine_reading import (
     processes_from,
 )
 from supply_chain.container import (
+    OWNER,
     Change,
     Container,
     ContainerSpec,
@@ -46,6 +47,7 @@ from supply_chain.errors import (
     PortBusy,
     ProgramNotStarted,
     RegistryUnavailable,
+    SettingInvalid,
     SupplyChainError,
 )
 
@@ -59,19 +61,20 @@ LOGS = LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file
 
 
 class DockerEngine:
-    """An `Engine`; `client` is the SDK's, from a block or from `connect`."""
+    """An `Engine`; `client` is the SDK's, from a block or from `connect`; without an owner everybody's is found."""
 
-    def __init__(self, client: docker.DockerClient) -> None:
+    def __init__(self, client: docker.DockerClient, owner: str = "") -> None:
         self._client = client
+        self._owner = owner
         self._api = client.api
         if self._api.timeout is None:
             self._api.timeout = TIMEOUT
 
     @classmethod
-    def connect(cls, url: str = "unix:///var/run/docker.sock", timeout: int = TIMEOUT) -> DockerEngine:
+    def connect(cls, url: str = "unix:///var/run/docker.sock", timeout: int = TIMEOUT, owner: str = "") -> DockerEngine:
         """The engine at `url`; `EngineUnavailable` when nothing answers there."""
         with _translated(f"connect to {url}"):
-            return cls(docker.DockerClient(base_url=url, timeout=timeout))
+            return cls(docker.DockerClient(base_url=url, timeout=timeout), owner)
 
     @property
     def local(self) -> bool:
@@ -104,7 +107,8 @@ class DockerEngine:
 
     def create(self, spec: ContainerSpec) -> str:
         with _translated(f"create {spec.name}"):
-            made = self._client.containers.create(spec.image, **_options(spec))
+            labelled = spec.model_copy(update={"labels": self._owned(spec.labels)})
+            made = self._client.containers.create(spec.image, **_options(labelled))
         return str(made.id)
 
     def start(self, container: str) -> None:
@@ -116,9 +120,11 @@ class DockerEngine:
             return container_from(self._api.inspect_container(container))
 
     def find(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
-        return self._list({"label": _pairs(labels)})
+        return tuple(c for c in self._list({"label": _pairs(labels)}) if not self._foreign(c.labels))
 
     def on_network(self, network: str) -> tuple[Container, ...]:
+        if self._foreign(self._network(network).get("Labels")):
+            return ()
         return tuple(c for c in self._list({"network": [network]}) if network in c.networks)
 
     def signal(self, container: str, signal: str) -> None:
@@ -172,9 +178,15 @@ class DockerEngine:
         return listeners_of(now)
 
     def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
-        with _translated(f"create the network {name}"):
-            if not [n for n in self._api.networks(names=[name]) if n["Name"] == name]:
-                self._api.create_network(name, driver="bridge", internal=internal, labels=dict(labels))
+        found = self._network(name)
+        if not found:
+            with _translated(f"create the network {name}"):
+                self._api.create_network(name, driver="bridge", internal=internal, labels=self._owned(labels))
+        elif self._foreign(found.get("Labels")):
+            raise SettingInvalid(
+                f"{name} belongs to another supply chain on this engine ({found['Labels'][OWNER]}).\n"
+                "Deploy to an environment of another name, or to another engine (deployments/environments/)."
+            )
 
     def attach(self, network: str, container: str) -> None:
         with _translated(f"attach {_shown(container)} to {network}"):
@@ -190,7 +202,7 @@ class DockerEngine:
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         with _translated(f"create the volume {name}"):
-            self._api.create_volume(name, labels=dict(labels))
+            self._api.create_volume(name, labels=self._owned(labels))
 
     def remove_volume(self, name: str) -> None:
         with _translated(f"remove the volume {name}"), contextlib.suppress(NotFound):
@@ -214,6 +226,18 @@ class DockerEngine:
         with _translated("read its events"):
             found = list(self._api.events(since=since, until=until, filters=filters, decode=True))
         return tuple(event_from(entry) for entry in found)
+
+    def _owned(self, labels: Mapping[str, str]) -> dict[str, str]:
+        return {**labels, OWNER: self._owner} if self._owner else dict(labels)
+
+    def _foreign(self, labels: Mapping[str, str] | None) -> bool:
+        """Whether what carries these labels is another owner's; what carries no name is everybody's."""
+        return bool(self._owner) and (labels or {}).get(OWNER, self._owner) != self._owner
+
+    def _network(self, name: str) -> dict[str, Any]:
+        """The network as the engine tells of it; empty when there is none."""
+        with _translated(f"look for the network {name}"):
+            return next((n for n in self._api.networks(names=[name]) if n["Name"] == name), {})
 
     def _list(self, filters: Mapping[str, Any]) -> tuple[Container, ...]:
         with _translated("list its containers"):

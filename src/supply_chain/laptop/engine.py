@@ -29,8 +29,6 @@ from supply_chain.laptop.services import Progress, Service
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
 WANTED = (26, 1)
-MANAGED = "cscm.managed=true"
-"""The label of every container, network and volume that the chain makes."""
 STORE = "io.containerd.snapshotter.v1"
 
 

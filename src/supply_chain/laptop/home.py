@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,11 @@ class Home:
         """Whether the directory was made by `create`, so that it may be removed."""
         return (self.directory / STAMP).is_file()
 
+    @property
+    def owner(self) -> str:
+        """The name that this home's containers carry, by which an engine's are told apart; made once."""
+        return kept(self.state / "owner", lambda: secrets.token_hex(6))
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the home for one `up`, `down` or `reset` at a time; raises `PartFailed` when it is held."""
@@ -113,6 +119,16 @@ def find_project(start: Path) -> Path:
     raise SettingInvalid(
         f"No supply chain project around {start}: there is no {MARKER}.\nRun this inside a clone of the project."
     )
+
+
+def kept(path: Path, make: Callable[[], str]) -> str:
+    """The word in that file, readable by this user alone; made where there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        if found := path.read_text(encoding="ascii").strip():
+            return found
+    made = make()
+    write_private(path, made + "\n")
+    return made
 
 
 def write_private(path: Path, text: str) -> None:

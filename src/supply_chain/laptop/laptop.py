@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from supply_chain.adapters.command import Cancellation, current
+from supply_chain.container import OWNER
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, SettingInvalid
 from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, prefect_server
 from supply_chain.laptop.aws import POLICIES, Accounts, Administrator, TierIdentity, emulator_root, ensure_accounts
 from supply_chain.laptop.database import FEED, Database, ensure_database, read_database
-from supply_chain.laptop.engine import MANAGED, Engine, clear, engine_answers, engine_service, engine_url, ensure_engine
+from supply_chain.laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine
 from supply_chain.laptop.home import Home, write_private
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import Progress, Record, Service, read_record, stop
@@ -52,6 +53,7 @@ class LaptopState(Frozen):
     state: Path
     database: Database
     engine: Engine
+    owner: str
     build_network: str
     ca_bundle: Path | None
     bases: dict[str, str | None]
@@ -172,6 +174,7 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
         state=home.state,
         database=database,
         engine=engine,
+        owner=home.owner,
         build_network=profile.build_network,
         ca_bundle=profile.certificates(),
         bases=dict(profile.bases),
@@ -242,8 +245,8 @@ def down(home: Home, progress: Progress, *, keep: frozenset[str] = frozenset()) 
                 (home.run / f"{record.name}.json").unlink(missing_ok=True)
 
 
-def reset(home: Home, progress: Progress, *, label: str = MANAGED) -> None:
-    """Stop everything, remove what the chain made in the engine, and remove the home.
+def reset(home: Home, progress: Progress) -> None:
+    """Stop everything, remove what this home's chains made in the engine, and remove the home.
 
     Raises `SettingInvalid` when the home is not one that `up` made.
     """
@@ -255,6 +258,7 @@ def reset(home: Home, progress: Progress, *, label: str = MANAGED) -> None:
             "Look at CSCM_HOME, or remove it yourself."
         )
     down(home, progress, keep=frozenset({"engine"}))
+    label = f"{OWNER}={home.owner}"
     try:
         clear(label, progress)
     except EngineUnavailable:

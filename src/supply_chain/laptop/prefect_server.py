@@ -5,7 +5,6 @@ Nothing here imports Prefect: starting it costs seconds, asking a running server
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import secrets
@@ -20,7 +19,7 @@ import yaml
 
 from supply_chain.adapters.command import run
 from supply_chain.errors import PartFailed, SettingInvalid
-from supply_chain.laptop.home import Home, write_private
+from supply_chain.laptop.home import Home, kept
 from supply_chain.laptop.ports import HOST, answers, asked
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import OURS_ALONE, Progress, Service, read_record
@@ -45,13 +44,7 @@ BATCHES = {
 
 def auth_string(home: Home) -> str:
     """The `user:password` of this laptop's Prefect, made once; also what its UI asks for."""
-    file = home.state / "prefect.auth"
-    with contextlib.suppress(FileNotFoundError):
-        if kept := file.read_text(encoding="ascii").strip():
-            return kept
-    made = f"cscm:{secrets.token_urlsafe(24)}"
-    write_private(file, made + "\n")
-    return made
+    return kept(home.state / "prefect.auth", lambda: f"cscm:{secrets.token_urlsafe(24)}")
 
 
 def api_url(profile: Profile) -> str:

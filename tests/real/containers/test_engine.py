@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from supply_chain.adapters.engine import DockerEngine
-from supply_chain.container import ENVIRONMENT, ContainerSpec, Login, Profile, Published, Volume
+from supply_chain.container import ENVIRONMENT, OWNER, ContainerSpec, Login, Profile, Published, Volume
 from supply_chain.errors import (
     AccessDenied,
     ContainerGone,
@@ -24,6 +24,7 @@ from supply_chain.errors import (
     PortBusy,
     ProgramNotStarted,
     RegistryUnavailable,
+    SettingInvalid,
 )
 from tests.real.containers.conftest import archive, now
 
@@ -128,6 +129,29 @@ def test_tells_what_happened(engine, created, environment_name):
 
     assert [event.action for event in events][:3] == ["create", "start", "die"]
     assert {event.container for event in events} == {container}
+
+
+def test_one_owners_things_are_neither_seen_nor_taken_by_another(engine, image, environment_name):
+    """Two supply chains use one engine side by side; what bears no owner's name is everybody's."""
+    mine, other = (DockerEngine(engine._client, f"{environment_name}-{who}") for who in ("a", "b"))
+    labels, network, container = {ENVIRONMENT: environment_name}, f"cscm-{environment_name}", image("hang")
+
+    def make(owner, name):
+        where = {"network": network, "labels": labels, "profile": HARDENED}
+        return owner.create(ContainerSpec(image=container, name=f"{environment_name}-{name}", **where))
+
+    mine.create_network(network, labels, internal=True)
+    mine.create_volume(f"{environment_name}-v", labels)
+    own, nobodys = make(mine, "own"), make(engine, "nobodys")
+
+    assert {c.id for c in mine.find(labels)} == {c.id for c in engine.find(labels)} == {own, nobodys}
+    assert {c.id for c in other.find(labels)} == {nobodys}
+    mine.create_network(network, labels, internal=True)
+    with pytest.raises(SettingInvalid, match=f"{network} belongs to another supply chain"):
+        other.create_network(network, labels, internal=True)
+    assert [len(each.on_network(network)) for each in (mine, engine, other)] == [2, 2, 0]
+    volume = engine._client.volumes.get(f"{environment_name}-v")
+    assert volume.attrs["Labels"] == {**labels, OWNER: f"{environment_name}-a"}
 
 
 def test_stopping_and_removing_again_is_fine(engine, created):

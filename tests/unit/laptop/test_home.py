@@ -71,6 +71,14 @@ def test_the_home_is_for_its_user_alone(project):
     assert home.is_ours()
 
 
+def test_a_homes_owner_stays_and_is_no_other_homes(project, tmp_path):
+    """By it the containers of two homes on one engine are told apart."""
+    home, other = Home.find({}, project), Home(project, tmp_path / "other")
+
+    assert home.owner == home.owner != other.owner
+    assert len(home.owner) == 12
+
+
 def test_two_commands_do_not_change_one_home_at_a_time(project):
     """The second is told to wait instead of starting everything twice."""
     home = Home.find({}, project)
