@@ -1,0 +1,157 @@
+"""Junk beside an image, pushed by whoever may push: the image is read as if it were not there."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from supply_chain.adapters.command import Tool
+from supply_chain.adapters.cosign import Cosign
+from supply_chain.adapters.registry import Registry
+from supply_chain.evidence.statement import BUNDLE, TEST_RESULT
+from supply_chain.evidence.store import PREDICATE, EvidenceStore
+from supply_chain.image import ImageRef
+from supply_chain.tier import TierName
+from tests.real.emulator.conftest import EMPTY, MANIFEST, ROOT, Emulator, put_blob, put_manifest, sha
+
+pytestmark = pytest.mark.real
+
+MANY = 2000
+
+
+@pytest.fixture
+def cosign(tmp_path: Path) -> Callable[[str, str], tuple[Cosign, str]]:
+    """The real cosign with a new key in a file, and the public key."""
+    found = sorted((ROOT / ".cscm" / "tools").glob("cosign-*/cosign"))
+    assert found, "cosign is needed: run `cscm up`"
+    tool = Tool("cosign", found[-1], "3", {"COSIGN_PASSWORD": "", "HOME": str(tmp_path), "PATH": os.environ["PATH"]})
+
+    @contextlib.contextmanager
+    def nothing() -> Iterator[Path]:
+        yield tmp_path
+
+    def with_key(name: str, host: str) -> tuple[Cosign, str]:
+        tool.run("generate-key-pair", "--output-key-prefix", tmp_path / name, timeout=60, quiet=True)
+        public = (tmp_path / f"{name}.pub").read_text()
+        return Cosign(tool, str(tmp_path / f"{name}.key"), host, nothing, insecure=True), public
+
+    return with_key
+
+
+def referrer(subject: str, layer: bytes, *, size: int | None = None, **changes: object) -> bytes:
+    """A manifest laid out as cosign lays out evidence, but for the changes."""
+    return json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": BUNDLE,
+            "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": sha(EMPTY), "size": len(EMPTY)},
+            "layers": [{"mediaType": BUNDLE, "digest": sha(layer), "size": len(layer) if size is None else size}],
+            "subject": {"mediaType": MANIFEST, "digest": subject, "size": 1},
+            "annotations": {PREDICATE: TEST_RESULT},
+            **changes,
+        }
+    ).encode()
+
+
+def odd_manifests(subject: str, genuine: bytes) -> list[bytes]:
+    """One of every kind that this registry takes and that is no evidence."""
+    notes = {PREDICATE: TEST_RESULT}
+    return [
+        referrer(subject, EMPTY, annotations={**notes, "x": "y" * 3 * 1024 * 1024}),
+        referrer(subject, EMPTY, annotations={**notes, "x": 7}),
+        referrer(subject, EMPTY, config=None),
+        referrer(subject, EMPTY, layers=[]),
+        referrer(subject, EMPTY, layers=None),
+        referrer(subject, EMPTY, size=-1),
+        referrer(subject, EMPTY, size=1 << 60),
+        referrer(subject, genuine, size=1),
+        referrer(subject, genuine, annotations={PREDICATE: "https://example.com/another"}),
+        referrer(subject, EMPTY, x=json.loads("[" * 500 + "]" * 500)),
+        referrer(subject, EMPTY, artifactType=7),
+    ]
+
+
+def test_junk_of_every_kind_and_in_any_number_changes_nothing(
+    emulator: Emulator, cosign: Callable[[str, str], tuple[Cosign, str]]
+) -> None:
+    """What cosign signed for the tier is found among it in seconds, and a sentence says what the rest was."""
+    emulator.repository("dev/app")
+    password = emulator.login()
+    subject = emulator.push(password, "dev/app:one").stdout.strip().partition("@")[2]
+    ref = ImageRef(repository="dev/app", digest=subject)
+    signer, key = cosign("development", emulator.host)
+    stranger, _ = cosign("stranger", emulator.host)
+    registry = Registry(emulator.host, lambda: ("AWS", password), insecure=True)
+    store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key})
+    digest = store.attach(ref, TEST_RESULT, {"result": "FAILED"}, datetime.now(UTC))
+    genuine = registry.content(ref.model_copy(update={"digest": digest}))
+    forged = EvidenceStore(TierName.DEVELOPMENT, registry, stranger, {})
+    forged.attach(ref, TEST_RESULT, {"result": "PASSED"}, datetime.now(UTC))
+
+    with emulator.http(password) as http, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        put_blob(http, "dev/app", b"x" * 20 * 1024 * 1024)
+        huge = referrer(subject, b"x" * 20 * 1024 * 1024, size=1)
+        for manifest in (*odd_manifests(subject, genuine), huge):
+            pushed = put_manifest(http, "dev/app", sha(manifest), manifest)
+            assert pushed.status_code in (201, 400), pushed.text
+        list(pool.map(lambda n: push(http, subject, f"junk {n}".encode()), range(MANY)))
+
+    started = time.monotonic()
+    reading = store.read(ref)
+    seconds = time.monotonic() - started
+
+    assert [e.predicate for e in reading.by(TierName.DEVELOPMENT)] == [{"result": "FAILED"}]
+    (note,) = reading.notes()
+    assert "1 × not signed by a tier that is trusted here" in note
+    assert "2 × larger than" in note and "× not as large as its manifest says" in note
+    assert len(reading.left_out) > MANY
+    assert seconds < 60, f"{seconds:.0f} s"
+
+
+def push(http: httpx.Client, subject: str, content: bytes) -> None:
+    put_blob(http, "dev/app", content)
+    manifest = referrer(subject, content)
+    put_manifest(http, "dev/app", sha(manifest), manifest).raise_for_status()
+
+
+def test_what_cosign_signs_is_known_here_and_what_is_known_here_cosign_verifies(
+    emulator: Emulator, cosign: Callable[[str, str], tuple[Cosign, str]], tmp_path: Path
+) -> None:
+    """Two implementations agree: ours, which reads evidence, and the tool that everybody has."""
+    emulator.repository("dev/app")
+    password = emulator.login()
+    subject = emulator.push(password, "dev/app:one").stdout.strip().partition("@")[2]
+    ref = ImageRef(repository="dev/app", digest=subject)
+    signer, key = cosign("development", emulator.host)
+    registry = Registry(emulator.host, lambda: ("AWS", password), insecure=True)
+    store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key})
+    digest = store.attach(ref, TEST_RESULT, {"result": "PASSED"}, datetime.now(UTC))
+    (tmp_path / "bundle.json").write_bytes(registry.content(ref.model_copy(update={"digest": digest})))
+
+    done = subprocess.run(
+        [signer.tool.path, "verify-blob-attestation", "--key", tmp_path / "development.pub",
+         "--bundle", tmp_path / "bundle.json", "--type", TEST_RESULT, "--digest", subject.removeprefix("sha256:"),
+         "--digestAlg", "sha256", "--insecure-ignore-tlog", "--trusted-root", root(tmp_path)],
+        env=dict(signer.tool.environment), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert [e.digest for e in store.verified(ref, TierName.DEVELOPMENT)] == [digest]
+
+
+def root(directory: Path) -> Path:
+    """No certificate authority and no log."""
+    path = directory / "root.json"
+    path.write_text('{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}')
+    return path
