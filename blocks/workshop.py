@@ -12,8 +12,9 @@ from blocks.tier import Tier
 from blocks.workbench import Workbench, now
 from supply_chain.adapters.bandit import scan_source
 from supply_chain.adapters.buildx import Buildx
-from supply_chain.adapters.command import cancellation
+from supply_chain.adapters.command import Tool, cancellation
 from supply_chain.adapters.context import build_context
+from supply_chain.adapters.context_files import BuildContext
 from supply_chain.adapters.git import file_digest
 from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.mmdebstrap import make_rootfs
@@ -22,11 +23,10 @@ from supply_chain.app import Base, Rootfs, Service
 from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import Workshop, test_name
 from supply_chain.development.probe import check_command, probe, run_tests
-from supply_chain.development.test import known_vulnerabilities
+from supply_chain.development.test import Dependencies, Planned
 from supply_chain.errors import BaseMissing, ToolFailed
-from supply_chain.evidence.checks import CheckResult
+from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import DIGEST, BuiltImage, Digest
-from supply_chain.vulnerability.findings import Report
 
 
 def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
@@ -42,6 +42,8 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
     return Workshop(
         builder=buildx(tier, host, workbench),
         bases=curated_bases(tier, workbench),
+        offered=tier.ecr,
+        evidence=tier.evidence(workbench),
         context=context,
         digest=file_digest,
         now=now,
@@ -84,29 +86,41 @@ def _upstream(name: str, workbench: Workbench) -> Digest:
 
 def checks(
     built: BuiltImage, directory: Path, manifest: Service | Base, host: ContainerHost, workbench: Workbench
-) -> list[Callable[[], CheckResult]]:
+) -> list[Planned]:
     """Every check that the kind of application asks for, apart from known vulnerabilities."""
-    engine, wait = host.engine(), cancellation().wait
-    context = directory / manifest.build.context
-    made: list[Callable[[], CheckResult]] = [
-        lambda: lint_dockerfile(workbench.tool("hadolint"), directory / manifest.build.dockerfile, now),
-        lambda: scan_source(workbench.tool("bandit"), context, now),
-        lambda: find_secrets(workbench.tool("detect-secrets"), context, now),
+    engine, wait, dockerfile = host.engine(), cancellation().wait, directory / manifest.build.dockerfile
+    context, run = BuildContext(directory / manifest.build.context, dockerfile), built.invocation
+    by_tool: list[tuple[Check, str, Callable[[Tool], CheckResult]]] = [
+        (Check.DOCKERFILE, "hadolint", lambda t: lint_dockerfile(t, dockerfile, now)),
+        (Check.SOURCE, "bandit", lambda t: scan_source(t, context, now)),
+        (Check.SECRETS, "detect-secrets", lambda t: find_secrets(t, context, now)),
     ]
+    in_engine: list[tuple[Check, Callable[[], CheckResult]]]
     if isinstance(manifest, Service):
-        service = manifest
-        made += [
-            lambda: run_tests(engine, test_name(built.local), service, now, built.invocation, wait=wait),
-            lambda: probe(engine, built.local, service, now, built.invocation, wait=wait),
+        service, tests = manifest, test_name(built.local)
+        in_engine = [
+            (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, wait=wait)),
+            (Check.PROBE, lambda: probe(engine, built.local, service, now, run, wait=wait)),
         ]
     else:
         base = manifest
-        made.append(lambda: check_command(engine, built.local, base, now, built.invocation, wait=wait))
-    return made
+        in_engine = [(Check.COMMAND, lambda: check_command(engine, built.local, base, now, run, wait=wait))]
+    versions = engine.versions()
+    return [
+        *(_with_tool(check, workbench.tool(name), make) for check, name, make in by_tool),
+        *(Planned(check, versions, make) for check, make in in_engine),
+    ]
 
 
-def dependencies(
-    directory: Path, manifest: Service | Base, tier: Tier, workbench: Workbench
-) -> tuple[CheckResult, Report]:
+def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) -> Planned:
+    return Planned(check, {tool.name: tool.version}, lambda: make(tool))
+
+
+def dependencies(directory: Path, manifest: Service | Base, tier: Tier, workbench: Workbench) -> Dependencies:
     """Known vulnerabilities of what the source declares."""
-    return known_vulnerabilities(directory / manifest.build.context, tier.syft(workbench), workbench.grype(), now)
+    return Dependencies(
+        directory=directory / manifest.build.context,
+        inventory=tier.syft(workbench),
+        scanner=workbench.grype(),
+        days=manifest.limits.scan_days,
+    )

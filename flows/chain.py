@@ -18,21 +18,25 @@ from supply_chain.policy.outcome import Refused
 
 
 @flow(name="chain", flow_run_name=by_path)
-async def chain(path: str, revision: str | None = None, environment: str | None = None) -> Any | State[Any]:
+async def chain(
+    path: str, revision: str | None = None, environment: str | None = None, fresh: bool = False
+) -> Any | State[Any]:
     """Take an application from its source to a running, watched container; a base, to where others build on it.
 
     Args:
         path: The application's directory, with its supply-chain.yaml, on the machine that runs this: /srv/hello.
         revision: A git commit to build instead of the files as they are.
         environment: Where to deploy, instead of the first environment that the application declares.
+        fresh: Do every step again, also those that signed evidence proves.
     """
     async with journal(path):
-        candidate = await develop(path=path, revision=revision)
-        curated = await curate(image=str(candidate.ref))
+        candidate = await develop(path=path, revision=revision, fresh=fresh)
+        curated = await curate(image=str(candidate.ref), fresh=fresh)
         if isinstance(curated, Refused):
             return refused(curated)
         assert isinstance(curated, CuratedImage)
         if not curated.environments:
             return curated  # a base is built upon, and never runs
-        deployment = await execute(image=str(curated.ref), environment=environment or curated.environments[0])
+        place = environment or curated.environments[0]
+        deployment = await execute(image=str(curated.ref), environment=place, fresh=fresh)
         return refused(deployment) if isinstance(deployment, Refused) else deployment

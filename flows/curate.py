@@ -11,6 +11,7 @@ from blocks import Tier, Workbench
 from flows.journal import Journal, journal
 from flows.names import by_image
 from flows.refusal import refused
+from flows.turns import turn
 from supply_chain.app import Base, Service
 from supply_chain.image import Candidate, CuratedImage
 from supply_chain.pages import found
@@ -25,44 +26,55 @@ from tasks.store import store
 
 
 @flow(name="curate", flow_run_name=by_image)
-async def curate(image: str) -> CuratedImage | State[Any]:
+async def curate(image: str, fresh: bool = False) -> CuratedImage | State[Any]:
     """Take an offered image across boundary 1; store, encrypt, scan and sign it.
 
     Args:
         image: The image that development offered, as dev/hello@sha256:… or by its digest alone.
+        fresh: Do every step again, also those that signed evidence proves.
     """
     tier = await Tier.aload("curation")
     workbench = await Workbench.aload("workbench")
     ref = await find(image, "dev/", tier)
-    async with journal(ref.application) as story:
+    async with journal(ref.application) as story, turn(f"curate {ref.application.replace('/', ':')}"):
         verdict, dossier = await story.gate("admission to curation", admit_to_curation(ref, tier, workbench))
         story.add(digest=ref.digest, repository=ref.repository, checks=dossier.checks, source=dossier.image.source)
         story.add(source_report=dossier.source_report)
         if isinstance(verdict, Refused):
             return refused(verdict)
-        return await _admitted(verdict, dossier, tier, workbench, story)
+        return await _admitted(verdict, dossier, tier, workbench, story, fresh)
 
 
 async def _admitted(
-    verdict: Admitted[Candidate], dossier: Dossier[Candidate], tier: Tier, workbench: Workbench, story: Journal
+    verdict: Admitted[Candidate],
+    dossier: Dossier[Candidate],
+    tier: Tier,
+    workbench: Workbench,
+    story: Journal,
+    fresh: bool,
 ) -> CuratedImage | State[Any]:
     manifest = _declared(dossier)
     story.add(owner=manifest.owner, source=verdict.image.source)
     stored = await story.step(
-        "store", store(verdict, dossier, tier, workbench), lambda s: f"{s.ref.repository}:{s.tag}"
+        "store", store(verdict, dossier, tier, workbench, fresh), lambda s: f"{s.ref.repository}:{s.tag}"
     )
     story.add(repository=stored.ref.repository)
     encrypted = await story.step(
         "encrypt",
-        encrypt(stored, manifest, tier, workbench),
+        encrypt(stored, manifest, tier, workbench, fresh),
         lambda e: f"at rest with KMS key {e.key.rpartition('/')[2]}",
     )
-    scanned, report = await story.step("scan", scan(encrypted, tier, workbench), lambda s: found(s[1]))
+    scanned, report = await story.step(
+        "scan",
+        scan(encrypted, manifest, tier, workbench, fresh),
+        lambda s: found(s[1]),
+        proven=lambda s: s[0].proven,
+    )
     story.add(report=report)
     last, whole = await story.gate("curation's own gate", admit_to_signature(scanned, tier, workbench))
     if isinstance(last, Refused):
         return refused(last)
-    return await story.step("sign", sign(last, whole, tier, workbench), lambda c: "verified with the public key")
+    return await story.step("sign", sign(last, whole, tier, workbench, fresh), lambda c: "verified with the public key")
 
 
 def _declared(dossier: Dossier[Candidate]) -> Service | Base:

@@ -20,12 +20,13 @@ from tasks.test import test
 
 
 @flow(name="develop", flow_run_name=by_path)
-async def develop(path: str, revision: str | None = None) -> Candidate:
+async def develop(path: str, revision: str | None = None, fresh: bool = False) -> Candidate:
     """Build an application, make every check, and offer the image with its signed evidence.
 
     Args:
         path: The application's directory, with its supply-chain.yaml, on the machine that runs this: /srv/hello.
         revision: A git commit to build instead of the files as they are.
+        fresh: Do every step again, also those that signed evidence proves.
     """
     tier = await Tier.aload("development")
     workbench: Workbench = await Workbench.aload("workbench")
@@ -37,7 +38,7 @@ async def develop(path: str, revision: str | None = None) -> Candidate:
             try:
                 built = await story.step(
                     "build",
-                    build(directory, manifest, source, tier, host, workbench),
+                    build(directory, manifest, source, tier, host, workbench, fresh),
                     lambda b: f"image {short(b.digest)}",
                 )
                 story.add(materials=built.materials, digest=built.digest, repository=f"dev/{manifest.name}")

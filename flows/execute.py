@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.concurrency.asyncio import concurrency
 
 from blocks import ContainerHost, Tier, Workbench
 from flows.journal import Journal, journal
 from flows.names import by_image
 from flows.refusal import refused
+from flows.turns import turn
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment, read_environment
 from supply_chain.image import ImageRef
@@ -20,41 +19,42 @@ from supply_chain.policy.outcome import Refused
 from tasks.deploy import deploy
 from tasks.find import find
 from tasks.gates import admit_to_execution
-from tasks.monitor import monitor, turn
-
-TURN = 900
-"""Seconds to wait for another deployment of the same application to the same environment."""
+from tasks.monitor import deploying, monitor
 
 
 @flow(name="execute", flow_run_name=by_image)
-async def execute(image: str, environment: str = "staging") -> Deployment | State[Any]:
+async def execute(image: str, environment: str = "staging", fresh: bool = False) -> Deployment | State[Any]:
     """Take a curated image across boundary 2, start it, and look whether it runs as it should.
 
     Args:
         image: The image that curation signed, as curated/hello@sha256:… or by its digest alone.
         environment: Where to run it: the name of a document in deployments/environments.
+        fresh: Replace the container also where the same runs already.
     """
     tier = await Tier.aload("execution")
     workbench: Workbench = await Workbench.aload("workbench")
     place = read_environment(workbench.environments_directory, environment)
     host = await ContainerHost.aload(place.host)
     ref = await find(image, "curated/", tier)
-    async with (
-        journal(ref.application) as story,
-        concurrency([await _turn(place, ref)], strict=True, timeout_seconds=TURN),
-    ):
-        return await _execute(ref, place, tier, host, workbench, story)
+    async with journal(ref.application) as story, turn(deploying(place.name, ref.application)):
+        return await _execute(ref, place, tier, host, workbench, story, fresh)
 
 
 async def _execute(
-    ref: ImageRef, place: Environment, tier: Tier, host: ContainerHost, workbench: Workbench, story: Journal
+    ref: ImageRef,
+    place: Environment,
+    tier: Tier,
+    host: ContainerHost,
+    workbench: Workbench,
+    story: Journal,
+    fresh: bool,
 ) -> Deployment | State[Any]:
     story.add(digest=ref.digest, repository=ref.repository)
     verdict, dossier = await story.gate("admission to execution", admit_to_execution(ref, place.name, tier, workbench))
     if isinstance(verdict, Refused):
         return refused(verdict)
     story.add(source=verdict.image.source, report=dossier.report, checks=dossier.checks)
-    deployment = await story.step("deploy", deploy(verdict, dossier, place, tier, host, workbench), _how)
+    deployment = await story.step("deploy", deploy(verdict, dossier, place, tier, host, workbench, fresh), _how)
     story.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
     story.answers(place.name, deployment.url)
     await story.step(
@@ -67,17 +67,9 @@ async def _execute(
 
 def _how(deployment: Deployment) -> str:
     if not deployment.changed:
-        return "the same ran already and is well"
+        return "it runs and is well"
     ready = f"ready after {deployment.ready_seconds:.2f} s"
     if deployment.gap_seconds is None:
         return ready
     how = " while its front was replaced" if deployment.front_replaced else ""
     return f"{ready}, longest gap {deployment.gap_seconds:.3f} s, {deployment.failed_requests} failed requests{how}"
-
-
-async def _turn(place: Environment, ref: ImageRef) -> str:
-    """The limit that keeps two deployments of one application to one environment apart; made before it is used."""
-    name = turn(place.name, ref.application)
-    async with get_client() as client:
-        await client.upsert_global_concurrency_limit_by_name(name=name, limit=1)
-    return name

@@ -16,9 +16,11 @@ from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, 
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
+from blocks.workbench import now
 from supply_chain import pages
 from supply_chain.errors import SupplyChainError
-from supply_chain.policy.outcome import Refused
+from supply_chain.image import Proof
+from supply_chain.policy.outcome import Refused, counted
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -56,13 +58,23 @@ class Journal:
         self.decided(verdict)
         return verdict, dossier
 
-    async def step(self, name: str, work: Awaitable[T], say: Callable[[T], str] = lambda _: "") -> T:
-        """Await one step and note how long it took; a step that fails is noted too."""
+    async def step(
+        self,
+        name: str,
+        work: Awaitable[T],
+        say: Callable[[T], str] = lambda _: "",
+        proven: Callable[[T], Proof | None] = lambda result: getattr(result, "proven", None),
+    ) -> T:
+        """Await one step and note how long it took; a step that fails is noted too.
+
+        `say` tells what it came to, and of a step that was `proven` it is told by what.
+        """
         started = time.monotonic()
         said, done = "cancelled", False
         try:
             result = await work
-            said, done = say(result), True
+            proof = proven(result)
+            said, done = ": ".join(each for each in (proof and proof.told(now()), say(result)) if each), True
             return result
         except Exception as error:
             said = " — ".join(str(error).splitlines()) if isinstance(error, SupplyChainError) else type(error).__name__
@@ -101,7 +113,7 @@ class Journal:
 
 
 def _said(verdict: object) -> str:
-    return f"refused, {len(verdict.reasons)} reasons" if isinstance(verdict, Refused) else "admitted"
+    return f"refused, {counted(len(verdict.reasons), 'reason')}" if isinstance(verdict, Refused) else "admitted"
 
 
 _current: ContextVar[Journal | None] = ContextVar("journal", default=None)

@@ -22,13 +22,20 @@ from tasks.running import in_thread
 
 @task(name="build", task_run_name="build", tags=["development"], cache_policy=NO_CACHE)
 async def build(
-    directory: Path, manifest: Service | Base, source: Source, tier: Tier, host: ContainerHost, workbench: Workbench
+    directory: Path,
+    manifest: Service | Base,
+    source: Source,
+    tier: Tier,
+    host: ContainerHost,
+    workbench: Workbench,
+    fresh: bool,
 ) -> BuiltImage:
     """Build with BuildKit; a build that fails is never tried again by itself."""
     built = await in_thread(
-        lambda: build_image(directory, manifest, workshop(tier, host, workbench), source, invocation())
+        lambda: build_image(directory, manifest, workshop(tier, host, workbench), source, invocation(), fresh=fresh)
     )
-    emit("image.built", ImageRef(repository=development_repository(manifest.name), digest=built.digest), source)
+    if built.proven is None:
+        emit("image.built", ImageRef(repository=development_repository(manifest.name), digest=built.digest), source)
     return built
 
 

@@ -34,9 +34,10 @@ async def deploy(
     tier: Tier,
     host: ContainerHost,
     workbench: Workbench,
+    fresh: bool,
 ) -> Deployment:
     """Run by digest with the hardened profile; the new one is ready before the old one stops."""
-    deployment = await in_thread(_deploy, admitted, dossier, environment, tier, host, workbench)
+    deployment = await in_thread(_deploy, admitted, dossier, environment, tier, host, workbench, fresh)
     emit(
         "deployment.started" if deployment.changed else "deployment.confirmed",
         admitted.image.ref,
@@ -55,6 +56,7 @@ def _deploy(
     tier: Tier,
     host: ContainerHost,
     workbench: Workbench,
+    fresh: bool,
 ) -> Deployment:
     manifest, ref, evidence = dossier.manifest, admitted.image.ref, tier.evidence(workbench)
     assert isinstance(manifest, Service)  # the gate admits services only
@@ -64,10 +66,10 @@ def _deploy(
     pinned = f"{PROXY}@{environment.proxy}" if environment.proxy else PROXY
     _, proxy = curated_bases(tier, workbench).resolve(pinned)
     pulled.supply(ImageRef(repository=PROXY, digest=proxy.digest))
-    order = Order(admitted, manifest, environment, proxy.digest, (flow_run.id or "alone")[:8])
+    order = Order(admitted, manifest, environment, proxy.digest, (flow_run.id or "alone")[:8], fresh)
     supply = supply_for(manifest.classification, pulled, confidential)
     deployment = deploy_image(engine, order, supply, now=now, wait=cancellation().wait)
     where = ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
-    record(deployment, ref, tier.ecr, evidence, now())
+    deployment = record(deployment, ref, tier.ecr, evidence, now())
     record_verdict(admitted, dossier, where, evidence, now())
     return deployment

@@ -14,7 +14,9 @@ from tasks.running import RETRYING, in_thread, worth_retrying
 
 
 @task(name="encrypt", task_run_name="encrypt", tags=["curation"], retry_condition_fn=worth_retrying, **RETRYING)
-async def encrypt(stored: StoredImage, manifest: Service | Base, tier: Tier, workbench: Workbench) -> EncryptedImage:
+async def encrypt(
+    stored: StoredImage, manifest: Service | Base, tier: Tier, workbench: Workbench, fresh: bool
+) -> EncryptedImage:
     """Verify the repository's key; write the copy of a confidential image; attest both."""
     encrypted = await in_thread(
         lambda: encrypt_image(
@@ -27,7 +29,9 @@ async def encrypt(stored: StoredImage, manifest: Service | Base, tier: Tier, wor
             storage_key=tier.key("storage_key"),
             content_key=tier.content_key,
             now=now,
+            fresh=fresh,
         )
     )
-    emit("image.encrypted", stored.ref, stored.source, key=encrypted.key, copy=encrypted.copy_digest)
+    if encrypted.proven is None:
+        emit("image.encrypted", stored.ref, stored.source, key=encrypted.key, copy=encrypted.copy_digest)
     return encrypted

@@ -80,7 +80,7 @@ async def admit_to_execution(
 
     def read() -> Dossier[CuratedImage]:
         tags = tier.ecr.tags(ref)
-        return dossiers.curated(ref, tags[0] if tags else "", environment, tier.evidence(workbench))
+        return dossiers.curated(ref, tags[0] if tags else "", environment, tier.evidence(workbench), now())
 
     return await in_thread(lambda: _decide(read, Boundary.TO_EXECUTION, tier, workbench))
 

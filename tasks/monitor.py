@@ -19,10 +19,10 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread, worth_retrying
 
 
-def turn(environment: str, application: str) -> str:
-    """The name of the limit that keeps two deployments of one application to one environment apart.
+def deploying(environment: str, application: str) -> str:
+    """The turn that keeps two deployments of one application to one environment apart.
 
-    Prefect takes no slash in a limit's name.
+    The monitor leaves alone what somebody has the turn to deploy.
     """
     return f"deploy {environment} {application.replace('/', ':')}"
 

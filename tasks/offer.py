@@ -23,5 +23,6 @@ async def offer(
     candidate = await in_thread(
         lambda: offer_image(tested, manifest, buildx(tier, host, workbench), tier.ecr, tier.evidence(workbench), now)
     )
-    emit("image.offered", candidate.ref, candidate.source)
+    if candidate.proven is None:
+        emit("image.offered", candidate.ref, candidate.source)
     return candidate

@@ -6,6 +6,7 @@ from prefect import task
 
 from blocks import Tier, Workbench
 from blocks.workbench import now
+from supply_chain.app import Base, Service
 from supply_chain.curation.scan import scan as scan_image
 from supply_chain.image import EncryptedImage, ScannedImage
 from supply_chain.vulnerability.findings import Report
@@ -14,11 +15,24 @@ from tasks.running import RETRYING, in_thread, worth_retrying
 
 
 @task(name="scan", task_run_name="scan", tags=["curation", "scanner"], retry_condition_fn=worth_retrying, **RETRYING)
-async def scan(image: EncryptedImage, tier: Tier, workbench: Workbench) -> tuple[ScannedImage, Report]:
+async def scan(
+    image: EncryptedImage, manifest: Service | Base, tier: Tier, workbench: Workbench, fresh: bool
+) -> tuple[ScannedImage, Report]:
     """Scan by digest from the registry; leave SBOM and report beside the image."""
     scanned, report = await in_thread(
-        lambda: scan_image(image, tier.syft(workbench), workbench.grype(), tier.http, tier.evidence(workbench), now)
+        lambda: scan_image(
+            image,
+            tier.syft(workbench),
+            workbench.grype(),
+            tier.http,
+            tier.evidence(workbench),
+            now,
+            days=manifest.limits.scan_days,
+            fresh=fresh,
+        )
     )
+    if scanned.proven:
+        return scanned, report
     emit(
         "image.scanned",
         image.stored.ref,

@@ -16,11 +16,12 @@ from tasks.running import RETRYING, in_thread, worth_retrying
 
 @task(name="sign", task_run_name="sign", tags=["curation", "signer"], retry_condition_fn=worth_retrying, **RETRYING)
 async def sign(
-    admitted: Admitted[ScannedImage], dossier: Dossier[ScannedImage], tier: Tier, workbench: Workbench
+    admitted: Admitted[ScannedImage], dossier: Dossier[ScannedImage], tier: Tier, workbench: Workbench, fresh: bool
 ) -> CuratedImage:
     """Sign with the tier's KMS key; verify with its public key alone."""
     curated = await in_thread(
-        lambda: sign_image(admitted, dossier, tier.cosign(workbench), tier.evidence(workbench), now)
+        lambda: sign_image(admitted, dossier, tier.cosign(workbench), tier.evidence(workbench), now, fresh=fresh)
     )
-    emit("image.signed", curated.ref, curated.source, tag=curated.tag)
+    if curated.proven is None:
+        emit("image.signed", curated.ref, curated.source, tag=curated.tag)
     return curated

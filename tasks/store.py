@@ -16,7 +16,7 @@ from tasks.running import RETRYING, in_thread, worth_retrying
 
 @task(name="store", task_run_name="store", tags=["curation"], retry_condition_fn=worth_retrying, **RETRYING)
 async def store(
-    admitted: Admitted[Candidate], dossier: Dossier[Candidate], tier: Tier, workbench: Workbench
+    admitted: Admitted[Candidate], dossier: Dossier[Candidate], tier: Tier, workbench: Workbench, fresh: bool
 ) -> StoredImage:
     """Copy by digest, without the engine, and verify."""
     stored = await in_thread(
@@ -29,7 +29,9 @@ async def store(
             tier.evidence(workbench),
             storage_key=tier.key("storage_key"),
             now=now,
+            fresh=fresh,
         )
     )
-    emit("image.stored", stored.ref, stored.source, tag=stored.tag, bytes=stored.size)
+    if stored.proven is None:
+        emit("image.stored", stored.ref, stored.source, tag=stored.tag, bytes=stored.size)
     return stored

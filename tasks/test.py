@@ -7,12 +7,13 @@ from pathlib import Path
 from prefect import task
 
 from blocks import ContainerHost, Tier, Workbench
+from blocks.workbench import now
 from blocks.workshop import checks, dependencies
 from supply_chain.app import Base, Service
 from supply_chain.development.test import TestedImage
 from supply_chain.development.test import test as test_built
 from supply_chain.image import BuiltImage, ImageRef
-from supply_chain.tier import development_repository
+from supply_chain.tier import TierName, development_repository
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread, worth_retrying
 
@@ -22,21 +23,17 @@ async def test(
     built: BuiltImage, directory: Path, manifest: Service | Base, tier: Tier, host: ContainerHost, workbench: Workbench
 ) -> TestedImage:
     """Tests, linter, source, secrets, dependencies and readiness probe, side by side."""
+    ref = ImageRef(repository=development_repository(manifest.name), digest=built.digest)
 
     def make() -> TestedImage:
-        return test_built(
-            built,
-            checks(built, directory, manifest, host, workbench),
-            lambda: dependencies(directory, manifest, tier, workbench),
-        )
+        before = tier.evidence(workbench).verified(ref, TierName.DEVELOPMENT) if built.proven else ()
+        planned = checks(built, directory, manifest, host, workbench)
+        return test_built(built, planned, dependencies(directory, manifest, tier, workbench), before, now)
 
     tested = await in_thread(make)
-    emit(
-        "image.tested",
-        ImageRef(repository=development_repository(manifest.name), digest=built.digest),
-        built.source,
-        checks={check.check.value: check.outcome.value for check in tested.checks},
-    )
+    if tested.proven is None:
+        results = {check.check.value: check.outcome.value for check in tested.checks}
+        emit("image.tested", ref, built.source, checks=results)
     return tested
 
 

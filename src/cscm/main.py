@@ -96,6 +96,7 @@ def _told(result: Any) -> str:
     return str(getattr(result, "ref", result))
 
 
+fresh = click.option("--fresh", is_flag=True, help="Do every step again, also those that signed evidence proves.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 verbose = click.option("-v", "--verbose", is_flag=True, help="Show the whole log, not the steps alone.")
 
@@ -104,16 +105,17 @@ verbose = click.option("-v", "--verbose", is_flag=True, help="Show the whole log
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--revision", help="Build this git commit instead of the files as they are.")
 @click.option("--environment", help="Deploy here instead of to the first environment the application declares.")
+@fresh
 @as_json
 @verbose
-def chain(path: Path, revision: str | None, environment: str | None, as_json: bool, verbose: bool) -> None:
+def chain(path: Path, revision: str | None, environment: str | None, fresh: bool, as_json: bool, verbose: bool) -> None:
     """Take the application in PATH through all three tiers."""
     read_manifest(path)
 
     def start() -> Coroutine[Any, Any, Any]:
         from flows.chain import chain as flow  # noqa: PLC0415
 
-        return flow(path=str(path.resolve()), revision=revision, environment=environment)
+        return flow(path=str(path.resolve()), revision=revision, environment=environment, fresh=fresh)
 
     _run(start, as_json, verbose)
 
@@ -121,31 +123,33 @@ def chain(path: Path, revision: str | None, environment: str | None, as_json: bo
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--revision", help="Build this git commit instead of the files as they are.")
+@fresh
 @as_json
 @verbose
-def develop(path: Path, revision: str | None, as_json: bool, verbose: bool) -> None:
+def develop(path: Path, revision: str | None, fresh: bool, as_json: bool, verbose: bool) -> None:
     """Build, test and offer the application in PATH."""
     read_manifest(path)
 
     def start() -> Coroutine[Any, Any, Any]:
         from flows.develop import develop as flow  # noqa: PLC0415
 
-        return flow(path=str(path.resolve()), revision=revision)
+        return flow(path=str(path.resolve()), revision=revision, fresh=fresh)
 
     _run(start, as_json, verbose)
 
 
 @main.command()
 @click.argument("image")
+@fresh
 @as_json
 @verbose
-def curate(image: str, as_json: bool, verbose: bool) -> None:
+def curate(image: str, fresh: bool, as_json: bool, verbose: bool) -> None:
     """Admit, store, encrypt, scan and sign IMAGE (dev/NAME@sha256:… or a digest)."""
 
     def start() -> Coroutine[Any, Any, Any]:
         from flows.curate import curate as flow  # noqa: PLC0415
 
-        return flow(image=image)
+        return flow(image=image, fresh=fresh)
 
     _run(start, as_json, verbose)
 
@@ -153,15 +157,16 @@ def curate(image: str, as_json: bool, verbose: bool) -> None:
 @main.command()
 @click.argument("image")
 @click.option("--environment", required=True, help="Where to run it.")
+@fresh
 @as_json
 @verbose
-def execute(image: str, environment: str, as_json: bool, verbose: bool) -> None:
+def execute(image: str, environment: str, fresh: bool, as_json: bool, verbose: bool) -> None:
     """Admit and deploy IMAGE (curated/NAME@sha256:… or a digest)."""
 
     def start() -> Coroutine[Any, Any, Any]:
         from flows.execute import execute as flow  # noqa: PLC0415
 
-        return flow(image=image, environment=environment)
+        return flow(image=image, environment=environment, fresh=fresh)
 
     _run(start, as_json, verbose)
 

@@ -127,6 +127,7 @@ class Limits(Frozen):
     negligible: Limit = None
     unknown: Limit = Field(default=20, description="findings for which nobody has published a severity")
     kev: Literal[0] = Field(default=0, description="known exploited: never accepted")
+    scan_days: int = Field(default=7, ge=1, le=30, description="days after which a scan says nothing any more")
 
 
 class Common(Frozen):

@@ -123,6 +123,32 @@ def digest_set(digest: Digest) -> dict[str, str]:
     return {algorithm: value}
 
 
+class Proof(Frozen):
+    """Signed evidence that made doing a step again needless."""
+
+    evidence: tuple[Digest, ...] = Field(min_length=1, description="of the referrers' manifests, the oldest first")
+    since: AwareDatetime | None = Field(description="when the oldest was attached, as its writer says")
+
+    def told(self, now: datetime) -> str:
+        """`already proven by 0123456789ab and 6 more, 2 h old`."""
+        more = f" and {len(self.evidence) - 1} more" if len(self.evidence) > 1 else ""
+        return f"already proven by {short(self.evidence[0])}{more}, {_age(self.since, now)}"
+
+
+def _age(since: datetime | None, now: datetime) -> str:
+    if since is None:
+        return "of unknown age"
+    seconds = max(0, int((now - since).total_seconds()))
+    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    return next((f"{seconds // size} {unit} old" for size, unit in units if seconds >= size), "0 s old")
+
+
+class Proven(Frozen):
+    """A state that may rest on evidence from before."""
+
+    proven: Proof | None = Field(default=None, description="why the step was not done again; None where it was done")
+
+
 class Source(Frozen):
     """Where the code came from."""
 
@@ -148,24 +174,30 @@ class Material(Frozen):
     curated: bool = Field(description="whether it came from the curated base repositories")
 
 
-class BuiltImage(Frozen):
-    """An image in the engine's store, with what went into it."""
+class BuildInputs(Frozen):
+    """Everything that a build depends on."""
 
     application: str
-    digest: Digest
     source: Source
     dockerfile: Digest
     declaration: Digest
     materials: tuple[Material, ...]
     uncurated: tuple[str, ...] = Field(description="bases that are not from the curated repositories")
+    base: Material | None = Field(default=None, description="what the last stage starts from, as the Dockerfile says")
     versions: dict[str, str] = Field(description="builder, engine and project versions")
+
+
+class BuiltImage(BuildInputs, Proven):
+    """An image in the engine's store, with what went into it; one that is proven is in the registry instead."""
+
+    digest: Digest
     started: datetime
     finished: datetime
     local: str = Field(description="the name the image has in the engine, for the steps that run it")
     invocation: str = Field(description="the run that built it")
 
 
-class Candidate(Frozen):
+class Candidate(Proven):
     """An image in development's repository, its evidence signed beside it."""
 
     ref: ImageRef
@@ -173,7 +205,7 @@ class Candidate(Frozen):
     evidence: tuple[Digest, ...] = ()
 
 
-class StoredImage(Frozen):
+class StoredImage(Proven):
     """An image in the curated repository, every blob verified."""
 
     ref: ImageRef
@@ -183,7 +215,7 @@ class StoredImage(Frozen):
     size: int = Field(description="bytes of all blobs, compressed")
 
 
-class EncryptedImage(Frozen):
+class EncryptedImage(Proven):
     """A stored image whose encryption at rest was verified and attested."""
 
     stored: StoredImage
@@ -191,15 +223,15 @@ class EncryptedImage(Frozen):
     copy_digest: Digest | None = Field(default=None, description="the encrypted copy of a confidential application")
 
 
-class ScannedImage(Frozen):
+class ScannedImage(Proven):
     """An encrypted image with its SBOM and findings attested."""
 
     encrypted: EncryptedImage
-    sbom: Digest
-    report: Digest
+    sbom: Digest = Field(description="of the referrer that holds the SBOM of record")
+    report: Digest = Field(description="of the signed statement that holds the findings")
 
 
-class CuratedImage(Frozen):
+class CuratedImage(Proven):
     """An image that curation admitted, signed and verified from outside."""
 
     ref: ImageRef

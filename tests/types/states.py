@@ -36,10 +36,10 @@ from tasks.store import store as store_task
 Now = Callable[[], datetime]
 
 
-def development(built: BuiltImage, tested: TestedImage, world: Any) -> None:
+def development(built: BuiltImage, tested: TestedImage, world: Any, now: Now) -> None:
     """build → test → offer."""
-    check(built, (), world)
-    check(tested, (), world)  # type: ignore[arg-type]
+    check(built, (), world, (), now)
+    check(tested, (), world, (), now)  # type: ignore[arg-type]
     offer(tested, world, world, world, world, world)
     offer(built, world, world, world, world, world)  # type: ignore[arg-type]
 
@@ -67,9 +67,9 @@ def curation(
     """store → encrypt → scan."""
     encrypt(stored, world, world, world, world, world, storage_key="k", content_key=None, now=now)
     encrypt(candidate, world, world, world, world, world, storage_key="k", content_key=None, now=now)  # type: ignore[arg-type]
-    scan(encrypted, world, world, world, world, now)
-    scan(stored, world, world, world, world, now)  # type: ignore[arg-type]
-    scan(scanned, world, world, world, world, now)  # type: ignore[arg-type]
+    scan(encrypted, world, world, world, world, now, days=7)
+    scan(stored, world, world, world, world, now, days=7)  # type: ignore[arg-type]
+    scan(scanned, world, world, world, world, now, days=7)  # type: ignore[arg-type]
 
 
 def signature(

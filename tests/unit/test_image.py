@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.image import ImageRef, Interval, Source, short
+from supply_chain.image import ImageRef, Interval, Proof, Source, short
 
 HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"
@@ -116,3 +116,22 @@ def test_time_goes_forward():
         Interval(started=noon, finished=noon - timedelta(microseconds=1))
     with pytest.raises(ValidationError):
         Interval(started=noon.replace(tzinfo=None), finished=noon)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0, "0 s old"), (-5, "0 s old"), (59, "59 s old"), (60, "1 min old"), (7199, "1 h old"), (90000, "1 d old")],
+)
+def test_a_proof_tells_which_evidence_and_how_old(seconds, told):
+    """In the largest unit, rounded down; a clock that is behind makes no negative age."""
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    since = now - timedelta(seconds=seconds)
+
+    assert Proof(evidence=(DIGEST,), since=since).told(now) == f"already proven by {short(DIGEST)}, {told}"
+
+
+def test_a_proof_of_several_names_the_first_and_counts_the_rest():
+    """A line has to stay a line; the whole list is in the result."""
+    proof = Proof(evidence=(DIGEST, DIGEST, DIGEST), since=None)
+
+    assert proof.told(datetime.now(UTC)) == f"already proven by {short(DIGEST)} and 2 more, of unknown age"

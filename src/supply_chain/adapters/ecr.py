@@ -144,8 +144,8 @@ class Ecr:
         details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple(d["imageDigest"] for d in details)
 
-    def newest_first(self, repository: str) -> tuple[ImageRef, ...]:
-        """The images that were pushed under a tag, the last one first; none where there is no repository."""
+    def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
+        """The images with a tag that begins so, the last one first; none where there is no repository."""
         with translated(f"look at {repository}"):
             try:
                 pages = self.client.get_paginator("describe_images").paginate(
@@ -156,7 +156,8 @@ class Ecr:
                 if error_code(error) == "RepositoryNotFoundException":
                     return ()
                 raise
-        tagged = [d for d in details if d.get("imageTags")]  # an emulator may answer without the filter
+        # an emulator may answer without the filter
+        tagged = [d for d in details if any(tag.startswith(tag_prefix) for tag in d.get("imageTags", ()))]
         tagged.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple(ImageRef(repository=repository, digest=d["imageDigest"]) for d in tagged)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import DatabaseUnusable, ScannerFailed
 from supply_chain.vulnerability.findings import Database, Report, parse_report
-from supply_chain.vulnerability.scanner import Sboms
+from supply_chain.vulnerability.scanner import Sbom
 
 TIMEOUT = 600.0
 DATABASE_WORDS = ("database does not exist", "was built", "checksum", "not a database", "malformed",
@@ -28,15 +27,19 @@ class Grype:
     database: Callable[[], Database]
     now: Callable[[], datetime]
 
-    def scan(self, sboms: Sboms) -> Report:
+    def current(self) -> tuple[str, Database]:
+        """The scanner's version, and the database a scan would use now."""
+        return self.tool.version, self.database()
+
+    def scan(self, sbom: Sbom) -> Report:
         """A whole report; `ScannerFailed` or `DatabaseUnusable` otherwise."""
         before = self.database()
         with tempfile.TemporaryDirectory(prefix="cscm-grype-") as name:
-            sbom, report, settings = (Path(name) / each for each in ("sbom.json", "report.json", "none.yaml"))
+            inventory, report, settings = (Path(name) / each for each in ("sbom.json", "report.json", "none.yaml"))
             settings.touch()  # what lies in the working directory or at home must not silence a finding
-            sbom.write_bytes(sboms.syft)
+            inventory.write_bytes(sbom.content)
             done = self.tool.with_environment(**self.environment).run(
-                f"sbom:{sbom}",
+                f"sbom:{inventory}",
                 "--config",
                 settings,
                 "--output",
@@ -56,8 +59,8 @@ class Grype:
         return parse_report(
             text,
             database=before,
-            packages=sboms.packages,
-            sbom=f"sha256:{hashlib.sha256(sboms.syft).hexdigest()}",
+            packages=sbom.packages,
+            sbom=sbom.digest,
             scanned=self.now(),
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import ScannerFailed, ToolFailed
 from supply_chain.image import ImageRef
-from supply_chain.vulnerability.scanner import Sboms
+from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 FORMATS = ("syft-json", "cyclonedx-json", "spdx-json")
 TIMEOUT = 600.0
@@ -26,6 +26,11 @@ class Syft:
     host: str
     docker_config: Callable[[], AbstractContextManager[Path]]
     insecure: bool = False
+
+    @property
+    def generator(self) -> str:
+        """The tool and its version, as the SBOMs name it."""
+        return f"syft {self.tool.version}"
 
     def of_image(self, ref: ImageRef) -> Sboms:
         """The SBOMs of an image; `ScannerFailed` where syft did not make all of them."""
@@ -60,4 +65,4 @@ class Syft:
                     f"syft made no whole SBOM of {source}: {error}\n"
                     "Without an inventory nothing can be matched. Look at its message and run the step again."
                 ) from error
-        return Sboms(syft, cyclonedx, spdx, packages, f"syft {self.tool.version}")
+        return Sboms(Sbom(syft, packages, self.generator), cyclonedx, spdx)

@@ -12,6 +12,7 @@ from pydantic import Field
 from supply_chain.app import Base, Classification, Service
 from supply_chain.errors import KeyUnusable
 from supply_chain.evidence.encryption import EncryptedCopy, EncryptionRecord, context_of, encryption_records
+from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, EncryptedImage, Frozen, ImageRef, StoredImage
@@ -74,15 +75,19 @@ def encrypt(
     storage_key: str,
     content_key: str | None,
     now: Callable[[], datetime],
+    fresh: bool = False,
 ) -> EncryptedImage:
     """Verify encryption at rest, write the copy of a confidential image, and attest both.
 
     `storage_key` and `content_key` are ids, ARNs or aliases; the second is needed for confidential
-    images only. What is already attested is not done again. Raises `KeyUnusable` where the repository
-    or a key is not as it has to be, and then nothing is written.
+    images only. The keys are looked at every time; what is already attested is not done again, unless it
+    is to be `fresh`. Raises `KeyUnusable` where the repository or a key is not as it has to be, and then
+    nothing is written.
     """
     key = verify_at_rest(stored.ref.repository, keys, repositories, storage_key)
-    known = encryption_records(evidence.verified(stored.ref, TierName.CURATION))
+    own = () if fresh else evidence.verified(stored.ref, TierName.CURATION)
+    statements = [e for e in own if e.predicate_type == ENCRYPTION]
+    known = encryption_records(statements)
     copy = None
     if manifest.classification is Classification.CONFIDENTIAL:
         content = verify_content_key(keys, content_key)
@@ -95,9 +100,10 @@ def encrypt(
         classification=manifest.classification,
         encrypted_copy=copy,
     )
-    if known[-1:] != (record,):
+    proven = proof(statements[-1:]) if known[-1:] == (record,) else None
+    if proven is None:
         evidence.attach(stored.ref, ENCRYPTION, record.predicate(), now())
-    return EncryptedImage(stored=stored, key=key, copy_digest=copy.encrypted if copy else None)
+    return EncryptedImage(stored=stored, key=key, copy_digest=copy.encrypted if copy else None, proven=proven)
 
 
 def verify_at_rest(repository: str, keys: KeyStore, repositories: RepositoryEncryption, storage_key: str) -> str:

@@ -8,11 +8,15 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from supply_chain.evidence.inventory import inventory_in
+from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, EncryptedImage, ImageRef, ScannedImage
+from supply_chain.tier import TierName
 from supply_chain.vulnerability.findings import Report
-from supply_chain.vulnerability.scanner import Inventory, Sboms, Scanner
+from supply_chain.vulnerability.reports import current_report
+from supply_chain.vulnerability.scanner import Inventory, Sbom, Sboms, Scanner
 
 FORMATS = {
     "syft": "application/vnd.syft+json",
@@ -42,23 +46,50 @@ def scan(
     registry: Attacher,
     evidence: EvidenceStore,
     now: Callable[[], datetime],
+    *,
+    days: int,
+    fresh: bool = False,
 ) -> tuple[ScannedImage, Report]:
-    """Make the SBOM from the registry by digest, match it, and leave both as evidence."""
+    """Make the SBOM from the registry by digest, match it, and leave both as evidence.
+
+    An SBOM that the same generator made is not made again, and a report of the same scanner and
+    database on the same SBOM is good for `days`; unless the scan is to be `fresh`.
+    """
+    ref = image.stored.ref
+    known = () if fresh else evidence.verified(ref, TierName.CURATION)
+    before = inventory_in(known, evidence.referrers.content)
+    if before is None or before.generator != inventory.generator:
+        return _whole_scan(image, inventory, scanner, registry, evidence, now)
+    sbom = Sbom(before.content, len(before.packages), before.generator)
+    current = current_report(known, scanner, now(), days=days, sbom=sbom.digest)
+    if current:
+        report, statement = current
+        proven = proof([before.evidence, statement])
+        return ScannedImage(encrypted=image, sbom=before.referrer, report=statement.digest, proven=proven), report
+    report = scanner.scan(sbom)
+    attached = evidence.attach(ref, VULNERABILITIES, report.predicate(), now())
+    return ScannedImage(encrypted=image, sbom=before.referrer, report=attached), report
+
+
+def _whole_scan(
+    image: EncryptedImage,
+    inventory: Inventory,
+    scanner: Scanner,
+    registry: Attacher,
+    evidence: EvidenceStore,
+    now: Callable[[], datetime],
+) -> tuple[ScannedImage, Report]:
     ref = image.stored.ref
     sboms = inventory.of_image(ref)
-    report = scanner.scan(sboms)
+    report = scanner.scan(sboms.record)
     attached = {name: _attach(ref, name, content, registry) for name, content in _contents(sboms).items()}
-    evidence.attach_all(
-        ref,
-        [(SBOM, _reference(sboms, attached, now())), (VULNERABILITIES, report.predicate())],
-        now(),
-    )
-    digest = f"sha256:{hashlib.sha256(sboms.syft).hexdigest()}"
-    return ScannedImage(encrypted=image, sbom=attached["syft"], report=report.sbom or digest), report
+    statements = [(SBOM, _reference(sboms, attached, now())), (VULNERABILITIES, report.predicate())]
+    _, reported = evidence.attach_all(ref, statements, now())
+    return ScannedImage(encrypted=image, sbom=attached["syft"], report=reported), report
 
 
 def _contents(sboms: Sboms) -> dict[str, bytes]:
-    return {"syft": sboms.syft, "cyclonedx": sboms.cyclonedx, "spdx": sboms.spdx}
+    return {"syft": sboms.record.content, "cyclonedx": sboms.cyclonedx, "spdx": sboms.spdx}
 
 
 def _attach(ref: ImageRef, name: str, content: bytes, registry: Attacher) -> Digest:
@@ -70,6 +101,7 @@ def _attach(ref: ImageRef, name: str, content: bytes, registry: Attacher) -> Dig
 
 def _reference(sboms: Sboms, attached: Mapping[str, Digest], now: datetime) -> dict[str, object]:
     """in-toto's reference predicate v0.1: the SBOMs by media type and by digest of content and referrer."""
+    made = {"generator": sboms.record.tool, "packages": sboms.record.packages}
     return {
         "attester": {"id": "urn:cscm:tier:curation"},
         "references": [
@@ -77,7 +109,7 @@ def _reference(sboms: Sboms, attached: Mapping[str, Digest], now: datetime) -> d
                 "name": name,
                 "mediaType": FORMATS[name],
                 "digest": {"sha256": hashlib.sha256(content).hexdigest()},
-                "annotations": {"referrer": attached[name], "generator": sboms.tool, "packages": sboms.packages},
+                "annotations": {"referrer": attached[name], **made},
             }
             for name, content in _contents(sboms).items()
         ],

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from supply_chain.app import Service
 from supply_chain.errors import SignatureFailed
+from supply_chain.evidence.reading import proof
+from supply_chain.evidence.statement import SIGNATURE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import CuratedImage, ImageRef, ScannedImage
 from supply_chain.policy.gate import Dossier
@@ -39,15 +41,19 @@ def sign(
     signer: ImageSigner,
     evidence: EvidenceStore,
     now: Callable[[], datetime],
+    *,
+    fresh: bool = False,
 ) -> CuratedImage:
     """Sign with the tier's key, then verify with its public key and nothing else; leave the verdict.
 
-    What is signed already is not signed again.
+    What is signed already, and verifies, is not signed again, unless it is to be `fresh`.
     """
     encrypted = admitted.image.encrypted
     ref, key = encrypted.stored.ref, evidence.trusted[TierName.CURATION]
     record(admitted, dossier, ref, evidence, now())
-    if not (dossier.signed and _verifies(signer, ref, key)):
+    signatures = [e for e in dossier.evidence if e.predicate_type == SIGNATURE and e.signer == TierName.CURATION]
+    proven = proof(signatures[-1:]) if not fresh and signatures and _verifies(signer, ref, key) else None
+    if proven is None:
         signer.sign_image(ref)
         signer.verify_image(ref, key)
     manifest = dossier.manifest
@@ -57,4 +63,5 @@ def sign(
         source=encrypted.stored.source,
         copy_digest=encrypted.copy_digest,
         environments=manifest.environments if isinstance(manifest, Service) else (),
+        proven=proven,
     )

@@ -7,12 +7,15 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from supply_chain.errors import ImageDamaged
+from supply_chain.evidence.reading import proof
+from supply_chain.evidence.statement import SUMMARY, Evidence
 from supply_chain.evidence.store import EvidenceStore, side_by_side
-from supply_chain.image import Candidate, Digest, ImageRef, StoredImage, blobs_of
+from supply_chain.evidence.summary import verifier
+from supply_chain.image import Candidate, Descriptor, Digest, ImageRef, StoredImage, blobs_of
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.verdict import record
-from supply_chain.tier import curated_repository
+from supply_chain.tier import Boundary, TierName, curated_repository
 
 IMAGE = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -57,35 +60,53 @@ def store(
     *,
     storage_key: str,
     now: Callable[[], datetime],
+    fresh: bool = False,
 ) -> StoredImage:
     """Copy image and evidence, verify every byte, and leave the gate's verdict beside them.
 
-    The tag is `<revision>-<first 12 of the digest>` and never has to move.
+    The tag is `<revision>-<first 12 of the digest>` and never has to move. The verdict says that every
+    byte was verified: where one lies there, they are not read again, unless it is to be `fresh`.
     """
     candidate = admitted.image
     ref = candidate.ref.moved_to(curated_repository(candidate.ref.application))
     tag = f"{candidate.source.short}-{candidate.ref.short}"
     repositories.ensure_repository(ref.repository, immutable=True, key=storage_key)
-    if registry.digest_of(ref.repository, tag) != ref.digest:
+    there = registry.digest_of(ref.repository, tag) == ref.digest
+    if not there:
         copier.copy(candidate.ref, ref.repository, tag)
-    blobs, size = verify(ref, registry)
+    proven = proof(_verdicts(ref, evidence)[-1:]) if there and not fresh else None
+    blobs = blobs_in(ref, registry)
+    if proven is None:
+        side_by_side(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
     side_by_side(
         lambda digest: registry.copy_referrer(candidate.ref.model_copy(update={"digest": digest}), ref.repository),
         _missing(candidate, ref, registry),
     )
     record(admitted, dossier, ref, evidence, now())
-    return StoredImage(ref=ref, tag=tag, source=candidate.source, blobs=blobs, size=size)
+    return StoredImage(
+        ref=ref,
+        tag=tag,
+        source=candidate.source,
+        blobs=len(blobs),
+        size=sum(blob.size for blob in blobs),
+        proven=proven,
+    )
+
+
+def _verdicts(ref: ImageRef, evidence: EvidenceStore) -> list[Evidence]:
+    """Verdicts of boundary 1 that curation left beside the stored image, the last one last."""
+    mine = {"id": verifier(Boundary.TO_CURATION)}
+    found = evidence.verified(ref, TierName.CURATION)
+    return [e for e in found if e.predicate_type == SUMMARY and e.predicate.get("verifier") == mine]
 
 
 def _missing(candidate: Candidate, ref: ImageRef, registry: Stored) -> Sequence[Digest]:
     return [d for d in candidate.evidence if not registry.has(ref.model_copy(update={"digest": d}))]
 
 
-def verify(ref: ImageRef, registry: Stored) -> tuple[int, int]:
-    """Read the manifest and every blob and compare digests and sizes; number and bytes of the blobs."""
+def blobs_in(ref: ImageRef, registry: Stored) -> tuple[Descriptor, ...]:
+    """What the manifest in the registry says the image consists of; `ImageDamaged` unless it is one image."""
     manifest = registry.manifest(ref)
     if "layers" not in manifest or "manifests" in manifest or manifest.get("mediaType", IMAGE[0]) not in IMAGE:
         raise ImageDamaged(f"{ref} is an index of several images.\nBuild for one platform; one digest is one image.")
-    blobs = blobs_of(manifest, ref)
-    side_by_side(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
-    return len(blobs), sum(blob.size for blob in blobs)
+    return blobs_of(manifest, ref)

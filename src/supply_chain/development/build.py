@@ -12,9 +12,25 @@ from typing import Any, Protocol
 
 from supply_chain.app import Base, Service
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.image import BuiltImage, Digest, Material, Source, digest_set
+from supply_chain.evidence.checks import Check, passed_before
+from supply_chain.evidence.reading import proof
+from supply_chain.evidence.statement import PROVENANCE
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.image import (
+    BuildInputs,
+    BuiltImage,
+    Candidate,
+    Digest,
+    ImageRef,
+    Material,
+    Source,
+    digest_set,
+)
+from supply_chain.tier import TierName, development_repository
 
 BUILD_TYPE = "urn:cscm:build:buildkit:v1"
+IN_ENGINE = {"service": (Check.TESTS, Check.PROBE), "base": (Check.COMMAND,)}
+"""The checks that need the image in the engine, by kind."""
 SYNTAX = re.compile(r"^\s*(?:#|//)\s*syntax\s*=", re.IGNORECASE | re.MULTILINE)
 FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE | re.MULTILINE)
 COPY_FROM = re.compile(r"^\s*COPY\s+(?:--\S+\s+)*?--from=(?P<image>\S+)", re.IGNORECASE | re.MULTILINE)
@@ -47,6 +63,13 @@ class Builder(Protocol):
 
     def versions(self) -> dict[str, str]:
         """Versions of builder and engine."""
+
+
+class Offered(Protocol):
+    """What development offered before."""
+
+    def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
+        """The images with a tag that begins so, the last one first; none where there is no repository."""
 
 
 class Bases(Protocol):
@@ -83,53 +106,103 @@ class Workshop:
 
     builder: Builder
     bases: Bases
+    offered: Offered
+    evidence: EvidenceStore
     context: Context
     digest: Callable[[Path], Digest]
     now: Callable[[], datetime]
     version: str
 
 
-def build(directory: Path, manifest: Service | Base, workshop: Workshop, source: Source, run: str) -> BuiltImage:
+def build(
+    directory: Path, manifest: Service | Base, workshop: Workshop, source: Source, run: str, *, fresh: bool = False
+) -> BuiltImage:
     """Build the image that `manifest` declares, and for a service the stage that holds its tests.
 
     Base images are resolved to digests before the build; one that is not curated is recorded as such.
+    What was offered before from the same inputs, with the results of its checks, is not built again,
+    unless it is to be `fresh`.
     """
     started = workshop.now()
     dockerfile = directory / manifest.build.dockerfile
     text = _text(dockerfile)
     refuse_detours(dockerfile, text)
-    contexts, materials, uncurated = _resolve(base_names(text), workshop.bases)
-    base = next((each for each in materials if each.name == final_base(text)), None)
-    name = local_name(manifest.name, run)
-    with workshop.context(manifest, directory, source.committed) as place:
+    contexts, materials = _resolve(base_names(text), workshop.bases)
+    inputs = BuildInputs(
+        application=manifest.name,
+        source=source,
+        dockerfile=workshop.digest(dockerfile),
+        declaration=workshop.digest(directory / "supply-chain.yaml"),
+        materials=materials,
+        uncurated=tuple(each.name for each in materials if not each.curated),
+        base=next((each for each in materials if each.name == final_base(text)), None),
+        versions={**workshop.builder.versions(), "cscm": workshop.version},
+    )
+    known = None if fresh else offered_before(inputs, manifest, workshop.offered, workshop.evidence)
+    digest = known.ref.digest if known else _built(directory, manifest, inputs, contexts, workshop, run)
+    return BuiltImage(
+        **dict(inputs),
+        digest=digest,
+        started=started,
+        finished=workshop.now(),
+        local=local_name(manifest.name, run),
+        invocation=run,
+        proven=known.proven if known else None,
+    )
+
+
+def _built(
+    directory: Path,
+    manifest: Service | Base,
+    inputs: BuildInputs,
+    contexts: Mapping[str, str],
+    workshop: Workshop,
+    run: str,
+) -> Digest:
+    with workshop.context(manifest, directory, inputs.source.committed) as place:
         order = Order(
             context=place / manifest.build.context,
             dockerfile=place / manifest.build.dockerfile,
             platform=manifest.build.platform,
             target=None,
-            name=name,
+            name=local_name(manifest.name, run),
             contexts=contexts,
-            annotations=_annotations(manifest, source, base),
-            epoch=source.committed,
+            annotations=_annotations(manifest, inputs),
+            epoch=inputs.source.committed,
             timeout=manifest.build.timeout,
         )
         digest = workshop.builder.build(order)
         if isinstance(manifest, Service):
             workshop.builder.build(_test_stage(order, manifest))
-    return BuiltImage(
-        application=manifest.name,
-        digest=digest,
-        source=source,
-        dockerfile=workshop.digest(dockerfile),
-        declaration=workshop.digest(directory / "supply-chain.yaml"),
-        materials=materials,
-        uncurated=uncurated,
-        versions={**workshop.builder.versions(), "cscm": workshop.version},
-        started=started,
-        finished=workshop.now(),
-        local=name,
-        invocation=run,
-    )
+    return digest
+
+
+def offered_before(
+    inputs: BuildInputs, manifest: Service | Base, offered: Offered, store: EvidenceStore
+) -> Candidate | None:
+    """What development offered from the same inputs, if what ran it in the engine left its results too.
+
+    A source that no commit names may have changed unseen, and a root filesystem is made of the packages
+    that the distribution has today: neither is ever the same.
+    """
+    source = inputs.source
+    if source.dirty or (isinstance(manifest, Base) and manifest.rootfs):
+        return None
+    wanted = {"buildDefinition": definition(inputs, manifest), "builder": builder(inputs)}
+    for ref in offered.newest_first(development_repository(manifest.name), f"{source.short}-"):
+        evidence = store.verified(ref, TierName.DEVELOPMENT)
+        same = [e for e in evidence if e.predicate_type == PROVENANCE and _of(e.predicate) == wanted]
+        if same and all(passed_before(which, evidence) for which in IN_ENGINE[manifest.kind]):
+            return Candidate(ref=ref, source=source, proven=proof(same[-1:]))
+    return None
+
+
+def _of(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    details = provenance.get("runDetails")
+    return {
+        "buildDefinition": provenance.get("buildDefinition"),
+        "builder": details.get("builder") if isinstance(details, dict) else None,
+    }
 
 
 def _text(dockerfile: Path) -> str:
@@ -179,16 +252,9 @@ def _test_stage(order: Order, manifest: Service) -> Order:
     )
 
 
-def _resolve(names: Sequence[str], bases: Bases) -> tuple[dict[str, str], tuple[Material, ...], tuple[str, ...]]:
-    contexts: dict[str, str] = {}
-    materials: list[Material] = []
-    uncurated: list[str] = []
-    for name in names:
-        contexts[name], material = bases.resolve(name)
-        materials.append(material)
-        if not material.curated:
-            uncurated.append(name)
-    return contexts, tuple(materials), tuple(uncurated)
+def _resolve(names: Sequence[str], bases: Bases) -> tuple[dict[str, str], tuple[Material, ...]]:
+    resolved = {name: bases.resolve(name) for name in names}
+    return {name: address for name, (address, _) in resolved.items()}, tuple(m for _, m in resolved.values())
 
 
 def final_base(dockerfile: str) -> str | None:
@@ -202,8 +268,9 @@ def final_base(dockerfile: str) -> str | None:
     return None if last.lower() == "scratch" else last
 
 
-def _annotations(manifest: Service | Base, source: Source, base: Material | None) -> dict[str, str]:
+def _annotations(manifest: Service | Base, inputs: BuildInputs) -> dict[str, str]:
     """OCI's predefined annotations (image-spec 1.1, "Pre-Defined Annotation Keys")."""
+    source, base = inputs.source, inputs.base
     values = {
         "org.opencontainers.image.title": manifest.name,
         "org.opencontainers.image.vendor": manifest.owner,
@@ -216,33 +283,46 @@ def _annotations(manifest: Service | Base, source: Source, base: Material | None
     return values
 
 
-def provenance(built: BuiltImage, manifest: Service | Base) -> dict[str, Any]:
-    """SLSA v1 provenance. The declaration travels in it, so that any tier can start from the digest alone."""
-    source = built.source
+def definition(inputs: BuildInputs, manifest: Service | Base) -> dict[str, Any]:
+    """What was to be built from what (SLSA v1, "BuildDefinition"). Two that are equal are the same build.
+
+    The declaration travels in it, so that any tier can start from the digest alone.
+    """
+    source, base = inputs.source, inputs.base
     return {
-        "buildDefinition": {
-            "buildType": BUILD_TYPE,
-            "externalParameters": {
-                "source": source.model_dump(mode="json"),
-                "declaration": manifest.model_dump(mode="json"),
-                "dockerfile": manifest.build.dockerfile,
-            },
-            "internalParameters": {"uncurated": list(built.uncurated)},
-            "resolvedDependencies": [
-                {"name": "source", "uri": f"git+{source.repository}",
-                 "digest": {"gitCommit": source.revision}, "annotations": {"dirty": source.dirty}},
-                {"name": "Dockerfile", "digest": digest_set(built.dockerfile)},
-                {"name": "supply-chain.yaml", "digest": digest_set(built.declaration)},
-                *({"name": m.name, "digest": digest_set(m.digest), "annotations": {"curated": m.curated}}
-                  for m in built.materials),
-            ],
+        "buildType": BUILD_TYPE,
+        "externalParameters": {
+            "source": source.model_dump(mode="json"),
+            "declaration": manifest.model_dump(mode="json"),
+            "dockerfile": manifest.build.dockerfile,
         },
+        "internalParameters": {"uncurated": list(inputs.uncurated), "base": base.name if base else None},
+        "resolvedDependencies": [
+            {"name": "source", "uri": f"git+{source.repository}",
+             "digest": {"gitCommit": source.revision}, "annotations": {"dirty": source.dirty}},
+            {"name": "Dockerfile", "digest": digest_set(inputs.dockerfile)},
+            {"name": "supply-chain.yaml", "digest": digest_set(inputs.declaration)},
+            *({"name": m.name, "digest": digest_set(m.digest), "annotations": {"curated": m.curated}}
+              for m in inputs.materials),
+        ],
+    }  # fmt: skip
+
+
+def builder(inputs: BuildInputs) -> dict[str, Any]:
+    """Who built (SLSA v1, "Builder"), with the versions that a result depends on."""
+    return {"id": "urn:cscm:tier:development", "version": dict(inputs.versions)}
+
+
+def provenance(built: BuiltImage, manifest: Service | Base) -> dict[str, Any]:
+    """SLSA v1 provenance."""
+    return {
+        "buildDefinition": definition(built, manifest),
         "runDetails": {
-            "builder": {"id": "urn:cscm:tier:development", "version": built.versions},
+            "builder": builder(built),
             "metadata": {
                 "invocationId": built.invocation,
                 "startedOn": built.started.isoformat(),
                 "finishedOn": built.finished.isoformat(),
             },
         },
-    }  # fmt: skip
+    }

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from supply_chain.app import Base, Service
 from supply_chain.development.build import provenance
 from supply_chain.development.test import TestedImage
 from supply_chain.errors import ImageDamaged
+from supply_chain.evidence.checks import Check
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import Candidate, Digest, ImageRef, short
+from supply_chain.image import Candidate, Digest, ImageRef
 from supply_chain.tier import development_repository
 
 
@@ -37,20 +38,36 @@ def offer(
     evidence: EvidenceStore,
     now: Callable[[], datetime],
 ) -> Candidate:
-    """Push under a tag because clients ask for one, and go on with the digest the registry answered."""
+    """Push under a tag because clients ask for one, and go on with the digest the registry answered.
+
+    What lies there already, image or evidence, is left as it is.
+    """
     built = tested.built
-    repository = development_repository(manifest.name)
-    repositories.ensure_repository(repository, immutable=False, key=None)
-    pushed = pusher.push(built.local, repository, f"{built.source.short}-{short(built.digest)}")
-    if pushed != built.digest:
+    ref = ImageRef(repository=development_repository(manifest.name), digest=built.digest)
+    if built.proven and tested.proven:
+        return Candidate(ref=ref, source=built.source, evidence=tested.proven.evidence, proven=tested.proven)
+    if not built.proven:
+        _push(tested, ref, pusher, repositories)
+    attached = evidence.attach_all(ref, _results(tested), now())
+    if not built.proven:  # the last, so that where it lies all the rest does too
+        attached = (*attached, evidence.attach(ref, PROVENANCE, provenance(built, manifest), now()))
+    return Candidate(ref=ref, source=built.source, evidence=attached)
+
+
+def _results(tested: TestedImage) -> list[tuple[str, Mapping[str, Any]]]:
+    """The results that are not in the registry yet."""
+    made = [(TEST_RESULT, check.predicate()) for check in tested.checks if check.check not in tested.known]
+    if Check.DEPENDENCIES in tested.known:
+        return made
+    return [*made, (VULNERABILITIES, tested.dependencies.predicate())]
+
+
+def _push(tested: TestedImage, ref: ImageRef, pusher: Pusher, repositories: Repositories) -> None:
+    built = tested.built
+    repositories.ensure_repository(ref.repository, immutable=False, key=None)
+    pushed = pusher.push(built.local, ref.repository, f"{built.source.short}-{ref.short}")
+    if pushed != ref.digest:
         raise ImageDamaged(
-            f"{repository} holds {pushed} after a push of {built.digest}.\n"
+            f"{ref.repository} holds {pushed} after a push of {ref.digest}.\n"
             "Somebody pushed the same tag, or the engine does not use the containerd image store (`cscm doctor`)."
         )
-    ref = ImageRef(repository=repository, digest=pushed)
-    statements = [
-        (PROVENANCE, provenance(built, manifest)),
-        *((TEST_RESULT, check.predicate()) for check in tested.checks),
-        (VULNERABILITIES, tested.dependencies.predicate()),
-    ]
-    return Candidate(ref=ref, source=built.source, evidence=evidence.attach_all(ref, statements, now()))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from supply_chain.evidence.checks import Check, CheckResult
+from pydantic import Field
+
+from supply_chain.evidence.checks import Check, CheckResult, passed_before
+from supply_chain.evidence.reading import proof
+from supply_chain.evidence.statement import Evidence
 from supply_chain.evidence.store import side_by_side
-from supply_chain.image import BuiltImage, Frozen, Interval
+from supply_chain.image import BuiltImage, Interval, Proven
 from supply_chain.vulnerability.findings import Report
+from supply_chain.vulnerability.reports import current_report
 from supply_chain.vulnerability.scanner import Inventory, Scanner
 
 
-class TestedImage(Frozen):
+class TestedImage(Proven):
     """A built image and what every check said of it; failed checks are in here too."""
 
     __test__ = False
@@ -21,42 +27,98 @@ class TestedImage(Frozen):
     built: BuiltImage
     checks: tuple[CheckResult, ...]
     dependencies: Report
+    known: tuple[Check, ...] = Field(default=(), description="checks whose signed results lie in the registry already")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A check that can be made, and the versions of the tools that would make it."""
+
+    check: Check
+    tools: Mapping[str, str]
+    make: Callable[[], CheckResult]
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """The check for known vulnerabilities of what the source declares. A report is good for `days`."""
+
+    directory: Path
+    inventory: Inventory
+    scanner: Scanner
+    days: int
 
 
 def test(
     built: BuiltImage,
-    checks: Sequence[Callable[[], CheckResult]],
-    dependencies: Callable[[], tuple[CheckResult, Report]],
+    planned: Sequence[Planned],
+    dependencies: Dependencies,
+    evidence: Sequence[Evidence],
+    now: Callable[[], datetime],
 ) -> TestedImage:
-    """Make all checks; raises where one could not be made."""
-    makers: list[Callable[[], CheckResult | tuple[CheckResult, Report]]] = [*checks, dependencies]
-    results = side_by_side(lambda make: make(), makers)
-    made: list[CheckResult] = []
-    report: Report | None = None
-    for result in results:
-        if isinstance(result, CheckResult):
-            made.append(result)
-        else:
-            made.append(result[0])
-            report = result[1]
-    assert report is not None
-    return TestedImage(built=built, checks=tuple(sorted(made, key=lambda c: c.check)), dependencies=report)
+    """Make the checks, side by side; raises where one could not be made.
+
+    `evidence` is what development signed about this image before: what the same tools passed is not
+    made again.
+    """
+    known = {plan.check: found for plan in planned if (found := _known(plan, evidence))}
+    before = _known_report(dependencies, evidence, now())
+    if before:
+        known[Check.DEPENDENCIES] = before[1]
+    makers: list[Callable[[], CheckResult | tuple[CheckResult, Report]]] = [
+        plan.make for plan in planned if plan.check not in known
+    ]
+    if before is None:
+        makers.append(lambda: known_vulnerabilities(dependencies, now))
+    made, reports = _made(side_by_side(lambda make: make(), makers))
+    (report,) = [before[0]] if before else reports
+    return TestedImage(
+        built=built,
+        checks=tuple(sorted([*made, *(result for result, _ in known.values())], key=lambda c: c.check)),
+        dependencies=report,
+        known=tuple(known),
+        proven=None if made else proof(sorted((e for _, e in known.values()), key=lambda e: e.digest)),
+    )
 
 
-def known_vulnerabilities(
-    directory: Path, inventory: Inventory, scanner: Scanner, now: Callable[[], datetime]
-) -> tuple[CheckResult, Report]:
+def _made(
+    results: Sequence[CheckResult | tuple[CheckResult, Report]],
+) -> tuple[list[CheckResult], list[Report]]:
+    pairs = [(result, None) if isinstance(result, CheckResult) else result for result in results]
+    return [result for result, _ in pairs], [report for _, report in pairs if report is not None]
+
+
+def _known(planned: Planned, evidence: Sequence[Evidence]) -> tuple[CheckResult, Evidence] | None:
+    found = passed_before(planned.check, evidence)
+    return found if found and found[0].tools == dict(planned.tools) else None
+
+
+def _known_report(
+    dependencies: Dependencies, evidence: Sequence[Evidence], now: datetime
+) -> tuple[Report, tuple[CheckResult, Evidence]] | None:
+    result = passed_before(Check.DEPENDENCIES, evidence)
+    report = current_report(evidence, dependencies.scanner, now, days=dependencies.days)
+    if not result or not report or result[0].tools != _tools(report[0], dependencies.inventory.generator):
+        return None
+    return report[0], result
+
+
+def _tools(report: Report, generator: str) -> dict[str, str]:
+    return {report.scanner: report.scanner_version, **dict([generator.split(" ", 1)])}
+
+
+def known_vulnerabilities(dependencies: Dependencies, now: Callable[[], datetime]) -> tuple[CheckResult, Report]:
     """What is known of the source's own dependencies; how much of it is accepted is the gate's to say."""
     started = now()
-    sboms = inventory.of_directory(directory)
-    report = scanner.scan(sboms)
-    looked_at = f"{sboms.packages} declared packages" if sboms.packages else "no declared third-party packages"
+    sbom = dependencies.inventory.of_directory(dependencies.directory).record
+    report = dependencies.scanner.scan(sbom)
+    looked_at = f"{sbom.packages} declared packages" if sbom.packages else "no declared third-party packages"
     check = CheckResult(
         check=Check.DEPENDENCIES,
         passed=(f"{looked_at} held against the {report.database.kind} database {report.database.digest}",),
         warned=tuple(str(finding) for finding in report.findings),
-        details={"counts": report.counts(), "packages": sboms.packages},
-        tools={report.scanner: report.scanner_version, **dict([sboms.tool.split(" ", 1)])},
+        details={"counts": report.counts(), "packages": sbom.packages},
+        tools=_tools(report, sbom.tool),
         interval=Interval(started=started, finished=now()),
     )
     return check, report

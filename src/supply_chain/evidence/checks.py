@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
 
+from supply_chain.evidence.reading import parsed
+from supply_chain.evidence.statement import TEST_RESULT, Evidence
 from supply_chain.image import Frozen, Interval
 
 
@@ -61,3 +63,19 @@ class CheckResult(Frozen):
             "failedTests": list(self.failed),
             "cscm": self.model_dump(mode="json"),
         }
+
+
+def newest_results(evidence: Sequence[Evidence]) -> dict[Check, tuple[CheckResult, Evidence]]:
+    """The newest result of every check, by the time in its signed statement; `EvidenceInvalid`."""
+    made = [
+        (parsed(lambda e=e: CheckResult.model_validate(e.predicate["cscm"]), "test result"), e)  # type: ignore[misc]
+        for e in evidence
+        if e.predicate_type == TEST_RESULT
+    ]
+    return {result.check: (result, e) for result, e in sorted(made, key=lambda pair: pair[0].interval.finished)}
+
+
+def passed_before(check: Check, evidence: Sequence[Evidence]) -> tuple[CheckResult, Evidence] | None:
+    """The newest result of a check unless it failed: what failed is made again whenever somebody asks."""
+    found = newest_results(evidence).get(check)
+    return found if found and found[0].outcome is not Outcome.FAILED else None

@@ -6,10 +6,11 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import SBOM, Evidence
-from supply_chain.image import ImageRef
+from supply_chain.image import Digest, ImageRef
 
 LIMIT = 512 * 1024 * 1024
 """Bytes an SBOM may have; more is no inventory but an attack on whoever reads it."""
@@ -20,8 +21,26 @@ Package = tuple[str, str]
 """Type and name: `("deb", "openssl")`."""
 
 
-def packages_in(evidence: Sequence[Evidence], content: Callable[[ImageRef], bytes]) -> frozenset[Package] | None:
-    """Everything in the last SBOM that is signed here; None where none is.
+@dataclass(frozen=True)
+class Inventory:
+    """The SBOM of record (syft JSON) of an image, as it was signed."""
+
+    content: bytes
+    generator: str
+    referrer: Digest
+    evidence: Evidence
+
+    @property
+    def packages(self) -> frozenset[Package]:
+        """Everything it lists; `EvidenceInvalid` where it is no SBOM of syft's."""
+        try:
+            return frozenset((str(a["type"]), str(a["name"])) for a in json.loads(self.content)["artifacts"])
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise _unreadable(self.evidence, error) from error
+
+
+def inventory_in(evidence: Sequence[Evidence], content: Callable[[ImageRef], bytes]) -> Inventory | None:
+    """The last SBOM that is signed here; None where none is.
 
     `content` gives a referrer's only layer. `EvidenceInvalid` where the layer is not the signed one.
     """
@@ -33,12 +52,22 @@ def packages_in(evidence: Sequence[Evidence], content: Callable[[ImageRef], byte
         (syft,) = [r for r in last.predicate["references"] if r["name"] == "syft"]
         referrer = ImageRef(repository=last.repository, digest=syft["annotations"]["referrer"])
         sbom = _signed(_unzipped(content(referrer)), syft["digest"]["sha256"])
-        return frozenset((str(a["type"]), str(a["name"])) for a in json.loads(sbom)["artifacts"])
-    except (KeyError, TypeError, ValueError, zlib.error, RecursionError) as error:
-        raise EvidenceInvalid(
-            f"The SBOM that {last.repository}@{last.digest} names cannot be read: {str(error)[:500]}\n"
-            "Run `cscm curate` again; it makes the SBOM anew."
-        ) from error
+        return Inventory(sbom, str(syft["annotations"]["generator"]), referrer.digest, last)
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise _unreadable(last, error) from error
+
+
+def packages_in(evidence: Sequence[Evidence], content: Callable[[ImageRef], bytes]) -> frozenset[Package] | None:
+    """Everything in the last SBOM that is signed here; None where none is. Errors as of `inventory_in`."""
+    found = inventory_in(evidence, content)
+    return None if found is None else found.packages
+
+
+def _unreadable(evidence: Evidence, error: Exception) -> EvidenceInvalid:
+    return EvidenceInvalid(
+        f"The SBOM that {evidence.repository}@{evidence.digest} names cannot be read: {str(error)[:500]}\n"
+        "Run `cscm curate --fresh` on the image; it makes the SBOM anew."
+    )
 
 
 def _unzipped(content: bytes) -> bytes:

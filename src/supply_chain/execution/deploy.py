@@ -41,7 +41,7 @@ from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.front import Front, server_of
 from supply_chain.execution.supply import Supply
 from supply_chain.execution.watch import Watch
-from supply_chain.image import CuratedImage, Digest, Frozen
+from supply_chain.image import CuratedImage, Digest, Frozen, Proven
 from supply_chain.policy.outcome import Admitted
 
 SETTLE = 0.3
@@ -71,7 +71,7 @@ class Expected(Frozen):
         return f"http://{host}:{self.port}{self.probe.path}"
 
 
-class Deployment(Expected):
+class Deployment(Expected, Proven):
     """What a deployment came to. As evidence it says what should run from then on."""
 
     changed: bool = Field(description="false when the same already ran and was well")
@@ -87,13 +87,17 @@ class Deployment(Expected):
 
 @dataclass(frozen=True)
 class Order:
-    """What is wanted: an admitted image, as declared, in an environment. `proxy` is in the engine already."""
+    """What is wanted: an admitted image, as declared, in an environment. `proxy` is in the engine already.
+
+    A `fresh` one replaces the container also where the same runs already.
+    """
 
     admitted: Admitted[CuratedImage]
     manifest: Service
     environment: Environment
     proxy: Digest
     run_id: str
+    fresh: bool = False
 
     @property
     def digest(self) -> Digest:
@@ -126,7 +130,7 @@ def deploy(
     others, fronts = _containers(engine, order), {each.id for each in front.known()}
     server = front.serves()
     serving = next((each for each in others if server_of(each) == server), None)
-    if serving and (unchanged := _unchanged(engine, order, serving, front, now)):
+    if serving and not order.fresh and (unchanged := _unchanged(engine, order, serving, front, now)):
         return unchanged
     with contextlib.ExitStack() as undo:
         new = _created(engine, order, reference, others, undo)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import DEPLOYMENT, Evidence
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
 from supply_chain.execution.deploy import Deployment, Expected
@@ -36,12 +37,32 @@ class Manifests(Protocol):
 
 def record(
     deployment: Deployment, ref: ImageRef, repositories: Repositories, evidence: EvidenceStore, now: datetime
-) -> Digest:
-    """Attach the record to the image's digest in the execution tier's own repository."""
+) -> Deployment:
+    """Leave a record with the image's digest in the execution tier's own repository.
+
+    The deployment, and the record that proves it where nothing changed since.
+    """
     where = ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
     repositories.ensure_repository(where.repository, immutable=True, key=None)
-    predicate = {"deployedAt": now.isoformat(), "deployment": deployment.model_dump(mode="json")}
-    return evidence.attach(where, DEPLOYMENT, predicate, now)
+    known = None if deployment.changed else _last(where, deployment, evidence)
+    if known:
+        return deployment.model_copy(update={"proven": proof([known])})
+    told = deployment.model_dump(mode="json", exclude={"proven"})
+    evidence.attach(where, DEPLOYMENT, {"deployedAt": now.isoformat(), "deployment": told}, now)
+    return deployment
+
+
+def _last(where: ImageRef, deployment: Deployment, evidence: EvidenceStore) -> Evidence | None:
+    """The last record of this environment, if it says of this container what is so now."""
+    found = [e for e in evidence.verified(where, TierName.EXECUTION) if e.predicate_type == DEPLOYMENT]
+    here = [(e, *_read(e)) for e in found]
+    last = max((each for each in here if each[2].environment == deployment.environment), key=_at, default=None)
+    expected = Expected.model_validate(deployment.model_dump(include=set(Expected.model_fields)))
+    return last[0] if last and last[2] == expected else None
+
+
+def _at(record: tuple[Evidence, datetime, Expected]) -> datetime:
+    return record[1]
 
 
 def should_run(repositories: Repositories, manifests: Manifests, evidence: EvidenceStore) -> tuple[Expected, ...]:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, TypeAdapter
 
 from supply_chain.app import MANIFEST, Base, Service
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.checks import CheckResult
+from supply_chain.evidence.checks import CheckResult, newest_results
 from supply_chain.evidence.inventory import Package, packages_in, system_packages
+from supply_chain.evidence.reading import parsed
 from supply_chain.evidence.statement import (
     PROVENANCE,
     SIGNATURE,
     SUMMARY,
-    TEST_RESULT,
-    VULNERABILITIES,
     Evidence,
 )
 from supply_chain.evidence.store import EvidenceStore
@@ -26,8 +25,8 @@ from supply_chain.policy.gate import Dossier
 from supply_chain.policy.names import Holder
 from supply_chain.tier import TierName, evidence_repository
 from supply_chain.vulnerability.findings import Report
+from supply_chain.vulnerability.reports import last_report
 
-P = TypeVar("P")
 Layers = Callable[[ImageRef], tuple[Digest, ...]]
 """The layers of an image, as the registry's manifest lists them."""
 INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
@@ -102,7 +101,7 @@ def _system_packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]
     return system_packages(packages)
 
 
-def curated(ref: ImageRef, tag: str, environment: str, store: EvidenceStore) -> Dossier[CuratedImage]:
+def curated(ref: ImageRef, tag: str, environment: str, store: EvidenceStore, now: datetime) -> Dossier[CuratedImage]:
     """At boundary 2: everything that both tiers before have signed."""
     development = store.verified(ref, TierName.DEVELOPMENT)
     curation = store.verified(ref, TierName.CURATION)
@@ -116,6 +115,7 @@ def curated(ref: ImageRef, tag: str, environment: str, store: EvidenceStore) -> 
         inventory=packages_in(curation, store.referrers.content),
         summaries=tuple(e.predicate for e in (*curation, *elsewhere) if e.predicate_type == SUMMARY),
         environment=environment,
+        now=now,
         **_development(development),
     )
 
@@ -138,7 +138,7 @@ def newest_provenance(evidence: Sequence[Evidence]) -> dict[str, Any] | None:
 
 
 def _finished(provenance: dict[str, Any]) -> datetime:
-    return _parsed(lambda: INSTANT.validate_python(provenance["runDetails"]["metadata"]["finishedOn"]), "provenance")
+    return parsed(lambda: INSTANT.validate_python(provenance["runDetails"]["metadata"]["finishedOn"]), "provenance")
 
 
 def manifest_in(evidence: Sequence[Evidence]) -> Service | Base | None:
@@ -146,7 +146,7 @@ def manifest_in(evidence: Sequence[Evidence]) -> Service | Base | None:
     provenance = newest_provenance(evidence)
     if provenance is None:
         return None
-    return _parsed(
+    return parsed(
         lambda: MANIFEST.validate_python(provenance["buildDefinition"]["externalParameters"]["declaration"]),
         "declaration",
     )
@@ -157,7 +157,7 @@ def source_in(evidence: Sequence[Evidence]) -> Source:
     provenance = newest_provenance(evidence)
     if provenance is None:
         return UNKNOWN_SOURCE
-    return _parsed(
+    return parsed(
         lambda: Source.model_validate(provenance["buildDefinition"]["externalParameters"]["source"]), "source"
     )
 
@@ -167,7 +167,7 @@ def uncurated_in(evidence: Sequence[Evidence]) -> tuple[str, ...]:
     provenance = newest_provenance(evidence)
     if provenance is None:
         return ()
-    return _parsed(
+    return parsed(
         lambda: NAMES.validate_python(provenance["buildDefinition"]["internalParameters"]["uncurated"]), "provenance"
     )
 
@@ -186,41 +186,15 @@ def curated_bases_in(evidence: Sequence[Evidence]) -> tuple[ImageRef, ...]:
             if each.get("annotations", {}).get("curated")
         )
 
-    return _parsed(read, "provenance")
+    return parsed(read, "provenance")
 
 
 def checks_in(evidence: Sequence[Evidence]) -> tuple[CheckResult, ...]:
     """The newest result of every check, by the time in its signed statement."""
-    results = [
-        _parsed(lambda e=e: CheckResult.model_validate(e.predicate["cscm"]), "test result")  # type: ignore[misc]
-        for e in evidence
-        if e.predicate_type == TEST_RESULT
-    ]
-    newest: dict[str, CheckResult] = {}
-    for result in sorted(results, key=lambda r: r.interval.finished):
-        newest[result.check] = result
-    return tuple(newest.values())
+    return tuple(result for result, _ in newest_results(evidence).values())
 
 
 def newest_report(evidence: Sequence[Evidence]) -> Report | None:
     """The vulnerability report that was made last, by the time in its signed statement."""
-    reports = [
-        _parsed(lambda e=e: Report.model_validate(e.predicate["cscm"]), "vulnerability report")  # type: ignore[misc]
-        for e in evidence
-        if e.predicate_type == VULNERABILITIES
-    ]
-    return max(reports, key=_scanned, default=None)
-
-
-def _scanned(report: Report) -> datetime:
-    return report.scanned
-
-
-def _parsed(parse: Callable[[], P], what: str) -> P:
-    try:
-        return parse()
-    except (ValidationError, KeyError, TypeError, AttributeError) as error:
-        raise EvidenceInvalid(
-            f"A signed {what} cannot be read: {str(error)[:500]}\n"
-            "It was made by another version of the chain. Make the evidence again with this one."
-        ) from error
+    found = last_report(evidence)
+    return found[0] if found else None

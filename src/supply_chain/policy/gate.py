@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from supply_chain.app import Base, Service
@@ -36,6 +37,7 @@ class Dossier(Generic[T]):
     summaries: tuple[dict[str, Any], ...] = ()
     """Verified verification summaries of the tier before."""
     environment: str | None = None
+    now: datetime | None = None
     uncurated: tuple[str, ...] = ()
     dirty: bool = False
     source: Source | None = None

@@ -14,6 +14,7 @@ from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason, counted
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
+from supply_chain.vulnerability.reports import is_current
 
 VERSION = "1"
 
@@ -140,6 +141,19 @@ def scanned(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
+def scan_current(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """What was well when it was scanned may be known as broken since: an old scan has to be made again."""
+    if dossier.manifest is None or dossier.report is None:
+        return
+    days, scanned = dossier.manifest.limits.scan_days, dossier.report.scanned
+    if dossier.now is None or not is_current(dossier.report, dossier.now, days):
+        yield Reason(
+            code="scan.old",
+            fact=f"it was scanned on {scanned:%Y-%m-%d %H:%M %Z}, and a scan is good for {counted(days, 'day')}",
+            remedy="run `cscm curate` again; it scans what is old",
+        )
+
+
 def scan_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
     """What the image contains, against what its owner accepts; nothing known to be exploited."""
     if dossier.manifest is not None and dossier.report is not None:
@@ -245,7 +259,7 @@ POLICIES = {
     Boundary.TO_EXECUTION: Policy(
         Boundary.TO_EXECUTION,
         (provenance_signed, names_agree, signature_there, summaries_passed, inventory_whole, scanned,
-         scan_within_limits, encrypted, may_run_here),
+         scan_current, scan_within_limits, encrypted, may_run_here),
         VERSION,
     ),
 }  # fmt: skip

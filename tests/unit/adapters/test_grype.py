@@ -9,12 +9,12 @@ import pytest
 from supply_chain.adapters.grype import Grype
 from supply_chain.errors import DatabaseUnusable, ScannerFailed, ToolTimedOut
 from supply_chain.vulnerability.findings import Database, Severity
-from supply_chain.vulnerability.scanner import Sboms
+from supply_chain.vulnerability.scanner import Sbom
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 FIRST = Database(kind="starter", built=NOON, digest="xxh64:1")
 SECOND = FIRST.model_copy(update={"digest": "xxh64:2"})
-SBOMS = Sboms(b'{"artifacts": []}', b"c", b"s", 7, "syft 1.2.3")
+SBOM = Sbom(b'{"artifacts": []}', 7, "syft 1.2.3")
 REPORT = {
     "matches": [
         {
@@ -43,12 +43,12 @@ def test_matches_the_inventory_and_says_with_which_database(grype, tmp_path):
     """The SBOM of record, with the workbench's database and no other."""
     scanner, recorded = grype(script=f'cp "${{1#sbom:}}" {tmp_path}/matched', stdout=json.dumps(REPORT))
 
-    report = scanner.scan(SBOMS)
+    report = scanner.scan(SBOM)
 
     assert [(f.id, f.severity) for f in report.findings] == [("CVE-2026-0001", Severity.HIGH)]
     assert (report.database, report.packages, report.scanned) == (FIRST, 7, NOON)
-    assert report.sbom == f"sha256:{hashlib.sha256(SBOMS.syft).hexdigest()}"
-    assert (tmp_path / "matched").read_bytes() == SBOMS.syft
+    assert report.sbom == f"sha256:{hashlib.sha256(SBOM.content).hexdigest()}"
+    assert (tmp_path / "matched").read_bytes() == SBOM.content
     assert recorded.environments[0]["GRYPE_DB_CACHE_DIR"] == "/database"
     assert recorded.calls[0][1] == "--config" and recorded.calls[0][3:] == ["--output", "json"]
 
@@ -58,7 +58,7 @@ def test_what_a_setting_ignored_makes_no_report(grype):
     scanner, _ = grype(stdout=json.dumps({**REPORT, "ignoredMatches": REPORT["matches"]}))
 
     with pytest.raises(ScannerFailed, match="ignored 1 matches"):
-        scanner.scan(SBOMS)
+        scanner.scan(SBOM)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ def test_what_a_setting_ignored_makes_no_report(grype):
 def test_success_without_a_whole_report_is_a_failure(grype, stdout):
     """The image is neither clean nor dirty."""
     with pytest.raises(ScannerFailed):
-        grype(stdout=stdout)[0].scan(SBOMS)
+        grype(stdout=stdout)[0].scan(SBOM)
 
 
 def test_a_report_of_a_scanner_that_failed_is_not_read(grype):
     """It may be whole and still not be all."""
     with pytest.raises(ScannerFailed, match="it broke"):
-        grype(stdout=json.dumps(REPORT), stderr="it broke", status=2)[0].scan(SBOMS)
+        grype(stdout=json.dumps(REPORT), stderr="it broke", status=2)[0].scan(SBOM)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_a_report_of_a_scanner_that_failed_is_not_read(grype):
 def test_a_database_that_cannot_be_used_is_told_apart(grype, said):
     """It has another remedy than a scanner that broke."""
     with pytest.raises(DatabaseUnusable):
-        grype(stderr=f"ERROR {said}", status=1)[0].scan(SBOMS)
+        grype(stderr=f"ERROR {said}", status=1)[0].scan(SBOM)
 
 
 def test_a_database_that_was_replaced_meanwhile_makes_no_report(grype):
     """Nobody could say which one the verdict rests on."""
     with pytest.raises(DatabaseUnusable, match="replaced"):
-        grype(FIRST, SECOND, stdout=json.dumps(REPORT))[0].scan(SBOMS)
+        grype(FIRST, SECOND, stdout=json.dumps(REPORT))[0].scan(SBOM)
 
 
 def test_a_grype_that_hangs_is_ended(grype, monkeypatch):
@@ -104,4 +104,4 @@ def test_a_grype_that_hangs_is_ended(grype, monkeypatch):
     monkeypatch.setattr("supply_chain.adapters.grype.TIMEOUT", 0.2)
 
     with pytest.raises(ToolTimedOut):
-        grype(script="exec sleep 60")[0].scan(SBOMS)
+        grype(script="exec sleep 60")[0].scan(SBOM)

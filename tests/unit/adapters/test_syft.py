@@ -7,6 +7,7 @@ import pytest
 from supply_chain.adapters.syft import Syft
 from supply_chain.errors import ScannerFailed, ToolTimedOut
 from supply_chain.image import ImageRef
+from supply_chain.vulnerability.scanner import Sbom
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 INVENTORY = json.dumps({"artifacts": [{"name": "openssl"}, {"name": "zlib"}]})
@@ -34,7 +35,7 @@ def test_an_image_is_read_from_the_registry_by_digest_in_three_formats(syft, ins
 
     sboms = adapter.of_image(REF)
 
-    assert (sboms.syft, sboms.packages, sboms.tool) == (INVENTORY.encode(), 2, "syft 1.2.3")
+    assert sboms.record == Sbom(INVENTORY.encode(), 2, "syft 1.2.3")
     assert sboms.cyclonedx == b"--output=cyclonedx-json" and sboms.spdx == b"--output=spdx-json"
     assert recorded.calls[0][:2] == ["scan", f"registry:registry.test/{REF}"]
     environment = recorded.environments[0]

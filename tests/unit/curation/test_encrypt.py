@@ -155,12 +155,25 @@ def test_other_classifications_are_verified_at_rest_only(world: World, classific
 
 @pytest.mark.parametrize("classification", list(Classification))
 def test_a_second_run_changes_nothing(world: World, classification: Classification) -> None:
-    """The same answer, no other copy, no other record."""
+    """The same answer, and what proves it; no other copy, no other record."""
     first = world.run(classification)
     before = deepcopy((world.copies.held, world.attached.held))
 
-    assert world.run(classification) == first
+    again = world.run(classification)
+
+    (record,) = world.evidence().verified(world.image, TierName.CURATION)
+    assert again.proven is not None and again.proven.evidence == (record.digest,)
+    assert again == first.model_copy(update={"proven": again.proven})
     assert (world.copies.held, world.attached.held) == before
+
+
+def test_fresh_writes_another_copy_and_record(world: World) -> None:
+    """Whatever is proven."""
+    first = world.run()
+    again = world.run(fresh=True)
+
+    assert again.proven is None and again.copy_digest != first.copy_digest
+    assert len(world.evidence().verified(world.image, TierName.CURATION)) == 2
 
 
 def test_a_copy_the_registry_lost_is_written_again(world: World) -> None:

@@ -1,6 +1,8 @@
 """scan: the inventory and what is known of it, both beside the image and both signed."""
 
+import dataclasses
 import gzip
+from datetime import timedelta
 
 import pytest
 
@@ -10,22 +12,30 @@ from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.image import EncryptedImage, ImageRef, StoredImage
 from supply_chain.policy.dossier import newest_report
 from supply_chain.tier import TierName
-from supply_chain.vulnerability.scanner import Sboms
+from supply_chain.vulnerability.findings import Database, Report
+from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
-SBOMS = Sboms(b'{"artifacts": []}', b"cyclonedx", b"spdx", 7, "syft 1.2.3")
+CONTENT = b'{"artifacts": [{"type": "deb", "name": "openssl"}]}'
+SBOMS = Sboms(Sbom(CONTENT, 1, "syft 1.2.3"), b"cyclonedx", b"spdx")
 
 
 class Tools:
-    def __init__(self, report):
-        self.report, self.asked = report, []
+    """A generator and a scanner that write down what they are asked for."""
+
+    def __init__(self, report, generator="syft 1.2.3", current=None):
+        self.report, self.asked, self.scanned, self.generator = report, [], [], generator
+        self._current = current or (report.scanner_version, report.database) if isinstance(report, Report) else None
 
     def of_image(self, ref):
         self.asked.append(ref)
-        return SBOMS
+        return dataclasses.replace(SBOMS, record=dataclasses.replace(SBOMS.record, tool=self.generator))
 
-    def scan(self, sboms):
-        assert sboms is SBOMS
+    def current(self):
+        return self._current
+
+    def scan(self, sbom):
+        self.scanned.append(sbom)
         if isinstance(self.report, Exception):
             raise self.report
         return self.report
@@ -35,34 +45,35 @@ class Tools:
 def scanned(world, make):
     image = EncryptedImage(stored=StoredImage(ref=REF, tag="t", source=make.source(), blobs=1, size=1), key="arn:key")
 
-    def run(report):
-        tools = Tools(report)
+    def run(report, now=make.noon, fresh=False, **tools):
+        tools = Tools(report, **tools)
         curation = world.store(TierName.CURATION)
-        return scan(image, tools, tools, world.registry, curation, lambda: make.noon), tools
+        made = scan(image, tools, tools, world.registry, curation, lambda: now, days=7, fresh=fresh)
+        return made, tools
 
     return run
 
 
 def test_the_image_is_scanned_by_digest(scanned, make):
     """From the registry, as it is stored; the state names inventory and report."""
-    report = make.report(make.finding(), sbom=make.digest_of(SBOMS.syft))
+    report = make.report(make.finding(), sbom=make.digest_of(CONTENT))
 
     (image, found), tools = scanned(report)
 
     assert tools.asked == [REF]
     assert found == report
     assert image.encrypted.stored.ref == REF
-    assert image.report == make.digest_of(SBOMS.syft)
+    assert tools.scanned == [SBOMS.record]
 
 
 def test_the_inventory_lies_beside_the_image_in_three_formats(scanned, world, make):
     """Compressed, and the same bytes every time."""
     (image, _), _ = scanned(make.report())
-    (again, _), _ = scanned(make.report())
+    (again, _), _ = scanned(make.report(), fresh=True)
 
     held = {kind: content for _, kind, content, _ in world.registry.held["curated/hello"].values()}
     assert {kind: gzip.decompress(held[kind]) for kind in FORMATS.values()} == {
-        FORMATS["syft"]: SBOMS.syft,
+        FORMATS["syft"]: CONTENT,
         FORMATS["cyclonedx"]: b"cyclonedx",
         FORMATS["spdx"]: b"spdx",
     }
@@ -80,8 +91,9 @@ def test_the_signed_statements_lead_to_inventory_and_findings(scanned, world, ma
     assert newest_report(tuple(found.values())) == report
     syft, *others = found[SBOM].predicate["references"]
     assert (syft["name"], syft["annotations"]["referrer"]) == ("syft", image.sbom)
-    assert f"sha256:{syft['digest']['sha256']}" == make.digest_of(SBOMS.syft)
-    assert syft["annotations"]["packages"] == 7 and len(others) == 2
+    assert f"sha256:{syft['digest']['sha256']}" == make.digest_of(CONTENT)
+    assert syft["annotations"]["packages"] == 1 and len(others) == 2
+    assert image.report == found[VULNERABILITIES].digest
 
 
 def test_a_scan_that_fails_leaves_nothing(scanned, world):
@@ -89,3 +101,72 @@ def test_a_scan_that_fails_leaves_nothing(scanned, world):
     with pytest.raises(ScannerFailed):
         scanned(ScannerFailed("it broke\nmend it"))
     assert world.registry.held == {}
+
+
+def reports(world):
+    found = world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)
+    return [e for e in found if e.predicate_type == VULNERABILITIES], [e for e in found if e.predicate_type == SBOM]
+
+
+def test_the_same_scan_is_not_made_again(scanned, make, world):
+    """Inventory and findings are read from the registry, and the state says what proves them."""
+    report = make.report(make.finding(), sbom=make.digest_of(CONTENT))
+    (first, _), _ = scanned(report)
+    (again, found), tools = scanned(report, now=make.noon + timedelta(days=6))
+
+    assert (tools.asked, tools.scanned) == ([], [])
+    assert found == report and first.proven is None
+    ((reported,), (inventory,)) = reports(world)
+    assert again.proven.evidence == (inventory.digest, reported.digest)
+    assert (again.sbom, again.report) == (first.sbom, first.report)
+
+
+@pytest.mark.parametrize(
+    ("version", "database", "days"),
+    [("0.115.0", "xxh64:1", 0), ("0.116.0", "xxh64:0", 0), ("0.115.0", "xxh64:0", 8)],
+    ids=["another database", "another scanner", "too old"],
+)
+def test_what_changed_is_scanned_again_on_the_inventory_that_is_there(scanned, make, world, version, database, days):
+    """The image is the same, and so is what it contains."""
+    scanned(make.report(sbom=make.digest_of(CONTENT)))
+    known = Database(kind="official", built=make.noon - timedelta(days=1), digest=database)
+    newer = make.report(make.finding(), sbom=make.digest_of(CONTENT), database=known, scanner_version=version)
+    (image, found), tools = scanned(newer, now=make.noon + timedelta(days=days))
+
+    assert tools.asked == [] and tools.scanned == [SBOMS.record]
+    assert found == newer and image.proven is None
+    assert [len(each) for each in reports(world)] == [2, 1]
+
+
+def test_a_report_from_the_future_is_made_again(scanned, make):
+    """A clock that was wrong must not keep a scan good for longer than it is."""
+    scanned(make.report(sbom=make.digest_of(CONTENT), at=make.noon + timedelta(hours=1)))
+    (image, _), tools = scanned(make.report(sbom=make.digest_of(CONTENT)))
+
+    assert image.proven is None and len(tools.scanned) == 1
+
+
+def test_another_generator_makes_the_inventory_anew(scanned, make, world):
+    """It may find what the one before did not."""
+    scanned(make.report(sbom=make.digest_of(CONTENT)))
+    (image, _), tools = scanned(make.report(make.finding(), sbom=make.digest_of(CONTENT)), generator="syft 1.3.0")
+
+    assert tools.asked == [REF] and image.proven is None
+    assert [len(each) for each in reports(world)] == [2, 2]
+
+
+def test_a_report_on_another_inventory_proves_nothing(scanned, make):
+    """Not even beside the same image."""
+    scanned(make.report(sbom=make.other))
+    (image, _), tools = scanned(make.report(sbom=make.digest_of(CONTENT)))
+
+    assert image.proven is None and tools.scanned == [SBOMS.record]
+
+
+def test_what_another_tier_says_proves_nothing(scanned, make, world):
+    """Development's scan of an image is not curation's."""
+    development = world.store(TierName.DEVELOPMENT)
+    development.attach(REF, VULNERABILITIES, make.report(sbom=make.digest_of(CONTENT)).predicate(), make.noon)
+    (image, _), tools = scanned(make.report(sbom=make.digest_of(CONTENT)))
+
+    assert image.proven is None and tools.asked == [REF]

@@ -4,7 +4,7 @@ import pytest
 
 from supply_chain.curation.sign import sign
 from supply_chain.errors import SignatureFailed
-from supply_chain.evidence.statement import SUMMARY
+from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import latest_of, passed
 from supply_chain.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
 from supply_chain.policy.gate import Dossier, Policy, judge
@@ -31,13 +31,21 @@ class Signer:
 
 @pytest.fixture
 def signed(world, make):
-    def run(signer, **changes):
+    def run(signer, fresh=False, signature=False, **changes):
         stored = StoredImage(ref=REF, tag="3f2a1c0-aaaa", source=make.source(), blobs=1, size=1)
         encrypted = EncryptedImage(stored=stored, key="arn:key", copy_digest=COPY)
         image = ScannedImage(encrypted=encrypted, sbom=make.other, report=make.other)
-        dossier = Dossier(**{"image": image, "ref": REF, "manifest": make.manifest(), "evidence": (), **changes})
+        dossier = Dossier(
+            **{"image": image, "ref": REF, "manifest": make.manifest(), "evidence": before(signature), **changes}
+        )
         admitted = judge(dossier, Policy(Boundary.CURATION, (lambda _: (),), "1"))
-        return sign(admitted, dossier, signer, world.store(TierName.CURATION), lambda: make.noon)
+        return sign(admitted, dossier, signer, world.store(TierName.CURATION), lambda: make.noon, fresh=fresh)
+
+    def before(signature):
+        if not signature:
+            return ()
+        world.store(signature).attach(REF, SIGNATURE, {}, make.noon)
+        return world.store(TierName.EXECUTION).verified(REF, signature)
 
     return run
 
@@ -72,19 +80,36 @@ def test_what_is_signed_already_is_verified_and_not_signed_again(signed):
     """A second run adds no second signature."""
     signer = Signer(REF)
 
-    signed(signer, signed=True)
+    curated = signed(signer, signature=TierName.CURATION)
 
     assert signer.signed == [REF]
     assert len(signer.verified) == 1
+    assert len(curated.proven.evidence) == 1
+
+
+def test_fresh_signs_again(signed):
+    """Also what is signed."""
+    signer = Signer(REF)
+
+    assert signed(signer, signature=TierName.CURATION, fresh=True).proven is None
+    assert signer.signed == [REF, REF]
+
+
+def test_what_another_tier_signed_is_signed(signed):
+    """Its signature is not curation's."""
+    signer = Signer(REF)
+
+    assert signed(signer, signature=TierName.DEVELOPMENT).proven is None
+    assert signer.signed == [REF, REF]
 
 
 def test_a_signature_that_says_something_else_is_not_relied_on(signed):
     """The key signs attestations too; the image is signed as users verify it."""
     signer = Signer()
 
-    signed(signer, signed=True)
+    curated = signed(signer, signature=TierName.CURATION)
 
-    assert signer.signed == [REF]
+    assert signer.signed == [REF] and curated.proven is None
     assert len(signer.verified) == 1
 
 

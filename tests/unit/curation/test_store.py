@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from supply_chain.curation.store import store, verify
+from supply_chain.curation.store import blobs_in, store
 from supply_chain.errors import AccessDenied, ImageDamaged
 from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.evidence.summary import latest_of, passed
@@ -65,12 +65,20 @@ def kept(world, make, registry):
     """Admit what development offered, and store it."""
     world.store(TierName.DEVELOPMENT).attach(REF, PROVENANCE, make.provenance(), make.noon)
 
-    def run():
+    def run(**options):
         evidence = world.store(TierName.CURATION)
         dossier = dossiers.candidate(REF, evidence, (), None)
         admitted = judge(dossier, Policy(Boundary.TO_CURATION, (lambda _: (),), "1"))
         return store(
-            admitted, dossier, registry, registry, registry, evidence, storage_key="alias/k", now=lambda: make.noon
+            admitted,
+            dossier,
+            registry,
+            registry,
+            registry,
+            evidence,
+            storage_key="alias/k",
+            now=lambda: make.noon,
+            **options,
         )
 
     return run
@@ -111,14 +119,39 @@ def test_the_verdict_lies_beside_the_image(kept, world):
     assert passed(latest_of([found.predicate], Boundary.TO_CURATION, REF.digest))
 
 
-def test_what_is_there_already_is_not_copied_again(kept, registry):
-    """A second run verifies it, and goes on."""
-    kept()
-    again = kept()
+def test_what_a_verdict_proves_is_not_stored_again(kept, registry, world):
+    """Neither copied nor read; the verdict beside it says that every byte was verified."""
+    first, again = kept(), kept()
 
-    assert len(registry.copies) == 1
-    assert len(registry.verified) == 4
-    assert again.ref == CURATED
+    (verdict,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
+    assert (len(registry.copies), len(registry.verified)) == (1, 2)
+    assert first.proven is None and again.proven.evidence == (verdict.digest,)
+    assert again == first.model_copy(update={"proven": again.proven})
+
+
+def test_fresh_reads_every_byte_again(kept, registry):
+    """Whatever was said before."""
+    kept()
+    again = kept(fresh=True)
+
+    assert again.proven is None and len(registry.verified) == 4
+
+
+def test_an_image_that_was_copied_and_never_verified_proves_nothing(kept, registry):
+    """A run that ended in between leaves an image without a verdict."""
+    registry.tags["curated/hello", "3f2a1c0-aaaaaaaaaaaa"] = REF.digest
+
+    assert kept().proven is None
+    assert len(registry.verified) == 2 and registry.copies == []
+
+
+def test_a_verdict_does_not_stand_for_an_image_that_is_not_there(kept, registry):
+    """Evidence may outlive its image; the image is copied and read again."""
+    kept()
+    registry.tags.clear()
+
+    assert kept().proven is None
+    assert (len(registry.copies), len(registry.verified)) == (2, 4)
 
 
 @pytest.mark.parametrize("blob", [CONFIG, LAYER])
@@ -161,7 +194,7 @@ def test_what_is_no_manifest_of_one_image_is_damage(registry, manifest):
     registry.described = manifest
 
     with pytest.raises(ImageDamaged):
-        verify(CURATED, registry)
+        blobs_in(CURATED, registry)
 
 
 def test_a_candidate_of_a_dirty_source_keeps_its_mark(world, make, registry):

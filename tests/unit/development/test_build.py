@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 
@@ -9,10 +11,14 @@ from supply_chain.app import MANIFEST
 from supply_chain.development.build import Workshop, base_names, build, final_base, provenance
 from supply_chain.development.build import test_name as stage_name
 from supply_chain.errors import BaseMissing, BuildFailed, DeclarationInvalid
-from supply_chain.image import Material
+from supply_chain.evidence.checks import Check
+from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT
+from supply_chain.image import ImageRef, Material
+from supply_chain.tier import TierName
 
 DIGEST = "sha256:" + "a" * 64
 BASE = "sha256:" + "b" * 64
+OFFERED, OTHER = "sha256:" + "5" * 64, "sha256:" + "6" * 64
 DOCKERFILE = "FROM curated/base/python AS test\nFROM curated/base/python\nCOPY --from=test /a /a\n"
 
 
@@ -65,15 +71,22 @@ def test_an_image_names_the_base_of_its_last_stage(text, base):
 class World:
     """A builder and bases that write down what they are asked for."""
 
+    known: ClassVar = {"buildx": "0.30"}
+    images = (ImageRef(repository="dev/hello", digest=OFFERED), ImageRef(repository="dev/hello", digest=OTHER))
+
     def __init__(self):
-        self.orders, self.asked = [], []
+        self.orders, self.asked, self.looked = [], [], []
+
+    def newest_first(self, repository, tag_prefix=""):
+        self.looked.append((repository, tag_prefix))
+        return self.images
 
     def build(self, order):
         self.orders.append(order)
         return DIGEST if order.target is None else "sha256:" + "9" * 64
 
     def versions(self):
-        return {"buildx": "0.30"}
+        return self.known
 
     def resolve(self, name):
         self.asked.append(name)
@@ -83,11 +96,13 @@ class World:
 
 
 @pytest.fixture
-def project(tmp_path, make):
+def project(tmp_path, make, world):
     """Build an application with this Dockerfile; gives the image and what was asked for."""
+    store = world.store(TierName.DEVELOPMENT)
 
-    def run(dockerfile=DOCKERFILE, manifest=None, fail=None, **source):
+    def run(dockerfile=DOCKERFILE, manifest=None, fail=None, fresh=False, versions=None, **source):
         world = World()
+        world.known = versions or world.known
         if fail:
             world.build = fail
         (tmp_path / "Dockerfile").write_text(dockerfile)
@@ -95,12 +110,14 @@ def project(tmp_path, make):
         workshop = Workshop(
             builder=world,
             bases=world,
+            offered=world,
+            evidence=store,
             context=lambda manifest, directory, epoch: contextlib.nullcontext(directory / f"copy-{epoch}"),
             digest=lambda path: make.digest_of(path.read_bytes()),
             now=lambda: make.noon,
             version="0.1.0",
         )
-        return build(tmp_path, manifest or make.manifest(), workshop, make.source(**source), "run1"), world
+        return build(tmp_path, manifest or make.manifest(), workshop, make.source(**source), "run1", fresh=fresh), world
 
     return run
 
@@ -224,3 +241,110 @@ def test_provenance_is_slsas_and_carries_the_declaration(project, make):
         "finishedOn": make.noon.isoformat(),
     }
     assert details["builder"]["version"] == built.versions
+
+
+@pytest.fixture
+def offer(world, make):
+    """Leave in the registry what development would: provenance of a build, and results of its checks."""
+
+    def attach(built, manifest=None, digest=OFFERED, signer=TierName.DEVELOPMENT, **results):
+        manifest = manifest or make.manifest()
+        ref, store = ImageRef(repository="dev/hello", digest=digest), world.store(signer)
+        for check in (Check.TESTS, Check.PROBE):
+            if results.get(check, "passed"):
+                result = make.check(check, **{results.get(check, "passed"): ("it",)})
+                store.attach(ref, TEST_RESULT, result.predicate(), make.noon)
+        return store.attach(ref, PROVENANCE, provenance(built, manifest), make.noon)
+
+    return attach
+
+
+def test_the_same_build_is_not_made_again(project, offer):
+    """Its image and what proves it are in the registry; only images of this revision are looked at."""
+    digest = offer(project()[0])
+
+    again, world = project()
+
+    assert (world.orders, again.digest) == ([], OFFERED)
+    assert again.proven.evidence == (digest,)
+    assert world.looked == [("dev/hello", f"{again.source.short}-")]
+
+
+def test_fresh_builds_again(project, offer):
+    """Whatever is proven."""
+    offer(project()[0])
+
+    again, world = project(fresh=True)
+
+    assert len(world.orders) == 2 and again.proven is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"revision": "4" * 40},
+        {"dockerfile": DOCKERFILE + "USER 1\n"},
+        {"dockerfile": "FROM docker.io/python:3\n"},
+        {"versions": {"buildx": "0.31"}},
+        {"repository": "another"},
+        {"path": "elsewhere"},
+        {"dirty": True},
+        {"manifest": {"owner": "another team"}},
+        {"manifest": {"build": {"platform": "linux/arm64"}}},
+    ],
+    ids=str,
+)
+def test_a_build_whose_inputs_changed_is_made(project, offer, make, change):
+    """Each of them by itself."""
+    offer(project()[0])
+    if "manifest" in change:
+        change = {"manifest": make.manifest(**change["manifest"])}
+
+    again, world = project(**change)
+
+    assert again.proven is None and world.orders
+
+
+def test_the_other_declaration_is_another_build(project, offer, tmp_path, monkeypatch):
+    """Also where the change is only in its text."""
+    built, _ = project()
+    offer(built.model_copy(update={"declaration": "sha256:" + "8" * 64}))
+
+    assert project()[0].proven is None
+
+
+def test_another_digest_of_the_base_is_another_build(project, offer, monkeypatch):
+    """A base that was fixed is what a rebuild is for."""
+    offer(project()[0])
+    monkeypatch.setattr(
+        World, "resolve", lambda self, name: ("host/x", Material(name=name, digest=OTHER, curated=True))
+    )
+
+    assert project()[0].proven is None
+
+
+@pytest.mark.parametrize("results", [{Check.PROBE: "failed"}, {Check.TESTS: None}], ids=str)
+def test_a_build_is_made_again_where_its_checks_have_to_be(project, offer, results):
+    """They need the image in the engine."""
+    offer(project()[0], **results)
+
+    assert project()[0].proven is None
+
+
+def test_what_another_tier_signed_proves_no_build(project, offer):
+    """Only development says what development built."""
+    offer(project()[0], signer=TierName.CURATION)
+
+    assert project()[0].proven is None
+
+
+def test_a_base_of_the_distributions_packages_is_always_built(project, make, world):
+    """The distribution may have newer ones, and the declaration does not say which."""
+    manifest = make.base(name="hello", rootfs={"packages": ["base-files"]})
+    built, _ = project(manifest=manifest)
+    ref, store = ImageRef(repository="dev/hello", digest=OFFERED), world.store(TierName.DEVELOPMENT)
+    store.attach(ref, TEST_RESULT, make.check(Check.COMMAND).predicate(), make.noon)
+    store.attach(ref, PROVENANCE, provenance(built, manifest), make.noon + timedelta(seconds=1))
+
+    assert project(manifest=manifest)[0].proven is None
+    assert project(manifest=make.base(name="hello"))[0].proven is None

@@ -1,5 +1,7 @@
 """offer: what was built is what is pushed, and its evidence is signed by development."""
 
+import dataclasses
+
 import pytest
 
 from supply_chain.development.offer import offer
@@ -7,7 +9,7 @@ from supply_chain.development.test import TestedImage
 from supply_chain.errors import ImageDamaged, RegistryUnavailable
 from supply_chain.evidence.checks import Check
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
-from supply_chain.image import ImageRef
+from supply_chain.image import ImageRef, Proof
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import Admitted
@@ -83,3 +85,59 @@ def test_a_push_that_fails_leaves_no_evidence(world, make, tested):
     with pytest.raises(RegistryUnavailable):
         offered(world, make, tested, Registry(RegistryUnavailable("x\ny")))
     assert world.registry.held == {}
+
+
+def test_what_lies_there_already_is_left_as_it_is(world, make, tested):
+    """Neither pushed nor signed again; the candidate says what proves it."""
+    registry = Registry()
+    first = offered(world, make, tested, registry)
+    proof = Proof(evidence=first.evidence, since=make.noon)
+    known = tested.model_copy(
+        update={"built": make.built(proven=proof), "known": tuple(REQUIRED["service"]), "proven": proof}
+    )
+
+    again = offered(world, make, known, registry)
+
+    assert len(registry.pushed) == 1
+    assert len(world.registry.held["dev/hello"]) == len(first.evidence)
+    assert (again.ref, again.proven, again.evidence) == (first.ref, proof, first.evidence)
+
+
+def test_only_results_that_are_new_are_signed(world, make, tested):
+    """A database that changed adds a look at the dependencies, and nothing else."""
+    proof = Proof(evidence=(make.other,), since=make.noon)
+    static = tuple(check for check in REQUIRED["service"] if check is not Check.DEPENDENCIES)
+    again = tested.model_copy(update={"built": make.built(proven=proof), "known": static})
+    registry = Registry()
+
+    candidate = offered(world, make, again, registry)
+
+    found = world.store(TierName.CURATION).verified(candidate.ref, TierName.DEVELOPMENT)
+    assert registry.pushed == [] and candidate.proven is None
+    assert sorted(e.predicate_type for e in found) == sorted([TEST_RESULT, VULNERABILITIES])
+
+
+def test_provenance_is_attached_last(world, make, tested):
+    """Where it lies, everything else does too: a run that ends before leaves none."""
+    store = world.store(TierName.DEVELOPMENT)
+    ends = dataclasses.replace(store, referrers=EndsAfter(world.registry, len(REQUIRED["service"]) + 1))
+
+    with pytest.raises(RegistryUnavailable):
+        offer(tested, make.manifest(), Registry(), Registry(), ends, lambda: make.noon)
+
+    found = store.verified(ImageRef(repository="dev/hello", digest=DIGEST), TierName.DEVELOPMENT)
+    assert len(found) == len(REQUIRED["service"]) + 1
+    assert PROVENANCE not in [e.predicate_type for e in found]
+
+
+class EndsAfter:
+    """A registry that is gone after so many referrers."""
+
+    def __init__(self, registry, left):
+        self.registry, self.left = registry, left
+
+    def attach(self, *args):
+        if not self.left:
+            raise RegistryUnavailable("gone\nwait")
+        self.left -= 1
+        return self.registry.attach(*args)

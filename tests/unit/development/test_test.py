@@ -1,32 +1,86 @@
 """test: every check is made, side by side; one that cannot be made is an error, not a result."""
 
 import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from supply_chain.development import test as checking
+from supply_chain.development.test import Dependencies, Planned
 from supply_chain.errors import CheckNotMade, ScannerFailed
 from supply_chain.evidence.checks import Check, Outcome
-from supply_chain.vulnerability.scanner import Sboms
+from supply_chain.evidence.statement import TEST_RESULT, VULNERABILITIES
+from supply_chain.image import ImageRef
+from supply_chain.tier import TierName
+from supply_chain.vulnerability.scanner import Sbom, Sboms
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+TOOLS = {"tool": "1"}
 
 
 def fail():
     raise CheckNotMade("it could not\ntry again")
 
 
-def test_gathers_what_every_check_says(make):
+class Inventory:
+    generator = "syft 1.2.3"
+
+    def __init__(self, packages):
+        self.packages = packages
+
+    def of_directory(self, directory):
+        return Sboms(Sbom(b"{}", self.packages, self.generator), b"", b"")
+
+
+class Scanner:
+    def __init__(self, answer):
+        self.answer, self.scans = answer, 0
+
+    def current(self):
+        return self.answer.scanner_version, self.answer.database
+
+    def scan(self, sbom):
+        self.scans += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def dependencies(answer, packages=1):
+    return Dependencies(Path("source"), Inventory(packages), Scanner(answer), days=7)
+
+
+def planned(make, *checks, **tools):
+    return [Planned(each.check, tools or TOOLS, lambda each=each: each) for each in checks]
+
+
+@pytest.fixture
+def run(make):
+    """Make the checks; evidence is what was signed before."""
+
+    def make_checks(*plans, report=None, evidence=(), now=None, deps=None):
+        deps = deps or dependencies(report or make.report())
+        return checking.test(make.built(), plans, deps, evidence, lambda: now or make.noon)
+
+    return make_checks
+
+
+def test_gathers_what_every_check_says(make, run):
     """Failed ones too; they are for the gate to judge."""
     made = [make.check(Check.TESTS, failed=("it broke",)), make.check(Check.PROBE)]
-    dependencies = make.check(Check.DEPENDENCIES), make.report(make.finding())
+    report = make.report(make.finding())
 
-    tested = checking.test(make.built(), [lambda: made[0], lambda: made[1]], lambda: dependencies)
+    tested = run(*planned(make, *made), report=report)
 
-    assert sorted(tested.checks, key=str) == sorted([*made, dependencies[0]], key=str)
-    assert tested.dependencies == dependencies[1]
-    assert tested.built == make.built()
+    assert {c.check for c in tested.checks} == {Check.TESTS, Check.PROBE, Check.DEPENDENCIES}
+    assert all(each in tested.checks for each in made)
+    assert tested.dependencies == report
+    assert (tested.built, tested.known, tested.proven) == (make.built(), (), None)
 
 
-def test_checks_run_side_by_side(make):
+def test_checks_run_side_by_side(make, run):
     """Two that wait for each other do meet."""
     together = threading.Barrier(2, timeout=5)
 
@@ -34,50 +88,97 @@ def test_checks_run_side_by_side(make):
         together.wait()
         return make.check(which)
 
-    tested = checking.test(
-        make.built(),
-        [lambda: wait(Check.TESTS), lambda: wait(Check.PROBE)],
-        lambda: (make.check(Check.DEPENDENCIES), make.report()),
-    )
-    assert len(tested.checks) == 3
+    plans = [Planned(which, TOOLS, lambda which=which: wait(which)) for which in (Check.TESTS, Check.PROBE)]
+
+    assert len(run(*plans).checks) == 3
 
 
-@pytest.mark.parametrize("which", ["a check", "dependencies"])
-def test_a_check_that_cannot_be_made_is_an_error(make, which):
+def test_a_check_that_cannot_be_made_is_an_error(make, run):
     """There is no tested image then."""
-    dependencies = make.check(Check.DEPENDENCIES), make.report()
-
     with pytest.raises(CheckNotMade):
-        checking.test(
-            make.built(),
-            [fail] if which == "a check" else [lambda: make.check(Check.TESTS)],
-            fail if which == "dependencies" else lambda: dependencies,
-        )
+        run(Planned(Check.TESTS, TOOLS, fail))
+    with pytest.raises(ScannerFailed):
+        run(*planned(make, make.check(Check.TESTS)), report=ScannerFailed("x\ny"))
 
 
-class Inventory:
-    def __init__(self, packages):
-        self.packages = packages
+@pytest.fixture
+def before(world, make):
+    """What development signed about the image before."""
+    ref = ImageRef(repository="dev/hello", digest=make.digest)
+    store = world.store(TierName.DEVELOPMENT)
 
-    def of_directory(self, directory):
-        return Sboms(b"{}", b"", b"", self.packages, "syft 1.2.3")
+    def signed(*checks, report=None):
+        for each in checks:
+            store.attach(ref, TEST_RESULT, each.predicate(), make.noon)
+        if report:
+            store.attach(ref, VULNERABILITIES, report.predicate(), make.noon)
+        return store.verified(ref, TierName.DEVELOPMENT)
 
-
-class Scanner:
-    def __init__(self, answer):
-        self.answer = answer
-
-    def scan(self, sboms):
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+    return signed
 
 
-def test_known_vulnerabilities_of_the_source_are_told_and_left_to_the_gate(make, tmp_path):
+def results(make):
+    tools = {"grype": "0.115.0", "syft": "1.2.3"}
+    return [make.check(Check.PROBE, tools=TOOLS), make.check(Check.DEPENDENCIES, tools=tools, warned=("a finding",))]
+
+
+def never(make):
+    return Planned(Check.PROBE, TOOLS, fail)
+
+
+def test_what_the_same_tools_passed_is_not_made_again(make, run, before):
+    """Nor is the source scanned again, while the database is the same."""
+    probe, deps = results(make)
+    report = make.report(make.finding())
+    scanner = dependencies(report)
+
+    tested = run(never(make), deps=scanner, evidence=before(probe, deps, report=report))
+
+    assert tested.checks == (deps, probe)
+    assert tested.dependencies == report and scanner.scanner.scans == 0
+    assert set(tested.known) == {Check.PROBE, Check.DEPENDENCIES}
+    assert len(tested.proven.evidence) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"failed": ("it broke",)}, {"tools": {"tool": "2"}}, {"tools": {}}],
+    ids=["it failed", "another version", "by nothing"],
+)
+def test_what_failed_or_other_tools_made_is_made_again(make, run, before, change):
+    """And only that."""
+    _, deps = results(make)
+    report = make.report()
+    old = make.check(Check.PROBE, **{"tools": TOOLS, **change})
+    new = make.check(Check.PROBE, tools=TOOLS, passed=("again",))
+
+    tested = run(*planned(make, new), report=report, evidence=before(old, deps, report=report))
+
+    assert new in tested.checks and deps in tested.checks
+    assert tested.known == (Check.DEPENDENCIES,) and tested.proven is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scanner_version": "2"}, {"kind": "starter"}, {"at": NOON - timedelta(days=8)}],
+    ids=["another scanner", "another database", "too old"],
+)
+def test_dependencies_are_looked_at_again_when_what_is_known_changed(make, run, before, change):
+    """The other checks stand."""
+    probe, deps = results(make)
+    scanner = dependencies(make.report())
+
+    tested = run(never(make), deps=scanner, evidence=before(probe, deps, report=make.report(**change)))
+
+    assert scanner.scanner.scans == 1
+    assert tested.known == (Check.PROBE,) and tested.proven is None
+
+
+def test_known_vulnerabilities_of_the_source_are_told_and_left_to_the_gate(make):
     """Each is a warning; how many are accepted is not for the check to say."""
     report = make.report(make.finding("critical"), make.finding("low"))
 
-    check, found = checking.known_vulnerabilities(tmp_path, Inventory(3), Scanner(report), lambda: make.noon)
+    check, found = checking.known_vulnerabilities(dependencies(report, 3), lambda: make.noon)
 
     assert found == report
     assert (check.check, check.outcome) == (Check.DEPENDENCIES, Outcome.WARNED)
@@ -87,15 +188,15 @@ def test_known_vulnerabilities_of_the_source_are_told_and_left_to_the_gate(make,
     assert check.details["counts"]["critical"] == {"total": 1, "fixable": 1}
 
 
-def test_a_source_without_packages_says_so(make, tmp_path):
+def test_a_source_without_packages_says_so(make):
     """There was something to hold against the database: nothing."""
-    check, _ = checking.known_vulnerabilities(tmp_path, Inventory(0), Scanner(make.report()), lambda: make.noon)
+    check, _ = checking.known_vulnerabilities(dependencies(make.report(), 0), lambda: make.noon)
 
     assert check.outcome is Outcome.PASSED
     assert "no declared third-party packages" in check.passed[0]
 
 
-def test_a_scanner_that_fails_is_an_error(make, tmp_path):
+def test_a_scanner_that_fails_is_an_error(make):
     """Not a clean source."""
     with pytest.raises(ScannerFailed):
-        checking.known_vulnerabilities(tmp_path, Inventory(1), Scanner(ScannerFailed("x\ny")), lambda: make.noon)
+        checking.known_vulnerabilities(dependencies(ScannerFailed("x\ny")), lambda: make.noon)

@@ -67,8 +67,7 @@ def deployed(world, make, registry):
             "started_at": make.noon,
         }
         deployment = Deployment(**{**values, **changes})
-        record(deployment, ref, registry, world.store(signer), make.noon + timedelta(seconds=after))
-        return deployment
+        return record(deployment, ref, registry, world.store(signer), make.noon + timedelta(seconds=after))
 
     return run
 
@@ -181,3 +180,39 @@ def test_a_signed_record_that_cannot_be_read_is_an_error(deployed, expected, wor
 
     with pytest.raises(EvidenceInvalid, match="deployment record"):
         expected()
+
+
+def records(world):
+    found = world.store(TierName.CURATION).verified(FIRST.moved_to("evidence/execution/hello"), EXECUTION)
+    return [e.digest for e in found if e.predicate_type == DEPLOYMENT]
+
+
+def test_what_runs_as_it_was_recorded_is_not_recorded_again(deployed, world):
+    """The deployment says which record proves it."""
+    first = deployed(name="staging-hello")
+    again = deployed(name="staging-hello", after=60, changed=False)
+
+    assert first.proven is None
+    assert [*again.proven.evidence] == records(world)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"container": "3" * 64}, {"environment": "production"}, {"front": "3" * 64}, {"changed": True}],
+    ids=str,
+)
+def test_what_is_not_recorded_as_it_is_gets_a_record(deployed, world, change):
+    """A run may have ended between the deployment and its record."""
+    deployed(name="staging-hello")
+    again = deployed(**{"name": "staging-hello", "after": 60, "changed": False, **change})
+
+    assert again.proven is None and len(records(world)) == 2
+
+
+def test_an_older_record_of_the_same_container_proves_nothing(deployed, world):
+    """Another one ran since, and the last record says what should run."""
+    deployed(name="staging-hello")
+    deployed(name="staging-hello", container="4" * 64, after=1)
+    again = deployed(name="staging-hello", after=60, changed=False)
+
+    assert again.proven is None and len(records(world)) == 3

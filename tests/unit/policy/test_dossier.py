@@ -89,7 +89,7 @@ class Pieces:
             return judge(dossiers.candidate(OFFERED, store, (), None), POLICIES[boundary])
         if boundary is Boundary.CURATION:
             return judge(dossiers.scanned(scanned_image(self.make), store, layers), POLICIES[boundary])
-        return judge(dossiers.curated(CURATED, "tag", "staging", store), POLICIES[boundary])
+        return judge(dossiers.curated(CURATED, "tag", "staging", store, self.make.noon), POLICIES[boundary])
 
 
 def scanned_image(make):

@@ -1,6 +1,7 @@
 """Every rule once as it passes and once as it refuses."""
 
 import inspect
+from datetime import timedelta
 
 import pytest
 
@@ -45,6 +46,7 @@ def dossier(make):
             "signed": True,
             "summaries": tuple(verdicts),
             "environment": "staging",
+            "now": make.noon,
         }
         return Dossier(**{**good, **changes})
 
@@ -193,6 +195,28 @@ def test_the_packages_of_the_base_that_are_hidden_are_named(dossier):
     assert reason.code == "sbom.incomplete"
     assert "1 package of the base" in reason.fact and "libc6" in reason.fact and "openssl" not in reason.fact
     assert codes(rules.inventory_whole, dossier(inherited=frozenset({("deb", "openssl")}))) == []
+
+
+@pytest.mark.parametrize(
+    ("after", "old"),
+    [
+        (timedelta(0), False),
+        (timedelta(days=7), False),
+        (timedelta(days=7, seconds=1), True),
+        (-timedelta(minutes=5), False),
+        (-timedelta(minutes=5, seconds=1), True),
+    ],
+)
+def test_a_scan_is_good_for_the_days_that_are_declared(dossier, make, after, old):
+    """What is older has to be looked at again; what is from the future has no age."""
+    assert codes(rules.scan_current, dossier(now=make.noon + after)) == (["scan.old"] if old else [])
+    longer = make.manifest(limits={"scan_days": 8})
+    assert codes(rules.scan_current, dossier(now=make.noon + timedelta(days=8), manifest=longer)) == []
+
+
+def test_without_a_clock_no_scan_is_current(dossier):
+    """What cannot be judged is not admitted."""
+    assert codes(rules.scan_current, dossier(now=None)) == ["scan.old"]
 
 
 def test_the_image_is_scanned_and_within_limits(dossier, make):

@@ -1,8 +1,10 @@
 """A verdict kept is read back by the next gate."""
 
+from datetime import timedelta
+
 import pytest
 
-from supply_chain.evidence.statement import SUMMARY
+from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import latest_of, passed
 from supply_chain.image import ImageRef
 from supply_chain.policy.gate import Dossier, Policy, judge
@@ -47,3 +49,55 @@ def test_a_verdict_names_the_evidence_it_rests_on(world, make):
     assert found.predicate["inputAttestations"] == [
         {"uri": f"dev/hello@{digest}", "digest": {"sha256": digest.removeprefix("sha256:")}}
     ]
+
+
+@pytest.fixture
+def kept(world, make):
+    """Judge and keep the verdict; by default the same way every time."""
+
+    def run(reasons=(), evidence=(), at=0, version="1", boundary=Boundary.CURATION):
+        store = world.store(TierName.CURATION)
+        dossier = Dossier(image="x", ref=CURATED, manifest=None, evidence=evidence)
+        verdict = judge(dossier, Policy(boundary, (lambda _: reasons,), version))
+        return record(verdict, dossier, CURATED, store, make.noon + timedelta(seconds=at))
+
+    return run
+
+
+def evidence(world, make, kind="x", signer=TierName.DEVELOPMENT):
+    store = world.store(signer)
+    digest = store.attach(CURATED, kind, {}, make.noon)
+    return tuple(e for e in store.verified(CURATED, signer) if e.digest == digest)
+
+
+def test_the_same_verdict_on_the_same_evidence_is_kept_once(world, make, kept):
+    """A second run finds it, and adds nothing."""
+    seen = evidence(world, make)
+
+    assert kept(evidence=seen) == kept(evidence=seen, at=60)
+
+
+@pytest.mark.parametrize("change", [{"reasons": (REASON,)}, {"version": "2"}, {"evidence": ()}], ids=str)
+def test_another_verdict_or_policy_or_evidence_is_kept_too(world, make, kept, change):
+    """What changed is told, with its own time."""
+    seen = evidence(world, make)
+
+    assert kept(evidence=seen) != kept(**{"evidence": seen, "at": 60, **change})
+
+
+def test_a_yes_after_a_no_is_kept_although_there_was_a_yes_before(kept):
+    """The last one counts, so that it has to be the last one again."""
+    first, _, last = kept(), kept((REASON,), at=1), kept(at=2)
+
+    assert first != last
+
+
+@pytest.mark.parametrize(("kind", "signer", "same"), [
+    (SUMMARY, TierName.CURATION, True), (SIGNATURE, TierName.CURATION, True),
+    (SUMMARY, TierName.DEVELOPMENT, False), ("x", TierName.CURATION, False),
+])  # fmt: skip
+def test_what_a_gate_concluded_itself_is_no_ground_for_its_verdict(world, make, kept, kind, signer, same):
+    """Otherwise every verdict would be another one than the one before."""
+    first = kept()
+
+    assert (kept(evidence=evidence(world, make, kind, signer), at=60) == first) is same
