@@ -12,6 +12,7 @@ import pytest
 
 from supply_chain.adapters.bandit import scan_source
 from supply_chain.adapters.command import Tool
+from supply_chain.adapters.context_files import BuildContext
 from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.secrets import find_secrets
 from supply_chain.app import FILE, Base, Classification, Service, read_manifest
@@ -33,8 +34,8 @@ def now() -> datetime:
 
 CHECKS: dict[str, Callable[[Path], CheckResult]] = {
     "hadolint": lambda path: lint_dockerfile(tool("hadolint"), path / "Dockerfile", now),
-    "bandit": lambda path: scan_source(tool("bandit"), path, now),
-    "detect-secrets": lambda path: find_secrets(tool("detect-secrets"), path, now),
+    "bandit": lambda path: scan_source(tool("bandit"), BuildContext(path, path / "Dockerfile"), now),
+    "detect-secrets": lambda path: find_secrets(tool("detect-secrets"), BuildContext(path, path / "Dockerfile"), now),
 }
 
 

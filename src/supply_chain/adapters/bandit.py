@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.command import Tool
-from supply_chain.adapters.context_files import context_files, portions
+from supply_chain.adapters.context_files import BuildContext, portions, told
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Interval
@@ -21,6 +21,8 @@ TIMEOUT = 300.0
 TESTS = re.compile(r"(^|/)(tests?/|test_[^/]*\.py$|[^/]*_test\.py$|conftest\.py$)")
 ASSERT = "B101"
 """Asserts are what tests are made of."""
+SHEBANG = re.compile(rb"#!.*\bpython")
+PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$")
 
 
 class _Finding(BaseModel):
@@ -58,29 +60,44 @@ class Report(BaseModel):
     results: list[_Finding]
 
 
-def scan_source(tool: Tool, directory: Path, now: Callable[[], datetime]) -> CheckResult:
+def scan_source(tool: Tool, context: BuildContext, now: Callable[[], datetime]) -> CheckResult:
     """Look through the Python files of a build context: medium and high findings fail, low ones warn.
 
-    A file that bandit cannot read fails, since nothing is known of it. Raises `CheckNotMade` when bandit
-    gives no answer.
+    What bandit did not read fails, since nothing is known of it; compiled and packed Python warns. Raises
+    `CheckNotMade` when bandit gives no answer.
     """
     started = now()
-    files = [name for name in context_files(directory) if name.endswith((".py", ".pyw"))]
-    reports = [_report(tool, directory, portion) for portion in portions(files)]
+    present = context.files()
+    files = [name for name in present if _is_source(context.directory / name)]
+    reports = [_report(tool, context.directory, portion) for portion in portions(files)]
     passed, warned, failed = judged(reports)
     return CheckResult(
         check=Check.SOURCE,
         passed=passed,
-        warned=warned,
-        failed=failed,
+        warned=(*warned, *told("compiled or packed file", "not read", [n for n in present if PACKED.search(n)])),
+        failed=(*failed, *_left_out(files, reports)),
         details={"files": len(files)},
         tools={tool.name: tool.version},
         interval=Interval(started=started, finished=now()),
     )
 
 
+def _is_source(path: Path) -> bool:
+    """By its name, or by the interpreter that it asks for."""
+    if path.suffix in (".py", ".pyw"):
+        return True
+    with path.open("rb") as file:
+        return bool(SHEBANG.match(file.readline(1000)))
+
+
+def _left_out(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...]:
+    """bandit has files that it leaves out without a word."""
+    told = {_relative(name) for r in reports for name in (*r.metrics, *(e.filename for e in r.errors))}
+    return tuple(f"{name}: not looked at: bandit says nothing of it" for name in files if name not in told)
+
+
 def _report(tool: Tool, directory: Path, files: list[str]) -> Report:
-    done = tool.run("--quiet", "--format", "json", *files, cwd=directory, timeout=TIMEOUT, check=False)
+    done = tool.run("--quiet", "--format", "json", "--exclude", "", *files, cwd=directory, timeout=TIMEOUT, check=False)
     if done.status not in (0, 1):  # 1: there are findings
         raise CheckNotMade(
             f"bandit ended with status {done.status}: {done.stderr[-1000:].strip()}\n"
@@ -105,7 +122,8 @@ def judged(reports: Iterable[Report]) -> tuple[tuple[str, ...], tuple[str, ...],
     warned: list[str] = []
     failed: list[str] = []
     for report in reports:
-        files = {name: metrics for name, metrics in report.metrics.items() if name != "_totals"}
+        unread = {error.filename for error in report.errors}
+        files = {name: metrics for name, metrics in report.metrics.items() if name not in ("_totals", *unread)}
         passed.append(f"bandit read {sum(m.loc for m in files.values())} lines in {len(files)} files")
         failed += [f"{_relative(e.filename)}: not looked at: {e.reason}" for e in report.errors]
         warned += _silenced(files)

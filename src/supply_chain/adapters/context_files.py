@@ -1,20 +1,65 @@
-"""The files of a build context: what `.dockerignore` leaves, tracked by git or not."""
+"""The files of a build context, as BuildKit takes them: what `.dockerignore` leaves, tracked by git or not."""
 
 from __future__ import annotations
 
+import os
+import posixpath
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from docker.utils.build import exclude_paths
+from supply_chain.errors import CheckNotMade
+from supply_chain.policy.outcome import counted
 
-IGNORE = ".dockerignore"
+TOKEN = re.compile(r"\*\*/?|\*|\?|\[[^\]]*\]|\\.|.", re.DOTALL)
+WILD = re.compile(r"[*?\[\]\\]")
 
 
-def context_files(directory: Path) -> tuple[str, ...]:
-    """Paths relative to `directory`, sorted; links are left out, for their targets are in here or outside."""
-    paths = (directory / name for name in exclude_paths(str(directory), _patterns(directory / IGNORE)))
-    found = (path for path in paths if path.is_file() and not path.is_symlink())
-    return tuple(sorted(str(path.relative_to(directory)) for path in found))
+@dataclass(frozen=True)
+class BuildContext:
+    """A directory, and the Dockerfile that is built in it."""
+
+    directory: Path
+    dockerfile: Path
+
+    def files(self) -> tuple[str, ...]:
+        """Paths relative to the directory, sorted; links are left out, for their targets are in here or outside.
+
+        `CheckNotMade` for a name that is no text, and for a pattern that cannot be read.
+        """
+        patterns = _patterns(self._ignore)
+        found: list[str] = []
+        directories = [("", (False,) * len(patterns))]
+        while directories:
+            above, matched = directories.pop()
+            with os.scandir(self.directory / above) as entries:
+                for entry in entries:
+                    path = f"{above}{entry.name}"
+                    ignored, matches = _ignored(path, patterns, matched)
+                    if entry.is_dir(follow_symlinks=False):
+                        if not ignored or any(pattern.kept for pattern in patterns):
+                            directories.append((f"{path}/", matches))
+                    elif not ignored and entry.is_file(follow_symlinks=False):
+                        found.append(path)
+        return tuple(sorted(_text(path) for path in found))
+
+    @property
+    def _ignore(self) -> Path:
+        """The file that says what is not in it: the Dockerfile's own before the directory's."""
+        own = self.dockerfile.with_name(f"{self.dockerfile.name}.dockerignore")
+        return own if own.is_file() else self.directory / ".dockerignore"
+
+
+def _text(path: str) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise CheckNotMade(
+            f"The build context holds a file whose name is no UTF-8: {name}\nRename it, or leave it out."
+        ) from error
+    return path
 
 
 def portions(files: Sequence[str], size: int = 1000) -> Iterator[list[str]]:
@@ -23,8 +68,60 @@ def portions(files: Sequence[str], size: int = 1000) -> Iterator[list[str]]:
         yield [f"./{name}" for name in files[start : start + size]]
 
 
-def _patterns(path: Path) -> list[str]:
+def told(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[str, ...]:
+    """A sentence about files, such as `2 binary files not read: a.png, b.png`; none where there are none."""
+    more = f" and {len(files) - most} more" if len(files) > most else ""
+    return (f"{counted(len(files), noun)} {rest}: {', '.join(files[:most])}{more}",) if files else ()
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """A line of `.dockerignore`; `kept` for one that begins with an exclamation mark."""
+
+    expression: re.Pattern[str]
+    kept: bool
+
+
+def _patterns(path: Path) -> list[_Pattern]:
+    """Docker's documentation, "Build context", ".dockerignore files"; read as BuildKit reads it."""
     if not path.is_file():
         return []
-    lines = (line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    try:
+        return [_pattern(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
+    except re.error as error:
+        raise CheckNotMade(f"{path.name} holds a pattern that is none: {error}\nCorrect it, and try again.") from error
+
+
+def _pattern(line: str) -> _Pattern:
+    kept = line.startswith("!")
+    text = posixpath.normpath(posixpath.normpath(line.removeprefix("!").strip()).lstrip("/").strip())
+    if not kept and text.startswith("!"):
+        kept, text = True, text[1:]
+    if text.startswith("**") and not text.startswith("**/") and not WILD.search(text[2:]):
+        return _Pattern(re.compile(f".*{re.escape(text[2:])}"), kept)
+    return _Pattern(re.compile("".join(_expression(token) for token in TOKEN.finditer(text))), kept)
+
+
+def _expression(token: re.Match[str]) -> str:
+    text = token.group()
+    if text.startswith("**"):
+        return ".*" if token.end() == len(token.string) else "(.*/)?"
+    if len(text) > 1:
+        return text  # a class, or a character after a backslash
+    return {"*": "[^/]*", "?": "[^/]"}.get(text) or re.escape(text)
+
+
+def _ignored(path: str, patterns: Sequence[_Pattern], above: Sequence[bool]) -> tuple[bool, tuple[bool, ...]]:
+    """Whether a path is ignored, and which patterns it matches, given which ones its directory matches.
+
+    The last pattern that matches decides. What would change nothing is not tried, as in BuildKit: a
+    pattern that keeps what is not ignored matches nothing below either.
+    """
+    ignored, matches = False, []
+    for pattern, inherited in zip(patterns, above, strict=True):
+        matched = inherited or (pattern.kept is ignored and bool(pattern.expression.fullmatch(path)))
+        if matched:
+            ignored = not pattern.kept
+        matches.append(matched)
+    return ignored, tuple(matches)

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import re
+import tempfile
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.command import Tool
-from supply_chain.adapters.context_files import context_files, portions
+from supply_chain.adapters.context_files import BuildContext, portions, told
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Interval
+from supply_chain.policy.outcome import counted
 
 TIMEOUT = 300.0
+LARGEST = 5 * 1024 * 1024
+"""Bytes a file may have to be read: detect-secrets takes some seconds for each MiB."""
 
-PRAGMA = b"allowlist"
-"""Only files with it are asked for what they declare; detect-secrets fails on an empty one."""
+EVERY_FILE = [
+    f"--disable-filter=detect_secrets.filters.heuristic.{name}"
+    for name in ("is_non_text_file", "is_lock_file", "is_swagger_file")
+]
+"""detect-secrets leaves files out by their names, without a word."""
+NO_COMMENTS = "--disable-filter=detect_secrets.filters.allowlist.is_line_allowlisted"
+NO_GUESSES = [f"--disable-plugin={name}HighEntropyString" for name in ("Base64", "Hex")]
+
+DIGESTS = re.compile(
+    r"(^|/)([^/]*\.(lock|sum)|[^/]*[.-]lock\.(json|yaml)|npm-shrinkwrap\.json|Package\.resolved|Cartfile\.resolved)$"
+)
+"""Files full of digests, which look like secrets by their entropy."""
+PRAGMA = re.compile(r"pragma: ?(allow|white)list")
 
 
 class _Finding(BaseModel):
@@ -29,47 +48,77 @@ class _Report(BaseModel):
     results: dict[str, list[_Finding]]
 
 
-def find_secrets(tool: Tool, directory: Path, now: Callable[[], datetime]) -> CheckResult:
+class _Kind(StrEnum):
+    """What can be made of a file."""
+
+    TEXT = "text"
+    BINARY = "binary"
+    LARGE = "large"
+
+
+def find_secrets(tool: Tool, context: BuildContext, now: Callable[[], datetime]) -> CheckResult:
     """Look through every file of a build context: what looks like a secret fails.
 
-    What a comment declares to be none (`pragma: allowlist secret`) warns. Nothing is sent anywhere to be
-    tried. Raises `CheckNotMade` when detect-secrets gives no answer.
+    What a comment declares to be none (`pragma: allowlist secret`) warns, and so do files that were not
+    read. Nothing is sent anywhere to be tried. Raises `CheckNotMade` when detect-secrets gives no answer.
     """
     started = now()
-    files = context_files(directory)
-    texts = tuple(name for name in files if _is_text(directory / name))
-    pragmas = tuple(name for name in texts if PRAGMA in (directory / name).read_bytes())
-    failed = _found(tool, directory, texts)
-    declared = _found(tool, directory, pragmas, "--only-allowlisted")
+    with tempfile.TemporaryDirectory(prefix="cscm-secrets-") as name:
+        work = Path(name)
+        kinds = {file: _copy(context.directory / file, work / file) for file in context.files()}
+        texts, binary, large = ([file for file, kind in kinds.items() if kind is each] for each in _Kind)
+        found = _found(tool, work, texts)
+        excused = [file for file in texts if PRAGMA.search((work / file).read_text(encoding="utf-8"))]
+        declared = [each for each in _found(tool, work, excused, NO_COMMENTS) if each not in found]
+    locks = [file for file in texts if DIGESTS.search(file)]
+    read = (f"detect-secrets read {counted(len(texts), 'file')}",) if texts else ()
     return CheckResult(
         check=Check.SECRETS,
-        passed=(f"detect-secrets read {len(texts)} files; {len(files) - len(texts)} are binary",) if texts else (),
-        warned=tuple(f"{each}, which a comment declares to be none" for each in declared)
-        if texts
-        else ("The build context holds no text.",),
-        failed=tuple(failed),
-        details={"files": len(files), "binary": sorted(set(files) - set(texts))[:100]},
+        passed=(*read, *told("lock file", "of these read for known forms of secrets only", locks)),
+        warned=(
+            *(f"{each}, which a comment declares to be none" for each in declared),
+            *told("binary file", "not read", binary),
+            *told("file", f"larger than {LARGEST // 1024 // 1024} MiB not read", large),
+            *(() if texts else ("The build context holds no text.",)),
+        ),
+        failed=tuple(found),
+        details={"files": len(kinds), "binary": binary[:100], "large": large[:100]},
         tools={tool.name: tool.version},
         interval=Interval(started=started, finished=now()),
     )
 
 
-def _is_text(path: Path) -> bool:
-    """detect-secrets leaves out what is not UTF-8 without a word."""
-    try:
-        path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+def _copy(source: Path, target: Path) -> _Kind:
+    """Write a text to be looked through, in the one encoding that detect-secrets reads."""
+    if source.stat().st_size > LARGEST:
+        return _Kind.LARGE
+    text = _decoded(source.read_bytes())
+    if text is None:
+        return _Kind.BINARY
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8", newline="")
+    return _Kind.TEXT
 
 
-def _found(tool: Tool, directory: Path, files: Sequence[str], *options: str) -> list[str]:
-    reports = (_scan(tool, directory, portion, *options) for portion in portions(files))
-    return [sentence for report in reports for sentence in sentences(report)]
+def _decoded(content: bytes) -> str | None:
+    """The text that a file holds, in whatever encoding; None where a zero byte says that it is none."""
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    with contextlib.suppress(UnicodeDecodeError):
+        return content.decode("utf-16" if marked else "utf-8-sig")
+    return None if b"\0" in content else content.decode("latin-1")
 
 
-def _scan(tool: Tool, directory: Path, files: Sequence[str], *options: str) -> str:
-    done = tool.run("scan", "--no-verify", "--all-files", *options, *files, cwd=directory, timeout=TIMEOUT, check=False)
+def _found(tool: Tool, work: Path, files: Sequence[str], *options: str) -> list[str]:
+    """A sentence for each place; a digest is not taken for a secret where it has to be one."""
+    locks = [file for file in files if DIGESTS.search(file)]
+    others = [file for file in files if not DIGESTS.search(file)]
+    asked = [*((part, options) for part in portions(others)), *((p, (*options, *NO_GUESSES)) for p in portions(locks))]
+    return [sentence for part, chosen in asked for sentence in sentences(_scan(tool, work, part, *chosen))]
+
+
+def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
+    arguments = ("scan", "--no-verify", "--all-files", *EVERY_FILE, *options, *files)
+    done = tool.run(*arguments, cwd=work, timeout=TIMEOUT, check=False)
     if done.status != 0:
         raise CheckNotMade(
             f"detect-secrets ended with status {done.status}: {done.stderr[-1000:].strip()}\n"

@@ -12,6 +12,7 @@ import pytest
 
 from supply_chain.adapters.bandit import judged, parse_report, scan_source
 from supply_chain.adapters.command import Tool
+from supply_chain.adapters.context_files import BuildContext
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
 
@@ -20,6 +21,10 @@ BANDIT = Tool("bandit", Path(sys.executable).parent / "bandit", "1")
 
 def now() -> datetime:
     return datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def context(directory: Path) -> BuildContext:
+    return BuildContext(directory, directory / "Dockerfile")
 
 
 def report(*results: dict[str, Any], errors: tuple[dict[str, str], ...] = (), nosec: int = 0) -> str:
@@ -93,7 +98,7 @@ def test_finds_what_is_dangerous(tmp_path: Path):
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "main.py").write_text("import subprocess\nsubprocess.run(input(), shell=True)\n")
 
-    result = scan_source(BANDIT, tmp_path, now)
+    result = scan_source(BANDIT, context(tmp_path), now)
 
     assert (result.check, result.outcome) == (Check.SOURCE, Outcome.FAILED)
     assert [line.split(": ")[:2] for line in result.failed] == [["app/main.py:2", "high"]]
@@ -103,14 +108,73 @@ def test_fails_on_a_syntax_error(tmp_path: Path):
     """bandit leaves such a file out and says so only in its report."""
     (tmp_path / "broken.py").write_text("def broken(:\n")
 
-    assert scan_source(BANDIT, tmp_path, now).failed[0].startswith("broken.py: not looked at")
+    assert scan_source(BANDIT, context(tmp_path), now).failed[0].startswith("broken.py: not looked at")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".venv/a.py", "node_modules/a.py", ".git/a.py", ".github/a.py", "CVS/a.py", "a.svn.py", "x.egg/a.py", ".tox/a.py",
+     "__pycache__/a.py", "build/a.py", ".hidden.py", "-a.py", "a b.py", "é.py", "a.pyw"],
+)  # fmt: skip
+def test_reads_python_wherever_it_lies(tmp_path: Path, name: str):
+    """bandit has directories and names that it leaves out without a word; the image takes them all."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("eval(input())\n")
+
+    result = scan_source(BANDIT, context(tmp_path), now)
+
+    assert (result.outcome, result.details) == (Outcome.FAILED, {"files": 1})
+    assert result.failed[0].startswith(f"{name}:1: medium")
+
+
+@pytest.mark.parametrize("first", ["#!/usr/bin/env python3", "#!/usr/bin/python3.11 -I", "#!/opt/venv/bin/python"])
+def test_reads_programs_that_ask_for_python(tmp_path: Path, first: str):
+    """Python needs no suffix to run."""
+    (tmp_path / "entrypoint").write_text(f"{first}\neval(input())\n")
+    (tmp_path / "run.sh").write_text("#!/bin/sh\npython -c pass\n")
+
+    result = scan_source(BANDIT, context(tmp_path), now)
+
+    assert (result.details, len(result.failed)) == ({"files": 1}, 1)
+
+
+def test_compiled_and_packed_python_is_named(tmp_path: Path):
+    """It runs as well as any other, and bandit cannot read it."""
+    for name in ("old.pyc", "lib.whl", "app.pyz", "fine.py"):
+        (tmp_path / name).write_bytes(b"")
+
+    result = scan_source(BANDIT, context(tmp_path), now)
+
+    assert result.outcome is Outcome.WARNED
+    assert result.warned == ("3 compiled or packed files not read: app.pyz, lib.whl, old.pyc",)
+
+
+def test_a_file_that_bandit_says_nothing_of_fails(tmp_path: Path):
+    """Whatever its reason may be."""
+    (tmp_path / "app.py").write_text("")
+    (tmp_path / "other.py").write_text("")
+    silent = tmp_path / "bandit"
+    silent.write_text("#!/bin/sh\ncat <<'END'\n" + report() + "\nEND\n")
+    silent.chmod(0o755)
+
+    result = scan_source(Tool("bandit", silent, "1"), context(tmp_path), now)
+
+    assert result.failed == ("other.py: not looked at: bandit says nothing of it",)
+
+
+def test_only_what_was_read_is_counted_as_read(tmp_path: Path):
+    """A broken file is among the failures, and not among the files that passed."""
+    (tmp_path / "broken.py").write_text("def broken(:\n")
+    (tmp_path / "fine.py").write_text("print('fine')\n")
+
+    assert scan_source(BANDIT, context(tmp_path), now).passed == ("bandit read 1 lines in 1 files",)
 
 
 def test_says_that_there_is_no_python(tmp_path: Path):
     """A Go service has none, and passes as that."""
     (tmp_path / "main.go").write_text("package main\n")
 
-    result = scan_source(BANDIT, tmp_path, now)
+    result = scan_source(BANDIT, context(tmp_path), now)
 
     assert (result.outcome, result.passed) == (Outcome.PASSED, ("no Python sources",))
 
@@ -122,7 +186,7 @@ def test_looks_at_the_build_context_only(tmp_path: Path):
     (tmp_path / ".venv" / "evil.py").write_text("eval(input())\n")
     (tmp_path / "-fine.py").write_text("print('fine')\n")
 
-    result = scan_source(BANDIT, tmp_path, now)
+    result = scan_source(BANDIT, context(tmp_path), now)
 
     assert result.outcome is Outcome.PASSED
     assert result.details == {"files": 1}
@@ -133,7 +197,7 @@ def test_an_application_cannot_bring_its_own_configuration(tmp_path: Path):
     (tmp_path / ".bandit").write_text("[bandit]\nskips = B307\n")
     (tmp_path / "app.py").write_text("eval(input())\n")
 
-    assert scan_source(BANDIT, tmp_path, now).outcome is Outcome.FAILED
+    assert scan_source(BANDIT, context(tmp_path), now).outcome is Outcome.FAILED
 
 
 def test_a_bandit_that_crashes_gives_no_answer(tmp_path: Path):
@@ -144,4 +208,4 @@ def test_a_bandit_that_crashes_gives_no_answer(tmp_path: Path):
     crashing.chmod(0o755)
 
     with pytest.raises(CheckNotMade, match="status 2: broken"):
-        scan_source(Tool("bandit", crashing, "1"), tmp_path, now)
+        scan_source(Tool("bandit", crashing, "1"), context(tmp_path), now)

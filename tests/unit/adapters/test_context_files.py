@@ -1,0 +1,96 @@
+"""The files of a build context: what an image can take from it. Held against BuildKit itself in tests/real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters.context_files import BuildContext, portions, told
+from supply_chain.errors import CheckNotMade
+
+FILES = ("Dockerfile", "a.py", "src/a.py", "src/deep/er/b.py", "node_modules/x.js", "src/node_modules/keep")
+
+
+def files(directory: Path, ignore: str | None = None, own: str | None = None) -> set[str]:
+    """What is left of the files above."""
+    for name in FILES:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("")
+    if ignore is not None:
+        (directory / ".dockerignore").write_text(ignore)
+    if own is not None:
+        (directory / "Dockerfile.dockerignore").write_text(own)
+    found = set(BuildContext(directory, directory / "Dockerfile").files())
+    return found - {".dockerignore", "Dockerfile.dockerignore", "Dockerfile"}
+
+
+def test_without_a_list_everything_is_taken(tmp_path: Path):
+    """Tracked by git or not."""
+    assert files(tmp_path) == set(FILES) - {"Dockerfile"}
+
+
+@pytest.mark.parametrize(
+    ("ignore", "left"),
+    [
+        ("# nothing\n\n", {"a.py", "src/a.py", "src/deep/er/b.py", "node_modules/x.js", "src/node_modules/keep"}),
+        ("src\n**/node_modules\n", {"a.py"}),
+        ("*\n!**/*.py\n", {"a.py", "src/a.py", "src/deep/er/b.py"}),
+        ("src\n!src/*/er\n", {"a.py", "node_modules/x.js", "src/deep/er/b.py"}),
+        ("**/node_modules\n!**/node_modules/keep\n", {"a.py", "src/a.py", "src/deep/er/b.py", "src/node_modules/keep"}),
+        ("SRC\nA.py\n", {"a.py", "src/a.py", "src/deep/er/b.py", "node_modules/x.js", "src/node_modules/keep"}),
+        ("\ufeffsrc\n/node_modules/\n./a.py\n", set()),
+        ("**\n!src/a.py\n", {"src/a.py"}),
+        ("[a-m]*\n?rc/a.py\nnode*\n!src/node_modules\n", {"src/deep/er/b.py", "src/node_modules/keep"}),
+    ],
+)
+def test_a_list_leaves_out_what_buildkit_leaves_out(tmp_path: Path, ignore: str, left: set[str]):
+    """Later lines before earlier ones, exceptions below what is left out too, and letters as they are."""
+    assert files(tmp_path, ignore) == left
+
+
+def test_a_dockerfiles_own_list_takes_the_place_of_the_directorys(tmp_path: Path):
+    """BuildKit looks for it first."""
+    assert files(tmp_path, "src\n", own="a.py\nnode_modules\n**/node_modules\n") == {"src/a.py", "src/deep/er/b.py"}
+
+
+def test_links_are_not_followed(tmp_path: Path):
+    """Neither out of the context nor in a circle; what they lead to inside is read where it lies."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").write_text("")
+    directory = tmp_path / "context"
+    directory.mkdir()
+    (directory / "file").symlink_to(tmp_path / "outside" / "secret")
+    (directory / "directory").symlink_to(tmp_path / "outside")
+    (directory / "circle").symlink_to(".")
+    (directory / "nowhere").symlink_to("nothing")
+
+    assert files(directory) == set(FILES) - {"Dockerfile"}
+
+
+def test_a_name_that_is_no_text_is_an_error(tmp_path: Path):
+    """BuildKit takes such a file; what cannot be named cannot be told."""
+    (tmp_path / "caf\udce9.py").write_text("")
+
+    with pytest.raises(CheckNotMade, match=r"caf\\xe9\.py"):
+        files(tmp_path)
+
+
+def test_a_pattern_that_is_none_is_an_error(tmp_path: Path):
+    """Nothing is left out by guessing."""
+    with pytest.raises(CheckNotMade, match="dockerignore"):
+        files(tmp_path, "[z-a]*\n")
+
+
+def test_no_file_looks_like_an_option():
+    """And a command line is never too long."""
+    assert [len(part) for part in portions([str(n) for n in range(2500)])] == [1000, 1000, 500]
+    assert list(portions(["--exclude"])) == [["./--exclude"]]
+    assert list(portions([])) == []
+
+
+def test_files_are_told_in_a_sentence():
+    """Counted; none for none."""
+    assert told("file", "not read", ["a"]) == ("1 file not read: a",)
+    assert told("file", "not read", ["a", "b", "c"], most=2) == ("3 files not read: a, b and 1 more",)
+    assert told("file", "not read", []) == ()
