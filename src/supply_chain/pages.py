@@ -130,18 +130,20 @@ def _decisions(story: Story) -> str:
 
 
 def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
+    notes = [f"    - note: {escaped(note)}" for note in verdict.notes]
     where = f"at {verdict.boundary} ({GATES[verdict.boundary]}), policy `{verdict.policy[:19]}`"
     if isinstance(verdict, Refused):
         return [
             f"- **Refused** {where}, for {counted(len(verdict.reasons), 'reason')}:",
             *(f"    - `{escaped(r.code)}` {escaped(r.fact)}  \n      → {escaped(r.remedy)}" for r in verdict.reasons),
+            *notes,
         ]
     policy = POLICIES[verdict.boundary]
     held = [rule.__name__.replace("_", " ") for rule in policy.rules] if policy.digest == verdict.policy else []
     return [
         f"- **Admitted** {where}",
         *([f"    - every rule held: {escaped(', '.join(held))}"] if held else []),
-        *(f"    - note: {escaped(note)}" for note in verdict.notes),
+        *notes,
     ]
 
 

@@ -83,12 +83,15 @@ def test_a_refusal_is_told_with_every_reason_and_remedy(story):
     """The gate, the codes, the facts, what would satisfy them; and that it runs nowhere."""
     reasons = tuple(Reason(code=f"scan.r{n}", fact=f"fact {n}", remedy=f"remedy {n}") for n in range(3))
     image = ImageRef(repository="dev/hello", digest=DIGEST)
-    refused = Refused(image=image, boundary=Boundary.CURATION, policy=POLICY, reasons=reasons)
+    refused = Refused(
+        image=image, boundary=Boundary.CURATION, policy=POLICY, reasons=reasons, notes=("left out 3 of it",)
+    )
 
     page = unescaped(dossier(story(verdicts=(refused,), running=())))
 
     assert "**Refused** at curation" in page and "for 3 reasons:" in page
     assert all(word in page for n in range(3) for word in (f"`scan.r{n}`", f"fact {n}", f"remedy {n}"))
+    assert "note: left out 3 of it" in page
     assert "Nowhere from this run" in page
 
 
@@ -166,7 +169,7 @@ def test_what_comes_from_outside_cannot_format_a_page(story, make):
             materials=(Material(name=HOSTILE, digest=DIGEST, curated=True),),
             checks=(make.check(Check.TESTS, failed=(HOSTILE,)),),
             verdicts=(
-                Refused(image=image, boundary=Boundary.CURATION, policy=POLICY, reasons=(reason,)),
+                Refused(image=image, boundary=Boundary.CURATION, policy=POLICY, reasons=(reason,), notes=(HOSTILE,)),
                 Admitted(image="x", boundary=Boundary.CURATION, policy=POLICY, notes=(HOSTILE,)),
             ),
             running=(HOSTILE,),

@@ -42,12 +42,14 @@ def candidate(
     `curated_before` are the images in the application's curated repository, the last one first;
     `registered` is what the platform's owner wrote down for the name.
     """
-    evidence = store.verified(ref, TierName.DEVELOPMENT)
+    reading = store.read(ref)
+    evidence = reading.by(TierName.DEVELOPMENT)
     first = holder(curated_before, store)
     return Dossier(
         image=Candidate(ref=ref, source=source_in(evidence), evidence=tuple(e.digest for e in evidence)),
         ref=ref,
         evidence=evidence,
+        left_out=reading.notes(),
         holder=registered.over(first) if registered else first,
         **_development(evidence),
     )
@@ -56,9 +58,10 @@ def candidate(
 def holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder | None:
     """Who holds a name: the builder of the last image that curation signed under it."""
     for ref in curated_before:
-        if not any(e.predicate_type == SIGNATURE for e in store.verified(ref, TierName.CURATION)):
+        reading = store.read(ref)
+        if not any(e.predicate_type == SIGNATURE for e in reading.by(TierName.CURATION)):
             continue
-        evidence = store.verified(ref, TierName.DEVELOPMENT)
+        evidence = reading.by(TierName.DEVELOPMENT)
         manifest, source = manifest_in(evidence), source_in(evidence)
         if manifest is not None:
             return Holder(kind=manifest.kind, owner=manifest.owner, repository=source.repository, path=source.path)
@@ -68,12 +71,13 @@ def holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder |
 def scanned(image: ScannedImage, store: EvidenceStore, layers: Layers) -> Dossier[ScannedImage]:
     """At curation's own gate: development's word, and what curation found since."""
     ref = image.encrypted.stored.ref
-    development = store.verified(ref, TierName.DEVELOPMENT)
-    own = store.verified(ref, TierName.CURATION)
+    reading = store.read(ref)
+    development, own = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
     return Dossier(
         image=image,
         ref=ref,
         evidence=(*development, *own),
+        left_out=reading.notes(),
         report=newest_report(own),
         signed=any(e.predicate_type == SIGNATURE for e in own),
         inventory=packages_in(own, store.referrers.content),
@@ -103,13 +107,15 @@ def _system_packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]
 
 def curated(ref: ImageRef, tag: str, environment: str, store: EvidenceStore, now: datetime) -> Dossier[CuratedImage]:
     """At boundary 2: everything that both tiers before have signed."""
-    development = store.verified(ref, TierName.DEVELOPMENT)
-    curation = store.verified(ref, TierName.CURATION)
-    elsewhere = store.verified(ref.moved_to(evidence_repository(TierName.CURATION, ref.application)), TierName.CURATION)
+    reading = store.read(ref)
+    refusals = store.read(ref.moved_to(evidence_repository(TierName.CURATION, ref.application)))
+    development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
+    elsewhere = refusals.by(TierName.CURATION)
     return Dossier(
         image=CuratedImage(ref=ref, tag=tag, source=source_in(development)),
         ref=ref,
         evidence=(*development, *curation, *elsewhere),
+        left_out=(*reading.notes(), *refusals.notes()),
         report=newest_report(curation),
         signed=any(e.predicate_type == SIGNATURE for e in curation),
         inventory=packages_in(curation, store.referrers.content),

@@ -30,6 +30,8 @@ class Dossier(Generic[T]):
     manifest: Service | Base | None
     """The declaration its builder signed; None where there is no signed provenance."""
     evidence: tuple[Evidence, ...]
+    left_out: tuple[str, ...] = ()
+    """What else is attached to it and why that is no evidence, in sentences."""
     checks: tuple[CheckResult, ...] = ()
     report: Report | None = None
     source_report: Report | None = None
@@ -74,9 +76,10 @@ class Policy:
 def judge(dossier: Dossier[T], policy: Policy) -> Admitted[T] | Refused:
     """Hold the dossier against every rule and keep every reason. Pure."""
     reasons = tuple(reason for rule in policy.rules for reason in rule(dossier))
+    boundary, digest, left_out = policy.boundary, policy.digest, dossier.left_out
     if reasons:
-        return Refused(image=dossier.ref, boundary=policy.boundary, policy=policy.digest, reasons=reasons)
-    return Admitted(image=dossier.image, boundary=policy.boundary, policy=policy.digest, notes=_notes(dossier))
+        return Refused(image=dossier.ref, boundary=boundary, policy=digest, reasons=reasons, notes=left_out)
+    return Admitted(image=dossier.image, boundary=boundary, policy=digest, notes=(*_notes(dossier), *left_out))
 
 
 def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:

@@ -41,8 +41,10 @@ class Refused(Frozen):
     boundary: Boundary
     policy: Digest
     reasons: tuple[Reason, ...] = Field(min_length=1)
+    notes: tuple[str, ...] = Field(default=(), description="what is attached to it and does not count")
 
     def __str__(self) -> str:
         lines = [f"{self.image} is refused at {self.boundary}:"]
         lines += [f"  {r.code}: {r.fact}\n      → {r.remedy}" for r in self.reasons]
+        lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)

@@ -27,7 +27,7 @@ def record(
         verdict.boundary,
         verdict.policy,
         reasons=[r.model_dump() for r in verdict.reasons] if isinstance(verdict, Refused) else [],
-        notes=() if isinstance(verdict, Refused) else verdict.notes,
+        notes=verdict.notes,
         inputs=[e for e in dossier.evidence if not _own(e, store)],
         now=now,
     )

@@ -148,6 +148,23 @@ def test_good_evidence_is_admitted(pieces, boundary):
     assert isinstance(pieces.judged(boundary), Admitted)
 
 
+@pytest.mark.parametrize("boundary", Boundary)
+def test_junk_that_anybody_attaches_changes_no_verdict_and_is_told(pieces, boundary, make):
+    """Whoever may push could otherwise stop every image."""
+    for piece in pieces.at(boundary).values():
+        pieces.attach(where(boundary), *piece)
+    for n, content in enumerate((b"rubbish", make.signer().sign(about(where(boundary), SUMMARY, {})))):
+        pieces.world.registry.attach(where(boundary), BUNDLE, content, {PREDICATE: SUMMARY, "n": str(n)})
+    elsewhere = CURATED.model_copy(update={"digest": make.other})
+    bundle = pieces.world.signers[DEV].sign(about(elsewhere, TEST_RESULT, {}))
+    pieces.world.registry.attach(where(boundary), BUNDLE, bundle, {PREDICATE: TEST_RESULT})
+
+    verdict = pieces.judged(boundary)
+
+    assert isinstance(verdict, Admitted)
+    assert [note for note in verdict.notes if note.startswith("left out 3 ") and "1 × about another image" in note]
+
+
 @pytest.mark.parametrize(("boundary", "gone"), EVERY)
 def test_without_any_one_piece_the_image_is_refused(pieces, boundary, gone):
     """Each is needed, and the refusal says so."""

@@ -125,6 +125,16 @@ def test_an_admission_by_the_starter_database_says_so(make):
     assert official.notes == ()
 
 
+@pytest.mark.parametrize("codes", [(), ("a.b",)], ids=["admitted", "refused"])
+def test_what_does_not_count_is_told_whatever_the_answer(codes):
+    """Evidence that is missing may be among it, and somebody put it there."""
+    verdict = judge(dossier(left_out=("left out 3 of what is attached",)), policy(refusing(*codes)))
+
+    assert verdict.notes == ("left out 3 of what is attached",)
+    if codes:
+        assert str(verdict).endswith("  note: left out 3 of what is attached")
+
+
 def test_a_refusal_tells_each_reason_with_its_remedy():
     """As a person reads it."""
     text = str(judge(dossier(), policy(refusing("a.b", "c.d"))))
