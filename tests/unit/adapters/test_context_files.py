@@ -36,6 +36,8 @@ def test_without_a_list_everything_is_taken(tmp_path: Path):
         ("# nothing\n\n", {"a.py", "src/a.py", "src/deep/er/b.py", "node_modules/x.js", "src/node_modules/keep"}),
         ("src\n**/node_modules\n", {"a.py"}),
         ("*\n!**/*.py\n", {"a.py", "src/a.py", "src/deep/er/b.py"}),
+        ("*.py\n", {"src/a.py", "src/deep/er/b.py", "node_modules/x.js", "src/node_modules/keep"}),
+        ("src/deep\n!src\n", {"a.py", "src/a.py", "node_modules/x.js", "src/node_modules/keep"}),
         ("src\n!src/*/er\n", {"a.py", "node_modules/x.js", "src/deep/er/b.py"}),
         ("**/node_modules\n!**/node_modules/keep\n", {"a.py", "src/a.py", "src/deep/er/b.py", "src/node_modules/keep"}),
         ("SRC\nA.py\n", {"a.py", "src/a.py", "src/deep/er/b.py", "node_modules/x.js", "src/node_modules/keep"}),

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -97,6 +98,15 @@ def test_another_bundle_is_none(bundle):
 def test_what_is_no_bundle_is_none(content):
     """Whoever attaches such a thing gets no run to fall over it."""
     assert envelope_in(content) is None
+
+
+def test_rubbish_that_would_take_gigabytes_to_parse_is_not_parsed():
+    """Whoever may push can make it as large as evidence may be, and attach it often."""
+    rubbish = b'{"x":[' + b"[]," * (5 * 1024 * 1024) + b"[]]}"
+
+    started = time.monotonic()
+    assert envelope_in(rubbish) is None
+    assert time.monotonic() - started < 2
 
 
 @given(st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
