@@ -14,8 +14,9 @@ from flows.refusal import refused
 from flows.turns import turn
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment, read_environment
+from supply_chain.execution.monitor import Observation
 from supply_chain.image import ImageRef
-from supply_chain.policy.outcome import Refused
+from supply_chain.policy.outcome import Refused, counted
 from tasks.deploy import deploy
 from tasks.find import find
 from tasks.gates import admit_to_execution
@@ -60,9 +61,14 @@ async def _execute(
     await story.step(
         "monitor",
         monitor(place.name, tier, workbench, deployed=ref.application),
-        lambda seen: f"{len(seen)} containers seen, {sum(len(each.deviations) for each in seen)} deviations",
+        _seen,
     )
     return deployment
+
+
+def _seen(observed: tuple[Observation, ...]) -> str:
+    deviations = sum(len(each.deviations) for each in observed)
+    return f"{counted(len(observed), 'container')} seen, {counted(deviations, 'deviation')}"
 
 
 def _how(deployment: Deployment) -> str:
