@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import http.client
+import os
 import platform
 import shutil
 import sys
@@ -51,6 +53,7 @@ def examine(profile: Profile, home: Home) -> list[Check]:
     return [
         _python(),
         *_engine(),
+        *_namespaces(),
         *_tools(home),
         *_emulator(profile, home),
         *_prefect(profile, home),
@@ -83,6 +86,25 @@ def _engine() -> Iterable[Check]:
         yield check("buildx", "none", "any", False, _told(error))
     else:
         yield check("buildx", f"{version} ({client})", "any", True, "")
+
+
+def _namespaces() -> Iterable[Check]:
+    """What mmdebstrap needs of a machine where the user is not root."""
+    if os.geteuid() == 0:
+        return
+    name = getpass.getuser()
+    lacks = lacks_for_namespaces(name, (Path("/etc/subuid"), Path("/etc/subgid")))
+    remedy = f"as root: apt-get install uidmap; usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"
+    yield check("user namespaces", f"no {', no '.join(lacks)}" if lacks else "usable", "usable", not lacks, remedy)
+
+
+def lacks_for_namespaces(name: str, ranges: Iterable[Path]) -> list[str]:
+    """What keeps a user from mapping others: newuidmap(1), or a range in subuid(5) and subgid(5)."""
+    lacks = [] if shutil.which("newuidmap") else ["newuidmap"]
+    known = ((file, file.read_text(encoding="utf-8").splitlines() if file.is_file() else []) for file in ranges)
+    return lacks + [
+        f"range in {file}" for file, lines in known if not any(line.startswith(f"{name}:") for line in lines)
+    ]
 
 
 def _tools(home: Home) -> Iterable[Check]:

@@ -28,6 +28,7 @@ from supply_chain.laptop.home import Home
 from supply_chain.laptop.services import Progress, Service
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
+DAEMON_PLACES = ("/usr/local/sbin", "/usr/sbin")
 WANTED = (26, 1)
 STORE = "io.containerd.snapshotter.v1"
 
@@ -68,8 +69,21 @@ def ask(url: str) -> Facts:
                 "Add the user to the group that owns the socket (usermod --append --groups docker NAME) "
                 "and log in again."
             ) from error
-        raise EngineUnavailable(f"No container engine answers at {url}: {error}\n{REMEDY}") from error
+        raise EngineUnavailable(f"No container engine answers at {url}{_why(url, error)}") from error
     return facts(info)
+
+
+def _why(url: str, error: Exception) -> str:
+    """Why none answers, and what to do: one that is installed only has to be started."""
+    socket = Path(url.removeprefix("unix://"))
+    said = "there is no such socket" if url.startswith("unix://") and not socket.exists() else error
+    started = "Docker Engine is installed: start it (as root: `cscm up`, or `systemctl start docker`)."
+    return f": {said}.\n{started if url == DEFAULT_URL and find_daemon() else REMEDY}"
+
+
+def find_daemon() -> str | None:
+    """Where dockerd is, also for a user whose PATH leaves out the administrator's programs."""
+    return shutil.which("dockerd", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *DAEMON_PLACES]))
 
 
 def facts(info: Mapping[str, Any]) -> Facts:
@@ -153,7 +167,7 @@ def ensure_engine(home: Home, progress: Progress) -> Engine:
         if url != DEFAULT_URL or os.geteuid() != 0:
             raise
     engine_setup.configure()  # before the package starts it
-    if shutil.which("dockerd") is None:
+    if find_daemon() is None:
         progress("engine: installing Docker Engine from Debian's packages")
         engine_setup.install()
     start(home, progress)
@@ -164,7 +178,7 @@ def engine_service(home: Home) -> Service:
     """dockerd as a process of ours, for machines without systemd."""
     return Service(
         name="engine",
-        argv=(shutil.which("dockerd") or "/usr/sbin/dockerd",),
+        argv=(find_daemon() or "/usr/sbin/dockerd",),
         log=home.log / "engine.log",
         pid_file=home.run / "engine.json",
         ready=lambda: engine_answers(DEFAULT_URL),

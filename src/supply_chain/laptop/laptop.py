@@ -294,4 +294,5 @@ def _engine_part(home: Home) -> Part:
     if service.record():
         return _part(service)
     url = engine_url()
-    return Part(name="engine", running=engine_answers(url), address=url, note="not started by us")
+    answers = engine_answers(url)
+    return Part(name="engine", running=answers, address=url, note="not started by us" if answers else "")

@@ -106,7 +106,19 @@ def test_an_unfit_engine_is_told_everything_it_lacks_and_left_alone(engine, clie
 
 def test_no_engine_says_what_to_install(tmp_path):
     """And that the user has to be in its group."""
-    with pytest.raises(EngineUnavailable, match=r"26\.1 or later(.|\n)*group docker"):
+    with pytest.raises(EngineUnavailable, match=r"no such socket(.|\n)*26\.1 or later(.|\n)*group docker"):
+        ask(f"unix://{tmp_path}/nothing.sock")
+
+
+def test_an_engine_that_is_only_stopped_is_to_be_started_not_installed(tmp_path, monkeypatch):
+    """Also by a user whose PATH leaves dockerd's directory out."""
+    (tmp_path / "dockerd").write_text("#!/bin/sh\n")
+    (tmp_path / "dockerd").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr("supply_chain.laptop.engine.DAEMON_PLACES", (str(tmp_path),))
+    monkeypatch.setattr("supply_chain.laptop.engine.DEFAULT_URL", f"unix://{tmp_path}/nothing.sock")
+
+    with pytest.raises(EngineUnavailable, match="installed: start it"):
         ask(f"unix://{tmp_path}/nothing.sock")
 
 

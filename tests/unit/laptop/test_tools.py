@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from supply_chain.errors import DeclarationInvalid, DownloadFailed, ToolFailed, ToolMissing
-from supply_chain.laptop.tools import Pins, Toolbox, download
+from supply_chain.laptop.tools import Pins, Toolbox, download, install
 from supply_chain.laptop.tools.pins import GoPin
 from supply_chain.laptop.tools.toolbox import _platform
 
@@ -256,6 +256,28 @@ def test_tool_is_built_when_no_release_can_be_had(
     assert tool.version == "1.2.0"
     assert box.report()[0].origin == "go"
     assert any("no release to be had" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        (None, "Go is not on PATH"),
+        ("go version go1.19.8 linux/amd64", r"/go is go1\.19, so"),
+        ("go version devel +1234 linux/amd64", "of an unknown version"),
+    ],
+)
+def test_without_a_go_that_can_build_the_one_to_install_is_named(
+    says: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian 12's own Go cannot read the modules of the tools, and says so in a way nobody understands."""
+    monkeypatch.setattr(install, "GO_PLACE", str(tmp_path))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    if says:
+        (tmp_path / "go").write_text(f"#!/bin/sh\necho '{says}'\n")
+        (tmp_path / "go").chmod(0o755)
+
+    with pytest.raises(ToolMissing, match=rf"{told}(.|\n)*Go 1\.21 or later"):
+        install.go_install(GoPin.model_validate(pin("alpha")), tmp_path, str)
 
 
 def test_program_that_is_not_the_pinned_version_is_not_installed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,20 +18,18 @@ Progress = Callable[[str], None]
 BUILD_TIMEOUT = 3600.0
 APT_TIMEOUT = 900.0
 REPORT_EVERY = 10.0
+GO_MINIMUM = (1, 21)
+GO_PLACE = "/usr/local/go/bin"
+"""Where Go's own installation puts it."""
 
 
 def go_install(pin: GoPin, directory: Path, progress: Progress) -> Path:
     """Build the pinned version into `directory`; Go checks every module against its hashes.
 
     Go's own caches are used, so that what was built before is not built again. Raises `ToolMissing`
-    without Go and `ToolFailed` when it cannot be built.
+    without a Go that can and `ToolFailed` when it cannot be built.
     """
-    go = shutil.which("go")
-    if go is None:
-        raise ToolMissing(
-            f"Go is not on PATH, so {pin.package} cannot be built.\n"
-            "Install Go 1.21 or newer (it fetches the toolchain it needs), or let this machine reach the releases."
-        )
+    go = _find_go(pin)
     progress(f"building {pin.version} with go install; the first time this takes minutes")
     flags = f"-s -w -X {pin.filled(pin.stamp)}"
     done = run(
@@ -47,6 +46,21 @@ def go_install(pin: GoPin, directory: Path, progress: Progress) -> Path:
             "Check that Go's module proxy can be reached, then run again; it continues with what is already there."
         )
     return directory / pin.package.rsplit("/", 1)[-1]
+
+
+def _find_go(pin: GoPin) -> str:
+    """A Go that fetches the toolchain it needs; also where `sudo` left its directory out of PATH."""
+    go = shutil.which("go", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{GO_PLACE}")
+    said = run([go, "version"], name="go", timeout=30, environment={"GOTOOLCHAIN": "local"}, quiet=True) if go else None
+    version = re.search(r"go(\d+)\.(\d+)", said.stdout) if said else None
+    if go and version and (int(version[1]), int(version[2])) >= GO_MINIMUM:
+        return go
+    found = f"{go} is {version[0] if version else 'of an unknown version'}" if go else "Go is not on PATH"
+    raise ToolMissing(
+        f"{found}, so {pin.package} cannot be built.\n"
+        "Install Go 1.21 or later, which fetches the toolchain it needs (https://go.dev/dl; Debian 12 has one in "
+        "bookworm-backports), or let this machine reach the releases."
+    )
 
 
 class _Counter:
