@@ -15,7 +15,7 @@ from supply_chain.adapters.buildx import Buildx
 from supply_chain.adapters.command import Tool, cancellation
 from supply_chain.adapters.context import build_context
 from supply_chain.adapters.context_files import BuildContext
-from supply_chain.adapters.git import file_digest
+from supply_chain.adapters.git import Git, file_digest
 from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.mmdebstrap import make_rootfs
 from supply_chain.adapters.secrets import find_secrets
@@ -39,12 +39,16 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
     def context(manifest: Service | Base, directory: Path, epoch: int) -> AbstractContextManager[Path]:
         return build_context(manifest, directory, epoch, rootfs)
 
+    def unversioned(context: Path, dockerfile: Path) -> bool:
+        return bool(Git(workbench.git).ignored(context) & set(BuildContext(context, dockerfile).files()))
+
     return Workshop(
         builder=buildx(tier, host, workbench),
         bases=curated_bases(tier, workbench),
         offered=tier.ecr,
         evidence=tier.evidence(workbench),
         context=context,
+        unversioned=unversioned,
         digest=file_digest,
         now=now,
         version=workbench.version,

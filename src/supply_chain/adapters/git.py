@@ -49,6 +49,11 @@ class Git:
         done = self.tool.run(*GUARDED, "-C", directory, *status, timeout=TIMEOUT, check=False, quiet=True)
         return done.status != 0 or bool(done.stdout.strip())
 
+    def ignored(self, directory: Path) -> frozenset[str]:
+        """The files below `directory`, relative to it, that git was told to leave alone; none outside of git."""
+        listed = self._ask(directory, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", ".")
+        return frozenset(listed.split("\0")) - {""}
+
     @contextlib.contextmanager
     def checked_out(self, directory: Path, revision: str | None) -> Iterator[tuple[Path, Source]]:
         """The application's files as they are; or with `revision` a private copy of that commit's, gone afterwards."""

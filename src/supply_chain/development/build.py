@@ -109,6 +109,8 @@ class Workshop:
     offered: Offered
     evidence: EvidenceStore
     context: Context
+    unversioned: Callable[[Path, Path], bool]
+    """Whether a context, built from a Dockerfile, holds files that no commit does although git is content."""
     digest: Callable[[Path], Digest]
     now: Callable[[], datetime]
     version: str
@@ -127,6 +129,8 @@ def build(
     dockerfile = directory / manifest.build.dockerfile
     text = _text(dockerfile)
     refuse_detours(dockerfile, text)
+    if workshop.unversioned(directory / manifest.build.context, dockerfile):
+        source = source.model_copy(update={"dirty": True})
     contexts, materials = _resolve(base_names(text), workshop.bases)
     inputs = BuildInputs(
         application=manifest.name,

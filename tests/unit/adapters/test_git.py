@@ -61,6 +61,25 @@ def test_a_clean_directory_is_its_commit(adapter, repository):
     assert (source.dirty, source.committed) == (False, 1700000000)
 
 
+def test_files_that_git_ignores_are_named(adapter, repository):
+    """Below the directory that is asked about, relative to it."""
+    (repository / ".gitignore").write_text("*.local\nout/\n")
+    git(repository, "add", ".gitignore")
+    git(repository, "commit", "-q", "-m", "ignore")
+    for name in ("hello/a.local", "hello/out/x y", "other/b.local", "hello/new"):
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text("")
+
+    assert adapter.ignored(repository / "hello") == {"a.local", "out/x y"}
+
+
+def test_outside_of_git_nothing_is_ignored(adapter, tmp_path):
+    """A private copy of a commit holds what the commit does."""
+    (tmp_path / "a.local").write_text("")
+
+    assert adapter.ignored(tmp_path) == frozenset()
+
+
 @pytest.mark.parametrize("change", ["file", "new", "delete", "staged"])
 def test_changed_files_make_it_dirty(adapter, repository, change):
     """Changed, new, deleted, or only staged."""

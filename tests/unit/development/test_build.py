@@ -100,7 +100,7 @@ def project(tmp_path, make, world):
     """Build an application with this Dockerfile; gives the image and what was asked for."""
     store = world.store(TierName.DEVELOPMENT)
 
-    def run(dockerfile=DOCKERFILE, manifest=None, fail=None, fresh=False, versions=None, **source):
+    def run(dockerfile=DOCKERFILE, manifest=None, fail=None, fresh=False, versions=None, unversioned=False, **source):
         world = World()
         world.known = versions or world.known
         if fail:
@@ -113,6 +113,7 @@ def project(tmp_path, make, world):
             offered=world,
             evidence=store,
             context=lambda manifest, directory, epoch: contextlib.nullcontext(directory / f"copy-{epoch}"),
+            unversioned=lambda context, dockerfile: unversioned,
             digest=lambda path: make.digest_of(path.read_bytes()),
             now=lambda: make.noon,
             version="0.1.0",
@@ -152,6 +153,14 @@ def test_what_the_image_is_made_of_is_recorded(project, make):
     assert built.declaration == make.digest_of(b"the declaration")
     assert built.versions == {"buildx": "0.30", "cscm": "0.1.0"}
     assert (built.local, built.invocation) == ("cscm.local/hello:run1", "run1")
+
+
+def test_files_that_no_commit_holds_make_the_source_dirty(project):
+    """Also where git was told to ignore them: what is built is not what the revision says."""
+    built, world = project(unversioned=True)
+
+    assert built.source.dirty
+    assert world.orders[0].annotations["org.opencontainers.image.revision"].endswith("-dirty")
 
 
 def test_a_service_is_built_with_its_tests_stage(project, make):
@@ -289,6 +298,7 @@ def test_fresh_builds_again(project, offer):
         {"repository": "another"},
         {"path": "elsewhere"},
         {"dirty": True},
+        {"unversioned": True},
         {"manifest": {"owner": "another team"}},
         {"manifest": {"build": {"platform": "linux/arm64"}}},
     ],
