@@ -51,7 +51,7 @@ def _absolute(value: str) -> str:
     return value
 
 
-Inside = Annotated[str, StringConstraints(min_length=1), Field(description="relative to the application's directory")]
+Inside = Annotated[str, StringConstraints(min_length=1)]
 Absolute = Annotated[str, StringConstraints(min_length=2)]
 
 
@@ -66,9 +66,9 @@ class Classification(StrEnum):
 class Build(Frozen):
     """How the image is built: BuildKit, from a Dockerfile."""
 
-    context: Inside = "."
-    dockerfile: Inside = "Dockerfile"
-    platform: Literal["linux/amd64", "linux/arm64"] = "linux/amd64"
+    context: Inside = Field(default=".", description="the build context, relative to the application's directory")
+    dockerfile: Inside = Field(default="Dockerfile", description="relative to the application's directory")
+    platform: Literal["linux/amd64", "linux/arm64"] = Field(default="linux/amd64", description="one image is of one")
     timeout: int = Field(default=900, ge=10, le=7200, description="seconds a build may take")
 
     _paths = field_validator("context", "dockerfile")(_inside)
@@ -82,15 +82,17 @@ class Test(Frozen):
     stage: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]*$")] = Field(
         default="test", description="the Dockerfile's stage that holds the tests"
     )
-    command: Command
+    command: Command = Field(description="the program that runs the tests and its arguments; there is no shell")
     timeout: int = Field(default=300, ge=5, le=3600, description="seconds the tests may take")
 
 
 class Probe(Frozen):
     """How anybody sees that the application is ready: an HTTP request answered with 2xx."""
 
-    port: int = Field(ge=1024, le=65535)
-    path: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/._~-]*$", max_length=256)] = "/"
+    port: int = Field(ge=1024, le=65535, description="where the application listens, on all addresses")
+    path: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/._~-]*$", max_length=256)] = Field(
+        default="/", description="what is asked for by GET"
+    )
     start_timeout: int = Field(default=30, ge=1, le=600, description="seconds until it must be ready")
     stop_timeout: int = Field(default=5, ge=1, le=60, description="seconds it may take to stop on SIGTERM")
 
@@ -98,14 +100,16 @@ class Probe(Frozen):
 class Runtime(Frozen):
     """What the container may do; everything else is taken away."""
 
-    uid: int = Field(default=10001, ge=1, le=65535, description="never 0")
-    read_only_root: Literal[True] = True
+    uid: int = Field(default=10001, ge=1, le=65535, description="the user it runs as; never 0")
+    read_only_root: Literal[True] = Field(default=True, description="its image's files cannot be changed")
     writable: tuple[Absolute, ...] = Field(
         default=(), max_length=16, description="paths the application writes to, in memory"
     )
-    capabilities: tuple[Literal["NET_BIND_SERVICE", "CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE"], ...] = ()
-    memory: Size = 128 * 1024**2
-    pids: int = Field(default=64, ge=1, le=4096)
+    capabilities: tuple[Literal["NET_BIND_SERVICE", "CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE"], ...] = Field(
+        default=(), description="Linux capabilities it keeps"
+    )
+    memory: Size = Field(default=128 * 1024**2, description="bytes it may use; also written as 128MiB or 1GiB")
+    pids: int = Field(default=64, ge=1, le=4096, description="processes and threads it may have")
 
     @field_validator("writable")
     @classmethod
@@ -113,8 +117,9 @@ class Runtime(Frozen):
         return tuple(_absolute(path) for path in value)
 
 
-Limit = Annotated[int, Field(ge=0)] | None
-"""How many findings are accepted; null: any number."""
+Limit = Annotated[
+    Annotated[int, Field(ge=0)] | None, Field(description="how many findings are accepted; null: any number")
+]
 
 
 class Limits(Frozen):
@@ -155,8 +160,12 @@ class Service(Common):
 class Rootfs(Frozen):
     """A root filesystem made of Debian's packages, which the Dockerfile finds as `rootfs.tar`."""
 
-    suite: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")] = "bookworm"
-    packages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...]
+    suite: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")] = Field(
+        default="bookworm", description="Debian's release, by its code name"
+    )
+    packages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = Field(
+        description="what is in it, with all that these depend on"
+    )
 
 
 class Base(Common):

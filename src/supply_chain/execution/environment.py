@@ -21,7 +21,9 @@ Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
 class Placement(Frozen):
     """Where an application is reached in this environment, and what it is told there."""
 
-    address: Annotated[str, StringConstraints(pattern=r"^127(?:\.\d{1,3}){3}$|^::1$")] = "127.0.0.1"
+    address: Annotated[str, StringConstraints(pattern=r"^127(?:\.\d{1,3}){3}$|^::1$")] = Field(
+        default="127.0.0.1", description="an address of the host's loopback"
+    )
     port: int = Field(ge=1024, le=65535, description="stable: it stays when containers come and go")
     environment: dict[Variable, str] = Field(default_factory=dict, description="configuration, never secrets")
 
@@ -29,13 +31,15 @@ class Placement(Frozen):
 class Environment(Frozen):
     """One document of `deployments/environments/`."""
 
-    name: EnvironmentName
-    description: str = ""
+    name: EnvironmentName = Field(description="as the file is called, without .yaml")
+    description: str = Field(default="", description="for people")
     host: str = Field(default="laptop", description="the container host block the environment runs on")
     proxy: Digest | None = Field(
         default=None, description="the curated proxy that holds its addresses; null: the newest one admitted"
     )
-    applications: dict[str, Placement] = Field(default_factory=dict)
+    applications: dict[str, Placement] = Field(
+        default_factory=dict, description="application → where it is reached; what is not here is not deployed here"
+    )
 
     @model_validator(mode="after")
     def _one_application_per_address(self) -> Self:

@@ -40,7 +40,9 @@ class Profile(Frozen):
     """The laptop's settings; every one has a default."""
 
     ports: Ports = Ports()
-    region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(?:-[a-z]+)+-\d$")] = "us-east-1"
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(?:-[a-z]+)+-\d$")] = Field(
+        default="us-east-1", description="the AWS region that the emulator stands for"
+    )
     build_network: Literal["default", "host", "none"] = Field(
         default="default", description="the network that build steps see"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from supply_chain.app import Name, Word
 from supply_chain.documents import read_document
@@ -21,10 +21,12 @@ Pattern = Annotated[
 class Holder(Frozen):
     """Who holds a name. What is None is not settled: whoever is admitted first settles it."""
 
-    kind: Literal["service", "base"] | None = None
-    owner: Word | None = None
-    repository: str | None = None
-    path: str | None = None
+    kind: Literal["service", "base"] | None = Field(default=None, description="what its declaration says")
+    owner: Word | None = Field(default=None, description="what its declaration says")
+    repository: str | None = Field(
+        default=None, description="the git repository's remote, or the directory's name where there is none"
+    )
+    path: str | None = Field(default=None, description="the application's directory below the repository's root")
 
     def __str__(self) -> str:
         where = f" in {self.repository}" if self.repository else ""
@@ -43,7 +45,7 @@ class Holder(Frozen):
 class NameRegister(Frozen):
     """`deployments/names.yaml`: names that are reserved, and names that were handed over."""
 
-    names: dict[Pattern, Holder]
+    names: dict[Pattern, Holder] = Field(description="name, or every name below one (`base/*`) → whose it is")
 
     @model_validator(mode="after")
     def _settles_something(self) -> NameRegister:
