@@ -17,12 +17,19 @@ class Check(StrEnum):
     """The checks of the `test` step."""
 
     TESTS = "tests"
+    """The application's own tests, in the image of its test stage and without a network."""
     DOCKERFILE = "dockerfile"
+    """hadolint on the Dockerfile: errors and warnings fail, the rest warns."""
     SOURCE = "source"
+    """bandit on the Python files of the build context: medium and high findings fail, low ones warn."""
     SECRETS = "secrets"
+    """detect-secrets on every file of the build context: what looks like a secret fails."""
     DEPENDENCIES = "dependencies"
+    """Known vulnerabilities of what the source declares; the declaration says how many are accepted."""
     PROBE = "probe"
+    """A start under the declared runtime profile: ready, one port, its user, nothing written, stopped by SIGTERM."""
     COMMAND = "command"
+    """A base's check command, in its image and under its runtime profile: it ends with status 0."""
 
 
 class Outcome(StrEnum):

@@ -18,14 +18,21 @@ PAYLOAD = "application/vnd.in-toto+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 PROVENANCE = "https://slsa.dev/provenance/v1"
+"""From what, by what and when development built it, with the declaration in it. Signed by development."""
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+"""What one check found; one statement for each check. Signed by development."""
 VULNERABILITIES = "https://in-toto.io/attestation/vulns/v0.2"
+"""Known vulnerabilities: of the source's dependencies, signed by development; of the image, signed by curation."""
 SUMMARY = "https://slsa.dev/verification_summary/v1"
+"""A gate's verdict with its reasons (a VSA). Signed by curation, and at boundary 2 by execution."""
 SBOM = "https://in-toto.io/attestation/reference/v0.1"
+"""Digest and place of the SBOM of record: syft's own JSON, gzipped, a referrer too. Signed by curation."""
 ENCRYPTION = "urn:cscm:encryption:v1"
+"""The KMS key that the repository is encrypted with, and a confidential image's encrypted copy. Signed by curation."""
 DEPLOYMENT = "urn:cscm:deployment:v1"
+"""What runs from then on, where, and how the change went. Signed by execution."""
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
-"""What `cosign sign` states. `cosign verify` alone accepts any other statement in its place."""
+"""What `cosign sign` states. `cosign verify` alone accepts any other statement in its place. Signed by curation."""
 
 
 class _Open(BaseModel):
