@@ -14,7 +14,7 @@ from supply_chain.execution.deploy import Deployment, Order
 from supply_chain.execution.deploy import deploy as deploy_image
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import record
-from supply_chain.execution.supply import DecryptingSupply, PullSupply, supply_for
+from supply_chain.execution.supply import DecryptingSupply, PullSupply, supply_for, tidy
 from supply_chain.image import CuratedImage, ImageRef
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
@@ -72,4 +72,5 @@ def _deploy(
     where = ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
     deployment = record(deployment, ref, tier.ecr, evidence, now())
     record_verdict(admitted, dossier, where, evidence, now())
+    tidy(engine, [(pulled, ref.repository), (confidential, ref.repository), (pulled, PROXY)])
     return deployment

@@ -29,6 +29,8 @@ APPLICATION = "cscm.application"
 ENVIRONMENT = "cscm.environment"
 DIGEST = "cscm.digest"
 CONFIGURATION = "cscm.configuration"
+PREVIOUS = "cscm.previous"
+"""The digest that its environment would go back to."""
 RUN = "cscm.run"
 ROLE = "cscm.role"
 OWNER = "cscm.owner"
@@ -206,6 +208,12 @@ class Engine(Protocol):
     def load(self, archive: Path) -> LocalImage:
         """Take in the one image of an OCI or Docker archive (a tar file)."""
 
+    def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
+        """The images that have a name in the repository (with its registry's host), and all their names."""
+
+    def forget(self, name: str) -> None:
+        """Remove an image's only name, and with it the image; `EngineFailed` while a container is of it."""
+
     def create(self, spec: ContainerSpec) -> str:
         """A new container's id; it does not run yet."""
 
@@ -217,6 +225,9 @@ class Engine(Protocol):
 
     def find(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
         """All containers, running or not, that carry these labels."""
+
+    def containers(self) -> tuple[Container, ...]:
+        """All containers there are, also another owner's."""
 
     def on_network(self, network: str) -> tuple[Container, ...]:
         """All containers attached to the network, whoever started them; none on another owner's network."""
@@ -277,7 +288,14 @@ class Engine(Protocol):
 
 
 def labels(
-    role: Role, application: str, digest: str, run: str, *, environment: str = "", configuration: str = ""
+    role: Role,
+    application: str,
+    digest: str,
+    run: str,
+    *,
+    environment: str = "",
+    configuration: str = "",
+    previous: str = "",
 ) -> dict[str, str]:
     """The labels by which the supply chain knows its containers."""
     found = {
@@ -287,6 +305,7 @@ def labels(
         ENVIRONMENT: environment,
         DIGEST: digest,
         CONFIGURATION: configuration,
+        PREVIOUS: previous,
         RUN: run,
     }
     return {key: value for key, value in found.items() if value}

@@ -20,189 +20,299 @@ class SupplyChainError(Exception):
 
 
 class DeclarationInvalid(SupplyChainError):
-    """What a person wrote (a declaration, a profile, a policy) cannot be read as what it must be."""
+    """What a person wrote (a declaration, a profile, a policy) cannot be read as what it must be.
+
+    The message names file, line and column. Correct what stands there; nothing was started.
+    """
 
     code = "declaration.invalid"
 
 
 class SettingInvalid(SupplyChainError):
-    """What an operator configured does not hold together."""
+    """What an operator configured does not hold together.
+
+    Correct the block, the environment, the profile or the register that the message names.
+    """
 
     code = "setting.invalid"
 
 
 class ToolMissing(SupplyChainError):
-    """A program the chain needs is not on this machine."""
+    """A program the chain needs is not on this machine.
+
+    Run `cscm doctor`: it says what is missing and how to get it. `cscm up` installs what it can.
+    """
 
     code = "tool.missing"
 
 
 class ToolFailed(SupplyChainError):
-    """A program ended without the answer it was asked for."""
+    """A program ended without the answer it was asked for.
+
+    Read the program's own output, whole in the run's log. Correct what it names, and run the step again.
+    """
 
     code = "tool.failed"
 
 
 class ToolTimedOut(SupplyChainError):
-    """A program was ended because it took longer than it may."""
+    """A program was ended because it took longer than it may.
+
+    Look at its last output in the log. If the work is really that long, raise the timeout: of a build,
+    `build.timeout` in supply-chain.yaml.
+    """
 
     code = "tool.timed-out"
 
 
 class Cancelled(SupplyChainError):
-    """The run was cancelled; the command was ended with everything it started."""
+    """The run was cancelled; the command was ended with everything it started.
+
+    Nothing, if you cancelled it. Start the run again; what was proven before is not done again.
+    """
 
     code = "run.cancelled"
 
 
 class BuildFailed(SupplyChainError):
-    """The image could not be built, so there is nothing to judge."""
+    """The image could not be built, so there is nothing to judge.
+
+    Read the build's output in the run's log, correct the Dockerfile or the code, and build again.
+    """
 
     code = "build.failed"
 
 
 class BaseMissing(SupplyChainError):
-    """A base image that a Dockerfile names cannot be had."""
+    """A base image that a Dockerfile names cannot be had.
+
+    Make our own bases with `cscm bases`, or name an upstream image by digest that this machine can reach.
+    """
 
     code = "base.missing"
 
 
 class CheckNotMade(SupplyChainError):
-    """A check could not be carried out; that is neither a pass nor a failure."""
+    """A check could not be carried out; that is neither a pass nor a failure.
+
+    Correct what the message names (a tool, a file that cannot be read, an engine elsewhere), and run
+    `cscm develop` again.
+    """
 
     code = "check.not-made"
 
 
 class ScannerFailed(SupplyChainError):
-    """No whole report, so the image is neither clean nor dirty."""
+    """No whole report, so the image is neither clean nor dirty.
+
+    Check the scanner and its database with `cscm doctor`, then run the step again.
+    """
 
     code = "scanner.failed"
 
 
 class DatabaseUnusable(SupplyChainError):
-    """The vulnerability database is missing, damaged or too old to judge with."""
+    """The vulnerability database is missing, damaged or too old to judge with.
+
+    Run `cscm up`: it gets the database anew, or makes the starter database where the network does not
+    allow it.
+    """
 
     code = "scanner.database-unusable"
 
 
 class EvidenceInvalid(SupplyChainError):
-    """Evidence is there but cannot be read or verified; it proves nothing."""
+    """Evidence is there but cannot be read or verified; it proves nothing.
+
+    Find out what wrote it. Evidence of an older version of the chain is made again by the tier that signed
+    it, with `--fresh`.
+    """
 
     code = "evidence.invalid"
 
 
 class SignatureFailed(SupplyChainError):
-    """A signature could not be made or could not be verified."""
+    """A signature could not be made or could not be verified.
+
+    Look at cosign and KMS with `cscm doctor`, and run the curation tier again. If the image was signed before,
+    find out what changed.
+    """
 
     code = "signature.failed"
 
 
 class ImageNotFound(SupplyChainError):
-    """The registry holds no such image."""
+    """The registry holds no such image.
+
+    Take the digest from the run that made the image, and run the tier before first.
+    """
 
     code = "image.not-found"
 
 
 class ImageDamaged(SupplyChainError):
-    """What the registry holds is not what its digest says."""
+    """What the registry holds is not what its digest says.
+
+    Do not use it. Look at the registry's storage and at who can write to it, then build and push it again.
+    """
 
     code = "image.damaged"
 
 
 class RegistryFailed(SupplyChainError):
-    """The registry refused or could not carry out what was asked."""
+    """The registry refused or could not carry out what was asked.
+
+    Read the registry's own words in the message, and look at its log.
+    """
 
     code = "registry.failed"
 
 
 class RegistryUnavailable(RegistryFailed):
-    """The registry did not answer, or asked to come back later."""
+    """The registry did not answer, or asked to come back later.
+
+    A step asks again, three times. Then see `cscm status`, start the registry, and run the step again.
+    """
 
     code = "registry.unavailable"
     retryable = True
 
 
 class AccessDenied(SupplyChainError):
-    """The tier's role may not do this; that is usually the point of having roles."""
+    """The tier's role may not do this; that is usually the point of having roles.
+
+    Give the tier the role and the keys of its own: deployments/iam/ says what each role may do.
+    """
 
     code = "access.denied"
 
 
 class KeyUnusable(SupplyChainError):
-    """A key is missing, disabled, of the wrong kind, or does not rotate."""
+    """A key is missing, disabled, of the wrong kind, or does not rotate.
+
+    Enable the key in KMS or turn its rotation on, as the message says, or name the right key in the tier's block.
+    """
 
     code = "key.unusable"
 
 
 class AwsFailed(SupplyChainError):
-    """AWS answered with an error that has no better name here."""
+    """AWS answered with an error that has no better name here.
+
+    Read AWS's own words in the message; check region, endpoint and credentials in the tier's block.
+    """
 
     code = "aws.failed"
 
 
 class AwsUnavailable(AwsFailed):
-    """AWS did not answer, or throttled; the same call may succeed later."""
+    """AWS did not answer, or throttled; the same call may succeed later.
+
+    A step asks again, three times. Then check the endpoint in the tier's block and that it can be reached.
+    """
 
     code = "aws.unavailable"
     retryable = True
 
 
 class EngineUnavailable(SupplyChainError):
-    """The container engine did not answer."""
+    """The container engine did not answer.
+
+    A step asks again, three times. Then start the engine (`cscm up` on a laptop) and run the step again.
+    """
 
     code = "engine.unavailable"
     retryable = True
 
 
 class EngineUnsuitable(SupplyChainError):
-    """The container engine lacks what the chain needs."""
+    """The container engine lacks what the chain needs.
+
+    Install Docker Engine 26.1 or later with buildx and turn the containerd image store on; `cscm doctor` says which
+    of them is missing.
+    """
 
     code = "engine.unsuitable"
 
 
 class DeploymentFailed(SupplyChainError):
-    """The new container did not become ready; the one before it, if any, still serves."""
+    """The new container did not become ready; the one before it, if any, still serves.
+
+    Read the container's last words in the message, correct the application, and deploy again.
+    """
 
     code = "deployment.failed"
 
 
 class PortBusy(SupplyChainError):
-    """Something else listens where a part of the chain has to."""
+    """Something else listens where a part of the chain has to.
+
+    Stop what listens there, or give the application (deployments/environments/) or the part (the profile)
+    another port.
+    """
 
     code = "port.busy"
 
 
 class DownloadFailed(SupplyChainError):
-    """A download did not arrive whole or is not what it should be."""
+    """A download did not arrive whole or is not what it should be.
+
+    Check the network and the mirror, and run it again; a file that is not what its checksum says is never used.
+    """
 
     code = "download.failed"
 
 
 class PartFailed(SupplyChainError):
-    """A part of the laptop's supply chain did not start or did not answer."""
+    """A part of the laptop's supply chain did not start or did not answer.
+
+    Read the end of its log in the message, correct what it complains about, and run `cscm up` again.
+    """
 
     code = "part.failed"
 
 
 class EngineFailed(SupplyChainError):
-    """The container engine refused or could not carry out what was asked."""
+    """The container engine refused or could not carry out what was asked.
+
+    Read the engine's own words in the message, and look at its log.
+    """
 
     code = "engine.failed"
 
 
 class ContainerGone(EngineFailed):
-    """The engine has no such container."""
+    """The engine has no such container.
+
+    Find out who removed it, and deploy the application again.
+    """
 
     code = "engine.container-gone"
 
 
 class ImageUnsuitable(SupplyChainError):
-    """The image is whole, but of a form that the step cannot work with."""
+    """The image is whole, but of a form that the step cannot work with.
+
+    Build it for one platform as one OCI image, as the message says.
+    """
 
     code = "image.unsuitable"
 
 
+class ImageGone(EngineFailed):
+    """An image that was there a moment ago was removed before a container was made of it.
+
+    A step pulls it again. If that happens often, find out what removes images from the engine.
+    """
+
+    code = "engine.image-gone"
+    retryable = True
+
+
 class ProgramNotStarted(EngineFailed):
-    """The container is there, but the program it should run is not, or may not be executed."""
+    """The container is there, but the program it should run is not, or may not be executed.
+
+    Correct the entry point in the Dockerfile: the file has to exist in the image and be executable by its user.
+    """
 
     code = "engine.program-not-started"

@@ -23,6 +23,7 @@ from supply_chain.adapters.engine_reading import (
     event_from,
     image_from,
     listeners_of,
+    named_from,
     processes_from,
 )
 from supply_chain.container import (
@@ -43,6 +44,7 @@ from supply_chain.errors import (
     ContainerGone,
     EngineFailed,
     EngineUnavailable,
+    ImageGone,
     ImageNotFound,
     PortBusy,
     ProgramNotStarted,
@@ -50,6 +52,7 @@ from supply_chain.errors import (
     SettingInvalid,
     SupplyChainError,
 )
+from supply_chain.image import Digest
 
 log = logging.getLogger("supply_chain.engine")
 
@@ -105,6 +108,14 @@ class DockerEngine:
             raise EngineFailed(f"{archive.name} holds {len(images)} images.\nAn archive of one image is wanted.")
         return self.image(str(images[0].id))
 
+    def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
+        with _translated(f"list the images of {repository}"):
+            return dict(named_from(entry) for entry in self._api.images(name=repository))
+
+    def forget(self, name: str) -> None:
+        with _translated(f"remove the image {name}"), contextlib.suppress(NoSuchImage):
+            self._api.remove_image(name)
+
     def create(self, spec: ContainerSpec) -> str:
         with _translated(f"create {spec.name}"):
             labelled = spec.model_copy(update={"labels": self._owned(spec.labels)})
@@ -121,6 +132,9 @@ class DockerEngine:
 
     def find(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
         return tuple(c for c in self._list({"label": _pairs(labels)}) if not self._foreign(c.labels))
+
+    def containers(self) -> tuple[Container, ...]:
+        return self._list({})
 
     def on_network(self, network: str) -> tuple[Container, ...]:
         if self._foreign(self._network(network).get("Labels")):
@@ -330,6 +344,8 @@ def translated(error: Exception, doing: str) -> SupplyChainError:
 
 def _from_answer(error: APIError, low: str, told: str) -> SupplyChainError:
     if isinstance(error, NoSuchImage) or "no such image" in low:
+        if told.startswith("The engine could not create"):
+            return ImageGone(f"{told}\nSomebody removed it meanwhile; start the step again.")
         return ImageNotFound(f"{told}\nPull or build it first.")
     if isinstance(error, NotFound) and "no such container" in low:
         return ContainerGone(f"{told}\nSomebody removed it; start the step again.")

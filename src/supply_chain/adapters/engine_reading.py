@@ -21,6 +21,7 @@ from supply_chain.container import (
     Published,
 )
 from supply_chain.errors import CheckNotMade
+from supply_chain.image import Digest
 
 PROC = Path("/proc")
 LISTEN = "0A"
@@ -90,6 +91,14 @@ def image_from(attrs: Mapping[str, Any]) -> LocalImage:
         volumes=tuple(sorted(config.get("Volumes") or ())),
         labels=config.get("Labels") or {},
     )
+
+
+def named_from(entry: Mapping[str, Any]) -> tuple[Digest, tuple[str, ...]]:
+    """An image's digest and names, from the engine's list.
+
+    One that was pulled by digest is listed with that as its tag, and by later engines without a tag.
+    """
+    return entry["Id"], tuple(entry.get("RepoTags") or entry.get("RepoDigests") or ())
 
 
 def change_from(entry: Mapping[str, Any]) -> Change:

@@ -39,6 +39,7 @@ from supply_chain.errors import (
     SupplyChainError,
     ToolFailed,
 )
+from supply_chain.execution.supply import LOADED
 from supply_chain.image import Digest, ImageRef, short
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -209,7 +210,7 @@ def same_content(image: ImageRef, signed: dict[str, Any], layout: Path) -> None:
 def pack(image: ImageRef, manifest: Path, layout: Path, archive: Path) -> None:
     """Write an OCI layout of exactly the signed manifest and its blobs as a tar file, named by its digest."""
     content = manifest.read_bytes()
-    name = f"localhost/{image.repository}:{image.short}"
+    name = f"{LOADED}/{image.repository}:{image.short}"
     descriptor = {
         "mediaType": MANIFEST,
         "digest": image.digest,

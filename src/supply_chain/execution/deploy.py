@@ -22,6 +22,7 @@ from supply_chain.container import (
     DIGEST,
     ENVIRONMENT,
     MANAGED,
+    PREVIOUS,
     ROLE,
     Container,
     ContainerSpec,
@@ -81,8 +82,8 @@ class Deployment(Expected, Proven):
     gap_seconds: float | None = Field(default=None, description="longest time without an answer at the address")
     requests: int = Field(default=0, description="sent to the address during the switch")
     failed_requests: int = 0
-    started_at: datetime
     front_replaced: bool = Field(default=False, description="the address went from one front to another")
+    started_at: datetime
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def deploy(
     if serving and not order.fresh and (unchanged := _unchanged(engine, order, serving, front, now)):
         return unchanged
     with contextlib.ExitStack() as undo:
-        new = _created(engine, order, reference, others, undo)
+        new = _created(engine, order, reference, others, serving, undo)
         ready_seconds = _ready(engine, order, new, wait)
         with _watching(order, serving) as watch:
             served_by = _switched(engine, order, front, new, wait)
@@ -149,8 +150,8 @@ def deploy(
         gap_seconds=round(watch.gap, 3) if watch else None,
         requests=watch.requests if watch else 0,
         failed_requests=watch.failed if watch else 0,
-        started_at=running.started_at or now(),
         front_replaced=bool(fronts) and served_by.id not in fronts,
+        started_at=running.started_at or now(),
     )
 
 
@@ -210,6 +211,7 @@ def _created(
     order: Order,
     reference: str,
     others: tuple[Container, ...],
+    serving: Container | None,
     undo: contextlib.ExitStack,
 ) -> Container:
     """The new container, started; whether it is ready is another question."""
@@ -220,6 +222,7 @@ def _created(
         order.run_id,
         environment=order.environment.name,
         configuration=order.configuration,
+        previous=_previous(order, serving),
     )
     network = order.environment.network
     numbers = [int(end) for c in others if (end := c.name.rpartition("-")[2]).isdigit()]
@@ -245,6 +248,13 @@ def _created(
     with contextlib.suppress(ProgramNotStarted):  # seen in its error, and told with the rest
         engine.start(made)
     return new
+
+
+def _previous(order: Order, serving: Container | None) -> str:
+    """The digest to go back to from the one that is deployed, if any."""
+    if serving and serving.image == order.digest:
+        return serving.labels.get(PREVIOUS, "")
+    return serving.image if serving else ""
 
 
 def _ready(engine: Engine, order: Order, new: Container, wait: Wait) -> float:

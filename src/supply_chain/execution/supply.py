@@ -1,20 +1,27 @@
-"""How an image gets into an environment's engine: pulled by digest, or decrypted from its encrypted copy."""
+"""How an image gets into an environment's engine, by a pull or from its encrypted copy, and out of it again."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from supply_chain.app import Classification
-from supply_chain.container import LocalImage, Login
-from supply_chain.errors import EvidenceInvalid, ImageDamaged
+from supply_chain.container import PREVIOUS, Engine, LocalImage, Login
+from supply_chain.errors import EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.encryption import EncryptedCopy, context_of, encryption_records
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import Digest, ImageRef
+from supply_chain.image import Digest, ImageRef, short
 from supply_chain.tier import TierName
+
+log = logging.getLogger("supply_chain.supply")
+
+LOADED = "localhost"
+"""In place of a registry's host in the name of what an engine loaded."""
 
 
 class Supply(Protocol):
@@ -23,15 +30,31 @@ class Supply(Protocol):
     def supply(self, ref: ImageRef) -> Digest:
         """What the engine calls the image, which is its digest; raises where it cannot be had or is another."""
 
+    def forget(self, repository: str, needed: Collection[Digest]) -> None:
+        """Remove from the engine what was brought of this repository, but for what is needed.
 
-class Puller(Protocol):
+        What somebody gave another name stays. What cannot be removed stays too, and the log says so.
+        """
+
+
+class Store(Protocol):
+    """What forgetting needs of an engine."""
+
+    def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
+        """The images that have a name in the repository, and all their names."""
+
+    def forget(self, name: str) -> None:
+        """Remove an image by its only name."""
+
+
+class Puller(Store, Protocol):
     """What pulling needs of an engine."""
 
     def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
         """Fetch `digest` from `repository` (with its registry's host)."""
 
 
-class Loader(Protocol):
+class Loader(Store, Protocol):
     """What decrypting needs of an engine."""
 
     def load(self, archive: Path) -> LocalImage:
@@ -49,7 +72,10 @@ class Decryptor(Protocol):
     """Opens encrypted copies."""
 
     def decrypt(self, copy: ImageRef, image: ImageRef, key: bytes, archive: Path) -> None:
-        """Write an archive of exactly the manifest and blobs of `image`, taken from its encrypted copy."""
+        """Write an archive of exactly the manifest and blobs of `image`, taken from its encrypted copy.
+
+        An engine that loads it calls the image `LOADED/<repository>:<first 12 of the digest>`.
+        """
 
 
 @dataclass(frozen=True)
@@ -63,6 +89,11 @@ class PullSupply:
     def supply(self, ref: ImageRef) -> Digest:
         login = Login(*self.credentials())
         return same(ref, self.engine.pull(f"{self.host}/{ref.repository}", ref.digest, login))
+
+    def forget(self, repository: str, needed: Collection[Digest]) -> None:
+        """As `Supply`."""
+        here = f"{self.host}/{repository}"
+        _forget(self.engine, here, needed, lambda digest: f"{here}@{digest}")
 
 
 @dataclass(frozen=True)
@@ -87,6 +118,11 @@ class DecryptingSupply:
             self.decryptor.decrypt(ref.model_copy(update={"digest": copy.encrypted}), ref, key, archive)
             return same(ref, self.engine.load(archive))
 
+    def forget(self, repository: str, needed: Collection[Digest]) -> None:
+        """As `Supply`."""
+        here = f"{LOADED}/{repository}"
+        _forget(self.engine, here, needed, lambda digest: f"{here}:{short(digest)}")
+
     def _copy(self, ref: ImageRef) -> EncryptedCopy:
         """The copy in curation's last word about this image."""
         records = encryption_records(self.evidence.verified(ref, TierName.CURATION))
@@ -102,6 +138,36 @@ class DecryptingSupply:
 def supply_for(classification: Classification, plain: Supply, confidential: Supply) -> Supply:
     """How an application of this classification gets to its host."""
     return confidential if classification is Classification.CONFIDENTIAL else plain
+
+
+def tidy(engine: Engine, brought: Iterable[tuple[Supply, str]]) -> None:
+    """Remove what was brought of these repositories and nobody needs any more; the log says what stays.
+
+    Needed is what any container is of, whoever's it is, and what an environment would go back to.
+    """
+    with _said("what deployments brought"):
+        there = engine.containers()
+        needed = {c.image for c in there} | {c.labels[PREVIOUS] for c in there if PREVIOUS in c.labels}
+        for supply, repository in brought:
+            supply.forget(repository, needed)
+
+
+def _forget(engine: Store, repository: str, needed: Collection[Digest], ours: Callable[[Digest], str]) -> None:
+    """As `Supply.forget`; `ours` gives the one name by which an image was brought."""
+    with _said(f"what was brought of {repository}"):
+        for digest, names in engine.names(repository).items():
+            if digest not in needed and names == (ours(digest),):
+                with _said(names[0]):
+                    engine.forget(names[0])
+
+
+@contextlib.contextmanager
+def _said(what: str) -> Iterator[None]:
+    """A removal that may fail: a deployment that serves is none the worse for it."""
+    try:
+        yield
+    except (EngineFailed, EngineUnavailable) as error:
+        log.warning("%s stays in the engine: %s", what, error)
 
 
 def same(ref: ImageRef, image: LocalImage) -> Digest:

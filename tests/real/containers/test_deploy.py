@@ -13,6 +13,7 @@ from supply_chain.container import ENVIRONMENT, ROLE, ContainerSpec, request, sa
 from supply_chain.errors import Cancelled, DeploymentFailed, ImageDamaged
 from supply_chain.execution.deploy import Order, deploy
 from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.supply import tidy
 from supply_chain.image import CuratedImage, ImageRef, Source
 from supply_chain.policy.outcome import Admitted
 from supply_chain.tier import Boundary
@@ -22,10 +23,15 @@ pytestmark = pytest.mark.real
 
 
 class Loaded:
-    """A supply for images that the engine already has."""
+    """A supply for images that the engine already has, and that remembers what is needed of them."""
+
+    needed = frozenset()
 
     def supply(self, ref):
         return ref.digest
+
+    def forget(self, repository, needed):
+        self.needed = needed
 
 
 @pytest.fixture
@@ -63,6 +69,12 @@ def body(deployment) -> str:
 
 def there(engine, environment) -> list[str]:
     return sorted(c.name for c in engine.find({ENVIRONMENT: environment.name}))
+
+
+def needed(engine) -> frozenset[str]:
+    loaded = Loaded()
+    tidy(engine, [(loaded, "curated/subject")])
+    return loaded.needed
 
 
 @contextmanager
@@ -144,6 +156,17 @@ def test_a_new_version_takes_over_under_load(engine, run, image, environment):
     running = engine.find({ENVIRONMENT: environment.name, ROLE: "application"})
     assert [c.image for c in running] == [digest]
     assert body(second) == "from here"
+
+
+def test_the_version_before_is_kept_for_going_back(engine, run, image, environment):
+    """What runs and what ran before are needed in the engine, and nothing older; the same again changes nothing."""
+    oldest, older, newest = image(), image(), image()
+    for digest in (oldest, older, newest, newest):
+        run(digest)
+    placement = environment.applications["subject"].model_copy(update={"environment": {}})
+    run(newest, into=environment.model_copy(update={"applications": {"subject": placement}}))
+
+    assert needed(engine) & {oldest, older, newest} == {older, newest}
 
 
 def test_another_configuration_is_another_deployment(run, image, environment):

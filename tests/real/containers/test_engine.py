@@ -146,6 +146,7 @@ def test_one_owners_things_are_neither_seen_nor_taken_by_another(engine, image, 
 
     assert {c.id for c in mine.find(labels)} == {c.id for c in engine.find(labels)} == {own, nobodys}
     assert {c.id for c in other.find(labels)} == {nobodys}
+    assert {own, nobodys} <= {c.id for c in other.containers()}  # what they are of is not to be removed
     mine.create_network(network, labels, internal=True)
     with pytest.raises(SettingInvalid, match=f"{network} belongs to another supply chain"):
         other.create_network(network, labels, internal=True)
@@ -263,6 +264,36 @@ def test_pulls_by_digest(engine, registry):
         assert engine.image(digest).digest == digest
     finally:
         engine._client.images.remove(digest, force=True)
+
+
+def test_forgets_what_was_pulled(engine, registry):
+    """By the name that pulling gave it; the content goes with its last name, and what is gone is fine."""
+    host, digest = registry
+    repository = f"{host}/curated/subject"
+    engine.pull(repository, digest, Login("user", "password"))
+
+    assert engine.names(repository) == {digest: (f"{repository}@{digest}",)}
+    engine.forget(f"{repository}@{digest}")
+    engine.forget(f"{repository}@{digest}")
+
+    assert engine.names(repository) == {}
+    with pytest.raises(ImageNotFound):
+        engine.image(digest)
+
+
+def test_does_not_forget_what_a_container_is_of(engine, registry, created):
+    """Also one that does not run: the engine says who uses it."""
+    host, digest = registry
+    repository = f"{host}/curated/subject"
+    engine.pull(repository, digest, Login("user", "password"))
+    container = created(image=digest)
+
+    with pytest.raises(EngineFailed, match=container[:12]):
+        engine.forget(f"{repository}@{digest}")
+
+    assert engine.names(repository)
+    engine.remove(container)
+    engine.forget(f"{repository}@{digest}")
 
 
 @pytest.mark.parametrize(

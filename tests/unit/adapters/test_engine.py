@@ -14,6 +14,7 @@ from supply_chain.adapters.engine_reading import (
     image_from,
     listeners_of,
     listening,
+    named_from,
     processes_from,
 )
 from supply_chain.container import Listener
@@ -23,6 +24,7 @@ from supply_chain.errors import (
     ContainerGone,
     EngineFailed,
     EngineUnavailable,
+    ImageGone,
     ImageNotFound,
     PortBusy,
     ProgramNotStarted,
@@ -89,6 +91,7 @@ def api_error(message: str, status: int = 500) -> APIError:
         ("start x", api_error("something else"), EngineFailed),
         ("inspect x", docker.errors.NotFound("no", explanation="No such container: x"), ContainerGone),
         ("look for x", docker.errors.ImageNotFound("no", explanation="No such image: x"), ImageNotFound),
+        ("create x", docker.errors.ImageNotFound("no", explanation="No such image: x"), ImageGone),
         ("pull x", api_error("failed to resolve: 401 Unauthorized"), AccessDenied),
         ("pull x", api_error("manifest unknown"), ImageNotFound),
         ("pull x", api_error("dial tcp: connect: connection refused"), RegistryUnavailable),
@@ -155,6 +158,15 @@ def test_no_new_privileges_can_be_switched_off():
 def test_reads_an_image_without_a_configuration():
     """An image may say nothing at all."""
     assert image_from({"Id": DIGEST, "Config": None}).command == ()
+
+
+def test_reads_the_names_of_an_image_that_was_pulled_by_digest():
+    """Engines list such a name as a tag or as no tag at all; one without a name has none."""
+    by_digest = [f"registry.test/app@{DIGEST}"]
+
+    for tags in (by_digest, [], None):
+        assert named_from({"Id": DIGEST, "RepoTags": tags, "RepoDigests": by_digest}) == (DIGEST, tuple(by_digest))
+    assert named_from({"Id": DIGEST, "RepoTags": [], "RepoDigests": []}) == (DIGEST, ())
 
 
 def test_reads_processes_and_events():

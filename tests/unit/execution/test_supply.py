@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import base64
+import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from supply_chain.app import Classification
-from supply_chain.container import LocalImage, Login
-from supply_chain.errors import AccessDenied, EvidenceInvalid, ImageDamaged
+from supply_chain.container import PREVIOUS, LocalImage, Login
+from supply_chain.errors import AccessDenied, EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
-from supply_chain.execution.supply import DecryptingSupply, PullSupply, supply_for
+from supply_chain.execution.supply import DecryptingSupply, PullSupply, supply_for, tidy
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
 
@@ -83,6 +85,20 @@ class Engine:
 
     digest: str = REF.digest
     got: list[str] = field(default_factory=list)
+    images: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    there: tuple[Any, ...] = ()
+    used: str = ""
+
+    def names(self, repository: str) -> dict[str, tuple[str, ...]]:
+        return {d: names for d, names in self.images.items() if any(repository in name for name in names)}
+
+    def forget(self, name: str) -> None:
+        if name == self.used:
+            raise EngineFailed("in use\nno")
+        self.images = {digest: names for digest, names in self.images.items() if names != (name,)}
+
+    def containers(self) -> tuple[Any, ...]:
+        return self.there
 
     def load(self, archive: Path) -> LocalImage:
         return self._took(archive.read_text())
@@ -177,3 +193,77 @@ def test_only_confidential_applications_take_the_encrypted_way() -> None:
         Classification.INTERNAL: False,
         Classification.CONFIDENTIAL: True,
     }
+
+
+HERE = "registry.example/curated/secret"
+
+
+def pulling(engine: Engine) -> PullSupply:
+    return PullSupply(engine, "registry.example", lambda: ("AWS", "secret"))
+
+
+def test_only_what_was_brought_and_is_not_needed_is_removed() -> None:
+    """What somebody gave a name of their own stays, as does what another application or registry has."""
+    stays = {
+        REF.digest: (f"{HERE}@{REF.digest}",),
+        COPY: (f"{HERE}@{COPY}", "mine:1"),
+        "sha256:1": (f"{HERE}:1",),
+        "sha256:2": ("elsewhere.example/curated/secret@sha256:2",),
+        "sha256:3": ("localhost/curated/secret:3",),
+    }
+    engine = Engine(images={**stays, OTHER: (f"{HERE}@{OTHER}",)})
+
+    pulling(engine).forget(REF.repository, {REF.digest})
+
+    assert engine.images == stays
+
+
+def test_what_was_decrypted_is_removed_too() -> None:
+    """It is known by the name that its archive gave it."""
+    stays = {REF.digest: ("localhost/curated/secret:aaaaaaaaaaaa",), COPY: (f"{HERE}@{COPY}",)}
+    engine = Engine(images={**stays, OTHER: ("localhost/curated/secret:dddddddddddd",)})
+
+    decrypting(engine).forget(REF.repository, {REF.digest})
+
+    assert engine.images == stays
+
+
+def test_needed_is_what_a_container_is_of_and_what_it_would_go_back_to() -> None:
+    """Whoever made the container; and an image that the engine will not let go of is told and costs nothing."""
+    names = {d: (f"{HERE}@{d}",) for d in (REF.digest, COPY, OTHER, "sha256:1", "sha256:2")}
+    there = (
+        SimpleNamespace(image=REF.digest, labels={PREVIOUS: COPY}),
+        SimpleNamespace(image=OTHER, labels={}),
+    )
+    engine = Engine(images=names, there=there)
+
+    tidy(engine, [(pulling(engine), REF.repository)])  # type: ignore[arg-type]
+
+    assert set(engine.images) == {REF.digest, COPY, OTHER}
+
+
+def test_what_cannot_be_removed_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """The others are removed, and the deployment goes on."""
+    engine = Engine(images={d: (f"{HERE}@{d}",) for d in (COPY, OTHER)}, used=f"{HERE}@{COPY}")
+
+    with caplog.at_level(logging.WARNING, "supply_chain"):
+        tidy(engine, [(pulling(engine), REF.repository)])  # type: ignore[arg-type]
+
+    assert set(engine.images) == {COPY}
+    assert f"{HERE}@{COPY} stays in the engine: in use" in caplog.text
+
+
+def test_an_engine_that_is_away_keeps_what_it_has(caplog: pytest.LogCaptureFixture) -> None:
+    """What runs is not known, so nothing is removed, and that is told."""
+
+    class Away(Engine):
+        def containers(self) -> tuple[Any, ...]:
+            raise EngineUnavailable("away\nno")
+
+    engine = Away(images={OTHER: (f"{HERE}@{OTHER}",)})
+
+    with caplog.at_level(logging.WARNING, "supply_chain"):
+        tidy(engine, [(pulling(engine), REF.repository)])  # type: ignore[arg-type]
+
+    assert set(engine.images) == {OTHER}
+    assert "stays in the engine: away" in caplog.text
