@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from supply_chain.shown import plain_lines
+
 
 class SupplyChainError(Exception):
     """Base of all errors; each subclass carries a stable, published code."""
@@ -16,7 +18,7 @@ class SupplyChainError(Exception):
     retryable: ClassVar[bool] = False
 
     def __str__(self) -> str:
-        return f"{super().__str__()} [{self.code}]"
+        return f"{plain_lines(super().__str__())} [{self.code}]"
 
 
 class DeclarationInvalid(SupplyChainError):
