@@ -21,6 +21,7 @@ from supply_chain import pages
 from supply_chain.errors import SupplyChainError
 from supply_chain.image import Proof
 from supply_chain.policy.outcome import Refused, counted
+from supply_chain.shown import plain
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -50,7 +51,7 @@ class Journal:
         self.add(verdicts=(*self.story.verdicts, verdict))
         if isinstance(verdict, Refused):
             for reason in verdict.reasons:
-                self._log.warning("%s", pages.plain(f"refused: {reason.code}: {reason.fact} → {reason.remedy}"))
+                self._log.warning("%s", plain(f"refused: {reason.code}: {reason.fact} → {reason.remedy}"))
 
     async def gate(self, name: str, work: Awaitable[tuple[V, D]]) -> tuple[V, D]:
         """Await a gate; its verdict is a step's result and a decision."""
@@ -82,9 +83,9 @@ class Journal:
         finally:
             step = pages.Step(name=name, seconds=time.monotonic() - started, said=said, done=done)
             self.add(steps=(*self.story.steps, step))
-            log.info("%s: %s (%.1f s) %s", self.story.application, name, step.seconds, said)
+            log.info("%s: %s (%.1f s) %s", plain(self.story.application), name, step.seconds, plain(said))
             if flow_run.id != self._run:  # a tier inside of a chain: the chain's log tells it too
-                self._log.info("%s (%.1f s) %s", name, step.seconds, pages.plain(said))
+                self._log.info("%s (%.1f s) %s", name, step.seconds, plain(said))
 
     async def publish(self) -> None:
         """Write the pages as artifacts of this run; each key keeps its history. No steps, no pages."""

@@ -8,7 +8,7 @@ from prefect.runtime import flow_run
 
 from supply_chain.app import read_manifest
 from supply_chain.errors import SupplyChainError
-from supply_chain.pages import plain
+from supply_chain.shown import plain
 
 
 def by_path() -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.profile import load_profile
-from supply_chain.pages import plain
+from supply_chain.shown import plain
 
 
 def progress_line() -> Callable[[str], None]:

@@ -1,4 +1,4 @@
-"""`cscm`: what a person types. Exit status 0: done; 1: an error; 2: a wrong call; 3: refused."""
+"""`cscm`: what a person types."""
 
 from __future__ import annotations
 
@@ -17,9 +17,17 @@ from cscm import hook, laptop
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import json_schema, read_manifest
 from supply_chain.errors import SupplyChainError
-from supply_chain.pages import observation_lines, plain
+from supply_chain.pages import observation_lines
+from supply_chain.shown import plain, plain_lines
 
 REFUSED = 3
+EXIT = {
+    0: "Done. Also of `monitor`, whatever it found: read its deviations.",
+    1: "An error, told with its code; of `doctor`, a part that is not well; a question answered with no.",
+    2: "A wrong call, told with how to call it.",
+    REFUSED: "A gate refused the image, told with every reason.",
+}
+"""What each exit status of a command says."""
 BASES = ("python", "python-build", "proxy")
 """What every laptop needs; another base is made with `cscm chain bases/NAME`."""
 
@@ -73,11 +81,6 @@ def _run(start: Callable[[], Coroutine[Any, Any, Any]], as_json: bool, verbose: 
         click.echo(plain_lines(_told(result)))
     if isinstance(result, Refused):
         sys.exit(REFUSED)
-
-
-def plain_lines(text: str) -> str:
-    """Text without control characters, line by line."""
-    return "\n".join(plain(line) for line in text.splitlines())
 
 
 def _plain(result: Any) -> Any:
@@ -189,8 +192,9 @@ def monitor(environment: str | None, as_json: bool, verbose: bool) -> None:
 @main.command()
 @click.option("--fresh", is_flag=True, help="Make them anew, also where a curated one is there.")
 @click.argument("names", nargs=-1)
+@as_json
 @verbose
-def bases(names: tuple[str, ...], fresh: bool, verbose: bool) -> None:
+def bases(names: tuple[str, ...], fresh: bool, as_json: bool, verbose: bool) -> None:
     """Make the internal base images NAMES (default: those every laptop needs) through the chain."""
     home = use_prefect(verbose=verbose)
 
@@ -199,7 +203,7 @@ def bases(names: tuple[str, ...], fresh: bool, verbose: bool) -> None:
 
         return await flow(names=list(names or BASES), project=str(home.project), fresh=fresh)
 
-    _run(make, False, verbose)
+    _run(make, as_json, verbose)
 
 
 @main.command()

@@ -17,10 +17,10 @@ from supply_chain.execution.monitor import Observation
 from supply_chain.image import Frozen, Material, Source, short
 from supply_chain.policy.outcome import Admitted, Refused, counted
 from supply_chain.policy.rules import POLICIES
+from supply_chain.shown import plain
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 GATES = {
@@ -54,11 +54,6 @@ class Story(Frozen):
     source_report: Report | None = Field(default=None, description="of the source's own dependencies")
     verdicts: tuple[Admitted[Any] | Refused, ...] = ()
     running: tuple[str, ...] = Field(default=(), description="where it runs now, as `in staging at http://…`")
-
-
-def plain(text: object) -> str:
-    """Text without control characters, for logs and table cells."""
-    return CONTROL.sub("·", str(text).replace("\n", " ").replace("\t", " "))
 
 
 def unbroken(text: str) -> str:

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain import pages
+from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.checks import Check
 from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.image import ImageRef, Material
-from supply_chain.pages import Step, Story, dossier, escaped, findings_table, observation_rows, plain, summary
+from supply_chain.pages import Step, Story, dossier, escaped, findings_table, observation_rows, summary
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.rules import POLICIES
+from supply_chain.shown import CONTROL, plain, plain_lines
 from supply_chain.tier import Boundary
 
 DIGEST = "sha256:" + "a" * 64
@@ -201,6 +202,15 @@ def test_plain_text_holds_nothing_that_moves_a_cursor(text):
     assert len(shown) == len(text)
 
 
+@given(st.text())
+def test_an_error_shows_nothing_but_lines(text):
+    """Messages hold what programs and files say."""
+    said = str(SupplyChainError(f"{text}\nDo this."))
+
+    assert said == f"{plain_lines(text)}\nDo this. [cscm.error]"
+    assert not CONTROL.search(said.replace("\n", ""))
+
+
 def test_the_findings_table_has_a_row_for_each_and_says_what_it_leaves_out(make):
     """Worst first, as the report has them."""
     found = [make.finding("critical", known_exploited=True, epss=0.1234), make.finding("low", fixed_in=())] * 3
@@ -260,4 +270,4 @@ def test_every_deviation_is_a_row_with_what_to_do(make):
 
     assert [row["deviation"] for row in rows] == [plain(f"c.{n}: {HOSTILE}") for n in range(2)]
     assert all(row["what to do"] == "mend" and row["application"] == "—" for row in rows)
-    assert not pages.CONTROL.search("".join("".join(row.values()) for row in rows))
+    assert not CONTROL.search("".join("".join(row.values()) for row in rows))

@@ -1,13 +1,14 @@
 """The one way in which external commands are run.
 
-Argument lists, never a shell string. Output is streamed to the log while it comes and kept in
-bounded memory. A command that takes too long, or whose run is cancelled, is ended together with
-everything it started. Secrets never go in arguments: they go in files or in the environment.
+Argument lists, never a shell string. Output is streamed to the log while it comes, as far as that has
+room for it, and kept in bounded memory. A command that takes too long, or whose run is cancelled, is
+ended together with everything it started. Secrets never go in arguments: they go in files or in the environment.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import select
@@ -24,6 +25,7 @@ from typing import IO, Any, cast
 from plumbum import CommandNotFound, local
 
 from supply_chain.errors import Cancelled, ToolFailed, ToolMissing, ToolTimedOut
+from supply_chain.shown import plain
 
 log = logging.getLogger("supply_chain.command")
 
@@ -32,6 +34,8 @@ GRACE = 2.0
 IDLE = 0.2
 """Seconds without a word after which a command that is over has said all."""
 CHUNK = 64 * 1024
+LINES = 5000
+"""Lines of a command's output that go to the log."""
 PIPE = 1024 * 1024
 """Bytes that a pipe may hold (pipe(7))."""
 
@@ -194,7 +198,7 @@ def run(
     on_line: Callable[[str], None] | None = None,
 ) -> Done:
     """Run one command in a process group of its own; see `Tool.run`."""
-    log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", " ".join([name, *argv[1:]])[:2000])
+    log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", plain(" ".join([name, *argv[1:]])[:2000]))
     scope = cancellation()
     started = time.monotonic()
     process = _start(argv, name, environment, cwd, feeds=stdin is not None, stdout_to=stdout_to)
@@ -278,8 +282,14 @@ def _tell(loud: bool, on_line: Tell) -> Tell:
     if not loud:
         return on_line
 
+    lines = itertools.count(1)
+
     def tell(line: str) -> None:
-        log.info("%s", line[:2000])
+        number = next(lines)
+        if number <= LINES:
+            log.info("%s", plain(line[:2000]))
+        elif number == LINES + 1:
+            log.info("… it says more than %d lines; the rest is not in the log", LINES)
         if on_line:
             on_line(line)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from supply_chain.adapters import command
-from supply_chain.adapters.command import Cancellation, Tool, _Kept, cancellation, current
+from supply_chain.adapters.command import LINES, Cancellation, Tool, _Kept, cancellation, current, run
 from supply_chain.errors import Cancelled, ToolFailed, ToolMissing, ToolTimedOut
+from supply_chain.shown import CONTROL
 
 SH = Tool("sh", Path("/bin/sh"), "1")
 PYTHON = Tool("python", Path(sys.executable), "3")
@@ -297,6 +298,33 @@ def test_a_command_and_what_it_says_are_in_the_log_unless_it_is_quiet(caplog):
     caplog.clear()
     SH.run("-c", "echo silent >&2", timeout=10, quiet=True)
     assert caplog.text == ""
+
+
+def test_a_flood_of_lines_does_not_flood_the_log(caplog):
+    """The first ones are there, and that there are more; whoever listens hears all."""
+    caplog.set_level(logging.INFO)
+    heard = []
+
+    run(
+        [sys.executable, "-c", "import sys; sys.stderr.write('x\\n' * 20000)"],
+        name="p",
+        timeout=10,
+        on_line=heard.append,
+    )
+
+    assert len(heard) == 20000
+    assert len(caplog.records) == 1 + LINES + 1
+    assert "rest is not in the log" in caplog.records[-1].getMessage()
+
+
+def test_what_a_command_says_cannot_control_the_terminal_that_shows_the_log(caplog):
+    """Nor the command itself, whose arguments hold names."""
+    caplog.set_level(logging.INFO)
+
+    SH.run("-c", "printf '\\033[31mred\\007\\n' >&2", "a\x1b[2Jb\nc", timeout=10)
+
+    assert [r.getMessage() for r in caplog.records][1:] == ["·[31mred·"]
+    assert not CONTROL.search("".join(r.getMessage() for r in caplog.records))
 
 
 def test_lines_are_told_whole_and_in_order():

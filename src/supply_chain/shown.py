@@ -1,0 +1,17 @@
+"""Text of unknown origin as people are shown it: it can neither control a terminal nor pass for another line."""
+
+from __future__ import annotations
+
+import re
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
+
+
+def plain(text: object) -> str:
+    """Text without control characters, in one line."""
+    return CONTROL.sub("·", str(text).replace("\n", " ").replace("\t", " "))
+
+
+def plain_lines(text: object) -> str:
+    """Text without control characters but the ends of its lines."""
+    return "\n".join(plain(line) for line in str(text).split("\n"))
