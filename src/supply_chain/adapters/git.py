@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -94,13 +95,7 @@ class Git:
             timeout=TIMEOUT,
             quiet=True,
         )
-        try:
-            with tarfile.open(archive) as tar:
-                tar.extractall(target, filter="data")
-        except tarfile.FilterError as error:
-            raise DeclarationInvalid(
-                f"The commit {commit} cannot be taken out: {error}\nRemove what leads out of the repository."
-            ) from error
+        _take_out(archive, target.resolve())
         archive.unlink()
 
     def _ask(self, directory: Path, *args: str) -> str:
@@ -113,6 +108,31 @@ def _where(directory: Path) -> tuple[str | Path, ...]:
     looks_bare = (directory / "HEAD").is_file() and (directory / "objects").is_dir()
     inside = any((each / ".git").exists() for each in (directory.resolve(), *directory.resolve().parents))
     return ("--git-dir", directory) if looks_bare and not inside else ("-C", directory)
+
+
+def _take_out(archive: Path, target: Path) -> None:
+    """Unpack what git archived; raises `DeclarationInvalid` where it leads out of `target`.
+
+    Python's own `data` filter does so too, but Debian 12's Python 3.11.2 has none.
+    """
+    with tarfile.open(archive) as tar:
+        tar.extraction_filter = lambda member, _: member
+        tar.extractall(target, members=_held_inside(tar, target))  # noqa: S202 - see _held_inside
+        for member in filter(tarfile.TarInfo.issym, tar.getmembers()):  # now that all that they pass is there
+            _hold_inside(member.name, target)
+
+
+def _held_inside(tar: tarfile.TarFile, target: Path) -> Iterator[tarfile.TarInfo]:
+    """Each member, once its place is known to be in `target`, after the ones before were unpacked."""
+    for member in tar:
+        _hold_inside(member.name, target)
+        member.mode &= 0o755
+        yield member
+
+
+def _hold_inside(name: str, target: Path) -> None:
+    if not Path(os.path.realpath(target / name)).is_relative_to(target):  # a loop of links is not followed
+        raise DeclarationInvalid(f"The commit's {name} leads out of the repository.\nRemove it, and commit that.")
 
 
 def _without_credentials(remote: str) -> str:

@@ -206,6 +206,42 @@ def test_a_link_that_leads_out_of_a_revision_is_refused(adapter, repository, tar
         pass
 
 
+def test_a_link_that_leads_out_by_way_of_another_is_refused(adapter, repository):
+    """It looks harmless as long as the other one is not there."""
+    deep = repository / "x" / "y" / "z"
+    deep.mkdir(parents=True)
+    (deep / "a").symlink_to("b/../../..")
+    (deep / "b").symlink_to("../../../x")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "links")
+
+    with pytest.raises(DeclarationInvalid, match="leads out"), adapter.checked_out(repository / "hello", "HEAD"):
+        pass
+
+
+def test_a_link_to_itself_is_a_link_like_others(adapter, repository):
+    """What cannot be followed leads nowhere."""
+    (repository / "hello" / "link").symlink_to("link")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "link")
+
+    with adapter.checked_out(repository / "hello", "HEAD") as (directory, _):
+        assert (directory / "link").is_symlink()
+
+
+def test_the_modes_of_a_revision_are_those_of_everybodys_copy(adapter, repository):
+    """They come into the image, whose digest must not depend on who built it or with which Python."""
+    (repository / "hello" / "program").write_text("#!/bin/sh\n")
+    (repository / "hello" / "program").chmod(0o755)
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "program")
+
+    with adapter.checked_out(repository / "hello", "HEAD") as (directory, _):
+        modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
+
+    assert modes == {"file": 0o644, "program": 0o755}
+
+
 def test_a_link_inside_of_a_revision_is_kept(adapter, repository):
     """It leads to the copy's own file."""
     (repository / "hello" / "link").symlink_to("../other/file")
