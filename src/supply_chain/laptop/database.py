@@ -151,7 +151,7 @@ def _update(grype: Tool, directory: Path, progress: Progress) -> bool:
 
 def _reason(error: SupplyChainError) -> str:
     """The last thing that grype said, without colours, time and level."""
-    said = re.sub(r"\x1b\[\d*m", "", str(error)).rpartition("\n")[0].splitlines()
+    said = re.sub(r"\x1b\[\d*m", "", str(error.args[0])).rpartition("\n")[0].splitlines()
     return re.sub(r"^\[\d+\]\s+[A-Z]+\s+", "", said[-1])[:300]
 
 
