@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import settings
 
 from supply_chain.adapters.command import Tool
 from supply_chain.app import MANIFEST, Base, Service
@@ -33,6 +34,9 @@ from supply_chain.evidence.store import EvidenceStore, NotEvidence, Referrer
 from supply_chain.image import BuiltImage, Descriptor, Digest, ImageRef, Interval, Source
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.findings import Database, Finding, Report, Severity
+
+settings.register_profile("any-machine", deadline=None)  # how long an example takes says nothing where others work too
+settings.load_profile("any-machine")
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
