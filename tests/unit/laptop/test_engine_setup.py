@@ -80,7 +80,7 @@ def test_settings_are_added_to_what_is_there(tmp_path):
     """An operator's mirrors and log settings stay."""
     file = tmp_path / "docker" / "daemon.json"
     file.parent.mkdir()
-    file.write_text('{"registry-mirrors": ["https://m"], "features": {"cdi": true}, "live-restore": false}')
+    file.write_text('{"registry-mirrors": ["https://m"], "features": {"cdi": true}, "live-restore": false, "builder": {"gc": {"enabled": false}}}')
 
     configure(file, tmp_path / "data")
 
@@ -88,6 +88,7 @@ def test_settings_are_added_to_what_is_there(tmp_path):
         "registry-mirrors": ["https://m"],
         "features": {"cdi": True, "containerd-snapshotter": True},
         "live-restore": False,
+        "builder": {"gc": {"enabled": False}},
     }
 
 
@@ -98,7 +99,11 @@ def test_settings_are_made_where_there_are_none(tmp_path):
     before = file.read_text()
     configure(file, tmp_path / "data")
 
-    assert json.loads(before) == {"live-restore": True, "features": {"containerd-snapshotter": True}}
+    assert json.loads(before) == {
+        "live-restore": True,
+        "builder": {"gc": {"enabled": True, "defaultKeepStorage": "10GB"}},
+        "features": {"containerd-snapshotter": True},
+    }
     assert file.read_text() == before
 
 

@@ -1,0 +1,287 @@
+"""The chain against the same tools called by a plain script, interleaved; writes docs/performance.md.
+
+    python -m bench.chain [--rounds 5] [--at-once 10]
+
+Cold: `cscm chain --fresh` on a clean revision, from the flow's first line to its final state, and
+bench/chain.sh on the same files with the same build cache. Unchanged: `cscm chain` on what was just
+proven. Memory is the peak of the flow's process. Needs the laptop's supply chain (`cscm up`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+
+from cscm.session import use_prefect
+
+use_prefect()  # before Prefect is imported, which reads its settings then
+
+# ruff: noqa: E402
+from blocks import ContainerHost, Tier, Workbench
+from blocks.workshop import curated_bases
+from supply_chain.adapters.git import Git
+from supply_chain.app import Service, read_manifest
+from supply_chain.development.build import base_names
+from supply_chain.tier import TierName
+
+PROJECT = Path(__file__).parents[1]
+EXAMPLE = PROJECT / "examples/hello"
+PAGE = PROJECT / "docs/performance.md"
+STEP = re.compile(r"^\S+: (?P<name>.+?) \((?P<seconds>[\d.]+) s\)")
+SAME = {
+    "build": "build",
+    "test": "test",
+    "offer": "offer",
+    "admission to curation": "",
+    "store": "store",
+    "encrypt": "encrypt",
+    "scan": "scan",
+    "curation's own gate": "verdict",
+    "sign": "sign",
+    "admission to execution": "",
+    "deploy": "deploy",
+    "monitor": "record",
+}
+"""Step of the chain → step of the script; `encrypt` and the verdicts are a signed statement each there."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: whole process, flow alone, and each step, in seconds; peak memory in MiB."""
+
+    process: float
+    flow: float
+    steps: dict[str, float]
+    memory: float = 0.0
+
+
+def chain(path: Path, *options: str) -> Run:
+    """One `cscm chain`, in a process of its own."""
+    started, peak = time.monotonic(), 0.0
+    command = [str(Path(sys.executable).with_name("cscm")), "chain", str(path), "--revision", "HEAD", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            peak = max(peak, _memory(process.pid))
+            time.sleep(0.05)
+        said, told = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"cscm chain {path} ended with {process.returncode}:\n{told}{said}")
+    steps = {m["name"]: float(m["seconds"]) for m in map(STEP.match, told.splitlines()) if m}
+    return Run(time.monotonic() - started, _flow_seconds(), steps, peak)
+
+
+def _memory(pid: int) -> float:
+    """Peak resident memory of a process so far, MiB."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def _flow_seconds() -> float:
+    """How long the last chain ran, from its first line to its final state, as Prefect has it."""
+    url, auth = os.environ["PREFECT_API_URL"], os.environ["PREFECT_API_AUTH_STRING"]
+    wanted = {
+        "sort": "END_TIME_DESC",
+        "limit": 1,
+        "flows": {"name": {"any_": ["chain"]}},
+        "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+    }
+    user, _, password = auth.partition(":")
+    (run,) = httpx.post(f"{url}/flow_runs/filter", json=wanted, auth=(user, password)).raise_for_status().json()
+    return float(run["total_run_time"])
+
+
+def script(environment: dict[str, str]) -> Run:
+    """One run of bench/chain.sh."""
+    started = time.monotonic()
+    done = subprocess.run(
+        ["bash", str(PROJECT / "bench/chain.sh")], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    seconds = time.monotonic() - started
+    return Run(seconds, seconds, {name: float(took) for name, took in map(str.split, done.stdout.splitlines())})
+
+
+@contextlib.contextmanager
+def prepared() -> Iterator[dict[str, str]]:
+    """The script's environment: a clean copy of the example, each tier's credentials, and its repositories."""
+    tiers = {name: Tier.load(name) for name in TierName}
+    workbench, host = Workbench.load("workbench"), ContainerHost.load("laptop")
+    manifest = read_manifest(EXAMPLE)
+    assert isinstance(manifest, Service)
+    for tier, repository in ((TierName.DEVELOPMENT, "dev/bench"), (TierName.CURATION, "curated/bench")):
+        tiers[tier].ecr.ensure_repository(repository, immutable=False, key=None)
+    with contextlib.ExitStack() as stack, Git(workbench.git).checked_out(EXAMPLE, "HEAD") as (context, _):
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cscm-bench-")))
+        (work / "curation.pub").write_text(tiers[TierName.CURATION].trusted_keys[TierName.CURATION])
+        bases = curated_bases(tiers[TierName.DEVELOPMENT], workbench)
+        names = base_names((context / "Dockerfile").read_text())
+        tools = [workbench.tool(name).path.parent for name in ("grype", "syft", "cosign", "crane", "hadolint")]
+        environment = {
+            **os.environ,
+            "CONTEXT": str(context),
+            "REGISTRY": tiers[TierName.DEVELOPMENT].registry,
+            "BASES": " ".join(f"--build-context={name}=docker-image://{bases.resolve(name)[0]}" for name in names),
+            "TOOLS": ":".join(map(str, dict.fromkeys([*tools, workbench.docker.path.parent]))),
+            "PUBLIC": str(work / "curation.pub"),
+            "CA": workbench.ca_bundle or "",
+            "PORT": str(manifest.probe.port),
+            "PROBE": manifest.probe.path,
+            "TESTS": " ".join(manifest.test.command),
+            **workbench.grype().environment,
+        }
+        for name, tier in tiers.items():
+            config = stack.enter_context(tier.ecr.docker_config())
+            environment[f"{name.upper()}_DOCKER"] = str(config)
+            environment[f"{name.upper()}_KEY"] = tier.signing_key
+            environment[f"{name.upper()}_AWS"] = " ".join(f"{k}={v}" for k, v in tier.session.environment().items())
+        host.engine()
+        yield environment
+
+
+def at_once(number: int) -> tuple[float, list[dict[str, float]]]:
+    """So many applications through development and curation at the same time: seconds for all, and each one's steps."""
+    with tempfile.TemporaryDirectory(prefix="cscm-bench-") as name:
+        paths = [_application(Path(name) / f"bench-{n}") for n in range(number)]
+        started = time.monotonic()
+        cscm = str(Path(sys.executable).with_name("cscm"))
+        running = [
+            subprocess.Popen(
+                [cscm, "chain", str(path), "--fresh"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            for path in paths
+        ]
+        told = [process.communicate()[1] for process in running]
+        seconds = time.monotonic() - started
+    if any(process.returncode for process in running):
+        raise SystemExit("a chain did not end well:\n" + "\n".join(told))
+    return seconds, [{m["name"]: float(m["seconds"]) for m in map(STEP.match, t.splitlines()) if m} for t in told]
+
+
+def _application(directory: Path) -> Path:
+    """A small base image of its own name, in a repository of its own: it goes through everything but deploy."""
+    directory.mkdir()
+    (directory / "Dockerfile").write_text("FROM curated/base/python\nCOPY note /note\nUSER 10001:10001\n")
+    (directory / "note").write_text(directory.name)
+    (directory / "supply-chain.yaml").write_text(
+        f"kind: base\nname: {directory.name}\nowner: bench\ncheck: [/usr/bin/python3, --version]\n"
+    )
+    git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@example.org", "-C", str(directory)]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "bench"]):
+        subprocess.run([*git, *arguments], check=True)
+    return directory
+
+
+def measured(rounds: int) -> tuple[list[Run], list[Run], list[Run]]:
+    """Cold chains, scripts and unchanged chains, one after the other in every round; the first round warms up."""
+    cold, plain, again = [], [], []
+    with prepared() as environment:
+        for n in range(rounds + 1):
+            runs = chain(EXAMPLE, "--fresh"), script(environment), chain(EXAMPLE)
+            print(f"round {n}: chain {runs[0].flow:.2f} s, script {runs[1].flow:.2f} s, unchanged {runs[2].flow:.2f} s")
+            if n:
+                for arm, run in zip((cold, plain, again), runs, strict=True):
+                    arm.append(run)
+    return cold, plain, again
+
+
+def median(values: Iterator[float] | list[float]) -> float:
+    """The middle of some measurements."""
+    return statistics.median(values)
+
+
+def page(cold: list[Run], plain: list[Run], again: list[Run], many: tuple[float, list[dict[str, float]]]) -> str:
+    """docs/performance.md."""
+    flow, tools = median([r.flow for r in cold]), median([r.flow for r in plain])
+    ratio = median([c.flow / p.flow for c, p in zip(cold, plain, strict=True)])
+    bound = tools * 1.05 + 1.5
+    seconds, each = many
+    lines = [
+        "# Performance",
+        "",
+        "Written by `python -m bench.chain`. Compare the ratios; the seconds are this machine's.",
+        "",
+        f"- Machine: {os.cpu_count()} cores, {_ram():.0f} GiB, {platform.system()} {platform.machine()}; "
+        f"load before {os.getloadavg()[0]:.1f}",
+        f"- Date: {datetime.now(UTC):%Y-%m-%d}; {len(cold)} rounds, arms interleaved, medians",
+        "",
+        "| | seconds | goal |",
+        "| --- | --- | --- |",
+        f"| cold chain, first line to final state | {flow:.2f} | ≤ {bound:.2f} (script × 1.05 + 1.5): "
+        f"{'met' if flow <= bound else 'missed'} |",
+        f"| the same commands by a plain script | {tools:.2f} | |",
+        f"| ratio, round by round | {ratio:.2f} | |",
+        f"| unchanged run | {median([r.flow for r in again]):.2f} | ≤ 3: "
+        f"{'met' if median([r.flow for r in again]) <= 3 else 'missed'} |",
+        f"| process around the flow (start, imports, end) | {median([r.process - r.flow for r in again]):.2f} | |",
+        f"| peak memory of the flow's process, MiB | {max(r.memory for r in cold):.0f} | ≤ 300: "
+        f"{'met' if max(r.memory for r in cold) <= 300 else 'missed'} |",
+        "",
+        "## Where the difference goes",
+        "",
+        "| step | chain | script | difference | unchanged |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, other in SAME.items():
+        mine = median([r.steps.get(name, 0.0) for r in cold])
+        its = median([r.steps.get(other, 0.0) for r in plain]) if other else 0.0
+        unchanged = median([r.steps.get(name, 0.0) for r in again])
+        lines.append(f"| {name} | {mine:.1f} | {its:.1f} | {mine - its:+.1f} | {unchanged:.1f} |")
+    rest = median([r.flow - sum(r.steps.values()) for r in cold])
+    idle = median([r.flow - sum(r.steps.values()) for r in again])
+    lines += [
+        f"| between the steps | {rest:.1f} | | {rest:+.1f} | {idle:.1f} |",
+        "",
+        "The script reads no evidence back and asks no policy: the gates and what `monitor` looks at have no",
+        "counterpart in it. Its `record` is the stopping of the container before.",
+        "",
+        f"## {len(each)} chains at once",
+        "",
+        f"{len(each)} small bases through development and curation: {seconds:.1f} s, "
+        f"{len(each) / seconds * 60:.1f} a minute.",
+        "",
+        "| step | median | longest |",
+        "| --- | --- | --- |",
+    ]
+    for name in SAME:
+        took = [steps[name] for steps in each if name in steps]
+        if took:
+            lines.append(f"| {name} | {median(took):.1f} | {max(took):.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _ram() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
+
+
+def main() -> None:
+    """Measure, print, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--at-once", type=int, default=10)
+    asked = parser.parse_args()
+    if not shutil.which("bc"):
+        raise SystemExit("bc is not on PATH; the script counts with it. Install it: apt-get install bc")
+    text = page(*measured(asked.rounds), at_once(asked.at_once))
+    PAGE.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

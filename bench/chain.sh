@@ -1,0 +1,128 @@
+#!/bin/bash
+# The chain's commands, called by a plain script on the same application: what a person would write who wants the
+# result and nothing else. No evidence is read back, no policy is asked. Called by bench/chain.py, which sets
+# CONTEXT, REGISTRY, BASES (build contexts), TOOLS (directories before PATH), *_KEY (KMS aliases), *_AWS and
+# *_DOCKER (each tier's credentials), PORT, PROBE and TESTS. Prints `step seconds` for every step.
+set -euo pipefail
+export PATH=$TOOLS:$PATH
+work=$(mktemp -d)
+name=bench-script-$$
+trap 'docker rm -f "$name" "$name-probe" >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
+printf '%s' '{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}' >"$work/signing.json"
+printf '%s' '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}' >"$work/root.json"
+printf '{}' >"$work/predicate.json"
+
+step() { # step NAME COMMAND…: run it, and say how long it took
+    local started ended
+    started=$(date +%s.%N)
+    "${@:2}" >"$work/$1.log" 2>&1 || { cat "$work/$1.log" >&2; exit 1; }
+    ended=$(date +%s.%N)
+    echo "$1 $(echo "$ended - $started" | bc)"
+}
+together() { # wait for all jobs; fail with the first that failed
+    local job
+    for job in $(jobs -p); do wait "$job"; done
+}
+as() { # as TIER COMMAND…: with that tier's credentials
+    local aws=$1_AWS docker=$1_DOCKER
+    env ${!aws} DOCKER_CONFIG="${!docker}" "${@:2}"
+}
+attest() { # attest TIER TYPE IMAGE: one signed statement beside the image
+    local key=$1_KEY
+    as "$1" cosign attest --key "awskms:///${!key}" --signing-config "$work/signing.json" --trusted-root "$work/root.json" \
+        --predicate "$work/predicate.json" --type "$2" --allow-insecure-registry --yes "$3"
+}
+ready() { # ready CONTAINER: until it answers
+    local address
+    address=$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$1")
+    until curl -sf -o /dev/null "http://$address:$PORT$PROBE"; do sleep 0.02; done
+}
+hardened() { # hardened NAME IMAGE: started as the chain starts it
+    docker run -d --name "$1" --read-only --cap-drop ALL --security-opt no-new-privileges --user 10001:10001 \
+        --memory 128m --pids-limit 64 "$2"
+}
+
+build() {
+    local target
+    for target in image test; do
+        SOURCE_DATE_EPOCH=0 docker buildx build --progress=plain --provenance=false --sbom=false $BASES \
+            ${CA:+--secret=id=ca,src=$CA} $([ "$target" = test ] && echo --target=test) \
+            --output="type=oci,dest=$work/$target.tar,rewrite-timestamp=true,name=bench.local/$target:$$" "$CONTEXT"
+        docker load --input "$work/$target.tar"
+    done
+}
+dependencies() {
+    syft scan "dir:$CONTEXT" --output "syft-json=$work/source.json" --output "cyclonedx-json=$work/source.cdx" \
+        --output "spdx-json=$work/source.spdx"
+    grype "sbom:$work/source.json" --output json --file "$work/source-report.json"
+}
+probed() {
+    hardened "$name-probe" "bench.local/image:$$"
+    ready "$name-probe"
+    docker stop "$name-probe"
+    docker rm "$name-probe"
+}
+tests() { docker run --rm --network none "bench.local/test:$$" $TESTS; }
+checked() {
+    hadolint --no-fail "$CONTEXT/Dockerfile" &
+    (cd "$CONTEXT" && bandit --quiet --exit-zero --recursive .) &
+    (cd "$CONTEXT" && detect-secrets scan --all-files) &
+    dependencies &
+    tests &
+    probed &
+    together
+}
+offer() {
+    local n
+    docker tag "bench.local/image:$$" "$REGISTRY/dev/bench:$$"
+    as DEVELOPMENT docker push "$REGISTRY/dev/bench:$$"
+    docker rmi --no-prune "$REGISTRY/dev/bench:$$"
+    for n in 1 2 3 4; do attest DEVELOPMENT "https://example.org/$n" "$offered" & done
+    together
+    for n in 5 6 7 8; do attest DEVELOPMENT "https://example.org/$n" "$offered" & done
+    together
+}
+store() {
+    as CURATION crane copy --insecure "$offered" "$REGISTRY/curated/bench:$$"
+    as CURATION crane validate --insecure --remote "$stored"
+    attest CURATION https://example.org/verdict "$stored"
+}
+scan() {
+    SYFT_REGISTRY_INSECURE_USE_HTTP=true as CURATION syft scan "registry:$stored" --output "syft-json=$work/image.json" \
+        --output "cyclonedx-json=$work/image.cdx" --output "spdx-json=$work/image.spdx"
+    grype "sbom:$work/image.json" --output json --file "$work/report.json"
+    attest CURATION https://example.org/sbom "$stored" &
+    attest CURATION https://example.org/report "$stored" &
+    together
+}
+sign() {
+    as CURATION cosign sign --key "awskms:///$CURATION_KEY" --signing-config "$work/signing.json" \
+        --trusted-root "$work/root.json" --allow-insecure-registry --yes "$stored"
+    as CURATION cosign verify --key "$PUBLIC" --insecure-ignore-tlog --trusted-root "$work/root.json" \
+        --allow-insecure-registry "$stored"
+}
+deploy() {
+    as EXECUTION docker pull "$stored"
+    hardened "$name" "$stored"
+    ready "$name"
+    sleep 0.3 # the chain looks once more, too
+    curl -sf -o /dev/null "http://$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$name"):$PORT$PROBE"
+}
+leave() { # what was there before is stopped, and removed
+    docker stop "$name"
+    docker rm "$name"
+}
+
+step build build
+step test checked
+offered=$REGISTRY/dev/bench:$$
+stored=$REGISTRY/curated/bench:$$
+step offer offer
+step store store
+step encrypt attest CURATION https://example.org/encryption "$stored"
+step scan scan
+step verdict attest CURATION https://example.org/verdict2 "$stored"
+step sign sign
+step deploy deploy
+step record leave
+docker rmi -f "bench.local/image:$$" "bench.local/test:$$" "$stored" >/dev/null 2>&1 || true
