@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from blocks.host import ContainerHost
@@ -17,11 +18,13 @@ from supply_chain.adapters.context import build_context
 from supply_chain.adapters.context_files import BuildContext
 from supply_chain.adapters.git import Git, file_digest
 from supply_chain.adapters.hadolint import lint_dockerfile
+from supply_chain.adapters.layers import read_contents
 from supply_chain.adapters.mmdebstrap import make_rootfs
 from supply_chain.adapters.secrets import find_secrets
 from supply_chain.app import Base, Rootfs, Service
 from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import Workshop, test_name
+from supply_chain.development.content import check_content
 from supply_chain.development.probe import check_command, probe, run_tests
 from supply_chain.development.test import Dependencies, Planned
 from supply_chain.errors import BaseMissing, ToolFailed
@@ -109,7 +112,9 @@ def checks(
     else:
         base = manifest
         in_engine = [(Check.COMMAND, lambda: check_command(engine, built.local, base, now, run, wait=wait))]
-    versions = engine.versions()
+    versions, most = engine.versions(), manifest.build.max_size
+    layers = partial(read_contents, engine, built.local, most)
+    in_engine.append((Check.CONTENT, lambda: check_content(layers, built.digest, manifest, versions, now)))
     return [
         *(_with_tool(check, workbench.tool(name), make) for check, name, make in by_tool),
         *(Planned(check, versions, make) for check, make in in_engine),

@@ -70,6 +70,9 @@ class Build(Frozen):
     dockerfile: Inside = Field(default="Dockerfile", description="relative to the application's directory")
     platform: Literal["linux/amd64", "linux/arm64"] = Field(default="linux/amd64", description="one image is of one")
     timeout: int = Field(default=900, ge=10, le=7200, description="seconds a build may take")
+    max_size: Size = Field(
+        default=1024**3, le=16 * 1024**3, description="bytes the image may have, all of its layers unpacked"
+    )
 
     _paths = field_validator("context", "dockerfile")(_inside)
 
@@ -185,14 +188,19 @@ def read_manifest(directory: Path) -> Service | Base:
     """The declaration in an application's directory; `DeclarationInvalid` says what is wrong and where."""
     if not _is_directory(directory):
         raise DeclarationInvalid(f"{directory} is not a directory.\nName the directory that holds {FILE}.")
+    _stays_inside(directory, FILE)
     manifest = read_document(directory / FILE, MANIFEST)
-    for declared in (manifest.build.context, manifest.build.dockerfile):
-        path = _resolved(directory / declared)
-        if not path.is_relative_to(directory.resolve()):
-            raise DeclarationInvalid(
-                f"{path} leaves the application's directory.\nDeclare a context and a Dockerfile inside of it."
-            )
+    _stays_inside(directory, manifest.build.context)
+    _stays_inside(directory, manifest.build.dockerfile)
     return manifest
+
+
+def _stays_inside(directory: Path, declared: str) -> None:
+    path = _resolved(directory / declared)
+    if not path.is_relative_to(directory.resolve()):
+        raise DeclarationInvalid(
+            f"{path} leaves the application's directory.\nKeep {FILE}, the context and the Dockerfile inside of it."
+        )
 
 
 def _is_directory(path: Path) -> bool:

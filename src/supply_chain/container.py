@@ -208,6 +208,9 @@ class Engine(Protocol):
     def load(self, archive: Path) -> LocalImage:
         """Take in the one image of an OCI or Docker archive (a tar file)."""
 
+    def save(self, image: str, target: Path, most: int) -> bool:
+        """Write an image as an OCI archive (a tar file); False where it has more bytes than that."""
+
     def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
         """The images that have a name in the repository (with its registry's host), and all their names."""
 

@@ -85,7 +85,7 @@ def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
             f"{name}{_place(node, e['loc'])}: {_path(e['loc'])}{e['msg']}"
             for e in error.errors(include_url=False, include_input=False)
         ]
-        raise DeclarationInvalid("\n".join(lines) + "\nCorrect it and try again.") from error
+        raise DeclarationInvalid("\n".join(lines) + "\nCorrect it and try again.") from None  # it repeats the values
 
 
 def _yaml_place(error: yaml.YAMLError) -> str:

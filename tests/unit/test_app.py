@@ -84,6 +84,9 @@ def changed(values, path, value):
         ("build.timeout", 9),
         ("build.timeout", 7201),
         ("build.more", 1),
+        ("build.max_size", "1KiB"),
+        ("build.max_size", "17GiB"),
+        ("build.max_size", None),
         ("test.command", []),
         ("test.command", "python -m unittest"),
         ("test.command", [""]),
@@ -179,6 +182,7 @@ def test_a_service_has_to_declare(read, missing):
         ("build.context", "./src"),
         ("probe.path", "/health/ready"),
         ("probe.port", 65535),
+        ("build.max_size", "16GiB"),
     ],
     ids=str,
 )
@@ -215,6 +219,18 @@ def test_links_cannot_lead_out_of_the_directory(read, tmp_path):
         for path in ("build.context", "build.dockerfile"):
             with pytest.raises(DeclarationInvalid):
                 read(changed(SERVICE, path, name))
+
+
+def test_a_declaration_is_the_applications_own(tmp_path):
+    """Not another's that a link leads to."""
+    other, here = tmp_path / "other", tmp_path / "here"
+    other.mkdir()
+    here.mkdir()
+    (other / FILE).write_text(yaml.safe_dump(SERVICE))
+    (here / FILE).symlink_to(other / FILE)
+
+    with pytest.raises(DeclarationInvalid, match="leaves the application's directory"):
+        read_manifest(here)
 
 
 def test_what_is_no_directory_is_refused(tmp_path):

@@ -57,6 +57,9 @@ class Buildx:
             f"--platform={order.platform}", f"--file={order.dockerfile}", f"--metadata-file={metadata}",
             f"--output=type=oci,dest={archive},rewrite-timestamp=true,name={order.name}",
         ]  # fmt: skip
+        arguments.append(
+            f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={order.name.partition(':')[0]}"
+        )  # one application's alone
         if self.network != "default":
             arguments += [f"--network={self.network}", f"--allow=network.{self.network}"][
                 : 1 + (self.network == "host")

@@ -108,6 +108,15 @@ class DockerEngine:
             raise EngineFailed(f"{archive.name} holds {len(images)} images.\nAn archive of one image is wanted.")
         return self.image(str(images[0].id))
 
+    def save(self, image: str, target: Path, most: int) -> bool:
+        written = 0
+        with _translated(f"save {image}"), target.open("wb") as file:
+            for chunk in self._client.images.get(image).save():
+                written += file.write(chunk)
+                if written > most:
+                    return False
+        return True
+
     def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
         with _translated(f"list the images of {repository}"):
             return dict(named_from(entry) for entry in self._api.images(name=repository))

@@ -29,10 +29,11 @@ from supply_chain.image import (
 from supply_chain.tier import TierName, development_repository
 
 BUILD_TYPE = "urn:cscm:build:buildkit:v1"
-IN_ENGINE = {"service": (Check.TESTS, Check.PROBE), "base": (Check.COMMAND,)}
+IN_ENGINE = {"service": (Check.TESTS, Check.PROBE, Check.CONTENT), "base": (Check.COMMAND, Check.CONTENT)}
 """The checks that need the image in the engine, by kind."""
 SYNTAX = re.compile(r"^\s*(?:#|//)\s*syntax\s*=", re.IGNORECASE | re.MULTILINE)
 FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE | re.MULTILINE)
+ESCAPE = re.compile(r"^\s*#\s*escape\s*=\s*[^\\\s]", re.IGNORECASE | re.MULTILINE)
 COPY_FROM = re.compile(r"^\s*COPY\s+(?:--\S+\s+)*?--from=(?P<image>\S+)", re.IGNORECASE | re.MULTILINE)
 RUN_FLAGS = re.compile(r"^\s*RUN[ \t]+(?P<flags>(?:--\S+[ \t]+)+)", re.IGNORECASE | re.MULTILINE)
 MOUNT_FROM = re.compile(r"--mount=(?:\S*,)?from=(?P<image>[^\s,]+)", re.IGNORECASE)
@@ -210,6 +211,10 @@ def _of(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(dockerfile: Path) -> str:
+    if dockerfile.exists() and not dockerfile.is_file():
+        raise DeclarationInvalid(
+            f"{dockerfile} is not a file.\nName a Dockerfile in supply-chain.yaml (build.dockerfile)."
+        )
     try:
         return dockerfile.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -229,6 +234,11 @@ def refuse_detours(dockerfile: Path, text: str) -> None:
         raise DeclarationInvalid(
             f"{dockerfile.name} asks for another frontend (`# syntax=`), which would run unrecorded.\n"
             "Remove the line; the builder's own frontend is used."
+        )
+    if ESCAPE.search(text):
+        raise DeclarationInvalid(
+            f"{dockerfile.name} does not continue lines by a backslash (`# escape=`), so that bases could hide.\n"
+            "Remove the line, and continue lines with a backslash."
         )
 
 

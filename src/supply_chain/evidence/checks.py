@@ -28,6 +28,8 @@ class Check(StrEnum):
     """Known vulnerabilities of what the source declares; the declaration says how many are accepted."""
     PROBE = "probe"
     """A start under the declared runtime profile: ready, one port, its user, nothing written, stopped by SIGTERM."""
+    CONTENT = "content"
+    """The image's layers, not run: its platform and size as declared, no file that gives more rights."""
     COMMAND = "command"
     """A base's check command, in its image and under its runtime profile: it ends with status 0."""
 

@@ -16,10 +16,13 @@ from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
 
-VERSION = "1"
+VERSION = "2"
 
 STATIC = (Check.DOCKERFILE, Check.SOURCE, Check.SECRETS)
-REQUIRED = {"service": (Check.TESTS, *STATIC, Check.DEPENDENCIES, Check.PROBE), "base": (*STATIC, Check.COMMAND)}
+REQUIRED = {
+    "service": (Check.TESTS, *STATIC, Check.DEPENDENCIES, Check.PROBE, Check.CONTENT),
+    "base": (*STATIC, Check.COMMAND, Check.CONTENT),
+}
 """The checks that must have been made, by kind."""
 
 
@@ -91,6 +94,7 @@ REMEDY = {
     Check.SECRETS: "remove the secret from the context, and treat it as known to others",
     Check.DEPENDENCIES: "raise the dependency to a fixed version",
     Check.PROBE: "make the application behave so under its declared runtime profile",
+    Check.CONTENT: "build it for the declared platform, smaller, with `chmod a-s` on such files; or declare what it is",
     Check.COMMAND: "make the check command succeed in the image",
 }
 

@@ -59,6 +59,7 @@ def test_builds_what_is_ordered_and_loads_it(docker):
         "--file=/context/Dockerfile",
         f"--build-context=curated/base/python=docker-image://registry.test/curated/base/python@{DIGEST}",
         "--annotation=org.opencontainers.image.title=hello world",
+        "--build-arg=BUILDKIT_CACHE_MOUNT_NS=cscm.local/hello",
     ):
         assert word in build
     (output,) = [word for word in build if word.startswith("--output=")]
@@ -75,7 +76,7 @@ def test_builds_what_is_ordered_and_loads_it(docker):
         ({}, {"target": "test"}, ["--target=test"], []),
         ({"network": "none"}, {}, ["--network=none"], ["--allow"]),
         ({"network": "host"}, {}, ["--network=host", "--allow=network.host"], []),
-        ({"ca_bundle": Path("/ca.pem")}, {}, ["--secret=id=ca,src=/ca.pem"], ["--build-arg", "--build-context=ca"]),
+        ({"ca_bundle": Path("/ca.pem")}, {}, ["--secret=id=ca,src=/ca.pem"], ["--build-arg=CA", "--build-context=ca"]),
     ],
     ids=["plain", "stage", "no network", "host network", "certificates"],
 )

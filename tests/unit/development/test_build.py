@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import os
 from datetime import timedelta
 from typing import ClassVar
 
 import pytest
 
 from supply_chain.app import MANIFEST
-from supply_chain.development.build import Workshop, base_names, build, final_base, provenance
+from supply_chain.development.build import IN_ENGINE, Workshop, base_names, build, final_base, provenance
 from supply_chain.development.build import test_name as stage_name
 from supply_chain.errors import BaseMissing, BuildFailed, DeclarationInvalid
 from supply_chain.evidence.checks import Check
@@ -20,6 +21,9 @@ DIGEST = "sha256:" + "a" * 64
 BASE = "sha256:" + "b" * 64
 OFFERED, OTHER = "sha256:" + "5" * 64, "sha256:" + "6" * 64
 DOCKERFILE = "FROM curated/base/python AS test\nFROM curated/base/python\nCOPY --from=test /a /a\n"
+
+
+BASIC = {"kind": "base", "name": "hello", "owner": "us", "check": ["true"]}
 
 
 @pytest.mark.parametrize(
@@ -252,6 +256,45 @@ def test_provenance_is_slsas_and_carries_the_declaration(project, make):
     assert details["builder"]["version"] == built.versions
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("# syntax=evil/frontend:1\nFROM a", "frontend"),
+        ("#syntax = evil\nFROM a", "frontend"),
+        ("# escape=`\nFROM a\nCOPY `\n --from=evil /x /x\n", "escape"),
+        ("#Escape = `\nFROM a", "escape"),
+    ],
+)
+def test_a_dockerfile_that_hides_what_it_does_is_not_built(project, text, why):
+    """Before anything of it runs."""
+    with pytest.raises(DeclarationInvalid, match=why):
+        project(dockerfile=text)
+
+
+@pytest.mark.parametrize(
+    "text", ["# escape=\\\nFROM a", "FROM a\nRUN echo '# escape'", "# a syntax of its own\nFROM a"]
+)
+def test_a_dockerfile_that_only_looks_so_is_built(project, text):
+    """The backslash is what lines go on after anyway."""
+    assert project(dockerfile=text)[1].orders
+
+
+@pytest.mark.parametrize("how", ["another ignore file", "missing", "pipe", "directory", "no text"])
+def test_a_dockerfile_that_cannot_be_taken_as_it_is_is_told(project, tmp_path, how):
+    """A pipe is not waited for."""
+    path = tmp_path / "Other"
+    {
+        "another ignore file": lambda: (path.touch(), (tmp_path / "Other.dockerignore").touch()),
+        "missing": lambda: None,
+        "pipe": lambda: os.mkfifo(path),
+        "directory": path.mkdir,
+        "no text": lambda: path.write_bytes(b"FROM \xff"),
+    }[how]()
+
+    with pytest.raises(DeclarationInvalid):
+        project(manifest=MANIFEST.validate_python({**BASIC, "build": {"dockerfile": "Other"}}))
+
+
 @pytest.fixture
 def offer(world, make):
     """Leave in the registry what development would: provenance of a build, and results of its checks."""
@@ -259,7 +302,7 @@ def offer(world, make):
     def attach(built, manifest=None, digest=OFFERED, signer=TierName.DEVELOPMENT, **results):
         manifest = manifest or make.manifest()
         ref, store = ImageRef(repository="dev/hello", digest=digest), world.store(signer)
-        for check in (Check.TESTS, Check.PROBE):
+        for check in IN_ENGINE["service"]:
             if results.get(check, "passed"):
                 result = make.check(check, **{results.get(check, "passed"): ("it",)})
                 store.attach(ref, TEST_RESULT, result.predicate(), make.noon)
@@ -333,7 +376,7 @@ def test_another_digest_of_the_base_is_another_build(project, offer, monkeypatch
     assert project()[0].proven is None
 
 
-@pytest.mark.parametrize("results", [{Check.PROBE: "failed"}, {Check.TESTS: None}], ids=str)
+@pytest.mark.parametrize("results", [{Check.PROBE: "failed"}, {Check.TESTS: None}, {Check.CONTENT: None}], ids=str)
 def test_a_build_is_made_again_where_its_checks_have_to_be(project, offer, results):
     """They need the image in the engine."""
     offer(project()[0], **results)

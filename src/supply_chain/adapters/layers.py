@@ -1,0 +1,173 @@
+"""An image's layers, read from an archive of the engine's: streamed, and never more than is asked for.
+
+Layers are laid one upon the other as OCI image 1.1, "Image Layer Filesystem Changeset", says.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import posixpath
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from supply_chain.development.content import Contents
+from supply_chain.errors import CheckNotMade
+from supply_chain.image import Digest
+
+DOCUMENT = 4 * 1024 * 1024
+"""Bytes a manifest or configuration may have, or the header of a file in a layer."""
+MANY = 10_000
+"""Files with more rights that are remembered of one layer; nobody needs so many."""
+HIDES, OPAQUE = ".wh.", ".wh..wh..opq"
+CAPABILITY = "SCHILY.xattr.security.capability"
+SLACK = 16 * 1024 * 1024
+"""Bytes an archive may have beyond its image's: documents, and layers that do not compress."""
+
+
+class Engine(Protocol):
+    """What reading needs of an engine."""
+
+    def save(self, image: str, target: Path, most: int) -> bool:
+        """Write an image as an OCI archive (a tar file); False where it has more bytes than that."""
+
+
+def read_contents(engine: Engine, image: str, most: int) -> Contents | None:
+    """What the image consists of; None beyond `most` bytes, `CheckNotMade` where it cannot be read."""
+    with tempfile.TemporaryDirectory(prefix="cscm-content-") as name:
+        path = Path(name) / "image.tar"
+        if not engine.save(image, path, most + SLACK):
+            return None
+        try:
+            with tarfile.open(path, "r:") as archive:
+                return _contents(archive, most)
+        except _TooLarge:
+            return None
+        except (tarfile.TarError, OSError, EOFError, zlib.error, LookupError, TypeError, ValueError) as error:
+            raise CheckNotMade(
+                f"The layers of {image} cannot be read: {type(error).__name__}: {error}\n"
+                "Build it again; if that does not help, look at what its base is made of."
+            ) from error
+
+
+class _TooLarge(Exception):
+    """What was read so far has more bytes than it may."""
+
+
+def _contents(archive: tarfile.TarFile, most: int) -> Contents:
+    (entry,) = json.loads(_document(archive, "index.json"))["manifests"]
+    manifest = _blob(archive, entry["digest"])
+    config = _blob(archive, manifest["config"]["digest"])
+    rights: dict[str, str] = {}
+    size = 0
+    for layer in manifest["layers"]:
+        with _unpacked(archive, layer) as stream:
+            size = _lay(tarfile.open(fileobj=_Guarded(stream), mode="r:"), rights, size, most)  # type: ignore[call-overload] # noqa: SIM115
+    return Contents(
+        digest=entry["digest"],
+        platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
+        size=size,
+        more_rights=rights,
+    )
+
+
+def _document(archive: tarfile.TarFile, name: str) -> bytes:
+    stream = archive.extractfile(name)
+    if stream is None:
+        raise ValueError(f"{name} is not a file")
+    return stream.read(DOCUMENT)
+
+
+def _blob(archive: tarfile.TarFile, digest: Digest) -> Any:
+    content = _document(archive, _path(digest))
+    if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+        raise ValueError(f"a document is not {digest}")
+    return json.loads(content)
+
+
+def _path(digest: Digest) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _unpacked(archive: tarfile.TarFile, layer: Mapping[str, Any]) -> IO[bytes]:
+    packed = archive.extractfile(_path(layer["digest"]))
+    kind = str(layer["mediaType"])
+    if packed is not None and kind.endswith(("+gzip", ".gzip")):
+        return gzip.GzipFile(fileobj=packed)  # type: ignore[return-value]
+    if packed is not None and kind.endswith(".tar"):
+        return packed
+    raise ValueError(f"a layer is of the type {kind}")
+
+
+def _lay(layer: tarfile.TarFile, rights: dict[str, str], size: int, most: int) -> int:
+    """Lay a layer upon those below: change `rights` accordingly; the bytes of all."""
+    own: dict[str, str] = {}
+    for member in _members(layer):
+        size += tarfile.BLOCKSIZE + member.size
+        if size > most:
+            raise _TooLarge
+        path = posixpath.normpath(f"/{member.name}")
+        directory, name = posixpath.split(path)
+        if name == OPAQUE:
+            _forget(rights, below=directory)
+        elif name.startswith(HIDES):
+            hidden = posixpath.join(directory, name.removeprefix(HIDES))
+            rights.pop(hidden, None)
+            _forget(rights, below=hidden)
+        else:
+            rights.pop(path, None)
+            own.pop(path, None)
+            if not member.isdir():
+                _forget(rights, below=path)
+            if why := _why(path, member):
+                own[path] = why
+            if len(own) > MANY:
+                raise ValueError(f"a layer holds more than {MANY} files that give more rights")
+    rights.update(own)
+    return size
+
+
+def _forget(rights: dict[str, str], *, below: str) -> None:
+    for path in [each for each in rights if each.startswith(f"{below.rstrip('/')}/")]:
+        del rights[path]
+
+
+def _members(layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """One after the other; the library would keep them all, and takes what it cannot read for the end."""
+    while (member := layer.next()) is not None:
+        layer.members.clear()  # type: ignore[attr-defined]
+        yield member
+    layer.fileobj.seek(layer.offset)
+    if layer.fileobj.read(tarfile.BLOCKSIZE) not in (b"", tarfile.NUL * tarfile.BLOCKSIZE):
+        raise ValueError("a layer is damaged in the middle")
+
+
+def _why(path: str, member: tarfile.TarInfo) -> str:
+    """Why this gives more rights than its user's, if it does; a container sees a /dev of its engine's."""
+    file = member.isreg() or member.islnk()
+    kinds: tuple[tuple[bool, str], ...] = (
+        (file and bool(member.mode & 0o4000), "setuid"),
+        (file and bool(member.mode & 0o2000), "setgid"),
+        (CAPABILITY in member.pax_headers, "capabilities"),
+        ((member.ischr() or member.isblk()) and not path.startswith("/dev/"), "device"),
+    )
+    return ", ".join(word for holds, word in kinds if holds)
+
+
+class _Guarded:
+    """A layer as it unpacks; a header that would fill the memory is not read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.seek: Callable[[int], int] = stream.seek
+        self.tell: Callable[[], int] = stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= DOCUMENT:
+            raise ValueError(f"a header of {size} bytes")
+        return self._stream.read(size)

@@ -1,0 +1,88 @@
+"""content: what an image is made of, looked at without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from supply_chain.app import Base, Service
+from supply_chain.errors import CheckNotMade
+from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.image import Digest, Interval
+from supply_chain.policy.outcome import counted
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Contents:
+    """An image's layers, one laid upon the other, as a container of it sees them."""
+
+    digest: Digest
+    """Of the manifest."""
+    platform: str
+    """As its configuration says: `linux/amd64`."""
+    size: int
+    """Bytes of all layers, unpacked; those that a later layer hides count too, for they are stored and moved."""
+    more_rights: Mapping[str, str]
+    """Path → why whoever can read or run it there has more rights than the container's user."""
+
+
+def check_content(
+    read: Callable[[], Contents | None],
+    digest: Digest,
+    manifest: Service | Base,
+    tools: Mapping[str, str],
+    now: Callable[[], datetime],
+) -> CheckResult:
+    """Hold what `read` gives against the declaration; `CheckNotMade` where it is not of this digest.
+
+    It gives nothing of an image that has more bytes than it may, and is not read further.
+    """
+    started, contents = now(), read()
+    if contents and contents.digest != digest:
+        raise CheckNotMade(
+            f"The engine gave {contents.digest} in place of {digest}.\nBuild it again with `cscm develop --fresh`."
+        )
+    passed, failed = _held(contents, manifest) if contents else ([], [_too_large(manifest.build.max_size)])
+    seen = {"platform": contents.platform, "bytes": contents.size} if contents else {}
+    return CheckResult(
+        check=Check.CONTENT,
+        passed=tuple(passed),
+        failed=tuple(failed),
+        details={**seen, "max_bytes": manifest.build.max_size},
+        tools=dict(tools),
+        interval=Interval(started=started, finished=now()),
+    )
+
+
+def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list[str]]:
+    declared, rights = manifest.build.platform, contents.more_rights
+    listed = ", ".join(f"{path} ({why})" for path, why in sorted(rights.items())[:SHOWN])
+    expectations = (
+        (
+            contents.platform == declared,
+            f"is of {declared}, as declared",
+            f"It is of {contents.platform}, and {declared} is declared.",
+        ),
+        (
+            contents.size <= manifest.build.max_size,
+            f"has {_mib(contents.size)} unpacked, of {_mib(manifest.build.max_size)} declared",
+            _too_large(manifest.build.max_size),
+        ),
+        (
+            not rights,
+            "holds no file that gives more rights than its user's",
+            f"{counted(len(rights), 'file')} in it can give more rights than its user's: {listed}.",
+        ),
+    )
+    return [good for holds, good, _ in expectations if holds], [bad for holds, _, bad in expectations if not holds]
+
+
+def _too_large(most: int) -> str:
+    return f"Unpacked, it has more than the {_mib(most)} that are declared (build.max_size)."
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1024**2:.1f} MiB"

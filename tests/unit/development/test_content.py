@@ -1,0 +1,68 @@
+"""content: what an image is made of, held against the declaration."""
+
+import pytest
+
+from supply_chain.development.content import Contents, check_content
+from supply_chain.errors import CheckNotMade
+from supply_chain.evidence.checks import Check, Outcome
+
+MIB = 1024**2
+
+
+@pytest.fixture
+def checked(make):
+    """Check contents that are good but for these changes."""
+
+    def run(contents=..., declared=None, **changes):
+        good = {"digest": make.digest, "platform": "linux/amd64", "size": 10 * MIB, "more_rights": {}}
+        seen = Contents(**{**good, **changes}) if contents is ... else contents
+        manifest = make.manifest(build={"max_size": 10 * MIB, **(declared or {})})
+        return check_content(lambda: seen, make.digest, manifest, {"engine": "1"}, lambda: make.noon)
+
+    return run
+
+
+def test_what_is_as_declared_passes(checked):
+    """With what was measured, up to the last byte."""
+    result = checked()
+
+    assert (result.check, result.outcome, len(result.passed)) == (Check.CONTENT, Outcome.PASSED, 3)
+    assert result.details == {"platform": "linux/amd64", "bytes": 10 * MIB, "max_bytes": 10 * MIB}
+    assert result.tools == {"engine": "1"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"platform": "linux/arm64"}, "It is of linux/arm64, and linux/amd64 is declared."),
+        ({"platform": ""}, "It is of , and linux/amd64 is declared."),
+        ({"declared": {"platform": "linux/arm64"}}, "It is of linux/amd64, and linux/arm64 is declared."),
+        ({"size": 10 * MIB + 1}, "Unpacked, it has more than the 10.0 MiB that are declared (build.max_size)."),
+        ({"contents": None}, "Unpacked, it has more than the 10.0 MiB that are declared (build.max_size)."),
+        (
+            {"more_rights": {"/bin/su": "setuid"}},
+            "1 file in it can give more rights than its user's: /bin/su (setuid).",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_not_fails_with_what_was_seen(checked, changes, said):
+    """One sentence for each."""
+    result = checked(**changes)
+
+    assert result.failed == (said,)
+    assert result.outcome is Outcome.FAILED
+
+
+def test_everything_is_said_at_once(checked):
+    """And of many files some."""
+    result = checked(platform="x", size=11 * MIB, more_rights={f"/{n:03}": "setuid" for n in range(100)})
+
+    assert len(result.failed) == 3 and result.passed == ()
+    assert "100 files" in result.failed[2] and "/019" in result.failed[2] and "/020" not in result.failed[2]
+
+
+def test_another_image_in_its_place_is_no_answer(checked, make):
+    """Somebody may have given its name to another one."""
+    with pytest.raises(CheckNotMade, match="in place of"):
+        checked(digest=make.other)
