@@ -15,7 +15,7 @@ from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.checks import Check, passed_before
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import PROVENANCE
-from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.store import EvidenceStore, side_by_side
 from supply_chain.image import (
     BuildInputs,
     BuiltImage,
@@ -176,10 +176,9 @@ def _built(
             epoch=inputs.source.committed,
             timeout=manifest.build.timeout,
         )
-        digest = workshop.builder.build(order)
-        if isinstance(manifest, Service):
-            workshop.builder.build(_test_stage(order, manifest))
-    return digest
+        orders = [order, _test_stage(order, manifest)] if isinstance(manifest, Service) else [order]
+        digests = side_by_side(workshop.builder.build, orders)
+    return digests[0]
 
 
 def offered_before(

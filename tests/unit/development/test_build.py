@@ -86,7 +86,7 @@ class World:
         return self.images
 
     def build(self, order):
-        self.orders.append(order)
+        self.orders = sorted([*self.orders, order], key=lambda each: each.target is not None)
         return DIGEST if order.target is None else "sha256:" + "9" * 64
 
     def versions(self):
