@@ -20,12 +20,12 @@ from supply_chain.adapters.git import Git, file_digest
 from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.layers import read_contents
 from supply_chain.adapters.mmdebstrap import make_rootfs
-from supply_chain.adapters.secrets import find_secrets
+from supply_chain.adapters.secrets import SecretSearch, find_secrets
 from supply_chain.app import Base, Rootfs, Service
 from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import Workshop, test_name
 from supply_chain.development.content import check_content
-from supply_chain.development.probe import check_command, probe, run_tests
+from supply_chain.development.probe import check_command, probe, run_tests, tools_of
 from supply_chain.development.test import Dependencies, Planned
 from supply_chain.errors import BaseMissing, ToolFailed
 from supply_chain.evidence.checks import Check, CheckResult
@@ -102,22 +102,23 @@ def checks(
         (Check.SOURCE, "bandit", lambda t: scan_source(t, context, now)),
         (Check.SECRETS, "detect-secrets", lambda t: find_secrets(t, context, now)),
     ]
+    search = SecretSearch(workbench.tool("detect-secrets"))
     in_engine: list[tuple[Check, Callable[[], CheckResult]]]
     if isinstance(manifest, Service):
         service, tests = manifest, test_name(built.local)
         in_engine = [
-            (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, wait=wait)),
-            (Check.PROBE, lambda: probe(engine, built.local, service, now, run, wait=wait)),
+            (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, search, wait=wait)),
+            (Check.PROBE, lambda: probe(engine, built.local, service, now, run, search, wait=wait)),
         ]
     else:
         base = manifest
-        in_engine = [(Check.COMMAND, lambda: check_command(engine, built.local, base, now, run, wait=wait))]
-    versions, most = engine.versions(), manifest.build.max_size
-    layers = partial(read_contents, engine, built.local, most)
-    in_engine.append((Check.CONTENT, lambda: check_content(layers, built.digest, manifest, versions, now)))
+        in_engine = [(Check.COMMAND, lambda: check_command(engine, built.local, base, now, run, search, wait=wait))]
+    versions, both = engine.versions(), tools_of(engine, search)
+    layers = partial(read_contents, engine, built.local, manifest.build.max_size)
     return [
         *(_with_tool(check, workbench.tool(name), make) for check, name, make in by_tool),
-        *(Planned(check, versions, make) for check, make in in_engine),
+        *(Planned(check, both, make) for check, make in in_engine),
+        Planned(Check.CONTENT, versions, lambda: check_content(layers, built.digest, manifest, versions, now)),
     ]
 
 

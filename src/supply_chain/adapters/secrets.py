@@ -6,7 +6,8 @@ import codecs
 import contextlib
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +32,9 @@ EVERY_FILE = [
 """detect-secrets leaves files out by their names, without a word."""
 NO_COMMENTS = "--disable-filter=detect_secrets.filters.allowlist.is_line_allowlisted"
 NO_GUESSES = [f"--disable-plugin={name}HighEntropyString" for name in ("Base64", "Hex")]
+
+PRINTED = "output.conf"
+"""In files of this kind a password need not stand in quotes, as it does not in a log."""
 
 DIGESTS = re.compile(
     r"(^|/)([^/]*\.(lock|sum)|[^/]*[.-]lock\.(json|yaml)|npm-shrinkwrap\.json|Package\.resolved|Cartfile\.resolved)$"
@@ -116,6 +120,25 @@ def _found(tool: Tool, work: Path, files: Sequence[str], *options: str) -> list[
     return [sentence for part, chosen in asked for sentence in sentences(_scan(tool, work, part, *chosen))]
 
 
+@dataclass(frozen=True)
+class SecretSearch:
+    """For known forms of secrets in what programs print, where much looks random; see `development.probe.Search`."""
+
+    tool: Tool
+
+    @property
+    def tools(self) -> Mapping[str, str]:
+        return {self.tool.name: self.tool.version}
+
+    def kinds(self, text: str) -> tuple[str, ...]:
+        if not text.strip():
+            return ()
+        with tempfile.TemporaryDirectory(prefix="cscm-secrets-") as name:
+            (Path(name) / PRINTED).write_text(text, encoding="utf-8", errors="replace")
+            report = _scan(self.tool, Path(name), [f"./{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
+        return tuple(sorted({kind for kinds in _places(report).values() for kind in kinds}))
+
+
 def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
     arguments = ("scan", "--no-verify", "--all-files", *EVERY_FILE, *options, *files)
     done = tool.run(*arguments, cwd=work, timeout=TIMEOUT, check=False)
@@ -129,6 +152,13 @@ def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
 
 def sentences(report: str) -> tuple[str, ...]:
     """One sentence for each place that a report names, with all that was seen there."""
+    return tuple(
+        f"{name}:{line}: {', '.join(sorted(kinds))}" for (name, line), kinds in sorted(_places(report).items())
+    )
+
+
+def _places(report: str) -> dict[tuple[str, int], set[str]]:
+    """File and line → the kinds of secrets that were seen there; `CheckNotMade` where that cannot be read."""
     try:
         results = _Report.model_validate_json(report).results
     except ValidationError as error:
@@ -139,4 +169,4 @@ def sentences(report: str) -> tuple[str, ...]:
     for name, findings in results.items():
         for finding in findings:
             places.setdefault((name.removeprefix("./"), finding.line_number), set()).add(finding.type)
-    return tuple(f"{name}:{line}: {', '.join(sorted(types))}" for (name, line), types in sorted(places.items()))
+    return places

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from uuid import uuid4
 
 from supply_chain.app import Base, Service
@@ -36,11 +36,24 @@ from supply_chain.container import (
     wait_ended,
     wait_ready,
 )
+from supply_chain.development.runners import nothing_tested
 from supply_chain.errors import ProgramNotStarted
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Interval
 
 Clock = Callable[[], datetime]
+
+
+class Search(Protocol):
+    """Looks through what a program printed."""
+
+    @property
+    def tools(self) -> Mapping[str, str]:
+        """Tool → version."""
+
+    def kinds(self, text: str) -> tuple[str, ...]:
+        """What kinds of secrets the text seems to hold; `CheckNotMade`."""
+
 
 STOPPED_BY_SIGTERM = (0, 143)
 """A program that handles SIGTERM ends with its own status 0, one that does not with 128 + 15."""
@@ -49,6 +62,10 @@ COMMAND_TIMEOUT = 60
 """Seconds a base's check command may take."""
 
 LOG_LINES = 10
+SEARCHED = 64 * 1024
+"""Characters of a stream's end that are looked through for secrets."""
+LEFT_OUT = ["left out, as it seems to hold a secret"]
+"""In place of what a program printed: evidence is read by many, and kept."""
 PATHS_SHOWN = 20
 
 
@@ -65,14 +82,14 @@ class Findings:
         """One expectation: a sentence for when it holds, and one for when it does not."""
         (self.passed if holds else self.failed).append(passed if holds else failed)
 
-    def result(self, check: Check, engine: Engine, started: datetime, finished: datetime) -> CheckResult:
+    def result(self, check: Check, tools: Mapping[str, str], started: datetime, finished: datetime) -> CheckResult:
         return CheckResult(
             check=check,
             passed=tuple(self.passed),
             warned=tuple(self.warned),
             failed=tuple(self.failed),
             details=self.details,
-            tools=dict(engine.versions()),
+            tools=dict(tools),
             interval=Interval(started=started, finished=finished),
         )
 
@@ -92,7 +109,7 @@ class Run:
 
 
 def probe(
-    engine: Engine, image: str, manifest: Service, now: Clock, run_id: str, *, wait: Wait = time.sleep
+    engine: Engine, image: str, manifest: Service, now: Clock, run_id: str, search: Search, *, wait: Wait = time.sleep
 ) -> CheckResult:
     """Start the image as its runtime profile says and hold what is seen against the declaration.
 
@@ -111,27 +128,36 @@ def probe(
         _judge_stop(found, strict, manifest)
     _judge_writes(found, strict, loose, local, manifest)
     _judge_logs(found, strict)
-    return found.result(Check.PROBE, engine, started, now())
+    _judge_secrets(found, search, strict, loose)
+    return found.result(Check.PROBE, tools_of(engine, search), started, now())
+
+
+def tools_of(engine: Engine, search: Search) -> dict[str, str]:
+    """Everything that these checks depend on, with its version."""
+    return {**engine.versions(), **search.tools}
 
 
 def check_command(
-    engine: Engine, image: str, manifest: Base, now: Clock, run_id: str, *, wait: Wait = time.sleep
+    engine: Engine, image: str, manifest: Base, now: Clock, run_id: str, search: Search, *, wait: Wait = time.sleep
 ) -> CheckResult:
     """Run a base's check command in its image: no network, read-only root, its uid; status 0 is wanted."""
     return _Command(Check.COMMAND, "check", manifest, manifest.check, COMMAND_TIMEOUT).made(
-        engine, image, now, run_id, wait
+        engine, image, now, run_id, search, wait
     )
 
 
 def run_tests(
-    engine: Engine, image: str, manifest: Service, now: Clock, run_id: str, *, wait: Wait = time.sleep
+    engine: Engine, image: str, manifest: Service, now: Clock, run_id: str, search: Search, *, wait: Wait = time.sleep
 ) -> CheckResult:
     """Run the application's tests in the image of its test stage, with no network.
 
-    Tests may write, to the container's own root; a test run that takes too long has failed.
+    Tests may write, to the container's own root; a test run that takes too long has failed, and one in
+    which nothing was tested has not passed.
     """
     test = manifest.test
-    return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout).made(engine, image, now, run_id, wait)
+    return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout).made(
+        engine, image, now, run_id, search, wait
+    )
 
 
 @dataclass(frozen=True)
@@ -144,7 +170,7 @@ class _Command:
     command: tuple[str, ...]
     timeout: float
 
-    def made(self, engine: Engine, image: str, now: Clock, run_id: str, wait: Wait) -> CheckResult:
+    def made(self, engine: Engine, image: str, now: Clock, run_id: str, search: Search, wait: Wait) -> CheckResult:
         started, clock = now(), time.monotonic()
         spec = self._spec(image, engine.image(image).digest, run_id)
         with _container(engine, spec) as container:
@@ -163,12 +189,14 @@ class _Command:
         )
         how = ended(end) if end.over else f"it did not end within {self.timeout:g} s and was stopped"
         shown = " ".join(self.command)
-        found.expect(
-            end.over and end.exit_code == 0 and not end.error,
-            f"`{shown}` ended with status 0 after {seconds:.1f} s",
-            f"`{shown}` failed: {how}.",
-        )
-        return found.result(self.check, engine, started, now())
+        if not (end.over and end.exit_code == 0 and not end.error):
+            found.failed.append(f"`{shown}` failed: {how}.")
+        elif self.check is not Check.TESTS or not nothing_tested(f"{logs.stdout}\n{logs.stderr}"):
+            found.passed.append(f"`{shown}` ended with status 0 after {seconds:.1f} s")
+        if kinds := search.kinds(_ends(logs)):
+            found.warned.append(f"`{shown}` prints what looks like a secret: {', '.join(kinds)}.")
+            found.details["output"] = LEFT_OUT
+        return found.result(self.check, tools_of(engine, search), started, now())
 
     def _spec(self, image: str, digest: str, run_id: str) -> ContainerSpec:
         """The declared profile; tests alone get a writable root."""
@@ -336,6 +364,23 @@ def _judge_writes(found: Findings, strict: Run, loose: Run, local: LocalImage, m
 def _leaves(paths: list[str]) -> list[str]:
     """The paths without the directories above them."""
     return [p for p in paths if not any(other.startswith(p + "/") for other in paths)]
+
+
+def _judge_secrets(found: Findings, search: Search, *runs: Run) -> None:
+    """What it prints, and how its processes are called: everybody on its host may see that."""
+    commands = (each.command for run in runs for each in run.processes)
+    kinds = search.kinds("\n".join((*(_ends(run.logs) for run in runs), *commands)))
+    found.expect(
+        not kinds,
+        "prints nothing that looks like a secret",
+        f"What it prints, or a command of it, looks like a secret: {', '.join(kinds)}.",
+    )
+    if kinds:
+        found.details |= {"last_output": LEFT_OUT, "processes": LEFT_OUT}
+
+
+def _ends(logs: Logs) -> str:
+    return f"{logs.stdout[-SEARCHED:]}\n{logs.stderr[-SEARCHED:]}"
 
 
 def _judge_logs(found: Findings, run: Run) -> None:

@@ -17,7 +17,7 @@ class Check(StrEnum):
     """The checks of the `test` step."""
 
     TESTS = "tests"
-    """The application's own tests, in the image of its test stage and without a network."""
+    """The application's own tests, in the image of its test stage and without a network; none tested is empty."""
     DOCKERFILE = "dockerfile"
     """hadolint on the Dockerfile: errors and warnings fail, the rest warns."""
     SOURCE = "source"
@@ -27,7 +27,7 @@ class Check(StrEnum):
     DEPENDENCIES = "dependencies"
     """Known vulnerabilities of what the source declares; the declaration says how many are accepted."""
     PROBE = "probe"
-    """A start under the declared runtime profile: ready, one port, its user, nothing written, stopped by SIGTERM."""
+    """A start under the declared profile: ready, one port, its user, no writes, no secrets shown, ends on SIGTERM."""
     CONTENT = "content"
     """The image's layers, not run: its platform and size as declared, no file that gives more rights."""
     COMMAND = "command"

@@ -1,7 +1,12 @@
 """The readiness probe and its relatives, on real containers."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
+from supply_chain.adapters.command import Tool
+from supply_chain.adapters.secrets import SecretSearch
 from supply_chain.app import Base, Runtime
 from supply_chain.container import MANAGED
 from supply_chain.development.probe import check_command, probe, run_tests
@@ -10,6 +15,8 @@ from supply_chain.evidence.checks import Outcome
 from tests.real.containers.conftest import now
 
 pytestmark = pytest.mark.real
+
+SEARCH = SecretSearch(Tool("detect-secrets", Path(sys.executable).with_name("detect-secrets"), "1"))
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +33,7 @@ def nothing_left(engine):
 
 def test_a_good_service_passes(engine, image, service):
     """A service that does what it declares passes, with its measurements in the details."""
-    result = probe(engine, image(), service(), now, "run-1")
+    result = probe(engine, image(), service(), now, "run-1", SEARCH)
 
     assert result.failed == ()
     assert result.outcome is Outcome.PASSED
@@ -58,7 +65,7 @@ def test_a_good_service_passes(engine, image, service):
 )
 def test_a_fault_is_named(engine, image, service, fault, sentence):
     """Each way to misbehave fails the probe with the sentence that names it."""
-    result = probe(engine, image(fault), service(memory="16MiB"), now, "run-1")
+    result = probe(engine, image(fault), service(memory="16MiB"), now, "run-1", SEARCH)
 
     assert result.outcome is Outcome.FAILED
     assert any(sentence in said for said in result.failed), result.failed
@@ -66,21 +73,21 @@ def test_a_fault_is_named(engine, image, service, fault, sentence):
 
 def test_a_declared_write_is_no_failure(engine, image, service):
     """A path that is declared writable may be written to."""
-    result = probe(engine, image("writes"), service(writable=["/data"]), now, "run-1")
+    result = probe(engine, image("writes"), service(writable=["/data"]), now, "run-1", SEARCH)
 
     assert result.failed == ()
 
 
 def test_a_volume_of_the_image_has_to_be_declared(engine, image, service):
     """VOLUME would give the application a disk that nobody declared."""
-    result = probe(engine, image(volumes=("/data",)), service(), now, "run-1")
+    result = probe(engine, image(volumes=("/data",)), service(), now, "run-1", SEARCH)
 
     assert any("declares volumes" in said and "/data" in said for said in result.failed)
 
 
 def test_logging_to_standard_error_only_is_a_warning(engine, image, service):
     """What comes on standard error only is seen, and is no reason to refuse."""
-    result = probe(engine, image("quiet"), service(), now, "run-1")
+    result = probe(engine, image("quiet"), service(), now, "run-1", SEARCH)
 
     assert result.outcome is Outcome.WARNED
     assert result.warned == ("It logs to standard error only; nothing comes on standard output.",)
@@ -93,13 +100,13 @@ def test_a_cancelled_probe_leaves_nothing(engine, image, service):
         raise Cancelled("The run was cancelled while it waited.")
 
     with pytest.raises(Cancelled):
-        probe(engine, image("hang"), service(), now, "run-1", wait=wait)
+        probe(engine, image("hang"), service(), now, "run-1", SEARCH, wait=wait)
 
 
 def test_an_image_that_is_not_there_is_no_failed_check(engine, service):
     """Without the image there is no answer, which is an error and not a failure."""
     with pytest.raises(ImageNotFound):
-        probe(engine, "sha256:" + "0" * 64, service(), now, "run-1")
+        probe(engine, "sha256:" + "0" * 64, service(), now, "run-1", SEARCH)
 
 
 @pytest.mark.parametrize(("fault", "failed"), [("status-0", False), ("crash", True)])
@@ -108,7 +115,7 @@ def test_tests_pass_by_their_status(engine, image, service, fault, failed):
     declared = service()
     declared = declared.model_copy(update={"test": declared.test.model_copy(update={"command": ("/subject", fault)})})
 
-    result = run_tests(engine, image(), declared, now, "run-1")
+    result = run_tests(engine, image(), declared, now, "run-1", SEARCH)
 
     assert bool(result.failed) is failed
     assert result.details["status"] == (3 if failed else 0)
@@ -120,7 +127,7 @@ def test_tests_that_do_not_end_have_failed(engine, image, service):
     declared = service()
     test = declared.test.model_copy(update={"command": ("/subject", "hang"), "timeout": 1})
 
-    result = run_tests(engine, image(), declared.model_copy(update={"test": test}), now, "run-1")
+    result = run_tests(engine, image(), declared.model_copy(update={"test": test}), now, "run-1", SEARCH)
 
     assert result.failed == ("`/subject hang` failed: it did not end within 1 s and was stopped.",)
 
@@ -137,7 +144,7 @@ def test_a_base_is_checked_by_its_command(engine, image, command, fact):
     """A base's command runs hardened, and only status 0 is a pass."""
     base = Base(kind="base", name="base/subject", owner="tests", check=command, runtime=Runtime())
 
-    result = check_command(engine, image(), base, now, "run-1")
+    result = check_command(engine, image(), base, now, "run-1", SEARCH)
 
     assert result.failed == (() if fact is None else (f"`{' '.join(command)}` failed: {fact}.",))
 
@@ -146,6 +153,6 @@ def test_a_command_that_is_not_in_the_image_fails(engine, image):
     """A missing program is the image's fault, not the engine's."""
     base = Base(kind="base", name="base/subject", owner="tests", check=("/nowhere",), runtime=Runtime())
 
-    result = check_command(engine, image(), base, now, "run-1")
+    result = check_command(engine, image(), base, now, "run-1", SEARCH)
 
     assert result.outcome is Outcome.FAILED

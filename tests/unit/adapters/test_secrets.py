@@ -10,7 +10,7 @@ import pytest
 
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.context_files import BuildContext
-from supply_chain.adapters.secrets import LARGEST, find_secrets, sentences
+from supply_chain.adapters.secrets import LARGEST, SecretSearch, find_secrets, sentences
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
 
@@ -37,6 +37,23 @@ def test_says_where_and_of_what_kind_but_not_what(tmp_path: Path):
     assert (result.check, result.outcome) == (Check.SECRETS, Outcome.FAILED)
     assert result.failed == ("app.ini:2: Secret Keyword",)
     assert FAKE not in result.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        (f"starting\npassword: {FAKE}\n", ("Secret Keyword",)),
+        (f"password: {FAKE} # pragma: allowlist secret\n", ("Secret Keyword",)),
+        (f"{'A' + 'KIA'}IOSFODNN7EXAMPLF\npostgres://admin:{FAKE}@db/x", ("AWS Access Key", "Basic Auth Credentials")),
+        (f"sha256:{'ab12' * 16} GET / 200\npassword changed for bob\n", ()),
+        ("\ud800\x1b[31m\n", ()),
+        (" \n", ()),
+        ("", ()),
+    ],
+)
+def test_known_forms_of_secrets_are_seen_in_what_a_program_prints(text: str, kinds: tuple[str, ...]):
+    """And what only looks random is not; a comment in a log excuses nothing."""
+    assert SecretSearch(DETECT).kinds(text) == kinds
 
 
 def test_looks_at_files_git_does_not_know(tmp_path: Path):

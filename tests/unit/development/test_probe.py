@@ -1,6 +1,8 @@
 """What the probe concludes from what it saw."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import pytest
 
@@ -16,7 +18,8 @@ from supply_chain.container import (
     profile,
 )
 from supply_chain.development import probe as probing
-from supply_chain.development.probe import Findings, Run
+from supply_chain.development.probe import SEARCHED, Findings, Run
+from supply_chain.evidence.checks import Outcome
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
@@ -126,6 +129,107 @@ def test_what_the_engine_changes_is_not_held_against_the_program():
 
     assert found.failed == ["It writes where nobody declared it to: /srv/log."]
     assert found.details["writes_outside"] == ["/srv", "/srv/log"]
+
+
+@dataclass
+class Sees:
+    """A search that finds a kind of secret wherever a word stands."""
+
+    word: str = "hunter2"
+    tools: ClassVar = {"detect-secrets": "1"}
+
+    def kinds(self, text):
+        return ("Secret Keyword",) if self.word in text else ()
+
+
+@pytest.mark.parametrize(
+    ("strict", "loose"),
+    [
+        ({"logs": Logs("a\nhunter2\n", "")}, {}),
+        ({"logs": Logs("", "hunter2")}, {}),
+        ({}, {"logs": Logs("hunter2" + "." * (SEARCHED - 7), "")}),
+        ({"processes": (Process(pid=7, parent=1, uid=10001, command="/app --password=hunter2"),)}, {}),
+    ],
+    ids=["standard output", "standard error", "only where it may write", "arguments"],
+)
+def test_a_secret_in_what_a_program_shows_fails_and_is_not_repeated(strict, loose):
+    """The evidence says of what kind it is, and no more."""
+    found, first = Findings(), run(**strict)
+    probing._judge_start(found, first, run(**loose), MANIFEST)
+    probing._judge_processes(found, first, MANIFEST)
+
+    probing._judge_secrets(found, Sees(), first, run(**loose))
+
+    assert found.failed == ["What it prints, or a command of it, looks like a secret: Secret Keyword."]
+    assert "hunter2" not in repr(found)
+
+
+def test_what_holds_no_secret_is_shown():
+    """It helps whoever looks for a fault."""
+    found = Findings()
+    probing._judge_start(found, run(), run(), MANIFEST)
+
+    probing._judge_secrets(found, Sees(), run(), run())
+
+    assert found.failed == [] and found.details["last_output"] == ["listening"]
+
+
+@dataclass
+class Ends:
+    """An engine in which every container ends at once, with what it printed."""
+
+    logs_: Logs
+    status: int = 0
+
+    def image(self, reference):
+        return LocalImage(digest=DIGEST, environment={}, command=(), volumes=(), labels={})
+
+    def create(self, spec): ...
+    def start(self, container): ...
+    def remove(self, container): ...
+
+    def inspect(self, container):
+        return run(exit_code=self.status).end
+
+    def logs(self, container):
+        return self.logs_
+
+    def versions(self):
+        return {"engine": "1"}
+
+
+def of_tests(out, status=0):
+    return probing.run_tests(Ends(Logs(out, ""), status), "image", MANIFEST, lambda: NOON, "run", Sees())
+
+
+def test_tests_pass_by_what_they_tested():
+    """Status 0 is not enough."""
+    assert of_tests("Ran 2 tests in 0.1s\n\nOK").outcome is Outcome.PASSED
+    nothing = of_tests("Ran 0 tests in 0.0s\n\nOK")
+    assert (nothing.passed, nothing.warned, nothing.failed) == ((), (), ())
+    assert nothing.outcome is Outcome.WARNED
+    assert nothing.details["output"] == ["Ran 0 tests in 0.0s", "", "OK"]
+
+
+def test_tests_of_nothing_that_fail_have_failed():
+    """The reason is their status."""
+    assert of_tests("", status=5).failed == ("`true` failed: it ended with status 5.",)
+
+
+def test_a_secret_that_tests_print_is_a_warning_and_not_repeated():
+    """They are full of made-up ones."""
+    result = of_tests("1 passed\npassword hunter2\n")
+
+    assert result.outcome is Outcome.WARNED and result.passed
+    assert "hunter2" not in result.model_dump_json()
+    assert result.tools == {"engine": "1", "detect-secrets": "1"}
+
+
+def test_a_base_is_checked_by_its_status_alone(make):
+    """A check command need not say anything."""
+    result = probing.check_command(Ends(Logs("", "")), "image", make.base(), lambda: NOON, "run", Sees())
+
+    assert result.outcome is Outcome.PASSED
 
 
 def test_silence_is_told_apart_from_the_wrong_stream():
