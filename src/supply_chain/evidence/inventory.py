@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import SBOM, Evidence
@@ -17,8 +18,8 @@ LIMIT = 512 * 1024 * 1024
 SYSTEM = ("deb", "rpm", "apk")
 """Types of the packages that a distribution's package manager keeps account of."""
 
-Package = tuple[str, str]
-"""Type and name: `("deb", "openssl")`."""
+Package = tuple[str, str, str]
+"""Type, name, and the package URL, by which a scanner matches: version, distribution and source package."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,13 @@ class Inventory:
     def packages(self) -> frozenset[Package]:
         """Everything it lists; `EvidenceInvalid` where it is no SBOM of syft's."""
         try:
-            return frozenset((str(a["type"]), str(a["name"])) for a in json.loads(self.content)["artifacts"])
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            return frozenset(map(_package, json.loads(self.content)["artifacts"]))
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise _unreadable(self.evidence, error) from error
+
+
+def _package(artifact: Mapping[str, Any]) -> Package:
+    return str(artifact["type"]), str(artifact["name"]), str(artifact.get("purl", ""))
 
 
 def inventory_in(evidence: Sequence[Evidence], content: Callable[[ImageRef], bytes]) -> Inventory | None:

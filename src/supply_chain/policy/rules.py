@@ -112,7 +112,7 @@ def source_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def inventory_whole(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """A scan finds nothing in packages whose metadata somebody removed."""
+    """A scan finds nothing in packages whose metadata somebody removed, or passed off as another's."""
     if dossier.inventory is None:
         yield Reason(
             code="sbom.missing",
@@ -126,12 +126,21 @@ def inventory_whole(dossier: Dossier[Any]) -> Iterator[Reason]:
             fact="the SBOM lists no package at all, so that a scan finds nothing whatever is inside",
             remedy="keep the metadata of packages in the image: the distribution's, the language's, the build's",
         )
-    hidden = sorted(name for _, name in dossier.inherited - dossier.inventory)
+    missing, listed = dossier.inherited - dossier.inventory, {package[:2] for package in dossier.inventory}
+    hidden = sorted(package[1] for package in missing if package[:2] not in listed)
+    altered = sorted(package[1] for package in missing if package[:2] in listed)
     if hidden:
         yield Reason(
             code="sbom.incomplete",
             fact=f"{counted(len(hidden), 'package')} of the base cannot be found in it: {', '.join(hidden[:10])}",
             remedy="keep the package manager's records (/var/lib/dpkg) as they are in the base",
+        )
+    if altered:
+        yield Reason(
+            code="sbom.altered",
+            fact=f"{counted(len(altered), 'package')} of the base says it is another than there, in version, source "
+            f"or distribution: {', '.join(altered[:10])}",
+            remedy="raise packages in the base and build on that; leave its /var/lib/dpkg and os-release as they are",
         )
 
 

@@ -26,11 +26,14 @@ def signed(world):
     return attach
 
 
-def test_lists_type_and_name_of_every_package(world, make, signed):
+def test_lists_type_name_and_url_of_every_package(world, make, signed):
     """As syft names them."""
     evidence = signed(make.sbom(world.registry, REF, "openssl", "zlib1g"))
 
-    assert packages_in(evidence, world.registry.content) == {("deb", "openssl"), ("deb", "zlib1g")}
+    assert packages_in(evidence, world.registry.content) == {
+        ("deb", "openssl", "pkg:deb/openssl"),
+        ("deb", "zlib1g", "pkg:deb/zlib1g"),
+    }
 
 
 def test_nothing_signed_is_not_an_empty_inventory(world):
@@ -43,7 +46,7 @@ def test_the_last_one_counts(world, make, signed):
     signed(make.sbom(world.registry, REF, "old"), created="2026-11-23T12:00:00+00:00")
     evidence = signed(make.sbom(world.registry, REF, "new"))
 
-    assert packages_in(evidence, world.registry.content) == {("deb", "new")}
+    assert packages_in(evidence, world.registry.content) == {("deb", "new", "pkg:deb/new")}
 
 
 @pytest.mark.parametrize(
@@ -74,4 +77,7 @@ def test_a_signed_statement_that_names_no_inventory_is_an_error(world, signed, p
 
 def test_system_packages_are_the_distributions():
     """A virtual environment may be replaced; the package manager's records may not."""
-    assert system_packages(frozenset({("deb", "a"), ("python", "b"), ("apk", "c")})) == {("deb", "a"), ("apk", "c")}
+    assert system_packages(frozenset({("deb", "a", ""), ("python", "b", ""), ("apk", "c", "")})) == {
+        ("deb", "a", ""),
+        ("apk", "c", ""),
+    }

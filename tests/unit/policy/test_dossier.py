@@ -522,7 +522,10 @@ def _built_on_base(pieces):
     pieces.attach(CURATED, DEV, PROVENANCE, pieces.make.provenance(built=built))
 
 
-@pytest.mark.parametrize(("below", "verdict"), [(("openssl",), []), (("openssl", "libc6"), ["sbom.incomplete"])])
+@pytest.mark.parametrize(
+    ("below", "verdict"),
+    [(("openssl",), []), (("openssl", "libc6"), ["sbom.incomplete"]), (("openssl@2",), ["sbom.altered"])],
+)
 def test_what_the_base_has_must_be_found_in_the_image(pieces, below, verdict):
     """A Dockerfile that removes the package manager's records hides packages from every scan."""
     _built_on_base(pieces)

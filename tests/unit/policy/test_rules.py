@@ -39,7 +39,7 @@ def dossier(make):
             "ref": IMAGE,
             "manifest": manifest,
             "evidence": (encryption(),),
-            "inventory": frozenset({("deb", "openssl"), ("python", "flask")}),
+            "inventory": frozenset({("deb", "openssl", "pkg:deb/openssl@3"), ("python", "flask", "")}),
             "checks": tuple(make.check(each) for each in REQUIRED[kind]),
             "report": make.report(),
             "source_report": make.report(),
@@ -189,12 +189,23 @@ def test_an_inventory_of_nothing_is_refused(dossier):
 
 def test_the_packages_of_the_base_that_are_hidden_are_named(dossier):
     """So that its owner sees what the Dockerfile removed."""
-    below = frozenset({("deb", "openssl"), ("deb", "libc6")})
+    openssl = ("deb", "openssl", "pkg:deb/openssl@3")
+    below = frozenset({openssl, ("deb", "libc6", "")})
     (reason,) = rules.inventory_whole(dossier(inherited=below))
 
     assert reason.code == "sbom.incomplete"
     assert "1 package of the base" in reason.fact and "libc6" in reason.fact and "openssl" not in reason.fact
-    assert codes(rules.inventory_whole, dossier(inherited=frozenset({("deb", "openssl")}))) == []
+    assert codes(rules.inventory_whole, dossier(inherited=frozenset({openssl}))) == []
+
+
+@pytest.mark.parametrize(
+    "purl", ["pkg:deb/openssl@2", "pkg:deb/openssl@3?upstream=other", "pkg:deb/other/openssl@3", ""]
+)
+def test_a_package_of_the_base_that_passes_for_another_is_named(dossier, purl):
+    """A scanner would look for the other one's vulnerabilities."""
+    (reason,) = rules.inventory_whole(dossier(inherited=frozenset({("deb", "openssl", purl)})))
+
+    assert reason.code == "sbom.altered" and "openssl" in reason.fact
 
 
 @pytest.mark.parametrize(
