@@ -14,29 +14,34 @@ from supply_chain.laptop.laptop import LaptopState
 from supply_chain.tier import BASES, TierName
 
 
+def tier_of(state: LaptopState, name: TierName) -> Tier:
+    """A tier's block: its own identity and key, and the public keys of all."""
+    identity = state.identities[name]
+    credentials = AwsCredentials(  # inside of the tier's block, where an edit in the UI keeps the secret
+        aws_access_key_id=identity.access_key_id,
+        aws_secret_access_key=SecretStr(identity.secret_access_key),
+        region_name=state.region,
+        aws_client_parameters=AwsClientParameters(endpoint_url=state.endpoint_url),
+    )
+    return Tier(
+        tier=name.value,
+        aws=credentials,
+        role_arn=identity.role_arn,
+        registry=state.registry,
+        insecure_registry=state.endpoint_url.startswith("http://"),
+        signing_key=identity.signing_alias,
+        trusted_keys={each.value: known.public_key for each, known in state.identities.items()},
+        storage_key=state.storage_key if name is TierName.CURATION else None,
+        content_key=state.content_key if name is not TierName.DEVELOPMENT else None,
+    )
+
+
 def register_laptop(state: LaptopState) -> None:
     """Register the block types and save the documents that the flows load."""
     for kind in (Tier, ContainerHost, Workbench):
         kind.register_type_and_schema()
-    trusted = {name.value: identity.public_key for name, identity in state.identities.items()}
-    for name, identity in state.identities.items():
-        credentials = AwsCredentials(  # inside of the tier's block, where an edit in the UI keeps the secret
-            aws_access_key_id=identity.access_key_id,
-            aws_secret_access_key=SecretStr(identity.secret_access_key),
-            region_name=state.region,
-            aws_client_parameters=AwsClientParameters(endpoint_url=state.endpoint_url),
-        )
-        Tier(
-            tier=name.value,
-            aws=credentials,
-            role_arn=identity.role_arn,
-            registry=state.registry,
-            insecure_registry=state.endpoint_url.startswith("http://"),
-            signing_key=identity.signing_alias,
-            trusted_keys=trusted,
-            storage_key=state.storage_key if name is TierName.CURATION else None,
-            content_key=state.content_key if name is not TierName.DEVELOPMENT else None,
-        ).save(name.value, overwrite=True)
+    for name in state.identities:
+        tier_of(state, name).save(name.value, overwrite=True)
     engine = DockerHost(base_url=state.engine.url)
     engine.save("laptop", overwrite=True)
     ContainerHost(docker=engine, owner=state.owner).save("laptop", overwrite=True)
@@ -47,5 +52,4 @@ def register_laptop(state: LaptopState) -> None:
         build_network=cast(Literal["default", "host", "none"], state.build_network),
         ca_bundle=str(state.ca_bundle) if state.ca_bundle else None,
         bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
-        environments=list(state.environments),
     ).save("workbench", overwrite=True)

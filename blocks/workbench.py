@@ -59,9 +59,6 @@ class Workbench(Block):
         title="Upstream bases",
         description="Curated base → upstream image by digest that takes its place.",
     )
-    environments: list[str] = Field(
-        default_factory=lambda: ["staging"], title="Environments", description="Where a chain deploys by default."
-    )
 
     @cached_property
     def toolbox(self) -> Toolbox:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,7 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
         bases=curated_bases(tier, workbench),
         offered=tier.ecr,
         evidence=tier.evidence(workbench),
+        in_engine=in_engine_tools(host, SecretSearch(workbench.tool("detect-secrets"))),
         context=context,
         unversioned=unversioned,
         digest=file_digest,
@@ -113,13 +114,20 @@ def checks(
     else:
         base = manifest
         in_engine = [(Check.COMMAND, lambda: check_command(engine, built.local, base, now, run, search, wait=wait))]
-    versions, both = engine.versions(), tools_of(engine, search)
+    tools = in_engine_tools(host, search)
     layers = partial(read_contents, engine, built.local, manifest.build.max_size)
+    in_engine.append((Check.CONTENT, lambda: check_content(layers, built.digest, manifest, tools[Check.CONTENT], now)))
     return [
         *(_with_tool(check, workbench.tool(name), make) for check, name, make in by_tool),
-        *(Planned(check, both, make) for check, make in in_engine),
-        Planned(Check.CONTENT, versions, lambda: check_content(layers, built.digest, manifest, versions, now)),
+        *(Planned(check, tools[check], make) for check, make in in_engine),
     ]
+
+
+def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Mapping[str, str]]:
+    """The checks that need the image in the engine → everything that they depend on, with its version."""
+    engine = host.engine()
+    both = tools_of(engine, search)
+    return {Check.TESTS: both, Check.PROBE: both, Check.COMMAND: both, Check.CONTENT: engine.versions()}
 
 
 def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) -> Planned:

@@ -8,11 +8,11 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from blocks import ContainerHost, Tier, Workbench
-from blocks.workshop import workshop
+from blocks import Tier, Workbench
+from blocks.workshop import curated_bases
 from flows.chain import chain
 from flows.refusal import refused
-from supply_chain.development.build import Bases
+from supply_chain.development.bases import CuratedBases
 from supply_chain.errors import BaseMissing
 from supply_chain.image import ImageRef
 from supply_chain.policy.outcome import Refused
@@ -30,14 +30,15 @@ async def bases(names: list[str], project: str, fresh: bool = False) -> list[Ima
         fresh: Make them anew, also where a curated one is there.
     """
     tier = await Tier.aload("development")
-    workbench = await Workbench.aload("workbench")
-    host = await ContainerHost.aload("laptop")
-    known = workshop(tier, host, workbench).bases
+    workbench: Workbench = await Workbench.aload("workbench")
+    known = curated_bases(tier, workbench)
     made: list[ImageRef] = []
     for name in names:
+        if f"{BASES}/{name}" in workbench.bases:
+            continue  # the profile names an image of somebody else for it
         there = None if fresh else await in_thread(_curated, known, name)
         if there is None:
-            result: Any = await chain(path=str(Path(project) / "bases" / name))
+            result: Any = await chain(path=str(Path(project) / "bases" / name), fresh=fresh)
             if isinstance(result, Refused):
                 return refused(result)
             there = result.ref
@@ -45,10 +46,10 @@ async def bases(names: list[str], project: str, fresh: bool = False) -> list[Ima
     return made
 
 
-def _curated(known: Bases, name: str) -> ImageRef | None:
-    """The curated image that a Dockerfile would get under this name now."""
+def _curated(known: CuratedBases, name: str) -> ImageRef | None:
+    """The curated image of this name that is vended now."""
     try:
-        _, material = known.resolve(f"{BASES}/{name}")
+        _, material = known.curated(f"{BASES}/{name}")
     except BaseMissing:
         return None
     return ImageRef(repository=f"{BASES}/{name}", digest=material.digest)

@@ -10,12 +10,12 @@ from blocks import ContainerHost, Tier, Workbench
 from blocks.workshop import buildx
 from flows.journal import journal
 from flows.names import by_path
-from supply_chain.adapters.git import Git
 from supply_chain.app import read_manifest
 from supply_chain.image import Candidate, short
 from tasks.build import build, forget
 from tasks.offer import offer
 from tasks.running import in_thread
+from tasks.source import checked_out
 from tasks.test import test
 
 
@@ -31,7 +31,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
     tier = await Tier.aload("development")
     workbench: Workbench = await Workbench.aload("workbench")
     host = await ContainerHost.aload("laptop")
-    with Git(workbench.git).checked_out(Path(path), revision) as (directory, source):
+    async with checked_out(workbench, Path(path), revision) as (directory, source):
         manifest = read_manifest(directory)
         async with journal(manifest.name) as story:
             story.add(application=manifest.name, owner=manifest.owner, source=source)

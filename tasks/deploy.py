@@ -64,7 +64,7 @@ def _deploy(
     pulled = PullSupply(engine, tier.registry, tier.ecr.credentials)
     confidential = DecryptingSupply(engine, evidence, tier.kms, tier.skopeo(workbench))
     pinned = f"{PROXY}@{environment.proxy}" if environment.proxy else PROXY
-    _, proxy = curated_bases(tier, workbench).resolve(pinned)
+    _, proxy = curated_bases(tier, workbench).curated(pinned)
     pulled.supply(ImageRef(repository=PROXY, digest=proxy.digest))
     order = Order(admitted, manifest, environment, proxy.digest, (flow_run.id or "alone")[:8], fresh)
     supply = supply_for(manifest.classification, pulled, confidential)

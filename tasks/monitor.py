@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workbench import now
@@ -17,6 +18,9 @@ from supply_chain.pages import observation_rows
 from supply_chain.tier import TierName, evidence_repository
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread, worth_retrying
+
+PAGE = 200
+"""Limits that Prefect's API gives at once."""
 
 
 def deploying(environment: str, application: str) -> str:
@@ -31,7 +35,7 @@ def deploying(environment: str, application: str) -> str:
 async def monitor(
     environment: str | None, tier: Tier, workbench: Workbench, deployed: str | None = None
 ) -> tuple[Observation, ...]:
-    """Look at one environment or at all; every deviation becomes an event and a row.
+    """Look at one environment or at all; every deviation becomes a row, and one of a deployment an event.
 
     What is being deployed at this moment is left for later, but for `deployed`, whose turn it is and
     which has its record.
@@ -59,8 +63,10 @@ def _places(environment: str | None, workbench: Workbench) -> tuple[Environment,
 
 async def _under_way() -> set[tuple[str, str]]:
     """Environment and application of the deployments under way."""
+    limits: list[GlobalConcurrencyLimitResponse] = []
     async with get_client() as client:
-        limits = await client.read_global_concurrency_limits(limit=200, offset=0)
+        while page := await client.read_global_concurrency_limits(limit=PAGE, offset=len(limits)):
+            limits += page
     words = [limit.name.split(" ") for limit in limits if limit.active_slots]
     return {(w[1], w[2].replace(":", "/")) for w in words if len(w) == 3 and w[0] == "deploy"}
 

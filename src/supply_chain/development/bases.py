@@ -46,13 +46,13 @@ class CuratedBases:
         if name in self.instead:
             return self._pinned(name, self.instead[name])
         if name.startswith(f"{BASES}/"):
-            return self._curated(name)
+            return self.curated(name)
         if PINNED.match(name):
             return self._pinned(name, name)
         return self._pinned(name, f"{name.partition('@')[0]}@{self.upstream(name)}")
 
-    def _curated(self, name: str) -> tuple[str, Material]:
-        """The newest one; where the Dockerfile names a digest, that one."""
+    def curated(self, name: str) -> tuple[str, Material]:
+        """The newest one that curation admits; where `name` has a digest, that one. `BaseMissing` otherwise."""
         repository, at, digest = name.partition("@")
         for ref in self.catalogue.newest_first(repository):
             if (not at or ref.digest == digest) and self._admitted(ref):

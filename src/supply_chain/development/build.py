@@ -109,6 +109,8 @@ class Workshop:
     bases: Bases
     offered: Offered
     evidence: EvidenceStore
+    in_engine: Mapping[Check, Mapping[str, str]]
+    """The checks that need the image in the engine, and the tools that would make them."""
     context: Context
     unversioned: Callable[[Path, Path], bool]
     """Whether a context, built from a Dockerfile, holds files that no commit does although git is content."""
@@ -143,7 +145,7 @@ def build(
         base=next((each for each in materials if each.name == final_base(text)), None),
         versions={**workshop.builder.versions(), "cscm": workshop.version},
     )
-    known = None if fresh else offered_before(inputs, manifest, workshop.offered, workshop.evidence)
+    known = None if fresh else offered_before(inputs, manifest, workshop)
     digest = known.ref.digest if known else _built(directory, manifest, inputs, contexts, workshop, run)
     return BuiltImage(
         **dict(inputs),
@@ -181,10 +183,8 @@ def _built(
     return digests[0]
 
 
-def offered_before(
-    inputs: BuildInputs, manifest: Service | Base, offered: Offered, store: EvidenceStore
-) -> Candidate | None:
-    """What development offered from the same inputs, if what ran it in the engine left its results too.
+def offered_before(inputs: BuildInputs, manifest: Service | Base, workshop: Workshop) -> Candidate | None:
+    """What development offered from the same inputs, if nothing has to look at it in the engine again.
 
     A source that no commit names may have changed unseen, and a root filesystem is made of the packages
     that the distribution has today: neither is ever the same.
@@ -193,10 +193,10 @@ def offered_before(
     if source.dirty or (isinstance(manifest, Base) and manifest.rootfs):
         return None
     wanted = {"buildDefinition": definition(inputs, manifest), "builder": builder(inputs)}
-    for ref in offered.newest_first(development_repository(manifest.name), f"{source.short}-"):
-        evidence = store.verified(ref, TierName.DEVELOPMENT)
+    for ref in workshop.offered.newest_first(development_repository(manifest.name), f"{source.short}-"):
+        evidence = workshop.evidence.verified(ref, TierName.DEVELOPMENT)
         same = [e for e in evidence if e.predicate_type == PROVENANCE and _of(e.predicate) == wanted]
-        if same and all(passed_before(which, evidence) for which in IN_ENGINE[manifest.kind]):
+        if same and all(passed_before(c, evidence, workshop.in_engine[c]) for c in IN_ENGINE[manifest.kind]):
             return Candidate(ref=ref, source=source, proven=proof(same[-1:]))
     return None
 
@@ -224,11 +224,6 @@ def _text(dockerfile: Path) -> str:
 
 def refuse_detours(dockerfile: Path, text: str) -> None:
     """Raise `DeclarationInvalid` where a build would see or run something that no check looks at."""
-    own_ignore = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
-    if own_ignore.exists() or own_ignore.is_symlink():
-        raise DeclarationInvalid(
-            f"{own_ignore.name} makes the build see other files than the checks do.\nUse .dockerignore in the context."
-        )
     if SYNTAX.search(text):
         raise DeclarationInvalid(
             f"{dockerfile.name} asks for another frontend (`# syntax=`), which would run unrecorded.\n"

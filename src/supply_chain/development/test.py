@@ -61,7 +61,7 @@ def test(
     `evidence` is what development signed about this image before: what the same tools passed is not
     made again.
     """
-    known = {plan.check: found for plan in planned if (found := _known(plan, evidence))}
+    known = {p.check: found for p in planned if (found := passed_before(p.check, evidence, p.tools))}
     before = _known_report(dependencies, evidence, now())
     if before:
         known[Check.DEPENDENCIES] = before[1]
@@ -88,19 +88,15 @@ def _made(
     return [result for result, _ in pairs], [report for _, report in pairs if report is not None]
 
 
-def _known(planned: Planned, evidence: Sequence[Evidence]) -> tuple[CheckResult, Evidence] | None:
-    found = passed_before(planned.check, evidence)
-    return found if found and found[0].tools == dict(planned.tools) else None
-
-
 def _known_report(
     dependencies: Dependencies, evidence: Sequence[Evidence], now: datetime
 ) -> tuple[Report, tuple[CheckResult, Evidence]] | None:
-    result = passed_before(Check.DEPENDENCIES, evidence)
     report = current_report(evidence, dependencies.scanner, now, days=dependencies.days)
-    if not result or not report or result[0].tools != _tools(report[0], dependencies.inventory.generator):
+    if report is None:
         return None
-    return report[0], result
+    tools = _tools(report[0], dependencies.inventory.generator)
+    result = passed_before(Check.DEPENDENCIES, evidence, tools)
+    return (report[0], result) if result else None
 
 
 def _tools(report: Report, generator: str) -> dict[str, str]:

@@ -84,7 +84,14 @@ def newest_results(evidence: Sequence[Evidence]) -> dict[Check, tuple[CheckResul
     return {result.check: (result, e) for result, e in sorted(made, key=lambda pair: pair[0].interval.finished)}
 
 
-def passed_before(check: Check, evidence: Sequence[Evidence]) -> tuple[CheckResult, Evidence] | None:
-    """The newest result of a check unless it failed: what failed is made again whenever somebody asks."""
+def passed_before(
+    check: Check, evidence: Sequence[Evidence], tools: Mapping[str, str]
+) -> tuple[CheckResult, Evidence] | None:
+    """The newest result of a check, if these tools made it and it did not fail.
+
+    What failed is made again whenever somebody asks.
+    """
     found = newest_results(evidence).get(check)
-    return found if found and found[0].outcome is not Outcome.FAILED else None
+    if found is None or found[0].outcome is Outcome.FAILED or found[0].tools != dict(tools):
+        return None
+    return found

@@ -57,7 +57,6 @@ class LaptopState(Frozen):
     build_network: str
     ca_bundle: Path | None
     bases: dict[str, str | None]
-    environments: tuple[str, ...]
 
 
 class Part(Frozen):
@@ -178,7 +177,6 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
         build_network=profile.build_network,
         ca_bundle=profile.certificates(),
         bases=dict(profile.bases),
-        environments=profile.environments,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
@@ -51,11 +51,17 @@ class Profile(Frozen):
         default={"python": None, "python-build": None},
         description="base images by name; null means our own, curated/base/NAME",
     )
-    environments: tuple[str, ...] = Field(default=("staging",), description="where a chain deploys by default")
     database: Literal["auto", "starter"] = Field(
         default="auto",
         description="auto: the scanner's own database where the network allows, else the starter database",
     )
+
+    @field_validator("bases")
+    @classmethod
+    def _own_proxy(cls, value: dict[str, str | None]) -> dict[str, str | None]:
+        if value.get("proxy"):
+            raise ValueError("the proxy holds every address: it is always our own, curated/base/proxy")
+        return value
 
     def certificates(self) -> Path | None:
         """The CA bundle to use; a default that this machine lacks is no bundle, a chosen one is an error."""

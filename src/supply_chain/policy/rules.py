@@ -232,10 +232,11 @@ def summaries_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
     for boundary in (Boundary.TO_CURATION, Boundary.CURATION):
         verdict = latest_of(dossier.summaries, boundary, dossier.ref.digest)
         if not passed(verdict):
-            last = "there is none" if verdict is None else f"the last one, of {verdict['timeVerified']}, refuses it"
             yield Reason(
-                code=f"verdict.{boundary}.missing",
-                fact=f"no signed verdict of {boundary} admits this digest: {last}",
+                code=f"verdict.{boundary}.{'missing' if verdict is None else 'refused'}",
+                fact=f"no signed verdict of {boundary} is about this digest"
+                if verdict is None
+                else f"the last signed verdict of {boundary}, of {verdict['timeVerified']}, refuses this digest",
                 remedy="run `cscm curate`; its gates leave their verdicts beside the image",
             )
 

@@ -255,7 +255,7 @@ def test_a_refused_image_is_refused_by_execution_too(chain: Chain) -> None:
 
     assert ran.status == 3, ran.stderr
     codes = {reason["code"] for reason in ran.result["reasons"]}
-    assert {"signature.missing", "verdict.curation.missing", "scan.known-exploited"} <= codes
+    assert {"signature.missing", "verdict.curation.refused", "scan.known-exploited"} <= codes
 
 
 def test_a_base_is_never_deployed(bases: None, ecr: Any) -> None:

@@ -80,7 +80,9 @@ def test_settings_are_added_to_what_is_there(tmp_path):
     """An operator's mirrors and log settings stay."""
     file = tmp_path / "docker" / "daemon.json"
     file.parent.mkdir()
-    file.write_text('{"registry-mirrors": ["https://m"], "features": {"cdi": true}, "live-restore": false, "builder": {"gc": {"enabled": false}}}')
+    file.write_text(
+        '{"registry-mirrors": ["https://m"], "features": {"cdi": true}, "live-restore": false, "builder": {"gc": {"enabled": false}}}'
+    )
 
     configure(file, tmp_path / "data")
 

@@ -55,7 +55,6 @@ def state(tmp_path):
         build_network="default",
         ca_bundle=None,
         bases={"python": None},
-        environments=("staging",),
     )
 
 

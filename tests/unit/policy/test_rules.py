@@ -325,8 +325,8 @@ def test_execution_wants_curations_signature(dossier):
     ("results", "missing"),
     [
         ({"boundary_1": True, "curation": True}, []),
-        ({"boundary_1": False, "curation": True}, ["verdict.boundary-1.missing"]),
-        ({"boundary_1": True, "curation": False}, ["verdict.curation.missing"]),
+        ({"boundary_1": False, "curation": True}, ["verdict.boundary-1.refused"]),
+        ({"boundary_1": True, "curation": False}, ["verdict.curation.refused"]),
         ({"boundary_1": True}, ["verdict.curation.missing"]),
         ({"curation": True}, ["verdict.boundary-1.missing"]),
         ({"boundary_2": True}, ["verdict.boundary-1.missing", "verdict.curation.missing"]),
