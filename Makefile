@@ -5,7 +5,7 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check test-unit test-real format lock clean
+.PHONY: run test check test-unit test-real docs format lock clean
 
 run: $(READY)
 	@$(BIN)/cscm up
@@ -29,6 +29,11 @@ test-real: $(READY)
 	@scripts/browser
 	$(BIN)/cscm up
 	$(BIN)/python -m pytest tests/real tests/ui
+
+docs: $(READY)
+	$(BIN)/python scripts/reference.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "the documentation is at build/docs/index.html"
 
 format: $(READY)
 	$(BIN)/ruff format .

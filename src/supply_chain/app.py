@@ -151,7 +151,7 @@ class Common(Frozen):
 class Service(Common):
     """An application that runs and answers requests."""
 
-    kind: Literal["service"]
+    kind: Literal["service"] = Field(description="it runs")
     test: Test
     probe: Probe
     runtime: Runtime = Runtime()
@@ -174,7 +174,7 @@ class Rootfs(Frozen):
 class Base(Common):
     """An image that others are built on: checked, curated and vended, never deployed."""
 
-    kind: Literal["base"]
+    kind: Literal["base"] = Field(description="others are built on it")
     rootfs: Rootfs | None = None
     check: Command = Field(description="a command that must succeed in the image, in place of a probe")
     runtime: Runtime = Runtime()

@@ -1,0 +1,286 @@
+"""Write the reference that is made from the code: docs/errors.md and docs/reference/. `make docs` runs it.
+
+What a page says of a code, a key, a command or an event is the code's own docstring, description or
+message; what is not written there is not on the page.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import click
+from pydantic import BaseModel
+from reference_source import Source, documented, fields, table
+
+import tasks
+from blocks import ContainerHost, Tier, Workbench
+from cscm.main import EXIT, main
+from supply_chain import errors
+from supply_chain.app import FILE, MANIFEST
+from supply_chain.errors import SupplyChainError
+from supply_chain.evidence import checks, statement
+from supply_chain.evidence.checks import CheckResult
+from supply_chain.evidence.encryption import EncryptionRecord
+from supply_chain.execution import monitor
+from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.environment import Environment
+from supply_chain.execution.monitor import Observation
+from supply_chain.image import Candidate, CuratedImage, ImageRef
+from supply_chain.laptop.doctor import Check as DoctorCheck
+from supply_chain.laptop.laptop import Part
+from supply_chain.laptop.profile import Profile
+from supply_chain.policy import rules
+from supply_chain.policy.names import NameRegister
+from supply_chain.policy.outcome import Refused
+from supply_chain.vulnerability.findings import Report
+
+DOCS = Path(__file__).parents[1] / "docs"
+MADE = "<!-- Made by `make docs` from the code. Change it there. -->\n"
+
+
+def errors_page() -> str:
+    """docs/errors.md: every error, refusal and deviation."""
+    return "\n".join(
+        [
+            "# Errors, refusals and deviations",
+            MADE,
+            "Every code is stable: it keeps its meaning, and none is used again for something else.",
+            "",
+            "- An *error* means that no answer could be had. Nothing was admitted. `cscm` prints it as "
+            "`error: … [code]` and ends with status 1; in Prefect the run is Failed.",
+            "- A *refusal* is an answer: a gate said no, with every reason. `cscm` ends with status 3; in Prefect the "
+            "run is Completed under the name Refused.",
+            "- A *deviation* is what `cscm monitor` finds: something runs that is not what should. In Prefect the run "
+            "is Completed under the name Drifted; `cscm monitor` ends with status 0.",
+            "",
+            "What stands in *italics* is filled in.",
+            "",
+            "## Errors",
+            "",
+            "*Tried again* means that a step which meets the error repeats itself up to three times, with growing "
+            "pauses. A build is never repeated.",
+            "",
+            *_errors(),
+            "## Refusals",
+            "",
+            "One rule gives each reason. It holds at the gates that stand behind its name.",
+            "",
+            *_refusals(),
+            "## Checks",
+            "",
+            "What the checks look at, whose codes are above. Of each, development signs the result.",
+            "",
+            table(["check", "what it looks at"], [[f"`{name}`", said] for name, said in documented(checks, "Check")]),
+            "## Deviations",
+            "",
+            table(
+                ["code", "what it says", "what to do"],
+                [[f"`{g.code}`", g.fact, g.remedy] for g in Source(monitor, "Deviation").all()],
+            ),
+        ]
+    )
+
+
+def every_error() -> list[type[SupplyChainError]]:
+    """All errors of errors.py but their base, by code."""
+    found = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, SupplyChainError)]
+    return sorted((each for each in found if each is not SupplyChainError), key=lambda each: each.code)
+
+
+def _errors() -> Iterator[str]:
+    for error in every_error():
+        cause, _, remedy = inspect.cleandoc(error.__doc__ or "").partition("\n\n")
+        again = "Tried again." if error.retryable else "Not tried again."
+        yield f"### `{error.code}`\n\n{cause}\n\n**What to do:** {' '.join(remedy.split())}\n\nStatus 1. {again}\n"
+
+
+def _refusals() -> Iterator[str]:
+    source = Source(rules, "Reason")
+    gates: dict[str, list[str]] = {}
+    for boundary, policy in rules.POLICIES.items():
+        for rule in policy.rules:
+            gates.setdefault(rule.__name__, []).append(boundary.value)
+    for rule, where in gates.items():
+        meaning = inspect.cleandoc(getattr(rules, rule).__doc__)
+        yield f"### {rule.replace('_', ' ').capitalize()} ({', '.join(where)})\n\n{meaning}\n"
+        rows = [[f"`{g.code}`", g.fact, g.remedy] for g in source.given(rule, {})]
+        yield table(["code", "what it says", "what would satisfy it"], rows)
+
+
+def declaration_page() -> str:
+    """docs/reference/declaration.md."""
+    return _page(
+        FILE,
+        "What a team declares about its application, beside its Dockerfile. The document is one of `Service` and "
+        "`Base`, by its `kind`. It is read strictly: unknown keys, keys written twice, YAML's tags and aliases, and "
+        "more than 256 KiB are errors (`declaration.invalid`) with line and column. Editors complete it from "
+        "[its JSON Schema](../supply-chain.schema.json), which `cscm schema` prints.",
+        fields([MANIFEST]),
+    )
+
+
+def deployments_page() -> str:
+    """docs/reference/deployments.md."""
+    return _page(
+        "Files of the operator",
+        "What an operator writes under `deployments/`. All of it is read as strictly as a declaration.",
+        f"## An environment\n\n`deployments/environments/NAME.yaml`\n\n{fields([Environment], 3)}\n"
+        f"## The register of names\n\n`deployments/names.yaml`\n\n{fields([NameRegister], 3)}\n"
+        "## The laptop's profile\n\n`deployments/profiles/laptop.yaml`, or the file that `CSCM_PROFILE` names\n\n"
+        f"{fields([Profile], 3)}",
+    )
+
+
+def blocks_page() -> str:
+    """docs/reference/blocks.md."""
+    parts = []
+    for block, names in (
+        (Tier, "`development`, `curation` and `execution`"),
+        (ContainerHost, "`laptop`, and whatever an environment names as its `host`"),
+        (Workbench, "`workbench`"),
+    ):
+        properties = block.model_json_schema()["properties"]
+        rows = [[f"`{key}`", each.get("title", ""), each.get("description", "")] for key, each in properties.items()]
+        parts.append(
+            f"## {block._block_type_name}\n\n{block._description}\n\nDocuments of this type: {names}.\n\n"
+            + table(["field", "in the form", "meaning"], rows)
+        )
+    return _page(
+        "Blocks",
+        "What an operator configures in Prefect. `cscm up` fills them on a laptop; "
+        "[on AWS](../how-to/aws.md) an operator does.",
+        "\n".join(parts),
+    )
+
+
+# --- commands -----------------------------------------------------------------------------------------
+
+PRINTED: dict[str, list[type[BaseModel]]] = {
+    "chain": [Deployment, CuratedImage, Refused],
+    "develop": [Candidate],
+    "curate": [CuratedImage, Refused],
+    "execute": [Deployment, Refused],
+    "monitor": [Observation],
+    "bases": [ImageRef, Refused],
+    "status": [Part],
+    "doctor": [DoctorCheck],
+}
+"""What each command prints with --json; of the last four a list, but for a refusal."""
+LISTS = ("monitor", "bases", "status", "doctor")
+
+
+def commands_page() -> str:
+    """docs/reference/commands.md."""
+    rows = [[f"`{name}`", " or ".join(_shape(name, each) for each in kinds)] for name, kinds in PRINTED.items()]
+    shapes = {each: None for kinds in PRINTED.values() for each in kinds}
+    return _page(
+        "The command `cscm`",
+        "`cscm` is in `.cscm/venv/bin`. It runs from inside of the project's directory, or finds the project it is "
+        "installed from.",
+        "## Exit status\n\n"
+        + table(["status", "meaning"], [[str(status), said] for status, said in EXIT.items()])
+        + "\n## Output\n\nA command's result is on standard output, the steps and errors on standard error. The "
+        "progress of `up`, `down` and `reset` is on standard output. With `--json` it is one JSON value:\n\n"
+        + table(["command", "prints"], rows)
+        + "\nKeys are added in later versions, never taken away or given another meaning. A refusal has `reasons`, "
+        "and the status says the same.\n\n"
+        + "\n".join(_help(main, "cscm"))
+        + "\n## Shapes\n\n"
+        + fields(shapes, 3, written=False),
+    )
+
+
+def _shape(command: str, kind: type[BaseModel]) -> str:
+    return f"a list of `{kind.__name__}`" if command in LISTS and kind is not Refused else f"`{kind.__name__}`"
+
+
+def _help(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[str]:
+    context = command.context_class(
+        command, parent, info_name=name, **{**command.context_settings, "terminal_width": 100}
+    )
+    yield f"## `{context.command_path}`\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
+    if isinstance(command, click.Group):
+        for each in sorted(command.commands):
+            yield from _help(command.commands[each], each, context)
+
+
+# --- evidence and events ------------------------------------------------------------------------------
+
+
+def evidence_page() -> str:
+    """docs/reference/evidence.md."""
+    rows = [[f"`{value}`", said] for value, said in documented(statement)]
+    return _page(
+        "Evidence",
+        "Each statement is an in-toto statement v1 in a sigstore bundle (`" + statement.BUNDLE + "`), signed with the "
+        "tier's KMS key and attached to the image as an OCI 1.1 referrer. Where it lies says "
+        "[the explanation](../explanation/evidence.md).",
+        "## Predicates\n\n"
+        + table(["predicate type", "what it says, and who signs it"], rows)
+        + "\n## What is in them\n\nOf standard predicates, the standard's fields and our typed form below `cscm`; of "
+        "our own, these fields.\n\n" + fields([CheckResult, Report, EncryptionRecord, Deployment], 3, written=False),
+    )
+
+
+def events_page() -> str:
+    """docs/reference/events.md."""
+    rows = [[f"`{name}`", said, ", ".join(f"`{key}`" for key in payload)] for name, said, payload in sorted(_events())]
+    return _page(
+        "Events",
+        "What the flows tell Prefect, for automations to act on. The resource is `cscm.image.<digest>`, with "
+        "`cscm.repository` and `cscm.application`; the application and, where it is known, the revision are related "
+        "resources. Every payload has `image` and `origin`: `chain` where a whole chain runs, `tier` where a tier "
+        "runs alone. A step that was [proven before](../explanation/proven-once.md) emits nothing.",
+        table(["event", "emitted by", "payload besides"], rows)
+        + "\n`cscm.source.pushed` comes from the git hook that `cscm hook install` writes. Its resource is "
+        "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n",
+    )
+
+
+def _events() -> Iterator[tuple[str, str, list[str]]]:
+    for file in sorted(Path(tasks.__path__[0]).glob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        module = (ast.get_docstring(tree) or "").split("\n")[0]
+        for call in (each for each in ast.walk(tree) if isinstance(each, ast.Call)):
+            if not isinstance(call.func, ast.Name) or call.func.id != "emit":
+                continue
+            payload = [word.arg for word in call.keywords if word.arg]
+            for name in (each for each in ast.walk(call.args[0]) if isinstance(each, ast.Constant)):
+                yield f"cscm.{name.value}", module, payload
+
+
+def _page(title: str, about: str, body: str) -> str:
+    return f"# {title}\n\n{MADE}\n{about}\n\n{body}"
+
+
+def pages() -> dict[Path, str]:
+    """Every made page, by its path below docs/."""
+    made = {
+        "errors.md": errors_page(),
+        "reference/declaration.md": declaration_page(),
+        "reference/deployments.md": deployments_page(),
+        "reference/blocks.md": blocks_page(),
+        "reference/commands.md": commands_page(),
+        "reference/evidence.md": evidence_page(),
+        "reference/events.md": events_page(),
+    }
+    return {Path(name): dedent(text).rstrip() + "\n" for name, text in made.items()}
+
+
+def write() -> None:
+    """Write what changed, and say so."""
+    for name, text in pages().items():
+        path = DOCS / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"wrote docs/{name}\n")
+
+
+if __name__ == "__main__":
+    write()

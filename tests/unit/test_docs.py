@@ -1,0 +1,183 @@
+"""The documentation: what is made from the code is as the code is, and what is written holds."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+import yaml
+from pydantic import BaseModel, TypeAdapter
+
+from cscm.main import main
+from supply_chain import errors
+from supply_chain.app import MANIFEST
+from supply_chain.documents import parse_document
+from supply_chain.errors import SupplyChainError
+from supply_chain.execution.environment import Environment
+from supply_chain.laptop.profile import Profile
+from supply_chain.policy.names import NameRegister
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if path.name != "progress.md")
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Iterator[ModuleType]:
+    """`scripts/reference.py`, which writes the reference."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts/reference.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(ROOT / "scripts"))
+
+
+def blocks(kind: str) -> list[Any]:
+    """Every block of a kind in the documentation, with the page that it is on."""
+    return [
+        pytest.param(content, id=f"{page.relative_to(DOCS)}-{number}")
+        for page in PAGES
+        for number, (found, content) in enumerate(FENCE.findall(page.read_text(encoding="utf-8")), 1)
+        if found == kind
+    ]
+
+
+def test_the_reference_is_what_the_code_says(reference: ModuleType) -> None:
+    """`make docs` writes it anew."""
+    stale = [str(name) for name, text in reference.pages().items() if (DOCS / name).read_text() != text]
+
+    assert stale == [], "run `make docs`, and commit what it wrote"
+
+
+def test_every_code_in_the_source_is_documented() -> None:
+    """Codes are found by a look for `code=` and among the errors, apart from how the page is made."""
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"`([a-z0-9]+(?:[.-][a-z0-9-]+)+)`", page))
+    source = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("src/supply_chain/*/*.py"))
+    given = re.findall(r"\bcode=f?\"([^\"]+)\"", source)
+    known = [
+        error.code
+        for error in vars(errors).values()
+        if inspect.isclass(error) and issubclass(error, errors.SupplyChainError)
+    ]
+    missing = [
+        code
+        for code in (*given, *known)
+        if code != SupplyChainError.code
+        and not any(re.fullmatch(re.sub(r"\\{.*?\\}", "[a-z0-9-]+", re.escape(code)), each) for each in documented)
+    ]
+
+    assert len(given) > 25 and len(known) > 25
+    assert missing == []
+
+
+@pytest.mark.parametrize("severity", ["critical", "high", "medium", "low", "negligible", "unknown"])
+@pytest.mark.parametrize("what", ["scan", "dependencies"])
+def test_a_code_is_documented_under_every_name_that_it_can_have(severity: str, what: str) -> None:
+    """A reader searches for the code that a run printed, not for a pattern."""
+    assert f"`{what}.{severity}`" in (DOCS / "errors.md").read_text(encoding="utf-8")
+
+
+def test_every_error_says_what_it_means_and_what_to_do(reference: ModuleType) -> None:
+    """Two paragraphs: the second is the remedy."""
+    without = [error.__name__ for error in reference.every_error() if "\n\n" not in inspect.cleandoc(error.__doc__)]
+
+    assert without == []
+
+
+def test_every_key_that_people_write_has_a_meaning(reference: ModuleType) -> None:
+    """An empty cell is a key that nobody can use."""
+    rows = [
+        line
+        for name in ("declaration", "deployments", "blocks")
+        for line in (DOCS / f"reference/{name}.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `")
+    ]
+
+    assert len(rows) > 50
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
+WRITTEN: dict[str, type[BaseModel] | TypeAdapter[Any]] = {
+    "# a supply-chain.yaml": MANIFEST,
+    "# a part of supply-chain.yaml": MANIFEST,
+    "# an environment": Environment,
+    "# deployments/names.yaml": NameRegister,
+    "# a profile": Profile,
+}
+SERVICE = "kind: service\nname: shop\nowner: sales\ntest: {command: [x]}\nprobe: {port: 8080}\n"
+
+
+@pytest.mark.parametrize("content", blocks("yaml"))
+def test_yaml_is_what_it_claims_to_be(content: str) -> None:
+    """Each block's first line says which document it is."""
+    claim = content.splitlines()[0]
+
+    assert claim in WRITTEN
+    text = SERVICE + content if "a part of" in claim else content
+    assert parse_document(text, WRITTEN[claim], claim)
+
+
+def called() -> list[Any]:
+    """Every call of `cscm` in a block of commands, or in the text."""
+    found: dict[str, None] = {}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        lines = [line for kind, content in FENCE.findall(text) if kind == "sh" for line in content.splitlines()]
+        inline = re.findall(r"`(cscm [^`]+)`", FENCE.sub("", text))
+        found |= dict.fromkeys(match[0] for line in lines if (match := re.search(r"\bcscm [a-z][^|;>)]*", line)))
+        found |= dict.fromkeys(inline)
+    return [pytest.param(shlex.split(each)[1:], id=each) for each in found]
+
+
+@pytest.mark.parametrize("words", called())
+def test_a_command_in_the_text_can_be_called(words: list[str]) -> None:
+    """Its name and its options are there; what they do is tested elsewhere."""
+    command: click.Command = main
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        name, *words = words
+        assert name in command.commands
+        command = command.commands[name]
+    known = {option for each in command.params for option in each.opts} | {"--help", "-h", "--version"}
+
+    assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_the_site_is_built_strictly_and_asks_no_other_host(tmp_path: Path) -> None:
+    """A link that leads nowhere stops it, and nothing in it is fetched from elsewhere when it is read."""
+    from mkdocs.commands.build import build  # noqa: PLC0415 - takes a while to import
+    from mkdocs.config import load_config  # noqa: PLC0415
+
+    build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True))
+    pages = list(tmp_path.rglob("*.html"))
+    fetched = [
+        (page.name, address)
+        for page in pages
+        for address in re.findall(
+            r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"?((?:https?:)?//[^\"\s>]+)", page.read_text()
+        )
+    ]
+
+    assert len(pages) >= len(PAGES)
+    assert fetched == []
+    assert blocks("mermaid") == [], "the theme fetches what draws them from another host"
+
+
+def test_the_site_shows_every_page() -> None:
+    """What is not in its navigation is found by nobody."""
+    shown = re.findall(r"[\w./-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+
+    assert {str(page.relative_to(DOCS)) for page in PAGES} - {"performance.md"} <= set(shown)
+    assert yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["theme"]["font"] is False
