@@ -1,10 +1,24 @@
 """What the result of a check says."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
-from supply_chain.evidence.checks import Check, CheckResult, Outcome
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.checks import Check, CheckResult, Outcome, newest_results, passed_before
+from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, Evidence, about
+from supply_chain.image import ImageRef
+from tests.unit.conftest import NOON, check
+
+IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
+LATER = NOON + timedelta(microseconds=1)
+
+
+def evidence(said, kind=TEST_RESULT):
+    predicate = said.predicate() if isinstance(said, CheckResult) else said
+    statement = about(IMAGE, kind, predicate)
+    return Evidence(digest="sha256:" + "c" * 64, repository=IMAGE.repository, statement=statement, signer="development")
 
 
 @pytest.mark.parametrize(
@@ -33,3 +47,46 @@ def test_the_predicate_is_in_totos_and_carries_the_typed_form(make, which):
     assert (predicate["passedTests"], predicate["warnedTests"], predicate["failedTests"]) == (["a"], [], ["b"])
     assert predicate["configuration"] == [{"name": "bandit", "annotations": {"version": "1.8"}}]
     assert CheckResult.model_validate(predicate["cscm"]) == result
+
+
+def test_the_newest_result_of_each_check_counts():
+    """By the time in the statement, wherever it lies; other statements are not asked."""
+    old, new = evidence(check(Check.TESTS)), evidence(check(Check.TESTS, at=LATER))
+    probe = evidence(check(Check.PROBE))
+    expected = {Check.TESTS: (check(Check.TESTS, at=LATER), new), Check.PROBE: (check(Check.PROBE), probe)}
+
+    assert newest_results([old, new, probe, evidence({}, SUMMARY)]) == expected
+    assert newest_results([probe, new, old]) == expected
+    assert newest_results([evidence({}, SUMMARY)]) == {}
+
+
+def test_a_signed_result_that_cannot_be_read_is_an_error():
+    """It may be the newest, and a failure."""
+    with pytest.raises(EvidenceInvalid, match="test result"):
+        newest_results([evidence(check(Check.TESTS)), evidence({"cscm": {}})])
+
+
+@pytest.mark.parametrize("said", [{"passed": ("a",)}, {"warned": ("a",)}, {"passed": ()}], ids=str)
+def test_a_check_that_did_not_fail_need_not_be_made_again(said):
+    """A warning stays one."""
+    result = check(Check.TESTS, tools={"pytest": "9"}, **said)
+    made = evidence(result)
+
+    assert passed_before(Check.TESTS, [made], {"pytest": "9"}) == (result, made)
+
+
+def test_what_failed_or_was_not_made_has_not_passed_before():
+    """Another check's result does not serve, nor one from before the failure."""
+    passed, failed = evidence(check(Check.TESTS)), evidence(check(Check.TESTS, at=LATER, failed=("a",)))
+
+    assert passed_before(Check.PROBE, [passed], {}) is None
+    assert passed_before(Check.TESTS, [passed, failed], {}) is None
+    assert passed_before(Check.TESTS, [], {}) is None
+
+
+@pytest.mark.parametrize("tools", [{}, {"pytest": "8"}, {"pytest": "9", "python": "3"}], ids=str)
+def test_a_check_is_made_again_with_other_tools(tools):
+    """They might find what those before did not."""
+    made = evidence(check(Check.TESTS, tools={"pytest": "9"}))
+
+    assert passed_before(Check.TESTS, [made], tools) is None

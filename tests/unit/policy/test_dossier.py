@@ -10,7 +10,6 @@ from supply_chain.errors import EvidenceInvalid, SupplyChainError
 from supply_chain.evidence.checks import Check
 from supply_chain.evidence.statement import (
     BUNDLE,
-    ENCRYPTION,
     PROVENANCE,
     SBOM,
     SIGNATURE,
@@ -19,69 +18,36 @@ from supply_chain.evidence.statement import (
     VULNERABILITIES,
     about,
 )
-from supply_chain.evidence.store import CREATED, PREDICATE
-from supply_chain.evidence.summary import summary
-from supply_chain.image import EncryptedImage, ImageRef, Material, ScannedImage, StoredImage
+from supply_chain.evidence.store import PREDICATE
+from supply_chain.image import ImageRef, Material
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES, REQUIRED
-from supply_chain.tier import Boundary, TierName
+from supply_chain.tier import Boundary
+from tests.unit.pieces import (
+    CURATED,
+    CURATION,
+    DEV,
+    ELSEWHERE,
+    EXECUTION,
+    OFFERED,
+    Pieces,
+    scanned_image,
+    where,
+)
 
-DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
-DIGEST = "sha256:" + "a" * 64
-OFFERED = ImageRef(repository="dev/hello", digest=DIGEST)
-CURATED = ImageRef(repository="curated/hello", digest=DIGEST)
-ELSEWHERE = ImageRef(repository="evidence/curation/hello", digest=DIGEST)
-KEY = "arn:aws:kms:eu-west-1:1:key/s"
+BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
+LAYERS = {CURATED: ("sha256:" + "1" * 64, "sha256:" + "2" * 64), BASE: ("sha256:" + "1" * 64,)}
 
 
-class Pieces:
-    """What a good image carries at each boundary, one piece at a time, and the gate that judges it."""
+def layers(ref):
+    return LAYERS[ref]
 
-    def __init__(self, world, make):
-        self.world, self.make = world, make
-        self.development = {
-            "provenance": (DEV, PROVENANCE, make.provenance()),
-            "report on the source": (DEV, VULNERABILITIES, make.report().predicate()),
-            **{str(which): (DEV, TEST_RESULT, make.check(which).predicate()) for which in REQUIRED["service"]},
-        }
-        record = {
-            "repository": "curated/hello",
-            "type": "KMS",
-            "key": KEY,
-            "rotates": True,
-            "classification": "internal",
-        }
-        self.scanned = {
-            "provenance": self.development["provenance"],
-            "encryption": (CURATION, ENCRYPTION, record),
-            "scan": (CURATION, VULNERABILITIES, make.report().predicate()),
-            "inventory": (CURATION, SBOM, make.sbom(world.registry, CURATED, "openssl", "zlib1g")),
-        }
-        self.curated = {
-            **self.scanned,
-            "verdict of boundary 1": (CURATION, SUMMARY, self.verdict(Boundary.TO_CURATION, OFFERED)),
-            "verdict of curation": (CURATION, SUMMARY, self.verdict(Boundary.CURATION, CURATED)),
-            "signature": (CURATION, SIGNATURE, {}),
-        }
 
-    def verdict(self, boundary, ref, *, yes=True, at=None):
-        reasons = [] if yes else [{"code": "x", "fact": "f", "remedy": "r"}]
-        policy = "sha256:" + "9" * 64
-        return summary(ref, boundary, policy, reasons=reasons, notes=(), inputs=(), now=at or self.make.noon)
-
-    def at(self, boundary):
-        return {
-            Boundary.TO_CURATION: self.development,
-            Boundary.CURATION: self.scanned,
-            Boundary.TO_EXECUTION: self.curated,
-        }[boundary]
-
-    def attach(self, where, signer, kind, predicate, created="2026-11-24T12:00:00+00:00"):
-        bundle = self.world.signers[signer].sign(about(where, kind, predicate))
-        return self.world.registry.attach(where, BUNDLE, bundle, {PREDICATE: kind, CREATED: created})
+class Judged(Pieces):
+    """The pieces, and the gate that judges them."""
 
     def judged(self, boundary):
         store = self.world.store(EXECUTION)
@@ -92,26 +58,9 @@ class Pieces:
         return judge(dossiers.curated(CURATED, "tag", "staging", store, self.make.noon), POLICIES[boundary])
 
 
-def scanned_image(make):
-    stored = StoredImage(ref=CURATED, tag="t", source=make.source(), blobs=1, size=1)
-    return ScannedImage(encrypted=EncryptedImage(stored=stored, key=KEY), sbom=make.other, report=make.other)
-
-
-BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
-LAYERS = {CURATED: ("sha256:" + "1" * 64, "sha256:" + "2" * 64), BASE: ("sha256:" + "1" * 64,)}
-
-
-def layers(ref):
-    return LAYERS[ref]
-
-
-def where(boundary):
-    return OFFERED if boundary is Boundary.TO_CURATION else CURATED
-
-
 @pytest.fixture
 def pieces(world, make):
-    return Pieces(world, make)
+    return Judged(world, make)
 
 
 def names(boundary):
@@ -317,7 +266,7 @@ def test_a_later_no_of_a_gate_outweighs_its_earlier_yes(pieces, make, boundary, 
     no = pieces.verdict(boundary, CURATED, yes=False, at=make.noon + timedelta(microseconds=1))
     pieces.attach(place, CURATION, SUMMARY, no, created="2000-01-01T00:00:00+00:00")
 
-    assert never_admitted(pieces, Boundary.TO_EXECUTION) == [f"verdict.{boundary}.missing"]
+    assert never_admitted(pieces, Boundary.TO_EXECUTION) == [f"verdict.{boundary}.refused"]
 
 
 def test_a_later_yes_of_a_gate_outweighs_its_earlier_no(pieces, make):

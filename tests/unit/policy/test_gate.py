@@ -1,5 +1,7 @@
 """`judge`: every rule is asked, every reason is kept, and nothing to judge by admits nothing."""
 
+import hashlib
+
 import pytest
 from pydantic import ValidationError
 
@@ -85,6 +87,17 @@ def test_the_digest_names_boundary_version_and_rules():
     assert digest(*rules) == digests[0]
 
 
+def test_the_digest_is_the_same_on_every_machine_and_day():
+    """It stands in signed verdicts: SHA-256 of boundary, version and rules, a line each."""
+
+    def rule(_):
+        return ()
+
+    text = b"boundary-1\n2\nrule\nrule"
+
+    assert policy(rule, rule, version="2").digest == f"sha256:{hashlib.sha256(text).hexdigest()}"
+
+
 def test_every_boundary_has_its_policy():
     """There is no way across without one."""
     assert set(POLICIES) == set(Boundary)
@@ -123,6 +136,19 @@ def test_an_admission_by_the_starter_database_says_so(make):
 
     assert "starter database" in " ".join(starter.notes)
     assert official.notes == ()
+
+
+@pytest.mark.parametrize(("image", "source", "told"), [
+    ("starter", "official", True), ("official", "starter", False), (None, "starter", True), (None, "official", False),
+    (None, None, False),
+])  # fmt: skip
+def test_what_was_judged_is_the_image_and_before_it_is_scanned_its_source(make, image, source, told):
+    """At boundary 1 there is no other report than the source's."""
+    reports = {"report": image and make.report(kind=image), "source_report": source and make.report(kind=source)}
+
+    verdict = judge(dossier(**reports), policy(refusing()))
+
+    assert ["starter database" in note for note in verdict.notes] == ([True] if told else [])
 
 
 @pytest.mark.parametrize("codes", [(), ("a.b",)], ids=["admitted", "refused"])

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.policy.names import Holder, NameRegister, read_register
@@ -42,6 +43,43 @@ def test_every_field_that_is_settled_has_to_agree(change):
     """Another kind, team, repository or directory is somebody else."""
     assert FIRST.holds_for(FIRST)
     assert not FIRST.holds_for(FIRST.model_copy(update=change))
+
+
+def test_what_is_not_settled_need_not_agree():
+    """A register that names the owner alone leaves kind and place to the owner."""
+    assert Holder(owner="greetings").holds_for(FIRST)
+    assert not Holder(owner="greetings").holds_for(FIRST.model_copy(update={"owner": "x"}))
+    assert Holder().holds_for(FIRST)
+
+
+@pytest.mark.parametrize(
+    ("holder", "words"),
+    [
+        (FIRST, "the service of greetings in https://git.example/hello, ."),
+        (PLATFORM, "the base of platform"),
+        (Holder(owner="greetings"), "the application of greetings"),
+        (Holder(repository="shop"), "the application of anybody in shop"),
+        (Holder(kind="service", path="hello"), "the service of anybody, hello"),
+    ],
+    ids=str,
+)
+def test_a_holder_is_told_by_what_is_settled(holder, words):
+    """So that whoever is refused knows whom to ask."""
+    assert str(holder) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [("a", False), ("ab", True), ("a/*", True), ("*", False), ("/*", False), ("a" * 128, True), ("a" * 129, False)],
+    ids=lambda value: str(value)[:5],
+)
+def test_a_pattern_is_a_name_or_all_below_one(name, allowed):
+    """As long as a name may be; nothing reserves everything."""
+    if allowed:
+        assert NameRegister(names={name: PLATFORM}).names
+    else:
+        with pytest.raises(ValidationError):
+            NameRegister(names={name: PLATFORM})
 
 
 def test_the_project_reserves_its_bases():

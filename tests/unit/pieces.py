@@ -1,0 +1,82 @@
+"""The evidence that a good image carries at each boundary, one piece at a time."""
+
+from supply_chain.evidence.statement import (
+    BUNDLE,
+    ENCRYPTION,
+    PROVENANCE,
+    SBOM,
+    SIGNATURE,
+    SUMMARY,
+    TEST_RESULT,
+    VULNERABILITIES,
+    about,
+)
+from supply_chain.evidence.store import CREATED, PREDICATE
+from supply_chain.evidence.summary import summary
+from supply_chain.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
+from supply_chain.policy.rules import REQUIRED
+from supply_chain.tier import Boundary, TierName
+
+DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
+DIGEST = "sha256:" + "a" * 64
+OFFERED = ImageRef(repository="dev/hello", digest=DIGEST)
+CURATED = ImageRef(repository="curated/hello", digest=DIGEST)
+ELSEWHERE = ImageRef(repository="evidence/curation/hello", digest=DIGEST)
+KEY = "arn:aws:kms:eu-west-1:1:key/s"
+
+
+class Pieces:
+    """What each tier signs about a good image; a test leaves one out, breaks it or attaches it."""
+
+    def __init__(self, world, make):
+        self.world, self.make = world, make
+        self.development = {
+            "provenance": (DEV, PROVENANCE, make.provenance()),
+            "report on the source": (DEV, VULNERABILITIES, make.report().predicate()),
+            **{str(which): (DEV, TEST_RESULT, make.check(which).predicate()) for which in REQUIRED["service"]},
+        }
+        record = {
+            "repository": "curated/hello",
+            "type": "KMS",
+            "key": KEY,
+            "rotates": True,
+            "classification": "internal",
+        }
+        self.scanned = {
+            "provenance": self.development["provenance"],
+            "encryption": (CURATION, ENCRYPTION, record),
+            "scan": (CURATION, VULNERABILITIES, make.report().predicate()),
+            "inventory": (CURATION, SBOM, make.sbom(world.registry, CURATED, "openssl", "zlib1g")),
+        }
+        self.curated = {
+            **self.scanned,
+            "verdict of boundary 1": (CURATION, SUMMARY, self.verdict(Boundary.TO_CURATION, OFFERED)),
+            "verdict of curation": (CURATION, SUMMARY, self.verdict(Boundary.CURATION, CURATED)),
+            "signature": (CURATION, SIGNATURE, {}),
+        }
+
+    def verdict(self, boundary, ref, *, yes=True, at=None):
+        reasons = [] if yes else [{"code": "x", "fact": "f", "remedy": "r"}]
+        policy = "sha256:" + "9" * 64
+        return summary(ref, boundary, policy, reasons=reasons, notes=(), inputs=(), now=at or self.make.noon)
+
+    def at(self, boundary):
+        return {
+            Boundary.TO_CURATION: self.development,
+            Boundary.CURATION: self.scanned,
+            Boundary.TO_EXECUTION: self.curated,
+        }[boundary]
+
+    def attach(self, where, signer, kind, predicate, created="2026-11-24T12:00:00+00:00"):
+        bundle = self.world.signers[signer].sign(about(where, kind, predicate))
+        return self.world.registry.attach(where, BUNDLE, bundle, {PREDICATE: kind, CREATED: created})
+
+
+def where(boundary):
+    """The image that is judged at a boundary."""
+    return OFFERED if boundary is Boundary.TO_CURATION else CURATED
+
+
+def scanned_image(make):
+    stored = StoredImage(ref=CURATED, tag="t", source=make.source(), blobs=1, size=1)
+    return ScannedImage(encrypted=EncryptedImage(stored=stored, key=KEY), sbom=make.other, report=make.other)

@@ -1,0 +1,34 @@
+"""What a gate judges by cannot be changed between reading and judging."""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+from pydantic import BaseModel
+
+import supply_chain.evidence
+import supply_chain.policy
+import supply_chain.vulnerability
+from supply_chain.policy.gate import Dossier
+
+PACKAGES = (supply_chain.evidence, supply_chain.policy, supply_chain.vulnerability)
+MODULES = [
+    importlib.import_module(m.name) for p in PACKAGES for m in pkgutil.iter_modules(p.__path__, f"{p.__name__}.")
+]
+CLASSES = [each for m in MODULES for _, each in inspect.getmembers(m, inspect.isclass) if each.__module__ == m.__name__]
+VALUES = [each for each in CLASSES if dataclasses.is_dataclass(each) or issubclass(each, BaseModel)]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: value.__qualname__)
+def test_a_value_stays_as_it_was_read(value):
+    """Whatever a rule is given, the next one is given the same."""
+    frozen = value.model_config["frozen"] if issubclass(value, BaseModel) else value.__dataclass_params__.frozen
+
+    assert frozen is True
+
+
+def test_these_are_the_values():
+    """Otherwise the test above would be about nothing."""
+    assert Dossier in VALUES and len(VALUES) > 20

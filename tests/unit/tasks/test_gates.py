@@ -1,0 +1,246 @@
+"""The gates as tasks: what they read, what they answer, and what a refusal leaves behind."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+from prefect import Task
+
+from supply_chain.errors import ImageNotFound
+from supply_chain.evidence.statement import PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
+from supply_chain.image import ImageRef, Material
+from supply_chain.policy.names import Holder, NameRegister
+from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.tier import Boundary, TierName
+from tasks import gates
+from tests.unit.pieces import CURATED, CURATION, DEV, ELSEWHERE, EXECUTION, OFFERED, Pieces, scanned_image, where
+
+BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
+EARLIER = ImageRef(repository="curated/hello", digest="sha256:" + "e" * 64)
+GATES = {
+    Boundary.TO_CURATION: gates.admit_to_curation,
+    Boundary.CURATION: gates.admit_to_signature,
+    Boundary.TO_EXECUTION: gates.admit_to_execution,
+}
+KEEPS = {
+    Boundary.TO_CURATION: (CURATION, ELSEWHERE),
+    Boundary.CURATION: (CURATION, CURATED),
+    Boundary.TO_EXECUTION: (EXECUTION, ImageRef(repository="evidence/execution/hello", digest=CURATED.digest)),
+}
+"""Who judges, and where a refusal is kept."""
+
+
+def manifest(*layers):
+    """An image with these layers; its configuration is its own."""
+    blobs = [{"digest": "sha256:" + digit * 64, "size": 1} for digit in layers]
+    return {"config": {"digest": "sha256:" + layers[-1] * 63 + "0", "size": 1}, "layers": blobs}
+
+
+@dataclass
+class Registry:
+    """Both of a tier's views of its registry: the content, and what AWS says of repositories."""
+
+    manifests: dict[ImageRef, dict] = field(default_factory=lambda: {OFFERED: manifest("1"), CURATED: manifest("1")})
+    earlier: dict[str, tuple[ImageRef, ...]] = field(default_factory=dict)
+    tagged: tuple[str, ...] = ("3f2a1c0-aaaaaaaaaaaa", "later")
+    made: dict[str, tuple[bool, str | None]] = field(default_factory=dict)
+
+    def has(self, ref):
+        return ref in self.manifests
+
+    def manifest(self, ref):
+        return self.manifests[ref]
+
+    def newest_first(self, repository):
+        return self.earlier.get(repository, ())
+
+    def tags(self, ref):
+        return self.tagged
+
+    def ensure_repository(self, name, *, immutable, key):
+        self.made[name] = (immutable, key)
+
+
+class Gate(Pieces):
+    """The pieces of an image, the registry it is in, and the gate that judges it."""
+
+    def __init__(self, world, make):
+        super().__init__(world, make)
+        self.registry, self.events, self.names = Registry(), [], NameRegister(names={})
+
+    async def judge(self, boundary):
+        """The gate's answer and dossier."""
+        judge, store = KEEPS[boundary][0], self.world.store(KEEPS[boundary][0])
+        tier = SimpleNamespace(tier=str(judge), http=self.registry, ecr=self.registry, evidence=lambda _: store)
+        workbench = SimpleNamespace(names=lambda: self.names)
+        what = {
+            Boundary.TO_CURATION: (OFFERED,),
+            Boundary.CURATION: (scanned_image(self.make),),
+            Boundary.TO_EXECUTION: (CURATED, "staging"),
+        }[boundary]
+        return await GATES[boundary].fn(*what, tier, workbench)
+
+    def good(self, boundary, *, but=None):
+        """Attach every piece but one."""
+        for name, piece in self.at(boundary).items():
+            if name != but:
+                self.attach(where(boundary), *piece)
+
+    def verdicts(self):
+        """Every verdict that is kept anywhere, by repository and signer."""
+        store = self.world.store(TierName.EXECUTION)
+        places = [where(Boundary.TO_CURATION), *(place for _, place in KEEPS.values())]
+        return {
+            (place, tier): verdicts
+            for place in places
+            for tier in TierName
+            if (verdicts := [e.predicate for e in store.verified(place, tier) if e.predicate_type == SUMMARY])
+        }
+
+
+@pytest.fixture
+def gate(world, make, monkeypatch):
+    gate = Gate(world, make)
+    monkeypatch.setattr(gates, "emit", lambda *args, **payload: gate.events.append((*args, payload)))
+    monkeypatch.setattr(gates, "now", lambda: make.noon)
+    return gate
+
+
+@pytest.mark.parametrize("boundary", Boundary)
+def test_a_gate_is_a_task_that_is_tried_again_when_that_may_help(boundary):
+    """A registry that does not answer is no refusal."""
+    task = GATES[boundary]
+
+    assert isinstance(task, Task) and task.tags == {"gate"}
+    assert task.retries and task.retry_condition_fn
+
+
+@pytest.mark.parametrize("boundary", Boundary)
+async def test_good_evidence_is_admitted_and_told(gate, boundary, make):
+    """With the dossier that it rests on; the verdict itself is left to the step that signs it."""
+    gate.good(boundary)
+    before = gate.verdicts()
+
+    verdict, dossier = await gate.judge(boundary)
+
+    assert isinstance(verdict, Admitted) and verdict.boundary is boundary
+    assert (verdict.image, dossier.ref) == (dossier.image, where(boundary))
+    assert gate.events == [
+        ("image.admitted", where(boundary), make.source(), {"boundary": boundary.value, "notes": []}),
+    ]
+    assert (gate.verdicts(), gate.registry.made) == (before, {})
+
+
+async def test_an_admission_tells_what_an_operator_should_know_all_the_same(gate, make):
+    """The notes are in the event too."""
+    gate.good(Boundary.TO_CURATION, but="provenance")
+    dirty = make.provenance(built={"source": make.source(dirty=True)})
+    gate.attach(OFFERED, DEV, PROVENANCE, dirty)
+
+    await gate.judge(Boundary.TO_CURATION)
+
+    ((name, _, source, payload),) = gate.events
+    assert (name, source.dirty) == ("image.admitted", True)
+    assert payload["notes"] == ["built from a working copy with uncommitted changes"]
+
+
+@pytest.mark.parametrize(
+    ("boundary", "gone", "code"),
+    [
+        (Boundary.TO_CURATION, "tests", "tests.missing"),
+        (Boundary.CURATION, "scan", "scan.missing"),
+        (Boundary.TO_EXECUTION, "signature", "signature.missing"),
+    ],
+)
+async def test_a_refusal_is_told_and_kept_where_the_judge_may_write(gate, make, boundary, gone, code):
+    """Beside an image of its own, else in its own repository, which is made so that nothing in it moves."""
+    gate.good(boundary, but=gone)
+    judge, place = KEEPS[boundary]
+    before = gate.verdicts()
+
+    verdict, dossier = await gate.judge(boundary)
+
+    assert isinstance(verdict, Refused) and dossier.ref == where(boundary)
+    assert [reason.code for reason in verdict.reasons] == [code]
+    reasons = [reason.model_dump() for reason in verdict.reasons]
+    payload = {"boundary": boundary.value, "reasons": reasons}
+    assert gate.events == [("image.refused", where(boundary), make.source(), payload)]
+    kept = {at: verdicts for at, verdicts in gate.verdicts().items() if verdicts != before.get(at)}
+    assert list(kept) == [(place, judge)]
+    last = kept[place, judge][-1]
+    assert (last["resourceUri"], last["cscm"]["reasons"]) == (str(where(boundary)), reasons)
+    assert gate.registry.made == ({} if place == CURATED else {place.repository: (True, None)})
+
+
+async def test_an_event_names_at_most_fifty_reasons(gate, make):
+    """It has to be small; every reason is in the verdict that is kept."""
+    gate.good(Boundary.CURATION, but="scan")
+    exploited = [make.finding("low", id=f"CVE-2026-{n:04}", known_exploited=True) for n in range(51)]
+    gate.attach(CURATED, CURATION, VULNERABILITIES, make.report(*exploited).predicate())
+
+    verdict, _ = await gate.judge(Boundary.CURATION)
+
+    ((*_, payload),) = gate.events
+    assert len(verdict.reasons) == 51
+    assert payload["reasons"] == [reason.model_dump() for reason in verdict.reasons[:50]]
+
+
+async def test_an_image_that_is_not_there_is_no_refusal(gate):
+    """Nothing was judged, and nothing is told or kept."""
+    gate.registry.manifests.clear()
+
+    with pytest.raises(ImageNotFound, match="no dev/hello@sha256"):
+        await gate.judge(Boundary.TO_CURATION)
+
+    assert (gate.events, gate.verdicts(), gate.registry.made) == ([], {}, {})
+
+
+async def test_a_name_that_the_register_gives_to_others_is_refused(gate):
+    """The platform's owner wrote it down."""
+    gate.good(Boundary.TO_CURATION)
+    gate.names = NameRegister(names={"hello": Holder(owner="somebody else")})
+
+    verdict, _ = await gate.judge(Boundary.TO_CURATION)
+
+    assert [reason.code for reason in verdict.reasons] == ["name.taken"]
+
+
+async def test_a_name_that_another_team_had_first_is_refused(gate, make):
+    """By what curation signed in the application's curated repository before."""
+    gate.good(Boundary.TO_CURATION)
+    gate.registry.earlier["curated/hello"] = (EARLIER,)
+    gate.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner="somebody else"))
+    gate.attach(EARLIER, CURATION, SIGNATURE, {})
+
+    verdict, _ = await gate.judge(Boundary.TO_CURATION)
+
+    assert [reason.code for reason in verdict.reasons] == ["name.taken"]
+
+
+@pytest.mark.parametrize(
+    ("below", "codes"),
+    [(("1",), ["sbom.incomplete"]), (("1", "2"), ["sbom.incomplete"]), (("3",), []), (("1", "3"), []), (("2",), [])],
+    ids=["first layer", "both layers", "another layer", "another second layer", "second layer"],
+)
+async def test_an_image_is_held_against_the_base_whose_layers_it_begins_with(gate, make, below, codes):
+    """By the layers alone: a configuration is every image's own."""
+    gate.registry.manifests |= {CURATED: manifest("1", "2"), BASE: manifest(*below)}
+    gate.good(Boundary.CURATION, but="provenance")
+    material = Material(name=f"{BASE.repository}@{BASE.digest}", digest=BASE.digest, curated=True)
+    gate.attach(CURATED, DEV, PROVENANCE, make.provenance(built={"materials": (material,)}))
+    gate.attach(BASE, CURATION, SBOM, make.sbom(gate.world.registry, BASE, "libc6"))
+
+    verdict, _ = await gate.judge(Boundary.CURATION)
+
+    assert [reason.code for reason in getattr(verdict, "reasons", ())] == codes
+
+
+@pytest.mark.parametrize(("tagged", "tag"), [(("first", "second"), "first"), (("only",), "only"), ((), "")])
+async def test_a_deployment_shows_the_first_tag_there_is(gate, tagged, tag):
+    """A tag is a label: without one the image is the same."""
+    gate.good(Boundary.TO_EXECUTION)
+    gate.registry.tagged = tagged
+
+    verdict, _ = await gate.judge(Boundary.TO_EXECUTION)
+
+    assert isinstance(verdict, Admitted) and verdict.image.tag == tag
