@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from supply_chain.app import Classification
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.statement import ENCRYPTION, Evidence
+from supply_chain.evidence.statement import ENCRYPTION, UNREADABLE, Evidence
 from supply_chain.image import Digest, Frozen
 
 
@@ -70,5 +70,5 @@ def _read(evidence: Evidence) -> EncryptionRecord:
     except ValidationError as error:
         raise EvidenceInvalid(
             f"{evidence.repository}@{evidence.digest} is signed by {evidence.signer} but is no record of encryption: "
-            f"{error.errors()[0]['msg']}\nRun `cscm curate` again with this version; it writes a new one."
+            f"{error.errors()[0]['msg']}\n{UNREADABLE}"
         ) from error

@@ -71,7 +71,7 @@ def packages_in(evidence: Sequence[Evidence], content: Callable[[ImageRef], byte
 def _unreadable(evidence: Evidence, error: Exception) -> EvidenceInvalid:
     return EvidenceInvalid(
         f"The SBOM that {evidence.repository}@{evidence.digest} names cannot be read: {str(error)[:500]}\n"
-        "Run `cscm curate --fresh` on the image; it makes the SBOM anew."
+        "Run `cscm curate --fresh` on the image; it makes the SBOM anew, and the last one counts."
     )
 
 

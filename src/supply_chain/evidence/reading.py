@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.statement import Evidence
+from supply_chain.evidence.statement import UNREADABLE, Evidence
 from supply_chain.image import Proof
 
 P = TypeVar("P")
@@ -19,10 +19,7 @@ def parsed(parse: Callable[[], P], what: str) -> P:
     try:
         return parse()
     except (ValidationError, KeyError, TypeError, AttributeError) as error:
-        raise EvidenceInvalid(
-            f"A signed {what} cannot be read: {str(error)[:500]}\n"
-            "It was made by another version of the chain. Make the evidence again with this one."
-        ) from error
+        raise EvidenceInvalid(f"A signed {what} cannot be read: {str(error)[:500]}\n{UNREADABLE}") from error
 
 
 def proof(evidence: Sequence[Evidence]) -> Proof | None:

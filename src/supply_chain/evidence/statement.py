@@ -70,6 +70,13 @@ def about(subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any]) 
     )
 
 
+UNREADABLE = (
+    "It may say no, so that nothing is decided while it lies there. An administrator looks at it "
+    "(`cosign tree` lists what is attached), removes it from the registry, and the step is run again."
+)
+"""What to do about a statement that a tier signed and nobody can read."""
+
+
 class Evidence(Frozen):
     """A statement whose signature was verified, and where it lies."""
 

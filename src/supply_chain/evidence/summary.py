@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.statement import Evidence
+from supply_chain.evidence.statement import UNREADABLE, Evidence
 from supply_chain.image import Digest, ImageRef, digest_set
 from supply_chain.tier import Boundary
 
@@ -62,7 +62,7 @@ def _verified_at(verdict: dict[str, Any]) -> datetime:
     if at.tzinfo is None:
         raise EvidenceInvalid(
             f"A signed verdict says that it was given at {said[:100]!r}, which names no instant.\n"
-            "It may be the last one. Run the tier that gave it again with this version."
+            f"It may be the last one. {UNREADABLE}"
         )
     return at
 

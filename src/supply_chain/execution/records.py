@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.reading import proof
-from supply_chain.evidence.statement import DEPLOYMENT, Evidence
+from supply_chain.evidence.statement import DEPLOYMENT, UNREADABLE, Evidence
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
 from supply_chain.execution.deploy import Deployment, Expected
 from supply_chain.image import Digest, ImageRef
@@ -96,7 +96,4 @@ def _read(evidence: Evidence) -> tuple[datetime, Expected]:
             {name: known[name] for name in Expected.model_fields if name in known}
         )
     except (ValidationError, KeyError, TypeError) as error:
-        raise EvidenceInvalid(
-            f"A signed deployment record cannot be read: {str(error)[:500]}\n"
-            "It was made by another version of the chain. Deploy the application again with this one."
-        ) from error
+        raise EvidenceInvalid(f"A signed deployment record cannot be read: {str(error)[:500]}\n{UNREADABLE}") from error
