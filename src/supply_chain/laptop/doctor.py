@@ -94,7 +94,8 @@ def _namespaces() -> Iterable[Check]:
         return
     name = getpass.getuser()
     lacks = lacks_for_namespaces(name, (Path("/etc/subuid"), Path("/etc/subgid")))
-    remedy = f"as root: apt-get install uidmap; usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"
+    ranges = f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name} (a range nobody has)"
+    remedy = "as root: " + ("apt-get install uidmap" if lacks[:1] == ["newuidmap"] else ranges)
     yield check("user namespaces", f"no {', no '.join(lacks)}" if lacks else "usable", "usable", not lacks, remedy)
 
 
