@@ -16,7 +16,7 @@ from supply_chain.policy.gate import Dossier, judge
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.policy.verdict import record
-from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
+from supply_chain.tier import BASES, Boundary, TierName, curated_repository, evidence_repository
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread, worth_retrying
 
@@ -61,7 +61,8 @@ async def admit_to_signature(
         return tuple(blob.digest for blob in blobs_of(tier.http.manifest(ref), ref)[1:])
 
     def read() -> Dossier[ScannedImage]:
-        return dossiers.scanned(image, tier.evidence(workbench), layers)
+        bases = [ref for repository in tier.ecr.repositories(f"{BASES}/") for ref in tier.ecr.newest_first(repository)]
+        return dossiers.scanned(image, tier.evidence(workbench), layers, bases)
 
     return await in_thread(lambda: _decide(read, Boundary.CURATION, tier, workbench))
 

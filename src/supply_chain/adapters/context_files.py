@@ -13,6 +13,8 @@ from supply_chain.errors import CheckNotMade
 from supply_chain.policy.outcome import counted
 
 TOKEN = re.compile(r"\*\*/?|\*|\?|\[[^\]]*\]|\\.|.", re.DOTALL)
+UNCLEAR = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]|\r(?!\n|$)|\[[^\]]*\[")
+"""What Python and the builder's Go take differently."""
 WILD = re.compile(r"[*?\[\]\\]")
 
 
@@ -84,9 +86,17 @@ class _Pattern:
 
 def _patterns(path: Path) -> list[_Pattern]:
     """Docker's documentation, "Build context", ".dockerignore files"; read as BuildKit reads it."""
+    if path.is_symlink():
+        raise CheckNotMade(f"{path.name} is a link, which the builder follows elsewhere than a check.\nWrite a file.")
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    text = path.read_bytes().decode("utf-8-sig", "replace")
+    if UNCLEAR.search(text):
+        raise CheckNotMade(
+            f"{path.name} holds control characters, or a class within a class ([[).\n"
+            "The builder may read it otherwise than a check: write plain patterns, one on a line."
+        )
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
     try:
         return [_pattern(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
     except re.error as error:

@@ -17,6 +17,7 @@ from supply_chain.image import Source
 
 TIMEOUT = 60.0
 GUARDED = (
+    "--no-replace-objects",
     "-c",
     "safe.bareRepository=explicit",
     "-c",
@@ -46,9 +47,18 @@ class Git:
 
     def _changed(self, directory: Path) -> bool:
         """Whether files differ from the commit, or git cannot tell."""
-        status = ("status", "--porcelain", "--untracked-files=all", "--", ".")
+        status = ("status", "--porcelain", "--untracked-files=all", "--ignore-submodules=none", "--", ".")
         done = self.tool.run(*GUARDED, "-C", directory, *status, timeout=TIMEOUT, check=False, quiet=True)
-        return done.status != 0 or bool(done.stdout.strip())
+        return done.status != 0 or bool(done.stdout.strip()) or self._unwatched(directory)
+
+    def _unwatched(self, directory: Path) -> bool:
+        """Whether git was told not to look at files (assume-unchanged, skip-worktree), or cannot tell."""
+        listed = self.tool.run(
+            *GUARDED, "-C", directory, "ls-files", "-v", "-z", "--", ".", timeout=TIMEOUT, check=False, quiet=True
+        )
+        return listed.status != 0 or any(
+            line[0].islower() or line[0] == "S" for line in listed.stdout.split("\0") if line
+        )
 
     def ignored(self, directory: Path) -> frozenset[str]:
         """The files below `directory`, relative to it, that git was told to leave alone; none outside of git."""

@@ -34,6 +34,12 @@ IN_ENGINE = {"service": (Check.TESTS, Check.PROBE, Check.CONTENT), "base": (Chec
 SYNTAX = re.compile(r"^\s*(?:#|//)\s*syntax\s*=", re.IGNORECASE | re.MULTILINE)
 FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE | re.MULTILINE)
 ESCAPE = re.compile(r"^\s*#\s*escape\s*=\s*[^\\\s]", re.IGNORECASE | re.MULTILINE)
+BOM = "\ufeff"
+HEREDOC = re.compile(
+    r"<<-?[ \t]*[\"']?(?P<end>[^\s\"'<]+)[\"']?[^\n]*\n(?P<body>.*?)(?:^[ \t]*(?P=end)[ \t\r]*$|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+STAGE = re.compile(r"[a-z][a-z0-9_.-]*", re.IGNORECASE)
 COPY_FROM = re.compile(r"^\s*COPY\s+(?:--\S+\s+)*?--from=(?P<image>\S+)", re.IGNORECASE | re.MULTILINE)
 RUN_FLAGS = re.compile(r"^\s*RUN[ \t]+(?P<flags>(?:--\S+[ \t]+)+)", re.IGNORECASE | re.MULTILINE)
 MOUNT_FROM = re.compile(r"--mount=(?:\S*,)?from=(?P<image>[^\s,]+)", re.IGNORECASE)
@@ -86,7 +92,7 @@ Context = Callable[[Service | Base, Path, int], AbstractContextManager[Path]]
 
 def base_names(dockerfile: str) -> tuple[str, ...]:
     """The images a Dockerfile starts from, copies from or mounts, without its own stages and `scratch`."""
-    text = CONTINUED.sub(" ", dockerfile)
+    text = CONTINUED.sub("", dockerfile)
     stages = {"scratch"}
     names: list[str] = []
     for match in FROM.finditer(text):
@@ -234,6 +240,17 @@ def refuse_detours(dockerfile: Path, text: str) -> None:
             f"{dockerfile.name} does not continue lines by a backslash (`# escape=`), so that bases could hide.\n"
             "Remove the line, and continue lines with a backslash."
         )
+    if text.startswith(BOM) or any(FROM.search(each["body"]) for each in HEREDOC.finditer(text)):
+        raise DeclarationInvalid(
+            f"{dockerfile.name} begins with a byte order mark, or holds a line that looks like FROM in a heredoc.\n"
+            "Bases could hide behind either: remove the mark, or bring that text in as a file."
+        )
+    odd = [m["name"] for m in FROM.finditer(CONTINUED.sub("", text)) if m["name"] and not STAGE.fullmatch(m["name"])]
+    if odd:
+        raise DeclarationInvalid(
+            f"{dockerfile.name} calls a stage {odd[0]!r}, which is no name of one.\n"
+            "Use letters, digits, `-`, `_` and `.`, a letter first."
+        )
 
 
 def local_name(application: str, run: str) -> str:
@@ -269,7 +286,7 @@ def final_base(dockerfile: str) -> str | None:
     """What the last stage starts from, as far as the text says; None for `scratch`."""
     starts: dict[str, str] = {}
     last = "scratch"
-    for match in FROM.finditer(CONTINUED.sub(" ", dockerfile)):
+    for match in FROM.finditer(CONTINUED.sub("", dockerfile)):
         last = starts.get(match["image"].lower(), match["image"])
         if match["name"]:
             starts[match["name"].lower()] = last

@@ -68,8 +68,14 @@ def holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder |
     return None
 
 
-def scanned(image: ScannedImage, store: EvidenceStore, layers: Layers) -> Dossier[ScannedImage]:
-    """At curation's own gate: development's word, and what curation found since."""
+def scanned(
+    image: ScannedImage, store: EvidenceStore, layers: Layers, bases: Sequence[ImageRef]
+) -> Dossier[ScannedImage]:
+    """At curation's own gate: development's word, and what curation found since.
+
+    `bases` are the images in the curated base repositories: which of them an image begins with is seen in
+    its layers, whatever its Dockerfile called them.
+    """
     ref = image.encrypted.stored.ref
     reading = store.read(ref)
     development, own = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
@@ -81,18 +87,20 @@ def scanned(image: ScannedImage, store: EvidenceStore, layers: Layers) -> Dossie
         report=newest_report(own),
         signed=any(e.predicate_type == SIGNATURE for e in own),
         inventory=packages_in(own, store.referrers.content),
-        inherited=_inherited(ref, development, store, layers),
+        inherited=_inherited(ref, bases, store, layers),
         **_development(development),
     )
 
 
-def _inherited(
-    ref: ImageRef, development: Sequence[Evidence], store: EvidenceStore, layers: Layers
-) -> frozenset[Package]:
+def _inherited(ref: ImageRef, bases: Sequence[ImageRef], store: EvidenceStore, layers: Layers) -> frozenset[Package]:
     """The distribution's packages in the curated bases whose layers the image begins with."""
     own = layers(ref)
-    bases = [base for base in curated_bases_in(development) if own[: len(below := layers(base))] == below]
-    return frozenset().union(*(_system_packages(base, store) for base in bases))
+    below = [base for base in bases if base.digest != ref.digest and _begins(own, layers(base))]
+    return frozenset().union(*(_system_packages(base, store) for base in below))
+
+
+def _begins(layers: tuple[Digest, ...], below: tuple[Digest, ...]) -> bool:
+    return bool(below) and layers[: len(below)] == below
 
 
 def _system_packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]:
@@ -176,23 +184,6 @@ def uncurated_in(evidence: Sequence[Evidence]) -> tuple[str, ...]:
     return parsed(
         lambda: NAMES.validate_python(provenance["buildDefinition"]["internalParameters"]["uncurated"]), "provenance"
     )
-
-
-def curated_bases_in(evidence: Sequence[Evidence]) -> tuple[ImageRef, ...]:
-    """The curated images among what the newest provenance says it was built from."""
-    provenance = newest_provenance(evidence)
-    if provenance is None:
-        return ()
-
-    def read() -> tuple[ImageRef, ...]:
-        found = provenance["buildDefinition"]["resolvedDependencies"]
-        return tuple(
-            ImageRef(repository=each["name"].partition("@")[0], digest=f"sha256:{each['digest']['sha256']}")
-            for each in found
-            if each.get("annotations", {}).get("curated")
-        )
-
-    return parsed(read, "provenance")
 
 
 def checks_in(evidence: Sequence[Evidence]) -> tuple[CheckResult, ...]:

@@ -96,3 +96,32 @@ def test_files_are_told_in_a_sentence():
     assert told("file", "not read", ["a"]) == ("1 file not read: a",)
     assert told("file", "not read", ["a", "b", "c"], most=2) == ("3 files not read: a, b and 1 more",)
     assert told("file", "not read", []) == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["#\x0bsecret.py\n", "a\rsecret.py\n", "a\u2028b\n", "[[:alpha:]].py\n", "a\x1eb"], ids=repr
+)
+def test_patterns_that_the_builder_reads_otherwise_are_no_patterns(tmp_path, text):
+    """What a check leaves out and the build takes would be read by nobody."""
+    (tmp_path / ".dockerignore").write_text(text, newline="")
+
+    with pytest.raises(CheckNotMade, match="otherwise"):
+        BuildContext(tmp_path, tmp_path / "Dockerfile").files()
+
+
+def test_patterns_with_the_line_ends_of_windows_are_read(tmp_path):
+    """As the builder does."""
+    (tmp_path / ".dockerignore").write_bytes(b"a\r\nb\r\n")
+    for name in "abc":
+        (tmp_path / name).touch()
+
+    assert BuildContext(tmp_path, tmp_path / "Dockerfile").files() == (".dockerignore", "c")
+
+
+def test_patterns_behind_a_link_are_not_read(tmp_path):
+    """The builder looks for its target in the context, and may find none."""
+    (tmp_path / "patterns").write_text("secret.py\n")
+    (tmp_path / ".dockerignore").symlink_to(tmp_path / "patterns")
+
+    with pytest.raises(CheckNotMade, match="link"):
+        BuildContext(tmp_path, tmp_path / "Dockerfile").files()

@@ -61,6 +61,26 @@ def test_a_clean_directory_is_its_commit(adapter, repository):
     assert (source.dirty, source.committed) == (False, 1700000000)
 
 
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+def test_what_git_was_told_not_to_look_at_is_dirty(adapter, repository, flag):
+    """It may have changed, and nobody would see."""
+    git(repository, "update-index", flag, "hello/file")
+
+    assert adapter.source(repository / "hello").dirty
+    assert not adapter.source(repository / "other").dirty
+
+
+def test_a_commit_that_another_was_put_in_place_of_is_read_as_it_is(adapter, repository):
+    """git's replacements are of this working copy alone; the revision names the commit that was made."""
+    head = git(repository, "rev-parse", "HEAD")
+    (repository / "hello" / "file").write_text("evil")
+    git(repository, "commit", "-q", "-a", "-m", "evil")
+    git(repository, "replace", head, git(repository, "rev-parse", "HEAD"))
+
+    with adapter.checked_out(repository / "hello", head) as (directory, _):
+        assert (directory / "file").read_text() == "one"
+
+
 def test_files_that_git_ignores_are_named(adapter, repository):
     """Below the directory that is asked about, relative to it."""
     (repository / ".gitignore").write_text("*.local\nout/\n")

@@ -53,6 +53,38 @@ def test_matches_the_inventory_and_says_with_which_database(grype, tmp_path):
     assert recorded.calls[0][1] == "--config" and recorded.calls[0][3:] == ["--output", "json"]
 
 
+CLAIMED = {
+    "artifacts": [{"type": "deb", "name": "python3-django"}, {"type": "python", "name": "django"}],
+    "artifactRelationships": [{"type": "ownership-by-file-overlap", "parent": "a", "child": "b"}],
+}
+
+
+def test_a_package_whose_files_another_claims_is_matched_all_the_same(grype, tmp_path):
+    """A distribution's record that an image brings along must not hide what it says it owns."""
+    alone = {**REPORT["matches"][0], "artifact": {"name": "django", "version": "4.2", "type": "python"}}
+    found = json.dumps({**REPORT, "matches": [alone]})
+    script = (
+        f'cp "${{1#sbom:}}" {tmp_path}/matched.$n\n'
+        f'grep -q python3-django "${{1#sbom:}}" || echo \'{found}\' > "$here/stdout"'
+    )
+    scanner, recorded = grype(script=script, stdout=json.dumps(REPORT))
+    sbom = Sbom(json.dumps(CLAIMED).encode(), 2, "syft 1.2.3")
+
+    report = scanner.scan(sbom)
+
+    assert [(f.package, f.type) for f in report.findings] == [("django", "python"), ("openssl", "deb")]
+    assert report.sbom == sbom.digest and len(recorded.calls) == 2
+    assert json.loads((tmp_path / "matched.1").read_text())["artifacts"] == [CLAIMED["artifacts"][1]]
+
+
+def test_without_a_claim_the_inventory_is_matched_once(grype):
+    """Twice would take twice as long, and find the same."""
+    scanner, recorded = grype(stdout=json.dumps(REPORT))
+    scanner.scan(Sbom(json.dumps({**CLAIMED, "artifactRelationships": []}).encode(), 2, "syft 1.2.3"))
+
+    assert len(recorded.calls) == 1
+
+
 def test_what_a_setting_ignored_makes_no_report(grype):
     """A finding that somebody silenced is not one that is not there."""
     scanner, _ = grype(stdout=json.dumps({**REPORT, "ignoredMatches": REPORT["matches"]}))

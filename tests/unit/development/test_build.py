@@ -273,6 +273,12 @@ def test_provenance_is_slsas_and_carries_the_declaration(project, make):
         ("#syntax = evil\nFROM a", "frontend"),
         ("# escape=`\nFROM a\nCOPY `\n --from=evil /x /x\n", "escape"),
         ("#Escape = `\nFROM a", "escape"),
+        ("\ufeff# escape=`\nFROM a", "byte order mark"),
+        ("FROM a\nRUN <<EOF\nFROM b AS c\nEOF\nFROM c", "heredoc"),
+        ("FROM a\nCOPY <<-'E' /x\n\tFROM b AS c\n\tE\n", "heredoc"),
+        ("FROM a\nRUN <<EOF\nFROM b AS c\n", "heredoc"),
+        ("FROM a AS 127.0.0.1:1/b@sha256:c\nFROM b", "no name of one"),
+        ("FROM a AS host\\\n:1/b\nFROM host\\\n:1/b", "no name of one"),
     ],
 )
 def test_a_dockerfile_that_hides_what_it_does_is_not_built(project, text, why):
@@ -282,7 +288,13 @@ def test_a_dockerfile_that_hides_what_it_does_is_not_built(project, text, why):
 
 
 @pytest.mark.parametrize(
-    "text", ["# escape=\\\nFROM a", "FROM a\nRUN echo '# escape'", "# a syntax of its own\nFROM a"]
+    "text",
+    [
+        "# escape=\\\nFROM a",
+        "FROM a\nRUN echo '# escape'",
+        "# a syntax of its own\nFROM a",
+        "FROM a AS B_1.x-2\nRUN <<EOF\ntrue\nEOF\nFROM a",
+    ],
 )
 def test_a_dockerfile_that_only_looks_so_is_built(project, text):
     """The backslash is what lines go on after anyway."""

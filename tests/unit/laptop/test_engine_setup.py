@@ -81,7 +81,8 @@ def test_settings_are_added_to_what_is_there(tmp_path):
     file = tmp_path / "docker" / "daemon.json"
     file.parent.mkdir()
     file.write_text(
-        '{"registry-mirrors": ["https://m"], "features": {"cdi": true}, "live-restore": false, "builder": {"gc": {"enabled": false}}}'
+        '{"registry-mirrors": ["https://m"], "features": {"cdi": true}, "live-restore": false,'
+        ' "builder": {"gc": {"enabled": false}}}'
     )
 
     configure(file, tmp_path / "data")

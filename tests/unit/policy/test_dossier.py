@@ -19,7 +19,7 @@ from supply_chain.evidence.statement import (
     about,
 )
 from supply_chain.evidence.store import PREDICATE
-from supply_chain.image import ImageRef, Material
+from supply_chain.image import ImageRef
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
 from supply_chain.policy.names import Holder
@@ -49,12 +49,14 @@ def layers(ref):
 class Judged(Pieces):
     """The pieces, and the gate that judges them."""
 
+    bases = ()
+
     def judged(self, boundary):
         store = self.world.store(EXECUTION)
         if boundary is Boundary.TO_CURATION:
             return judge(dossiers.candidate(OFFERED, store, (), None), POLICIES[boundary])
         if boundary is Boundary.CURATION:
-            return judge(dossiers.scanned(scanned_image(self.make), store, layers), POLICIES[boundary])
+            return judge(dossiers.scanned(scanned_image(self.make), store, layers, self.bases), POLICIES[boundary])
         return judge(dossiers.curated(CURATED, "tag", "staging", store, self.make.noon), POLICIES[boundary])
 
 
@@ -312,11 +314,11 @@ def test_without_provenance_the_source_is_unknown(world):
 def test_an_image_that_curation_signed_already_is_known_as_signed(pieces, make):
     """Curation can be run again without another signature."""
     store = pieces.world.store(CURATION)
-    assert not dossiers.scanned(scanned_image(make), store, layers).signed
+    assert not dossiers.scanned(scanned_image(make), store, layers, ()).signed
     pieces.attach(CURATED, DEV, SIGNATURE, {})
-    assert not dossiers.scanned(scanned_image(make), store, layers).signed
+    assert not dossiers.scanned(scanned_image(make), store, layers, ()).signed
     pieces.attach(CURATED, CURATION, SIGNATURE, {})
-    assert dossiers.scanned(scanned_image(make), store, layers).signed
+    assert dossiers.scanned(scanned_image(make), store, layers, ()).signed
 
 
 def unset(predicate, *path):
@@ -458,17 +460,10 @@ def test_a_name_is_handed_over_by_writing_its_new_owner_down(pieces):
 
 
 def _built_on_base(pieces):
-    """Everything the gate of curation asks for, of an image that was built from BASE among others."""
-    for name, piece in pieces.scanned.items():
-        if name != "provenance":
-            pieces.attach(CURATED, *piece)
-    built = {
-        "materials": (
-            Material(name=f"{BASE.repository}@{BASE.digest}", digest=BASE.digest, curated=True),
-            Material(name="docker.io/tool", digest="sha256:" + "6" * 64, curated=False),
-        )
-    }
-    pieces.attach(CURATED, DEV, PROVENANCE, pieces.make.provenance(built=built))
+    """Everything the gate of curation asks for, of an image that begins with BASE; it need not say so itself."""
+    for piece in pieces.scanned.values():
+        pieces.attach(CURATED, *piece)
+    pieces.bases = (BASE,)
 
 
 @pytest.mark.parametrize(
