@@ -3,7 +3,10 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -15,6 +18,7 @@ from supply_chain.app import json_schema
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.image import CuratedImage, ImageRef, Source
+from supply_chain.laptop.home import Home
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.tier import Boundary
 
@@ -211,3 +215,47 @@ def test_without_prefect_it_says_how_to_start_it(tmp_path, monkeypatch):
 
     assert done.exit_code == 1
     assert "cscm up" in done.output
+
+
+def test_bases_can_be_read_by_a_program(monkeypatch, tmp_path):
+    """Which images they are, by digest."""
+
+    async def flow(**parameters):
+        return [REF]
+
+    monkeypatch.setattr(cli, "use_prefect", lambda **_: Home(tmp_path, tmp_path))
+    monkeypatch.setattr("flows.bases.bases", flow)
+
+    assert json.loads(CliRunner().invoke(main, ["bases", "--json"]).output) == [REF.model_dump()]
+
+
+@pytest.mark.parametrize("name", ["chain", "develop", "curate", "execute", "monitor", "bases", "status", "doctor"])
+def test_what_has_a_result_gives_it_to_programs_too(name):
+    """Nobody should have to parse what is written for people."""
+    assert "--json" in {option for each in main.commands[name].params for option in each.opts}
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("cscm cu", "curate"), ("cscm chain --fr", "--fresh"), ("cscm hook in", "install"), ("cscm status --j", "--json")],
+)
+def test_a_shell_completes_what_is_typed(typed, offered):
+    """As bash asks for it; the documentation says how to turn it on."""
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("cscm")], env={**os.environ, **words, "_CSCM_COMPLETE": "bash_complete"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.stdout.split() == [f"plain,{offered}"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_completion(shell):
+    """What `eval` or a file takes."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("cscm")], env={**os.environ, "_CSCM_COMPLETE": f"{shell}_source"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0 and f"_CSCM_COMPLETE={shell}_complete" in done.stdout
