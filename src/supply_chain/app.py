@@ -17,7 +17,7 @@ FILE = "supply-chain.yaml"
 
 Name = Annotated[str, StringConstraints(pattern=rf"^{COMPONENT}(?:/{COMPONENT})*$", min_length=2, max_length=128)]
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$", max_length=128)]
-Argument = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=4096)]
 Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]
 
 UNITS = {"": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
