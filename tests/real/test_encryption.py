@@ -493,10 +493,10 @@ def test_no_private_key_and_no_plain_content_is_left_behind(
     work, memory = tmp_path / "work", Path("/dev/shm")
     work.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(work))
-    before = set(memory.glob("cscm-key-*"))
+    before = set(memory.glob("cscm-scratch-key-*"))
 
     chain.encrypt(image, Classification.CONFIDENTIAL)
     chain.execution.supply().supply(image.ref)
 
     assert list(work.iterdir()) == []
-    assert set(memory.glob("cscm-key-*")) <= before
+    assert set(memory.glob("cscm-scratch-key-*")) <= before

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from supply_chain.app import Base, Rootfs, Service
+from supply_chain.scratch import scratch
 
 MakeRootfs = Callable[[Rootfs, Path, int, Path], object]
 """`(rootfs, target tar, source date epoch, work directory)`"""
@@ -20,10 +20,10 @@ def build_context(manifest: Service | Base, directory: Path, epoch: int, make_ro
     if not isinstance(manifest, Base) or manifest.rootfs is None:
         yield directory
         return
-    with tempfile.TemporaryDirectory(prefix="cscm-rootfs-") as name:
-        copy = Path(name) / "context"
+    with scratch("rootfs") as work:
+        copy = work / "context"
         shutil.copytree(directory, copy, symlinks=True)
         target = copy / manifest.build.context / "rootfs.tar"
         target.unlink(missing_ok=True)  # also where it is a link to somewhere else
-        make_rootfs(manifest.rootfs, target, epoch, Path(name) / "work")
+        make_rootfs(manifest.rootfs, target, epoch, work / "work")
         yield copy

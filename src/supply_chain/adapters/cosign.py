@@ -7,7 +7,6 @@ empty ones, so that nothing is fetched from anywhere.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from supply_chain.adapters.command import Done, Tool
 from supply_chain.errors import AccessDenied, KeyUnusable, SignatureFailed
 from supply_chain.evidence.statement import Statement
 from supply_chain.image import ImageRef
+from supply_chain.scratch import scratch
 
 SIGNING_CONFIG = (
     '{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}'
@@ -113,8 +113,7 @@ class Cosign:
 @contextlib.contextmanager
 def _workspace() -> Iterator[Path]:
     """A private directory that is gone afterwards, with the empty configuration in it."""
-    with tempfile.TemporaryDirectory(prefix="cscm-cosign-") as name:
-        work = Path(name)
+    with scratch("cosign") as work:
         (work / "signing.json").write_text(SIGNING_CONFIG)
         (work / "root.json").write_text(TRUSTED_ROOT)
         yield work

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from botocore.exceptions import ClientError
 from supply_chain.adapters.aws import error_code, translated
 from supply_chain.errors import ImageNotFound, SettingInvalid
 from supply_chain.image import Digest, ImageRef
+from supply_chain.scratch import scratch
 
 MARGIN = 15 * 60
 """Seconds before its expiry at which a token is fetched anew."""
@@ -52,11 +52,11 @@ class Ecr:
         """A private Docker configuration directory with these credentials, gone afterwards."""
         user, password = self.credentials()
         auth = base64.b64encode(f"{user}:{password}".encode()).decode()
-        with tempfile.TemporaryDirectory(prefix="cscm-registry-") as name:
-            path = Path(name) / "config.json"
+        with scratch("registry") as directory:
+            path = directory / "config.json"
             path.touch(0o600)
             path.write_text(json.dumps({"auths": {self.host: {"auth": auth}}}))
-            yield Path(name)
+            yield directory
 
     def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
         """Create a repository from the tier's template if there is none.

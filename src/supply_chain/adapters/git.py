@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.image import Source
+from supply_chain.scratch import scratch
 
 TIMEOUT = 60.0
 GUARDED = (
@@ -78,9 +78,9 @@ class Git:
             )
         top = Path(self._ask(directory, "rev-parse", "--show-toplevel") or directory)
         inside = directory.resolve().relative_to(top.resolve())
-        with tempfile.TemporaryDirectory(prefix="cscm-revision-") as name:
-            self._export(top, commit, Path(name))
-            yield Path(name) / inside, self._source(directory, inside, commit)
+        with scratch("revision") as copy:
+            self._export(top, commit, copy)
+            yield copy / inside, self._source(directory, inside, commit)
 
     def _source(self, directory: Path, inside: Path, commit: str, *, dirty: bool = False) -> Source:
         remote = self._ask(directory, "config", "--get", "remote.origin.url")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import DatabaseUnusable, ScannerFailed
 from supply_chain.evidence.inventory import SYSTEM
+from supply_chain.scratch import scratch
 from supply_chain.vulnerability.findings import Database, Report, parse_report, united
 from supply_chain.vulnerability.scanner import Sbom
 
@@ -53,8 +52,8 @@ class Grype:
         return report.model_copy(update={"sbom": sbom.digest})
 
     def _matched(self, sbom: Sbom, database: Database) -> Report:
-        with tempfile.TemporaryDirectory(prefix="cscm-grype-") as name:
-            inventory, report, settings = (Path(name) / each for each in ("sbom.json", "report.json", "none.yaml"))
+        with scratch("grype") as work:
+            inventory, report, settings = (work / each for each in ("sbom.json", "report.json", "none.yaml"))
             settings.touch()  # what lies in the working directory or at home must not silence a finding
             inventory.write_bytes(sbom.content)
             done = self.tool.with_environment(**self.environment).run(
@@ -66,7 +65,7 @@ class Grype:
                 timeout=TIMEOUT,
                 stdout_to=report,
                 check=False,
-                cwd=Path(name),
+                cwd=work,
             )
             text = report.read_text(errors="replace")
         if done.status != 0:

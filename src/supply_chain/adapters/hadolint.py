@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from supply_chain.adapters.command import Tool
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Interval
+from supply_chain.scratch import scratch
 from supply_chain.tier import BASES
 
 TIMEOUT = 60.0
@@ -45,12 +45,10 @@ def lint_dockerfile(tool: Tool, dockerfile: Path, now: Callable[[], datetime]) -
     A Dockerfile that is none fails; raises `CheckNotMade` when hadolint gives no answer.
     """
     started = now()
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:
-        config.write("{}\n")  # so that no configuration found on the way decides
-        config.flush()
-        done = tool.run(
-            "--config", config.name, "--no-fail", "--format", "json", dockerfile, timeout=TIMEOUT, check=False
-        )
+    with scratch("hadolint") as work:
+        config = work / "none.yaml"
+        config.write_text("{}\n")  # so that no configuration found on the way decides
+        done = tool.run("--config", config, "--no-fail", "--format", "json", dockerfile, timeout=TIMEOUT, check=False)
     if done.status != 0:
         raise CheckNotMade(
             f"hadolint ended with status {done.status}: {done.stderr[-1000:].strip()}\n"

@@ -10,7 +10,6 @@ import hashlib
 import json
 import posixpath
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import IO, Any, Protocol
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade
 from supply_chain.image import Digest
+from supply_chain.scratch import scratch
 
 DOCUMENT = 4 * 1024 * 1024
 """Bytes a manifest or configuration may have, or the header of a file in a layer."""
@@ -39,8 +39,8 @@ class Engine(Protocol):
 
 def read_contents(engine: Engine, image: str, most: int) -> Contents | None:
     """What the image consists of; None beyond `most` bytes, `CheckNotMade` where it cannot be read."""
-    with tempfile.TemporaryDirectory(prefix="cscm-content-") as name:
-        path = Path(name) / "image.tar"
+    with scratch("content") as work:
+        path = work / "image.tar"
         if not engine.save(image, path, most + SLACK):
             return None
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +19,7 @@ from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Interval
 from supply_chain.policy.outcome import counted
+from supply_chain.scratch import scratch
 
 TIMEOUT = 300.0
 LARGEST = 5 * 1024 * 1024
@@ -67,8 +67,7 @@ def find_secrets(tool: Tool, context: BuildContext, now: Callable[[], datetime])
     read. Nothing is sent anywhere to be tried. Raises `CheckNotMade` when detect-secrets gives no answer.
     """
     started = now()
-    with tempfile.TemporaryDirectory(prefix="cscm-secrets-") as name:
-        work = Path(name)
+    with scratch("secrets") as work:
         kinds = {file: _copy(context.directory / file, work / file) for file in context.files()}
         texts, binary, large = ([file for file, kind in kinds.items() if kind is each] for each in _Kind)
         found = _found(tool, work, texts)
@@ -133,9 +132,9 @@ class SecretSearch:
     def kinds(self, text: str) -> tuple[str, ...]:
         if not text.strip():
             return ()
-        with tempfile.TemporaryDirectory(prefix="cscm-secrets-") as name:
-            (Path(name) / PRINTED).write_text(text, encoding="utf-8", errors="replace")
-            report = _scan(self.tool, Path(name), [f"./{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
+        with scratch("secrets") as work:
+            (work / PRINTED).write_text(text, encoding="utf-8", errors="replace")
+            report = _scan(self.tool, work, [f"./{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
         return tuple(sorted({kind for kinds in _places(report).values() for kind in kinds}))
 
 

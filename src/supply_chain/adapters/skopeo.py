@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from supply_chain.errors import (
 )
 from supply_chain.execution.supply import LOADED
 from supply_chain.image import Digest, ImageRef, short
+from supply_chain.scratch import scratch
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -269,8 +269,8 @@ def _checked(done: Done, doing: str) -> None:
 @contextlib.contextmanager
 def _workspace() -> Iterator[Path]:
     """A private directory for image content, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="cscm-skopeo-") as name:
-        yield Path(name)
+    with scratch("skopeo") as work:
+        yield work
 
 
 @contextlib.contextmanager
@@ -283,8 +283,8 @@ def _key_files(key: bytes) -> Iterator[tuple[Path, Path]]:
             f"What was unwrapped is no private key: {error}\n"
             "Run `cscm curate` again; it writes a copy with a key of its own."
         ) from error
-    with tempfile.TemporaryDirectory(prefix="cscm-key-", dir=_memory()) as name:
-        files = Path(name, "public.pem"), Path(name, "private.pem")
+    with scratch("key", _memory()) as work:
+        files = work / "public.pem", work / "private.pem"
         _write(files[0], private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         _write(files[1], private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         yield files

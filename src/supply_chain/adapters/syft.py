@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import ScannerFailed, ToolFailed
 from supply_chain.image import ImageRef
+from supply_chain.scratch import scratch
 from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 FORMATS = ("syft-json", "cyclonedx-json", "spdx-json")
@@ -49,14 +49,14 @@ class Syft:
         }
         if config:
             environment["DOCKER_CONFIG"] = str(config)
-        with tempfile.TemporaryDirectory(prefix="cscm-syft-") as name:
-            settings = Path(name) / "none.yaml"
+        with scratch("syft") as work:
+            settings = work / "none.yaml"
             settings.touch()  # what lies in the working directory or at home must not hide a package
-            files = [Path(name) / f"{each}.json" for each in FORMATS]
+            files = [work / f"{each}.json" for each in FORMATS]
             outputs = [f"--output={each}={path}" for each, path in zip(FORMATS, files, strict=True)]
             try:
                 self.tool.with_environment(**environment).run(
-                    "scan", source, "--config", settings, *outputs, timeout=TIMEOUT, quiet=True, cwd=Path(name)
+                    "scan", source, "--config", settings, *outputs, timeout=TIMEOUT, quiet=True, cwd=work
                 )
                 syft, cyclonedx, spdx = (path.read_bytes() for path in files)
                 packages = len(json.loads(syft)["artifacts"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from supply_chain.errors import EngineFailed, EngineUnavailable, EvidenceInvalid
 from supply_chain.evidence.encryption import EncryptedCopy, context_of, encryption_records
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, ImageRef, short
+from supply_chain.scratch import scratch
 from supply_chain.tier import TierName
 
 log = logging.getLogger("supply_chain.supply")
@@ -113,8 +113,8 @@ class DecryptingSupply:
         """As `Supply`; `EvidenceInvalid` without a record of a copy, `AccessDenied` without the grant."""
         copy = self._copy(ref)
         key = self.keys.unwrap(copy.key, copy.wrapped, context_of(ref.digest))
-        with tempfile.TemporaryDirectory(prefix="cscm-supply-") as work:
-            archive = Path(work) / "image.tar"
+        with scratch("supply") as work:
+            archive = work / "image.tar"
             self.decryptor.decrypt(ref.model_copy(update={"digest": copy.encrypted}), ref, key, archive)
             return same(ref, self.engine.load(archive))
 

@@ -1,0 +1,69 @@
+"""Temporary directories that tell whether whoever made them still lives.
+
+Each is locked (flock(2)) by the process that made it, and a lock ends with its process, however that
+ends. So one that nobody locks was left by a process that was killed, and whoever comes next removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+PREFIX = "cscm-scratch-"
+
+
+@contextlib.contextmanager
+def scratch(name: str, place: Path | None = None) -> Iterator[Path]:
+    """A private directory below `place` (default: where temporary files go), gone afterwards."""
+    where = place or Path(tempfile.gettempdir())
+    _swept(where)
+    made, lock = _locked(name, where)
+    try:
+        with made as path:
+            yield Path(path)
+    finally:
+        os.close(lock)
+
+
+def sweep(place: Path | None = None) -> tuple[Path, ...]:
+    """Remove what killed processes of this user left below `place`; what was there."""
+    left = []
+    for path in sorted((place or Path(tempfile.gettempdir())).glob(f"{PREFIX}*")):
+        with contextlib.suppress(OSError):  # somebody else's, or gone, or in use
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(lock).st_uid == os.geteuid():
+                    shutil.rmtree(path, ignore_errors=True)
+                    left.append(path)
+            finally:
+                os.close(lock)
+    return tuple(left)
+
+
+@functools.cache
+def _swept(place: Path) -> None:
+    """Sweep once in the life of this process."""
+    sweep(place)
+
+
+def _locked(name: str, place: Path) -> tuple[tempfile.TemporaryDirectory[str], int]:
+    """A new directory and its lock; made again where somebody swept it before it was locked."""
+    while True:
+        made = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{name}-", dir=place)
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(made.name, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                Path(made.name).stat()
+            except (BlockingIOError, FileNotFoundError):
+                os.close(lock)
+            else:
+                return made, lock
+        made.cleanup()
