@@ -24,6 +24,7 @@ from typing import IO, Any, cast
 
 from plumbum import CommandNotFound, local
 
+from supply_chain.adapters.guardian import guardian
 from supply_chain.errors import Cancelled, ToolFailed, ToolMissing, ToolTimedOut
 from supply_chain.shown import plain
 
@@ -207,7 +208,7 @@ def run(
         threading.Thread(target=copy_context().run, args=talk, daemon=True)
         for talk in _talks(process, kept, stdin, _tell(not quiet, on_line), _tell(False, on_line), over)
     ]
-    with scope.watching(process):
+    with guardian.guarding(process.pid), scope.watching(process):
         status = _end_of(process, name, timeout, talks, over)
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")

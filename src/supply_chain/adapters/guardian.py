@@ -1,0 +1,83 @@
+"""The guardian: a small process that ends our commands when this process is killed.
+
+A kill -9 leaves no time to end anything, and each command leads a process group of its own, which lives
+on. The guardian is told of every group. When there is nobody left to tell it, it ends those that still run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+
+SCRIPT = r"""
+groups=' '
+while read -r word group; do
+  case $word in
+    begun) groups="$groups$group " ;;
+    over) groups="${groups%% "$group" *} ${groups#* "$group" }" ;;
+  esac
+done
+for group in $groups; do kill -KILL "-$group"; done
+"""
+
+
+class Guardian:
+    """Started with the first command; started again where somebody ended it, or in a fork of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._groups: set[int] = set()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._of = 0
+
+    @contextlib.contextmanager
+    def guarding(self, group: int) -> Iterator[None]:
+        """The group ends with this process, unless the block has been left before."""
+        with self._lock:
+            self._groups.add(group)
+            self._tell(f"begun {group}\n")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._groups.discard(group)
+                self._tell(f"over {group}\n")
+
+    def _tell(self, word: str) -> None:
+        """Write a word to the guardian, or start one that knows it already."""
+        if self._process and self._of == os.getpid():
+            with contextlib.suppress(BrokenPipeError):
+                _write(self._process, word)
+                return
+        if self._process and self._process.stdin:
+            self._process.stdin.close()
+        self._process, self._of = _started(), os.getpid()
+        _write(self._process, "".join(f"begun {group}\n" for group in sorted(self._groups)))
+
+
+def _started() -> subprocess.Popen[bytes]:
+    """It outlives this process by a moment, so nothing of ours stays open in it."""
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", SCRIPT, "cscm-guardian"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+        env={},
+        bufsize=0,
+    )
+    process.returncode = 0  # it ends by itself, and nobody waits for it
+    return process
+
+
+def _write(process: subprocess.Popen[bytes], words: str) -> None:
+    assert process.stdin
+    process.stdin.write(words.encode())
+
+
+guardian = Guardian()
+"""This process's own."""
