@@ -1,16 +1,20 @@
 """The inventory: read back only as it was signed."""
 
 import gzip
+import hashlib
+import json
 
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.inventory import packages_in, system_packages
+from supply_chain.evidence import inventory
+from supply_chain.evidence.inventory import inventory_in, packages_in, system_packages
 from supply_chain.evidence.statement import BUNDLE, SBOM, about
 from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
 
+LATER = "2026-11-24T12:00:01+00:00"
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
 
@@ -24,6 +28,11 @@ def signed(world):
         return world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)
 
     return attach
+
+
+def referrer_of(predicate):
+    """Where the SBOM that a statement names lies."""
+    return REF.model_copy(update={"digest": predicate["references"][0]["annotations"]["referrer"]})
 
 
 def test_lists_type_name_and_url_of_every_package(world, make, signed):
@@ -66,6 +75,97 @@ def test_other_content_than_was_signed_is_no_inventory(world, make, signed, cont
 
     with pytest.raises(EvidenceInvalid, match="cannot be read"):
         packages_in(signed(predicate), world.registry.content)
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        b"",
+        b"rubbish",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"artifacts": 1}',
+        b'{"artifacts": [1]}',
+        b'{"artifacts": ["openssl"]}',
+        b'{"artifacts": [[]]}',
+        b'{"artifacts": [{"type": "deb"}]}',
+        b'{"artifacts": [{"name": "openssl"}]}',
+        b"[" * 100_000,
+        b"\xff",
+    ],
+    ids=lambda listed: repr(listed)[:40],
+)
+def test_what_was_signed_and_is_no_sbom_is_an_error(world, make, signed, listed):
+    """Also where the tier itself signed it; it is neither an empty list nor a missing one."""
+    predicate = make.sbom(world.registry, REF)
+    syft = predicate["references"][0]
+    syft["digest"]["sha256"] = hashlib.sha256(listed).hexdigest()
+    world.registry.change(REF.repository, syft["annotations"]["referrer"], gzip.compress(listed))
+
+    with pytest.raises(EvidenceInvalid, match="cannot be read"):
+        packages_in(signed(predicate), world.registry.content)
+
+
+def test_a_package_without_a_url_is_listed_all_the_same(world, make, signed):
+    """Not everything that is found has one."""
+    listed = b'{"artifacts": [{"type": "binary", "name": "busybox"}]}'
+    predicate = make.sbom(world.registry, REF)
+    syft = predicate["references"][0]
+    syft["digest"]["sha256"] = hashlib.sha256(listed).hexdigest()
+    world.registry.change(REF.repository, syft["annotations"]["referrer"], gzip.compress(listed))
+
+    assert packages_in(signed(predicate), world.registry.content) == {("binary", "busybox", "")}
+
+
+def test_an_sbom_may_have_half_a_gibibyte_and_no_more(world, make, signed, monkeypatch):
+    """A few bytes in the registry can be as many as one likes when they are unpacked."""
+    predicate = make.sbom(world.registry, REF, "openssl")
+    size = len(gzip.decompress(world.registry.content(referrer_of(predicate))))
+    evidence = signed(predicate)
+    assert inventory.LIMIT == 2**29
+
+    monkeypatch.setattr(inventory, "LIMIT", size + 1)
+    assert packages_in(evidence, world.registry.content)
+    monkeypatch.setattr(inventory, "LIMIT", size - 1)
+    with pytest.raises(EvidenceInvalid, match="does not end"):
+        packages_in(evidence, world.registry.content)
+
+
+def test_the_inventory_says_where_it_is_and_what_made_it(world, make, signed):
+    """So that it can be read again, and made again with the same tool."""
+    predicate = make.sbom(world.registry, REF, "openssl")
+    (evidence,) = signed(predicate)
+
+    found = inventory_in([evidence], world.registry.content)
+
+    assert (found.referrer, found.generator, found.evidence) == (
+        referrer_of(predicate).digest,
+        "syft 1.2.3",
+        evidence,
+    )
+    assert json.loads(found.content)["artifacts"][0]["name"] == "openssl"
+
+
+def test_syfts_own_format_is_the_one_that_is_read(world, make, signed):
+    """The others are made from it; two that claim to be it are none."""
+    predicate = make.sbom(world.registry, REF, "openssl")
+    spdx = {"name": "spdx", "digest": {"sha256": "0" * 64}, "annotations": {}}
+    evidence = signed({"references": [spdx, *predicate["references"]]})
+
+    assert packages_in(evidence, world.registry.content) == {("deb", "openssl", "pkg:deb/openssl")}
+    with pytest.raises(EvidenceInvalid, match="cannot be read"):
+        packages_in(signed({"references": 2 * predicate["references"]}, created=LATER), world.registry.content)
+
+
+def test_an_error_tells_the_first_of_a_long_story(signed):
+    """A statement can be of any size; a message is not."""
+    reference = {"name": "syft", "annotations": {"referrer": "x" * 10_000}}
+
+    with pytest.raises(EvidenceInvalid) as caught:
+        packages_in(signed({"references": [reference]}), None)
+
+    assert len(str(caught.value)) < 900
 
 
 @pytest.mark.parametrize("predicate", [{}, {"references": []}, {"references": [{"name": "syft"}]}, {"references": 1}])
