@@ -23,7 +23,7 @@ from supply_chain.shown import plain, plain_lines
 REFUSED = 3
 EXIT = {
     0: "Done. Also of `monitor`, whatever it found: read its deviations.",
-    1: "An error, told with its code; of `doctor`, a part that is not well; a question answered with no.",
+    1: "An error, told with its code; an interruption; of `doctor`, a part that is not well; a question answered no.",
     2: "A wrong call, told with how to call it.",
     REFUSED: "A gate refused the image, told with every reason.",
 }
