@@ -24,7 +24,7 @@ def hook() -> None:
     """Start a chain on every push."""
 
 
-@hook.command()
+@hook.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def install(path: Path) -> None:
     """Write the hook for the application in PATH: pre-push in a clone, post-receive in a bare repository."""
