@@ -140,7 +140,7 @@ def _development(evidence: Sequence[Evidence]) -> dict[str, Any]:
         "checks": checks_in(evidence),
         "source_report": newest_report(evidence),
         "uncurated": uncurated_in(evidence),
-        "dirty": newest_provenance(evidence) is not None and source_in(evidence).dirty,
+        "dirty": source_in(evidence).dirty,
         "source": source_in(evidence) if newest_provenance(evidence) is not None else None,
     }
 

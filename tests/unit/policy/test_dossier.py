@@ -19,7 +19,7 @@ from supply_chain.evidence.statement import (
     about,
 )
 from supply_chain.evidence.store import PREDICATE
-from supply_chain.image import ImageRef
+from supply_chain.image import ImageRef, Source
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import Admitted, Refused
@@ -306,8 +306,9 @@ def test_without_provenance_the_source_is_unknown(world):
     """And a guess is not made."""
     dossier = dossiers.candidate(OFFERED, world.store(CURATION), (), None)
 
-    assert dossier.manifest is None
-    assert dossier.image.source.revision == "none"
+    assert (dossier.manifest, dossier.source) == (None, None)
+    assert dossier.image.source == Source(path=".", repository="unknown", revision="none", dirty=True)
+    assert dossier.dirty
 
 
 def test_an_image_that_curation_signed_already_is_known_as_signed(pieces, make):
@@ -426,3 +427,21 @@ def test_a_base_without_a_signed_inventory_cannot_be_compared(pieces):
     _built_on_base(pieces)
 
     assert never_admitted(pieces, Boundary.CURATION) == "evidence.invalid"
+
+
+def test_a_base_of_no_layers_says_nothing(pieces, monkeypatch):
+    """Every image would begin with it."""
+    _built_on_base(pieces)
+    monkeypatch.setitem(LAYERS, BASE, ())
+
+    assert isinstance(pieces.judged(Boundary.CURATION), Admitted)
+
+
+def test_an_image_is_not_held_against_itself(pieces, monkeypatch):
+    """A base that is curated again is among the bases, perhaps without a record of its packages yet."""
+    _built_on_base(pieces)
+    itself = CURATED.moved_to("curated/base/python")
+    pieces.bases = (itself,)
+    monkeypatch.setitem(LAYERS, itself, LAYERS[CURATED])
+
+    assert isinstance(pieces.judged(Boundary.CURATION), Admitted)

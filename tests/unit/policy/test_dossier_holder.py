@@ -104,3 +104,14 @@ def test_a_name_is_held_by_the_last_image_that_says_who_built_it(pieces):
 
     assert held is not None and held.owner == "another team"
     assert dossiers.holder((silent,), pieces.world.store(CURATION)) is None
+
+
+def test_an_image_that_nobody_signed_does_not_hide_the_one_before(pieces):
+    """A candidate that was refused is the newest in its repository, and is passed over."""
+    refused = EARLIER.model_copy(update={"digest": "sha256:" + "f" * 64})
+    pieces.attach(refused, *pieces.development["provenance"])
+    _held_by(pieces, "another team", ".")
+
+    held = dossiers.holder((refused, EARLIER), pieces.world.store(CURATION))
+
+    assert held is not None and held.owner == "another team"
