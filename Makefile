@@ -5,7 +5,7 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check test-unit test-real docs format lock clean
+.PHONY: run test check test-unit test-coverage test-mutation test-real docs format lock clean
 
 run: $(READY)
 	@$(BIN)/cscm up
@@ -13,7 +13,7 @@ run: $(READY)
 	@$(BIN)/cscm chain examples/hello
 	@$(BIN)/cscm status
 
-test: check test-unit test-real
+test: check test-coverage test-real
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -24,6 +24,14 @@ check: $(READY)
 
 test-unit: $(READY)
 	$(BIN)/python -m pytest -q tests/unit
+
+test-coverage: $(READY)
+	$(BIN)/python -m pytest -q --cov --cov-report= tests/unit
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='*/policy/*,*/evidence/*' --show-missing --fail-under=100
+
+test-mutation: $(READY)
+	$(BIN)/python -m tests.mutation
 
 test-real: $(READY)
 	@scripts/browser

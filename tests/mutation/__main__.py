@@ -1,0 +1,96 @@
+"""Change the gates one decision at a time, and see that a unit test notices each change.
+
+    python -m tests.mutation [--jobs N] [FILE ...]
+
+Exits 1 when a mutant survives that `reviewed.yaml` does not list, or lists one that does not survive.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from supply_chain.documents import read_document
+from tests.mutation.mutants import Mutant, Name, mutants_of
+from tests.mutation.review import Review, objections
+from tests.mutation.trial import Trial, outcomes
+
+ROOT = Path(__file__).parents[2]
+ROOMS = {
+    "src/supply_chain/policy": ("policy",),
+    "src/supply_chain/evidence": ("evidence", "policy"),
+    "src/supply_chain/vulnerability": ("vulnerability", "policy"),
+}
+"""Where gates and what they read are decided, and the directories of tests/unit that have to notice."""
+GATES = {"tasks/gates.py": ("tasks/test_gates.py",)}
+
+
+def files() -> list[str]:
+    """Every module that is mutated."""
+    rooms = [path.relative_to(ROOT) for room in ROOMS for path in sorted((ROOT / room).glob("*.py"))]
+    return [str(path) for path in rooms if path.name != "__init__.py"] + list(GATES)
+
+
+def tests_of(file: str) -> tuple[str, ...]:
+    """A module's own tests come first, for they notice most."""
+    path = Path(file)
+    where = GATES.get(file) or ROOMS[str(path.parent)]
+    own = f"tests/unit/{path.parent.name}/test_{path.stem}.py"
+    return (*([own] if (ROOT / own).exists() else []), *(f"tests/unit/{each}" for each in where))
+
+
+def main() -> int:
+    """Try the mutants and say what is wrong."""
+    options = _options()
+    begun = time.monotonic()
+    chosen = options.files or files()
+    mutants = [mutant for file in chosen for mutant in mutants_of(ROOT, file)]
+    _passing(chosen, options.jobs)
+    survived = _survivors(mutants, options.jobs)
+    review = read_document(ROOT / "tests/mutation/reviewed.yaml", Review)
+    reviewed = [each for each in review.survivors if each.file in chosen]
+    wrong = objections(reviewed, {mutant.name for mutant in mutants}, survived)
+    for each in wrong:
+        print(each)
+    print(
+        f"{len(mutants)} mutants in {len(chosen)} modules: {len(mutants) - len(survived)} noticed, "
+        f"{len(survived)} survived, {len(reviewed)} reviewed; {len(wrong)} objections; "
+        f"{time.monotonic() - begun:.0f} s"
+    )
+    return 1 if wrong else 0
+
+
+def _passing(chosen: Sequence[str], jobs: int) -> None:
+    """Tests that fail anyway notice nothing."""
+    sets = {tests_of(file) for file in chosen}
+    passing = {trial.tests for trial, passed in outcomes(ROOT, [Trial(None, each) for each in sets], jobs) if passed}
+    if failing := sets - passing:
+        named = sorted({name for tests in failing for name in tests})
+        sys.exit(f"Without any mutant some of these fail: {', '.join(named)}\nMend them first: `make test-unit`.")
+
+
+def _survivors(mutants: Sequence[Mutant], jobs: int) -> set[Name]:
+    survived = set()
+    trials = [Trial(mutant, tests_of(mutant.name.file)) for mutant in mutants]
+    for number, (trial, passed) in enumerate(outcomes(ROOT, trials, jobs), start=1):
+        if passed and trial.mutant:
+            survived.add(trial.mutant.name)
+            print(f"survived: {trial.mutant.name}", file=sys.stderr)
+        if number % 50 == 0:
+            print(f"{number} of {len(trials)} tried, {len(survived)} survived", file=sys.stderr)
+    return survived
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests.mutation", description=__doc__)
+    parser.add_argument("files", nargs="*", metavar="FILE", help="modules; by default all that a gate rests on")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Mutants of a module: one small change each, and what names it whatever else in the file moves."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+
+from tests.mutation.operators import Node, operators
+
+
+@dataclass(frozen=True)
+class Name:
+    """Which mutant it is. `nth` tells those apart that are otherwise called the same, from 1."""
+
+    file: str
+    function: str
+    line: str
+    becomes: str
+    nth: int = 1
+
+    def __str__(self) -> str:
+        which = f" ({self.nth})" if self.nth > 1 else ""
+        return f"{self.file} {self.function}{which}:\n    - {self.line}\n    + {self.becomes}"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A module's text with one change."""
+
+    name: Name
+    text: str
+
+
+def mutants_of(root: Path, file: str) -> Iterator[Mutant]:
+    """Every mutant of a module that is another program than the module, each once."""
+    original = (root / file).read_text()
+    known, names = {ast.dump(ast.parse(original))}, set[Name]()
+    for function, text in _changed(original):
+        meaning = ast.dump(ast.parse(text))
+        if meaning in known:
+            continue
+        known.add(meaning)
+        line, becomes = _difference(original, text)
+        nth = next(n for n in range(1, len(names) + 2) if Name(file, function, line, becomes, n) not in names)
+        names.add(name := Name(file, function, line, becomes, nth))
+        yield Mutant(name, text)
+
+
+def _changed(original: str) -> Iterator[tuple[str, str]]:
+    nodes = tuple(ast_nodes(get_ast(original)))
+    for operator in operators():
+        places = (node for node in nodes for _ in operator.mutation_positions(node))
+        for occurrence, node in enumerate(places):
+            text = mutate_code(original, operator, occurrence)
+            assert text is not None, f"{operator} changed nothing"
+            yield _function(node), text
+
+
+def _function(node: Node) -> str:
+    """`Class.method`; the module's own statements are in `-`."""
+    names = []
+    while node := node.parent:
+        if node.type in ("funcdef", "classdef"):
+            names.append(node.name.value)
+    return ".".join(reversed(names)) or "-"
+
+
+def _difference(before: str, after: str) -> tuple[str, str]:
+    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))[2:]
+    removed, added = ([line[1:] for line in lines if line.startswith(sign)] for sign in "-+")
+    return " ".join(" ".join(removed).split()), " ".join(" ".join(added).split())

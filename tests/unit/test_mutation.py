@@ -1,0 +1,100 @@
+"""The check on the tests: what it changes, what it calls a change, and what it objects to."""
+
+import pytest
+from cosmic_ray.mutating import mutate_code
+
+from tests.mutation.mutants import Name, mutants_of
+from tests.mutation.operators import operators
+from tests.mutation.review import Reviewed, objections
+
+FIRST = Name("a.py", "f", "if a:", "if not (a):")
+SECOND = Name("a.py", "f", "if a:", "if not (a):", nth=2)
+
+GATE = """
+LIMIT = 1
+
+class Gate:
+    def judge(self, reasons) -> bool:
+        if len(reasons) > LIMIT:
+            return False
+        return not reasons
+
+    def first(self):
+        return self.reasons
+"""
+
+
+def mutants(tmp_path, text):
+    (tmp_path / "gate.py").write_text(text)
+    return {mutant.name: mutant.text for mutant in mutants_of(tmp_path, "gate.py")}
+
+
+@pytest.mark.parametrize("operator", operators(), ids=lambda operator: type(operator).__name__)
+def test_an_operator_changes_what_its_examples_show(operator):
+    """Also those that come with the library, for they work on its syntax tree and not on Python's."""
+    for example in operator.examples():
+        changed = mutate_code(example.pre_mutation_code, operator, example.occurrence)
+        assert changed == example.post_mutation_code
+
+
+def test_every_decision_has_its_mutants(tmp_path):
+    """By function and by the line as it was and as it is."""
+    found = {(name.function, name.line, name.becomes) for name in mutants(tmp_path, GATE)}
+
+    assert found == {
+        ("-", "LIMIT = 1", "LIMIT = 2"),
+        ("-", "LIMIT = 1", "LIMIT = 0"),
+        ("Gate.judge", "if len(reasons) > LIMIT:", "if len(reasons) >= LIMIT:"),
+        ("Gate.judge", "if len(reasons) > LIMIT:", "if len(reasons) <= LIMIT:"),
+        ("Gate.judge", "return False", "return True"),
+        ("Gate.judge", "return not reasons", "return reasons"),
+        ("Gate.first", "return self.reasons", "return None"),
+    }
+
+
+def test_a_mutants_name_does_not_depend_on_what_stands_around(tmp_path):
+    """A reason given for it stays given when lines move."""
+    moved = GATE.replace("class Gate:", '"""Bytes."""\n\n\nclass Gate:\n    """A gate."""\n')
+
+    assert set(mutants(tmp_path, moved)) == set(mutants(tmp_path, GATE))
+
+
+def test_mutants_of_the_same_words_are_counted(tmp_path):
+    """In one function a line may be there twice; each is a program of its own."""
+    twice = "def f(a, b):\n    if a:\n        g()\n    if b:\n        g()\n"
+
+    dropped = {name.nth: text for name, text in mutants(tmp_path, twice).items() if name.becomes == "pass"}
+
+    assert dropped == {
+        1: twice.replace("if a:\n        g()", "if a:\n        pass"),
+        2: twice.replace("if b:\n        g()", "if b:\n        pass"),
+    }
+
+
+def reviewed(*names):
+    return [
+        Reviewed(
+            file=n.file, function=n.function, line=n.line, becomes=n.becomes, nth=n.nth, reason="it is " + "x" * 20
+        )
+        for n in names
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listed", "survived", "words"),
+    [
+        ([], [], []),
+        ([FIRST], [FIRST], []),
+        ([FIRST, SECOND], [SECOND, FIRST], []),
+        ([], [FIRST], ["no test notices: a.py f:"]),
+        ([FIRST], [FIRST, SECOND], ["no test notices: a.py f (2):"]),
+        ([FIRST], [], ["reviewed, and a test notices it: a.py f:"]),
+        ([FIRST, FIRST], [FIRST], ["reviewed twice: a.py f:"]),
+        ([Name("a.py", "f", "if b:", "if not (b):")], [], ["reviewed, and there is no such mutant: a.py f:"]),
+    ],
+)
+def test_a_survivor_needs_a_reason_and_a_reason_its_survivor(listed, survived, words):
+    """A list that nobody keeps would hide the next survivor of the same name."""
+    wrong = objections(reviewed(*listed), {FIRST, SECOND}, set(survived))
+
+    assert [each.partition("\n")[0] for each in wrong] == words
