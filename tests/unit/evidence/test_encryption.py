@@ -57,13 +57,27 @@ def test_other_statements_are_not_asked():
         {**RECORD, "type": "AES256"},
         {**RECORD, "classification": "secret"},
         {**RECORD, "copy": {**COPY, "wrapped_key": "not base64!"}},
+        {**RECORD, "copy": {**COPY, "wrapped_key": "a2V5!"}},
         {**RECORD, "copy": {**COPY, "encrypted": "latest"}},
         {**RECORD, "copy": {**COPY, "protocol": "pgp"}},
         {**RECORD, "more": 1},
     ],
-    ids=["empty", "rotation off", "not KMS", "no such class", "key", "tag", "protocol", "unknown key"],
+    ids=["empty", "rotation off", "not KMS", "no such class", "key", "key and more", "tag", "protocol", "unknown key"],
 )
 def test_a_signed_record_that_is_none_raises(predicate):
     """A record that cannot be read does not say that anything is encrypted."""
     with pytest.raises(EvidenceInvalid, match="no record of encryption"):
         encryption_records([evidence(predicate)])
+
+
+def test_a_record_is_made_by_the_names_of_its_fields():
+    """`copy` is what it is called where it is signed."""
+    made = EncryptionRecord(**{key: value for key, value in RECORD.items() if key != "copy"}, encrypted_copy=COPY)
+
+    assert made == EncryptionRecord.model_validate(RECORD)
+
+
+def test_the_first_thing_that_is_wrong_is_told():
+    """The rest may follow from it."""
+    with pytest.raises(EvidenceInvalid, match="Input should be 'KMS'"):
+        encryption_records([evidence({**RECORD, "type": "AES256", "more": 1})])

@@ -73,8 +73,21 @@ def test_what_was_changed_is_not_signed(values):
         {**GOOD, "dsseEnvelope": {**GOOD["dsseEnvelope"], "more": 1}},
         {**GOOD, "dsseEnvelope": {**GOOD["dsseEnvelope"], "payload": "e30"}},
         {**GOOD, "dsseEnvelope": {**GOOD["dsseEnvelope"], "payload": 7}},
+        {**GOOD, "dsseEnvelope": {**GOOD["dsseEnvelope"], "payload": GOOD["dsseEnvelope"]["payload"] + "!"}},
     ],
-    ids=["old", "blob's", "certificate", "logged", "bare", "unsigned", "signed twice", "more", "padding", "number"],
+    ids=[
+        "old",
+        "blob's",
+        "certificate",
+        "logged",
+        "bare",
+        "unsigned",
+        "signed twice",
+        "more",
+        "padding",
+        "number",
+        "base64 and more",
+    ],
 )
 def test_another_bundle_is_none(bundle):
     """What cosign would not verify does not count here either, good signature or not."""

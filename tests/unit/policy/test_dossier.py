@@ -306,7 +306,7 @@ def test_without_provenance_the_source_is_unknown(world):
     """And a guess is not made."""
     dossier = dossiers.candidate(OFFERED, world.store(CURATION), (), None)
 
-    assert (dossier.manifest, dossier.source) == (None, None)
+    assert (dossier.manifest, dossier.source, dossier.uncurated) == (None, None, ())
     assert dossier.image.source == Source(path=".", repository="unknown", revision="none", dirty=True)
     assert dossier.dirty
 

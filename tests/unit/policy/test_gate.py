@@ -104,13 +104,31 @@ def test_every_boundary_has_its_policy():
     assert all(policy.boundary is boundary for boundary, policy in POLICIES.items())
 
 
-@pytest.mark.parametrize("boundary", Boundary)
-def test_no_evidence_is_refused_at_every_boundary(boundary):
-    """With a reason that says what is missing."""
+@pytest.mark.parametrize(
+    ("boundary", "missing"),
+    [
+        (Boundary.TO_CURATION, ["provenance.missing", "dependencies.report-missing"]),
+        (Boundary.CURATION, ["provenance.missing", "sbom.missing", "scan.missing", "encryption.missing"]),
+        (
+            Boundary.TO_EXECUTION,
+            [
+                "provenance.missing",
+                "signature.missing",
+                "verdict.boundary-1.missing",
+                "verdict.curation.missing",
+                "sbom.missing",
+                "scan.missing",
+                "encryption.missing",
+            ],
+        ),
+    ],
+)
+def test_no_evidence_is_refused_at_every_boundary(boundary, missing):
+    """With everything that is missing; without provenance nobody knows which checks there had to be."""
     verdict = judge(dossier(), POLICIES[boundary])
 
     assert isinstance(verdict, Refused)
-    assert "provenance.missing" in [reason.code for reason in verdict.reasons]
+    assert [reason.code for reason in verdict.reasons] == missing
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from supply_chain.evidence.summary import summary
 from supply_chain.image import ImageRef
 from supply_chain.policy import rules
 from supply_chain.policy.gate import Dossier, judge
+from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Refused
 from supply_chain.policy.rules import POLICIES, REMEDY, REQUIRED, over_limits
 from supply_chain.tier import Boundary
@@ -138,6 +139,15 @@ def test_a_base_needs_its_own_checks(dossier, make, which):
     assert codes(rules.checks_made, dossier(manifest=make.base())) == []
 
 
+@pytest.mark.parametrize("unknown", ["manifest", "source", "holder"])
+def test_a_name_is_nobodys_while_builder_or_holder_are_unknown(dossier, make, unknown):
+    """Without provenance another rule refuses; without a holder whoever is admitted first becomes it."""
+    known = {"source": make.source(), "holder": Holder(owner="somebody else")}
+
+    assert codes(rules.name_is_theirs, dossier(**known)) == ["name.taken"]
+    assert codes(rules.name_is_theirs, dossier(**{**known, unknown: None})) == []
+
+
 def test_no_checks_at_all_miss_each_one(dossier):
     """Nothing to check is not a pass."""
     assert codes(rules.checks_made, dossier(checks=())) == [f"{each}.missing" for each in REQUIRED["service"]]
@@ -206,6 +216,19 @@ def test_a_package_of_the_base_that_passes_for_another_is_named(dossier, purl):
     (reason,) = rules.inventory_whole(dossier(inherited=frozenset({("deb", "openssl", purl)})))
 
     assert reason.code == "sbom.altered" and "openssl" in reason.fact
+
+
+@pytest.mark.parametrize(("version", "code"), [(None, "sbom.incomplete"), ("2", "sbom.altered")])
+def test_ten_packages_are_named_and_all_are_counted(dossier, version, code):
+    """A reason is read by a person."""
+    names = [f"lib{n:02}" for n in range(11)]
+    found = {("deb", name, f"pkg:deb/{name}@{version}") for name in names if version}
+    below = frozenset(("deb", name, f"pkg:deb/{name}@1") for name in names)
+
+    (reason,) = rules.inventory_whole(dossier(inherited=below, inventory=frozenset({("deb", "x", ""), *found})))
+
+    assert reason.code == code and reason.fact.startswith("11 packages")
+    assert reason.fact.endswith(": " + ", ".join(names[:10]))
 
 
 @pytest.mark.parametrize(
@@ -290,6 +313,26 @@ def test_an_exploited_finding_without_a_fix_has_to_go(make):
     assert reason.remedy == "remove openssl; no fix is published"
 
 
+def test_the_first_version_that_has_a_fix_is_named(make):
+    """It is the smallest step."""
+    (reason, *_) = over_limits(
+        make.report(make.finding(known_exploited=True, fixed_in=("3.0.2", "3.1.0"))), Limits(), "scan"
+    )
+
+    assert reason.remedy == "raise openssl to 3.0.2 or later"
+
+
+@pytest.mark.parametrize(("count", "more"), [(4, None), (5, None), (6, 1), (7, 2)])
+def test_five_findings_are_named_and_the_others_counted(make, count, more):
+    """A reason is read by a person."""
+    findings = [make.finding(id=f"CVE-2026-{n:04}") for n in range(count)]
+
+    (reason,) = over_limits(make.report(*findings), Limits(), "scan")
+
+    assert reason.fact.count("CVE-2026-") == min(count, 5)
+    assert reason.fact.endswith(f"; and {more} more" if more else "(high, fixed in 3.0.2)")
+
+
 def test_encryption_is_evidence_of_curations_own(dossier):
     """Development's word about curation's repository counts for nothing."""
     assert codes(rules.encrypted, dossier(evidence=())) == ["encryption.missing"]
@@ -312,6 +355,8 @@ def test_what_is_confidential_has_an_encrypted_copy(dossier, make):
     assert asked(encryption()) == ["encryption.no-copy"]
     assert asked(encryption(copy=copy("sha256:" + "e" * 64))) == ["encryption.no-copy"]
     assert asked(encryption(copy=copy())) == []
+    assert codes(rules.encrypted, dossier(manifest=secret, evidence=(encryption(), encryption(copy=copy())))) == []
+    assert codes(rules.encrypted, dossier(manifest=secret, evidence=())) == ["encryption.missing"]
     assert codes(rules.encrypted, dossier()) == []
 
 

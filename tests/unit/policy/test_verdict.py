@@ -101,3 +101,17 @@ def test_what_a_gate_concluded_itself_is_no_ground_for_its_verdict(world, make, 
     first = kept()
 
     assert (kept(evidence=evidence(world, make, kind, signer), at=60) == first) is same
+
+
+def test_a_statement_that_only_reads_like_a_verdict_is_none(world, make, kept):
+    """It is of another type: the verdict is kept as one."""
+    first = kept()
+    store = world.store(TierName.CURATION)
+    (verdict,) = store.verified(CURATED, TierName.CURATION)
+    world.registry.held[CURATED.repository].clear()
+    store.attach(CURATED, "x", verdict.predicate, make.noon)
+
+    kept()
+
+    assert SUMMARY in [e.predicate_type for e in store.verified(CURATED, TierName.CURATION)]
+    assert first == verdict.digest
