@@ -36,7 +36,7 @@ class Inventory:
         """Everything it lists; `EvidenceInvalid` where it is no SBOM of syft's."""
         try:
             return frozenset(map(_package, json.loads(self.content)["artifacts"]))
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise _unreadable(self.evidence, error) from error
 
 

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import zlib
 
 import pytest
 
@@ -13,6 +14,7 @@ from supply_chain.evidence.statement import BUNDLE, SBOM, about
 from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
+from tests.unit.conftest import digest_of
 
 LATER = "2026-11-24T12:00:01+00:00"
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
@@ -158,14 +160,34 @@ def test_syfts_own_format_is_the_one_that_is_read(world, make, signed):
         packages_in(signed({"references": 2 * predicate["references"]}, created=LATER), world.registry.content)
 
 
-def test_an_error_tells_the_first_of_a_long_story(signed):
-    """A statement can be of any size; a message is not."""
-    reference = {"name": "syft", "annotations": {"referrer": "x" * 10_000}}
+def test_an_error_tells_the_first_of_a_long_story(world, make, signed):
+    """What is read can be of any size; a message is not."""
+
+    def content(referrer):
+        raise ValueError("x" * 10_000)
 
     with pytest.raises(EvidenceInvalid) as caught:
-        packages_in(signed({"references": [reference]}), None)
+        packages_in(signed(make.sbom(world.registry, REF)), content)
 
-    assert len(str(caught.value)) < 900
+    assert str(caught.value).count("x") == 500
+
+
+def test_a_large_sbom_is_read_whole(world, make, signed):
+    """What comes again after 20 KiB is written once (RFC 1951 allows for 32)."""
+    names = [digest_of(b"%d" % n) for n in range(280)]
+    predicate = make.sbom(world.registry, REF, *names, *(f"{name}-dev" for name in names))
+
+    assert len(packages_in(signed(predicate), world.registry.content)) == 560
+
+
+def test_what_is_packed_otherwise_is_no_inventory(world, make, signed):
+    """It was attached as gzip (RFC 1952)."""
+    predicate = make.sbom(world.registry, REF, "openssl")
+    listed = gzip.decompress(world.registry.content(referrer_of(predicate)))
+    world.registry.change(REF.repository, referrer_of(predicate).digest, zlib.compress(listed))
+
+    with pytest.raises(EvidenceInvalid, match="cannot be read"):
+        packages_in(signed(predicate), world.registry.content)
 
 
 @pytest.mark.parametrize("predicate", [{}, {"references": []}, {"references": [{"name": "syft"}]}, {"references": 1}])
