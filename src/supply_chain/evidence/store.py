@@ -221,5 +221,5 @@ def side_by_side(function: Callable[[S], R], items: Sequence[S]) -> tuple[R, ...
         try:
             return tuple(future.result() for future in futures)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise

@@ -138,3 +138,11 @@ def test_arbitrary_values_in_a_statement_are_read_or_refused(key, value):
     except EvidenceInvalid:
         return
     assert is_about(statement, IMAGE) is any(subject.digest.get("sha256") == "a" * 64 for subject in statement.subject)
+
+
+def test_an_error_tells_the_first_of_a_long_story():
+    """A payload's type can be of any size; a message is not."""
+    with pytest.raises(EvidenceInvalid) as caught:
+        read(GOOD, "#" * 10_000)
+
+    assert str(caught.value).count("#") == 500 - len("its payload is '")

@@ -254,6 +254,14 @@ def test_referrers_of_other_kinds_are_not_evidence(world, store):
     assert store.verified(IMAGE, DEV) == ()
 
 
+def test_a_bundle_that_is_filed_under_no_type_is_not_evidence(world, store):
+    """cosign files every statement under its predicate's type; the rest is somebody else's."""
+    attached(world, world.signers[DEV].sign(about(IMAGE, TEST_RESULT, {})), {})
+
+    assert store.read(IMAGE).evidence == ()
+    assert store.read(IMAGE).notes() == ()
+
+
 def test_evidence_is_looked_for_in_the_images_own_repository(world, store, make):
     """What another repository's writer says is asked for by name."""
     store.attach(IMAGE.moved_to("evidence/curation/hello"), SUMMARY, {}, make.noon)
@@ -294,18 +302,29 @@ def test_a_registry_that_does_not_answer_is_an_error(world, store):
         store.__class__(DEV, Silent(), store.signer, store.trusted).verified(IMAGE, DEV)
 
 
-def test_side_by_side_raises_the_first_error_and_keeps_order():
-    """Four at a time, so that two that wait for each other do meet."""
-    together = threading.Barrier(2, timeout=5)
+def test_four_are_done_at_a_time_and_answer_in_order():
+    """Four that wait for each other do meet, and a fifth does not join them."""
+    together, lock, running, most = threading.Barrier(4, timeout=60), threading.Lock(), set(), []
 
     def work(number):
+        with lock:
+            running.add(number)
+            most.append(len(running))
         together.wait()
+        time.sleep(0.05)
+        with lock:
+            running.remove(number)
         return number * 10
 
-    assert side_by_side(work, [1, 2]) == (10, 20)
+    assert side_by_side(work, range(8)) == tuple(range(0, 80, 10))
+    assert max(most) == 4
+
+
+def test_side_by_side_raises_the_first_error():
+    """In the order of the items; of nothing there is nothing."""
     with pytest.raises(ZeroDivisionError):
         side_by_side(lambda n: 1 // n, [1, 0, 2])
-    assert side_by_side(work, []) == ()
+    assert side_by_side(print, []) == ()
 
 
 def test_after_the_first_error_no_more_is_begun():

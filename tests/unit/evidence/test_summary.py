@@ -77,6 +77,14 @@ def test_a_signed_verdict_whose_time_nobody_can_read_raises(change):
         last(verdict(), {**verdict(yes=False), **change})
 
 
+def test_an_error_tells_the_first_of_a_long_time():
+    """A statement can be of any size; a message is not."""
+    with pytest.raises(EvidenceInvalid) as caught:
+        last({**verdict(), "timeVerified": "#" * 1000})
+
+    assert str(caught.value).count("#") == 100
+
+
 @pytest.mark.parametrize("change", [{"verifier": None}, {"verifier": "x"}, {"verifier": {"id": 7}}, {"resourceUri": 1}])
 def test_a_summary_of_somebody_elses_form_is_not_ours(change):
     """Other verifiers may leave theirs beside the image."""
