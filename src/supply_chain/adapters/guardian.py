@@ -1,7 +1,8 @@
 """The guardian: a small process that ends our commands when this process is killed.
 
 A kill -9 leaves no time to end anything, and each command leads a process group of its own, which lives
-on. The guardian is told of every group. When there is nobody left to tell it, it ends those that still run.
+on. The guardian is told of every group. When there is nobody left to tell it, it asks those that still
+run to end, so that they tidy up, and ends what is left of them some seconds later.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ while read -r word group; do
     over) groups="${groups%% "$group" *} ${groups#* "$group" }" ;;
   esac
 done
+[ "$groups" = ' ' ] && exit
+for group in $groups; do kill -TERM "-$group"; done
+sleep 5
 for group in $groups; do kill -KILL "-$group"; done
 """
 
@@ -67,7 +71,7 @@ def _started() -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         cwd="/",
-        env={},
+        env={"PATH": os.defpath},
         bufsize=0,
     )
     process.returncode = 0  # it ends by itself, and nobody waits for it

@@ -93,7 +93,7 @@ class Skopeo:
         The copy is made and opened on this machine before it is pushed. Raises `ImageUnsuitable` for an
         image that is not an OCI image manifest, `ImageDamaged` where the copy is not what it has to be.
         """
-        with _workspace() as work, _key_files(key) as (public, private):
+        with scratch("skopeo") as work, _key_files(key) as (public, private):
             signed = self._manifest(image, work)
             unsuitable(image, signed)
             self._copy(self._remote(image), f"oci:{work / 'copy'}:copy", "--encryption-key", f"jwe:{public}")
@@ -108,7 +108,7 @@ class Skopeo:
 
     def is_encrypted(self, copy: ImageRef) -> bool:
         """Whether the registry holds this manifest and every layer of it is encrypted."""
-        with _workspace() as work:
+        with scratch("skopeo") as work:
             try:
                 manifest = self._manifest(copy, work)
             except ImageNotFound:
@@ -121,7 +121,7 @@ class Skopeo:
         `archive` holds the very manifest that `image` names and the blobs it names, each compared with
         its digest. Raises `KeyUnusable` for a wrong key and `ImageDamaged` for any other content.
         """
-        with _workspace() as work, _key_files(key) as (_, private):
+        with scratch("skopeo") as work, _key_files(key) as (_, private):
             fully_encrypted(copy, self._manifest(copy, work))
             signed = self._manifest(image, work)
             self._copy(self._remote(copy), f"oci:{work / 'plain'}:plain", "--decryption-key", str(private))
@@ -155,7 +155,7 @@ class Skopeo:
                 *(self._access("src-", config) if source.startswith("docker://") else ()),
                 *(self._access("dest-", config) if target.startswith("docker://") else ()),
             ]
-            done = self.tool.run(
+            done = self.tool.with_environment(TMPDIR=str(config)).run(
                 "--insecure-policy", "copy", *access, *options, source, target, timeout=TIMEOUT, check=False, quiet=True
             )
         _checked(done, f"copy {source} to {target}")
@@ -264,13 +264,6 @@ def _checked(done: Done, doing: str) -> None:
         if any(sign in said.lower() for sign in signs):
             raise error(f"skopeo could not {doing}: {said}\n{remedy}")
     raise ToolFailed(f"skopeo could not {doing} (status {done.status}): {said}\nIts whole output is in the log above.")
-
-
-@contextlib.contextmanager
-def _workspace() -> Iterator[Path]:
-    """A private directory for image content, gone afterwards."""
-    with scratch("skopeo") as work:
-        yield work
 
 
 @contextlib.contextmanager

@@ -55,7 +55,7 @@ class Syft:
             files = [work / f"{each}.json" for each in FORMATS]
             outputs = [f"--output={each}={path}" for each, path in zip(FORMATS, files, strict=True)]
             try:
-                self.tool.with_environment(**environment).run(
+                self.tool.with_environment(**environment, TMPDIR=str(work)).run(
                     "scan", source, "--config", settings, *outputs, timeout=TIMEOUT, quiet=True, cwd=work
                 )
                 syft, cyclonedx, spdx = (path.read_bytes() for path in files)

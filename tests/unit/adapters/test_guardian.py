@@ -65,7 +65,7 @@ def test_a_group_that_is_not_guarded_any_more_is_left_alone():
         left.wait(20)
 
         mine._process = None
-    assert other.poll() is None and left.returncode == -signal.SIGKILL
+    assert other.poll() is None and left.returncode == -signal.SIGTERM
     other.kill()
     other.wait()
 

@@ -7,13 +7,18 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from supply_chain.laptop.emulator.durable import sync_directory
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 BLOCK = 256 * 1024
+IDLE = 3600.0
+"""Seconds without a byte after which an upload is given up: whoever began it was killed."""
+
+K = TypeVar("K")
 
 
 class DigestMismatch(Exception):
@@ -69,10 +74,13 @@ class Blobs:
 
 
 class Upload:
-    """A blob on its way in: bytes are appended to a file of its own until it is named by its digest."""
+    """A blob on its way in: bytes are appended to a file of its own until it is named by its digest.
+
+    `at` is when the last came (monotonic seconds).
+    """
 
     def __init__(self, identity: str, path: Path, blobs: Blobs) -> None:
-        self.identity, self.size = identity, 0
+        self.identity, self.size, self.at = identity, 0, time.monotonic()
         self.turn = asyncio.Lock()
         self._path, self._blobs = path, blobs
         self._hash = hashlib.sha256()
@@ -82,7 +90,7 @@ class Upload:
         """Take the next bytes."""
         self._file.write(data)
         self._hash.update(data)
-        self.size += len(data)
+        self.size, self.at = self.size + len(data), time.monotonic()
 
     def finish(self, digest: str) -> None:
         """Make it a blob, on disk when this returns; raises `DigestMismatch` and forgets the bytes."""
@@ -104,3 +112,11 @@ class Upload:
         """Forget the bytes."""
         self._file.close()
         self._path.unlink(missing_ok=True)
+
+
+def give_up(uploads: dict[K, Upload]) -> None:
+    """Forget the uploads that nobody goes on with."""
+    for key, upload in list(uploads.items()):
+        if time.monotonic() - upload.at > IDLE and not upload.turn.locked():
+            upload.discard()
+            del uploads[key]

@@ -10,7 +10,7 @@ from ministack.services import ecr
 
 from supply_chain.laptop.emulator.asgi import Disconnected, Receive, Send, answer, chunks
 from supply_chain.laptop.emulator.authorise import oci_error
-from supply_chain.laptop.emulator.blobs import BLOCK, DIGEST, Blobs, DigestMismatch, Upload
+from supply_chain.laptop.emulator.blobs import BLOCK, DIGEST, Blobs, DigestMismatch, Upload, give_up
 from supply_chain.laptop.emulator.durable import Part, settle_all
 
 JSON = {"Content-Type": "application/json"}
@@ -61,6 +61,7 @@ class BlobEndpoints:
 
     async def start(self, name: str, send: Send) -> None:
         """Begin an upload."""
+        give_up(self.uploads)
         upload = self.blobs.begin()
         self.uploads[self._key(name, upload.identity)] = upload
         await answer(send, 202, self._progress(name, upload))
