@@ -19,6 +19,8 @@ from supply_chain.errors import EngineUnavailable, EngineUnsuitable, ToolFailed
 DAEMON_JSON = Path("/etc/docker/daemon.json")
 DATA = Path("/var/lib/docker")
 FEATURES = {"containerd-snapshotter": True}
+SERVING = {"live-restore": True, "userland-proxy": False}
+"""What runs goes on when the engine stops, and is reached too: the engine's own proxies would end with it."""
 BUILDER = {"gc": {"enabled": True, "defaultKeepStorage": "10GB"}}
 """How much of its cache the builder keeps; without this it grows until the disk is full."""
 PACKAGES = ("docker.io", "docker-cli", "docker-buildx")
@@ -124,6 +126,6 @@ def configure(path: Path = DAEMON_JSON, data: Path = DATA) -> None:
 
 
 def merged(before: Mapping[str, Any]) -> dict[str, Any]:
-    """The engine's settings with ours; a live-restore or a builder's cache that was chosen stays."""
+    """The engine's settings with ours; what else than the features was chosen stays."""
     features = {**(before.get("features") or {}), **FEATURES}
-    return {"live-restore": True, "builder": BUILDER, **before, "features": features}
+    return {**SERVING, "builder": BUILDER, **before, "features": features}

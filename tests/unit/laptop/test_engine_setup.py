@@ -91,6 +91,7 @@ def test_settings_are_added_to_what_is_there(tmp_path):
         "registry-mirrors": ["https://m"],
         "features": {"cdi": True, "containerd-snapshotter": True},
         "live-restore": False,
+        "userland-proxy": False,
         "builder": {"gc": {"enabled": False}},
     }
 
@@ -104,6 +105,7 @@ def test_settings_are_made_where_there_are_none(tmp_path):
 
     assert json.loads(before) == {
         "live-restore": True,
+        "userland-proxy": False,
         "builder": {"gc": {"enabled": True, "defaultKeepStorage": "10GB"}},
         "features": {"containerd-snapshotter": True},
     }
