@@ -7,16 +7,21 @@ from pathlib import Path
 from prefect import flow
 
 from blocks import ContainerHost, Tier, Workbench
-from blocks.workshop import buildx
 from flows.journal import journal
 from flows.names import by_path
+from flows.turns import turn
 from supply_chain.app import read_manifest
 from supply_chain.image import Candidate, short
 from tasks.build import build, forget
 from tasks.offer import offer
-from tasks.running import in_thread
+from tasks.running import in_thread, invocation
 from tasks.source import checked_out
 from tasks.test import test
+
+
+def developing(application: str) -> str:
+    """The turn that keeps two runs apart that build, test and offer one application."""
+    return f"develop {application.replace('/', ':')}"
 
 
 @flow(name="develop", flow_run_name=by_path)
@@ -33,8 +38,9 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
     host = await ContainerHost.aload("laptop")
     async with checked_out(workbench, Path(path), revision) as (directory, source):
         manifest = read_manifest(directory)
-        async with journal(manifest.name) as story:
+        async with journal(manifest.name) as story, turn(developing(manifest.name)) as before:
             story.add(application=manifest.name, owner=manifest.owner, source=source)
+            await in_thread(forget, manifest.name, before, tier, host)
             try:
                 built = await story.step(
                     "build",
@@ -54,4 +60,4 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
                     lambda c: f"{c.ref.repository}@{c.ref.short}",
                 )
             finally:
-                await in_thread(forget, manifest.name, buildx(tier, host, workbench))
+                await in_thread(forget, manifest.name, (invocation(),), tier, host)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import flow_run
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workshop import workshop
-from supply_chain.adapters.buildx import Buildx
 from supply_chain.app import Base, Service
 from supply_chain.development.build import build as build_image
-from supply_chain.development.build import local_name, test_name
+from supply_chain.development.traces import clear
 from supply_chain.image import BuiltImage, ImageRef, Source
 from supply_chain.tier import development_repository
 from tasks.events import emit
-from tasks.running import in_thread
+from tasks.running import in_thread, invocation
 
 
 @task(name="build", task_run_name="build", tags=["development"], cache_policy=NO_CACHE)
@@ -39,13 +38,7 @@ async def build(
     return built
 
 
-def invocation() -> str:
-    """What marks everything that this run makes in the engine."""
-    return (flow_run.id or "alone")[:8]
-
-
-def forget(application: str, builder: Buildx) -> None:
-    """Remove from the engine what this run built; the registry has what was offered."""
-    local = local_name(application, invocation())
-    for name in (local, test_name(local)):
-        builder.forget(name)
+def forget(application: str, runs: Iterable[str], tier: Tier, host: ContainerHost) -> None:
+    """Remove from the engine what these runs made there; the registry has what was offered."""
+    for run in runs:
+        clear(host.engine(), application, run, f"{tier.registry}/{development_repository(application)}")

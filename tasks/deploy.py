@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.runtime import flow_run
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workbench import now
@@ -21,7 +20,7 @@ from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.verdict import record as record_verdict
 from supply_chain.tier import BASES, TierName, evidence_repository
 from tasks.events import emit
-from tasks.running import RETRYING, in_thread, worth_retrying
+from tasks.running import RETRYING, in_thread, invocation, worth_retrying
 
 PROXY = f"{BASES}/proxy"
 
@@ -66,7 +65,7 @@ def _deploy(
     pinned = f"{PROXY}@{environment.proxy}" if environment.proxy else PROXY
     _, proxy = curated_bases(tier, workbench).curated(pinned)
     pulled.supply(ImageRef(repository=PROXY, digest=proxy.digest))
-    order = Order(admitted, manifest, environment, proxy.digest, (flow_run.id or "alone")[:8], fresh)
+    order = Order(admitted, manifest, environment, proxy.digest, invocation(), fresh)
     supply = supply_for(manifest.classification, pulled, confidential)
     deployment = deploy_image(engine, order, supply, now=now, wait=cancellation().wait)
     where = ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
 from prefect.tasks import Task, exponential_backoff
 
 from supply_chain.adapters.command import Cancellation, current
@@ -26,6 +27,11 @@ RETRYING: dict[str, Any] = {
     "cache_policy": NO_CACHE,
 }
 """What a step that asks a registry, AWS or the engine has in common; add `retry_condition_fn`."""
+
+
+def invocation() -> str:
+    """What marks everything that this run makes in the engine."""
+    return (flow_run.id or "alone")[:8]
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -265,6 +265,9 @@ class Engine(Protocol):
         From an internal one nothing leads outside.
         """
 
+    def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """The names of the networks that carry these labels."""
+
     def attach(self, network: str, container: str) -> None:
         """Attach a container to one more network."""
 
@@ -276,6 +279,9 @@ class Engine(Protocol):
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """A named volume; one that exists is fine."""
+
+    def volumes(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """The names of the volumes that carry these labels."""
 
     def remove_volume(self, name: str) -> None:
         """One that is gone is fine."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from supply_chain.adapters.registry import Registry
 from supply_chain.development.build import Order
 from supply_chain.errors import AccessDenied, BuildFailed, RegistryFailed, RegistryUnavailable
 from supply_chain.image import Digest
+from supply_chain.scratch import scratch
 
 DIGEST: TypeAdapter[Digest] = TypeAdapter(Digest)
 
@@ -35,8 +35,8 @@ class Buildx:
 
     def build(self, order: Order) -> Digest:
         """See `development.build.Builder`; `order.timeout` in seconds."""
-        with self.docker_config() as config, tempfile.TemporaryDirectory(prefix="cscm-build-") as work:
-            metadata, archive = Path(work) / "metadata.json", Path(work) / "image.tar"
+        with self.docker_config() as config, scratch("build") as work:
+            metadata, archive = work / "metadata.json", work / "image.tar"
             docker = self.tool.with_environment(
                 DOCKER_CONFIG=str(config), SOURCE_DATE_EPOCH=str(order.epoch), BUILDX_CONFIG=f"{work}/buildx"
             )
@@ -84,10 +84,6 @@ class Buildx:
     def versions(self) -> dict[str, str]:
         """Versions of buildx and the engine."""
         return {"buildx": self.tool.version, "engine": self.engine_version()}
-
-    def forget(self, local: str) -> None:
-        """Remove a built image from the engine; what other images need of it stays, and the build cache too."""
-        self.tool.run("rmi", local, timeout=60, check=False, quiet=True)
 
     def push(self, local: str, repository: str, tag: str) -> Digest:
         """See `development.offer.Pusher`."""

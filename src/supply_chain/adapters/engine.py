@@ -211,6 +211,11 @@ class DockerEngine:
                 "Deploy to an environment of another name, or to another engine (deployments/environments/)."
             )
 
+    def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        with _translated("list its networks"):
+            found = self._api.networks(filters={"label": _pairs(labels)})
+        return tuple(each["Name"] for each in found if not self._foreign(each.get("Labels")))
+
     def attach(self, network: str, container: str) -> None:
         with _translated(f"attach {_shown(container)} to {network}"):
             self._api.connect_container_to_network(container, network)
@@ -226,6 +231,11 @@ class DockerEngine:
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         with _translated(f"create the volume {name}"):
             self._api.create_volume(name, labels=self._owned(labels))
+
+    def volumes(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        with _translated("list its volumes"):
+            found = self._api.volumes(filters={"label": _pairs(labels)})["Volumes"] or ()
+        return tuple(each["Name"] for each in found if not self._foreign(each.get("Labels")))
 
     def remove_volume(self, name: str) -> None:
         with _translated(f"remove the volume {name}"), contextlib.suppress(NotFound):

@@ -26,6 +26,7 @@ from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import Progress, Record, Service, read_record, stop
 from supply_chain.laptop.tools.pins import Pins
 from supply_chain.laptop.tools.toolbox import Toolbox
+from supply_chain.scratch import sweep
 from supply_chain.tier import TierName
 
 PINS = Path("deployments/tools.yaml")
@@ -82,6 +83,7 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
     home.create()
     with home.locked():
         profile.certificates()
+        sweep()
         accounts, (engine, database), _ = side_by_side(
             lambda: _aws(profile, home, progress),
             lambda: _machine(profile, home, progress),
@@ -144,7 +146,10 @@ def _database(toolbox: Toolbox, profile: Profile, home: Home, progress: Progress
 
 
 def _server(profile: Profile, home: Home, progress: Progress) -> None:
-    _ensure(prefect_server.server(home, profile), progress)
+    service = prefect_server.server(home, profile)
+    before = service.record()
+    if _ensure(service, progress) != before:
+        prefect_server.free_slots(home, profile)
     prefect_server.ensure_pool(profile, prefect_server.auth_string(home))
 
 

@@ -6,6 +6,7 @@ Nothing here imports Prefect: starting it costs seconds, asking a running server
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import sys
@@ -65,6 +66,7 @@ def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
         "PREFECT_SERVER_API_PORT": str(profile.ports.prefect),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "supply_chain",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -157,6 +159,22 @@ def ensure_pool(profile: Profile, auth: str) -> None:
     template = known["prefect"]["process"]["default_base_job_configuration"]
     body = {"name": POOL, "type": "process", "description": "Processes on this machine", "base_job_template": template}
     asked("POST", port, "/api/work_pools/", body=body, auth=auth)
+
+
+def free_slots(home: Home, profile: Profile) -> None:
+    """Free the slots of concurrency limits for which there is no lease, so that they would never be free again.
+
+    A server that is killed after it took a slot and before it wrote the lease leaves one.
+    """
+    port, auth = profile.ports.prefect, auth_string(home)
+    leases = (home.state / "prefect" / "concurrency_leases").glob("*-*.json")
+    held = {limit for lease in leases for limit in json.loads(lease.read_text(encoding="utf-8"))["resource_ids"]}
+    known, path = 0, "/api/v2/concurrency_limits"
+    while page := asked("POST", port, f"{path}/filter", body={"limit": 200, "offset": known}, auth=auth):
+        known += len(page)
+        for limit in page:
+            if limit["active_slots"] and limit["id"] not in held:
+                asked("PATCH", port, f"{path}/{limit['id']}", body={"active_slots": 0}, auth=auth)
 
 
 def declared(prefect_yaml: Path) -> frozenset[str]:

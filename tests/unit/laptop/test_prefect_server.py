@@ -53,6 +53,11 @@ def test_server_and_clients_share_one_environment(home):
     assert given["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
 
 
+def test_leases_outlive_the_server(home):
+    """In its memory they would end with it, and the slots that they hold would never be free again."""
+    assert prefect_environment(home, PROFILE)["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"].endswith(".filesystem")
+
+
 def test_runs_find_the_projects_code(home):
     """Also where the project is not installed."""
     assert run_environment(home, PROFILE)["PYTHONPATH"] == f"{home.project}/src:{home.project}"
