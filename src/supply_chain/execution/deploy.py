@@ -8,7 +8,7 @@ this machine, as the addresses are its loopback's.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import sleep
@@ -132,6 +132,7 @@ def deploy(
     server = front.serves()
     serving = next((each for each in others if server_of(each) == server), None)
     if serving and not order.fresh and (unchanged := _unchanged(engine, order, serving, front, now)):
+        _retire(engine, order, front, unchanged.front, [c for c in others if c.id != serving.id], wait)
         return unchanged
     with contextlib.ExitStack() as undo:
         new = _created(engine, order, reference, others, serving, undo)
@@ -139,7 +140,7 @@ def deploy(
         with _watching(order, serving) as watch:
             served_by = _switched(engine, order, front, new, wait)
             undo.pop_all()
-            _retire(engine, order, front, served_by, others, wait)
+            _retire(engine, order, front, served_by.id, others, wait)
     running = engine.inspect(new.id)
     return Deployment(
         **_expected(order, running, served_by).model_dump(),
@@ -308,18 +309,19 @@ def _retire(
     engine: Engine,
     order: Order,
     front: Front,
-    served_by: Container,
-    others: tuple[Container, ...],
+    served_by: str,
+    others: Sequence[Container],
     wait: Wait,
 ) -> None:
-    """Stop and remove what served before, once its last requests are answered; also when cancelled."""
+    """Stop and remove what served before, once its last requests are answered; also when cancelled.
+
+    And what a deployment left that was interrupted: `served_by` is the id of the one front that stays.
+    """
     try:
         if others:
             front.finish(served_by, wait)
     finally:
-        for other in front.known():
-            if other.id != served_by.id:
-                front.remove(other)
+        front.remove_all_but(served_by)
         for other in others:
             engine.stop(other.id, order.manifest.probe.stop_timeout)
             engine.remove(other.id)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from supply_chain.container import (
+    APPLICATION,
     CONFIGURATION,
     ENVIRONMENT,
     MANAGED,
@@ -149,10 +150,18 @@ class Front:
         facts = {"image": self.image, "address": self.place.address, "port": str(self.place.port)}
         return configuration_digest(facts, PROFILE)
 
+    @property
+    def _labels(self) -> dict[str, str]:
+        return {
+            MANAGED: "true",
+            ROLE: "front",
+            ENVIRONMENT: self.environment.name,
+            APPLICATION: self.application,
+        }
+
     def known(self) -> tuple[Container, ...]:
         """Every front there is for this application and environment."""
-        found = self.engine.find({MANAGED: "true", ROLE: "front", ENVIRONMENT: self.environment.name})
-        return tuple(c for c in found if c.labels.get("cscm.application") == self.application)
+        return self.engine.find(self._labels)
 
     def serves(self) -> str:
         """The server that a running front hands requests to, or nothing."""
@@ -186,22 +195,27 @@ class Front:
             undo.pop_all()
         return self.engine.inspect(front.id)
 
-    def finish(self, front: Container, wait: Wait) -> None:
+    def finish(self, front: str, wait: Wait) -> None:
         """Wait until the worker before has finished its requests; `FINISH` seconds at most."""
         deadline = time.monotonic() + FINISH + 1
         while time.monotonic() < deadline:
             try:
-                if len(self.engine.processes(front.id)) <= 2:
+                if len(self.engine.processes(front)) <= 2:
                     return
             except CheckNotMade:
                 wait(FINISH)
                 return
             wait(POLL)
 
-    def remove(self, front: Container) -> None:
-        """Remove a front and its configuration."""
-        self.engine.remove(front.id)
-        self.engine.remove_volume(front.name)
+    def remove_all_but(self, front: str) -> None:
+        """Remove the other fronts and their configurations, also a configuration without its front."""
+        kept = self.engine.inspect(front).name
+        for other in self.known():
+            if other.id != front:
+                self.engine.remove(other.id)
+        for volume in self.engine.volumes(self._labels):
+            if volume != kept:
+                self.engine.remove_volume(volume)
 
     def _reconfigured(self, front: Container, server: str, port: int, undo: contextlib.ExitStack) -> _Told:
         """What the running front was told; undone, it serves what it served before."""
@@ -220,7 +234,7 @@ class Front:
         deadline = time.monotonic() + SWITCH_TIMEOUT
         while self._turned(front, told) and time.monotonic() < deadline:
             time.sleep(POLL)  # also when the run is cancelled: what is undone is undone wholly
-        self.finish(front, time.sleep)
+        self.finish(front.id, time.sleep)
 
     def _started(self, front: Container, server: str, port: int) -> _Told:
         """What a new front was told before its start."""

@@ -349,19 +349,27 @@ def test_a_front_that_cannot_get_the_address_gives_it_back(engine, environment, 
     assert body(first) == "from here"
 
 
-def test_what_an_interrupted_deployment_left_is_cleared_away(engine, run, image, environment):
-    """A container that a killed run left behind goes with the next deployment."""
-    first = run(image())
+@pytest.mark.parametrize("same", [False, True], ids=["of another version", "of the same"])
+def test_what_an_interrupted_deployment_left_is_cleared_away(engine, run, image, environment, same):
+    """Containers and a front's configuration that a killed run left behind go with the next deployment."""
+    digest = image()
+    first = run(digest)
     left = engine.inspect(first.container)
     spec = ContainerSpec(
         image=left.image, name=f"{left.name}9", labels=left.labels, profile=left.profile, network=environment.network
     )
     engine.start(engine.create(spec))
+    front = engine.inspect(first.front)
+    volume = f"{front.name}9"
+    engine.create_volume(volume, front.labels)
+    engine.create(spec.model_copy(update={"name": volume, "labels": front.labels}))
+    engine.create_volume(f"{front.name}8", front.labels)
 
-    second = run(image())
+    second = run(digest if same else image())
 
-    running = engine.find({ENVIRONMENT: environment.name, ROLE: "application"})
-    assert [c.id for c in running] == [second.container]
+    left = engine.find({ENVIRONMENT: environment.name})
+    assert {c.id for c in left} == {second.container, second.front}
+    assert engine.volumes({ENVIRONMENT: environment.name}) == (front.name,)
 
 
 @pytest.mark.parametrize("moment", [1, 2, 3, 4, 6, 9, 14])
