@@ -52,7 +52,7 @@ def main() -> int:
     _passing(chosen, options.jobs)
     survived = _survivors(mutants, options.jobs)
     review = read_document(ROOT / "tests/mutation/reviewed.yaml", Review)
-    reviewed = [each for each in review.survivors if each.file in chosen]
+    reviewed = [each for each in review.survivors if not options.files or each.file in chosen]
     wrong = objections(reviewed, {mutant.name for mutant in mutants}, survived)
     for each in wrong:
         print(each)
@@ -79,7 +79,6 @@ def _survivors(mutants: Sequence[Mutant], jobs: int) -> set[Name]:
     for number, (trial, passed) in enumerate(outcomes(ROOT, trials, jobs), start=1):
         if passed and trial.mutant:
             survived.add(trial.mutant.name)
-            print(f"survived: {trial.mutant.name}", file=sys.stderr)
         if number % 50 == 0:
             print(f"{number} of {len(trials)} tried, {len(survived)} survived", file=sys.stderr)
     return survived
