@@ -400,7 +400,7 @@ def test_a_copy_of_other_content_is_not_taken_for_the_signed_image(chain: Chain,
     image, other = stored(), stored()
     skopeo = chain.curation.skopeo
     key = skopeo.new_key()
-    foreign = skopeo.encrypt(other.ref, f"{other.tag}-encrypted", key)
+    foreign = skopeo.encrypt(other.ref, f"{other.tag}-encrypted", key, lambda _: None)
     copy = other.ref.model_copy(update={"digest": foreign})
 
     with pytest.raises(ImageDamaged):

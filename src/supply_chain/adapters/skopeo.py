@@ -87,10 +87,10 @@ class Skopeo:
         key = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
         return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
-    def encrypt(self, image: ImageRef, tag: str, key: bytes) -> Digest:
+    def encrypt(self, image: ImageRef, tag: str, key: bytes, announce: Callable[[Digest], object]) -> Digest:
         """Write a copy that `key` opens beside the image, tagged `<tag>-<first 12 of its digest>`; its digest.
 
-        The copy is made and opened on this machine before it is pushed. Raises `ImageUnsuitable` for an
+        The copy is made and opened on this machine, then announced, then pushed. Raises `ImageUnsuitable` for an
         image that is not an OCI image manifest, `ImageDamaged` where the copy is not what it has to be.
         """
         with scratch("skopeo") as work, _key_files(key) as (public, private):
@@ -101,6 +101,7 @@ class Skopeo:
             fully_encrypted(image, json.loads(_blob(work / "copy", digest).read_bytes()))
             self._copy(f"oci:{work / 'copy'}:copy", f"oci:{work / 'back'}:back", "--decryption-key", str(private))
             same_content(image, signed, work / "back")
+            announce(digest)
             target = f"docker://{self.host}/{image.repository}:{tag}-{short(digest)}"
             self._copy(f"oci:{work / 'copy'}:copy", target, "--preserve-digests", "--digestfile", str(work / "pushed"))
             _pushed(digest, (work / "pushed").read_text().strip(), image)

@@ -15,7 +15,7 @@ from supply_chain.evidence.encryption import EncryptedCopy, EncryptionRecord, co
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import Digest, EncryptedImage, Frozen, ImageRef, StoredImage
+from supply_chain.image import Digest, EncryptedImage, Frozen, ImageRef, Proof, StoredImage
 from supply_chain.tier import TierName
 
 
@@ -54,10 +54,11 @@ class Encryptor(Protocol):
     def new_key(self) -> bytes:
         """A fresh private key for one image: PKCS #8, DER, at most 4096 bytes."""
 
-    def encrypt(self, image: ImageRef, tag: str, key: bytes) -> Digest:
+    def encrypt(self, image: ImageRef, tag: str, key: bytes, announce: Callable[[Digest], object]) -> Digest:
         """Write a copy that `key` opens beside the image, under a tag that begins with `tag`; its digest.
 
-        The copy was opened again before it was written, and held exactly the image's layers.
+        The copy was opened again before, and held exactly the image's layers. `announce` is told its digest
+        before it is written; where that raises, nothing is.
         """
 
     def is_encrypted(self, copy: ImageRef) -> bool:
@@ -88,22 +89,30 @@ def encrypt(
     own = () if fresh else evidence.verified(stored.ref, TierName.CURATION)
     statements = [e for e in own if e.predicate_type == ENCRYPTION]
     known = encryption_records(statements)
-    copy = None
-    if manifest.classification is Classification.CONFIDENTIAL:
-        content = verify_content_key(keys, content_key)
-        copy = existing_copy(stored.ref, known, content, encryptor) or new_copy(stored, content, keys, encryptor)
-    record = EncryptionRecord(
+    bare = EncryptionRecord(
         repository=stored.ref.repository,
         type="KMS",
         key=key,
         rotates=True,
         classification=manifest.classification,
-        encrypted_copy=copy,
+        encrypted_copy=None,
     )
-    proven = proof(statements[-1:]) if known[-1:] == (record,) else None
-    if proven is None:
+
+    def attest(copy: EncryptedCopy | None) -> Proof | None:
+        record = bare.model_copy(update={"encrypted_copy": copy})
+        if known[-1:] == (record,):
+            return proof(statements[-1:])
         evidence.attach(stored.ref, ENCRYPTION, record.predicate(), now())
-    return EncryptedImage(stored=stored, key=key, copy_digest=copy.encrypted if copy else None, proven=proven)
+        return None
+
+    if manifest.classification is not Classification.CONFIDENTIAL:
+        return EncryptedImage(stored=stored, key=key, proven=attest(None))
+    content = verify_content_key(keys, content_key)
+    copy = existing_copy(stored.ref, known, content, encryptor)
+    if copy is None:
+        written = new_copy(stored, content, keys, encryptor, attest)
+        return EncryptedImage(stored=stored, key=key, copy_digest=written)
+    return EncryptedImage(stored=stored, key=key, copy_digest=copy.encrypted, proven=attest(copy))
 
 
 def verify_at_rest(repository: str, keys: KeyStore, repositories: RepositoryEncryption, storage_key: str) -> str:
@@ -170,16 +179,25 @@ def existing_copy(
     return None
 
 
-def new_copy(stored: StoredImage, content_key: str, keys: KeyStore, encryptor: Encryptor) -> EncryptedCopy:
-    """Write an encrypted copy; its key is wrapped first, so that no copy exists that nobody can open."""
+def new_copy(
+    stored: StoredImage,
+    content_key: str,
+    keys: KeyStore,
+    encryptor: Encryptor,
+    attest: Callable[[EncryptedCopy], object],
+) -> Digest:
+    """The digest of a new encrypted copy.
+
+    It is attested with its wrapped key before it is written: wherever this is interrupted, no copy is left
+    that nobody can open.
+    """
     image, key = stored.ref, encryptor.new_key()
     context = context_of(image.digest)
-    wrapped = keys.wrap(content_key, key, context)
-    digest = encryptor.encrypt(image, f"{stored.tag}-encrypted", key)
-    return EncryptedCopy(
-        plain=image.digest,
-        encrypted=digest,
-        wrapped_key=base64.b64encode(wrapped).decode(),
-        key=content_key,
-        context=context,
-    )
+    wrapped = base64.b64encode(keys.wrap(content_key, key, context)).decode()
+
+    def announce(digest: Digest) -> None:
+        attest(
+            EncryptedCopy(plain=image.digest, encrypted=digest, wrapped_key=wrapped, key=content_key, context=context)
+        )
+
+    return encryptor.encrypt(image, f"{stored.tag}-encrypted", key, announce)

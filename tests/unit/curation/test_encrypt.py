@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import pytest
 
 from supply_chain.app import Base, Classification
 from supply_chain.curation.encrypt import KeyState, encrypt
-from supply_chain.errors import AccessDenied, EvidenceInvalid, KeyUnusable
+from supply_chain.errors import AccessDenied, EvidenceInvalid, KeyUnusable, RegistryUnavailable
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
@@ -72,13 +73,17 @@ class Copies:
 
     held: dict[Digest, tuple[bytes, ImageRef, str]] = field(default_factory=dict)
     keys: int = 0
+    away: bool = False
 
     def new_key(self) -> bytes:
         self.keys += 1
         return f"private key {self.keys}".encode()
 
-    def encrypt(self, image: ImageRef, tag: str, key: bytes) -> Digest:
+    def encrypt(self, image: ImageRef, tag: str, key: bytes, announce: Callable[[Digest], object]) -> Digest:
         digest = f"sha256:{hashlib.sha256(key).hexdigest()}"
+        announce(digest)
+        if self.away:
+            raise RegistryUnavailable("it does not answer\nAsk again.")
         self.held[digest] = (key, image, tag)
         return digest
 
@@ -186,6 +191,20 @@ def test_a_copy_the_registry_lost_is_written_again(world: World) -> None:
     assert second.copy_digest != first.copy_digest
     copies = {r.encrypted_copy.encrypted for r in world.records() if r.encrypted_copy}
     assert copies == {first.copy_digest, second.copy_digest}
+
+
+def test_a_copy_that_was_being_written_is_attested_already(world: World) -> None:
+    """Whatever of it arrived can be opened; where nothing did, another is written."""
+    world.copies.away = True
+    with pytest.raises(RegistryUnavailable):
+        world.run()
+    (record,) = world.records()
+    world.copies.away = False
+
+    image = world.run()
+
+    assert record.encrypted_copy is not None and record.encrypted_copy.encrypted not in world.copies.held
+    assert [image.copy_digest] == list(world.copies.held)
 
 
 def test_a_copy_under_a_content_key_that_was_replaced_is_not_used(world: World) -> None:
