@@ -5,7 +5,7 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check test-unit test-coverage test-mutation test-real docs format lock clean
+.PHONY: run test check test-unit test-coverage test-mutation test-real test-faults docs format lock clean
 
 run: $(READY)
 	@$(BIN)/cscm up
@@ -37,6 +37,10 @@ test-real: $(READY)
 	@scripts/browser
 	$(BIN)/cscm up
 	$(BIN)/python -m pytest tests/real tests/ui
+
+test-faults: $(READY)
+	$(BIN)/cscm up
+	CSCM_STRIKES=all $(BIN)/python -m pytest -q tests/real/faults
 
 docs: $(READY)
 	$(BIN)/python scripts/reference.py
