@@ -16,7 +16,7 @@ import click
 from cscm import hook, laptop
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import json_schema, read_manifest
-from supply_chain.errors import SupplyChainError
+from supply_chain.errors import PartFailed, SupplyChainError
 from supply_chain.pages import observation_lines
 from supply_chain.shown import plain, plain_lines
 
@@ -70,7 +70,15 @@ def _run(start: Callable[[], Coroutine[Any, Any, Any]], as_json: bool, verbose: 
         steps = logging.getLogger(STEPS)
         steps.addHandler(_Terminal())
         steps.setLevel(logging.INFO)
-    result = asyncio.run(start())
+    from httpx import TransportError  # noqa: PLC0415 - Prefect's client lets it through
+
+    try:
+        result = asyncio.run(start())
+    except TransportError as error:
+        raise PartFailed(
+            f"Prefect's server stopped answering: {error or type(error).__name__}\n"
+            "Run `cscm up`, then the same again; what is proven by then is not done again."
+        ) from error
     from supply_chain.policy.outcome import Refused  # noqa: PLC0415 - with Prefect, after its environment is set
 
     if as_json:

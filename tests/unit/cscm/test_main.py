@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -173,6 +174,15 @@ def test_a_wrong_call_is_status_two(run, args):
 
     assert done.exit_code == 2
     assert "Usage" in done.output
+
+
+def test_a_prefect_that_was_killed_meanwhile_is_a_message(run):
+    """And what to do: it is nobody's mistake in the chain."""
+    done = run("monitor", result=httpx.ConnectError("All connection attempts failed"))
+
+    assert done.exit_code == 1
+    assert "stopped answering: All connection" in done.output and "cscm up" in done.output
+    assert "Traceback" not in done.output
 
 
 def test_a_mistake_of_ours_is_not_hidden(run):
