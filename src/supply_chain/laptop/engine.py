@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from supply_chain.image import Frozen
 from supply_chain.laptop import engine_setup
 from supply_chain.laptop.engine_setup import DAEMON_JSON, REMEDY
 from supply_chain.laptop.home import Home
-from supply_chain.laptop.services import Progress, Service
+from supply_chain.laptop.services import Progress, Service, start_time
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
 DAEMON_PLACES = ("/usr/local/sbin", "/usr/sbin")
+PID_FILES = (Path("/var/run/docker.pid"), Path("/var/run/docker/containerd/containerd.pid"))
+"""Where dockerd and the containerd that it starts say that they run (moby, daemon/pidfile)."""
 WANTED = (26, 1)
 STORE = "io.containerd.snapshotter.v1"
 
@@ -199,7 +201,23 @@ def start(home: Home, progress: Progress) -> None:
             )
         return
     progress("engine: starting dockerd")
+    forget_dead()
     engine_service(home).ensure(progress)
+
+
+def forget_dead(files: Iterable[Path] = PID_FILES) -> None:
+    """Remove the pid files of processes that ended.
+
+    dockerd takes one that was killed and that nobody has waited for yet, a zombie, for one that runs,
+    and then does not start, or waits in vain for its containerd.
+    """
+    for file in files:
+        try:
+            pid = int(file.read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            continue
+        if start_time(pid) is None:
+            file.unlink(missing_ok=True)
 
 
 def clear(label: str, progress: Progress) -> None:

@@ -18,6 +18,7 @@ from supply_chain.laptop.engine import (
     ensure_engine,
     facts,
     find_client,
+    forget_dead,
     judge,
     version_of,
 )
@@ -171,3 +172,28 @@ def test_docker_host_is_heeded():
     """As every Docker client does."""
     assert engine_url({"DOCKER_HOST": "tcp://build:2375"}) == "tcp://build:2375"
     assert engine_url({}) == "unix:///var/run/docker.sock"
+
+
+def test_the_pid_file_of_an_engine_that_was_killed_is_removed(tmp_path):
+    """Also where nobody has waited for it yet: dockerd would take the zombie for one that runs."""
+    zombie, gone, rubbish = tmp_path / "docker.pid", tmp_path / "gone.pid", tmp_path / "rubbish.pid"
+    killed = os.fork() or os._exit(0)
+    os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
+    zombie.write_text(f"{killed}")
+    gone.write_text("4194305\n")
+    rubbish.write_text("?")
+
+    forget_dead([zombie, gone, rubbish, tmp_path / "missing.pid"])
+
+    os.waitpid(killed, 0)
+    assert list(tmp_path.iterdir()) == [rubbish]
+
+
+def test_the_pid_file_of_a_running_engine_stays(tmp_path):
+    """A second one beside it would destroy its state."""
+    running = tmp_path / "docker.pid"
+    running.write_text(f"{os.getpid()}\n")
+
+    forget_dead([running])
+
+    assert running.exists()
