@@ -7,11 +7,8 @@ READY := $(HOME_DIR)/venv/.ready
 
 .PHONY: run test check test-unit test-coverage test-mutation test-real test-faults docs format lock clean
 
-run: $(READY)
-	@$(BIN)/cscm up
-	@$(BIN)/cscm bases
-	@$(BIN)/cscm chain examples/hello
-	@$(BIN)/cscm status
+run:
+	@scripts/run $(BIN) $(READY)
 
 test: check test-coverage test-real
 

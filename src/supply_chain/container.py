@@ -157,15 +157,6 @@ class Change(Frozen):
     path: str
 
 
-class Event(Frozen):
-    """Something that happened to a container."""
-
-    at: datetime
-    action: str
-    container: str
-    labels: dict[str, str]
-
-
 @dataclass(frozen=True)
 class Login:
     """What a registry wants to be shown."""
@@ -291,9 +282,6 @@ class Engine(Protocol):
 
     def read(self, container: str, path: str) -> bytes:
         """A file of the container, in whatever state it is; `EngineFailed` when there is none."""
-
-    def events(self, since: datetime, until: datetime, labels: Mapping[str, str]) -> tuple[Event, ...]:
-        """What happened to the containers with these labels."""
 
 
 def labels(

@@ -21,6 +21,7 @@ from supply_chain.laptop.laptop import LaptopState, load_state
 from supply_chain.laptop.prefect_server import auth_string
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 TALL: ViewportSize = {"width": 1440, "height": 2400}
 """Lists show only what is in view; in this much of it whole logs are."""
 PICTURE: ViewportSize = {"width": 1440, "height": 1400}
@@ -185,12 +186,12 @@ def ui(window: BrowserContext, laptop: LaptopState, auth: str, request: pytest.F
 
 
 @pytest.fixture(scope="session")
-def start(ui: Ui) -> Callable[[str], str]:
-    """Start the chain of an example with the UI's own form; the run's id."""
+def start(ui: Ui) -> Callable[[Path], str]:
+    """Start the chain of an application's directory with the UI's own form; the run's id."""
 
-    def fill(example: str) -> str:
+    def fill(path: Path) -> str:
         form(ui)
-        ui.page.get_by_label("path").fill(str(ROOT / "examples" / example))
+        ui.page.get_by_label("path").fill(str(path))
         ui.page.get_by_role("button", name="Submit").click()
         link = ui.page.get_by_role("link", name="View run").get_attribute("href")
         assert link, "the form does not say where the run is"
@@ -210,14 +211,14 @@ def form(ui: Ui) -> None:
 
 
 @pytest.fixture(scope="session")
-def hello(start: Callable[[str], str]) -> str:
+def hello(start: Callable[[Path], str]) -> str:
     """A chain of hello, started in the UI."""
-    return start("hello")
+    return start(EXAMPLES / "hello")
 
 
 @pytest.fixture(scope="session")
-def careless(ui: Ui, start: Callable[[str], str]) -> str:
+def careless(ui: Ui, start: Callable[[Path], str]) -> str:
     """A refused chain: one that ran before, else one that is started in the UI."""
     wanted = {"flow_runs": {"name": {"like_": "chain careless"}, "state": {"name": {"any_": ["Refused"]}}}}
     found = ui.api("flow_runs/filter", {**wanted, "sort": "START_TIME_DESC", "limit": 1})
-    return str(found[0]["id"]) if found else start("careless")
+    return str(found[0]["id"]) if found else start(EXAMPLES / "careless")

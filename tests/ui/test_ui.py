@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -182,6 +184,20 @@ def test_a_refused_chain_is_shown_as_refused_with_every_reason(ui: Ui, careless:
     assert len({code for code, _ in reasons}) >= 5
     ui.shows("Refused at boundary-1 (admission to curation), policy sha256:", f"for {len(reasons)} reasons:")
     ui.shows("Running Nowhere from this run.", *(f"{code} {rest}" for code, rest in reasons))
+
+
+def test_a_chain_that_fails_says_why_and_what_to_do(ui: Ui, start: Callable[[Path], str], tmp_path: Path) -> None:
+    """Failed, with the place in the file, the error's code and the remedy; no gate has said anything."""
+    (tmp_path / "supply-chain.yaml").write_text("kind: service\nname: broken\nowner: tests\nprot: 8080\n")
+    run = start(tmp_path)
+
+    assert ui.ended(run)["state_type"] == "FAILED"
+    ui.open(f"runs/flow-run/{run}")
+    ui.shows("supply-chain.yaml:4:1: service.prot", "Correct it and try again.", "[declaration.invalid]")
+    ui.tab("Details")
+    ui.shows("State Message", "supply-chain.yaml:4:1: service.prot")
+    assert ui.page.get_by_text("Failed", exact=True).first.is_visible()
+    assert not _reasons(ui, run)
 
 
 def _reasons(ui: Ui, run: str) -> list[tuple[str, str]]:

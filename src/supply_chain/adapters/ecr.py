@@ -62,7 +62,7 @@ class Ecr:
         """Create a repository from the tier's template if there is none.
 
         `key` is the KMS key it is encrypted with. One that exists is left as it is: `encryption` and
-        the gates say whether it is fit.
+        `immutable` say whether it is fit.
         """
         encryption = {"encryptionType": "KMS", "kmsKey": key} if key else {"encryptionType": "AES256"}
         with translated(f"create the repository {repository}"):

@@ -7,7 +7,6 @@ import io
 import logging
 import tarfile
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,7 +19,6 @@ from requests.exceptions import RequestException
 from supply_chain.adapters.engine_reading import (
     change_from,
     container_from,
-    event_from,
     image_from,
     listeners_of,
     named_from,
@@ -31,7 +29,6 @@ from supply_chain.container import (
     Change,
     Container,
     ContainerSpec,
-    Event,
     Listener,
     LocalImage,
     Login,
@@ -253,12 +250,6 @@ class DockerEngine:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             file = archive.extractfile(archive.getmembers()[0])
             return file.read() if file else b""
-
-    def events(self, since: datetime, until: datetime, labels: Mapping[str, str]) -> tuple[Event, ...]:
-        filters = {"type": "container", "label": _pairs(labels)}
-        with _translated("read its events"):
-            found = list(self._api.events(since=since, until=until, filters=filters, decode=True))
-        return tuple(event_from(entry) for entry in found)
 
     def _owned(self, labels: Mapping[str, str]) -> dict[str, str]:
         return {**labels, OWNER: self._owner} if self._owner else dict(labels)

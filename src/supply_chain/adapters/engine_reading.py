@@ -13,7 +13,6 @@ from typing import Any, Literal
 from supply_chain.container import (
     Change,
     Container,
-    Event,
     Listener,
     LocalImage,
     Process,
@@ -103,16 +102,6 @@ def named_from(entry: Mapping[str, Any]) -> tuple[Digest, tuple[str, ...]]:
 
 def change_from(entry: Mapping[str, Any]) -> Change:
     return Change(kind=KINDS[entry["Kind"]], path=entry["Path"])
-
-
-def event_from(entry: Mapping[str, Any]) -> Event:
-    actor = entry["Actor"]
-    return Event(
-        at=datetime.fromtimestamp(entry["timeNano"] / 1e9, UTC),
-        action=entry["Action"],
-        container=actor["ID"],
-        labels=dict(actor.get("Attributes") or {}),
-    )
 
 
 def processes_from(answer: Mapping[str, Any]) -> tuple[Process, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from supply_chain.errors import ImageDamaged
+from supply_chain.errors import ImageDamaged, SettingInvalid
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SUMMARY, Evidence
 from supply_chain.evidence.store import EvidenceStore, side_by_side
@@ -45,9 +45,11 @@ class Stored(Protocol):
 
 
 class Repositories(Protocol):
-    """Makes repositories."""
+    """Makes repositories, and says what they hold to."""
 
     def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None: ...
+
+    def immutable(self, repository: str) -> bool: ...
 
 
 def store(
@@ -66,11 +68,12 @@ def store(
 
     The tag is `<revision>-<first 12 of the digest>` and never has to move. The verdict says that every
     byte was verified: where one lies there, they are not read again, unless it is to be `fresh`.
+    Raises `SettingInvalid` where somebody made the repository so that tags can move.
     """
     candidate = admitted.image
     ref = candidate.ref.moved_to(curated_repository(candidate.ref.application))
     tag = f"{candidate.source.short}-{candidate.ref.short}"
-    repositories.ensure_repository(ref.repository, immutable=True, key=storage_key)
+    _ensure_immutable(ref.repository, repositories, storage_key)
     there = registry.digest_of(ref.repository, tag) == ref.digest
     if not there:
         copier.copy(candidate.ref, ref.repository, tag)
@@ -91,6 +94,16 @@ def store(
         size=sum(blob.size for blob in blobs),
         proven=proven,
     )
+
+
+def _ensure_immutable(repository: str, repositories: Repositories, storage_key: str) -> None:
+    repositories.ensure_repository(repository, immutable=True, key=storage_key)
+    if not repositories.immutable(repository):
+        raise SettingInvalid(
+            f"Tags can move in the repository {repository}, which was there before.\n"
+            "Make them immutable, without exceptions: `aws ecr put-image-tag-mutability "
+            f"--repository-name {repository} --image-tag-mutability IMMUTABLE`."
+        )
 
 
 def _verdicts(ref: ImageRef, evidence: EvidenceStore) -> list[Evidence]:

@@ -6,7 +6,6 @@ import socket
 import tarfile
 import threading
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
@@ -26,7 +25,7 @@ from supply_chain.errors import (
     RegistryUnavailable,
     SettingInvalid,
 )
-from tests.real.containers.conftest import archive, now
+from tests.real.containers.conftest import archive
 
 pytestmark = pytest.mark.real
 
@@ -114,21 +113,6 @@ def test_a_file_goes_into_a_volume_and_comes_back(engine, created, environment_n
     assert engine.inspect(container).profile.mounts == ("/config",)
     with pytest.raises(EngineFailed):
         engine.read(container, "/config/b.cfg")
-
-
-def test_tells_what_happened(engine, created, environment_name):
-    """The events of a container are found by its labels."""
-    before = now() - timedelta(seconds=1)
-    container = created("crash")
-    engine.start(container)
-    deadline = time.monotonic() + 5
-    while not engine.inspect(container).over and time.monotonic() < deadline:
-        pass
-
-    events = engine.events(before, now() + timedelta(seconds=1), {ENVIRONMENT: environment_name})
-
-    assert [event.action for event in events][:3] == ["create", "start", "die"]
-    assert {event.container for event in events} == {container}
 
 
 def test_one_owners_things_are_neither_seen_nor_taken_by_another(engine, image, environment_name):

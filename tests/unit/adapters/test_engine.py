@@ -10,7 +10,6 @@ from docker.errors import APIError, DockerException
 from supply_chain.adapters.engine import translated
 from supply_chain.adapters.engine_reading import (
     container_from,
-    event_from,
     image_from,
     listeners_of,
     listening,
@@ -169,15 +168,11 @@ def test_reads_the_names_of_an_image_that_was_pulled_by_digest():
     assert named_from({"Id": DIGEST, "RepoTags": [], "RepoDigests": []}) == (DIGEST, ())
 
 
-def test_reads_processes_and_events():
-    """Rows of ps, and an event of the engine."""
+def test_reads_processes():
+    """Rows of ps."""
     (process,) = processes_from({"Titles": [], "Processes": [["7", "1", "10001", "/app serve --port 8080"]]})
-    event = event_from(
-        {"Action": "die", "timeNano": 1795539600_500000000, "Actor": {"ID": "c", "Attributes": {"exitCode": "1"}}}
-    )
 
     assert (process.pid, process.uid, process.command) == (7, 10001, "/app serve --port 8080")
-    assert (event.action, event.at.microsecond, event.labels) == ("die", 500000, {"exitCode": "1"})
 
 
 TCP = [

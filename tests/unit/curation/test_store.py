@@ -5,7 +5,7 @@ import json
 import pytest
 
 from supply_chain.curation.store import blobs_in, store
-from supply_chain.errors import AccessDenied, ImageDamaged
+from supply_chain.errors import AccessDenied, ImageDamaged, SettingInvalid
 from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.evidence.summary import latest_of, passed
 from supply_chain.image import Candidate, ImageRef, StoredImage
@@ -24,10 +24,13 @@ class Registry:
 
     def __init__(self, world):
         self.world, self.tags, self.copies, self.verified, self.made = world, {}, [], [], []
-        self.described, self.damaged, self.error = MANIFEST, (), None
+        self.described, self.damaged, self.error, self.movable = MANIFEST, (), None, False
 
     def ensure_repository(self, repository, *, immutable, key):
         self.made.append((repository, immutable, key))
+
+    def immutable(self, repository):
+        return not self.movable
 
     def digest_of(self, repository, tag):
         return self.tags.get((repository, tag))
@@ -171,6 +174,15 @@ def test_a_role_that_may_not_copy_leaves_nothing(kept, registry, world):
     with pytest.raises(AccessDenied):
         kept()
     assert "curated/hello" not in world.registry.held
+
+
+def test_a_repository_in_which_tags_can_move_takes_nothing(kept, registry, world):
+    """One that somebody made before; what to do is said."""
+    registry.movable = True
+
+    with pytest.raises(SettingInvalid, match="put-image-tag-mutability --repository-name curated/hello"):
+        kept()
+    assert registry.copies == [] and "curated/hello" not in world.registry.held
 
 
 @pytest.mark.parametrize(
