@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import boto3
@@ -13,6 +13,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
+from botocore.loaders import Loader, create_loader
 
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, SupplyChainError
 
@@ -59,7 +60,7 @@ class AwsSession:
 
     @cached_property
     def _session(self) -> boto3.Session:
-        core = botocore.session.Session()
+        core = _core()
         base = Credentials(self.access_key_id, self.secret_access_key)
         fetcher = AssumeRoleCredentialFetcher(
             client_creator=self._sts,
@@ -74,9 +75,8 @@ class AwsSession:
         return boto3.Session(botocore_session=core, region_name=self.region)
 
     def _sts(self, service: str, **kwargs: Any) -> Any:
-        session = botocore.session.Session()
         kwargs.pop("region_name", None)
-        return session.create_client(
+        return _core().create_client(
             service, region_name=self.region, endpoint_url=self.endpoint_url, config=CONFIG, **kwargs
         )
 
@@ -99,6 +99,18 @@ class AwsSession:
             values["AWS_ENDPOINT_URL"] = self.endpoint_url
             values["AWS_ENDPOINT_URL_KMS"] = self.endpoint_url
         return values
+
+
+def _core() -> botocore.session.Session:
+    session = botocore.session.Session()
+    session.register_component("data_loader", _models())
+    return session
+
+
+@cache
+def _models() -> Loader:
+    """AWS's descriptions of its services, which each session would read anew."""
+    return create_loader()
 
 
 @contextlib.contextmanager
