@@ -16,7 +16,7 @@ import click
 from cscm import hook, laptop
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import json_schema, read_manifest
-from supply_chain.errors import PartFailed, SupplyChainError
+from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
 from supply_chain.pages import observation_lines
 from supply_chain.shown import plain, plain_lines
 
@@ -71,9 +71,15 @@ def _run(start: Callable[[], Coroutine[Any, Any, Any]], as_json: bool, verbose: 
         steps.addHandler(_Terminal())
         steps.setLevel(logging.INFO)
     from httpx import TransportError  # noqa: PLC0415 - Prefect's client lets it through
+    from prefect.exceptions import TerminationSignal  # noqa: PLC0415
 
     try:
         result = asyncio.run(start())
+    except TerminationSignal as signal:
+        raise Cancelled(
+            "The run was told to end (SIGTERM), and ended its commands.\n"
+            "Run the same again; what is proven by then is not done again."
+        ) from signal
     except TransportError as error:
         raise PartFailed(
             f"Prefect's server stopped answering: {error or type(error).__name__}\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import CliRunner
+from prefect.exceptions import TerminationSignal
 
 import cscm.main as cli
 from cscm.main import main
@@ -182,6 +183,15 @@ def test_a_prefect_that_was_killed_meanwhile_is_a_message(run):
 
     assert done.exit_code == 1
     assert "stopped answering: All connection" in done.output and "cscm up" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_run_that_is_terminated_says_so(run):
+    """No trace of where it was just then."""
+    done = run("monitor", result=TerminationSignal(signal=15))
+
+    assert done.exit_code == 1
+    assert "SIGTERM" in done.output and "[run.cancelled]" in done.output
     assert "Traceback" not in done.output
 
 
