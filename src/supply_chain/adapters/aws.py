@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
-from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, SupplyChainError
+from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClockWrong, SupplyChainError
 
 THROTTLED = {
     "Throttling",
@@ -34,6 +34,9 @@ DENIED = {
     "InvalidClientTokenId",
     "SignatureDoesNotMatch",
 }
+EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
+SKEWED = ("Signature expired", "Signature not yet current", "RequestTimeTooSkewed")
+"""How AWS tells a signature of another time than its own (IAM User Guide, "Troubleshoot Signature Version 4")."""
 
 CONFIG = Config(
     connect_timeout=5,
@@ -81,8 +84,22 @@ class AwsSession:
         )
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the role."""
-        return self._session.client(service, endpoint_url=self.endpoint_url, config=CONFIG)
+        """A boto3 client of the role. A call that is told that the role's credentials are over gets new ones, once."""
+        client = self._session.client(service, endpoint_url=self.endpoint_url, config=CONFIG)
+        client.meta.events.register_first(
+            f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", self._renew
+        )
+        return client
+
+    def _renew(self, response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: Any) -> int | None:
+        """Seconds until the same call is made again, with new credentials; None where they are not what it lacks.
+
+        Credentials end at a time that AWS says, and earlier where somebody ends them or its clock goes before.
+        """
+        if response is None or attempts > 1 or response[1].get("Error", {}).get("Code") not in EXPIRED:
+            return None
+        self._session.get_credentials()._frozen_credentials = None
+        return 0
 
     def environment(self) -> dict[str, str]:
         """What a tool that speaks to AWS itself needs; in its environment, never in its arguments."""
@@ -121,6 +138,16 @@ def _translate(error: ClientError, doing: str) -> SupplyChainError:
     code = error.response.get("Error", {}).get("Code", "")
     message = error.response.get("Error", {}).get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if any(word in f"{code} {message}" for word in SKEWED):
+        return ClockWrong(
+            f"AWS does not take the time at which this machine asked to {doing}: {message}\n"
+            "Set this machine's clock, and run the step again."
+        )
+    if code in EXPIRED:
+        return AccessDenied(
+            f"The credentials of this tier's role are over, also new ones, so it could not {doing}: {message}\n"
+            "Find out who ended them, and whether this machine's clock is right; then run the step again."
+        )
     if code in DENIED or status == 403:
         return AccessDenied(
             f"This tier's role may not {doing}: {message}\n"

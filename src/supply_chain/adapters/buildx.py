@@ -13,7 +13,12 @@ from pydantic import TypeAdapter
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.registry import Registry
 from supply_chain.development.build import Order
-from supply_chain.errors import AccessDenied, BuildFailed, RegistryFailed, RegistryUnavailable
+from supply_chain.errors import (
+    AccessDenied,
+    BuildFailed,
+    RegistryFailed,
+    RegistryUnavailable,
+)
 from supply_chain.image import Digest
 from supply_chain.scratch import scratch
 
