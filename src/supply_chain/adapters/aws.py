@@ -13,6 +13,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
+from botocore.parsers import ResponseParserError
 
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClockWrong, SupplyChainError
 
@@ -59,6 +60,8 @@ class AwsSession:
     region: str
     endpoint_url: str | None = None
     session_name: str = "cscm"
+    _assumed: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What the fetcher of the role's credentials keeps of them."""
 
     @cached_property
     def _session(self) -> boto3.Session:
@@ -69,6 +72,7 @@ class AwsSession:
             source_credentials=base,
             role_arn=self.role_arn,
             extra_args={"RoleSessionName": self.session_name},
+            cache=self._assumed,
         )
         core._credentials = DeferredRefreshableCredentials(
             method="assume-role", refresh_using=fetcher.fetch_credentials
@@ -98,6 +102,7 @@ class AwsSession:
         """
         if response is None or attempts > 1 or response[1].get("Error", {}).get("Code") not in EXPIRED:
             return None
+        self._assumed.clear()
         self._session.get_credentials()._frozen_credentials = None
         return 0
 
@@ -129,6 +134,11 @@ def translated(doing: str) -> Iterator[None]:
         raise AwsUnavailable(
             f"AWS did not answer, so it could not {doing}: {error}\n"
             "Check the endpoint in the tier's block and that it can be reached (`cscm status`)."
+        ) from error
+    except ResponseParserError as error:
+        raise AwsUnavailable(
+            f"What answered in AWS's place cannot be read, so it could not {doing}: {str(error)[:500]}\n"
+            "Look at what is between (a proxy, a load balancer) and at the endpoint in the tier's block."
         ) from error
     except BotoCoreError as error:
         raise AwsFailed(f"Could not {doing}: {error}\nCheck the credentials in the tier's block.") from error

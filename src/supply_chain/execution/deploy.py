@@ -123,8 +123,8 @@ def deploy(
     """Run the admitted image; the deployment, also when the same already runs and is well.
 
     Raises `DeploymentFailed` with the container's last words when it does not become ready or the
-    address cannot be served, and `PortBusy` when somebody else listens there; then, as when `wait` raises `Cancelled`, the container before serves on
-    and nothing of the new one is left.
+    address cannot be served, and `PortBusy` when somebody else listens there; then, as when `wait`
+    raises `Cancelled`, the container before serves on and nothing of the new one is left.
     """
     reference = supply.supply(order.admitted.image.ref)
     front = Front(engine, order.environment, order.manifest.name, order.proxy, order.run_id)

@@ -32,10 +32,12 @@ class Fault:
     keep: int | None = None
     lie: bool = False
     times: int = 1_000_000
+    agent: str = ""
+    """Of these clients only, by a word of what they call themselves."""
     hits: list[float] = field(default_factory=list)
 
-    def takes(self, request: str) -> bool:
-        if len(self.hits) >= self.times or not re.search(self.where, request):
+    def takes(self, request: str, agent: str) -> bool:
+        if len(self.hits) >= self.times or self.agent not in agent or not re.search(self.where, request):
             return False
         self.hits.append(time.monotonic())
         return True
@@ -75,7 +77,7 @@ class Between:
         try:
             yield self.seen
         finally:
-            self.faults = []
+            self.faults, self.seen = [], []
 
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
@@ -86,10 +88,10 @@ class Between:
         finally:
             self.start()
 
-    def fault(self, request: str) -> Fault | None:
+    def fault(self, request: str, agent: str) -> Fault | None:
         with self._lock:
             self.seen.append(request)
-            return next((each for each in self.faults if each.takes(request)), None)
+            return next((each for each in self.faults if each.takes(request, agent)), None)
 
 
 def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
@@ -116,7 +118,7 @@ def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
         def _pass(self) -> None:
             body = self._body()
             what = self.headers.get("X-Amz-Target", "").rpartition(".")[2] or _action(body) or self.path
-            fault = between.fault(f"{self.command} {what}")
+            fault = between.fault(f"{self.command} {what}", self.headers.get("User-Agent", ""))
             if fault and fault.status is not None:
                 self._answer(fault.status, dict(fault.headers), fault.body)
             elif fault and fault.keep is None:

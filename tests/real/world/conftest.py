@@ -123,8 +123,8 @@ def serving(first: ImageRef, application: Application) -> Iterator[None]:
 
 
 PASSING = (
-    Fault(r"HEAD /v2/dev/\w+/blobs/", status=429, headers={"Retry-After": "1"}, times=1),
-    Fault(r"HEAD /v2/.*/manifests/", status=503, times=1),
+    Fault(r"HEAD /v2/dev/\w+/blobs/", status=429, headers={"Retry-After": "1"}, times=1, agent="python-httpx"),
+    Fault(r"HEAD /v2/.*/manifests/", status=503, times=1, agent="python-httpx"),
     Fault(r"(PATCH|PUT) /v2/dev/\w+/blobs/uploads/", times=1),
     Fault(r"PUT /v2/dev/\w+/manifests/sha256", status=401, times=1),
     Fault(r"POST DescribeRepositories", status=400, body=b'{"__type": "ExpiredTokenException"}', times=1),

@@ -26,7 +26,7 @@ HOUR = timedelta(hours=1)
 Store = Callable[..., EvidenceStore]
 
 
-def tested(at: datetime) -> CheckResult:
+def found(at: datetime) -> CheckResult:
     return CheckResult(check=Check.SOURCE, passed=("well",), interval=Interval(started=at, finished=at))
 
 
@@ -36,7 +36,7 @@ def ahead(world: World, store: Store, registry: Callable[[TierName], Registry]) 
     subject = subject_of(world, registry(TierName.DEVELOPMENT), "dev/ahead")
     then = datetime.now(UTC) + HOUR
     if not registry(TierName.DEVELOPMENT).referrers(subject):
-        store(TierName.DEVELOPMENT).attach(subject, TEST_RESULT, tested(then).predicate(), then)
+        store(TierName.DEVELOPMENT).attach(subject, TEST_RESULT, found(then).predicate(), then)
     return subject
 
 

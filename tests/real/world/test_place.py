@@ -71,7 +71,8 @@ def test_an_engine_that_stops_in_mid_build_ends_the_run(world: World, applicatio
         ran = world.cscm("chain", str(application.path))
 
     assert ran.status == 1
-    assert "[engine.unavailable]" in ran.error and "cscm up" in ran.error, ran.error
+    assert "[engine.unavailable]" in ran.error and "cscm doctor" in ran.error, ran.error
+    assert "build" in ran.stderr and "as the engine stopped answering" in ran.stderr, ran.stderr
     assert world.last_run()["state_type"] == "FAILED"
     assert not [t for t in world.tags(f"dev/{NAME}") if t.startswith(revision[:7])]
 

@@ -29,7 +29,7 @@ def test_a_registry_that_is_down_before_a_push_ends_the_run(world: World, applic
         ran = world.cscm("chain", str(application.path))
 
     assert ran.status == 1
-    assert "[registry.unavailable]" in ran.error and "answered 503" in ran.error, ran.error
+    assert "[registry.unavailable]" in ran.error and "503" in ran.error, ran.error
     assert world.last_run()["state_type"] == "FAILED"
     assert not [t for t in world.tags(f"dev/{application.path.name}") if t.startswith(revision[:7])]
 
@@ -38,7 +38,7 @@ def test_a_layer_that_is_cut_short_is_not_curated(world: World, candidate: Image
     """The registry says that these were all bytes: what it holds is not what the digest says."""
     layer = blobs_of(world.manifests(candidate.repository)[candidate.digest], candidate)[-1]
     with world.between.broken(Fault(rf"GET /v2/curated/\w+/blobs/{layer.digest}", keep=100, lie=True)):
-        ran = world.cscm("curate", str(candidate))
+        ran = world.cscm("curate", str(candidate), "--fresh")
 
     assert ran.status == 1
     assert "[image.damaged]" in ran.error and "Do not use the image" in ran.error, ran.error

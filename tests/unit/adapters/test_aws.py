@@ -4,6 +4,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
+from botocore.parsers import ResponseParserError
 from botocore.stub import Stubber
 
 from supply_chain.adapters.aws import CONFIG, AwsSession, error_code, translated
@@ -41,6 +42,7 @@ def client_error(code, status=400):
         (ReadTimeoutError(endpoint_url="http://127.0.0.1:9"), AwsUnavailable),
         (NoCredentialsError(), AwsFailed),
         (client_error("ExpiredTokenException"), AccessDenied),
+        (ResponseParserError("not well-formed"), AwsUnavailable),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)[:60]),
 )
