@@ -9,7 +9,7 @@ from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials
 from pydantic import Field
 
-from blocks.workbench import Workbench
+from blocks.workbench import Workbench, now
 from supply_chain.adapters.aws import AwsSession
 from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.crane import Crane
@@ -96,19 +96,19 @@ class Tier(Block):
     @cached_property
     def http(self) -> Registry:
         """The registry over HTTP, with this role's credentials."""
-        return Registry(self.registry, self.ecr.credentials, self.insecure_registry)
+        return Registry(self.registry, self.ecr.credentials, self.insecure_registry, renew=self.ecr.forget_token)
 
     def cosign(self, workbench: Workbench) -> Cosign:
         """Signs with this tier's key only; registry and KMS see this role."""
-        tool = workbench.tool("cosign").with_environment(**self.session.environment())
         return Cosign(
-            tool, f"awskms:///{self.signing_key}", self.registry, self.ecr.docker_config, self.insecure_registry
-        )
+            workbench.tool("cosign"), f"awskms:///{self.signing_key}", self.registry, self.ecr.docker_config,
+            self.insecure_registry, self.session.environment,
+        )  # fmt: skip
 
     def evidence(self, workbench: Workbench) -> EvidenceStore:
         """Evidence as this tier sees it."""
         trusted = {TierName(name): key for name, key in self.trusted_keys.items()}
-        return EvidenceStore(TierName(self.tier), self.http, self.cosign(workbench), trusted)
+        return EvidenceStore(TierName(self.tier), self.http, self.cosign(workbench), trusted, now)
 
     def crane(self, workbench: Workbench) -> Crane:
         return Crane(workbench.tool("crane"), self.registry, self.ecr.docker_config, self.insecure_registry)

@@ -217,6 +217,25 @@ class AwsUnavailable(AwsFailed):
     retryable = True
 
 
+class ClockWrong(SupplyChainError):
+    """The clock of this machine, or the one of whoever signed evidence, is wrong: nothing can be told by age.
+
+    Set the clocks of both by one time server and run the step again. Evidence of the future that is left is
+    removed from the registry by an administrator, or waited for, and made again by the tier that signed it.
+    """
+
+    code = "clock.wrong"
+
+
+class DiskFull(SupplyChainError):
+    """There is no space left where the chain, or a program that it runs, has to write.
+
+    Make room there (temporary files go to TMPDIR, images to the engine's own directory), and run the step again.
+    """
+
+    code = "disk.full"
+
+
 class EngineUnavailable(SupplyChainError):
     """The container engine did not answer.
 

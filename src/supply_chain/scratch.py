@@ -7,6 +7,7 @@ ends. So one that nobody locks was left by a process that was killed, and whoeve
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import os
@@ -15,20 +16,42 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from supply_chain.errors import DiskFull
+
 PREFIX = "cscm-scratch-"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
 def scratch(name: str, place: Path | None = None) -> Iterator[Path]:
-    """A private directory below `place` (default: where temporary files go), gone afterwards."""
-    where = place or Path(tempfile.gettempdir())
-    _swept(where)
-    made, lock = _locked(name, where)
+    """A private directory below `place` (default: where temporary files go), gone afterwards.
+
+    `DiskFull` where there is no space for what the block writes.
+    """
+    with full_told():
+        where = place or Path(tempfile.gettempdir())
+        _swept(where)
+        made, lock = _locked(name, where)
+        try:
+            with made as path:
+                yield Path(path)
+        finally:
+            os.close(lock)
+
+
+@contextlib.contextmanager
+def full_told() -> Iterator[None]:
+    """The system's word that there is no space left, as `DiskFull`."""
     try:
-        with made as path:
-            yield Path(path)
-    finally:
-        os.close(lock)
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        raise DiskFull(
+            f"There is no space left{where}: {error.strerror}\n"
+            f"Make room (temporary files go to {tempfile.gettempdir()}), and run the step again."
+        ) from error
 
 
 def sweep(place: Path | None = None) -> tuple[Path, ...]:

@@ -90,7 +90,7 @@ class Role:
         tool = self.tools["cosign"].with_environment(**self.session.environment())
         trusted = {tier: identity.public_key for tier, identity in self.accounts.identities.items()}
         cosign = Cosign(tool, key, self.host, self.ecr.docker_config, insecure=True)
-        return EvidenceStore(self.tier, self.registry, cosign, trusted)
+        return EvidenceStore(self.tier, self.registry, cosign, trusted, lambda: datetime.now(UTC))
 
     def supply(self) -> DecryptingSupply:
         return DecryptingSupply(DockerEngine.connect(), self.evidence, self.kms, self.skopeo)

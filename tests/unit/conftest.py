@@ -137,10 +137,12 @@ class World:
 
     registry: MemoryReferrers = field(default_factory=MemoryReferrers)
     signers: dict[TierName, EcdsaSigner] = field(default_factory=lambda: {tier: EcdsaSigner() for tier in TierName})
+    now: datetime = NOON + timedelta(days=3650)
+    """What the clock says; late, so that no test's evidence is of the future unless it wants that."""
 
     def store(self, tier: TierName) -> EvidenceStore:
         trusted = {name: signer.public for name, signer in self.signers.items()}
-        return EvidenceStore(tier, self.registry, self.signers[tier], trusted)
+        return EvidenceStore(tier, self.registry, self.signers[tier], trusted, lambda: self.now)
 
 
 def manifest(**changes: Any) -> Service | Base:

@@ -1,10 +1,14 @@
 """Temporary directories: private, gone afterwards, and swept where their process was killed."""
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from supply_chain.errors import DiskFull
 from supply_chain.scratch import scratch, sweep
 
 MAKES = """
@@ -85,3 +89,15 @@ def test_a_directory_that_is_swept_before_it_is_locked_is_made_again(tmp_path, m
     monkeypatch.setattr("supply_chain.scratch.os.open", sweeps_first)
     with scratch("work", tmp_path) as directory:
         assert directory.is_dir() and swept and str(directory) not in swept
+
+
+def test_a_full_disk_is_told_as_one(tmp_path):
+    """Another error of the system stays what it is."""
+    with pytest.raises(DiskFull, match="no space left at /dev/full"), scratch("work", tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device", "/dev/full")
+    with pytest.raises(DiskFull, match="no space left:"), scratch("work", tmp_path):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+    with pytest.raises(FileNotFoundError), scratch("work", tmp_path) as directory:
+        (directory / "none").read_bytes()
+
+    assert not list(tmp_path.iterdir())

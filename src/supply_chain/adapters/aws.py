@@ -14,8 +14,9 @@ from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 from botocore.loaders import Loader, create_loader
+from botocore.parsers import ResponseParserError
 
-from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, SupplyChainError
+from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClockWrong, SupplyChainError
 
 THROTTLED = {
     "Throttling",
@@ -35,6 +36,9 @@ DENIED = {
     "InvalidClientTokenId",
     "SignatureDoesNotMatch",
 }
+EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
+SKEWED = ("Signature expired", "Signature not yet current", "RequestTimeTooSkewed")
+"""How AWS tells a signature of another time than its own (IAM User Guide, "Troubleshoot Signature Version 4")."""
 
 CONFIG = Config(
     connect_timeout=5,
@@ -57,6 +61,8 @@ class AwsSession:
     region: str
     endpoint_url: str | None = None
     session_name: str = "cscm"
+    _assumed: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What the fetcher of the role's credentials keeps of them."""
 
     @cached_property
     def _session(self) -> boto3.Session:
@@ -67,6 +73,7 @@ class AwsSession:
             source_credentials=base,
             role_arn=self.role_arn,
             extra_args={"RoleSessionName": self.session_name},
+            cache=self._assumed,
         )
         core._credentials = DeferredRefreshableCredentials(
             method="assume-role", refresh_using=fetcher.fetch_credentials
@@ -81,8 +88,23 @@ class AwsSession:
         )
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the role."""
-        return self._session.client(service, endpoint_url=self.endpoint_url, config=CONFIG)
+        """A boto3 client of the role. A call that is told that the role's credentials are over gets new ones, once."""
+        client = self._session.client(service, endpoint_url=self.endpoint_url, config=CONFIG)
+        client.meta.events.register_first(
+            f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", self._renew
+        )
+        return client
+
+    def _renew(self, response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: Any) -> int | None:
+        """Seconds until the same call is made again, with new credentials; None where they are not what it lacks.
+
+        Credentials end at a time that AWS says, and earlier where somebody ends them or its clock goes before.
+        """
+        if response is None or attempts > 1 or response[1].get("Error", {}).get("Code") not in EXPIRED:
+            return None
+        self._assumed.clear()
+        self._session.get_credentials()._frozen_credentials = None
+        return 0
 
     def environment(self) -> dict[str, str]:
         """What a tool that speaks to AWS itself needs; in its environment, never in its arguments."""
@@ -125,6 +147,11 @@ def translated(doing: str) -> Iterator[None]:
             f"AWS did not answer, so it could not {doing}: {error}\n"
             "Check the endpoint in the tier's block and that it can be reached (`cscm status`)."
         ) from error
+    except ResponseParserError as error:
+        raise AwsUnavailable(
+            f"What answered in AWS's place cannot be read, so it could not {doing}: {str(error)[:500]}\n"
+            "Look at what is between (a proxy, a load balancer) and at the endpoint in the tier's block."
+        ) from error
     except BotoCoreError as error:
         raise AwsFailed(f"Could not {doing}: {error}\nCheck the credentials in the tier's block.") from error
 
@@ -133,6 +160,16 @@ def _translate(error: ClientError, doing: str) -> SupplyChainError:
     code = error.response.get("Error", {}).get("Code", "")
     message = error.response.get("Error", {}).get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if any(word in f"{code} {message}" for word in SKEWED):
+        return ClockWrong(
+            f"AWS does not take the time at which this machine asked to {doing}: {message}\n"
+            "Set this machine's clock, and run the step again."
+        )
+    if code in EXPIRED:
+        return AccessDenied(
+            f"The credentials of this tier's role are over, also new ones, so it could not {doing}: {message}\n"
+            "Find out who ended them, and whether this machine's clock is right; then run the step again."
+        )
     if code in DENIED or status == 403:
         return AccessDenied(
             f"This tier's role may not {doing}: {message}\n"

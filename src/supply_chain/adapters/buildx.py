@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,7 +14,15 @@ from pydantic import TypeAdapter
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.registry import Registry
 from supply_chain.development.build import Order
-from supply_chain.errors import AccessDenied, BuildFailed, RegistryFailed, RegistryUnavailable
+from supply_chain.errors import (
+    AccessDenied,
+    BaseMissing,
+    BuildFailed,
+    EngineUnavailable,
+    RegistryFailed,
+    RegistryUnavailable,
+    SupplyChainError,
+)
 from supply_chain.image import Digest
 from supply_chain.scratch import scratch
 
@@ -44,11 +53,10 @@ class Buildx:
                 *self._arguments(order, metadata, archive), timeout=order.timeout, check=False, keep=1024 * 1024
             )
             if done.status != 0:
-                raise BuildFailed(
-                    f"The build of {order.target or 'the image'} failed: {_last_error(done.stderr)}\n"
-                    "Its whole output is in the log above; correct the Dockerfile or the code and build again."
-                )
-            docker.run("load", "--input", archive, timeout=300, quiet=True)
+                raise _not_built(order, _last_error(done.stderr))
+            loaded = docker.run("load", "--input", archive, timeout=300, quiet=True, check=False)
+            if loaded.status != 0:
+                raise _not_built(order, f"the engine did not take it: {loaded.stderr[-600:].strip()}")
             return self._digest(metadata)
 
     def _arguments(self, order: Order, metadata: Path, archive: Path) -> list[str]:
@@ -95,12 +103,43 @@ class Buildx:
             docker.run("rmi", "--no-prune", remote, timeout=60, check=False, quiet=True)
         if done.status != 0:
             said = (done.stderr or done.stdout)[-1000:].strip()
+            if LOST.search(said):
+                raise _engine_lost(f"The image could not be pushed to {repository}", said)
             kind = AccessDenied if "denied" in said.lower() else RegistryUnavailable
             raise kind(f"The image could not be pushed to {repository}: {said}\nNothing was offered; run it again.")
         digest = self.registry.digest_of(repository, tag)
         if digest is None:
             raise RegistryFailed(f"{remote} is not there after its push.\nLook at the registry's log.")
         return digest
+
+
+LOST = re.compile(
+    r"Cannot connect to the Docker daemon|error during connect|error reading from server|code = Unavailable"
+    r"|transport is closing|graceful_stop|server misbehaving.*docker"
+)
+"""What docker says where the engine went away."""
+BASE = "failed to resolve source metadata"
+PASSING = re.compile(r"connection refused|connection reset|i/o timeout|\bEOF\b|\b(?:429|5\d\d) [A-Z]")
+
+
+def _not_built(order: Order, said: str) -> SupplyChainError:
+    """Why there is no image: the engine, a base, or the build itself."""
+    what = f"The build of {order.target or 'the image'} failed: {said}\n"
+    if LOST.search(said):
+        return _engine_lost(f"The build of {order.target or 'the image'} ended", said)
+    if BASE in said and "not found" in said:
+        return BaseMissing(f"{what}A base is no longer where it was. Name one by digest that this machine can reach.")
+    if BASE in said and PASSING.search(said):
+        return RegistryUnavailable(f"{what}The registry of a base did not answer. Check that it runs, and build again.")
+    return BuildFailed(
+        f"{what}Its whole output is in the log above; correct the Dockerfile or the code and build again."
+    )
+
+
+def _engine_lost(what: str, said: str) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"{what}, as the engine stopped answering: {said}\nStart it (`cscm up` on a laptop), and run the step again."
+    )
 
 
 def _last_error(stderr: str) -> str:

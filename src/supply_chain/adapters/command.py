@@ -25,7 +25,7 @@ from typing import IO, Any, cast
 from plumbum import CommandNotFound, local
 
 from supply_chain.adapters.guardian import guardian
-from supply_chain.errors import Cancelled, ToolFailed, ToolMissing, ToolTimedOut
+from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
 from supply_chain.shown import plain
 
 log = logging.getLogger("supply_chain.command")
@@ -37,6 +37,8 @@ IDLE = 0.2
 CHUNK = 64 * 1024
 LINES = 5000
 """Lines of a command's output that go to the log."""
+FULL = "no space left on device"
+"""What a program says, in letters of either case, when a disk is full (strerror(3), ENOSPC)."""
 PIPE = 1024 * 1024
 """Bytes that a pipe may hold (pipe(7))."""
 
@@ -198,7 +200,7 @@ def run(
     quiet: bool = False,
     on_line: Callable[[str], None] | None = None,
 ) -> Done:
-    """Run one command in a process group of its own; see `Tool.run`."""
+    """Run one command in a process group of its own; see `Tool.run`. `DiskFull` where it failed for that."""
     log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", plain(" ".join([name, *argv[1:]])[:2000]))
     scope = cancellation()
     started = time.monotonic()
@@ -212,7 +214,18 @@ def run(
         status = _end_of(process, name, timeout, talks, over)
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
-    return Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
+    done = Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
+    if full := status and next((line for line in _said(done) if FULL in line.lower()), ""):
+        raise DiskFull(
+            f"{name} found no space left: {full[-1000:].strip()}\n"
+            "Make room where it writes (TMPDIR, the engine's directory, the registry's), and run the step again."
+        )
+    return done
+
+
+def _said(done: Done) -> list[str]:
+    """The lines that a program said, errors first."""
+    return [*done.stderr.splitlines(), *done.stdout.splitlines()]
 
 
 def _start(

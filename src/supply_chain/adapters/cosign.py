@@ -7,13 +7,22 @@ empty ones, so that nothing is fetched from anywhere.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from supply_chain.adapters.command import Done, Tool
-from supply_chain.errors import AccessDenied, KeyUnusable, SignatureFailed
+from supply_chain.errors import (
+    AccessDenied,
+    AwsUnavailable,
+    ClockWrong,
+    KeyUnusable,
+    RegistryUnavailable,
+    SignatureFailed,
+    SupplyChainError,
+)
 from supply_chain.evidence.statement import Statement
 from supply_chain.image import ImageRef
 from supply_chain.scratch import scratch
@@ -28,22 +37,35 @@ ADMITTED = "admitted-by=curation"
 attestation of a refused image too, unless it is asked for this."""
 
 
+PASSING = re.compile(
+    r"connection refused|connection reset|\": (?:unexpected )?EOF|i/o timeout|deadline exceeded|no such host"
+    r"|TOOMANYREQUESTS|Throttling|status ?code:? (?:429|5\d\d)",
+    re.IGNORECASE,
+)
+"""What cosign says where KMS or the registry may answer next time."""
+SKEWED = ("Signature expired", "Signature not yet current", "RequestTimeTooSkewed")
+
+
 @dataclass(frozen=True)
 class Cosign:
-    """Signs with one tier's KMS key (`awskms:///alias/…`); the tool's environment holds the credentials."""
+    """Signs with one tier's KMS key (`awskms:///alias/…`).
+
+    `environment` gives the credentials that KMS asks for, asked anew for each signature, as they end.
+    """
 
     tool: Tool
     key: str
     host: str
     docker_config: Callable[[], AbstractContextManager[Path]]
     insecure: bool = False
+    environment: Callable[[], Mapping[str, str]] = dict
 
     def sign(self, statement: Statement) -> bytes:
         """A sigstore bundle (v0.3) of the statement; `SignatureFailed`, `AccessDenied` or `KeyUnusable`."""
         with _workspace() as work:
             (work / "statement.json").write_bytes(statement.bytes())
             self._checked(
-                self.tool.run(
+                self._with_credentials().run(
                     "attest-blob", "--statement", work / "statement.json", *self._signing(work),
                     "--bundle", work / "bundle.json", "--yes",
                     timeout=TIMEOUT, check=False, quiet=True,
@@ -57,7 +79,7 @@ class Cosign:
         """Sign the image itself, as `cosign sign` does; the signature is a referrer."""
         with _workspace() as work, self.docker_config() as config:
             self._checked(
-                self.tool.with_environment(DOCKER_CONFIG=str(config)).run(
+                self._with_credentials().with_environment(DOCKER_CONFIG=str(config)).run(
                     "sign", "--annotations", ADMITTED,
                     *self._signing(work), *self._insecure(), f"{self.host}/{ref}", "--yes",
                     timeout=TIMEOUT, check=False, quiet=True,
@@ -73,11 +95,16 @@ class Cosign:
                 "--insecure-ignore-tlog", "--trusted-root", work / "root.json", *self._insecure(), f"{self.host}/{ref}",
                 timeout=TIMEOUT, check=False, quiet=True,
             )  # fmt: skip
+        if done.status != 0 and PASSING.search(done.stderr):
+            raise _unavailable(f"The signature of {ref} could not be looked for", done.stderr[-1000:].strip())
         if done.status != 0:
             raise SignatureFailed(
                 f"{ref} carries no signature that its tier's public key verifies: {done.stderr[-1000:].strip()}\n"
                 "Run the curation tier again; if it was signed before, find out what changed."
             )
+
+    def _with_credentials(self) -> Tool:
+        return self.tool.with_environment(**self.environment())
 
     def _signing(self, work: Path) -> tuple[str | Path, ...]:
         return (
@@ -96,6 +123,11 @@ class Cosign:
         if done.status == 0:
             return
         said = done.stderr[-1500:].strip()
+        if any(word in said for word in SKEWED):
+            raise ClockWrong(
+                f"AWS does not take what was signed with {self.key}: {said}\n"
+                "Set this machine's clock, and run the step again. Nothing was signed."
+            )
         if "AccessDenied" in said or "not authorized" in said:
             raise AccessDenied(
                 f"This tier's role may not sign with {self.key}: {said}\n"
@@ -105,9 +137,17 @@ class Cosign:
             raise KeyUnusable(
                 f"{self.key} cannot sign: {said}\nEnable the key, or name the right one in the tier's block."
             )
+        if PASSING.search(said):
+            raise _unavailable(f"Nothing could be signed with {self.key}", said)
         raise SignatureFailed(
             f"cosign ended with status {done.status}: {said}\nNothing was signed. Run the step again."
         )
+
+
+def _unavailable(what: str, said: str) -> SupplyChainError:
+    if "KMS" in said:
+        return AwsUnavailable(f"{what}, as KMS did not answer: {said}\nThe step is tried again.")
+    return RegistryUnavailable(f"{what}, as the registry did not answer: {said}\nThe step is tried again.")
 
 
 @contextlib.contextmanager

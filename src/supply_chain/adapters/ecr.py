@@ -47,6 +47,10 @@ class Ecr:
             self._token.expires = data["expiresAt"].timestamp()
         return self._token.user, self._token.password
 
+    def forget_token(self) -> None:
+        """The registry does not take the token any more: the next one is a new one."""
+        self._token.expires = 0.0
+
     @contextlib.contextmanager
     def docker_config(self) -> Iterator[Path]:
         """A private Docker configuration directory with these credentials, gone afterwards."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import time
 from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
 
 import httpx
 from pydantic import BaseModel, Field, field_validator
 
+from supply_chain.adapters.command import cancellation
 from supply_chain.errors import (
     AccessDenied,
     ImageDamaged,
@@ -22,6 +26,7 @@ from supply_chain.errors import (
 )
 from supply_chain.evidence.store import NotEvidence, Referrer
 from supply_chain.image import Descriptor, Digest, ImageRef, blobs_of
+from supply_chain.shown import plain
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -42,18 +47,30 @@ LARGEST_MANIFEST = 4 * 1024 * 1024
 LARGEST_PAGE = 64 * LARGEST_MANIFEST
 """Bytes a page of a list of referrers may have: ECR's 50 manifests and all of their annotations."""
 CHUNK = 1024 * 1024
+TRIES = 4
+"""How often a request is made to a registry that asks to come back later."""
+LONGEST_WAIT = 30.0
+"""Seconds that a registry may ask to be left alone; where it asks for more, the step ends."""
+EXPIRED = "authorization token has expired"
+"""What ECR says, with status 403, of a token whose time is over."""
+log = logging.getLogger("supply_chain.registry")
 TOO_LARGE = NotEvidence(why=f"larger than {SMALL // 1024 // 1024} MiB")
 
 
 @dataclass(frozen=True)
 class Registry:
-    """One role's access to a registry. `credentials` gives user and password, fresh when asked."""
+    """One role's access to a registry. `credentials` gives user and password, as they are known.
+
+    `renew` is told when they are over, so that the next ones are new. `wait` takes seconds.
+    """
 
     host: str
     credentials: Callable[[], tuple[str, str]]
     insecure: bool = False
     timeout: float = 30.0
     transport: httpx.BaseTransport | None = field(default=None, compare=False)
+    renew: Callable[[], object] = field(default=lambda: None, compare=False)
+    wait: Callable[[float], object] = field(default=lambda seconds: cancellation().wait(seconds), compare=False)
 
     @cached_property
     def _http(self) -> httpx.Client:
@@ -98,9 +115,9 @@ class Registry:
     def verify_blob(self, repository: str, digest: Digest, size: int) -> None:
         """Read a blob of any size and compare size and digest; `ImageDamaged` if they differ."""
         sha, seen = hashlib.sha256(), 0
-        with self._asked("GET", f"{repository}/blobs/{digest}") as answer:
+        with self._asked("GET", f"{repository}/blobs/{digest}") as (answer, said):
             if answer.status_code != 200:
-                raise _refused(answer, _beginning(answer), f"a blob of {repository}")
+                raise _refused(answer, said, f"a blob of {repository}")
             for chunk in answer.iter_bytes(CHUNK):
                 sha.update(chunk)
                 seen += len(chunk)
@@ -249,10 +266,9 @@ class Registry:
     ) -> _Answer:
         """A whole answer of at most so many bytes; one of 404 too, where `missing` is in what it says."""
         headers = {"Accept": accept, "Content-Type": media_type}
-        with self._asked(method, path, {k: v for k, v in headers.items() if v}, content) as answer:
+        with self._asked(method, path, {k: v for k, v in headers.items() if v}, content) as (answer, said):
             if answer.status_code < 300:
                 return _Answer(answer, b"" if method == "HEAD" else _whole(answer, most, path))
-            said = _beginning(answer)
         if answer.status_code == 404 and missing is not None and missing in said:
             return _Answer(answer, said.encode())
         raise _refused(answer, said, f"{method} {path}")
@@ -260,14 +276,37 @@ class Registry:
     @contextmanager
     def _asked(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, content: bytes | None = None
-    ) -> Iterator[httpx.Response]:
-        """An answer whose body is still to be read, as it is stored: nothing has to be unpacked."""
+    ) -> Iterator[tuple[httpx.Response, str]]:
+        """An answer whose body is still to be read, as it is stored; or what an answer of failure says first.
+
+        A registry that asks to come back later is asked again, after as long as it says: at most `TRIES`
+        times, and `LONGEST_WAIT` seconds each. Where the token's time is over, a new one is got, once.
+        """
         headers = {"Accept-Encoding": "identity", **(headers or {})}
+        renewed = False
         try:
-            with self._http.stream(method, path, headers=headers, content=content, auth=self.credentials()) as answer:
-                yield answer
+            with ExitStack() as stack:
+                for attempt in range(TRIES):
+                    asked = self._http.stream(method, path, headers=headers, content=content, auth=self.credentials())
+                    answer = stack.enter_context(asked)
+                    said = _beginning(answer) if answer.status_code >= 300 else ""
+                    expired = not renewed and (answer.status_code == 401 or EXPIRED in said.lower())
+                    seconds = 0.0 if expired else _patience(answer, method, attempt)
+                    if seconds is None or attempt + 1 == TRIES:
+                        break
+                    stack.close()
+                    self._again(f"{method} {path}", answer.status_code, said, seconds)
+                    if expired:
+                        self.renew()
+                        renewed = True
+                yield answer, said
         except httpx.HTTPError as error:
             raise _unavailable(self.host, error) from error
+
+    def _again(self, what: str, status: int, said: str, seconds: float) -> None:
+        log.info("the registry answered %d (%s): %s; asked again in %.1f s", status, what, plain(said[:200]), seconds)
+        if seconds:
+            self.wait(seconds)
 
 
 @dataclass(frozen=True)
@@ -303,6 +342,30 @@ def _whole(answer: httpx.Response, most: int, path: str) -> bytes:
                 f"The registry sends more than {most} bytes for {path}.\nLook at the registry, and at what is between."
             )
     return bytes(content)
+
+
+def _patience(answer: httpx.Response, method: str, attempt: int) -> float | None:
+    """Seconds until the same request may be made again; None where that is of no use, or too long to wait for.
+
+    What failed half-way may have been done, so that of 5xx only reading is repeated here; the step does the rest.
+    """
+    if answer.status_code != 429 and (answer.status_code < 500 or method not in ("GET", "HEAD")):
+        return None
+    asked = _retry_after(answer)
+    if asked is None:
+        return 0.5 * 2.0**attempt
+    return asked if asked <= LONGEST_WAIT else None
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    """Seconds that an answer asks to wait (RFC 9110, "Retry-After": a number of them or a date)."""
+    said = answer.headers.get("Retry-After", "").strip()
+    if said.isascii() and said.isdigit():
+        return float(said)
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _beginning(answer: httpx.Response) -> str:
@@ -396,7 +459,9 @@ def _refused(answer: httpx.Response, said: str, what: str) -> RegistryFailed | A
             f"The registry has no such thing ({what}): {said}\nCheck the reference; `cscm status` shows the registry."
         )
     if answer.status_code == 429 or answer.status_code >= 500:
+        later = _retry_after(answer)
+        asks = f" and asks to come back in {later:.0f} s" if later else ""
         return RegistryUnavailable(
-            f"The registry answered {answer.status_code} ({what}): {said}\nThe step is tried again."
+            f"The registry answered {answer.status_code}{asks} ({what}): {said}\nThe step is tried again."
         )
     return RegistryFailed(f"The registry answered {answer.status_code} ({what}): {said}\nNothing was changed.")

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from supply_chain.evidence.envelope import envelope_in, key_of
+from supply_chain.evidence.moments import refuse_the_future
 from supply_chain.evidence.statement import BUNDLE, Evidence, Statement, about, is_about, read_statement
 from supply_chain.image import Descriptor, Digest, Frozen, ImageRef
 from supply_chain.tier import TierName
@@ -102,12 +103,13 @@ class _Signed:
 
 @dataclass(frozen=True)
 class EvidenceStore:
-    """One tier's view: it signs with its own key, and trusts the keys it was given."""
+    """One tier's view: it signs with its own key, and trusts the keys it was given. `now` is the clock."""
 
     tier: TierName
     referrers: Referrers
     signer: Signer
     trusted: Mapping[TierName, str]
+    now: Callable[[], datetime]
 
     def attach(self, subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any], now: datetime) -> Digest:
         """Sign a statement about `subject` and attach it in `subject`'s repository."""
@@ -130,7 +132,8 @@ class EvidenceStore:
 
         Whoever may push can attach anything: what no trusted key signed, or is about another image, is
         left out as if it were not there. What a tier did sign and nobody can read raises
-        `EvidenceInvalid`, for it may have said no; what the registry does not give raises its errors.
+        `EvidenceInvalid`, for it may have said no; what it signed in the future raises `ClockWrong`; what
+        the registry does not give raises its errors.
         """
         attached = sorted(
             (r for r in self.referrers.referrers(subject) if r.artifact_type == BUNDLE and PREDICATE in r.annotations),
@@ -140,7 +143,9 @@ class EvidenceStore:
         digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)})
         opened = dict(zip(digests, side_by_side(lambda d: self._opened(subject.repository, d), digests), strict=True))
         weighed = [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(attached, layers, strict=True)]
-        return _reading(subject, weighed)
+        reading = _reading(subject, weighed)
+        refuse_the_future(reading.evidence, self.now())
+        return reading
 
     def _opened(self, repository: str, digest: Digest) -> _Signed | NotEvidence:
         """What a bundle says and who signed it; read once, however many referrers name it."""

@@ -123,8 +123,8 @@ def deploy(
     """Run the admitted image; the deployment, also when the same already runs and is well.
 
     Raises `DeploymentFailed` with the container's last words when it does not become ready or the
-    address cannot be served; then, as when `wait` raises `Cancelled`, the container before serves on
-    and nothing of the new one is left.
+    address cannot be served, and `PortBusy` when somebody else listens there; then, as when `wait`
+    raises `Cancelled`, the container before serves on and nothing of the new one is left.
     """
     reference = supply.supply(order.admitted.image.ref)
     front = Front(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
@@ -298,11 +298,21 @@ def _switched(engine: Engine, order: Order, front: Front, new: Container, wait: 
     probe = order.manifest.probe
     try:
         served_by = front.switch(new, probe.port, probe.path, wait)
-    except (DeploymentFailed, PortBusy, ProgramNotStarted) as error:
-        told = str(error.args[0]).partition("\n")[0].rstrip(".")
-        raise _failed(engine, order, new, told) from error
+    except PortBusy as error:
+        place = order.place
+        raise PortBusy(
+            f"Something else listens at {place.address}:{place.port}, the address of {order.manifest.name} in "
+            f"{order.environment.name}: {_first_line(error)}.\nThe new container was removed; what ran before, if "
+            "anything, still serves where it did. End what listens there, or give the application another port."
+        ) from error
+    except (DeploymentFailed, ProgramNotStarted) as error:
+        raise _failed(engine, order, new, _first_line(error)) from error
     engine.restart_always(new.id)
     return served_by
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.args[0]).partition("\n")[0].rstrip(".")
 
 
 def _retire(

@@ -10,7 +10,7 @@ import pytest
 
 from supply_chain.app import Service
 from supply_chain.container import ENVIRONMENT, ROLE, ContainerSpec, request, says
-from supply_chain.errors import Cancelled, DeploymentFailed, ImageDamaged
+from supply_chain.errors import Cancelled, DeploymentFailed, ImageDamaged, PortBusy
 from supply_chain.execution.deploy import Order, deploy
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.supply import tidy
@@ -219,7 +219,7 @@ def test_a_taken_port_is_told_and_leaves_nothing(engine, run, image, environment
     with socket.socket() as other:
         other.bind((placement.address, placement.port))
         other.listen()
-        with pytest.raises(DeploymentFailed, match="address already in use"):
+        with pytest.raises(PortBusy, match="address already in use"):
             run(image())
 
     assert there(engine, environment) == []
@@ -234,7 +234,7 @@ def test_a_new_address_that_is_taken_keeps_the_old_one(engine, run, image, envir
         other.listen()
         placement = environment.applications["subject"].model_copy(update={"port": other.getsockname()[1]})
         moved = environment.model_copy(update={"applications": {"subject": placement}})
-        with pytest.raises(DeploymentFailed, match="address already in use"):
+        with pytest.raises(PortBusy, match="address already in use"):
             run(image(), into=moved)
 
     assert there(engine, environment) == before

@@ -29,6 +29,10 @@ pytestmark = pytest.mark.real
 MANY = 2000
 
 
+def clock() -> datetime:
+    return datetime.now(UTC)
+
+
 @pytest.fixture
 def cosign(tmp_path: Path) -> Callable[[str, str], tuple[Cosign, str]]:
     """The real cosign with a new key in a file, and the public key."""
@@ -93,10 +97,10 @@ def test_junk_of_every_kind_and_in_any_number_changes_nothing(
     signer, key = cosign("development", emulator.host)
     stranger, _ = cosign("stranger", emulator.host)
     registry = Registry(emulator.host, lambda: ("AWS", password), insecure=True)
-    store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key})
+    store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key}, clock)
     digest = store.attach(ref, TEST_RESULT, {"result": "FAILED"}, datetime.now(UTC))
     genuine = registry.content(ref.model_copy(update={"digest": digest}))
-    forged = EvidenceStore(TierName.DEVELOPMENT, registry, stranger, {})
+    forged = EvidenceStore(TierName.DEVELOPMENT, registry, stranger, {}, clock)
     forged.attach(ref, TEST_RESULT, {"result": "PASSED"}, datetime.now(UTC))
 
     with emulator.http(password) as http, concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -135,7 +139,7 @@ def test_what_cosign_signs_is_known_here_and_what_is_known_here_cosign_verifies(
     ref = ImageRef(repository="dev/app", digest=subject)
     signer, key = cosign("development", emulator.host)
     registry = Registry(emulator.host, lambda: ("AWS", password), insecure=True)
-    store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key})
+    store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key}, clock)
     digest = store.attach(ref, TEST_RESULT, {"result": "PASSED"}, datetime.now(UTC))
     (tmp_path / "bundle.json").write_bytes(registry.content(ref.model_copy(update={"digest": digest})))
 

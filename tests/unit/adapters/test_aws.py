@@ -4,10 +4,11 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
+from botocore.parsers import ResponseParserError
 from botocore.stub import Stubber
 
 from supply_chain.adapters.aws import CONFIG, AwsSession, error_code, translated
-from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable
+from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClockWrong
 
 SECRET = "secret-access-key-of-the-user"
 SESSION = AwsSession(
@@ -40,6 +41,8 @@ def client_error(code, status=400):
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:9"), AwsUnavailable),
         (ReadTimeoutError(endpoint_url="http://127.0.0.1:9"), AwsUnavailable),
         (NoCredentialsError(), AwsFailed),
+        (client_error("ExpiredTokenException"), AccessDenied),
+        (ResponseParserError("not well-formed"), AwsUnavailable),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)[:60]),
 )
@@ -123,3 +126,35 @@ def test_calls_have_timeouts_and_retries():
     assert isinstance(CONFIG, Config)
     assert CONFIG.connect_timeout <= 10 and CONFIG.read_timeout <= 60
     assert SESSION.client("ecr").meta.config.retries["mode"] == "standard"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("InvalidSignatureException", "Signature expired: 20261125T100000Z is now earlier than 20261125T105500Z"),
+        ("SignatureDoesNotMatch", "Signature not yet current: 20261125T110000Z is still later than 20261125T100500Z"),
+        ("RequestTimeTooSkewed", "The difference between the request time and the current time is too large."),
+    ],
+)
+def test_a_wrong_clock_is_told_from_a_wrong_role(code, message):
+    """AWS answers both with 403."""
+    error = ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "Operation"
+    )
+    with pytest.raises(ClockWrong, match="Set this machine's clock"), translated("make tea"):
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("code", "attempts", "again"),
+    [("ExpiredTokenException", 1, 0), ("ExpiredToken", 1, 0), ("ExpiredToken", 2, None), ("AccessDenied", 1, None)],
+)
+def test_credentials_whose_time_is_over_are_got_anew_once(code, attempts, again):
+    """By the same call, made again."""
+    session = AwsSession("a", "b", "arn:aws:iam::1:role/x", "eu-west-1")
+    credentials = session._session.get_credentials()
+    credentials._frozen_credentials = "those that are over"
+
+    assert session._renew(response=(None, {"Error": {"Code": code}}), attempts=attempts) == again
+    assert session._renew(response=None, attempts=1) is None
+    assert credentials._frozen_credentials == (None if again == 0 else "those that are over")

@@ -9,7 +9,15 @@ import pytest
 from supply_chain.adapters.buildx import Buildx
 from supply_chain.adapters.registry import Registry
 from supply_chain.development.build import Order
-from supply_chain.errors import AccessDenied, BuildFailed, RegistryFailed, RegistryUnavailable, ToolTimedOut
+from supply_chain.errors import (
+    AccessDenied,
+    BaseMissing,
+    BuildFailed,
+    EngineUnavailable,
+    RegistryFailed,
+    RegistryUnavailable,
+    ToolTimedOut,
+)
 
 DIGEST = "sha256:" + "a" * 64
 ORDER = Order(
@@ -99,6 +107,42 @@ def test_a_build_that_fails_tells_its_last_error(docker):
     assert len(recorded.calls) == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("ERROR: Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", EngineUnavailable),
+        ("ERROR: error during connect: Post /build: EOF", EngineUnavailable),
+        ("ERROR: failed to receive status: rpc error: code = Unavailable desc = EOF", EngineUnavailable),
+        ("ERROR: failed to solve: failed to resolve source metadata for r/base@x: r/base@x: not found", BaseMissing),
+        (
+            "ERROR: failed to solve: failed to resolve source metadata for r/b: dial: connection refused",
+            RegistryUnavailable,
+        ),
+        (
+            "ERROR: failed to resolve source metadata for r/b: HEAD http://r: 503 Service Unavailable",
+            RegistryUnavailable,
+        ),
+        ("ERROR: failed to solve: process /bin/sh -c make did not complete: not found", BuildFailed),
+    ],
+)
+def test_what_is_not_the_builds_own_fault_is_told_apart(docker, said, error):
+    """Each has another remedy."""
+    with pytest.raises(error) as caught:
+        docker(stderr=said, status=1)[0].build(ORDER)
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [("Cannot connect to the Docker daemon", EngineUnavailable), ("invalid archive", BuildFailed)],
+)
+def test_an_image_that_the_engine_does_not_take_is_not_built(docker, said, error):
+    """Built, and nowhere."""
+    builder, _ = docker(f'[ "$1" = load ] && {{ echo "{said}" >&2; exit 1; }}\n{WRITES}')
+    with pytest.raises(error, match=said):
+        builder.build(ORDER)
+
+
 def test_a_build_that_says_nothing_failed_all_the_same(docker):
     """There is always a message."""
     with pytest.raises(BuildFailed, match="it said nothing"):
@@ -139,6 +183,7 @@ def test_pushes_under_a_tag_and_goes_on_with_the_registrys_digest(docker):
         ("denied: not allowed", AccessDenied),
         ("DENIED", AccessDenied),
         ("connection refused", RegistryUnavailable),
+        ("error during connect: EOF", EngineUnavailable),
         ("", RegistryUnavailable),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 
 from supply_chain.adapters import command
 from supply_chain.adapters.command import LINES, Cancellation, Tool, _Kept, cancellation, current, run
-from supply_chain.errors import Cancelled, ToolFailed, ToolMissing, ToolTimedOut
+from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
 from supply_chain.shown import CONTROL
 
 SH = Tool("sh", Path("/bin/sh"), "1")
@@ -56,6 +56,16 @@ def test_a_status_other_than_zero_is_an_error_with_what_the_tool_said():
     """Unless the caller asks for the status."""
     with pytest.raises(ToolFailed, match="status 4: it is broken"):
         SH.run("-c", "echo it is broken >&2; exit 4", timeout=10)
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_full_disk_is_the_reason_whatever_the_program_made_of_it(stream):
+    """Also where the caller looks at the status; one that ended well found room."""
+    says = f"echo other >&2; echo 'write /tmp/x: No space left on device' >&{stream}"
+    with pytest.raises(DiskFull, match="write /tmp/x: No space"):
+        SH.run("-c", f"{says}; exit 1", timeout=10, check=False)
+
+    assert SH.run("-c", says, timeout=10).status == 0
 
 
 def test_arguments_are_never_read_by_a_shell():

@@ -1,11 +1,21 @@
 """What is asked of cosign, and what is made of its answers. The real one is asked in tests/real."""
 
+import dataclasses
 import json
 
 import pytest
 
 from supply_chain.adapters.cosign import SIGNING_CONFIG, TRUSTED_ROOT, Cosign
-from supply_chain.errors import AccessDenied, KeyUnusable, SignatureFailed, ToolMissing, ToolTimedOut
+from supply_chain.errors import (
+    AccessDenied,
+    AwsUnavailable,
+    ClockWrong,
+    KeyUnusable,
+    RegistryUnavailable,
+    SignatureFailed,
+    ToolMissing,
+    ToolTimedOut,
+)
 from supply_chain.evidence.statement import TEST_RESULT, about
 from supply_chain.image import ImageRef
 
@@ -109,6 +119,11 @@ def test_an_image_whose_signature_does_not_verify_is_an_error(asked):
         ("KMS: DisabledException: key is disabled", KeyUnusable),
         ("NotFoundException: Alias does not exist", KeyUnusable),
         ("KMSInvalidStateException: pending deletion", KeyUnusable),
+        ("operation error KMS: Sign, https response error StatusCode: 503, request send failed", AwsUnavailable),
+        ("operation error KMS: Sign, ThrottlingException: Rate exceeded", AwsUnavailable),
+        ("signing: dial tcp 127.0.0.1:1: connect: connection refused", RegistryUnavailable),
+        ('Get "http://registry.test/v2/": EOF', RegistryUnavailable),
+        ("operation error KMS: Sign, 403, InvalidSignatureException: Signature expired: 2026", ClockWrong),
         ("something else", SignatureFailed),
     ],
 )
@@ -150,3 +165,25 @@ def test_nothing_stays_in_the_temporary_directory(asked, call, tmp_path, monkeyp
     call(asked(WRITES_A_BUNDLE)[0])
 
     assert list(temporary.iterdir()) == []
+
+
+def test_credentials_are_asked_for_at_each_signature(asked):
+    """Those of an hour ago may be over; verifying needs none."""
+    cosign, recorded = asked(WRITES_A_BUNDLE)
+    turns = iter(("first", "second"))
+    cosign = dataclasses.replace(cosign, environment=lambda: {"AWS_SESSION_TOKEN": next(turns)})
+
+    cosign.sign(STATEMENT)
+    cosign.sign_image(REF)
+    cosign.verify_image(REF, "public key")
+
+    tokens = [environment.get("AWS_SESSION_TOKEN") for environment in recorded.environments]
+    assert tokens == ["first", "second", None]
+
+
+def test_a_registry_that_is_down_says_nothing_about_a_signature(asked):
+    """It is there or not, and nobody knows."""
+    cosign, _ = asked(stderr='Get "http://registry.test/v2/": dial tcp: connect: connection refused', status=1)
+
+    with pytest.raises(RegistryUnavailable):
+        cosign.verify_image(REF, "public key")

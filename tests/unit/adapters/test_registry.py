@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import re
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import httpx
 import pytest
@@ -96,8 +98,10 @@ def server():
     return Server()
 
 
-def client(answer):
-    return Registry("registry.test", lambda: ("AWS", "secret"), transport=httpx.MockTransport(answer))
+def client(answer, **settings):
+    transport = httpx.MockTransport(answer)
+    settings = {"wait": lambda seconds: None, **settings}
+    return Registry("registry.test", lambda: ("AWS", "secret"), transport=transport, **settings)
 
 
 def always(status, **kwargs):
@@ -550,3 +554,86 @@ def test_a_manifest_that_is_no_json_is_damage(server, content):
 
     with pytest.raises(ImageDamaged):
         client(server).manifest(ImageRef(repository="dev/hello", digest=digest_of(content)))
+
+
+class Hesitant:
+    """Answers with each of these in turn, and then as a registry does."""
+
+    def __init__(self, server, *answers):
+        self.server, self.answers, self.waited = server, list(answers), []
+
+    def __call__(self, request):
+        return self.answers.pop(0) if self.answers else self.server(request)
+
+    def client(self, **settings):
+        return client(self, wait=self.waited.append, **settings)
+
+
+def in_seconds(seconds):
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "waited"),
+    [(None, 0.5), ("2", 2.0), (" 30 ", 30.0), ("0", None), ("soon", 0.5), ("-1", 0.5)],
+)
+def test_a_registry_that_asks_for_patience_is_asked_again(server, caplog, said, waited):
+    """After as long as it says, and the log says why."""
+    headers = {} if said is None else {"Retry-After": said}
+    hesitant = Hesitant(server, httpx.Response(429, headers=headers, text="slowly"))
+
+    with caplog.at_level("INFO"):
+        assert hesitant.client().has(REF)
+
+    assert hesitant.waited == ([] if waited is None else [waited])
+    assert "answered 429" in caplog.text and "slowly" in caplog.text
+
+
+def test_a_date_is_waited_for_too(server):
+    """RFC 9110 allows both; one that is over is not waited for."""
+    hesitant = Hesitant(server, httpx.Response(429, headers={"Retry-After": in_seconds(10)}))
+    assert hesitant.client().has(REF)
+    over = Hesitant(server, httpx.Response(429, headers={"Retry-After": in_seconds(-10)}))
+    assert over.client().has(REF)
+
+    assert 5 < hesitant.waited[0] < 11
+    assert over.waited == []
+
+
+def test_patience_has_an_end(server):
+    """Of tries, and of what a registry may ask for."""
+    never = Hesitant(server, *[httpx.Response(503)] * 4)
+    with pytest.raises(RegistryUnavailable, match="answered 503"):
+        never.client().has(REF)
+    assert (never.answers, never.waited) == ([], [0.5, 1, 2])
+
+    long = Hesitant(server, httpx.Response(429, headers={"Retry-After": "31"}))
+    with pytest.raises(RegistryUnavailable, match="answered 429 and asks to come back in 31 s"):
+        long.client().has(REF)
+    assert long.waited == []
+
+
+def test_what_may_have_been_written_is_not_written_again_here(server):
+    """After a failure half-way the step looks first; who asked for patience did nothing."""
+    failing = Hesitant(server, httpx.Response(500))
+    with pytest.raises(RegistryUnavailable):
+        failing.client().push_manifest("dev/hello", b"{}", MANIFEST)
+    busy = Hesitant(server, httpx.Response(429))
+    busy.client().push_manifest("dev/hello", b"{}", MANIFEST)
+
+    assert (failing.waited, busy.waited) == ([], [0.5])
+
+
+@pytest.mark.parametrize(
+    "over", [httpx.Response(401), httpx.Response(403, text="Your authorization token has expired.")]
+)
+def test_a_token_whose_time_is_over_is_renewed_once(server, over):
+    """And no longer tried where a new one is refused too."""
+    renewed = []
+    assert Hesitant(server, over).client(renew=lambda: renewed.append(1)).has(REF)
+    with pytest.raises(AccessDenied):
+        Hesitant(server, httpx.Response(401), httpx.Response(401)).client(renew=lambda: renewed.append(2)).has(REF)
+    with pytest.raises(AccessDenied):
+        Hesitant(server, httpx.Response(403, text="not you")).client(renew=lambda: renewed.append(3)).has(REF)
+
+    assert renewed == [1, 2]

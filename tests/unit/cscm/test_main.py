@@ -1,5 +1,6 @@
 """`cscm`: what it prints, and the status it ends with."""
 
+import errno
 import json
 import logging
 import os
@@ -279,3 +280,11 @@ def test_each_shell_gets_its_completion(shell):
     )  # fmt: skip
 
     assert done.returncode == 0 and f"_CSCM_COMPLETE={shell}_complete" in done.stdout
+
+
+def test_a_full_disk_is_a_message_and_no_stack_trace(run, application):
+    """Wherever it was written to."""
+    ended = run("chain", application, result=OSError(errno.ENOSPC, "No space left on device", "/results"))
+
+    assert ended.exit_code == 1
+    assert "no space left at /results" in ended.output and "[disk.full]" in ended.output

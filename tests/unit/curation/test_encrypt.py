@@ -101,7 +101,7 @@ class World:
 
     def evidence(self, key: str = "curation's") -> EvidenceStore:
         trusted = {TierName.CURATION: self.signers["curation's"].public}
-        return EvidenceStore(TierName.CURATION, self.attached, self.signers[key], trusted)
+        return EvidenceStore(TierName.CURATION, self.attached, self.signers[key], trusted, lambda: NOW)
 
     def records(self) -> tuple[EncryptionRecord, ...]:
         return encryption_records(self.evidence().verified(self.image, TierName.CURATION))

@@ -299,7 +299,7 @@ def test_a_registry_that_does_not_answer_is_an_error(world, store):
             raise RegistryUnavailable("it is silent\nwait")
 
     with pytest.raises(RegistryUnavailable):
-        store.__class__(DEV, Silent(), store.signer, store.trusted).verified(IMAGE, DEV)
+        store.__class__(DEV, Silent(), store.signer, store.trusted, store.now).verified(IMAGE, DEV)
 
 
 def test_four_are_done_at_a_time_and_answer_in_order():

@@ -1,0 +1,243 @@
+"""What stands between the chain and the world, and breaks it: an HTTP proxy, and a relay before the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+
+
+@dataclass
+class Fault:
+    """What happens to requests whose `METHOD /path` or `POST Operation` is found, the next `times` of them.
+
+    `status` is answered in place of the world; with `keep`, that many bytes of the world's own answer are
+    given and the connection is cut; `lie` says that these were all; with neither, nothing is answered.
+    """
+
+    where: str
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b"{}"
+    keep: int | None = None
+    lie: bool = False
+    times: int = 1_000_000
+    agent: str = ""
+    """Of these clients only, by a word of what they call themselves."""
+    hits: list[float] = field(default_factory=list)
+
+    def takes(self, request: str, agent: str) -> bool:
+        if len(self.hits) >= self.times or self.agent not in agent or not re.search(self.where, request):
+            return False
+        self.hits.append(time.monotonic())
+        return True
+
+
+class Between:
+    """A proxy before another address. Clients sign for its own, and what they sent is passed on as it is."""
+
+    def __init__(self, target: str) -> None:
+        self.target, self.faults, self.seen = target, [], []
+        self._lock = threading.Lock()
+        self._port = 0
+        self.start()
+
+    faults: list[Fault]
+    seen: list[str]
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), _handler(self))
+        self._server.daemon_threads = True
+        self._port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        """From now on connections are refused."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    @contextlib.contextmanager
+    def broken(self, *faults: Fault) -> Iterator[list[str]]:
+        """With these faults; the requests that are made meanwhile."""
+        self.faults, self.seen = list(faults), []
+        try:
+            yield self.seen
+        finally:
+            self.faults, self.seen = [], []
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """Nobody listens."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def fault(self, request: str, agent: str) -> Fault | None:
+        with self._lock:
+            self.seen.append(request)
+            return next((each for each in self.faults if each.takes(request, agent)), None)
+
+
+def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 60
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing."""
+
+        def handle_one_request(self) -> None:
+            with contextlib.suppress(ConnectionError):
+                if self.rfile.peek(1)[:1] == b"\x16":  # TLS: an engine tries it first, and is told so by HTTP
+                    self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                    self.close_connection = True
+                else:
+                    super().handle_one_request()
+
+        def __getattr__(self, name: str) -> Callable[[], None]:
+            if name.startswith("do_"):
+                return self._pass
+            raise AttributeError(name)
+
+        def _pass(self) -> None:
+            body = self._body()
+            what = self.headers.get("X-Amz-Target", "").rpartition(".")[2] or _action(body) or self.path
+            fault = between.fault(f"{self.command} {what}", self.headers.get("User-Agent", ""))
+            if fault and fault.status is not None:
+                self._answer(fault.status, dict(fault.headers), fault.body)
+            elif fault and fault.keep is None:
+                self.close_connection = True
+            else:
+                self._forward(body, fault)
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            parts = []
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+
+        def _forward(self, body: bytes, fault: Fault | None) -> None:
+            upstream = http.client.HTTPConnection(between.target, timeout=60)
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP}
+            if body or self.command in ("POST", "PUT", "PATCH"):
+                headers["Content-Length"] = str(len(body))
+            try:
+                upstream.request(self.command, self.path, body or None, headers)
+                answer = upstream.getresponse()
+                content = answer.read()
+                length = answer.headers.get("Content-Length")
+            except OSError:
+                self.close_connection = True
+                return
+            finally:
+                upstream.close()
+            kept = {k: v for k, v in answer.headers.items() if k.lower() not in HOP}
+            if fault and fault.keep is not None and not fault.lie:
+                self._answer(answer.status, kept, content[: fault.keep], length)
+                self.close_connection = True
+            elif fault and fault.lie:
+                self._answer(answer.status, kept, content[: fault.keep])
+            else:
+                self._answer(answer.status, kept, content, length)
+
+        def _answer(self, status: int, headers: dict[str, str], content: bytes, length: str | None = None) -> None:
+            self.send_response_only(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if status not in (204, 304):
+                self.send_header("Content-Length", length or str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+    return Handler
+
+
+def _action(body: bytes) -> str:
+    """The operation of a request in AWS's query protocol."""
+    found = re.search(rb"(?:^|&)Action=(\w+)", body[:2000])
+    return found[1].decode() if found else ""
+
+
+class Relay:
+    """A socket before the engine's; cut, it is to its clients as an engine that was stopped."""
+
+    def __init__(self, path: Path, target: str = "/var/run/docker.sock") -> None:
+        self.path, self._target = path, target
+        self._until: bytes | None = None
+        self._open: set[socket.socket] = set()
+        self._start()
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.path}"
+
+    def _start(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen(64)
+        threading.Thread(target=self._serve, args=(self._listener,), daemon=True).start()
+
+    @contextlib.contextmanager
+    def stops_at(self, word: bytes) -> Iterator[None]:
+        """Stopped as soon as a client says so, until the end of the block."""
+        self._until = word
+        try:
+            yield
+        finally:
+            assert self._until is None, f"nobody said {word!r}"
+            self._start()
+
+    def close(self) -> None:
+        self._until = None
+        self._listener.close()
+        self.path.unlink(missing_ok=True)
+        for each in list(self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+                engine = socket.socket(socket.AF_UNIX)
+                engine.connect(self._target)
+            except OSError:
+                return
+            self._open |= {client, engine}
+            for pair in ((client, engine), (engine, client)):
+                threading.Thread(target=self._copy, args=(*pair, pair[0] is client), daemon=True).start()
+
+    def _copy(self, source: socket.socket, target: socket.socket, asks: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if asks and self._until and self._until in data:
+                    self.close()
+                    return
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        self._open.discard(source)
+        if target not in self._open:  # both ways are over
+            for each in (source, target):
+                each.close()

@@ -1,0 +1,224 @@
+"""One application in a world of its own: a revision that serves, and one that waits for curation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import docker
+import httpx
+import pytest
+
+from supply_chain.adapters.cosign import Cosign
+from supply_chain.adapters.ecr import Ecr
+from supply_chain.adapters.grype import Grype
+from supply_chain.adapters.kms import Kms
+from supply_chain.adapters.registry import Registry
+from supply_chain.container import OWNER as OWNED
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.image import ImageRef
+from supply_chain.laptop.database import grype_environment, read_database
+from supply_chain.laptop.tools import Pins, Toolbox
+from supply_chain.tier import TierName
+from supply_chain.vulnerability.findings import Database
+
+from .between import Fault
+from .world import CSCM, OWNER, PLACE, ROOT, Ran, World, free_port
+from .world import world as made
+
+HERE = Path(__file__).parent
+NAME = "weathered"
+
+
+@dataclass
+class Application:
+    """A git repository; each revision is another image."""
+
+    path: Path
+    port: int
+    revisions: int = 0
+
+    def next_revision(self) -> str:
+        self.revisions += 1
+        (self.path / "revision").write_text(f"{self.revisions}\n")
+        self._git("add", ".")
+        self._git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message", "Go on")
+        return self._git("rev-parse", "HEAD")
+
+    def _git(self, *args: str) -> str:
+        done = subprocess.run(["git", "-C", str(self.path), *args], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    bases = subprocess.run([str(CSCM), "bases", "proxy"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert bases.returncode == 0, bases.stderr
+    with made(tmp_path_factory.mktemp("world")) as it:
+        yield it
+    client = docker.from_env()
+    label = {"label": f"{OWNED}={OWNER}"}
+    for container in client.containers.list(all=True, filters=label):
+        container.remove(force=True, v=True)
+    for volume in client.volumes.list(filters=label):
+        volume.remove()
+    for network in client.networks.list(filters=label):
+        network.remove()
+    for image in client.images.list():
+        for name in (*image.tags, *image.attrs.get("RepoDigests", ())):
+            if name.startswith((it.between.host, f"cscm.local/{NAME}")):
+                client.images.remove(name, force=True)
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The service that the container tests use too, without any of its faults."""
+    path = tmp_path_factory.mktemp("program") / "subject"
+    subprocess.run(
+        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(path), "."],
+        cwd=HERE.parent / "containers/subject", env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"},
+        check=True, timeout=300,
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="session")
+def application(world: World, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Application:
+    path = tmp_path_factory.mktemp("source") / NAME
+    shutil.copytree(HERE.parent / "faults/subject", path)
+    shutil.copy(program, path)
+    declaration = path / "supply-chain.yaml"
+    declaration.write_text(declaration.read_text().replace("NAME", NAME).replace("[interrupted]", f"[{PLACE}]"))
+    subprocess.run(["git", "init", "--quiet", str(path)], check=True)
+    port = free_port()
+    world.document.write_text(place(port))
+    return Application(path, port)
+
+
+def place(port: int) -> str:
+    """The environment's document."""
+    return f"name: {PLACE}\ndescription: Where the world is broken.\napplications:\n  {NAME}:\n    port: {port}\n"
+
+
+@pytest.fixture(scope="session")
+def first(world: World, application: Application) -> ImageRef:
+    """A revision that went through the whole chain, and serves."""
+    application.next_revision()
+    ran = world.cscm("chain", str(application.path), "--json")
+    assert ran.status == 0, ran.stderr
+    return ImageRef(repository=f"curated/{NAME}", digest=ran.result["digest"])
+
+
+@pytest.fixture
+def serving(first: ImageRef, application: Application) -> Iterator[None]:
+    """The deployment before serves, whatever happens."""
+    yield
+    assert httpx.get(f"http://127.0.0.1:{application.port}/healthz").status_code == 200
+
+
+PASSING = (
+    Fault(r"HEAD /v2/dev/\w+/blobs/", status=429, headers={"Retry-After": "1"}, times=1, agent="python-httpx"),
+    Fault(r"HEAD /v2/.*/manifests/", status=503, times=1, agent="python-httpx"),
+    Fault(r"(PATCH|PUT) /v2/dev/\w+/blobs/uploads/", times=1),
+    Fault(r"PUT /v2/dev/\w+/manifests/sha256", status=401, times=1),
+    Fault(r"POST DescribeRepositories", status=400, body=b'{"__type": "ExpiredTokenException"}', times=1),
+    Fault(r"POST Sign$", status=400, body=b'{"__type": "ThrottlingException", "message": "slowly"}', times=1),
+)
+"""What goes by when one waits or asks again."""
+
+
+@dataclass(frozen=True)
+class Troubled:
+    """A run in a world where much fails once."""
+
+    ran: Ran
+    ref: ImageRef
+
+
+@pytest.fixture(scope="session")
+def troubled(world: World, application: Application, first: ImageRef) -> Troubled:
+    application.next_revision()
+    with world.between.broken(*PASSING):
+        ran = world.cscm("develop", str(application.path), "--json", "--verbose")
+    assert ran.status == 0, ran.stderr + ran.stdout
+    return Troubled(ran, ImageRef.model_validate(ran.result["ref"]))
+
+
+@pytest.fixture(scope="session")
+def candidate(troubled: Troubled) -> ImageRef:
+    """An offered image that nobody has curated."""
+    return troubled.ref
+
+
+@pytest.fixture
+def ecr(world: World) -> Callable[[TierName], Ecr]:
+    """A tier's view of ECR, through what is between; each fixture gives what a step would make for itself."""
+    made: dict[TierName, Ecr] = {}
+    return lambda tier: made.setdefault(tier, Ecr(world.session(tier).client("ecr"), world.between.host))
+
+
+@pytest.fixture
+def registry(world: World, ecr: Callable[[TierName], Ecr]) -> Callable[[TierName], Registry]:
+    def of(tier: TierName) -> Registry:
+        return Registry(world.between.host, ecr(tier).credentials, insecure=True, renew=ecr(tier).forget_token)
+
+    return of
+
+
+@pytest.fixture
+def kms(world: World) -> Callable[[TierName], Kms]:
+    return lambda tier: Kms(world.session(tier).client("kms"))
+
+
+@pytest.fixture
+def toolbox(world: World) -> Toolbox:
+    return Toolbox(world.tools, Pins.load(ROOT / "deployments/tools.yaml"))
+
+
+@pytest.fixture
+def cosign(world: World, toolbox: Toolbox, ecr: Callable[[TierName], Ecr]) -> Callable[[TierName], Cosign]:
+    def of(tier: TierName) -> Cosign:
+        key = f"awskms:///{world.laptop.identities[tier].signing_alias}"
+        config, environment = ecr(tier).docker_config, world.session(tier).environment
+        return Cosign(toolbox.find("cosign"), key, world.between.host, config, True, environment)
+
+    return of
+
+
+@pytest.fixture
+def store(
+    world: World, registry: Callable[[TierName], Registry], cosign: Callable[[TierName], Cosign]
+) -> Callable[..., EvidenceStore]:
+    """A tier's evidence, at any time."""
+    trusted = {tier: identity.public_key for tier, identity in world.laptop.identities.items()}
+
+    def of(tier: TierName, now: Callable[[], datetime] = clock) -> EvidenceStore:
+        return EvidenceStore(tier, registry(tier), cosign(tier), trusted, now)
+
+    return of
+
+
+@pytest.fixture
+def grype(world: World) -> Callable[[], Grype]:
+    """The scanner as it is at that moment."""
+
+    def now() -> Grype:
+        tool = Toolbox(world.tools, Pins.load(ROOT / "deployments/tools.yaml")).find("grype")
+
+        def database() -> Database:
+            found = read_database(world.database)
+            return Database(kind=found.kind, built=found.built, digest=found.digest)
+
+        return Grype(tool, grype_environment(world.database), database, clock)
+
+    return now
+
+
+def clock() -> datetime:
+    return datetime.now(UTC)
