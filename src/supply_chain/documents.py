@@ -13,13 +13,23 @@ from supply_chain.errors import DeclarationInvalid
 LIMIT = 256 * 1024
 """Bytes a document may have; a person does not write more."""
 
+MANY = 20_000
+"""Values and keys a document may have: many more than a person writes, and few enough to be read at once."""
+NUMBER = 64
+"""Characters of the longest thing that is not a word."""
+TOLD = 20
+"""Mistakes that are told of one document."""
+SHOWN = 80
+"""Characters of a key in a message."""
 WORD = "tag:yaml.org,2002:str"
 
 M = TypeVar("M", bound=BaseModel)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Plain YAML: no aliases (they can multiply without end), no tags, no key twice."""
+    """Plain YAML: no aliases (they can multiply without end), no tags, no key twice, and not without end."""
+
+    nodes = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
@@ -27,15 +37,18 @@ class _StrictLoader(yaml.SafeLoader):
         if alias or getattr(event, "tag", None) is not None:
             what = "aliases" if alias else "tags"
             raise yaml.MarkedYAMLError(problem=f"{what} are not allowed here", problem_mark=event.start_mark)
+        self.nodes += 1
+        if self.nodes > MANY:
+            raise yaml.MarkedYAMLError(problem=f"more than {MANY} values", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
+        if isinstance(node, yaml.ScalarNode) and node.tag != WORD and len(node.value) > NUMBER:
+            raise _no_value(node)
         try:
             return super().construct_object(node, deep)
-        except (ValueError, OverflowError) as error:  # a day that no month has, a number of a thousand digits
-            raise yaml.MarkedYAMLError(
-                problem="no such value; put words in quotes", problem_mark=node.start_mark
-            ) from error
+        except (ValueError, OverflowError) as error:  # a day that no month has
+            raise _no_value(node) from error
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -43,9 +56,13 @@ class _StrictLoader(yaml.SafeLoader):
             if key_node.tag != WORD:
                 raise yaml.MarkedYAMLError(problem="keys are words", problem_mark=key_node.start_mark)
             if key_node.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key_node.value!r} twice", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"{_cut(key_node.value)!r} twice", problem_mark=key_node.start_mark)
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+def _no_value(node: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem="no such value; put words in quotes", problem_mark=node.start_mark)
 
 
 def read_document(path: Path, model: type[M] | TypeAdapter[M]) -> M:
@@ -70,8 +87,9 @@ def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
     """Parse `text` as `model`; `name` is what errors call it."""
     adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
     try:
-        node = yaml.compose(text, _StrictLoader)
-        value = yaml.load(text, _StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+        loader = _StrictLoader(text)
+        node = loader.get_single_node()
+        value = loader.construct_document(node) if node else None
     except yaml.YAMLError as error:
         raise DeclarationInvalid(f"{name}{_yaml_place(error)}\nCorrect it and try again.") from error
     except RecursionError:
@@ -81,10 +99,10 @@ def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        lines = [
-            f"{name}{_place(node, e['loc'])}: {_path(e['loc'])}{e['msg']}"
-            for e in error.errors(include_url=False, include_input=False)
-        ]
+        found = error.errors(include_url=False, include_input=False)
+        lines = [f"{name}{_place(node, e['loc'])}: {_path(e['loc'])}{e['msg']}" for e in found[:TOLD]]
+        if len(found) > TOLD:
+            lines.append(f"{name}: and {len(found) - TOLD} mistakes more")
         raise DeclarationInvalid("\n".join(lines) + "\nCorrect it and try again.") from None  # it repeats the values
 
 
@@ -96,8 +114,12 @@ def _yaml_place(error: yaml.YAMLError) -> str:
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
-    keys = [str(part) for part in loc]
+    keys = [_cut(str(part)) for part in loc]
     return f"{'.'.join(keys)}: " if keys else ""
+
+
+def _cut(key: str) -> str:
+    return key if len(key) <= SHOWN else f"{key[:SHOWN]}…"
 
 
 def _place(node: Any, loc: tuple[int | str, ...]) -> str:

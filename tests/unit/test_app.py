@@ -260,6 +260,22 @@ def test_any_value_anywhere_is_read_or_declared_invalid(tmp_path_factory, value,
             read_manifest(directory)
 
 
+@given(st.data())
+def test_any_text_is_a_declaration_or_declared_invalid(tmp_path_factory, data):
+    """Text out of nothing, and a good declaration with a piece of it cut out and something else put in its place."""
+    directory = tmp_path_factory.mktemp("app")
+    good = yaml.safe_dump(SERVICE | {"build": {"context": "."}, "environments": ["staging"]}, sort_keys=False)
+    start = data.draw(st.integers(0, len(good)))
+    end = data.draw(st.integers(start, min(len(good), start + 20)))
+    likely = st.text(
+        alphabet=st.characters(codec="utf-8") | st.sampled_from(":-{}[]&*!|>'\"#%,\n\t /.~0x1"), max_size=20
+    )
+    text = data.draw(st.sampled_from([good[:start] + data.draw(likely) + good[end:], data.draw(st.text(max_size=100))]))
+    (directory / FILE).write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
+    with contextlib.suppress(DeclarationInvalid):
+        assert isinstance(read_manifest(directory), Service | Base)
+
+
 def test_the_schema_knows_every_key():
     """Editors complete from it, and mark what is not in it."""
     definitions = json_schema()["$defs"]

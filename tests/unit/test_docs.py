@@ -83,6 +83,28 @@ def test_every_code_in_the_source_is_documented() -> None:
     assert missing == []
 
 
+def test_every_code_of_the_tables_of_rubbish_exists() -> None:
+    """What fails has the code of an error, what is refused that of a reason; each row says what to do."""
+    lines = (DOCS / "reference/rubbish.md").read_text(encoding="utf-8").splitlines()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line, below in zip(lines, [*lines[1:], ""], strict=True)
+        if line.startswith("| ") and not line.startswith("| ---") and not below.startswith("| ---")
+    ]
+    of_errors, of_reasons = (DOCS / "errors.md").read_text(encoding="utf-8").split("## Refusals")
+    errors = set(re.findall(r"^### `([^`]+)`", of_errors, re.MULTILINE))
+    reasons = set(re.findall(r"^\| `([^`]+)`", of_reasons, re.MULTILINE))
+    known = {"failed": errors, "waited for": errors, "refused": reasons, "allowed": set()}
+
+    assert len(rows) > 60 and len(errors) > 25 and len(reasons) > 25
+    for what, end, codes, remedy in rows:
+        said = set(re.findall(r"`([^`]+)`", codes))
+        (possible,) = (of for word, of in known.items() if end.startswith(word))
+        assert said <= possible | (reasons if "refused" in end else set()), what
+        assert bool(said) == (not end.startswith("allowed")), what
+        assert what and remedy
+
+
 @pytest.mark.parametrize("severity", ["critical", "high", "medium", "low", "negligible", "unknown"])
 @pytest.mark.parametrize("what", ["scan", "dependencies"])
 def test_a_code_is_documented_under_every_name_that_it_can_have(severity: str, what: str) -> None:

@@ -1,6 +1,7 @@
 """Documents that people write: what is wrong is said with its place, and nothing else comes out."""
 
 import contextlib
+import time
 import traceback
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from supply_chain.documents import LIMIT, parse_document, read_document
+from supply_chain.app import MANIFEST
+from supply_chain.documents import LIMIT, MANY, TOLD, parse_document, read_document
 from supply_chain.errors import DeclarationInvalid
 
 
@@ -163,3 +165,53 @@ def test_a_document_may_be_as_large_as_the_limit_and_no_larger(tmp_path):
     path.write_text(text + "#" * (LIMIT - len(text) + 1))
     with pytest.raises(DeclarationInvalid, match="more than 256 KiB"):
         read_document(path, Document)
+
+
+FULL = LIMIT - 100
+SMALL = "kind: service\nname: ab\nowner: x\ntest: {command: [x]}\nprobe: {port: 8080}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" + "a," * (FULL // 2) + "]",
+        "- a\n" * (FULL // 4),
+        "{" + ",".join(f"k{n}" for n in range(FULL // 8)) + "}",
+        "".join(f"k{n}: &a{n} v\n" for n in range(FULL // 17)),
+        "a: " + "1:" * (FULL // 2) + "1",
+        "a: " + "1:" * (FULL // 2) + "1.5",
+        "a: 1" + "_" * FULL,
+        "[" * FULL,
+        "#\n" * (FULL // 2),
+        "kind: service\n" + "".join(f"k{n}: v\n" for n in range(MANY // 2 - 10)),
+        SMALL + "environments: [" + "A," * (MANY - 100) + "]",
+        SMALL + "x" * FULL + ": 1\n",
+        SMALL + "probe" * (FULL // 10) + ": 1\n" + "probe" * (FULL // 10) + ": 2\n",
+    ],
+    ids=lambda text: text[:10].replace("\n", " ") + text[len(SMALL) : len(SMALL) + 12],
+)
+def test_what_is_made_to_take_long_is_refused_at_once_and_shortly(text):
+    """Many values, a number of many digits, many mistakes, a long key: a page of them at the most is told."""
+    began = time.process_time()
+    with pytest.raises(DeclarationInvalid) as caught:
+        parse_document(text, MANIFEST, "file.yaml")
+
+    assert time.process_time() - began < 2
+    assert len(str(caught.value)) < 200 * TOLD
+
+
+def test_as_many_values_as_there_may_be_are_read():
+    """And not one more."""
+    text = "name: x\nvalues: {a: [" + "1," * (MANY - 7) + "]}\n"
+    assert len(parse(text).values["a"]) == MANY - 7
+
+    assert f"more than {MANY} values" in complaint(text.replace("[", "[1,"))
+
+
+def test_of_many_mistakes_the_first_are_told_and_the_rest_counted():
+    """Whoever corrects those sees the others next."""
+    said = complaint("name: x\n" + "".join(f"k{n}: 1\n" for n in range(TOLD + 5)))
+
+    assert "k0: " in said and f"k{TOLD - 1}: " in said and f"k{TOLD}: " not in said
+    assert "and 5 mistakes more" in said
+    assert "mistakes more" not in complaint("name: x\n" + "".join(f"k{n}: 1\n" for n in range(TOLD)))

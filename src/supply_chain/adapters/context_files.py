@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from supply_chain.errors import CheckNotMade
 from supply_chain.policy.outcome import counted
@@ -16,6 +18,14 @@ TOKEN = re.compile(r"\*\*/?|\*|\?|\[[^\]]*\]|\\.|.", re.DOTALL)
 UNCLEAR = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]|\r(?!\n|$)|\[[^\]]*\[")
 """What Python and the builder's Go take differently."""
 WILD = re.compile(r"[*?\[\]\\]")
+LIMIT = 64 * 1024
+"""Bytes of patterns that are read; a person does not write more."""
+STARS = 20
+"""Stars that a pattern may have."""
+STAR, DIRECTORIES, ALL = "*", "**/", "**"
+"""What a star stands for: a part of a name, directories, and at the end of a pattern everything."""
+FEW = 2
+"""Stars up to which an expression is tried in no time; with each more it may try a path's length as often."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +86,77 @@ def told(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[st
     return (f"{counted(len(files), noun)} {rest}: {', '.join(files[:most])}{more}",) if files else ()
 
 
+class _Matcher(Protocol):
+    """An expression, or what takes its place where that could take for ever."""
+
+    def fullmatch(self, string: str) -> object: ...
+
+
 @dataclass(frozen=True)
 class _Pattern:
     """A line of `.dockerignore`; `kept` for one that begins with an exclamation mark."""
 
-    expression: re.Pattern[str]
+    expression: _Matcher
     kept: bool
+
+
+@dataclass(frozen=True)
+class Walked:
+    """The same as the expression of these tokens, tried in one pass: every way at once, as BuildKit does."""
+
+    tokens: tuple[str, ...]
+    """`STAR`, `DIRECTORIES` or `ALL`; else what one character has to match."""
+
+    def fullmatch(self, string: str) -> bool:
+        places = self._opened({_Place(0)})
+        for character in string:
+            places = self._opened({after for place in places for after in self._after(place, character)})
+        return _Place(len(self.tokens)) in places
+
+    def _opened(self, places: set[_Place]) -> set[_Place]:
+        """The places, with those that stars lead to by matching nothing."""
+        found: set[_Place] = set()
+        left = list(places)
+        while left:
+            place = left.pop()
+            if place in found:
+                continue
+            found.add(place)
+            star = self._at(place)
+            if not place.inside and star.startswith("*"):
+                left.append(_Place(place.number + 1))
+                if star == DIRECTORIES:
+                    left.append(_Place(place.number, inside=True))
+        return found
+
+    def _after(self, place: _Place, character: str) -> Iterator[_Place]:
+        """Where a character leads from a place."""
+        wanted, following = self._at(place), _Place(place.number + 1)
+        if place.inside:
+            if character != "\n":
+                yield place
+            if character == "/":
+                yield following
+        elif wanted in (STAR, ALL):
+            if character != ("/" if wanted == STAR else "\n"):
+                yield place
+        elif wanted not in ("", DIRECTORIES) and _single(wanted).fullmatch(character):
+            yield following
+
+    def _at(self, place: _Place) -> str:
+        return self.tokens[place.number] if place.number < len(self.tokens) else ""
+
+
+class _Place(NamedTuple):
+    """Before which token, or inside of it where it is one for directories."""
+
+    number: int
+    inside: bool = False
+
+
+@functools.cache
+def _single(token: str) -> re.Pattern[str]:
+    return re.compile(token)
 
 
 def _patterns(path: Path) -> list[_Pattern]:
@@ -90,6 +165,8 @@ def _patterns(path: Path) -> list[_Pattern]:
         raise CheckNotMade(f"{path.name} is a link, which the builder follows elsewhere than a check.\nWrite a file.")
     if not path.is_file():
         return []
+    if path.stat().st_size > LIMIT:
+        raise CheckNotMade(f"{path.name} has more than {LIMIT // 1024} KiB.\nWrite fewer patterns, one on a line.")
     text = path.read_bytes().decode("utf-8-sig", "replace")
     if UNCLEAR.search(text):
         raise CheckNotMade(
@@ -110,7 +187,24 @@ def _pattern(line: str) -> _Pattern:
         kept, text = True, text[1:]
     if text.startswith("**") and not text.startswith("**/") and not WILD.search(text[2:]):
         return _Pattern(re.compile(f".*{re.escape(text[2:])}"), kept)
-    return _Pattern(re.compile("".join(_expression(token) for token in TOKEN.finditer(text))), kept)
+    return _Pattern(_matcher(text), kept)
+
+
+def _matcher(text: str) -> _Matcher:
+    found = list(TOKEN.finditer(text))
+    expression = re.compile("".join(_expression(token) for token in found))
+    stars = sum(token.group().startswith("*") for token in found)
+    if stars > STARS:
+        raise CheckNotMade(f"A pattern of .dockerignore has more than {STARS} stars.\nWrite it with fewer.")
+    return expression if stars <= FEW else Walked(tuple(_token(token) for token in found))
+
+
+def _token(token: re.Match[str]) -> str:
+    """A token as `Walked` takes it."""
+    text = token.group()
+    if text.startswith("**"):
+        return ALL if token.end() == len(token.string) else DIRECTORIES
+    return text if text == STAR else _expression(token)
 
 
 def _expression(token: re.Match[str]) -> str:

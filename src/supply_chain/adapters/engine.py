@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -352,8 +353,12 @@ def translated(error: Exception, doing: str) -> SupplyChainError:
     return EngineFailed(f"{told}\nThe engine's own log says more.")
 
 
+LOST = re.compile(r"parent snapshot \S+ does not exist")
+"""A layer that two images shared went with the one that was removed while the other was taken in."""
+
+
 def _from_answer(error: APIError, low: str, told: str) -> SupplyChainError:
-    if isinstance(error, NoSuchImage) or "no such image" in low:
+    if isinstance(error, NoSuchImage) or "no such image" in low or LOST.search(low):
         if told.startswith("The engine could not create"):
             return ImageGone(f"{told}\nSomebody removed it meanwhile; start the step again.")
         return ImageNotFound(f"{told}\nPull or build it first.")

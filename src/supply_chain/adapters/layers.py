@@ -12,8 +12,9 @@ import posixpath
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Literal, NamedTuple, Protocol
 
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade
@@ -23,7 +24,7 @@ from supply_chain.scratch import scratch
 DOCUMENT = 4 * 1024 * 1024
 """Bytes a manifest or configuration may have, or the header of a file in a layer."""
 MANY = 10_000
-"""Files with more rights that are remembered of one layer; nobody needs so many."""
+"""Files with more rights, or for another machine, that are remembered of one layer; nobody needs so many."""
 HIDES, OPAQUE = ".wh.", ".wh..wh..opq"
 CAPABILITY = "SCHILY.xattr.security.capability"
 SLACK = 16 * 1024 * 1024
@@ -63,16 +64,17 @@ def _contents(archive: tarfile.TarFile, most: int) -> Contents:
     (entry,) = json.loads(_document(archive, "index.json"))["manifests"]
     manifest = _blob(archive, entry["digest"])
     config = _blob(archive, manifest["config"]["digest"])
-    rights: dict[str, str] = {}
-    size = 0
+    laid = _Laid(most, MACHINES.get(config.get("architecture"), ""))
     for layer in manifest["layers"]:
         with _unpacked(archive, layer) as stream:
-            size = _lay(tarfile.open(fileobj=_Guarded(stream), mode="r:"), rights, size, most)  # type: ignore[call-overload] # noqa: SIM115
+            laid.lay(tarfile.open(fileobj=_Guarded(stream), mode="r:"))  # type: ignore[call-overload] # noqa: SIM115
     return Contents(
         digest=entry["digest"],
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
-        size=size,
-        more_rights=rights,
+        size=laid.size,
+        more_rights={path: note.rights for path, note in laid.noted.items() if note.rights},
+        programs=laid.programs,
+        strangers={path: note.machine for path, note in laid.noted.items() if note.machine},
     )
 
 
@@ -104,37 +106,65 @@ def _unpacked(archive: tarfile.TarFile, layer: Mapping[str, Any]) -> IO[bytes]:
     raise ValueError(f"a layer is of the type {kind}")
 
 
-def _lay(layer: tarfile.TarFile, rights: dict[str, str], size: int, most: int) -> int:
-    """Lay a layer upon those below: change `rights` accordingly; the bytes of all."""
-    own: dict[str, str] = {}
-    for member in _members(layer):
-        size += tarfile.BLOCKSIZE + member.size
-        if size > most:
-            raise _TooLarge
-        path = posixpath.normpath(f"/{member.name}")
-        directory, name = posixpath.split(path)
-        if name == OPAQUE:
-            _forget(rights, below=directory)
-        elif name.startswith(HIDES):
-            hidden = posixpath.join(directory, name.removeprefix(HIDES))
-            rights.pop(hidden, None)
-            _forget(rights, below=hidden)
+class _Note(NamedTuple):
+    """What there is to say of a file: why it gives more rights, and for which other machine it is."""
+
+    rights: str = ""
+    machine: str = ""
+
+
+@dataclass
+class _Laid:
+    """Layers laid one upon the other; of no more than `most` bytes, and for a machine by its name."""
+
+    most: int
+    machine: str
+    size: int = 0
+    """Bytes of all layers."""
+    programs: int = 0
+    """Programs in all layers."""
+    noted: dict[str, _Note] = field(default_factory=dict)
+    """Path → what there is to say of it."""
+
+    def lay(self, layer: tarfile.TarFile) -> None:
+        """Lay a layer upon those below."""
+        own: dict[str, _Note] = {}
+        for member in _members(layer):
+            self.size += tarfile.BLOCKSIZE + member.size
+            if self.size > self.most:
+                raise _TooLarge
+            path = posixpath.normpath(f"/{member.name}")
+            directory, name = posixpath.split(path)
+            if name == OPAQUE:
+                self._forget(below=directory)
+            elif name.startswith(HIDES):
+                hidden = posixpath.join(directory, name.removeprefix(HIDES))
+                self.noted.pop(hidden, None)
+                self._forget(below=hidden)
+            else:
+                note = self._note(layer, path, member, own)
+                self.noted.pop(path, None)
+                own.pop(path, None)
+                if not member.isdir():
+                    self._forget(below=path)
+                if any(note):
+                    own[path] = note
+                if len(own) > MANY:
+                    raise ValueError(f"a layer holds more than {MANY} files that should not be in it")
+        self.noted.update(own)
+
+    def _forget(self, *, below: str) -> None:
+        for path in [each for each in self.noted if each.startswith(f"{below.rstrip('/')}/")]:
+            del self.noted[path]
+
+    def _note(self, layer: tarfile.TarFile, path: str, member: tarfile.TarInfo, own: Mapping[str, _Note]) -> _Note:
+        if member.islnk():
+            target = posixpath.normpath(f"/{member.linkname}")
+            machine = (own.get(target) or self.noted.get(target) or _Note()).machine
         else:
-            rights.pop(path, None)
-            own.pop(path, None)
-            if not member.isdir():
-                _forget(rights, below=path)
-            if why := _why(path, member):
-                own[path] = why
-            if len(own) > MANY:
-                raise ValueError(f"a layer holds more than {MANY} files that give more rights")
-    rights.update(own)
-    return size
-
-
-def _forget(rights: dict[str, str], *, below: str) -> None:
-    for path in [each for each in rights if each.startswith(f"{below.rstrip('/')}/")]:
-        del rights[path]
+            machine = _machine(layer, member)
+            self.programs += bool(machine)
+        return _Note(_why(path, member), "" if machine == self.machine else machine)
 
 
 def _members(layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -157,6 +187,31 @@ def _why(path: str, member: tarfile.TarInfo) -> str:
         ((member.ischr() or member.isblk()) and not path.startswith("/dev/"), "device"),
     )
     return ", ".join(word for holds, word in kinds if holds)
+
+
+MACHINES = {"amd64": "x86-64", "arm64": "AArch64"}
+"""A platform's architecture (Go's name) → the machine its programs are for."""
+NAMES = {3: "i386", 8: "MIPS", 21: "PowerPC64", 22: "S390", 40: "ARM", 62: "x86-64", 183: "AArch64", 243: "RISC-V"}
+"""ELF's `e_machine` → the machine (System V ABI, "ELF Header")."""
+EXECUTABLES = (2, 3)
+"""ELF's `e_type` of what can be run: ET_EXEC and ET_DYN, which a library is too."""
+HEADER = 20
+"""Bytes of an ELF header up to its `e_machine`."""
+
+
+def _machine(layer: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    """The machine that a program is for; nothing where the file is none that could be run."""
+    if not member.isreg() or not member.mode & 0o111 or member.size < HEADER:
+        return ""
+    stream = layer.extractfile(member)
+    header = stream.read(HEADER) if stream else b""
+    if header[:4] != b"\x7fELF" or len(header) < HEADER:
+        return ""
+    order: Literal["big", "little"] = "big" if header[5] == 2 else "little"
+    kind, machine = (int.from_bytes(header[at : at + 2], order) for at in (16, 18))
+    if kind not in EXECUTABLES:
+        return ""
+    return NAMES.get(machine, f"machine {machine}") + (", big-endian" if order == "big" else "")
 
 
 class _Guarded:

@@ -31,18 +31,25 @@ from supply_chain.tier import TierName, development_repository
 BUILD_TYPE = "urn:cscm:build:buildkit:v1"
 IN_ENGINE = {"service": (Check.TESTS, Check.PROBE, Check.CONTENT), "base": (Check.COMMAND, Check.CONTENT)}
 """The checks that need the image in the engine, by kind."""
-SYNTAX = re.compile(r"^\s*(?:#|//)\s*syntax\s*=", re.IGNORECASE | re.MULTILINE)
-FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE | re.MULTILINE)
-ESCAPE = re.compile(r"^\s*#\s*escape\s*=\s*[^\\\s]", re.IGNORECASE | re.MULTILINE)
+LIMIT = 256 * 1024
+"""Bytes a Dockerfile may have; a person does not write more."""
+INDENT = r"[^\S\n]*"
+"""The space before what a line says. That of other lines is not tried: it would be again and again."""
+SYNTAX = re.compile(rf"^{INDENT}(?:#|//)\s*syntax\s*=", re.IGNORECASE | re.MULTILINE)
+FROM = re.compile(
+    rf"^{INDENT}FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE | re.MULTILINE
+)
+ESCAPE = re.compile(rf"^{INDENT}#\s*escape\s*=\s*[^\\\s]", re.IGNORECASE | re.MULTILINE)
 BOM = "\ufeff"
 HEREDOC = re.compile(
     r"<<-?[ \t]*[\"']?(?P<end>[^\s\"'<]+)[\"']?[^\n]*\n(?P<body>.*?)(?:^[ \t]*(?P=end)[ \t\r]*$|\Z)",
     re.DOTALL | re.MULTILINE,
 )
 STAGE = re.compile(r"[a-z][a-z0-9_.-]*", re.IGNORECASE)
-COPY_FROM = re.compile(r"^\s*COPY\s+(?:--\S+\s+)*?--from=(?P<image>\S+)", re.IGNORECASE | re.MULTILINE)
-RUN_FLAGS = re.compile(r"^\s*RUN[ \t]+(?P<flags>(?:--\S+[ \t]+)+)", re.IGNORECASE | re.MULTILINE)
-MOUNT_FROM = re.compile(r"--mount=(?:\S*,)?from=(?P<image>[^\s,]+)", re.IGNORECASE)
+COPY_FROM = re.compile(rf"^{INDENT}COPY\s+(?:--\S+\s+)*?--from=(?P<image>\S+)", re.IGNORECASE | re.MULTILINE)
+RUN_FLAGS = re.compile(rf"^{INDENT}RUN[ \t]+(?P<flags>(?:--\S+[ \t]+)+)", re.IGNORECASE | re.MULTILINE)
+MOUNT = re.compile(r"--mount=(?P<settings>\S+)", re.IGNORECASE)
+MOUNT_FROM = re.compile(r"(?:^|,)from=(?P<image>[^,]+)", re.IGNORECASE)
 CONTINUED = re.compile(r"\\[ \t\r]*\n(?:[ \t]*#[^\n]*\n)*")
 """A line that goes on, with the comments that may stand in between."""
 
@@ -101,7 +108,8 @@ def base_names(dockerfile: str) -> tuple[str, ...]:
         if match["name"]:
             stages.add(match["name"].lower())
     flags = " ".join(match["flags"].replace('"', "") for match in RUN_FLAGS.finditer(text))
-    for match in (*COPY_FROM.finditer(text), *MOUNT_FROM.finditer(flags)):
+    mounts = (match for mount in MOUNT.finditer(flags) for match in MOUNT_FROM.finditer(mount["settings"]))
+    for match in (*COPY_FROM.finditer(text), *mounts):
         if match["image"].lower() not in stages and not match["image"].isdigit():
             names.append(match["image"])
     return tuple(dict.fromkeys(names))
@@ -221,6 +229,11 @@ def _text(dockerfile: Path) -> str:
             f"{dockerfile} is not a file.\nName a Dockerfile in supply-chain.yaml (build.dockerfile)."
         )
     try:
+        if dockerfile.stat().st_size > LIMIT:
+            raise DeclarationInvalid(
+                f"{dockerfile} has more than {LIMIT // 1024} KiB.\n"
+                "Bring what it holds in as files of the context, and keep the Dockerfile a page."
+            )
         return dockerfile.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DeclarationInvalid(
@@ -240,7 +253,7 @@ def refuse_detours(dockerfile: Path, text: str) -> None:
             f"{dockerfile.name} does not continue lines by a backslash (`# escape=`), so that bases could hide.\n"
             "Remove the line, and continue lines with a backslash."
         )
-    if text.startswith(BOM) or any(FROM.search(each["body"]) for each in HEREDOC.finditer(text)):
+    if text.startswith(BOM) or any(FROM.search(each["body"]) for each in HEREDOC.finditer(f"{text}\n")):
         raise DeclarationInvalid(
             f"{dockerfile.name} begins with a byte order mark, or holds a line that looks like FROM in a heredoc.\n"
             "Bases could hide behind either: remove the mark, or bring that text in as a file."

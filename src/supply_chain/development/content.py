@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from supply_chain.app import Base, Service
 from supply_chain.errors import CheckNotMade
@@ -13,6 +14,8 @@ from supply_chain.image import Digest, Interval
 from supply_chain.policy.outcome import counted
 
 SHOWN = 20
+WAY = "2"
+"""Of looking: raised when more is looked at, so that what passed before is looked at again."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class Contents:
     """Bytes of all layers, unpacked; those that a later layer hides count too, for they are stored and moved."""
     more_rights: Mapping[str, str]
     """Path → why whoever can read or run it there has more rights than the container's user."""
+    programs: int
+    """Machine programs (ELF) in all layers; scripts run on any machine that has their interpreter."""
+    strangers: Mapping[str, str]
+    """Path of a program for another machine than the platform's → that machine."""
 
 
 def check_content(
@@ -46,7 +53,9 @@ def check_content(
             f"The engine gave {contents.digest} in place of {digest}.\nBuild it again with `cscm develop --fresh`."
         )
     passed, failed = _held(contents, manifest) if contents else ([], [_too_large(manifest.build.max_size)])
-    seen = {"platform": contents.platform, "bytes": contents.size} if contents else {}
+    seen: dict[str, Any] = {}
+    if contents:
+        seen = {"platform": contents.platform, "bytes": contents.size, "programs": contents.programs}
     return CheckResult(
         check=Check.CONTENT,
         passed=tuple(passed),
@@ -58,13 +67,17 @@ def check_content(
 
 
 def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list[str]]:
-    declared, rights = manifest.build.platform, contents.more_rights
-    listed = ", ".join(f"{path} ({why})" for path, why in sorted(rights.items())[:SHOWN])
+    declared, rights, strangers = manifest.build.platform, contents.more_rights, contents.strangers
     expectations = (
         (
             contents.platform == declared,
             f"is of {declared}, as declared",
             f"It is of {contents.platform}, and {declared} is declared.",
+        ),
+        (
+            not strangers,
+            "holds no program for another machine" if contents.programs else "",
+            f"{counted(len(strangers), 'program')} in it cannot run on {declared}: {_listed(strangers)}.",
         ),
         (
             contents.size <= manifest.build.max_size,
@@ -74,10 +87,15 @@ def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list
         (
             not rights,
             "holds no file that gives more rights than its user's",
-            f"{counted(len(rights), 'file')} in it can give more rights than its user's: {listed}.",
+            f"{counted(len(rights), 'file')} in it can give more rights than its user's: {_listed(rights)}.",
         ),
     )
-    return [good for holds, good, _ in expectations if holds], [bad for holds, _, bad in expectations if not holds]
+    passed = [good for holds, good, _ in expectations if holds and good]
+    return passed, [bad for holds, _, bad in expectations if not holds]
+
+
+def _listed(files: Mapping[str, str]) -> str:
+    return ", ".join(f"{path} ({why})" for path, why in sorted(files.items())[:SHOWN])
 
 
 def _too_large(most: int) -> str:

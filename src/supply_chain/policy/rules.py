@@ -94,7 +94,8 @@ REMEDY = {
     Check.SECRETS: "remove the secret from the context, and treat it as known to others",
     Check.DEPENDENCIES: "raise the dependency to a fixed version",
     Check.PROBE: "make the application behave so under its declared runtime profile",
-    Check.CONTENT: "build it for the declared platform, smaller, with `chmod a-s` on such files; or declare what it is",
+    Check.CONTENT: "build it for the declared platform and no other, smaller, with `chmod a-s` on such files; "
+    "or declare what it is",
     Check.COMMAND: "make the check command succeed in the image",
 }
 

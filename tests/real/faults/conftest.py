@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import docker
 import pytest
 
-from supply_chain.container import ENVIRONMENT
 from supply_chain.laptop.home import Home
+from tests.real.conftest import placed
 
 from .eyes import Eyes
-from .strikes import CSCM, ROOT, STEPS, Run, Victim
+from .strikes import STEPS, Run, Victim
 
 NAMES = ("interrupted", "beside")
 PLACE = "interrupted"
@@ -55,53 +52,15 @@ class Application:
 
 
 @pytest.fixture(scope="session")
-def home() -> Home:
-    return Home.find(start=ROOT)
-
-
-@pytest.fixture(scope="session")
-def bases() -> None:
-    made = subprocess.run([str(CSCM), "bases"], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
-    assert made.returncode == 0, made.stderr
-
-
-@pytest.fixture(scope="session")
 def eyes(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Eyes:
     return Eyes(home, tmp_path_factory.mktemp("scratch"), tmp_path_factory.mktemp("keys"), PLACE)
 
 
 @pytest.fixture(scope="session")
 def environment() -> Iterator[dict[str, int]]:
-    """The environment's document, and application → port; what carries its name is removed afterwards."""
-    ports = {name: _free_port() for name in NAMES}
-    document = ROOT / f"deployments/environments/{PLACE}.yaml"
-    places = "".join(f"  {name}:\n    port: {port}\n" for name, port in ports.items())
-    document.write_text(
-        f"name: {PLACE}\ndescription: Where the tests of interruptions deploy.\napplications:\n{places}"
-    )
-    yield ports
-    document.unlink()
-    client = docker.from_env()
-    label = {"label": f"{ENVIRONMENT}={PLACE}"}
-    for container in client.containers.list(all=True, filters=label):
-        container.remove(force=True, v=True)
-    for volume in client.volumes.list(filters=label):
-        volume.remove()
-    for network in client.networks.list(filters=label):
-        network.remove()
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The service that the container tests use too, without any of its faults."""
-    path = tmp_path_factory.mktemp("program") / "subject"
-    subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(path), "."],
-        cwd=HERE.parent / "containers/subject", env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"},
-        check=True, timeout=300,
-    )  # fmt: skip
-    return path
+    """The ports of the applications in their environment."""
+    with placed(PLACE, NAMES) as ports:
+        yield ports
 
 
 @pytest.fixture(scope="session")
@@ -143,9 +102,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         cells = [told.get((step, victim), "") for victim in Victim]
         if any(cells):
             terminalreporter.write_line("".join(f"{cell:<24}" for cell in (step, *cells)).rstrip())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -183,7 +183,7 @@ class Eyes:
             label = {"label": f"{APPLICATION}={application}"}
             volumes = [v.name for v in client.volumes.list(filters=label)]
             fronts = [c.name for c in self.containers(application, **{ROLE: "front"})]
-            tags = [tag for image in client.images.list() for tag in image.tags]
+            tags = [tag for image in client.api.images() for tag in image["RepoTags"] or ()]
             return [
                 *(n.name for n in client.networks.list(filters=label)),
                 *(v for v in volumes if v not in fronts),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from supply_chain.adapters.context_files import BuildContext, portions, told
+from supply_chain.adapters import context_files
+from supply_chain.adapters.context_files import LIMIT, STARS, BuildContext, portions, told
 from supply_chain.errors import CheckNotMade
 
 FILES = ("Dockerfile", "a.py", "src/a.py", "src/deep/er/b.py", "node_modules/x.js", "src/node_modules/keep")
@@ -124,4 +129,41 @@ def test_patterns_behind_a_link_are_not_read(tmp_path):
     (tmp_path / ".dockerignore").symlink_to(tmp_path / "patterns")
 
     with pytest.raises(CheckNotMade, match="link"):
+        BuildContext(tmp_path, tmp_path / "Dockerfile").files()
+
+
+PIECES = st.lists(st.sampled_from(["*", "**", "**/", "/", "a", "b", "?", "[ab]", "[^a]", r"\\a", "."]), max_size=8)
+
+
+@given(PIECES.map("".join), st.text(alphabet="ab/.\n", max_size=12))
+def test_a_pattern_that_is_walked_matches_what_its_expression_does(pattern, path):
+    """They are two ways to say the same; the one takes its time, and the other is not tried twice."""
+    found = list(context_files.TOKEN.finditer(pattern))
+    expression = re.compile("".join(context_files._expression(token) for token in found))
+    walked = context_files.Walked(tuple(context_files._token(token) for token in found))
+
+    assert walked.fullmatch(path) == bool(expression.fullmatch(path))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [("*a" * 12 + "b", "a" * 200), ("**/a" * 6 + "/b", "/".join("a" * 60)), ("**/" * 10 + "b", "/".join("a" * 100))],
+)
+def test_a_pattern_that_could_be_tried_in_many_ways_is_tried_in_one_pass(tmp_path, pattern, path):
+    """An expression would try them for years."""
+    (tmp_path / ".dockerignore").write_text(pattern)
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).touch()
+    began = time.process_time()
+
+    assert path in BuildContext(tmp_path, tmp_path / "Dockerfile").files()
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("text", ["*a" * (STARS + 1), "#" * (LIMIT + 1)])
+def test_more_than_a_person_writes_is_not_read(tmp_path, text):
+    """Nobody waits for it."""
+    (tmp_path / ".dockerignore").write_text(text)
+
+    with pytest.raises(CheckNotMade, match="more than"):
         BuildContext(tmp_path, tmp_path / "Dockerfile").files()

@@ -37,11 +37,24 @@ def entry(name, mode=0o755, kind=tarfile.REGTYPE, size=0, **headers):
 
 
 def layer(*members):
+    """A layer's archive, of entries with the files' contents where they are not zeros."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for member in members:
-            tar.addfile(member, io.BytesIO(b"\0" * member.size))
+            head, content = member if isinstance(member, tuple) else (member, b"\0" * member.size)
+            tar.addfile(head, io.BytesIO(content))
     return buffer.getvalue()
+
+
+ARM, X86 = 183, 62
+
+
+def program(name, machine, mode=0o755, kind=2, order="little", start=b"\x7fELF", size=600):
+    """A file that begins as the System V ABI, "ELF Header", says."""
+    way = {"little": 1, "big": 2}[order]
+    ident = start + bytes((2, way, 1)) + bytes(9)
+    content = (ident + kind.to_bytes(2, order) + machine.to_bytes(2, order)).ljust(size, b"x")[:size]
+    return entry(name, mode, size=len(content)), content
 
 
 def engine(*unpacked, kind="gzip", config=None, changed=None):
@@ -243,3 +256,70 @@ def test_any_bytes_in_a_layer_are_read_or_are_no_answer(content, wrapped):
         read_contents(engine(start + content, kind="tar"), "image", MIB)
     except CheckNotMade:
         return
+
+
+def strangers(*unpacked, **kwargs):
+    found = read_contents(engine(*unpacked, **kwargs), "image", MIB)
+    return found.programs, dict(found.strangers)
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        (program("bin/x", X86), (1, {})),
+        (program("bin/x", ARM), (1, {"/bin/x": "AArch64"})),
+        (program("bin/x", ARM, kind=3), (1, {"/bin/x": "AArch64"})),
+        (program("bin/x", ARM, mode=0o100), (1, {"/bin/x": "AArch64"})),
+        (program("bin/x", 3), (1, {"/bin/x": "i386"})),
+        (program("bin/x", 9999), (1, {"/bin/x": "machine 9999"})),
+        (program("bin/x", 21, order="big"), (1, {"/bin/x": "PowerPC64, big-endian"})),
+        (program("bin/x", X86, order="big"), (1, {"/bin/x": "x86-64, big-endian"})),
+        (program("bin/x", ARM, size=20), (1, {"/bin/x": "AArch64"})),
+        (program("bin/x", ARM, size=19), (0, {})),
+        (program("lib/x.so", ARM, mode=0o644), (0, {})),
+        (program("lib/x.o", ARM, kind=1), (0, {})),
+        (program("bin/x", ARM, start=b"#!/b"), (0, {})),
+        (entry("bin/x"), (0, {})),
+        (entry("bin", kind=tarfile.DIRTYPE), (0, {})),
+        (entry("bin/x", kind=tarfile.SYMTYPE), (0, {})),
+    ],
+    ids=str,
+)
+def test_names_programs_for_another_machine(file, found):
+    """By the program's own header; a script, a library that nobody may run and an object file are no programs."""
+    assert strangers(layer(entry("a", size=3), file, entry("z", size=3))) == found
+
+
+@pytest.mark.parametrize("kind", ["gzip", "docker", "tar"])
+def test_what_the_configuration_says_is_what_the_programs_are_held_against(kind):
+    """A builder writes there what was asked for, whatever it built."""
+    of_arm, both = {"os": "linux", "architecture": "arm64"}, layer(program("arm", ARM), program("x86", X86))
+    stored = gzip.compress(both) if kind == "docker" else both
+
+    assert strangers(stored, kind=kind) == (2, {"/arm": "AArch64"})
+    assert strangers(stored, kind=kind, config=of_arm) == (2, {"/x86": "x86-64"})
+    assert strangers(stored, kind=kind, config={"os": "linux"}) == (2, {"/arm": "AArch64", "/x86": "x86-64"})
+
+
+def test_a_second_name_of_a_program_is_of_its_machine_too():
+    """A hard link holds nothing itself; where the first name is gone, the second is still there."""
+    linked = entry("usr/bin/y", kind=tarfile.LNKTYPE)
+    linked.linkname = "./bin/x"
+
+    assert strangers(layer(program("bin/x", ARM), linked), layer(entry("bin/.wh.x"))) == (1, {"/usr/bin/y": "AArch64"})
+    assert strangers(layer(program("bin/x", ARM)), layer(linked))[1] == {"/bin/x": "AArch64", "/usr/bin/y": "AArch64"}
+    assert strangers(layer(program("bin/x", X86), linked)) == (1, {})
+
+
+@pytest.mark.parametrize("above", [program("bin/x", X86), entry("bin/.wh.x"), entry("bin/.wh..wh..opq"), entry("bin")])
+def test_a_program_that_a_later_layer_hides_is_not_there(above):
+    """As with files that give more rights."""
+    assert strangers(layer(program("bin/x", ARM)), layer(above))[1] == {}
+    assert strangers(layer(above), layer(program("bin/x", ARM)))[1] == {"/bin/x": "AArch64"}
+
+
+def test_a_program_can_be_both_for_another_machine_and_of_more_rights():
+    """Each is told."""
+    found = read_contents(engine(layer(program("bin/su", ARM, mode=0o4755))), "image", MIB)
+
+    assert (dict(found.more_rights), dict(found.strangers)) == ({"/bin/su": "setuid"}, {"/bin/su": "AArch64"})

@@ -3,12 +3,23 @@
 import contextlib
 import dataclasses
 import os
+import time
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from supply_chain.app import MANIFEST
-from supply_chain.development.build import IN_ENGINE, Workshop, base_names, build, final_base, provenance
+from supply_chain.development.build import (
+    IN_ENGINE,
+    LIMIT,
+    Workshop,
+    base_names,
+    build,
+    final_base,
+    provenance,
+    refuse_detours,
+)
 from supply_chain.development.build import test_name as stage_name
 from supply_chain.errors import BaseMissing, BuildFailed, DeclarationInvalid
 from supply_chain.evidence.checks import Check
@@ -50,6 +61,9 @@ BASIC = {"kind": "base", "name": "hello", "owner": "us", "check": ["true"]}
         ("FROM a AS s\nFROM c\nRUN --mount=from=s,target=/x --mount=target=/y,from=b:1 true", ["a", "c", "b:1"]),
         ("FROM a\nRUN --network=none \\\n  --mount=type=cache,target=/c,from=b \\\n  true", ["a", "b"]),
         ("FROM a\nRUN --mount=type=cache,target=/x echo --mount=from=b", ["a"]),
+        ("FROM a\nRUN --mount=from=b,target=/x,from=c true", ["a", "b", "c"]),
+        ('FROM a\nRUN --mount="type=bind,from=b" true', ["a", "b"]),
+        ("\n\n \n\t\r\nFROM a\n\n\n COPY --from=b x y", ["a", "b"]),
         ("", []),
     ],
 )  # fmt: skip
@@ -299,6 +313,47 @@ def test_a_dockerfile_that_hides_what_it_does_is_not_built(project, text, why):
 def test_a_dockerfile_that_only_looks_so_is_built(project, text):
     """The backslash is what lines go on after anyway."""
     assert project(dockerfile=text)[1].orders
+
+
+FULL = LIMIT - 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n" * FULL,
+        "\n \n" * (FULL // 3),
+        " " * FULL,
+        "<<" + "A" * FULL,
+        "<<A\n" * (FULL // 4),
+        "<<A " * (FULL // 4),
+        "RUN " + "--mount=," * (FULL // 9) + " x",
+        "RUN " + "--mount=,from=a" * (FULL // 15) + " x",
+        "COPY " + "--x " * (FULL // 4),
+        "FROM " * (FULL // 5),
+        "\\\n#\n" * (FULL // 4),
+        "#\n" * (FULL // 2),
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_what_a_dockerfile_names_is_found_at_once_whatever_it_holds(text):
+    """No text makes a run stand still before its build's own time begins to count."""
+    began = time.process_time()
+    with contextlib.suppress(DeclarationInvalid):
+        refuse_detours(Path("Dockerfile"), text)
+    base_names(text)
+    final_base(text)
+
+    assert time.process_time() - began < 2
+
+
+def test_a_dockerfile_may_be_as_large_as_the_limit_and_no_larger(project):
+    """A page, not a data set."""
+    start = "FROM a\n#"
+    assert project(dockerfile=start + "x" * (LIMIT - len(start)))[1].orders
+
+    with pytest.raises(DeclarationInvalid, match="more than 256 KiB"):
+        project(dockerfile=start + "x" * (LIMIT - len(start) + 1))
 
 
 @pytest.mark.parametrize("how", ["missing", "pipe", "directory", "no text"])

@@ -14,8 +14,8 @@ def checked(make):
     """Check contents that are good but for these changes."""
 
     def run(contents=..., declared=None, **changes):
-        good = {"digest": make.digest, "platform": "linux/amd64", "size": 10 * MIB, "more_rights": {}}
-        seen = Contents(**{**good, **changes}) if contents is ... else contents
+        good = {"digest": make.digest, "platform": "linux/amd64", "size": 10 * MIB, "programs": 2}
+        seen = Contents(**{**good, "more_rights": {}, "strangers": {}, **changes}) if contents is ... else contents
         manifest = make.manifest(build={"max_size": 10 * MIB, **(declared or {})})
         return check_content(lambda: seen, make.digest, manifest, {"engine": "1"}, lambda: make.noon)
 
@@ -26,8 +26,8 @@ def test_what_is_as_declared_passes(checked):
     """With what was measured, up to the last byte."""
     result = checked()
 
-    assert (result.check, result.outcome, len(result.passed)) == (Check.CONTENT, Outcome.PASSED, 3)
-    assert result.details == {"platform": "linux/amd64", "bytes": 10 * MIB, "max_bytes": 10 * MIB}
+    assert (result.check, result.outcome, len(result.passed)) == (Check.CONTENT, Outcome.PASSED, 4)
+    assert result.details == {"platform": "linux/amd64", "bytes": 10 * MIB, "max_bytes": 10 * MIB, "programs": 2}
     assert result.tools == {"engine": "1"}
 
 
@@ -43,6 +43,10 @@ def test_what_is_as_declared_passes(checked):
             {"more_rights": {"/bin/su": "setuid"}},
             "1 file in it can give more rights than its user's: /bin/su (setuid).",
         ),
+        (
+            {"strangers": {"/bin/b": "AArch64", "/bin/a": "i386"}},
+            "2 programs in it cannot run on linux/amd64: /bin/a (i386), /bin/b (AArch64).",
+        ),
     ],
     ids=str,
 )
@@ -54,12 +58,21 @@ def test_what_is_not_fails_with_what_was_seen(checked, changes, said):
     assert result.outcome is Outcome.FAILED
 
 
+def test_of_scripts_alone_there_is_nothing_to_say(checked):
+    """They run on any machine that has their interpreter, which is of another image then."""
+    said = checked(programs=0).passed
+
+    assert len(said) == 3 and not any("program" in each for each in said)
+
+
 def test_everything_is_said_at_once(checked):
     """And of many files some."""
-    result = checked(platform="x", size=11 * MIB, more_rights={f"/{n:03}": "setuid" for n in range(100)})
+    many = {f"/{n:03}": "such" for n in range(100)}
+    result = checked(platform="x", size=11 * MIB, more_rights=many, strangers=many)
 
-    assert len(result.failed) == 3 and result.passed == ()
-    assert "100 files" in result.failed[2] and "/019" in result.failed[2] and "/020" not in result.failed[2]
+    assert len(result.failed) == 4 and result.passed == ()
+    for said, what in ((result.failed[1], "100 programs"), (result.failed[3], "100 files")):
+        assert what in said and "/019" in said and "/020" not in said
 
 
 def test_another_image_in_its_place_is_no_answer(checked, make):

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -30,8 +32,45 @@ func main() {
 		fmt.Println("1 test passed")
 		return
 	}
+	if faults["says-nothing"] {
+		return
+	}
+	if faults["tests-nothing"] {
+		fmt.Println("Ran 0 tests in 0.000s\n\nOK")
+		return
+	}
+	if faults["floods"] {
+		line := []byte(strings.Repeat("all is well ", 5461) + "\n")
+		for written := 0; written < 1<<30; written += len(line) {
+			os.Stdout.Write(line)
+		}
+		return
+	}
+	if faults["leaves-a-child"] {
+		exec.Command("/subject", "hang").Start()
+		return
+	}
+	if faults["forks"] {
+		for {
+			if exec.Command("/subject", "forks").Start() != nil {
+				time.Sleep(time.Second)
+			}
+		}
+	}
 	if faults["hang"] {
 		time.Sleep(time.Hour)
+	}
+	if faults["logs-secrets"] {
+		fmt.Println("connecting with AKIA" + "IOSFODNN7" + "EXAMPLF")
+	}
+	if faults["ill-in-place"] && os.Getenv("GREETING") != "" {
+		fmt.Println("cannot greet here")
+		os.Exit(6)
+	}
+	if faults["orphans"] {
+		for n := 0; n < 5; n++ {
+			exec.Command("/subject", "leaves-a-child").Start()
+		}
 	}
 	if faults["needs-root"] && os.Getuid() != 0 {
 		fmt.Fprintln(os.Stderr, "this has to run as root")

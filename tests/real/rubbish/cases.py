@@ -1,0 +1,166 @@
+"""Rubbish, a case at a time: an application that is good but for one thing, and what has to come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+DOCKERFILE = """\
+FROM scratch AS test
+COPY subject name /
+USER 10001:10001
+
+FROM scratch
+COPY subject name revision /
+USER 10001:10001
+EXPOSE 8080
+ENTRYPOINT ["/subject"]
+"""
+START = 'ENTRYPOINT ["/subject"]'
+STAGE = "FROM scratch AS test\nCOPY subject name /\n"
+LAST = "COPY subject name revision /\n"
+PYTHON = "FROM curated/base/python\nUSER 0:0\n"
+FORGETS = """RUN ["python3", "-c", "import shutil; shutil.rmtree('/var/lib/dpkg')"]\n"""
+DECLARATION: dict[str, Any] = {
+    "kind": "service",
+    "owner": "tests",
+    "test": {"command": ["/subject", "status-0"], "timeout": 5},
+    "probe": {"port": 8080, "path": "/healthz", "start_timeout": 20, "stop_timeout": 1},
+    "environments": ["rubbish"],
+    # what is known of Go's library on the day is not what these applications are about
+    "limits": {"critical": None, "high": None, "medium": None, "unknown": None},
+}
+
+
+class End(StrEnum):
+    """How a chain ends, by what Prefect calls the run."""
+
+    FAILED = "Failed"
+    REFUSED = "Refused"
+    ALLOWED = "Completed"
+
+
+STATUS = {End.FAILED: 1, End.REFUSED: 3, End.ALLOWED: 0}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An application that is good but for this, and how its chain ends, with which codes and words."""
+
+    name: str
+    end: End
+    codes: frozenset[str] = frozenset()
+    says: str = ""
+    starts: tuple[str, ...] = ()
+    """The faults with which its program starts."""
+    change: tuple[tuple[str, str], ...] = ()
+    """What is written in place of what in its Dockerfile."""
+    dockerfile: bytes | None = b""
+    """All of its Dockerfile; None for none."""
+    declares: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    program: str = "program"
+    """Which of the programs is in it."""
+    stored: bool = False
+    """Whether the gate that refuses it is curation's own: the image lies in curated/ by then, unsigned."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def text(self) -> bytes | None:
+        """The Dockerfile."""
+        if self.dockerfile != b"":
+            return self.dockerfile
+        text = DOCKERFILE
+        starts = "".join(f', "{fault}"' for fault in self.starts)
+        for old, new in ((START, START.replace("]", f"{starts}]")), *self.change):
+            assert old in text, old
+            text = text.replace(old, new)
+        return text.encode()
+
+    def declaration(self) -> dict[str, Any]:
+        inner = {key: {**DECLARATION.get(key, {}), **value} for key, value in self.declares.items()}
+        return {**DECLARATION, **inner, "name": self.application}
+
+    @property
+    def application(self) -> str:
+        return f"rubbish/{self.name}"
+
+
+def failed(name: str, code: str, says: str, **case: Any) -> Case:
+    return Case(name, End.FAILED, frozenset({code}), says, **case)
+
+
+def refused(name: str, codes: str, says: str, **case: Any) -> Case:
+    return Case(name, End.REFUSED, frozenset(codes.split()), says, **case)
+
+
+def allowed(name: str, *starts: str, **case: Any) -> Case:
+    return Case(name, End.ALLOWED, starts=starts, **case)
+
+
+def stage(old: str, new: str) -> dict[str, Any]:
+    return {"change": ((old, new),)}
+
+
+def tests(*command: str) -> dict[str, Any]:
+    return {"declares": {"test": {"command": list(command)}}}
+
+
+SOON: dict[str, Any] = {"declares": {"probe": {"start_timeout": 2}}}
+"""For what is never ready."""
+
+CASES = (
+    # What takes longest comes first.
+    allowed("build-prints-1-gib", **stage(STAGE, f'{STAGE}RUN ["/subject", "floods"]\n')),
+    failed(
+        "build-hangs", "tool.timed-out", "did not end within 10 s",
+        change=((STAGE, f'{STAGE}RUN ["/subject", "hang", "build-hangs"]\n'),),
+        declares={"build": {"timeout": 10}},
+    ),
+    refused(
+        "no-package-database", "sbom.incomplete", "of the base cannot be found in it",
+        change=((f"FROM scratch\n{LAST}", f"{PYTHON}{FORGETS}{LAST}"),), stored=True,
+    ),
+    refused("no-package-at-all", "sbom.empty", "lists no package at all", program="nameless", stored=True),
+    allowed("orphans", "orphans"),
+    # Dockerfiles
+    failed("no-dockerfile", "declaration.invalid", "build.dockerfile", dockerfile=None),
+    failed("no-such-instruction", "build.failed", "FORM", dockerfile=b"FORM scratch AS test\n"),
+    failed("no-such-base", "base.missing", "curated/base/none", **stage("FROM scratch\n", "FROM curated/base/none\n")),
+    failed("no-test-stage", "build.failed", "test", **stage(" AS test", "")),
+    failed("a-step-fails", "build.failed", "exit code: 3", **stage(LAST, f'{LAST}RUN ["/subject", "crash"]\n')),
+    # Tests
+    refused("test-fails", "tests.failed", "it ended with status 3", **tests("/subject", "crash")),
+    refused("test-is-not-there", "tests.failed", "/nowhere", **tests("/nowhere")),
+    refused("test-hangs", "tests.failed", "did not end within 5 s", **tests("/subject", "hang")),
+    refused("test-tests-nothing", "tests.empty", "looked at nothing", **tests("/subject", "tests-nothing")),
+    # The application
+    refused("never-listens", "probe.failed", "no answer from port 8080", starts=("hang",), **SOON),
+    refused("listens-elsewhere", "probe.failed", "no answer from port 8080", starts=("wrong-port",), **SOON),
+    refused("ignores-sigterm", "probe.failed", "did not stop within 1 s", starts=("ignores-sigterm",)),
+    refused("forks", "probe.failed", "It was not ready within 2 s", starts=("forks",), **SOON),
+    refused("needs-root", "probe.failed", "it ended with status 1", starts=("needs-root",)),
+    refused(
+        "is-root", "dockerfile.failed", "should not be root",
+        **stage("USER 10001:10001\nEXPOSE", "USER root\nEXPOSE"),
+    ),
+    refused(
+        "writes-to-its-root", "probe.failed", "It writes where nobody declared it to: /data/state",
+        starts=("writes",), **stage(LAST, f"{LAST}COPY --chown=10001:10001 revision /data/\n"),
+    ),
+    refused(
+        "eats-memory", "probe.failed", "32 MiB of memory",
+        starts=("eats-memory",), declares={"runtime": {"memory": "32MiB"}},
+    ),
+    refused("logs-secrets", "probe.failed", "looks like a secret: AWS Access Key", starts=("logs-secrets",)),
+    # The image
+    refused("setuid", "content.failed", "/subject (setuid)", **stage(LAST, f"COPY --chmod=4755 {LAST[5:]}")),
+    refused("of-another-machine", "content.failed probe.failed tests.failed", "/subject (AArch64)", program="arm"),
+    refused(
+        "declared-for-another", "content.failed", "/subject (x86-64)",
+        declares={"build": {"platform": "linux/arm64"}},
+    ),
+    refused("too-large", "content.failed", "more than the 2.0 MiB", declares={"build": {"max_size": "2MiB"}}),
+)  # fmt: skip

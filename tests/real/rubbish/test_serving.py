@@ -1,0 +1,58 @@
+"""Rubbish as the next revision of what runs: the one before serves on, and a good one after all takes its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from .cases import CASES, STATUS, Case, allowed, failed
+from .conftest import SERVING, Ended, Make, Subject
+
+pytestmark = pytest.mark.real
+
+GOOD = allowed("good")
+ILL = failed("ill-in-place", "deployment.failed", "it ended with status 6", starts=("ill-in-place",))
+"""It passes every gate: only where it runs it is not well."""
+NAMED = {case.name: case for case in CASES}
+NEXT: Sequence[tuple[Case, list[int]]] = (
+    (NAMED["a-step-fails"], []),
+    (NAMED["test-fails"], []),
+    (NAMED["no-package-at-all"], [0]),
+    (ILL, [1]),
+)
+"""One that ends in the build, at boundary 1, at curation's own gate, in the deployment; the signatures each has."""
+
+
+def test_what_runs_runs_on_whatever_comes_next(make: Make) -> None:
+    """Each ends with its own code, and the first good one after them is deployed as if they had not been."""
+    subject = make(SERVING)
+    subject.become(GOOD)
+    first = serves(subject.ended())
+    for case, signatures in NEXT:
+        subject.become(case)
+        ran = subject.ended()
+        assert (ran.status, ran.codes()) == (STATUS[case.end], case.codes), ran.words
+        assert case.says in ran.words
+        assert (ran.states(), ran.signatures(), ran.left()) == ([case.end], signatures, {})
+        assert (running(subject), subject.eyes.answers(subject.app.url)) == (first, True)
+    subject.become(GOOD)
+    last = subject.ended()
+    assert serves(last) != first
+    assert (last.signatures(), last.left()) == ([1], {})
+
+
+def serves(ran: Ended) -> str:
+    """The container that runs after a chain that ended well, as it said, and answers."""
+    assert ran.status == 0, ran.words
+    container = running(ran.subject)
+    assert container == json.loads(ran.said)["container"]
+    assert ran.subject.eyes.answers(ran.subject.app.url)
+    return container
+
+
+def running(subject: Subject) -> str:
+    container = subject.eyes.running(subject.app.name)
+    assert container.status == "running"
+    return str(container.id)
