@@ -185,6 +185,7 @@ class Relay:
     def __init__(self, path: Path, target: str = "/var/run/docker.sock") -> None:
         self.path, self._target = path, target
         self._until: bytes | None = None
+        self._after = 0.0
         self._open: set[socket.socket] = set()
         self._start()
 
@@ -200,9 +201,9 @@ class Relay:
         threading.Thread(target=self._serve, args=(self._listener,), daemon=True).start()
 
     @contextlib.contextmanager
-    def stops_at(self, word: bytes) -> Iterator[None]:
-        """Stopped as soon as a client says so, until the end of the block."""
-        self._until = word
+    def stops_at(self, word: bytes, after: float = 0) -> Iterator[None]:
+        """Stopped so many seconds after a client says so, until the end of the block."""
+        self._until, self._after = word, after
         try:
             yield
         finally:
@@ -210,7 +211,6 @@ class Relay:
             self._start()
 
     def close(self) -> None:
-        self._until = None
         self._listener.close()
         self.path.unlink(missing_ok=True)
         for each in list(self._open):
@@ -233,8 +233,8 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if asks and self._until and self._until in data:
-                    self.close()
-                    return
+                    self._until = None
+                    threading.Timer(self._after, self.close).start()
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
         self._open.discard(source)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -72,7 +74,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     for image in client.images.list():
         for name in (*image.tags, *image.attrs.get("RepoDigests", ())):
             if name.startswith((it.between.host, f"cscm.local/{NAME}")):
-                client.images.remove(name, force=True)
+                with contextlib.suppress(docker.errors.ImageNotFound):  # went with another of its names
+                    client.images.remove(name, force=True)
     client.close()
 
 
@@ -156,24 +159,22 @@ def candidate(troubled: Troubled) -> ImageRef:
     return troubled.ref
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def ecr(world: World) -> Callable[[TierName], Ecr]:
-    """A tier's view of ECR, through what is between; each fixture gives what a step would make for itself."""
-    made: dict[TierName, Ecr] = {}
-    return lambda tier: made.setdefault(tier, Ecr(world.session(tier).client("ecr"), world.between.host))
+    """A tier's view of ECR, through what is between; as the tier's block makes it."""
+    return functools.cache(lambda tier: Ecr(world.session(tier).client("ecr"), world.between.host))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def registry(world: World, ecr: Callable[[TierName], Ecr]) -> Callable[[TierName], Registry]:
-    def of(tier: TierName) -> Registry:
-        return Registry(world.between.host, ecr(tier).credentials, insecure=True, renew=ecr(tier).forget_token)
+    return functools.cache(
+        lambda tier: Registry(world.between.host, ecr(tier).credentials, insecure=True, renew=ecr(tier).forget_token)
+    )
 
-    return of
 
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kms(world: World) -> Callable[[TierName], Kms]:
-    return lambda tier: Kms(world.session(tier).client("kms"))
+    return functools.cache(lambda tier: Kms(world.session(tier).client("kms")))
 
 
 @pytest.fixture
