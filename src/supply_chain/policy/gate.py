@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar
 
 from supply_chain.app import Base, Service
 from supply_chain.evidence.checks import CheckResult
-from supply_chain.evidence.inventory import Package
+from supply_chain.evidence.inventory import Package, system_packages
 from supply_chain.evidence.statement import Evidence
 from supply_chain.image import Digest, ImageRef, Source
 from supply_chain.policy.names import Holder
-from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.policy.outcome import Admitted, Reason, Refused, counted
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 
@@ -87,8 +87,27 @@ def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:
     if dossier.dirty:
         notes.append("built from a working copy with uncommitted changes")
     report = dossier.report or dossier.source_report
+    if unjudged := unjudged_packages(dossier):
+        notes.append(f"{unjudged}; its owner accepts that")
     if report and report.database.kind == "starter":
         notes.append(
             f"judged with the starter database (facts of {report.database.built:%Y-%m-%d}), which covers few packages"
         )
     return tuple(notes)
+
+
+def unjudged_packages(dossier: Dossier[Any]) -> str | None:
+    """Which of the distribution's packages a scan says nothing about, and why; None where there are none.
+
+    A scanner finds nothing in what its database does not know, and does not tell.
+    """
+    if dossier.report is None or not (packages := system_packages(dossier.inventory or frozenset())):
+        return None
+    of, many = dossier.report.distribution, counted(len(packages), "package")
+    if of is None:
+        return f"{many} of a distribution of which the scan does not tell whether the database knows it"
+    if not of.name:
+        return f"{many} of a distribution that the image does not name as one that the scanner knows"
+    if not of.known:
+        return f"{many} of {of}, about which the vulnerability database knows nothing"
+    return None

@@ -9,14 +9,14 @@ from supply_chain.app import Limits, Service
 from supply_chain.evidence.checks import Check
 from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.summary import latest_of, passed
-from supply_chain.policy.gate import Dossier, Policy
+from supply_chain.policy.gate import Dossier, Policy, unjudged_packages
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason, counted
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
 
-VERSION = "2"
+VERSION = "3"
 
 STATIC = (Check.DOCKERFILE, Check.SOURCE, Check.SECRETS)
 REQUIRED = {
@@ -167,6 +167,18 @@ def scan_current(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
+def distribution_known(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """A scan finds nothing in packages that its database knows nothing about."""
+    unjudged = unjudged_packages(dossier)
+    if unjudged and dossier.manifest is not None and not dossier.manifest.limits.unknown_distribution:
+        yield Reason(
+            code="scan.distribution-unknown",
+            fact=unjudged,
+            remedy="build on a curated base, and leave its /etc/os-release as it is; the owner may accept it "
+            "(limits.unknown_distribution in supply-chain.yaml)",
+        )
+
+
 def scan_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
     """What the image contains, against what its owner accepts; nothing known to be exploited."""
     if dossier.manifest is not None and dossier.report is not None:
@@ -267,13 +279,13 @@ POLICIES = {
     ),
     Boundary.CURATION: Policy(
         Boundary.CURATION,
-        (provenance_signed, names_agree, inventory_whole, scanned, scan_within_limits, encrypted),
+        (provenance_signed, names_agree, inventory_whole, scanned, distribution_known, scan_within_limits, encrypted),
         VERSION,
     ),
     Boundary.TO_EXECUTION: Policy(
         Boundary.TO_EXECUTION,
         (provenance_signed, names_agree, signature_there, summaries_passed, inventory_whole, scanned,
-         scan_current, scan_within_limits, encrypted, may_run_here),
+         scan_current, distribution_known, scan_within_limits, encrypted, may_run_here),
         VERSION,
     ),
 }  # fmt: skip
