@@ -5,7 +5,7 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check test-unit test-coverage test-mutation test-real test-faults docs format lock clean
+.PHONY: run test check test-unit test-coverage test-mutation test-sample test-real test-faults docs format lock clean
 
 run: $(READY)
 	@$(BIN)/cscm up
@@ -13,7 +13,7 @@ run: $(READY)
 	@$(BIN)/cscm chain examples/hello
 	@$(BIN)/cscm status
 
-test: check test-coverage test-real
+test: check test-coverage test-sample test-real
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -32,6 +32,9 @@ test-coverage: $(READY)
 
 test-mutation: $(READY)
 	$(BIN)/python -m tests.mutation
+
+test-sample: $(READY)
+	$(BIN)/python -m tests.mutation --sample 120
 
 test-real: $(READY)
 	@scripts/browser

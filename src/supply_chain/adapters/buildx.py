@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from supply_chain.errors import AccessDenied, BuildFailed, RegistryFailed, Regis
 from supply_chain.image import Digest
 from supply_chain.scratch import scratch
 
+DENIED = re.compile(r"denied|unauthorized|\b40[13] ", re.IGNORECASE)
+"""What docker says of a push that the role may not do."""
 DIGEST: TypeAdapter[Digest] = TypeAdapter(Digest)
 
 
@@ -95,7 +98,7 @@ class Buildx:
             docker.run("rmi", "--no-prune", remote, timeout=60, check=False, quiet=True)
         if done.status != 0:
             said = (done.stderr or done.stdout)[-1000:].strip()
-            kind = AccessDenied if "denied" in said.lower() else RegistryUnavailable
+            kind = AccessDenied if DENIED.search(said) else RegistryUnavailable
             raise kind(f"The image could not be pushed to {repository}: {said}\nNothing was offered; run it again.")
         digest = self.registry.digest_of(repository, tag)
         if digest is None:

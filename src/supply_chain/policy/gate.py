@@ -87,8 +87,8 @@ def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:
     if dossier.dirty:
         notes.append("built from a working copy with uncommitted changes")
     report = dossier.report or dossier.source_report
-    if unjudged := unjudged_packages(dossier):
-        notes.append(f"{unjudged}; its owner accepts that")
+    if packages := unjudged_packages(dossier):
+        notes.append(f"not judged, which its owner accepts: {packages}")
     if report and report.database.kind == "starter":
         notes.append(
             f"judged with the starter database (facts of {report.database.built:%Y-%m-%d}), which covers few packages"

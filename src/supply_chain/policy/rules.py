@@ -169,11 +169,11 @@ def scan_current(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 def distribution_known(dossier: Dossier[Any]) -> Iterator[Reason]:
     """A scan finds nothing in packages that its database knows nothing about."""
-    unjudged = unjudged_packages(dossier)
-    if unjudged and dossier.manifest is not None and not dossier.manifest.limits.unknown_distribution:
+    packages = unjudged_packages(dossier)
+    if packages and dossier.manifest is not None and not dossier.manifest.limits.unknown_distribution:
         yield Reason(
             code="scan.distribution-unknown",
-            fact=unjudged,
+            fact=f"not judged: {packages}",
             remedy="build on a curated base, and leave its /etc/os-release as it is; the owner may accept it "
             "(limits.unknown_distribution in supply-chain.yaml)",
         )

@@ -424,7 +424,7 @@ def test_packages_that_the_database_knows_nothing_about_are_not_judged(dossier, 
     assert reason.code == "scan.distribution-unknown"
     assert told in reason.fact
     (note,) = judge(accepted, policy).notes
-    assert told in note and note.endswith("; its owner accepts that")
+    assert note.startswith("not judged, which its owner accepts: ") and told in note
 
 
 @pytest.mark.parametrize("distribution", [UNKNOWN, Distribution(name=""), None])
