@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -22,8 +23,8 @@ from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.registry import MANIFEST, Registry
 from supply_chain.container import ENVIRONMENT
-from supply_chain.evidence.statement import BUNDLE
-from supply_chain.evidence.store import PREDICATE
+from supply_chain.evidence.statement import BUNDLE, about
+from supply_chain.evidence.store import PREDICATE, side_by_side
 from supply_chain.image import Descriptor, ImageRef, blobs_of
 from supply_chain.laptop.aws import emulator_root
 from supply_chain.laptop.emulator_service import root_key
@@ -226,6 +227,37 @@ def curated(offered: ImageRef) -> ImageRef:
     ran = cscm("curate", str(offered), "--json")
     assert ran.status == 0, ran.stderr
     return ImageRef.model_validate(ran.result["ref"])
+
+
+def statement(kind: str, bundle: bytes) -> dict[str, Any]:
+    """The predicate that a bundle is about."""
+    said = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
+    assert said["predicateType"] == kind
+    predicate: dict[str, Any] = said["predicate"]
+    return predicate
+
+
+@pytest.fixture(scope="session")
+def vouched(offered: ImageRef, adversary: Adversary) -> Callable[[str], ImageRef]:
+    """Another image like the offered one, about which development says the same, with its own key."""
+    signer = adversary.cosign(TierName.DEVELOPMENT)
+
+    def make(tag: str) -> ImageRef:
+        ref = adversary.alter(offered, tag, comment="x" * 100)
+        said = [(kind, statement(kind, bundle)) for kind, bundle in adversary.bundles(offered)]
+        bundles = side_by_side(lambda each: signer.sign(about(ref, *each)), said)
+        for (kind, _), bundle in zip(said, bundles, strict=True):
+            adversary.attach(ref, kind, bundle)
+        return ref
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    client = docker.from_env()
+    yield client
+    client.close()
 
 
 def codes(ran: Ran) -> set[str]:
