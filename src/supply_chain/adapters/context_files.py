@@ -12,7 +12,7 @@ from pathlib import Path
 from supply_chain.errors import CheckNotMade
 from supply_chain.policy.outcome import counted
 
-TOKEN = re.compile(r"\*\*/?|\*|\?|\[[^\]]*\]|\\.|.", re.DOTALL)
+TOKEN = re.compile(r"\*\*/?|\*|\?|\[[^\]]*\]|\\.|[^*?\[\\]+|.", re.DOTALL)
 UNCLEAR = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]|\r(?!\n|$)|\[[^\]]*\[")
 """What Python and the builder's Go take differently."""
 WILD = re.compile(r"[*?\[\]\\]")
@@ -76,12 +76,35 @@ def told(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[st
     return (f"{counted(len(files), noun)} {rest}: {', '.join(files[:most])}{more}",) if files else ()
 
 
+ANYTHING, DIRECTORIES, WITHIN = re.compile(".*"), re.compile("(.*/)?"), re.compile("[^/]*")
+"""What `**`, `**/` and `*` stand for."""
+
+
 @dataclass(frozen=True)
 class _Pattern:
     """A line of `.dockerignore`; `kept` for one that begins with an exclamation mark."""
 
-    expression: re.Pattern[str]
+    parts: tuple[re.Pattern[str], ...]
     kept: bool
+
+    def matches(self, path: str) -> bool:
+        """As one expression of all parts would, in time that grows with the pattern's length, as the builder's Go."""
+        ends = {0}
+        for part in self.parts:
+            ends = _ends(part, ends, path)
+        return len(path) in ends
+
+
+def _ends(part: re.Pattern[str], starts: set[int], path: str) -> set[int]:
+    """Where a part of a pattern may end that begins at one of these places."""
+    if part not in (ANYTHING, DIRECTORIES, WITHIN):
+        return {match.end() for start in starts if (match := part.match(path, start))}
+    found, going = set(), False
+    for place in range(min(starts, default=len(path) + 1), len(path) + 1):
+        going = place in starts or (going and path[place - 1] != ("/" if part is WITHIN else "\n"))
+        if going and (part is not DIRECTORIES or place in starts or path[place - 1] == "/"):
+            found.add(place)
+    return found
 
 
 def _patterns(path: Path) -> list[_Pattern]:
@@ -109,17 +132,17 @@ def _pattern(line: str) -> _Pattern:
     if not kept and text.startswith("!"):
         kept, text = True, text[1:]
     if text.startswith("**") and not text.startswith("**/") and not WILD.search(text[2:]):
-        return _Pattern(re.compile(f".*{re.escape(text[2:])}"), kept)
-    return _Pattern(re.compile("".join(_expression(token) for token in TOKEN.finditer(text))), kept)
+        return _Pattern((ANYTHING, re.compile(re.escape(text[2:]))), kept)
+    return _Pattern(tuple(_part(token) for token in TOKEN.finditer(text)), kept)
 
 
-def _expression(token: re.Match[str]) -> str:
+def _part(token: re.Match[str]) -> re.Pattern[str]:
     text = token.group()
     if text.startswith("**"):
-        return ".*" if token.end() == len(token.string) else "(.*/)?"
-    if len(text) > 1:
-        return text  # a class, or a character after a backslash
-    return {"*": "[^/]*", "?": "[^/]"}.get(text) or re.escape(text)
+        return ANYTHING if token.end() == len(token.string) else DIRECTORIES
+    if text[0] in "[\\" and len(text) > 1:
+        return re.compile(text)  # a class, or a character after a backslash
+    return {"*": WITHIN, "?": re.compile("[^/]")}.get(text) or re.compile(re.escape(text))
 
 
 def _ignored(path: str, patterns: Sequence[_Pattern], above: Sequence[bool]) -> tuple[bool, tuple[bool, ...]]:
@@ -130,7 +153,7 @@ def _ignored(path: str, patterns: Sequence[_Pattern], above: Sequence[bool]) -> 
     """
     ignored, matches = False, []
     for pattern, inherited in zip(patterns, above, strict=True):
-        matched = inherited or (pattern.kept is ignored and bool(pattern.expression.fullmatch(path)))
+        matched = inherited or (pattern.kept is ignored and pattern.matches(path))
         if matched:
             ignored = not pattern.kept
         matches.append(matched)

@@ -31,17 +31,21 @@ from supply_chain.tier import TierName, development_repository
 BUILD_TYPE = "urn:cscm:build:buildkit:v1"
 IN_ENGINE = {"service": (Check.TESTS, Check.PROBE, Check.CONTENT), "base": (Check.COMMAND, Check.CONTENT)}
 """The checks that need the image in the engine, by kind."""
-SYNTAX = re.compile(r"^\s*(?:#|//)\s*syntax\s*=", re.IGNORECASE | re.MULTILINE)
-FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE | re.MULTILINE)
-ESCAPE = re.compile(r"^\s*#\s*escape\s*=\s*[^\\\s]", re.IGNORECASE | re.MULTILINE)
+INDENT = r"[^\S\n]*"
+"""Within its line: what may go on to the next takes hours on a Dockerfile of empty lines."""
+SYNTAX = re.compile(rf"^{INDENT}(?:#|//)\s*syntax\s*=", re.IGNORECASE | re.MULTILINE)
+FROM = re.compile(
+    rf"^{INDENT}FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE | re.MULTILINE
+)
+ESCAPE = re.compile(rf"^{INDENT}#\s*escape\s*=\s*[^\\\s]", re.IGNORECASE | re.MULTILINE)
 BOM = "\ufeff"
 HEREDOC = re.compile(
     r"<<-?[ \t]*[\"']?(?P<end>[^\s\"'<]+)[\"']?[^\n]*\n(?P<body>.*?)(?:^[ \t]*(?P=end)[ \t\r]*$|\Z)",
     re.DOTALL | re.MULTILINE,
 )
 STAGE = re.compile(r"[a-z][a-z0-9_.-]*", re.IGNORECASE)
-COPY_FROM = re.compile(r"^\s*COPY\s+(?:--\S+\s+)*?--from=(?P<image>\S+)", re.IGNORECASE | re.MULTILINE)
-RUN_FLAGS = re.compile(r"^\s*RUN[ \t]+(?P<flags>(?:--\S+[ \t]+)+)", re.IGNORECASE | re.MULTILINE)
+COPY_FROM = re.compile(rf"^{INDENT}COPY\s+(?:--\S+\s+)*?--from=(?P<image>\S+)", re.IGNORECASE | re.MULTILINE)
+RUN_FLAGS = re.compile(rf"^{INDENT}RUN[ \t]+(?P<flags>(?:--\S+[ \t]+)+)", re.IGNORECASE | re.MULTILINE)
 MOUNT_FROM = re.compile(r"--mount=(?:\S*,)?from=(?P<image>[^\s,]+)", re.IGNORECASE)
 CONTINUED = re.compile(r"\\[ \t\r]*\n(?:[ \t]*#[^\n]*\n)*")
 """A line that goes on, with the comments that may stand in between."""

@@ -23,6 +23,13 @@ CONFIDENTIAL = {
 }
 
 
+def otherwise(predicate, name):
+    """The predicate with one thing changed, or any other."""
+    plain = json.loads(json.dumps({**predicate, "copy": CONFIDENTIAL} if name == "encryption" else predicate))
+    anything = st.dictionaries(st.text(max_size=5), JSON, max_size=3)
+    return changed(plain) | anything if plain else anything
+
+
 @pytest.mark.parametrize(("boundary", "piece"), EVERY)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
@@ -30,13 +37,8 @@ def test_a_gate_decides_or_says_that_it_cannot(make, boundary, piece, data):
     """Whatever a signed predicate holds: `EvidenceInvalid` is all that may come out beside a verdict."""
     pieces = Judged(World(), make)
     for name, (signer, kind, predicate) in pieces.at(boundary).items():
-        if name == piece:
-            if name == "encryption":
-                predicate = {**predicate, "copy": CONFIDENTIAL}
-            plain = json.loads(json.dumps(predicate))
-            anything = st.dictionaries(st.text(max_size=5), JSON, max_size=3)
-            predicate = data.draw(changed(plain) | anything if plain else anything)
-        pieces.attach(where(boundary), signer, kind, predicate)
+        said = data.draw(otherwise(predicate, name)) if name == piece else predicate
+        pieces.attach(where(boundary), signer, kind, said)
 
     try:
         verdict = pieces.judged(boundary)
