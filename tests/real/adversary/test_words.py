@@ -20,12 +20,12 @@ kind: service
 name: hostile
 owner: tests
 test:
-  command: [/subject, status-1, {ascii(WORDS).replace("'", '"')}]
+  command: [/subject, crash, {ascii(WORDS).replace("'", '"')}]
 probe: {{port: 8080, path: /healthz}}
 environments: [{PLACE}]
 limits: {{critical: null, high: null, medium: null, unknown: null}}
 """
-SECRET = f'key = "{"AKIA" + "Q3EGR2VXKPLMNBTZ"}"\n'
+SECRET = "key = " + repr("AKIA" + "Q3EGR2VXKPLMNBTZ") + "\n"
 
 
 def test_what_an_application_says_is_shown_and_not_carried_out(
