@@ -79,7 +79,7 @@ def checks_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
     for result in dossier.checks:
         for failure in result.failed:
             yield Reason(code=f"{result.check}.failed", fact=failure, remedy=REMEDY[result.check])
-        if not result.failed and not result.passed and not result.warned:
+        if result.empty:
             yield Reason(
                 code=f"{result.check}.empty",
                 fact=f"the check `{result.check}` looked at nothing",
