@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.tier import Boundary
-from tests.unit.changes import JSON, changed
 from tests.unit.conftest import World
+from tests.unit.fuzz.changes import JSON, changed
 from tests.unit.policy.test_dossier import EVERY, Judged, where
 
 CONFIDENTIAL = {

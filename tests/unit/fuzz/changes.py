@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ASSETS = Path(__file__).parents[2] / "assets"
 """What grype 0.121.2, syft 1.57.0 and cosign 3.1.3 wrote, cut to a few packages."""
 
 JSON = st.recursive(

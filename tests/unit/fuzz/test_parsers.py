@@ -115,14 +115,14 @@ def test_any_text_is_read_as_a_dockerfile_or_declared_invalid(text: str) -> None
 def test_a_long_dockerfile_is_read_in_seconds(line: str) -> None:
     """Nobody stops a worker with a file of empty lines."""
     text = line * 40_000
-    begun = time.monotonic()
+    begun = time.process_time()
 
     with contextlib.suppress(DeclarationInvalid):
         refuse_detours(Path("Dockerfile"), text)
     base_names(text)
     final_base(text)
 
-    assert time.monotonic() - begun < SECONDS
+    assert time.process_time() - begun < SECONDS
 
 
 def taken(ignore: str, files: tuple[str, ...] = ("a", "b/a", "b/c/ab.py", "ab.py")) -> set[str]:
@@ -173,11 +173,11 @@ def test_a_pattern_matches_what_its_regular_expression_does(pattern: str, name: 
 def test_no_pattern_takes_longer_than_seconds(pattern: str) -> None:
     """Nobody stops a worker with a list of what to ignore."""
     deep = "/".join(["a"] * 30 + ["a" * 100])
-    begun = time.monotonic()
+    begun = time.process_time()
 
     assert taken(pattern, (deep,)) == {deep}
 
-    assert time.monotonic() - begun < SECONDS
+    assert time.process_time() - begun < SECONDS
 
 
 @given(st.text(max_size=30) | st.from_regex(r"\d{1,5}\.\d{1,5}.*"))

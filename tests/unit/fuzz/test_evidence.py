@@ -14,8 +14,8 @@ from supply_chain.evidence.envelope import envelope_in, key_of
 from supply_chain.evidence.inventory import packages_in
 from supply_chain.evidence.statement import SBOM, TEST_RESULT, Evidence, about, read_statement
 from supply_chain.image import ImageRef
-from tests.unit.changes import ASSETS, JSON, changed, recorded
 from tests.unit.conftest import World
+from tests.unit.fuzz.changes import ASSETS, JSON, changed, recorded
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 BUNDLE = (ASSETS / "bundle.json").read_bytes()

@@ -10,8 +10,8 @@ from supply_chain.adapters.grype import Grype
 from supply_chain.errors import ScannerFailed
 from supply_chain.vulnerability.findings import Database, Distribution, Report, parse_report
 from supply_chain.vulnerability.scanner import Sbom
-from tests.unit.changes import JSON, changed, recorded
 from tests.unit.conftest import NOON, Program
+from tests.unit.fuzz.changes import JSON, changed, recorded
 
 DATABASE = Database(kind="starter", built=NOON, digest="xxh64:0")
 GRYPE, SYFT = recorded("grype.json"), recorded("syft.json")
