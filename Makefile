@@ -5,12 +5,12 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check test-unit test-coverage test-mutation test-real test-faults docs format lock clean
+.PHONY: run test check test-unit test-coverage test-mutation test-sample test-real test-faults docs format lock clean
 
 run:
 	@scripts/run $(BIN) $(READY)
 
-test: check test-coverage test-real
+test: check test-coverage test-sample test-real
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -29,6 +29,9 @@ test-coverage: $(READY)
 
 test-mutation: $(READY)
 	$(BIN)/python -m tests.mutation
+
+test-sample: $(READY)
+	$(BIN)/python -m tests.mutation --sample 120
 
 test-real: $(READY)
 	@scripts/browser

@@ -16,7 +16,7 @@ from pydantic import Field
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.grype import Grype
 from supply_chain.errors import ToolMissing
-from supply_chain.laptop.database import grype_environment, read_database
+from supply_chain.laptop.database import grype_environment, knows, read_database
 from supply_chain.laptop.engine import find_client
 from supply_chain.laptop.tools import Pins, Toolbox
 from supply_chain.policy.names import NameRegister, read_register
@@ -91,7 +91,13 @@ class Workbench(Block):
     def grype(self) -> Grype:
         """The scanner, with this workbench's database and no other."""
         directory = Path(self.database)
-        return Grype(self.tool("grype"), grype_environment(directory), lambda: _database(directory), now)
+        return Grype(
+            tool=self.tool("grype"),
+            environment=grype_environment(directory),
+            database=lambda: _database(directory),
+            knows=lambda distribution: knows(directory, distribution),
+            now=now,
+        )
 
     @property
     def environments_directory(self) -> Path:

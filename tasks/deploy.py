@@ -59,6 +59,9 @@ def _deploy(
 ) -> Deployment:
     manifest, ref, evidence = dossier.manifest, admitted.image.ref, tier.evidence(workbench)
     assert isinstance(manifest, Service)  # the gate admits services only
+    where = ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
+    tier.ecr.ensure_repository(where.repository, immutable=True, key=None)
+    record_verdict(admitted, dossier, where, evidence, now())  # first: who may not write it down starts nothing
     engine = host.engine()
     pulled = PullSupply(engine, tier.registry, tier.ecr.credentials)
     confidential = DecryptingSupply(engine, evidence, tier.kms, tier.skopeo(workbench))
@@ -68,8 +71,6 @@ def _deploy(
     order = Order(admitted, manifest, environment, proxy.digest, invocation(), fresh)
     supply = supply_for(manifest.classification, pulled, confidential)
     deployment = deploy_image(engine, order, supply, now=now, wait=cancellation().wait)
-    where = ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
     deployment = record(deployment, ref, tier.ecr, evidence, now())
-    record_verdict(admitted, dossier, where, evidence, now())
     tidy(engine, [(pulled, ref.repository), (confidential, ref.repository), (pulled, PROXY)])
     return deployment

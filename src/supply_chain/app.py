@@ -134,6 +134,11 @@ class Limits(Frozen):
     low: Limit = None
     negligible: Limit = None
     unknown: Limit = Field(default=20, description="findings for which nobody has published a severity")
+    unknown_distribution: bool = Field(
+        default=False,
+        description="whether an image may be of a distribution that the vulnerability database knows nothing about, "
+        "so that its packages are not judged",
+    )
     kev: Literal[0] = Field(default=0, description="known exploited: never accepted")
     scan_days: int = Field(default=7, ge=1, le=30, description="days after which a scan says nothing any more")
 

@@ -1,6 +1,8 @@
 """Change the gates one decision at a time, and see that a unit test notices each change.
 
-    python -m tests.mutation [--jobs N] [FILE ...]
+    python -m tests.mutation [--jobs N] [--sample N [--seed S]] [FILE ...]
+
+A sample has mutants of every module, as many of each as are its share; its seed is printed, and repeats it.
 
 Exits 1 when a mutant survives that `reviewed.yaml` does not list, or lists one that does not survive.
 """
@@ -15,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supply_chain.documents import read_document
-from tests.mutation.mutants import Mutant, Name, mutants_of
+from tests.mutation.mutants import Mutant, Name, drawn, mutants_of
 from tests.mutation.review import Review, objections
 from tests.mutation.trial import Trial, outcomes
 
@@ -49,15 +51,19 @@ def main() -> int:
     begun = time.monotonic()
     chosen = options.files or files()
     mutants = [mutant for file in chosen for mutant in mutants_of(ROOT, file)]
+    tried = drawn(mutants, options.sample, options.seed) if options.sample else mutants
+    if options.sample:
+        print(f"{len(tried)} of {len(mutants)} mutants, CSCM_SEED={options.seed}", flush=True)
     _passing(chosen, options.jobs)
-    survived = _survivors(mutants, options.jobs)
+    survived = _survivors(tried, options.jobs)
     review = read_document(ROOT / "tests/mutation/reviewed.yaml", Review)
     reviewed = [each for each in review.survivors if not options.files or each.file in chosen]
-    wrong = objections(reviewed, {mutant.name for mutant in mutants}, survived)
+    there, names = ({mutant.name for mutant in each} for each in (mutants, tried))
+    wrong = objections(reviewed, there, names, survived)
     for each in wrong:
         print(each)
     print(
-        f"{len(mutants)} mutants in {len(chosen)} modules: {len(mutants) - len(survived)} noticed, "
+        f"{len(tried)} mutants in {len(chosen)} modules: {len(tried) - len(survived)} noticed, "
         f"{len(survived)} survived, {len(reviewed)} reviewed; {len(wrong)} objections; "
         f"{time.monotonic() - begun:.0f} s"
     )
@@ -87,6 +93,9 @@ def _survivors(mutants: Sequence[Mutant], jobs: int) -> set[Name]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.mutation", description=__doc__)
     parser.add_argument("files", nargs="*", metavar="FILE", help="modules; by default all that a gate rests on")
+    parser.add_argument("--sample", type=int, metavar="N", help="try about so many, drawn from all modules")
+    seed = int(os.environ.get("CSCM_SEED") or time.time())
+    parser.add_argument("--seed", type=int, default=seed, metavar="S", help="of the sample; by default CSCM_SEED")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N")
     return parser.parse_args()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def mutants_of(root: Path, file: str) -> Iterator[Mutant]:
         nth = next(n for n in range(1, len(names) + 2) if Name(file, function, line, becomes, n) not in names)
         names.add(name := Name(file, function, line, becomes, nth))
         yield Mutant(name, text)
+
+
+def drawn(mutants: Sequence[Mutant], number: int, seed: int) -> list[Mutant]:
+    """About so many of them by chance, of each module its share and at least one; the same for the same seed."""
+    chance = random.Random(seed)
+    modules = {mutant.name.file: [each for each in mutants if each.name.file == mutant.name.file] for mutant in mutants}
+    shares = {file: max(1, round(number * len(own) / len(mutants))) for file, own in modules.items()}
+    return [each for file, own in modules.items() for each in chance.sample(own, min(shares[file], len(own)))]
 
 
 def _changed(original: str) -> Iterator[tuple[str, str]]:

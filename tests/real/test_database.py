@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sqlite3
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,9 +18,13 @@ from typing import Any
 import pytest
 
 from supply_chain.adapters.command import Tool
-from supply_chain.laptop.database import Database, ensure_database, grype_environment, read_database
+from supply_chain.adapters.grype import Grype
+from supply_chain.adapters.syft import Syft
+from supply_chain.laptop.database import Database, ensure_database, grype_environment, knows, read_database
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.tools import Pins, Toolbox
+from supply_chain.vulnerability.findings import Database as Facts
+from supply_chain.vulnerability.scanner import Sbom
 
 pytestmark = pytest.mark.real
 
@@ -266,3 +272,61 @@ def test_starter_database_is_compiled_where_no_mirror_answers(grype: Tool, tmp_p
 
     assert database.kind == "starter"
     assert any("no official vulnerability database" in line for line in said)
+
+
+@pytest.fixture(scope="module")
+def syft(grype: Tool) -> Syft:
+    home = Home.find(start=ROOT)
+    tool = Toolbox(home.tools, Pins.load(ROOT / "deployments/tools.yaml")).find("syft")
+    return Syft(tool, "127.0.0.1:1", contextlib.nullcontext, insecure=True)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def sbom(syft: Syft, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """syft's of a root file system of Debian 12 with a package that has a known vulnerability."""
+    source = debian(tmp_path_factory.mktemp("root"), "12", "bookworm", ("libapt-pkg6.0", "apt", "2.6.1"))
+    document: dict[str, Any] = json.loads(syft.of_directory(Path(source.removeprefix("dir:"))).record.content)
+    return document
+
+
+@pytest.mark.parametrize(
+    ("release", "known"),
+    [
+        ({}, True),
+        ({"versionCodename": ""}, True),
+        ({"versionID": "12.5"}, True),
+        ({"id": "raspbian"}, True),
+        ({"id": "hidden", "idLike": ["debian"]}, True),
+        ({"id": "hidden", "idLike": []}, False),
+        ({"id": "Debian", "name": ""}, False),
+        ({"versionID": "99"}, False),
+        ({"versionID": "12+hidden"}, True),
+        ({"versionCodename": "hidden"}, False),
+        ({"versionCodename": "forky"}, False),
+        ({"versionID": "", "version": "99"}, False),
+        ({"versionID": "hidden", "version": "99"}, False),
+        ({"id": "redhat"}, False),
+        (None, False),
+    ],
+    ids=str,
+)
+def test_a_distribution_in_which_nothing_can_be_found_is_not_known(
+    grype: Tool, directory: Path, sbom: dict[str, Any], release: dict[str, Any] | None, known: bool
+) -> None:
+    """However an image's os-release is changed: the scanner finds what it should, or the report says that it cannot."""
+    database = read_database(directory)
+    scanner = Grype(
+        tool=grype,
+        environment=grype_environment(directory),
+        database=lambda: Facts(kind=database.kind, built=database.built, digest=database.digest),
+        knows=lambda distribution: knows(directory, distribution),
+        now=lambda: datetime.now(UTC),
+    )
+    distro = {} if release is None else {**sbom["distro"], **release}
+    content = json.dumps({**sbom, "distro": distro}).encode()
+
+    report = scanner.scan(Sbom(content, len(sbom["artifacts"]), "syft"))
+
+    assert report.distribution is not None
+    assert report.distribution.known is known, report.distribution
+    assert bool(report.findings) is known

@@ -33,7 +33,7 @@ from supply_chain.evidence.statement import PAYLOAD, Statement
 from supply_chain.evidence.store import EvidenceStore, NotEvidence, Referrer
 from supply_chain.image import BuiltImage, Descriptor, Digest, ImageRef, Interval, Source
 from supply_chain.tier import TierName
-from supply_chain.vulnerability.findings import Database, Finding, Report, Severity
+from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report, Severity
 
 settings.register_profile("any-machine", deadline=None)  # how long an example takes says nothing where others work too
 settings.load_profile("any-machine")
@@ -208,6 +208,7 @@ def report(*findings: Finding, at: datetime = NOON, kind: str = "official", **ch
         "scanner_version": "0.115.0",
         "database": Database(kind=kind, built=NOON - timedelta(days=1), digest="xxh64:0"),
         "scanned": at,
+        "distribution": Distribution(name="debian", version="12", codename="bookworm", known=True),
         "packages": 10,
         "findings": findings,
     }

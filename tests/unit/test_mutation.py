@@ -1,9 +1,11 @@
 """The check on the tests: what it changes, what it calls a change, and what it objects to."""
 
+from collections import Counter
+
 import pytest
 from cosmic_ray.mutating import mutate_code
 
-from tests.mutation.mutants import Name, mutants_of
+from tests.mutation.mutants import Mutant, Name, drawn, mutants_of
 from tests.mutation.operators import operators
 from tests.mutation.review import Reviewed, objections
 
@@ -95,6 +97,25 @@ def reviewed(*names):
 )
 def test_a_survivor_needs_a_reason_and_a_reason_its_survivor(listed, survived, words):
     """A list that nobody keeps would hide the next survivor of the same name."""
-    wrong = objections(reviewed(*listed), {FIRST, SECOND}, set(survived))
+    wrong = objections(reviewed(*listed), {FIRST, SECOND}, {FIRST, SECOND}, set(survived))
 
     assert [each.partition("\n")[0] for each in wrong] == words
+
+
+def test_what_a_sample_did_not_try_is_not_said_to_be_noticed():
+    """A reason stays as long as there is such a mutant."""
+    assert objections(reviewed(FIRST), {FIRST, SECOND}, {SECOND}, set()) == []
+    assert objections(reviewed(FIRST), {SECOND}, {SECOND}, set()) != []
+
+
+def test_a_sample_has_its_share_of_every_module_and_is_the_same_for_its_seed():
+    """A module with few decisions is looked at too."""
+    sizes = {"large.py": 90, "small.py": 9, "tiny.py": 1}
+    mutants = [Mutant(Name(file, "f", "if a:", f"{n}"), "") for file, size in sizes.items() for n in range(size)]
+
+    sample = drawn(mutants, 20, seed=1)
+
+    assert Counter(each.name.file for each in sample) == {"large.py": 18, "small.py": 2, "tiny.py": 1}
+    assert len({each.name for each in sample}) == 21
+    assert sample == drawn(mutants, 20, seed=1) != drawn(mutants, 20, seed=2)
+    assert {each.name for each in drawn(mutants, 1000, seed=1)} == {each.name for each in mutants}

@@ -26,6 +26,8 @@ from supply_chain.errors import (
 from supply_chain.image import Digest
 from supply_chain.scratch import scratch
 
+DENIED = re.compile(r"denied|unauthorized|\b40[13] ", re.IGNORECASE)
+"""What docker says of a push that the role may not do."""
 DIGEST: TypeAdapter[Digest] = TypeAdapter(Digest)
 
 
@@ -105,7 +107,7 @@ class Buildx:
             said = (done.stderr or done.stdout)[-1000:].strip()
             if LOST.search(said):
                 raise _engine_lost(f"The image could not be pushed to {repository}", said)
-            kind = AccessDenied if "denied" in said.lower() else RegistryUnavailable
+            kind = AccessDenied if DENIED.search(said) else RegistryUnavailable
             raise kind(f"The image could not be pushed to {repository}: {said}\nNothing was offered; run it again.")
         digest = self.registry.digest_of(repository, tag)
         if digest is None:

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 from supply_chain.errors import CheckNotMade
 from supply_chain.policy.outcome import counted
 
-TOKEN = re.compile(r"\*\*/?|\*|\?|\[[^\]]*\]|\\.|.", re.DOTALL)
+TOKEN = re.compile(r"\*\*/?|\*|\?|\[[^\]]*\]|\\.|[^*?\[\\]+|.", re.DOTALL)
 UNCLEAR = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]|\r(?!\n|$)|\[[^\]]*\[")
 """What Python and the builder's Go take differently."""
 WILD = re.compile(r"[*?\[\]\\]")
 LIMIT = 64 * 1024
 """Bytes of patterns that are read; a person does not write more."""
-STARS = 20
-"""Stars that a pattern may have."""
-STAR, DIRECTORIES, ALL = "*", "**/", "**"
-"""What a star stands for: a part of a name, directories, and at the end of a pattern everything."""
-FEW = 2
-"""Stars up to which an expression is tried in no time; with each more it may try a path's length as often."""
 
 
 @dataclass(frozen=True)
@@ -86,77 +78,35 @@ def told(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[st
     return (f"{counted(len(files), noun)} {rest}: {', '.join(files[:most])}{more}",) if files else ()
 
 
-class _Matcher(Protocol):
-    """An expression, or what takes its place where that could take for ever."""
-
-    def fullmatch(self, string: str) -> object: ...
+ANYTHING, DIRECTORIES, WITHIN = re.compile(".*"), re.compile("(.*/)?"), re.compile("[^/]*")
+"""What `**`, `**/` and `*` stand for."""
 
 
 @dataclass(frozen=True)
 class _Pattern:
     """A line of `.dockerignore`; `kept` for one that begins with an exclamation mark."""
 
-    expression: _Matcher
+    parts: tuple[re.Pattern[str], ...]
     kept: bool
 
+    def matches(self, path: str) -> bool:
+        """As one expression of all parts would, in time that grows with the pattern's length, as the builder's Go."""
+        ends = {0}
+        for part in self.parts:
+            ends = _ends(part, ends, path)
+        return len(path) in ends
 
-@dataclass(frozen=True)
-class Walked:
-    """The same as the expression of these tokens, tried in one pass: every way at once, as BuildKit does."""
 
-    tokens: tuple[str, ...]
-    """`STAR`, `DIRECTORIES` or `ALL`; else what one character has to match."""
-
-    def fullmatch(self, string: str) -> bool:
-        places = self._opened({_Place(0)})
-        for character in string:
-            places = self._opened({after for place in places for after in self._after(place, character)})
-        return _Place(len(self.tokens)) in places
-
-    def _opened(self, places: set[_Place]) -> set[_Place]:
-        """The places, with those that stars lead to by matching nothing."""
-        found: set[_Place] = set()
-        left = list(places)
-        while left:
-            place = left.pop()
-            if place in found:
-                continue
+def _ends(part: re.Pattern[str], starts: set[int], path: str) -> set[int]:
+    """Where a part of a pattern may end that begins at one of these places."""
+    if part not in (ANYTHING, DIRECTORIES, WITHIN):
+        return {match.end() for start in starts if (match := part.match(path, start))}
+    found, going = set(), False
+    for place in range(min(starts, default=len(path) + 1), len(path) + 1):
+        going = place in starts or (going and path[place - 1] != ("/" if part is WITHIN else "\n"))
+        if going and (part is not DIRECTORIES or place in starts or path[place - 1] == "/"):
             found.add(place)
-            star = self._at(place)
-            if not place.inside and star.startswith("*"):
-                left.append(_Place(place.number + 1))
-                if star == DIRECTORIES:
-                    left.append(_Place(place.number, inside=True))
-        return found
-
-    def _after(self, place: _Place, character: str) -> Iterator[_Place]:
-        """Where a character leads from a place."""
-        wanted, following = self._at(place), _Place(place.number + 1)
-        if place.inside:
-            if character != "\n":
-                yield place
-            if character == "/":
-                yield following
-        elif wanted in (STAR, ALL):
-            if character != ("/" if wanted == STAR else "\n"):
-                yield place
-        elif wanted not in ("", DIRECTORIES) and _single(wanted).fullmatch(character):
-            yield following
-
-    def _at(self, place: _Place) -> str:
-        return self.tokens[place.number] if place.number < len(self.tokens) else ""
-
-
-class _Place(NamedTuple):
-    """Before which token, or inside of it where it is one for directories."""
-
-    number: int
-    inside: bool = False
-
-
-@functools.cache
-def _single(token: str) -> re.Pattern[str]:
-    return re.compile(token)
+    return found
 
 
 def _patterns(path: Path) -> list[_Pattern]:
@@ -186,34 +136,17 @@ def _pattern(line: str) -> _Pattern:
     if not kept and text.startswith("!"):
         kept, text = True, text[1:]
     if text.startswith("**") and not text.startswith("**/") and not WILD.search(text[2:]):
-        return _Pattern(re.compile(f".*{re.escape(text[2:])}"), kept)
-    return _Pattern(_matcher(text), kept)
+        return _Pattern((ANYTHING, re.compile(re.escape(text[2:]))), kept)
+    return _Pattern(tuple(_part(token) for token in TOKEN.finditer(text)), kept)
 
 
-def _matcher(text: str) -> _Matcher:
-    found = list(TOKEN.finditer(text))
-    expression = re.compile("".join(_expression(token) for token in found))
-    stars = sum(token.group().startswith("*") for token in found)
-    if stars > STARS:
-        raise CheckNotMade(f"A pattern of .dockerignore has more than {STARS} stars.\nWrite it with fewer.")
-    return expression if stars <= FEW else Walked(tuple(_token(token) for token in found))
-
-
-def _token(token: re.Match[str]) -> str:
-    """A token as `Walked` takes it."""
+def _part(token: re.Match[str]) -> re.Pattern[str]:
     text = token.group()
     if text.startswith("**"):
-        return ALL if token.end() == len(token.string) else DIRECTORIES
-    return text if text == STAR else _expression(token)
-
-
-def _expression(token: re.Match[str]) -> str:
-    text = token.group()
-    if text.startswith("**"):
-        return ".*" if token.end() == len(token.string) else "(.*/)?"
-    if len(text) > 1:
-        return text  # a class, or a character after a backslash
-    return {"*": "[^/]*", "?": "[^/]"}.get(text) or re.escape(text)
+        return ANYTHING if token.end() == len(token.string) else DIRECTORIES
+    if text[0] in "[\\" and len(text) > 1:
+        return re.compile(text)  # a class, or a character after a backslash
+    return {"*": WITHIN, "?": re.compile("[^/]")}.get(text) or re.compile(re.escape(text))
 
 
 def _ignored(path: str, patterns: Sequence[_Pattern], above: Sequence[bool]) -> tuple[bool, tuple[bool, ...]]:
@@ -224,7 +157,7 @@ def _ignored(path: str, patterns: Sequence[_Pattern], above: Sequence[bool]) -> 
     """
     ignored, matches = False, []
     for pattern, inherited in zip(patterns, above, strict=True):
-        matched = inherited or (pattern.kept is ignored and bool(pattern.expression.fullmatch(path)))
+        matched = inherited or (pattern.kept is ignored and pattern.matches(path))
         if matched:
             ignored = not pattern.kept
         matches.append(matched)

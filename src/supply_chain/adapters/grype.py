@@ -6,13 +6,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, TypeVar
 
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import DatabaseUnusable, ScannerFailed
 from supply_chain.evidence.inventory import SYSTEM
 from supply_chain.scratch import scratch
-from supply_chain.vulnerability.findings import Database, Report, parse_report, united
+from supply_chain.vulnerability.findings import Database, Distribution, Report, parse_report, united
 from supply_chain.vulnerability.scanner import Sbom
+
+T = TypeVar("T")
 
 TIMEOUT = 600.0
 OVERLAP = "ownership-by-file-overlap"
@@ -23,11 +26,16 @@ DATABASE_WORDS = ("database does not exist", "was built", "checksum", "not a dat
 
 @dataclass(frozen=True)
 class Grype:
-    """`database` says which database lies where `environment` points grype to, read anew for every scan."""
+    """`database` says which database lies where `environment` points grype to, read anew for every scan.
+
+    `knows` says whether that database holds anything about a distribution: where it does not, grype finds
+    nothing in its packages and does not tell.
+    """
 
     tool: Tool
     environment: Mapping[str, str]
     database: Callable[[], Database]
+    knows: Callable[[Distribution], bool]
     now: Callable[[], datetime]
 
     def current(self) -> tuple[str, Database]:
@@ -45,11 +53,18 @@ class Grype:
         apart = _claimed(sbom)
         if apart is not None:
             report = united(report, self._matched(apart, before))
+        distribution = self._distribution(report, sbom)
         if self.database() != before:
             raise DatabaseUnusable(
                 "The vulnerability database was replaced while the scan ran.\nScan again; it will use the new one."
             )
-        return report.model_copy(update={"sbom": sbom.digest})
+        return report.model_copy(update={"sbom": sbom.digest, "distribution": distribution})
+
+    def _distribution(self, report: Report, sbom: Sbom) -> Distribution:
+        """What grype took the distribution for, with the name of its release, by which grype looks it up too."""
+        codename = _read(sbom, lambda data: str((data.get("distro") or {}).get("versionCodename") or ""))
+        found = (report.distribution or Distribution(name="")).model_copy(update={"codename": codename})
+        return found.model_copy(update={"known": bool(found.name) and self.knows(found)})
 
     def _matched(self, sbom: Sbom, database: Database) -> Report:
         with scratch("grype") as work:
@@ -86,13 +101,21 @@ class Grype:
 
 def _claimed(sbom: Sbom) -> Sbom | None:
     """The SBOM without the distribution's packages, if one of them claims files of another package."""
-    try:
-        data = json.loads(sbom.content)
+
+    def apart(data: dict[str, Any]) -> Sbom | None:
         if not any(each["type"] == OVERLAP for each in data.get("artifactRelationships") or ()):
             return None
         data["artifacts"] = [each for each in data["artifacts"] if each["type"] not in SYSTEM]
+        return Sbom(json.dumps(data).encode(), sbom.packages, sbom.tool)
+
+    return _read(sbom, apart)
+
+
+def _read(sbom: Sbom, read: Callable[[dict[str, Any]], T]) -> T:
+    """What `read` makes of the SBOM's document; `ScannerFailed` where it is none of syft's."""
+    try:
+        return read(json.loads(sbom.content))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ScannerFailed(
             f"The SBOM to be matched cannot be read: {error}\nMake it again: run the step with --fresh."
         ) from error
-    return Sbom(json.dumps(data).encode(), sbom.packages, sbom.tool)

@@ -60,6 +60,11 @@ class CheckResult(Frozen):
             return Outcome.FAILED
         return Outcome.WARNED if self.warned or not self.passed else Outcome.PASSED
 
+    @property
+    def empty(self) -> bool:
+        """Whether it looked at nothing, which proves nothing."""
+        return not (self.failed or self.warned or self.passed)
+
     def predicate(self) -> Mapping[str, Any]:
         """The in-toto test-result predicate v0.1, with the typed form under `details`."""
         return {
@@ -87,11 +92,11 @@ def newest_results(evidence: Sequence[Evidence]) -> dict[Check, tuple[CheckResul
 def passed_before(
     check: Check, evidence: Sequence[Evidence], tools: Mapping[str, str]
 ) -> tuple[CheckResult, Evidence] | None:
-    """The newest result of a check, if these tools made it and it did not fail.
+    """The newest result of a check, if these tools made it, it looked at something and did not fail.
 
-    What failed is made again whenever somebody asks.
+    What failed or is empty is made again whenever somebody asks.
     """
     found = newest_results(evidence).get(check)
-    if found is None or found[0].outcome is Outcome.FAILED or found[0].tools != dict(tools):
+    if found is None or found[0].outcome is Outcome.FAILED or found[0].empty or found[0].tools != dict(tools):
         return None
     return found

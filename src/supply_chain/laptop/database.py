@@ -17,7 +17,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -29,6 +29,7 @@ from supply_chain.errors import DatabaseUnusable, SupplyChainError, ToolFailed, 
 from supply_chain.image import Frozen
 from supply_chain.laptop.feed.compile import compile_feed
 from supply_chain.laptop.feed.model import read_feed
+from supply_chain.vulnerability.findings import Distribution
 
 Kind = Literal["official", "starter"]
 Progress = Callable[[str], None]
@@ -87,9 +88,9 @@ def read_database(directory: Path) -> Database:
 
     It reads what the database says of itself; that its content is whole is checked by grype at each start.
     """
-    digest, file = _imported(directory)["digest"], directory / _MODEL / "vulnerability.db"
+    digest = _imported(directory)["digest"]
     try:
-        with contextlib.closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+        with _opened(directory) as db:
             (built,) = db.execute("SELECT build_timestamp FROM db_metadata").fetchone()
             sources = dict(db.execute("SELECT id, date_captured FROM providers ORDER BY id").fetchall())
         return Database(
@@ -101,6 +102,64 @@ def read_database(directory: Path) -> Database:
         )
     except (sqlite3.Error, TypeError, ValueError) as error:
         raise _unusable(directory, str(error)) from error
+
+
+def knows(directory: Path, distribution: Distribution) -> bool:
+    """Whether the database holds anything about this version of a distribution; `DatabaseUnusable`.
+
+    It is looked up as grype does (`grype/db/v6/operating_system_store.go`): by its name or the one that this
+    stands for, by the name of its release where the image tells one, and by its version, of which it has to
+    have one unless it has none by nature. Where grype knows more ways to find it, the answer is no.
+    """
+    version = re.fullmatch(r"(\d+)(?:\.(\d+))?(?:\.[\w.~-]*)?", distribution.version, re.ASCII)
+    try:
+        with _opened(directory) as db:
+            name, rolling = db.execute(_STANDS_FOR, (distribution.name,)).fetchone() or (None, False)
+            if not version and not rolling:
+                return False
+            major, minor = (_number(each or "") for each in version.groups()) if version and not rolling else ("", "")
+            asked = {"name": name or distribution.name, "release": distribution.codename, "major": major}
+            rows = [db.execute(_HELD, {**asked, "channel": each}).fetchall() for each in distribution.channels or ("",)]
+    except sqlite3.Error as error:
+        raise _unusable(directory, str(error)) from error
+    return all(_holds(found, minor) for found in rows)
+
+
+_STANDS_FOR = """
+SELECT replacement, rolling FROM operating_system_specifier_overrides
+WHERE alias = ? COLLATE NOCASE AND coalesce(version, '') || coalesce(version_pattern, '') || coalesce(codename, '') = ''
+"""
+_HELD = """
+SELECT coalesce(minor_version, ''), id IN (SELECT operating_system_id FROM affected_package_handles)
+FROM operating_systems AS os
+WHERE :name COLLATE NOCASE IN (name, release_id)
+  AND (:release = '' OR :release COLLATE NOCASE IN (codename, label_version))
+  AND (:major = '' OR major_version = :major)
+  AND coalesce(channel, '') = :channel COLLATE NOCASE
+  AND NOT EXISTS (SELECT * FROM operating_system_specifier_overrides
+                  WHERE alias = os.name COLLATE NOCASE AND codename = :release AND codename <> '')
+"""
+"""Versions of a distribution below a major one, and whether anything is known about them."""
+
+
+def _number(digits: str) -> str:
+    """As grype writes it: without leading zeros."""
+    return str(int(digits)) if digits else ""
+
+
+def _holds(rows: Sequence[tuple[str, bool]], minor: str) -> bool:
+    """Whether the database knows what grype takes of these: that very version, else one without, else all."""
+    for fitting in ([minor], [""], {found for found, _ in rows}):
+        if chosen := [known for found, known in rows if found in fitting]:
+            return any(chosen)
+    return False
+
+
+@contextlib.contextmanager
+def _opened(directory: Path) -> Iterator[sqlite3.Connection]:
+    file = directory / _MODEL / "vulnerability.db"
+    with contextlib.closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+        yield db
 
 
 def ensure_database(

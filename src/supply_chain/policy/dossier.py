@@ -79,6 +79,7 @@ def scanned(
     ref = image.encrypted.stored.ref
     reading = store.read(ref)
     development, own = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
+    inventory, below = packages_in(own, store.referrers.content), _below(ref, bases, layers)
     return Dossier(
         image=image,
         ref=ref,
@@ -86,17 +87,31 @@ def scanned(
         left_out=reading.notes(),
         report=newest_report(own),
         signed=any(e.predicate_type == SIGNATURE for e in own),
-        inventory=packages_in(own, store.referrers.content),
-        inherited=_inherited(ref, bases, store, layers),
+        inventory=inventory,
+        inherited=frozenset().union(*(_system_packages(base, store) for base in below)),
+        apart=_apart(development, below, bases, inventory or frozenset(), store),
         **_development(development),
     )
 
 
-def _inherited(ref: ImageRef, bases: Sequence[ImageRef], store: EvidenceStore, layers: Layers) -> frozenset[Package]:
-    """The distribution's packages in the curated bases whose layers the image begins with."""
+def _below(ref: ImageRef, bases: Sequence[ImageRef], layers: Layers) -> list[ImageRef]:
+    """The curated bases whose layers the image begins with."""
     own = layers(ref)
-    below = [base for base in bases if base.digest != ref.digest and _begins(own, layers(base))]
-    return frozenset().union(*(_system_packages(base, store) for base in below))
+    return [base for base in bases if base.digest != ref.digest and _begins(own, layers(base))]
+
+
+def _apart(
+    development: Sequence[Evidence],
+    below: Sequence[ImageRef],
+    bases: Sequence[ImageRef],
+    inventory: frozenset[Package],
+    store: EvidenceStore,
+) -> tuple[str, ...]:
+    """The curated bases of its build that it does not begin with, but for those whose packages it lists all."""
+    known = {base.digest: base for base in bases}
+    used = {digest: name for digest, name in curated_in(development) if digest not in {base.digest for base in below}}
+    listed = {digest for digest in used if digest in known and _system_packages(known[digest], store) <= inventory}
+    return tuple(sorted(name for digest, name in used.items() if digest not in listed))
 
 
 def _begins(layers: tuple[Digest, ...], below: tuple[Digest, ...]) -> bool:
@@ -183,6 +198,21 @@ def uncurated_in(evidence: Sequence[Evidence]) -> tuple[str, ...]:
         return ()
     return parsed(
         lambda: NAMES.validate_python(provenance["buildDefinition"]["internalParameters"]["uncurated"]), "provenance"
+    )
+
+
+def curated_in(evidence: Sequence[Evidence]) -> tuple[tuple[Digest, str], ...]:
+    """The curated bases in the newest provenance: what each is and how the Dockerfile calls it."""
+    provenance = newest_provenance(evidence)
+    if provenance is None:
+        return ()
+    return parsed(
+        lambda: tuple(
+            (f"sha256:{each['digest']['sha256']}", str(each["name"]))
+            for each in provenance["buildDefinition"]["resolvedDependencies"]
+            if each.get("annotations", {}).get("curated")
+        ),
+        "provenance",
     )
 
 

@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar
 
 from supply_chain.app import Base, Service
 from supply_chain.evidence.checks import CheckResult
-from supply_chain.evidence.inventory import Package
+from supply_chain.evidence.inventory import Package, system_packages
 from supply_chain.evidence.statement import Evidence
 from supply_chain.image import Digest, ImageRef, Source
 from supply_chain.policy.names import Holder
-from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.policy.outcome import Admitted, Reason, Refused, counted
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 
@@ -47,6 +47,8 @@ class Dossier(Generic[T]):
     """What the SBOM lists; None where curation signed none."""
     inherited: frozenset[Package] = frozenset()
     """What the SBOM of the curated base below it lists of the distribution's packages."""
+    apart: tuple[str, ...] = ()
+    """Curated bases that were built with, but not upon: not all of their packages are listed."""
     holder: Holder | None = None
     """Whose name it is; None where nobody settled that yet."""
 
@@ -84,11 +86,34 @@ def judge(dossier: Dossier[T], policy: Policy) -> Admitted[T] | Refused:
 
 def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:
     notes = [f"built on {name}, which is not a curated base" for name in dossier.uncurated]
+    notes += [
+        f"built with {name} but not upon it: what was copied out of it is judged as far as the SBOM lists it"
+        for name in dossier.apart
+    ]
     if dossier.dirty:
         notes.append("built from a working copy with uncommitted changes")
     report = dossier.report or dossier.source_report
+    if packages := unjudged_packages(dossier):
+        notes.append(f"not judged, which its owner accepts: {packages}")
     if report and report.database.kind == "starter":
         notes.append(
             f"judged with the starter database (facts of {report.database.built:%Y-%m-%d}), which covers few packages"
         )
     return tuple(notes)
+
+
+def unjudged_packages(dossier: Dossier[Any]) -> str | None:
+    """Which of the distribution's packages a scan says nothing about, and why; None where there are none.
+
+    A scanner finds nothing in what its database does not know, and does not tell.
+    """
+    if dossier.report is None or not (packages := system_packages(dossier.inventory or frozenset())):
+        return None
+    of, many = dossier.report.distribution, counted(len(packages), "package")
+    if of is None:
+        return f"{many} of a distribution of which the scan does not tell whether the database knows it"
+    if not of.name:
+        return f"{many} of a distribution that the image does not name as one that the scanner knows"
+    if not of.known:
+        return f"{many} of {of}, about which the vulnerability database knows nothing"
+    return None

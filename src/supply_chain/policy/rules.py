@@ -9,14 +9,14 @@ from supply_chain.app import Limits, Service
 from supply_chain.evidence.checks import Check
 from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.summary import latest_of, passed
-from supply_chain.policy.gate import Dossier, Policy
+from supply_chain.policy.gate import Dossier, Policy, unjudged_packages
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason, counted
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
 
-VERSION = "2"
+VERSION = "3"
 
 STATIC = (Check.DOCKERFILE, Check.SOURCE, Check.SECRETS)
 REQUIRED = {
@@ -79,7 +79,7 @@ def checks_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
     for result in dossier.checks:
         for failure in result.failed:
             yield Reason(code=f"{result.check}.failed", fact=failure, remedy=REMEDY[result.check])
-        if not result.failed and not result.passed and not result.warned:
+        if result.empty:
             yield Reason(
                 code=f"{result.check}.empty",
                 fact=f"the check `{result.check}` looked at nothing",
@@ -165,6 +165,18 @@ def scan_current(dossier: Dossier[Any]) -> Iterator[Reason]:
             code="scan.old",
             fact=f"it was scanned on {scanned:%Y-%m-%d %H:%M %Z}, and a scan is good for {counted(days, 'day')}",
             remedy="run `cscm curate` again; it scans what is old",
+        )
+
+
+def distribution_known(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """A scan finds nothing in packages that its database knows nothing about."""
+    packages = unjudged_packages(dossier)
+    if packages and dossier.manifest is not None and not dossier.manifest.limits.unknown_distribution:
+        yield Reason(
+            code="scan.distribution-unknown",
+            fact=f"not judged: {packages}",
+            remedy="build on a curated base, and leave its /etc/os-release as it is; the owner may accept it "
+            "(limits.unknown_distribution in supply-chain.yaml)",
         )
 
 
@@ -268,13 +280,13 @@ POLICIES = {
     ),
     Boundary.CURATION: Policy(
         Boundary.CURATION,
-        (provenance_signed, names_agree, inventory_whole, scanned, scan_within_limits, encrypted),
+        (provenance_signed, names_agree, inventory_whole, scanned, distribution_known, scan_within_limits, encrypted),
         VERSION,
     ),
     Boundary.TO_EXECUTION: Policy(
         Boundary.TO_EXECUTION,
         (provenance_signed, names_agree, signature_there, summaries_passed, inventory_whole, scanned,
-         scan_current, scan_within_limits, encrypted, may_run_here),
+         scan_current, distribution_known, scan_within_limits, encrypted, may_run_here),
         VERSION,
     ),
 }  # fmt: skip

@@ -182,6 +182,9 @@ def test_pushes_under_a_tag_and_goes_on_with_the_registrys_digest(docker):
     [
         ("denied: not allowed", AccessDenied),
         ("DENIED", AccessDenied),
+        ("unexpected status from POST request to http://x/v2/dev/hello/blobs/uploads/: 403 Forbidden", AccessDenied),
+        ("unexpected status: 401 Unauthorized", AccessDenied),
+        ("sha256:403f: 500 Internal Server Error", RegistryUnavailable),
         ("connection refused", RegistryUnavailable),
         ("error during connect: EOF", EngineUnavailable),
         ("", RegistryUnavailable),

@@ -8,7 +8,7 @@ import pytest
 
 from supply_chain.adapters.grype import Grype
 from supply_chain.errors import DatabaseUnusable, ScannerFailed, ToolTimedOut
-from supply_chain.vulnerability.findings import Database, Severity
+from supply_chain.vulnerability.findings import Database, Distribution, Severity
 from supply_chain.vulnerability.scanner import Sbom
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -23,6 +23,7 @@ REPORT = {
             "artifact": {"name": "openssl", "version": "3.0.1", "type": "deb"},
         }
     ],
+    "distro": {"name": "debian", "version": "12", "idLike": []},
     "descriptor": {"name": "grype", "version": "0.115.0"},
 }
 
@@ -31,10 +32,10 @@ REPORT = {
 def grype(program):
     recorded = program("grype")
 
-    def make(*databases, script="", **kwargs):
+    def make(*databases, script="", knows=lambda distribution: True, **kwargs):
         found = iter(databases or (FIRST, FIRST))
         tool = recorded.does(script, **kwargs)
-        return Grype(tool, {"GRYPE_DB_CACHE_DIR": "/database"}, lambda: next(found), lambda: NOON), recorded
+        return Grype(tool, {"GRYPE_DB_CACHE_DIR": "/database"}, lambda: next(found), knows, lambda: NOON), recorded
 
     return make
 
@@ -137,3 +138,22 @@ def test_a_grype_that_hangs_is_ended(grype, monkeypatch):
 
     with pytest.raises(ToolTimedOut):
         grype(script="exec sleep 60")[0].scan(SBOM)
+
+
+def test_says_whether_the_database_knows_the_distribution(grype):
+    """As grype took it, with the release's name from the inventory; grype itself finds nothing and does not tell."""
+    asked = []
+    sbom = Sbom(b'{"artifacts": [], "distro": {"id": "debian", "versionCodename": "bookworm"}}', 7, "syft 1.2.3")
+    scanner, _ = grype(stdout=json.dumps(REPORT), knows=lambda distribution: bool(asked.append(distribution)))
+
+    found = scanner.scan(sbom).distribution
+
+    assert found == Distribution(name="debian", version="12", codename="bookworm", known=False)
+    assert asked == [found]
+
+
+def test_what_names_no_distribution_is_none_that_is_known(grype):
+    """Nothing is looked up for it."""
+    scanner, _ = grype(stdout=json.dumps({**REPORT, "distro": {"name": "", "version": "", "idLike": None}}))
+
+    assert scanner.scan(SBOM).distribution == Distribution(name="", known=False)

@@ -66,7 +66,7 @@ def test_a_signed_result_that_cannot_be_read_is_an_error():
         newest_results([evidence(check(Check.TESTS)), evidence({"cscm": {}})])
 
 
-@pytest.mark.parametrize("said", [{"passed": ("a",)}, {"warned": ("a",)}, {"passed": ()}], ids=str)
+@pytest.mark.parametrize("said", [{"passed": ("a",)}, {"warned": ("a",)}], ids=str)
 def test_a_check_that_did_not_fail_need_not_be_made_again(said):
     """A warning stays one."""
     result = check(Check.TESTS, tools={"pytest": "9"}, **said)
@@ -82,6 +82,15 @@ def test_what_failed_or_was_not_made_has_not_passed_before():
     assert passed_before(Check.PROBE, [passed], {}) is None
     assert passed_before(Check.TESTS, [passed, failed], {}) is None
     assert passed_before(Check.TESTS, [], {}) is None
+
+
+def test_what_looked_at_nothing_is_made_again():
+    """It would be refused for as long as it is kept, although the next time may find something to look at."""
+    empty = check(Check.TESTS, at=LATER, passed=())
+
+    assert empty.empty
+    assert passed_before(Check.TESTS, [evidence(check(Check.TESTS)), evidence(empty)], {}) is None
+    assert not any(check(Check.TESTS, **{kind: ("a",)}).empty for kind in ("passed", "warned", "failed"))
 
 
 @pytest.mark.parametrize("tools", [{}, {"pytest": "8"}, {"pytest": "9", "python": "3"}], ids=str)

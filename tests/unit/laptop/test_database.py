@@ -18,10 +18,11 @@ import pytest
 
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import DatabaseUnusable
-from supply_chain.laptop.database import FEED, ensure_database, grype_environment, read_database
+from supply_chain.laptop.database import FEED, ensure_database, grype_environment, knows, read_database
 from supply_chain.laptop.feed.compile import compile_feed
 from supply_chain.laptop.feed.model import Feed, GoPackage, Window, read_feed
 from supply_chain.laptop.feed.versions import constraint, go_ranges, python_range
+from supply_chain.vulnerability.findings import Distribution
 
 CONTENT = "6080971b0aa21bc1"
 """The first digits of the SHA-256 of all rows that the shipped feed is compiled into."""
@@ -286,3 +287,78 @@ def test_missing_database_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     """Nothing to judge with is never nothing found."""
     with pytest.raises(DatabaseUnusable, match="cscm up"):
         read_database(tmp_path)
+
+
+@pytest.fixture
+def systems(grype: Tool, small: Path, tmp_path: Path) -> Path:
+    """A database that holds more kinds of distributions than the starter's."""
+    directory = tmp_path / "db"
+    ensure_database(grype, directory, small, starter_only=True)
+    with contextlib.closing(sqlite3.connect(directory / "6/vulnerability.db")) as db, db:
+        for number, (name, release, major, minor, label, codename, channel) in enumerate(
+            (
+                ("ubuntu", "ubuntu", "22", "4", "", "jammy", ""),
+                ("ubuntu", "ubuntu", "22", "10", "", "kinetic", ""),
+                ("redhat", "rhel", "8", "", "", "", ""),
+                ("redhat", "rhel", "8", "", "", "", "eus"),
+                ("wolfi", "wolfi", "", "", "", "", ""),
+                ("debian", "debian", "14", "", "", "forky", ""),
+                ("empty", "empty", "1", "", "", "", ""),
+            ),
+            start=100,
+        ):
+            row = (number, name, release, major, minor, label, codename, channel, None, None)
+            db.execute("INSERT INTO operating_systems VALUES (?,?,?,?,?,?,?,?,?,?)", row)
+            if name != "empty":
+                db.execute("INSERT INTO affected_package_handles VALUES (NULL, 1, ?, 1, 1)", (number,))
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("distribution", "known"),
+    [
+        (("debian", "12", "bookworm"), True),
+        (("debian", "12", ""), True),
+        (("Debian", "12.5", "Bookworm"), True),
+        (("raspbian", "12", "bookworm"), True),
+        (("debian", "012", "bookworm"), True),
+        (("debian", "99", ""), False),
+        (("debian", "12", "trixie"), False),
+        (("debian", "", "bookworm"), False),
+        (("debian", "12+x", "bookworm"), False),
+        (("debian", "twelve", ""), False),
+        (("debian", "14", "forky"), False),
+        (("debian", "14", ""), True),
+        (("ubuntu", "22.04", "jammy"), True),
+        (("ubuntu", "22.04.3", "jammy"), True),
+        (("ubuntu", "22.10", "jammy"), True),
+        (("ubuntu", "22.04", "noble"), False),
+        (("ubuntu", "24.04", ""), False),
+        (("redhat", "8.9", ""), True),
+        (("rocky", "8.9", ""), True),
+        (("redhat", "8.9", "", "eus"), True),
+        (("redhat", "8.9", "", "eus", "aus"), False),
+        (("wolfi", "20230201", ""), True),
+        (("wolfi", "", ""), True),
+        (("wolfi", "20230201", "other"), False),
+        (("empty", "1", ""), False),
+        (("slitaz", "5", ""), False),
+        (("", "12", ""), False),
+    ],
+    ids=str,
+)
+def test_a_distribution_is_known_of_which_the_database_holds_something(
+    systems: Path, distribution: tuple[str, ...], known: bool
+) -> None:
+    """By name, version and the release's name, as grype looks it up; in doubt it is not."""
+    name, version, codename, *channels = distribution
+
+    asked = Distribution(name=name, version=version, codename=codename, channels=tuple(channels))
+
+    assert knows(systems, asked) is known
+
+
+def test_whether_a_database_knows_it_is_an_error_where_there_is_none(tmp_path: Path) -> None:
+    """Not knowing it would be another answer."""
+    with pytest.raises(DatabaseUnusable):
+        knows(tmp_path, Distribution(name="debian", version="12"))

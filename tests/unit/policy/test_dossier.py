@@ -19,7 +19,7 @@ from supply_chain.evidence.statement import (
     about,
 )
 from supply_chain.evidence.store import PREDICATE
-from supply_chain.image import ImageRef, Source
+from supply_chain.image import ImageRef, Material, Source
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import Admitted, Refused
@@ -445,3 +445,44 @@ def test_an_image_is_not_held_against_itself(pieces, monkeypatch):
     monkeypatch.setitem(LAYERS, itself, LAYERS[CURATED])
 
     assert isinstance(pieces.judged(Boundary.CURATION), Admitted)
+
+
+def _built_with(pieces, *materials):
+    """Everything the gate of curation asks for, of an image in whose build these took part."""
+    _built_on_base(pieces)
+    provenance = pieces.make.provenance(built={"materials": materials, "finished": pieces.make.noon + timedelta(1)})
+    pieces.attach(CURATED, DEV, PROVENANCE, provenance)
+
+
+@pytest.mark.parametrize(
+    ("material", "layers", "listed", "noted"),
+    [
+        ({}, "5", ("openssl", "gcc"), True),
+        ({}, "5", ("openssl", "zlib1g"), False),
+        ({}, "1", ("openssl", "zlib1g"), False),
+        ({"curated": False}, "5", ("openssl", "gcc"), False),
+        ({"digest": "sha256:" + "6" * 64}, "5", ("openssl", "zlib1g"), True),
+    ],
+    ids=str,
+)
+def test_a_base_of_which_something_was_copied_is_told(pieces, monkeypatch, material, layers, listed, noted):
+    """Its packages are judged where the SBOM lists them; one that nobody can find is told too."""
+    good = {"name": "curated/base/python", "digest": BASE.digest, "curated": True}
+    _built_with(pieces, Material(**{**good, **material}))
+    pieces.attach(BASE, CURATION, SBOM, pieces.make.sbom(pieces.world.registry, BASE, *listed))
+    monkeypatch.setitem(LAYERS, BASE, ("sha256:" + layers * 64,))
+
+    notes = pieces.judged(Boundary.CURATION).notes
+
+    assert [note.startswith("built with curated/base/python but not upon it") for note in notes] == [True] * noted
+
+
+def test_a_provenance_that_does_not_name_what_took_part_cannot_be_read(pieces):
+    """What is curated among it is not guessed."""
+    _built_with(pieces)
+    provenance = pieces.make.provenance(built={"finished": pieces.make.noon + timedelta(2)})
+    provenance["buildDefinition"]["resolvedDependencies"] = [{"annotations": {"curated": True}}]
+    pieces.attach(CURATED, DEV, PROVENANCE, provenance)
+    pieces.bases = ()
+
+    assert never_admitted(pieces, Boundary.CURATION) == "evidence.invalid"

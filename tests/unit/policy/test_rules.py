@@ -17,7 +17,7 @@ from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Refused
 from supply_chain.policy.rules import POLICIES, REMEDY, REQUIRED, over_limits
 from supply_chain.tier import Boundary
-from supply_chain.vulnerability.findings import Severity
+from supply_chain.vulnerability.findings import Distribution, Severity
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = ImageRef(repository="curated/hello", digest=DIGEST)
@@ -399,3 +399,49 @@ def test_a_service_runs_where_its_owner_says(dossier, environment, reasons):
 def test_a_name_like_a_declared_environments_will_not_do(dossier, environment):
     """Names are compared whole."""
     assert codes(rules.may_run_here, dossier(environment=environment)) == ["placement.not-declared"]
+
+
+UNKNOWN = Distribution(name="slitaz", version="5")
+
+
+@pytest.mark.parametrize(
+    ("distribution", "told"),
+    [
+        (UNKNOWN, "1 package of slitaz 5, about which the vulnerability database knows nothing"),
+        (Distribution(name="debian", codename="forky"), "1 package of debian forky, about which"),
+        (Distribution(name=""), "that the image does not name as one that the scanner knows"),
+        (None, "of which the scan does not tell whether the database knows it"),
+    ],
+)
+def test_packages_that_the_database_knows_nothing_about_are_not_judged(dossier, make, distribution, told):
+    """No finding in them says nothing; the owner may accept that, and the verdict says it."""
+    said = dossier(report=make.report(distribution=distribution))
+    accepting = make.manifest(limits={"unknown_distribution": True})
+    accepted = dossier(report=said.report, manifest=accepting)
+    policy = POLICIES[Boundary.TO_EXECUTION]
+
+    (reason,) = judge(said, policy).reasons
+    assert reason.code == "scan.distribution-unknown"
+    assert told in reason.fact
+    (note,) = judge(accepted, policy).notes
+    assert note.startswith("not judged, which its owner accepts: ") and told in note
+
+
+@pytest.mark.parametrize("distribution", [UNKNOWN, Distribution(name=""), None])
+def test_without_packages_of_a_distribution_it_need_not_be_known(dossier, make, distribution):
+    """A program by itself, as Go makes it."""
+    apart = frozenset({("go-module", "golang.org/x/net", "")})
+
+    assert (
+        codes(rules.distribution_known, dossier(report=make.report(distribution=distribution), inventory=apart)) == []
+    )
+
+
+def test_what_is_missing_is_told_by_its_own_rule(dossier, make):
+    """Not twice: without scan, SBOM or declaration nothing is said of the distribution."""
+    said = {"report": make.report(distribution=UNKNOWN)}
+
+    assert codes(rules.distribution_known, dossier(report=None)) == []
+    assert codes(rules.distribution_known, dossier(**said, inventory=None)) == []
+    assert codes(rules.distribution_known, dossier(**said, manifest=None)) == []
+    assert codes(rules.distribution_known, dossier(**said)) == ["scan.distribution-unknown"]

@@ -92,6 +92,13 @@ def test_a_yes_after_a_no_is_kept_although_there_was_a_yes_before(kept):
     assert first != last
 
 
+def test_of_several_verdicts_the_last_is_the_one_that_stands(kept):
+    """Whoever asks for it is not given the one before."""
+    _, last = kept((REASON,)), kept(at=1)
+
+    assert kept(at=2) == last
+
+
 @pytest.mark.parametrize(("kind", "signer", "same"), [
     (SUMMARY, TierName.CURATION, True), (SIGNATURE, TierName.CURATION, True),
     (SUMMARY, TierName.DEVELOPMENT, False), ("x", TierName.CURATION, False),

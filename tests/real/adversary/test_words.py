@@ -1,0 +1,69 @@
+"""Terminal escapes and markdown in names and messages: shown as text on the terminal, in logs, events and pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.real.adversary.conftest import PLACE, Application
+from tests.real.chain.conftest import cscm
+
+pytestmark = pytest.mark.real
+
+WORDS = "\x1b]0;owned\x07\x1b[2J<img src=x onerror=alert(1)>`a`|[b](javascript:c)\u202e\x9b31m"
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+DECLARATION = f"""\
+kind: service
+name: hostile
+owner: tests
+test:
+  command: [/subject, crash, {ascii(WORDS).replace("'", '"')}]
+probe: {{port: 8080, path: /healthz}}
+environments: [{PLACE}]
+limits: {{critical: null, high: null, medium: null, unknown: null}}
+"""
+SECRET = "key = " + repr("AKIA" + "Q3EGR2VXKPLMNBTZ") + "\n"
+
+
+def test_what_an_application_says_is_shown_and_not_carried_out(
+    bases: None, application: Application, prefect: Callable[..., Any]
+) -> None:
+    """In a remote's address, a file's name and a command that fails: the image is refused, and every page is plain."""
+    name = WORDS.replace("/", "")
+    source = application("hostile", {"supply-chain.yaml": DECLARATION, f"{name}.py": SECRET}, remote=f"https://{WORDS}")
+
+    ran = cscm("chain", str(source))
+
+    assert ran.status == 3, ran.stderr
+    assert {"tests.failed", "secrets.failed"} <= set(re.findall(r"[a-z]+\.failed", str(ran.result)))
+    assert "onerror" in ran.result
+    assert not CONTROL.search(ran.result) and not CONTROL.search(ran.stderr)
+    asked = {"flow_runs": {"name": {"like_": "chain hostile"}}, "sort": "START_TIME_DESC", "limit": 1}
+    (run,) = prefect("flow_runs/filter", asked)
+    here = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+    pages = prefect("artifacts/filter", here)
+    texts = [str(page[key]) for page in pages for key in ("key", "description") if page[key]]
+    texts += [page["data"] for page in pages if page["type"] == "markdown"]
+    assert any("onerror" in text for text in texts)
+    logs = [each["message"] for each in prefect("logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})]
+    assert logs
+    for text in (*texts, *logs, run["name"], str(run["state"]["message"])):
+        assert not CONTROL.search(text), text
+    for page in pages:
+        if page["type"] == "markdown":
+            assert not re.search(r"(?<!\\)(?:<img|\[b\])", page["data"]), page["data"]
+
+
+def test_what_somebody_types_is_shown_and_not_carried_out(prefect: Callable[..., Any]) -> None:
+    """As an image or an environment, and in the name of the run."""
+    for args in (("curate", f"dev/{WORDS}@sha256:{WORDS}"), ("execute", f"sha256:{WORDS}", "--environment", WORDS)):
+        ran = cscm(*args)
+
+        assert ran.status == 1
+        assert "[declaration.invalid]" in ran.stderr or "[setting.invalid]" in ran.stderr
+        assert not CONTROL.search(ran.stderr), ran.stderr
+    runs = prefect("flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 2})
+    assert not any(CONTROL.search(run["name"] + str(run["state"]["message"])) for run in runs)

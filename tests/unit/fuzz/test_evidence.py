@@ -1,0 +1,118 @@
+"""What cosign and syft really wrote: nothing that was changed verifies, and nothing but the named error comes out."""
+
+import base64
+import gzip
+import hashlib
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.envelope import envelope_in, key_of
+from supply_chain.evidence.inventory import packages_in
+from supply_chain.evidence.statement import SBOM, TEST_RESULT, Evidence, about, read_statement
+from supply_chain.image import ImageRef
+from tests.unit.conftest import World
+from tests.unit.fuzz.changes import ASSETS, JSON, changed, recorded
+
+IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
+BUNDLE = (ASSETS / "bundle.json").read_bytes()
+KEY = key_of((ASSETS / "bundle.pub").read_text(), "development")
+SIGNED = about(IMAGE, TEST_RESULT, {"result": "PASSED"})
+SYFT = recorded("syft.json")
+
+
+def believed(bundle):
+    """The statement that the key's owner is taken to have made."""
+    envelope = envelope_in(bundle)
+    return read_statement(envelope, "here") if envelope and envelope.signed_by(KEY) else None
+
+
+def test_a_recorded_bundle_is_believed():
+    """Without this the tests below would prove nothing."""
+    assert believed(BUNDLE) == SIGNED
+
+
+@settings(max_examples=500)
+@given(
+    st.integers(0, len(BUNDLE) - 1),
+    st.sampled_from(["flip", "drop", "cut", "insert"]),
+    st.integers(1, 255),
+)
+def test_a_bundle_with_any_byte_changed_says_what_was_signed_or_nothing(at, how, by):
+    """Flipped, left out, cut off or with one more."""
+    changes = {
+        "flip": BUNDLE[:at] + bytes([BUNDLE[at] ^ by]) + BUNDLE[at + 1 :],
+        "drop": BUNDLE[:at] + BUNDLE[at + 1 :],
+        "cut": BUNDLE[:at],
+        "insert": BUNDLE[:at] + bytes([by]) + BUNDLE[at:],
+    }
+
+    assert believed(changes[how]) in (None, SIGNED)
+
+
+@settings(max_examples=300)
+@given(changed(json.loads(BUNDLE)))
+def test_a_bundle_with_any_part_changed_says_what_was_signed_or_nothing(document):
+    """Valid JSON still: another payload, type, signature, key or shape."""
+    assert believed(json.dumps(document).encode()) in (None, SIGNED)
+
+
+@settings(max_examples=200)
+@given(changed(json.loads(SIGNED.bytes())))
+def test_a_statement_changed_before_it_is_put_back_is_not_signed(statement):
+    """The payload is changed, and the signature kept."""
+    bundle = json.loads(BUNDLE)
+    payload = json.dumps(statement, separators=(",", ":")).encode()
+    bundle["dsseEnvelope"]["payload"] = base64.b64encode(payload).decode()
+
+    assert believed(json.dumps(bundle).encode()) is None or payload == SIGNED.bytes()
+
+
+def inventory(document, world):
+    """What is read of an SBOM of which the signed statement names exactly these bytes."""
+    content = json.dumps(document).encode()
+    referrer = world.registry.attach(IMAGE, "application/vnd.syft+json", gzip.compress(content, mtime=0), {})
+    syft = {
+        "name": "syft",
+        "digest": {"sha256": hashlib.sha256(content).hexdigest()},
+        "annotations": {"referrer": referrer, "generator": "syft 1.57.0"},
+    }
+    return packages_in([evidence({"references": [syft]})], world.registry.content)
+
+
+def evidence(predicate):
+    return Evidence(
+        digest="sha256:" + "c" * 64, repository="dev/hello", statement=about(IMAGE, SBOM, predicate), signer="curation"
+    )
+
+
+def test_a_recorded_inventory_is_read(world):
+    """Every artifact, with its type."""
+    assert {each[:2] for each in inventory(SYFT, world)} == {("deb", "libapt-pkg6.0"), ("python", "salt")}
+
+
+@settings(max_examples=300)
+@given(document=changed(SYFT) | JSON)
+def test_a_changed_inventory_is_read_or_refused(document):
+    """`EvidenceInvalid`, and no package is lost of what is read."""
+    try:
+        packages = inventory(document, World())
+    except EvidenceInvalid:
+        return
+    assert packages == {(str(a["type"]), str(a["name"]), str(a.get("purl", ""))) for a in document["artifacts"]}
+
+
+@given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_what_is_packed_in_no_way_that_syft_does_is_refused(content):
+    """Bytes that are no gzip, or other bytes than were signed."""
+    syft = {
+        "name": "syft",
+        "digest": {"sha256": "0" * 64},
+        "annotations": {"referrer": "sha256:" + "b" * 64, "generator": "syft 1.57.0"},
+    }
+
+    with pytest.raises(EvidenceInvalid):
+        packages_in([evidence({"references": [syft]})], lambda ref: content)

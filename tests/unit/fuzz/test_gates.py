@@ -1,0 +1,54 @@
+"""Evidence that a tier signed with one thing changed in it: a verdict, or a named error, and nothing else."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.tier import Boundary
+from tests.unit.conftest import World
+from tests.unit.fuzz.changes import JSON, changed
+from tests.unit.policy.test_dossier import EVERY, Judged, where
+
+CONFIDENTIAL = {
+    "plain": "sha256:" + "a" * 64,
+    "encrypted": "sha256:" + "b" * 64,
+    "protocol": "jwe",
+    "wrapped_key": "a2V5",
+    "key": "arn:aws:kms:eu-west-1:1:key/c",
+    "context": {"image": "sha256:" + "a" * 64},
+}
+
+
+def otherwise(predicate, name):
+    """The predicate with one thing changed, or any other."""
+    plain = json.loads(json.dumps({**predicate, "copy": CONFIDENTIAL} if name == "encryption" else predicate))
+    anything = st.dictionaries(st.text(max_size=5), JSON, max_size=3)
+    return changed(plain) | anything if plain else anything
+
+
+@pytest.mark.parametrize(("boundary", "piece"), EVERY)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_gate_decides_or_says_that_it_cannot(make, boundary, piece, data):
+    """Whatever a signed predicate holds: `EvidenceInvalid` is all that may come out beside a verdict."""
+    pieces = Judged(World(), make)
+    for name, (signer, kind, predicate) in pieces.at(boundary).items():
+        said = data.draw(otherwise(predicate, name)) if name == piece else predicate
+        pieces.attach(where(boundary), signer, kind, said)
+
+    try:
+        verdict = pieces.judged(boundary)
+    except EvidenceInvalid as error:
+        assert "[evidence.invalid]" in str(error)
+        return
+    assert isinstance(verdict, Admitted | Refused)
+    assert str(verdict)
+
+
+def test_every_boundary_is_there():
+    """Or the list above would be of something else."""
+    assert {boundary for boundary, _ in EVERY} == set(Boundary)

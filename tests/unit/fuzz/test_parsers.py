@@ -1,0 +1,231 @@
+"""Parsers and reference types, on anything: what is read is written the same, and the rest is the named error."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from supply_chain.adapters.context_files import BuildContext
+from supply_chain.development.build import base_names, final_base, refuse_detours
+from supply_chain.errors import CheckNotMade, DeclarationInvalid
+from supply_chain.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
+from supply_chain.laptop.database import FEED, knows
+from supply_chain.laptop.engine import version_of
+from supply_chain.laptop.feed.compile import compile_feed
+from supply_chain.laptop.feed.model import read_feed
+from supply_chain.policy.names import Holder, NameRegister
+from supply_chain.shown import plain, plain_lines
+from supply_chain.tier import TierName, curated_repository, development_repository, evidence_repository
+from supply_chain.vulnerability.findings import Distribution
+
+component = st.from_regex(r"\A[a-z0-9]{1,6}((\.|_|__|-{1,3})[a-z0-9]{1,5}){0,2}\Z")
+names = st.lists(component, min_size=1, max_size=3).map("/".join).filter(lambda text: len(text) > 1)
+digests = st.binary(min_size=32, max_size=32).map(lambda value: f"sha256:{value.hex()}")
+SECONDS = 3
+"""More than any of these takes, and less than what grows with the square of its input."""
+
+
+@given(names, digests)
+def test_a_reference_is_read_as_it_is_written(name: str, digest: str) -> None:
+    """Also by another tier, in whose repository it has the same application."""
+    ref = ImageRef(repository=development_repository(name), digest=digest)
+
+    assert ImageRef.parse(str(ref)) == ref == ImageRef.parse(f"  {ref}\n")
+    assert ImageRef.model_validate_json(ref.model_dump_json()) == ref
+    assert ref.application == name
+    for repository in (curated_repository(name), *(evidence_repository(tier, name) for tier in TierName)):
+        assert ref.moved_to(repository).application == application_of(repository) == name
+    assert digest.removeprefix("sha256:").startswith(short(digest)) and len(short(digest)) == 12
+
+
+@pytest.mark.parametrize(("kind", "form"), [(Digest, DIGEST), (Repository, rf"{COMPONENT}(?:/{COMPONENT})*")])
+@given(data=st.data())
+def test_a_digest_and_a_repository_are_nothing_but_that(kind: object, form: str, data: st.DataObject) -> None:
+    """Whole: no line's end after it, no other script's digits, no upper case."""
+    near = digests | names | st.from_regex(form)
+    near = near | near.map(str.upper) | near.map(lambda each: f"{each}\n")
+    text = data.draw(st.text(max_size=80) | near)
+    adapter: TypeAdapter[str] = TypeAdapter(kind)
+
+    if re.fullmatch(form, text, re.ASCII) and 2 <= len(text) <= 256:
+        assert adapter.validate_python(text) == text
+    else:
+        with pytest.raises(ValidationError):
+            adapter.validate_python(text)
+
+
+stage = st.from_regex(r"\A[a-z][a-z0-9]{0,8}\Z").filter(lambda text: text != "scratch")
+image = st.from_regex(r"\A[a-z0-9]{1,6}(/[a-z0-9]{1,6}){1,2}(:[a-z0-9]{1,4})?\Z")
+
+
+@given(st.lists(st.tuples(image, stage), min_size=1, max_size=4, unique_by=lambda each: each[1]), st.lists(image))
+def test_a_dockerfiles_bases_are_all_found(stages: list[tuple[str, str]], copied: list[str]) -> None:
+    """Whatever else stands there: each image that it starts or copies from, once, and no stage of its own."""
+    text = "".join(f"FROM {base} AS {name}\nRUN echo FROM x\n" for base, name in stages)
+    text += "".join(f"COPY --link --from={each} \\\n  /a /b\n" for each in [*copied, *(name for _, name in stages)])
+
+    assert set(base_names(text)) == {*(base for base, _ in stages), *copied}
+    assert final_base(text) == stages[-1][0]
+    refuse_detours(Path("Dockerfile"), text)
+
+
+words = st.sampled_from(
+    ["FROM", "from", "COPY", "RUN", "--from=", "--mount=", "AS", "a/b", "#", "syntax=", "escape=", "<<E", "E", "\\",
+     "\n", "\n", " ", "\t", "\r", "\ufeff", "scratch", "$X", '"', "=", "\x00", "\x85", "\u2028"]
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.text(max_size=200) | st.lists(words, max_size=30).map(" ".join) | st.lists(words, max_size=30).map("".join))
+def test_any_text_is_read_as_a_dockerfile_or_declared_invalid(text: str) -> None:
+    """No error of another kind comes out, and what it starts from is among what it names."""
+    with contextlib.suppress(DeclarationInvalid):
+        refuse_detours(Path("Dockerfile"), text)
+    found = base_names(text)
+    assert len(set(found)) == len(found)
+    assert final_base(text) != ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "\n",
+        " \n",
+        "#\n",
+        "\\\n",
+        "FROM\n",
+        "FROM a AS\n",
+        "COPY --a \n",
+        "RUN --mount=a, \\\n",
+        "RUN <<E\n",
+        "--from=",
+        "\r",
+    ],
+    ids=repr,
+)
+def test_a_long_dockerfile_is_read_in_seconds(line: str) -> None:
+    """Nobody stops a worker with a file of empty lines."""
+    text = line * 40_000
+    begun = time.process_time()
+
+    with contextlib.suppress(DeclarationInvalid):
+        refuse_detours(Path("Dockerfile"), text)
+    base_names(text)
+    final_base(text)
+
+    assert time.process_time() - begun < SECONDS
+
+
+def taken(ignore: str, files: tuple[str, ...] = ("a", "b/a", "b/c/ab.py", "ab.py")) -> set[str]:
+    """What such a list leaves of these files."""
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        for name in files:
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).touch()
+        (directory / ".dockerignore").write_bytes(ignore.encode("utf-8", "surrogatepass"))
+        found = BuildContext(directory, directory / "Dockerfile").files()
+        return set(found) & set(files)
+
+
+patterns = st.lists(
+    st.sampled_from(["*", "**", "/", "?", "[a-b]", "[^a]", "a", "b", "c", ".py", "!", "\\a", "\n", "#", " "]),
+    max_size=12,
+).map("".join)
+
+
+@settings(max_examples=150)
+@given(patterns | st.text(max_size=40))
+def test_any_text_is_a_list_of_what_to_ignore_or_no_check_is_made(text: str) -> None:
+    """`CheckNotMade` is all that may come out."""
+    with contextlib.suppress(CheckNotMade):
+        taken(text)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.sampled_from(["*", "**/", "?", "[a-b]", "a", "b", "/", ".py"]), min_size=1, max_size=7).map("".join),
+    st.lists(st.sampled_from(["a", "b", "ab", "/", ".py"]), min_size=1, max_size=6).map("".join),
+)
+def test_a_pattern_matches_what_its_regular_expression_does(pattern: str, name: str) -> None:
+    """As BuildKit makes one of it; step by step, so that no pattern takes longer than its length."""
+    path, line = posixpath.normpath(name).strip("/"), posixpath.normpath(pattern).strip("/")
+    if path in ("", ".") or line in ("", ".") or re.match(r"\*\*[^/]", line):
+        return  # what begins with two stars and no slash means an ending
+    kinds = {"*": "[^/]*", "?": "[^/]", ".": r"\.", "**": "(.*/)?", "**/": "(.*/)?"}
+    end = ".*" if line.endswith("**") else ""
+    expression = re.sub(r"\*\*/?|[*?.]", lambda found: kinds[found[0]], line.removesuffix("**" if end else "")) + end
+    above = ["/".join(path.split("/")[:n]) for n in range(1, path.count("/") + 2)]
+
+    assert (path not in taken(line, (path,))) is any(re.fullmatch(expression, each) for each in above)
+
+
+@pytest.mark.parametrize("pattern", ["**/" * 40 + "x", "*a" * 60 + "b", "**/a/" * 20 + "x", "?*" * 60 + "x"])
+def test_no_pattern_takes_longer_than_seconds(pattern: str) -> None:
+    """Nobody stops a worker with a list of what to ignore."""
+    deep = "/".join(["a"] * 30 + ["a" * 100])
+    begun = time.process_time()
+
+    assert taken(pattern, (deep,)) == {deep}
+
+    assert time.process_time() - begun < SECONDS
+
+
+@given(st.text(max_size=30) | st.from_regex(r"\d{1,5}\.\d{1,5}.*"))
+def test_any_text_is_a_version_or_the_lowest(text: str) -> None:
+    """What an engine says of itself may be anything."""
+    found = version_of(text)
+
+    assert found == (0, 0) or text.startswith(tuple("0123456789")) or text[:1].isdigit()
+    assert all(isinstance(part, int) for part in found)
+
+
+@given(names, names)
+def test_a_register_knows_a_name_by_itself_before_its_pattern(name: str, other: str) -> None:
+    """And no other name by it."""
+    own, all_below = Holder(owner="own"), Holder(owner="all")
+    register = NameRegister(names={name: own, f"{name}/*": all_below})
+
+    assert register.of(name) == own
+    assert register.of(f"{name}/{other}") == all_below
+    assert register.of(f"{other}/{name}") is None or f"{other}/{name}".startswith(f"{name}/")
+
+
+@given(st.text())
+def test_text_that_is_shown_is_shown_again_the_same(text: str) -> None:
+    """No control character, no direction, no line more than there were."""
+    shown = plain(text)
+
+    assert plain(shown) == shown and plain_lines(shown) == shown
+    assert len(shown) == len(text)
+    assert plain_lines(text).count("\n") == text.count("\n")
+    assert not any(ord(each) < 32 or 127 <= ord(each) < 160 for each in shown)
+    shown.encode()
+
+
+@settings(max_examples=100)
+@given(name=st.text(max_size=10), version=st.text(max_size=10), codename=st.text(max_size=5))
+def test_any_distribution_is_known_or_not(starter: Path, name: str, version: str, codename: str) -> None:
+    """Whatever an image's os-release says, without an error."""
+    known = knows(starter, Distribution(name=name, version=version, codename=codename))
+
+    assert not known or name.lower() in ("debian", "raspbian")
+
+
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the starter's distributions."""
+    directory = tmp_path_factory.mktemp("database")
+    (directory / "6").mkdir()
+    feed = read_feed(FEED).model_copy(update={"go": [], "python": []})
+    compile_feed(feed, directory / "6/vulnerability.db", "x")
+    return directory
