@@ -51,6 +51,9 @@ def _absolute(value: str) -> str:
     return value
 
 
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+Setting = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4096)]
+Port = Annotated[int, Field(ge=1024, le=65535)]
 Inside = Annotated[str, StringConstraints(min_length=1)]
 Absolute = Annotated[str, StringConstraints(min_length=2)]
 
@@ -110,6 +113,17 @@ class Runtime(Frozen):
     )
     capabilities: tuple[Literal["NET_BIND_SERVICE", "CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE"], ...] = Field(
         default=(), description="Linux capabilities it keeps"
+    )
+    environment: dict[Variable, Setting] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="variables it needs wherever it runs, never secrets; an environment's own come on top",
+    )
+    ports: tuple[Port, ...] = Field(
+        default=(), max_length=16, description="ports it listens on besides its probe's, for its environment alone"
+    )
+    init: bool = Field(
+        default=False, description="a small first process passes signals on, where the program does not act on SIGTERM"
     )
     memory: Size = Field(default=128 * 1024**2, description="bytes it may use; also written as 128MiB or 1GiB")
     pids: int = Field(default=64, ge=1, le=4096, description="processes and threads it may have")

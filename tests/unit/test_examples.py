@@ -43,10 +43,10 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_the_four_examples_and_the_four_bases_are_there():
+def test_the_four_examples_and_the_six_bases_are_there():
     """A directory that got lost would pass every other test here."""
     assert [path.name for path in EXAMPLES] == ["careless", "clock", "hello", "outdated"]
-    assert [path.name for path in BASES] == ["go-build", "proxy", "python", "python-build"]
+    assert [path.name for path in BASES] == ["go-build", "node", "node-build", "proxy", "python", "python-build"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=name)
