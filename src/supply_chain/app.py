@@ -152,6 +152,18 @@ class Limits(Frozen):
     scan_days: int = Field(default=7, ge=1, le=30, description="days after which a scan says nothing any more")
 
 
+class Review(Frozen):
+    """A finding that somebody looked at and takes for none, in code that cannot be marked itself."""
+
+    check: Literal["secrets", "source"] = Field(description="the check that finds it")
+    at: Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[1-9][0-9]*$", max_length=1024)] = Field(
+        description="file:line, as the finding is told; another line is another finding"
+    )
+    reason: Annotated[str, StringConstraints(pattern=r"^\S.*\S$", max_length=512)] = Field(
+        description="why it is none; it stands in the evidence"
+    )
+
+
 class Common(Frozen):
     """What every application declares."""
 
@@ -160,6 +172,9 @@ class Common(Frozen):
     classification: Classification = Classification.INTERNAL
     build: Build = Build()
     limits: Limits = Limits()
+    reviewed: tuple[Review, ...] = Field(
+        default=(), max_length=256, description="findings in the source that count as warnings"
+    )
 
 
 class Service(Common):
