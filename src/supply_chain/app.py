@@ -90,6 +90,7 @@ class Test(Frozen):
     )
     command: Command = Field(description="the program that runs the tests and its arguments; there is no shell")
     timeout: int = Field(default=300, ge=5, le=3600, description="seconds the tests may take")
+    memory: Size | None = Field(default=None, description="bytes the tests may use; null: as many as the application")
 
 
 class Probe(Frozen):
@@ -152,15 +153,19 @@ class Limits(Frozen):
     scan_days: int = Field(default=7, ge=1, le=30, description="days after which a scan says nothing any more")
 
 
-class Review(Frozen):
-    """A finding that somebody looked at and takes for none, in code that cannot be marked itself."""
+Place = Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[1-9][0-9]*$", max_length=1024)]
+"""`file:line`, as a check tells it."""
 
-    check: Literal["secrets", "source"] = Field(description="the check that finds it")
-    at: Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[1-9][0-9]*$", max_length=1024)] = Field(
-        description="file:line, as the finding is told; another line is another finding"
+
+class Review(Frozen):
+    """Findings that somebody looked at and takes for none, in code that cannot be marked itself."""
+
+    check: Literal["secrets", "source"] = Field(description="the check that finds them")
+    at: tuple[Place, ...] = Field(
+        min_length=1, max_length=256, description="file:line, as a finding is told; another line is another finding"
     )
     reason: Annotated[str, StringConstraints(pattern=r"^\S.*\S$", max_length=512)] = Field(
-        description="why it is none; it stands in the evidence"
+        description="why they are none; it stands in the evidence"
     )
 
 
@@ -173,7 +178,7 @@ class Common(Frozen):
     build: Build = Build()
     limits: Limits = Limits()
     reviewed: tuple[Review, ...] = Field(
-        default=(), max_length=256, description="findings in the source that count as warnings"
+        default=(), max_length=64, description="findings in the source that count as warnings"
     )
 
 

@@ -71,7 +71,7 @@ def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
     adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
     try:
         node = yaml.compose(text, _StrictLoader)
-        value = yaml.load(text, _StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+        value = yaml.load(text, _StrictLoader)  # noqa: S506 # nosec B506 - a subclass of SafeLoader
     except yaml.YAMLError as error:
         raise DeclarationInvalid(f"{name}{_yaml_place(error)}\nCorrect it and try again.") from error
     except RecursionError:

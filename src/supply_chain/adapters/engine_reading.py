@@ -185,7 +185,7 @@ def _environment(pairs: Iterable[str] | None) -> dict[str, str]:
 def _published(bindings: Mapping[str, Any]) -> tuple[Published, ...]:
     return tuple(
         Published(
-            address=each.get("HostIp") or "0.0.0.0",  # noqa: S104 - that is what an empty one means
+            address=each.get("HostIp") or "0.0.0.0",  # noqa: S104 # nosec B104 - that is what an empty one means
             port=int(each.get("HostPort") or 0),
             container_port=int(inside.partition("/")[0]),
         )

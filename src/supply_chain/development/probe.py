@@ -155,7 +155,7 @@ def run_tests(
     which nothing was tested has not passed.
     """
     test = manifest.test
-    return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout).made(
+    return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout, test.memory).made(
         engine, image, now, run_id, search, wait
     )
 
@@ -169,6 +169,7 @@ class _Command:
     manifest: Service | Base
     command: tuple[str, ...]
     timeout: float
+    memory: int | None = None
 
     def made(self, engine: Engine, image: str, now: Clock, run_id: str, search: Search, wait: Wait) -> CheckResult:
         started, clock = now(), time.monotonic()
@@ -199,13 +200,15 @@ class _Command:
         return found.result(self.check, tools_of(engine, search), started, now())
 
     def _spec(self, image: str, digest: str, run_id: str) -> ContainerSpec:
-        """The declared profile; tests alone get a writable root."""
+        """The declared profile; tests alone get a writable root, and the memory they declare."""
         hardened = profile(self.manifest.runtime)
         return ContainerSpec(
             image=image,
             name=f"cscm-{self.role}-{slug(self.manifest.name)}-{uuid4().hex[:8]}",
             labels=labels(self.role, self.manifest.name, digest, run_id),
-            profile=hardened.model_copy(update={"read_only": self.role != "tests"}),
+            profile=hardened.model_copy(
+                update={"read_only": self.role != "tests", "memory": self.memory or hardened.memory}
+            ),
             environment=self.manifest.runtime.environment,
             command=self.command,
         )

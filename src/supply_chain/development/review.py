@@ -14,7 +14,7 @@ def reviewed(result: CheckResult, reviews: Iterable[Review]) -> CheckResult:
     A review of a place where the check finds nothing is told too: the line has moved, or what was there
     is gone.
     """
-    places = {review.at: review for review in reviews if review.check == result.check.value}
+    places = {at: review.reason for review in reviews if review.check == result.check.value for at in review.at}
     if not places:
         return result
     failed, warned = [], list(result.warned)
@@ -25,6 +25,6 @@ def reviewed(result: CheckResult, reviews: Iterable[Review]) -> CheckResult:
             failed.append(sentence)
         else:
             met.add(at)
-            warned.append(f"{sentence}, which was reviewed: {places[at].reason}")
+            warned.append(f"{sentence}, which was reviewed: {places[at]}")
     warned += [f"{at} was reviewed, and there is nothing to be found there" for at in places if at not in met]
     return result.model_copy(update={"failed": tuple(failed), "warned": tuple(warned)})

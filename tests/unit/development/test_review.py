@@ -20,7 +20,7 @@ def result(*failed: str, check: Check = Check.SECRETS) -> CheckResult:
 
 
 def review(at: str, check: str = "secrets") -> Review:
-    return Review(check=check, at=at, reason="known to the test alone")
+    return Review(check=check, at=(at,), reason="known to the test alone")
 
 
 def test_a_reviewed_finding_warns_with_its_reason():
@@ -60,4 +60,4 @@ def test_a_review_names_a_place(at):
 def test_a_review_has_a_reason():
     """An empty one is none."""
     with pytest.raises(ValidationError):
-        Review(check="secrets", at="a:2", reason=" ")
+        Review(check="secrets", at=("a:2",), reason=" ")
