@@ -1,6 +1,6 @@
 """Release the commit that is checked out: through our own chain, then as files that anybody can verify.
 
-    python scripts/release.py [build/release]
+    python scripts/release.py
 
 The chain builds the wheel and an image that has it installed, checks, scans and signs that. From the image
 that curation admitted come the wheel and its SBOM; curation's key signs both. Each file is verified as a
@@ -10,11 +10,10 @@ user would before this says so. Exits 3 where a gate refuses.
 from __future__ import annotations
 
 import asyncio
-import io
 import json
+import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 from cscm.session import use_prefect
@@ -23,19 +22,19 @@ HOME = use_prefect()  # sets Prefect's environment, so it comes before what impo
 
 from blocks import Tier, Workbench  # noqa: E402
 from supply_chain.adapters.command import Tool  # noqa: E402
-from supply_chain.curation.release import RELEASE, released  # noqa: E402
+from supply_chain.curation.release import RELEASE, purl_of, released, wheel_in  # noqa: E402
 from supply_chain.errors import EvidenceInvalid, SignatureFailed, SupplyChainError  # noqa: E402
 from supply_chain.evidence.inventory import inventory_in  # noqa: E402
 from supply_chain.image import ImageRef  # noqa: E402
 from supply_chain.tier import TierName  # noqa: E402
 
-WHEELS = "opt/release"
+TARGET = HOME.project / "build" / "release"
 BUNDLE, KEY, SBOM, IMAGE = "release.sigstore.json", "curation.pub", "sbom.syft.json", "image.txt"
 TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
 
 
-def main(target: Path) -> int:
-    """Make the release in `target`; the exit status."""
+def main() -> int:
+    """Make the release in `build/release`; the exit status. What is there stays until the new one is verified."""
     done = subprocess.run(
         [Path(sys.executable).with_name("cscm"), "chain", HOME.project, "--revision", "HEAD", "--json"],
         cwd=HOME.project,
@@ -49,19 +48,20 @@ def main(target: Path) -> int:
     curated = json.loads(done.stdout)
     ref = ImageRef.model_validate(curated["ref"])
     tier, workbench = asyncio.run(_blocks())
-    files = {**_wheel(tier, workbench, ref), SBOM: _sbom(tier, workbench, ref)}
-    (wheel,) = [name for name in files if name.endswith(".whl")]
-    name, version = wheel.split("-")[:2]
-    bundle = tier.cosign(workbench).sign(released(f"pkg:pypi/{name.replace('_', '-')}@{version}", ref, files))
-    target.mkdir(parents=True, exist_ok=True)
-    for old in target.iterdir():
-        old.unlink()
+    wheel, content = _wheel(tier, workbench, ref)
+    files = {wheel: content, SBOM: _sbom(tier, workbench, ref)}
+    bundle = tier.cosign(workbench).sign(released(purl_of(wheel), ref, files))
     key = tier.trusted_keys[TierName.CURATION.value]
     image = f"{tier.registry}/{ref}\n"
-    for path, content in {**files, BUNDLE: bundle, KEY: key.encode(), IMAGE: image.encode()}.items():
-        (target / path).write_bytes(content)
-    _verify(workbench.tool("cosign"), target, files)
+    target, new = TARGET, TARGET.with_name(f"{TARGET.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for path, text in {**files, BUNDLE: bundle, KEY: key.encode(), IMAGE: image.encode()}.items():
+        (new / path).write_bytes(text)
+    _verify(workbench.tool("cosign"), new, files)
     tier.cosign(workbench).verify_image(ref, key)
+    shutil.rmtree(target, ignore_errors=True)
+    new.rename(target)
     sys.stdout.write(f"{target}: {', '.join(sorted(files))}, signed for commit {curated['source']['revision']}\n")
     return 0
 
@@ -70,7 +70,7 @@ async def _blocks() -> tuple[Tier, Workbench]:
     return await Tier.aload("curation"), await Workbench.aload("workbench")
 
 
-def _wheel(tier: Tier, workbench: Workbench, ref: ImageRef) -> dict[str, bytes]:
+def _wheel(tier: Tier, workbench: Workbench, ref: ImageRef) -> tuple[str, bytes]:
     """The wheel in the image; its layers are verified against the signed digest on the way."""
     insecure = ("--insecure",) if tier.insecure_registry else ()
     with tier.ecr.docker_config() as config:
@@ -81,15 +81,7 @@ def _wheel(tier: Tier, workbench: Workbench, ref: ImageRef) -> dict[str, bytes]:
             check=True,
             timeout=300,
         )
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
-        members = [m for m in tar if m.isreg() and m.name.startswith(f"{WHEELS}/") and m.name.endswith(".whl")]
-        if len(members) != 1:
-            raise EvidenceInvalid(
-                f"{ref} holds {len(members)} wheels below /{WHEELS}.\nLook at examples/self/Dockerfile."
-            )
-        stream = tar.extractfile(members[0])
-        assert stream is not None
-        return {Path(members[0].name).name: stream.read()}
+    return wheel_in(done.stdout, ref)
 
 
 def _sbom(tier: Tier, workbench: Workbench, ref: ImageRef) -> bytes:
@@ -120,6 +112,6 @@ def _verify(cosign: Tool, target: Path, files: dict[str, bytes]) -> None:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else HOME.project / "build/release")))
+        sys.exit(main())
     except SupplyChainError as error:
         sys.exit(f"error: {error}")

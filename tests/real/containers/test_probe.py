@@ -105,6 +105,17 @@ def test_tests_see_the_declared_variables(engine, image, service):
     assert run_tests(engine, image(), manifest, now, "run-1", SEARCH).failed == ()
 
 
+def test_tests_have_the_memory_that_they_declare(engine, image, service):
+    """A test run often holds more than the application, which need not be given as much for that."""
+    manifest = service(memory="16MiB")
+    test = {"command": ("/subject", "eats-memory"), "memory": 24 * 1024**2}
+    manifest = manifest.model_copy(update={"test": manifest.test.model_copy(update=test)})
+
+    (said,) = run_tests(engine, image(), manifest, now, "run-1", SEARCH).failed
+
+    assert "more than its 24 MiB of memory" in said
+
+
 def test_a_declared_write_is_no_failure(engine, image, service):
     """A path that is declared writable may be written to."""
     result = probe(engine, image("writes"), service(writable=["/data"]), now, "run-1", SEARCH)
