@@ -16,6 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cscm.main import REFUSED
 from cscm.session import use_prefect
 
 HOME = use_prefect()  # sets Prefect's environment, so it comes before what imports it
@@ -26,6 +27,7 @@ from supply_chain.curation.release import RELEASE, purl_of, released, wheel_in  
 from supply_chain.errors import EvidenceInvalid, SignatureFailed, SupplyChainError  # noqa: E402
 from supply_chain.evidence.inventory import inventory_in  # noqa: E402
 from supply_chain.image import ImageRef  # noqa: E402
+from supply_chain.policy.outcome import Refused  # noqa: E402
 from supply_chain.tier import TierName  # noqa: E402
 
 TARGET = HOME.project / "build" / "release"
@@ -42,8 +44,9 @@ def main() -> int:
         text=True,
         check=False,
     )
+    if done.returncode == REFUSED:
+        sys.stderr.write(f"There is no release: {Refused.model_validate_json(done.stdout)}\n")
     if done.returncode:
-        sys.stderr.write(done.stdout)
         return done.returncode
     curated = json.loads(done.stdout)
     ref = ImageRef.model_validate(curated["ref"])
