@@ -5,7 +5,7 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check test-unit test-coverage test-mutation test-sample test-real test-faults docs format lock clean
+.PHONY: run test check test-unit test-coverage test-mutation test-sample test-real test-faults release docs format lock clean
 
 run:
 	@scripts/run $(BIN) $(READY)
@@ -41,6 +41,11 @@ test-real: $(READY)
 test-faults: $(READY)
 	$(BIN)/cscm up
 	CSCM_STRIKES=all $(BIN)/python -m pytest -q tests/real/faults
+
+release: $(READY)
+	$(BIN)/cscm up
+	$(BIN)/cscm bases python python-build
+	$(BIN)/python scripts/release.py
 
 docs: $(READY)
 	$(BIN)/python scripts/reference.py

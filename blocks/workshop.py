@@ -26,6 +26,7 @@ from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import Workshop, test_name
 from supply_chain.development.content import WAY, check_content
 from supply_chain.development.probe import check_command, probe, run_tests, tools_of
+from supply_chain.development.review import reviewed
 from supply_chain.development.test import Dependencies, Planned
 from supply_chain.errors import BaseMissing, ToolFailed
 from supply_chain.evidence.checks import Check, CheckResult
@@ -100,8 +101,8 @@ def checks(
     context, run = BuildContext(directory / manifest.build.context, dockerfile), built.invocation
     by_tool: list[tuple[Check, str, Callable[[Tool], CheckResult]]] = [
         (Check.DOCKERFILE, "hadolint", lambda t: lint_dockerfile(t, dockerfile, now)),
-        (Check.SOURCE, "bandit", lambda t: scan_source(t, context, now)),
-        (Check.SECRETS, "detect-secrets", lambda t: find_secrets(t, context, now)),
+        (Check.SOURCE, "bandit", lambda t: reviewed(scan_source(t, context, now), manifest.reviewed)),
+        (Check.SECRETS, "detect-secrets", lambda t: reviewed(find_secrets(t, context, now), manifest.reviewed)),
     ]
     search = SecretSearch(workbench.tool("detect-secrets"))
     in_engine: list[tuple[Check, Callable[[], CheckResult]]]
@@ -136,8 +137,9 @@ def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) ->
 
 def dependencies(directory: Path, manifest: Service | Base, tier: Tier, workbench: Workbench) -> Dependencies:
     """Known vulnerabilities of what the source declares."""
+    context = BuildContext(directory / manifest.build.context, directory / manifest.build.dockerfile)
     return Dependencies(
-        directory=directory / manifest.build.context,
+        source=context.alone,
         inventory=tier.syft(workbench),
         scanner=workbench.grype(),
         days=manifest.limits.scan_days,

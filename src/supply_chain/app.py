@@ -51,6 +51,9 @@ def _absolute(value: str) -> str:
     return value
 
 
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+Setting = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4096)]
+Port = Annotated[int, Field(ge=1024, le=65535)]
 Inside = Annotated[str, StringConstraints(min_length=1)]
 Absolute = Annotated[str, StringConstraints(min_length=2)]
 
@@ -87,6 +90,7 @@ class Test(Frozen):
     )
     command: Command = Field(description="the program that runs the tests and its arguments; there is no shell")
     timeout: int = Field(default=300, ge=5, le=3600, description="seconds the tests may take")
+    memory: Size | None = Field(default=None, description="bytes the tests may use; null: as many as the application")
 
 
 class Probe(Frozen):
@@ -110,6 +114,17 @@ class Runtime(Frozen):
     )
     capabilities: tuple[Literal["NET_BIND_SERVICE", "CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE"], ...] = Field(
         default=(), description="Linux capabilities it keeps"
+    )
+    environment: dict[Variable, Setting] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="variables it needs wherever it runs, never secrets; an environment's own come on top",
+    )
+    ports: tuple[Port, ...] = Field(
+        default=(), max_length=16, description="ports it listens on besides its probe's, for its environment alone"
+    )
+    init: bool = Field(
+        default=False, description="a small first process passes signals on, where the program does not act on SIGTERM"
     )
     memory: Size = Field(default=128 * 1024**2, description="bytes it may use; also written as 128MiB or 1GiB")
     pids: int = Field(default=64, ge=1, le=4096, description="processes and threads it may have")
@@ -143,6 +158,22 @@ class Limits(Frozen):
     scan_days: int = Field(default=7, ge=1, le=30, description="days after which a scan says nothing any more")
 
 
+Place = Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[1-9][0-9]*$", max_length=1024)]
+"""`file:line`, as a check tells it."""
+
+
+class Review(Frozen):
+    """Findings that somebody looked at and takes for none, in code that cannot be marked itself."""
+
+    check: Literal["secrets", "source"] = Field(description="the check that finds them")
+    at: tuple[Place, ...] = Field(
+        min_length=1, max_length=256, description="file:line, as a finding is told; another line is another finding"
+    )
+    reason: Annotated[str, StringConstraints(pattern=r"^\S.*\S$", max_length=512)] = Field(
+        description="why they are none; it stands in the evidence"
+    )
+
+
 class Common(Frozen):
     """What every application declares."""
 
@@ -151,6 +182,9 @@ class Common(Frozen):
     classification: Classification = Classification.INTERNAL
     build: Build = Build()
     limits: Limits = Limits()
+    reviewed: tuple[Review, ...] = Field(
+        default=(), max_length=64, description="findings in the source that count as warnings"
+    )
 
 
 class Service(Common):

@@ -54,6 +54,7 @@ class Profile(Frozen):
     no_new_privileges: bool = True
     memory: int = Field(description="bytes, swap included")
     pids: int
+    init: bool = Field(default=False, description="the engine's own first process passes signals on")
     privileged: bool = False
     host_namespaces: tuple[str, ...] = ()
     mounts: tuple[str, ...] = Field(default=(), description="paths of volumes and binds")
@@ -317,6 +318,7 @@ def profile(runtime: Runtime) -> Profile:
         capabilities=tuple(sorted(runtime.capabilities)),
         memory=runtime.memory,
         pids=runtime.pids,
+        init=runtime.init,
     )
 
 

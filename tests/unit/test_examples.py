@@ -21,6 +21,8 @@ from supply_chain.evidence.checks import CheckResult, Outcome
 ROOT = Path(__file__).parents[2]
 BASES = sorted(path.parent for path in ROOT.glob(f"bases/*/{FILE}"))
 EXAMPLES = sorted(path.parent for path in ROOT.glob(f"examples/*/{FILE}"))
+OUTSIDE = sorted(path.parent for path in ROOT.glob(f"examples/outside/*/{FILE}"))
+SELF = BuildContext(ROOT, ROOT / "examples" / "self" / "Dockerfile")
 SOUND = [path for path in (*BASES, *EXAMPLES) if path.name != "careless"]
 
 
@@ -43,10 +45,10 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_the_four_examples_and_the_four_bases_are_there():
+def test_the_four_examples_and_the_six_bases_are_there():
     """A directory that got lost would pass every other test here."""
     assert [path.name for path in EXAMPLES] == ["careless", "clock", "hello", "outdated"]
-    assert [path.name for path in BASES] == ["go-build", "proxy", "python", "python-build"]
+    assert [path.name for path in BASES] == ["go-build", "node", "node-build", "proxy", "python", "python-build"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=name)
@@ -68,7 +70,7 @@ def test_bases_are_made_of_packages_and_named_after_their_directory(path: Path):
     assert manifest.rootfs is not None and manifest.rootfs.packages
 
 
-@pytest.mark.parametrize("path", [*BASES, *EXAMPLES], ids=name)
+@pytest.mark.parametrize("path", [*BASES, *EXAMPLES, *OUTSIDE, ROOT], ids=name)
 def test_editors_find_the_schema(path: Path):
     """The first line leads to the project's own schema."""
     first = (path / FILE).read_text().splitlines()[0]
@@ -95,7 +97,60 @@ def test_a_confidential_example_is_among_them():
     assert read_manifest(ROOT / "examples" / "clock").classification is Classification.CONFIDENTIAL
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/hello/requirements*.txt")), ids=name)
+def requirements(text: str) -> dict[str, str]:
+    """Package → its whole line, of a file that pins by hash."""
+    return {line.partition("==")[0]: line for line in text.replace("\\\n", " ").splitlines() if "==" in line}
+
+
+def test_the_project_is_an_application_of_its_own_chain():
+    """Its declaration lies where its context is; what is not built into it is not in the context."""
+    manifest = read_manifest(ROOT)
+    files = SELF.files()
+
+    assert isinstance(manifest, Base)
+    assert ROOT / manifest.build.dockerfile == SELF.dockerfile
+    assert {file.partition("/")[0] for file in files if "/" in file} == {"blocks", "examples", "flows", "src", "tasks"}
+    assert {file for file in files if file.startswith("examples/")} <= {
+        str(path.relative_to(ROOT)) for path in (ROOT / "examples" / "self").iterdir()
+    }
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda: lint_dockerfile(tool("hadolint"), SELF.dockerfile, now),
+        lambda: scan_source(tool("bandit"), SELF, now),
+        lambda: find_secrets(tool("detect-secrets"), SELF, now),
+    ],
+    ids=list(CHECKS),
+)
+def test_the_project_passes_the_checks_that_it_makes_of_others(check: Callable[[], CheckResult]):
+    """What boundary 1 would refuse does not get in."""
+    assert check().failed == ()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/self/requirements*.txt")), ids=name)
+def test_the_release_is_made_of_locked_packages(path: Path):
+    """`make lock` makes both; a release that ran with other versions was never tested."""
+    locked = requirements((ROOT / "requirements.lock").read_text())
+    used = requirements(path.read_text())
+
+    assert used and used.items() <= locked.items()
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=name)
+def test_declarations_of_applications_from_outside_are_read(path: Path):
+    """Their code is elsewhere; what the chain was told about it, and where it is from, is here."""
+    manifest, readme = read_manifest(path), (path / "README.md").read_text()
+
+    assert manifest.name == path.name
+    assert re.search(r"https://github\.com/\S+", readme) and re.search(r"\b[0-9a-f]{40}\b", readme)
+    assert {each.name for each in path.iterdir()} == {FILE, "README.md"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((*ROOT.glob("examples/hello/requirements*.txt"), *ROOT.glob("examples/self/*.txt"))), ids=name
+)
 def test_requirements_are_pinned_by_hash_and_name_no_index(path: Path):
     """The same packages wherever they come from; which index is the machine's to say."""
     lines = path.read_text().replace("\\\n", " ").splitlines()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from supply_chain.errors import CheckNotMade
 from supply_chain.policy.outcome import counted
+from supply_chain.scratch import scratch
 
 TOKEN = re.compile(r"\*\*/?|\*|\?|\[[^\]]*\]|\\.|[^*?\[\\]+|.", re.DOTALL)
 UNCLEAR = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]|\r(?!\n|$)|\[[^\]]*\[")
@@ -48,11 +51,27 @@ class BuildContext:
                         found.append(path)
         return tuple(sorted(_text(path) for path in found))
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[Path]:
+        """A directory with these files and no others, gone afterwards; the files themselves are not copied twice."""
+        with scratch("context") as work:
+            for name in self.files():
+                (work / name).parent.mkdir(parents=True, exist_ok=True)
+                _laid(self.directory / name, work / name)
+            yield work
+
     @property
     def _ignore(self) -> Path:
         """The file that says what is not in it: the Dockerfile's own before the directory's."""
         own = self.dockerfile.with_name(f"{self.dockerfile.name}.dockerignore")
         return own if own.is_file() else self.directory / ".dockerignore"
+
+
+def _laid(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another file system, or another user's file
+        shutil.copyfile(source, target, follow_symlinks=False)
 
 
 def _text(path: str) -> str:

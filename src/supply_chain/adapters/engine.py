@@ -24,6 +24,7 @@ from supply_chain.adapters.engine_reading import (
     listeners_of,
     named_from,
     processes_from,
+    without_init,
 )
 from supply_chain.container import (
     OWNER,
@@ -177,7 +178,8 @@ class DockerEngine:
 
     def changes(self, container: str) -> tuple[Change, ...]:
         with _translated(f"compare {_shown(container)} with its image"):
-            return tuple(change_from(entry) for entry in self._api.diff(container) or ())
+            found = tuple(change_from(entry) for entry in self._api.diff(container) or ())
+        return without_init(found) if found and self.inspect(container).profile.init else found
 
     def processes(self, container: str) -> tuple[Process, ...]:
         try:
@@ -292,6 +294,7 @@ def _options(spec: ContainerSpec) -> dict[str, Any]:
         "mem_limit": profile.memory,
         "memswap_limit": profile.memory,
         "pids_limit": profile.pids,
+        "init": profile.init,
         "network": spec.network,
         "ports": {f"{p.container_port}/tcp": (p.address, p.port) for p in spec.published},
         "mounts": [Mount(target=v.path, source=v.name, type="volume") for v in spec.volumes],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from supply_chain.container import (
@@ -25,6 +25,8 @@ from supply_chain.image import Digest
 PROC = Path("/proc")
 LISTEN = "0A"
 NAME_SERVER = "127.0.0.11"
+INIT = ("/sbin/docker-init", "/usr/sbin/docker-init")
+"""Where a container sees the engine's init, in an image whose /sbin is a directory, and where it is a link."""
 KINDS: tuple[Literal["changed", "added", "deleted"], ...] = ("changed", "added", "deleted")
 """Docker Engine API 1.45, ContainerChanges: 0 modified, 1 added, 2 deleted."""
 
@@ -72,6 +74,7 @@ def profile_from(attrs: Mapping[str, Any]) -> Profile:
         no_new_privileges=any(not option.endswith("false") for option in quiet),
         memory=host.get("Memory") or 0,
         pids=host.get("PidsLimit") or 0,
+        init=bool(host.get("Init")),
         privileged=bool(host.get("Privileged")),
         host_namespaces=tuple(sorted(name for name, key in spaces.items() if host.get(key) == "host")),
         mounts=tuple(sorted(mounts)),
@@ -102,6 +105,14 @@ def named_from(entry: Mapping[str, Any]) -> tuple[Digest, tuple[str, ...]]:
 
 def change_from(entry: Mapping[str, Any]) -> Change:
     return Change(kind=KINDS[entry["Kind"]], path=entry["Path"])
+
+
+def without_init(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """The changes but for the mount point of the engine's own init, and directories made for it alone."""
+    others = [each for each in changes if each.path not in INIT]
+    made = {str(above) for each in changes if each.path in INIT for above in PurePosixPath(each.path).parents}
+    needed = {str(above) for each in others if each.path not in made for above in PurePosixPath(each.path).parents}
+    return tuple(each for each in others if each.kind == "deleted" or each.path not in made - needed)
 
 
 def processes_from(answer: Mapping[str, Any]) -> tuple[Process, ...]:
@@ -163,7 +174,7 @@ def _environment(pairs: Iterable[str] | None) -> dict[str, str]:
 def _published(bindings: Mapping[str, Any]) -> tuple[Published, ...]:
     return tuple(
         Published(
-            address=each.get("HostIp") or "0.0.0.0",  # noqa: S104 - that is what an empty one means
+            address=each.get("HostIp") or "0.0.0.0",  # noqa: S104 # nosec B104 - that is what an empty one means
             port=int(each.get("HostPort") or 0),
             container_port=int(inside.partition("/")[0]),
         )

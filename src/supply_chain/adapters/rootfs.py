@@ -115,16 +115,20 @@ def _names(relations: str) -> list[str]:
 
 
 def needed(wanted: Iterable[str], fetched: Iterable[Package]) -> set[str]:
-    """The packages that `wanted` come down to, without `LEFT_OUT` and what only those need."""
+    """The packages that `wanted` come down to, without what only `LEFT_OUT` would bring.
+
+    What is wanted by its own name is never left out.
+    """
     offers: dict[str, list[Package]] = {}
     for package in fetched:
         for name in package.provides:
             offers.setdefault(name, []).append(package)
     found: set[str] = set()
     ahead = list(wanted)
+    left_out = LEFT_OUT - set(ahead)
     while ahead:
         for package in offers.get(ahead.pop(), []):
-            if package.name not in found and package.name not in LEFT_OUT:
+            if package.name not in found and package.name not in left_out:
                 found.add(package.name)
                 ahead.extend(package.needs)
     return found

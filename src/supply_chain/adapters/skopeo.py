@@ -49,7 +49,7 @@ BITS = 3072
 """Of the RSA key of an image; as PKCS #8 it takes 1.8 KB of the 4096 bytes that KMS wraps."""
 TIMEOUT = 900.0
 """Seconds for one copy of an image."""
-MEMORY = Path("/dev/shm")  # noqa: S108 - a private directory is made in it
+MEMORY = Path("/dev/shm")  # noqa: S108 # nosec B108 - a private directory is made in it
 """Where a private key is written if the machine has it: memory, not a disk."""
 
 ERRORS: tuple[tuple[type[SupplyChainError], tuple[str, ...], str], ...] = (

@@ -155,7 +155,7 @@ def run_tests(
     which nothing was tested has not passed.
     """
     test = manifest.test
-    return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout).made(
+    return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout, test.memory).made(
         engine, image, now, run_id, search, wait
     )
 
@@ -169,6 +169,7 @@ class _Command:
     manifest: Service | Base
     command: tuple[str, ...]
     timeout: float
+    memory: int | None = None
 
     def made(self, engine: Engine, image: str, now: Clock, run_id: str, search: Search, wait: Wait) -> CheckResult:
         started, clock = now(), time.monotonic()
@@ -199,13 +200,16 @@ class _Command:
         return found.result(self.check, tools_of(engine, search), started, now())
 
     def _spec(self, image: str, digest: str, run_id: str) -> ContainerSpec:
-        """The declared profile; tests alone get a writable root."""
+        """The declared profile; tests alone get a writable root, and the memory they declare."""
         hardened = profile(self.manifest.runtime)
         return ContainerSpec(
             image=image,
             name=f"cscm-{self.role}-{slug(self.manifest.name)}-{uuid4().hex[:8]}",
             labels=labels(self.role, self.manifest.name, digest, run_id),
-            profile=hardened.model_copy(update={"read_only": self.role != "tests"}),
+            profile=hardened.model_copy(
+                update={"read_only": self.role != "tests", "memory": self.memory or hardened.memory}
+            ),
+            environment=self.manifest.runtime.environment,
             command=self.command,
         )
 
@@ -218,6 +222,7 @@ def _spec(
         name=f"{network}-{'writable' if writable else 'strict'}",
         labels=labels("probe", manifest.name, local.digest, run_id),
         profile=profile(manifest.runtime).model_copy(update={"read_only": not writable}),
+        environment=manifest.runtime.environment,
         network=network,
     )
 
@@ -293,18 +298,21 @@ def _judge_start(found: Findings, strict: Run, loose: Run, manifest: Service) ->
 
 
 def _judge_ports(found: Findings, run: Run, manifest: Service) -> None:
-    wanted = manifest.probe.port
+    declared = (manifest.probe.port, *manifest.runtime.ports)
     reachable = {each.port for each in run.listeners if not each.address.startswith(("127.", "::1"))}
     found.details |= {
         "listening": [f"{each.address} {each.port}" for each in run.listeners],
         "listening_read_from": "the kernel's socket table of the container's network namespace",
     }
-    others = sorted(reachable - {wanted})
+    others, silent = sorted(reachable - set(declared)), sorted(set(declared) - reachable)
+    shown = ", ".join(map(str, declared))
     found.expect(
         not others,
-        f"listens on port {wanted} and no other",
-        f"It listens on ports nobody declared: {', '.join(map(str, others))}.",
+        f"listens on port{'' if len(declared) == 1 else 's'} {shown} and no other",
+        f"It listens on ports nobody declared (runtime.ports): {', '.join(map(str, others))}.",
     )
+    if silent:
+        found.warned.append(f"It declares ports and does not listen there: {', '.join(map(str, silent))}.")
 
 
 def _judge_processes(found: Findings, run: Run, manifest: Service) -> None:

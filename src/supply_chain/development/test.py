@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -43,7 +44,8 @@ class Planned:
 class Dependencies:
     """The check for known vulnerabilities of what the source declares. A report is good for `days`."""
 
-    directory: Path
+    source: Callable[[], AbstractContextManager[Path]]
+    """A directory with the files that the build takes, and no others."""
     inventory: Inventory
     scanner: Scanner
     days: int
@@ -106,7 +108,8 @@ def _tools(report: Report, generator: str) -> dict[str, str]:
 def known_vulnerabilities(dependencies: Dependencies, now: Callable[[], datetime]) -> tuple[CheckResult, Report]:
     """What is known of the source's own dependencies; how much of it is accepted is the gate's to say."""
     started = now()
-    sbom = dependencies.inventory.of_directory(dependencies.directory).record
+    with dependencies.source() as directory:
+        sbom = dependencies.inventory.of_directory(directory).record
     report = dependencies.scanner.scan(sbom)
     looked_at = f"{sbom.packages} declared packages" if sbom.packages else "no declared third-party packages"
     check = CheckResult(

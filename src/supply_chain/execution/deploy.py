@@ -62,7 +62,7 @@ class Expected(Frozen):
     address: str
     port: int
     probe: Probe
-    settings: dict[str, str] = Field(description="the environment's configuration, never secrets")
+    settings: dict[str, str] = Field(description="what is declared, and the environment's own on top; never secrets")
     profile: Profile
     configuration: Digest = Field(description="of settings and profile")
 
@@ -113,8 +113,12 @@ class Order:
         return profile(self.manifest.runtime)
 
     @property
+    def settings(self) -> dict[str, str]:
+        return {**self.manifest.runtime.environment, **self.place.environment}
+
+    @property
     def configuration(self) -> Digest:
-        return configuration_digest(self.place.environment, self.profile)
+        return configuration_digest(self.settings, self.profile)
 
 
 def deploy(
@@ -168,7 +172,7 @@ def _expected(order: Order, running: Container, front: Container) -> Expected:
         address=order.place.address,
         port=order.place.port,
         probe=order.manifest.probe,
-        settings=order.place.environment,
+        settings=order.settings,
         profile=order.profile,
         configuration=order.configuration,
     )
@@ -236,7 +240,7 @@ def _created(
             name=name,
             labels=known,
             profile=order.profile,
-            environment=order.place.environment,
+            environment=order.settings,
             network=network,
         )
     )

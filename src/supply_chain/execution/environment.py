@@ -7,15 +7,13 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from supply_chain.app import Variable
 from supply_chain.container import ENVIRONMENT, MANAGED
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
 from supply_chain.image import Digest, Frozen
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
-
-
-Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
 
 
 class Placement(Frozen):

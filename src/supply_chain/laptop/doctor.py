@@ -60,7 +60,7 @@ def examine(profile: Profile, home: Home) -> list[Check]:
         _worker(profile, home),
         _database(home),
         *_ports(profile, home),
-        *_room({"home": home.directory, "temporary files": Path("/tmp")}),  # noqa: S108 - looked at, not used
+        *_room({"home": home.directory, "temporary files": Path("/tmp")}),  # noqa: S108 # nosec B108 - looked at, not used
     ]
 
 

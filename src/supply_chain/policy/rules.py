@@ -91,7 +91,7 @@ REMEDY = {
     Check.TESTS: "make the application's tests pass",
     Check.DOCKERFILE: "change the Dockerfile as the linter asks",
     Check.SOURCE: "change the code, or mark the line as reviewed with its reason",
-    Check.SECRETS: "remove the secret from the context, and treat it as known to others",
+    Check.SECRETS: "remove the secret from the context, and treat it as known to others",  # pragma: allowlist secret
     Check.DEPENDENCIES: "raise the dependency to a fixed version",
     Check.PROBE: "make the application behave so under its declared runtime profile",
     Check.CONTENT: "build it for the declared platform and no other, smaller, with `chmod a-s` on such files; "

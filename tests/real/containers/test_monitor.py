@@ -14,6 +14,9 @@ from tests.real.containers.conftest import now
 pytestmark = pytest.mark.real
 
 
+DECLARED = {"GREETING": "from its owner", "SETTING": "here"}
+
+
 class Loaded:
     """A supply for images that the engine already has."""
 
@@ -30,12 +33,22 @@ def environment(environment_name, port) -> Environment:
 @pytest.fixture
 def deployed(engine, environment, service, proxy, image):
     """A deployment that is well."""
-    ref = ImageRef(repository="curated/subject", digest=image())
+    return deployment(engine, environment, service(), proxy, image())
+
+
+def deployment(engine, environment, manifest, proxy, digest):
+    ref = ImageRef(repository="curated/subject", digest=digest)
     source = Source(path="subject", repository="tests", revision="none", dirty=False)
     curated = CuratedImage(ref=ref, tag="none", source=source)
     admitted = Admitted(image=curated, boundary=Boundary.TO_EXECUTION, policy="sha256:" + "0" * 64)
-    order = Order(admitted=admitted, manifest=service(), environment=environment, proxy=proxy, run_id="run-1")
+    order = Order(admitted=admitted, manifest=manifest, environment=environment, proxy=proxy, run_id="run-1")
     return deploy(engine, order, Loaded(), now=now)
+
+
+@pytest.fixture
+def with_init(engine, environment, service, proxy, image):
+    """A deployment of an image without a handler for SIGTERM, with variables and an init of its own."""
+    return deployment(engine, environment, service(init=True, environment=DECLARED), proxy, image("no-handler"))
 
 
 @pytest.fixture
@@ -56,6 +69,15 @@ def test_all_is_well_after_a_deployment(deployed, seen):
     assert observation.healthy
     assert observation.running == deployed.digest
     assert observation.status == "running"
+
+
+def test_what_is_declared_runs_as_declared(engine, with_init, seen):
+    """The engine's init is no drift; the environment's own variables come on top of the declared ones."""
+    (observation,) = seen(with_init)
+
+    assert observation.deviations == ()
+    assert with_init.settings == {"GREETING": "from here", "SETTING": "here"}
+    assert with_init.settings.items() <= engine.inspect(with_init.container).environment.items()
 
 
 def test_a_stopped_container_is_seen(engine, deployed, seen):

@@ -59,8 +59,10 @@ def test_a_good_service_passes(engine, image, service):
         ("needs-root", "It was not ready within 2 s: it ended with status 1"),
         ("writes", "It writes where nobody declared it to: /data/state."),
         ("writes-or-dies", "It starts only when its root filesystem is writable."),
-        ("second-port", "It listens on ports nobody declared: 7070."),
+        ("second-port", "It listens on ports nobody declared (runtime.ports): 7070."),
         ("eats-memory", "more than its 16 MiB of memory"),
+        ("no-handler", "After SIGTERM it ended with status 2"),
+        ("needs-setting", "It was not ready within 2 s: it ended with status 6"),
     ],
 )
 def test_a_fault_is_named(engine, image, service, fault, sentence):
@@ -69,6 +71,49 @@ def test_a_fault_is_named(engine, image, service, fault, sentence):
 
     assert result.outcome is Outcome.FAILED
     assert any(sentence in said for said in result.failed), result.failed
+
+
+@pytest.mark.parametrize(
+    ("fault", "declared"),
+    [
+        ("second-port", {"ports": [7070]}),
+        ("needs-setting", {"environment": {"SETTING": "here"}}),
+        ("no-handler", {"init": True}),
+    ],
+)
+def test_what_is_declared_is_no_failure(engine, image, service, fault, declared):
+    """A further port, a variable it cannot do without, a signal that its program leaves to the engine's init."""
+    result = probe(engine, image(fault), service(**declared), now, "run-1", SEARCH)
+
+    assert (result.failed, result.warned) == ((), ())
+
+
+def test_a_port_that_is_declared_in_vain_is_told(engine, image, service):
+    """Somebody else may count on it."""
+    result = probe(engine, image(), service(ports=[7070]), now, "run-1", SEARCH)
+
+    assert result.warned == ("It declares ports and does not listen there: 7070.",)
+
+
+def test_tests_see_the_declared_variables(engine, image, service):
+    """As the application itself does wherever it runs."""
+    manifest = service(environment={"SETTING": "here"})
+    manifest = manifest.model_copy(
+        update={"test": manifest.test.model_copy(update={"command": ("/subject", "needs-setting", "status-0")})}
+    )
+
+    assert run_tests(engine, image(), manifest, now, "run-1", SEARCH).failed == ()
+
+
+def test_tests_have_the_memory_that_they_declare(engine, image, service):
+    """A test run often holds more than the application, which need not be given as much for that."""
+    manifest = service(memory="16MiB")
+    test = {"command": ("/subject", "eats-memory"), "memory": 24 * 1024**2}
+    manifest = manifest.model_copy(update={"test": manifest.test.model_copy(update=test)})
+
+    (said,) = run_tests(engine, image(), manifest, now, "run-1", SEARCH).failed
+
+    assert "more than its 24 MiB of memory" in said
 
 
 def test_a_declared_write_is_no_failure(engine, image, service):

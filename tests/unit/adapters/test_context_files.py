@@ -162,3 +162,17 @@ def test_more_patterns_than_a_person_writes_are_not_read(tmp_path):
 
     with pytest.raises(CheckNotMade, match="more than"):
         BuildContext(tmp_path, tmp_path / "Dockerfile").files()
+
+
+def test_what_the_build_takes_can_be_had_alone(tmp_path: Path):
+    """What is ignored is not there, what is there has its content, and afterwards nothing is left."""
+    for name in ("app/requirements.txt", "examples/requirements.txt", ".dockerignore"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("examples\n" if name.startswith(".") else name)
+
+    with BuildContext(tmp_path, tmp_path / "Dockerfile").alone() as place:
+        there = {str(path.relative_to(place)): path.read_text() for path in place.rglob("*") if path.is_file()}
+
+    assert there == {".dockerignore": "examples\n", "app/requirements.txt": "app/requirements.txt"}
+    assert not place.exists()
+    assert (tmp_path / "app/requirements.txt").read_text() == "app/requirements.txt"

@@ -15,8 +15,9 @@ from supply_chain.adapters.engine_reading import (
     listening,
     named_from,
     processes_from,
+    without_init,
 )
-from supply_chain.container import Listener
+from supply_chain.container import Change, Listener
 from supply_chain.errors import (
     AccessDenied,
     CheckNotMade,
@@ -153,6 +154,23 @@ def test_no_new_privileges_can_be_switched_off():
     host = {**INSPECTED["HostConfig"], "SecurityOpt": ["no-new-privileges:false"]}
 
     assert not container_from({**INSPECTED, "HostConfig": host}).profile.no_new_privileges
+
+
+@pytest.mark.parametrize(
+    ("paths", "left"),
+    [
+        (["/sbin", "/sbin/docker-init"], []),
+        (["/usr", "/usr/sbin", "/usr/sbin/docker-init"], []),
+        (["/sbin", "/sbin/docker-init", "/sbin/sh"], ["/sbin", "/sbin/sh"]),
+        (["/usr", "/usr/lib", "/usr/sbin", "/usr/sbin/docker-init"], ["/usr", "/usr/lib"]),
+        (["/sbin", "/sbin/init"], ["/sbin", "/sbin/init"]),
+    ],
+)
+def test_the_mount_point_of_the_engines_init_is_no_change(paths, left):
+    """And nothing hides behind it."""
+    changes = [Change(kind="added", path=path) for path in paths]
+
+    assert [each.path for each in without_init(changes)] == left
 
 
 def test_reads_an_image_without_a_configuration():

@@ -209,6 +209,13 @@ def test_what_only_installation_needs_is_left_out():
     assert needed(["python3"], fetched) == {"python3", "python3-minimal", "libpython3", "libssl3t64", "zlib1g"}
 
 
+def test_what_is_asked_for_by_name_is_never_left_out():
+    """A declared package that is silently not there would be a riddle."""
+    fetched = [package("openssl", "Depends: libssl3\n"), package("libssl3"), package("dpkg")]
+
+    assert needed(["openssl"], fetched) == {"openssl", "libssl3"}
+
+
 def test_a_package_is_read_from_its_control_part():
     """Fields may run over several lines, and names carry versions and architectures."""
     read = Package.read(

@@ -147,7 +147,8 @@ class _Writer:
 
     def _add(self, table: str, *values: object) -> int:
         marks = ",".join("?" * len(values))
-        row = self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", values)  # noqa: S608 - our own names
+        statement = f"INSERT INTO {table} VALUES ({marks})"  # noqa: S608 # nosec B608 - our own names
+        row = self._connection.execute(statement, values)
         return row.lastrowid or 0
 
 

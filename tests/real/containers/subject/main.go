@@ -28,6 +28,10 @@ func main() {
 		fmt.Println("configuration missing: cannot go on")
 		os.Exit(3)
 	}
+	if faults["needs-setting"] && os.Getenv("SETTING") != "here" {
+		fmt.Println("SETTING is missing: cannot go on")
+		os.Exit(6)
+	}
 	if faults["status-0"] {
 		fmt.Println("1 test passed")
 		return
@@ -102,7 +106,9 @@ func main() {
 		go http.ListenAndServe(":7070", nil)
 	}
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM)
+	if !faults["no-handler"] {
+		signal.Notify(stop, syscall.SIGTERM)
+	}
 	if faults["slow"] {
 		time.Sleep(3 * time.Second)
 	}

@@ -1,0 +1,120 @@
+"""Release the commit that is checked out: through our own chain, then as files that anybody can verify.
+
+    python scripts/release.py
+
+The chain builds the wheel and an image that has it installed, checks, scans and signs that. From the image
+that curation admitted come the wheel and its SBOM; curation's key signs both. Each file is verified as a
+user would before this says so. Exits 3 where a gate refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from cscm.main import REFUSED
+from cscm.session import use_prefect
+
+HOME = use_prefect()  # sets Prefect's environment, so it comes before what imports it
+
+from blocks import Tier, Workbench  # noqa: E402
+from supply_chain.adapters.command import Tool  # noqa: E402
+from supply_chain.curation.release import RELEASE, purl_of, released, wheel_in  # noqa: E402
+from supply_chain.errors import EvidenceInvalid, SignatureFailed, SupplyChainError  # noqa: E402
+from supply_chain.evidence.inventory import inventory_in  # noqa: E402
+from supply_chain.image import ImageRef  # noqa: E402
+from supply_chain.policy.outcome import Refused  # noqa: E402
+from supply_chain.tier import TierName  # noqa: E402
+
+TARGET = HOME.project / "build" / "release"
+BUNDLE, KEY, SBOM, IMAGE = "release.sigstore.json", "curation.pub", "sbom.syft.json", "image.txt"
+TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
+
+
+def main() -> int:
+    """Make the release in `build/release`; the exit status. What is there stays until the new one is verified."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("cscm"), "chain", HOME.project, "--revision", "HEAD", "--json"],
+        cwd=HOME.project,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode == REFUSED:
+        sys.stderr.write(f"There is no release: {Refused.model_validate_json(done.stdout)}\n")
+    if done.returncode:
+        return done.returncode
+    curated = json.loads(done.stdout)
+    ref = ImageRef.model_validate(curated["ref"])
+    tier, workbench = asyncio.run(_blocks())
+    wheel, content = _wheel(tier, workbench, ref)
+    files = {wheel: content, SBOM: _sbom(tier, workbench, ref)}
+    bundle = tier.cosign(workbench).sign(released(purl_of(wheel), ref, files))
+    key = tier.trusted_keys[TierName.CURATION.value]
+    image = f"{tier.registry}/{ref}\n"
+    target, new = TARGET, TARGET.with_name(f"{TARGET.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for path, text in {**files, BUNDLE: bundle, KEY: key.encode(), IMAGE: image.encode()}.items():
+        (new / path).write_bytes(text)
+    _verify(workbench.tool("cosign"), new, files)
+    tier.cosign(workbench).verify_image(ref, key)
+    shutil.rmtree(target, ignore_errors=True)
+    new.rename(target)
+    sys.stdout.write(f"{target}: {', '.join(sorted(files))}, signed for commit {curated['source']['revision']}\n")
+    return 0
+
+
+async def _blocks() -> tuple[Tier, Workbench]:
+    return await Tier.aload("curation"), await Workbench.aload("workbench")
+
+
+def _wheel(tier: Tier, workbench: Workbench, ref: ImageRef) -> tuple[str, bytes]:
+    """The wheel in the image; its layers are verified against the signed digest on the way."""
+    insecure = ("--insecure",) if tier.insecure_registry else ()
+    with tier.ecr.docker_config() as config:
+        done = subprocess.run(
+            [workbench.tool("crane").path, "export", *insecure, f"{tier.registry}/{ref}", "-"],
+            env={"DOCKER_CONFIG": str(config), "PATH": ""},
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=300,
+        )
+    return wheel_in(done.stdout, ref)
+
+
+def _sbom(tier: Tier, workbench: Workbench, ref: ImageRef) -> bytes:
+    """The SBOM of record, as curation signed it."""
+    evidence = tier.evidence(workbench)
+    inventory = inventory_in(evidence.verified(ref, TierName.CURATION), evidence.referrers.content)
+    if inventory is None:
+        raise EvidenceInvalid(f"Curation signed no SBOM of {ref}.\nRun `cscm curate --fresh` on it.")
+    return inventory.content
+
+
+def _verify(cosign: Tool, target: Path, files: dict[str, bytes]) -> None:
+    """What docs/how-to/release.md tells a user to do; raises `SignatureFailed`."""
+    root = target / ".root.json"
+    root.write_text(TRUSTED_ROOT)
+    try:
+        for name in files:
+            done = cosign.run(
+                "verify-blob-attestation", "--key", target / KEY, "--bundle", target / BUNDLE, "--type", RELEASE,
+                "--insecure-ignore-tlog", "--trusted-root", root, target / name,
+                timeout=60, check=False, quiet=True,
+            )  # fmt: skip
+            if done.status != 0:
+                raise SignatureFailed(f"{name} was not verified: {done.stderr[-500:].strip()}\nRelease again.")
+    finally:
+        root.unlink()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except SupplyChainError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,55 @@
+"""The files of a release, and what is signed about them."""
+
+import hashlib
+import io
+import tarfile
+
+import pytest
+
+from supply_chain.curation.release import RELEASE, purl_of, released, wheel_in
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.image import ImageRef
+
+REF = ImageRef(repository="curated/cscm", digest="sha256:" + "a" * 64)
+WHEEL = "container_supply_chain-0.1.0-py3-none-any.whl"
+
+
+def exported(*names: str) -> bytes:
+    """A root filesystem with files that hold their own names."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in names:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(name)
+            tar.addfile(entry, io.BytesIO(name.encode()))
+    return buffer.getvalue()
+
+
+def test_every_file_is_named_by_its_content():
+    """Whoever has one of them verifies that one; the image is named beside them."""
+    statement = released(purl_of(WHEEL), REF, {WHEEL: b"wheel", "sbom.json": b"sbom"})
+
+    assert {each.name: each.digest["sha256"] for each in statement.subject} == {
+        WHEEL: hashlib.sha256(b"wheel").hexdigest(),
+        "sbom.json": hashlib.sha256(b"sbom").hexdigest(),
+    }
+    assert statement.predicate_type == RELEASE
+    assert statement.predicate == {
+        "purl": "pkg:pypi/container-supply-chain@0.1.0",
+        "releaseId": REF.digest,
+        "image": str(REF),
+    }
+
+
+def test_the_wheel_is_taken_from_its_place():
+    """And not another that the image holds, such as pip's own."""
+    tar = exported("usr/share/python-wheels/pip-23.whl", f"opt/release/{WHEEL}", "opt/release/note.txt")
+
+    assert wheel_in(tar, REF) == (WHEEL, f"opt/release/{WHEEL}".encode())
+
+
+@pytest.mark.parametrize("names", [(), ("opt/release/a.whl", "opt/release/b.whl"), ("opt/release/a.whl.asc",)])
+def test_one_wheel_is_a_release(names):
+    """Two would leave open which one it is."""
+    with pytest.raises(EvidenceInvalid, match="wheels in /opt/release"):
+        wheel_in(exported(*names), REF)
