@@ -15,7 +15,7 @@ from supply_chain.image import ImageRef
 TIMEOUT = 900.0
 DENIED = re.compile(r"DENIED|UNAUTHORIZED|\b403\b")
 PASSING = re.compile(r"connection refused|connection reset|EOF|timeout|\b(?:429|50[0-4])\b|TOOMANYREQUESTS")
-"""What crane says where the registry may answer next time. Whole numbers: a digest holds any digits."""
+"""What crane, and others of its library, say of a registry that may answer next time. A digest holds any digits."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supply_chain.adapters.command import Tool
-from supply_chain.errors import ScannerFailed, ToolFailed
+from supply_chain.adapters.crane import PASSING
+from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolFailed
 from supply_chain.image import ImageRef
 from supply_chain.scratch import scratch
 from supply_chain.vulnerability.scanner import Sbom, Sboms
@@ -33,7 +34,7 @@ class Syft:
         return f"syft {self.tool.version}"
 
     def of_image(self, ref: ImageRef) -> Sboms:
-        """The SBOMs of an image; `ScannerFailed` where syft did not make all of them."""
+        """The SBOMs of an image; `ScannerFailed` where syft did not make all of them, `RegistryUnavailable`."""
         with self.docker_config() as config:
             return self._run(f"registry:{self.host}/{ref}", config)
 
@@ -61,6 +62,10 @@ class Syft:
                 syft, cyclonedx, spdx = (path.read_bytes() for path in files)
                 packages = len(json.loads(syft)["artifacts"])
             except (ToolFailed, OSError, ValueError, KeyError, TypeError) as error:
+                if config and isinstance(error, ToolFailed) and PASSING.search(str(error)):
+                    raise RegistryUnavailable(
+                        f"syft could not read {source}: {error}\nThe registry did not answer; the step is tried again."
+                    ) from error
                 raise ScannerFailed(
                     f"syft made no whole SBOM of {source}: {error}\n"
                     "Without an inventory nothing can be matched. Look at its message and run the step again."

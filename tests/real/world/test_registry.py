@@ -8,9 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
+from supply_chain.adapters.cosign import Cosign
+from supply_chain.adapters.crane import Crane
+from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.registry import LONGEST_WAIT, MANIFEST, Registry
+from supply_chain.adapters.syft import Syft
 from supply_chain.errors import ImageDamaged, RegistryUnavailable
 from supply_chain.image import ImageRef, blobs_of
+from supply_chain.laptop.tools import Toolbox
 from supply_chain.tier import TierName
 
 from .between import Fault
@@ -89,6 +94,33 @@ def test_patience_has_an_end(world: World, registry: Of, candidate: ImageRef) ->
     )
 
 
+@pytest.mark.parametrize("tool", ["crane", "syft", "cosign"])
+@pytest.mark.parametrize("fault", [Fault(" /v2/", status=503), Fault(" /v2/")], ids=["503", "no answer"])
+def test_every_tool_that_asks_the_registry_tells_an_outage(
+    world: World,
+    toolbox: Toolbox,
+    ecr: Callable[[TierName], Ecr],
+    cosign: Callable[[TierName], Cosign],
+    first: ImageRef,
+    tool: str,
+    fault: Fault,
+) -> None:
+    """It is not the image's, the scanner's or the signature's fault, and the step is worth another try."""
+    host, config = world.between.host, ecr(TierName.CURATION).docker_config
+    asks = {
+        "crane": lambda: Crane(toolbox.find("crane"), host, config, True).copy(first, "curated/other", "tag"),
+        "syft": lambda: Syft(toolbox.find("syft"), host, config, True).of_image(first),
+        "cosign": lambda: cosign(TierName.CURATION).verify_image(first, public_key(world)),
+    }
+    cosign(TierName.CURATION).verify_image(first, public_key(world))
+    with world.between.broken(fault), pytest.raises(RegistryUnavailable):
+        asks[tool]()
+
+
+def public_key(world: World) -> str:
+    return world.laptop.identities[TierName.CURATION].public_key
+
+
 def test_down_after_a_push_is_told_and_leaves_no_half_of_a_statement(world: World, registry: Of) -> None:
     """A referrer is the last that is written: without it, what was pushed before is nothing to anybody."""
     ours = registry(TierName.DEVELOPMENT)
@@ -105,6 +137,10 @@ def test_down_after_a_push_is_told_and_leaves_no_half_of_a_statement(world: Worl
     ours.attach(subject, "application/vnd.example", b"content", {})
     assert len(ours.referrers(subject)) == 1
     assert len([each for each in asked if each.startswith("PUT /v2/dev/halfway/manifests/")]) == 1
+    refused = world.cscm("curate", str(subject))
+    assert refused.status == 3, refused.stderr
+    assert "provenance.missing" in refused.stdout
+    assert world.last_run()["state_name"] == "Refused"
 
 
 def test_a_token_whose_time_is_over_is_replaced_once(world: World, registry: Of, candidate: ImageRef) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from supply_chain.adapters.syft import Syft
-from supply_chain.errors import ScannerFailed, ToolTimedOut
+from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolTimedOut
 from supply_chain.image import ImageRef
 from supply_chain.vulnerability.scanner import Sbom
 
@@ -73,6 +73,16 @@ def test_no_whole_set_of_formats_is_no_inventory(syft, kwargs):
 
     with pytest.raises(ScannerFailed, match=r"curated/hello|it broke"):
         adapter.of_image(REF)
+
+
+def test_a_registry_that_is_down_is_no_failure_of_the_scanner(syft, tmp_path):
+    """The step is worth another try; of a directory no registry is asked."""
+    adapter, _ = syft(status=1, stderr="GET http://registry.test/v2/: unexpected status code 503 Service Unavailable")
+
+    with pytest.raises(RegistryUnavailable):
+        adapter.of_image(REF)
+    with pytest.raises(ScannerFailed):
+        adapter.of_directory(tmp_path)
 
 
 def test_a_syft_that_hangs_is_ended(syft, monkeypatch):
