@@ -133,7 +133,6 @@ CASES = (
     failed("a-step-fails", "build.failed", "exit code: 3", **stage(LAST, f'{LAST}RUN ["/subject", "crash"]\n')),
     # Tests
     refused("test-fails", "tests.failed", "it ended with status 3", **tests("/subject", "crash")),
-    refused("test-is-not-there", "tests.failed", "/nowhere", **tests("/nowhere")),
     refused("test-hangs", "tests.failed", "did not end within 5 s", **tests("/subject", "hang")),
     refused("test-tests-nothing", "tests.empty", "looked at nothing", **tests("/subject", "tests-nothing")),
     # The application
@@ -142,10 +141,6 @@ CASES = (
     refused("ignores-sigterm", "probe.failed", "did not stop within 1 s", starts=("ignores-sigterm",)),
     refused("forks", "probe.failed", "It was not ready within 2 s", starts=("forks",), **SOON),
     refused("needs-root", "probe.failed", "it ended with status 1", starts=("needs-root",)),
-    refused(
-        "is-root", "dockerfile.failed", "should not be root",
-        **stage("USER 10001:10001\nEXPOSE", "USER root\nEXPOSE"),
-    ),
     refused(
         "writes-to-its-root", "probe.failed", "It writes where nobody declared it to: /data/state",
         starts=("writes",), **stage(LAST, f"{LAST}COPY --chown=10001:10001 revision /data/\n"),
