@@ -70,7 +70,7 @@ def test_a_declaration_can_ask_for_nothing_but_its_own(
     (linked / "supply-chain.yaml").unlink()
     (linked / "supply-chain.yaml").symlink_to("/etc/passwd")
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         ran = list(pool.map(lambda source: cscm("chain", str(source)), [*sources, linked]))
 
     assert {why: code(each) for why, each in zip([*DECLARATIONS, "is a link"], ran, strict=True)} == dict.fromkeys(
@@ -86,9 +86,10 @@ def test_a_dockerfile_can_ask_for_nothing_but_its_context(
 ) -> None:
     """Another frontend, no sandbox, the host's network or files: nothing is offered."""
     before = adversary.everything()
-    sources = [application("hostile", {"Dockerfile": text}) for text, _ in DOCKERFILES.values()]
+    sources = [application(f"hostile-{n}", {"Dockerfile": text}) for n, (text, _) in enumerate(DOCKERFILES.values())]
 
-    ran = [cscm("develop", str(source)) for source in sources]
+    with ThreadPoolExecutor(3) as pool:
+        ran = list(pool.map(lambda source: cscm("develop", str(source)), sources))
 
     assert {why: code(each) for why, each in zip(DOCKERFILES, ran, strict=True)} == {
         why: expected for why, (_, expected) in DOCKERFILES.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,10 @@ def test_evidence_moved_to_another_application_is_not_its_own(
     at_1 = adversary.copy(offered, "dev/quarry", "one")
     at_2 = adversary.copy(curated, "curated/copied", "one")
 
-    first = cscm("curate", str(at_1), "--json")
-    second = cscm("execute", str(at_2), "--environment", PLACE, "--json")
+    with ThreadPoolExecutor() as pool:
+        one = pool.submit(cscm, "curate", str(at_1), "--json")
+        other = pool.submit(cscm, "execute", str(at_2), "--environment", PLACE, "--json")
+        first, second = one.result(), other.result()
 
     assert codes(first) == AT_BOUNDARY_1
     # cosign's own signature names no repository, and is the image's wherever that lies; it alone admits nothing

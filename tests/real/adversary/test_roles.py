@@ -41,7 +41,7 @@ DEVELOPMENT, CURATION, EXECUTION = TierName
 Swap = Callable[[dict[TierName, TierName]], None]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def swap(home: Home) -> Iterator[Swap]:
     """Lets tiers act in other roles; afterwards each acts in its own."""
     environment = {**os.environ, **prefect_environment(home, load_profile(home.project))}

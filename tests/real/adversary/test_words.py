@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -59,9 +60,10 @@ def test_what_an_application_says_is_shown_and_not_carried_out(
 
 def test_what_somebody_types_is_shown_and_not_carried_out(prefect: Callable[..., Any]) -> None:
     """As an image or an environment, and in the name of the run."""
-    for args in (("curate", f"dev/{WORDS}@sha256:{WORDS}"), ("execute", f"sha256:{WORDS}", "--environment", WORDS)):
-        ran = cscm(*args)
-
+    calls = (("curate", f"dev/{WORDS}@sha256:{WORDS}"), ("execute", f"sha256:{WORDS}", "--environment", WORDS))
+    with ThreadPoolExecutor() as pool:
+        ended = list(pool.map(lambda args: cscm(*args), calls))
+    for ran in ended:
         assert ran.status == 1
         assert "[declaration.invalid]" in ran.stderr or "[setting.invalid]" in ran.stderr
         assert not CONTROL.search(ran.stderr), ran.stderr

@@ -486,3 +486,14 @@ def test_a_provenance_that_does_not_name_what_took_part_cannot_be_read(pieces):
     pieces.bases = ()
 
     assert never_admitted(pieces, Boundary.CURATION) == "evidence.invalid"
+
+
+def test_without_an_inventory_what_was_copied_is_told_too(pieces, monkeypatch):
+    """The gate refuses it for want of an SBOM, and does not fail over it."""
+    good = {"name": "curated/base/python", "digest": BASE.digest, "curated": True}
+    del pieces.scanned["inventory"]
+    _built_with(pieces, Material(**good))
+    pieces.attach(BASE, CURATION, SBOM, pieces.make.sbom(pieces.world.registry, BASE, "openssl"))
+    monkeypatch.setitem(LAYERS, BASE, ("sha256:" + "5" * 64,))
+
+    assert "sbom.missing" in [reason.code for reason in pieces.judged(Boundary.CURATION).reasons]
