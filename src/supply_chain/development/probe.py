@@ -189,12 +189,12 @@ class _Command:
             }
         )
         how = ended(end) if end.over else f"it did not end within {self.timeout:g} s and was stopped"
-        shown = " ".join(self.command)
+        shown, kinds = " ".join(self.command), search.kinds(_ends(logs))
         if not (end.over and end.exit_code == 0 and not end.error):
-            found.failed.append(f"`{shown}` failed: {how}.")
+            found.failed.append(f"`{shown}` failed: {how}.{'' if kinds else _last_words(logs)}")
         elif self.check is not Check.TESTS or not nothing_tested(f"{logs.stdout}\n{logs.stderr}"):
             found.passed.append(f"`{shown}` ended with status 0 after {seconds:.1f} s")
-        if kinds := search.kinds(_ends(logs)):
+        if kinds:
             found.warned.append(f"`{shown}` prints what looks like a secret: {', '.join(kinds)}.")
             found.details["output"] = LEFT_OUT
         return found.result(self.check, tools_of(engine, search), started, now())
@@ -385,6 +385,12 @@ def _judge_secrets(found: Findings, search: Search, *runs: Run) -> None:
     )
     if kinds:
         found.details |= {"last_output": LEFT_OUT, "processes": LEFT_OUT}
+
+
+def _last_words(logs: Logs) -> str:
+    """The last lines with a word in them, in one sentence; nothing where there are none."""
+    lines = [" ".join(line.split()) for line in logs.tail().splitlines() if any(map(str.isalpha, line))]
+    return f" It last said: {' | '.join(lines[-3:])[-300:]}" if lines else ""
 
 
 def _ends(logs: Logs) -> str:

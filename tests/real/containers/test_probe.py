@@ -8,7 +8,7 @@ import pytest
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.secrets import SecretSearch
 from supply_chain.app import Base, Runtime
-from supply_chain.container import MANAGED
+from supply_chain.container import RUN
 from supply_chain.development.probe import check_command, probe, run_tests
 from supply_chain.errors import Cancelled, ImageNotFound
 from supply_chain.evidence.checks import Outcome
@@ -21,10 +21,10 @@ SEARCH = SecretSearch(Tool("detect-secrets", Path(sys.executable).with_name("det
 
 @pytest.fixture(autouse=True)
 def nothing_left(engine):
-    """Whatever happened, the engine has afterwards what it had before."""
+    """Whatever happened, the engine has afterwards what it had before, whatever others do on it meanwhile."""
 
     def there():
-        return {c.id for c in engine.find({MANAGED: "true"})}, {n["Name"] for n in engine._api.networks()}
+        return {c.id for c in engine.find({RUN: "run-1"})}, set(engine.networks({RUN: "run-1"}))
 
     before = there()
     yield
@@ -181,8 +181,11 @@ def test_tests_that_do_not_end_have_failed(engine, image, service):
     ("command", "fact"),
     [
         (("/subject", "status-0"), None),
-        (("/subject", "crash"), "it ended with status 3"),
-        (("/subject", "writes-or-dies"), "it ended with status 4"),
+        (("/subject", "crash"), "it ended with status 3. It last said: configuration missing: cannot go on"),
+        (
+            ("/subject", "writes-or-dies"),
+            "it ended with status 4. It last said: could not save: open /data/state: read-only file system",
+        ),
     ],
 )
 def test_a_base_is_checked_by_its_command(engine, image, command, fact):
@@ -191,7 +194,7 @@ def test_a_base_is_checked_by_its_command(engine, image, command, fact):
 
     result = check_command(engine, image(), base, now, "run-1", SEARCH)
 
-    assert result.failed == (() if fact is None else (f"`{' '.join(command)}` failed: {fact}.",))
+    assert result.failed == (() if fact is None else (f"`{' '.join(command)}` failed: {fact}",))
 
 
 def test_a_command_that_is_not_in_the_image_fails(engine, image):

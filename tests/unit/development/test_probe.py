@@ -216,6 +216,21 @@ def test_tests_of_nothing_that_fail_have_failed():
     assert of_tests("", status=5).failed == ("`true` failed: it ended with status 5.",)
 
 
+def test_a_failure_ends_with_what_was_said_last():
+    """The cause is seen without looking for the log; lines without a word in them say nothing."""
+    (failed,) = of_tests("one\ntwo\nthree  is\n-----\n\nFAILED (failures=1)\n", status=1).failed
+
+    assert failed == "`true` failed: it ended with status 1. It last said: two | three is | FAILED (failures=1)"
+
+
+def test_what_was_said_last_is_no_secret():
+    """Neither in the reason nor elsewhere."""
+    result = of_tests("password hunter2\n", status=1)
+
+    assert result.failed == ("`true` failed: it ended with status 1.",)
+    assert "hunter2" not in result.model_dump_json()
+
+
 def test_a_secret_that_tests_print_is_a_warning_and_not_repeated():
     """They are full of made-up ones."""
     result = of_tests("1 passed\npassword hunter2\n")
