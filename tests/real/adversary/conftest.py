@@ -36,7 +36,7 @@ from supply_chain.tier import TierName
 from tests.real.chain.conftest import ROOT, Ran, cscm, session_of
 
 PLACE = "attacked"
-NAMES = ("prey", "quarry", "squat", "copied", "hostile")
+NAMES = ("prey", "quarry", "foreign", "copied", "hostile")
 SUBJECT = Path(__file__).parents[1] / "faults/subject"
 
 
