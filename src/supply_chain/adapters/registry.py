@@ -47,6 +47,8 @@ LARGEST_MANIFEST = 4 * 1024 * 1024
 LARGEST_PAGE = 64 * LARGEST_MANIFEST
 """Bytes a page of a list of referrers may have: ECR's 50 manifests and all of their annotations."""
 CHUNK = 1024 * 1024
+REMEMBERED = 32 * 1024 * 1024
+"""Bytes of manifests and evidence that are kept in memory; more is read anew each time."""
 TRIES = 4
 """How often a request is made to a registry that asks to come back later."""
 LONGEST_WAIT = 30.0
@@ -57,11 +59,26 @@ log = logging.getLogger("supply_chain.registry")
 TOO_LARGE = NotEvidence(why=f"larger than {SMALL // 1024 // 1024} MiB")
 
 
+@dataclass
+class _Memory:
+    """What was read by its digest, and verified: it can be nothing else the next time."""
+
+    room: int = REMEMBERED
+    known: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+
+    def keep(self, path: str, content: bytes, media_type: str) -> tuple[bytes, str]:
+        if len(content) <= self.room:
+            self.room -= len(content)
+            self.known[path] = content, media_type
+        return content, media_type
+
+
 @dataclass(frozen=True)
 class Registry:
     """One role's access to a registry. `credentials` gives user and password, as they are known.
 
-    `renew` is told when they are over, so that the next ones are new. `wait` takes seconds.
+    `renew` is told when they are over, so that the next ones are new. `wait` takes seconds. Each step of a
+    run reads the same evidence again: what lies under a digest is asked for once, what is attached each time.
     """
 
     host: str
@@ -71,6 +88,7 @@ class Registry:
     transport: httpx.BaseTransport | None = field(default=None, compare=False)
     renew: Callable[[], object] = field(default=lambda: None, compare=False)
     wait: Callable[[float], object] = field(default=lambda seconds: cancellation().wait(seconds), compare=False)
+    _memory: _Memory = field(default_factory=_Memory, compare=False, repr=False)
 
     @cached_property
     def _http(self) -> httpx.Client:
@@ -99,9 +117,12 @@ class Registry:
         return _object(*self._manifest_bytes(ref), ref)
 
     def _manifest_bytes(self, ref: ImageRef) -> tuple[bytes, str]:
-        answer = self._manifest_of(f"{ref.repository}/manifests/{ref.digest}")
+        path = f"{ref.repository}/manifests/{ref.digest}"
+        if known := self._memory.known.get(path):
+            return known
+        answer = self._manifest_of(path)
         _same(answer.content, ref.digest, f"the manifest of {ref}")
-        return answer.content, answer.headers.get("Content-Type", MANIFEST)
+        return self._memory.keep(path, answer.content, answer.headers.get("Content-Type", MANIFEST))
 
     def _manifest_of(self, path: str) -> _Answer:
         return self._call("GET", path, accept=ACCEPT, most=LARGEST_MANIFEST)
@@ -176,14 +197,17 @@ class Registry:
 
     def bundle(self, repository: str, digest: Digest) -> bytes | NotEvidence:
         """The content of such a layer, checked against its digest."""
+        path = f"{repository}/blobs/{digest}"
+        if known := self._memory.known.get(path):
+            return known[0]
         try:
-            answer = self._call("GET", f"{repository}/blobs/{digest}", missing="BLOB_UNKNOWN")
+            answer = self._call("GET", path, missing="BLOB_UNKNOWN")
         except _Larger:
             return TOO_LARGE
         if answer.status == 404:
             return NotEvidence(why="without their content in the registry")
         _same(answer.content, digest, f"a blob of {repository}")
-        return answer.content
+        return self._memory.keep(path, answer.content, "")[0]
 
     def content(self, referrer: ImageRef) -> bytes:
         """The only layer of a referrer that signed evidence names, checked against its digest."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters.registry import LARGEST_MANIFEST, MANIFEST, SMALL, Registry
+from supply_chain.adapters.registry import LARGEST_MANIFEST, MANIFEST, SMALL, Registry, _Memory
 from supply_chain.errors import (
     AccessDenied,
     ImageDamaged,
@@ -134,6 +134,33 @@ def test_reads_a_manifest_and_a_blob(server):
     assert client(server).blob("dev/hello", digest_of(b"c")) == b"c"
     assert client(server).has(REF)
     assert not client(server).has(REF.moved_to("dev/other"))
+
+
+def test_what_lies_under_a_digest_is_asked_for_once(server):
+    """Each step reads the same evidence again; what is attached is asked each time, for there may be more."""
+    digest = client(server).attach(REF, TYPE, b"said", {})
+    registry = client(server)
+    server.seen.clear()
+
+    for _ in range(3):
+        (referrer,) = registry.referrers(REF)
+        assert registry.content(ImageRef(repository="dev/hello", digest=referrer.digest)) == b"said"
+
+    asked = [request.url.path.rpartition("/")[2] for request in server.seen]
+    assert asked == [REF.digest, digest, digest_of(b"said"), REF.digest, REF.digest]
+
+
+def test_what_would_fill_the_memory_is_read_anew(server):
+    """A run's memory does not grow with what is attached to an image."""
+    digest = client(server).attach(REF, TYPE, b"said", {})
+    registry = client(server, _memory=_Memory(room=3))
+
+    for _ in range(2):
+        assert registry.content(ImageRef(repository="dev/hello", digest=digest)) == b"said"
+
+    assert (
+        sum(request.method == "GET" and request.url.path.endswith(digest_of(b"said")) for request in server.seen) == 2
+    )
 
 
 def test_content_that_is_not_its_digest_is_damage(server):
