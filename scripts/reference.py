@@ -214,7 +214,7 @@ def _help(command: click.Command, name: str, parent: click.Context | None = None
 
 def evidence_page() -> str:
     """docs/reference/evidence.md."""
-    rows = [[f"`{value}`", said] for value, said in documented(statement)]
+    rows = [[f"`{value}`", said] for value, said in documented(statement) if value.startswith(("https://", "urn:"))]
     return _page(
         "Evidence",
         "Each statement is an in-toto statement v1 in a sigstore bundle (`" + statement.BUNDLE + "`), signed with the "

@@ -32,18 +32,25 @@ def test_a_tag_names_no_image(offered: ImageRef, curated: ImageRef, adversary: A
 def test_a_tag_that_moves_between_two_steps_changes_nothing(
     offered: ImageRef, curated: ImageRef, adversary: Adversary, engine: docker.DockerClient, place: dict[str, int]
 ) -> None:
-    """In development's repository, and in curation's, whose owner let it move: what was judged is what runs."""
+    """In development's repository, and in curation's, whose owner let it move: what was judged is what runs.
+
+    Curation stores nothing where tags can move, until its owner has made them immutable again.
+    """
     for ref in (offered, curated):
         adversary.ecr.put_image_tag_mutability(repositoryName=ref.repository, imageTagMutability="MUTABLE")
         tag = tag_of(adversary, ref)
         assert tag_of(adversary, adversary.alter(ref, tag)) == tag
 
     ran = cscm("execute", str(curated), "--environment", PLACE, "--json")
+    movable = cscm("curate", str(offered), "--json")
+    adversary.ecr.batch_delete_image(repositoryName=curated.repository, imageIds=[{"imageTag": tag}])
+    adversary.ecr.put_image_tag_mutability(repositoryName=curated.repository, imageTagMutability="IMMUTABLE")
     again = cscm("curate", str(offered), "--json")
 
     assert ran.status == 0, ran.stderr
     assert ran.result["digest"] == curated.digest
     assert engine.containers.get(ran.result["container"]).attrs["Image"] == curated.digest
+    assert movable.status == 1 and "[setting.invalid]" in movable.stderr, movable.stderr
     assert again.status == 0, again.stderr
     assert again.result["ref"]["digest"] == offered.digest
 
@@ -54,7 +61,6 @@ def test_a_curated_tag_that_somebody_took_stops_the_run(
     """The image that it should be for is not stored under another name, not signed, and no tag moves."""
     ref = vouched("awaited")
     revision = tag_of(adversary, curated).rpartition("-")[0]
-    adversary.ecr.put_image_tag_mutability(repositoryName=curated.repository, imageTagMutability="IMMUTABLE")
     taken = adversary.alter(curated, f"{revision}-{ref.short}")
 
     ran = cscm("curate", str(ref), "--json")

@@ -24,7 +24,7 @@ from supply_chain.adapters.registry import Registry
 from supply_chain.container import OWNER as OWNED
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import ImageRef
-from supply_chain.laptop.database import grype_environment, read_database
+from supply_chain.laptop.database import grype_environment, knows, read_database
 from supply_chain.laptop.tools import Pins, Toolbox
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.findings import Database
@@ -167,9 +167,8 @@ def ecr(world: World) -> Callable[[TierName], Ecr]:
 
 @pytest.fixture(scope="session")
 def registry(world: World, ecr: Callable[[TierName], Ecr]) -> Callable[[TierName], Registry]:
-    return functools.cache(
-        lambda tier: Registry(world.between.host, ecr(tier).credentials, insecure=True, renew=ecr(tier).forget_token)
-    )
+    """A client that remembers nothing yet, at every call."""
+    return lambda tier: Registry(world.between.host, ecr(tier).credentials, insecure=True, renew=ecr(tier).forget_token)
 
 
 @pytest.fixture(scope="session")
@@ -216,7 +215,8 @@ def grype(world: World) -> Callable[[], Grype]:
             found = read_database(world.database)
             return Database(kind=found.kind, built=found.built, digest=found.digest)
 
-        return Grype(tool, grype_environment(world.database), database, clock)
+        environment = grype_environment(world.database)
+        return Grype(tool, environment, database, lambda d: knows(world.database, d), clock)
 
     return now
 

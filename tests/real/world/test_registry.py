@@ -146,11 +146,11 @@ def test_down_after_a_push_is_told_and_leaves_no_half_of_a_statement(world: Worl
 def test_a_token_whose_time_is_over_is_replaced_once(world: World, registry: Of, candidate: ImageRef) -> None:
     """In mid-run, whichever way the registry says it; one that is refused again is no matter of time."""
     ours = registry(TierName.DEVELOPMENT)
-    ours.manifest(candidate)
+    ours.referrers(candidate)
     said = b'{"errors": [{"code": "DENIED", "message": "Your authorization token has expired. Reauthenticate."}]}'
     for fault in (Fault("GET /v2/", status=401, times=1), Fault("GET /v2/", status=403, body=said, times=1)):
         with world.between.broken(fault) as asked:
-            ours.manifest(candidate)
+            ours.referrers(candidate)
         assert [each.split()[1].startswith("/v2/") for each in asked] == [True, False, True], asked
 
 
