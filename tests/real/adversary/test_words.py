@@ -67,5 +67,8 @@ def test_what_somebody_types_is_shown_and_not_carried_out(prefect: Callable[...,
         assert ran.status == 1
         assert "[declaration.invalid]" in ran.stderr or "[setting.invalid]" in ran.stderr
         assert not CONTROL.search(ran.stderr), ran.stderr
-    runs = prefect("flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 2})
-    assert not any(CONTROL.search(run["name"] + str(run["state"]["message"])) for run in runs)
+    for verb, *_ in calls:
+        asked = {"flows": {"name": {"any_": [verb]}}, "sort": "START_TIME_DESC", "limit": 1}
+        (run,) = prefect("flow_runs/filter", asked)
+        assert "owned" in run["name"] and run["state_type"] == "FAILED"
+        assert not CONTROL.search(run["name"] + str(run["state"]["message"]))

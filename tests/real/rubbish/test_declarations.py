@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -115,7 +114,6 @@ class Answer:
 
     status: int
     said: str
-    seconds: float
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +125,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
         directory.mkdir()
         (directory / "Dockerfile").write_text("FROM scratch\n")
         wrong.write(directory / FILE)
-        began = time.monotonic()
         done = subprocess.run(
             [str(CSCM), "chain", str(directory)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
         )
-        return Answer(done.returncode, done.stdout + done.stderr, time.monotonic() - began)
+        return Answer(done.returncode, done.stdout + done.stderr)
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip((wrong.what for wrong in WRONG), pool.map(ask, WRONG), strict=True))
@@ -139,14 +136,13 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.what)
 def test_a_declaration_that_is_none_is_told_with_its_place(answers: dict[str, Answer], wrong: Wrong) -> None:
-    """Status 1, the code, where it stands, in a few lines and without a stack trace; and soon."""
+    """Status 1, the code, where it stands, in a few lines and without a stack trace."""
     answer = answers[wrong.what]
 
     assert answer.status == 1, answer.said
     assert wrong.says in answer.said
     assert answer.said.startswith("error: ") and answer.said.endswith(" [declaration.invalid]\n")
     assert len(answer.said.splitlines()) < 30 and "Traceback" not in answer.said and "\x1b" not in answer.said
-    assert answer.seconds < 20
 
 
 def test_a_run_that_prefect_starts_fails_with_the_same_words(home: Home, tmp_path: Path) -> None:
