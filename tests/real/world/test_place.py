@@ -119,11 +119,10 @@ def test_a_registry_whose_disk_is_full_takes_nothing_half(
     ours = registry(TierName.DEVELOPMENT)
     subject = subject_of(world, ours, "dev/full")
     content, filler = b"x" * 3_000_000, world.registry_disk / "filler"
-    with filler.open("wb") as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(b"0" * 65536)
-            file.flush()
     try:
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(b"0" * 65536)
         with pytest.raises(RegistryUnavailable):
             ours.attach(subject, "application/vnd.example", content, {})
     finally:
