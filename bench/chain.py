@@ -206,8 +206,10 @@ def median(values: Iterator[float] | list[float]) -> float:
     return statistics.median(values)
 
 
-def page(cold: list[Run], plain: list[Run], again: list[Run], many: tuple[float, list[dict[str, float]]]) -> str:
-    """docs/performance.md."""
+def page(
+    load: float, cold: list[Run], plain: list[Run], again: list[Run], many: tuple[float, list[dict[str, float]]]
+) -> str:
+    """docs/performance.md; `load` is the machine's before the first run."""
     flow, tools = median([r.flow for r in cold]), median([r.flow for r in plain])
     ratio = median([c.flow / p.flow for c, p in zip(cold, plain, strict=True)])
     bound = tools * 1.05 + 1.5
@@ -218,7 +220,7 @@ def page(cold: list[Run], plain: list[Run], again: list[Run], many: tuple[float,
         "Written by `python -m bench.chain`. Compare the ratios; the seconds are this machine's.",
         "",
         f"- Machine: {os.cpu_count()} cores, {_ram():.0f} GiB, {platform.system()} {platform.machine()}; "
-        f"load before {os.getloadavg()[0]:.1f}",
+        f"load before {load:.1f}",
         f"- Date: {datetime.now(UTC):%Y-%m-%d}; {len(cold)} rounds, arms interleaved, medians",
         "",
         "| | seconds | goal |",
@@ -278,7 +280,8 @@ def main() -> None:
     asked = parser.parse_args()
     if not shutil.which("bc"):
         raise SystemExit("bc is not on PATH; the script counts with it. Install it: apt-get install bc")
-    text = page(*measured(asked.rounds), at_once(asked.at_once))
+    load = os.getloadavg()[0]
+    text = page(load, *measured(asked.rounds), at_once(asked.at_once))
     PAGE.write_text(text)
     print(text)
 
