@@ -6,9 +6,7 @@ import base64
 import contextlib
 import hashlib
 import json
-import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ import pytest
 from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.registry import MANIFEST, Registry
-from supply_chain.container import ENVIRONMENT
 from supply_chain.evidence.statement import BUNDLE, about
 from supply_chain.evidence.store import PREDICATE, side_by_side
 from supply_chain.image import Descriptor, ImageRef, blobs_of
@@ -34,6 +31,7 @@ from supply_chain.laptop.prefect_server import auth_string
 from supply_chain.laptop.tools import Pins, Toolbox
 from supply_chain.tier import TierName
 from tests.real.chain.conftest import ROOT, Ran, cscm, session_of
+from tests.real.conftest import placed
 
 PLACE = "attacked"
 NAMES = ("prey", "quarry", "foreign", "copied", "hostile")
@@ -117,11 +115,6 @@ class Adversary:
 
 
 @pytest.fixture(scope="session")
-def home() -> Home:
-    return Home.find(start=ROOT)
-
-
-@pytest.fixture(scope="session")
 def laptop(home: Home) -> LaptopState:
     """The running laptop; `cscm up` has to have been run, as `make test` does."""
     return load_state(home)
@@ -148,34 +141,9 @@ def _forget(ecr: Any) -> None:
 
 @pytest.fixture(scope="session")
 def place() -> Iterator[dict[str, int]]:
-    """The environment's document, and application → port; what carries its name is removed afterwards."""
-    ports = {name: _free_port() for name in NAMES}
-    document = ROOT / f"deployments/environments/{PLACE}.yaml"
-    applications = "".join(f"  {name}:\n    port: {port}\n" for name, port in ports.items())
-    document.write_text(f"name: {PLACE}\ndescription: Where the adversary's images go.\napplications:\n{applications}")
-    yield ports
-    document.unlink()
-    client = docker.from_env()
-    label = {"label": f"{ENVIRONMENT}={PLACE}"}
-    for container in client.containers.list(all=True, filters=label):
-        container.remove(force=True, v=True)
-    for volume in client.volumes.list(filters=label):
-        volume.remove()
-    for network in client.networks.list(filters=label):
-        network.remove()
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The service that the container tests use too."""
-    path = tmp_path_factory.mktemp("program") / "subject"
-    subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(path), "."],
-        cwd=SUBJECT.parents[1] / "containers/subject", env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"},
-        check=True, timeout=300,
-    )  # fmt: skip
-    return path
+    """The environment that the adversary's images go to: application → port."""
+    with placed(PLACE, NAMES) as ports:
+        yield ports
 
 
 Application = Callable[..., Path]
@@ -278,9 +246,3 @@ def prefect(home: Home, laptop: LaptopState) -> Iterator[Callable[..., Any]]:
             return answer.json()
 
         yield ask
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
