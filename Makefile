@@ -5,7 +5,7 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check test-unit test-coverage test-mutation test-sample test-real test-faults release docs format lock clean
+.PHONY: run test check test-unit test-fuzz test-coverage test-mutation test-sample test-real test-faults release docs format lock clean
 
 run:
 	@scripts/run $(BIN) $(READY)
@@ -20,10 +20,13 @@ check: $(READY)
 	$(BIN)/python -m pytest -q tests/unit/test_project.py
 
 test-unit: $(READY)
-	$(BIN)/python -m pytest -q tests/unit
+	$(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit
+
+test-fuzz: $(READY)
+	CSCM_SEARCH=$${CSCM_SEARCH:-20} $(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit/fuzz
 
 test-coverage: $(READY)
-	$(BIN)/python -m pytest -q --cov --cov-report= tests/unit
+	$(BIN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report= tests/unit
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='*/policy/*,*/evidence/*' --show-missing --fail-under=100
 

@@ -106,10 +106,21 @@ def doctor(as_json: bool) -> None:
 
 @click.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def reset(yes: bool) -> None:
+@click.option(
+    "--left-by",
+    "lost",
+    metavar="OWNER",
+    help="Remove only what a lost supply chain left in the engine; its name is in the message that led here.",
+)
+def reset(yes: bool, lost: str | None) -> None:
     """Stop everything and remove it: state, tools, database, and what this chain runs in the engine."""
     from supply_chain.laptop import laptop  # noqa: PLC0415
 
+    if lost:
+        if not yes:
+            click.confirm(f"Remove every container, network and volume of {lost} from the engine?", abort=True)
+        laptop.remove_from_engine(lost, progress_line())
+        return
     home = Home.find()
     if not yes:
         click.confirm(

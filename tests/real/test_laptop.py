@@ -294,8 +294,8 @@ def test_down_stops_everything_and_keeps_the_state(laptop):
     assert laptop.state == before
 
 
-def test_reset_leaves_in_the_engine_what_another_home_made(tmp_path):
-    """Both homes' chains make the same kinds of things there, each under its own name."""
+def test_reset_leaves_in_the_engine_what_another_home_made(tmp_path, laptop):
+    """Each under its own name, by which what a lost home left is removed too."""
     client, name = docker.DockerClient(engine_url()), uuid.uuid4().hex
     homes = [Home(tmp_path, tmp_path / which) for which in ("mine", "other")]
     for number, home in enumerate(homes):
@@ -312,6 +312,10 @@ def test_reset_leaves_in_the_engine_what_another_home_made(tmp_path):
         reset(homes[0], print)
         assert left() == [[f"{name}-1"], [f"{name}-1"]]
     finally:
-        reset(homes[1], print)
+        lost = homes[1].owner
+        shutil.rmtree(homes[1].directory)
+        done = laptop.cscm("reset", "--yes", "--left-by", lost)
+        assert done.returncode == 0, done.stderr
         assert left() == [[], []]
+        assert laptop.home.directory.is_dir()
         client.close()

@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -35,8 +36,18 @@ from supply_chain.image import BuiltImage, Descriptor, Digest, ImageRef, Interva
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report, Severity
 
-settings.register_profile("any-machine", deadline=None)  # how long an example takes says nothing where others work too
-settings.load_profile("any-machine")
+SEARCH = int(os.environ.get("CSCM_SEARCH", "0"))
+"""How many times as many examples are tried, others in each run; 0: as many as written, always the same ones."""
+
+
+def tries(examples: int) -> settings:
+    """As many examples as notice what was ever broken; `make test-fuzz` looks for what nobody thought of."""
+    # no deadline: how long one takes says nothing where others work too
+    return settings(max_examples=examples * max(SEARCH, 1), derandomize=not SEARCH, deadline=None)
+
+
+settings.register_profile("project", tries(100))
+settings.load_profile("project")
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64

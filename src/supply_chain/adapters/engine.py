@@ -206,9 +206,11 @@ class DockerEngine:
             with _translated(f"create the network {name}"):
                 self._api.create_network(name, driver="bridge", internal=internal, labels=self._owned(labels))
         elif self._foreign(found.get("Labels")):
+            other = found["Labels"][OWNER]
             raise SettingInvalid(
-                f"{name} belongs to another supply chain on this engine ({found['Labels'][OWNER]}).\n"
-                "Deploy to an environment of another name, or to another engine (deployments/environments/)."
+                f"{name} belongs to another supply chain on this engine ({other}).\n"
+                "Deploy to an environment of another name, or to another engine (deployments/environments/); where "
+                f"that supply chain is gone, `cscm reset --left-by {other}` removes what it left."
             )
 
     def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:

@@ -23,9 +23,12 @@ while read -r word group; do
 done
 [ "$groups" = ' ' ] && exit
 for group in $groups; do kill -TERM "-$group"; done
-sleep 5
+sleep "$1"
 for group in $groups; do kill -KILL "-$group"; done
 """
+
+GRACE = 5
+"""Seconds in which a command may tidy up before it is ended."""
 
 
 class Guardian:
@@ -65,7 +68,7 @@ class Guardian:
 def _started() -> subprocess.Popen[bytes]:
     """It outlives this process by a moment, so nothing of ours stays open in it."""
     process = subprocess.Popen(
-        ["/bin/sh", "-c", SCRIPT, "cscm-guardian"],
+        ["/bin/sh", "-c", SCRIPT, "cscm-guardian", str(GRACE)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

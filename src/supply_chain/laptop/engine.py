@@ -229,8 +229,10 @@ def clear(label: str, progress: Progress) -> None:
             progress(f"engine: removing the container {container.name}")
             container.remove(force=True, v=True)
         for network in client.networks.list(filters={"label": label}):
+            progress(f"engine: removing the network {network.name}")
             network.remove()
         for volume in client.volumes.list(filters={"label": label}):
+            progress(f"engine: removing the volume {volume.name}")
             volume.remove()
     finally:
         client.close()

@@ -261,14 +261,18 @@ def reset(home: Home, progress: Progress) -> None:
             "Look at CSCM_HOME, or remove it yourself."
         )
     down(home, progress, keep=frozenset({"engine"}))
-    label = f"{OWNER}={home.owner}"
     try:
-        clear(label, progress)
+        remove_from_engine(home.owner, progress)
     except EngineUnavailable:
-        progress(f"engine: does not answer; what is labelled {label} in it stays")
+        progress(f"engine: does not answer; what is labelled {OWNER}={home.owner} in it stays")
     down(home, progress)
     progress(f"removing {home.directory}")
     shutil.rmtree(home.directory)
+
+
+def remove_from_engine(owner: str, progress: Progress) -> None:
+    """Remove the containers, networks and volumes of that home's chains; raises `EngineUnavailable`."""
+    clear(f"{OWNER}={owner}", progress)
 
 
 def status(profile: Profile, home: Home) -> list[Part]:

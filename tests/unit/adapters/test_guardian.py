@@ -12,7 +12,9 @@ from supply_chain.adapters.guardian import Guardian
 PARENT = """
 import sys, threading
 from pathlib import Path
+from supply_chain.adapters import guardian
 from supply_chain.adapters.command import Tool
+guardian.GRACE = 1
 sh = Tool("sh", Path("/bin/sh"), "1")
 sh.run("-c", "exit 0", timeout=10)
 script = 'trap "" TERM; sleep 1234 & echo $! > $0.new; mv $0.new $0; wait'

@@ -283,7 +283,24 @@ def strangers(*unpacked, **kwargs):
         (entry("bin", kind=tarfile.DIRTYPE), (0, {})),
         (entry("bin/x", kind=tarfile.SYMTYPE), (0, {})),
     ],
-    ids=str,
+    ids=[
+        "this machine's",
+        "another's",
+        "position independent",
+        "its owner may run it",
+        "32 bits",
+        "a machine without a name",
+        "the other byte order",
+        "this machine's in the other byte order",
+        "just a header",
+        "less than a header",
+        "a library",
+        "an object file",
+        "a script",
+        "an empty file",
+        "a directory",
+        "a link",
+    ],
 )
 def test_names_programs_for_another_machine(file, found):
     """By the program's own header; a script, a library that nobody may run and an object file are no programs."""

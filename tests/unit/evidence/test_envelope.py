@@ -53,7 +53,7 @@ def test_gives_what_was_signed_and_knows_by_whom():
         {"signatures": [{"sig": base64.b64encode(b"no signature").decode()}]},
         {"signatures": json.loads(OTHER.sign(STATEMENT))["dsseEnvelope"]["signatures"]},
     ],
-    ids=str,
+    ids=["longer", "nothing", "another type", "no type", "no signature", "not a signature", "another's signature"],
 )
 def test_what_was_changed_is_not_signed(values):
     """The signature is over payload and type; one of another key, or none, does not do."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import EvidenceInvalid
@@ -14,7 +14,7 @@ from supply_chain.evidence.envelope import envelope_in, key_of
 from supply_chain.evidence.inventory import packages_in
 from supply_chain.evidence.statement import SBOM, TEST_RESULT, Evidence, about, read_statement
 from supply_chain.image import ImageRef
-from tests.unit.conftest import World
+from tests.unit.conftest import World, tries
 from tests.unit.fuzz.changes import ASSETS, JSON, changed, recorded
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
@@ -35,7 +35,7 @@ def test_a_recorded_bundle_is_believed():
     assert believed(BUNDLE) == SIGNED
 
 
-@settings(max_examples=500)
+@tries(500)
 @given(
     st.integers(0, len(BUNDLE) - 1),
     st.sampled_from(["flip", "drop", "cut", "insert"]),
@@ -53,14 +53,14 @@ def test_a_bundle_with_any_byte_changed_says_what_was_signed_or_nothing(at, how,
     assert believed(changes[how]) in (None, SIGNED)
 
 
-@settings(max_examples=300)
+@tries(300)
 @given(changed(json.loads(BUNDLE)))
 def test_a_bundle_with_any_part_changed_says_what_was_signed_or_nothing(document):
     """Valid JSON still: another payload, type, signature, key or shape."""
     assert believed(json.dumps(document).encode()) in (None, SIGNED)
 
 
-@settings(max_examples=200)
+@tries(200)
 @given(changed(json.loads(SIGNED.bytes())))
 def test_a_statement_changed_before_it_is_put_back_is_not_signed(statement):
     """The payload is changed, and the signature kept."""
@@ -94,7 +94,7 @@ def test_a_recorded_inventory_is_read(world):
     assert {each[:2] for each in inventory(SYFT, world)} == {("deb", "libapt-pkg6.0"), ("python", "salt")}
 
 
-@settings(max_examples=300)
+@tries(300)
 @given(document=changed(SYFT) | JSON)
 def test_a_changed_inventory_is_read_or_refused(document):
     """`EvidenceInvalid`, and no package is lost of what is read."""

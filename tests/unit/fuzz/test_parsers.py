@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -26,6 +26,7 @@ from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.shown import plain, plain_lines
 from supply_chain.tier import TierName, curated_repository, development_repository, evidence_repository
 from supply_chain.vulnerability.findings import Distribution
+from tests.unit.conftest import tries
 
 component = st.from_regex(r"\A[a-z0-9]{1,6}((\.|_|__|-{1,3})[a-z0-9]{1,5}){0,2}\Z")
 names = st.lists(component, min_size=1, max_size=3).map("/".join).filter(lambda text: len(text) > 1)
@@ -84,7 +85,7 @@ words = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@tries(300)
 @given(st.text(max_size=200) | st.lists(words, max_size=30).map(" ".join) | st.lists(words, max_size=30).map("".join))
 def test_any_text_is_read_as_a_dockerfile_or_declared_invalid(text: str) -> None:
     """No error of another kind comes out, and what it starts from is among what it names."""
@@ -143,7 +144,7 @@ patterns = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=150)
+@tries(150)
 @given(patterns | st.text(max_size=40))
 def test_any_text_is_a_list_of_what_to_ignore_or_no_check_is_made(text: str) -> None:
     """`CheckNotMade` is all that may come out."""
@@ -151,7 +152,7 @@ def test_any_text_is_a_list_of_what_to_ignore_or_no_check_is_made(text: str) -> 
         taken(text)
 
 
-@settings(max_examples=200)
+@tries(200)
 @given(
     st.lists(st.sampled_from(["*", "**/", "?", "[a-b]", "a", "b", "/", ".py"]), min_size=1, max_size=7).map("".join),
     st.lists(st.sampled_from(["a", "b", "ab", "/", ".py"]), min_size=1, max_size=6).map("".join),
@@ -212,7 +213,7 @@ def test_text_that_is_shown_is_shown_again_the_same(text: str) -> None:
     shown.encode()
 
 
-@settings(max_examples=100)
+@tries(100)
 @given(name=st.text(max_size=10), version=st.text(max_size=10), codename=st.text(max_size=5))
 def test_any_distribution_is_known_or_not(starter: Path, name: str, version: str, codename: str) -> None:
     """Whatever an image's os-release says, without an error."""

@@ -3,14 +3,14 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters.grype import Grype
 from supply_chain.errors import ScannerFailed
 from supply_chain.vulnerability.findings import Database, Distribution, Report, parse_report
 from supply_chain.vulnerability.scanner import Sbom
-from tests.unit.conftest import NOON, Program
+from tests.unit.conftest import NOON, Program, tries
 from tests.unit.fuzz.changes import JSON, changed, recorded
 
 DATABASE = Database(kind="starter", built=NOON, digest="xxh64:0")
@@ -31,7 +31,7 @@ def test_a_recorded_report_is_read_whole():
     assert report.distribution == Distribution(name="debian", version="12")
 
 
-@settings(max_examples=400)
+@tries(400)
 @given(changed(GRYPE))
 def test_a_changed_report_loses_no_match(document):
     """It is read with as many findings as it has matches, and can be signed and read again, or it is no report."""
@@ -57,7 +57,7 @@ def scanner(tmp_path_factory):
     return Grype(tool, {}, lambda: DATABASE, lambda distribution: True, lambda: NOON)
 
 
-@settings(max_examples=40)
+@tries(40)
 @given(document=changed(SYFT) | JSON)
 def test_a_changed_inventory_is_scanned_or_refused(scanner, document):
     """`ScannerFailed` where what syft wrote is not what it writes."""

@@ -1,7 +1,9 @@
 """The laptop's commands, as a person calls them."""
 
+import http.server
 import json
 import socket
+import threading
 
 import pytest
 from click.testing import CliRunner
@@ -63,12 +65,12 @@ def test_doctor_lists_every_part_and_its_remedy(run):
 def test_doctor_names_who_took_a_port(run, tmp_path):
     """And the setting to change."""
     profile = tmp_path / "project" / MARKER
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
+        port = other.server_port
         profile.write_text(f"ports: {{emulator: {port}, prefect: {port - 1 if port > 2000 else port + 1}}}\n")
         lines = {line["name"]: line for line in json.loads(run("doctor", "--json").stdout)}
+        other.shutdown()
 
     assert "taken by" in lines[f"port {port}"]["found"]
     assert "ports.emulator" in lines[f"port {port}"]["remedy"]

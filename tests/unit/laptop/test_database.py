@@ -58,19 +58,19 @@ def feed() -> Feed:
     return read_feed(FEED)
 
 
-@pytest.fixture
-def small(tmp_path: Path, feed: Feed) -> Path:
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, feed: Feed) -> Path:
     """The shipped feed without most of its advisories."""
-    file = tmp_path / "small.json.xz"
+    file = tmp_path_factory.mktemp("feed") / "small.json.xz"
     fewer = feed.model_copy(update={"go": feed.go[:5], "python": feed.python[:5]})
     file.write_bytes(lzma.compress(fewer.model_dump_json().encode()))
     return file
 
 
-@pytest.fixture
-def grype(tmp_path: Path) -> Tool:
+@pytest.fixture(scope="module")
+def grype(tmp_path_factory: pytest.TempPathFactory) -> Tool:
     """A program that does to the directory what grype does, without the network."""
-    program = tmp_path / "grype"
+    program = tmp_path_factory.mktemp("bin") / "grype"
     program.write_text(GRYPE.format(python=sys.executable))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return Tool("grype", program, "0.121.2", {"PYTHONHASHSEED": "1"})
@@ -289,10 +289,10 @@ def test_missing_database_is_an_error_with_a_remedy(tmp_path: Path) -> None:
         read_database(tmp_path)
 
 
-@pytest.fixture
-def systems(grype: Tool, small: Path, tmp_path: Path) -> Path:
-    """A database that holds more kinds of distributions than the starter's."""
-    directory = tmp_path / "db"
+@pytest.fixture(scope="module")
+def systems(grype: Tool, small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that holds more kinds of distributions than the starter's; the tests only read it."""
+    directory = tmp_path_factory.mktemp("systems") / "db"
     ensure_database(grype, directory, small, starter_only=True)
     with contextlib.closing(sqlite3.connect(directory / "6/vulnerability.db")) as db, db:
         for number, (name, release, major, minor, label, codename, channel) in enumerate(

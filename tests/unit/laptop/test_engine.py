@@ -52,7 +52,7 @@ def engine(tmp_path):
             daemon_threads = True
 
         server = Server(str(tmp_path / "engine.sock"), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return f"unix://{tmp_path}/engine.sock"
 

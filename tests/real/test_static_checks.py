@@ -1,0 +1,69 @@
+"""The static checks of boundary 1, by their real programs, on what is in this repository."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters.bandit import scan_source
+from supply_chain.adapters.command import Tool
+from supply_chain.adapters.context_files import BuildContext
+from supply_chain.adapters.hadolint import lint_dockerfile
+from supply_chain.adapters.secrets import find_secrets
+from supply_chain.app import FILE
+from supply_chain.evidence.checks import CheckResult, Outcome
+
+ROOT = Path(__file__).parents[2]
+APPLICATIONS = [path.parent for kind in ("bases", "examples") for path in sorted(ROOT.glob(f"{kind}/*/{FILE}"))]
+SOUND = [path for path in APPLICATIONS if path.name != "careless"]
+SELF = BuildContext(ROOT, ROOT / "examples" / "self" / "Dockerfile")
+
+
+def tool(name: str) -> Tool:
+    return Tool(name, Path(sys.executable).parent / name, "0")
+
+
+def now() -> datetime:
+    return datetime(2026, 11, 24, tzinfo=UTC)
+
+
+CHECKS: dict[str, Callable[[Path], CheckResult]] = {
+    "hadolint": lambda path: lint_dockerfile(tool("hadolint"), path / "Dockerfile", now),
+    "bandit": lambda path: scan_source(tool("bandit"), BuildContext(path, path / "Dockerfile"), now),
+    "detect-secrets": lambda path: find_secrets(tool("detect-secrets"), BuildContext(path, path / "Dockerfile"), now),
+}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("path", SOUND, ids=name)
+def test_the_sound_ones_pass_the_static_checks(path: Path, check: str):
+    """Nothing to find; outdated is wrong elsewhere."""
+    assert CHECKS[check](path).outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_careless_fails_every_static_check(check: str):
+    """It is there to be refused for all of it."""
+    assert CHECKS[check](ROOT / "examples" / "careless").outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda: lint_dockerfile(tool("hadolint"), SELF.dockerfile, now),
+        lambda: scan_source(tool("bandit"), SELF, now),
+        lambda: find_secrets(tool("detect-secrets"), SELF, now),
+    ],
+    ids=list(CHECKS),
+)
+def test_the_project_passes_the_checks_that_it_makes_of_others(check: Callable[[], CheckResult]):
+    """What boundary 1 would refuse does not get in."""
+    assert check().failed == ()
