@@ -24,7 +24,7 @@ from supply_chain.adapters.secrets import SecretSearch, find_secrets
 from supply_chain.app import Base, Rootfs, Service
 from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import Workshop, test_name
-from supply_chain.development.content import WAY, check_content
+from supply_chain.development.content import CONTENT_VERSION, check_content
 from supply_chain.development.probe import check_command, probe, run_tests, tools_of
 from supply_chain.development.review import reviewed
 from supply_chain.development.test import Dependencies, Planned
@@ -127,7 +127,7 @@ def checks(
 def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Mapping[str, str]]:
     """The checks that need the image in the engine → everything that they depend on, with its version."""
     engine = host.engine()
-    both, content = tools_of(engine, search), {**engine.versions(), "content": WAY}
+    both, content = tools_of(engine, search), {**engine.versions(), "content": CONTENT_VERSION}
     return {Check.TESTS: both, Check.PROBE: both, Check.COMMAND: both, Check.CONTENT: content}
 
 

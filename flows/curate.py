@@ -23,6 +23,7 @@ from tasks.gates import admit_to_curation, admit_to_signature
 from tasks.scan import scan
 from tasks.sign import sign
 from tasks.store import store
+from tasks.turns import turn_name
 
 
 @flow(name="curate", flow_run_name=by_image)
@@ -36,7 +37,7 @@ async def curate(image: str, fresh: bool = False) -> CuratedImage | State[Any]:
     tier = await Tier.aload("curation")
     workbench = await Workbench.aload("workbench")
     ref = await find(image, "dev/", tier)
-    async with journal(ref.application) as story, turn(f"curate {ref.application.replace('/', ':')}"):
+    async with journal(ref.application) as story, turn(turn_name("curate", ref.application)):
         verdict, dossier = await story.gate("admission to curation", admit_to_curation(ref, tier, workbench))
         story.add(digest=ref.digest, repository=ref.repository, checks=dossier.checks, source=dossier.image.source)
         story.add(source_report=dossier.source_report)

@@ -17,11 +17,7 @@ from tasks.offer import offer
 from tasks.running import in_thread, invocation
 from tasks.source import checked_out
 from tasks.test import test
-
-
-def developing(application: str) -> str:
-    """The turn that keeps two runs apart that build, test and offer one application."""
-    return f"develop {application.replace('/', ':')}"
+from tasks.turns import turn_name
 
 
 @flow(name="develop", flow_run_name=by_path)
@@ -38,7 +34,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
     host = await ContainerHost.aload("laptop")
     async with checked_out(workbench, Path(path), revision) as (directory, source):
         manifest = read_manifest(directory)
-        async with journal(manifest.name) as story, turn(developing(manifest.name)) as before:
+        async with journal(manifest.name) as story, turn(turn_name("develop", manifest.name)) as before:
             story.add(application=manifest.name, owner=manifest.owner, source=source)
             await in_thread(forget, manifest.name, before, tier, host)
             try:

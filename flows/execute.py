@@ -20,7 +20,8 @@ from supply_chain.policy.outcome import Refused, counted
 from tasks.deploy import deploy
 from tasks.find import find
 from tasks.gates import admit_to_execution
-from tasks.monitor import deploying, monitor
+from tasks.monitor import monitor
+from tasks.turns import DEPLOY, turn_name
 
 
 @flow(name="execute", flow_run_name=by_image)
@@ -37,7 +38,7 @@ async def execute(image: str, environment: str = "staging", fresh: bool = False)
     place = read_environment(workbench.environments_directory, environment)
     host = await ContainerHost.aload(place.host)
     ref = await find(image, "curated/", tier)
-    async with journal(ref.application) as story, turn(deploying(place.name, ref.application)):
+    async with journal(ref.application) as story, turn(turn_name(DEPLOY, place.name, ref.application)):
         return await _execute(ref, place, tier, host, workbench, story, fresh)
 
 

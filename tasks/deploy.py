@@ -20,12 +20,12 @@ from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.verdict import record as record_verdict
 from supply_chain.tier import BASES, TierName, evidence_repository
 from tasks.events import emit
-from tasks.running import RETRYING, in_thread, invocation, worth_retrying
+from tasks.running import RETRYING, in_thread, invocation
 
 PROXY = f"{BASES}/proxy"
 
 
-@task(name="deploy", task_run_name="deploy", tags=["execution"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="deploy", task_run_name="deploy", tags=["execution"], **RETRYING)
 async def deploy(
     admitted: Admitted[CuratedImage],
     dossier: Dossier[CuratedImage],

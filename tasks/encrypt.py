@@ -10,10 +10,10 @@ from supply_chain.app import Base, Service
 from supply_chain.curation.encrypt import encrypt as encrypt_image
 from supply_chain.image import EncryptedImage, StoredImage
 from tasks.events import emit
-from tasks.running import RETRYING, in_thread, worth_retrying
+from tasks.running import RETRYING, in_thread
 
 
-@task(name="encrypt", task_run_name="encrypt", tags=["curation"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="encrypt", task_run_name="encrypt", tags=["curation"], **RETRYING)
 async def encrypt(
     stored: StoredImage, manifest: Service | Base, tier: Tier, workbench: Workbench, fresh: bool
 ) -> EncryptedImage:

@@ -18,7 +18,7 @@ from supply_chain.policy.rules import POLICIES
 from supply_chain.policy.verdict import record
 from supply_chain.tier import BASES, Boundary, TierName, curated_repository, evidence_repository
 from tasks.events import emit
-from tasks.running import RETRYING, in_thread, worth_retrying
+from tasks.running import RETRYING, in_thread
 
 T = TypeVar("T")
 
@@ -27,7 +27,6 @@ T = TypeVar("T")
     name="admission to curation",
     task_run_name="admission to curation",
     tags=["gate"],
-    retry_condition_fn=worth_retrying,
     **RETRYING,
 )
 async def admit_to_curation(
@@ -49,7 +48,6 @@ async def admit_to_curation(
     name="curation's own gate",
     task_run_name="curation's own gate",
     tags=["gate"],
-    retry_condition_fn=worth_retrying,
     **RETRYING,
 )
 async def admit_to_signature(
@@ -71,7 +69,6 @@ async def admit_to_signature(
     name="admission to execution",
     task_run_name="admission to execution",
     tags=["gate"],
-    retry_condition_fn=worth_retrying,
     **RETRYING,
 )
 async def admit_to_execution(

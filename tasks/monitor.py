@@ -17,21 +17,14 @@ from supply_chain.image import ImageRef
 from supply_chain.pages import observation_rows
 from supply_chain.tier import TierName, evidence_repository
 from tasks.events import emit
-from tasks.running import RETRYING, in_thread, worth_retrying
+from tasks.running import RETRYING, in_thread
+from tasks.turns import DEPLOY, turn_about
 
 PAGE = 200
 """Limits that Prefect's API gives at once."""
 
 
-def deploying(environment: str, application: str) -> str:
-    """The turn that keeps two deployments of one application to one environment apart.
-
-    The monitor leaves alone what somebody has the turn to deploy.
-    """
-    return f"deploy {environment} {application.replace('/', ':')}"
-
-
-@task(name="monitor", task_run_name="monitor", tags=["execution"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="monitor", task_run_name="monitor", tags=["execution"], **RETRYING)
 async def monitor(
     environment: str | None, tier: Tier, workbench: Workbench, deployed: str | None = None
 ) -> tuple[Observation, ...]:
@@ -67,8 +60,8 @@ async def _under_way() -> set[tuple[str, str]]:
     async with get_client() as client:
         while page := await client.read_global_concurrency_limits(limit=PAGE, offset=len(limits)):
             limits += page
-    words = [limit.name.split(" ") for limit in limits if limit.active_slots]
-    return {(w[1], w[2].replace(":", "/")) for w in words if len(w) == 3 and w[0] == "deploy"}
+    held = [turn_about(limit.name) for limit in limits if limit.active_slots]
+    return {(about[1], about[2]) for about in held if len(about) == 3 and about[0] == DEPLOY}
 
 
 def _emit(observation: Observation) -> None:

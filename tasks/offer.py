@@ -12,10 +12,10 @@ from supply_chain.development.offer import offer as offer_image
 from supply_chain.development.test import TestedImage
 from supply_chain.image import Candidate
 from tasks.events import emit
-from tasks.running import RETRYING, in_thread, worth_retrying
+from tasks.running import RETRYING, in_thread
 
 
-@task(name="offer", task_run_name="offer", tags=["development"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="offer", task_run_name="offer", tags=["development"], **RETRYING)
 async def offer(
     tested: TestedImage, manifest: Service | Base, tier: Tier, host: ContainerHost, workbench: Workbench
 ) -> Candidate:

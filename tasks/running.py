@@ -20,14 +20,6 @@ from supply_chain.errors import SupplyChainError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-RETRYING: dict[str, Any] = {
-    "retries": 3,
-    "retry_delay_seconds": exponential_backoff(2),
-    "retry_jitter_factor": 0.5,
-    "cache_policy": NO_CACHE,
-}
-"""What a step that asks a registry, AWS or the engine has in common; add `retry_condition_fn`."""
-
 
 def invocation() -> str:
     """What marks everything that this run makes in the engine."""
@@ -62,3 +54,13 @@ async def worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) 
     """Whether the same step may succeed next time; the error itself knows."""
     error = await state.aresult(raise_on_failure=False)
     return isinstance(error, SupplyChainError) and error.retryable
+
+
+RETRYING: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": worth_retrying,
+    "cache_policy": NO_CACHE,
+}
+"""What a step that asks a registry, AWS or the engine has in common."""

@@ -11,10 +11,10 @@ from supply_chain.curation.scan import scan as scan_image
 from supply_chain.image import EncryptedImage, ScannedImage
 from supply_chain.vulnerability.findings import Report
 from tasks.events import emit
-from tasks.running import RETRYING, in_thread, worth_retrying
+from tasks.running import RETRYING, in_thread
 
 
-@task(name="scan", task_run_name="scan", tags=["curation", "scanner"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="scan", task_run_name="scan", tags=["curation", "scanner"], **RETRYING)
 async def scan(
     image: EncryptedImage, manifest: Service | Base, tier: Tier, workbench: Workbench, fresh: bool
 ) -> tuple[ScannedImage, Report]:

@@ -11,10 +11,10 @@ from supply_chain.image import CuratedImage, ScannedImage
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
 from tasks.events import emit
-from tasks.running import RETRYING, in_thread, worth_retrying
+from tasks.running import RETRYING, in_thread
 
 
-@task(name="sign", task_run_name="sign", tags=["curation", "signer"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="sign", task_run_name="sign", tags=["curation", "signer"], **RETRYING)
 async def sign(
     admitted: Admitted[ScannedImage], dossier: Dossier[ScannedImage], tier: Tier, workbench: Workbench, fresh: bool
 ) -> CuratedImage:

@@ -11,10 +11,10 @@ from supply_chain.image import Candidate, StoredImage
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
 from tasks.events import emit
-from tasks.running import RETRYING, in_thread, worth_retrying
+from tasks.running import RETRYING, in_thread
 
 
-@task(name="store", task_run_name="store", tags=["curation"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="store", task_run_name="store", tags=["curation"], **RETRYING)
 async def store(
     admitted: Admitted[Candidate], dossier: Dossier[Candidate], tier: Tier, workbench: Workbench, fresh: bool
 ) -> StoredImage:

@@ -15,10 +15,10 @@ from supply_chain.development.test import test as test_built
 from supply_chain.image import BuiltImage, ImageRef
 from supply_chain.tier import TierName, development_repository
 from tasks.events import emit
-from tasks.running import RETRYING, in_thread, worth_retrying
+from tasks.running import RETRYING, in_thread
 
 
-@task(name="test", task_run_name="test", tags=["development"], retry_condition_fn=worth_retrying, **RETRYING)
+@task(name="test", task_run_name="test", tags=["development"], **RETRYING)
 async def test(
     built: BuiltImage, directory: Path, manifest: Service | Base, tier: Tier, host: ContainerHost, workbench: Workbench
 ) -> TestedImage:

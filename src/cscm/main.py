@@ -18,7 +18,7 @@ from cscm.session import STEPS, use_prefect
 from supply_chain.app import json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
 from supply_chain.pages import observation_lines
-from supply_chain.scratch import full_told
+from supply_chain.scratch import disk_full_told
 from supply_chain.shown import plain, plain_lines
 
 REFUSED = 3
@@ -38,7 +38,7 @@ class Cli(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with full_told():
+            with disk_full_told():
                 return super().invoke(ctx)
         except SupplyChainError as error:
             click.secho(plain_lines(f"error: {error}"), fg="red", err=True)

@@ -28,7 +28,7 @@ def scratch(name: str, place: Path | None = None) -> Iterator[Path]:
 
     `DiskFull` where there is no space for what the block writes.
     """
-    with full_told():
+    with disk_full_told():
         where = place or Path(tempfile.gettempdir())
         _swept(where)
         made, lock = _locked(name, where)
@@ -40,7 +40,7 @@ def scratch(name: str, place: Path | None = None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def full_told() -> Iterator[None]:
+def disk_full_told() -> Iterator[None]:
     """The system's word that there is no space left, as `DiskFull`."""
     try:
         yield

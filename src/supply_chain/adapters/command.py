@@ -154,7 +154,6 @@ class Tool:
         *args: str | Path,
         timeout: float,
         cwd: Path | None = None,
-        stdin: bytes | None = None,
         stdout_to: Path | None = None,
         keep: int = 64 * 1024 * 1024,
         check: bool = True,
@@ -173,7 +172,6 @@ class Tool:
             timeout=timeout,
             environment=self.environment,
             cwd=cwd,
-            stdin=stdin,
             stdout_to=stdout_to,
             keep=keep,
             quiet=quiet,
@@ -194,7 +192,6 @@ def run(
     timeout: float,
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    stdin: bytes | None = None,
     stdout_to: Path | None = None,
     keep: int = 64 * 1024 * 1024,
     quiet: bool = False,
@@ -204,11 +201,11 @@ def run(
     log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", plain(" ".join([name, *argv[1:]])[:2000]))
     scope = cancellation()
     started = time.monotonic()
-    process = _start(argv, name, environment, cwd, feeds=stdin is not None, stdout_to=stdout_to)
+    process = _start(argv, name, environment, cwd, stdout_to)
     kept, over = (_Kept(keep // 2), _Kept(keep // 2)), threading.Event()
     talks = [
         threading.Thread(target=copy_context().run, args=talk, daemon=True)
-        for talk in _talks(process, kept, stdin, _tell(not quiet, on_line), _tell(False, on_line), over)
+        for talk in _talks(process, kept, _tell(not quiet, on_line), _tell(False, on_line), over)
     ]
     with guardian.guarding(process.pid), scope.watching(process):
         status = _end_of(process, name, timeout, talks, over)
@@ -233,8 +230,6 @@ def _start(
     name: str,
     environment: Mapping[str, str] | None,
     cwd: Path | None,
-    *,
-    feeds: bool,
     stdout_to: Path | None,
 ) -> subprocess.Popen[bytes]:
     """The process, leader of a group of its own; `ToolMissing` where it cannot be started."""
@@ -244,7 +239,7 @@ def _start(
             args=list(argv[1:]),
             cwd=str(cwd) if cwd else None,
             env=dict(environment or {}),
-            stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -313,7 +308,6 @@ def _tell(loud: bool, on_line: Tell) -> Tell:
 def _talks(
     process: subprocess.Popen[bytes],
     kept: tuple[_Kept, _Kept],
-    stdin: bytes | None,
     tell_stderr: Tell,
     tell_stdout: Tell,
     over: threading.Event,
@@ -323,28 +317,16 @@ def _talks(
         yield _drain, process.stdout, kept[0], tell_stdout, over
     if process.stderr:
         yield _drain, process.stderr, kept[1], tell_stderr, over
-    if process.stdin and stdin is not None:
-        yield _feed, process.stdin, stdin, over
 
 
-def _ready(descriptor: int, event: int) -> bool:
-    """Whether a pipe can be read or written, asked for a short while: it may be kept open by a stranger.
+def _ready(descriptor: int) -> bool:
+    """Whether a pipe can be read, asked for a short while: it may be kept open by a stranger.
 
     A process that left its group can hold a command's pipes for ever after.
     """
     poll = select.poll()
-    poll.register(descriptor, event)
+    poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(IDLE * 1000))
-
-
-def _feed(stream: IO[bytes], content: bytes, over: threading.Event) -> None:
-    """Write what a command reads, as long as it runs; it need not want all of it."""
-    left = memoryview(content)
-    os.set_blocking(stream.fileno(), False)
-    with contextlib.suppress(BrokenPipeError), stream:
-        while left and not over.is_set():
-            if _ready(stream.fileno(), select.POLLOUT):
-                left = left[os.write(stream.fileno(), left[:CHUNK]) :]
 
 
 def _drain(stream: IO[bytes], kept: _Kept, tell: Tell, over: threading.Event) -> None:
@@ -352,7 +334,7 @@ def _drain(stream: IO[bytes], kept: _Kept, tell: Tell, over: threading.Event) ->
     rest, left = b"", PIPE // CHUNK
     with stream:
         while left:
-            if not _ready(stream.fileno(), select.POLLIN):
+            if not _ready(stream.fileno()):
                 if over.is_set():
                     break
                 continue

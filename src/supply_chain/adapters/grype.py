@@ -50,9 +50,9 @@ class Grype:
         """
         before = self.database()
         report = self._matched(sbom, before)
-        apart = _claimed(sbom)
-        if apart is not None:
-            report = united(report, self._matched(apart, before))
+        without_system = _claimed(sbom)
+        if without_system is not None:
+            report = united(report, self._matched(without_system, before))
         distribution = self._distribution(report, sbom)
         if self.database() != before:
             raise DatabaseUnusable(
@@ -102,13 +102,13 @@ class Grype:
 def _claimed(sbom: Sbom) -> Sbom | None:
     """The SBOM without the distribution's packages, if one of them claims files of another package."""
 
-    def apart(data: dict[str, Any]) -> Sbom | None:
+    def without_system(data: dict[str, Any]) -> Sbom | None:
         if not any(each["type"] == OVERLAP for each in data.get("artifactRelationships") or ()):
             return None
         data["artifacts"] = [each for each in data["artifacts"] if each["type"] not in SYSTEM]
         return Sbom(json.dumps(data).encode(), sbom.packages, sbom.tool)
 
-    return _read(sbom, apart)
+    return _read(sbom, without_system)
 
 
 def _read(sbom: Sbom, read: Callable[[dict[str, Any]], T]) -> T:

@@ -74,7 +74,7 @@ def _contents(archive: tarfile.TarFile, most: int) -> Contents:
         size=laid.size,
         more_rights={path: note.rights for path, note in laid.noted.items() if note.rights},
         programs=laid.programs,
-        strangers={path: note.machine for path, note in laid.noted.items() if note.machine},
+        foreign={path: note.machine for path, note in laid.noted.items() if note.machine},
     )
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from supply_chain.concurrency import side_by_side
 from supply_chain.errors import ImageDamaged, SettingInvalid
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SUMMARY, Evidence
-from supply_chain.evidence.store import EvidenceStore, side_by_side
+from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import verifier
 from supply_chain.image import Candidate, Descriptor, Digest, ImageRef, StoredImage, blobs_of
 from supply_chain.policy.gate import Dossier

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from supply_chain.app import Base, Service
+from supply_chain.concurrency import side_by_side
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.checks import Check, passed_before
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import PROVENANCE
-from supply_chain.evidence.store import EvidenceStore, side_by_side
+from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import (
     BuildInputs,
     BuiltImage,

@@ -14,7 +14,7 @@ from supply_chain.image import Digest, Interval
 from supply_chain.policy.outcome import counted
 
 SHOWN = 20
-WAY = "2"
+CONTENT_VERSION = "2"
 """Of looking: raised when more is looked at, so that what passed before is looked at again."""
 
 
@@ -32,7 +32,7 @@ class Contents:
     """Path → why whoever can read or run it there has more rights than the container's user."""
     programs: int
     """Machine programs (ELF) in all layers; scripts run on any machine that has their interpreter."""
-    strangers: Mapping[str, str]
+    foreign: Mapping[str, str]
     """Path of a program for another machine than the platform's → that machine."""
 
 
@@ -67,7 +67,7 @@ def check_content(
 
 
 def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list[str]]:
-    declared, rights, strangers = manifest.build.platform, contents.more_rights, contents.strangers
+    declared, rights, foreign = manifest.build.platform, contents.more_rights, contents.foreign
     expectations = (
         (
             contents.platform == declared,
@@ -75,9 +75,9 @@ def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list
             f"It is of {contents.platform}, and {declared} is declared.",
         ),
         (
-            not strangers,
+            not foreign,
             "holds no program for another machine" if contents.programs else "",
-            f"{counted(len(strangers), 'program')} in it cannot run on {declared}: {_listed(strangers)}.",
+            f"{counted(len(foreign), 'program')} in it cannot run on {declared}: {_listed(foreign)}.",
         ),
         (
             contents.size <= manifest.build.max_size,

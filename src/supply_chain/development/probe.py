@@ -1,7 +1,7 @@
 """The checks that need a running container: the readiness probe, a base's command, the tests.
 
-A service is started twice, each time as its declaration says, on a network that leads nowhere: once
-with its read-only root, and once with a writable one, which shows what it would write if it could.
+A service is started twice, side by side and each as its declaration says, on a network that leads nowhere:
+once with its read-only root, and once with a writable one, which shows what it would write if it could.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from uuid import uuid4
 
 from supply_chain.app import Base, Service
+from supply_chain.concurrency import side_by_side
 from supply_chain.container import (
     DIGEST,
     Answer,
@@ -119,8 +120,8 @@ def probe(
     started, found = now(), Findings()
     local = engine.image(image)
     with _network(engine, manifest.name, local.digest, run_id) as network:
-        strict = _run(engine, _spec(image, local, manifest, network, run_id), manifest, wait)
-        loose = _run(engine, _spec(image, local, manifest, network, run_id, writable=True), manifest, wait)
+        specs = [_spec(image, local, manifest, network, run_id, writable=writable) for writable in (False, True)]
+        strict, loose = side_by_side(lambda spec: _run(engine, spec, manifest, wait), specs)
     _judge_start(found, strict, loose, manifest)
     if strict.answer.ready:
         _judge_ports(found, strict, manifest)
@@ -215,7 +216,7 @@ class _Command:
 
 
 def _spec(
-    image: str, local: LocalImage, manifest: Service, network: str, run_id: str, *, writable: bool = False
+    image: str, local: LocalImage, manifest: Service, network: str, run_id: str, *, writable: bool
 ) -> ContainerSpec:
     return ContainerSpec(
         image=image,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic import Field
 
+from supply_chain.concurrency import side_by_side
 from supply_chain.evidence.checks import Check, CheckResult, passed_before
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import Evidence
-from supply_chain.evidence.store import side_by_side
 from supply_chain.image import BuiltImage, Interval, Proven
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import current_report

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
+from supply_chain.concurrency import side_by_side
+from supply_chain.evidence.clock import refuse_the_future
 from supply_chain.evidence.envelope import envelope_in, key_of
-from supply_chain.evidence.moments import refuse_the_future
 from supply_chain.evidence.statement import BUNDLE, Evidence, Statement, about, is_about, read_statement
 from supply_chain.image import Descriptor, Digest, Frozen, ImageRef
 from supply_chain.tier import TierName
@@ -23,11 +22,7 @@ from supply_chain.tier import TierName
 PREDICATE = "dev.sigstore.bundle.predicateType"
 CONTENT = "dev.sigstore.bundle.content"
 CREATED = "org.opencontainers.image.created"
-SIDE_BY_SIDE = 4
 BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
-
-S = TypeVar("S")
-R = TypeVar("R")
 
 
 class Referrer(Frozen):
@@ -217,14 +212,3 @@ def _attached(referrer: Referrer) -> datetime | None:
     except ValueError:
         return None
     return at if at.tzinfo else None
-
-
-def side_by_side(function: Callable[[S], R], items: Sequence[S]) -> tuple[R, ...]:
-    """`function` of every item, a few at a time, in order; the first error is raised, and no more is begun."""
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        futures = [pool.submit(copy_context().run, function, item) for item in items]
-        try:
-            return tuple(future.result() for future in futures)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise

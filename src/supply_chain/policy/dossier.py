@@ -89,7 +89,7 @@ def scanned(
         signed=any(e.predicate_type == SIGNATURE for e in own),
         inventory=inventory,
         inherited=frozenset().union(*(_system_packages(base, store) for base in below)),
-        apart=_apart(development, below, bases, inventory or frozenset(), store),
+        built_with=_built_with(development, below, bases, inventory or frozenset(), store),
         **_development(development),
     )
 
@@ -100,7 +100,7 @@ def _below(ref: ImageRef, bases: Sequence[ImageRef], layers: Layers) -> list[Ima
     return [base for base in bases if base.digest != ref.digest and _begins(own, layers(base))]
 
 
-def _apart(
+def _built_with(
     development: Sequence[Evidence],
     below: Sequence[ImageRef],
     bases: Sequence[ImageRef],

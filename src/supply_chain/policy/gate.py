@@ -47,7 +47,7 @@ class Dossier(Generic[T]):
     """What the SBOM lists; None where curation signed none."""
     inherited: frozenset[Package] = frozenset()
     """What the SBOM of the curated base below it lists of the distribution's packages."""
-    apart: tuple[str, ...] = ()
+    built_with: tuple[str, ...] = ()
     """Curated bases that were built with, but not upon: not all of their packages are listed."""
     holder: Holder | None = None
     """Whose name it is; None where nobody settled that yet."""
@@ -88,7 +88,7 @@ def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:
     notes = [f"built on {name}, which is not a curated base" for name in dossier.uncurated]
     notes += [
         f"built with {name} but not upon it: what was copied out of it is judged as far as the SBOM lists it"
-        for name in dossier.apart
+        for name in dossier.built_with
     ]
     if dossier.dirty:
         notes.append("built from a working copy with uncommitted changes")

@@ -20,8 +20,9 @@ import pytest
 from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.registry import MANIFEST, Registry
+from supply_chain.concurrency import side_by_side
 from supply_chain.evidence.statement import BUNDLE, about
-from supply_chain.evidence.store import PREDICATE, side_by_side
+from supply_chain.evidence.store import PREDICATE
 from supply_chain.image import Descriptor, ImageRef, blobs_of
 from supply_chain.laptop.aws import emulator_root
 from supply_chain.laptop.emulator_service import root_key

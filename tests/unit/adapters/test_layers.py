@@ -258,9 +258,9 @@ def test_any_bytes_in_a_layer_are_read_or_are_no_answer(content, wrapped):
         return
 
 
-def strangers(*unpacked, **kwargs):
+def foreign(*unpacked, **kwargs):
     found = read_contents(engine(*unpacked, **kwargs), "image", MIB)
-    return found.programs, dict(found.strangers)
+    return found.programs, dict(found.foreign)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def strangers(*unpacked, **kwargs):
 )
 def test_names_programs_for_another_machine(file, found):
     """By the program's own header; a script, a library that nobody may run and an object file are no programs."""
-    assert strangers(layer(entry("a", size=3), file, entry("z", size=3))) == found
+    assert foreign(layer(entry("a", size=3), file, entry("z", size=3))) == found
 
 
 @pytest.mark.parametrize("kind", ["gzip", "docker", "tar"])
@@ -313,9 +313,9 @@ def test_what_the_configuration_says_is_what_the_programs_are_held_against(kind)
     of_arm, both = {"os": "linux", "architecture": "arm64"}, layer(program("arm", ARM), program("x86", X86))
     stored = gzip.compress(both) if kind == "docker" else both
 
-    assert strangers(stored, kind=kind) == (2, {"/arm": "AArch64"})
-    assert strangers(stored, kind=kind, config=of_arm) == (2, {"/x86": "x86-64"})
-    assert strangers(stored, kind=kind, config={"os": "linux"}) == (2, {"/arm": "AArch64", "/x86": "x86-64"})
+    assert foreign(stored, kind=kind) == (2, {"/arm": "AArch64"})
+    assert foreign(stored, kind=kind, config=of_arm) == (2, {"/x86": "x86-64"})
+    assert foreign(stored, kind=kind, config={"os": "linux"}) == (2, {"/arm": "AArch64", "/x86": "x86-64"})
 
 
 def test_a_second_name_of_a_program_is_of_its_machine_too():
@@ -323,20 +323,20 @@ def test_a_second_name_of_a_program_is_of_its_machine_too():
     linked = entry("usr/bin/y", kind=tarfile.LNKTYPE)
     linked.linkname = "./bin/x"
 
-    assert strangers(layer(program("bin/x", ARM), linked), layer(entry("bin/.wh.x"))) == (1, {"/usr/bin/y": "AArch64"})
-    assert strangers(layer(program("bin/x", ARM)), layer(linked))[1] == {"/bin/x": "AArch64", "/usr/bin/y": "AArch64"}
-    assert strangers(layer(program("bin/x", X86), linked)) == (1, {})
+    assert foreign(layer(program("bin/x", ARM), linked), layer(entry("bin/.wh.x"))) == (1, {"/usr/bin/y": "AArch64"})
+    assert foreign(layer(program("bin/x", ARM)), layer(linked))[1] == {"/bin/x": "AArch64", "/usr/bin/y": "AArch64"}
+    assert foreign(layer(program("bin/x", X86), linked)) == (1, {})
 
 
 @pytest.mark.parametrize("above", [program("bin/x", X86), entry("bin/.wh.x"), entry("bin/.wh..wh..opq"), entry("bin")])
 def test_a_program_that_a_later_layer_hides_is_not_there(above):
     """As with files that give more rights."""
-    assert strangers(layer(program("bin/x", ARM)), layer(above))[1] == {}
-    assert strangers(layer(above), layer(program("bin/x", ARM)))[1] == {"/bin/x": "AArch64"}
+    assert foreign(layer(program("bin/x", ARM)), layer(above))[1] == {}
+    assert foreign(layer(above), layer(program("bin/x", ARM)))[1] == {"/bin/x": "AArch64"}
 
 
 def test_a_program_can_be_both_for_another_machine_and_of_more_rights():
     """Each is told."""
     found = read_contents(engine(layer(program("bin/su", ARM, mode=0o4755))), "image", MIB)
 
-    assert (dict(found.more_rights), dict(found.strangers)) == ({"/bin/su": "setuid"}, {"/bin/su": "AArch64"})
+    assert (dict(found.more_rights), dict(found.foreign)) == ({"/bin/su": "setuid"}, {"/bin/su": "AArch64"})

@@ -15,7 +15,7 @@ def checked(make):
 
     def run(contents=..., declared=None, **changes):
         good = {"digest": make.digest, "platform": "linux/amd64", "size": 10 * MIB, "programs": 2}
-        seen = Contents(**{**good, "more_rights": {}, "strangers": {}, **changes}) if contents is ... else contents
+        seen = Contents(**{**good, "more_rights": {}, "foreign": {}, **changes}) if contents is ... else contents
         manifest = make.manifest(build={"max_size": 10 * MIB, **(declared or {})})
         return check_content(lambda: seen, make.digest, manifest, {"engine": "1"}, lambda: make.noon)
 
@@ -44,7 +44,7 @@ def test_what_is_as_declared_passes(checked):
             "1 file in it can give more rights than its user's: /bin/su (setuid).",
         ),
         (
-            {"strangers": {"/bin/b": "AArch64", "/bin/a": "i386"}},
+            {"foreign": {"/bin/b": "AArch64", "/bin/a": "i386"}},
             "2 programs in it cannot run on linux/amd64: /bin/a (i386), /bin/b (AArch64).",
         ),
     ],
@@ -68,7 +68,7 @@ def test_of_scripts_alone_there_is_nothing_to_say(checked):
 def test_everything_is_said_at_once(checked):
     """And of many files some."""
     many = {f"/{n:03}": "such" for n in range(100)}
-    result = checked(platform="x", size=11 * MIB, more_rights=many, strangers=many)
+    result = checked(platform="x", size=11 * MIB, more_rights=many, foreign=many)
 
     assert len(result.failed) == 4 and result.passed == ()
     for said, what in ((result.failed[1], "100 programs"), (result.failed[3], "100 files")):

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import threading
 import time
 from datetime import timedelta
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import EvidenceInvalid, RegistryUnavailable
 from supply_chain.evidence.statement import BUNDLE, SUMMARY, TEST_RESULT, about
-from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence, side_by_side
+from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence
 from supply_chain.image import Descriptor, ImageRef
 from supply_chain.tier import TierName
 from tests.unit.conftest import NOON, EcdsaSigner, MemoryReferrers, World, digest_of
@@ -300,42 +299,3 @@ def test_a_registry_that_does_not_answer_is_an_error(world, store):
 
     with pytest.raises(RegistryUnavailable):
         store.__class__(DEV, Silent(), store.signer, store.trusted, store.now).verified(IMAGE, DEV)
-
-
-def test_four_are_done_at_a_time_and_answer_in_order():
-    """Four that wait for each other do meet, and a fifth does not join them."""
-    together, lock, running, most = threading.Barrier(4, timeout=60), threading.Lock(), set(), []
-
-    def work(number):
-        with lock:
-            running.add(number)
-            most.append(len(running))
-        together.wait()
-        time.sleep(0.05)
-        with lock:
-            running.remove(number)
-        return number * 10
-
-    assert side_by_side(work, range(8)) == tuple(range(0, 80, 10))
-    assert max(most) == 4
-
-
-def test_side_by_side_raises_the_first_error():
-    """In the order of the items; of nothing there is nothing."""
-    with pytest.raises(ZeroDivisionError):
-        side_by_side(lambda n: 1 // n, [1, 0, 2])
-    assert side_by_side(print, []) == ()
-
-
-def test_after_the_first_error_no_more_is_begun():
-    """A registry that does not answer is not asked a thousand times more."""
-    begun = []
-
-    def work(number):
-        begun.append(number)
-        time.sleep(0.01)
-        raise RegistryUnavailable("it is silent\nwait")
-
-    with pytest.raises(RegistryUnavailable):
-        side_by_side(work, range(1000))
-    assert len(begun) < 100

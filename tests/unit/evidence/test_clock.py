@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import ClockWrong
-from supply_chain.evidence.moments import SKEW, made_at
+from supply_chain.evidence.clock import SKEW, made_at
 from supply_chain.evidence.statement import (
     DEPLOYMENT,
     ENCRYPTION,
