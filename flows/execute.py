@@ -16,7 +16,8 @@ from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment, read_environment
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import ImageRef
-from supply_chain.policy.outcome import Refused, counted
+from supply_chain.policy.outcome import Refused
+from supply_chain.shown import counted
 from tasks.deploy import deploy
 from tasks.find import find
 from tasks.gates import admit_to_execution

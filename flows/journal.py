@@ -20,8 +20,8 @@ from blocks.workbench import now
 from supply_chain import pages
 from supply_chain.errors import SupplyChainError
 from supply_chain.image import Proof
-from supply_chain.policy.outcome import Refused, counted
-from supply_chain.shown import plain
+from supply_chain.policy.outcome import Refused
+from supply_chain.shown import counted, plain
 
 T = TypeVar("T")
 V = TypeVar("V")

@@ -15,9 +15,9 @@ from pydantic import Field
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import Frozen, Material, Source, short
-from supply_chain.policy.outcome import Admitted, Refused, counted
+from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
-from supply_chain.shown import plain
+from supply_chain.shown import counted, plain
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 

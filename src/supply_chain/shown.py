@@ -1,4 +1,4 @@
-"""Text of unknown origin as people are shown it: it can neither control a terminal nor pass for another line."""
+"""Text as people are shown it; one of unknown origin can neither control a terminal nor pass for another line."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def plain(text: object) -> str:
 def plain_lines(text: object) -> str:
     """Text without control characters but the ends of its lines."""
     return "\n".join(plain(line) for line in str(text).split("\n"))
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 finding`, `2 findings`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

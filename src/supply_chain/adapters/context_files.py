@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supply_chain.errors import CheckNotMade
-from supply_chain.policy.outcome import counted
 from supply_chain.scratch import scratch
+from supply_chain.shown import counted
 
 TOKEN = re.compile(r"\*\*/?|\*|\?|\[[^\]]*\]|\\.|[^*?\[\\]+|.", re.DOTALL)
 UNCLEAR = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]|\r(?!\n|$)|\[[^\]]*\[")

@@ -18,8 +18,8 @@ from supply_chain.adapters.context_files import BuildContext, portions, told
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Interval
-from supply_chain.policy.outcome import counted
 from supply_chain.scratch import scratch
+from supply_chain.shown import counted
 
 TIMEOUT = 300.0
 LARGEST = 5 * 1024 * 1024

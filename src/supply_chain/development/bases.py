@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from supply_chain.errors import BaseMissing
-from supply_chain.evidence.statement import SIGNATURE, SUMMARY
+from supply_chain.evidence.reading import is_signed
+from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import latest_of, passed
 from supply_chain.image import DIGEST, Digest, ImageRef, Material
@@ -71,5 +72,4 @@ class CuratedBases:
     def _admitted(self, ref: ImageRef) -> bool:
         own = self.evidence.verified(ref, TierName.CURATION)
         verdicts = [e.predicate for e in own if e.predicate_type == SUMMARY]
-        signed = any(e.predicate_type == SIGNATURE for e in own)
-        return signed and passed(latest_of(verdicts, Boundary.CURATION, ref.digest))
+        return is_signed(own) and passed(latest_of(verdicts, Boundary.CURATION, ref.digest))

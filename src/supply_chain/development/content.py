@@ -11,7 +11,7 @@ from supply_chain.app import Base, Service
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Digest, Interval
-from supply_chain.policy.outcome import counted
+from supply_chain.shown import counted
 
 SHOWN = 20
 CONTENT_VERSION = "2"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.statement import UNREADABLE, Evidence
+from supply_chain.evidence.statement import SIGNATURE, UNREADABLE, Evidence
 from supply_chain.image import Proof
+from supply_chain.tier import TierName
 
 P = TypeVar("P")
+
+
+def is_signed(evidence: Iterable[Evidence]) -> bool:
+    """Whether curation's signature of the image is among the evidence: the one that says that it may be used."""
+    return any(e.predicate_type == SIGNATURE and e.signer == TierName.CURATION for e in evidence)
 
 
 def parsed(parse: Callable[[], P], what: str) -> P:

@@ -12,10 +12,9 @@ from supply_chain.app import MANIFEST, Base, Service
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.checks import CheckResult, newest_results
 from supply_chain.evidence.inventory import Package, packages_in, system_packages
-from supply_chain.evidence.reading import parsed
+from supply_chain.evidence.reading import is_signed, parsed
 from supply_chain.evidence.statement import (
     PROVENANCE,
-    SIGNATURE,
     SUMMARY,
     Evidence,
 )
@@ -59,7 +58,7 @@ def holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder |
     """Who holds a name: the builder of the last image that curation signed under it."""
     for ref in curated_before:
         reading = store.read(ref)
-        if not any(e.predicate_type == SIGNATURE for e in reading.by(TierName.CURATION)):
+        if not is_signed(reading.evidence):
             continue
         evidence = reading.by(TierName.DEVELOPMENT)
         manifest, source = manifest_in(evidence), source_in(evidence)
@@ -86,7 +85,7 @@ def scanned(
         evidence=(*development, *own),
         left_out=reading.notes(),
         report=newest_report(own),
-        signed=any(e.predicate_type == SIGNATURE for e in own),
+        signed=is_signed(own),
         inventory=inventory,
         inherited=frozenset().union(*(_system_packages(base, store) for base in below)),
         built_with=_built_with(development, below, bases, inventory or frozenset(), store),
@@ -140,7 +139,7 @@ def curated(ref: ImageRef, tag: str, environment: str, store: EvidenceStore, now
         evidence=(*development, *curation, *elsewhere),
         left_out=(*reading.notes(), *refusals.notes()),
         report=newest_report(curation),
-        signed=any(e.predicate_type == SIGNATURE for e in curation),
+        signed=is_signed(curation),
         inventory=packages_in(curation, store.referrers.content),
         summaries=tuple(e.predicate for e in (*curation, *elsewhere) if e.predicate_type == SUMMARY),
         environment=environment,

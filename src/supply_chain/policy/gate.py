@@ -14,7 +14,8 @@ from supply_chain.evidence.inventory import Package, system_packages
 from supply_chain.evidence.statement import Evidence
 from supply_chain.image import Digest, ImageRef, Source
 from supply_chain.policy.names import Holder
-from supply_chain.policy.outcome import Admitted, Reason, Refused, counted
+from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.shown import counted
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 

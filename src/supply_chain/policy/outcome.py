@@ -12,11 +12,6 @@ from supply_chain.tier import Boundary
 T = TypeVar("T")
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 finding`, `2 findings`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 class Reason(Frozen):
     """Why an image is refused. `code` is published and never given another meaning."""
 

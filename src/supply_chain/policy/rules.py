@@ -11,7 +11,8 @@ from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.summary import latest_of, passed
 from supply_chain.policy.gate import Dossier, Policy, unjudged_packages
 from supply_chain.policy.names import Holder
-from supply_chain.policy.outcome import Reason, counted
+from supply_chain.policy.outcome import Reason
+from supply_chain.shown import counted
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
