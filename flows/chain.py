@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from prefect import flow
@@ -15,6 +16,8 @@ from flows.names import by_path
 from flows.refusal import refused
 from supply_chain.image import CuratedImage
 from supply_chain.policy.outcome import Refused
+
+gc.freeze()  # what the imports made stays for good: no collection in the midst of a run looks at it again
 
 
 @flow(name="chain", flow_run_name=by_path)

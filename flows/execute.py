@@ -62,7 +62,7 @@ async def _execute(
     story.answers(place.name, deployment.url)
     await story.step(
         "monitor",
-        monitor(place.name, tier, workbench, deployed=ref.application),
+        monitor(place.name, tier, workbench, ref.application),
         _seen,
     )
     return deployment

@@ -19,7 +19,7 @@ from tasks.events import emit
 from tasks.running import in_thread, invocation
 
 
-@task(name="build", task_run_name="build", tags=["development"], cache_policy=NO_CACHE)
+@task(name="build", task_run_name="build", cache_policy=NO_CACHE)
 async def build(
     directory: Path,
     manifest: Service | Base,

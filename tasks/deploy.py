@@ -25,7 +25,7 @@ from tasks.running import RETRYING, in_thread, invocation
 PROXY = f"{BASES}/proxy"
 
 
-@task(name="deploy", task_run_name="deploy", tags=["execution"], **RETRYING)
+@task(name="deploy", task_run_name="deploy", **RETRYING)
 async def deploy(
     admitted: Admitted[CuratedImage],
     dossier: Dossier[CuratedImage],

@@ -13,7 +13,7 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread
 
 
-@task(name="encrypt", task_run_name="encrypt", tags=["curation"], **RETRYING)
+@task(name="encrypt", task_run_name="encrypt", **RETRYING)
 async def encrypt(
     stored: StoredImage, manifest: Service | Base, tier: Tier, workbench: Workbench, fresh: bool
 ) -> EncryptedImage:

@@ -26,7 +26,6 @@ T = TypeVar("T")
 @task(
     name="admission to curation",
     task_run_name="admission to curation",
-    tags=["gate"],
     **RETRYING,
 )
 async def admit_to_curation(
@@ -47,7 +46,6 @@ async def admit_to_curation(
 @task(
     name="curation's own gate",
     task_run_name="curation's own gate",
-    tags=["gate"],
     **RETRYING,
 )
 async def admit_to_signature(
@@ -68,7 +66,6 @@ async def admit_to_signature(
 @task(
     name="admission to execution",
     task_run_name="admission to execution",
-    tags=["gate"],
     **RETRYING,
 )
 async def admit_to_execution(

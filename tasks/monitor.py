@@ -9,6 +9,7 @@ from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workbench import now
+from supply_chain.container import slug
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.execution.monitor import Observation, settled
 from supply_chain.execution.monitor import monitor as look
@@ -24,28 +25,28 @@ PAGE = 200
 """Limits that Prefect's API gives at once."""
 
 
-@task(name="monitor", task_run_name="monitor", tags=["execution"], **RETRYING)
+@task(name="monitor", task_run_name="monitor", **RETRYING)
 async def monitor(
-    environment: str | None, tier: Tier, workbench: Workbench, deployed: str | None = None
+    environment: str | None, tier: Tier, workbench: Workbench, application: str | None = None
 ) -> tuple[Observation, ...]:
     """Look at one environment or at all; every deviation becomes a row, and one of a deployment an event.
 
-    What is being deployed at this moment is left for later, but for `deployed`, whose turn it is and
-    which has its record.
+    With `application` at nothing else: it is for whoever has the turn to deploy it. Otherwise what is being
+    deployed at this moment is left for later.
     """
     places = _places(environment, workbench)
-    expected = await in_thread(lambda: should_run(tier.ecr, tier.http, tier.evidence(workbench)))
+    expected = await in_thread(lambda: should_run(tier.ecr, tier.http, tier.evidence(workbench), application))
     observed: list[Observation] = []
     for place in places:
         host: ContainerHost = await ContainerHost.aload(place.host)
         wanted = [each for each in expected if each.environment == place.name]
-        observed += await in_thread(look, host.engine(), wanted, [place], now)
-    under_way = await _under_way() - {(environment or "", deployed or "")}
-    said = settled(observed, under_way)
+        observed += await in_thread(look, host.engine(), wanted, [place], now, application)
+    said = tuple(observed) if application else settled(observed, await _under_way())
     for observation in said:
         _emit(observation)
     table = [row for each in said for row in observation_rows(each)]
-    await acreate_table_artifact(key="running", table=table, description="What runs, and what differs from its record")
+    key = f"running-{slug(application)}" if application else "running"
+    await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")
     return said
 
 

@@ -15,7 +15,7 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread
 
 
-@task(name="offer", task_run_name="offer", tags=["development"], **RETRYING)
+@task(name="offer", task_run_name="offer", **RETRYING)
 async def offer(
     tested: TestedImage, manifest: Service | Base, tier: Tier, host: ContainerHost, workbench: Workbench
 ) -> Candidate:

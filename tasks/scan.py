@@ -14,7 +14,7 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread
 
 
-@task(name="scan", task_run_name="scan", tags=["curation", "scanner"], **RETRYING)
+@task(name="scan", task_run_name="scan", tags=["scanner"], **RETRYING)
 async def scan(
     image: EncryptedImage, manifest: Service | Base, tier: Tier, workbench: Workbench, fresh: bool
 ) -> tuple[ScannedImage, Report]:

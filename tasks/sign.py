@@ -14,7 +14,7 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread
 
 
-@task(name="sign", task_run_name="sign", tags=["curation", "signer"], **RETRYING)
+@task(name="sign", task_run_name="sign", tags=["signer"], **RETRYING)
 async def sign(
     admitted: Admitted[ScannedImage], dossier: Dossier[ScannedImage], tier: Tier, workbench: Workbench, fresh: bool
 ) -> CuratedImage:

@@ -14,7 +14,7 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread
 
 
-@task(name="store", task_run_name="store", tags=["curation"], **RETRYING)
+@task(name="store", task_run_name="store", **RETRYING)
 async def store(
     admitted: Admitted[Candidate], dossier: Dossier[Candidate], tier: Tier, workbench: Workbench, fresh: bool
 ) -> StoredImage:

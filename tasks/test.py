@@ -18,7 +18,7 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread
 
 
-@task(name="test", task_run_name="test", tags=["development"], **RETRYING)
+@task(name="test", task_run_name="test", **RETRYING)
 async def test(
     built: BuiltImage, directory: Path, manifest: Service | Base, tier: Tier, host: ContainerHost, workbench: Workbench
 ) -> TestedImage:

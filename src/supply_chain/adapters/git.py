@@ -79,7 +79,7 @@ class Git:
         top = Path(self._ask(directory, "rev-parse", "--show-toplevel") or directory)
         inside = directory.resolve().relative_to(top.resolve())
         with scratch("revision") as copy:
-            self._export(top, commit, copy)
+            self._export(top, commit, inside, copy)
             yield copy / inside, self._source(directory, inside, commit)
 
     def _source(self, directory: Path, inside: Path, commit: str, *, dirty: bool = False) -> Source:
@@ -93,18 +93,15 @@ class Git:
             committed=int(self._ask(directory, "log", "-1", "--format=%ct", commit, "--", ".") or 0),
         )
 
-    def _export(self, repository: Path, commit: str, target: Path) -> None:
+    def _export(self, repository: Path, commit: str, inside: Path, target: Path) -> None:
         archive = target / ".revision.tar"
-        self.tool.run(
-            *GUARDED,
-            *_where(repository),
-            "archive",
-            "--format=tar",
-            f"--output={archive}",
-            commit,
-            timeout=TIMEOUT,
-            quiet=True,
-        )
+        asked = ("archive", "--format=tar", f"--output={archive}", commit, "--", f":(literal){inside}")
+        done = self.tool.run(*GUARDED, *_where(repository), *asked, timeout=TIMEOUT, check=False, quiet=True)
+        if done.status:
+            raise DeclarationInvalid(
+                f"{inside} cannot be taken out of revision {commit[:12]}: {done.stderr[-500:].strip()}\n"
+                "Name a commit that holds the application."
+            )
         _take_out(archive, target.resolve())
         archive.unlink()
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from pydantic import Field
 
 from supply_chain.container import (
+    APPLICATION,
     ENVIRONMENT,
     Change,
     Container,
@@ -81,9 +82,11 @@ def monitor(
     expected: Sequence[Expected],
     environments: Sequence[Environment],
     now: Callable[[], datetime],
+    application: str | None = None,
 ) -> tuple[Observation, ...]:
     """One observation for each deployment, and one for each container that nobody deployed.
 
+    With `application`, `expected` is what is expected of it, and containers are those that carry its name.
     The containers that belong to an environment are those on its networks and those with its label.
     Do not call it while a deployment to one of these environments goes on: what is not recorded yet
     is a stranger. Raises `EngineUnavailable`; nothing is known then, least of all that all is well.
@@ -94,7 +97,7 @@ def monitor(
         observed += [
             _stranger(environment.name, container, now())
             for container in belonging(engine, environment)
-            if container.id not in known
+            if container.id not in known and application in (None, container.labels.get(APPLICATION))
         ]
     return tuple(observed)
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
+from supply_chain.concurrency import side_by_side
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import DEPLOYMENT, UNREADABLE, Evidence
@@ -65,16 +66,23 @@ def _at(record: tuple[Evidence, datetime, Expected]) -> datetime:
     return record[1]
 
 
-def should_run(repositories: Repositories, manifests: Manifests, evidence: EvidenceStore) -> tuple[Expected, ...]:
-    """For every application and environment the last deployment that the execution tier signed."""
+def should_run(
+    repositories: Repositories, manifests: Manifests, evidence: EvidenceStore, application: str | None = None
+) -> tuple[Expected, ...]:
+    """The last deployment that the execution tier signed, for every environment; of one application, or of all."""
+    where = [evidence_repository(TierName.EXECUTION, application or "")]
+
+    def signed(repository: str) -> list[tuple[datetime, Expected]]:
+        subjects = _subjects(repository, repositories, manifests)
+        statements = [s for subject in subjects for s in evidence.verified(subject, TierName.EXECUTION)]
+        return [_read(s) for s in statements if s.predicate_type == DEPLOYMENT]
+
     found: dict[tuple[str, str], tuple[datetime, Expected]] = {}
-    for repository in repositories.repositories(evidence_repository(TierName.EXECUTION, "")):
-        for subject in _subjects(repository, repositories, manifests):
-            statements = evidence.verified(subject, TierName.EXECUTION)
-            for at, expected in map(_read, (s for s in statements if s.predicate_type == DEPLOYMENT)):
-                key = (expected.environment, expected.application)
-                if key not in found or at > found[key][0]:
-                    found[key] = (at, expected)
+    for records in side_by_side(signed, where if application else repositories.repositories(where[0])):
+        for at, expected in records:
+            key = (expected.environment, expected.application)
+            if key not in found or at > found[key][0]:
+                found[key] = (at, expected)
     return tuple(expected for _, (_, expected) in sorted(found.items()))
 
 

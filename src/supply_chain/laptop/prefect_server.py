@@ -20,14 +20,13 @@ import yaml
 
 from supply_chain.adapters.command import run
 from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.laptop import patient
 from supply_chain.laptop.home import Home, kept
 from supply_chain.laptop.ports import HOST, answers, asked
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import OURS_ALONE, Progress, Service, read_record
 
 CSP = "content-security-policy"
-PATIENCE = 0.5
-"""Seconds after which a client asks again where SQLite was locked; it waits for 2, 4, 8 … where nothing is said."""
 POOL = "laptop"
 WORKER = "laptop"
 FRESH = timedelta(seconds=100)
@@ -72,7 +71,6 @@ def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "supply_chain",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PREFECT_CLIENT_MAX_RETRIES": "6",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home.state / "results"),
         **BATCHES,
@@ -103,18 +101,22 @@ def reach(port: int) -> str:
 def server(home: Home, profile: Profile) -> Service:
     """Prefect's server with its UI, on SQLite; it migrates its own database when it starts.
 
-    Started as `prefect server start --background` does, for the headers: one keeps its UI at home, the other
-    counts where an answer is 503 (a transaction that met another's), and means nothing on any other.
+    Started as `prefect server start --background` does, but for a header that keeps its UI at home, and behind
+    `patient`.
     """
     port = profile.ports.prefect
     return Service(
         name="prefect",
         argv=(
-            *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
+            *(sys.executable, "-m", "uvicorn", "--factory", f"{patient.__name__}:application"),
             *("--host", HOST, "--port", str(port), "--log-level", "warning"),
-            *("--header", f"{CSP}:{reach(port)}", "--header", f"retry-after:{PATIENCE}"),
+            *("--header", f"{CSP}:{reach(port)}"),
         ),
-        environment={**run_environment(home, profile), "PREFECT__SERVER_FINAL": "1"},
+        environment={
+            **run_environment(home, profile),
+            "PREFECT__SERVER_FINAL": "1",
+            patient.FACTORY: "prefect.server.api.server:create_app",
+        },
         cwd=home.state,
         log=home.log / "prefect.log",
         pid_file=home.run / "prefect.json",

@@ -126,6 +126,7 @@ def test_a_container_nobody_deployed_is_seen(engine, deployed, seen, environment
     try:
         engine.start(engine.create(spec))
         own, stranger = seen(deployed)
+        (alone,) = monitor(engine, [deployed], [environment], now, "subject")
     finally:
         engine.remove(name)
 
@@ -133,6 +134,7 @@ def test_a_container_nobody_deployed_is_seen(engine, deployed, seen, environment
     assert codes(stranger) == ["drift.foreign"]
     assert stranger.name == name
     assert stranger.application == ""
+    assert alone.name == own.name  # whoever looks at one application alone leaves the strangers to the others
 
 
 def test_a_container_with_more_than_it_was_given_is_seen(engine, deployed, seen):

@@ -228,7 +228,7 @@ def test_a_link_that_leads_out_of_a_revision_is_refused(adapter, repository, tar
 
 def test_a_link_that_leads_out_by_way_of_another_is_refused(adapter, repository):
     """It looks harmless as long as the other one is not there."""
-    deep = repository / "x" / "y" / "z"
+    deep = repository / "hello" / "x" / "y"
     deep.mkdir(parents=True)
     (deep / "a").symlink_to("b/../../..")
     (deep / "b").symlink_to("../../../x")
@@ -236,6 +236,24 @@ def test_a_link_that_leads_out_by_way_of_another_is_refused(adapter, repository)
     git(repository, "commit", "-q", "-m", "links")
 
     with pytest.raises(DeclarationInvalid, match="leads out"), adapter.checked_out(repository / "hello", "HEAD"):
+        pass
+
+
+def test_a_revision_holds_the_applications_own_files_and_no_others(adapter, repository):
+    """A large repository is not copied for one of its applications, and another's links are its own matter."""
+    with adapter.checked_out(repository / "hello", "HEAD") as (directory, _):
+        assert [path.name for path in directory.parent.iterdir()] == ["hello"]
+
+
+def test_a_revision_that_does_not_hold_the_application_is_refused(adapter, repository):
+    """It may have been added later."""
+    (repository / "later").mkdir()
+    (repository / "later" / "file").touch()
+
+    with (
+        pytest.raises(DeclarationInvalid, match="later cannot be taken out of revision"),
+        adapter.checked_out(repository / "later", "HEAD"),
+    ):
         pass
 
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -120,6 +121,20 @@ def test_each_application_and_environment_has_its_own(deployed, expected):
         ("staging", "hello"),
         ("staging", "other"),
     ]
+
+
+def test_one_application_is_asked_for_without_reading_the_others(deployed, world, registry):
+    """A deployment is looked at among ten thousand; one of a name that begins alike is another's."""
+    deployed()
+    deployed(after=1, environment="production")
+    deployed(FIRST.moved_to("curated/hello/too"), 2, application="hello/too")
+    store, asked = world.store(EXECUTION), []
+    manifests = SimpleNamespace(manifest=lambda ref: asked.append(ref.repository) or registry.manifest(ref))
+
+    found = should_run(registry, manifests, store, "hello")
+
+    assert [(e.environment, e.application) for e in found] == [("production", "hello"), ("staging", "hello")]
+    assert set(asked) == {"evidence/execution/hello"}
 
 
 def test_what_another_tier_says_was_deployed_does_not_count(deployed, expected):

@@ -1,11 +1,9 @@
 """What Prefect is started with, and when deployments are registered again."""
 
 import stat
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from prefect.client.base import _parse_retry_after
 
 from supply_chain.errors import SettingInvalid
 from supply_chain.laptop.doctor import wrong_batches
@@ -82,14 +80,6 @@ def test_the_ui_reaches_its_own_server_and_nothing_else(home):
     assert name == "content-security-policy"
     assert places == {"http://127.0.0.1:4999", "ws://127.0.0.1:4999"}
     assert {part.split()[0] for part in policy.split(";")} == {"default-src", "connect-src"}
-
-
-def test_a_client_that_met_another_at_the_database_asks_again_soon(home):
-    """Prefect's own waits for two seconds and more where an answer does not say for how long."""
-    argv = server(home, PROFILE).argv
-    headers = dict(value.split(":", 1) for name, value in pairwise(argv) if name == "--header")
-
-    assert _parse_retry_after(headers["retry-after"]) == 0.5
 
 
 def test_declared_deployments_are_read(home):

@@ -114,7 +114,7 @@ def test_a_gate_is_a_task_that_is_tried_again_when_that_may_help(boundary):
     """A registry that does not answer is no refusal."""
     task = GATES[boundary]
 
-    assert isinstance(task, Task) and task.tags == {"gate"}
+    assert isinstance(task, Task)
     assert task.retries and task.retry_condition_fn
 
 
