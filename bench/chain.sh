@@ -7,10 +7,11 @@ set -euo pipefail
 export PATH=$TOOLS:$PATH
 work=$(mktemp -d)
 name=bench-script-$$
-trap 'docker rm -f "$name" "$name-probe" >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
+trap 'docker rm -f "$name" "$name-strict" "$name-loose" >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
 printf '%s' '{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}' >"$work/signing.json"
 printf '%s' '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}' >"$work/root.json"
 printf '{}' >"$work/predicate.json"
+printf '%s' '{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"bench","digest":{"sha256":"'"$(printf '' | sha256sum | cut -c1-64)"'"}}],"predicateType":"https://example.org/x","predicate":{}}' >"$work/statement.json"
 
 step() { # step NAME COMMAND…: run it, and say how long it took
     local started ended
@@ -32,44 +33,65 @@ attest() { # attest TIER TYPE IMAGE: one signed statement beside the image
     as "$1" cosign attest --key "awskms:///${!key}" --signing-config "$work/signing.json" --trusted-root "$work/root.json" \
         --predicate "$work/predicate.json" --type "$2" --allow-insecure-registry --yes "$3"
 }
+recorded() { # recorded NAME: one signed statement in a file; execution may not write beside the image
+    as EXECUTION cosign attest-blob --statement "$work/statement.json" --key "awskms:///$EXECUTION_KEY" \
+        --signing-config "$work/signing.json" --trusted-root "$work/root.json" --bundle "$work/$1.bundle" --yes
+}
 ready() { # ready CONTAINER: until it answers
     local address
     address=$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$1")
     until curl -sf -o /dev/null "http://$address:$PORT$PROBE"; do sleep 0.02; done
 }
-hardened() { # hardened NAME IMAGE: started as the chain starts it
-    docker run -d --name "$1" --read-only --cap-drop ALL --security-opt no-new-privileges --user 10001:10001 \
+hardened() { # hardened NAME IMAGE [OPTION]: started as the chain starts it
+    docker run -d --name "$1" ${3:---read-only} --cap-drop ALL --security-opt no-new-privileges --user 10001:10001 \
         --memory 128m --pids-limit 64 "$2"
 }
 
+buildx() {
+    SOURCE_DATE_EPOCH=0 docker buildx build --progress=plain --provenance=false --sbom=false $BASES \
+        ${CA:+--secret=id=ca,src=$CA} "$@" "$CONTEXT"
+}
+image() {
+    buildx --output="type=oci,dest=$work/image.tar,rewrite-timestamp=true,name=bench.local/image:$$"
+    docker load --input "$work/image.tar"
+}
 build() {
-    local target
-    for target in image test; do
-        SOURCE_DATE_EPOCH=0 docker buildx build --progress=plain --provenance=false --sbom=false $BASES \
-            ${CA:+--secret=id=ca,src=$CA} $([ "$target" = test ] && echo --target=test) \
-            --output="type=oci,dest=$work/$target.tar,rewrite-timestamp=true,name=bench.local/$target:$$" "$CONTEXT"
-        docker load --input "$work/$target.tar"
-    done
+    image &
+    buildx --target=test --output="type=image,unpack=true,name=bench.local/test:$$" &
+    together
 }
 dependencies() {
     syft scan "dir:$CONTEXT" --output "syft-json=$work/source.json" --output "cyclonedx-json=$work/source.cdx" \
         --output "spdx-json=$work/source.spdx"
     grype "sbom:$work/source.json" --output json --file "$work/source-report.json"
 }
-probed() {
-    hardened "$name-probe" "bench.local/image:$$"
-    ready "$name-probe"
-    docker stop "$name-probe"
-    docker rm "$name-probe"
+started() { # started NAME OPTION: until it answers, and until it has stopped
+    hardened "$1" "bench.local/image:$$" "$2"
+    ready "$1"
+    docker stop "$1"
+    docker logs "$1" >"$work/$1.out" 2>&1
+    docker rm "$1"
 }
-tests() { docker run --rm --network none "bench.local/test:$$" $TESTS; }
+probed() { # as declared, and with a root that can be written to
+    docker network create --internal "$name-probe"
+    started "$name-strict" "--read-only --network=$name-probe" &
+    started "$name-loose" "--read-only=false --network=$name-probe" &
+    together
+    docker network rm "$name-probe"
+    cat "$work/$name-strict.out" "$work/$name-loose.out" >"$work/probe.out"
+    (cd "$work" && detect-secrets scan --all-files probe.out)
+}
+tests() {
+    docker run --rm --network none "bench.local/test:$$" $TESTS >"$work/tests.out" 2>&1
+    (cd "$work" && detect-secrets scan --all-files tests.out)
+}
 checked() {
-    hadolint --no-fail "$CONTEXT/Dockerfile" &
-    (cd "$CONTEXT" && bandit --quiet --exit-zero --recursive .) &
-    (cd "$CONTEXT" && detect-secrets scan --all-files) &
     dependencies &
-    tests &
     probed &
+    tests &
+    (cd "$CONTEXT" && detect-secrets scan --all-files) &
+    (cd "$CONTEXT" && bandit --quiet --exit-zero --recursive .) &
+    hadolint --no-fail "$CONTEXT/Dockerfile" &
     together
 }
 offer() {
@@ -81,6 +103,7 @@ offer() {
     together
     for n in 5 6 7 8; do attest DEVELOPMENT "https://example.org/$n" "$offered" & done
     together
+    attest DEVELOPMENT https://example.org/9 "$offered"
 }
 store() {
     as CURATION crane copy --insecure "$offered" "$REGISTRY/curated/bench:$$"
@@ -102,11 +125,13 @@ sign() {
         --allow-insecure-registry "$stored"
 }
 deploy() {
+    recorded verdict
     as EXECUTION docker pull "$stored"
     hardened "$name" "$stored"
     ready "$name"
     sleep 0.3 # the chain looks once more, too
     curl -sf -o /dev/null "http://$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$name"):$PORT$PROBE"
+    recorded deployment
 }
 leave() { # what was there before is stopped, and removed
     docker stop "$name"

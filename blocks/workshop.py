@@ -96,21 +96,21 @@ def _upstream(name: str, workbench: Workbench) -> Digest:
 def checks(
     built: BuiltImage, directory: Path, manifest: Service | Base, host: ContainerHost, workbench: Workbench
 ) -> list[Planned]:
-    """Every check that the kind of application asks for, apart from known vulnerabilities."""
+    """Every check that the kind of application asks for, apart from known vulnerabilities; what takes longest first."""
     engine, wait, dockerfile = host.engine(), cancellation().wait, directory / manifest.build.dockerfile
     context, run = BuildContext(directory / manifest.build.context, dockerfile), built.invocation
     by_tool: list[tuple[Check, str, Callable[[Tool], CheckResult]]] = [
-        (Check.DOCKERFILE, "hadolint", lambda t: lint_dockerfile(t, dockerfile, now)),
-        (Check.SOURCE, "bandit", lambda t: reviewed(scan_source(t, context, now), manifest.reviewed)),
         (Check.SECRETS, "detect-secrets", lambda t: reviewed(find_secrets(t, context, now), manifest.reviewed)),
+        (Check.SOURCE, "bandit", lambda t: reviewed(scan_source(t, context, now), manifest.reviewed)),
+        (Check.DOCKERFILE, "hadolint", lambda t: lint_dockerfile(t, dockerfile, now)),
     ]
     search = SecretSearch(workbench.tool("detect-secrets"))
     in_engine: list[tuple[Check, Callable[[], CheckResult]]]
     if isinstance(manifest, Service):
         service, tests = manifest, test_name(built.local)
         in_engine = [
-            (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, search, wait=wait)),
             (Check.PROBE, lambda: probe(engine, built.local, service, now, run, search, wait=wait)),
+            (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, search, wait=wait)),
         ]
     else:
         base = manifest
@@ -119,8 +119,8 @@ def checks(
     layers = partial(read_contents, engine, built.local, manifest.build.max_size)
     in_engine.append((Check.CONTENT, lambda: check_content(layers, built.digest, manifest, tools[Check.CONTENT], now)))
     return [
-        *(_with_tool(check, workbench.tool(name), make) for check, name, make in by_tool),
         *(Planned(check, tools[check], make) for check, make in in_engine),
+        *(_with_tool(check, workbench.tool(name), make) for check, name, make in by_tool),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from prefect import flow
@@ -12,7 +13,7 @@ from flows.names import by_path
 from flows.turns import turn
 from supply_chain.app import read_manifest
 from supply_chain.image import Candidate, short
-from tasks.build import build, forget
+from tasks.build import build, forget, forget_tests
 from tasks.offer import offer
 from tasks.running import in_thread, invocation
 from tasks.source import checked_out
@@ -50,10 +51,14 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
                     lambda t: ", ".join(f"{c.check} {c.outcome.lower()}" for c in t.checks),
                 )
                 story.add(checks=tested.checks)
-                return await story.step(
-                    "offer",
-                    offer(tested, manifest, tier, host, workbench),
-                    lambda c: f"{c.ref.repository}@{c.ref.short}",
-                )
+                tidying = asyncio.ensure_future(in_thread(forget_tests, built, host))
+                try:
+                    return await story.step(
+                        "offer",
+                        offer(tested, manifest, tier, host, workbench),
+                        lambda c: f"{c.ref.repository}@{c.ref.short}",
+                    )
+                finally:
+                    await tidying
             finally:
                 await in_thread(forget, manifest.name, (invocation(),), tier, host)

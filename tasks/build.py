@@ -12,7 +12,8 @@ from blocks import ContainerHost, Tier, Workbench
 from blocks.workshop import workshop
 from supply_chain.app import Base, Service
 from supply_chain.development.build import build as build_image
-from supply_chain.development.traces import clear
+from supply_chain.development.build import test_name
+from supply_chain.development.traces import clear, forget_image
 from supply_chain.image import BuiltImage, ImageRef, Source
 from supply_chain.tier import development_repository
 from tasks.events import emit
@@ -36,6 +37,11 @@ async def build(
     if built.proven is None:
         emit("image.built", ImageRef(repository=development_repository(manifest.name), digest=built.digest), source)
     return built
+
+
+def forget_tests(built: BuiltImage, host: ContainerHost) -> None:
+    """Remove the image that the tests ran in, which takes the engine a while; nothing asks for it again."""
+    forget_image(host.engine(), test_name(built.local))
 
 
 def forget(application: str, runs: Iterable[str], tier: Tier, host: ContainerHost) -> None:

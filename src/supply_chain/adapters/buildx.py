@@ -33,9 +33,11 @@ DIGEST: TypeAdapter[Digest] = TypeAdapter(Digest)
 
 @dataclass(frozen=True)
 class Buildx:
-    """Builds to an OCI archive, as only that can have the layers' timestamps rewritten, and loads it.
+    """Builds into the engine's store; what is to be reproducible to an OCI archive, and loads that.
 
-    `network` and `ca_bundle` are the profile's; the bundle is mounted as a secret and stays out of layers."""
+    Only an archive can have its layers' timestamps rewritten. `network` and `ca_bundle` are the profile's; the
+    bundle is mounted as a secret and stays out of layers.
+    """
 
     tool: Tool
     docker_config: Callable[[], AbstractContextManager[Path]]
@@ -56,16 +58,18 @@ class Buildx:
             )
             if done.status != 0:
                 raise _not_built(order, _last_error(done.stderr))
-            loaded = docker.run("load", "--input", archive, timeout=300, quiet=True, check=False)
-            if loaded.status != 0:
-                raise _not_built(order, f"the engine did not take it: {loaded.stderr[-600:].strip()}")
+            if order.reproducible:
+                loaded = docker.run("load", "--input", archive, timeout=300, quiet=True, check=False)
+                if loaded.status != 0:
+                    raise _not_built(order, f"the engine did not take it: {loaded.stderr[-600:].strip()}")
             return self._digest(metadata)
 
     def _arguments(self, order: Order, metadata: Path, archive: Path) -> list[str]:
+        rewritten, here = f"type=oci,dest={archive},rewrite-timestamp=true", "type=image,unpack=true"
         arguments = [
             "buildx", "build", "--progress=plain", "--provenance=false", "--sbom=false",
             f"--platform={order.platform}", f"--file={order.dockerfile}", f"--metadata-file={metadata}",
-            f"--output=type=oci,dest={archive},rewrite-timestamp=true,name={order.name}",
+            f"--output={rewritten if order.reproducible else here},name={order.name}",
         ]  # fmt: skip
         arguments.append(
             f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={order.name.partition(':')[0]}"

@@ -68,6 +68,8 @@ class Order:
     annotations: Mapping[str, str]
     epoch: int
     timeout: float
+    reproducible: bool
+    """Whether the layers' timestamps are rewritten, which takes longer than many a build."""
 
 
 class Builder(Protocol):
@@ -192,6 +194,7 @@ def _built(
             annotations=_annotations(manifest, inputs),
             epoch=inputs.source.committed,
             timeout=manifest.build.timeout,
+            reproducible=True,
         )
         orders = [order, _test_stage(order, manifest)] if isinstance(manifest, Service) else [order]
         digests = side_by_side(workshop.builder.build, orders)
@@ -288,6 +291,7 @@ def _test_stage(order: Order, manifest: Service) -> Order:
         annotations={},
         epoch=order.epoch,
         timeout=order.timeout,
+        reproducible=False,  # it is run here and now, and never offered
     )
 
 

@@ -58,7 +58,7 @@ def test(
     evidence: Sequence[Evidence],
     now: Callable[[], datetime],
 ) -> TestedImage:
-    """Make the checks, side by side; raises where one could not be made.
+    """Make the checks, side by side and in the order given; raises where one could not be made.
 
     `evidence` is what development signed about this image before: what the same tools passed is not
     made again.
@@ -67,11 +67,10 @@ def test(
     before = _known_report(dependencies, evidence, now())
     if before:
         known[Check.DEPENDENCIES] = before[1]
-    makers: list[Callable[[], CheckResult | tuple[CheckResult, Report]]] = [
-        plan.make for plan in planned if plan.check not in known
-    ]
+    makers: list[Callable[[], CheckResult | tuple[CheckResult, Report]]] = []
     if before is None:
         makers.append(lambda: known_vulnerabilities(dependencies, now))
+    makers += [plan.make for plan in planned if plan.check not in known]
     made, reports = _made(side_by_side(lambda make: make(), makers))
     (report,) = [before[0]] if before else reports
     return TestedImage(

@@ -26,8 +26,13 @@ def clear(engine: Engine, application: str, run: str, pushed_to: str) -> None:
         engine.remove_network(network)
     local = local_name(application, run)
     for name in (local, test_name(local), *_names(engine, pushed_to)):
-        with contextlib.suppress(EngineFailed):  # somebody runs it, under this name alone
-            engine.forget(name)
+        forget_image(engine, name)
+
+
+def forget_image(engine: Engine, name: str) -> None:
+    """Take a name from an image; with its last one the image is gone. One that somebody runs stays."""
+    with contextlib.suppress(EngineFailed):  # somebody runs it, under this name alone
+        engine.forget(name)
 
 
 def _names(engine: Engine, repository: str) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ ORDER = Order(
     annotations={"org.opencontainers.image.title": "hello world"},
     epoch=1000,
     timeout=30,
+    reproducible=True,
 )
 WRITES = """for a in "$@"; do case "$a" in --metadata-file=*) cp "$here/metadata" "${a#*=}";; esac; done"""
 
@@ -75,6 +76,16 @@ def test_builds_what_is_ordered_and_loads_it(docker):
     assert load[:2] == ["load", "--input"] and f"dest={load[2]}" in output
     assert recorded.environments[0]["SOURCE_DATE_EPOCH"] == "1000"
     assert recorded.environments[0]["DOCKER_CONFIG"].endswith("docker-config")
+
+
+def test_what_is_run_here_alone_goes_straight_into_the_engines_store(docker):
+    """Unpacked, and with the times that its layers have."""
+    builder, recorded = docker()
+
+    assert builder.build(order(reproducible=False)) == DIGEST
+
+    (build,) = recorded.calls
+    assert "--output=type=image,unpack=true,name=cscm.local/hello:run" in build
 
 
 @pytest.mark.parametrize(

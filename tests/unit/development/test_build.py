@@ -198,7 +198,9 @@ def test_a_service_is_built_with_its_tests_stage(project, make):
     image, tests = world.orders
     assert (image.target, image.name) == (None, built.local)
     assert (tests.target, tests.name) == ("checks", stage_name(built.local))
-    assert dataclasses.replace(tests, target=None, name=image.name, annotations=image.annotations) == image
+    assert (image.reproducible, tests.reproducible) == (True, False)
+    same = {name: getattr(image, name) for name in ("target", "name", "annotations", "reproducible")}
+    assert dataclasses.replace(tests, **same) == image
 
 
 def test_a_base_has_no_tests_stage(project, make):
