@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from prefect import flow
@@ -34,8 +35,7 @@ async def curate(image: str, fresh: bool = False) -> CuratedImage | State[Any]:
         image: The image that development offered, as dev/hello@sha256:… or by its digest alone.
         fresh: Do every step again, also those that signed evidence proves.
     """
-    tier = await Tier.aload("curation")
-    workbench = await Workbench.aload("workbench")
+    tier, workbench = await asyncio.gather(Tier.aload("curation"), Workbench.aload("workbench"))
     ref = await find(image, "dev/", tier)
     async with journal(ref.application) as story, turn(turn_name("curate", ref.application)):
         verdict, dossier = await story.gate("admission to curation", admit_to_curation(ref, tier, workbench))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from prefect import flow
@@ -34,8 +35,7 @@ async def execute(image: str, environment: str = "staging", fresh: bool = False)
         environment: Where to run it: the name of a document in deployments/environments.
         fresh: Replace the container also where the same runs already.
     """
-    tier = await Tier.aload("execution")
-    workbench: Workbench = await Workbench.aload("workbench")
+    tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
     place = read_environment(workbench.environments_directory, environment)
     host = await ContainerHost.aload(place.host)
     ref = await find(image, "curated/", tier)

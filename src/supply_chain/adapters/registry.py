@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import ssl
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import httpx
@@ -73,6 +74,12 @@ class _Memory:
         return content, media_type
 
 
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Whom this process believes, which takes longer to read than a registry to answer."""
+    return httpx.create_ssl_context()
+
+
 @dataclass(frozen=True)
 class Registry:
     """One role's access to a registry. `credentials` gives user and password, as they are known.
@@ -95,7 +102,7 @@ class Registry:
         return httpx.Client(
             base_url=f"{'http' if self.insecure else 'https'}://{self.host}/v2/",
             timeout=self.timeout,
-            transport=self.transport or httpx.HTTPTransport(retries=2),
+            transport=self.transport or httpx.HTTPTransport(verify=_authorities(), retries=2),
             follow_redirects=True,
         )
 

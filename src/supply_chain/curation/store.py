@@ -115,7 +115,8 @@ def _verdicts(ref: ImageRef, evidence: EvidenceStore) -> list[Evidence]:
 
 
 def _missing(candidate: Candidate, ref: ImageRef, registry: Stored) -> Sequence[Digest]:
-    return [d for d in candidate.evidence if not registry.has(ref.model_copy(update={"digest": d}))]
+    there = side_by_side(lambda d: registry.has(ref.model_copy(update={"digest": d})), candidate.evidence)
+    return [digest for digest, has in zip(candidate.evidence, there, strict=True) if not has]
 
 
 def blobs_in(ref: ImageRef, registry: Stored) -> tuple[Descriptor, ...]:

@@ -62,6 +62,8 @@ def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
         "PREFECT_PROFILES_PATH": str(home.state / "prefect" / "profiles.toml"),
         "PREFECT_API_URL": api_url(profile),
         "PREFECT_API_AUTH_STRING": auth,
+        "PREFECT_API_SSL_CERT_FILE": str(_nobody(home)),
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
         "PREFECT_SERVER_API_AUTH_STRING": auth,
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(profile.ports.prefect),
@@ -75,6 +77,28 @@ def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home.state / "results"),
         **BATCHES,
     }
+
+
+def _nobody(home: Home) -> Path:
+    """The only authority that a client believes: a certificate whose key nobody has, made once.
+
+    The API is on loopback and has no TLS. Each of the two dozen clients of a chain would otherwise read all the
+    authorities that the machine knows.
+    """
+    file = home.state / "prefect-nobody.pem"
+    kept(file, _certificate_of_nobody)
+    return file
+
+
+def _certificate_of_nobody() -> str:
+    from cryptography import x509  # noqa: PLC0415 - needed once in a home's life
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
 def run_environment(home: Home, profile: Profile) -> dict[str, str]:

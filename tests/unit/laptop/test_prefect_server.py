@@ -1,5 +1,6 @@
 """What Prefect is started with, and when deployments are registered again."""
 
+import ssl
 import stat
 from pathlib import Path
 
@@ -80,6 +81,19 @@ def test_the_ui_reaches_its_own_server_and_nothing_else(home):
     assert name == "content-security-policy"
     assert places == {"http://127.0.0.1:4999", "ws://127.0.0.1:4999"}
     assert {part.split()[0] for part in policy.split(";")} == {"default-src", "connect-src"}
+
+
+def test_clients_believe_nobody_and_read_no_list_of_authorities(home):
+    """The API is on loopback, without TLS; the certificate stays the same for as long as the home."""
+    file = Path(prefect_environment(home, PROFILE)["PREFECT_API_SSL_CERT_FILE"])
+    before = file.read_text()
+    context = ssl.create_default_context(cafile=str(file))
+
+    assert len(context.get_ca_certs()) == 0  # it signs for no other
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    prefect_environment(home, PROFILE)
+    assert file.read_text() == before
+    assert file.stat().st_mode & 0o077 == 0
 
 
 def test_declared_deployments_are_read(home):
