@@ -215,13 +215,17 @@ def read_record(pid_file: Path) -> Record | None:
 
 
 def start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; None when it is gone or a zombie."""
+    """When the process started, in clock ticks since boot; None when it is gone or a zombie.
+
+    One whose first thread has ended is a zombie by its state; while another lives, so do its ports.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()  # the name before may hold anything
-    return None if fields[0] in "ZX" else int(fields[19])
+    state, threads, started = fields[0], int(fields[17]), int(fields[19])
+    return None if state in "ZX" and threads < 2 else started
 
 
 def boot_id() -> str:

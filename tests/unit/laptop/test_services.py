@@ -103,6 +103,28 @@ def test_a_service_with_other_settings_is_started_again(service, port):
     assert answers(port, "/")
 
 
+def test_a_process_of_which_one_thread_is_left_is_not_over(tmp_path):
+    """As they are for a moment when they are ended: their ports are still taken."""
+    note = tmp_path / "note"
+    script = (
+        "import ctypes,pathlib,threading,time\n"
+        "def lives():\n"
+        f"    time.sleep(.2); pathlib.Path({str(note)!r}).touch(); time.sleep(60)\n"
+        "threading.Thread(target=lives).start()\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.syscall(60 if __import__('platform').machine() == 'x86_64' else 93, 0)\n"  # exit(2) ends one thread
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        assert until(note.exists)
+        assert Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        assert start_time(process.pid)
+    finally:
+        process.kill()
+    assert until(lambda: start_time(process.pid) is None)
+    process.wait()
+
+
 def test_stopping_ends_the_process_and_frees_its_port(service, port):
     """And stopping again does nothing."""
     record, _ = service.ensure(print)
