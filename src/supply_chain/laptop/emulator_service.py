@@ -84,7 +84,7 @@ def emulator(home: Home, profile: Profile) -> Service:
         pid_file=home.run / "emulator.json",
         ready=lambda: answers(port, HEALTH),
         port=port,
-        setting="ports.emulator in the profile",
+        setting="ports.emulator in the profile (deployments/profiles/laptop.yaml)",
         deadline=60,
         changes=fingerprint([home.project / LOCK, *(home.project / CODE).rglob("*.py")]),
     )

@@ -146,7 +146,7 @@ def server(home: Home, profile: Profile) -> Service:
         pid_file=home.run / "prefect.json",
         ready=lambda: answers(port, "/api/health"),
         port=port,
-        setting="ports.prefect in the profile",
+        setting="ports.prefect in the profile (deployments/profiles/laptop.yaml)",
         deadline=120,
         changes=version("prefect"),
     )

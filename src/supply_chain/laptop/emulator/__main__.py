@@ -88,7 +88,7 @@ async def run(host: str, port: int, state: Path) -> None:
     except OSError as error:
         raise PortBusy(
             f"The emulator cannot listen on {host}:{port}: {error.strerror}.\n"
-            "Stop what listens there, or choose another port in the profile."
+            "Stop what listens there, or choose another port in the profile (deployments/profiles/laptop.yaml)."
         ) from error
 
 
