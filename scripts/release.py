@@ -28,6 +28,7 @@ from supply_chain.errors import EvidenceInvalid, SignatureFailed, SupplyChainErr
 from supply_chain.evidence.inventory import inventory_in  # noqa: E402
 from supply_chain.image import ImageRef  # noqa: E402
 from supply_chain.policy.outcome import Refused  # noqa: E402
+from supply_chain.scratch import scratch  # noqa: E402
 from supply_chain.tier import TierName  # noqa: E402
 
 TARGET = HOME.project / "build" / "release"
@@ -75,16 +76,9 @@ async def _blocks() -> tuple[Tier, Workbench]:
 
 def _wheel(tier: Tier, workbench: Workbench, ref: ImageRef) -> tuple[str, bytes]:
     """The wheel in the image; its layers are verified against the signed digest on the way."""
-    insecure = ("--insecure",) if tier.insecure_registry else ()
-    with tier.ecr.docker_config() as config:
-        done = subprocess.run(
-            [workbench.tool("crane").path, "export", *insecure, f"{tier.registry}/{ref}", "-"],
-            env={"DOCKER_CONFIG": str(config), "PATH": ""},
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=300,
-        )
-    return wheel_in(done.stdout, ref)
+    with scratch("release") as place:
+        tier.crane(workbench).export(ref, place / "image.tar")
+        return wheel_in(place / "image.tar", ref)
 
 
 def _sbom(tier: Tier, workbench: Workbench, ref: ImageRef) -> bytes:

@@ -1,4 +1,4 @@
-"""crane: copies images between repositories without an engine."""
+"""crane: copies images between repositories, and takes their files out, without an engine."""
 
 from __future__ import annotations
 
@@ -29,19 +29,26 @@ class Crane:
 
     def copy(self, source: ImageRef, repository: str, tag: str) -> None:
         """Copy `source`, by digest, to `repository` under `tag`; the digest stays."""
+        self._run(f"copy {source} to {repository}", "copy", f"{self.host}/{source}", f"{self.host}/{repository}:{tag}")
+
+    def export(self, ref: ImageRef, target: Path) -> None:
+        """Write the image's root filesystem (a tar) to `target`, each layer verified against the manifest."""
+        self._run(f"read {ref}", "export", f"{self.host}/{ref}", "-", stdout_to=target)
+
+    def _run(self, doing: str, *arguments: str, stdout_to: Path | None = None) -> None:
+        """`doing` completes "could not …"."""
         with self.docker_config() as config:
             done = self.tool.with_environment(DOCKER_CONFIG=str(config)).run(
-                "copy", f"{self.host}/{source}", f"{self.host}/{repository}:{tag}",
-                *(("--insecure",) if self.insecure else ()),
-                timeout=TIMEOUT, check=False,
+                *arguments, *(("--insecure",) if self.insecure else ()),
+                timeout=TIMEOUT, check=False, stdout_to=stdout_to,
             )  # fmt: skip
         if done.status == 0:
             return
         said = done.stderr[-1000:].strip()
         if DENIED.search(said):
             raise AccessDenied(
-                f"This tier's role may not copy {source} to {repository}: {said}\n"
+                f"This tier's role may not {doing}: {said}\n"
                 "Each tier may read and write only what its policy in deployments/iam allows."
             )
         kind = RegistryUnavailable if PASSING.search(said) else RegistryFailed
-        raise kind(f"{source} could not be copied to {repository}: {said}\nNothing was admitted; run the step again.")
+        raise kind(f"It could not {doing}: {said}\nNothing was done with it; run the step again.")

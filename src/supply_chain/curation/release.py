@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import tarfile
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import Statement, Subject
@@ -34,9 +33,9 @@ def released(purl: str, image: ImageRef, files: Mapping[str, bytes]) -> Statemen
     )
 
 
-def wheel_in(exported: bytes, ref: ImageRef) -> tuple[str, bytes]:
+def wheel_in(exported: Path, ref: ImageRef) -> tuple[str, bytes]:
     """Name and content of the one wheel below `WHEELS` in an image's exported root filesystem (a tar)."""
-    with tarfile.open(fileobj=io.BytesIO(exported)) as tar:
+    with tarfile.open(exported) as tar:
         found = [
             (path.name, file.read())
             for member in tar

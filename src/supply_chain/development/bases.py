@@ -60,7 +60,7 @@ class CuratedBases:
                 return f"{self.host}/{ref}", Material(name=name, digest=ref.digest, curated=True)
         raise BaseMissing(
             f"There is no curated image {name}.\n"
-            f"Make it with `cscm bases`, or name an upstream image by digest for it in the profile (deployments/profiles/)."
+            f"Make it with `cscm bases`, or name an upstream image by digest for it in the profile."
         )
 
     def _pinned(self, name: str, address: str) -> tuple[str, Material]:

@@ -23,6 +23,16 @@ def test_copies_by_digest_under_a_tag(program, docker_config, insecure):
     assert recorded.environments[0]["DOCKER_CONFIG"].endswith("docker-config")
 
 
+def test_an_images_files_are_written_where_that_is_asked(program, docker_config, tmp_path):
+    """And are not kept in memory, however large it is."""
+    recorded = program("crane")
+
+    Crane(recorded.does("echo files"), "registry.test", docker_config).export(REF, tmp_path / "image.tar")
+
+    assert recorded.calls == [["export", f"registry.test/{REF}", "-"]]
+    assert (tmp_path / "image.tar").read_text() == "files\n"
+
+
 @pytest.mark.parametrize("ref", [REF, TRICKY], ids=["plain", "a digest that looks like a status"])
 @pytest.mark.parametrize(
     ("said", "error"),
@@ -38,12 +48,14 @@ def test_copies_by_digest_under_a_tag(program, docker_config, insecure):
         ("TAG_INVALID: the tag cannot be moved", RegistryFailed),
     ],
 )
-def test_why_nothing_was_copied(program, docker_config, ref, said, error):
+def test_why_nothing_was_copied(program, docker_config, tmp_path, ref, said, error):
     """Only what may pass by itself is tried again; the digits of a digest are no status."""
     tool = program("crane").does(stderr=f"Error: copying registry.test/{ref}: {said}", status=1)
 
     with pytest.raises(error) as caught:
         Crane(tool, "registry.test", docker_config).copy(ref, "curated/hello", "t")
+    with pytest.raises(error):
+        Crane(tool, "registry.test", docker_config).export(ref, tmp_path / "image.tar")
 
     assert type(caught.value) is error
     assert said in str(caught.value) and str(ref) in str(caught.value)

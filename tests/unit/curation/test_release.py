@@ -14,15 +14,19 @@ REF = ImageRef(repository="curated/cscm", digest="sha256:" + "a" * 64)
 WHEEL = "container_supply_chain-0.1.0-py3-none-any.whl"
 
 
-def exported(*names: str) -> bytes:
+@pytest.fixture
+def exported(tmp_path):
     """A root filesystem with files that hold their own names."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name in names:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(name)
-            tar.addfile(entry, io.BytesIO(name.encode()))
-    return buffer.getvalue()
+
+    def make(*names):
+        with tarfile.open(tmp_path / "image.tar", mode="w") as tar:
+            for name in names:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(name)
+                tar.addfile(entry, io.BytesIO(name.encode()))
+        return tmp_path / "image.tar"
+
+    return make
 
 
 def test_every_file_is_named_by_its_content():
@@ -41,7 +45,7 @@ def test_every_file_is_named_by_its_content():
     }
 
 
-def test_the_wheel_is_taken_from_its_place():
+def test_the_wheel_is_taken_from_its_place(exported):
     """And not another that the image holds, such as pip's own."""
     tar = exported("usr/share/python-wheels/pip-23.whl", f"opt/release/{WHEEL}", "opt/release/note.txt")
 
@@ -49,7 +53,7 @@ def test_the_wheel_is_taken_from_its_place():
 
 
 @pytest.mark.parametrize("names", [(), ("opt/release/a.whl", "opt/release/b.whl"), ("opt/release/a.whl.asc",)])
-def test_one_wheel_is_a_release(names):
+def test_one_wheel_is_a_release(exported, names):
     """Two would leave open which one it is."""
     with pytest.raises(EvidenceInvalid, match="wheels in /opt/release"):
         wheel_in(exported(*names), REF)
