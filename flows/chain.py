@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from blocks import Workbench
 from flows.curate import curate
 from flows.develop import develop
 from flows.execute import execute
 from flows.journal import journal
 from flows.names import by_path
 from flows.refusal import refused
+from supply_chain.app import Service, read_manifest
+from supply_chain.execution.environment import read_environment
 from supply_chain.image import CuratedImage
 from supply_chain.policy.outcome import Refused
 
@@ -33,6 +37,8 @@ async def chain(
         fresh: Do every step again, also those that signed evidence proves.
     """
     async with journal(path):
+        if revision is None:
+            _known(Path(path), environment, await Workbench.aload("workbench"))
         candidate = await develop(path=path, revision=revision, fresh=fresh)
         curated = await curate(image=str(candidate.ref), fresh=fresh)
         if isinstance(curated, Refused):
@@ -43,3 +49,10 @@ async def chain(
         place = environment or curated.environments[0]
         deployment = await execute(image=str(curated.ref), environment=place, fresh=fresh)
         return refused(deployment) if isinstance(deployment, Refused) else deployment
+
+
+def _known(path: Path, environment: str | None, workbench: Workbench) -> None:
+    """Raise `SettingInvalid` where there is no such environment, before all is built, checked and signed for it."""
+    manifest = read_manifest(path)
+    if isinstance(manifest, Service) and (place := environment or next(iter(manifest.environments), None)):
+        read_environment(workbench.environments_directory, place)

@@ -42,7 +42,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
                 built = await story.step(
                     "build",
                     build(directory, manifest, source, tier, host, workbench, fresh),
-                    lambda b: f"image {short(b.digest)}",
+                    lambda b: f"image {short(b.digest)}{', of files that no commit holds' if b.source.dirty else ''}",
                 )
                 story.add(materials=built.materials, digest=built.digest, repository=f"dev/{manifest.name}")
                 tested = await story.step(

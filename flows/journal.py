@@ -83,7 +83,8 @@ class Journal:
         finally:
             step = pages.Step(name=name, seconds=time.monotonic() - started, said=said, done=done)
             self.add(steps=(*self.story.steps, step))
-            log.info("%s: %s (%.1f s) %s", plain(self.story.application), name, step.seconds, plain(said))
+            short = said if done else said.partition(" — ")[0]  # whoever reads this is told the whole error next
+            log.info("%s: %s (%.1f s) %s", plain(self.story.application), name, step.seconds, plain(short))
             if flow_run.id != self._run:  # a tier inside of a chain: the chain's log tells it too
                 self._log.info("%s (%.1f s) %s", name, step.seconds, plain(said))
 

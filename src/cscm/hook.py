@@ -10,10 +10,11 @@ import click
 
 from cscm.session import use_prefect
 from supply_chain.errors import DeclarationInvalid
+from supply_chain.laptop.profile import profile_file
 
 HOOK = """#!/bin/sh
 # Written by `cscm hook install`: posts cscm.source.pushed for what is pushed. It never stops a push.
-export CSCM_HOME={home}
+export CSCM_HOME={home} CSCM_PROFILE={profile}
 {python} -m cscm.hook {path} "$@" || echo "supply chain: was not told of this push" >&2
 exit 0
 """
@@ -36,7 +37,8 @@ def install(path: Path) -> None:
             f"{target} is there already, and not from us.\nCall `{sys.executable} -m cscm.hook {path.resolve()}` in it."
         )
     where.mkdir(exist_ok=True)
-    values = {"home": home.directory, "python": sys.executable, "path": path.resolve()}
+    profile = profile_file(home.project).resolve()
+    values = {"home": home.directory, "profile": profile, "python": sys.executable, "path": path.resolve()}
     target.write_text(HOOK.format(**{key: shlex.quote(str(value)) for key, value in values.items()}))
     target.chmod(0o755)
     click.echo(f"wrote {target}")

@@ -15,7 +15,7 @@ import click
 
 from cscm import hook, laptop
 from cscm.session import STEPS, use_prefect
-from supply_chain.app import json_schema, read_manifest
+from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
 from supply_chain.pages import observation_lines
 from supply_chain.scratch import disk_full_told
@@ -213,6 +213,9 @@ def monitor(environment: str | None, as_json: bool, verbose: bool) -> None:
 def bases(names: tuple[str, ...], fresh: bool, as_json: bool, verbose: bool) -> None:
     """Make the internal base images NAMES (default: those every laptop needs) through the chain."""
     home = use_prefect(verbose=verbose)
+    there = sorted(path.parent.name for path in (home.project / "bases").glob(f"*/{FILE}"))
+    if unknown := [name for name in names if name not in there]:
+        raise click.BadArgumentUsage(f"no base is called {', '.join(unknown)}; there are {', '.join(there)}")
 
     async def make() -> Any:
         from flows.bases import bases as flow  # noqa: PLC0415

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from supply_chain.errors import DeclarationInvalid
 
@@ -100,10 +102,20 @@ def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
         return adapter.validate_python(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        lines = [f"{name}{_place(node, e['loc'])}: {_path(e['loc'])}{e['msg']}" for e in found[:TOLD]]
+        lines = [f"{name}{_place(node, e['loc'])}: {_path(e['loc'])}{_mistake(e, adapter)}" for e in found[:TOLD]]
         if len(found) > TOLD:
             lines.append(f"{name}: and {len(found) - TOLD} mistakes more")
         raise DeclarationInvalid("\n".join(lines) + "\nCorrect it and try again.") from None  # it repeats the values
+
+
+def _mistake(error: ErrorDetails, adapter: TypeAdapter[Any]) -> str:
+    """What is wrong; for a key that nobody knows, the one that it is most like."""
+    if error["type"] != "extra_forbidden":
+        return error["msg"]
+    schema = adapter.json_schema()
+    known = {key for part in (schema, *schema.get("$defs", {}).values()) for key in part.get("properties", {})}
+    like = get_close_matches(str(error["loc"][-1]), sorted(known), 1)
+    return f"unknown key{f'; did you mean {like[0]}?' if like else ''}"
 
 
 def _yaml_place(error: yaml.YAMLError) -> str:

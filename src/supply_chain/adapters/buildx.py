@@ -18,6 +18,7 @@ from supply_chain.errors import (
     AccessDenied,
     BaseMissing,
     BuildFailed,
+    DeclarationInvalid,
     EngineUnavailable,
     RegistryFailed,
     RegistryUnavailable,
@@ -124,6 +125,7 @@ LOST = re.compile(
     r"|transport is closing|graceful_stop|server misbehaving.*docker"
 )
 """What docker says where the engine went away."""
+NO_STAGE = "could not be found"
 BASE = "failed to resolve source metadata"
 PASSING = re.compile(r"connection refused|connection reset|i/o timeout|\bEOF\b|\b(?:429|5\d\d) [A-Z]")
 
@@ -133,12 +135,18 @@ def _not_built(order: Order, said: str) -> SupplyChainError:
     what = f"The build of {order.target or 'the image'} failed: {said}\n"
     if LOST.search(said):
         return _engine_lost(f"The build of {order.target or 'the image'} ended", said)
+    if order.target and NO_STAGE in said:
+        return DeclarationInvalid(
+            f"{what}The Dockerfile has no stage {order.target}, in which supply-chain.yaml runs the tests. Give the "
+            "stage of the tests that name, or name it in test.stage."
+        )
     if BASE in said and "not found" in said:
         return BaseMissing(f"{what}A base is no longer where it was. Name one by digest that this machine can reach.")
     if BASE in said and PASSING.search(said):
         return RegistryUnavailable(f"{what}The registry of a base did not answer. Check that it runs, and build again.")
     return BuildFailed(
-        f"{what}Its whole output is in the log above; correct the Dockerfile or the code and build again."
+        f"{what}Its whole output is in the run's log (in the UI, or here with --verbose); correct the "
+        "Dockerfile or the code and build again."
     )
 
 

@@ -180,7 +180,7 @@ class Tool:
             said = (done.stderr or done.stdout)[-2000:].strip()
             raise ToolFailed(
                 f"{self.name} {args[0] if args else ''} ended with status {done.status}: {said}\n"
-                "Its whole output is in the log above."
+                "Its whole output is in the run's log (in the UI, or here with --verbose)."
             )
         return done
 

@@ -264,7 +264,10 @@ def _checked(done: Done, doing: str) -> None:
     for error, signs, remedy in ERRORS:
         if any(sign in said.lower() for sign in signs):
             raise error(f"skopeo could not {doing}: {said}\n{remedy}")
-    raise ToolFailed(f"skopeo could not {doing} (status {done.status}): {said}\nIts whole output is in the log above.")
+    raise ToolFailed(
+        f"skopeo could not {doing} (status {done.status}): {said}\n"
+        "Its whole output is in the run's log (in the UI, or here with --verbose)."
+    )
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
-from supply_chain.app import Base, Service
+from supply_chain.app import Base, Probe, Service
 from supply_chain.concurrency import side_by_side
 from supply_chain.container import (
     DIGEST,
@@ -122,14 +122,15 @@ def probe(
     with _network(engine, manifest.name, local.digest, run_id) as network:
         specs = [_spec(image, local, manifest, network, run_id, writable=writable) for writable in (False, True)]
         strict, loose = side_by_side(lambda spec: _run(engine, spec, manifest, wait), specs)
-    _judge_start(found, strict, loose, manifest)
+    kinds = _secrets(search, strict, loose)
+    _judge_start(found, strict, loose, manifest, secret=bool(kinds))
     if strict.answer.ready:
         _judge_ports(found, strict, manifest)
         _judge_processes(found, strict, manifest)
         _judge_stop(found, strict, manifest)
     _judge_writes(found, strict, loose, local, manifest)
     _judge_logs(found, strict)
-    _judge_secrets(found, search, strict, loose)
+    _judge_secrets(found, kinds)
     return found.result(Check.PROBE, tools_of(engine, search), started, now())
 
 
@@ -276,7 +277,7 @@ def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> 
     return Run(answer, again, listeners, processes, stop_seconds, end, logs, changes)
 
 
-def _judge_start(found: Findings, strict: Run, loose: Run, manifest: Service) -> None:
+def _judge_start(found: Findings, strict: Run, loose: Run, manifest: Service, *, secret: bool) -> None:
     wanted = manifest.probe
     found.details |= {
         "start_seconds": round(strict.answer.seconds, 3) if strict.answer.ready else None,
@@ -285,7 +286,7 @@ def _judge_start(found: Findings, strict: Run, loose: Run, manifest: Service) ->
     found.expect(
         strict.answer.ready,
         f"ready on port {wanted.port} after {strict.answer.seconds:.2f} s",
-        f"It was not ready within {wanted.start_timeout} s: {strict.answer.says}.",
+        _not_ready(strict, wanted) + ("" if secret else _last_words(strict.logs)),
     )
     if not strict.answer.ready and loose.answer.ready:
         found.failed.append("It starts only when its root filesystem is writable.")
@@ -298,9 +299,23 @@ def _judge_start(found: Findings, strict: Run, loose: Run, manifest: Service) ->
     found.details["last_output"] = strict.logs.tail(LOG_LINES)[-4000:].splitlines()
 
 
+def _not_ready(run: Run, wanted: Probe) -> str:
+    """In what it failed: it ended, it listens elsewhere, or it says something else than that it is well."""
+    if not run.processes:
+        return f"It was not ready before it was over: {run.answer.says}."
+    where = sorted(f"{each.address} {each.port}" for each in run.listeners)
+    heard = any(each.port == wanted.port and not _loopback(each) for each in run.listeners)
+    listens = "" if heard else f" It listens on {', '.join(where) or 'no port'}."
+    return f"It was not ready within {wanted.start_timeout} s: {run.answer.says}.{listens}"
+
+
+def _loopback(listener: Listener) -> bool:
+    return listener.address.startswith(("127.", "::1"))
+
+
 def _judge_ports(found: Findings, run: Run, manifest: Service) -> None:
     declared = (manifest.probe.port, *manifest.runtime.ports)
-    reachable = {each.port for each in run.listeners if not each.address.startswith(("127.", "::1"))}
+    reachable = {each.port for each in run.listeners if not _loopback(each)}
     found.details |= {
         "listening": [f"{each.address} {each.port}" for each in run.listeners],
         "listening_read_from": "the kernel's socket table of the container's network namespace",
@@ -375,10 +390,13 @@ def _leaves(paths: list[str]) -> list[str]:
     return [p for p in paths if not any(other.startswith(p + "/") for other in paths)]
 
 
-def _judge_secrets(found: Findings, search: Search, *runs: Run) -> None:
-    """What it prints, and how its processes are called: everybody on its host may see that."""
+def _secrets(search: Search, *runs: Run) -> tuple[str, ...]:
+    """Kinds of secrets in what it prints, and in how its processes are called: everybody on its host may see that."""
     commands = (each.command for run in runs for each in run.processes)
-    kinds = search.kinds("\n".join((*(_ends(run.logs) for run in runs), *commands)))
+    return search.kinds("\n".join((*(_ends(run.logs) for run in runs), *commands)))
+
+
+def _judge_secrets(found: Findings, kinds: tuple[str, ...]) -> None:
     found.expect(
         not kinds,
         "prints nothing that looks like a secret",

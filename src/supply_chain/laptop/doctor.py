@@ -20,7 +20,7 @@ from supply_chain.laptop.database import read_database
 from supply_chain.laptop.engine import STORE, WANTED, ask, engine_url, find_client, version_of
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import PINS
-from supply_chain.laptop.ports import is_listening, listener, request
+from supply_chain.laptop.ports import listener, request
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import Service
 from supply_chain.laptop.tools.pins import Pins
@@ -121,6 +121,8 @@ def _emulator(profile: Profile, home: Home) -> Iterable[Check]:
 
 
 def _answering(name: str, service: Service) -> Check:
+    if service.port_taken():
+        return check(name, "not running; its port is taken", "answers", False, f"see port {service.port} below")
     answers = service.ready()
     found = f"answers on {service.address}" if answers else f"does not answer on {service.address}"
     return check(name, found, "answers", answers, f"{UP}; if it does, see {service.log}")
@@ -190,10 +192,9 @@ def _database(home: Home) -> Check:
 
 def _ports(profile: Profile, home: Home) -> Iterable[Check]:
     for service in (emulator_service.emulator(home, profile), prefect_server.server(home, profile)):
-        port = service.port or 0
-        ours = service.record() is not None
-        taken = not ours and is_listening(port)
-        found = "ours" if ours else f"taken by {listener(port) or 'another program'}" if taken else "free"
+        port, taken = service.port or 0, service.port_taken()
+        ours = "ours" if service.record() else "free"
+        found = f"taken by {listener(port) or 'another program'}" if taken else ours
         yield check(f"port {port}", found, "free or ours", not taken, f"stop that program or change {service.setting}")
 
 

@@ -7,6 +7,7 @@ that keeps an image's digest from the build to the registry.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 from docker.tls import TLSConfig
 from requests.exceptions import RequestException
 
@@ -220,8 +221,11 @@ def forget_dead(files: Iterable[Path] = PID_FILES) -> None:
             file.unlink(missing_ok=True)
 
 
-def clear(label: str, progress: Progress) -> None:
-    """Remove the containers, networks and volumes with that label; raises `EngineUnavailable`."""
+def clear(label: str, images: str | None, progress: Progress) -> None:
+    """Remove the containers, networks and volumes with that label; raises `EngineUnavailable`.
+
+    And the images whose names begin with `images`, but for those that somebody else runs.
+    """
     ask(engine_url())
     client = docker.DockerClient(base_url=engine_url(), timeout=60, **_tls(engine_url()))
     try:
@@ -234,6 +238,12 @@ def clear(label: str, progress: Progress) -> None:
         for volume in client.volumes.list(filters={"label": label}):
             progress(f"engine: removing the volume {volume.name}")
             volume.remove()
+        for image in client.images.list() if images else ():
+            for name in (*image.tags, *image.attrs.get("RepoDigests", ())):
+                if name.startswith(str(images)):
+                    progress(f"engine: removing the image {name}")
+                    with contextlib.suppress(APIError):
+                        client.images.remove(name)
     finally:
         client.close()
 

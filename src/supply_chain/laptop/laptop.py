@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from supply_chain.adapters.command import Cancellation, current
 from supply_chain.container import OWNER
-from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, SettingInvalid
+from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, prefect_server
 from supply_chain.laptop.aws import POLICIES, Accounts, Administrator, TierIdentity, emulator_root, ensure_accounts
@@ -83,6 +83,7 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
     home.create()
     with home.locked():
         profile.certificates()
+        _free_ports(profile, home)
         sweep()
         accounts, (engine, database), _ = side_by_side(
             lambda: _aws(profile, home, progress),
@@ -95,6 +96,13 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
         _deployments(profile, home, progress)
         _ensure(prefect_server.worker(home, profile), progress)
     return state
+
+
+def _free_ports(profile: Profile, home: Home) -> None:
+    """Raise `PortBusy` with every port that another program holds, before anything is made."""
+    services = (emulator_service.emulator(home, profile), prefect_server.server(home, profile))
+    if taken := [said for service in services if (said := service.port_taken())]:
+        raise PortBusy("\n".join(taken))
 
 
 def side_by_side(*parts: Callable[[], Any]) -> list[Any]:
@@ -262,7 +270,7 @@ def reset(home: Home, progress: Progress) -> None:
         )
     down(home, progress, keep=frozenset({"engine"}))
     try:
-        remove_from_engine(home.owner, progress)
+        remove_from_engine(home.owner, progress, _registry(home))
     except EngineUnavailable:
         progress(f"engine: does not answer; what is labelled {OWNER}={home.owner} in it stays")
     down(home, progress)
@@ -270,9 +278,19 @@ def reset(home: Home, progress: Progress) -> None:
     shutil.rmtree(home.directory)
 
 
-def remove_from_engine(owner: str, progress: Progress) -> None:
-    """Remove the containers, networks and volumes of that home's chains; raises `EngineUnavailable`."""
-    clear(f"{OWNER}={owner}", progress)
+def _registry(home: Home) -> str | None:
+    try:
+        return load_state(home).registry
+    except PartFailed:  # it was never up
+        return None
+
+
+def remove_from_engine(owner: str, progress: Progress, registry: str | None = None) -> None:
+    """Remove the containers, networks and volumes of that home's chains; raises `EngineUnavailable`.
+
+    And the images of a registry that is no more.
+    """
+    clear(f"{OWNER}={owner}", f"{registry}/" if registry else None, progress)
 
 
 def status(profile: Profile, home: Home) -> list[Part]:

@@ -76,9 +76,14 @@ class Profile(Frozen):
 
 
 def load_profile(root: Path, environ: Mapping[str, str] = os.environ) -> Profile:
-    """Read the profile of the project at `root`, or the one that CSCM_PROFILE names.
+    """Read the profile that is chosen for the project at `root`.
 
     Raises `DeclarationInvalid` with the file, line and column of what is wrong.
     """
+    return read_document(profile_file(root, environ), Profile)
+
+
+def profile_file(root: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """The profile of the project at `root`, or the one that CSCM_PROFILE names."""
     chosen = environ.get(VARIABLE)
-    return read_document(Path(chosen).expanduser() if chosen else root / FILE, Profile)
+    return Path(chosen).expanduser() if chosen else root / FILE

@@ -102,18 +102,19 @@ class Service:
             progress(f"{self.name}: starting again, its settings changed or it does not answer")
             stop(running, self.grace)
         self.pid_file.unlink(missing_ok=True)
-        self._check_port()
+        if taken := self.port_taken():
+            raise PortBusy(taken)
         record = self._start()
         if not self._until_ready(record):
             self._give_up(record)
         return record, True
 
-    def _check_port(self) -> None:
-        if self.port is None or not is_listening(self.port):
-            return
-        who = listener(self.port)
-        raise PortBusy(
-            f"{self.name} needs {self.address}, where {who or 'another program'} listens.\n"
+    def port_taken(self) -> str:
+        """Who listens where this would, and what to do; empty where it is free or this runs."""
+        if self.port is None or self.record() or not is_listening(self.port):
+            return ""
+        return (
+            f"{self.name} needs {self.address}, where {listener(self.port) or 'another program'} listens.\n"
             f"Stop that program, or choose another port: {self.setting}."
         )
 

@@ -80,6 +80,18 @@ def test_finds_the_repository_around_an_application(project):
     assert "/shop/hello" in (project / "shop/.git/hooks/pre-push").read_text()
 
 
+def test_a_hook_speaks_to_the_supply_chain_that_it_was_installed_for(project, monkeypatch):
+    """Also where that has another profile, and so other ports."""
+    monkeypatch.setenv("CSCM_PROFILE", str(project / "my own.yaml"))
+    git("init", "-q", str(project / "shop"))
+
+    CliRunner().invoke(main, ["hook", "install", str(project / "shop")], catch_exceptions=False)
+
+    written = (project / "shop/.git/hooks/pre-push").read_text()
+    assert f"CSCM_PROFILE='{project}/my own.yaml'" in written
+    assert "CSCM_HOME=" in written
+
+
 @pytest.mark.parametrize("content", [b"#!/bin/sh\necho mine\n", b"\xff\xfe"])
 def test_leaves_a_hook_that_is_somebody_elses(project, content):
     """And says what to call in it."""

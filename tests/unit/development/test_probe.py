@@ -155,10 +155,11 @@ class Sees:
 def test_a_secret_in_what_a_program_shows_fails_and_is_not_repeated(strict, loose):
     """The evidence says of what kind it is, and no more."""
     found, first = Findings(), run(**strict)
-    probing._judge_start(found, first, run(**loose), MANIFEST)
+    kinds = probing._secrets(Sees(), first, run(**loose))
+    probing._judge_start(found, first, run(**loose), MANIFEST, secret=bool(kinds))
     probing._judge_processes(found, first, MANIFEST)
 
-    probing._judge_secrets(found, Sees(), first, run(**loose))
+    probing._judge_secrets(found, kinds)
 
     assert found.failed == ["What it prints, or a command of it, looks like a secret: Secret Keyword."]
     assert "hunter2" not in repr(found)
@@ -167,11 +168,51 @@ def test_a_secret_in_what_a_program_shows_fails_and_is_not_repeated(strict, loos
 def test_what_holds_no_secret_is_shown():
     """It helps whoever looks for a fault."""
     found = Findings()
-    probing._judge_start(found, run(), run(), MANIFEST)
+    probing._judge_start(found, run(), run(), MANIFEST, secret=False)
 
-    probing._judge_secrets(found, Sees(), run(), run())
+    probing._judge_secrets(found, probing._secrets(Sees(), run(), run()))
 
     assert found.failed == [] and found.details["last_output"] == ["listening"]
+
+
+LATE = f"It was not ready within {MANIFEST.probe.start_timeout} s: "
+SILENT = Answer(False, 2.0, "no answer from port 8080: refused")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"answer": Answer(False, 0.1, "it ended with status 2"), "processes": (), "listeners": ()},
+            "It was not ready before it was over: it ended with status 2. It last said: listening",
+        ),
+        (
+            {"answer": SILENT, "listeners": (Listener(address="0.0.0.0", port=9090),)},
+            f"{LATE}{SILENT.says}. It listens on 0.0.0.0 9090. It last said: listening",
+        ),
+        (
+            {"answer": SILENT, "listeners": (Listener(address="127.0.0.1", port=8080),)},
+            f"{LATE}{SILENT.says}. It listens on 127.0.0.1 8080. It last said: listening",
+        ),
+        (
+            {"answer": SILENT, "listeners": ()},
+            f"{LATE}{SILENT.says}. It listens on no port. It last said: listening",
+        ),
+        (
+            {"answer": Answer(False, 2.0, "/ is answered with 500")},
+            f"{LATE}/ is answered with 500. It last said: listening",
+        ),
+    ],
+    ids=["it ended", "another port", "loopback", "nowhere", "not well"],
+)
+def test_why_it_was_not_ready_is_told_as_far_as_it_can_be_seen(changes, told):
+    """What it listens on, and its own last words; none where they seem to hold a secret."""
+    for secret, expected in ((False, told), (True, told.replace(" It last said: listening", ""))):
+        found = Findings()
+
+        probing._judge_start(found, run(**changes), run(), MANIFEST, secret=secret)
+
+        assert found.failed[0] == expected
 
 
 @dataclass

@@ -74,6 +74,25 @@ def test_doctor_names_who_took_a_port(run, tmp_path):
 
     assert "taken by" in lines[f"port {port}"]["found"]
     assert "ports.emulator" in lines[f"port {port}"]["remedy"]
+    assert not lines["emulator"]["ok"]  # what answers there is not ours
+    assert "taken" in lines["emulator"]["found"]
+
+
+def test_every_port_that_is_taken_is_told_before_anything_is_made(run, tmp_path):
+    """Who mends one and waits for minutes does not learn of the other then."""
+    with socket.socket() as one, socket.socket() as two:
+        for other in (one, two):
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+        ports = [other.getsockname()[1] for other in (one, two)]
+        profile = tmp_path / "project" / MARKER
+        profile.write_text(f"ports: {{emulator: {ports[0]}, prefect: {ports[1]}}}\n")
+        done = run("up")
+
+    assert done.exit_code == 1
+    assert all(f"127.0.0.1:{port}" in done.stderr for port in ports)
+    assert "[port.busy]" in done.stderr
+    assert not (tmp_path / "home" / "emulator" / "bin").exists()
 
 
 @pytest.mark.parametrize("command", ["up", "status", "doctor"])
