@@ -3,9 +3,10 @@
     python -m bench.chain [--rounds 5] [--at-once 10] [--large 1024]
 
 Cold: `cscm chain` on a revision of which nothing is proven, from the flow's first line to its final state,
-and bench/chain.sh on the same files with the same build cache; every round commits a change of its own in a
-copy of the project. Unchanged: `cscm chain` on what was just proven. Memory is the peak of the flow's
-process, in a cold chain and with an image of so many MiB. Needs the laptop's supply chain (`cscm up`).
+and bench/chain.sh on another such revision; each commits a change of its own to one file of the example, in a
+copy of the project, so that neither finds in the build cache what the other made. Unchanged: `cscm chain` on
+what was just proven. Memory is the peak of the flow's process, in a cold chain and with an image of so many
+MiB. Needs the laptop's supply chain (`cscm up`).
 """
 
 from __future__ import annotations
@@ -229,9 +230,10 @@ def measured(rounds: int) -> tuple[list[Run], list[Run], list[Run]]:
     with copied() as copy, prepared(copy) as environment:
         for n in range(rounds + 1):
             commit(copy)
+            first, second = chain(copy / EXAMPLE, *HEAD), chain(copy / EXAMPLE, *HEAD)
+            commit(copy)
             with git.checked_out(copy / EXAMPLE, "HEAD") as (context, _):
-                first, by_script = chain(copy / EXAMPLE, *HEAD), script({**environment, "CONTEXT": str(context)})
-            runs = first, by_script, chain(copy / EXAMPLE, *HEAD)
+                runs = first, script({**environment, "CONTEXT": str(context)}), second
             print(f"round {n}: chain {runs[0].flow:.2f} s, script {runs[1].flow:.2f} s, unchanged {runs[2].flow:.2f} s")
             if n:
                 for arm, run in zip((cold, plain, again), runs, strict=True):
