@@ -232,8 +232,9 @@ def measured(rounds: int) -> tuple[list[Run], list[Run], list[Run]]:
             commit(copy)
             first, second = chain(copy / EXAMPLE, *HEAD), chain(copy / EXAMPLE, *HEAD)
             commit(copy)
-            with git.checked_out(copy / EXAMPLE, "HEAD") as (context, _):
-                runs = first, script({**environment, "CONTEXT": str(context)}), second
+            with git.checked_out(copy / EXAMPLE, "HEAD") as (context, source):
+                place = {"CONTEXT": str(context), "EPOCH": str(source.committed)}
+                runs = first, script({**environment, **place}), second
             print(f"round {n}: chain {runs[0].flow:.2f} s, script {runs[1].flow:.2f} s, unchanged {runs[2].flow:.2f} s")
             if n:
                 for arm, run in zip((cold, plain, again), runs, strict=True):

@@ -1,8 +1,8 @@
 #!/bin/bash
 # The chain's commands, called by a plain script on the same application: what a person would write who wants the
 # result and nothing else. No evidence is read back, no policy is asked. Called by bench/chain.py, which sets
-# CONTEXT, REGISTRY, BASES (build contexts), TOOLS (directories before PATH), *_KEY (KMS aliases), *_AWS and
-# *_DOCKER (each tier's credentials), PORT, PROBE and TESTS. Prints `step seconds` for every step.
+# CONTEXT, EPOCH (the commit's time), REGISTRY, BASES (build contexts), TOOLS (directories before PATH), *_KEY (KMS
+# aliases), *_AWS and *_DOCKER (each tier's credentials), PORT, PROBE and TESTS. Prints `step seconds` for every step.
 set -euo pipefail
 export PATH=$TOOLS:$PATH
 work=$(mktemp -d)
@@ -48,7 +48,7 @@ hardened() { # hardened NAME IMAGE [OPTION]: started as the chain starts it
 }
 
 buildx() {
-    SOURCE_DATE_EPOCH=0 docker buildx build --progress=plain --provenance=false --sbom=false $BASES \
+    SOURCE_DATE_EPOCH=$EPOCH docker buildx build --progress=plain --provenance=false --sbom=false $BASES \
         ${CA:+--secret=id=ca,src=$CA} "$@" "$CONTEXT"
 }
 image() {
@@ -68,7 +68,9 @@ dependencies() {
 started() { # started NAME OPTION: until it answers, and until it has stopped
     hardened "$1" "bench.local/image:$$" "$2"
     ready "$1"
+    docker top "$1"
     docker stop "$1"
+    docker diff "$1"
     docker logs "$1" >"$work/$1.out" 2>&1
     docker rm "$1"
 }

@@ -119,6 +119,14 @@ class Tier(Block):
     def skopeo(self, workbench: Workbench) -> Skopeo:
         return Skopeo(workbench.tool("skopeo"), self.registry, self.ecr.docker_config, self.insecure_registry)
 
+    def trusted_key(self, of: str) -> str:
+        """The public key (PEM) of a tier whose word this tier takes; an error where it takes none."""
+        if of not in self.trusted_keys:
+            raise SettingInvalid(
+                f"The block of the {self.tier} tier trusts no key of {of}.\nAdd the tier's public key to the block."
+            )
+        return self.trusted_keys[of]
+
     def key(self, name: Literal["storage_key", "content_key"]) -> str:
         """One of the tier's keys; an error where the block names none."""
         value: str | None = getattr(self, name)

@@ -22,6 +22,7 @@ from supply_chain.adapters.layers import read_contents
 from supply_chain.adapters.mmdebstrap import make_rootfs
 from supply_chain.adapters.secrets import SecretSearch, find_secrets
 from supply_chain.app import Base, Rootfs, Service
+from supply_chain.concurrency import both
 from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import Workshop, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
@@ -46,9 +47,10 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
     def unversioned(context: Path, dockerfile: Path) -> bool:
         return bool(Git(workbench.git).ignored(context) & set(BuildContext(context, dockerfile).files()))
 
+    builder, bases = both(partial(buildx, tier, host, workbench), partial(curated_bases, tier, workbench))
     return Workshop(
-        builder=buildx(tier, host, workbench),
-        bases=curated_bases(tier, workbench),
+        builder=builder,
+        bases=bases,
         offered=tier.ecr,
         evidence=tier.evidence(workbench),
         in_engine=in_engine_tools(host, SecretSearch(workbench.tool("detect-secrets"))),

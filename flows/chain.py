@@ -6,6 +6,8 @@ import gc
 from pathlib import Path
 from typing import Any
 
+import fastapi.encoders  # noqa: F401 - Prefect imports these in the midst of a run, if nobody has
+import prefect.task_engine  # noqa: F401
 from prefect import flow
 from prefect.client.schemas.objects import State
 

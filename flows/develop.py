@@ -15,7 +15,7 @@ from supply_chain.app import read_manifest
 from supply_chain.image import Candidate, short
 from tasks.build import build, forget, forget_tests
 from tasks.offer import offer
-from tasks.running import in_thread, invocation
+from tasks.running import beside, in_thread, invocation
 from tasks.source import checked_out
 from tasks.test import test
 from tasks.turns import turn_name
@@ -51,14 +51,11 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
                     lambda t: ", ".join(f"{c.check} {c.outcome.lower()}" for c in t.checks),
                 )
                 story.add(checks=tested.checks)
-                tidying = asyncio.ensure_future(in_thread(forget_tests, built, host))
-                try:
+                async with beside(forget_tests, built, host):
                     return await story.step(
                         "offer",
                         offer(tested, manifest, tier, host, workbench),
                         lambda c: f"{c.ref.repository}@{c.ref.short}",
                     )
-                finally:
-                    await tidying
             finally:
                 await in_thread(forget, manifest.name, (invocation(),), tier, host)

@@ -19,10 +19,11 @@ from supply_chain.execution.monitor import Observation
 from supply_chain.image import ImageRef
 from supply_chain.policy.outcome import Refused
 from supply_chain.shown import counted
-from tasks.deploy import deploy
+from tasks.deploy import deploy, forget_replaced
 from tasks.find import find
 from tasks.gates import admit_to_execution
 from tasks.monitor import monitor
+from tasks.running import beside
 from tasks.turns import DEPLOY, turn_name
 
 
@@ -60,11 +61,8 @@ async def _execute(
     deployment = await story.step("deploy", deploy(verdict, dossier, place, tier, host, workbench, fresh), _how)
     story.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
     story.answers(place.name, deployment.url)
-    await story.step(
-        "monitor",
-        monitor(place.name, tier, workbench, ref.application),
-        _seen,
-    )
+    async with beside(forget_replaced, ref, tier, host):
+        await story.step("monitor", monitor(place.name, tier, workbench, ref.application), _seen)
     return deployment
 
 

@@ -9,12 +9,13 @@ from blocks.workbench import now
 from blocks.workshop import curated_bases
 from supply_chain.adapters.command import cancellation
 from supply_chain.app import Service
+from supply_chain.concurrency import both
 from supply_chain.execution.deploy import Deployment, Order
 from supply_chain.execution.deploy import deploy as deploy_image
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import record
 from supply_chain.execution.supply import DecryptingSupply, PullSupply, supply_for, tidy
-from supply_chain.image import CuratedImage, ImageRef
+from supply_chain.image import CuratedImage, Digest, ImageRef
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.verdict import record as record_verdict
@@ -61,16 +62,22 @@ def _deploy(
     assert isinstance(manifest, Service)  # the gate admits services only
     where = ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
     tier.ecr.ensure_repository(where.repository, immutable=True, key=None)
-    record_verdict(admitted, dossier, where, evidence, now())  # first: who may not write it down starts nothing
     engine = host.engine()
     pulled = PullSupply(engine, tier.registry, tier.ecr.credentials)
     confidential = DecryptingSupply(engine, evidence, tier.kms, tier.skopeo(workbench))
-    pinned = f"{PROXY}@{environment.proxy}" if environment.proxy else PROXY
-    _, proxy = curated_bases(tier, workbench).curated(pinned)
-    pulled.supply(ImageRef(repository=PROXY, digest=proxy.digest))
-    order = Order(admitted, manifest, environment, proxy.digest, invocation(), fresh)
+
+    def proxy() -> Digest:
+        pinned = f"{PROXY}@{environment.proxy}" if environment.proxy else PROXY
+        _, found = curated_bases(tier, workbench).curated(pinned)
+        return pulled.supply(ImageRef(repository=PROXY, digest=found.digest))
+
+    front, _ = both(proxy, lambda: record_verdict(admitted, dossier, where, evidence, now()))
+    order = Order(admitted, manifest, environment, front, invocation(), fresh)  # who may not record it starts nothing
     supply = supply_for(manifest.classification, pulled, confidential)
     deployment = deploy_image(engine, order, supply, now=now, wait=cancellation().wait)
-    deployment = record(deployment, ref, tier.ecr, evidence, now())
-    tidy(engine, [(pulled, ref.repository), (confidential, ref.repository), (pulled, PROXY)])
-    return deployment
+    return record(deployment, ref, tier.ecr, evidence, now())
+
+
+def forget_replaced(ref: ImageRef, tier: Tier, host: ContainerHost) -> None:
+    """Remove from the engine the images of earlier deployments that nothing there needs any more."""
+    tidy(host.engine(), tier.registry, (ref.repository, PROXY))

@@ -35,7 +35,8 @@ async def monitor(
     deployed at this moment is left for later.
     """
     places = _places(environment, workbench)
-    expected = await in_thread(lambda: should_run(tier.ecr, tier.http, tier.evidence(workbench), application))
+    names, evidence = [place.name for place in places], tier.evidence(workbench)
+    expected = await in_thread(should_run, names, tier.ecr, tier.http, evidence, application)
     observed: list[Observation] = []
     for place in places:
         host: ContainerHost = await ContainerHost.aload(place.host)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -48,6 +48,16 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
                 await asyncio.wait([work])
         work.cancelled() or work.exception()  # the run's own end is told, not that of its step
         raise
+
+
+@asynccontextmanager
+async def beside(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[None]:
+    """Run a blocking step in a thread while the block runs; the block ends when both have."""
+    work = asyncio.ensure_future(in_thread(function, *args, **kwargs))
+    try:
+        yield
+    finally:
+        await work
 
 
 async def worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

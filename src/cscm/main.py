@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from cscm import hook, laptop
+from cscm import hook, laptop, outside
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
@@ -51,7 +51,7 @@ def main() -> None:
     """Take code across three tiers until it runs as a watched container."""
 
 
-for command in (laptop.up, laptop.down, laptop.status, laptop.doctor, laptop.reset):
+for command in (*laptop.COMMANDS, *outside.COMMANDS):
     main.add_command(command)
 main.add_command(hook.hook)
 

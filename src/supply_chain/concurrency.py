@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 SIDE_BY_SIDE = 4
 
 S = TypeVar("S")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 def side_by_side(function: Callable[[S], R], items: Sequence[S]) -> tuple[R, ...]:
@@ -22,3 +23,10 @@ def side_by_side(function: Callable[[S], R], items: Sequence[S]) -> tuple[R, ...
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def both(one: Callable[[], S], other: Callable[[], T]) -> tuple[S, T]:
+    """What two functions return that run side by side."""
+    calls: tuple[Callable[[], Any], ...] = (one, other)
+    first, second = side_by_side(lambda call: call(), calls)
+    return first, second

@@ -207,8 +207,8 @@ def run(
         threading.Thread(target=copy_context().run, args=talk, daemon=True)
         for talk in _talks(process, kept, _tell(not quiet, on_line), _tell(False, on_line), over)
     ]
-    with guardian.guarding(process.pid), scope.watching(process):
-        status = _end_of(process, name, timeout, talks, over)
+    with _end_seen(process) as end, guardian.guarding(process.pid), scope.watching(process):
+        status = _end_of(process, end, name, timeout, talks, over)
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
     done = Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
@@ -254,8 +254,34 @@ def _start(
     return cast("subprocess.Popen[bytes]", process)
 
 
+@contextlib.contextmanager
+def _end_seen(process: subprocess.Popen[bytes]) -> Iterator[int]:
+    """A descriptor that can be read once the process has ended (pidfd_open(2)).
+
+    `Popen.wait` with a timeout looks every 50 ms only. To be opened before anybody can have waited for it.
+    """
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except OSError:
+        end_group(process)
+        raise
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _await(end: int, name: str, timeout: float) -> None:
+    if not _readable(end, timeout):
+        raise ToolTimedOut(
+            f"{name} did not end within {timeout:.0f} s and was stopped.\n"
+            "Look at its last output in the log; if the work is really that long, raise the timeout."
+        )
+
+
 def _end_of(
     process: subprocess.Popen[bytes],
+    end: int,
     name: str,
     timeout: float,
     talks: Sequence[threading.Thread],
@@ -265,13 +291,8 @@ def _end_of(
     try:
         for talk in talks:
             talk.start()
-        return process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        end_group(process)
-        raise ToolTimedOut(
-            f"{name} did not end within {timeout:.0f} s and was stopped.\n"
-            "Look at its last output in the log; if the work is really that long, raise the timeout."
-        ) from None
+        _await(end, name, timeout)
+        return process.wait()
     except BaseException:
         end_group(process)
         raise
@@ -319,14 +340,11 @@ def _talks(
         yield _drain, process.stderr, kept[1], tell_stderr, over
 
 
-def _ready(descriptor: int) -> bool:
-    """Whether a pipe can be read, asked for a short while: it may be kept open by a stranger.
-
-    A process that left its group can hold a command's pipes for ever after.
-    """
+def _readable(descriptor: int, seconds: float) -> bool:
+    """Whether a descriptor can be read within so many seconds."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(IDLE * 1000))
+    return bool(poll.poll(seconds * 1000))
 
 
 def _drain(stream: IO[bytes], kept: _Kept, tell: Tell, over: threading.Event) -> None:
@@ -334,7 +352,7 @@ def _drain(stream: IO[bytes], kept: _Kept, tell: Tell, over: threading.Event) ->
     rest, left = b"", PIPE // CHUNK
     with stream:
         while left:
-            if not _ready(stream.fileno()):
+            if not _readable(stream.fileno(), IDLE):  # a process that left its group may hold it open for ever after
                 if over.is_set():
                     break
                 continue

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -140,13 +141,13 @@ class Ecr:
             names = [r["repositoryName"] for page in pages for r in page["repositories"]]
         return tuple(sorted(name for name in names if name.startswith(prefix)))
 
-    def all_newest_first(self, repository: str) -> tuple[Digest, ...]:
-        """Every manifest of a repository, tagged or not, the last one pushed first."""
+    def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
+        """Every manifest of a repository, tagged or not, and when it was pushed, the last one first."""
         with translated(f"look at {repository}"):
             pages = self.client.get_paginator("describe_images").paginate(repositoryName=repository)
             details = [d for page in pages for d in page["imageDetails"]]
         details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
-        return tuple(d["imageDigest"] for d in details)
+        return tuple((d["imageDigest"], d["imagePushedAt"]) for d in details)
 
     def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
         """The images with a tag that begins so, the last one first; none where there is no repository."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from supply_chain.concurrency import side_by_side
 from supply_chain.evidence.inventory import inventory_in
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
@@ -82,7 +83,9 @@ def _whole_scan(
     ref = image.stored.ref
     sboms = inventory.of_image(ref)
     report = scanner.scan(sboms.record)
-    attached = {name: _attach(ref, name, content, registry) for name, content in _contents(sboms).items()}
+    contents = _contents(sboms)
+    referrers = side_by_side(lambda name: _attach(ref, name, contents[name], registry), tuple(contents))
+    attached = dict(zip(contents, referrers, strict=True))
     statements = [(SBOM, _reference(sboms, attached, now())), (VULNERABILITIES, report.predicate())]
     _, reported = evidence.attach_all(ref, statements, now())
     return ScannedImage(encrypted=image, sbom=attached["syft"], report=reported), report

@@ -296,7 +296,7 @@ def _test_stage(order: Order, manifest: Service) -> Order:
 
 
 def _resolve(names: Sequence[str], bases: Bases) -> tuple[dict[str, str], tuple[Material, ...]]:
-    resolved = {name: bases.resolve(name) for name in names}
+    resolved = dict(zip(names, side_by_side(bases.resolve, names), strict=True))
     return {name: address for name, (address, _) in resolved.items()}, tuple(m for _, m in resolved.values())
 
 

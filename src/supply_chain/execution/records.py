@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from supply_chain.concurrency import side_by_side
 from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import DEPLOYMENT, UNREADABLE, Evidence
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
@@ -27,7 +28,8 @@ class Repositories(Protocol):
 
     def repositories(self, prefix: str) -> tuple[str, ...]: ...
 
-    def all_newest_first(self, repository: str) -> tuple[Digest, ...]: ...
+    def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
+        """Every manifest of a repository, and when it was pushed, the last one first."""
 
 
 class Manifests(Protocol):
@@ -67,34 +69,57 @@ def _at(record: tuple[Evidence, datetime, Expected]) -> datetime:
 
 
 def should_run(
-    repositories: Repositories, manifests: Manifests, evidence: EvidenceStore, application: str | None = None
+    environments: Collection[str],
+    repositories: Repositories,
+    manifests: Manifests,
+    evidence: EvidenceStore,
+    application: str | None = None,
 ) -> tuple[Expected, ...]:
-    """The last deployment that the execution tier signed, for every environment; of one application, or of all."""
+    """The last deployment that the execution tier signed, for each environment; of one application, or of all."""
     where = [evidence_repository(TierName.EXECUTION, application or "")]
-
-    def signed(repository: str) -> list[tuple[datetime, Expected]]:
-        subjects = _subjects(repository, repositories, manifests)
-        statements = [s for subject in subjects for s in evidence.verified(subject, TierName.EXECUTION)]
-        return [_read(s) for s in statements if s.predicate_type == DEPLOYMENT]
-
-    found: dict[tuple[str, str], tuple[datetime, Expected]] = {}
-    for records in side_by_side(signed, where if application else repositories.repositories(where[0])):
-        for at, expected in records:
-            key = (expected.environment, expected.application)
-            if key not in found or at > found[key][0]:
-                found[key] = (at, expected)
-    return tuple(expected for _, (_, expected) in sorted(found.items()))
+    found = side_by_side(
+        lambda repository: _last_of(repository, environments, repositories, manifests, evidence),
+        where if application else repositories.repositories(where[0]),
+    )
+    return tuple(sorted((e for each in found for e in each), key=lambda e: (e.environment, e.application)))
 
 
-def _subjects(repository: str, repositories: Repositories, manifests: Manifests) -> Iterable[ImageRef]:
-    """The digests that a repository's deployment records are about, the last one first."""
-    seen: dict[Digest, None] = {}
-    for digest in repositories.all_newest_first(repository):
+def _last_of(
+    repository: str,
+    environments: Collection[str],
+    repositories: Repositories,
+    manifests: Manifests,
+    evidence: EvidenceStore,
+) -> list[Expected]:
+    """The last deployment of a repository's application in each environment, by the time that was signed.
+
+    A record is signed before it is pushed: what was pushed before the last ones were signed, and be a clock
+    as wrong as it may be, is older than they are, and is not read.
+    """
+    last: dict[str, tuple[datetime, Expected]] = {}
+    for subject, pushed in _subjects(repository, repositories, manifests):
+        if last and last.keys() >= set(environments) and pushed + SKEW < min(at for at, _ in last.values()):
+            break
+        for statement in evidence.verified(subject, TierName.EXECUTION):
+            if statement.predicate_type != DEPLOYMENT:
+                continue
+            at, expected = _read(statement)
+            home = evidence_repository(TierName.EXECUTION, expected.application)
+            before = last.get(expected.environment)
+            if home == repository and expected.environment in environments and (before is None or at > before[0]):
+                last[expected.environment] = at, expected
+    return [expected for _, expected in last.values()]
+
+
+def _subjects(repository: str, repositories: Repositories, manifests: Manifests) -> Iterator[tuple[ImageRef, datetime]]:
+    """The digests that a repository's deployment records are about, and when the last one was pushed; that first."""
+    seen: set[Digest] = set()
+    for digest, pushed in repositories.pushed(repository):
         manifest = manifests.manifest(ImageRef(repository=repository, digest=digest))
         about = (manifest.get("subject") or {}).get("digest")
-        if about and (manifest.get("annotations") or {}).get(PREDICATE) == DEPLOYMENT:
-            seen.setdefault(about, None)
-    return [ImageRef(repository=repository, digest=digest) for digest in seen]
+        if about and about not in seen and (manifest.get("annotations") or {}).get(PREDICATE) == DEPLOYMENT:
+            seen.add(about)
+            yield ImageRef(repository=repository, digest=about), pushed
 
 
 def _read(evidence: Evidence) -> tuple[datetime, Expected]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -30,31 +30,15 @@ class Supply(Protocol):
     def supply(self, ref: ImageRef) -> Digest:
         """What the engine calls the image, which is its digest; raises where it cannot be had or is another."""
 
-    def forget(self, repository: str, needed: Collection[Digest]) -> None:
-        """Remove from the engine what was brought of this repository, but for what is needed.
 
-        What somebody gave another name stays. What cannot be removed stays too, and the log says so.
-        """
-
-
-class Store(Protocol):
-    """What forgetting needs of an engine."""
-
-    def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
-        """The images that have a name in the repository, and all their names."""
-
-    def forget(self, name: str) -> None:
-        """Remove an image by its only name."""
-
-
-class Puller(Store, Protocol):
+class Puller(Protocol):
     """What pulling needs of an engine."""
 
     def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
         """Fetch `digest` from `repository` (with its registry's host)."""
 
 
-class Loader(Store, Protocol):
+class Loader(Protocol):
     """What decrypting needs of an engine."""
 
     def load(self, archive: Path) -> LocalImage:
@@ -90,11 +74,6 @@ class PullSupply:
         login = Login(*self.credentials())
         return same(ref, self.engine.pull(f"{self.host}/{ref.repository}", ref.digest, login))
 
-    def forget(self, repository: str, needed: Collection[Digest]) -> None:
-        """As `Supply`."""
-        here = f"{self.host}/{repository}"
-        _forget(self.engine, here, needed, lambda digest: f"{here}@{digest}")
-
 
 @dataclass(frozen=True)
 class DecryptingSupply:
@@ -118,11 +97,6 @@ class DecryptingSupply:
             self.decryptor.decrypt(ref.model_copy(update={"digest": copy.encrypted}), ref, key, archive)
             return same(ref, self.engine.load(archive))
 
-    def forget(self, repository: str, needed: Collection[Digest]) -> None:
-        """As `Supply`."""
-        here = f"{LOADED}/{repository}"
-        _forget(self.engine, here, needed, lambda digest: f"{here}:{short(digest)}")
-
     def _copy(self, ref: ImageRef) -> EncryptedCopy:
         """The copy in curation's last word about this image."""
         records = encryption_records(self.evidence.verified(ref, TierName.CURATION))
@@ -140,23 +114,25 @@ def supply_for(classification: Classification, plain: Supply, confidential: Supp
     return confidential if classification is Classification.CONFIDENTIAL else plain
 
 
-def tidy(engine: Engine, brought: Iterable[tuple[Supply, str]]) -> None:
-    """Remove what was brought of these repositories and nobody needs any more; the log says what stays.
+def tidy(engine: Engine, host: str, repositories: Iterable[str]) -> None:
+    """Remove what was brought of these repositories of the registry at `host` and nobody needs any more.
 
-    Needed is what any container is of, whoever's it is, and what an environment would go back to.
+    Needed is what any container is of, whoever's it is, and what an environment would go back to. What
+    somebody gave another name stays. What cannot be removed stays too, and the log says so.
     """
     with _said("what deployments brought"):
         there = engine.containers()
         needed = {c.image for c in there} | {c.labels[PREVIOUS] for c in there if PREVIOUS in c.labels}
-        for supply, repository in brought:
-            supply.forget(repository, needed)
+        for repository in repositories:
+            _forget(engine, f"{host}/{repository}", needed, lambda pulled: f"@{pulled}")
+            _forget(engine, f"{LOADED}/{repository}", needed, lambda loaded: f":{short(loaded)}")
 
 
-def _forget(engine: Store, repository: str, needed: Collection[Digest], ours: Callable[[Digest], str]) -> None:
-    """As `Supply.forget`; `ours` gives the one name by which an image was brought."""
+def _forget(engine: Engine, repository: str, needed: Collection[Digest], suffix: Callable[[Digest], str]) -> None:
+    """Remove the images of a repository that are not needed and have no name but the one they came with."""
     with _said(f"what was brought of {repository}"):
         for digest, names in engine.names(repository).items():
-            if digest not in needed and names == (ours(digest),):
+            if digest not in needed and names == (f"{repository}{suffix(digest)}",):
                 with _said(names[0]):
                     engine.forget(names[0])
 

@@ -23,15 +23,10 @@ pytestmark = pytest.mark.real
 
 
 class Loaded:
-    """A supply for images that the engine already has, and that remembers what is needed of them."""
-
-    needed = frozenset()
+    """A supply for images that the engine already has."""
 
     def supply(self, ref):
         return ref.digest
-
-    def forget(self, repository, needed):
-        self.needed = needed
 
 
 @pytest.fixture
@@ -71,10 +66,18 @@ def there(engine, environment) -> list[str]:
     return sorted(c.name for c in engine.find({ENVIRONMENT: environment.name}))
 
 
-def needed(engine) -> frozenset[str]:
-    loaded = Loaded()
-    tidy(engine, [(loaded, "curated/subject")])
-    return loaded.needed
+class Tidied:
+    """An engine whose images all came from a registry, and that notes what is removed."""
+
+    def __init__(self, engine, *digests: str) -> None:
+        self.containers, self.names_of = engine.containers, {d: (f"there/curated/subject@{d}",) for d in digests}
+        self.kept = set(digests)
+
+    def names(self, repository):
+        return self.names_of if repository == "there/curated/subject" else {}
+
+    def forget(self, name):
+        self.kept.remove(name.partition("@")[2])
 
 
 @contextmanager
@@ -166,7 +169,10 @@ def test_the_version_before_is_kept_for_going_back(engine, run, image, environme
     placement = environment.applications["subject"].model_copy(update={"environment": {}})
     run(newest, into=environment.model_copy(update={"applications": {"subject": placement}}))
 
-    assert needed(engine) & {oldest, older, newest} == {older, newest}
+    tidied = Tidied(engine, oldest, older, newest)
+    tidy(tidied, "there", ["curated/subject"])
+
+    assert tidied.kept == {older, newest}
 
 
 def test_another_configuration_is_another_deployment(run, image, environment):

@@ -5,7 +5,6 @@ import contextvars
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -206,13 +205,13 @@ def test_an_interrupted_caller_leaves_no_process(tmp_path, monkeypatch):
     class Terminated(BaseException):
         pass
 
-    def wait(self, timeout=None, *, real=subprocess.Popen.wait):
-        if timeout == 60:
+    def readable(descriptor, seconds, *, real=command._readable):
+        if seconds == 60:
             pid_in(note)
             raise Terminated
-        return real(self, timeout)
+        return real(descriptor, seconds)
 
-    monkeypatch.setattr(subprocess.Popen, "wait", wait)
+    monkeypatch.setattr(command, "_readable", readable)
     with pytest.raises(Terminated):
         SH.run("-c", GRANDCHILD.format(note) + "sleep 60", timeout=60)
 

@@ -250,7 +250,10 @@ def test_lists_every_manifest_tagged_or_not(ecr, stub):
         "describe_images", images((DIGEST, 0), (OTHER, 1)), {"repositoryName": "evidence/execution/hello"}
     )
 
-    assert ecr.all_newest_first("evidence/execution/hello") == (OTHER, DIGEST)
+    found = ecr.pushed("evidence/execution/hello")
+
+    assert [digest for digest, _ in found] == [OTHER, DIGEST]
+    assert found[0][1] > found[1][1]
 
 
 CALLS = {
@@ -259,7 +262,7 @@ CALLS = {
     "tags": ("describe_images", lambda e: e.tags(REF)),
     "find": ("describe_repositories", lambda e: e.find(DIGEST, "dev/")),
     "newest_first": ("describe_images", lambda e: e.newest_first("a/b")),
-    "all_newest_first": ("describe_images", lambda e: e.all_newest_first("a/b")),
+    "pushed": ("describe_images", lambda e: e.pushed("a/b")),
 }
 
 

@@ -1,8 +1,7 @@
 """Deployment records: what should run is what execution signed last."""
 
 import json
-from datetime import timedelta
-from types import SimpleNamespace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,6 +9,7 @@ from supply_chain.app import Probe
 from supply_chain.container import profile
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import DEPLOYMENT, SUMMARY
+from supply_chain.evidence.store import CREATED
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import record, should_run
 from supply_chain.image import ImageRef
@@ -18,13 +18,19 @@ from supply_chain.tier import TierName
 FIRST = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 SECOND = ImageRef(repository="curated/hello", digest="sha256:" + "b" * 64)
 EXECUTION = TierName.EXECUTION
+PLACES = ("production", "staging")
+
+
+def image(number: int) -> ImageRef:
+    return ImageRef(repository="curated/hello", digest=f"sha256:{number:064x}")
 
 
 class Registry:
     """ECR's and the registry's part, over the referrers that the world keeps."""
 
     def __init__(self, world):
-        self.world, self.made = world, []
+        self.world, self.made, self.asked = world, [], []
+        self.ahead: dict[datetime, timedelta] = {}
 
     def ensure_repository(self, repository, *, immutable, key):
         self.made.append((repository, immutable, key))
@@ -32,10 +38,18 @@ class Registry:
     def repositories(self, prefix):
         return tuple(name for name in self.world.registry.held if name.startswith(prefix))
 
-    def all_newest_first(self, repository):
-        return tuple(reversed(self.world.registry.held[repository]))
+    def pushed(self, repository):
+        """Each a second after it was signed; `ahead` is how much the signer's clock was, by the time it signed."""
+        held = self.world.registry.held[repository].items()
+        signed = [(digest, self._signed(annotations)) for digest, (_, _, _, annotations) in held]
+        times = [(digest, at + timedelta(seconds=1) - self.ahead.get(at, timedelta())) for digest, at in signed]
+        return tuple(sorted(times, key=lambda each: each[1], reverse=True))
+
+    def _signed(self, annotations):
+        return datetime.fromisoformat(annotations[CREATED]) if CREATED in annotations else datetime.now(UTC)
 
     def manifest(self, ref):
+        self.asked.append(ref.repository)
         subject, _, _, annotations = self.world.registry.held[ref.repository][ref.digest]
         return {"subject": {"digest": subject} if subject else None, "annotations": annotations or None}
 
@@ -75,7 +89,7 @@ def deployed(world, make, registry):
 
 @pytest.fixture
 def expected(world, registry):
-    return lambda: should_run(registry, registry, world.store(EXECUTION))
+    return lambda: should_run(PLACES, registry, registry, world.store(EXECUTION))
 
 
 def test_a_record_lies_in_the_execution_tiers_own_repository(deployed, registry, world):
@@ -128,13 +142,54 @@ def test_one_application_is_asked_for_without_reading_the_others(deployed, world
     deployed()
     deployed(after=1, environment="production")
     deployed(FIRST.moved_to("curated/hello/too"), 2, application="hello/too")
-    store, asked = world.store(EXECUTION), []
-    manifests = SimpleNamespace(manifest=lambda ref: asked.append(ref.repository) or registry.manifest(ref))
 
-    found = should_run(registry, manifests, store, "hello")
+    found = should_run(PLACES, registry, registry, world.store(EXECUTION), "hello")
 
     assert [(e.environment, e.application) for e in found] == [("production", "hello"), ("staging", "hello")]
-    assert set(asked) == {"evidence/execution/hello"}
+    assert set(registry.asked) == {"evidence/execution/hello"}
+
+
+def test_an_environment_that_is_not_asked_for_is_left_out(deployed, world, registry):
+    """Another one's monitor looks after it."""
+    deployed()
+    deployed(after=1, environment="production")
+
+    assert [e.environment for e in should_run(["staging"], registry, registry, world.store(EXECUTION))] == ["staging"]
+
+
+def test_what_is_long_past_is_not_read(deployed, expected, registry):
+    """Among a thousand deployments, the last one of each environment is found by reading a few."""
+    for hour in range(40):
+        deployed(image(hour), 3600 * hour, environment="staging" if hour % 8 else "production")
+
+    assert [(e.environment, e.digest) for e in expected()] == [
+        ("production", image(32).digest),
+        ("staging", image(39).digest),
+    ]
+    assert len(registry.asked) == 40 - 32 + 1  # and the one after which nothing can be newer
+
+
+def test_an_environment_of_long_ago_is_found(deployed, expected):
+    """However often the other one has changed since."""
+    deployed(image(0), 0, environment="production")
+    for hour in range(1, 20):
+        deployed(image(hour), 3600 * hour)
+
+    assert [(e.environment, e.digest) for e in expected()] == [
+        ("production", image(0).digest),
+        ("staging", image(19).digest),
+    ]
+
+
+def test_a_signer_whose_clock_was_ahead_is_read_too(deployed, registry, world, make):
+    """What was signed last counts, also where it was pushed before: no reading order changes what is found."""
+    registry.ahead[make.noon + timedelta(minutes=4)] = timedelta(minutes=4)
+    deployed(FIRST, 240)
+    deployed(SECOND, 60)
+
+    (found,) = should_run(["staging"], registry, registry, world.store(EXECUTION))
+
+    assert found.digest == FIRST.digest
 
 
 def test_what_another_tier_says_was_deployed_does_not_count(deployed, expected):

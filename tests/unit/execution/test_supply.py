@@ -198,32 +198,23 @@ def test_only_confidential_applications_take_the_encrypted_way() -> None:
 HERE = "registry.example/curated/secret"
 
 
-def pulling(engine: Engine) -> PullSupply:
-    return PullSupply(engine, "registry.example", lambda: ("AWS", "secret"))
+def tidied(engine: Engine) -> None:
+    tidy(engine, "registry.example", [REF.repository])  # type: ignore[arg-type]
 
 
 def test_only_what_was_brought_and_is_not_needed_is_removed() -> None:
-    """What somebody gave a name of their own stays, as does what another application or registry has."""
+    """Pulled or decrypted; what somebody gave a name of their own stays, and what another registry's is."""
     stays = {
         REF.digest: (f"{HERE}@{REF.digest}",),
         COPY: (f"{HERE}@{COPY}", "mine:1"),
         "sha256:1": (f"{HERE}:1",),
         "sha256:2": ("elsewhere.example/curated/secret@sha256:2",),
-        "sha256:3": ("localhost/curated/secret:3",),
+        "sha256:3": ("localhost/curated/secret:4",),
     }
-    engine = Engine(images={**stays, OTHER: (f"{HERE}@{OTHER}",)})
+    pulled, decrypted = {OTHER: (f"{HERE}@{OTHER}",)}, {"sha256:5": ("localhost/curated/secret:5",)}
+    engine = Engine(images={**stays, **pulled, **decrypted}, there=(SimpleNamespace(image=REF.digest, labels={}),))
 
-    pulling(engine).forget(REF.repository, {REF.digest})
-
-    assert engine.images == stays
-
-
-def test_what_was_decrypted_is_removed_too() -> None:
-    """It is known by the name that its archive gave it."""
-    stays = {REF.digest: ("localhost/curated/secret:aaaaaaaaaaaa",), COPY: (f"{HERE}@{COPY}",)}
-    engine = Engine(images={**stays, OTHER: ("localhost/curated/secret:dddddddddddd",)})
-
-    decrypting(engine).forget(REF.repository, {REF.digest})
+    tidied(engine)
 
     assert engine.images == stays
 
@@ -237,7 +228,7 @@ def test_needed_is_what_a_container_is_of_and_what_it_would_go_back_to() -> None
     )
     engine = Engine(images=names, there=there)
 
-    tidy(engine, [(pulling(engine), REF.repository)])  # type: ignore[arg-type]
+    tidied(engine)
 
     assert set(engine.images) == {REF.digest, COPY, OTHER}
 
@@ -247,7 +238,7 @@ def test_what_cannot_be_removed_is_told(caplog: pytest.LogCaptureFixture) -> Non
     engine = Engine(images={d: (f"{HERE}@{d}",) for d in (COPY, OTHER)}, used=f"{HERE}@{COPY}")
 
     with caplog.at_level(logging.WARNING, "supply_chain"):
-        tidy(engine, [(pulling(engine), REF.repository)])  # type: ignore[arg-type]
+        tidied(engine)
 
     assert set(engine.images) == {COPY}
     assert f"{HERE}@{COPY} stays in the engine: in use" in caplog.text
@@ -263,7 +254,7 @@ def test_an_engine_that_is_away_keeps_what_it_has(caplog: pytest.LogCaptureFixtu
     engine = Away(images={OTHER: (f"{HERE}@{OTHER}",)})
 
     with caplog.at_level(logging.WARNING, "supply_chain"):
-        tidy(engine, [(pulling(engine), REF.repository)])  # type: ignore[arg-type]
+        tidied(engine)
 
     assert set(engine.images) == {OTHER}
     assert "stays in the engine: away" in caplog.text

@@ -1,0 +1,44 @@
+"""`cscm key` and `cscm registry-token`: what a person needs to verify an image from outside, with plain cosign."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from cscm.session import use_prefect
+from supply_chain.tier import TierName
+
+if TYPE_CHECKING:
+    from blocks import Tier
+
+TIER = click.argument("tier", type=click.Choice([tier.value for tier in TierName]))
+
+
+@click.command()
+@TIER
+def key(tier: str) -> None:
+    """Print the public key (PEM) of TIER, which the execution tier trusts."""
+    click.echo(_block(TierName.EXECUTION).trusted_key(tier).strip())
+
+
+@click.command()
+@TIER
+def registry_token(tier: str) -> None:
+    """Print a password with which `docker login --username AWS` acts as TIER for 12 hours."""
+    click.echo(_block(TierName(tier)).ecr.credentials()[1])
+
+
+def _block(tier: TierName) -> Tier:
+    use_prefect()
+    from blocks import Tier  # noqa: PLC0415 - Prefect, after its environment is set
+
+    async def load() -> Tier:
+        block: Tier = await Tier.aload(tier.value)
+        return block
+
+    return asyncio.run(load())
+
+
+COMMANDS = (key, registry_token)
