@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from prefect.events import emit_event
@@ -28,8 +29,14 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, **payload: Any
             "cscm.application": ref.application,
         },
         related=related,
-        payload={"origin": "chain" if flow_run.parent_flow_run_id else "tier", "image": str(ref), **payload},
+        payload={"origin": _origin(flow_run.id), "image": str(ref), **payload},
     )
+
+
+@lru_cache(maxsize=16)
+def _origin(run: str | None) -> str:
+    """Whether this run, the current one, is part of a chain; Prefect's API is asked once for each run."""
+    return "chain" if run and flow_run.parent_flow_run_id else "tier"
 
 
 def _related(role: str, identifier: str, name: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ plain `cosign verify-attestation` verifies it with the tier's public key and not
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -118,12 +118,15 @@ class EvidenceStore:
         """Attach several, side by side; all or an error."""
         return side_by_side(lambda s: self.attach(subject, s[0], s[1], now), statements)
 
-    def verified(self, subject: ImageRef, signer: TierName) -> tuple[Evidence, ...]:
-        """Every statement about `subject` in its repository that `signer`'s key signed, oldest first."""
-        return self.read(subject).by(signer)
+    def verified(self, subject: ImageRef, signer: TierName, *types: str) -> tuple[Evidence, ...]:
+        """Every statement about `subject` in its repository that `signer`'s key signed, oldest first.
 
-    def read(self, subject: ImageRef) -> Reading:
-        """Everything about `subject` in its repository that a trusted key signed.
+        With predicate `types`, those alone; the others are not even fetched.
+        """
+        return self.read(subject, *types).by(signer)
+
+    def read(self, subject: ImageRef, *types: str) -> Reading:
+        """Everything about `subject` in its repository that a trusted key signed, of these `types` if any are named.
 
         Whoever may push can attach anything: what no trusted key signed, or is about another image, is
         left out as if it were not there. What a tier did sign and nobody can read raises
@@ -131,7 +134,7 @@ class EvidenceStore:
         the registry does not give raises its errors.
         """
         attached = sorted(
-            (r for r in self.referrers.referrers(subject) if r.artifact_type == BUNDLE and PREDICATE in r.annotations),
+            (r for r in self.referrers.referrers(subject) if r.artifact_type == BUNDLE and _filed(r, types)),
             key=lambda r: (_attached(r) or BEFORE_ALL, r.digest),
         )
         layers = side_by_side(lambda r: self.referrers.layer(subject.model_copy(update={"digest": r.digest})), attached)
@@ -156,6 +159,12 @@ class EvidenceStore:
             return NotEvidence(why="not signed by a tier that is trusted here")
         statement = read_statement(envelope, f"{repository}@{digest}")
         return _Signed(statement, signers, len(bundle))
+
+
+def _filed(referrer: Referrer, types: Collection[str]) -> bool:
+    """Whether it says to be of a predicate type, and of one of these; that the statement is too is seen in it."""
+    filed = referrer.annotations.get(PREDICATE)
+    return filed is not None and (not types or filed in types)
 
 
 def _weighed(

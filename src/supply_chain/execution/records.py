@@ -57,8 +57,7 @@ def record(
 
 def _last(where: ImageRef, deployment: Deployment, evidence: EvidenceStore) -> Evidence | None:
     """The last record of this environment, if it says of this container what is so now."""
-    found = [e for e in evidence.verified(where, TierName.EXECUTION) if e.predicate_type == DEPLOYMENT]
-    here = [(e, *_read(e)) for e in found]
+    here = [(e, *_read(e)) for e in evidence.verified(where, TierName.EXECUTION, DEPLOYMENT)]
     last = max((each for each in here if each[2].environment == deployment.environment), key=_at, default=None)
     expected = Expected.model_validate(deployment.model_dump(include=set(Expected.model_fields)))
     return last[0] if last and last[2] == expected else None
@@ -100,9 +99,7 @@ def _last_of(
     for subject, pushed in _subjects(repository, repositories, manifests):
         if last and last.keys() >= set(environments) and pushed + SKEW < min(at for at, _ in last.values()):
             break
-        for statement in evidence.verified(subject, TierName.EXECUTION):
-            if statement.predicate_type != DEPLOYMENT:
-                continue
+        for statement in evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT):
             at, expected = _read(statement)
             home = evidence_repository(TierName.EXECUTION, expected.application)
             before = last.get(expected.environment)

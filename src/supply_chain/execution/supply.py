@@ -13,6 +13,7 @@ from supply_chain.app import Classification
 from supply_chain.container import PREVIOUS, Engine, LocalImage, Login
 from supply_chain.errors import EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.encryption import EncryptedCopy, context_of, encryption_records
+from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, ImageRef, short
 from supply_chain.scratch import scratch
@@ -99,7 +100,7 @@ class DecryptingSupply:
 
     def _copy(self, ref: ImageRef) -> EncryptedCopy:
         """The copy in curation's last word about this image."""
-        records = encryption_records(self.evidence.verified(ref, TierName.CURATION))
+        records = encryption_records(self.evidence.verified(ref, TierName.CURATION, ENCRYPTION))
         copy = records[-1].encrypted_copy if records else None
         if copy is None or copy.plain != ref.digest:
             raise EvidenceInvalid(

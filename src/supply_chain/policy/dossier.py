@@ -15,6 +15,7 @@ from supply_chain.evidence.inventory import Package, packages_in, system_package
 from supply_chain.evidence.reading import is_signed, parsed
 from supply_chain.evidence.statement import (
     PROVENANCE,
+    SBOM,
     SUMMARY,
     Evidence,
 )
@@ -118,7 +119,7 @@ def _begins(layers: tuple[Digest, ...], below: tuple[Digest, ...]) -> bool:
 
 
 def _system_packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]:
-    packages = packages_in(store.verified(base, TierName.CURATION), store.referrers.content)
+    packages = packages_in(store.verified(base, TierName.CURATION, SBOM), store.referrers.content)
     if packages is None:
         raise EvidenceInvalid(
             f"The base {base} has no SBOM that curation signed.\n"

@@ -246,6 +246,25 @@ def test_a_thousand_junk_referrers_take_seconds(world, store, make):
     assert time.monotonic() - started < 10
 
 
+def test_the_types_that_are_asked_for_are_read_and_no_others(world, store, make, monkeypatch):
+    """A gate that wants one statement of a base does not fetch everything that was ever said of it."""
+    wanted = store.attach(IMAGE, SUMMARY, {"result": "PASSED"}, make.noon)
+    store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
+    fetched, layer = [], world.registry.layer
+    monkeypatch.setattr(world.registry, "layer", lambda ref: fetched.append(ref.digest) or layer(ref))
+
+    assert [e.digest for e in store.verified(IMAGE, DEV, SUMMARY)] == [wanted]
+    assert fetched == [wanted]
+    assert len(store.verified(IMAGE, DEV, SUMMARY, TEST_RESULT)) == 2
+
+
+def test_what_is_filed_under_a_type_that_is_asked_for_has_to_be_of_it(world, store):
+    """What the manifest says is anybody's word."""
+    attached(world, world.signers[DEV].sign(about(IMAGE, TEST_RESULT, {"result": "PASSED"})), {PREDICATE: SUMMARY})
+
+    assert store.verified(IMAGE, DEV, SUMMARY) == ()
+
+
 def test_referrers_of_other_kinds_are_not_evidence(world, store):
     """SBOMs lie beside the image as they are."""
     attached(world, b"{}", kind="application/vnd.syft+json")

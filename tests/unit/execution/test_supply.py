@@ -46,8 +46,9 @@ class Word:
 
     predicates: list[dict[str, Any]]
 
-    def verified(self, subject: ImageRef, signer: TierName) -> tuple[Evidence, ...]:
+    def verified(self, subject: ImageRef, signer: TierName, *types: str) -> tuple[Evidence, ...]:
         assert signer is TierName.CURATION
+        assert types == (ENCRYPTION,)
         return tuple(
             Evidence(
                 digest=OTHER,

@@ -1,6 +1,7 @@
 """Events: whose they are, and where they come from."""
 
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 
@@ -17,7 +18,7 @@ def emitted(monkeypatch):
     def emit(*args, parent=None, **payload):
         found = []
         monkeypatch.setattr(events, "emit_event", lambda **event: found.append(event))
-        monkeypatch.setattr(events, "flow_run", SimpleNamespace(parent_flow_run_id=parent))
+        monkeypatch.setattr(events, "flow_run", SimpleNamespace(id=uuid4().hex, parent_flow_run_id=parent))
         events.emit(*args, **payload)
         (event,) = found
         return event
