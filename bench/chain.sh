@@ -91,6 +91,7 @@ checked() {
     dependencies &
     probed &
     tests &
+    docker save "bench.local/image:$$" | tar --list --verbose >"$work/content" & # as the chain looks at every layer
     (cd "$CONTEXT" && detect-secrets scan --all-files) &
     (cd "$CONTEXT" && bandit --quiet --exit-zero --recursive .) &
     hadolint --no-fail "$CONTEXT/Dockerfile" &
@@ -107,9 +108,15 @@ offer() {
     together
     attest DEVELOPMENT https://example.org/9 "$offered"
 }
+same() { # same BLOB: what the registry gives has that digest
+    [ "sha256:$(as CURATION crane blob --insecure "$REGISTRY/curated/bench@$1" | sha256sum | cut -c1-64)" = "$1" ]
+}
 store() {
+    local blob
     as CURATION crane copy --insecure "$offered" "$REGISTRY/curated/bench:$$"
-    as CURATION crane validate --insecure --remote "$stored"
+    as CURATION crane manifest --insecure "$stored" >"$work/manifest.json"
+    for blob in $(grep -oE '"digest": ?"sha256:[0-9a-f]+' "$work/manifest.json" | cut -d'"' -f4); do same "$blob" & done
+    together
     attest CURATION https://example.org/verdict "$stored"
 }
 scan() {
@@ -135,7 +142,8 @@ deploy() {
     curl -sf -o /dev/null "http://$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$name"):$PORT$PROBE"
     recorded deployment
 }
-leave() { # what was there before is stopped, and removed
+leave() { # looked at as the monitor does; and what was there before is stopped, and removed
+    docker diff "$name"
     docker stop "$name"
     docker rm "$name"
 }

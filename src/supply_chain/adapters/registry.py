@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import httpx
@@ -136,9 +136,12 @@ class Registry:
 
     def blob(self, repository: str, digest: Digest) -> bytes:
         """A small blob, checked against its digest."""
-        answer = self._call("GET", f"{repository}/blobs/{digest}")
+        path = f"{repository}/blobs/{digest}"
+        if known := self._memory.known.get(path):
+            return known[0]
+        answer = self._call("GET", path)
         _same(answer.content, digest, f"a blob of {repository}")
-        return answer.content
+        return self._memory.keep(path, answer.content, "")[0]
 
     def verify_blob(self, repository: str, digest: Digest, size: int) -> None:
         """Read a blob of any size and compare size and digest; `ImageDamaged` if they differ."""
@@ -264,12 +267,14 @@ class Registry:
     def push_blob(self, repository: str, content: bytes) -> Digest:
         """Push a small blob if it is not there."""
         digest = _digest(content)
-        if self._call("HEAD", f"{repository}/blobs/{digest}", missing="").status == 200:
-            return digest
-        where = self._call("POST", f"{repository}/blobs/uploads/").headers["Location"].removeprefix("/v2/")
-        join = "&" if "?" in where else "?"
-        self._call("PUT", f"{where}{join}digest={digest}", content=content, media_type="application/octet-stream")
+        self._ensure_blob(repository, digest, lambda: content)
         return digest
+
+    def _ensure_blob(self, repository: str, digest: Digest, content: Callable[[], bytes]) -> None:
+        if self._call("HEAD", f"{repository}/blobs/{digest}", missing="").status != 200:
+            where = self._call("POST", f"{repository}/blobs/uploads/").headers["Location"].removeprefix("/v2/")
+            address = f"{where}{'&' if '?' in where else '?'}digest={digest}"
+            self._call("PUT", address, content=content(), media_type="application/octet-stream")
 
     def push_manifest(self, repository: str, content: bytes, media_type: str) -> Digest:
         """Push a manifest by digest."""
@@ -281,7 +286,7 @@ class Registry:
         """Copy a small referrer, byte for byte, to the same subject in another repository."""
         content, media_type = self._manifest_bytes(referrer)
         for blob in blobs_of(_object(content, media_type, referrer), referrer):
-            self.push_blob(repository, self.blob(referrer.repository, blob.digest))
+            self._ensure_blob(repository, blob.digest, partial(self.blob, referrer.repository, blob.digest))
         self.push_manifest(repository, content, media_type)
 
     def _call(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import docker
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from supply_chain.evidence.statement import BUNDLE
 from supply_chain.laptop.laptop import LaptopState
@@ -90,6 +93,38 @@ def test_plain_cosign_verifies_signature_and_evidence(
         done = outsider.verify("verify-attestation", "--type", kind, key=key, image=image)
         assert done.returncode == 0, f"{kind}: {done.stderr}"
     assert outsider.verify("verify-attestation", "--type", PROVENANCE, key=curation, image=image).returncode != 0
+
+
+@pytest.mark.parametrize("tier", TierName)
+def test_the_command_prints_the_key_that_kms_has(keys: dict[TierName, Path], tier: TierName) -> None:
+    """So that whoever verifies from outside needs no code of ours."""
+    ran = cscm("key", tier)
+    known = load_pem_public_key(keys[tier].read_bytes())
+
+    assert ran.status == 0, ran.stderr
+    assert load_pem_public_key(ran.result.encode()) == known
+
+
+def test_the_command_prints_what_a_docker_client_logs_in_with(
+    chain: Chain, laptop: LaptopState, tmp_path: Path
+) -> None:
+    """As the execution role, which reads what curation vends and may not write it."""
+    image = f"{laptop.registry}/curated/hello@{chain('hello').result['digest']}"
+    token = cscm("registry-token", "execution").result.strip()
+
+    def docker_client(*args: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "DOCKER_CONFIG": str(tmp_path)}
+        return subprocess.run(
+            ["docker", *args], input=given, env=environment, capture_output=True, text=True, check=False
+        )
+
+    login = docker_client("login", "--username", "AWS", "--password-stdin", laptop.registry, given=token)
+    assert login.returncode == 0, login.stderr
+    assert docker_client("pull", image).returncode == 0
+    docker_client("tag", image, f"{laptop.registry}/curated/hello:mine")
+    pushed = docker_client("push", f"{laptop.registry}/curated/hello:mine")
+    docker_client("rmi", f"{laptop.registry}/curated/hello:mine")
+    assert pushed.returncode != 0 and "denied" in pushed.stderr.lower()
 
 
 def test_the_container_runs_with_the_declared_profile(chain: Chain, engine: docker.DockerClient) -> None:
