@@ -37,7 +37,7 @@ test-sample: $(READY)
 	$(BIN)/python -m tests.mutation --sample 120
 
 test-real: $(READY)
-	@scripts/browser
+	@scripts/test-programs
 	$(BIN)/cscm up
 	$(BIN)/python -m pytest tests/real tests/ui
 

@@ -65,7 +65,9 @@ def chromium() -> Iterator[Browser]:
     """Debian's chromium, without a window."""
     path = shutil.which("chromium")
     if path is None:
-        pytest.fail("There is no chromium.\nInstall the package chromium; on Debian as root `scripts/browser` does.")
+        pytest.fail(
+            "There is no chromium.\nInstall the package chromium; on Debian as root `scripts/test-programs` does."
+        )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import botocore.auth
 import pytest
@@ -17,6 +18,7 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import ImageRef, Interval
 from supply_chain.tier import TierName
 
+from .conftest import NAME, Application
 from .test_registry import subject_of
 from .world import World
 
@@ -71,3 +73,24 @@ def test_aws_takes_no_call_of_another_hour(
 
     with pytest.raises(ClockWrong, match="Set this machine's clock"):
         ours.wrap("alias/cscm-content", b"secret", {})
+
+
+@pytest.mark.parametrize("off", ["+1h", "-1h"])
+def test_a_run_on_a_machine_whose_clock_is_wrong_says_so(world: World, application: Application, off: str) -> None:
+    """The whole chain, every program of it with that clock: it ends at its first word to AWS, and offers nothing."""
+    application.next_revision()
+    before = world.manifests(f"dev/{NAME}")
+
+    ran = world.cscm("chain", str(application.path), environment=wrong_clock(off))
+
+    assert ran.status == 1
+    assert "[clock.wrong]" in ran.error and "Set this machine's clock" in ran.error, ran.error
+    assert world.last_run()["state_type"] == "FAILED"
+    assert world.manifests(f"dev/{NAME}") == before
+
+
+def wrong_clock(off: str) -> dict[str, str]:
+    """What libfaketime(1) reads; how long something takes stays true."""
+    (library, *_) = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")] or [Path("faketime is not installed")]
+    assert library.exists(), f"{library}; on Debian as root `scripts/test-programs` does that"
+    return {"LD_PRELOAD": str(library), "FAKETIME": off, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
