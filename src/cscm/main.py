@@ -17,6 +17,7 @@ from cscm import hook, laptop, outside
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
+from supply_chain.laptop.home import Home
 from supply_chain.pages import observation_lines
 from supply_chain.scratch import disk_full_told
 from supply_chain.shown import plain, plain_lines
@@ -115,6 +116,17 @@ def _told(result: Any) -> str:
     return str(getattr(result, "ref", result))
 
 
+def _there(pattern: str, name: Callable[[Path], str]) -> Callable[[Any, Any, str], list[str]]:
+    """What a shell is offered: the names of the project's files that match."""
+
+    def offered(_context: Any, _parameter: Any, incomplete: str) -> list[str]:
+        names = sorted(name(path) for path in Home.find().project.glob(pattern))
+        return [each for each in names if each.startswith(incomplete)]
+
+    return offered
+
+
+environments = _there("deployments/environments/*.yaml", lambda path: path.stem)
 fresh = click.option("--fresh", is_flag=True, help="Do every step again, also those that signed evidence proves.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 verbose = click.option("-v", "--verbose", is_flag=True, help="Show the whole log, not the steps alone.")
@@ -123,7 +135,11 @@ verbose = click.option("-v", "--verbose", is_flag=True, help="Show the whole log
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--revision", help="Build this git commit instead of the files as they are.")
-@click.option("--environment", help="Deploy here instead of to the first environment the application declares.")
+@click.option(
+    "--environment",
+    help="Deploy here instead of to the first environment the application declares.",
+    shell_complete=environments,
+)
 @fresh
 @as_json
 @verbose
@@ -175,7 +191,7 @@ def curate(image: str, fresh: bool, as_json: bool, verbose: bool) -> None:
 
 @main.command()
 @click.argument("image")
-@click.option("--environment", required=True, help="Where to run it.")
+@click.option("--environment", required=True, help="Where to run it.", shell_complete=environments)
 @fresh
 @as_json
 @verbose
@@ -191,7 +207,7 @@ def execute(image: str, environment: str, fresh: bool, as_json: bool, verbose: b
 
 
 @main.command()
-@click.option("--environment", help="Look at this environment only.")
+@click.option("--environment", help="Look at this environment only.", shell_complete=environments)
 @as_json
 @verbose
 def monitor(environment: str | None, as_json: bool, verbose: bool) -> None:
@@ -207,7 +223,7 @@ def monitor(environment: str | None, as_json: bool, verbose: bool) -> None:
 
 @main.command()
 @click.option("--fresh", is_flag=True, help="Make them anew, also where a curated one is there.")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=_there(f"bases/*/{FILE}", lambda path: path.parent.name))
 @as_json
 @verbose
 def bases(names: tuple[str, ...], fresh: bool, as_json: bool, verbose: bool) -> None:

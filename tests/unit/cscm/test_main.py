@@ -258,7 +258,15 @@ def test_what_has_a_result_gives_it_to_programs_too(name):
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("cscm cu", "curate"), ("cscm chain --fr", "--fresh"), ("cscm hook in", "install"), ("cscm status --j", "--json")],
+    [
+        ("cscm cu", "curate"),
+        ("cscm chain --fr", "--fresh"),
+        ("cscm hook in", "install"),
+        ("cscm status --j", "--json"),
+        ("cscm key dev", "development"),
+        ("cscm monitor --environment sta", "staging"),
+        ("cscm bases go", "go-build"),
+    ],
 )
 def test_a_shell_completes_what_is_typed(typed, offered):
     """As bash asks for it; the documentation says how to turn it on."""
