@@ -129,7 +129,7 @@ CASES = (
     failed("no-dockerfile", "declaration.invalid", "build.dockerfile", dockerfile=None),
     failed("no-such-instruction", "build.failed", "FORM", dockerfile=b"FORM scratch AS test\n"),
     failed("no-such-base", "base.missing", "curated/base/none", **stage("FROM scratch\n", "FROM curated/base/none\n")),
-    failed("no-test-stage", "build.failed", "test", **stage(" AS test", "")),
+    failed("no-test-stage", "declaration.invalid", "has no stage test", **stage(" AS test", "")),
     failed("a-step-fails", "build.failed", "exit code: 3", **stage(LAST, f'{LAST}RUN ["/subject", "crash"]\n')),
     # Tests
     refused("test-fails", "tests.failed", "it ended with status 3", **tests("/subject", "crash")),
