@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import http.client
 import os
 import platform
@@ -15,7 +14,7 @@ from typing import Any
 
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SupplyChainError
 from supply_chain.image import Frozen
-from supply_chain.laptop import emulator_service, prefect_server
+from supply_chain.laptop import emulator_service, namespaces, prefect_server
 from supply_chain.laptop.database import read_database
 from supply_chain.laptop.engine import STORE, WANTED, ask, engine_url, find_client, version_of
 from supply_chain.laptop.home import Home
@@ -89,23 +88,10 @@ def _engine() -> Iterable[Check]:
 
 
 def _namespaces() -> Iterable[Check]:
-    """What mmdebstrap needs of a machine where the user is not root."""
-    if os.geteuid() == 0:
-        return
-    name = getpass.getuser()
-    lacks = lacks_for_namespaces(name, (Path("/etc/subuid"), Path("/etc/subgid")))
-    ranges = f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name} (a range nobody has)"
-    remedy = "as root: " + ("apt-get install uidmap" if lacks[:1] == ["newuidmap"] else ranges)
-    yield check("user namespaces", f"no {', no '.join(lacks)}" if lacks else "usable", "usable", not lacks, remedy)
-
-
-def lacks_for_namespaces(name: str, ranges: Iterable[Path]) -> list[str]:
-    """What keeps a user from mapping others: newuidmap(1), or a range in subuid(5) and subgid(5)."""
-    lacks = [] if shutil.which("newuidmap") else ["newuidmap"]
-    known = ((file, file.read_text(encoding="utf-8").splitlines() if file.is_file() else []) for file in ranges)
-    return lacks + [
-        f"range in {file}" for file, lines in known if not any(line.startswith(f"{name}:") for line in lines)
-    ]
+    if os.geteuid() != 0:
+        lacks = namespaces.lacks()
+        found, remedy = f"no {', no '.join(lacks)}" if lacks else "usable", namespaces.remedy(lacks)
+        yield check("user namespaces", found, "usable", not lacks, remedy)
 
 
 def _tools(home: Home) -> Iterable[Check]:

@@ -17,7 +17,7 @@ from supply_chain.adapters.command import Cancellation, current
 from supply_chain.container import OWNER
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.image import Frozen
-from supply_chain.laptop import emulator_service, prefect_server
+from supply_chain.laptop import emulator_service, namespaces, prefect_server
 from supply_chain.laptop.aws import POLICIES, Accounts, Administrator, TierIdentity, emulator_root, ensure_accounts
 from supply_chain.laptop.database import FEED, Database, ensure_database, read_database
 from supply_chain.laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine
@@ -133,6 +133,7 @@ def _aws(profile: Profile, home: Home, progress: Progress) -> Accounts:
 
 def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, Database]:
     engine = ensure_engine(home, progress)  # before the tools: both may need apt
+    namespaces.require()
     toolbox = Toolbox(home.tools, Pins.load(home.project / PINS))
     toolbox.ensure(progress)
     return engine, _database(toolbox, profile, home, progress)

@@ -1,0 +1,42 @@
+"""User namespaces: what mmdebstrap needs of a machine where the user is not root."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from supply_chain.errors import ToolMissing
+
+RANGES = (Path("/etc/subuid"), Path("/etc/subgid"))
+
+
+def lacks() -> list[str]:
+    """What keeps this user from mapping others; nothing where it is root, or may."""
+    return [] if os.geteuid() == 0 else lacks_for(getpass.getuser(), RANGES)
+
+
+def lacks_for(name: str, ranges: Iterable[Path]) -> list[str]:
+    """What keeps a user from mapping others: newuidmap(1), or a range in subuid(5) and subgid(5)."""
+    missing = [] if shutil.which("newuidmap") else ["newuidmap"]
+    known = ((file, file.read_text(encoding="utf-8").splitlines() if file.is_file() else []) for file in ranges)
+    return missing + [
+        f"range in {file}" for file, lines in known if not any(line.startswith(f"{name}:") for line in lines)
+    ]
+
+
+def remedy(missing: list[str]) -> str:
+    """What an administrator does about it."""
+    ranges = f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {getpass.getuser()} (a range nobody has)"
+    return "as root: " + ("apt-get install uidmap" if missing[:1] == ["newuidmap"] else ranges)
+
+
+def require() -> None:
+    """Raise `ToolMissing` where no base can be made on this machine, before minutes are spent on the rest."""
+    if missing := lacks():
+        raise ToolMissing(
+            "The base images are made with mmdebstrap, which without root needs user namespaces, and there is "
+            f"no {', no '.join(missing)}.\nDo this {remedy(missing)}. Then run this again."
+        )
