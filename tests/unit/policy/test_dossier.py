@@ -460,6 +460,7 @@ def _built_with(pieces, *materials):
         ({}, "5", ("openssl", "gcc"), True),
         ({}, "5", ("openssl", "zlib1g"), False),
         ({}, "1", ("openssl", "zlib1g"), False),
+        ({}, "1", ("openssl", "gcc"), False),
         ({"curated": False}, "5", ("openssl", "gcc"), False),
         ({"digest": "sha256:" + "6" * 64}, "5", ("openssl", "zlib1g"), True),
     ],
