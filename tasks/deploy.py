@@ -80,4 +80,4 @@ def _deploy(
 
 def forget_replaced(ref: ImageRef, tier: Tier, host: ContainerHost) -> None:
     """Remove from the engine the images of earlier deployments that nothing there needs any more."""
-    tidy(host.engine(), tier.registry, (ref.repository, PROXY))
+    tidy(host.engine, tier.registry, (ref.repository, PROXY))

@@ -52,12 +52,18 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
 
 @asynccontextmanager
 async def beside(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[None]:
-    """Run a blocking step in a thread while the block runs; the block ends when both have."""
+    """Run a blocking step in a thread while the block runs; the block ends when both have.
+
+    Where both fail, the block's own error is the one told.
+    """
     work = asyncio.ensure_future(in_thread(function, *args, **kwargs))
     try:
         yield
-    finally:
-        await work
+    except BaseException:
+        with suppress(Exception):
+            await work
+        raise
+    await work
 
 
 async def worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

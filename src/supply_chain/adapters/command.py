@@ -207,7 +207,7 @@ def run(
         threading.Thread(target=copy_context().run, args=talk, daemon=True)
         for talk in _talks(process, kept, _tell(not quiet, on_line), _tell(False, on_line), over)
     ]
-    with _end_seen(process) as end, guardian.guarding(process.pid), scope.watching(process):
+    with guardian.guarding(process.pid), _end_seen(process) as end, scope.watching(process):
         status = _end_of(process, end, name, timeout, talks, over)
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
@@ -262,7 +262,7 @@ def _end_seen(process: subprocess.Popen[bytes]) -> Iterator[int]:
     """
     try:
         descriptor = os.pidfd_open(process.pid)
-    except OSError:
+    except BaseException:
         end_group(process)
         raise
     try:

@@ -103,7 +103,8 @@ def _last_of(
             at, expected = _read(statement)
             home = evidence_repository(TierName.EXECUTION, expected.application)
             before = last.get(expected.environment)
-            if home == repository and expected.environment in environments and (before is None or at > before[0]):
+            newer = before is None or (at > before[0] and pushed + SKEW >= before[0])
+            if home == repository and expected.environment in environments and newer:
                 last[expected.environment] = at, expected
     return [expected for _, expected in last.values()]
 

@@ -115,13 +115,14 @@ def supply_for(classification: Classification, plain: Supply, confidential: Supp
     return confidential if classification is Classification.CONFIDENTIAL else plain
 
 
-def tidy(engine: Engine, host: str, repositories: Iterable[str]) -> None:
+def tidy(connect: Callable[[], Engine], host: str, repositories: Iterable[str]) -> None:
     """Remove what was brought of these repositories of the registry at `host` and nobody needs any more.
 
     Needed is what any container is of, whoever's it is, and what an environment would go back to. What
     somebody gave another name stays. What cannot be removed stays too, and the log says so.
     """
     with _said("what deployments brought"):
+        engine = connect()
         there = engine.containers()
         needed = {c.image for c in there} | {c.labels[PREVIOUS] for c in there if PREVIOUS in c.labels}
         for repository in repositories:

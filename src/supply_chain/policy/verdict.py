@@ -31,7 +31,7 @@ def record(
         inputs=[e for e in dossier.evidence if not _own(e, store)],
         now=now,
     )
-    before = store.verified(where, store.tier, SUMMARY)
+    before = [e for e in store.verified(where, store.tier) if e.predicate_type == SUMMARY]  # all has to be readable
     last = latest_of([e.predicate for e in before], verdict.boundary, dossier.ref.digest)
     if last is not None and _undated(last) == _undated(predicate):
         return next(e.digest for e in before if e.predicate is last)

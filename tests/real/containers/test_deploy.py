@@ -170,7 +170,7 @@ def test_the_version_before_is_kept_for_going_back(engine, run, image, environme
     run(newest, into=environment.model_copy(update={"applications": {"subject": placement}}))
 
     tidied = Tidied(engine, oldest, older, newest)
-    tidy(tidied, "there", ["curated/subject"])
+    tidy(lambda: tidied, "there", ["curated/subject"])
 
     assert tidied.kept == {older, newest}
 

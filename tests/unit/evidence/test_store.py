@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import EvidenceInvalid, RegistryUnavailable
-from supply_chain.evidence.statement import BUNDLE, SUMMARY, TEST_RESULT, about
+from supply_chain.evidence.reading import is_signed
+from supply_chain.evidence.statement import BUNDLE, SIGNATURE, SUMMARY, TEST_RESULT, about
 from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence
 from supply_chain.image import Descriptor, ImageRef
 from supply_chain.tier import TierName
@@ -263,6 +264,14 @@ def test_what_is_filed_under_a_type_that_is_asked_for_has_to_be_of_it(world, sto
     attached(world, world.signers[DEV].sign(about(IMAGE, TEST_RESULT, {"result": "PASSED"})), {PREDICATE: SUMMARY})
 
     assert store.verified(IMAGE, DEV, SUMMARY) == ()
+
+
+@pytest.mark.parametrize("signer", TierName)
+def test_an_image_is_signed_where_curation_says_so(world, make, signer):
+    """Another tier's signature says nothing of whether it may be used."""
+    world.store(signer).attach(IMAGE, SIGNATURE, {}, make.noon)
+
+    assert is_signed(world.store(EXECUTION).read(IMAGE).evidence) is (signer is CURATION)
 
 
 def test_referrers_of_other_kinds_are_not_evidence(world, store):

@@ -192,6 +192,20 @@ def test_a_signer_whose_clock_was_ahead_is_read_too(deployed, registry, world, m
     assert found.digest == FIRST.digest
 
 
+@pytest.mark.parametrize("asked", [["staging"], PLACES, [*PLACES, "never"]], ids=len)
+def test_what_is_found_does_not_depend_on_what_else_is_asked_for(deployed, registry, world, make, asked):
+    """A signer whose clock was an hour ahead signed something that was pushed long before the last one."""
+    registry.ahead[make.noon + timedelta(hours=1)] = timedelta(hours=1)
+    deployed(SECOND, -7200, environment="production")
+    deployed(FIRST, 3600)
+    deployed(SECOND, 1200)
+
+    world.now = make.noon + timedelta(hours=2)
+    found = {each.environment: each for each in should_run(asked, registry, registry, world.store(EXECUTION))}
+
+    assert found["staging"].digest == SECOND.digest
+
+
 def test_what_another_tier_says_was_deployed_does_not_count(deployed, expected):
     """Only execution knows."""
     deployed()

@@ -200,7 +200,7 @@ HERE = "registry.example/curated/secret"
 
 
 def tidied(engine: Engine) -> None:
-    tidy(engine, "registry.example", [REF.repository])  # type: ignore[arg-type]
+    tidy(lambda: engine, "registry.example", [REF.repository])  # type: ignore[arg-type,return-value]
 
 
 def test_only_what_was_brought_and_is_not_needed_is_removed() -> None:

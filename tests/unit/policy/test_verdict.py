@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.evidence.statement import SIGNATURE, SUMMARY
+from supply_chain.errors import ClockWrong
+from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import latest_of, passed
 from supply_chain.image import ImageRef
 from supply_chain.policy.gate import Dossier, Policy, judge
@@ -122,3 +123,12 @@ def test_a_statement_that_only_reads_like_a_verdict_is_none(world, make, kept):
 
     assert SUMMARY in [e.predicate_type for e in store.verified(CURATED, TierName.CURATION)]
     assert first == verdict.digest
+
+
+def test_beside_a_statement_of_the_future_nothing_is_concluded(world, make, kept):
+    """A deployment that was recorded so would count as the last one: it is told before another one starts."""
+    ahead = world.now + timedelta(hours=1)
+    world.store(TierName.CURATION).attach(CURATED, DEPLOYMENT, {"deployedAt": ahead.isoformat()}, make.noon)
+
+    with pytest.raises(ClockWrong):
+        kept()

@@ -7,7 +7,7 @@ import pytest
 
 from supply_chain.adapters.command import cancellation
 from supply_chain.errors import Cancelled
-from tasks.running import in_thread
+from tasks.running import beside, in_thread
 
 
 async def test_gives_what_the_function_gives():
@@ -51,3 +51,35 @@ def test_a_cancelled_step_is_told_and_its_tidying_is_waited_for():
     asyncio.run(terminated())
 
     assert story == ["tidied", "ended"]
+
+
+async def test_what_runs_beside_a_block_ends_with_it():
+    """And its error is the block's, where the block has none."""
+    story: list[str] = []
+
+    def slow() -> None:
+        time.sleep(0.2)
+        story.append("beside")
+
+    async with beside(slow):
+        story.append("block")
+    assert story == ["block", "beside"]
+
+    def broken() -> None:
+        raise ValueError("beside")
+
+    with pytest.raises(ValueError, match="beside"):
+        async with beside(broken):
+            pass
+
+
+@pytest.mark.parametrize("own", [KeyError("the block's"), asyncio.CancelledError()], ids=repr)
+async def test_the_blocks_own_end_is_told_first(own):
+    """A run that was cancelled is not told as one that failed to tidy."""
+
+    def broken() -> None:
+        raise ValueError("beside")
+
+    with pytest.raises(type(own)):
+        async with beside(broken):
+            raise own
