@@ -7,7 +7,7 @@ set -euo pipefail
 export PATH=$TOOLS:$PATH
 work=$(mktemp -d)
 name=bench-script-$$
-trap 'docker rm -f "$name" "$name-strict" "$name-loose" >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
+trap 'docker rm -f "$name" "$name-strict" "$name-loose" >/dev/null 2>&1; docker network rm "$name-probe" >/dev/null 2>&1; rm -rf "$work"' EXIT
 printf '%s' '{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}' >"$work/signing.json"
 printf '%s' '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}' >"$work/root.json"
 printf '{}' >"$work/predicate.json"

@@ -116,17 +116,20 @@ def _told(result: Any) -> str:
     return str(getattr(result, "ref", result))
 
 
-def _there(pattern: str, name: Callable[[Path], str]) -> Callable[[Any, Any, str], list[str]]:
-    """What a shell is offered: the names of the project's files that match."""
-
-    def offered(_context: Any, _parameter: Any, incomplete: str) -> list[str]:
-        names = sorted(name(path) for path in Home.find().project.glob(pattern))
-        return [each for each in names if each.startswith(incomplete)]
-
-    return offered
+def _environments_there() -> list[str]:
+    return sorted(path.stem for path in Home.find().project.glob("deployments/environments/*.yaml"))
 
 
-environments = _there("deployments/environments/*.yaml", lambda path: path.stem)
+def _bases_there(project: Path) -> list[str]:
+    return sorted(path.parent.name for path in project.glob(f"bases/*/{FILE}"))
+
+
+def _offered(names: Callable[[], list[str]]) -> Callable[[Any, Any, str], list[str]]:
+    """What a shell is offered: those that begin as what is typed."""
+    return lambda _context, _parameter, typed: [name for name in names() if name.startswith(typed)]
+
+
+environments = _offered(_environments_there)
 fresh = click.option("--fresh", is_flag=True, help="Do every step again, also those that signed evidence proves.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 verbose = click.option("-v", "--verbose", is_flag=True, help="Show the whole log, not the steps alone.")
@@ -223,13 +226,13 @@ def monitor(environment: str | None, as_json: bool, verbose: bool) -> None:
 
 @main.command()
 @click.option("--fresh", is_flag=True, help="Make them anew, also where a curated one is there.")
-@click.argument("names", nargs=-1, shell_complete=_there(f"bases/*/{FILE}", lambda path: path.parent.name))
+@click.argument("names", nargs=-1, shell_complete=_offered(lambda: _bases_there(Home.find().project)))
 @as_json
 @verbose
 def bases(names: tuple[str, ...], fresh: bool, as_json: bool, verbose: bool) -> None:
     """Make the internal base images NAMES (default: those every laptop needs) through the chain."""
     home = use_prefect(verbose=verbose)
-    there = sorted(path.parent.name for path in (home.project / "bases").glob(f"*/{FILE}"))
+    there = _bases_there(home.project)
     if unknown := [name for name in names if name not in there]:
         raise click.BadArgumentUsage(f"no base is called {', '.join(unknown)}; there are {', '.join(there)}")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from supply_chain.adapters.command import Tool
+from supply_chain.adapters.command import WHOLE_OUTPUT, Tool
 from supply_chain.adapters.registry import Registry
 from supply_chain.development.build import Order
 from supply_chain.errors import (
@@ -144,10 +144,7 @@ def _not_built(order: Order, said: str) -> SupplyChainError:
         return BaseMissing(f"{what}A base is no longer where it was. Name one by digest that this machine can reach.")
     if BASE in said and PASSING.search(said):
         return RegistryUnavailable(f"{what}The registry of a base did not answer. Check that it runs, and build again.")
-    return BuildFailed(
-        f"{what}Its whole output is in the run's log (in the UI, or here with --verbose); correct the "
-        "Dockerfile or the code and build again."
-    )
+    return BuildFailed(f"{what}{WHOLE_OUTPUT}; correct the Dockerfile or the code and build again.")
 
 
 def _engine_lost(what: str, said: str) -> EngineUnavailable:

@@ -41,6 +41,8 @@ FULL = "no space left on device"
 """What a program says, in letters of either case, when a disk is full (strerror(3), ENOSPC)."""
 PIPE = 1024 * 1024
 """Bytes that a pipe may hold (pipe(7))."""
+WHOLE_OUTPUT = "Its whole output is in the run's log (in the UI, or here with --verbose)"
+"""Where to look on, of a command that was not quiet."""
 
 
 class Cancellation:
@@ -179,8 +181,7 @@ class Tool:
         if check and done.status != 0:
             said = (done.stderr or done.stdout)[-2000:].strip()
             raise ToolFailed(
-                f"{self.name} {args[0] if args else ''} ended with status {done.status}: {said}\n"
-                "Its whole output is in the run's log (in the UI, or here with --verbose)."
+                f"{self.name} {args[0] if args else ''} ended with status {done.status}: {said}\n{WHOLE_OUTPUT}."
             )
         return done
 

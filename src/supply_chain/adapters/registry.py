@@ -125,10 +125,14 @@ class Registry:
 
     def _manifest_bytes(self, ref: ImageRef) -> tuple[bytes, str]:
         path = f"{ref.repository}/manifests/{ref.digest}"
+        return self._verified(path, ref.digest, f"the manifest of {ref}", self._manifest_of)
+
+    def _verified(self, path: str, digest: Digest, what: str, read: Callable[[str], _Answer]) -> tuple[bytes, str]:
+        """Content and media type of what lies at a digest's path, checked against it; read once."""
         if known := self._memory.known.get(path):
             return known
-        answer = self._manifest_of(path)
-        _same(answer.content, ref.digest, f"the manifest of {ref}")
+        answer = read(path)
+        _same(answer.content, digest, what)
         return self._memory.keep(path, answer.content, answer.headers.get("Content-Type", MANIFEST))
 
     def _manifest_of(self, path: str) -> _Answer:
@@ -137,11 +141,7 @@ class Registry:
     def blob(self, repository: str, digest: Digest) -> bytes:
         """A small blob, checked against its digest."""
         path = f"{repository}/blobs/{digest}"
-        if known := self._memory.known.get(path):
-            return known[0]
-        answer = self._call("GET", path)
-        _same(answer.content, digest, f"a blob of {repository}")
-        return self._memory.keep(path, answer.content, "")[0]
+        return self._verified(path, digest, f"a blob of {repository}", partial(self._call, "GET"))[0]
 
     def verify_blob(self, repository: str, digest: Digest, size: int) -> None:
         """Read a blob of any size and compare size and digest; `ImageDamaged` if they differ."""

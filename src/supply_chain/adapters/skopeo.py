@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from supply_chain.adapters.command import Done, Tool
+from supply_chain.adapters.command import WHOLE_OUTPUT, Done, Tool
 from supply_chain.errors import (
     AccessDenied,
     ImageDamaged,
@@ -264,10 +264,7 @@ def _checked(done: Done, doing: str) -> None:
     for error, signs, remedy in ERRORS:
         if any(sign in said.lower() for sign in signs):
             raise error(f"skopeo could not {doing}: {said}\n{remedy}")
-    raise ToolFailed(
-        f"skopeo could not {doing} (status {done.status}): {said}\n"
-        "Its whole output is in the run's log (in the UI, or here with --verbose)."
-    )
+    raise ToolFailed(f"skopeo could not {doing} (status {done.status}): {said}\n{WHOLE_OUTPUT}.")
 
 
 @contextlib.contextmanager
