@@ -125,7 +125,6 @@ LOST = re.compile(
     r"|transport is closing|graceful_stop|server misbehaving.*docker"
 )
 """What docker says where the engine went away."""
-NO_STAGE = "could not be found"
 BASE = "failed to resolve source metadata"
 PASSING = re.compile(r"connection refused|connection reset|i/o timeout|\bEOF\b|\b(?:429|5\d\d) [A-Z]")
 
@@ -135,7 +134,7 @@ def _not_built(order: Order, said: str) -> SupplyChainError:
     what = f"The build of {order.target or 'the image'} failed: {said}\n"
     if LOST.search(said):
         return _engine_lost(f"The build of {order.target or 'the image'} ended", said)
-    if order.target and NO_STAGE in said:
+    if order.target and f'target stage "{order.target}" could not be found' in said:
         return DeclarationInvalid(
             f"{what}The Dockerfile has no stage {order.target}, in which supply-chain.yaml runs the tests. Give the "
             "stage of the tests that name, or name it in test.stage."

@@ -13,6 +13,7 @@ from supply_chain.errors import (
     AccessDenied,
     BaseMissing,
     BuildFailed,
+    DeclarationInvalid,
     EngineUnavailable,
     RegistryFailed,
     RegistryUnavailable,
@@ -107,6 +108,23 @@ def test_settings_are_the_profiles_and_stay_out_of_layers(docker, settings, chan
 
     assert set(there) <= set(recorded.calls[0])
     assert not [word for word in recorded.calls[0] if word.startswith(tuple(absent))]
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ('ERROR: failed to solve: target stage "test" could not be found', DeclarationInvalid),
+        ("ERROR: failed to solve: process pip did not complete: the package x could not be found", BuildFailed),
+        ('ERROR: failed to solve: target stage "other" could not be found', BuildFailed),
+    ],
+    ids=["no stage", "a step's own words", "another stage"],
+)
+def test_a_stage_that_is_not_there_is_the_declarations_mistake(docker, said, error):
+    """And a step of the stage that finds something missing is the build's."""
+    builder, _ = docker(stderr=said, status=1)
+
+    with pytest.raises(error):
+        builder.build(order(target="test"))
 
 
 def test_a_build_that_fails_tells_its_last_error(docker):
