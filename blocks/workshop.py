@@ -24,7 +24,7 @@ from supply_chain.adapters.secrets import SecretSearch, find_secrets
 from supply_chain.app import Base, Rootfs, Service
 from supply_chain.concurrency import both
 from supply_chain.development.bases import CuratedBases
-from supply_chain.development.build import Workshop, test_name
+from supply_chain.development.build import Workshop, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
 from supply_chain.development.probe import check_command, probe, run_tests, tools_of
 from supply_chain.development.review import reviewed
@@ -101,6 +101,7 @@ def checks(
     """Every check that the kind of application asks for, apart from known vulnerabilities; what takes longest first."""
     engine, wait, dockerfile = host.engine(), cancellation().wait, directory / manifest.build.dockerfile
     context, run = BuildContext(directory / manifest.build.context, dockerfile), built.invocation
+    image = local_name(built.application, run)
     by_tool: list[tuple[Check, str, Callable[[Tool], CheckResult]]] = [
         (Check.SECRETS, "detect-secrets", lambda t: reviewed(find_secrets(t, context, now), manifest.reviewed)),
         (Check.SOURCE, "bandit", lambda t: reviewed(scan_source(t, context, now), manifest.reviewed)),
@@ -109,16 +110,16 @@ def checks(
     search = SecretSearch(workbench.tool("detect-secrets"))
     in_engine: list[tuple[Check, Callable[[], CheckResult]]]
     if isinstance(manifest, Service):
-        service, tests = manifest, test_name(built.local)
+        service, tests = manifest, test_name(image)
         in_engine = [
-            (Check.PROBE, lambda: probe(engine, built.local, service, now, run, search, wait=wait)),
+            (Check.PROBE, lambda: probe(engine, image, service, now, run, search, wait=wait)),
             (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, search, wait=wait)),
         ]
     else:
         base = manifest
-        in_engine = [(Check.COMMAND, lambda: check_command(engine, built.local, base, now, run, search, wait=wait))]
+        in_engine = [(Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, wait=wait))]
     tools = in_engine_tools(host, search)
-    layers = partial(read_contents, engine, built.local, manifest.build.max_size)
+    layers = partial(read_contents, engine, image, manifest.build.max_size)
     in_engine.append((Check.CONTENT, lambda: check_content(layers, built.digest, manifest, tools[Check.CONTENT], now)))
     return [
         *(Planned(check, tools[check], make) for check, make in in_engine),

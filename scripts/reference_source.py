@@ -93,6 +93,8 @@ class Words:
                 return " / ".join(said for said in (self.text(body), self.text(other)) if said)
             case ast.Subscript(value=ast.Name(id=name), slice=key) if name.isupper():
                 return str(getattr(self.source.module, name)[self.text(key)])
+            case ast.Attribute(value=ast.Subscript(value=ast.Name(id=name), slice=key), attr=field) if name.isupper():
+                return str(getattr(getattr(self.source.module, name)[self.text(key)], field))
             case ast.Name(id=name) if isinstance(getattr(self.source.module, name, None), str):
                 return str(getattr(self.source.module, name))
             case ast.Call(func=ast.Name(id="counted"), args=[_, noun]):

@@ -12,7 +12,7 @@ from blocks import ContainerHost, Tier, Workbench
 from blocks.workshop import workshop
 from supply_chain.app import Base, Service
 from supply_chain.development.build import build as build_image
-from supply_chain.development.build import test_name
+from supply_chain.development.build import local_name, test_name
 from supply_chain.development.traces import clear, forget_image
 from supply_chain.image import BuiltImage, ImageRef, Source
 from supply_chain.tier import development_repository
@@ -41,7 +41,7 @@ async def build(
 
 def forget_tests(built: BuiltImage, host: ContainerHost) -> None:
     """Remove the image that the tests ran in, which takes the engine a while; nothing asks for it again."""
-    forget_image(host.engine(), test_name(built.local))
+    forget_image(host.engine(), test_name(local_name(built.application, built.invocation)))
 
 
 def forget(application: str, runs: Iterable[str], tier: Tier, host: ContainerHost) -> None:

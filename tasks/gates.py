@@ -10,13 +10,13 @@ from prefect import task
 from blocks import Tier, Workbench
 from blocks.workbench import now
 from supply_chain.errors import ImageNotFound
-from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, Source, blobs_of
+from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, blobs_of
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Dossier, judge
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
-from supply_chain.policy.verdict import record
-from supply_chain.tier import BASES, Boundary, TierName, curated_repository, evidence_repository
+from supply_chain.policy.verdict import record, verdict_place
+from supply_chain.tier import BASES, Boundary, curated_repository
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread
 
@@ -85,29 +85,12 @@ def _decide(
 ) -> tuple[Admitted[T] | Refused, Dossier[T]]:
     dossier = read()
     verdict = judge(dossier, POLICIES[boundary])
-    source = dossiers.source_in(dossier.evidence)
     if isinstance(verdict, Refused):
-        _keep(verdict, dossier, tier, workbench)
-        _emit_refusal(verdict, source)
+        if (where := verdict_place(verdict.image, boundary, admitted=False)) != verdict.image:
+            tier.ecr.ensure_repository(where.repository, immutable=True, key=None)
+        record(verdict, dossier, tier.evidence(workbench), now())
+        reasons = [reason.model_dump() for reason in verdict.reasons][:50]
+        emit("image.refused", verdict.image, dossier.source, boundary=boundary.value, reasons=reasons)
     else:
-        emit("image.admitted", dossier.ref, source, boundary=boundary.value, notes=list(verdict.notes))
+        emit("image.admitted", dossier.ref, dossier.source, boundary=boundary.value, notes=list(verdict.notes))
     return verdict, dossier
-
-
-def _keep(verdict: Refused, dossier: Dossier[T], tier: Tier, workbench: Workbench) -> None:
-    """A refusal lies beside an image of the tier's own, else in the tier's repository for evidence."""
-    where = dossier.ref
-    if verdict.boundary is not Boundary.CURATION:
-        where = dossier.ref.moved_to(evidence_repository(TierName(tier.tier), dossier.ref.application))
-        tier.ecr.ensure_repository(where.repository, immutable=True, key=None)
-    record(verdict, dossier, where, tier.evidence(workbench), now())
-
-
-def _emit_refusal(verdict: Refused, source: Source) -> None:
-    emit(
-        "image.refused",
-        verdict.image,
-        source,
-        boundary=verdict.boundary.value,
-        reasons=[reason.model_dump() for reason in verdict.reasons][:50],
-    )

@@ -218,6 +218,11 @@ class Base(Common):
     check: Command = Field(description="a command that must succeed in the image, in place of a probe")
     runtime: Runtime = Runtime()
 
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """None: a base is built upon, and never runs."""
+        return ()
+
 
 AppManifest = Annotated[Service | Base, Field(discriminator="kind")]
 MANIFEST: TypeAdapter[Service | Base] = TypeAdapter(AppManifest)

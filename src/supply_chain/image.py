@@ -193,7 +193,6 @@ class BuiltImage(BuildInputs, Proven):
     digest: Digest
     started: datetime
     finished: datetime
-    local: str = Field(description="the name the image has in the engine, for the steps that run it")
     invocation: str = Field(description="the run that built it")
 
 
@@ -237,8 +236,7 @@ class CuratedImage(Proven):
     ref: ImageRef
     tag: str
     source: Source
-    copy_digest: Digest | None = None
-    environments: tuple[str, ...] = Field(default=(), description="where its owner lets it run; nowhere for a base")
+    environments: tuple[str, ...] = Field(description="where its owner lets it run; nowhere for a base")
 
 
 class Interval(Frozen):

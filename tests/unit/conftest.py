@@ -28,8 +28,8 @@ from hypothesis import settings
 
 from supply_chain.adapters.command import Tool
 from supply_chain.app import MANIFEST, Base, Service
-from supply_chain.development.build import provenance
 from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PAYLOAD, Statement
 from supply_chain.evidence.store import EvidenceStore, NotEvidence, Referrer
 from supply_chain.image import BuiltImage, Descriptor, Digest, ImageRef, Interval, Source
@@ -189,7 +189,6 @@ def built(**changes: Any) -> BuiltImage:
         "versions": {"buildx": "0.1"},
         "started": NOON,
         "finished": NOON,
-        "local": "cscm.local/hello:run",
         "invocation": "run",
     }
     return BuiltImage(**{**values, **changes})
@@ -226,7 +225,9 @@ def report(*findings: Finding, at: datetime = NOON, kind: str = "official", **ch
     return Report(**{**values, **changes})
 
 
-def sbom_reference(registry: MemoryReferrers, subject: ImageRef, *packages: str, kind: str = "deb") -> dict[str, Any]:
+def sbom_reference(
+    registry: MemoryReferrers, subject: ImageRef, *packages: str, kind: str = "deb", at: datetime = NOON
+) -> dict[str, Any]:
     """Attach an SBOM that lists these packages; the predicate that names it."""
     listed = json.dumps(
         {
@@ -241,7 +242,7 @@ def sbom_reference(registry: MemoryReferrers, subject: ImageRef, *packages: str,
         "digest": {"sha256": hashlib.sha256(listed).hexdigest()},
         "annotations": {"referrer": referrer, "generator": "syft 1.2.3"},
     }
-    return {"references": [syft]}
+    return {"references": [syft], "created": at.isoformat()}
 
 
 @dataclass
@@ -324,7 +325,7 @@ def make() -> SimpleNamespace:
         digest_of=digest_of,
         finding=finding,
         manifest=manifest,
-        provenance=lambda **changes: provenance(built(**changes.pop("built", {})), manifest(**changes)),
+        provenance=lambda **changes: provenance(built(**changes.pop("built", {})), manifest(**changes)).predicate(),
         report=report,
         sbom=sbom_reference,
         signer=EcdsaSigner,

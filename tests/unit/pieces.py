@@ -1,5 +1,6 @@
 """The evidence that a good image carries at each boundary, one piece at a time."""
 
+from supply_chain.evidence.checks import required
 from supply_chain.evidence.statement import (
     BUNDLE,
     ENCRYPTION,
@@ -14,7 +15,6 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.evidence.summary import summary
 from supply_chain.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
-from supply_chain.policy.rules import REQUIRED
 from supply_chain.tier import Boundary, TierName
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
@@ -33,7 +33,7 @@ class Pieces:
         self.development = {
             "provenance": (DEV, PROVENANCE, make.provenance()),
             "report on the source": (DEV, VULNERABILITIES, make.report().predicate()),
-            **{str(which): (DEV, TEST_RESULT, make.check(which).predicate()) for which in REQUIRED["service"]},
+            **{str(which): (DEV, TEST_RESULT, make.check(which).predicate()) for which in required("service")},
         }
         record = {
             "repository": "curated/hello",
@@ -41,6 +41,7 @@ class Pieces:
             "key": KEY,
             "rotates": True,
             "classification": "internal",
+            "verified": make.noon.isoformat(),
         }
         self.scanned = {
             "provenance": self.development["provenance"],
@@ -58,7 +59,8 @@ class Pieces:
     def verdict(self, boundary, ref, *, yes=True, at=None):
         reasons = [] if yes else [{"code": "x", "fact": "f", "remedy": "r"}]
         policy = "sha256:" + "9" * 64
-        return summary(ref, boundary, policy, reasons=reasons, notes=(), inputs=(), now=at or self.make.noon)
+        said = summary(ref, boundary, policy, reasons=reasons, notes=(), inputs=(), now=at or self.make.noon)
+        return said.predicate()
 
     def at(self, boundary):
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from pydantic import Field
 from supply_chain.app import Base, Classification, Service
 from supply_chain.errors import KeyUnusable
 from supply_chain.evidence.encryption import EncryptedCopy, EncryptionRecord, context_of, encryption_records
-from supply_chain.evidence.reading import proof
+from supply_chain.evidence.reading import Said, proof
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, EncryptedImage, Frozen, ImageRef, Proof, StoredImage
@@ -87,22 +87,21 @@ def encrypt(
     """
     key = verify_at_rest(stored.ref.repository, keys, repositories, storage_key)
     own = () if fresh else evidence.verified(stored.ref, TierName.CURATION)
-    statements = [e for e in own if e.predicate_type == ENCRYPTION]
-    known = encryption_records(statements)
-    bare = EncryptionRecord(
-        repository=stored.ref.repository,
-        type="KMS",
-        key=key,
-        rotates=True,
-        classification=manifest.classification,
-        encrypted_copy=None,
-    )
+    known = encryption_records(own)
 
     def attest(copy: EncryptedCopy | None) -> Proof | None:
-        record = bare.model_copy(update={"encrypted_copy": copy})
-        if known[-1:] == (record,):
-            return proof(statements[-1:])
-        evidence.attach(stored.ref, ENCRYPTION, record.predicate(), now())
+        record = EncryptionRecord(
+            repository=stored.ref.repository,
+            type="KMS",
+            key=key,
+            rotates=True,
+            classification=manifest.classification,
+            encrypted_copy=copy,
+            verified=now(),
+        )
+        if known and known[-1].value.says_the_same_as(record):
+            return proof([known[-1].evidence])
+        evidence.attach(stored.ref, ENCRYPTION, record.predicate(), record.verified)
         return None
 
     if manifest.classification is not Classification.CONFIDENTIAL:
@@ -164,10 +163,10 @@ def _fit(key: KeyState, role: str) -> None:
 
 
 def existing_copy(
-    image: ImageRef, known: tuple[EncryptionRecord, ...], content_key: str, encryptor: Encryptor
+    image: ImageRef, known: Sequence[Said[EncryptionRecord]], content_key: str, encryptor: Encryptor
 ) -> EncryptedCopy | None:
     """The newest attested copy of this image under this content key that the registry still holds."""
-    for copy in (record.encrypted_copy for record in reversed(known)):
+    for copy in (record.value.encrypted_copy for record in reversed(known)):
         if copy is None or (copy.plain, copy.key, copy.context) != (
             image.digest,
             content_key,

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from supply_chain.concurrency import both, side_by_side
-from supply_chain.evidence.inventory import inventory_in
+from supply_chain.evidence.inventory import Reference, References, Referred, inventory_in
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
@@ -67,9 +67,9 @@ def scan(
     sbom = Sbom(before.content, len(before.packages), before.generator)
     current = current_report(known, scanner, now(), days=days, sbom=sbom.digest)
     if current:
-        report, statement = current
-        proven = proof([before.evidence, statement])
-        return ScannedImage(encrypted=image, sbom=before.referrer, report=statement.digest, proven=proven), report
+        proven = proof([before.evidence, current.evidence])
+        reported = current.evidence.digest
+        return ScannedImage(encrypted=image, sbom=before.referrer, report=reported, proven=proven), current.value
     report = scanner.scan(sbom)
     attached = evidence.attach(ref, VULNERABILITIES, report.predicate(), now())
     return ScannedImage(encrypted=image, sbom=before.referrer, report=attached), report
@@ -88,7 +88,7 @@ def _whole_scan(
     report, zipped = both(partial(scanner.scan, sboms.record), partial(_zipped, sboms))
     referrers = side_by_side(lambda name: _attach(ref, name, zipped[name], registry), tuple(zipped))
     attached = dict(zip(zipped, referrers, strict=True))
-    statements = [(SBOM, _reference(sboms, attached, now())), (VULNERABILITIES, report.predicate())]
+    statements = [(SBOM, _references(sboms, attached, now()).predicate()), (VULNERABILITIES, report.predicate())]
     _, reported = evidence.attach_all(ref, statements, now())
     return ScannedImage(encrypted=image, sbom=attached["syft"], report=reported), report
 
@@ -108,19 +108,18 @@ def _attach(ref: ImageRef, name: str, zipped: bytes, registry: Attacher) -> Dige
     )  # fmt: skip
 
 
-def _reference(sboms: Sboms, attached: Mapping[str, Digest], now: datetime) -> dict[str, object]:
-    """in-toto's reference predicate v0.1: the SBOMs by media type and by digest of content and referrer."""
-    made = {"generator": sboms.record.tool, "packages": sboms.record.packages}
-    return {
-        "attester": {"id": "urn:cscm:tier:curation"},
-        "references": [
-            {
-                "name": name,
-                "mediaType": FORMATS[name],
-                "digest": {"sha256": hashlib.sha256(content).hexdigest()},
-                "annotations": {"referrer": attached[name], **made},
-            }
+def _references(sboms: Sboms, attached: Mapping[str, Digest], now: datetime) -> References:
+    """The SBOMs by media type and by digest of content and referrer."""
+    record = sboms.record
+    return References(
+        references=tuple(
+            Reference(
+                name=name,
+                media_type=FORMATS[name],
+                digest={"sha256": hashlib.sha256(content).hexdigest()},
+                annotations=Referred(referrer=attached[name], generator=record.tool, packages=record.packages),
+            )
             for name, content in _contents(sboms).items()
-        ],
-        "created": now.isoformat(),
-    }
+        ),
+        created=now,
+    )

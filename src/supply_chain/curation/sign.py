@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from supply_chain.app import Service
 from supply_chain.errors import SignatureFailed
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SIGNATURE
@@ -50,18 +49,17 @@ def sign(
     """
     encrypted = admitted.image.encrypted
     ref, key = encrypted.stored.ref, evidence.trusted[TierName.CURATION]
-    record(admitted, dossier, ref, evidence, now())
+    record(admitted, dossier, evidence, now())
     signatures = [e for e in dossier.evidence if e.predicate_type == SIGNATURE and e.signer == TierName.CURATION]
     proven = proof(signatures[-1:]) if not fresh and signatures and _verifies(signer, ref, key) else None
     if proven is None:
         signer.sign_image(ref)
         signer.verify_image(ref, key)
-    manifest = dossier.manifest
+    assert dossier.manifest is not None  # the gate admits nothing without
     return CuratedImage(
         ref=ref,
         tag=encrypted.stored.tag,
         source=encrypted.stored.source,
-        copy_digest=encrypted.copy_digest,
-        environments=manifest.environments if isinstance(manifest, Service) else (),
+        environments=dossier.manifest.environments,
         proven=proven,
     )

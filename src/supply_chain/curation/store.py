@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from supply_chain.concurrency import side_by_side
 from supply_chain.errors import ImageDamaged, SettingInvalid
 from supply_chain.evidence.reading import proof
-from supply_chain.evidence.statement import SUMMARY, Evidence
+from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import verifier
+from supply_chain.evidence.summary import last_verdict
 from supply_chain.image import Candidate, Descriptor, Digest, ImageRef, StoredImage, blobs_of
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
@@ -78,7 +78,8 @@ def store(
     there = registry.digest_of(ref.repository, tag) == ref.digest
     if not there:
         copier.copy(candidate.ref, ref.repository, tag)
-    proven = proof(_verdicts(ref, evidence)[-1:]) if there and not fresh else None
+    before = last_verdict(evidence.verified(ref, TierName.CURATION, SUMMARY), Boundary.TO_CURATION, ref.digest)
+    proven = proof([before.evidence]) if before and there and not fresh else None
     blobs = blobs_in(ref, registry)
     if proven is None:
         side_by_side(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
@@ -86,7 +87,7 @@ def store(
         lambda digest: registry.copy_referrer(candidate.ref.model_copy(update={"digest": digest}), ref.repository),
         _missing(candidate, ref, registry),
     )
-    record(admitted, dossier, ref, evidence, now())
+    record(admitted, dossier, evidence, now())
     return StoredImage(
         ref=ref,
         tag=tag,
@@ -105,13 +106,6 @@ def _ensure_immutable(repository: str, repositories: Repositories, storage_key: 
             "Make them immutable, without exceptions: `aws ecr put-image-tag-mutability "
             f"--repository-name {repository} --image-tag-mutability IMMUTABLE`."
         )
-
-
-def _verdicts(ref: ImageRef, evidence: EvidenceStore) -> list[Evidence]:
-    """Verdicts of boundary 1 that curation left beside the stored image, the last one last."""
-    mine = {"id": verifier(Boundary.TO_CURATION)}
-    found = evidence.verified(ref, TierName.CURATION)
-    return [e for e in found if e.predicate_type == SUMMARY and e.predicate.get("verifier") == mine]
 
 
 def _missing(candidate: Candidate, ref: ImageRef, registry: Stored) -> Sequence[Digest]:

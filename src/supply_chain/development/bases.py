@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from supply_chain.errors import BaseMissing
-from supply_chain.evidence.reading import is_signed
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import latest_of, passed
+from supply_chain.evidence.summary import is_vended
 from supply_chain.image import DIGEST, Digest, ImageRef, Material
-from supply_chain.tier import BASES, Boundary, TierName
+from supply_chain.tier import BASES, TierName
 
 PINNED = re.compile(rf"^(?P<name>[^@$\s]+)@(?P<digest>{DIGEST})$")
 
@@ -70,6 +69,4 @@ class CuratedBases:
         return address, Material(name=name, digest=match["digest"], curated=False)
 
     def _admitted(self, ref: ImageRef) -> bool:
-        own = self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE)
-        verdicts = [e.predicate for e in own if e.predicate_type == SUMMARY]
-        return is_signed(own) and passed(latest_of(verdicts, Boundary.CURATION, ref.digest))
+        return is_vended(self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)

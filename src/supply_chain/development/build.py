@@ -8,14 +8,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from supply_chain.app import Base, Service
 from supply_chain.concurrency import side_by_side
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.checks import Check, passed_before
+from supply_chain.evidence.checks import Check, passed_before, required_in_engine
+from supply_chain.evidence.provenance import provenances
 from supply_chain.evidence.reading import proof
-from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import (
     BuildInputs,
@@ -25,13 +25,9 @@ from supply_chain.image import (
     ImageRef,
     Material,
     Source,
-    digest_set,
 )
 from supply_chain.tier import TierName, development_repository
 
-BUILD_TYPE = "urn:cscm:build:buildkit:v1"
-IN_ENGINE = {"service": (Check.TESTS, Check.PROBE, Check.CONTENT), "base": (Check.COMMAND, Check.CONTENT)}
-"""The checks that need the image in the engine, by kind."""
 LIMIT = 256 * 1024
 """Bytes a Dockerfile may have; a person does not write more."""
 INDENT = r"[^\S\n]*"
@@ -169,7 +165,6 @@ def build(
         digest=digest,
         started=started,
         finished=workshop.now(),
-        local=local_name(manifest.name, run),
         invocation=run,
         proven=known.proven if known else None,
     )
@@ -210,21 +205,13 @@ def offered_before(inputs: BuildInputs, manifest: Service | Base, workshop: Work
     source = inputs.source
     if source.dirty or (isinstance(manifest, Base) and manifest.rootfs):
         return None
-    wanted = {"buildDefinition": definition(inputs, manifest), "builder": builder(inputs)}
     for ref in workshop.offered.newest_first(development_repository(manifest.name), f"{source.short}-"):
         evidence = workshop.evidence.verified(ref, TierName.DEVELOPMENT)
-        same = [e for e in evidence if e.predicate_type == PROVENANCE and _of(e.predicate) == wanted]
-        if same and all(passed_before(c, evidence, workshop.in_engine[c]) for c in IN_ENGINE[manifest.kind]):
+        same = [built.evidence for built in provenances(evidence) if built.value.is_of(inputs, manifest)]
+        looked_at = required_in_engine(manifest.kind)
+        if same and all(passed_before(check, evidence, workshop.in_engine[check]) for check in looked_at):
             return Candidate(ref=ref, source=source, proven=proof(same[-1:]))
     return None
-
-
-def _of(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    details = provenance.get("runDetails")
-    return {
-        "buildDefinition": provenance.get("buildDefinition"),
-        "builder": details.get("builder") if isinstance(details, dict) else None,
-    }
 
 
 def _text(dockerfile: Path) -> str:
@@ -324,48 +311,3 @@ def _annotations(manifest: Service | Base, inputs: BuildInputs) -> dict[str, str
         values["org.opencontainers.image.base.name"] = base.name
         values["org.opencontainers.image.base.digest"] = base.digest
     return values
-
-
-def definition(inputs: BuildInputs, manifest: Service | Base) -> dict[str, Any]:
-    """What was to be built from what (SLSA v1, "BuildDefinition"). Two that are equal are the same build.
-
-    The declaration travels in it, so that any tier can start from the digest alone.
-    """
-    source, base = inputs.source, inputs.base
-    return {
-        "buildType": BUILD_TYPE,
-        "externalParameters": {
-            "source": source.model_dump(mode="json"),
-            "declaration": manifest.model_dump(mode="json"),
-            "dockerfile": manifest.build.dockerfile,
-        },
-        "internalParameters": {"uncurated": list(inputs.uncurated), "base": base.name if base else None},
-        "resolvedDependencies": [
-            {"name": "source", "uri": f"git+{source.repository}",
-             "digest": {"gitCommit": source.revision}, "annotations": {"dirty": source.dirty}},
-            {"name": "Dockerfile", "digest": digest_set(inputs.dockerfile)},
-            {"name": "supply-chain.yaml", "digest": digest_set(inputs.declaration)},
-            *({"name": m.name, "digest": digest_set(m.digest), "annotations": {"curated": m.curated}}
-              for m in inputs.materials),
-        ],
-    }  # fmt: skip
-
-
-def builder(inputs: BuildInputs) -> dict[str, Any]:
-    """Who built (SLSA v1, "Builder"), with the versions that a result depends on."""
-    return {"id": "urn:cscm:tier:development", "version": dict(inputs.versions)}
-
-
-def provenance(built: BuiltImage, manifest: Service | Base) -> dict[str, Any]:
-    """SLSA v1 provenance."""
-    return {
-        "buildDefinition": definition(built, manifest),
-        "runDetails": {
-            "builder": builder(built),
-            "metadata": {
-                "invocationId": built.invocation,
-                "startedOn": built.started.isoformat(),
-                "finishedOn": built.finished.isoformat(),
-            },
-        },
-    }

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from supply_chain.app import Base, Service
-from supply_chain.development.build import provenance
+from supply_chain.development.build import local_name
 from supply_chain.development.test import TestedImage
 from supply_chain.errors import ImageDamaged
 from supply_chain.evidence.checks import Check
+from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Candidate, Digest, ImageRef
@@ -50,7 +51,7 @@ def offer(
         _push(tested, ref, pusher, repositories)
     attached = evidence.attach_all(ref, _results(tested), now())
     if not built.proven:  # the last, so that where it lies all the rest does too
-        attached = (*attached, evidence.attach(ref, PROVENANCE, provenance(built, manifest), now()))
+        attached = (*attached, evidence.attach(ref, PROVENANCE, provenance(built, manifest).predicate(), now()))
     return Candidate(ref=ref, source=built.source, evidence=attached)
 
 
@@ -65,7 +66,8 @@ def _results(tested: TestedImage) -> list[tuple[str, Mapping[str, Any]]]:
 def _push(tested: TestedImage, ref: ImageRef, pusher: Pusher, repositories: Repositories) -> None:
     built = tested.built
     repositories.ensure_repository(ref.repository, immutable=False, key=None)
-    pushed = pusher.push(built.local, ref.repository, f"{built.source.short}-{ref.short}")
+    local, tag = local_name(built.application, built.invocation), f"{built.source.short}-{ref.short}"
+    pushed = pusher.push(local, ref.repository, tag)
     if pushed != ref.digest:
         raise ImageDamaged(
             f"{ref.repository} holds {pushed} after a push of {ref.digest}.\n"

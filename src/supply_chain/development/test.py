@@ -12,7 +12,7 @@ from pydantic import Field
 
 from supply_chain.concurrency import side_by_side
 from supply_chain.evidence.checks import Check, CheckResult, passed_before
-from supply_chain.evidence.reading import proof
+from supply_chain.evidence.reading import Said, proof
 from supply_chain.evidence.statement import Evidence
 from supply_chain.image import BuiltImage, Interval, Proven
 from supply_chain.vulnerability.findings import Report
@@ -75,10 +75,10 @@ def test(
     (report,) = [before[0]] if before else reports
     return TestedImage(
         built=built,
-        checks=tuple(sorted([*made, *(result for result, _ in known.values())], key=lambda c: c.check)),
+        checks=tuple(sorted([*made, *(each.value for each in known.values())], key=lambda c: c.check)),
         dependencies=report,
         known=tuple(known),
-        proven=None if made else proof(sorted((e for _, e in known.values()), key=lambda e: e.digest)),
+        proven=None if made else proof(sorted((each.evidence for each in known.values()), key=lambda e: e.digest)),
     )
 
 
@@ -91,13 +91,13 @@ def _made(
 
 def _known_report(
     dependencies: Dependencies, evidence: Sequence[Evidence], now: datetime
-) -> tuple[Report, tuple[CheckResult, Evidence]] | None:
+) -> tuple[Report, Said[CheckResult]] | None:
     report = current_report(evidence, dependencies.scanner, now, days=dependencies.days)
     if report is None:
         return None
-    tools = _tools(report[0], dependencies.inventory.generator)
+    tools = _tools(report.value, dependencies.inventory.generator)
     result = passed_before(Check.DEPENDENCIES, evidence, tools)
-    return (report[0], result) if result else None
+    return (report.value, result) if result else None
 
 
 def _tools(report: Report, generator: str) -> dict[str, str]:

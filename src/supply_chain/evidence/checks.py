@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
-from supply_chain.evidence.reading import parsed
+from supply_chain.evidence.reading import Said, said
 from supply_chain.evidence.statement import TEST_RESULT, Evidence
 from supply_chain.image import Frozen, Interval
 
@@ -32,6 +33,50 @@ class Check(StrEnum):
     """The image's layers, not run: its platform and size as declared, no file that gives more rights."""
     COMMAND = "command"
     """A base's check command, in its image and under its runtime profile: it ends with status 0."""
+
+
+@dataclass(frozen=True)
+class About:
+    """Which kinds of applications a check is made of, and what to do where it fails."""
+
+    kinds: tuple[Literal["service", "base"], ...]
+    remedy: str
+    in_engine: bool = False
+    """Whether it needs the image in the engine."""
+
+
+EVERY: tuple[Literal["service", "base"], ...] = ("service", "base")
+CHECKS: Mapping[Check, About] = {
+    Check.TESTS: About(("service",), "make the application's tests pass", in_engine=True),
+    Check.DOCKERFILE: About(EVERY, "change the Dockerfile as the linter asks"),
+    Check.SOURCE: About(EVERY, "change the code, or mark the line as reviewed with its reason"),
+    Check.SECRETS: About(
+        EVERY,
+        "remove the secret from the context, and treat it as known to others",  # pragma: allowlist secret
+    ),
+    Check.DEPENDENCIES: About(EVERY, "raise the dependency to a fixed version"),
+    Check.PROBE: About(
+        ("service",), "make the application behave so under its declared runtime profile", in_engine=True
+    ),
+    Check.CONTENT: About(
+        EVERY,
+        "build it for the declared platform and no other, smaller, with `chmod a-s` on such files; "
+        "or declare what it is",
+        in_engine=True,
+    ),
+    Check.COMMAND: About(("base",), "make the check command succeed in the image", in_engine=True),
+}
+"""Every check: what it is made of."""
+
+
+def required(kind: Literal["service", "base"]) -> tuple[Check, ...]:
+    """The checks that have to be made of an application of this kind."""
+    return tuple(check for check, about in CHECKS.items() if kind in about.kinds)
+
+
+def required_in_engine(kind: Literal["service", "base"]) -> tuple[Check, ...]:
+    """Those of them that need the image in the engine."""
+    return tuple(check for check in required(kind) if CHECKS[check].in_engine)
 
 
 class Outcome(StrEnum):
@@ -79,24 +124,18 @@ class CheckResult(Frozen):
         }
 
 
-def newest_results(evidence: Sequence[Evidence]) -> dict[Check, tuple[CheckResult, Evidence]]:
-    """The newest result of every check, by the time in its signed statement; `EvidenceInvalid`."""
-    made = [
-        (parsed(lambda e=e: CheckResult.model_validate(e.predicate["cscm"]), "test result"), e)  # type: ignore[misc]
-        for e in evidence
-        if e.predicate_type == TEST_RESULT
-    ]
-    return {result.check: (result, e) for result, e in sorted(made, key=lambda pair: pair[0].interval.finished)}
+def newest_results(evidence: Iterable[Evidence]) -> dict[Check, Said[CheckResult]]:
+    """The newest result of every check; `EvidenceInvalid`."""
+    made = said(evidence, TEST_RESULT, lambda predicate: CheckResult.model_validate(predicate["cscm"]))
+    return {each.value.check: each for each in made}
 
 
-def passed_before(
-    check: Check, evidence: Sequence[Evidence], tools: Mapping[str, str]
-) -> tuple[CheckResult, Evidence] | None:
+def passed_before(check: Check, evidence: Iterable[Evidence], tools: Mapping[str, str]) -> Said[CheckResult] | None:
     """The newest result of a check, if these tools made it, it looked at something and did not fail.
 
     What failed or is empty is made again whenever somebody asks.
     """
     found = newest_results(evidence).get(check)
-    if found is None or found[0].outcome is Outcome.FAILED or found[0].empty or found[0].tools != dict(tools):
+    if found is None or found.value.outcome is Outcome.FAILED or found.value.empty:
         return None
-    return found
+    return found if found.value.tools == dict(tools) else None

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from supply_chain.errors import ClockWrong
 from supply_chain.evidence.statement import (
     DEPLOYMENT,
+    ENCRYPTION,
     PROVENANCE,
     SBOM,
     SUMMARY,
@@ -29,6 +30,7 @@ WHERE: Mapping[str, tuple[str, ...]] = {
     VULNERABILITIES: ("cscm", "scanned"),
     SBOM: ("created",),
     SUMMARY: ("timeVerified",),
+    ENCRYPTION: ("verified",),
     DEPLOYMENT: ("deployedAt",),
 }
 """Predicate type → where in the predicate the time stands by which the newest of them is told."""

@@ -6,11 +6,11 @@ import base64
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import AwareDatetime, ConfigDict, Field, field_validator
 
 from supply_chain.app import Classification
-from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.statement import ENCRYPTION, UNREADABLE, Evidence
+from supply_chain.evidence.reading import Said, said
+from supply_chain.evidence.statement import ENCRYPTION, Evidence
 from supply_chain.image import Digest, Frozen
 
 
@@ -47,10 +47,15 @@ class EncryptionRecord(Frozen):
     rotates: Literal[True] = Field(description="KMS rotates that key every year")
     classification: Classification
     encrypted_copy: EncryptedCopy | None = Field(default=None, alias="copy")
+    verified: AwareDatetime = Field(description="when all this was so")
 
     def predicate(self) -> dict[str, Any]:
         """As it is signed; the copy is under `copy`."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def says_the_same_as(self, other: EncryptionRecord) -> bool:
+        """Whether both say the same, whenever that was."""
+        return self == other.model_copy(update={"verified": self.verified})
 
 
 def context_of(digest: Digest) -> dict[str, str]:
@@ -58,17 +63,6 @@ def context_of(digest: Digest) -> dict[str, str]:
     return {"image": digest}
 
 
-def encryption_records(evidence: Iterable[Evidence]) -> tuple[EncryptionRecord, ...]:
-    """The encryption records among verified evidence, in its order; `EvidenceInvalid` for an unreadable one."""
-    found = [e for e in evidence if e.predicate_type == ENCRYPTION]
-    return tuple(_read(e) for e in found)
-
-
-def _read(evidence: Evidence) -> EncryptionRecord:
-    try:
-        return EncryptionRecord.model_validate(evidence.predicate)
-    except ValidationError as error:
-        raise EvidenceInvalid(
-            f"{evidence.repository}@{evidence.digest} is signed by {evidence.signer} but is no record of encryption: "
-            f"{error.errors()[0]['msg']}\n{UNREADABLE}"
-        ) from error
+def encryption_records(evidence: Iterable[Evidence]) -> tuple[Said[EncryptionRecord], ...]:
+    """The encryption records among verified evidence, the oldest first; `EvidenceInvalid` for an unreadable one."""
+    return said(evidence, ENCRYPTION, EncryptionRecord.model_validate)

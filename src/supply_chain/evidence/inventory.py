@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import AwareDatetime, Field
+
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.statement import SBOM, Evidence
+from supply_chain.evidence.reading import said
+from supply_chain.evidence.statement import SBOM, Evidence, Foreign
 from supply_chain.image import Digest, ImageRef
 
 LIMIT = 512 * 1024 * 1024
@@ -44,25 +47,60 @@ def _package(artifact: Mapping[str, Any]) -> Package:
     return str(artifact["type"]), str(artifact["name"]), str(artifact.get("purl", ""))
 
 
-def inventory_in(evidence: Sequence[Evidence], content: Callable[[ImageRef], bytes]) -> Inventory | None:
+class Referred(Foreign):
+    """Where an SBOM lies, and who made it. The names are the model's own."""
+
+    referrer: Digest = Field(description="of the referrer whose only layer it is, gzipped")
+    generator: str
+    packages: int = 0
+
+
+class Reference(Foreign):
+    """One format of the SBOM (in-toto reference v0.1, "references")."""
+
+    name: str
+    media_type: str = ""
+    digest: dict[str, str] = Field(description="of its content, unzipped")
+    annotations: Referred
+
+
+class Attester(Foreign):
+    """Who says so."""
+
+    id: str = "urn:cscm:tier:curation"
+
+
+class References(Foreign):
+    """The predicate of `statement.SBOM`: one SBOM in several formats, the one of record under `syft`."""
+
+    attester: Attester = Attester()
+    references: tuple[Reference, ...]
+    created: AwareDatetime
+
+    def predicate(self) -> dict[str, Any]:
+        """As it is signed."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def inventory_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> Inventory | None:
     """The last SBOM that is signed here; None where none is.
 
     `content` gives a referrer's only layer. `EvidenceInvalid` where the layer is not the signed one.
     """
-    signed = [e for e in evidence if e.predicate_type == SBOM]
+    signed = said(evidence, SBOM, References.model_validate)
     if not signed:
         return None
-    last = signed[-1]
+    last, where = signed[-1].value, signed[-1].evidence
     try:
-        (syft,) = [r for r in last.predicate["references"] if r["name"] == "syft"]
-        referrer = ImageRef(repository=last.repository, digest=syft["annotations"]["referrer"])
-        sbom = _signed(_unzipped(content(referrer)), syft["digest"]["sha256"])
-        return Inventory(sbom, str(syft["annotations"]["generator"]), referrer.digest, last)
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
-        raise _unreadable(last, error) from error
+        (syft,) = [each for each in last.references if each.name == "syft"]
+        referrer = ImageRef(repository=where.repository, digest=syft.annotations.referrer)
+        sbom = _signed(_unzipped(content(referrer)), syft.digest["sha256"])
+        return Inventory(sbom, syft.annotations.generator, referrer.digest, where)
+    except (KeyError, ValueError, zlib.error) as error:
+        raise _unreadable(where, error) from error
 
 
-def packages_in(evidence: Sequence[Evidence], content: Callable[[ImageRef], bytes]) -> frozenset[Package] | None:
+def packages_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> frozenset[Package] | None:
     """Everything in the last SBOM that is signed here; None where none is. Errors as of `inventory_in`."""
     found = inventory_in(evidence, content)
     return None if found is None else found.packages

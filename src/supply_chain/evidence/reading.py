@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.clock import made_at
 from supply_chain.evidence.statement import SIGNATURE, UNREADABLE, Evidence
 from supply_chain.image import Proof
 from supply_chain.tier import TierName
@@ -15,17 +18,54 @@ from supply_chain.tier import TierName
 P = TypeVar("P")
 
 
+@dataclass(frozen=True)
+class Said(Generic[P]):
+    """What one verified statement says, and when it was made by the time inside of what was signed."""
+
+    value: P
+    at: datetime
+    evidence: Evidence
+
+
+def said(evidence: Iterable[Evidence], predicate_type: str, read: Callable[[dict[str, Any]], P]) -> tuple[Said[P], ...]:
+    """What the statements of a type say, the oldest first: the last one is the newest.
+
+    `EvidenceInvalid` for one that cannot be read or does not say when it was made: it may be the newest,
+    and may say no.
+    """
+    found = (_said(each, read) for each in evidence if each.predicate_type == predicate_type)
+    return tuple(sorted(found, key=lambda each: each.at))
+
+
+def _said(evidence: Evidence, read: Callable[[dict[str, Any]], P]) -> Said[P]:
+    try:
+        value = read(evidence.predicate)
+    except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable(evidence, _first(error)) from error
+    at = made_at(evidence.statement)
+    if at is None:
+        raise unreadable(evidence, "it does not say when it was made")
+    return Said(value, at, evidence)
+
+
+def _first(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def unreadable(evidence: Evidence, why: str) -> EvidenceInvalid:
+    """What to raise for a statement that a tier signed and that is not what it should be."""
+    return EvidenceInvalid(
+        f"{evidence.signer} signed {evidence.repository}@{evidence.digest} ({evidence.predicate_type}), "
+        f"which cannot be read: {why[:500]}\n{UNREADABLE}"
+    )
+
+
 def is_signed(evidence: Iterable[Evidence]) -> bool:
     """Whether curation's signature of the image is among the evidence: the one that says that it may be used."""
     return any(e.predicate_type == SIGNATURE and e.signer == TierName.CURATION for e in evidence)
-
-
-def parsed(parse: Callable[[], P], what: str) -> P:
-    """What `parse` makes of a signed statement; `EvidenceInvalid` where it is not what it should be."""
-    try:
-        return parse()
-    except (ValidationError, KeyError, TypeError, AttributeError) as error:
-        raise EvidenceInvalid(f"A signed {what} cannot be read: {str(error)[:500]}\n{UNREADABLE}") from error
 
 
 def proof(evidence: Sequence[Evidence]) -> Proof | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.envelope import Envelope
@@ -27,7 +28,7 @@ SUMMARY = "https://slsa.dev/verification_summary/v1"
 """A gate's verdict with its reasons (a VSA). Signed by curation, and at boundary 2 by execution."""
 SBOM = "https://in-toto.io/attestation/reference/v0.1"
 """Digest and place of the SBOM of record: syft's own JSON, gzipped, a referrer too. Signed by curation."""
-ENCRYPTION = "urn:cscm:encryption:v1"
+ENCRYPTION = "urn:cscm:encryption:v2"
 """The KMS key that the repository is encrypted with, and a confidential image's encrypted copy. Signed by curation."""
 DEPLOYMENT = "urn:cscm:deployment:v1"
 """What runs from then on, where, and how the change went. Signed by execution."""
@@ -35,25 +36,25 @@ SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 """What `cosign sign` states. `cosign verify` alone accepts any other statement in its place. Signed by curation."""
 
 
-class _Open(BaseModel):
-    """A foreign format: what it adds later is ignored, as in-toto's parsing rules ask."""
+class Foreign(BaseModel):
+    """A foreign format, with its names: what it adds later is ignored, as in-toto's parsing rules ask."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, alias_generator=to_camel)
 
 
-class Subject(_Open):
+class Subject(Foreign):
     """What a statement is about."""
 
     name: str = ""
     digest: dict[str, str]
 
 
-class Statement(_Open):
+class Statement(Foreign):
     """An in-toto statement (in-toto attestation framework v1, "Statement")."""
 
     type: Literal["https://in-toto.io/Statement/v1"] = Field(default=STATEMENT, alias="_type")
     subject: tuple[Subject, ...] = Field(min_length=1)
-    predicate_type: str = Field(alias="predicateType")
+    predicate_type: str
     predicate: dict[str, Any]
 
     def bytes(self) -> bytes:

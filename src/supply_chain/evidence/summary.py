@@ -2,14 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.statement import UNREADABLE, Evidence
+from pydantic import AwareDatetime, Field
+
+from supply_chain.evidence.reading import Said, is_signed, said
+from supply_chain.evidence.statement import SUMMARY, Evidence, Foreign
 from supply_chain.image import Digest, ImageRef, digest_set
 from supply_chain.tier import Boundary
+
+
+class Named(Foreign):
+    """Something by its address and digest (SLSA v1, "ResourceDescriptor")."""
+
+    uri: str
+    digest: dict[str, str]
+
+
+class Verifier(Foreign):
+    """Who gave a verdict."""
+
+    id: str
+
+
+class Grounds(Foreign):
+    """Why, in the model's own words."""
+
+    reasons: tuple[dict[str, str], ...] = Field(description="code, fact and remedy; none where it passed")
+    notes: tuple[str, ...]
+
+
+class Summary(Foreign):
+    """The predicate of `statement.SUMMARY`: one gate's verdict about one image."""
+
+    verifier: Verifier
+    time_verified: AwareDatetime
+    resource_uri: str = Field(description="the image, by repository and digest")
+    policy: Named
+    input_attestations: tuple[Named, ...] = Field(description="what the verdict rests on")
+    verification_result: Literal["PASSED", "FAILED"]
+    verified_levels: tuple[str, ...] = ()
+    cscm: Grounds
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is a yes."""
+        return self.verification_result == "PASSED"
+
+    def predicate(self) -> dict[str, Any]:
+        """As it is signed."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def says_the_same_as(self, other: Summary) -> bool:
+        """Whether both say the same on the same evidence, whenever that was."""
+        return self == other.model_copy(update={"time_verified": self.time_verified})
 
 
 def verifier(boundary: Boundary) -> str:
@@ -22,51 +70,45 @@ def summary(
     boundary: Boundary,
     policy: Digest,
     *,
-    reasons: Sequence[dict[str, str]],
+    reasons: Sequence[Mapping[str, str]],
     notes: Sequence[str],
     inputs: Sequence[Evidence],
     now: datetime,
-) -> dict[str, Any]:
-    """The predicate: PASSED without reasons, FAILED with them; `inputs` are what the verdict rests on."""
-    return {
-        "verifier": {"id": verifier(boundary)},
-        "timeVerified": now.isoformat(),
-        "resourceUri": str(ref),
-        "policy": {"uri": f"urn:cscm:policy:{boundary}", "digest": digest_set(policy)},
-        "inputAttestations": [{"uri": f"{e.repository}@{e.digest}", "digest": digest_set(e.digest)} for e in inputs],
-        "verificationResult": "FAILED" if reasons else "PASSED",
-        "verifiedLevels": [] if reasons else ["SLSA_BUILD_LEVEL_1"],
-        "cscm": {"reasons": list(reasons), "notes": list(notes)},
-    }
+) -> Summary:
+    """PASSED without reasons, FAILED with them; `inputs` are what the verdict rests on."""
+    return Summary(
+        verifier=Verifier(id=verifier(boundary)),
+        time_verified=now,
+        resource_uri=str(ref),
+        policy=Named(uri=f"urn:cscm:policy:{boundary}", digest=digest_set(policy)),
+        input_attestations=tuple(Named(uri=f"{e.repository}@{e.digest}", digest=digest_set(e.digest)) for e in inputs),
+        verification_result="FAILED" if reasons else "PASSED",
+        verified_levels=() if reasons else ("SLSA_BUILD_LEVEL_1",),
+        cscm=Grounds(reasons=tuple(dict(reason) for reason in reasons), notes=tuple(notes)),
+    )
 
 
-def latest_of(summaries: Sequence[dict[str, Any]], boundary: Boundary, digest: Digest) -> dict[str, Any] | None:
+def last_verdict(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest) -> Said[Summary] | None:
     """The last verdict of a gate about a digest: a later no outweighs an earlier yes.
 
-    Of two at one instant the no counts. `EvidenceInvalid` for one whose time cannot be read.
+    Of two at one instant the no counts. `EvidenceInvalid` for one that cannot be read. Other verifiers may
+    leave theirs beside the image; they are not looked at.
     """
-    about = [
-        s
-        for s in summaries
-        if s.get("verifier") == {"id": verifier(boundary)} and str(s.get("resourceUri", "")).endswith(f"@{digest}")
-    ]
-    return max(about, key=lambda s: (_verified_at(s), not passed(s)), default=None)
+    about = said((e for e in evidence if _is_of(e.predicate, boundary, digest)), SUMMARY, Summary.model_validate)
+    return max(about, key=lambda each: (each.at, not each.value.passed), default=None)
 
 
-def _verified_at(verdict: dict[str, Any]) -> datetime:
-    said = str(verdict.get("timeVerified"))
-    try:
-        at = datetime.fromisoformat(said)
-    except ValueError:
-        at = datetime.min
-    if at.tzinfo is None:
-        raise EvidenceInvalid(
-            f"A signed verdict says that it was given at {said[:100]!r}, which names no instant.\n"
-            f"It may be the last one. {UNREADABLE}"
-        )
-    return at
+def _is_of(predicate: Mapping[str, Any], boundary: Boundary, digest: Digest) -> bool:
+    return predicate.get("verifier") == {"id": verifier(boundary)} and str(predicate.get("resourceUri", "")).endswith(
+        f"@{digest}"
+    )
 
 
-def passed(verdict: dict[str, Any] | None) -> bool:
-    """Whether there is a verdict, and it is yes."""
-    return verdict is not None and verdict.get("verificationResult") == "PASSED"
+def is_vended(evidence: Iterable[Evidence], digest: Digest) -> bool:
+    """Whether an image may be used: curation signed it, and the last verdict of its gate is a yes.
+
+    `evidence` is what curation signed about it, its signatures and its verdicts.
+    """
+    own = tuple(evidence)
+    verdict = last_verdict(own, Boundary.CURATION, digest)
+    return is_signed(own) and verdict is not None and verdict.value.passed

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
-
 from supply_chain.concurrency import side_by_side
-from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.reading import proof
-from supply_chain.evidence.statement import DEPLOYMENT, UNREADABLE, Evidence
+from supply_chain.evidence.reading import Said, proof, said
+from supply_chain.evidence.statement import DEPLOYMENT, Evidence
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
 from supply_chain.execution.deploy import Deployment, Expected
 from supply_chain.image import Digest, ImageRef
 from supply_chain.tier import TierName, evidence_repository
-
-INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
 class Repositories(Protocol):
@@ -38,15 +33,12 @@ class Manifests(Protocol):
     def manifest(self, ref: ImageRef) -> dict[str, Any]: ...
 
 
-def record(
-    deployment: Deployment, ref: ImageRef, repositories: Repositories, evidence: EvidenceStore, now: datetime
-) -> Deployment:
-    """Leave a record with the image's digest in the execution tier's own repository.
+def record(deployment: Deployment, ref: ImageRef, evidence: EvidenceStore, now: datetime) -> Deployment:
+    """Leave a record with the image's digest in the execution tier's own repository, which has to be there.
 
     The deployment, and the record that proves it where nothing changed since.
     """
     where = ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
-    repositories.ensure_repository(where.repository, immutable=True, key=None)
     known = None if deployment.changed else _last(where, deployment, evidence)
     if known:
         return deployment.model_copy(update={"proven": proof([known])})
@@ -57,14 +49,10 @@ def record(
 
 def _last(where: ImageRef, deployment: Deployment, evidence: EvidenceStore) -> Evidence | None:
     """The last record of this environment, if it says of this container what is so now."""
-    here = [(e, *_read(e)) for e in evidence.verified(where, TierName.EXECUTION, DEPLOYMENT)]
-    last = max((each for each in here if each[2].environment == deployment.environment), key=_at, default=None)
+    known = records(evidence.verified(where, TierName.EXECUTION, DEPLOYMENT))
+    here = [each for each in known if each.value.environment == deployment.environment]
     expected = Expected.model_validate(deployment.model_dump(include=set(Expected.model_fields)))
-    return last[0] if last and last[2] == expected else None
-
-
-def _at(record: tuple[Evidence, datetime, Expected]) -> datetime:
-    return record[1]
+    return here[-1].evidence if here and here[-1].value == expected else None
 
 
 def should_run(
@@ -95,18 +83,17 @@ def _last_of(
     A record is signed before it is pushed: what was pushed before the last ones were signed, and be a clock
     as wrong as it may be, is older than they are, and is not read.
     """
-    last: dict[str, tuple[datetime, Expected]] = {}
+    last: dict[str, Said[Expected]] = {}
     for subject, pushed in _subjects(repository, repositories, manifests):
-        if last and last.keys() >= set(environments) and pushed + SKEW < min(at for at, _ in last.values()):
+        if last and last.keys() >= set(environments) and pushed + SKEW < min(each.at for each in last.values()):
             break
-        for statement in evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT):
-            at, expected = _read(statement)
+        for each in records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)):
+            expected, before = each.value, last.get(each.value.environment)
             home = evidence_repository(TierName.EXECUTION, expected.application)
-            before = last.get(expected.environment)
-            newer = before is None or (at > before[0] and pushed + SKEW >= before[0])
+            newer = before is None or (each.at > before.at and pushed + SKEW >= before.at)
             if home == repository and expected.environment in environments and newer:
-                last[expected.environment] = at, expected
-    return [expected for _, expected in last.values()]
+                last[expected.environment] = each
+    return [each.value for each in last.values()]
 
 
 def _subjects(repository: str, repositories: Repositories, manifests: Manifests) -> Iterator[tuple[ImageRef, datetime]]:
@@ -120,11 +107,11 @@ def _subjects(repository: str, repositories: Repositories, manifests: Manifests)
             yield ImageRef(repository=repository, digest=about), pushed
 
 
-def _read(evidence: Evidence) -> tuple[datetime, Expected]:
-    try:
-        known = evidence.predicate["deployment"]
-        return INSTANT.validate_python(evidence.predicate["deployedAt"]), Expected.model_validate(
-            {name: known[name] for name in Expected.model_fields if name in known}
-        )
-    except (ValidationError, KeyError, TypeError) as error:
-        raise EvidenceInvalid(f"A signed deployment record cannot be read: {str(error)[:500]}\n{UNREADABLE}") from error
+def records(evidence: Iterable[Evidence]) -> tuple[Said[Expected], ...]:
+    """What each deployment record says should run, the oldest first; `EvidenceInvalid`."""
+    return said(evidence, DEPLOYMENT, _expected)
+
+
+def _expected(predicate: Mapping[str, Any]) -> Expected:
+    known = predicate["deployment"]
+    return Expected.model_validate({name: known[name] for name in Expected.model_fields if name in known})

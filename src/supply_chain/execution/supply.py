@@ -101,7 +101,7 @@ class DecryptingSupply:
     def _copy(self, ref: ImageRef) -> EncryptedCopy:
         """The copy in curation's last word about this image."""
         records = encryption_records(self.evidence.verified(ref, TierName.CURATION, ENCRYPTION))
-        copy = records[-1].encrypted_copy if records else None
+        copy = records[-1].value.encrypted_copy if records else None
         if copy is None or copy.plain != ref.digest:
             raise EvidenceInvalid(
                 f"{ref} is confidential, and curation attests no encrypted copy of it.\n"

@@ -6,31 +6,24 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from pydantic import AwareDatetime, TypeAdapter
-
-from supply_chain.app import MANIFEST, Base, Service
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.checks import CheckResult, newest_results
+from supply_chain.evidence.checks import newest_results
 from supply_chain.evidence.inventory import Package, packages_in, system_packages
-from supply_chain.evidence.reading import is_signed, parsed
-from supply_chain.evidence.statement import (
-    PROVENANCE,
-    SBOM,
-    SUMMARY,
-    Evidence,
-)
+from supply_chain.evidence.provenance import last_provenance
+from supply_chain.evidence.reading import Said, is_signed
+from supply_chain.evidence.statement import SBOM, Evidence
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.summary import Summary, last_verdict
 from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, Source
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.names import Holder
-from supply_chain.tier import TierName, evidence_repository
+from supply_chain.policy.verdict import verdict_place
+from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
 
 Layers = Callable[[ImageRef], tuple[Digest, ...]]
 """The layers of an image, as the registry's manifest lists them."""
-INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
-NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 UNKNOWN_SOURCE = Source(path=".", repository="unknown", revision="none", dirty=True)
 
 
@@ -44,14 +37,15 @@ def candidate(
     """
     reading = store.read(ref)
     evidence = reading.by(TierName.DEVELOPMENT)
-    first = holder(curated_before, store)
+    first, known = holder(curated_before, store), _development(evidence)
+    source = known["source"] or UNKNOWN_SOURCE
     return Dossier(
-        image=Candidate(ref=ref, source=source_in(evidence), evidence=tuple(e.digest for e in evidence)),
+        image=Candidate(ref=ref, source=source, evidence=tuple(e.digest for e in evidence)),
         ref=ref,
         evidence=evidence,
         left_out=reading.notes(),
         holder=registered.over(first) if registered else first,
-        **_development(evidence),
+        **known,
     )
 
 
@@ -59,12 +53,8 @@ def holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder |
     """Who holds a name: the builder of the last image that curation signed under it."""
     for ref in curated_before:
         reading = store.read(ref)
-        if not is_signed(reading.evidence):
-            continue
-        evidence = reading.by(TierName.DEVELOPMENT)
-        manifest, source = manifest_in(evidence), source_in(evidence)
-        if manifest is not None:
-            return Holder(kind=manifest.kind, owner=manifest.owner, repository=source.repository, path=source.path)
+        if is_signed(reading.evidence) and (built := last_provenance(reading.by(TierName.DEVELOPMENT))):
+            return Holder.of(built.manifest, built.source)
     return None
 
 
@@ -85,7 +75,7 @@ def scanned(
         ref=ref,
         evidence=(*development, *own),
         left_out=reading.notes(),
-        report=newest_report(own),
+        report=_report(own),
         signed=is_signed(own),
         inventory=inventory,
         inherited=frozenset().union(*(_system_packages(base, store) for base in below)),
@@ -109,7 +99,8 @@ def _built_with(
 ) -> tuple[str, ...]:
     """The curated bases of its build that it does not begin with, but for those whose packages it lists all."""
     known = {base.digest: base for base in bases}
-    used = {digest: name for digest, name in curated_in(development) if digest not in {base.digest for base in below}}
+    built, upon = last_provenance(development), {base.digest for base in below}
+    used = {digest: name for digest, name in (built.curated if built else ()) if digest not in upon}
     listed = {digest for digest in used if digest in known and _system_packages(known[digest], store) <= inventory}
     return tuple(sorted(name for digest, name in used.items() if digest not in listed))
 
@@ -130,98 +121,42 @@ def _system_packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]
 
 def curated(ref: ImageRef, tag: str, environment: str, store: EvidenceStore, now: datetime) -> Dossier[CuratedImage]:
     """At boundary 2: everything that both tiers before have signed."""
-    reading = store.read(ref)
-    refusals = store.read(ref.moved_to(evidence_repository(TierName.CURATION, ref.application)))
+    reading, refusals = store.read(ref), store.read(verdict_place(ref, Boundary.TO_CURATION, admitted=False))
     development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
-    elsewhere = refusals.by(TierName.CURATION)
+    elsewhere, known = refusals.by(TierName.CURATION), _development(development)
+    source, manifest = known["source"] or UNKNOWN_SOURCE, known["manifest"]
     return Dossier(
-        image=CuratedImage(ref=ref, tag=tag, source=source_in(development)),
+        image=CuratedImage(ref=ref, tag=tag, source=source, environments=manifest.environments if manifest else ()),
         ref=ref,
         evidence=(*development, *curation, *elsewhere),
         left_out=(*reading.notes(), *refusals.notes()),
-        report=newest_report(curation),
+        report=_report(curation),
         signed=is_signed(curation),
         inventory=packages_in(curation, store.referrers.content),
-        summaries=tuple(e.predicate for e in (*curation, *elsewhere) if e.predicate_type == SUMMARY),
+        verdicts=_verdicts((*curation, *elsewhere), ref),
         environment=environment,
         now=now,
-        **_development(development),
+        **known,
     )
 
 
 def _development(evidence: Sequence[Evidence]) -> dict[str, Any]:
+    built = last_provenance(evidence)
     return {
-        "manifest": manifest_in(evidence),
-        "checks": checks_in(evidence),
-        "source_report": newest_report(evidence),
-        "uncurated": uncurated_in(evidence),
-        "dirty": source_in(evidence).dirty,
-        "source": source_in(evidence) if newest_provenance(evidence) is not None else None,
+        "manifest": built.manifest if built else None,
+        "source": built.source if built else None,
+        "uncurated": built.uncurated if built else (),
+        "checks": tuple(each.value for each in newest_results(evidence).values()),
+        "source_report": _report(evidence),
     }
 
 
-def newest_provenance(evidence: Sequence[Evidence]) -> dict[str, Any] | None:
-    """The provenance whose build finished last, as its signed statement says."""
-    found = [e.predicate for e in evidence if e.predicate_type == PROVENANCE]
-    return max(found, key=_finished, default=None)
-
-
-def _finished(provenance: dict[str, Any]) -> datetime:
-    return parsed(lambda: INSTANT.validate_python(provenance["runDetails"]["metadata"]["finishedOn"]), "provenance")
-
-
-def manifest_in(evidence: Sequence[Evidence]) -> Service | Base | None:
-    """The declaration in the newest provenance; None without provenance."""
-    provenance = newest_provenance(evidence)
-    if provenance is None:
-        return None
-    return parsed(
-        lambda: MANIFEST.validate_python(provenance["buildDefinition"]["externalParameters"]["declaration"]),
-        "declaration",
-    )
-
-
-def source_in(evidence: Sequence[Evidence]) -> Source:
-    """The revision in the newest provenance."""
-    provenance = newest_provenance(evidence)
-    if provenance is None:
-        return UNKNOWN_SOURCE
-    return parsed(
-        lambda: Source.model_validate(provenance["buildDefinition"]["externalParameters"]["source"]), "source"
-    )
-
-
-def uncurated_in(evidence: Sequence[Evidence]) -> tuple[str, ...]:
-    """The bases in the newest provenance that were not curated."""
-    provenance = newest_provenance(evidence)
-    if provenance is None:
-        return ()
-    return parsed(
-        lambda: NAMES.validate_python(provenance["buildDefinition"]["internalParameters"]["uncurated"]), "provenance"
-    )
-
-
-def curated_in(evidence: Sequence[Evidence]) -> tuple[tuple[Digest, str], ...]:
-    """The curated bases in the newest provenance: what each is and how the Dockerfile calls it."""
-    provenance = newest_provenance(evidence)
-    if provenance is None:
-        return ()
-    return parsed(
-        lambda: tuple(
-            (f"sha256:{each['digest']['sha256']}", str(each["name"]))
-            for each in provenance["buildDefinition"]["resolvedDependencies"]
-            if each.get("annotations", {}).get("curated")
-        ),
-        "provenance",
-    )
-
-
-def checks_in(evidence: Sequence[Evidence]) -> tuple[CheckResult, ...]:
-    """The newest result of every check, by the time in its signed statement."""
-    return tuple(result for result, _ in newest_results(evidence).values())
-
-
-def newest_report(evidence: Sequence[Evidence]) -> Report | None:
-    """The vulnerability report that was made last, by the time in its signed statement."""
+def _report(evidence: Sequence[Evidence]) -> Report | None:
     found = last_report(evidence)
-    return found[0] if found else None
+    return found.value if found else None
+
+
+def _verdicts(evidence: Sequence[Evidence], ref: ImageRef) -> dict[Boundary, Said[Summary]]:
+    """The last verdict of each gate of curation's about an image, where there is one."""
+    gates = (Boundary.TO_CURATION, Boundary.CURATION)
+    return {gate: last for gate in gates if (last := last_verdict(evidence, gate, ref.digest))}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from supply_chain.app import Base, Service
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.inventory import Package, system_packages
+from supply_chain.evidence.reading import Said
 from supply_chain.evidence.statement import Evidence
+from supply_chain.evidence.summary import Summary
 from supply_chain.image import Digest, ImageRef, Source
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted, Reason, Refused
@@ -37,13 +39,13 @@ class Dossier(Generic[T]):
     report: Report | None = None
     source_report: Report | None = None
     signed: bool = False
-    summaries: tuple[dict[str, Any], ...] = ()
-    """Verified verification summaries of the tier before."""
+    verdicts: Mapping[Boundary, Said[Summary]] = field(default_factory=dict)
+    """The last verdict of each gate of the tier before, where there is one."""
     environment: str | None = None
     now: datetime | None = None
     uncurated: tuple[str, ...] = ()
-    dirty: bool = False
     source: Source | None = None
+    """What was built; None where there is no signed provenance."""
     inventory: frozenset[Package] | None = None
     """What the SBOM lists; None where curation signed none."""
     inherited: frozenset[Package] = frozenset()
@@ -91,7 +93,7 @@ def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:
         f"built with {name} but not upon it: what was copied out of it is judged as far as the SBOM lists it"
         for name in dossier.built_with
     ]
-    if dossier.dirty:
+    if dossier.source and dossier.source.dirty:
         notes.append("built from a working copy with uncommitted changes")
     report = dossier.report or dossier.source_report
     if packages := unjudged_packages(dossier):

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from supply_chain.app import Name, Word
+from supply_chain.app import Base, Name, Service, Word
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
-from supply_chain.image import COMPONENT, Frozen
+from supply_chain.image import COMPONENT, Frozen, Source
 
 Pattern = Annotated[
     str, StringConstraints(pattern=rf"^{COMPONENT}(?:/{COMPONENT})*(?:/\*)?$", min_length=2, max_length=128)
@@ -32,6 +32,11 @@ class Holder(Frozen):
         where = f" in {self.repository}" if self.repository else ""
         below = f", {self.path}" if self.path else ""
         return f"the {self.kind or 'application'} of {self.owner or 'anybody'}{where}{below}"
+
+    @classmethod
+    def of(cls, manifest: Service | Base, source: Source) -> Holder:
+        """Who builds this from there."""
+        return cls(kind=manifest.kind, owner=manifest.owner, repository=source.repository, path=source.path)
 
     def holds_for(self, other: Holder) -> bool:
         """Whether all that is settled here is so there."""

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from supply_chain.app import Limits, Service
-from supply_chain.evidence.checks import Check
+from supply_chain.evidence.checks import CHECKS, required
 from supply_chain.evidence.encryption import encryption_records
-from supply_chain.evidence.summary import latest_of, passed
 from supply_chain.policy.gate import Dossier, Policy, unjudged_packages
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason
@@ -17,14 +16,7 @@ from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
 
-VERSION = "3"
-
-STATIC = (Check.DOCKERFILE, Check.SOURCE, Check.SECRETS)
-REQUIRED = {
-    "service": (Check.TESTS, *STATIC, Check.DEPENDENCIES, Check.PROBE, Check.CONTENT),
-    "base": (*STATIC, Check.COMMAND, Check.CONTENT),
-}
-"""The checks that must have been made, by kind."""
+VERSION = "4"
 
 
 def provenance_signed(dossier: Dossier[Any]) -> Iterator[Reason]:
@@ -52,7 +44,7 @@ def name_is_theirs(dossier: Dossier[Any]) -> Iterator[Reason]:
     manifest, source, held = dossier.manifest, dossier.source, dossier.holder
     if manifest is None or source is None or held is None:
         return
-    asks = Holder(kind=manifest.kind, owner=manifest.owner, repository=source.repository, path=source.path)
+    asks = Holder.of(manifest, source)
     if not held.holds_for(asks):
         yield Reason(
             code="name.taken",
@@ -66,7 +58,7 @@ def checks_made(dossier: Dossier[Any]) -> Iterator[Reason]:
     if dossier.manifest is None:
         return
     made = {result.check for result in dossier.checks}
-    for check in REQUIRED[dossier.manifest.kind]:
+    for check in required(dossier.manifest.kind):
         if check not in made:
             yield Reason(
                 code=f"{check}.missing",
@@ -79,26 +71,13 @@ def checks_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Everything that a check calls failed is a reason of its own."""
     for result in dossier.checks:
         for failure in result.failed:
-            yield Reason(code=f"{result.check}.failed", fact=failure, remedy=REMEDY[result.check])
+            yield Reason(code=f"{result.check}.failed", fact=failure, remedy=CHECKS[result.check].remedy)
         if result.empty:
             yield Reason(
                 code=f"{result.check}.empty",
                 fact=f"the check `{result.check}` looked at nothing",
                 remedy="find out why; a check of nothing proves nothing",
             )
-
-
-REMEDY = {
-    Check.TESTS: "make the application's tests pass",
-    Check.DOCKERFILE: "change the Dockerfile as the linter asks",
-    Check.SOURCE: "change the code, or mark the line as reviewed with its reason",
-    Check.SECRETS: "remove the secret from the context, and treat it as known to others",  # pragma: allowlist secret
-    Check.DEPENDENCIES: "raise the dependency to a fixed version",
-    Check.PROBE: "make the application behave so under its declared runtime profile",
-    Check.CONTENT: "build it for the declared platform and no other, smaller, with `chmod a-s` on such files; "
-    "or declare what it is",
-    Check.COMMAND: "make the check command succeed in the image",
-}
 
 
 def source_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
@@ -222,8 +201,8 @@ def encrypted(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
         return
     confidential = dossier.manifest is not None and dossier.manifest.classification == "confidential"
-    copies = [record.encrypted_copy for record in records]
-    if confidential and not any(copy and copy.plain == dossier.ref.digest for copy in copies):
+    copy = records[-1].value.encrypted_copy
+    if confidential and (copy is None or copy.plain != dossier.ref.digest):
         yield Reason(
             code="encryption.no-copy",
             fact="it is confidential and has no encrypted copy",
@@ -244,13 +223,13 @@ def signature_there(dossier: Dossier[Any]) -> Iterator[Reason]:
 def summaries_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Both gates before this one said yes, in a summary that curation signed."""
     for boundary in (Boundary.TO_CURATION, Boundary.CURATION):
-        verdict = latest_of(dossier.summaries, boundary, dossier.ref.digest)
-        if not passed(verdict):
+        verdict = dossier.verdicts.get(boundary)
+        if verdict is None or not verdict.value.passed:
             yield Reason(
                 code=f"verdict.{boundary}.{'missing' if verdict is None else 'refused'}",
                 fact=f"no signed verdict of {boundary} is about this digest"
                 if verdict is None
-                else f"the last signed verdict of {boundary}, of {verdict['timeVerified']}, refuses this digest",
+                else f"the last signed verdict of {boundary}, of {verdict.value.time_verified:%Y-%m-%d %H:%M:%S %Z}, refuses this digest",
                 remedy="run `cscm curate`; its gates leave their verdicts beside the image",
             )
 

@@ -7,22 +7,34 @@ from typing import Any, TypeVar
 
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, Evidence
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import latest_of, summary
+from supply_chain.evidence.summary import last_verdict, summary
 from supply_chain.image import Digest, ImageRef
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
 
 T = TypeVar("T")
 
 
-def record(
-    verdict: Admitted[T] | Refused, dossier: Dossier[Any], where: ImageRef, store: EvidenceStore, now: datetime
-) -> Digest:
-    """Attach the verdict about `dossier.ref` to `where`, the same digest in a repository of the judge's own.
+def verdict_place(ref: ImageRef, boundary: Boundary, *, admitted: bool) -> ImageRef:
+    """Where a gate's verdict about an image lies: beside the image, where that is the judge's own by then.
+
+    What a tier says of an image that is not its own lies in its repository for evidence.
+    """
+    if boundary is Boundary.TO_EXECUTION:
+        return ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
+    if boundary is Boundary.TO_CURATION and not admitted:
+        return ref.moved_to(evidence_repository(TierName.CURATION, ref.application))
+    return ref.moved_to(curated_repository(ref.application))
+
+
+def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: EvidenceStore, now: datetime) -> Digest:
+    """Attach the verdict about `dossier.ref` in its place, of which the repository is there.
 
     Where the last verdict there says the same on the same evidence, that one stands.
     """
-    predicate = summary(
+    where = verdict_place(dossier.ref, verdict.boundary, admitted=isinstance(verdict, Admitted))
+    said = summary(
         dossier.ref,
         verdict.boundary,
         verdict.policy,
@@ -31,17 +43,13 @@ def record(
         inputs=[e for e in dossier.evidence if not _own(e, store)],
         now=now,
     )
-    before = [e for e in store.verified(where, store.tier) if e.predicate_type == SUMMARY]  # all has to be readable
-    last = latest_of([e.predicate for e in before], verdict.boundary, dossier.ref.digest)
-    if last is not None and _undated(last) == _undated(predicate):
-        return next(e.digest for e in before if e.predicate is last)
-    return store.attach(where, SUMMARY, predicate, now)
+    before = store.verified(where, store.tier)  # all has to be readable
+    last = last_verdict(before, verdict.boundary, dossier.ref.digest)
+    if last is not None and last.value.says_the_same_as(said):
+        return last.evidence.digest
+    return store.attach(where, SUMMARY, said.predicate(), now)
 
 
 def _own(evidence: Evidence, store: EvidenceStore) -> bool:
     """What the judge itself concluded before is no ground for its verdict."""
     return evidence.signer == store.tier and evidence.predicate_type in (SUMMARY, SIGNATURE)
-
-
-def _undated(predicate: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in predicate.items() if key != "timeVerified"}

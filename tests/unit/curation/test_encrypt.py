@@ -104,7 +104,8 @@ class World:
         return EvidenceStore(TierName.CURATION, self.attached, self.signers[key], trusted, lambda: NOW)
 
     def records(self) -> tuple[EncryptionRecord, ...]:
-        return encryption_records(self.evidence().verified(self.image, TierName.CURATION))
+        known = encryption_records(self.evidence().verified(self.image, TierName.CURATION))
+        return tuple(each.value for each in known)
 
     def run(self, classification: Classification = Classification.CONFIDENTIAL, **settings: Any) -> EncryptedImage:
         source = Source(path=".", repository="apps", revision="b" * 40, dirty=False)
@@ -143,7 +144,7 @@ def test_the_signed_predicate_has_the_published_fields(world: World) -> None:
 
     (evidence,) = world.evidence().verified(world.image, TierName.CURATION)
     assert evidence.predicate_type == ENCRYPTION
-    assert set(evidence.predicate) == {"repository", "type", "key", "rotates", "classification", "copy"}
+    assert set(evidence.predicate) == {"repository", "type", "key", "rotates", "classification", "copy", "verified"}
     assert set(evidence.predicate["copy"]) == {"plain", "encrypted", "protocol", "wrapped_key", "key", "context"}
 
 

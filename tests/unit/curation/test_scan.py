@@ -10,9 +10,9 @@ from supply_chain.curation.scan import FORMATS, scan
 from supply_chain.errors import ScannerFailed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.image import EncryptedImage, ImageRef, StoredImage
-from supply_chain.policy.dossier import newest_report
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.findings import Database, Report
+from supply_chain.vulnerability.reports import last_report
 from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
@@ -88,7 +88,7 @@ def test_the_signed_statements_lead_to_inventory_and_findings(scanned, world, ma
 
     found = {e.predicate_type: e for e in world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)}
     assert set(found) == {SBOM, VULNERABILITIES}
-    assert newest_report(tuple(found.values())) == report
+    assert last_report(found.values()).value == report
     syft, *others = found[SBOM].predicate["references"]
     assert (syft["name"], syft["annotations"]["referrer"]) == ("syft", image.sbom)
     assert f"sha256:{syft['digest']['sha256']}" == make.digest_of(CONTENT)

@@ -5,13 +5,12 @@ import pytest
 from supply_chain.curation.sign import sign
 from supply_chain.errors import SignatureFailed
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
-from supply_chain.evidence.summary import latest_of, passed
+from supply_chain.evidence.summary import last_verdict
 from supply_chain.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
 from supply_chain.policy.gate import Dossier, Policy, judge
 from supply_chain.tier import Boundary, TierName
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
-COPY = "sha256:" + "e" * 64
 
 
 class Signer:
@@ -33,7 +32,7 @@ class Signer:
 def signed(world, make):
     def run(signer, fresh=False, signature=False, **changes):
         stored = StoredImage(ref=REF, tag="3f2a1c0-aaaa", source=make.source(), blobs=1, size=1)
-        encrypted = EncryptedImage(stored=stored, key="arn:key", copy_digest=COPY)
+        encrypted = EncryptedImage(stored=stored, key="arn:key")
         image = ScannedImage(encrypted=encrypted, sbom=make.other, report=make.other)
         dossier = Dossier(
             **{"image": image, "ref": REF, "manifest": make.manifest(), "evidence": before(signature), **changes}
@@ -59,7 +58,7 @@ def test_signs_and_verifies_with_the_public_key_alone(signed, world, make):
     assert signer.signed == [REF]
     assert signer.verified == [(REF, world.signers[TierName.CURATION].public)]
     assert (curated.ref, curated.tag, curated.source) == (REF, "3f2a1c0-aaaa", make.source())
-    assert (curated.copy_digest, curated.environments) == (COPY, ("staging",))
+    assert curated.environments == ("staging",)
 
 
 def test_a_base_runs_nowhere(signed, make):
@@ -73,7 +72,7 @@ def test_the_verdict_lies_beside_the_image(signed, world):
 
     (found,) = world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)
     assert found.predicate_type == SUMMARY
-    assert passed(latest_of([found.predicate], Boundary.CURATION, REF.digest))
+    assert last_verdict([found], Boundary.CURATION, REF.digest).value.passed
 
 
 def test_what_is_signed_already_is_verified_and_not_signed_again(signed):

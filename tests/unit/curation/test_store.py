@@ -7,7 +7,7 @@ import pytest
 from supply_chain.curation.store import blobs_in, store
 from supply_chain.errors import AccessDenied, ImageDamaged, SettingInvalid
 from supply_chain.evidence.statement import PROVENANCE, SUMMARY
-from supply_chain.evidence.summary import latest_of, passed
+from supply_chain.evidence.summary import last_verdict
 from supply_chain.image import Candidate, ImageRef, StoredImage
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Policy, judge
@@ -119,7 +119,7 @@ def test_the_verdict_lies_beside_the_image(kept, world):
 
     (found,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert found.predicate_type == SUMMARY
-    assert passed(latest_of([found.predicate], Boundary.TO_CURATION, REF.digest))
+    assert last_verdict([found], Boundary.TO_CURATION, REF.digest).value.passed
 
 
 def test_what_a_verdict_proves_is_not_stored_again(kept, registry, world):

@@ -35,7 +35,7 @@ class Bases:
         reasons = [] if yes else [{"code": "x", "fact": "f", "remedy": "r"}]
         now = self.make.noon + timedelta(seconds=after)
         said = summary(ref, boundary, UPSTREAM, reasons=reasons, notes=(), inputs=(), now=now)
-        self.world.store(signer).attach(ref, SUMMARY, said, now)
+        self.world.store(signer).attach(ref, SUMMARY, said.predicate(), now)
 
     def resolve(self, name):
         store = self.world.store(TierName.DEVELOPMENT)

@@ -11,18 +11,17 @@ import pytest
 
 from supply_chain.app import MANIFEST
 from supply_chain.development.build import (
-    IN_ENGINE,
     LIMIT,
     Workshop,
     base_names,
     build,
     final_base,
-    provenance,
     refuse_detours,
 )
 from supply_chain.development.build import test_name as stage_name
 from supply_chain.errors import BaseMissing, BuildFailed, DeclarationInvalid
-from supply_chain.evidence.checks import Check
+from supply_chain.evidence.checks import Check, required_in_engine
+from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT
 from supply_chain.image import ImageRef, Material
 from supply_chain.tier import TierName
@@ -180,7 +179,7 @@ def test_what_the_image_is_made_of_is_recorded(project, make):
     assert built.dockerfile == make.digest_of(DOCKERFILE.encode())
     assert built.declaration == make.digest_of(b"the declaration")
     assert built.versions == {"buildx": "0.30", "cscm": "0.1.0"}
-    assert (built.local, built.invocation) == ("cscm.local/hello:run1", "run1")
+    assert built.invocation == "run1"
 
 
 def test_files_that_no_commit_holds_make_the_source_dirty(project):
@@ -193,11 +192,11 @@ def test_files_that_no_commit_holds_make_the_source_dirty(project):
 
 def test_a_service_is_built_with_its_tests_stage(project, make):
     """The tests run in a stage of the same build, from the same inputs."""
-    built, world = project(manifest=make.manifest(test={"command": ["x"], "stage": "checks"}))
+    _, world = project(manifest=make.manifest(test={"command": ["x"], "stage": "checks"}))
 
     image, tests = world.orders
-    assert (image.target, image.name) == (None, built.local)
-    assert (tests.target, tests.name) == ("checks", stage_name(built.local))
+    assert (image.target, image.name) == (None, "cscm.local/hello:run1")
+    assert (tests.target, tests.name) == ("checks", stage_name("cscm.local/hello:run1"))
     assert (image.reproducible, tests.reproducible) == (True, False)
     same = {name: getattr(image, name) for name in ("target", "name", "annotations", "reproducible")}
     assert dataclasses.replace(tests, **same) == image
@@ -259,7 +258,7 @@ def test_provenance_is_slsas_and_carries_the_declaration(project, make):
     """SLSA v1: any tier can start from the digest alone."""
     built, _ = project("FROM docker.io/python:3\n", dirty=True)
 
-    said = provenance(built, make.manifest())
+    said = provenance(built, make.manifest()).predicate()
 
     definition, details = said["buildDefinition"], said["runDetails"]
     assert definition["buildType"] == "urn:cscm:build:buildkit:v1"
@@ -276,8 +275,8 @@ def test_provenance_is_slsas_and_carries_the_declaration(project, make):
     }
     assert details["metadata"] == {
         "invocationId": "run1",
-        "startedOn": make.noon.isoformat(),
-        "finishedOn": make.noon.isoformat(),
+        "startedOn": "2026-11-24T12:00:00Z",
+        "finishedOn": "2026-11-24T12:00:00Z",
     }
     assert details["builder"]["version"] == built.versions
 
@@ -380,11 +379,11 @@ def offer(world, make):
     def attach(built, manifest=None, digest=OFFERED, signer=TierName.DEVELOPMENT, **results):
         manifest = manifest or make.manifest()
         ref, store = ImageRef(repository="dev/hello", digest=digest), world.store(signer)
-        for check in IN_ENGINE[manifest.kind]:
+        for check in required_in_engine(manifest.kind):
             if results.get(check, "passed"):
                 result = make.check(check, tools=TOOLS, **{results.get(check, "passed"): ("it",)})
                 store.attach(ref, TEST_RESULT, result.predicate(), make.noon)
-        return store.attach(ref, PROVENANCE, provenance(built, manifest), make.noon)
+        return store.attach(ref, PROVENANCE, provenance(built, manifest).predicate(), make.noon)
 
     return attach
 

@@ -7,13 +7,13 @@ import pytest
 from supply_chain.development.offer import offer
 from supply_chain.development.test import TestedImage
 from supply_chain.errors import ImageDamaged, RegistryUnavailable
-from supply_chain.evidence.checks import Check
+from supply_chain.evidence.checks import Check, required
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
 from supply_chain.image import ImageRef, Proof
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import Admitted
-from supply_chain.policy.rules import POLICIES, REQUIRED
+from supply_chain.policy.rules import POLICIES
 from supply_chain.tier import Boundary, TierName
 
 DIGEST = "sha256:" + "a" * 64
@@ -37,7 +37,7 @@ class Registry:
 def tested(make):
     return TestedImage(
         built=make.built(),
-        checks=tuple(make.check(which) for which in REQUIRED["service"]),
+        checks=tuple(make.check(which) for which in required("service")),
         dependencies=make.report(),
     )
 
@@ -61,7 +61,7 @@ def test_the_image_lies_in_developments_repository_with_its_evidence(world, make
     kinds = [e.predicate_type for e in found]
     assert (kinds.count(PROVENANCE), kinds.count(TEST_RESULT), kinds.count(VULNERABILITIES)) == (
         1,
-        len(REQUIRED["service"]),
+        len(required("service")),
         1,
     )
 
@@ -73,7 +73,7 @@ def test_what_is_offered_can_be_admitted(world, make, tested):
     dossier = dossiers.candidate(candidate.ref, world.store(TierName.CURATION), (), None)
 
     assert isinstance(judge(dossier, POLICIES[Boundary.TO_CURATION]), Admitted)
-    assert {check.check for check in dossier.checks} == set(REQUIRED["service"])
+    assert {check.check for check in dossier.checks} == set(required("service"))
     assert Check.PROBE in {check.check for check in dossier.checks}
 
 
@@ -97,7 +97,7 @@ def test_what_lies_there_already_is_left_as_it_is(world, make, tested):
     first = offered(world, make, tested, registry)
     proof = Proof(evidence=first.evidence, since=make.noon)
     known = tested.model_copy(
-        update={"built": make.built(proven=proof), "known": tuple(REQUIRED["service"]), "proven": proof}
+        update={"built": make.built(proven=proof), "known": tuple(required("service")), "proven": proof}
     )
 
     again = offered(world, make, known, registry)
@@ -110,7 +110,7 @@ def test_what_lies_there_already_is_left_as_it_is(world, make, tested):
 def test_only_results_that_are_new_are_signed(world, make, tested):
     """A database that changed adds a look at the dependencies, and nothing else."""
     proof = Proof(evidence=(make.other,), since=make.noon)
-    static = tuple(check for check in REQUIRED["service"] if check is not Check.DEPENDENCIES)
+    static = tuple(check for check in required("service") if check is not Check.DEPENDENCIES)
     again = tested.model_copy(update={"built": make.built(proven=proof), "known": static})
     registry = Registry()
 
@@ -124,13 +124,13 @@ def test_only_results_that_are_new_are_signed(world, make, tested):
 def test_provenance_is_attached_last(world, make, tested):
     """Where it lies, everything else does too: a run that ends before leaves none."""
     store = world.store(TierName.DEVELOPMENT)
-    ends = dataclasses.replace(store, referrers=EndsAfter(world.registry, len(REQUIRED["service"]) + 1))
+    ends = dataclasses.replace(store, referrers=EndsAfter(world.registry, len(required("service")) + 1))
 
     with pytest.raises(RegistryUnavailable):
         offer(tested, make.manifest(), Registry(), Registry(), ends, lambda: make.noon)
 
     found = store.verified(ImageRef(repository="dev/hello", digest=DIGEST), TierName.DEVELOPMENT)
-    assert len(found) == len(REQUIRED["service"]) + 1
+    assert len(found) == len(required("service")) + 1
     assert PROVENANCE not in [e.predicate_type for e in found]
 
 

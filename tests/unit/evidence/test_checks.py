@@ -7,6 +7,7 @@ import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.checks import Check, CheckResult, Outcome, newest_results, passed_before
+from supply_chain.evidence.reading import Said
 from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, Evidence, about
 from supply_chain.image import ImageRef
 from tests.unit.conftest import NOON, check
@@ -53,7 +54,10 @@ def test_the_newest_result_of_each_check_counts():
     """By the time in the statement, wherever it lies; other statements are not asked."""
     old, new = evidence(check(Check.TESTS)), evidence(check(Check.TESTS, at=LATER))
     probe = evidence(check(Check.PROBE))
-    expected = {Check.TESTS: (check(Check.TESTS, at=LATER), new), Check.PROBE: (check(Check.PROBE), probe)}
+    expected = {
+        Check.TESTS: Said(check(Check.TESTS, at=LATER), LATER, new),
+        Check.PROBE: Said(check(Check.PROBE), NOON, probe),
+    }
 
     assert newest_results([old, new, probe, evidence({}, SUMMARY)]) == expected
     assert newest_results([probe, new, old]) == expected
@@ -62,7 +66,7 @@ def test_the_newest_result_of_each_check_counts():
 
 def test_a_signed_result_that_cannot_be_read_is_an_error():
     """It may be the newest, and a failure."""
-    with pytest.raises(EvidenceInvalid, match="test result"):
+    with pytest.raises(EvidenceInvalid, match="test-result"):
         newest_results([evidence(check(Check.TESTS)), evidence({"cscm": {}})])
 
 
@@ -72,7 +76,7 @@ def test_a_check_that_did_not_fail_need_not_be_made_again(said):
     result = check(Check.TESTS, tools={"pytest": "9"}, **said)
     made = evidence(result)
 
-    assert passed_before(Check.TESTS, [made], {"pytest": "9"}) == (result, made)
+    assert passed_before(Check.TESTS, [made], {"pytest": "9"}) == Said(result, NOON, made)
 
 
 def test_what_failed_or_was_not_made_has_not_passed_before():

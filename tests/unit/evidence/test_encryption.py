@@ -23,6 +23,7 @@ RECORD = {
     "rotates": True,
     "classification": "confidential",
     "copy": COPY,
+    "verified": "2026-11-24T12:00:00Z",
 }
 
 
@@ -37,7 +38,8 @@ def evidence(predicate, kind=ENCRYPTION):
 
 def test_reads_what_was_written():
     """The wrapped key comes back as bytes."""
-    (record,) = encryption_records([evidence(RECORD)])
+    (said,) = encryption_records([evidence(RECORD)])
+    record = said.value
 
     assert record.encrypted_copy is not None and record.encrypted_copy.wrapped == b"key"
     assert EncryptionRecord.model_validate(record.predicate()) == record
@@ -61,12 +63,24 @@ def test_other_statements_are_not_asked():
         {**RECORD, "copy": {**COPY, "encrypted": "latest"}},
         {**RECORD, "copy": {**COPY, "protocol": "pgp"}},
         {**RECORD, "more": 1},
+        {**RECORD, "verified": "2026-11-24"},
     ],
-    ids=["empty", "rotation off", "not KMS", "no such class", "key", "key and more", "tag", "protocol", "unknown key"],
+    ids=[
+        "empty",
+        "rotation off",
+        "not KMS",
+        "no such class",
+        "key",
+        "key and more",
+        "tag",
+        "protocol",
+        "unknown key",
+        "no instant",
+    ],
 )
 def test_a_signed_record_that_is_none_raises(predicate):
     """A record that cannot be read does not say that anything is encrypted."""
-    with pytest.raises(EvidenceInvalid, match="no record of encryption"):
+    with pytest.raises(EvidenceInvalid, match=r"urn:cscm:encryption:v2.*cannot be read"):
         encryption_records([evidence(predicate)])
 
 

@@ -152,12 +152,13 @@ def test_the_inventory_says_where_it_is_and_what_made_it(world, make, signed):
 def test_syfts_own_format_is_the_one_that_is_read(world, make, signed):
     """The others are made from it; two that claim to be it are none."""
     predicate = make.sbom(world.registry, REF, "openssl")
-    spdx = {"name": "spdx", "digest": {"sha256": "0" * 64}, "annotations": {}}
-    evidence = signed({"references": [spdx, *predicate["references"]]})
+    spdx = {**predicate["references"][0], "name": "spdx", "digest": {"sha256": "0" * 64}}
+    evidence = signed({**predicate, "references": [spdx, *predicate["references"]]})
 
     assert packages_in(evidence, world.registry.content) == {("deb", "openssl", "pkg:deb/openssl")}
     with pytest.raises(EvidenceInvalid, match="cannot be read"):
-        packages_in(signed({"references": 2 * predicate["references"]}, created=LATER), world.registry.content)
+        twice = {**predicate, "references": 2 * predicate["references"]}
+        packages_in(signed(twice, created=LATER), world.registry.content)
 
 
 def test_an_error_tells_the_first_of_a_long_story(world, make, signed):

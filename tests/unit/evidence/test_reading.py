@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.reading import parsed, proof
-from supply_chain.evidence.statement import TEST_RESULT, Evidence, about
+from supply_chain.evidence.reading import Said, proof, said
+from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, Evidence, about
 from supply_chain.image import ImageRef, Source
 from tests.unit.conftest import NOON
 
@@ -23,44 +23,62 @@ def evidence(digit, attached=None):
     )
 
 
-def test_gives_what_was_read():
-    """Whatever it is, also nothing."""
-    assert parsed(lambda: 7, "number") == 7
-    assert parsed(lambda: None, "nothing") is None
+def result(*, at=NOON, **said):
+    statement = about(IMAGE, TEST_RESULT, {"cscm": {"interval": {"finished": at.isoformat()}}, **said})
+    return evidence("c").model_copy(update={"statement": statement})
+
+
+def word(predicate):
+    return predicate["word"]
+
+
+def test_statements_of_a_type_are_read_the_oldest_first():
+    """By the time that was signed, wherever they lie; other types are not asked."""
+    new, old = result(at=NOON + timedelta(microseconds=1), word="new"), result(word="old")
+    expected = (Said("old", NOON, old), Said("new", NOON + timedelta(microseconds=1), new))
+
+    assert said([new, old], TEST_RESULT, word) == said([old, new], TEST_RESULT, word) == expected
+    assert said([new, old], SUMMARY, word) == ()
 
 
 @pytest.mark.parametrize(
     "read",
     [
-        lambda: {}["declaration"],
-        lambda: int(None),
-        lambda: [].get("declaration"),
-        lambda: Source.model_validate({}),
+        lambda predicate: predicate["declaration"],
+        lambda _: int(None),
+        lambda _: [].get("declaration"),
+        Source.model_validate,
     ],
     ids=["missing", "nothing", "list", "other fields"],
 )
 def test_what_has_another_form_is_invalid_evidence(read):
-    """Whoever signed it used another version; the message says what it was to be."""
-    with pytest.raises(EvidenceInvalid, match="signed source cannot be read"):
-        parsed(read, "source")
+    """Whoever signed it used another version; the message says which statement it is, and who signed it."""
+    with pytest.raises(EvidenceInvalid, match=r"development signed dev/hello@sha256:c.*test-result.*cannot be read"):
+        said([result(word="x")], TEST_RESULT, read)
+
+
+def test_what_does_not_say_when_it_was_made_is_invalid_evidence():
+    """It may be the newest."""
+    with pytest.raises(EvidenceInvalid, match="does not say when it was made"):
+        said([result(word="x", cscm={})], TEST_RESULT, word)
 
 
 def test_a_mistake_of_ours_is_no_invalid_evidence():
     """It has to be seen as what it is."""
     with pytest.raises(ZeroDivisionError):
-        parsed(lambda: 1 // 0, "source")
+        said([result()], TEST_RESULT, lambda _: 1 // 0)
 
 
 def test_an_error_tells_the_first_of_a_long_story():
     """A statement can be of any size; a message is not."""
 
-    def read():
-        raise TypeError("x" * 10_000)
+    def read(_):
+        raise TypeError("#" * 10_000)
 
     with pytest.raises(EvidenceInvalid) as caught:
-        parsed(read, "source")
+        said([result()], TEST_RESULT, read)
 
-    assert str(caught.value).count("x") == 500
+    assert str(caught.value).count("#") == 500
 
 
 def test_a_proof_names_its_evidence_and_is_as_old_as_the_oldest():

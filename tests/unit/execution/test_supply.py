@@ -19,6 +19,7 @@ from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
 from supply_chain.execution.supply import DecryptingSupply, PullSupply, supply_for, tidy
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
+from tests.unit.conftest import NOON
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/content"
 REF = ImageRef(repository="curated/secret", digest="sha256:" + "a" * 64)
@@ -36,7 +37,7 @@ def record(**changes: Any) -> dict[str, Any]:
         "key": KEY,
         "context": {"image": REF.digest},
     }
-    common = {"repository": REF.repository, "type": "KMS", "key": KEY, "rotates": True}
+    common = {"repository": REF.repository, "type": "KMS", "key": KEY, "rotates": True, "verified": NOON.isoformat()}
     return {**common, "classification": "confidential", "copy": {**copy, **changes}}
 
 

@@ -80,7 +80,7 @@ def inventory(document, world):
         "digest": {"sha256": hashlib.sha256(content).hexdigest()},
         "annotations": {"referrer": referrer, "generator": "syft 1.57.0"},
     }
-    return packages_in([evidence({"references": [syft]})], world.registry.content)
+    return packages_in([evidence({"references": [syft], "created": "2026-11-24T12:00:00Z"})], world.registry.content)
 
 
 def evidence(predicate):
@@ -115,4 +115,4 @@ def test_what_is_packed_in_no_way_that_syft_does_is_refused(content):
     }
 
     with pytest.raises(EvidenceInvalid):
-        packages_in([evidence({"references": [syft]})], lambda ref: content)
+        packages_in([evidence({"references": [syft], "created": "2026-11-24T12:00:00Z"})], lambda ref: content)

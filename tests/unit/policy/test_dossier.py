@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid, SupplyChainError
-from supply_chain.evidence.checks import Check
+from supply_chain.evidence.checks import Check, required
 from supply_chain.evidence.statement import (
     BUNDLE,
     PROVENANCE,
@@ -23,7 +23,7 @@ from supply_chain.image import ImageRef, Material, Source
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.rules import POLICIES, REQUIRED
+from supply_chain.policy.rules import POLICIES
 from supply_chain.tier import Boundary
 from tests.unit.pieces import (
     CURATED,
@@ -66,7 +66,7 @@ def pieces(world, make):
 
 def names(boundary):
     """The pieces a boundary needs; the list is checked against the builder's below."""
-    development = ["provenance", "report on the source", *map(str, REQUIRED["service"])]
+    development = ["provenance", "report on the source", *map(str, required("service"))]
     scanned = ["provenance", "encryption", "scan", "inventory"]
     return {
         Boundary.TO_CURATION: development,
@@ -297,8 +297,8 @@ def test_what_the_build_recorded_is_in_the_dossier(pieces, make):
 
     dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
 
-    assert (dossier.uncurated, dossier.dirty) == (("docker.io/python",), True)
-    assert dossier.image.source == make.source(dirty=True)
+    assert dossier.uncurated == ("docker.io/python",)
+    assert dossier.image.source == dossier.source == make.source(dirty=True)
     assert dossier.image.evidence == (digest,)
 
 
@@ -308,7 +308,6 @@ def test_without_provenance_the_source_is_unknown(world):
 
     assert (dossier.manifest, dossier.source, dossier.uncurated) == (None, None, ())
     assert dossier.image.source == Source(path=".", repository="unknown", revision="none", dirty=True)
-    assert dossier.dirty
 
 
 def test_an_image_that_curation_signed_already_is_known_as_signed(pieces, make):

@@ -10,6 +10,7 @@ from supply_chain.policy.gate import Dossier, Policy, judge
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.tier import Boundary
+from tests.unit.conftest import source
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 
@@ -135,7 +136,7 @@ def test_no_evidence_is_refused_at_every_boundary(boundary, missing):
     ("changes", "word"),
     [
         ({"uncurated": ("docker.io/library/python",)}, "docker.io/library/python"),
-        ({"dirty": True}, "uncommitted"),
+        ({"source": source(dirty=True)}, "uncommitted"),
     ],
 )
 def test_an_admission_says_what_an_operator_should_know(changes, word):

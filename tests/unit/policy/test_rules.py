@@ -7,7 +7,8 @@ import pytest
 
 from supply_chain.app import Limits
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.checks import Check
+from supply_chain.evidence.checks import CHECKS, Check, required
+from supply_chain.evidence.reading import Said
 from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
 from supply_chain.evidence.summary import summary
 from supply_chain.image import ImageRef
@@ -15,7 +16,7 @@ from supply_chain.policy import rules
 from supply_chain.policy.gate import Dossier, judge
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Refused
-from supply_chain.policy.rules import POLICIES, REMEDY, REQUIRED, over_limits
+from supply_chain.policy.rules import POLICIES, over_limits
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Distribution, Severity
 
@@ -31,21 +32,17 @@ def dossier(make):
     def build(**changes):
         manifest = changes.get("manifest", make.manifest())
         kind = manifest.kind if manifest else "service"
-        verdicts = [
-            summary(IMAGE, b, "sha256:" + "9" * 64, reasons=[], notes=(), inputs=(), now=make.noon)
-            for b in (Boundary.TO_CURATION, Boundary.CURATION)
-        ]
         good = {
             "image": "the image",
             "ref": IMAGE,
             "manifest": manifest,
             "evidence": (encryption(),),
             "inventory": frozenset({("deb", "openssl", "pkg:deb/openssl@3"), ("python", "flask", "")}),
-            "checks": tuple(make.check(each) for each in REQUIRED[kind]),
+            "checks": tuple(make.check(each) for each in required(kind)),
             "report": make.report(),
             "source_report": make.report(),
             "signed": True,
-            "summaries": tuple(verdicts),
+            "verdicts": verdicts(make, boundary_1=True, curation=True),
             "environment": "staging",
             "now": make.noon,
         }
@@ -55,7 +52,14 @@ def dossier(make):
 
 
 def encryption(signer="curation", **changes):
-    record = {"repository": "curated/hello", "type": "KMS", "key": KEY, "rotates": True, "classification": "internal"}
+    record = {
+        "repository": "curated/hello",
+        "type": "KMS",
+        "key": KEY,
+        "rotates": True,
+        "classification": "internal",
+        "verified": "2026-11-24T12:00:00Z",
+    }
     return Evidence(
         digest="sha256:" + "c" * 64,
         repository="curated/hello",
@@ -78,19 +82,15 @@ def codes(rule, dossier):
     return [reason.code for reason in rule(dossier)]
 
 
-def summaries(make, **results):
-    return tuple(
-        summary(
-            IMAGE,
-            boundary,
-            "sha256:" + "9" * 64,
-            reasons=[] if yes else [{"code": "x", "fact": "f", "remedy": "r"}],
-            notes=(),
-            inputs=(),
-            now=make.noon,
+def verdicts(make, **results):
+    no, policy = [{"code": "x", "fact": "f", "remedy": "r"}], "sha256:" + "9" * 64
+    given = {Boundary(name.replace("_", "-")): [] if yes else no for name, yes in results.items()}
+    return {
+        gate: Said(
+            summary(IMAGE, gate, policy, reasons=reasons, notes=(), inputs=(), now=make.noon), make.noon, encryption()
         )
-        for boundary, yes in ((Boundary(name.replace("_", "-")), yes) for name, yes in results.items())
-    )
+        for gate, reasons in given.items()
+    }
 
 
 @pytest.mark.parametrize("boundary", Boundary)
@@ -122,18 +122,18 @@ def test_the_declaration_is_of_this_application(dossier, make):
     assert codes(rules.names_agree, dossier()) == []
 
 
-@pytest.mark.parametrize("which", REQUIRED["service"])
+@pytest.mark.parametrize("which", required("service"))
 def test_a_service_needs_every_check(dossier, make, which):
     """One that nobody made has not been passed."""
-    made = tuple(make.check(each) for each in REQUIRED["service"] if each is not which)
+    made = tuple(make.check(each) for each in required("service") if each is not which)
 
     assert codes(rules.checks_made, dossier(checks=made)) == [f"{which}.missing"]
 
 
-@pytest.mark.parametrize("which", REQUIRED["base"])
+@pytest.mark.parametrize("which", required("base"))
 def test_a_base_needs_its_own_checks(dossier, make, which):
     """It has a command in place of tests and probe."""
-    made = tuple(make.check(each) for each in REQUIRED["base"] if each is not which)
+    made = tuple(make.check(each) for each in required("base") if each is not which)
 
     assert codes(rules.checks_made, dossier(manifest=make.base(), checks=made)) == [f"{which}.missing"]
     assert codes(rules.checks_made, dossier(manifest=make.base())) == []
@@ -150,7 +150,7 @@ def test_a_name_is_nobodys_while_builder_or_holder_are_unknown(dossier, make, un
 
 def test_no_checks_at_all_miss_each_one(dossier):
     """Nothing to check is not a pass."""
-    assert codes(rules.checks_made, dossier(checks=())) == [f"{each}.missing" for each in REQUIRED["service"]]
+    assert codes(rules.checks_made, dossier(checks=())) == [f"{each}.missing" for each in required("service")]
 
 
 @pytest.mark.parametrize("which", Check)
@@ -161,7 +161,7 @@ def test_every_failure_of_a_check_is_a_reason(dossier, make, which):
     reasons = list(rules.checks_passed(dossier(checks=(failed,))))
 
     assert [(r.code, r.fact) for r in reasons] == [(f"{which}.failed", "one"), (f"{which}.failed", "two")]
-    assert all(r.remedy == REMEDY[which] for r in reasons)
+    assert all(r.remedy == CHECKS[which].remedy for r in reasons)
 
 
 def test_a_check_that_looked_at_nothing_is_a_reason(dossier, make):
@@ -381,7 +381,7 @@ def test_execution_wants_curations_signature(dossier):
 )
 def test_execution_wants_the_yes_of_both_gates_before(dossier, make, results, missing):
     """A no, or none, is a reason."""
-    assert codes(rules.summaries_passed, dossier(summaries=summaries(make, **results))) == missing
+    assert codes(rules.summaries_passed, dossier(verdicts=verdicts(make, **results))) == missing
 
 
 def test_a_base_never_runs(dossier, make):

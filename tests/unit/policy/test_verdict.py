@@ -6,11 +6,11 @@ import pytest
 
 from supply_chain.errors import ClockWrong
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
-from supply_chain.evidence.summary import latest_of, passed
+from supply_chain.evidence.summary import last_verdict
 from supply_chain.image import ImageRef
 from supply_chain.policy.gate import Dossier, Policy, judge
 from supply_chain.policy.outcome import Reason
-from supply_chain.policy.verdict import record
+from supply_chain.policy.verdict import record, verdict_place
 from supply_chain.tier import Boundary, TierName
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
@@ -22,19 +22,34 @@ REASON = Reason(code="a.b", fact="f", remedy="r")
 def test_a_verdict_is_signed_where_the_tier_says_about_the_image_it_judged(world, make, reasons):
     """Yes and no alike, with the policy and every reason."""
     store = world.store(TierName.CURATION)
-    dossier = Dossier(image="x", ref=IMAGE, manifest=None, evidence=(), dirty=True)
+    dossier = Dossier(image="x", ref=IMAGE, manifest=None, evidence=(), source=make.source(dirty=True))
     policy = Policy(Boundary.TO_CURATION, (lambda _: reasons,), "1")
 
-    record(judge(dossier, policy), dossier, CURATED, store, make.noon)
+    record(judge(dossier, policy), dossier, store, make.noon)
 
-    (found,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
+    where = IMAGE.moved_to("evidence/curation/hello") if reasons else CURATED
+    (found,) = world.store(TierName.EXECUTION).verified(where, TierName.CURATION)
     assert found.predicate_type == SUMMARY
-    verdict = latest_of([found.predicate], Boundary.TO_CURATION, IMAGE.digest)
-    assert verdict is not None and passed(verdict) is not bool(reasons)
-    assert verdict["resourceUri"] == str(IMAGE)
-    assert f"sha256:{verdict['policy']['digest']['sha256']}" == policy.digest
-    assert verdict["cscm"]["reasons"] == [r.model_dump() for r in reasons]
-    assert bool(verdict["cscm"]["notes"]) is not bool(reasons)
+    verdict = last_verdict([found], Boundary.TO_CURATION, IMAGE.digest).value
+    assert verdict.passed is not bool(reasons)
+    assert verdict.resource_uri == str(IMAGE)
+    assert f"sha256:{verdict.policy.digest['sha256']}" == policy.digest
+    assert list(verdict.cscm.reasons) == [r.model_dump() for r in reasons]
+    assert bool(verdict.cscm.notes) is not bool(reasons)
+
+
+@pytest.mark.parametrize(("boundary", "admitted", "repository"), [
+    (Boundary.TO_CURATION, True, "curated/hello"),
+    (Boundary.TO_CURATION, False, "evidence/curation/hello"),
+    (Boundary.CURATION, True, "curated/hello"),
+    (Boundary.CURATION, False, "curated/hello"),
+    (Boundary.TO_EXECUTION, True, "evidence/execution/hello"),
+    (Boundary.TO_EXECUTION, False, "evidence/execution/hello"),
+])  # fmt: skip
+def test_a_verdict_lies_where_the_tier_that_gives_it_may_write(boundary, admitted, repository):
+    """Beside the image, where that is its own by then, else in its repository for evidence."""
+    for ref in (IMAGE, CURATED):
+        assert verdict_place(ref, boundary, admitted=admitted) == IMAGE.moved_to(repository)
 
 
 def test_a_verdict_names_the_evidence_it_rests_on(world, make):
@@ -44,7 +59,7 @@ def test_a_verdict_names_the_evidence_it_rests_on(world, make):
     dossier = Dossier(image="x", ref=IMAGE, manifest=None, evidence=dev.verified(IMAGE, TierName.DEVELOPMENT))
     verdict = judge(dossier, Policy(Boundary.TO_CURATION, (lambda _: (),), "1"))
 
-    record(verdict, dossier, CURATED, world.store(TierName.CURATION), make.noon)
+    record(verdict, dossier, world.store(TierName.CURATION), make.noon)
 
     (found,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert found.predicate["inputAttestations"] == [
@@ -60,7 +75,7 @@ def kept(world, make):
         store = world.store(TierName.CURATION)
         dossier = Dossier(image="x", ref=CURATED, manifest=None, evidence=evidence)
         verdict = judge(dossier, Policy(boundary, (lambda _: reasons,), version))
-        return record(verdict, dossier, CURATED, store, make.noon + timedelta(seconds=at))
+        return record(verdict, dossier, store, make.noon + timedelta(seconds=at))
 
     return run
 

@@ -1,0 +1,26 @@
+"""Adapters put together for taking an image into service."""
+
+from __future__ import annotations
+
+from blocks.host import ContainerHost
+from blocks.tier import Tier
+from blocks.workbench import Workbench, now
+from blocks.workshop import curated_bases
+from supply_chain.adapters.command import cancellation
+from supply_chain.execution.service import Site
+from supply_chain.execution.supply import DecryptingSupply, PullSupply
+
+
+def site(tier: Tier, host: ContainerHost, workbench: Workbench) -> Site:
+    """What `deploy` needs."""
+    engine, evidence = host.engine(), tier.evidence(workbench)
+    return Site(
+        engine=engine,
+        plain=PullSupply(engine, tier.registry, tier.ecr.credentials),
+        confidential=DecryptingSupply(engine, evidence, tier.kms, tier.skopeo(workbench)),
+        vended=lambda name: curated_bases(tier, workbench).curated(name)[1].digest,
+        repositories=tier.ecr,
+        evidence=evidence,
+        now=now,
+        wait=cancellation().wait,
+    )

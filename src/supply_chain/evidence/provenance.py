@@ -1,0 +1,161 @@
+"""SLSA v1 provenance of a build: what development signs about an image, and reads back before it builds again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import AwareDatetime, Field, SerializerFunctionWrapHandler, model_serializer
+
+from supply_chain.app import AppManifest, Base, Service
+from supply_chain.evidence.reading import Said, said
+from supply_chain.evidence.statement import PROVENANCE, Evidence, Foreign
+from supply_chain.image import BuildInputs, BuiltImage, Digest, Material, Source, digest_set
+
+BUILD_TYPE = "urn:cscm:build:buildkit:v1"
+
+
+class ExternalParameters(Foreign):
+    """What was asked for. The declaration travels in it, so that any tier can start from the digest alone."""
+
+    source: Source
+    declaration: AppManifest
+    dockerfile: str = Field(description="its path, as declared")
+
+
+class InternalParameters(Foreign):
+    """What the builder found out."""
+
+    uncurated: tuple[str, ...] = Field(description="bases that are not from the curated repositories")
+    base: str | None = Field(description="what the last stage starts from; null for scratch")
+
+
+class Dependency(Foreign):
+    """What the build took in (SLSA v1, "ResourceDescriptor")."""
+
+    name: str
+    uri: str | None = None
+    digest: dict[str, str]
+    annotations: dict[str, Any] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _what_there_is(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in whole(self).items() if value}
+
+
+class Definition(Foreign):
+    """What was to be built from what (SLSA v1, "BuildDefinition"). Two that are equal are the same build."""
+
+    build_type: str
+    external_parameters: ExternalParameters
+    internal_parameters: InternalParameters
+    resolved_dependencies: tuple[Dependency, ...]
+
+
+class Builder(Foreign):
+    """Who built (SLSA v1, "Builder"), with the versions that a result depends on."""
+
+    id: str
+    version: dict[str, str]
+
+
+class Metadata(Foreign):
+    """Which run built it, and when."""
+
+    invocation_id: str
+    started_on: AwareDatetime
+    finished_on: AwareDatetime
+
+
+class RunDetails(Foreign):
+    """How it was built."""
+
+    builder: Builder
+    metadata: Metadata
+
+
+class Provenance(Foreign):
+    """The predicate of `statement.PROVENANCE`."""
+
+    build_definition: Definition
+    run_details: RunDetails
+
+    @property
+    def manifest(self) -> Service | Base:
+        """The declaration that was built."""
+        return self.build_definition.external_parameters.declaration
+
+    @property
+    def source(self) -> Source:
+        """The revision that was built."""
+        return self.build_definition.external_parameters.source
+
+    @property
+    def uncurated(self) -> tuple[str, ...]:
+        """The bases that were not curated."""
+        return self.build_definition.internal_parameters.uncurated
+
+    @property
+    def curated(self) -> tuple[tuple[Digest, str], ...]:
+        """The curated bases: what each is, and how the Dockerfile calls it."""
+        found = (d for d in self.build_definition.resolved_dependencies if d.annotations.get("curated"))
+        return tuple((f"sha256:{each.digest.get('sha256')}", each.name) for each in found)
+
+    def is_of(self, inputs: BuildInputs, manifest: Service | Base) -> bool:
+        """Whether it is of a build from exactly these inputs, by the same builder."""
+        return self.build_definition == definition(inputs, manifest) and self.run_details.builder == _builder(inputs)
+
+    def predicate(self) -> dict[str, Any]:
+        """As it is signed."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def provenance(built: BuiltImage, manifest: Service | Base) -> Provenance:
+    """What development says of an image that it built."""
+    metadata = Metadata(invocation_id=built.invocation, started_on=built.started, finished_on=built.finished)
+    return Provenance(
+        build_definition=definition(built, manifest),
+        run_details=RunDetails(builder=_builder(built), metadata=metadata),
+    )
+
+
+def definition(inputs: BuildInputs, manifest: Service | Base) -> Definition:
+    """The build that these inputs make."""
+    source, base = inputs.source, inputs.base
+    return Definition(
+        build_type=BUILD_TYPE,
+        external_parameters=ExternalParameters(
+            source=source, declaration=manifest, dockerfile=manifest.build.dockerfile
+        ),
+        internal_parameters=InternalParameters(uncurated=inputs.uncurated, base=base.name if base else None),
+        resolved_dependencies=(
+            Dependency(
+                name="source",
+                uri=f"git+{source.repository}",
+                digest={"gitCommit": source.revision},
+                annotations={"dirty": source.dirty},
+            ),
+            Dependency(name="Dockerfile", digest=digest_set(inputs.dockerfile)),
+            Dependency(name="supply-chain.yaml", digest=digest_set(inputs.declaration)),
+            *(_dependency(material) for material in inputs.materials),
+        ),
+    )
+
+
+def _dependency(material: Material) -> Dependency:
+    return Dependency(name=material.name, digest=digest_set(material.digest), annotations={"curated": material.curated})
+
+
+def _builder(inputs: BuildInputs) -> Builder:
+    return Builder(id="urn:cscm:tier:development", version=inputs.versions)
+
+
+def provenances(evidence: Iterable[Evidence]) -> tuple[Said[Provenance], ...]:
+    """The provenance statements, the build that finished last at the end; `EvidenceInvalid`."""
+    return said(evidence, PROVENANCE, Provenance.model_validate)
+
+
+def last_provenance(evidence: Iterable[Evidence]) -> Provenance | None:
+    """The provenance of the build that finished last; None without any. `EvidenceInvalid`."""
+    found = provenances(evidence)
+    return found[-1].value if found else None
