@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -13,12 +14,12 @@ from typing import ClassVar, Literal
 from prefect.blocks.core import Block
 from pydantic import Field
 
+from supply_chain.adapters.buildx import find_client
 from supply_chain.adapters.command import Tool
+from supply_chain.adapters.database import grype_environment, knows, read_database
 from supply_chain.adapters.grype import Grype
+from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.errors import ToolMissing
-from supply_chain.laptop.database import grype_environment, knows, read_database
-from supply_chain.laptop.engine import find_client
-from supply_chain.laptop.tools import Pins, Toolbox
 from supply_chain.policy.names import NameRegister, read_register
 from supply_chain.vulnerability.findings import Database
 
@@ -82,7 +83,7 @@ class Workbench(Block):
     @cached_property
     def docker(self) -> Tool:
         """The Docker client that knows buildx."""
-        path, version = find_client()
+        path, version = find_client(os.environ.get("PATH", os.defpath))
         return Tool("docker", path, version)
 
     @cached_property

@@ -21,11 +21,13 @@ from cscm.session import use_prefect
 
 HOME = use_prefect()  # sets Prefect's environment, so it comes before what imports it
 
+from wheel import purl_of, wheel_in  # noqa: E402
+
 from blocks import Tier, Workbench  # noqa: E402
 from supply_chain.adapters.command import Tool  # noqa: E402
-from supply_chain.curation.release import RELEASE, purl_of, released, wheel_in  # noqa: E402
 from supply_chain.errors import EvidenceInvalid, SignatureFailed, SupplyChainError  # noqa: E402
 from supply_chain.evidence.inventory import inventory_in  # noqa: E402
+from supply_chain.evidence.release import RELEASE, released  # noqa: E402
 from supply_chain.image import ImageRef  # noqa: E402
 from supply_chain.policy.outcome import Refused  # noqa: E402
 from supply_chain.scratch import scratch  # noqa: E402

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from supply_chain.adapters.buildx import find_client
 from supply_chain.adapters.context_files import BuildContext
-from supply_chain.laptop.engine import find_client
 
 pytestmark = pytest.mark.real
 
@@ -51,7 +52,7 @@ def test_the_same_files_are_left(tmp_path: Path, ignore: str | None, own: str | 
         if text is not None:
             (context / name).write_text(text)
 
-    client, _ = find_client()
+    client, _ = find_client(os.environ["PATH"])
     output = f"--output=type=local,dest={tmp_path / 'built'}"
     subprocess.run([client, "buildx", "build", "--quiet", output, context], check=True, timeout=120)
 

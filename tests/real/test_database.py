@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from supply_chain.adapters.command import Tool
+from supply_chain.adapters.database import Database, ensure_database, grype_environment, knows, read_database
 from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.syft import Syft
-from supply_chain.laptop.database import Database, ensure_database, grype_environment, knows, read_database
+from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.laptop.home import Home
-from supply_chain.laptop.tools import Pins, Toolbox
 from supply_chain.vulnerability.findings import Database as Facts
 from supply_chain.vulnerability.scanner import Sbom
 

@@ -20,11 +20,11 @@ from typing import Any
 import pytest
 
 from supply_chain.adapters.command import run
-from supply_chain.laptop.database import FEED
-from supply_chain.laptop.feed.compile import PROVIDERS, compile_feed
-from supply_chain.laptop.feed.model import Feed, GoRecord, PythonRecord, Window, read_feed
-from supply_chain.laptop.tools import Pins
-from supply_chain.laptop.tools.pins import GoPin
+from supply_chain.adapters.database import FEED
+from supply_chain.adapters.database.feed.compile import PROVIDERS, compile_feed
+from supply_chain.adapters.database.feed.model import Feed, GoRecord, PythonRecord, Window, read_feed
+from supply_chain.adapters.tools import Pins
+from supply_chain.adapters.tools.pins import GoPin
 
 pytestmark = pytest.mark.real
 

@@ -33,6 +33,7 @@ from supply_chain.adapters.engine import DockerEngine
 from supply_chain.adapters.kms import Kms
 from supply_chain.adapters.registry import Registry
 from supply_chain.adapters.skopeo import Skopeo
+from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.app import Base, Classification
 from supply_chain.curation.encrypt import encrypt
 from supply_chain.errors import AccessDenied, ImageDamaged, ImageUnsuitable, KeyUnusable
@@ -43,7 +44,6 @@ from supply_chain.execution.supply import DecryptingSupply, PullSupply
 from supply_chain.image import EncryptedImage, ImageRef, Source, StoredImage
 from supply_chain.laptop.aws import POLICIES, Accounts, Administrator, emulator_root, ensure_accounts
 from supply_chain.laptop.home import Home
-from supply_chain.laptop.tools import Pins, Toolbox
 from supply_chain.tier import TierName
 
 pytestmark = pytest.mark.real

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from scripts.wheel import purl_of
 from supply_chain.adapters.aws import AwsSession
 from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.ecr import Ecr
-from supply_chain.curation.release import purl_of, released
+from supply_chain.adapters.tools import Pins, Toolbox
+from supply_chain.evidence.release import released
 from supply_chain.image import ImageRef
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import LaptopState, load_state
-from supply_chain.laptop.tools import Pins, Toolbox
 from supply_chain.tier import TierName
 
 pytestmark = pytest.mark.real

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from supply_chain.adapters.command import WHOLE_OUTPUT, Tool
+from supply_chain.adapters.command import WHOLE_OUTPUT, Tool, run
 from supply_chain.adapters.registry import Registry
 from supply_chain.development.build import Order
 from supply_chain.errors import (
@@ -20,9 +21,12 @@ from supply_chain.errors import (
     BuildFailed,
     DeclarationInvalid,
     EngineUnavailable,
+    EngineUnsuitable,
     RegistryFailed,
     RegistryUnavailable,
     SupplyChainError,
+    ToolMissing,
+    ToolTimedOut,
 )
 from supply_chain.image import Digest
 from supply_chain.scratch import scratch
@@ -155,3 +159,24 @@ def _engine_lost(what: str, said: str) -> EngineUnavailable:
 def _last_error(stderr: str) -> str:
     errors = [line for line in stderr.splitlines() if "ERROR" in line or "error:" in line]
     return (errors or stderr.splitlines() or ["it said nothing"])[-1][-600:]
+
+
+def find_client(path: str) -> tuple[Path, str]:
+    """The first `docker` on `path` that knows buildx, and buildx's version; `EngineUnsuitable`."""
+    for directory in path.split(os.pathsep):
+        client = Path(directory) / "docker"
+        if os.access(client, os.X_OK) and (version := _buildx(client)):
+            return client, version
+    raise EngineUnsuitable(
+        "No `docker` on PATH knows buildx, which builds the images.\n"
+        "Install it: the package docker-buildx on Debian, docker-buildx-plugin from Docker's own repository."
+    )
+
+
+def _buildx(client: Path) -> str | None:
+    try:
+        done = run([str(client), "buildx", "version"], name="docker", timeout=30, quiet=True)
+    except (ToolMissing, ToolTimedOut):
+        return None
+    match = re.search(r"\bv?(\d+\.\d+\.\d+)", done.stdout)
+    return match[1] if done.status == 0 and match else None

@@ -18,7 +18,6 @@ from supply_chain.app import Base, Probe, Service
 from supply_chain.concurrency import side_by_side
 from supply_chain.container import (
     DIGEST,
-    Answer,
     Change,
     Container,
     ContainerSpec,
@@ -32,15 +31,13 @@ from supply_chain.container import (
     labels,
     outside,
     profile,
-    says,
     slug,
-    wait_ended,
-    wait_ready,
 )
 from supply_chain.development.runners import nothing_tested
 from supply_chain.errors import ProgramNotStarted
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Interval
+from supply_chain.readiness import Answer, says, wait_ended, wait_ready
 
 Clock = Callable[[], datetime]
 

@@ -34,8 +34,6 @@ from supply_chain.container import (
     ended,
     labels,
     profile,
-    says,
-    wait_ready,
 )
 from supply_chain.errors import DeploymentFailed, ImageDamaged, PortBusy, ProgramNotStarted
 from supply_chain.execution.environment import Environment, Placement
@@ -44,6 +42,7 @@ from supply_chain.execution.supply import Supply
 from supply_chain.execution.watch import Watch
 from supply_chain.image import CuratedImage, Digest, Frozen, Proven
 from supply_chain.policy.outcome import Admitted
+from supply_chain.readiness import says, wait_ready
 
 SETTLE = 0.3
 """Seconds after which a container that was ready is looked at once more."""

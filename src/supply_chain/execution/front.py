@@ -37,12 +37,12 @@ from supply_chain.container import (
     configuration_digest,
     ended,
     labels,
-    says,
     slug,
 )
 from supply_chain.errors import CheckNotMade, DeploymentFailed
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.image import Digest
+from supply_chain.readiness import says
 
 DIRECTORY = "/config"
 FILE = f"{DIRECTORY}/haproxy.cfg"

@@ -24,7 +24,6 @@ from supply_chain.container import (
     Published,
     ended,
     outside,
-    says,
     slug,
 )
 from supply_chain.errors import ContainerGone, ImageNotFound
@@ -32,6 +31,7 @@ from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.front import PORT, PROFILE
 from supply_chain.image import Frozen, short
+from supply_chain.readiness import says
 
 SHOWN = 10
 """Paths and names that a fact lists."""

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from supply_chain.container import says
+from supply_chain.readiness import says
 
 INTERVAL = 0.01
 """Seconds between two requests."""

@@ -12,18 +12,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from supply_chain.adapters.buildx import find_client
+from supply_chain.adapters.database import read_database
+from supply_chain.adapters.tools.pins import Pins
+from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SupplyChainError
 from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, namespaces, prefect_server
-from supply_chain.laptop.database import read_database
-from supply_chain.laptop.engine import STORE, WANTED, ask, engine_url, find_client, version_of
+from supply_chain.laptop.engine import STORE, WANTED, ask, engine_url, version_of
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import PINS
 from supply_chain.laptop.ports import listener, request
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import Service
-from supply_chain.laptop.tools.pins import Pins
-from supply_chain.laptop.tools.toolbox import Toolbox
 
 UP = "run `cscm up`"
 ROOM = 5
@@ -80,7 +81,7 @@ def _engine() -> Iterable[Check]:
         turn_on = 'put {"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and restart it'
         yield check("image store", found.store or "classic", STORE, found.store == STORE, turn_on)
     try:
-        client, version = find_client()
+        client, version = find_client(os.environ.get("PATH", os.defpath))
     except EngineUnsuitable as error:
         yield check("buildx", "none", "any", False, _told(error))
     else:
@@ -89,9 +90,8 @@ def _engine() -> Iterable[Check]:
 
 def _namespaces() -> Iterable[Check]:
     if os.geteuid() != 0:
-        lacks = namespaces.lacks()
-        found, remedy = f"no {', no '.join(lacks)}" if lacks else "usable", namespaces.remedy(lacks)
-        yield check("user namespaces", found, "usable", not lacks, remedy)
+        found, remedy = namespaces.lacking() or ("usable", "")
+        yield check("user namespaces", found, "usable", not remedy, remedy)
 
 
 def _tools(home: Home) -> Iterable[Check]:

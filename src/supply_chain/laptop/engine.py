@@ -20,8 +20,9 @@ from docker.errors import APIError, DockerException
 from docker.tls import TLSConfig
 from requests.exceptions import RequestException
 
+from supply_chain.adapters.buildx import find_client
 from supply_chain.adapters.command import run
-from supply_chain.errors import EngineUnavailable, EngineUnsuitable, ToolMissing, ToolTimedOut
+from supply_chain.errors import EngineUnavailable, EngineUnsuitable
 from supply_chain.image import Frozen
 from supply_chain.laptop import engine_setup
 from supply_chain.laptop.engine_setup import DAEMON_JSON, REMEDY
@@ -131,33 +132,12 @@ def version_of(text: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def find_client(environ: Mapping[str, str] = os.environ) -> tuple[Path, str]:
-    """The first `docker` on PATH that knows buildx, and buildx's version."""
-    for directory in environ.get("PATH", os.defpath).split(os.pathsep):
-        client = Path(directory) / "docker"
-        if os.access(client, os.X_OK) and (version := _buildx(client)):
-            return client, version
-    raise EngineUnsuitable(
-        "No `docker` on PATH knows buildx, which builds the images.\n"
-        "Install it: the package docker-buildx on Debian, docker-buildx-plugin from Docker's own repository."
-    )
-
-
-def _buildx(client: Path) -> str | None:
-    try:
-        done = run([str(client), "buildx", "version"], name="docker", timeout=30, quiet=True)
-    except (ToolMissing, ToolTimedOut):
-        return None
-    match = re.search(r"\bv?(\d+\.\d+\.\d+)", done.stdout)
-    return match[1] if done.status == 0 and match else None
-
-
 def check_engine(url: str | None = None) -> Engine:
     """The engine as it is, changing nothing; raises `EngineUnavailable` or `EngineUnsuitable`."""
     url = url or engine_url()
     found = ask(url)
     judge(found, url)
-    client, buildx = find_client()
+    client, buildx = find_client(os.environ.get("PATH", os.defpath))
     return Engine(url=url, version=found.version, buildx=buildx, client=client)
 
 

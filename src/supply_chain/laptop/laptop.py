@@ -14,18 +14,18 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from supply_chain.adapters.command import Cancellation, current
+from supply_chain.adapters.database import FEED, Database, ensure_database, read_database
+from supply_chain.adapters.tools.pins import Pins
+from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.container import OWNER
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, namespaces, prefect_server
 from supply_chain.laptop.aws import POLICIES, Accounts, Administrator, TierIdentity, emulator_root, ensure_accounts
-from supply_chain.laptop.database import FEED, Database, ensure_database, read_database
 from supply_chain.laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine
 from supply_chain.laptop.home import Home, write_private
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import Progress, Record, Service, read_record, stop
-from supply_chain.laptop.tools.pins import Pins
-from supply_chain.laptop.tools.toolbox import Toolbox
 from supply_chain.scratch import sweep
 from supply_chain.tier import TierName
 

@@ -27,16 +27,21 @@ def lacks_for(name: str, ranges: Iterable[Path]) -> list[str]:
     ]
 
 
-def remedy(missing: list[str]) -> str:
-    """What an administrator does about it."""
+def lacking() -> tuple[str, str] | None:
+    """What this user lacks, in words, and what an administrator does about it; None where nothing is missing."""
+    missing = lacks()
+    if not missing:
+        return None
     ranges = f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {getpass.getuser()} (a range nobody has)"
-    return "as root: " + ("apt-get install uidmap" if missing[:1] == ["newuidmap"] else ranges)
+    remedy = "apt-get install uidmap" if missing[:1] == ["newuidmap"] else ranges
+    return f"no {', no '.join(missing)}", f"as root: {remedy}"
 
 
 def require() -> None:
     """Raise `ToolMissing` where no base can be made on this machine, before minutes are spent on the rest."""
-    if missing := lacks():
+    if found := lacking():
+        said, remedy = found
         raise ToolMissing(
             "The base images are made with mmdebstrap, which without root needs user namespaces, and there is "
-            f"no {', no '.join(missing)}.\nDo this {remedy(missing)}. Then run this again."
+            f"{said}.\nDo this {remedy}. Then run this again."
         )

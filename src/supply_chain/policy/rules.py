@@ -223,13 +223,14 @@ def signature_there(dossier: Dossier[Any]) -> Iterator[Reason]:
 def summaries_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Both gates before this one said yes, in a summary that curation signed."""
     for boundary in (Boundary.TO_CURATION, Boundary.CURATION):
-        verdict = dossier.verdicts.get(boundary)
-        if verdict is None or not verdict.value.passed:
+        said = dossier.verdicts.get(boundary)
+        if said is None or not said.value.passed:
             yield Reason(
-                code=f"verdict.{boundary}.{'missing' if verdict is None else 'refused'}",
+                code=f"verdict.{boundary}.{'missing' if said is None else 'refused'}",
                 fact=f"no signed verdict of {boundary} is about this digest"
-                if verdict is None
-                else f"the last signed verdict of {boundary}, of {verdict.value.time_verified:%Y-%m-%d %H:%M:%S %Z}, refuses this digest",
+                if said is None
+                else f"the last signed verdict of {boundary}, of {said.value.time_verified:%Y-%m-%d %H:%M:%S %Z}, "
+                "refuses this digest",
                 remedy="run `cscm curate`; its gates leave their verdicts beside the image",
             )
 

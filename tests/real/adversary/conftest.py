@@ -20,6 +20,7 @@ import pytest
 from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.registry import MANIFEST, Registry
+from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.concurrency import side_by_side
 from supply_chain.evidence.statement import BUNDLE, about
 from supply_chain.evidence.store import PREDICATE
@@ -29,7 +30,6 @@ from supply_chain.laptop.emulator_service import root_key
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import LaptopState, load_state
 from supply_chain.laptop.prefect_server import auth_string
-from supply_chain.laptop.tools import Pins, Toolbox
 from supply_chain.tier import TierName
 from tests.real.chain.conftest import ROOT, Ran, cscm, session_of
 from tests.real.conftest import placed

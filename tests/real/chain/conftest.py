@@ -22,12 +22,12 @@ import pytest
 
 from supply_chain.adapters.aws import AwsSession
 from supply_chain.adapters.ecr import Ecr
+from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.laptop.aws import emulator_root
 from supply_chain.laptop.emulator_service import root_key
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import LaptopState, load_state
 from supply_chain.laptop.prefect_server import auth_string
-from supply_chain.laptop.tools import Pins, Toolbox
 from supply_chain.tier import TierName
 
 ROOT = Path(__file__).parents[3]

@@ -9,13 +9,14 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from supply_chain.app import Service
-from supply_chain.container import ENVIRONMENT, ROLE, ContainerSpec, request, says
+from supply_chain.container import ENVIRONMENT, ROLE, ContainerSpec
 from supply_chain.errors import Cancelled, DeploymentFailed, ImageDamaged, PortBusy
 from supply_chain.execution.deploy import Order, deploy
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.supply import tidy
 from supply_chain.image import CuratedImage, ImageRef, Source
 from supply_chain.policy.outcome import Admitted
+from supply_chain.readiness import request, says
 from supply_chain.tier import Boundary
 from tests.real.containers.conftest import now
 

@@ -16,6 +16,7 @@ import httpx
 
 from supply_chain.adapters.aws import AwsSession
 from supply_chain.adapters.ecr import Ecr
+from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.container import APPLICATION, ENVIRONMENT, MANAGED, ROLE
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.laptop.aws import emulator_root
@@ -23,7 +24,6 @@ from supply_chain.laptop.emulator_service import root_key
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import LaptopState, load_state
 from supply_chain.laptop.prefect_server import auth_string
-from supply_chain.laptop.tools import Pins, Toolbox
 from supply_chain.tier import TierName
 
 from .strikes import CSCM, ROOT, eventually

@@ -17,15 +17,15 @@ import httpx
 import pytest
 
 from supply_chain.adapters.cosign import Cosign
+from supply_chain.adapters.database import grype_environment, knows, read_database
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.kms import Kms
 from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.container import OWNER as OWNED
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import ImageRef
-from supply_chain.laptop.database import grype_environment, knows, read_database
-from supply_chain.laptop.tools import Pins, Toolbox
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.findings import Database
 

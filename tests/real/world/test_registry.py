@@ -13,9 +13,9 @@ from supply_chain.adapters.crane import Crane
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.registry import LONGEST_WAIT, MANIFEST, Registry
 from supply_chain.adapters.syft import Syft
+from supply_chain.adapters.tools import Toolbox
 from supply_chain.errors import ImageDamaged, RegistryUnavailable
 from supply_chain.image import ImageRef, blobs_of
-from supply_chain.laptop.tools import Toolbox
 from supply_chain.tier import TierName
 
 from .between import Fault

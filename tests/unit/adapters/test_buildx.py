@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from supply_chain.adapters.buildx import Buildx
+from supply_chain.adapters.buildx import Buildx, find_client
 from supply_chain.adapters.registry import Registry
 from supply_chain.development.build import Order
 from supply_chain.errors import (
@@ -15,6 +15,7 @@ from supply_chain.errors import (
     BuildFailed,
     DeclarationInvalid,
     EngineUnavailable,
+    EngineUnsuitable,
     RegistryFailed,
     RegistryUnavailable,
     ToolTimedOut,
@@ -239,3 +240,32 @@ def test_an_image_that_is_not_there_after_its_push_is_a_failure(docker):
 def test_knows_the_versions_that_decide_a_build(docker):
     """For the provenance."""
     assert docker()[0].versions() == {"buildx": "1.2.3", "engine": "29.0"}
+
+
+@pytest.fixture
+def client():
+    """A `docker` that answers `buildx version` like this, in a directory of its own."""
+
+    def put(directory, script):
+        directory.mkdir()
+        (directory / "docker").write_text(f"#!/bin/sh\n{script}\n")
+        (directory / "docker").chmod(0o755)
+        return directory / "docker"
+
+    return put
+
+
+def test_a_docker_without_buildx_is_passed_over(client, tmp_path):
+    """A bare client may lie before the whole one on PATH."""
+    bare = client(tmp_path / "bare", "echo \"docker: 'buildx' is not a docker command.\" >&2; exit 1")
+    whole = client(tmp_path / "whole", "echo github.com/docker/buildx 0.13.1+ds1 0.13.1+ds1-3")
+
+    assert find_client(f"{tmp_path}:{bare.parent}:{whole.parent}") == (whole, "0.13.1")
+
+
+def test_without_buildx_the_packages_are_named(client, tmp_path):
+    """Both distributions of it."""
+    bare = client(tmp_path / "bare", "exit 1")
+
+    with pytest.raises(EngineUnsuitable, match=r"docker-buildx(.|\n)*docker-buildx-plugin"):
+        find_client(str(bare.parent))

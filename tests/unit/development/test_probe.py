@@ -8,7 +8,6 @@ import pytest
 
 from supply_chain.app import Probe, Runtime, Service, Test
 from supply_chain.container import (
-    Answer,
     Change,
     Container,
     Listener,
@@ -20,6 +19,7 @@ from supply_chain.container import (
 from supply_chain.development import probe as probing
 from supply_chain.development.probe import SEARCHED, Findings, Run
 from supply_chain.evidence.checks import Outcome
+from supply_chain.readiness import Answer
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from supply_chain.adapters.context_files import BuildContext
+from supply_chain.adapters.database import FEED, knows
+from supply_chain.adapters.database.feed.compile import compile_feed
+from supply_chain.adapters.database.feed.model import read_feed
 from supply_chain.development.build import base_names, final_base, refuse_detours
 from supply_chain.errors import CheckNotMade, DeclarationInvalid
 from supply_chain.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
-from supply_chain.laptop.database import FEED, knows
 from supply_chain.laptop.engine import version_of
-from supply_chain.laptop.feed.compile import compile_feed
-from supply_chain.laptop.feed.model import read_feed
 from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.shown import plain, plain_lines
 from supply_chain.tier import TierName, curated_repository, development_repository, evidence_repository

@@ -17,7 +17,6 @@ from supply_chain.laptop.engine import (
     engine_url,
     ensure_engine,
     facts,
-    find_client,
     forget_dead,
     judge,
     version_of,
@@ -129,23 +128,6 @@ def test_an_engine_elsewhere_that_is_silent_is_not_replaced_by_a_local_one(tmp_p
 
     with pytest.raises(EngineUnavailable, match="at unix://"):
         ensure_engine(Home(tmp_path, tmp_path / "home"), pytest.fail)
-
-
-def test_a_docker_without_buildx_is_passed_over(client):
-    """A bare client may lie before the whole one on PATH."""
-    client("echo \"docker: 'buildx' is not a docker command.\" >&2; exit 1")
-    whole = client(BUILDX)
-
-    assert find_client() == (whole, "0.13.1")
-
-
-def test_without_buildx_the_packages_are_named(client, monkeypatch):
-    """Both distributions of it."""
-    bare = client("exit 1")
-    monkeypatch.setenv("PATH", str(bare.parent))
-
-    with pytest.raises(EngineUnsuitable, match=r"docker-buildx(.|\n)*docker-buildx-plugin"):
-        find_client()
 
 
 @pytest.mark.parametrize(

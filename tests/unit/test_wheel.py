@@ -1,12 +1,11 @@
-"""The files of a release, and what is signed about them."""
+"""The wheel in the image of this project, from which a release is made."""
 
-import hashlib
 import io
 import tarfile
 
 import pytest
 
-from supply_chain.curation.release import RELEASE, purl_of, released, wheel_in
+from scripts.wheel import purl_of, wheel_in
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.image import ImageRef
 
@@ -29,20 +28,9 @@ def exported(tmp_path):
     return make
 
 
-def test_every_file_is_named_by_its_content():
-    """Whoever has one of them verifies that one; the image is named beside them."""
-    statement = released(purl_of(WHEEL), REF, {WHEEL: b"wheel", "sbom.json": b"sbom"})
-
-    assert {each.name: each.digest["sha256"] for each in statement.subject} == {
-        WHEEL: hashlib.sha256(b"wheel").hexdigest(),
-        "sbom.json": hashlib.sha256(b"sbom").hexdigest(),
-    }
-    assert statement.predicate_type == RELEASE
-    assert statement.predicate == {
-        "purl": "pkg:pypi/container-supply-chain@0.1.0",
-        "releaseId": REF.digest,
-        "image": str(REF),
-    }
+def test_a_wheel_has_a_package_url():
+    """As pip calls the package."""
+    assert purl_of(WHEEL) == "pkg:pypi/container-supply-chain@0.1.0"
 
 
 def test_the_wheel_is_taken_from_its_place(exported):

@@ -20,11 +20,11 @@ from typing import Literal
 import httpx
 
 from supply_chain.adapters.command import Cancellation, Tool, current
+from supply_chain.adapters.tools import download
+from supply_chain.adapters.tools.found import Versions, ask
+from supply_chain.adapters.tools.install import apt_command, apt_install, go_install
+from supply_chain.adapters.tools.pins import DistributionPin, GoPin, Pin, Pins, ReleaseFile, WheelPin
 from supply_chain.errors import ToolFailed, ToolMissing
-from supply_chain.laptop.tools import download
-from supply_chain.laptop.tools.found import Versions, ask
-from supply_chain.laptop.tools.install import apt_command, apt_install, go_install
-from supply_chain.laptop.tools.pins import DistributionPin, GoPin, Pin, Pins, ReleaseFile, WheelPin
 
 Origin = Literal["path", "release", "go", "distribution", "wheel"]
 Progress = Callable[[str], None]

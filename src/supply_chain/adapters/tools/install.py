@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from supply_chain.adapters.command import run
+from supply_chain.adapters.tools.pins import GoPin
 from supply_chain.errors import ToolFailed, ToolMissing
-from supply_chain.laptop.tools.pins import GoPin
 
 Progress = Callable[[str], None]
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
+from supply_chain.adapters.tools import Pins, Toolbox, download, install
+from supply_chain.adapters.tools.pins import GoPin
+from supply_chain.adapters.tools.toolbox import _platform
 from supply_chain.errors import DeclarationInvalid, DownloadFailed, ToolFailed, ToolMissing
-from supply_chain.laptop.tools import Pins, Toolbox, download, install
-from supply_chain.laptop.tools.pins import GoPin
-from supply_chain.laptop.tools.toolbox import _platform
 
 PINS = Path(__file__).parents[3] / "deployments/tools.yaml"
 

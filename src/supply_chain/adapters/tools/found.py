@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 
 from supply_chain.adapters.command import run
+from supply_chain.adapters.tools.pins import Pin
 from supply_chain.errors import ToolMissing, ToolTimedOut
-from supply_chain.laptop.tools.pins import Pin
 
 VERSION_TIMEOUT = 30.0
 

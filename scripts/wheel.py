@@ -1,36 +1,15 @@
-"""release: a file that an admitted image holds, signed so that it can be verified without the image."""
+"""The wheel that the image of this project holds."""
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.statement import Statement, Subject
 from supply_chain.image import ImageRef
 
-RELEASE = "https://in-toto.io/attestation/release/v0.1"
-"""in-toto's release predicate v0.1: the files that belong to one release of a package."""
-
 WHEELS = "opt/release"
-"""Where the image of this project keeps its wheel."""
-
-
-def released(purl: str, image: ImageRef, files: Mapping[str, bytes]) -> Statement:
-    """A statement about files by their SHA-256: that they are the release `purl`, taken from the image.
-
-    Whoever has one of the files and curation's public key can verify it.
-    """
-    return Statement(
-        subject=tuple(
-            Subject(name=name, digest={"sha256": hashlib.sha256(content).hexdigest()})
-            for name, content in sorted(files.items())
-        ),
-        predicate_type=RELEASE,
-        predicate={"purl": purl, "releaseId": image.digest, "image": str(image)},
-    )
+"""Where examples/self/Dockerfile keeps it."""
 
 
 def wheel_in(exported: Path, ref: ImageRef) -> tuple[str, bytes]:

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from supply_chain.adapters.command import Tool
+from supply_chain.adapters.database import FEED, ensure_database, grype_environment, knows, read_database
+from supply_chain.adapters.database.feed.compile import compile_feed
+from supply_chain.adapters.database.feed.model import Feed, GoPackage, Window, read_feed
+from supply_chain.adapters.database.feed.versions import constraint, go_ranges, python_range
 from supply_chain.errors import DatabaseUnusable
-from supply_chain.laptop.database import FEED, ensure_database, grype_environment, knows, read_database
-from supply_chain.laptop.feed.compile import compile_feed
-from supply_chain.laptop.feed.model import Feed, GoPackage, Window, read_feed
-from supply_chain.laptop.feed.versions import constraint, go_ranges, python_range
 from supply_chain.vulnerability.findings import Distribution
 
 CONTENT = "6080971b0aa21bc1"

@@ -1,6 +1,6 @@
 """The programs of the chain: pinned in one file, found, fetched, checked."""
 
-from supply_chain.laptop.tools.pins import Pins
-from supply_chain.laptop.tools.toolbox import Toolbox, ToolReport
+from supply_chain.adapters.tools.pins import Pins
+from supply_chain.adapters.tools.toolbox import Toolbox, ToolReport
 
 __all__ = ["Pins", "ToolReport", "Toolbox"]

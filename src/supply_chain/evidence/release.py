@@ -1,0 +1,27 @@
+"""A release: files that an admitted image holds, signed so that they can be verified without the image."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from supply_chain.evidence.statement import Statement, Subject
+from supply_chain.image import ImageRef
+
+RELEASE = "https://in-toto.io/attestation/release/v0.1"
+"""in-toto's release predicate v0.1: the files that belong to one release of a package."""
+
+
+def released(purl: str, image: ImageRef, files: Mapping[str, bytes]) -> Statement:
+    """A statement about files by their SHA-256: that they are the release `purl`, taken from the image.
+
+    Whoever has one of the files and curation's public key can verify it.
+    """
+    return Statement(
+        subject=tuple(
+            Subject(name=name, digest={"sha256": hashlib.sha256(content).hexdigest()})
+            for name, content in sorted(files.items())
+        ),
+        predicate_type=RELEASE,
+        predicate={"purl": purl, "releaseId": image.digest, "image": str(image)},
+    )

@@ -1,0 +1,25 @@
+"""The files of a release, and what is signed about them."""
+
+import hashlib
+
+from supply_chain.evidence.release import RELEASE, released
+from supply_chain.image import ImageRef
+
+REF = ImageRef(repository="curated/cscm", digest="sha256:" + "a" * 64)
+WHEEL = "container_supply_chain-0.1.0-py3-none-any.whl"
+
+
+def test_every_file_is_named_by_its_content():
+    """Whoever has one of them verifies that one; the image is named beside them."""
+    statement = released("pkg:pypi/container-supply-chain@0.1.0", REF, {WHEEL: b"wheel", "sbom.json": b"sbom"})
+
+    assert {each.name: each.digest["sha256"] for each in statement.subject} == {
+        WHEEL: hashlib.sha256(b"wheel").hexdigest(),
+        "sbom.json": hashlib.sha256(b"sbom").hexdigest(),
+    }
+    assert statement.predicate_type == RELEASE
+    assert statement.predicate == {
+        "purl": "pkg:pypi/container-supply-chain@0.1.0",
+        "releaseId": REF.digest,
+        "image": str(REF),
+    }
