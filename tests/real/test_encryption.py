@@ -293,7 +293,8 @@ def test_the_evidence_binds_both_digests_and_both_keys(chain: Chain, stored: Sto
     image = stored()
     encrypted = chain.encrypt(image, Classification.CONFIDENTIAL)
 
-    (record,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
+    (said,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
+    record = said.value
 
     assert (record.repository, record.type, record.key) == (image.ref.repository, "KMS", chain.accounts.storage_key)
     assert encrypted.key == chain.accounts.storage_key
@@ -337,7 +338,8 @@ def test_what_is_not_confidential_gets_no_copy(chain: Chain, stored: Store) -> N
 
     encrypted = chain.encrypt(image, Classification.INTERNAL)
 
-    (record,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
+    (said,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
+    record = said.value
     assert (encrypted.copy_digest, record.encrypted_copy) == (None, None)
     execution = chain.execution
     supply = PullSupply(DockerEngine.connect(), execution.host, execution.ecr.credentials)
@@ -386,7 +388,8 @@ def test_a_wrapped_key_is_of_no_use_for_another_image(chain: Chain, stored: Stor
     """KMS binds each key to its image; the role with the grant cannot unwrap it as another's."""
     image, other = stored(), stored()
     chain.encrypt(image, Classification.CONFIDENTIAL)
-    (record,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
+    (said,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
+    record = said.value
     assert record.encrypted_copy is not None
 
     with pytest.raises(KeyUnusable):
@@ -420,6 +423,7 @@ def test_a_plain_image_is_not_taken_for_an_encrypted_copy(chain: Chain, stored: 
             "key": chain.accounts.storage_key,
             "rotates": True,
             "classification": "confidential",
+            "verified": datetime.now(UTC),
             "copy": {
                 "plain": image.ref.digest,
                 "encrypted": image.ref.digest,

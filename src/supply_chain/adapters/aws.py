@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
 
+from supply_chain.adapters import told
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClockWrong, SupplyChainError
 
 THROTTLED = {
@@ -37,7 +38,6 @@ DENIED = {
     "SignatureDoesNotMatch",
 }
 EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
-SKEWED = ("Signature expired", "Signature not yet current", "RequestTimeTooSkewed")
 """How AWS tells a signature of another time than its own (IAM User Guide, "Troubleshoot Signature Version 4")."""
 
 CONFIG = Config(
@@ -160,7 +160,7 @@ def _translate(error: ClientError, doing: str) -> SupplyChainError:
     code = error.response.get("Error", {}).get("Code", "")
     message = error.response.get("Error", {}).get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if any(word in f"{code} {message}" for word in SKEWED):
+    if told.skewed(f"{code} {message}"):
         return ClockWrong(
             f"AWS does not take the time at which this machine asked to {doing}: {message}\n"
             "Set this machine's clock, and run the step again."

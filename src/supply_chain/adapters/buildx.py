@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from supply_chain.adapters import told
 from supply_chain.adapters.command import WHOLE_OUTPUT, Tool, run
 from supply_chain.adapters.registry import Registry
 from supply_chain.development.build import Order
@@ -31,8 +32,6 @@ from supply_chain.errors import (
 from supply_chain.image import Digest
 from supply_chain.scratch import scratch
 
-DENIED = re.compile(r"denied|unauthorized|\b40[13] ", re.IGNORECASE)
-"""What docker says of a push that the role may not do."""
 DIGEST: TypeAdapter[Digest] = TypeAdapter(Digest)
 
 
@@ -114,9 +113,9 @@ class Buildx:
             docker.run("rmi", "--no-prune", remote, timeout=60, check=False, quiet=True)
         if done.status != 0:
             said = (done.stderr or done.stdout)[-1000:].strip()
-            if LOST.search(said):
+            if told.engine_lost(said):
                 raise _engine_lost(f"The image could not be pushed to {repository}", said)
-            kind = AccessDenied if DENIED.search(said) else RegistryUnavailable
+            kind = AccessDenied if told.denied(said) else RegistryUnavailable
             raise kind(f"The image could not be pushed to {repository}: {said}\nNothing was offered; run it again.")
         digest = self.registry.digest_of(repository, tag)
         if digest is None:
@@ -124,19 +123,13 @@ class Buildx:
         return digest
 
 
-LOST = re.compile(
-    r"Cannot connect to the Docker daemon|error during connect|error reading from server|code = Unavailable"
-    r"|transport is closing|graceful_stop|server misbehaving.*docker"
-)
-"""What docker says where the engine went away."""
 BASE = "failed to resolve source metadata"
-PASSING = re.compile(r"connection refused|connection reset|i/o timeout|\bEOF\b|\b(?:429|5\d\d) [A-Z]")
 
 
 def _not_built(order: Order, said: str) -> SupplyChainError:
     """Why there is no image: the engine, a base, or the build itself."""
     what = f"The build of {order.target or 'the image'} failed: {said}\n"
-    if LOST.search(said):
+    if told.engine_lost(said):
         return _engine_lost(f"The build of {order.target or 'the image'} ended", said)
     if order.target and f'target stage "{order.target}" could not be found' in said:
         return DeclarationInvalid(
@@ -145,7 +138,7 @@ def _not_built(order: Order, said: str) -> SupplyChainError:
         )
     if BASE in said and "not found" in said:
         return BaseMissing(f"{what}A base is no longer where it was. Name one by digest that this machine can reach.")
-    if BASE in said and PASSING.search(said):
+    if BASE in said and told.passing(said):
         return RegistryUnavailable(f"{what}The registry of a base did not answer. Check that it runs, and build again.")
     return BuildFailed(f"{what}{WHOLE_OUTPUT}; correct the Dockerfile or the code and build again.")
 

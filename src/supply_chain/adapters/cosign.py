@@ -7,12 +7,12 @@ empty ones, so that nothing is fetched from anywhere.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from supply_chain.adapters import told
 from supply_chain.adapters.command import Done, Tool
 from supply_chain.errors import (
     AccessDenied,
@@ -35,15 +35,6 @@ TIMEOUT = 60.0
 ADMITTED = "admitted-by=curation"
 """What a signature says and no attestation does. `cosign verify` accepts any statement by the key, an
 attestation of a refused image too, unless it is asked for this."""
-
-
-PASSING = re.compile(
-    r"connection refused|connection reset|\": (?:unexpected )?EOF|i/o timeout|deadline exceeded|no such host"
-    r"|TOOMANYREQUESTS|Throttling|status ?code:? (?:429|5\d\d)",
-    re.IGNORECASE,
-)
-"""What cosign says where KMS or the registry may answer next time."""
-SKEWED = ("Signature expired", "Signature not yet current", "RequestTimeTooSkewed")
 
 
 @dataclass(frozen=True)
@@ -95,7 +86,7 @@ class Cosign:
                 "--insecure-ignore-tlog", "--trusted-root", work / "root.json", *self._insecure(), f"{self.host}/{ref}",
                 timeout=TIMEOUT, check=False, quiet=True,
             )  # fmt: skip
-        if done.status != 0 and PASSING.search(done.stderr):
+        if done.status != 0 and told.passing(done.stderr):
             raise _unavailable(f"The signature of {ref} could not be looked for", done.stderr[-1000:].strip())
         if done.status != 0:
             raise SignatureFailed(
@@ -123,12 +114,12 @@ class Cosign:
         if done.status == 0:
             return
         said = done.stderr[-1500:].strip()
-        if any(word in said for word in SKEWED):
+        if told.skewed(said):
             raise ClockWrong(
                 f"AWS does not take what was signed with {self.key}: {said}\n"
                 "Set this machine's clock, and run the step again. Nothing was signed."
             )
-        if "AccessDenied" in said or "not authorized" in said:
+        if told.denied(said):
             raise AccessDenied(
                 f"This tier's role may not sign with {self.key}: {said}\n"
                 "Give each tier the role and the key of its own; `cscm doctor` shows both."
@@ -137,7 +128,7 @@ class Cosign:
             raise KeyUnusable(
                 f"{self.key} cannot sign: {said}\nEnable the key, or name the right one in the tier's block."
             )
-        if PASSING.search(said):
+        if told.passing(said):
             raise _unavailable(f"Nothing could be signed with {self.key}", said)
         raise SignatureFailed(
             f"cosign ended with status {done.status}: {said}\nNothing was signed. Run the step again."

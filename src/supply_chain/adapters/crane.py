@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from supply_chain.adapters import told
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import AccessDenied, RegistryFailed, RegistryUnavailable
 from supply_chain.image import ImageRef
 
 TIMEOUT = 900.0
-DENIED = re.compile(r"DENIED|UNAUTHORIZED|\b403\b")
-PASSING = re.compile(r"connection refused|connection reset|EOF|timeout|\b(?:429|50[0-4])\b|TOOMANYREQUESTS")
-"""What crane, and others of its library, say of a registry that may answer next time. A digest holds any digits."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,10 @@ class Crane:
         if done.status == 0:
             return
         said = done.stderr[-1000:].strip()
-        if DENIED.search(said):
+        if told.denied(said):
             raise AccessDenied(
                 f"This tier's role may not {doing}: {said}\n"
                 "Each tier may read and write only what its policy in deployments/iam allows."
             )
-        kind = RegistryUnavailable if PASSING.search(said) else RegistryFailed
+        kind = RegistryUnavailable if told.passing(said) else RegistryFailed
         raise kind(f"It could not {doing}: {said}\nNothing was done with it; run the step again.")

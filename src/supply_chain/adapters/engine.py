@@ -17,6 +17,7 @@ from docker.errors import ImageNotFound as NoSuchImage
 from docker.types import LogConfig, Mount
 from requests.exceptions import RequestException
 
+from supply_chain.adapters import told
 from supply_chain.adapters.engine_reading import (
     change_from,
     container_from,
@@ -342,46 +343,43 @@ def _translated(doing: str) -> Iterator[None]:
 
 
 BUSY = ("address already in use", "port is already allocated")
-DENIED = ("unauthorized", "denied", "no basic auth", "403 forbidden", "401 unauthorized")
-UNREACHED = ("connection refused", "no such host", "i/o timeout", "tls handshake timeout", "503", "502", "429", "eof")
-ABSENT = ("manifest unknown", "name unknown", "repository does not exist", "not found")
 
 
 def translated(error: Exception, doing: str) -> SupplyChainError:
     """The chain's own error for one of the SDK's."""
     said = str(getattr(error, "explanation", None) or error)
-    told = f"The engine could not {doing}: {said}"
+    what = f"The engine could not {doing}: {said}"
     if isinstance(error, APIError):
-        return _from_answer(error, said.lower(), told)
+        return _from_answer(error, said.lower(), what)
     if isinstance(error, RequestException) or type(error) is DockerException:
-        return EngineUnavailable(f"{told}\nCheck that it runs (`cscm doctor`) and that this user may use its socket.")
-    return EngineFailed(f"{told}\nThe engine's own log says more.")
+        return EngineUnavailable(f"{what}\nCheck that it runs (`cscm doctor`) and that this user may use its socket.")
+    return EngineFailed(f"{what}\nThe engine's own log says more.")
 
 
 LOST = re.compile(r"parent snapshot \S+ does not exist")
 """A layer that two images shared went with the one that was removed while the other was taken in."""
 
 
-def _from_answer(error: APIError, low: str, told: str) -> SupplyChainError:
+def _from_answer(error: APIError, low: str, what: str) -> SupplyChainError:
     if isinstance(error, NoSuchImage) or "no such image" in low or LOST.search(low):
-        if told.startswith("The engine could not create"):
-            return ImageGone(f"{told}\nSomebody removed it meanwhile; start the step again.")
-        return ImageNotFound(f"{told}\nPull or build it first.")
+        if what.startswith("The engine could not create"):
+            return ImageGone(f"{what}\nSomebody removed it meanwhile; start the step again.")
+        return ImageNotFound(f"{what}\nPull or build it first.")
     if isinstance(error, NotFound) and "no such container" in low:
-        return ContainerGone(f"{told}\nSomebody removed it; start the step again.")
+        return ContainerGone(f"{what}\nSomebody removed it; start the step again.")
     if any(word in low for word in BUSY):
-        return PortBusy(f"{told}\nEnd what listens there, or choose another port.")
+        return PortBusy(f"{what}\nEnd what listens there, or choose another port.")
     if "unable to start container process" in low:
-        return ProgramNotStarted(f"{told}\nCorrect the image's entrypoint, or the command that was given.")
-    pulling = told.startswith("The engine could not pull")
-    return (_from_registry(low, told) if pulling else None) or EngineFailed(f"{told}\nThe engine's own log says more.")
+        return ProgramNotStarted(f"{what}\nCorrect the image's entrypoint, or the command that was given.")
+    pulling = what.startswith("The engine could not pull")
+    return (_from_registry(low, what) if pulling else None) or EngineFailed(f"{what}\nThe engine's own log says more.")
 
 
-def _from_registry(low: str, told: str) -> SupplyChainError | None:
-    if any(word in low for word in DENIED):
-        return AccessDenied(f"{told}\nThe role that is used may not read that repository.")
-    if any(word in low for word in ABSENT):
-        return ImageNotFound(f"{told}\nThe registry has no such image there.")
-    if any(word in low for word in UNREACHED):
-        return RegistryUnavailable(f"{told}\nCheck that the registry runs, then try again.")
+def _from_registry(low: str, what: str) -> SupplyChainError | None:
+    if told.denied(low):
+        return AccessDenied(f"{what}\nThe role that is used may not read that repository.")
+    if told.absent(low):
+        return ImageNotFound(f"{what}\nThe registry has no such image there.")
+    if told.passing(low):
+        return RegistryUnavailable(f"{what}\nCheck that the registry runs, then try again.")
     return None

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
+from supply_chain.adapters import told
 from supply_chain.adapters.command import WHOLE_OUTPUT, Done, Tool
 from supply_chain.errors import (
     AccessDenied,
@@ -35,7 +36,6 @@ from supply_chain.errors import (
     ImageUnsuitable,
     KeyUnusable,
     RegistryUnavailable,
-    SupplyChainError,
     ToolFailed,
 )
 from supply_chain.execution.supply import LOADED
@@ -52,25 +52,8 @@ TIMEOUT = 900.0
 MEMORY = Path("/dev/shm")  # noqa: S108 # nosec B108 - a private directory is made in it
 """Where a private key is written if the machine has it: memory, not a disk."""
 
-ERRORS: tuple[tuple[type[SupplyChainError], tuple[str, ...], str], ...] = (
-    (
-        KeyUnusable,
-        ("no suitable key unwrapper", "missing private key", "could not be used for decryption"),
-        "The key does not open this copy. Run `cscm curate` again; it writes a copy with a key of its own.",
-    ),
-    (ImageNotFound, ("manifest unknown", "name unknown", "not found"), "Check the reference."),
-    (
-        AccessDenied,
-        ("unauthorized", "authentication required", "denied:", "not authorized", "forbidden"),
-        "Each tier may read and write only what its policy in deployments/iam allows.",
-    ),
-    (
-        RegistryUnavailable,
-        ("connection refused", "connection reset", "i/o timeout", "no such host", "toomanyrequests", "server error"),
-        "The step is tried again.",
-    ),
-)
-"""What skopeo says → what it means and what to do; the first that fits."""
+NO_KEY = ("no suitable key unwrapper", "missing private key", "could not be used for decryption")
+"""What skopeo says where a key does not open a copy."""
 
 
 @dataclass(frozen=True)
@@ -261,9 +244,17 @@ def _checked(done: Done, doing: str) -> None:
     if done.status == 0:
         return
     said = done.stderr[-1500:].strip()
-    for error, signs, remedy in ERRORS:
-        if any(sign in said.lower() for sign in signs):
-            raise error(f"skopeo could not {doing}: {said}\n{remedy}")
+    what = f"skopeo could not {doing}: {said}\n"
+    if any(words in said for words in NO_KEY):
+        raise KeyUnusable(
+            f"{what}The key does not open this copy. Run `cscm curate` again; it writes a copy with a key of its own."
+        )
+    if told.absent(said):
+        raise ImageNotFound(f"{what}Check the reference.")
+    if told.denied(said):
+        raise AccessDenied(f"{what}Each tier may read and write only what its policy in deployments/iam allows.")
+    if told.passing(said):
+        raise RegistryUnavailable(f"{what}The step is tried again.")
     raise ToolFailed(f"skopeo could not {doing} (status {done.status}): {said}\n{WHOLE_OUTPUT}.")
 
 

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from supply_chain.adapters import told
 from supply_chain.adapters.command import Tool
-from supply_chain.adapters.crane import PASSING
 from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolFailed
 from supply_chain.image import ImageRef
 from supply_chain.scratch import scratch
@@ -62,7 +62,7 @@ class Syft:
                 syft, cyclonedx, spdx = (path.read_bytes() for path in files)
                 packages = len(json.loads(syft)["artifacts"])
             except (ToolFailed, OSError, ValueError, KeyError, TypeError) as error:
-                if config and isinstance(error, ToolFailed) and PASSING.search(str(error)):
+                if config and isinstance(error, ToolFailed) and told.passing(str(error)):
                     raise RegistryUnavailable(
                         f"syft could not read {source}: {error}\nThe registry did not answer; the step is tried again."
                     ) from error

@@ -1,0 +1,49 @@
+"""What tools say where a registry, AWS or the engine is the reason: told by their words, as they have no codes for it.
+
+Each tool has its own library and its own sentences; what these mean is written down here for all of them.
+"""
+
+from __future__ import annotations
+
+import re
+
+_PASSING = re.compile(
+    r"connection refused|connection reset|no such host|timeout|deadline exceeded|\bEOF\b|server error"
+    r"|too ?many ?requests|throttling|\b(?:429|50[0-4])\b",  # a digest holds any digits, but in no word of their own
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"\bdenied\b|AccessDenied|unauthorized|not authorized|authentication required|no basic auth|forbidden|\b40[13]\b",
+    re.IGNORECASE,
+)
+_ABSENT = re.compile(r"manifest unknown|name unknown|repository does not exist|not found", re.IGNORECASE)
+_SKEWED = re.compile(r"Signature expired|Signature not yet current|RequestTimeTooSkewed")
+_ENGINE_LOST = re.compile(
+    r"Cannot connect to the Docker daemon|error during connect|error reading from server|code = Unavailable"
+    r"|transport is closing|graceful_stop|server misbehaving.*docker"
+)
+
+
+def passing(said: str) -> bool:
+    """Whether a registry or AWS did not answer, or not this time."""
+    return bool(_PASSING.search(said))
+
+
+def denied(said: str) -> bool:
+    """Whether the role may not do it."""
+    return bool(_DENIED.search(said))
+
+
+def absent(said: str) -> bool:
+    """Whether the registry has no such thing."""
+    return bool(_ABSENT.search(said))
+
+
+def skewed(said: str) -> bool:
+    """Whether AWS does not take the time at which it was asked."""
+    return bool(_SKEWED.search(said))
+
+
+def engine_lost(said: str) -> bool:
+    """Whether the engine went away."""
+    return bool(_ENGINE_LOST.search(said))

@@ -1,0 +1,84 @@
+"""Provenance: what was built from what, signed, read back, and compared with what is to be built."""
+
+from datetime import timedelta
+
+import pytest
+
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.provenance import Provenance, last_provenance, provenance, provenances
+from supply_chain.evidence.statement import PROVENANCE, SUMMARY, Evidence, about
+from supply_chain.image import ImageRef, Material
+
+IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
+CURATED = Material(name="curated/base/python", digest="sha256:" + "1" * 64, curated=True)
+OTHER = Material(name="docker.io/python", digest="sha256:" + "2" * 64, curated=False)
+
+
+def signed(predicate, kind=PROVENANCE):
+    statement = about(IMAGE, kind, predicate)
+    return Evidence(digest="sha256:" + "c" * 64, repository="dev/hello", statement=statement, signer="development")
+
+
+def test_what_was_signed_is_read_back_whole(make):
+    """Also what is None in the declaration, and a base that is not there."""
+    built = make.built(materials=(CURATED, OTHER), uncurated=(OTHER.name,), base=CURATED)
+    manifest = make.manifest(limits={"medium": None, "critical": 3})
+    said = provenance(built, manifest)
+
+    read = Provenance.model_validate(said.predicate())
+
+    assert read == said
+    assert (read.manifest, read.source, read.uncurated) == (manifest, built.source, (OTHER.name,))
+    assert read.curated == ((CURATED.digest, CURATED.name),)
+    assert said.predicate()["buildDefinition"]["internalParameters"]["base"] == CURATED.name
+
+
+def test_a_resource_without_an_address_has_no_address(make):
+    """SLSA's descriptors leave out what there is not."""
+    dependencies = provenance(make.built(), make.manifest()).predicate()["buildDefinition"]["resolvedDependencies"]
+
+    assert [sorted(each) for each in dependencies] == [
+        ["annotations", "digest", "name", "uri"],
+        ["digest", "name"],
+        ["digest", "name"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dockerfile": "sha256:" + "9" * 64},
+        {"declaration": "sha256:" + "9" * 64},
+        {"materials": (OTHER,)},
+        {"uncurated": ("a",)},
+        {"base": OTHER},
+        {"versions": {"buildx": "0.2"}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_it_is_of_the_same_build_only_where_every_input_is_the_same(make, change):
+    """When it was built, and by which run, is no input."""
+    built, manifest = make.built(), make.manifest()
+    later = {"started": make.noon + timedelta(1), "finished": make.noon + timedelta(1), "invocation": "another"}
+
+    assert provenance(make.built(**later), manifest).is_of(built, manifest)
+    assert not provenance(make.built(**later, **change), manifest).is_of(built, manifest)
+    assert not provenance(make.built(), make.manifest(owner="others")).is_of(built, manifest)
+    assert not provenance(make.built(source=make.source(revision="0" * 40)), manifest).is_of(built, manifest)
+
+
+def test_the_build_that_finished_last_counts(make):
+    """Wherever it lies; other statements are not asked."""
+    old = signed(make.provenance())
+    new = signed(make.provenance(owner="new", built={"finished": make.noon + timedelta(seconds=1)}))
+
+    assert last_provenance([new, old, signed({}, SUMMARY)]).manifest.owner == "new"
+    assert [each.evidence for each in provenances([new, old])] == [old, new]
+    assert last_provenance([signed({}, SUMMARY)]) is None
+
+
+@pytest.mark.parametrize("part", ["buildDefinition", "runDetails"])
+def test_one_that_cannot_be_read_is_an_error(make, part):
+    """It may be the last one."""
+    with pytest.raises(EvidenceInvalid, match="provenance"):
+        last_provenance([signed(make.provenance()), signed({**make.provenance(), part: {}})])
