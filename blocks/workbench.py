@@ -51,6 +51,11 @@ class Workbench(Block):
     project: str = Field(title="Project", description="Directory of the project, with deployments/ in it.")
     tools: str = Field(title="Tools", description="Directory that holds the pinned tools.")
     database: str = Field(title="Vulnerability database", description="Directory that holds grype's database.")
+    build_host: str = Field(
+        default="laptop",
+        title="Build host",
+        description="Name of the container host block whose engine builds and tests images.",
+    )
     build_network: Literal["default", "host", "none"] = Field(
         default="default", title="Build network", description="The network that build steps see."
     )

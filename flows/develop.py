@@ -30,9 +30,8 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
         revision: A git commit to build instead of the files as they are.
         fresh: Do every step again, also those that signed evidence proves.
     """
-    tier, workbench, host = await asyncio.gather(
-        Tier.aload("development"), Workbench.aload("workbench"), ContainerHost.aload("laptop")
-    )
+    tier, workbench = await asyncio.gather(Tier.aload("development"), Workbench.aload("workbench"))
+    host = await ContainerHost.aload(workbench.build_host)
     async with checked_out(workbench, Path(path), revision) as (directory, source):
         manifest = read_manifest(directory)
         async with journal(manifest.name) as story, turn(turn_name("develop", manifest.name)) as before:

@@ -94,8 +94,7 @@ class Journal:
             return
         key = NOT_KEY.sub("-", self.story.application)
         about = pages.summary(self.story)
-        if flow_run.id == self._run:
-            self._log.info("%s", about)
+        self._log.info("%s", about)
         await acreate_markdown_artifact(key=f"dossier-{key}", markdown=pages.dossier(self.story), description=about)
         if self.story.report:
             rows = pages.findings_table(self.story.report)
@@ -123,12 +122,14 @@ _current: ContextVar[Journal | None] = ContextVar("journal", default=None)
 
 @asynccontextmanager
 async def journal(application: str) -> AsyncIterator[Journal]:
-    """The journal of the run around this one, or a new one; its pages are written however the run ends.
+    """The journal of the run around this one, which will publish it; or a new one, published however this run ends.
 
     Where the run failed and its pages cannot be written either, the run's own error is the one told.
     """
-    around = _current.get()
-    mine = around or Journal(application)
+    if around := _current.get():
+        yield around
+        return
+    mine = Journal(application)
     token = _current.set(mine)
     try:
         yield mine

@@ -84,12 +84,14 @@ async def test_a_cancelled_step_is_noted(pages):
 
 
 async def test_a_tier_inside_of_a_chain_writes_into_the_chains_journal(pages):
-    """One page for the whole; a run beside it has its own."""
+    """One page for the whole, written by the chain; a run beside it has its own."""
     async with journal("hello") as chain:
         async with journal("other name") as tier:
             assert tier is chain
             await tier.step("build", result(1))
         assert [step.name for step in chain.story.steps] == ["build"]
+        assert pages == {}
+    assert set(pages) == {"dossier-hello"}
     async with journal("hello") as later:
         assert later is not chain
 
