@@ -24,6 +24,7 @@ from typing import IO, Any, cast
 
 from plumbum import CommandNotFound, local
 
+from supply_chain.adapters import told
 from supply_chain.adapters.guardian import guardian
 from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
 from supply_chain.shown import plain
@@ -37,8 +38,6 @@ IDLE = 0.2
 CHUNK = 64 * 1024
 LINES = 5000
 """Lines of a command's output that go to the log."""
-FULL = "no space left on device"
-"""What a program says, in letters of either case, when a disk is full (strerror(3), ENOSPC)."""
 PIPE = 1024 * 1024
 """Bytes that a pipe may hold (pipe(7))."""
 WHOLE_OUTPUT = "Its whole output is in the run's log (in the UI, or here with --verbose)"
@@ -213,7 +212,7 @@ def run(
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
     done = Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
-    if full := status and next((line for line in _said(done) if FULL in line.lower()), ""):
+    if full := status and next((line for line in _said(done) if told.full(line)), ""):
         raise DiskFull(
             f"{name} found no space left: {full[-1000:].strip()}\n"
             "Make room where it writes (TMPDIR, the engine's directory, the registry's), and run the step again."

@@ -42,6 +42,7 @@ from supply_chain.errors import (
     AccessDenied,
     CheckNotMade,
     ContainerGone,
+    DiskFull,
     EngineFailed,
     EngineUnavailable,
     ImageGone,
@@ -349,6 +350,8 @@ def translated(error: Exception, doing: str) -> SupplyChainError:
     """The chain's own error for one of the SDK's."""
     said = str(getattr(error, "explanation", None) or error)
     what = f"The engine could not {doing}: {said}"
+    if told.full(said):
+        return DiskFull(f"{what}\nMake room in the engine's directory (`docker system df`), and run the step again.")
     if isinstance(error, APIError):
         return _from_answer(error, said.lower(), what)
     if isinstance(error, RequestException) or type(error) is DockerException:

@@ -18,6 +18,7 @@ _DENIED = re.compile(
 )
 _ABSENT = re.compile(r"manifest unknown|name unknown|repository does not exist|not found", re.IGNORECASE)
 _SKEWED = re.compile(r"Signature expired|Signature not yet current|RequestTimeTooSkewed")
+_FULL = re.compile(r"no space left on device", re.IGNORECASE)  # strerror(3), ENOSPC
 _ENGINE_LOST = re.compile(
     r"Cannot connect to the Docker daemon|error during connect|error reading from server|code = Unavailable"
     r"|transport is closing|graceful_stop|server misbehaving.*docker"
@@ -42,6 +43,11 @@ def absent(said: str) -> bool:
 def skewed(said: str) -> bool:
     """Whether AWS does not take the time at which it was asked."""
     return bool(_SKEWED.search(said))
+
+
+def full(said: str) -> bool:
+    """Whether a disk is full."""
+    return bool(_FULL.search(said))
 
 
 def engine_lost(said: str) -> bool:

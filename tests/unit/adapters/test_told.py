@@ -54,6 +54,12 @@ def test_a_wrong_clock_is_told(said):
     assert told.skewed(said) and not told.passing(said)
 
 
+@pytest.mark.parametrize("said", ["cp: No space left on device", "write /x/data: no space left on device: unknown"])
+def test_a_full_disk_is_told(said):
+    """Whichever program found it."""
+    assert told.full(said) and not told.passing(said)
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -78,5 +84,5 @@ def test_an_engine_that_went_away_is_told(said):
 )
 def test_anything_else_is_none_of_these(said):
     """A digest holds any digits, and a failed build is the build's."""
-    reasons = (told.passing, told.denied, told.absent, told.skewed, told.engine_lost)
+    reasons = (told.passing, told.denied, told.absent, told.skewed, told.engine_lost, told.full)
     assert not any(reason(said) for reason in reasons)

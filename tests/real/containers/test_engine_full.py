@@ -1,0 +1,111 @@
+"""An engine whose disk is full: a second one, on a disk of its own and in namespaces of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters.buildx import Buildx, find_client
+from supply_chain.adapters.command import Tool
+from supply_chain.adapters.engine import DockerEngine
+from supply_chain.adapters.registry import Registry
+from supply_chain.development.build import Order
+from supply_chain.errors import DiskFull, EngineUnavailable
+
+pytestmark = pytest.mark.real
+
+ROOM = 48
+"""MiB that the engine has."""
+NAMESPACES = ("unshare", "--mount", "--net", *(() if os.geteuid() == 0 else ("--map-root-user",)))
+ON_A_SMALL_DISK = 'mount -t tmpfs -o "size=$1m" tmpfs "$2" && mount -t tmpfs tmpfs /run && shift 2 && exec dockerd "$@"'
+NAME = "cscm.local/full:run"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[str]:
+    """The address of an engine that has little room."""
+    disk, socket = tmp_path / "disk", tmp_path / "engine.sock"
+    disk.mkdir()
+    (tmp_path / "daemon.json").write_text(json.dumps({"features": {"containerd-snapshotter": True}}))
+    options = [
+        f"--data-root={disk}/data", f"--exec-root={disk}/exec", f"--pidfile={disk}/pid", f"--host=unix://{socket}",
+        f"--config-file={tmp_path / 'daemon.json'}", "--group=0",
+        "--iptables=false", "--ip6tables=false", "--bridge=none",
+    ]  # fmt: skip
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    with (tmp_path / "log").open("w") as log:
+        words = [*NAMESPACES, "sh", "-c", ON_A_SMALL_DISK, "sh", str(ROOM), str(disk), *options]
+        daemon = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, "PATH": path})
+    try:
+        _wait(f"unix://{socket}", daemon, tmp_path / "log")
+        yield f"unix://{socket}"
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
+
+
+def _wait(url: str, daemon: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        assert daemon.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
+        with contextlib.suppress(EngineUnavailable):
+            DockerEngine.connect(url).versions()
+            return
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """An image that has more bytes than the engine has room, and that no compression makes fewer."""
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "large").write_bytes(os.urandom(ROOM * 1024**2 + 1))
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY large /large\n")
+    return context
+
+
+def order(context: Path, *, reproducible: bool) -> Order:
+    return Order(
+        context=context, dockerfile=context / "Dockerfile", platform="linux/amd64", target=None, name=NAME,
+        contexts={}, annotations={}, epoch=0, timeout=120, reproducible=reproducible,
+    )  # fmt: skip
+
+
+def builder(url: str, tmp_path: Path) -> Buildx:
+    client, version = find_client(os.environ["PATH"])
+    docker = Tool("docker", client, version).with_environment(DOCKER_HOST=url)
+    registry = Registry("registry.test", lambda: ("", ""), insecure=True)
+    return Buildx(docker, lambda: contextlib.nullcontext(tmp_path), lambda: "26.1", registry)
+
+
+@pytest.mark.parametrize("reproducible", [True, False], ids=["archive", "store"])
+def test_a_build_on_a_full_engine_says_so(engine: str, context: Path, tmp_path: Path, reproducible: bool) -> None:
+    """It is none of the Dockerfile's; nothing half of it is an image."""
+    with pytest.raises(DiskFull, match="no space left"):
+        builder(engine, tmp_path).build(order(context, reproducible=reproducible))
+
+    assert DockerEngine.connect(engine).names("cscm.local/full") == {}
+
+
+def test_an_image_that_a_full_engine_cannot_take_in_is_not_there(engine: str, context: Path, tmp_path: Path) -> None:
+    """As with the decrypted copy of a confidential image: made elsewhere, and loaded."""
+    archive = tmp_path / "image.tar"
+    subprocess.run(
+        [find_client(os.environ["PATH"])[0], "buildx", "build", "--quiet", "--provenance=false",
+         f"--output=type=oci,dest={archive},name={NAME}", str(context)],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert tarfile.is_tarfile(archive)
+
+    with pytest.raises(DiskFull, match="no space left"):
+        DockerEngine.connect(engine).load(archive)
+
+    assert DockerEngine.connect(engine).names("cscm.local/full") == {}
