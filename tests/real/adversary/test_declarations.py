@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from supply_chain.image import ImageRef
-from tests.real.adversary.conftest import Adversary, Application, codes
-from tests.real.chain.conftest import Ran, cscm
+from tests.real.command import cscm
+
+from .conftest import Adversary, Application
 
 pytestmark = pytest.mark.real
 
@@ -51,12 +52,6 @@ DOCKERFILES = {
 }
 
 
-def code(ran: Ran) -> str:
-    """An error's code."""
-    assert ran.status == 1, (ran.result, ran.stderr)
-    return ran.stderr.rstrip().rpartition("[")[2].rstrip("]")
-
-
 def test_a_declaration_can_ask_for_nothing_but_its_own(
     application: Application, adversary: Adversary, tmp_path: Path
 ) -> None:
@@ -73,7 +68,7 @@ def test_a_declaration_can_ask_for_nothing_but_its_own(
     with ThreadPoolExecutor(3) as pool:
         ran = list(pool.map(lambda source: cscm("chain", str(source)), [*sources, linked]))
 
-    assert {why: code(each) for why, each in zip([*DECLARATIONS, "is a link"], ran, strict=True)} == dict.fromkeys(
+    assert {why: each.code() for why, each in zip([*DECLARATIONS, "is a link"], ran, strict=True)} == dict.fromkeys(
         [*DECLARATIONS, "is a link"], "declaration.invalid"
     )
     assert not any("root:" in each.stderr or "\x1b" in each.stderr for each in ran)
@@ -91,7 +86,7 @@ def test_a_dockerfile_can_ask_for_nothing_but_its_context(
     with ThreadPoolExecutor(3) as pool:
         ran = list(pool.map(lambda source: cscm("develop", str(source)), sources))
 
-    assert {why: code(each) for why, each in zip(DOCKERFILES, ran, strict=True)} == {
+    assert {why: each.code() for why, each in zip(DOCKERFILES, ran, strict=True)} == {
         why: expected for why, (_, expected) in DOCKERFILES.items()
     }
     assert adversary.everything() == before
@@ -105,5 +100,5 @@ def test_anothers_configuration_comes_with_anothers_name_alone(
 
     ran = cscm("chain", str(application("prey", remote="git@example.com:hostile.git")), "--json")
 
-    assert codes(ran) == {"name.taken"}
+    assert ran.reasons() == {"name.taken"}
     assert adversary.everything()["curated/prey"] == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ import yaml
 
 from supply_chain.app import FILE
 from supply_chain.laptop.home import Home
-from tests.real.conftest import CSCM, ROOT
-from tests.real.faults.eyes import Eyes
-from tests.real.faults.strikes import eventually
+from tests.real.command import Ran, cscm
+from tests.real.eyes import Eyes
+from tests.real.waiting import eventually
 
 from .cases import DECLARATION
 
@@ -108,41 +107,31 @@ WRONG = (
 )
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the command said of a file."""
-
-    status: int
-    said: str
-
-
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
     """What `cscm chain` says of each, some at once."""
 
-    def ask(wrong: Wrong) -> Answer:
+    def ask(wrong: Wrong) -> Ran:
         directory = tmp_path_factory.mktemp("declared") / NAME
         directory.mkdir()
         (directory / "Dockerfile").write_text("FROM scratch\n")
         wrong.write(directory / FILE)
-        done = subprocess.run(
-            [str(CSCM), "chain", str(directory)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-        )
-        return Answer(done.returncode, done.stdout + done.stderr)
+        return cscm("chain", str(directory), timeout=60)
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip((wrong.what for wrong in WRONG), pool.map(ask, WRONG), strict=True))
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.what)
-def test_a_declaration_that_is_none_is_told_with_its_place(answers: dict[str, Answer], wrong: Wrong) -> None:
+def test_a_declaration_that_is_none_is_told_with_its_place(answers: dict[str, Ran], wrong: Wrong) -> None:
     """Status 1, the code, where it stands, in a few lines and without a stack trace."""
     answer = answers[wrong.what]
+    said = answer.stdout + answer.stderr
 
-    assert answer.status == 1, answer.said
-    assert wrong.says in answer.said
-    assert answer.said.startswith("error: ") and answer.said.endswith(" [declaration.invalid]\n")
-    assert len(answer.said.splitlines()) < 30 and "Traceback" not in answer.said and "\x1b" not in answer.said
+    assert answer.status == 1, said
+    assert wrong.says in said
+    assert said.startswith("error: ") and said.endswith(" [declaration.invalid]\n")
+    assert len(said.splitlines()) < 30 and "Traceback" not in said and "\x1b" not in said
 
 
 def test_a_run_that_prefect_starts_fails_with_the_same_words(home: Home, tmp_path: Path) -> None:
@@ -151,11 +140,11 @@ def test_a_run_that_prefect_starts_fails_with_the_same_words(home: Home, tmp_pat
     directory.mkdir()
     changed("port: 8080", "port: many")(directory / FILE)
     wanted = {"flows": {"name": {"any_": ["chain"]}}, "deployments": {"name": {"any_": ["on-demand"]}}}
-    (deployment,) = eyes.prefect("deployments/filter", wanted)
-    made = eyes.prefect(f"deployments/{deployment['id']}/create_flow_run", {"parameters": {"path": str(directory)}})
+    (deployment,) = eyes.prefect.ask("deployments/filter", wanted)
+    made = eyes.prefect.ask(f"deployments/{deployment['id']}/create_flow_run", {"parameters": {"path": str(directory)}})
 
     def over() -> dict[str, Any] | None:
-        (run,) = eyes.prefect("flow_runs/filter", {"flow_runs": {"id": {"any_": [made["id"]]}}})
+        (run,) = eyes.prefect.ask("flow_runs/filter", {"flow_runs": {"id": {"any_": [made["id"]]}}})
         return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else None
 
     run = eventually(over, 180)
@@ -166,10 +155,10 @@ def test_a_run_that_prefect_starts_fails_with_the_same_words(home: Home, tmp_pat
     assert eyes.containers(NAME) == []
 
 
-def test_nothing_is_started_by_them(answers: dict[str, Answer], home: Home, tmp_path: Path) -> None:
+def test_nothing_is_started_by_them(answers: dict[str, Ran], home: Home, tmp_path: Path) -> None:
     """No run, nothing in a registry, nothing in the engine."""
     eyes = Eyes(home, tmp_path, tmp_path, "rubbish")
-    runs = eyes.prefect("flow_runs/filter", {"flow_runs": {"name": {"like_": NAME}}})
+    runs = eyes.prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"like_": NAME}}})
     repositories = [each["repositoryName"] for each in eyes.ecr().describe_repositories()["repositories"]]
     client = docker.from_env()
     images = [tag for image in client.api.images() for tag in image["RepoTags"] or ()]
