@@ -25,8 +25,7 @@ from supply_chain.laptop.laptop import LaptopState
 from supply_chain.laptop.tools import Toolbox
 from supply_chain.tier import TierName
 from tests.real.access import cosign_of, nowhere
-from tests.real.application import Application as Repository
-from tests.real.application import git
+from tests.real.application import Application, git
 from tests.real.command import cscm
 from tests.real.place import placed
 
@@ -131,15 +130,15 @@ def place() -> Iterator[dict[str, int]]:
         yield ports
 
 
-Application = Callable[..., Path]
+Make = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def application(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Application:
+def application(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
     """A git repository with a small application of this name in it, and with these files instead of its own."""
 
     def make(name: str, files: Mapping[str, str] | None = None, remote: str = "") -> Path:
-        made = Repository(name, tmp_path_factory.mktemp("source") / name)
+        made = Application(name, tmp_path_factory.mktemp("source") / name)
         made.write(program, PLACE)
         for file, content in {"revision": "1\n", **(files or {})}.items():
             (made.path / file).write_text(content)
@@ -151,7 +150,7 @@ def application(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Appl
 
 
 @pytest.fixture(scope="session")
-def offered(bases: None, adversary: Adversary, application: Application, place: dict[str, int]) -> ImageRef:
+def offered(bases: None, adversary: Adversary, application: Make, place: dict[str, int]) -> ImageRef:
     """An honest application's image at boundary 1."""
     ran = cscm("develop", str(application("prey")), "--json")
     assert ran.status == 0, ran.stderr

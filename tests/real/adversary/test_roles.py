@@ -17,7 +17,7 @@ from supply_chain.laptop.profile import load_profile
 from supply_chain.tier import TierName
 from tests.real.command import ROOT, cscm
 
-from .conftest import PLACE, Adversary, Application
+from .conftest import PLACE, Adversary, Make
 
 pytestmark = pytest.mark.real
 
@@ -67,7 +67,7 @@ def test_a_tier_in_anothers_role_does_nothing(
     offered: ImageRef,
     curated: ImageRef,
     adversary: Adversary,
-    application: Application,
+    application: Make,
     place: dict[str, int],
     swap: Swap,
     roles: dict[TierName, TierName],

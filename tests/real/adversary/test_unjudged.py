@@ -8,7 +8,7 @@ from supply_chain.evidence.statement import SUMMARY
 from supply_chain.image import ImageRef
 from tests.real.command import cscm
 
-from .conftest import Adversary, Application, statement
+from .conftest import Adversary, Make, statement
 
 pytestmark = pytest.mark.real
 
@@ -40,7 +40,7 @@ FILES = {"Dockerfile": DOCKERFILE, "os-release": 'ID=debian\nVERSION_ID="99"\n',
 
 
 def test_a_distribution_that_no_database_knows_is_not_judged_and_not_admitted(
-    bases: None, application: Application, adversary: Adversary
+    bases: None, application: Make, adversary: Adversary
 ) -> None:
     """The version in os-release hides every finding. Its owner may accept that, and the verdict says so."""
     source = application("foreign", FILES)

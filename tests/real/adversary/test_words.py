@@ -10,7 +10,7 @@ import pytest
 from tests.real.access import Prefect
 from tests.real.command import cscm
 
-from .conftest import PLACE, Application
+from .conftest import PLACE, Make
 
 pytestmark = pytest.mark.real
 
@@ -30,7 +30,7 @@ SECRET = "key = " + repr("AKIA" + "Q3EGR2VXKPLMNBTZ") + "\n"
 
 
 def test_what_an_application_says_is_shown_and_not_carried_out(
-    bases: None, application: Application, prefect: Prefect
+    bases: None, application: Make, prefect: Prefect
 ) -> None:
     """In a remote's address, a file's name and a command that fails: the image is refused, and every page is plain."""
     name = WORDS.replace("/", "")
