@@ -1,25 +1,26 @@
-"""What several rooms of real tests share: the running laptop, its bases, a program that can misbehave, a place."""
+"""What several rooms of real tests share: the running laptop, its bases, tools and ways in, and a program.
+
+`make test` has started the laptop; nothing here does.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import docker
 import pytest
-import yaml
 
-from supply_chain.container import ENVIRONMENT
+from supply_chain.adapters.tools import Toolbox
+from supply_chain.laptop.aws import emulator_root
+from supply_chain.laptop.emulator_service import root_key
 from supply_chain.laptop.home import Home
-
-ROOT = Path(__file__).parents[2]
-CSCM = Path(sys.executable).with_name("cscm")
-SUBJECT = Path(__file__).parent / "containers/subject"
+from supply_chain.laptop.laptop import LaptopState, load_state
+from tests.real.access import Prefect, toolbox_in
+from tests.real.application import compiled
+from tests.real.command import ROOT, cscm
 
 
 @pytest.fixture(scope="session")
@@ -28,51 +29,52 @@ def home() -> Home:
 
 
 @pytest.fixture(scope="session")
-def bases() -> None:
-    made = subprocess.run([str(CSCM), "bases"], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
-    assert made.returncode == 0, made.stderr
+def laptop(home: Home) -> LaptopState:
+    """The running laptop."""
+    return load_state(home)
+
+
+@pytest.fixture(scope="session")
+def bases(laptop: LaptopState) -> None:
+    """The bases that every laptop needs."""
+    made = cscm("bases", timeout=900)
+    assert made.status == 0, made.stderr
+
+
+@pytest.fixture(scope="session")
+def toolbox(home: Home) -> Toolbox:
+    """The laptop's tools."""
+    return toolbox_in(home.tools)
+
+
+@pytest.fixture(scope="session")
+def root(home: Home, laptop: LaptopState) -> boto3.Session:
+    """The account's owner."""
+    return emulator_root(root_key(home), laptop.region)
+
+
+@pytest.fixture(scope="session")
+def ecr(root: boto3.Session, laptop: LaptopState) -> Any:
+    """ECR, as its owner sees it."""
+    return root.client("ecr", endpoint_url=laptop.endpoint_url)
+
+
+@pytest.fixture(scope="session")
+def prefect(home: Home, laptop: LaptopState) -> Prefect:
+    return Prefect.of(home, laptop.prefect_api_url)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """The engine, as its own client shows it."""
+    client = docker.from_env()
+    yield client
+    client.close()
 
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The service that the container tests use too: it behaves, unless its arguments name a fault."""
+    """A service that behaves, unless its arguments name a fault."""
     path = tmp_path_factory.mktemp("program") / "subject"
     compiled(path, "amd64")
     return path
-
-
-def compiled(path: Path, architecture: str) -> None:
-    """Build the program for an architecture by Go's name, into `path`."""
-    subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(path), "."], cwd=SUBJECT,
-        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOARCH": architecture},
-        check=True, timeout=300,
-    )  # fmt: skip
-
-
-@contextlib.contextmanager
-def placed(environment: str, applications: Iterable[str], **variables: str) -> Iterator[dict[str, int]]:
-    """An environment's document, and application → port; what carries its name is removed afterwards."""
-    ports = {name: _free_port() for name in applications}
-    places = {name: {"port": port, "environment": dict(variables)} for name, port in ports.items()}
-    document = ROOT / f"deployments/environments/{environment}.yaml"
-    document.write_text(yaml.safe_dump({"name": environment, "applications": places}))
-    try:
-        yield ports
-    finally:
-        document.unlink()
-        client = docker.from_env()
-        label = {"label": f"{ENVIRONMENT}={environment}"}
-        for container in client.containers.list(all=True, filters=label):
-            container.remove(force=True, v=True)
-        for volume in client.volumes.list(filters=label):
-            volume.remove()
-        for network in client.networks.list(filters=label):
-            network.remove()
-        client.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

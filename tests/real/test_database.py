@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import sqlite3
@@ -21,14 +20,13 @@ from supply_chain.adapters.command import Tool
 from supply_chain.adapters.database import Database, ensure_database, grype_environment, knows, read_database
 from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.syft import Syft
-from supply_chain.adapters.tools import Pins, Toolbox
-from supply_chain.laptop.home import Home
+from supply_chain.adapters.tools import Toolbox
 from supply_chain.vulnerability.findings import Database as Facts
 from supply_chain.vulnerability.scanner import Sbom
+from tests.real.access import nowhere
 
 pytestmark = pytest.mark.real
 
-ROOT = Path(__file__).parents[2]
 
 DIGESTS = {"3.40.1": "xxh64:2064f4f13c881a0f"}
 """What grype 0.121.2 makes of the shipped feed, by the version of the SQLite library that wrote it."""
@@ -47,9 +45,8 @@ Scan = Callable[[str], dict[str, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def grype() -> Tool:
-    home = Home.find(start=ROOT)
-    return Toolbox(home.tools, Pins.load(ROOT / "deployments/tools.yaml")).find("grype")
+def grype(toolbox: Toolbox) -> Tool:
+    return toolbox.find("grype")
 
 
 @pytest.fixture(scope="module")
@@ -275,10 +272,8 @@ def test_starter_database_is_compiled_where_no_mirror_answers(grype: Tool, tmp_p
 
 
 @pytest.fixture(scope="module")
-def syft(grype: Tool) -> Syft:
-    home = Home.find(start=ROOT)
-    tool = Toolbox(home.tools, Pins.load(ROOT / "deployments/tools.yaml")).find("syft")
-    return Syft(tool, "127.0.0.1:1", contextlib.nullcontext, insecure=True)  # type: ignore[arg-type]
+def syft(toolbox: Toolbox) -> Syft:
+    return Syft(toolbox.find("syft"), "127.0.0.1:1", nowhere, insecure=True)
 
 
 @pytest.fixture(scope="module")

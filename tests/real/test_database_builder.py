@@ -25,10 +25,10 @@ from supply_chain.adapters.database.feed.compile import PROVIDERS, compile_feed
 from supply_chain.adapters.database.feed.model import Feed, GoRecord, PythonRecord, Window, read_feed
 from supply_chain.adapters.tools import Pins
 from supply_chain.adapters.tools.pins import GoPin
+from tests.real.command import ROOT
 
 pytestmark = pytest.mark.real
 
-ROOT = Path(__file__).parents[2]
 YEAR_ONE = "0001-01-01 00:00:00+00:00"
 
 VULNERABILITIES = """

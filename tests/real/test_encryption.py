@@ -8,11 +8,9 @@ import hashlib
 import io
 import json
 import os
-import socket
 import struct
 import subprocess
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +20,6 @@ from typing import Any
 from uuid import uuid4
 
 import docker
-import httpx
 import pytest
 
 from supply_chain.adapters.aws import AwsSession
@@ -33,7 +30,7 @@ from supply_chain.adapters.engine import DockerEngine
 from supply_chain.adapters.kms import Kms
 from supply_chain.adapters.registry import Registry
 from supply_chain.adapters.skopeo import Skopeo
-from supply_chain.adapters.tools import Pins, Toolbox
+from supply_chain.adapters.tools import Toolbox
 from supply_chain.app import Base, Classification
 from supply_chain.curation.encrypt import encrypt
 from supply_chain.errors import AccessDenied, ImageDamaged, ImageUnsuitable, KeyUnusable
@@ -45,10 +42,12 @@ from supply_chain.image import EncryptedImage, ImageRef, Source, StoredImage
 from supply_chain.laptop.aws import POLICIES, Accounts, Administrator, emulator_root, ensure_accounts
 from supply_chain.laptop.home import Home
 from supply_chain.tier import TierName
+from tests.real.command import ROOT
+from tests.real.place import free_port
+from tests.real.waiting import until_ready
 
 pytestmark = pytest.mark.real
 
-ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
 OCI = "application/vnd.oci.image"
 DOCKER = "application/vnd.docker"
@@ -132,42 +131,28 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def emulator(directory: Path) -> Iterator[str]:
+def emulator(home: Home, directory: Path) -> Iterator[str]:
     """The registry's host, which is also AWS's."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    host, port = "127.0.0.1", free_port()
     command = [
-        str(Home.find(start=ROOT).emulator / "bin/python"), "-m", "supply_chain.laptop.emulator",
-        "--host", "127.0.0.1", "--port", str(port), "--state", str(directory / "state"),
+        str(home.emulator / "bin/python"), "-m", "supply_chain.laptop.emulator",
+        "--host", host, "--port", str(port), "--state", str(directory / "state"),
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     with (directory / "log").open("wb") as log, subprocess.Popen(command, env=environment, stderr=log) as process:
         try:
-            _until_up(f"http://127.0.0.1:{port}/_cscm/health", process, directory / "log")
-            yield f"127.0.0.1:{port}"
+            until_ready(process, f"{host}:{port}", directory / "log")
+            yield f"{host}:{port}"
         finally:
             process.terminate()
 
 
-def _until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            if httpx.get(url, trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(log.read_text())
-
-
 @pytest.fixture(scope="module")
-def chain(emulator: str, directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+def chain(emulator: str, toolbox: Toolbox, directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
     root = emulator_root(directory / "state/root-key.json", REGION)
     admin = Administrator.of(root, f"http://{emulator}")
     accounts = ensure_accounts(admin, ROOT / POLICIES, tmp_path_factory.mktemp("keys") / "keys.json")
-    box = Toolbox(Home.find(start=ROOT).tools, Pins.load(ROOT / "deployments/tools.yaml"))
-    tools = {name: box.find(name) for name in ("cosign", "crane", "skopeo")}
+    tools = {name: toolbox.find(name) for name in ("cosign", "crane", "skopeo")}
     curation, execution = (Role(t, emulator, accounts, tools) for t in (TierName.CURATION, TierName.EXECUTION))
     return Chain(admin, root.client("ecr", endpoint_url=f"http://{emulator}"), accounts, curation, execution)
 
@@ -249,7 +234,7 @@ def stored(chain: Chain, tmp_path: Path) -> Iterator[Store]:
     client = docker.from_env()
     for ref in made:
         for image in client.images.list(filters={"reference": f"*/{ref.repository}"}):
-            client.images.remove(image.id, force=True)
+            client.images.remove(str(image.id), force=True)
 
 
 def output(digest: str) -> str:

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import docker
@@ -22,33 +24,23 @@ from supply_chain.laptop.aws import emulator_root
 from supply_chain.laptop.emulator_service import root_key
 from supply_chain.laptop.engine import engine_url
 from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import load_state, records, reset
+from supply_chain.laptop.laptop import LaptopState, load_state, records, reset
 from supply_chain.laptop.ports import request
 from supply_chain.laptop.services import start_time
 from supply_chain.tier import TierName
+from tests.real.command import ROOT
+from tests.real.place import free_ports
 
 pytestmark = pytest.mark.real
-
-ROOT = Path(__file__).parents[2]
 
 FLOW = "from prefect import flow\n\n\n@flow\nasync def greet(name: str = 'you') -> str:\n    return f'hello {name}'\n"
 DEPLOYMENTS = "deployments:\n- name: greeting\n  entrypoint: flows.greet:greet\n  work_pool: {name: laptop}\n"
 
 
-def free_ports(count):
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 class Laptop:
     """A project with one flow of its own, the real code and documents, and `cscm` as a person runs it."""
 
-    def __init__(self, directory):
+    def __init__(self, directory: Path) -> None:
         self.project, self.home = directory / "project", Home(directory / "project", directory / "home")
         self.emulator, self.prefect = free_ports(2)
         shutil.copytree(ROOT / "deployments", self.project / "deployments")
@@ -62,7 +54,7 @@ class Laptop:
         (self.project / "flows" / "greet.py").write_text(FLOW)
         (self.project / "prefect.yaml").write_text(DEPLOYMENTS)
 
-    def cscm(self, *arguments, check=True, **environment):
+    def cscm(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-c", "from cscm.main import main; main()", *arguments],
             cwd=self.project,
@@ -81,17 +73,17 @@ class Laptop:
         return done
 
     @property
-    def state(self):
+    def state(self) -> LaptopState:
         return load_state(self.home)
 
     @property
-    def login(self):
+    def login(self) -> str:
         return (self.home.state / "prefect.auth").read_text().strip()
 
-    def pids(self):
+    def pids(self) -> dict[str, int]:
         return {record.name: record.pid for record in records(self.home)}
 
-    def client(self, tier, service):
+    def client(self, tier: TierName, service: str) -> Any:
         """A client of a tier's role, as the blocks make it."""
         state, identity = self.state, self.state.identities[tier]
         where = {"endpoint_url": state.endpoint_url, "region_name": state.region}
@@ -102,7 +94,7 @@ class Laptop:
 
 
 @pytest.fixture(scope="module")
-def laptop(tmp_path_factory):
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     made = Laptop(tmp_path_factory.mktemp("laptop"))
     try:
         made.cscm("up")
@@ -111,7 +103,7 @@ def laptop(tmp_path_factory):
         made.cscm("down")
 
 
-def may(call, **arguments):
+def may(call: Callable[..., Any], **arguments: Any) -> bool:
     """Whether AWS allows the call; any other error is one of the test."""
     try:
         call(**arguments)
@@ -122,7 +114,7 @@ def may(call, **arguments):
     return True
 
 
-def test_everything_is_ok_after_up(laptop):
+def test_everything_is_ok_after_up(laptop: Laptop) -> None:
     """Doctor finds every part as it has to be."""
     lines = json.loads(laptop.cscm("doctor", "--json").stdout)
 
@@ -132,7 +124,7 @@ def test_everything_is_ok_after_up(laptop):
     }
 
 
-def test_up_again_starts_nothing_and_takes_a_moment(laptop):
+def test_up_again_starts_nothing_and_takes_a_moment(laptop: Laptop) -> None:
     """What runs is used; the second time costs less than starting Prefect's client would."""
     laptop.cscm("up")
     before, started = laptop.pids(), time.monotonic()
@@ -145,19 +137,19 @@ def test_up_again_starts_nothing_and_takes_a_moment(laptop):
     assert seconds < 4  # about one on an idle machine
 
 
-def test_secrets_are_for_the_user_alone(laptop):
+def test_secrets_are_for_the_user_alone(laptop: Laptop) -> None:
     """Identities, access keys and the login of Prefect."""
     for name in ("laptop.json", "access-keys.json", "prefect.auth", "aws/root-key.json"):
         assert (laptop.home.state / name).stat().st_mode & 0o777 == 0o600
 
 
-def test_prefect_wants_the_login(laptop):
+def test_prefect_wants_the_login(laptop: Laptop) -> None:
     """Blocks hold secrets."""
     assert request("GET", laptop.prefect, "/api/admin/version")[0] == 401
     assert request("GET", laptop.prefect, "/api/admin/version", auth=laptop.login)[0] == 200
 
 
-def test_a_deployment_runs(laptop):
+def test_a_deployment_runs(laptop: Laptop) -> None:
     """From the API to a finished run by the worker."""
     _, found = request("POST", laptop.prefect, "/api/deployments/filter", body={}, auth=laptop.login)
     path = f"/api/deployments/{found[0]['id']}/create_flow_run"
@@ -172,7 +164,7 @@ def test_a_deployment_runs(laptop):
     assert state == "COMPLETED"
 
 
-def test_the_blocks_hold_the_tiers(laptop):
+def test_the_blocks_hold_the_tiers(laptop: Laptop) -> None:
     """One block per tier, each with its own role."""
     _, found = request("POST", laptop.prefect, "/api/block_documents/filter", body={}, auth=laptop.login)
     tiers = {
@@ -184,7 +176,7 @@ def test_the_blocks_hold_the_tiers(laptop):
     assert tiers == {str(tier): identity.role_arn for tier, identity in laptop.state.identities.items()}
 
 
-def test_a_tier_creates_repositories_only_in_its_own_place(laptop):
+def test_a_tier_creates_repositories_only_in_its_own_place(laptop: Laptop) -> None:
     """AWS decides, from the first day."""
     allowed = {
         (tier, prefix)
@@ -201,7 +193,7 @@ def test_a_tier_creates_repositories_only_in_its_own_place(laptop):
     }
 
 
-def test_a_tier_signs_with_its_own_key_only(laptop):
+def test_a_tier_signs_with_its_own_key_only(laptop: Laptop) -> None:
     """By alias and by ARN; and the account's root with none of them."""
     message = {"Message": b"digest", "SigningAlgorithm": "ECDSA_SHA_256"}
     root = emulator_root(root_key(laptop.home), laptop.state.region)
@@ -215,7 +207,7 @@ def test_a_tier_signs_with_its_own_key_only(laptop):
                 assert may(kms.sign, KeyId=key, **message) is (tier is owner)
 
 
-def test_content_closed_by_curation_opens_for_execution_only(laptop):
+def test_content_closed_by_curation_opens_for_execution_only(laptop: Laptop) -> None:
     """Its key is the reason why an encrypted image starts nowhere else."""
     closed = laptop.client(TierName.CURATION, "kms").encrypt(KeyId="alias/cscm-content", Plaintext=b"key")
     blob = {"CiphertextBlob": closed["CiphertextBlob"]}
@@ -223,14 +215,14 @@ def test_content_closed_by_curation_opens_for_execution_only(laptop):
     assert [tier for tier in TierName if may(laptop.client(tier, "kms").decrypt, **blob)] == [TierName.EXECUTION]
 
 
-def test_the_storage_key_rotates(laptop):
+def test_the_storage_key_rotates(laptop: Laptop) -> None:
     """Curation can prove it."""
     kms = laptop.client(TierName.CURATION, "kms")
 
     assert kms.get_key_rotation_status(KeyId=laptop.state.storage_key)["KeyRotationEnabled"]
 
 
-def test_a_users_own_key_may_only_assume_its_role(laptop):
+def test_a_users_own_key_may_only_assume_its_role(laptop: Laptop) -> None:
     """A leaked block gives a role that is logged, not an account."""
     state, identity = laptop.state, laptop.state.identities[TierName.DEVELOPMENT]
     user = boto3.Session(identity.access_key_id, identity.secret_access_key)
@@ -243,7 +235,7 @@ def test_a_users_own_key_may_only_assume_its_role(laptop):
         )
 
 
-def test_identities_and_keys_survive_the_death_of_the_emulator(laptop):
+def test_identities_and_keys_survive_the_death_of_the_emulator(laptop: Laptop) -> None:
     """`kill -9`, and `cscm up` brings the same account back."""
     before = laptop.state
     pid = laptop.pids()["emulator"]
@@ -257,7 +249,7 @@ def test_identities_and_keys_survive_the_death_of_the_emulator(laptop):
     assert laptop.state == before
 
 
-def test_a_busy_port_is_told_with_its_owner_and_setting(laptop, tmp_path):
+def test_a_busy_port_is_told_with_its_owner_and_setting(laptop: Laptop, tmp_path: Path) -> None:
     """The person can act without looking anything up."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -276,7 +268,7 @@ def test_a_busy_port_is_told_with_its_owner_and_setting(laptop, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_down_stops_everything_and_keeps_the_state(laptop):
+def test_down_stops_everything_and_keeps_the_state(laptop: Laptop) -> None:
     """The next `up` finds the same account, and nothing is registered anew."""
     before, pids = laptop.state, laptop.pids()
 
@@ -294,7 +286,7 @@ def test_down_stops_everything_and_keeps_the_state(laptop):
     assert laptop.state == before
 
 
-def test_reset_leaves_in_the_engine_what_another_home_made(tmp_path, laptop):
+def test_reset_leaves_in_the_engine_what_another_home_made(tmp_path: Path, laptop: Laptop) -> None:
     """Each under its own name, by which what a lost home left is removed too."""
     client, name = docker.DockerClient(engine_url()), uuid.uuid4().hex
     homes = [Home(tmp_path, tmp_path / which) for which in ("mine", "other")]
@@ -304,7 +296,7 @@ def test_reset_leaves_in_the_engine_what_another_home_made(tmp_path, laptop):
         engine.create_volume(f"{name}-{number}", {MANAGED: "true"})
         engine.create_network(f"{name}-{number}", {MANAGED: "true"}, internal=True)
 
-    def left():
+    def left() -> list[list[str | None]]:
         listed = (client.volumes.list(filters={"name": name}), client.networks.list(names=[name]))
         return [[each.name for each in found] for found in listed]
 

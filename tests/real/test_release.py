@@ -8,53 +8,30 @@ from pathlib import Path
 import pytest
 
 from scripts.wheel import purl_of
-from supply_chain.adapters.aws import AwsSession
-from supply_chain.adapters.cosign import Cosign
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.tools import Pins, Toolbox
+from supply_chain.adapters.tools import Toolbox
 from supply_chain.evidence.release import released
 from supply_chain.image import ImageRef
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import LaptopState, load_state
+from supply_chain.laptop.laptop import LaptopState
 from supply_chain.tier import TierName
+from tests.real.access import cosign_of
+from tests.real.command import ROOT
 
 pytestmark = pytest.mark.real
 
-ROOT = Path(__file__).parents[2]
 REF = ImageRef(repository="curated/cscm", digest="sha256:" + "a" * 64)
 FILES = {"container_supply_chain-0.1.0-py3-none-any.whl": b"a wheel", "sbom.syft.json": b"{}"}
 
 
-@pytest.fixture(scope="module")
-def home() -> Home:
-    return Home.find(start=ROOT)
-
-
-@pytest.fixture(scope="module")
-def laptop(home: Home) -> LaptopState:
-    """The running laptop; `make test` has started it."""
-    return load_state(home)
-
-
 @pytest.fixture
-def release(home: Home, laptop: LaptopState, tmp_path: Path) -> Path:
+def release(laptop: LaptopState, toolbox: Toolbox, tmp_path: Path) -> Path:
     """A directory as `make release` leaves it."""
-    role = laptop.identities[TierName.CURATION]
-    session = AwsSession(role.access_key_id, role.secret_access_key, role.role_arn, laptop.region, laptop.endpoint_url)
-    tool = Toolbox(home.tools, Pins.load(ROOT / "deployments" / "tools.yaml")).find("cosign")
-    cosign = Cosign(
-        tool.with_environment(**session.environment()),
-        f"awskms:///{role.signing_alias}",
-        laptop.registry,
-        Ecr(session.client("ecr"), laptop.registry).docker_config,
-        insecure=True,
-    )
+    cosign = cosign_of(laptop, TierName.CURATION)
     (wheel,) = [name for name in FILES if name.endswith(".whl")]
     (tmp_path / "release.sigstore.json").write_bytes(cosign.sign(released(purl_of(wheel), REF, FILES)))
-    (tmp_path / "curation.pub").write_text(role.public_key)
+    (tmp_path / "curation.pub").write_text(laptop.identities[TierName.CURATION].public_key)
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
-    (tmp_path / "cosign").symlink_to(tool.path)
+    (tmp_path / "cosign").symlink_to(toolbox.find("cosign").path)
     return tmp_path
 
 
@@ -75,12 +52,12 @@ def verified(release: Path, name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_file_is_verified_alone(release: Path, name: str):
+def test_each_file_is_verified_alone(release: Path, name: str) -> None:
     """With the public key and the bundle."""
     assert verified(release, name)
 
 
-def test_a_file_that_was_changed_is_not_verified(release: Path):
+def test_a_file_that_was_changed_is_not_verified(release: Path) -> None:
     """Not by a byte."""
     name = next(iter(FILES))
     (release / name).write_bytes(FILES[name] + b"\0")
@@ -88,7 +65,7 @@ def test_a_file_that_was_changed_is_not_verified(release: Path):
     assert not verified(release, name)
 
 
-def test_another_tiers_key_does_not_verify_it(release: Path, laptop: LaptopState):
+def test_another_tiers_key_does_not_verify_it(release: Path, laptop: LaptopState) -> None:
     """A release is curation's word."""
     (release / "curation.pub").write_text(laptop.identities[TierName.DEVELOPMENT].public_key)
 

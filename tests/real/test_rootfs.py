@@ -16,11 +16,12 @@ import pytest
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.mmdebstrap import make_rootfs
 from supply_chain.app import Base, read_manifest
+from tests.real.command import ROOT
 
 pytestmark = pytest.mark.real
 
 EPOCH = 1_700_000_000
-BASES = Path(__file__).parents[2] / "bases"
+BASES = ROOT / "bases"
 
 
 def made(base: str, directory: Path) -> tuple[Path, dict[str, str]]:
@@ -49,7 +50,7 @@ def image(runtime: tuple[Path, dict[str, str]]) -> Iterator[str]:
     client.close()
 
 
-def test_the_same_packages_give_the_same_bytes(runtime: tuple[Path, dict[str, str]], tmp_path: Path):
+def test_the_same_packages_give_the_same_bytes(runtime: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     """So that the base's digest changes only when a package does."""
     again, packages = made("python", tmp_path)
 
@@ -57,12 +58,12 @@ def test_the_same_packages_give_the_same_bytes(runtime: tuple[Path, dict[str, st
     assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(runtime[0].read_bytes()).digest()
 
 
-def test_the_runtime_base_is_small(runtime: tuple[Path, dict[str, str]]):
+def test_the_runtime_base_is_small(runtime: tuple[Path, dict[str, str]]) -> None:
     """30 MB compressed at most, and every application carries it."""
     assert len(gzip.compress(runtime[0].read_bytes(), 6)) < 30_000_000
 
 
-def test_the_runtime_base_has_no_shell_and_no_package_manager(runtime: tuple[Path, dict[str, str]]):
+def test_the_runtime_base_has_no_shell_and_no_package_manager(runtime: tuple[Path, dict[str, str]]) -> None:
     """Whoever breaks in finds nothing to work with; the SBOM's sources are there all the same."""
     with tarfile.open(runtime[0]) as tar:
         names = set(tar.getnames())
@@ -71,7 +72,7 @@ def test_the_runtime_base_has_no_shell_and_no_package_manager(runtime: tuple[Pat
     assert {f"var/lib/dpkg/status.d/{name}" for name in runtime[1]} <= names
 
 
-def test_python_runs_in_it_as_its_user(image: str):
+def test_python_runs_in_it_as_its_user(image: str) -> None:
     """With certificates, time zones and SQLite, on a read-only root, without any privilege."""
     manifest = read_manifest(BASES / "python")
     assert isinstance(manifest, Base)

@@ -16,8 +16,8 @@ from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.secrets import find_secrets
 from supply_chain.app import FILE
 from supply_chain.evidence.checks import CheckResult, Outcome
+from tests.real.command import ROOT
 
-ROOT = Path(__file__).parents[2]
 APPLICATIONS = [path.parent for kind in ("bases", "examples") for path in sorted(ROOT.glob(f"{kind}/*/{FILE}"))]
 SOUND = [path for path in APPLICATIONS if path.name != "careless"]
 SELF = BuildContext(ROOT, ROOT / "examples" / "self" / "Dockerfile")
@@ -44,13 +44,13 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("path", SOUND, ids=name)
-def test_the_sound_ones_pass_the_static_checks(path: Path, check: str):
+def test_the_sound_ones_pass_the_static_checks(path: Path, check: str) -> None:
     """Nothing to find; outdated is wrong elsewhere."""
     assert CHECKS[check](path).outcome is Outcome.PASSED
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_careless_fails_every_static_check(check: str):
+def test_careless_fails_every_static_check(check: str) -> None:
     """It is there to be refused for all of it."""
     assert CHECKS[check](ROOT / "examples" / "careless").outcome is Outcome.FAILED
 
@@ -64,6 +64,6 @@ def test_careless_fails_every_static_check(check: str):
     ],
     ids=list(CHECKS),
 )
-def test_the_project_passes_the_checks_that_it_makes_of_others(check: Callable[[], CheckResult]):
+def test_the_project_passes_the_checks_that_it_makes_of_others(check: Callable[[], CheckResult]) -> None:
     """What boundary 1 would refuse does not get in."""
     assert check().failed == ()

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.command import ROOT
+
 pytestmark = pytest.mark.real
 
-TUTORIAL = Path(__file__).parents[2] / "docs/tutorial.md"
+TUTORIAL = ROOT / "docs/tutorial.md"
 FENCE = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARYING = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{12,64}\b…?|\d+(?:\.\d+)?")
 """Keys, digests and numbers, which are others each time."""

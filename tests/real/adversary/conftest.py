@@ -6,37 +6,31 @@ import base64
 import contextlib
 import hashlib
 import json
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import docker
 import httpx
 import pytest
 
 from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.registry import MANIFEST, Registry
-from supply_chain.adapters.tools import Pins, Toolbox
+from supply_chain.adapters.tools import Toolbox
 from supply_chain.concurrency import side_by_side
 from supply_chain.evidence.statement import BUNDLE, about
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.image import Descriptor, ImageRef, blobs_of
-from supply_chain.laptop.aws import emulator_root
-from supply_chain.laptop.emulator_service import root_key
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import LaptopState, load_state
-from supply_chain.laptop.prefect_server import auth_string
+from supply_chain.laptop.laptop import LaptopState
 from supply_chain.tier import TierName
-from tests.real.chain.conftest import ROOT, Ran, cscm, session_of
-from tests.real.conftest import placed
+from tests.real.access import cosign_of, nowhere
+from tests.real.application import Application, git
+from tests.real.command import cscm
+from tests.real.place import placed
 
 PLACE = "attacked"
 NAMES = ("prey", "quarry", "foreign", "copied", "hostile")
-SUBJECT = Path(__file__).parents[1] / "faults/subject"
 
 
 @dataclass(frozen=True)
@@ -93,15 +87,13 @@ class Adversary:
 
     def cosign(self, tier: TierName) -> Cosign:
         """The real cosign with a tier's real key."""
-        tool = self.toolbox.find("cosign").with_environment(**session_of(self.laptop, tier).environment())
-        alias = self.laptop.identities[tier].signing_alias
-        return Cosign(tool, f"awskms:///{alias}", self.laptop.registry, contextlib.nullcontext, insecure=True)  # type: ignore[arg-type]
+        return cosign_of(self.laptop, tier)
 
     def stranger(self, directory: Path) -> Cosign:
         """The real cosign with a key that no tier has."""
         tool = self.toolbox.find("cosign").with_environment(COSIGN_PASSWORD="", HOME=str(directory))
         tool.run("generate-key-pair", "--output-key-prefix", directory / "stranger", timeout=60, quiet=True)
-        return Cosign(tool, str(directory / "stranger.key"), self.laptop.registry, contextlib.nullcontext)  # type: ignore[arg-type]
+        return Cosign(tool, str(directory / "stranger.key"), self.laptop.registry, nowhere)
 
     def everything(self) -> dict[str, frozenset[tuple[str, frozenset[str]]]]:
         """Every repository with every manifest and its tags."""
@@ -116,20 +108,11 @@ class Adversary:
 
 
 @pytest.fixture(scope="session")
-def laptop(home: Home) -> LaptopState:
-    """The running laptop; `cscm up` has to have been run, as `make test` does."""
-    return load_state(home)
-
-
-@pytest.fixture(scope="session")
-def adversary(home: Home, laptop: LaptopState) -> Iterator[Adversary]:
-    root = emulator_root(root_key(home), laptop.region)
-    client = root.client("ecr", endpoint_url=laptop.endpoint_url)
-    registry = Registry(laptop.registry, Ecr(client, laptop.registry).credentials, insecure=True)
-    toolbox = Toolbox(laptop.tools, Pins.load(ROOT / "deployments/tools.yaml"))
-    _forget(client)
-    yield Adversary(laptop, client, registry, toolbox)
-    _forget(client)
+def adversary(laptop: LaptopState, ecr: Any, toolbox: Toolbox) -> Iterator[Adversary]:
+    registry = Registry(laptop.registry, Ecr(ecr, laptop.registry).credentials, insecure=True)
+    _forget(ecr)
+    yield Adversary(laptop, ecr, registry, toolbox)
+    _forget(ecr)
 
 
 def _forget(ecr: Any) -> None:
@@ -147,43 +130,27 @@ def place() -> Iterator[dict[str, int]]:
         yield ports
 
 
-Application = Callable[..., Path]
+Make = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def application(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Application:
+def application(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
     """A git repository with a small application of this name in it, and with these files instead of its own."""
 
     def make(name: str, files: Mapping[str, str] | None = None, remote: str = "") -> Path:
-        path = tmp_path_factory.mktemp("source") / name
-        shutil.copytree(SUBJECT, path)
-        shutil.copy(program, path)
-        (path / "revision").write_text("1\n")
-        declaration = path / "supply-chain.yaml"
-        text = declaration.read_text().replace("NAME", name).replace("[interrupted]", f"[{PLACE}]")
-        declaration.write_text(text)
-        for file, content in (files or {}).items():
-            (path / file).write_text(content)
-        for command in (
-            ["init", "--quiet"],
-            ["remote", "add", "origin", remote or f"git@example.com:{name}.git"],
-            ["add", "."],
-            ["-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message", "Begin"],
-        ):
-            subprocess.run(["git", "-C", str(path), *command], check=True)
-        return path
+        made = Application(name, tmp_path_factory.mktemp("source") / name)
+        made.write(program, PLACE)
+        for file, content in {"revision": "1\n", **(files or {})}.items():
+            (made.path / file).write_text(content)
+        git(made.path, "remote", "add", "origin", remote or f"git@example.com:{name}.git")
+        made.commit()
+        return made.path
 
     return make
 
 
 @pytest.fixture(scope="session")
-def bases(laptop: LaptopState) -> None:
-    made = cscm("bases", timeout=900)
-    assert made.status == 0, made.stderr
-
-
-@pytest.fixture(scope="session")
-def offered(bases: None, adversary: Adversary, application: Application, place: dict[str, int]) -> ImageRef:
+def offered(bases: None, adversary: Adversary, application: Make, place: dict[str, int]) -> ImageRef:
     """An honest application's image at boundary 1."""
     ran = cscm("develop", str(application("prey")), "--json")
     assert ran.status == 0, ran.stderr
@@ -220,30 +187,3 @@ def vouched(offered: ImageRef, adversary: Adversary) -> Callable[[str], ImageRef
         return ref
 
     return make
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    client = docker.from_env()
-    yield client
-    client.close()
-
-
-def codes(ran: Ran) -> set[str]:
-    """The codes of a refusal, which the command ends with status 3."""
-    assert ran.status == 3, ran.stderr
-    return {reason["code"] for reason in ran.result["reasons"]}
-
-
-@pytest.fixture(scope="session")
-def prefect(home: Home, laptop: LaptopState) -> Iterator[Callable[..., Any]]:
-    """Prefect's own API: `prefect("flow_runs/filter", {...})`."""
-    user, _, password = auth_string(home).partition(":")
-    with httpx.Client(base_url=f"{laptop.prefect_api_url}/", auth=(user, password), timeout=30) as client:
-
-        def ask(path: str, body: dict[str, Any]) -> Any:
-            answer = client.post(path, json=body)
-            assert answer.status_code < 300, answer.text
-            return answer.json()
-
-        yield ask

@@ -13,8 +13,9 @@ from supply_chain.evidence.statement import ENCRYPTION, SIGNATURE, SUMMARY, VULN
 from supply_chain.image import ImageRef
 from supply_chain.laptop.home import Home
 from supply_chain.tier import TierName
-from tests.real.adversary.conftest import PLACE, Adversary, codes, statement
-from tests.real.chain.conftest import cscm
+from tests.real.command import cscm
+
+from .conftest import PLACE, Adversary, statement
 
 pytestmark = pytest.mark.real
 
@@ -48,7 +49,7 @@ def test_evidence_of_another_key_or_digest_does_not_serve_at_boundary_1(
 
     ran = cscm("curate", str(other), "--json")
 
-    assert codes(ran) == AT_BOUNDARY_1
+    assert ran.reasons() == AT_BOUNDARY_1
     assert f"{len(genuine)} × about another image" in ran.result["notes"][0]
     assert "2 × not signed by a tier that is trusted here" in ran.result["notes"][0]
     after = adversary.everything()
@@ -64,7 +65,7 @@ def test_an_image_changed_after_signing_is_another_that_nobody_signed(curated: I
 
     ran = cscm("execute", str(changed), "--environment", PLACE, "--json")
 
-    assert codes(ran) == AT_BOUNDARY_2
+    assert ran.reasons() == AT_BOUNDARY_2
     assert "about another image" in ran.result["notes"][0]
 
 
@@ -80,9 +81,9 @@ def test_evidence_moved_to_another_application_is_not_its_own(
         other = pool.submit(cscm, "execute", str(at_2), "--environment", PLACE, "--json")
         first, second = one.result(), other.result()
 
-    assert codes(first) == AT_BOUNDARY_1
+    assert first.reasons() == AT_BOUNDARY_1
     # cosign's own signature names no repository, and is the image's wherever that lies; it alone admits nothing
-    assert codes(second) == AT_BOUNDARY_2 - {"signature.missing"}
+    assert second.reasons() == AT_BOUNDARY_2 - {"signature.missing"}
 
 
 def test_a_verdict_of_the_wrong_tier_admits_nothing(curated: ImageRef, adversary: Adversary, tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_a_verdict_of_the_wrong_tier_admits_nothing(curated: ImageRef, adversary
 
     ran = cscm("execute", str(other), "--environment", PLACE, "--json")
 
-    assert codes(ran) == AT_BOUNDARY_2
+    assert ran.reasons() == AT_BOUNDARY_2
 
 
 def test_a_blob_changed_in_the_registrys_storage_is_damage(

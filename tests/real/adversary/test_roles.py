@@ -15,8 +15,9 @@ from supply_chain.laptop.home import Home
 from supply_chain.laptop.prefect_server import prefect_environment
 from supply_chain.laptop.profile import load_profile
 from supply_chain.tier import TierName
-from tests.real.adversary.conftest import PLACE, Adversary, Application
-from tests.real.chain.conftest import ROOT, Ran, cscm
+from tests.real.command import ROOT, cscm
+
+from .conftest import PLACE, Adversary, Make
 
 pytestmark = pytest.mark.real
 
@@ -66,7 +67,7 @@ def test_a_tier_in_anothers_role_does_nothing(
     offered: ImageRef,
     curated: ImageRef,
     adversary: Adversary,
-    application: Application,
+    application: Make,
     place: dict[str, int],
     swap: Swap,
     roles: dict[TierName, TierName],
@@ -88,15 +89,9 @@ def test_a_tier_in_anothers_role_does_nothing(
             )
         )
 
-    assert [code(each) for each in ran] == ["access.denied"] * 3, "\n".join(each.stderr for each in ran)
+    assert [each.code() for each in ran] == ["access.denied"] * 3, "\n".join(each.stderr for each in ran)
     assert adversary.everything() == before
     assert containers() == running
-
-
-def code(ran: Ran) -> str:
-    """An error's code."""
-    assert ran.status == 1, ran.stderr
-    return ran.stderr.rstrip().rpartition("[")[2].rstrip("]")
 
 
 def containers() -> str:

@@ -9,8 +9,9 @@ import pytest
 
 from supply_chain.evidence.statement import SIGNATURE
 from supply_chain.image import ImageRef
-from tests.real.adversary.conftest import PLACE, Adversary
-from tests.real.chain.conftest import cscm
+from tests.real.command import cscm
+
+from .conftest import PLACE, Adversary
 
 pytestmark = pytest.mark.real
 

@@ -6,8 +6,9 @@ import pytest
 
 from supply_chain.evidence.statement import SUMMARY
 from supply_chain.image import ImageRef
-from tests.real.adversary.conftest import Adversary, Application, codes, statement
-from tests.real.chain.conftest import cscm
+from tests.real.command import cscm
+
+from .conftest import Adversary, Make, statement
 
 pytestmark = pytest.mark.real
 
@@ -39,14 +40,14 @@ FILES = {"Dockerfile": DOCKERFILE, "os-release": 'ID=debian\nVERSION_ID="99"\n',
 
 
 def test_a_distribution_that_no_database_knows_is_not_judged_and_not_admitted(
-    bases: None, application: Application, adversary: Adversary
+    bases: None, application: Make, adversary: Adversary
 ) -> None:
     """The version in os-release hides every finding. Its owner may accept that, and the verdict says so."""
     source = application("foreign", FILES)
 
     first = cscm("chain", str(source), "--json")
 
-    assert codes(first) == {"scan.distribution-unknown"}
+    assert first.reasons() == {"scan.distribution-unknown"}
     assert first.result["boundary"] == "curation"
     assert "1 package of debian 99, about which" in first.result["reasons"][0]["fact"]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
-from tests.real.adversary.conftest import PLACE, Application
-from tests.real.chain.conftest import cscm
+from tests.real.access import Prefect
+from tests.real.command import cscm
+
+from .conftest import PLACE, Make
 
 pytestmark = pytest.mark.real
 
@@ -30,7 +30,7 @@ SECRET = "key = " + repr("AKIA" + "Q3EGR2VXKPLMNBTZ") + "\n"
 
 
 def test_what_an_application_says_is_shown_and_not_carried_out(
-    bases: None, application: Application, prefect: Callable[..., Any]
+    bases: None, application: Make, prefect: Prefect
 ) -> None:
     """In a remote's address, a file's name and a command that fails: the image is refused, and every page is plain."""
     name = WORDS.replace("/", "")
@@ -43,13 +43,13 @@ def test_what_an_application_says_is_shown_and_not_carried_out(
     assert "onerror" in ran.result
     assert not CONTROL.search(ran.result) and not CONTROL.search(ran.stderr)
     asked = {"flow_runs": {"name": {"like_": "chain hostile"}}, "sort": "START_TIME_DESC", "limit": 1}
-    (run,) = prefect("flow_runs/filter", asked)
+    (run,) = prefect.ask("flow_runs/filter", asked)
     here = {"flow_runs": {"id": {"any_": [run["id"]]}}}
-    pages = prefect("artifacts/filter", here)
+    pages = prefect.ask("artifacts/filter", here)
     texts = [str(page[key]) for page in pages for key in ("key", "description") if page[key]]
     texts += [page["data"] for page in pages if page["type"] == "markdown"]
     assert any("onerror" in text for text in texts)
-    logs = [each["message"] for each in prefect("logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})]
+    logs = [each["message"] for each in prefect.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})]
     assert logs
     for text in (*texts, *logs, run["name"], str(run["state"]["message"])):
         assert not CONTROL.search(text), text
@@ -58,7 +58,7 @@ def test_what_an_application_says_is_shown_and_not_carried_out(
             assert not re.search(r"(?<!\\)(?:<img|\[b\])", page["data"]), page["data"]
 
 
-def test_what_somebody_types_is_shown_and_not_carried_out(prefect: Callable[..., Any]) -> None:
+def test_what_somebody_types_is_shown_and_not_carried_out(prefect: Prefect) -> None:
     """As an image or an environment, and in the name of the run."""
     calls = (("curate", f"dev/{WORDS}@sha256:{WORDS}"), ("execute", f"sha256:{WORDS}", "--environment", WORDS))
     with ThreadPoolExecutor() as pool:
@@ -69,6 +69,6 @@ def test_what_somebody_types_is_shown_and_not_carried_out(prefect: Callable[...,
         assert not CONTROL.search(ran.stderr), ran.stderr
     for verb, *_ in calls:
         asked = {"flows": {"name": {"any_": [verb]}}, "sort": "START_TIME_DESC", "limit": 1}
-        (run,) = prefect("flow_runs/filter", asked)
+        (run,) = prefect.ask("flow_runs/filter", asked)
         assert "owned" in run["name"] and run["state_type"] == "FAILED"
         assert not CONTROL.search(run["name"] + str(run["state"]["message"]))

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import ROOT, cscm
+from tests.real.access import Prefect
+from tests.real.application import git
+from tests.real.command import ROOT, cscm
+from tests.real.waiting import eventually
 
 pytestmark = pytest.mark.real
 
 
-def git(directory: Path, *args: str) -> str:
-    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
-    done = subprocess.run(["git", *identity, *args], cwd=directory, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def test_a_push_starts_a_chain_of_the_pushed_revision(bases: None, tmp_path: Path, prefect: Callable[..., Any]) -> None:
+def test_a_push_starts_a_chain_of_the_pushed_revision(bases: None, tmp_path: Path, prefect: Prefect) -> None:
     """The files may have changed since: what was pushed is what is built."""
     work, remote = tmp_path / "careless", tmp_path / "remote.git"
     shutil.copytree(ROOT / "examples/careless", work)
@@ -43,13 +37,14 @@ def test_a_push_starts_a_chain_of_the_pushed_revision(bases: None, tmp_path: Pat
     assert git(remote, "rev-parse", "main") == revision
 
 
-def _finished(prefect: Callable[..., Any], revision: str, timeout: float = 180) -> dict[str, Any]:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        found = prefect("flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 20})
-        for run in found:
-            ours = run["parameters"].get("revision") == revision and run["name"].startswith("chain ")
-            if ours and run["state_type"] in ("COMPLETED", "FAILED", "CRASHED"):
-                return dict(run)
-        time.sleep(1)
-    raise AssertionError(f"no chain of {revision} ended within {timeout:.0f} s")
+def _finished(prefect: Prefect, revision: str) -> dict[str, Any]:
+    def ended() -> list[dict[str, Any]]:
+        return [
+            run
+            for run in prefect.ask("flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 20})
+            if run["parameters"].get("revision") == revision and run["name"].startswith("chain ")
+            if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED")
+        ]
+
+    found = eventually(ended, 180, lambda: f"no chain of {revision} ended")
+    return dict(found[0])

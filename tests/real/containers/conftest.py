@@ -3,8 +3,6 @@
 import hashlib
 import io
 import json
-import os
-import socket
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -17,9 +15,13 @@ import pytest
 from supply_chain.adapters.engine import DockerEngine
 from supply_chain.app import Probe, Runtime, Service, Test
 from supply_chain.container import ENVIRONMENT
-from supply_chain.image import ImageRef
+from supply_chain.execution.deploy import Order
+from supply_chain.execution.environment import Environment, Placement
+from supply_chain.image import CuratedImage, Digest, ImageRef, Source
+from supply_chain.policy.outcome import Admitted
+from supply_chain.tier import Boundary
+from tests.real.place import free_port
 
-SUBJECT = Path(__file__).parent / "subject"
 PROXY = "cscm-test/proxy:trixie"
 
 
@@ -67,16 +69,8 @@ def engine() -> DockerEngine:
 
 
 @pytest.fixture(scope="session")
-def rootfs(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def rootfs(program: Path) -> bytes:
     """A root with one static program, and a directory that the application's user may write to."""
-    program = tmp_path_factory.mktemp("subject") / "subject"
-    subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(program), "."],
-        cwd=SUBJECT,
-        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"},
-        check=True,
-        timeout=300,
-    )
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         entry = tarfile.TarInfo("subject")
@@ -139,8 +133,11 @@ def other_proxy(engine: DockerEngine, proxy: str) -> Iterator[str]:
     engine._client.images.remove(str(other.id), force=True)
 
 
+Declared = Callable[..., Service]
+
+
 @pytest.fixture
-def service() -> Callable[..., Service]:
+def service() -> Declared:
     """A function that declares the subject; arguments override its runtime's fields."""
 
     def make(name: str = "subject", **runtime: object) -> Service:
@@ -157,16 +154,31 @@ def service() -> Callable[..., Service]:
 
 
 @pytest.fixture
-def reference() -> Callable[[str], ImageRef]:
-    return lambda digest: ImageRef(repository="curated/subject", digest=digest)
+def port() -> int:
+    return free_port()
 
 
 @pytest.fixture
-def port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def environment(environment_name: str, port: int) -> Environment:
+    """The test's own, with the subject in it."""
+    placement = Placement(port=port, environment={"GREETING": "from here"})
+    return Environment(name=environment_name, applications={"subject": placement})
+
+
+class Loaded:
+    """A supply for images that the engine already has."""
+
+    def supply(self, ref: ImageRef) -> Digest:
+        return ref.digest
+
+
+def order(image: Digest, environment: Environment, manifest: Service, proxy: str) -> Order:
+    """To deploy an image that was admitted."""
+    ref = ImageRef(repository="curated/subject", digest=image)
+    source = Source(path="subject", repository="tests", revision="none", dirty=False)
+    curated = CuratedImage(ref=ref, tag="none", source=source, environments=manifest.environments)
+    admitted = Admitted[CuratedImage](image=curated, boundary=Boundary.TO_EXECUTION, policy="sha256:" + "0" * 64)
+    return Order(admitted=admitted, manifest=manifest, environment=environment, proxy=proxy, run_id="run-1")
 
 
 @pytest.fixture

@@ -4,57 +4,42 @@ import http.client
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import pytest
 
-from supply_chain.app import Service
+from supply_chain.adapters.engine import DockerEngine
 from supply_chain.container import ENVIRONMENT, ROLE, ContainerSpec
 from supply_chain.errors import Cancelled, DeploymentFailed, ImageDamaged, PortBusy
-from supply_chain.execution.deploy import Order, deploy
-from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.deploy import Deployment, deploy
+from supply_chain.execution.environment import Environment
 from supply_chain.execution.supply import tidy
-from supply_chain.image import CuratedImage, ImageRef, Source
-from supply_chain.policy.outcome import Admitted
+from supply_chain.image import Digest, ImageRef
 from supply_chain.readiness import request, says
-from supply_chain.tier import Boundary
-from tests.real.containers.conftest import now
+from tests.real.place import free_port
+
+from .conftest import Declared, Image, Loaded, now, order
 
 pytestmark = pytest.mark.real
 
-
-class Loaded:
-    """A supply for images that the engine already has."""
-
-    def supply(self, ref):
-        return ref.digest
+Wait = Callable[[float], None]
+Run = Callable[..., Deployment]
 
 
 @pytest.fixture
-def environment(environment_name, port) -> Environment:
-    placement = Placement(port=port, environment={"GREETING": "from here"})
-    return Environment(name=environment_name, applications={"subject": placement})
-
-
-def order(image: str, environment: Environment, manifest: Service, proxy: str) -> Order:
-    ref = ImageRef(repository="curated/subject", digest=image)
-    source = Source(path="subject", repository="tests", revision="none", dirty=False)
-    curated = CuratedImage(ref=ref, tag="none", source=source)
-    admitted = Admitted(image=curated, boundary=Boundary.TO_EXECUTION, policy="sha256:" + "0" * 64)
-    return Order(admitted=admitted, manifest=manifest, environment=environment, proxy=proxy, run_id="run-1")
-
-
-@pytest.fixture
-def run(engine, environment, service, proxy):
+def run(engine: DockerEngine, environment: Environment, service: Declared, proxy: str) -> Run:
     """A function that deploys an image into the test's own environment."""
 
-    def deployed(image, into=environment, proxy_image=proxy, **options):
-        return deploy(engine, order(image, into, service(), proxy_image), Loaded(), now=now, **options)
+    def deployed(
+        image: str, into: Environment = environment, proxy_image: str = proxy, wait: Wait = time.sleep
+    ) -> Deployment:
+        return deploy(engine, order(image, into, service(), proxy_image), Loaded(), now=now, wait=wait)
 
     return deployed
 
 
-def body(deployment) -> str:
+def body(deployment: Deployment) -> str:
     connection = http.client.HTTPConnection(deployment.address, deployment.port, timeout=5)
     try:
         connection.request("GET", "/")
@@ -63,30 +48,32 @@ def body(deployment) -> str:
         connection.close()
 
 
-def there(engine, environment) -> list[str]:
+def there(engine: DockerEngine, environment: Environment) -> list[str]:
     return sorted(c.name for c in engine.find({ENVIRONMENT: environment.name}))
 
 
-class Tidied:
+class Tidied(DockerEngine):
     """An engine whose images all came from a registry, and that notes what is removed."""
 
-    def __init__(self, engine, *digests: str) -> None:
-        self.containers, self.names_of = engine.containers, {d: (f"there/curated/subject@{d}",) for d in digests}
+    def __init__(self, engine: DockerEngine, *digests: str) -> None:
+        super().__init__(engine._client)
+        self.names_of = {digest: (f"there/curated/subject@{digest}",) for digest in digests}
         self.kept = set(digests)
 
-    def names(self, repository):
+    def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
         return self.names_of if repository == "there/curated/subject" else {}
 
-    def forget(self, name):
+    def forget(self, name: str) -> None:
         self.kept.remove(name.partition("@")[2])
 
 
 @contextmanager
-def load(environment: Environment):
+def load(environment: Environment) -> Iterator[list[int | str]]:
     """Users who request the address without a pause; the statuses they got."""
-    placement, end, seen = environment.applications["subject"], threading.Event(), []
+    placement, end = environment.applications["subject"], threading.Event()
+    seen: list[int | str] = []
 
-    def use():
+    def use() -> None:
         connection = http.client.HTTPConnection(placement.address, placement.port, timeout=5)
         while not end.is_set():
             try:
@@ -111,7 +98,9 @@ def load(environment: Environment):
             user.join()
 
 
-def test_a_first_deployment_serves_at_its_address(engine, run, image, environment):
+def test_a_first_deployment_serves_at_its_address(
+    engine: DockerEngine, run: Run, image: Image, environment: Environment
+) -> None:
     """The application answers at the stable address, with the environment's configuration, hardened."""
     digest = image()
 
@@ -127,10 +116,10 @@ def test_a_first_deployment_serves_at_its_address(engine, run, image, environmen
     assert running.environment["GREETING"] == "from here"
     assert done.changed
     assert done.gap_seconds is None
-    assert 0 < done.ready_seconds < 2
+    assert done.ready_seconds is not None and 0 < done.ready_seconds < 2
 
 
-def test_the_same_again_is_left_alone(engine, run, image, environment):
+def test_the_same_again_is_left_alone(engine: DockerEngine, run: Run, image: Image, environment: Environment) -> None:
     """A deployment of what already runs and is well changes nothing."""
     digest = image()
     first, before = run(digest), there(engine, environment)
@@ -142,7 +131,9 @@ def test_the_same_again_is_left_alone(engine, run, image, environment):
     assert there(engine, environment) == before
 
 
-def test_a_new_version_takes_over_under_load(engine, run, image, environment):
+def test_a_new_version_takes_over_under_load(
+    engine: DockerEngine, run: Run, image: Image, environment: Environment
+) -> None:
     """Users notice nothing, the old container is gone, and the gap was measured."""
     first, digest = run(image()), image()
     with load(environment) as seen:
@@ -155,14 +146,16 @@ def test_a_new_version_takes_over_under_load(engine, run, image, environment):
     assert second.previous_digest == first.digest
     assert second.failed_requests == 0
     assert second.requests > 5
-    assert second.gap_seconds < 0.5
+    assert second.gap_seconds is not None and second.gap_seconds < 0.5
     assert second.front == first.front
     running = engine.find({ENVIRONMENT: environment.name, ROLE: "application"})
     assert [c.image for c in running] == [digest]
     assert body(second) == "from here"
 
 
-def test_the_version_before_is_kept_for_going_back(engine, run, image, environment):
+def test_the_version_before_is_kept_for_going_back(
+    engine: DockerEngine, run: Run, image: Image, environment: Environment
+) -> None:
     """What runs and what ran before are needed in the engine, and nothing older; the same again changes nothing."""
     oldest, older, newest = image(), image(), image()
     for digest in (oldest, older, newest, newest):
@@ -176,7 +169,7 @@ def test_the_version_before_is_kept_for_going_back(engine, run, image, environme
     assert tidied.kept == {older, newest}
 
 
-def test_another_configuration_is_another_deployment(run, image, environment):
+def test_another_configuration_is_another_deployment(run: Run, image: Image, environment: Environment) -> None:
     """The same digest with another configuration replaces what runs."""
     digest = image()
     first = run(digest)
@@ -199,7 +192,9 @@ def test_another_configuration_is_another_deployment(run, image, environment):
         ("dies-later", "it ended with status 5"),
     ],
 )
-def test_a_version_that_does_not_work_changes_nothing(engine, run, image, environment, fault, told):
+def test_a_version_that_does_not_work_changes_nothing(
+    engine: DockerEngine, run: Run, image: Image, environment: Environment, fault: str, told: str
+) -> None:
     """The old container serves on, the new one is gone, and the error has its last words."""
     first = run(image())
     before = there(engine, environment)
@@ -212,7 +207,9 @@ def test_a_version_that_does_not_work_changes_nothing(engine, run, image, enviro
     assert body(first) == "from here"
 
 
-def test_a_first_version_that_does_not_work_leaves_nothing(engine, run, image, environment):
+def test_a_first_version_that_does_not_work_leaves_nothing(
+    engine: DockerEngine, run: Run, image: Image, environment: Environment
+) -> None:
     """Where nothing ran, nothing runs after a failure."""
     with pytest.raises(DeploymentFailed):
         run(image("crash"))
@@ -220,7 +217,9 @@ def test_a_first_version_that_does_not_work_leaves_nothing(engine, run, image, e
     assert there(engine, environment) == []
 
 
-def test_a_taken_port_is_told_and_leaves_nothing(engine, run, image, environment):
+def test_a_taken_port_is_told_and_leaves_nothing(
+    engine: DockerEngine, run: Run, image: Image, environment: Environment
+) -> None:
     """Another program at the stable address is the reason given."""
     placement = environment.applications["subject"]
     with socket.socket() as other:
@@ -232,7 +231,9 @@ def test_a_taken_port_is_told_and_leaves_nothing(engine, run, image, environment
     assert there(engine, environment) == []
 
 
-def test_a_new_address_that_is_taken_keeps_the_old_one(engine, run, image, environment):
+def test_a_new_address_that_is_taken_keeps_the_old_one(
+    engine: DockerEngine, run: Run, image: Image, environment: Environment
+) -> None:
     """When the front cannot move, it stays where it was, with the old container behind it."""
     first = run(image())
     before = there(engine, environment)
@@ -248,13 +249,10 @@ def test_a_new_address_that_is_taken_keeps_the_old_one(engine, run, image, envir
     assert body(first) == "from here"
 
 
-def test_a_new_address_moves_the_front(engine, run, image, environment):
+def test_a_new_address_moves_the_front(engine: DockerEngine, run: Run, image: Image, environment: Environment) -> None:
     """The application answers at its new address and no longer at the old one."""
     first = run(image())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        other = free.getsockname()[1]
-    placement = environment.applications["subject"].model_copy(update={"port": other})
+    placement = environment.applications["subject"].model_copy(update={"port": free_port()})
 
     second = run(image(), into=environment.model_copy(update={"applications": {"subject": placement}}))
 
@@ -265,12 +263,14 @@ def test_a_new_address_moves_the_front(engine, run, image, environment):
     assert len(there(engine, environment)) == 2
 
 
-def test_a_cancelled_deployment_leaves_what_was_there(engine, run, image, environment):
+def test_a_cancelled_deployment_leaves_what_was_there(
+    engine: DockerEngine, run: Run, image: Image, environment: Environment
+) -> None:
     """Cancelling while the new container starts removes it, and the old one serves on."""
     first = run(image())
     before = there(engine, environment)
 
-    def wait(seconds):
+    def wait(seconds: float) -> None:
         raise Cancelled("The run was cancelled while it waited.")
 
     with pytest.raises(Cancelled):
@@ -280,7 +280,9 @@ def test_a_cancelled_deployment_leaves_what_was_there(engine, run, image, enviro
     assert body(first) == "from here"
 
 
-def test_a_front_that_was_stopped_is_started_by_the_next_deployment(engine, run, image):
+def test_a_front_that_was_stopped_is_started_by_the_next_deployment(
+    engine: DockerEngine, run: Run, image: Image
+) -> None:
     """An operator's docker stop of the front is mended by deploying again."""
     digest = image()
     first = run(digest)
@@ -292,12 +294,14 @@ def test_a_front_that_was_stopped_is_started_by_the_next_deployment(engine, run,
     assert body(again) == "from here"
 
 
-def test_another_image_than_the_admitted_one_is_not_started(engine, environment, service, proxy, image):
+def test_another_image_than_the_admitted_one_is_not_started(
+    engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image
+) -> None:
     """A supply that brings the wrong content is found out before anything starts."""
     admitted, other = image(), image("quiet")
 
     class Wrong:
-        def supply(self, ref):
+        def supply(self, ref: ImageRef) -> Digest:
             return other
 
     with pytest.raises(ImageDamaged):
@@ -306,7 +310,9 @@ def test_another_image_than_the_admitted_one_is_not_started(engine, environment,
     assert there(engine, environment) == []
 
 
-def test_a_proxy_that_does_not_work_leaves_the_one_before(engine, environment, service, proxy, image, run):
+def test_a_proxy_that_does_not_work_leaves_the_one_before(
+    engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image, run: Run
+) -> None:
     """A new proxy image that is none does not cost the address, not even one request."""
     first = run(image())
     before = there(engine, environment)
@@ -320,7 +326,9 @@ def test_a_proxy_that_does_not_work_leaves_the_one_before(engine, environment, s
     assert body(first) == "from here"
 
 
-def test_another_proxy_takes_over_the_address(engine, environment, other_proxy, image, run):
+def test_another_proxy_takes_over_the_address(
+    engine: DockerEngine, environment: Environment, other_proxy: str, image: Image, run: Run
+) -> None:
     """The new front serves at the same address, what that cost is recorded, and the old front is gone."""
     first, digest = run(image()), image()
 
@@ -331,17 +339,19 @@ def test_another_proxy_takes_over_the_address(engine, environment, other_proxy, 
     assert body(second) == "from here"
     assert (second.address, second.port) == (first.address, first.port)
     assert second.front_replaced
-    assert second.gap_seconds > 0
+    assert second.gap_seconds is not None and second.gap_seconds > 0
     assert not run(digest, proxy_image=other_proxy).changed
 
 
-def test_a_front_that_cannot_get_the_address_gives_it_back(engine, environment, service, other_proxy, image, run):
+def test_a_front_that_cannot_get_the_address_gives_it_back(
+    engine: DockerEngine, environment: Environment, service: Declared, other_proxy: str, image: Image, run: Run
+) -> None:
     """When the run is cancelled as the address changes hands, the front before has it again."""
     first, handed = run(image()), threading.Event()
     before = there(engine, environment)
 
-    class Handing(type(engine)):
-        def attach(self, network, container):
+    class Handing(DockerEngine):
+        def attach(self, network: str, container: str) -> None:
             super().attach(network, container)
             if network == environment.edge and not handed.is_set():
                 handed.set()
@@ -357,7 +367,9 @@ def test_a_front_that_cannot_get_the_address_gives_it_back(engine, environment, 
 
 
 @pytest.mark.parametrize("same", [False, True], ids=["of another version", "of the same"])
-def test_what_an_interrupted_deployment_left_is_cleared_away(engine, run, image, environment, same):
+def test_what_an_interrupted_deployment_left_is_cleared_away(
+    engine: DockerEngine, run: Run, image: Image, environment: Environment, same: bool
+) -> None:
     """Containers and a front's configuration that a killed run left behind go with the next deployment."""
     digest = image()
     first = run(digest)
@@ -374,17 +386,18 @@ def test_what_an_interrupted_deployment_left_is_cleared_away(engine, run, image,
 
     second = run(digest if same else image())
 
-    left = engine.find({ENVIRONMENT: environment.name})
-    assert {c.id for c in left} == {second.container, second.front}
+    assert {c.id for c in engine.find({ENVIRONMENT: environment.name})} == {second.container, second.front}
     assert engine.volumes({ENVIRONMENT: environment.name}) == (front.name,)
 
 
 @pytest.mark.parametrize("moment", [1, 2, 3, 4, 6, 9, 14])
-def test_cancelled_at_any_moment_one_version_serves(engine, run, image, environment, moment):
+def test_cancelled_at_any_moment_one_version_serves(
+    engine: DockerEngine, run: Run, image: Image, environment: Environment, moment: int
+) -> None:
     """Wherever a deployment is cut off, exactly one container is left, and it answers."""
     first, waits = run(image()), iter(range(1, 10_000))
 
-    def wait(seconds):
+    def wait(seconds: float) -> None:
         if next(waits) == moment:
             raise Cancelled("The run was cancelled while it waited.")
         time.sleep(seconds)

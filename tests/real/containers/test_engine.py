@@ -6,8 +6,9 @@ import socket
 import tarfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -24,8 +25,10 @@ from supply_chain.errors import (
     ProgramNotStarted,
     RegistryUnavailable,
     SettingInvalid,
+    SupplyChainError,
 )
-from tests.real.containers.conftest import archive
+
+from .conftest import Image, archive
 
 pytestmark = pytest.mark.real
 
@@ -33,11 +36,14 @@ HARDENED = Profile(user="10001:10001", memory=64 * 1024**2, pids=16, writable=("
 ABSENT = "sha256:" + "0" * 64
 
 
+Created = Callable[..., str]
+
+
 @pytest.fixture
-def created(engine, image, environment_name):
+def created(engine: DockerEngine, image: Image, environment_name: str) -> Created:
     """A function that creates a container from faults; it is removed afterwards."""
 
-    def make(*faults, **spec):
+    def make(*faults: str, **spec: Any) -> str:
         return engine.create(
             ContainerSpec(
                 **{
@@ -53,7 +59,7 @@ def created(engine, image, environment_name):
     return make
 
 
-def test_reports_the_profile_it_was_asked_for(engine, created):
+def test_reports_the_profile_it_was_asked_for(engine: DockerEngine, created: Created) -> None:
     """What is asked for and what is reported are the same words, so that they can be compared."""
     profile = HARDENED.model_copy(update={"capabilities": ("CHOWN", "NET_BIND_SERVICE")})
 
@@ -66,7 +72,7 @@ def test_reports_the_profile_it_was_asked_for(engine, created):
     assert not found.running
 
 
-def test_the_kernel_enforces_the_profile(engine, created):
+def test_the_kernel_enforces_the_profile(engine: DockerEngine, created: Created) -> None:
     """No capability, no new privileges, seccomp and its uid: seen in the kernel's own words."""
     container = created("hang")
     engine.start(container)
@@ -80,7 +86,7 @@ def test_the_kernel_enforces_the_profile(engine, created):
     assert set(status["Uid"].split()) == {"10001"}
 
 
-def test_sees_sockets_processes_and_logs(engine, created):
+def test_sees_sockets_processes_and_logs(engine: DockerEngine, created: Created) -> None:
     """The listening port, the one process and both streams are told apart."""
     engine.create_network(name := f"t{uuid4().hex[:8]}", {}, internal=True)
     try:
@@ -99,7 +105,9 @@ def test_sees_sockets_processes_and_logs(engine, created):
         engine.remove_network(name)
 
 
-def test_a_file_goes_into_a_volume_and_comes_back(engine, created, environment_name):
+def test_a_file_goes_into_a_volume_and_comes_back(
+    engine: DockerEngine, created: Created, environment_name: str
+) -> None:
     """A file can be put into a volume of a container with a read-only root, running or not."""
     name = f"{environment_name}-volume"
     engine.create_volume(name, {ENVIRONMENT: environment_name})
@@ -115,14 +123,16 @@ def test_a_file_goes_into_a_volume_and_comes_back(engine, created, environment_n
         engine.read(container, "/config/b.cfg")
 
 
-def test_one_owners_things_are_neither_seen_nor_taken_by_another(engine, image, environment_name):
+def test_one_owners_things_are_neither_seen_nor_taken_by_another(
+    engine: DockerEngine, image: Image, environment_name: str
+) -> None:
     """Two supply chains use one engine side by side; what bears no owner's name is everybody's."""
     mine, other = (DockerEngine(engine._client, f"{environment_name}-{who}") for who in ("a", "b"))
     labels, network, container = {ENVIRONMENT: environment_name}, f"cscm-{environment_name}", image("hang")
 
-    def make(owner, name):
-        where = {"network": network, "labels": labels, "profile": HARDENED}
-        return owner.create(ContainerSpec(image=container, name=f"{environment_name}-{name}", **where))
+    def make(owner: DockerEngine, name: str) -> str:
+        own = f"{environment_name}-{name}"
+        return owner.create(ContainerSpec(image=container, name=own, network=network, labels=labels, profile=HARDENED))
 
     mine.create_network(network, labels, internal=True)
     mine.create_volume(f"{environment_name}-v", labels)
@@ -139,7 +149,7 @@ def test_one_owners_things_are_neither_seen_nor_taken_by_another(engine, image, 
     assert volume.attrs["Labels"] == {**labels, OWNER: f"{environment_name}-a"}
 
 
-def test_stopping_and_removing_again_is_fine(engine, created):
+def test_stopping_and_removing_again_is_fine(engine: DockerEngine, created: Created) -> None:
     """What is gone or has ended already is left alone."""
     container = created("hang")
     engine.start(container)
@@ -153,7 +163,7 @@ def test_stopping_and_removing_again_is_fine(engine, created):
         engine.inspect(container)
 
 
-def test_a_taken_port_is_busy(engine, created):
+def test_a_taken_port_is_busy(engine: DockerEngine, created: Created) -> None:
     """A published port that something else listens on is told as such."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -165,20 +175,20 @@ def test_a_taken_port_is_busy(engine, created):
             engine.start(container)
 
 
-def test_a_program_that_is_not_there_is_not_started(engine, created):
+def test_a_program_that_is_not_there_is_not_started(engine: DockerEngine, created: Created) -> None:
     """An entrypoint that the image has not is the image's fault."""
     with pytest.raises(ProgramNotStarted):
         engine.start(created(command=("/nowhere",)))
 
 
-def test_an_image_that_is_not_there_is_not_found(engine):
+def test_an_image_that_is_not_there_is_not_found(engine: DockerEngine) -> None:
     """Neither by digest nor by name."""
     for reference in (ABSENT, "nobody/has-this:tag"):
         with pytest.raises(ImageNotFound):
             engine.image(reference)
 
 
-def test_an_engine_that_does_not_answer_is_unavailable(tmp_path):
+def test_an_engine_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
     """A socket that nobody listens on may have a listener next time."""
     with pytest.raises(EngineUnavailable) as error:
         DockerEngine.connect(f"unix://{tmp_path}/none.sock").versions()
@@ -193,10 +203,10 @@ class Registry(http.server.BaseHTTPRequestHandler):
     types: ClassVar[dict[str, str]] = {}
     default_request_version = "HTTP/1.0"  # by such an answer the engine sees that this is not TLS
 
-    def do_HEAD(self):
+    def do_HEAD(self) -> None:
         self.do_GET()
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         digest = self.path.rpartition("/")[2]
         if "Basic dXNlcjpwYXNzd29yZA==" not in self.headers.get("Authorization", ""):
             self._answer(401, b"", "text/plain")
@@ -207,7 +217,7 @@ class Registry(http.server.BaseHTTPRequestHandler):
         else:
             self._answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}', "application/json")
 
-    def _answer(self, status, content, kind, digest=""):
+    def _answer(self, status: int, content: bytes, kind: str, digest: str = "") -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
@@ -218,17 +228,18 @@ class Registry(http.server.BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(content)
 
-    def log_message(self, *_):
-        pass
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
 
 
 @pytest.fixture
-def registry(rootfs, tmp_path):
+def registry(rootfs: bytes, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """A registry's host, and the digest of the image in it."""
     path = tmp_path / "image.tar"
     digest = archive(path, rootfs, {"Entrypoint": ["/subject"], "Labels": {"test": uuid4().hex}})
     with tarfile.open(path) as tar:
-        contents = [tar.extractfile(m).read() for m in tar.getmembers() if m.name.startswith("blobs/")]
+        files = [tar.extractfile(member) for member in tar.getmembers() if member.name.startswith("blobs/")]
+        contents = [file.read() for file in files if file]
     Registry.blobs = {"sha256:" + hashlib.sha256(content).hexdigest(): content for content in contents}
     Registry.types = {digest: "application/vnd.oci.image.manifest.v1+json"}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Registry)
@@ -240,7 +251,7 @@ def registry(rootfs, tmp_path):
     server.server_close()
 
 
-def test_pulls_by_digest(engine, registry):
+def test_pulls_by_digest(engine: DockerEngine, registry: tuple[str, str]) -> None:
     """What is pulled is called by the digest that was asked for."""
     host, digest = registry
     try:
@@ -250,7 +261,7 @@ def test_pulls_by_digest(engine, registry):
         engine._client.images.remove(digest, force=True)
 
 
-def test_forgets_what_was_pulled(engine, registry):
+def test_forgets_what_was_pulled(engine: DockerEngine, registry: tuple[str, str]) -> None:
     """By the name that pulling gave it; the content goes with its last name, and what is gone is fine."""
     host, digest = registry
     repository = f"{host}/curated/subject"
@@ -265,7 +276,9 @@ def test_forgets_what_was_pulled(engine, registry):
         engine.image(digest)
 
 
-def test_does_not_forget_what_a_container_is_of(engine, registry, created):
+def test_does_not_forget_what_a_container_is_of(
+    engine: DockerEngine, registry: tuple[str, str], created: Created
+) -> None:
     """Also one that does not run: the engine says who uses it."""
     host, digest = registry
     repository = f"{host}/curated/subject"
@@ -284,7 +297,9 @@ def test_does_not_forget_what_a_container_is_of(engine, registry, created):
     ("wanted", "password", "error"),
     [(None, "wrong", AccessDenied), (ABSENT, "password", ImageNotFound)],
 )
-def test_a_pull_fails_in_the_chains_words(engine, registry, wanted, password, error):
+def test_a_pull_fails_in_the_chains_words(
+    engine: DockerEngine, registry: tuple[str, str], wanted: str | None, password: str, error: type[SupplyChainError]
+) -> None:
     """A wrong password is a denial, a digest the registry has not is not found."""
     host, digest = registry
 
@@ -292,7 +307,7 @@ def test_a_pull_fails_in_the_chains_words(engine, registry, wanted, password, er
         engine.pull(f"{host}/curated/subject", wanted or digest, Login("user", password))
 
 
-def test_a_registry_that_is_down_may_come_back(engine, port):
+def test_a_registry_that_is_down_may_come_back(engine: DockerEngine, port: int) -> None:
     """Nothing listens: try again later."""
     with pytest.raises(RegistryUnavailable) as error:
         engine.pull(f"127.0.0.1:{port}/curated/subject", ABSENT)
@@ -300,6 +315,6 @@ def test_a_registry_that_is_down_may_come_back(engine, port):
     assert error.value.retryable
 
 
-def test_a_password_is_never_shown():
+def test_a_password_is_never_shown() -> None:
     """Neither in a log nor in an error's variables."""
     assert "secret" not in repr(Login("user", "secret"))

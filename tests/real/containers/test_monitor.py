@@ -1,67 +1,57 @@
 """What the monitor sees on the real engine when somebody meddles."""
 
+from collections.abc import Callable
+
 import pytest
 
+from supply_chain.adapters.engine import DockerEngine
+from supply_chain.app import Service
 from supply_chain.container import ContainerSpec, Profile, profile
-from supply_chain.execution.deploy import Order, deploy
-from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.monitor import monitor
-from supply_chain.image import CuratedImage, ImageRef, Source
-from supply_chain.policy.outcome import Admitted
-from supply_chain.tier import Boundary
-from tests.real.containers.conftest import now
+from supply_chain.execution.deploy import Deployment, deploy
+from supply_chain.execution.environment import Environment
+from supply_chain.execution.monitor import Observation, monitor
+
+from .conftest import Declared, Image, Loaded, now, order
 
 pytestmark = pytest.mark.real
-
 
 DECLARED = {"GREETING": "from its owner", "SETTING": "here"}
 
 
-class Loaded:
-    """A supply for images that the engine already has."""
-
-    def supply(self, ref):
-        return ref.digest
-
-
 @pytest.fixture
-def environment(environment_name, port) -> Environment:
-    placement = Placement(port=port, environment={"GREETING": "from here"})
-    return Environment(name=environment_name, applications={"subject": placement})
-
-
-@pytest.fixture
-def deployed(engine, environment, service, proxy, image):
+def deployed(engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image) -> Deployment:
     """A deployment that is well."""
     return deployment(engine, environment, service(), proxy, image())
 
 
-def deployment(engine, environment, manifest, proxy, digest):
-    ref = ImageRef(repository="curated/subject", digest=digest)
-    source = Source(path="subject", repository="tests", revision="none", dirty=False)
-    curated = CuratedImage(ref=ref, tag="none", source=source)
-    admitted = Admitted(image=curated, boundary=Boundary.TO_EXECUTION, policy="sha256:" + "0" * 64)
-    order = Order(admitted=admitted, manifest=manifest, environment=environment, proxy=proxy, run_id="run-1")
-    return deploy(engine, order, Loaded(), now=now)
+def deployment(
+    engine: DockerEngine, environment: Environment, manifest: Service, proxy: str, digest: str
+) -> Deployment:
+    return deploy(engine, order(digest, environment, manifest, proxy), Loaded(), now=now)
 
 
 @pytest.fixture
-def with_init(engine, environment, service, proxy, image):
+def with_init(
+    engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image
+) -> Deployment:
     """A deployment of an image without a handler for SIGTERM, with variables and an init of its own."""
     return deployment(engine, environment, service(init=True, environment=DECLARED), proxy, image("no-handler"))
 
 
+Seen = Callable[..., tuple[Observation, ...]]
+
+
 @pytest.fixture
-def seen(engine, environment):
+def seen(engine: DockerEngine, environment: Environment) -> Seen:
     """A function from what should run to what the monitor says."""
     return lambda *expected: monitor(engine, expected, [environment], now)
 
 
-def codes(observation):
+def codes(observation: Observation) -> list[str]:
     return sorted(deviation.code for deviation in observation.deviations)
 
 
-def test_all_is_well_after_a_deployment(deployed, seen):
+def test_all_is_well_after_a_deployment(deployed: Deployment, seen: Seen) -> None:
     """Nothing is reported where nothing is wrong, not even what the engine itself changes."""
     (observation,) = seen(deployed)
 
@@ -71,7 +61,7 @@ def test_all_is_well_after_a_deployment(deployed, seen):
     assert observation.status == "running"
 
 
-def test_what_is_declared_runs_as_declared(engine, with_init, seen):
+def test_what_is_declared_runs_as_declared(engine: DockerEngine, with_init: Deployment, seen: Seen) -> None:
     """The engine's init is no drift; the environment's own variables come on top of the declared ones."""
     (observation,) = seen(with_init)
 
@@ -80,7 +70,7 @@ def test_what_is_declared_runs_as_declared(engine, with_init, seen):
     assert with_init.settings.items() <= engine.inspect(with_init.container).environment.items()
 
 
-def test_a_stopped_container_is_seen(engine, deployed, seen):
+def test_a_stopped_container_is_seen(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
     """A container that somebody stopped is told with its exit code, and that the address is not well."""
     engine.stop(deployed.container, 5)
 
@@ -92,7 +82,7 @@ def test_a_stopped_container_is_seen(engine, deployed, seen):
     assert not observation.healthy
 
 
-def test_a_removed_container_is_missing(engine, deployed, seen):
+def test_a_removed_container_is_missing(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
     """A container that is gone is missing."""
     engine.remove(deployed.container)
 
@@ -102,7 +92,7 @@ def test_a_removed_container_is_missing(engine, deployed, seen):
     assert observation.status == "missing"
 
 
-def test_a_front_that_is_gone_is_seen(engine, deployed, seen):
+def test_a_front_that_is_gone_is_seen(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
     """Without its front the application runs and is not reached."""
     engine.remove(deployed.front)
 
@@ -113,7 +103,9 @@ def test_a_front_that_is_gone_is_seen(engine, deployed, seen):
 
 
 @pytest.mark.parametrize("how", ["label", "network"])
-def test_a_container_nobody_deployed_is_seen(engine, deployed, seen, environment, image, how):
+def test_a_container_nobody_deployed_is_seen(
+    engine: DockerEngine, deployed: Deployment, seen: Seen, environment: Environment, image: Image, how: str
+) -> None:
     """A stranger is found on the environment's network, and by a label it has no right to."""
     name = f"stranger-{environment.name}"
     spec = ContainerSpec(
@@ -137,7 +129,9 @@ def test_a_container_nobody_deployed_is_seen(engine, deployed, seen, environment
     assert alone.name == own.name  # whoever looks at one application alone leaves the strangers to the others
 
 
-def test_a_container_with_more_than_it_was_given_is_seen(engine, deployed, seen):
+def test_a_container_with_more_than_it_was_given_is_seen(
+    engine: DockerEngine, deployed: Deployment, seen: Seen
+) -> None:
     """A limit that somebody raised on the running container is told."""
     engine._api.update_container(deployed.container, mem_limit="512m", memswap_limit="512m")
 
@@ -147,7 +141,9 @@ def test_a_container_with_more_than_it_was_given_is_seen(engine, deployed, seen)
     assert "memory is 536870912, not 134217728" in observation.deviations[0].fact
 
 
-def test_a_container_in_place_of_the_deployed_one_is_seen_through(engine, deployed, seen, environment, image, service):
+def test_a_container_in_place_of_the_deployed_one_is_seen_through(
+    engine: DockerEngine, deployed: Deployment, seen: Seen, environment: Environment, image: Image, service: Declared
+) -> None:
     """Another image, other settings, a writable root with files in it and another network are all told."""
     name = f"impostor-{environment.name}"
     spec = ContainerSpec(
@@ -179,7 +175,9 @@ def test_a_container_in_place_of_the_deployed_one_is_seen_through(engine, deploy
     assert "read_only is False, not True" in facts
 
 
-def test_a_container_that_keeps_ending_is_seen(engine, deployed, seen, image, service, environment):
+def test_a_container_that_keeps_ending_is_seen(
+    engine: DockerEngine, deployed: Deployment, seen: Seen, image: Image, service: Declared, environment: Environment
+) -> None:
     """The engine starts it again, and the count is told."""
     name = f"ending-{environment.name}"
     spec = ContainerSpec(image=image("crash"), name=name, labels={}, profile=profile(service().runtime), restart=True)

@@ -1,18 +1,22 @@
 """The readiness probe and its relatives, on real containers."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from supply_chain.adapters.command import Tool
+from supply_chain.adapters.engine import DockerEngine
 from supply_chain.adapters.secrets import SecretSearch
 from supply_chain.app import Base, Runtime
 from supply_chain.container import RUN
 from supply_chain.development.probe import check_command, probe, run_tests
 from supply_chain.errors import Cancelled, ImageNotFound
 from supply_chain.evidence.checks import Outcome
-from tests.real.containers.conftest import now
+
+from .conftest import Declared, Image, now
 
 pytestmark = pytest.mark.real
 
@@ -20,10 +24,10 @@ SEARCH = SecretSearch(Tool("detect-secrets", Path(sys.executable).with_name("det
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(engine):
+def nothing_left(engine: DockerEngine) -> Iterator[None]:
     """Whatever happened, the engine has afterwards what it had before, whatever others do on it meanwhile."""
 
-    def there():
+    def there() -> tuple[set[str], set[str]]:
         return {c.id for c in engine.find({RUN: "run-1"})}, set(engine.networks({RUN: "run-1"}))
 
     before = there()
@@ -31,7 +35,7 @@ def nothing_left(engine):
     assert there() == before
 
 
-def test_a_good_service_passes(engine, image, service):
+def test_a_good_service_passes(engine: DockerEngine, image: Image, service: Declared) -> None:
     """A service that does what it declares passes, with its measurements in the details."""
     result = probe(engine, image(), service(), now, "run-1", SEARCH)
 
@@ -65,7 +69,7 @@ def test_a_good_service_passes(engine, image, service):
         ("needs-setting", "It was not ready before it was over: it ended with status 6"),
     ],
 )
-def test_a_fault_is_named(engine, image, service, fault, sentence):
+def test_a_fault_is_named(engine: DockerEngine, image: Image, service: Declared, fault: str, sentence: str) -> None:
     """Each way to misbehave fails the probe with the sentence that names it."""
     result = probe(engine, image(fault), service(memory="16MiB"), now, "run-1", SEARCH)
 
@@ -81,21 +85,23 @@ def test_a_fault_is_named(engine, image, service, fault, sentence):
         ("no-handler", {"init": True}),
     ],
 )
-def test_what_is_declared_is_no_failure(engine, image, service, fault, declared):
+def test_what_is_declared_is_no_failure(
+    engine: DockerEngine, image: Image, service: Declared, fault: str, declared: dict[str, Any]
+) -> None:
     """A further port, a variable it cannot do without, a signal that its program leaves to the engine's init."""
     result = probe(engine, image(fault), service(**declared), now, "run-1", SEARCH)
 
     assert (result.failed, result.warned) == ((), ())
 
 
-def test_a_port_that_is_declared_in_vain_is_told(engine, image, service):
+def test_a_port_that_is_declared_in_vain_is_told(engine: DockerEngine, image: Image, service: Declared) -> None:
     """Somebody else may count on it."""
     result = probe(engine, image(), service(ports=[7070]), now, "run-1", SEARCH)
 
     assert result.warned == ("It declares ports and does not listen there: 7070.",)
 
 
-def test_tests_see_the_declared_variables(engine, image, service):
+def test_tests_see_the_declared_variables(engine: DockerEngine, image: Image, service: Declared) -> None:
     """As the application itself does wherever it runs."""
     manifest = service(environment={"SETTING": "here"})
     manifest = manifest.model_copy(
@@ -105,7 +111,7 @@ def test_tests_see_the_declared_variables(engine, image, service):
     assert run_tests(engine, image(), manifest, now, "run-1", SEARCH).failed == ()
 
 
-def test_tests_have_the_memory_that_they_declare(engine, image, service):
+def test_tests_have_the_memory_that_they_declare(engine: DockerEngine, image: Image, service: Declared) -> None:
     """A test run often holds more than the application, which need not be given as much for that."""
     manifest = service(memory="16MiB")
     test = {"command": ("/subject", "eats-memory"), "memory": 24 * 1024**2}
@@ -116,21 +122,21 @@ def test_tests_have_the_memory_that_they_declare(engine, image, service):
     assert "more than its 24 MiB of memory" in said
 
 
-def test_a_declared_write_is_no_failure(engine, image, service):
+def test_a_declared_write_is_no_failure(engine: DockerEngine, image: Image, service: Declared) -> None:
     """A path that is declared writable may be written to."""
     result = probe(engine, image("writes"), service(writable=["/data"]), now, "run-1", SEARCH)
 
     assert result.failed == ()
 
 
-def test_a_volume_of_the_image_has_to_be_declared(engine, image, service):
+def test_a_volume_of_the_image_has_to_be_declared(engine: DockerEngine, image: Image, service: Declared) -> None:
     """VOLUME would give the application a disk that nobody declared."""
     result = probe(engine, image(volumes=("/data",)), service(), now, "run-1", SEARCH)
 
     assert any("declares volumes" in said and "/data" in said for said in result.failed)
 
 
-def test_logging_to_standard_error_only_is_a_warning(engine, image, service):
+def test_logging_to_standard_error_only_is_a_warning(engine: DockerEngine, image: Image, service: Declared) -> None:
     """What comes on standard error only is seen, and is no reason to refuse."""
     result = probe(engine, image("quiet"), service(), now, "run-1", SEARCH)
 
@@ -138,24 +144,26 @@ def test_logging_to_standard_error_only_is_a_warning(engine, image, service):
     assert result.warned == ("It logs to standard error only; nothing comes on standard output.",)
 
 
-def test_a_cancelled_probe_leaves_nothing(engine, image, service):
+def test_a_cancelled_probe_leaves_nothing(engine: DockerEngine, image: Image, service: Declared) -> None:
     """A run that is cancelled while it waits removes its containers and networks."""
 
-    def wait(seconds):
+    def wait(seconds: float) -> None:
         raise Cancelled("The run was cancelled while it waited.")
 
     with pytest.raises(Cancelled):
         probe(engine, image("hang"), service(), now, "run-1", SEARCH, wait=wait)
 
 
-def test_an_image_that_is_not_there_is_no_failed_check(engine, service):
+def test_an_image_that_is_not_there_is_no_failed_check(engine: DockerEngine, service: Declared) -> None:
     """Without the image there is no answer, which is an error and not a failure."""
     with pytest.raises(ImageNotFound):
         probe(engine, "sha256:" + "0" * 64, service(), now, "run-1", SEARCH)
 
 
 @pytest.mark.parametrize(("fault", "failed"), [("status-0", False), ("crash", True)])
-def test_tests_pass_by_their_status(engine, image, service, fault, failed):
+def test_tests_pass_by_their_status(
+    engine: DockerEngine, image: Image, service: Declared, fault: str, failed: bool
+) -> None:
     """The tests' exit status decides, and their output is kept."""
     declared = service()
     declared = declared.model_copy(update={"test": declared.test.model_copy(update={"command": ("/subject", fault)})})
@@ -167,7 +175,7 @@ def test_tests_pass_by_their_status(engine, image, service, fault, failed):
     assert ("configuration missing: cannot go on" in result.details["output"]) is failed
 
 
-def test_tests_that_do_not_end_have_failed(engine, image, service):
+def test_tests_that_do_not_end_have_failed(engine: DockerEngine, image: Image, service: Declared) -> None:
     """A test run that takes longer than declared is ended and failed."""
     declared = service()
     test = declared.test.model_copy(update={"command": ("/subject", "hang"), "timeout": 1})
@@ -188,7 +196,9 @@ def test_tests_that_do_not_end_have_failed(engine, image, service):
         ),
     ],
 )
-def test_a_base_is_checked_by_its_command(engine, image, command, fact):
+def test_a_base_is_checked_by_its_command(
+    engine: DockerEngine, image: Image, command: tuple[str, ...], fact: str | None
+) -> None:
     """A base's command runs hardened, and only status 0 is a pass."""
     base = Base(kind="base", name="base/subject", owner="tests", check=command, runtime=Runtime())
 
@@ -197,7 +207,7 @@ def test_a_base_is_checked_by_its_command(engine, image, command, fact):
     assert result.failed == (() if fact is None else (f"`{' '.join(command)}` failed: {fact}",))
 
 
-def test_a_command_that_is_not_in_the_image_fails(engine, image):
+def test_a_command_that_is_not_in_the_image_fails(engine: DockerEngine, image: Image) -> None:
     """A missing program is the image's fault, not the engine's."""
     base = Base(kind="base", name="base/subject", owner="tests", check=("/nowhere",), runtime=Runtime())
 

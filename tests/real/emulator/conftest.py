@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import io
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +22,11 @@ import httpx
 import pytest
 from botocore.config import Config
 
-ROOT = Path(__file__).resolve().parents[3]
+from supply_chain.laptop.home import Home
+from tests.real.command import ROOT
+from tests.real.place import free_port
+from tests.real.waiting import until_ready
+
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -45,9 +46,9 @@ def has_ministack(python: Path) -> bool:
 
 
 @pytest.fixture(scope="session")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of the emulator's environment: the installed one, or one made from the lock."""
-    installed = ROOT / ".cscm" / "emulator" / "bin" / "python"
+    installed = home.emulator / "bin/python"
     if has_ministack(installed):
         return installed
     directory = tmp_path_factory.mktemp("environment")
@@ -58,18 +59,11 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def crane() -> str:
-    tools = ROOT / ".cscm" / "tools"
-    built = [path for path in (tools / "crane", *sorted(tools.glob("crane-*/crane"))) if path.is_file()]
+def crane(home: Home) -> str:
+    built = [path for path in (home.tools / "crane", *sorted(home.tools.glob("crane-*/crane"))) if path.is_file()]
     found = str(built[-1]) if built else shutil.which("crane")
     assert found, "crane is needed: run `cscm up`, or put it on PATH"
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -93,8 +87,7 @@ class Emulator:
 
     @property
     def command(self) -> list[str | Path]:
-        module = [self.python, "-m", "supply_chain.laptop.emulator"]
-        return [*module, "--port", str(self.port), "--state", self.state]
+        return [self.python, "-m", "supply_chain.laptop.emulator", "--port", str(self.port), "--state", self.state]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -109,13 +102,7 @@ class Emulator:
             self.process = subprocess.Popen(
                 self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
-        for _ in range(300):
-            assert self.process.poll() is None, (self.directory / "log").read_text()
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"http://{self.host}/_cscm/health", trust_env=False).status_code == 200:
-                    return
-            time.sleep(0.05)
-        pytest.fail("the emulator did not become ready")
+        until_ready(self.process, self.host, self.directory / "log")
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         assert self.process is not None

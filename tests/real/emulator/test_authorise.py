@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from tests.real.emulator.conftest import (
+from .conftest import (
     ACCOUNT,
     LOGIN,
     PULL,

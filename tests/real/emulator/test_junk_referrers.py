@@ -15,14 +15,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from supply_chain.adapters.command import Tool
 from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.tools import Toolbox
 from supply_chain.evidence.statement import BUNDLE, TEST_RESULT
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
-from tests.real.emulator.conftest import EMPTY, MANIFEST, ROOT, Emulator, put_blob, put_manifest, sha
+
+from .conftest import EMPTY, MANIFEST, Emulator, put_blob, put_manifest, sha
 
 pytestmark = pytest.mark.real
 
@@ -34,11 +35,10 @@ def clock() -> datetime:
 
 
 @pytest.fixture
-def cosign(tmp_path: Path) -> Callable[[str, str], tuple[Cosign, str]]:
+def cosign(toolbox: Toolbox, tmp_path: Path) -> Callable[[str, str], tuple[Cosign, str]]:
     """The real cosign with a new key in a file, and the public key."""
-    found = sorted((ROOT / ".cscm" / "tools").glob("cosign-*/cosign"))
-    assert found, "cosign is needed: run `cscm up`"
-    tool = Tool("cosign", found[-1], "3", {"COSIGN_PASSWORD": "", "HOME": str(tmp_path), "PATH": os.environ["PATH"]})
+    own = {"COSIGN_PASSWORD": "", "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    tool = toolbox.find("cosign").with_environment(**own)
 
     @contextlib.contextmanager
     def nothing() -> Iterator[Path]:

@@ -6,7 +6,7 @@ import concurrent.futures
 
 import pytest
 
-from tests.real.emulator.conftest import EMPTY, MANIFEST, Emulator, artifact, put_blob, put_manifest, sha
+from .conftest import EMPTY, MANIFEST, Emulator, artifact, put_blob, put_manifest, sha
 
 pytestmark = pytest.mark.real
 

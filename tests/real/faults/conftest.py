@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from supply_chain.laptop.home import Home
-from tests.real.conftest import placed
+from tests.real.application import Application
+from tests.real.eyes import Eyes
+from tests.real.place import placed
 
-from .eyes import Eyes
-from .strikes import STEPS, Run, Victim
+from .strikes import STEPS, Victim
 
 NAMES = ("interrupted", "beside")
 PLACE = "interrupted"
-HERE = Path(__file__).parent
-
-
-@dataclass
-class Application:
-    """A git repository with the application in it; each revision is another image."""
-
-    name: str
-    path: Path
-    port: int
-    environment: dict[str, str]
-    revisions: int = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/healthz"
-
-    def next_revision(self) -> str:
-        """Commit a change; the revision."""
-        self.revisions += 1
-        (self.path / "revision").write_text(f"{self.revisions}\n")
-        self._git("add", ".")
-        self._git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message", "Go on")
-        return self._git("rev-parse", "HEAD")
-
-    def chain(self, *options: str) -> Run:
-        return Run(self.path, self.environment, options)
-
-    def _git(self, *args: str) -> str:
-        done = subprocess.run(["git", "-C", str(self.path), *args], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
 
 
 @pytest.fixture(scope="session")
@@ -73,12 +40,8 @@ def application(
     def of(name: str) -> Application:
         if name not in made:
             path = tmp_path_factory.mktemp("source") / name
-            shutil.copytree(HERE / "subject", path)
-            shutil.copy(program, path)
-            declaration = path / "supply-chain.yaml"
-            declaration.write_text(declaration.read_text().replace("NAME", name))
-            subprocess.run(["git", "init", "--quiet", str(path)], check=True)
             made[name] = Application(name, path, environment[name], {"TMPDIR": str(eyes.scratch)})
+            made[name].write(program, PLACE)
         return made[name]
 
     return of

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Any
 
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.services import read_record
+from tests.real.command import PATIENCE, Run, cscm
+from tests.real.waiting import eventually
 
-ROOT = Path(__file__).parents[3]
-CSCM = Path(sys.executable).with_name("cscm")
 STEPS = (
     "build",
     "test",
@@ -36,9 +30,6 @@ STEPS = (
     "monitor",
 )
 """The steps of a chain, as its lines on standard error name them."""
-LINE = re.compile(r"^[a-z]+: (?P<step>.+?) \((?P<seconds>[0-9.]+) s\) ")
-PATIENCE = 300.0
-"""Seconds after which something will never come."""
 
 
 class Victim(StrEnum):
@@ -77,75 +68,6 @@ def victims(home: Home) -> tuple[Victim, ...]:
     return tuple(victim for victim in Victim if victim is not Victim.ENGINE or ours)
 
 
-@dataclass
-class Run:
-    """`cscm chain` in a process of its own, followed by the lines that it writes."""
-
-    path: Path
-    environment: Mapping[str, str]
-    options: tuple[str, ...] = ()
-    lines: list[str] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    started: float = field(default_factory=time.time)
-
-    def __post_init__(self) -> None:
-        words = [str(CSCM), "chain", str(self.path), "--json", *self.options]
-        self.process = subprocess.Popen(
-            words, cwd=ROOT, env={**os.environ, **self.environment},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self._said = ""
-        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._follow, self._read)]
-        for reader in self._readers:
-            reader.start()
-
-    def _follow(self) -> None:
-        assert self.process.stderr
-        with self.process.stderr as stream:
-            for line in stream:
-                self.lines.append(line.rstrip("\n"))
-                self.times.append(time.monotonic())
-
-    def _read(self) -> None:
-        assert self.process.stdout
-        with self.process.stdout as stream:
-            self._said = stream.read()
-
-    @property
-    def steps(self) -> dict[str, float]:
-        """The steps that have ended, with their seconds."""
-        found = filter(None, map(LINE.match, list(self.lines)))
-        return {match["step"]: float(match["seconds"]) for match in found}
-
-    @property
-    def over(self) -> bool:
-        return self.process.poll() is not None
-
-    def kill(self) -> None:
-        """kill -9 of this process alone, not of what it started."""
-        os.kill(self.process.pid, signal.SIGKILL)
-
-    def end(self, seconds: float = PATIENCE) -> tuple[int, str]:
-        """Its status and what it wrote on standard output."""
-        status = self.process.wait(seconds)
-        for reader in self._readers:
-            reader.join(10)
-        return status, self._said
-
-    def told(self) -> str:
-        return "\n".join(self.lines[-30:])
-
-
-def eventually(holds: Callable[[], Any], seconds: float, said: Callable[[], object] = lambda: "") -> Any:
-    """What `holds` gives once it gives something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := holds():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds:g} s: {said()}")
-
-
 def reach(run: Run, strike: Strike, begun: Callable[[], bool], usual: Mapping[str, float]) -> None:
     """Wait until the step is under way, and as long as the strike's moment says; `begun` is about the first."""
     number = STEPS.index(strike.step)
@@ -169,5 +91,5 @@ def kill(victim: Victim, run: Run, home: Home) -> None:
 
 def up() -> None:
     """What a person does who finds something not running."""
-    done = subprocess.run([str(CSCM), "up"], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    ran = cscm("up", timeout=PATIENCE)
+    assert ran.status == 0, ran.stdout + ran.stderr

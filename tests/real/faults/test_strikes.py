@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -10,10 +9,11 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from supply_chain.laptop.home import Home
+from tests.real.application import Application
+from tests.real.command import ROOT
+from tests.real.eyes import Eyes
 
-from .conftest import Application
-from .eyes import Eyes
-from .strikes import ROOT, Strike, drawn, kill, reach, up, victims
+from .strikes import Strike, drawn, kill, reach, up, victims
 
 pytestmark = pytest.mark.real
 
@@ -32,8 +32,7 @@ def usual(interrupted: Application) -> Mapping[str, float]:
     """Seconds of each step where nobody strikes; afterwards a deployment serves."""
     interrupted.next_revision()
     run = interrupted.chain()
-    status, _ = run.end()
-    assert status == 0, run.told()
+    assert run.end().status == 0, run.told()
     return run.steps
 
 
@@ -57,11 +56,11 @@ def test_what_is_killed_is_finished_by_the_next_run(
     for _ in range(3):
         assert eyes.answers(interrupted.url), "the deployment before does not serve"
     up()
-    status, _ = run.end()
+    status = run.end().status
     record_property("ended", {-9: "killed,", 0: "went on,"}.get(status, "failed,"))
     print(f"CSCM_SEED={SEED}, {strike} at {strike.moment:.2f}: it ended with {status}\n{run.told()}")
     eyes.nothing_runs_on()
     again = interrupted.chain()
-    ended, said = again.end()
-    assert ended == 0, again.told()
-    eyes.all_is_well(interrupted.name, interrupted.url, revision, json.loads(said))
+    ended = again.end()
+    assert ended.status == 0, again.told()
+    eyes.all_is_well(interrupted.name, interrupted.url, revision, ended.result)

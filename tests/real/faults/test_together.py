@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from .conftest import Application
-from .eyes import Eyes
-from .strikes import Run
+from tests.real.application import Application
+from tests.real.command import Run
+from tests.real.eyes import Eyes
 
 pytestmark = pytest.mark.real
 
 
-def results(*runs: Run) -> list[dict[str, object]]:
+def results(*runs: Run) -> list[dict[str, Any]]:
     """What each deployed."""
     found = [run.end() for run in runs]
-    assert [status for status, _ in found] == [0] * len(runs), [run.told() for run in runs]
-    return [json.loads(said) for _, said in found]
+    assert [ran.status for ran in found] == [0] * len(runs), [run.told() for run in runs]
+    return [ran.result for ran in found]
 
 
 def test_two_runs_of_one_revision_do_its_work_once(application: Callable[[str], Application], eyes: Eyes) -> None:

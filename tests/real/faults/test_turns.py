@@ -15,9 +15,9 @@ import pytest
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.prefect_server import free_slots, run_environment
 from supply_chain.laptop.profile import load_profile
-
-from .eyes import Eyes
-from .strikes import ROOT, eventually
+from tests.real.command import ROOT
+from tests.real.eyes import Eyes
+from tests.real.waiting import eventually
 
 pytestmark = pytest.mark.real
 
@@ -58,7 +58,7 @@ def stay(tmp_path: Path) -> Path:
 @pytest.fixture
 def take(name: str, stay: Path, tmp_path: Path, home: Home) -> Iterator[Take]:
     """A process that takes the turn, and the file in which it says that it has it, and who died with it."""
-    started = []
+    started: list[subprocess.Popen[bytes]] = []
 
     def one() -> tuple[subprocess.Popen[bytes], Path]:
         note = tmp_path / f"note{len(started)}"
@@ -118,13 +118,13 @@ def test_who_is_killed_gives_its_turn_back_and_is_named_until_a_run_ends_well(
 def test_a_slot_without_a_lease_is_free_after_the_servers_start(home: Home, eyes: Eyes, name: str) -> None:
     """One that is killed after it took a slot and before it wrote the lease leaves it; one with a lease stays."""
     for each in (name, f"{name} held"):
-        eyes.prefect("v2/concurrency_limits/", {"name": each, "limit": 1})
-    eyes.prefect("v2/concurrency_limits/increment", {"names": [name], "slots": 1})
+        eyes.prefect.ask("v2/concurrency_limits/", {"name": each, "limit": 1})
+    eyes.prefect.ask("v2/concurrency_limits/increment", {"names": [name], "slots": 1})
     held = {"names": [f"{name} held"], "slots": 1, "lease_duration": 60}
-    lease = eyes.prefect("v2/concurrency_limits/increment-with-lease", held)["lease_id"]
+    lease = eyes.prefect.ask("v2/concurrency_limits/increment-with-lease", held)["lease_id"]
 
     free_slots(home, load_profile(ROOT))
 
     assert {each for each in eyes.slots() if each.startswith(name)} == {f"{name} held"}
-    eyes.prefect("v2/concurrency_limits/decrement-with-lease", {"lease_id": lease})
+    eyes.prefect.ask("v2/concurrency_limits/decrement-with-lease", {"lease_id": lease})
     assert f"{name} held" not in eyes.slots()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,9 +13,10 @@ import yaml
 from botocore.exceptions import ClientError
 
 from supply_chain.laptop.home import Home
-from tests.real.conftest import compiled, placed
-from tests.real.faults.conftest import Application
-from tests.real.faults.eyes import SIGNATURE, Eyes
+from tests.real.application import Application, compiled, git
+from tests.real.command import Ran
+from tests.real.eyes import SIGNATURE, Eyes
+from tests.real.place import placed
 
 from .cases import CASES, Case, End
 
@@ -51,9 +50,7 @@ class Subject:
     def ended(self) -> Ended:
         """Run the chain of the next revision to its end."""
         revision = self.app.next_revision()
-        run = self.app.chain()
-        status, said = run.end()
-        return Ended(self, revision, status, said, "\n".join(run.lines))
+        return Ended(self, revision, self.app.chain().end())
 
 
 @dataclass(frozen=True)
@@ -62,27 +59,30 @@ class Ended:
 
     subject: Subject
     revision: str
-    status: int
-    said: str
-    """What it wrote on standard output, in JSON."""
-    told: str
-    """What it wrote on standard error."""
+    ran: Ran
+
+    @property
+    def status(self) -> int:
+        return self.ran.status
+
+    @property
+    def result(self) -> Any:
+        return self.ran.result
 
     @property
     def words(self) -> str:
-        return f"{self.told}\n{self.said}"
+        return f"{self.ran.stderr}\n{self.ran.stdout}"
 
     def codes(self) -> frozenset[str]:
         """The codes that the command said."""
         if self.status == 1:
-            return frozenset({self.told.rstrip().rpartition("[")[2].rstrip("]")})
-        said: dict[str, Any] = json.loads(self.said)
-        return frozenset(reason["code"] for reason in said.get("reasons", ()))
+            return frozenset({self.ran.code()})
+        return frozenset(self.ran.reasons() if self.status == 3 else ())
 
     def states(self) -> list[str]:
         """What Prefect calls the ends of the chain's runs of this revision."""
         name = f"chain {self.subject.app.name} {self.revision[:7]}"
-        found = self.subject.eyes.prefect("flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
+        found = self.subject.eyes.prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
         return [run["state_name"] for run in found]
 
     def offered(self) -> list[str]:
@@ -149,7 +149,8 @@ def make(
 
     def of(name: str) -> Subject:
         path = tmp_path_factory.mktemp("source") / name.rpartition("/")[2]
-        subprocess.run(["git", "init", "--quiet", str(path)], check=True)
+        path.mkdir()
+        git(path, "init", "--quiet")
         eyes = Eyes(home, tmp_path_factory.mktemp("scratch"), tmp_path_factory.mktemp("keys"), PLACE)
         return Subject(Application(name, path, ports.get(name, 0), {"TMPDIR": str(eyes.scratch)}), eyes, programs)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.faults.strikes import eventually
+from tests.real.waiting import eventually
 
 from .cases import CASES, STATUS, Case, End
 from .conftest import Ended

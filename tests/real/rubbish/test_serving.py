@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import pytest
@@ -47,7 +46,7 @@ def serves(ran: Ended) -> str:
     """The container that runs after a chain that ended well, as it said, and answers."""
     assert ran.status == 0, ran.words
     container = running(ran.subject)
-    assert container == json.loads(ran.said)["container"]
+    assert container == ran.result["container"]
     assert ran.subject.eyes.answers(ran.subject.app.url)
     return container
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import re
 import socket
 import threading
@@ -103,6 +104,7 @@ def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
             """Nothing."""
 
         def handle_one_request(self) -> None:
+            assert isinstance(self.rfile, io.BufferedReader)
             with contextlib.suppress(ConnectionError):
                 if self.rfile.peek(1)[:1] == b"\x16":  # TLS: an engine tries it first, and is told so by HTTP
                     self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")

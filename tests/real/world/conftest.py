@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,86 +19,44 @@ from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.kms import Kms
 from supply_chain.adapters.registry import Registry
-from supply_chain.adapters.tools import Pins, Toolbox
+from supply_chain.adapters.tools import Toolbox
 from supply_chain.container import OWNER as OWNED
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.findings import Database
+from tests.real.access import toolbox_in
+from tests.real.application import Application
+from tests.real.command import Ran, cscm
+from tests.real.place import clear, free_port
 
 from .between import Fault
-from .world import CSCM, OWNER, PLACE, ROOT, Ran, World, free_port
+from .world import OWNER, PLACE, World
 from .world import world as made
 
-HERE = Path(__file__).parent
 NAME = "weathered"
 
 
-@dataclass
-class Application:
-    """A git repository; each revision is another image."""
-
-    path: Path
-    port: int
-    revisions: int = 0
-
-    def next_revision(self) -> str:
-        self.revisions += 1
-        (self.path / "revision").write_text(f"{self.revisions}\n")
-        self._git("add", ".")
-        self._git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message", "Go on")
-        return self._git("rev-parse", "HEAD")
-
-    def _git(self, *args: str) -> str:
-        done = subprocess.run(["git", "-C", str(self.path), *args], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    bases = subprocess.run([str(CSCM), "bases", "proxy"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert bases.returncode == 0, bases.stderr
+def world(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    bases = cscm("bases", "proxy")
+    assert bases.status == 0, bases.stderr
     with made(tmp_path_factory.mktemp("world")) as it:
         yield it
-    client = docker.from_env()
-    label = {"label": f"{OWNED}={OWNER}"}
-    for container in client.containers.list(all=True, filters=label):
-        container.remove(force=True, v=True)
-    for volume in client.volumes.list(filters=label):
-        volume.remove()
-    for network in client.networks.list(filters=label):
-        network.remove()
-    for image in client.images.list():
+    clear(engine, f"{OWNED}={OWNER}")
+    for image in engine.images.list():
         for name in (*image.tags, *image.attrs.get("RepoDigests", ())):
             if name.startswith((it.between.host, f"cscm.local/{NAME}")):
                 with contextlib.suppress(docker.errors.ImageNotFound):  # went with another of its names
-                    client.images.remove(name, force=True)
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The service that the container tests use too, without any of its faults."""
-    path = tmp_path_factory.mktemp("program") / "subject"
-    subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(path), "."],
-        cwd=HERE.parent / "containers/subject", env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"},
-        check=True, timeout=300,
-    )  # fmt: skip
-    return path
+                    engine.images.remove(name, force=True)
 
 
 @pytest.fixture(scope="session")
 def application(world: World, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Application:
-    path = tmp_path_factory.mktemp("source") / NAME
-    shutil.copytree(HERE.parent / "faults/subject", path)
-    shutil.copy(program, path)
-    declaration = path / "supply-chain.yaml"
-    declaration.write_text(declaration.read_text().replace("NAME", NAME).replace("[interrupted]", f"[{PLACE}]"))
-    subprocess.run(["git", "init", "--quiet", str(path)], check=True)
-    port = free_port()
-    world.document.write_text(place(port))
-    return Application(path, port)
+    it = Application(NAME, tmp_path_factory.mktemp("source") / NAME, free_port())
+    it.write(program, PLACE)
+    world.document.write_text(place(it.port))
+    return it
 
 
 def place(port: int) -> str:
@@ -122,7 +77,7 @@ def first(world: World, application: Application) -> ImageRef:
 def serving(first: ImageRef, application: Application) -> Iterator[None]:
     """The deployment before serves, whatever happens."""
     yield
-    assert httpx.get(f"http://127.0.0.1:{application.port}/healthz").status_code == 200
+    assert httpx.get(application.url).status_code == 200
 
 
 PASSING = (
@@ -178,7 +133,7 @@ def kms(world: World) -> Callable[[TierName], Kms]:
 
 @pytest.fixture
 def toolbox(world: World) -> Toolbox:
-    return Toolbox(world.tools, Pins.load(ROOT / "deployments/tools.yaml"))
+    return toolbox_in(world.tools)
 
 
 @pytest.fixture
@@ -209,7 +164,7 @@ def grype(world: World) -> Callable[[], Grype]:
     """The scanner as it is at that moment."""
 
     def now() -> Grype:
-        tool = Toolbox(world.tools, Pins.load(ROOT / "deployments/tools.yaml")).find("grype")
+        tool = toolbox_in(world.tools).find("grype")
 
         def database() -> Database:
             found = read_database(world.database)

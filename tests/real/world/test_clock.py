@@ -11,14 +11,15 @@ import pytest
 
 from supply_chain.adapters.kms import Kms
 from supply_chain.adapters.registry import Registry
-from supply_chain.development.test import Check, CheckResult
 from supply_chain.errors import ClockWrong
+from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.evidence.statement import TEST_RESULT
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import ImageRef, Interval
 from supply_chain.tier import TierName
+from tests.real.application import Application
 
-from .conftest import NAME, Application
+from .conftest import NAME
 from .test_registry import subject_of
 from .world import World
 

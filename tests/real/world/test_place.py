@@ -14,9 +14,10 @@ from supply_chain.adapters.registry import Registry
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
+from tests.real.application import Application
 
 from .between import Fault
-from .conftest import NAME, Application, place
+from .conftest import NAME, place
 from .test_registry import subject_of
 from .world import World
 
@@ -99,7 +100,7 @@ def test_a_port_that_is_taken_keeps_the_deployment_before(
     assert ran.status == 1
     assert "[port.busy]" in ran.error and str(port) in ran.error, ran.error
     assert world.last_run()["state_type"] == "FAILED"
-    assert httpx.get(f"http://127.0.0.1:{application.port}/healthz").status_code == 200
+    assert httpx.get(application.url).status_code == 200
 
 
 def test_a_full_disk_for_temporary_files_ends_curation(world: World, candidate: ImageRef) -> None:

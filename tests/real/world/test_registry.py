@@ -17,9 +17,9 @@ from supply_chain.adapters.tools import Toolbox
 from supply_chain.errors import ImageDamaged, RegistryUnavailable
 from supply_chain.image import ImageRef, blobs_of
 from supply_chain.tier import TierName
+from tests.real.application import Application
 
 from .between import Fault
-from .conftest import Application
 from .world import World
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
@@ -107,7 +107,7 @@ def test_every_tool_that_asks_the_registry_tells_an_outage(
 ) -> None:
     """It is not the image's, the scanner's or the signature's fault, and the step is worth another try."""
     host, config = world.between.host, ecr(TierName.CURATION).docker_config
-    asks = {
+    asks: dict[str, Callable[[], object]] = {
         "crane": lambda: Crane(toolbox.find("crane"), host, config, True).copy(first, "curated/other", "tag"),
         "syft": lambda: Syft(toolbox.find("syft"), host, config, True).of_image(first),
         "cosign": lambda: cosign(TierName.CURATION).verify_image(first, public_key(world)),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import httpx
 import pytest
 
 from supply_chain.image import ImageRef
+from tests.real.application import Application
 
-from .conftest import Application
 from .world import World
 
 pytestmark = pytest.mark.real
@@ -27,6 +25,6 @@ def test_the_same_image_is_curated_and_deployed_once_the_world_is_well(
 
     assert ran.status == 0, ran.stderr
     assert world.vended(f"curated/{candidate.application}", candidate.digest)
-    assert json.loads(ran.stdout)["digest"] == candidate.digest
-    assert httpx.get(f"http://127.0.0.1:{application.port}/healthz").status_code == 200
+    assert ran.result["digest"] == candidate.digest
+    assert httpx.get(application.url).status_code == 200
     assert list(world.temporary.iterdir()) == []

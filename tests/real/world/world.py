@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,11 +23,13 @@ from supply_chain.laptop.laptop import LaptopState, load_state
 from supply_chain.laptop.profile import Ports, Profile
 from supply_chain.laptop.services import stop
 from supply_chain.tier import TierName
+from tests.real.access import Prefect, session_of
+from tests.real.command import ROOT, Ran, cscm
+from tests.real.place import free_ports
+from tests.real.waiting import until_ready
 
 from .between import Between, Relay
 
-ROOT = Path(__file__).parents[3]
-CSCM = Path(sys.executable).with_name("cscm")
 PLACE = "world"
 OWNER = "tests-of-the-world"
 ROOM = 48 * 1024 * 1024
@@ -47,24 +46,6 @@ register_laptop(LaptopState.model_validate_json(sys.stdin.read()))
 """
 
 
-@dataclass(frozen=True)
-class Ran:
-    """A command that ended."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def result(self) -> Any:
-        return json.loads(self.stdout)
-
-    @property
-    def error(self) -> str:
-        """What it says at its end."""
-        return self.stderr[self.stderr.find("error: ") :] if "error: " in self.stderr else self.stderr[-3000:]
-
-
 @dataclass
 class World:
     """`directory` holds all of it."""
@@ -75,19 +56,13 @@ class World:
     relay: Relay
     emulator: subprocess.Popen[bytes]
     environment: dict[str, str]
-    prefect: tuple[str, tuple[str, str]]
+    prefect: Prefect
     clients: dict[str, Any] = field(default_factory=dict)
 
     def cscm(self, *args: str, disk: str | None = None, environment: Mapping[str, str] | None = None) -> Ran:
         """Run the command; on a `disk` of so many bytes for its temporary files."""
-        words = [str(CSCM), *args]
-        if disk:
-            words = [*PRIVATE, "sh", "-c", ON_A_SMALL_DISK, "sh", disk, str(self.temporary), *words]
-        done = subprocess.run(
-            words, cwd=ROOT, env={**os.environ, **self.environment, **(environment or {})},
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        return Ran(done.returncode, done.stdout, done.stderr)
+        under = [*PRIVATE, "sh", "-c", ON_A_SMALL_DISK, "sh", disk, str(self.temporary)] if disk else []
+        return cscm(*args, environment={**self.environment, **(environment or {})}, timeout=300, under=under)
 
     @property
     def temporary(self) -> Path:
@@ -113,10 +88,7 @@ class World:
 
     def session(self, tier: TierName) -> AwsSession:
         """A tier's role, through what is between."""
-        who = self.laptop.identities[tier]
-        return AwsSession(
-            who.access_key_id, who.secret_access_key, who.role_arn, self.laptop.region, self.laptop.endpoint_url
-        )
+        return session_of(self.laptop, tier)
 
     def root(self, service: str) -> Any:
         """AWS as its owner sees it, past what is between."""
@@ -158,16 +130,9 @@ class World:
 
     def last_run(self) -> dict[str, Any]:
         """The last flow run that somebody started, as Prefect knows it."""
-        url, auth = self.prefect
         body = {"sort": "START_TIME_DESC", "limit": 1, "flow_runs": {"parent_task_run_id": {"is_null_": True}}}
-        (run,) = httpx.post(f"{url}/flow_runs/filter", json=body, auth=auth).raise_for_status().json()
+        (run,) = self.prefect.ask("flow_runs/filter", body)
         return dict(run)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -177,7 +142,8 @@ def world(directory: Path) -> Iterator[World]:
     project = _project(directory, home)
     for name in ("aws", "temporary", "home"):
         (directory / name).mkdir()
-    own, profile = Home(project, directory / "home"), Profile(ports=Ports(emulator=free_port(), prefect=free_port()))
+    for_emulator, for_prefect = free_ports(2)
+    own, profile = Home(project, directory / "home"), Profile(ports=Ports(emulator=for_emulator, prefect=for_prefect))
     with contextlib.ExitStack() as stack:
         server = prefect_server.server(own, profile)
         own.create()
@@ -196,9 +162,8 @@ def world(directory: Path) -> Iterator[World]:
         subprocess.run(
             register, input=state.model_dump_json(), text=True, cwd=ROOT, env={**os.environ, **environment}, check=True
         )
-        user, _, password = prefect_server.auth_string(own).partition(":")
-        access = prefect_server.api_url(profile), (user, password)
-        yield World(directory, state, between, relay, emulator, environment, access)
+        prefect = Prefect.of(own, prefect_server.api_url(profile))
+        yield World(directory, state, between, relay, emulator, environment, prefect)
 
 
 def _project(directory: Path, home: Home) -> Path:
@@ -221,13 +186,8 @@ def _emulator(directory: Path, home: Home, port: int) -> subprocess.Popen[bytes]
     with (directory / "emulator.log").open("wb") as log:
         process = subprocess.Popen(command, env={"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]},
                                    stdout=log, stderr=log)  # fmt: skip
-    for _ in range(300):
-        assert process.poll() is None, (directory / "emulator.log").read_text()
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"http://127.0.0.1:{port}/_cscm/health", trust_env=False).status_code == 200:
-                return process
-        time.sleep(0.05)
-    raise AssertionError((directory / "emulator.log").read_text())
+    until_ready(process, f"127.0.0.1:{port}", directory / "emulator.log")
+    return process
 
 
 def _state(laptop: LaptopState, directory: Path, between: Between, relay: Relay) -> LaptopState:

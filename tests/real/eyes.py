@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import subprocess
+import contextlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,20 +12,18 @@ from typing import Any
 
 import docker
 import httpx
+from docker.models.containers import Container
 
-from supply_chain.adapters.aws import AwsSession
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.container import APPLICATION, ENVIRONMENT, MANAGED, ROLE
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.laptop.aws import emulator_root
 from supply_chain.laptop.emulator_service import root_key
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import LaptopState, load_state
-from supply_chain.laptop.prefect_server import auth_string
 from supply_chain.tier import TierName
-
-from .strikes import CSCM, ROOT, eventually
+from tests.real.access import Outsider, Prefect
+from tests.real.command import cscm
+from tests.real.waiting import eventually
 
 PROVENANCE = "https://slsa.dev/provenance/v1"
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
@@ -105,7 +102,7 @@ class Eyes:
         """Every manifest of the repository can be read, and all that it names is there."""
         pages = self.ecr().get_paginator("list_images").paginate(repositoryName=repository)
         digests = {each["imageDigest"] for page in pages for each in page["imageIds"]}
-        with self._registry(repository) as client:
+        with self._outsider().registry(repository) as client:
             for digest in digests:
                 manifest = client.get(f"manifests/{digest}").raise_for_status().json()
                 for part in (manifest["config"], *manifest["layers"]):
@@ -114,59 +111,41 @@ class Eyes:
 
     def attached(self, repository: str, digest: str) -> Counter[str]:
         """How many statements of each type are attached to an image."""
-        with self._registry(repository) as client:
+        with self._outsider().registry(repository) as client:
             found = client.get(f"referrers/{digest}").raise_for_status().json()["manifests"]
         return Counter(each.get("annotations", {}).get(PREDICATE, each["artifactType"]) for each in found)
 
     def verifies(self, image: str) -> None:
         """Plain cosign, with public keys alone, finds signature and statements."""
-        done = self._cosign("verify", "--annotations", "admitted-by=curation", key=TierName.CURATION, image=image)
+        outsider, keys = self._outsider(), {tier: self._key(tier) for tier in TierName}
+        signed = ("verify", "--annotations", "admitted-by=curation")
+        done = outsider.verify(*signed, key=keys[TierName.CURATION], image=image)
         assert done.returncode == 0, done.stderr
         for kind, tier in STATEMENTS.items():
-            done = self._cosign("verify-attestation", "--type", kind, key=tier, image=image)
+            done = outsider.verify("verify-attestation", "--type", kind, key=keys[tier], image=image)
             assert done.returncode == 0, f"{kind}: {done.stderr}"
 
     def valid(self, image: str) -> None:
         """Every byte of the image is what its digest says."""
-        done = self._run("crane", "validate", "--insecure", "--remote", f"{self.laptop.registry}/{image}")
+        done = self._outsider().run("crane", "validate", "--insecure", "--remote", f"{self.laptop.registry}/{image}")
         assert done.returncode == 0, done.stderr
 
-    def _registry(self, repository: str) -> httpx.Client:
-        return httpx.Client(base_url=f"http://{self.laptop.registry}/v2/{repository}/", auth=self._login(), timeout=30)
+    def _outsider(self) -> Outsider:
+        return Outsider.of(self.laptop, TierName.CURATION, self.keys)
 
-    def _login(self) -> tuple[str, str]:
-        who = self.laptop.identities[TierName.CURATION]
-        session = AwsSession(
-            who.access_key_id, who.secret_access_key, who.role_arn, self.laptop.region, self.laptop.endpoint_url
-        )
-        return Ecr(session.client("ecr"), self.laptop.registry).credentials()
-
-    def _cosign(self, *args: str, key: TierName, image: str) -> subprocess.CompletedProcess[str]:
-        (self.keys / f"{key}.pub").write_text(self.laptop.identities[key].public_key)
-        common = ("--key", str(self.keys / f"{key}.pub"), "--insecure-ignore-tlog", "--allow-insecure-registry")
-        return self._run("cosign", *args, *common, f"{self.laptop.registry}/{image}")
-
-    def _run(self, tool: str, *args: str) -> subprocess.CompletedProcess[str]:
-        auth = base64.b64encode(":".join(self._login()).encode()).decode()
-        (self.keys / "config.json").write_text(json.dumps({"auths": {self.laptop.registry: {"auth": auth}}}))
-        path = Toolbox(self.laptop.tools, Pins.load(ROOT / "deployments/tools.yaml")).find(tool).path
-        environment = {"HOME": str(self.keys), "DOCKER_CONFIG": str(self.keys), "TMPDIR": str(self.keys)}
-        return subprocess.run(
-            [str(path), *args], env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+    def _key(self, tier: TierName) -> Path:
+        path = self.keys / f"{tier}.pub"
+        path.write_text(self.laptop.identities[tier].public_key)
+        return path
 
     # The engine
 
-    def containers(self, application: str, **labels: str) -> list[Any]:
+    def containers(self, application: str, **labels: str) -> list[Container]:
         wanted = {MANAGED: "true", APPLICATION: application, **labels}
-        client = docker.from_env()
-        try:
-            filters = {"label": [f"{key}={value}" for key, value in wanted.items()]}
-            return client.containers.list(all=True, filters=filters, ignore_removed=True)
-        finally:
-            client.close()
+        with contextlib.closing(docker.from_env()) as client:
+            return containers(client, **wanted)
 
-    def running(self, application: str) -> Any:
+    def running(self, application: str) -> Container:
         """The one container of the application in its environment, behind its one front."""
         places = {
             role: self.containers(application, **{ROLE: role, ENVIRONMENT: self.environment})
@@ -178,48 +157,39 @@ class Eyes:
 
     def left_in_the_engine(self, application: str) -> list[str]:
         """What only a run that is under way may have there."""
-        client = docker.from_env()
-        try:
+        with contextlib.closing(docker.from_env()) as client:
             label = {"label": f"{APPLICATION}={application}"}
             volumes = [v.name for v in client.volumes.list(filters=label)]
+            networks = [n.name for n in client.networks.list(filters={"label": f"{APPLICATION}={application}"})]
             fronts = [c.name for c in self.containers(application, **{ROLE: "front"})]
             tags = [tag for image in client.api.images() for tag in image["RepoTags"] or ()]
-            return [
-                *(n.name for n in client.networks.list(filters=label)),
-                *(v for v in volumes if v not in fronts),
-                *(tag for tag in tags if f"cscm.local/{application}:" in tag or f"/dev/{application}:" in tag),
-            ]
-        finally:
-            client.close()
+        return [
+            *networks,
+            *(v for v in volumes if v not in fronts),
+            *(tag for tag in tags if f"cscm.local/{application}:" in tag or f"/dev/{application}:" in tag),
+        ]
 
     # Prefect
 
-    def prefect(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        user, _, password = auth_string(self.home).partition(":")
-        transport = httpx.HTTPTransport(retries=3)
-        with httpx.Client(auth=(user, password), timeout=30, transport=transport) as client:
-            answer = client.post(f"{self.laptop.prefect_api_url}/{path}", json=body or {})
-            assert answer.status_code < 300, answer.text
-            return answer.json() if answer.content else None
+    @property
+    def prefect(self) -> Prefect:
+        return Prefect.of(self.home, self.laptop.prefect_api_url)
 
     def begun(self, application: str, since: float) -> bool:
         """Whether a run of its first tier is under way that was created after `since`."""
-        runs = self.prefect("flow_runs/filter", {"flow_runs": {"name": {"like_": f"develop {application}"}}})
+        runs = self.prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"like_": f"develop {application}"}}})
         return any(run["state_type"] == "RUNNING" and _epoch(run["created"]) > since for run in runs)
 
     def slots(self) -> dict[str, int]:
         """The limits of which slots are taken."""
-        limits = self.prefect("v2/concurrency_limits/filter", {"limit": 200})
+        limits = self.prefect.ask("v2/concurrency_limits/filter", {"limit": 200})
         return {limit["name"]: limit["active_slots"] for limit in limits if limit["active_slots"]}
 
     def observed(self, application: str) -> dict[str, Any]:
         """What the monitor says of the application."""
-        done = subprocess.run(
-            [str(CSCM), "monitor", "--environment", self.environment, "--json"],
-            cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        (said,) = [each for each in json.loads(done.stdout) if each["application"] == application]
+        ran = cscm("monitor", "--environment", self.environment, "--json", timeout=120)
+        assert ran.status == 0, ran.stderr
+        (said,) = [each for each in ran.result if each["application"] == application]
         return dict(said)
 
     # This machine
@@ -230,15 +200,7 @@ class Eyes:
 
     def processes(self) -> list[str]:
         """Command lines of what the runs that are looked at started and that still runs."""
-        mark = f"TMPDIR={self.scratch}".encode()
-        found = []
-        for directory in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (directory / "environ").read_bytes().split(b"\0"):
-                    found.append((directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-            except OSError:
-                continue
-        return [each for each in found if each]
+        return processes(lambda _, environment: f"TMPDIR={self.scratch}".encode() in environment.split(b"\0"))
 
     def nothing_runs_on(self) -> None:
         eventually(lambda: not self.processes(), 10, self.processes)
@@ -246,3 +208,22 @@ class Eyes:
 
 def _epoch(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
+
+
+def containers(engine: docker.DockerClient, **labels: str) -> list[Container]:
+    """All containers, running or not, with these labels."""
+    wanted = [f"{key}={value}" for key, value in labels.items()]
+    return engine.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
+
+
+def processes(wanted: Callable[[bytes, bytes], bool]) -> list[str]:
+    """Command lines of the processes that are wanted, by their command line and environment as the kernel has them."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = (directory / "cmdline").read_bytes(), (directory / "environ").read_bytes()
+        except OSError:  # it has just ended, or is somebody else's
+            continue
+        if command and wanted(command, environment):
+            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+    return found

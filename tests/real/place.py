@@ -1,0 +1,51 @@
+"""A place for a test's own applications: free ports, an environment's document, and an engine without them after it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterable, Iterator
+
+import docker
+import yaml
+
+from supply_chain.container import ENVIRONMENT
+from tests.real.command import ROOT
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, each another."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def free_port() -> int:
+    (port,) = free_ports(1)
+    return port
+
+
+@contextlib.contextmanager
+def placed(environment: str, applications: Iterable[str], **variables: str) -> Iterator[dict[str, int]]:
+    """An environment's document, and application → port; what carries its name is removed afterwards."""
+    names = list(applications)
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    places = {name: {"port": port, "environment": dict(variables)} for name, port in ports.items()}
+    document = ROOT / f"deployments/environments/{environment}.yaml"
+    document.write_text(yaml.safe_dump({"name": environment, "applications": places}))
+    try:
+        yield ports
+    finally:
+        document.unlink()
+        with contextlib.closing(docker.from_env()) as engine:
+            clear(engine, f"{ENVIRONMENT}={environment}")
+
+
+def clear(engine: docker.DockerClient, label: str) -> None:
+    """Remove every container, volume and network with this label."""
+    for container in engine.containers.list(all=True, filters={"label": label}):
+        container.remove(force=True, v=True)
+    for volume in engine.volumes.list(filters={"label": label}):
+        volume.remove()
+    for network in engine.networks.list(filters={"label": label}):
+        network.remove()
