@@ -239,8 +239,9 @@ def sbom_reference(
     referrer = registry.attach(subject, "application/vnd.syft+json", gzip.compress(listed, mtime=0), {})
     syft = {
         "name": "syft",
+        "mediaType": "application/vnd.syft+json",
         "digest": {"sha256": hashlib.sha256(listed).hexdigest()},
-        "annotations": {"referrer": referrer, "generator": "syft 1.2.3"},
+        "annotations": {"referrer": referrer, "generator": "syft 1.2.3", "packages": len(packages)},
     }
     return {"references": [syft], "created": at.isoformat()}
 

@@ -52,14 +52,14 @@ class Referred(Foreign):
 
     referrer: Digest = Field(description="of the referrer whose only layer it is, gzipped")
     generator: str
-    packages: int = 0
+    packages: int = Field(description="how many it lists")
 
 
 class Reference(Foreign):
     """One format of the SBOM (in-toto reference v0.1, "references")."""
 
     name: str
-    media_type: str = ""
+    media_type: str
     digest: dict[str, str] = Field(description="of its content, unzipped")
     annotations: Referred
 

@@ -51,7 +51,7 @@ def _said(evidence: Evidence, read: Callable[[dict[str, Any]], P]) -> Said[P]:
 def _first(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
-    first = error.errors(include_url=False)[0]
+    first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 

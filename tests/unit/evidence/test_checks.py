@@ -6,7 +6,16 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.checks import Check, CheckResult, Outcome, newest_results, passed_before
+from supply_chain.evidence.checks import (
+    CHECKS,
+    Check,
+    CheckResult,
+    Outcome,
+    newest_results,
+    passed_before,
+    required,
+    required_in_engine,
+)
 from supply_chain.evidence.reading import Said
 from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, Evidence, about
 from supply_chain.image import ImageRef
@@ -20,6 +29,17 @@ def evidence(said, kind=TEST_RESULT):
     predicate = said.predicate() if isinstance(said, CheckResult) else said
     statement = about(IMAGE, kind, predicate)
     return Evidence(digest="sha256:" + "c" * 64, repository=IMAGE.repository, statement=statement, signer="development")
+
+
+def test_the_table_says_of_which_kinds_a_check_is_made_and_where():
+    """Every check once; what a gate requires, the steps make."""
+    static = (Check.DOCKERFILE, Check.SOURCE, Check.SECRETS, Check.DEPENDENCIES)
+
+    assert set(CHECKS) == set(Check)
+    assert required("service") == (Check.TESTS, *static, Check.PROBE, Check.CONTENT)
+    assert required_in_engine("service") == (Check.TESTS, Check.PROBE, Check.CONTENT)
+    assert required("base") == (*static, Check.CONTENT, Check.COMMAND)
+    assert required_in_engine("base") == (Check.CONTENT, Check.COMMAND)
 
 
 @pytest.mark.parametrize(

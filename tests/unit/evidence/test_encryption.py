@@ -95,3 +95,13 @@ def test_the_first_thing_that_is_wrong_is_told():
     """The rest may follow from it."""
     with pytest.raises(EvidenceInvalid, match="Input should be 'KMS'"):
         encryption_records([evidence({**RECORD, "type": "AES256", "more": 1})])
+
+
+@pytest.mark.parametrize("change", [{}, {"key": "arn:aws:kms:x:1:key/t"}, {"copy": None}], ids=str)
+def test_two_say_the_same_whenever_they_say_it(change):
+    """And not where anything else differs."""
+    first = EncryptionRecord.model_validate(RECORD)
+    later = EncryptionRecord.model_validate({**RECORD, **change, "verified": "2026-11-25T12:00:00Z"})
+
+    assert first != later
+    assert first.says_the_same_as(later) is later.says_the_same_as(first) is (change == {})

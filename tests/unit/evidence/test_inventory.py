@@ -4,12 +4,13 @@ import gzip
 import hashlib
 import json
 import zlib
+from datetime import timedelta
 
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence import inventory
-from supply_chain.evidence.inventory import inventory_in, packages_in, system_packages
+from supply_chain.evidence.inventory import Reference, References, Referred, inventory_in, packages_in, system_packages
 from supply_chain.evidence.statement import BUNDLE, SBOM, about
 from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.image import ImageRef
@@ -52,12 +53,54 @@ def test_nothing_signed_is_not_an_empty_inventory(world):
     assert packages_in((), world.registry.content) is None
 
 
-def test_the_last_one_counts(world, make, signed):
-    """Scanned again, the newer statement is the inventory."""
-    signed(make.sbom(world.registry, REF, "old"), created="2026-11-23T12:00:00+00:00")
+@pytest.mark.parametrize("created", ["2026-11-23T12:00:00+00:00", "2026-11-25T12:00:00+00:00"])
+def test_the_last_one_counts(world, make, signed, created):
+    """Scanned again, the newer statement is the inventory; by the time in it, whenever it says it was attached."""
+    signed(make.sbom(world.registry, REF, "old", at=make.noon - timedelta(seconds=1)), created=created)
     evidence = signed(make.sbom(world.registry, REF, "new"))
 
-    assert packages_in(evidence, world.registry.content) == {("deb", "new", "pkg:deb/new")}
+    found = inventory_in(evidence, world.registry.content)
+
+    assert found.packages == {("deb", "new", "pkg:deb/new")}
+    assert found.evidence.predicate["created"] == make.noon.isoformat()
+
+
+def test_a_format_without_its_digest_is_no_inventory(world, make, signed):
+    """What cannot be compared is not taken."""
+    predicate = make.sbom(world.registry, REF)
+    predicate["references"][0]["digest"] = {"sha512": "0" * 128}
+
+    with pytest.raises(EvidenceInvalid, match="sha256"):
+        packages_in(signed(predicate), world.registry.content)
+
+
+def test_what_is_signed_of_an_sbom_has_in_totos_names(make):
+    """in-toto reference v0.1; read back it is the same."""
+    made = References(
+        references=(
+            Reference(
+                name="syft",
+                media_type="application/vnd.syft+json",
+                digest={"sha256": "0" * 64},
+                annotations=Referred(referrer=make.digest, generator="syft 1.2.3", packages=3),
+            ),
+        ),
+        created=make.noon,
+    )
+
+    assert made.predicate() == {
+        "attester": {"id": "urn:cscm:tier:curation"},
+        "references": [
+            {
+                "name": "syft",
+                "mediaType": "application/vnd.syft+json",
+                "digest": {"sha256": "0" * 64},
+                "annotations": {"referrer": make.digest, "generator": "syft 1.2.3", "packages": 3},
+            }
+        ],
+        "created": "2026-11-24T12:00:00Z",
+    }
+    assert References.model_validate(made.predicate()) == made
 
 
 @pytest.mark.parametrize(

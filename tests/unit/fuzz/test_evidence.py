@@ -75,12 +75,19 @@ def inventory(document, world):
     """What is read of an SBOM of which the signed statement names exactly these bytes."""
     content = json.dumps(document).encode()
     referrer = world.registry.attach(IMAGE, "application/vnd.syft+json", gzip.compress(content, mtime=0), {})
+    said = references(referrer, hashlib.sha256(content).hexdigest())
+    return packages_in([evidence(said)], world.registry.content)
+
+
+def references(referrer, sha256):
+    """What curation signs of an SBOM."""
     syft = {
         "name": "syft",
-        "digest": {"sha256": hashlib.sha256(content).hexdigest()},
-        "annotations": {"referrer": referrer, "generator": "syft 1.57.0"},
+        "mediaType": "application/vnd.syft+json",
+        "digest": {"sha256": sha256},
+        "annotations": {"referrer": referrer, "generator": "syft 1.57.0", "packages": 2},
     }
-    return packages_in([evidence({"references": [syft], "created": "2026-11-24T12:00:00Z"})], world.registry.content)
+    return {"references": [syft], "created": "2026-11-24T12:00:00Z"}
 
 
 def evidence(predicate):
@@ -108,11 +115,7 @@ def test_a_changed_inventory_is_read_or_refused(document):
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_what_is_packed_in_no_way_that_syft_does_is_refused(content):
     """Bytes that are no gzip, or other bytes than were signed."""
-    syft = {
-        "name": "syft",
-        "digest": {"sha256": "0" * 64},
-        "annotations": {"referrer": "sha256:" + "b" * 64, "generator": "syft 1.57.0"},
-    }
+    said = references("sha256:" + "b" * 64, "0" * 64)
 
-    with pytest.raises(EvidenceInvalid):
-        packages_in([evidence({"references": [syft], "created": "2026-11-24T12:00:00Z"})], lambda ref: content)
+    with pytest.raises(EvidenceInvalid, match="The SBOM that"):
+        packages_in([evidence(said)], lambda ref: content)

@@ -310,6 +310,19 @@ def test_without_provenance_the_source_is_unknown(world):
     assert dossier.image.source == Source(path=".", repository="unknown", revision="none", dirty=True)
 
 
+def test_what_boundary_2_admits_says_where_it_comes_from_and_may_run(pieces, make):
+    """As its provenance does; without any, nothing is known and it may run nowhere."""
+    store = pieces.world.store(EXECUTION)
+    unknown = dossiers.curated(CURATED, "tag", "staging", store, make.noon).image
+    pieces.attach(CURATED, DEV, PROVENANCE, make.provenance(environments=["staging", "production"]))
+
+    image = dossiers.curated(CURATED, "tag", "staging", store, make.noon).image
+
+    assert (image.ref, image.tag) == (CURATED, "tag")
+    assert (image.source, image.environments) == (make.source(), ("staging", "production"))
+    assert (unknown.source.revision, unknown.environments) == ("none", ())
+
+
 def test_an_image_that_curation_signed_already_is_known_as_signed(pieces, make):
     """Curation can be run again without another signature."""
     store = pieces.world.store(CURATION)
