@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
+from supply_chain.app import Runtime
 from supply_chain.container import (
     OWNER,
     Change,
@@ -23,6 +24,7 @@ from supply_chain.container import (
     Login,
     Logs,
     Process,
+    profile,
 )
 from supply_chain.errors import (
     CheckNotMade,
@@ -87,6 +89,11 @@ class MemoryEngine:
         if program:
             self.programs[digest] = program
         return digest
+
+    def container(self, name: str, image: Digest = "", **spec: object) -> Container:
+        """A new container of a spec that says no more than it has to; of an image of its own where none is named."""
+        known = {"image": image or self.add(), "name": name, "labels": {}, "profile": profile(Runtime())}
+        return self.held[self.create(ContainerSpec.model_validate({**known, **spec}))]
 
     def versions(self) -> Mapping[str, str]:
         return {"engine": "1"}
