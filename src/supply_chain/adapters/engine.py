@@ -120,7 +120,12 @@ class DockerEngine:
 
     def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
         with _translated(f"list the images of {repository}"):
-            return dict(named_from(entry) for entry in self._api.images(name=repository))
+            ids = [entry["Id"] for entry in self._api.images(name=repository)]  # with their names in it alone
+        found = []
+        for each in ids:
+            with contextlib.suppress(ImageNotFound), _translated(f"look for the image {each}"):  # removed in between
+                found.append(named_from(self._client.images.get(each).attrs))
+        return dict(found)
 
     def forget(self, name: str) -> None:
         with _translated(f"remove the image {name}"), contextlib.suppress(NoSuchImage):

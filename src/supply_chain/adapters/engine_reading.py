@@ -96,9 +96,9 @@ def image_from(attrs: Mapping[str, Any]) -> LocalImage:
 
 
 def named_from(entry: Mapping[str, Any]) -> tuple[Digest, tuple[str, ...]]:
-    """An image's digest and names, from the engine's list.
+    """An image's digest and names, from the engine's inspect answer.
 
-    One that was pulled by digest is listed with that as its tag, and by later engines without a tag.
+    One that was pulled by digest is told with that as its tag, and by later engines without a tag.
     """
     return entry["Id"], tuple(entry.get("RepoTags") or entry.get("RepoDigests") or ())
 

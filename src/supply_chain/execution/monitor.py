@@ -110,7 +110,10 @@ def look(engine: Engine, expected: Expected) -> Seen:
     if container:
         with contextlib.suppress(ImageNotFound):
             image = engine.image(container.image)
-        changes = engine.changes(container.id)
+        try:
+            changes = engine.changes(container.id)
+        except ContainerGone:  # removed in between
+            container = None
     return Seen(
         container=container,
         image=image,

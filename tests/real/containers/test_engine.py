@@ -1,4 +1,4 @@
-"""The Docker engine behind the port: what it does, and in whose words it fails."""
+"""The Docker engine behind the port, beyond the contract: what it runs, pulls, and in whose words it fails."""
 
 import hashlib
 import http.server
@@ -14,17 +14,14 @@ from uuid import uuid4
 import pytest
 
 from supply_chain.adapters.engine import DockerEngine
-from supply_chain.container import ENVIRONMENT, OWNER, ContainerSpec, Login, Profile, Published, Volume
+from supply_chain.container import ENVIRONMENT, ContainerSpec, Login, Profile, Published
 from supply_chain.errors import (
     AccessDenied,
-    ContainerGone,
-    EngineFailed,
     EngineUnavailable,
     ImageNotFound,
     PortBusy,
     ProgramNotStarted,
     RegistryUnavailable,
-    SettingInvalid,
     SupplyChainError,
 )
 
@@ -57,19 +54,6 @@ def created(engine: DockerEngine, image: Image, environment_name: str) -> Create
         )
 
     return make
-
-
-def test_reports_the_profile_it_was_asked_for(engine: DockerEngine, created: Created) -> None:
-    """What is asked for and what is reported are the same words, so that they can be compared."""
-    profile = HARDENED.model_copy(update={"capabilities": ("CHOWN", "NET_BIND_SERVICE")})
-
-    found = engine.inspect(created(profile=profile, environment={"A": "1"}, command=("/subject", "hang")))
-
-    assert found.profile == profile
-    assert found.environment["A"] == "1"
-    assert found.command == ("/subject", "hang")
-    assert found.status == "created"
-    assert not found.running
 
 
 def test_the_kernel_enforces_the_profile(engine: DockerEngine, created: Created) -> None:
@@ -105,64 +89,6 @@ def test_sees_sockets_processes_and_logs(engine: DockerEngine, created: Created)
         engine.remove_network(name)
 
 
-def test_a_file_goes_into_a_volume_and_comes_back(
-    engine: DockerEngine, created: Created, environment_name: str
-) -> None:
-    """A file can be put into a volume of a container with a read-only root, running or not."""
-    name = f"{environment_name}-volume"
-    engine.create_volume(name, {ENVIRONMENT: environment_name})
-    container = created("hang", volumes=(Volume(name=name, path="/config"),))
-
-    engine.write(container, "/config/a.cfg", b"one")
-    engine.start(container)
-    engine.write(container, "/config/a.cfg", b"two\n")
-
-    assert engine.read(container, "/config/a.cfg") == b"two\n"
-    assert engine.inspect(container).profile.mounts == ("/config",)
-    with pytest.raises(EngineFailed):
-        engine.read(container, "/config/b.cfg")
-
-
-def test_one_owners_things_are_neither_seen_nor_taken_by_another(
-    engine: DockerEngine, image: Image, environment_name: str
-) -> None:
-    """Two supply chains use one engine side by side; what bears no owner's name is everybody's."""
-    mine, other = (DockerEngine(engine._client, f"{environment_name}-{who}") for who in ("a", "b"))
-    labels, network, container = {ENVIRONMENT: environment_name}, f"cscm-{environment_name}", image("hang")
-
-    def make(owner: DockerEngine, name: str) -> str:
-        own = f"{environment_name}-{name}"
-        return owner.create(ContainerSpec(image=container, name=own, network=network, labels=labels, profile=HARDENED))
-
-    mine.create_network(network, labels, internal=True)
-    mine.create_volume(f"{environment_name}-v", labels)
-    own, nobodys = make(mine, "own"), make(engine, "nobodys")
-
-    assert {c.id for c in mine.find(labels)} == {c.id for c in engine.find(labels)} == {own, nobodys}
-    assert {c.id for c in other.find(labels)} == {nobodys}
-    assert {own, nobodys} <= {c.id for c in other.containers()}  # what they are of is not to be removed
-    mine.create_network(network, labels, internal=True)
-    with pytest.raises(SettingInvalid, match=f"{network} belongs to another supply chain"):
-        other.create_network(network, labels, internal=True)
-    assert [len(each.on_network(network)) for each in (mine, engine, other)] == [2, 2, 0]
-    volume = engine._client.volumes.get(f"{environment_name}-v")
-    assert volume.attrs["Labels"] == {**labels, OWNER: f"{environment_name}-a"}
-
-
-def test_stopping_and_removing_again_is_fine(engine: DockerEngine, created: Created) -> None:
-    """What is gone or has ended already is left alone."""
-    container = created("hang")
-    engine.start(container)
-    engine.stop(container, 1)
-    engine.stop(container, 1)
-    engine.signal(container, "SIGTERM")
-    engine.remove(container)
-    engine.remove(container)
-
-    with pytest.raises(ContainerGone):
-        engine.inspect(container)
-
-
 def test_a_taken_port_is_busy(engine: DockerEngine, created: Created) -> None:
     """A published port that something else listens on is told as such."""
     with socket.socket() as other:
@@ -179,13 +105,6 @@ def test_a_program_that_is_not_there_is_not_started(engine: DockerEngine, create
     """An entrypoint that the image has not is the image's fault."""
     with pytest.raises(ProgramNotStarted):
         engine.start(created(command=("/nowhere",)))
-
-
-def test_an_image_that_is_not_there_is_not_found(engine: DockerEngine) -> None:
-    """Neither by digest nor by name."""
-    for reference in (ABSENT, "nobody/has-this:tag"):
-        with pytest.raises(ImageNotFound):
-            engine.image(reference)
 
 
 def test_an_engine_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
@@ -274,23 +193,6 @@ def test_forgets_what_was_pulled(engine: DockerEngine, registry: tuple[str, str]
     assert engine.names(repository) == {}
     with pytest.raises(ImageNotFound):
         engine.image(digest)
-
-
-def test_does_not_forget_what_a_container_is_of(
-    engine: DockerEngine, registry: tuple[str, str], created: Created
-) -> None:
-    """Also one that does not run: the engine says who uses it."""
-    host, digest = registry
-    repository = f"{host}/curated/subject"
-    engine.pull(repository, digest, Login("user", "password"))
-    container = created(image=digest)
-
-    with pytest.raises(EngineFailed, match=container[:12]):
-        engine.forget(f"{repository}@{digest}")
-
-    assert engine.names(repository)
-    engine.remove(container)
-    engine.forget(f"{repository}@{digest}")
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_reads_an_image_without_a_configuration():
 
 
 def test_reads_the_names_of_an_image_that_was_pulled_by_digest():
-    """Engines list such a name as a tag or as no tag at all; one without a name has none."""
+    """Engines tell such a name as a tag or as no tag at all; one without a name has none."""
     by_digest = [f"registry.test/app@{DIGEST}"]
 
     for tags in (by_digest, [], None):

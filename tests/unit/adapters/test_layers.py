@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import tarfile
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -14,20 +13,17 @@ from hypothesis import strategies as st
 from supply_chain.adapters import layers
 from supply_chain.adapters.layers import read_contents
 from supply_chain.errors import CheckNotMade
+from tests.engine.memory import MemoryEngine
 
 MIB = 1024**2
 OCI = "application/vnd.oci.image"
 
 
-@dataclass
-class Engine:
-    """Gives an archive, unless it has more bytes than are wanted."""
-
-    archive: bytes
-
-    def save(self, image, target, most):
-        target.write_bytes(self.archive)
-        return len(self.archive) <= most
+def holding(archive):
+    """An engine whose one image is saved as this archive."""
+    engine = MemoryEngine()
+    engine.add("image", archive=archive)
+    return engine
 
 
 def entry(name, mode=0o755, kind=tarfile.REGTYPE, size=0, **headers):
@@ -81,7 +77,7 @@ def engine(*unpacked, kind="gzip", config=None, changed=None):
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in sorted(blobs.items()):
             tar.addfile(entry(name, size=len(content)), io.BytesIO(content))
-    return Engine(buffer.getvalue())
+    return holding(buffer.getvalue())
 
 
 def rights(*unpacked, **kwargs):
@@ -191,7 +187,7 @@ def test_more_than_it_may_have_is_not_read(unpacked):
 
 def test_an_archive_that_is_larger_than_its_image_may_be_is_not_kept():
     """The engine stops in the middle."""
-    assert read_contents(Engine(b"\0" * (layers.SLACK + MIB + 1)), "image", MIB) is None
+    assert read_contents(holding(b"\0" * (layers.SLACK + MIB + 1)), "image", MIB) is None
 
 
 def test_what_unpacks_without_end_is_not_unpacked(monkeypatch):
@@ -225,8 +221,8 @@ def test_so_many_files_with_more_rights_that_nobody_remembers_them_are_an_error(
         engine(layer(), changed=lambda blobs: {"index.json": b"[" * 100}),
         engine(layer(), changed=lambda blobs: {"index.json": b'{"manifests": []}'}),
         engine(layer(), changed=lambda blobs: {name: b"{}" for name in blobs if name != "index.json"}),
-        Engine(b""),
-        Engine(b"rubbish" * 1000),
+        holding(b""),
+        holding(b"rubbish" * 1000),
     ],
     ids=[
         "zstd",

@@ -20,6 +20,7 @@ from supply_chain.development import probe as probing
 from supply_chain.development.probe import SEARCHED, Findings, Run
 from supply_chain.evidence.checks import Outcome
 from supply_chain.readiness import Answer
+from tests.engine.memory import MemoryEngine, Program
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
@@ -215,32 +216,15 @@ def test_why_it_was_not_ready_is_told_as_far_as_it_can_be_seen(changes, told):
         assert found.failed[0] == expected
 
 
-@dataclass
-class Ends:
+def ends(logs, status=0):
     """An engine in which every container ends at once, with what it printed."""
-
-    logs_: Logs
-    status: int = 0
-
-    def image(self, reference):
-        return LocalImage(digest=DIGEST, environment={}, command=(), volumes=(), labels={})
-
-    def create(self, spec): ...
-    def start(self, container): ...
-    def remove(self, container): ...
-
-    def inspect(self, container):
-        return run(exit_code=self.status).end
-
-    def logs(self, container):
-        return self.logs_
-
-    def versions(self):
-        return {"engine": "1"}
+    engine = MemoryEngine()
+    engine.add("image", program=Program(status=status, logs=logs))
+    return engine
 
 
 def of_tests(out, status=0):
-    return probing.run_tests(Ends(Logs(out, ""), status), "image", MANIFEST, lambda: NOON, "run", Sees())
+    return probing.run_tests(ends(Logs(out, ""), status), "image", MANIFEST, lambda: NOON, "run", Sees())
 
 
 def test_tests_pass_by_what_they_tested():
@@ -255,6 +239,18 @@ def test_tests_pass_by_what_they_tested():
 def test_tests_of_nothing_that_fail_have_failed():
     """The reason is their status."""
     assert of_tests("", status=5).failed == ("`true` failed: it ended with status 5.",)
+
+
+@pytest.mark.parametrize("program", [Program(status=0), Program(error="no such file")], ids=["ends", "does not start"])
+def test_no_container_outlives_its_check(program):
+    """Also of a program that is not in the image; that is a failure of the image's."""
+    engine = MemoryEngine()
+    engine.add("image", program=program)
+
+    result = probing.run_tests(engine, "image", MANIFEST, lambda: NOON, "run", Sees())
+
+    assert engine.held == {}
+    assert bool(result.failed) == bool(program.error)
 
 
 def test_a_failure_ends_with_what_was_said_last():
@@ -283,7 +279,7 @@ def test_a_secret_that_tests_print_is_a_warning_and_not_repeated():
 
 def test_a_base_is_checked_by_its_status_alone(make):
     """A check command need not say anything."""
-    result = probing.check_command(Ends(Logs("", "")), "image", make.base(), lambda: NOON, "run", Sees())
+    result = probing.check_command(ends(Logs("", "")), "image", make.base(), lambda: NOON, "run", Sees())
 
     assert result.outcome is Outcome.PASSED
 

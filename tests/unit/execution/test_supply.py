@@ -7,18 +7,18 @@ import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from supply_chain.app import Classification
-from supply_chain.container import PREVIOUS, LocalImage, Login
+from supply_chain.container import PREVIOUS, Container, LocalImage, Login
 from supply_chain.errors import AccessDenied, EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
 from supply_chain.execution.supply import DecryptingSupply, PullSupply, supply_for, tidy
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
+from tests.engine.memory import MemoryEngine
 from tests.unit.conftest import NOON
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/content"
@@ -82,25 +82,11 @@ class Opener:
 
 
 @dataclass
-class Engine:
-    """An engine that calls whatever it gets `digest`."""
+class Takes:
+    """What takes an image in, and calls whatever it gets `digest`."""
 
     digest: str = REF.digest
     got: list[str] = field(default_factory=list)
-    images: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    there: tuple[Any, ...] = ()
-    used: str = ""
-
-    def names(self, repository: str) -> dict[str, tuple[str, ...]]:
-        return {d: names for d, names in self.images.items() if any(repository in name for name in names)}
-
-    def forget(self, name: str) -> None:
-        if name == self.used:
-            raise EngineFailed("in use\nno")
-        self.images = {digest: names for digest, names in self.images.items() if names != (name,)}
-
-    def containers(self) -> tuple[Any, ...]:
-        return self.there
 
     def load(self, archive: Path) -> LocalImage:
         return self._took(archive.read_text())
@@ -113,13 +99,13 @@ class Engine:
         return LocalImage(digest=self.digest, environment={}, command=("/hello",), volumes=(), labels={})
 
 
-def decrypting(engine: Engine, *predicates: dict[str, Any], granted: bool = True) -> DecryptingSupply:
+def decrypting(engine: Takes, *predicates: dict[str, Any], granted: bool = True) -> DecryptingSupply:
     return DecryptingSupply(engine, Word(list(predicates)), Grant(granted), Opener())  # type: ignore[arg-type]
 
 
 def test_a_confidential_image_comes_from_the_copy_that_curation_attests() -> None:
     """The engine takes in what the unwrapped key opened, and the signed digest is what it is called."""
-    engine = Engine()
+    engine = Takes()
 
     assert decrypting(engine, record()).supply(REF) == REF.digest
     assert engine.got == [f"curated/secret@{COPY} as {REF} with private"]
@@ -127,7 +113,7 @@ def test_a_confidential_image_comes_from_the_copy_that_curation_attests() -> Non
 
 def test_curations_last_word_counts() -> None:
     """An older copy is not opened when there is a newer one."""
-    engine = Engine()
+    engine = Takes()
 
     decrypting(engine, record(encrypted=OTHER), record()).supply(REF)
 
@@ -136,7 +122,7 @@ def test_curations_last_word_counts() -> None:
 
 def test_without_the_grant_the_engine_gets_nothing() -> None:
     """Access denied by KMS ends it, whatever the engine already has."""
-    engine = Engine()
+    engine = Takes()
 
     with pytest.raises(AccessDenied):
         decrypting(engine, record(), granted=False).supply(REF)
@@ -151,7 +137,7 @@ def test_without_the_grant_the_engine_gets_nothing() -> None:
 )
 def test_without_an_attested_copy_there_is_no_way_in(predicates: list[dict[str, Any]]) -> None:
     """The plain image is not a substitute."""
-    engine = Engine()
+    engine = Takes()
 
     with pytest.raises(EvidenceInvalid):
         decrypting(engine, *predicates).supply(REF)
@@ -161,7 +147,7 @@ def test_without_an_attested_copy_there_is_no_way_in(predicates: list[dict[str, 
 
 def test_the_context_in_the_evidence_is_not_what_is_unwrapped_with() -> None:
     """The context is made from the image that is asked for, so that no record can name another's."""
-    engine = Engine()
+    engine = Takes()
 
     decrypting(engine, record(context={"image": OTHER})).supply(REF)
 
@@ -170,7 +156,7 @@ def test_the_context_in_the_evidence_is_not_what_is_unwrapped_with() -> None:
 
 def test_an_image_is_pulled_by_digest_with_the_roles_credentials() -> None:
     """From the registry's host, never by tag."""
-    engine = Engine()
+    engine = Takes()
 
     assert PullSupply(engine, "registry.example", lambda: ("AWS", "secret")).supply(REF) == REF.digest
     assert engine.got == [f"registry.example/{REF} as AWS"]
@@ -178,17 +164,17 @@ def test_an_image_is_pulled_by_digest_with_the_roles_credentials() -> None:
 
 def test_another_digest_than_the_one_asked_for_is_damaged() -> None:
     """An engine that calls the image something else would run something else."""
-    pulled = PullSupply(Engine(OTHER), "registry.example", lambda: ("AWS", "secret"))
+    pulled = PullSupply(Takes(OTHER), "registry.example", lambda: ("AWS", "secret"))
 
-    for supply in (pulled, decrypting(Engine(OTHER), record())):
+    for supply in (pulled, decrypting(Takes(OTHER), record())):
         with pytest.raises(ImageDamaged):
             supply.supply(REF)
 
 
 def test_only_confidential_applications_take_the_encrypted_way() -> None:
     """The declaration decides, and nothing else."""
-    plain = PullSupply(Engine(), "registry.example", lambda: ("AWS", "secret"))
-    confidential = decrypting(Engine(), record())
+    plain = PullSupply(Takes(), "registry.example", lambda: ("AWS", "secret"))
+    confidential = decrypting(Takes(), record())
 
     assert {c: supply_for(c, plain, confidential) is confidential for c in Classification} == {
         Classification.PUBLIC: False,
@@ -198,65 +184,85 @@ def test_only_confidential_applications_take_the_encrypted_way() -> None:
 
 
 HERE = "registry.example/curated/secret"
+LOADED = "localhost/curated/secret"
 
 
-def tidied(engine: Engine) -> None:
-    tidy(lambda: engine, "registry.example", [REF.repository])  # type: ignore[arg-type,return-value]
+def digest(digit: int) -> str:
+    return "sha256:" + str(digit) * 64
+
+
+def pulled(engine: MemoryEngine, *digests: str) -> None:
+    """Bring the images, as a deployment would."""
+    for each in digests:
+        engine.add(f"{HERE}@{each}", digest=each)
+
+
+def tidied(engine: MemoryEngine) -> set[str]:
+    """Tidy; the names that are left."""
+    tidy(lambda: engine, "registry.example", [REF.repository])
+    return set(engine.tags)
 
 
 def test_only_what_was_brought_and_is_not_needed_is_removed() -> None:
     """Pulled or decrypted; what somebody gave a name of their own stays, and what another registry's is."""
-    stays = {
-        REF.digest: (f"{HERE}@{REF.digest}",),
-        COPY: (f"{HERE}@{COPY}", "mine:1"),
-        "sha256:1": (f"{HERE}:1",),
-        "sha256:2": ("elsewhere.example/curated/secret@sha256:2",),
-        "sha256:3": ("localhost/curated/secret:4",),
-    }
-    pulled, decrypted = {OTHER: (f"{HERE}@{OTHER}",)}, {"sha256:5": ("localhost/curated/secret:5",)}
-    engine = Engine(images={**stays, **pulled, **decrypted}, there=(SimpleNamespace(image=REF.digest, labels={}),))
+    engine = MemoryEngine()
+    pulled(engine, REF.digest, COPY)
+    engine.add(f"{HERE}:1", digest=digest(1))
+    engine.add(f"elsewhere.example/curated/secret@{digest(2)}", digest=digest(2))
+    engine.add(f"{LOADED}:4", digest=digest(3))
+    engine.tags["mine:1"] = COPY
+    engine.container("serves", REF.digest)
+    stays = set(engine.tags)
+    pulled(engine, OTHER)
+    engine.add(f"{LOADED}:{'5' * 12}", digest=digest(5))
 
-    tidied(engine)
-
-    assert engine.images == stays
+    assert tidied(engine) == stays
 
 
-def test_needed_is_what_a_container_is_of_and_what_it_would_go_back_to() -> None:
-    """Whoever made the container; and an image that the engine will not let go of is told and costs nothing."""
-    names = {d: (f"{HERE}@{d}",) for d in (REF.digest, COPY, OTHER, "sha256:1", "sha256:2")}
-    there = (
-        SimpleNamespace(image=REF.digest, labels={PREVIOUS: COPY}),
-        SimpleNamespace(image=OTHER, labels={}),
-    )
-    engine = Engine(images=names, there=there)
+def test_needed_is_what_a_container_is_of_and_what_it_would_go_back_to(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever made the container; the engine would refuse to remove it, and is not asked."""
+    engine = MemoryEngine()
+    pulled(engine, REF.digest, COPY, OTHER, digest(1), digest(2))
+    engine.container("serves", REF.digest, labels={PREVIOUS: COPY})
+    engine.owned("another").container("another's", OTHER)
 
-    tidied(engine)
+    tidied(engine.owned("ours"))
 
     assert set(engine.images) == {REF.digest, COPY, OTHER}
+    assert caplog.text == ""
 
 
 def test_what_cannot_be_removed_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """The others are removed, and the deployment goes on."""
-    engine = Engine(images={d: (f"{HERE}@{d}",) for d in (COPY, OTHER)}, used=f"{HERE}@{COPY}")
+
+    class Refusing(MemoryEngine):
+        def forget(self, name: str) -> None:
+            if name.endswith(COPY):
+                raise EngineFailed("in use\nno")
+            super().forget(name)
+
+    engine = Refusing()
+    pulled(engine, COPY, OTHER)
 
     with caplog.at_level(logging.WARNING, "supply_chain"):
-        tidied(engine)
+        left = tidied(engine)
 
-    assert set(engine.images) == {COPY}
+    assert left == {f"{HERE}@{COPY}"}
     assert f"{HERE}@{COPY} stays in the engine: in use" in caplog.text
 
 
 def test_an_engine_that_is_away_keeps_what_it_has(caplog: pytest.LogCaptureFixture) -> None:
     """What runs is not known, so nothing is removed, and that is told."""
 
-    class Away(Engine):
-        def containers(self) -> tuple[Any, ...]:
+    class Away(MemoryEngine):
+        def containers(self) -> tuple[Container, ...]:
             raise EngineUnavailable("away\nno")
 
-    engine = Away(images={OTHER: (f"{HERE}@{OTHER}",)})
+    engine = Away()
+    pulled(engine, OTHER)
 
     with caplog.at_level(logging.WARNING, "supply_chain"):
-        tidied(engine)
+        left = tidied(engine)
 
-    assert set(engine.images) == {OTHER}
+    assert left == {f"{HERE}@{OTHER}"}
     assert "stays in the engine: away" in caplog.text

@@ -1,0 +1,5 @@
+"""What all tests share."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.engine.contract")  # its assertions say what they saw, as those of any test

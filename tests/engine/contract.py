@@ -1,0 +1,357 @@
+"""What the port `Engine` promises, asked of whichever engine a test has: the one in memory and the real one.
+
+Nothing here needs a program of its own: only one that runs until it is told to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import pytest
+
+from supply_chain.container import OWNER, ContainerSpec, Engine, Profile, Published, Volume
+from supply_chain.errors import CheckNotMade, ContainerGone, EngineFailed, ImageNotFound, PortBusy, SettingInvalid
+from supply_chain.image import Digest
+from supply_chain.readiness import wait_ended
+
+HARDENED = Profile(user="10001:10001", memory=64 * 1024**2, pids=16, writable=("/tmp", "/var/cache/app"))
+ABSENT = "sha256:" + "0" * 64
+MARK = "cscm.test"
+"""The label by which whoever gave the engine removes what a test left."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An engine, and what a test needs beside it; `mark` is a word that nobody else has in a name."""
+
+    engine: Engine
+    owned: Callable[[str], Engine]
+    image: Callable[..., Digest]
+    mark: str
+    port: int
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {MARK: self.mark}
+
+    def create(self, name: str = "one", engine: Engine | None = None, **changes: Any) -> str:
+        """A container of a hardened profile, called after the mark."""
+        values = {"labels": self.labels, "profile": HARDENED, **changes}
+        image = changes.get("image") or self.image()
+        spec = ContainerSpec(**{**values, "image": image, "name": f"{self.mark}-{name}"})
+        return (engine or self.engine).create(spec)
+
+
+class EngineContract:
+    """Whoever inherits it has a fixture `bench`. Its `image` takes names, and gives an image that has just these."""
+
+    def test_says_its_own_version(self, bench: Bench) -> None:
+        """Evidence names what made it."""
+        assert bench.engine.versions()["engine"]
+
+    def test_an_image_that_is_not_there_is_not_found(self, bench: Bench) -> None:
+        """Neither by digest nor by name."""
+        for reference in (ABSENT, f"nobody/{bench.mark}:tag"):
+            with pytest.raises(ImageNotFound):
+                bench.engine.image(reference)
+
+    def test_an_image_is_found_by_its_digest_and_its_name(self, bench: Bench) -> None:
+        """Both are the same image."""
+        name = f"cscm.local/{bench.mark}:a"
+        digest = bench.image(name)
+
+        assert bench.engine.image(digest) == bench.engine.image(name)
+        assert bench.engine.image(name).digest == digest
+
+    def test_what_is_saved_is_loaded_again_as_the_same_image(self, bench: Bench, tmp_path: Path) -> None:
+        """Its digest is its content's."""
+        digest, archive = bench.image(), tmp_path / "image.tar"
+
+        assert bench.engine.save(digest, archive, 1024**3)
+        assert bench.engine.load(archive).digest == digest
+
+    def test_an_image_with_more_bytes_than_wanted_is_not_saved(self, bench: Bench, tmp_path: Path) -> None:
+        """That is said, as what is written is no archive."""
+        assert not bench.engine.save(bench.image(), tmp_path / "image.tar", 1)
+        with pytest.raises(ImageNotFound):
+            bench.engine.save(ABSENT, tmp_path / "image.tar", 1)
+
+    def test_names_are_those_of_the_images_in_the_repository(self, bench: Bench) -> None:
+        """Also the others of such an image; not those of a repository whose name only begins like it."""
+        repository = f"cscm.local/{bench.mark}"
+        names = (f"{repository}-x:a", f"{repository}:a", f"{repository}:b")
+        digest = bench.image(*names)
+        bench.image(f"{repository}-x:b")
+
+        ((found, its),) = bench.engine.names(repository).items()
+
+        assert (found, set(its)) == (digest, set(names))
+        assert bench.engine.names(f"{repository}-y") == {}
+
+    def test_an_image_goes_with_its_last_name(self, bench: Bench) -> None:
+        """And not before; a name that is gone is fine."""
+        names = tuple(f"cscm.local/{bench.mark}:{tag}" for tag in "ab")
+        digest = bench.image(*names)
+
+        bench.engine.forget(names[0])
+        bench.engine.forget(names[0])
+        assert bench.engine.image(digest).digest == digest
+        bench.engine.forget(names[1])
+        bench.engine.forget(names[1])
+
+        with pytest.raises(ImageNotFound):
+            bench.engine.image(digest)
+
+    def test_does_not_forget_what_a_container_is_of(self, bench: Bench) -> None:
+        """Also of one that does not run, and the engine says of which."""
+        name = f"cscm.local/{bench.mark}:a"
+        container = bench.create(image=bench.image(name))
+
+        with pytest.raises(EngineFailed, match=container[:12]):
+            bench.engine.forget(name)
+        assert bench.engine.names(f"cscm.local/{bench.mark}")
+        bench.engine.remove(container)
+        bench.engine.forget(name)
+
+        assert not bench.engine.names(f"cscm.local/{bench.mark}")
+
+    def test_a_container_is_reported_as_it_was_asked_for(self, bench: Bench) -> None:
+        """In the same words, so that they can be compared; its variables and labels are added to its image's."""
+        profile = HARDENED.model_copy(update={"capabilities": ("CHOWN", "NET_BIND_SERVICE")})
+        digest, command = bench.image(), ("/subject", "hang", "more")
+        image = bench.engine.image(digest)
+
+        container = bench.create(image=digest, profile=profile, environment={"A": "1"}, command=command)
+
+        found = bench.engine.inspect(container)
+        assert (found.id, found.name, found.image) == (container, f"{bench.mark}-one", digest)
+        assert (found.profile, found.command) == (profile, command)
+        assert found.labels == {**image.labels, **bench.labels}
+        assert found.environment == {**image.environment, "A": "1"}
+        assert (found.status, found.running, found.over, found.restart) == ("created", False, False, False)
+        assert bench.engine.inspect(found.name) == found
+
+    def test_without_a_command_the_images_own_is_run(self, bench: Bench) -> None:
+        """Entrypoint and command."""
+        digest = bench.image()
+
+        found = bench.engine.inspect(bench.create(image=digest))
+
+        assert found.command == bench.engine.image(digest).command
+
+    def test_a_container_of_nothing_or_of_a_taken_name_is_refused(self, bench: Bench) -> None:
+        """An image may be removed while somebody is about to start it."""
+        bench.create()
+
+        for name, image in (("two", ABSENT), ("one", bench.image())):
+            with pytest.raises(EngineFailed):
+                bench.create(name, image=image)
+
+    def test_containers_are_found_by_all_of_the_labels(self, bench: Bench) -> None:
+        """Running or not."""
+        one = bench.create("one", labels={**bench.labels, "a": "1", "b": "1"})
+        two = bench.create("two", labels={**bench.labels, "a": "1", "b": "2"})
+        bench.engine.start(two)
+
+        found = [
+            {c.id for c in bench.engine.find({**bench.labels, **labels})}
+            for labels in ({}, {"a": "1"}, {"b": "2"}, {"a": "1", "b": "1"}, {"a": "2"}, {"c": "1"})
+        ]
+
+        assert found == [{one, two}, {one, two}, {two}, {one}, set(), set()]
+        assert {one, two} <= {c.id for c in bench.engine.containers()}
+
+    def test_one_owners_things_are_neither_found_nor_taken_by_another(self, bench: Bench) -> None:
+        """Two supply chains use one engine side by side; what bears no owner's name is everybody's."""
+        everybody, mine, other = bench.engine, bench.owned(f"{bench.mark}-a"), bench.owned(f"{bench.mark}-b")
+        labels, network = bench.labels, bench.mark
+        mine.create_network(network, labels, internal=True)
+        mine.create_volume(network, labels)
+        own, nobodys = bench.create("own", mine, network=network), bench.create("nobodys", network=network)
+
+        assert mine.inspect(own).labels[OWNER] == f"{bench.mark}-a"
+        assert [{c.id for c in each.find(labels)} for each in (everybody, mine, other)] == [
+            {own, nobodys}, {own, nobodys}, {nobodys},
+        ]  # fmt: skip
+        assert {own, nobodys} <= {c.id for c in other.containers()}  # what they are of is not to be removed
+        assert [len(each.on_network(network)) for each in (everybody, mine, other)] == [2, 2, 0]
+        assert [each.networks(labels) for each in (everybody, mine, other)] == [(network,), (network,), ()]
+        assert [each.volumes(labels) for each in (everybody, mine, other)] == [(network,), (network,), ()]
+        mine.create_network(network, labels, internal=True)
+        everybody.create_network(network, labels, internal=True)
+        with pytest.raises(SettingInvalid, match=f"{network} belongs to another supply chain"):
+            other.create_network(network, labels, internal=True)
+
+    def test_runs_until_it_is_stopped(self, bench: Bench) -> None:
+        """What has ended is left alone, and removing is fine also when it is gone."""
+        container = bench.create()
+        bench.engine.start(container)
+        running = bench.engine.inspect(container)
+        bench.engine.stop(container, 1)
+        stopped = bench.engine.inspect(container)
+        bench.engine.stop(container, 1)
+        bench.engine.signal(container, "SIGTERM")
+
+        assert running.running and running.pid and running.started_at and not running.over
+        assert (stopped.status, stopped.running, stopped.over, stopped.pid) == ("exited", False, True, 0)
+        assert bench.engine.inspect(container) == stopped
+        bench.engine.remove(container)
+        bench.engine.remove(container)
+        with pytest.raises(ContainerGone):
+            bench.engine.inspect(container)
+
+    def test_a_signal_reaches_what_runs(self, bench: Bench) -> None:
+        """SIGKILL ends it; what has not begun is left alone."""
+        container = bench.create()
+        bench.engine.signal(container, "SIGKILL")
+        assert bench.engine.inspect(container).status == "created"
+        bench.engine.start(container)
+
+        bench.engine.signal(container, "SIGKILL")
+
+        ended = wait_ended(bench.engine, container, 10, sleep)
+        assert (ended.over, ended.exit_code) == (True, 137)
+
+    def test_what_runs_is_removed_all_the_same(self, bench: Bench) -> None:
+        """By its name too, which is free then."""
+        container = bench.create()
+        bench.engine.start(container)
+
+        bench.engine.remove(f"{bench.mark}-one")
+
+        assert bench.engine.find(bench.labels) == ()
+        assert bench.create() != container
+
+    @pytest.mark.parametrize("running", [False, True])
+    def test_from_then_on_it_is_always_started_again(self, bench: Bench, running: bool) -> None:
+        """As is said at its creation, or later."""
+        container, other = bench.create(), bench.create("two", restart=True)
+        if running:
+            bench.engine.start(container)
+
+        bench.engine.restart_always(container)
+
+        assert [bench.engine.inspect(each).restart for each in (container, other)] == [True, True]
+
+    def test_a_port_belongs_to_one_container_at_a_time(self, bench: Bench) -> None:
+        """It is taken at the start, and free when whoever had it is removed."""
+        published = (Published(address="127.0.0.1", port=bench.port, container_port=8080),)
+        bench.engine.create_network(bench.mark, bench.labels, internal=False)
+        one, two = (bench.create(name, network=bench.mark, published=published) for name in ("one", "two"))
+        bench.engine.start(one)
+
+        with pytest.raises(PortBusy):
+            bench.engine.start(two)
+        bench.engine.remove(one)
+        bench.engine.start(two)
+
+        assert bench.engine.inspect(two).running
+        assert bench.engine.inspect(two).published == published
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda engine, gone, _: engine.inspect(gone),
+            lambda engine, gone, _: engine.start(gone),
+            lambda engine, gone, _: engine.signal(gone, "SIGTERM"),
+            lambda engine, gone, _: engine.stop(gone, 1),
+            lambda engine, gone, _: engine.restart_always(gone),
+            lambda engine, gone, _: engine.logs(gone),
+            lambda engine, gone, _: engine.changes(gone),
+            lambda engine, gone, _: engine.listeners(gone),
+            lambda engine, gone, _: engine.write(gone, "/config/a", b""),
+            lambda engine, gone, _: engine.read(gone, "/config/a"),
+            lambda engine, gone, network: engine.attach(network, gone),
+            lambda engine, gone, network: engine.detach(network, gone),
+        ],
+        ids=["inspect", "start", "signal", "stop", "restart", "logs", "changes", "listeners", "write", "read",
+             "attach", "detach"],
+    )  # fmt: skip
+    def test_a_container_that_is_not_there_is_gone(self, bench: Bench, call: Callable[..., object]) -> None:
+        """Whatever is asked of it."""
+        bench.engine.create_network(bench.mark, bench.labels, internal=True)
+
+        with pytest.raises(ContainerGone):
+            call(bench.engine, f"{bench.mark}-gone", bench.mark)
+
+    def test_what_does_not_run_has_said_and_changed_nothing_and_cannot_be_looked_into(self, bench: Bench) -> None:
+        """No processes seen is not the same as no processes."""
+        container = bench.create()
+
+        assert (bench.engine.logs(container).tail(), bench.engine.changes(container)) == ("", ())
+        for look in (bench.engine.processes, bench.engine.listeners):
+            with pytest.raises(CheckNotMade):
+                look(container)
+
+    def test_networks_are_made_once_and_found_by_their_labels(self, bench: Bench) -> None:
+        """One that exists or is gone is fine."""
+        one, two = f"{bench.mark}-one", f"{bench.mark}-two"
+        for name, kind in ((one, "1"), (one, "1"), (two, "2")):
+            bench.engine.create_network(name, {**bench.labels, "kind": kind}, internal=True)
+
+        assert set(bench.engine.networks(bench.labels)) == {one, two}
+        assert bench.engine.networks({**bench.labels, "kind": "2"}) == (two,)
+        for name in (one, one, two):
+            bench.engine.remove_network(name)
+        assert bench.engine.networks(bench.labels) == ()
+
+    def test_a_container_is_on_the_networks_that_it_is_attached_to(self, bench: Bench) -> None:
+        """Until it is detached; a network that is not there has nobody on it."""
+        first, second = f"{bench.mark}-first", f"{bench.mark}-second"
+        for name in (first, second):
+            bench.engine.create_network(name, bench.labels, internal=True)
+        container, other = bench.create(network=first), bench.create("two")
+        for each in (container, other):
+            bench.engine.start(each)
+
+        bench.engine.attach(second, container)
+        assert set(bench.engine.inspect(container).networks) == {first, second}
+        bench.engine.detach(first, container)
+
+        assert set(bench.engine.inspect(container).networks) == {second}
+        found = [[c.id for c in bench.engine.on_network(n)] for n in (first, second, f"{bench.mark}-none")]
+        assert found == [[], [container], []]
+
+    def test_volumes_are_made_once_and_found_by_their_labels(self, bench: Bench) -> None:
+        """One that exists or is gone is fine."""
+        one, two = f"{bench.mark}-one", f"{bench.mark}-two"
+        for name, kind in ((one, "1"), (one, "1"), (two, "2")):
+            bench.engine.create_volume(name, {**bench.labels, "kind": kind})
+
+        assert set(bench.engine.volumes(bench.labels)) == {one, two}
+        assert bench.engine.volumes({**bench.labels, "kind": "2"}) == (two,)
+        for name in (one, one, two):
+            bench.engine.remove_volume(name)
+        assert bench.engine.volumes(bench.labels) == ()
+
+    def test_a_file_in_a_volume_outlives_its_container_and_not_its_volume(self, bench: Bench) -> None:
+        """It is written and read whether the container runs or not; the root stays as it is."""
+        bench.engine.create_volume(bench.mark, bench.labels)
+        volumes = (Volume(name=bench.mark, path="/config"),)
+        container = bench.create(volumes=volumes)
+        bench.engine.write(container, "/config/a.cfg", b"one")
+        bench.engine.start(container)
+        started = bench.engine.read(container, "/config/a.cfg")
+        bench.engine.write(container, "/config/a.cfg", b"two\n")
+
+        for call in (
+            lambda: bench.engine.read(container, "/config/b.cfg"),
+            lambda: bench.engine.write(container, "/a.cfg", b""),
+        ):
+            with pytest.raises(EngineFailed):
+                call()
+        assert bench.engine.inspect(container).profile.mounts == ("/config",)
+        bench.engine.remove(container)
+        after = bench.engine.read(bench.create("two", volumes=volumes), "/config/a.cfg")
+        bench.engine.remove(f"{bench.mark}-two")
+        bench.engine.remove_volume(bench.mark)
+        bench.engine.create_volume(bench.mark, bench.labels)
+        anew = bench.create("three", volumes=volumes)
+
+        assert (started, after) == (b"one", b"two\n")
+        with pytest.raises(EngineFailed):
+            bench.engine.read(anew, "/config/a.cfg")
