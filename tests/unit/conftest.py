@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import gzip
 import hashlib
 import json
@@ -19,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -308,6 +309,66 @@ def docker_config(tmp_path: Path) -> Callable[[], AbstractContextManager[Path]]:
             path.rmdir()
 
     return config
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of this run's, the same for all of pytest's workers."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session", autouse=True)
+def at_work(shared: Path) -> Iterator[IO[str]]:
+    """A file that each worker has a lock on from its first test to its last: who has it alone is the last one."""
+    with (shared / "at-work").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield file
+
+
+@pytest.fixture(scope="session")
+def prefect_server(shared: Path, at_work: IO[str]) -> Iterator[str]:
+    """The address of Prefect's test harness. The first worker to need it starts it, for all, and ends it after all."""
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415 - most tests need none of it
+    from prefect.settings import get_current_settings, temporary_settings  # noqa: PLC0415
+    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415
+
+    with (shared / "prefect").open("a+") as file, contextlib.ExitStack() as started:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        address = file.read()
+        if not address:
+            started.enter_context(temporary_settings(quiet(shared / "prefect-server")))
+            started.enter_context(prefect_test_harness(server_startup_timeout=120))
+            started.callback(fcntl.flock, at_work, fcntl.LOCK_EX)
+            address = str(get_current_settings().api.url)
+            print(address, end="", file=file, flush=True)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        yield address
+        EventsWorker.drain_all()  # while there is still somebody to take them
+
+
+def quiet(home: Path) -> dict[Any, Any]:
+    """Prefect's settings for a machine of its own, of which nobody outside hears."""
+    from prefect.settings import (  # noqa: PLC0415
+        PREFECT_HOME,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        PREFECT_SERVER_ANALYTICS_ENABLED,
+    )
+
+    return {PREFECT_HOME: home, PREFECT_LOGGING_TO_API_ENABLED: False, PREFECT_SERVER_ANALYTICS_ENABLED: False}
+
+
+@pytest.fixture
+def machine(prefect_server: str, tmp_path: Path) -> Iterator[Callable[[str], AbstractContextManager[Any]]]:
+    """A test's machine, which is a client of Prefect's server; and a function that is for a while on another."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+
+    def named(name: str) -> AbstractContextManager[Any]:
+        return temporary_settings({**quiet(tmp_path / name), PREFECT_API_URL: prefect_server})
+
+    with named("this"):
+        yield named
 
 
 @pytest.fixture
