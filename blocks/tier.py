@@ -76,11 +76,16 @@ class Tier(Block):
                 f"The block of the {self.tier} tier holds the mask of its AWS key's secret, not the secret.\n"
                 "Edit the block and choose its AWS credentials again (`cscm up` does on a laptop)."
             )
+        if not self.aws.region_name:
+            raise SettingInvalid(
+                f"The block of the {self.tier} tier names no region.\n"
+                "Fill in the region of its AWS credentials (`cscm up` does on a laptop)."
+            )
         return AwsSession(
             access_key_id=self.aws.aws_access_key_id,
             secret_access_key=secret,
             role_arn=self.role_arn,
-            region=self.aws.region_name or "us-east-1",
+            region=self.aws.region_name,
             endpoint_url=parameters.endpoint_url,
             session_name=f"cscm-{self.tier}",
         )

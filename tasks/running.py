@@ -59,9 +59,11 @@ async def beside(function: Callable[P, object], *args: P.args, **kwargs: P.kwarg
     work = asyncio.ensure_future(in_thread(function, *args, **kwargs))
     try:
         yield
-    except BaseException:
-        with suppress(Exception):
+    except BaseException as error:
+        try:
             await work
+        except Exception as second:  # noqa: BLE001 - told with the first
+            error.add_note(f"What ran beside failed too: {second}")
         raise
     await work
 

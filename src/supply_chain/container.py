@@ -291,8 +291,8 @@ def labels(
     configuration: str = "",
     previous: str = "",
 ) -> dict[str, str]:
-    """The labels by which the supply chain knows its containers."""
-    found = {
+    """The labels by which the supply chain knows its containers; all of them, so that none is an image's own."""
+    return {
         MANAGED: "true",
         ROLE: role,
         APPLICATION: application,
@@ -302,7 +302,6 @@ def labels(
         PREVIOUS: previous,
         RUN: run,
     }
-    return {key: value for key, value in found.items() if value}
 
 
 def profile(runtime: Runtime) -> Profile:

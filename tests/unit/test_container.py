@@ -49,9 +49,9 @@ def test_any_difference_is_another_configuration(settings, runtime):
     assert configuration_digest(settings, profile(runtime)) != configuration_digest({"A": "1"}, profile(Runtime()))
 
 
-def test_labels_without_a_value_are_left_out():
-    """A probe belongs to no environment, and does not claim an empty one."""
-    assert "cscm.environment" not in labels("probe", "hello", DIGEST, "run")
+def test_every_label_is_set_in_place_of_an_images_own():
+    """A probe belongs to no environment, whatever its image says."""
+    assert labels("probe", "hello", DIGEST, "run")["cscm.environment"] == ""
     assert labels("front", "hello", DIGEST, "run", environment="staging")["cscm.environment"] == "staging"
 
 

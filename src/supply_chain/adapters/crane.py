@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from pathlib import Path
 
 from supply_chain.adapters import told
 from supply_chain.adapters.command import Tool
-from supply_chain.errors import AccessDenied, RegistryFailed, RegistryUnavailable
-from supply_chain.image import ImageRef
+from supply_chain.errors import AccessDenied, BaseMissing, RegistryFailed, RegistryUnavailable
+from supply_chain.image import DIGEST, Digest, ImageRef
 
 TIMEOUT = 900.0
 
@@ -49,3 +50,18 @@ class Crane:
             )
         kind = RegistryUnavailable if told.passing(said) else RegistryFailed
         raise kind(f"It could not {doing}: {said}\nNothing was done with it; run the step again.")
+
+
+def digest_upstream(crane: Tool, name: str) -> Digest:
+    """The digest that a name in another registry has now, asked without credentials.
+
+    Raises `BaseMissing`, or `RegistryUnavailable` where that registry does not answer.
+    """
+    done = crane.run("digest", name, timeout=30, check=False, quiet=True)
+    answer, said = done.stdout.strip(), done.stderr[-1000:].strip()
+    if done.status == 0 and re.fullmatch(DIGEST, answer):
+        return answer
+    remedy = "Use a curated base, or name an image by digest that this machine can reach."
+    if done.status != 0 and told.passing(said) and not told.absent(said):
+        raise RegistryUnavailable(f"The registry of the base {name} did not answer: {said}\nBuild again. {remedy}")
+    raise BaseMissing(f"The base {name} cannot be had: {said or answer[:80]}\n{remedy}")

@@ -7,6 +7,7 @@ is pure and says in what it differs, `monitor` does both for every deployment an
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -315,9 +316,13 @@ def _maybe(engine: Engine, container: str) -> Container | None:
 
 def settled(observations: Sequence[Observation], under_way: Collection[tuple[str, str]]) -> tuple[Observation, ...]:
     """The observations that say something: those of (environment, application) being deployed now do not yet."""
-    prefixes = tuple(f"{environment}-{slug(application)}-" for environment, application in under_way)
+    names = [
+        re.compile(rf"{re.escape(environment)}-{re.escape(slug(application))}-(?:[0-9a-f]{{12}}-\d+|front-\w+)")
+        for environment, application in under_way
+    ]
     return tuple(
         o
         for o in observations
-        if (o.environment, o.application) not in under_way and (o.application or not o.name.startswith(prefixes))
+        if (o.environment, o.application) not in under_way
+        and (o.application or not any(each.fullmatch(o.name) for each in names))
     )

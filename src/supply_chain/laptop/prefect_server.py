@@ -209,10 +209,15 @@ def free_slots(home: Home, profile: Profile) -> None:
 
 
 def declared(prefect_yaml: Path) -> frozenset[str]:
-    """The names of the deployments that `prefect.yaml` declares; none where there is no file."""
+    """The deployments that `prefect.yaml` declares, as `flow/name`; none where there is no file.
+
+    A flow is called as its function is, which the entrypoint names.
+    """
     try:
         content: Any = yaml.safe_load(prefect_yaml.read_text(encoding="utf-8"))
-        return frozenset(str(deployment["name"]) for deployment in content.get("deployments") or [])
+        return frozenset(
+            f"{each['entrypoint'].rpartition(':')[2]}/{each['name']}" for each in content.get("deployments") or []
+        )
     except FileNotFoundError:
         return frozenset()
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
@@ -220,9 +225,13 @@ def declared(prefect_yaml: Path) -> frozenset[str]:
 
 
 def registered(profile: Profile, auth: str) -> frozenset[str]:
-    """The names of the deployments that the server knows."""
-    found = asked("POST", profile.ports.prefect, "/api/deployments/filter", body={}, auth=auth)
-    return frozenset(deployment["name"] for deployment in found)
+    """The deployments that the server knows, as `flow/name`."""
+    flows, deployments = (
+        asked("POST", profile.ports.prefect, f"/api/{kind}/filter", body={}, auth=auth)
+        for kind in ("flows", "deployments")
+    )
+    names = {flow["id"]: flow["name"] for flow in flows}
+    return frozenset(f"{names.get(each['flow_id'])}/{each['name']}" for each in deployments)
 
 
 def deploy(home: Home, profile: Profile, progress: Progress) -> None:

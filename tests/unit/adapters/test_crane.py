@@ -2,8 +2,8 @@
 
 import pytest
 
-from supply_chain.adapters.crane import Crane
-from supply_chain.errors import AccessDenied, RegistryFailed, RegistryUnavailable
+from supply_chain.adapters.crane import Crane, digest_upstream
+from supply_chain.errors import AccessDenied, BaseMissing, RegistryFailed, RegistryUnavailable
 from supply_chain.image import ImageRef
 
 REF = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
@@ -59,3 +59,28 @@ def test_why_nothing_was_copied(program, docker_config, tmp_path, ref, said, err
 
     assert type(caught.value) is error
     assert said in str(caught.value) and str(ref) in str(caught.value)
+
+
+def test_a_name_in_another_registry_has_a_digest(program):
+    """Asked without credentials."""
+    recorded = program("crane")
+
+    assert digest_upstream(recorded.does(stdout=f"{REF.digest}\n"), "docker.io/library/python:3") == REF.digest
+    assert recorded.calls == [["digest", "docker.io/library/python:3"]]
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "status", "error"),
+    [
+        ("", "MANIFEST_UNKNOWN: manifest unknown", 1, BaseMissing),
+        ("", "UNAUTHORIZED: authentication required", 1, BaseMissing),
+        ("<html>", "", 0, BaseMissing),
+        ("", "unexpected status code 503 Service Unavailable", 1, RegistryUnavailable),
+        ("", "dial tcp: lookup registry.test: no such host", 1, RegistryUnavailable),
+        ("", "TOOMANYREQUESTS: later", 1, RegistryUnavailable),
+    ],
+)
+def test_a_registry_that_does_not_answer_is_no_missing_base(program, stdout, stderr, status, error):
+    """The one may pass by itself; the other wants another base."""
+    with pytest.raises(error, match=r"(?s)docker\.io/python.*curated base"):
+        digest_upstream(program("crane").does(stdout=stdout, stderr=stderr, status=status), "docker.io/python")

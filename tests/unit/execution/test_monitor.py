@@ -451,6 +451,7 @@ def test_what_is_not_being_deployed_counts_meanwhile():
         observed("production-hello-1", "production", "hello"),
         observed("production-hello-1", "production"),
         observed("staging-hello2-1"),
+        observed("staging-hello-world-aaaaaaaaaaaa-1"),
         observed("nobody's"),
     )
 

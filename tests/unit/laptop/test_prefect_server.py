@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from supply_chain.errors import SettingInvalid
+from supply_chain.laptop import prefect_server
 from supply_chain.laptop.doctor import wrong_batches
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.prefect_server import (
@@ -14,6 +15,7 @@ from supply_chain.laptop.prefect_server import (
     declared,
     deployments_fingerprint,
     prefect_environment,
+    registered,
     run_environment,
     server,
     without,
@@ -97,16 +99,31 @@ def test_clients_believe_nobody_and_read_no_list_of_authorities(home):
 
 
 def test_declared_deployments_are_read(home):
-    """By name; no file declares none."""
+    """By flow and name, as two flows may have deployments of one name; no file declares none."""
     file = home.project / "prefect.yaml"
     assert declared(file) == frozenset()
 
-    file.write_text("deployments:\n- name: on-demand\n- name: on-push\n")
+    flows = ("chain", "curate")
+    file.write_text("deployments:\n" + "".join(f"- {{name: on-demand, entrypoint: 'flows.{f}:{f}'}}\n" for f in flows))
 
-    assert declared(file) == {"on-demand", "on-push"}
+    assert declared(file) == {"chain/on-demand", "curate/on-demand"}
 
 
-@pytest.mark.parametrize("text", ["deployments: [{entrypoint: x}]", "deployments: 3", "- a", "deployments: ["])
+def test_a_deployment_that_the_server_lost_is_missing(monkeypatch):
+    """Although another flow has one of the same name there."""
+    known = {
+        "/api/flows/filter": [{"id": "1", "name": "chain"}, {"id": "2", "name": "curate"}],
+        "/api/deployments/filter": [{"name": "on-demand", "flow_id": "1"}],
+    }
+    monkeypatch.setattr(prefect_server, "asked", lambda method, port, path, **_: known[path])
+
+    assert registered(PROFILE, "auth") == {"chain/on-demand"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["deployments: [{entrypoint: x}]", "deployments: [{name: x}]", "deployments: 3", "- a", "deployments: ["],
+)
 def test_a_prefect_yaml_that_cannot_be_read_is_an_error(home, text):
     """Prefect itself would ignore much of it."""
     (home.project / "prefect.yaml").write_text(text)
