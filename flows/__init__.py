@@ -1,4 +1,4 @@
-"""What happens, in order. One file per process; each reads like the model."""
+"""What happens, in order: one file per process, which reads like the model, and what the processes share."""
 
 import logging
 

@@ -1,1 +1,1 @@
-"""One step each, named by the step. A task adds to a core function only what Prefect gives."""
+"""One step each, named by the step, and what steps share. A task adds to a core function only what Prefect gives."""

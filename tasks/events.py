@@ -15,7 +15,7 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, **payload: Any
     """Emit `cscm.<event>` about an image's digest; application and revision are related resources.
 
     `origin` says whether the event comes out of a whole chain or of one tier run alone: a trigger
-    that starts the next tier matches the latter only.
+    that starts the next tier has to match the latter only.
     """
     related = [_related("application", ref.application, ref.application)]
     if source is not None:

@@ -1,6 +1,6 @@
 """Every error a user can meet: what happened, what it means, what to do next.
 
-A refusal is not an error: it is an answer (`supply_chain.policy.Refused`). An error means that no
+A refusal is not an error: it is an answer (`supply_chain.policy.outcome.Refused`). An error means that no
 answer could be had, and therefore that nothing was admitted.
 """
 

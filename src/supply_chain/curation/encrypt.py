@@ -86,7 +86,7 @@ def encrypt(
     nothing is written.
     """
     key = verify_at_rest(stored.ref.repository, keys, repositories, storage_key)
-    own = () if fresh else evidence.verified(stored.ref, TierName.CURATION)
+    own = () if fresh else evidence.verified(stored.ref, TierName.CURATION, ENCRYPTION)
     known = encryption_records(own)
 
     def attest(copy: EncryptedCopy | None) -> Proof | None:

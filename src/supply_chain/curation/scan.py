@@ -60,7 +60,7 @@ def scan(
     database on the same SBOM is good for `days`; unless the scan is to be `fresh`.
     """
     ref = image.stored.ref
-    known = () if fresh else evidence.verified(ref, TierName.CURATION)
+    known = () if fresh else evidence.verified(ref, TierName.CURATION, SBOM, VULNERABILITIES)
     before = inventory_in(known, evidence.referrers.content)
     if before is None or before.generator != inventory.generator:
         return _whole_scan(image, inventory, scanner, registry, evidence, now)

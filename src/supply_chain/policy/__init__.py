@@ -1,1 +1,1 @@
-"""Policy: what a gate demands, and what it answers. Pure: no clock, no network, no files."""
+"""Policy: what a gate demands, and what it answers. Judging is pure; dossiers and verdicts go through the store."""

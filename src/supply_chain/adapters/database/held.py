@@ -24,7 +24,7 @@ from supply_chain.vulnerability.findings import Distribution
 Kind = Literal["official", "starter"]
 
 MAX_AGE = "120h"
-"""How old the official database may be; the starter database's age is for policy to judge."""
+"""How old the official database may be; the starter database is old by nature, and each verdict tells its age."""
 
 MODEL = "6"
 """Where grype keeps a database of its schema, below its directory."""
