@@ -175,7 +175,7 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
             environment[f"{name.upper()}_DOCKER"] = str(config)
             environment[f"{name.upper()}_KEY"] = tier.signing_key
             environment[f"{name.upper()}_AWS"] = " ".join(f"{k}={v}" for k, v in tier.session.environment().items())
-        host.engine()
+        host.engine()  # raises where it does not answer
         yield environment
 
 

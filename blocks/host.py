@@ -29,7 +29,11 @@ class ContainerHost(Block):
         "Empty where no other supply chain uses the engine.",
     )
 
+    @property
+    def url(self) -> str:
+        """The engine's address."""
+        return self.docker.base_url or "unix:///var/run/docker.sock"
+
     def engine(self) -> DockerEngine:
         """The engine, checked to answer."""
-        url = self.docker.base_url or "unix:///var/run/docker.sock"
-        return DockerEngine.connect(url, self.docker.timeout or 60, self.owner)
+        return DockerEngine.connect(self.url, self.docker.timeout or 60, self.owner)

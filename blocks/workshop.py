@@ -75,7 +75,7 @@ def curated_bases(tier: Tier, workbench: Workbench) -> CuratedBases:
 def buildx(tier: Tier, host: ContainerHost, workbench: Workbench) -> Buildx:
     """Builds on the host's engine, and pushes as the tier."""
     return Buildx(
-        tool=workbench.docker.with_environment(DOCKER_HOST=host.docker.base_url or "unix:///var/run/docker.sock"),
+        tool=workbench.docker.with_environment(DOCKER_HOST=host.url),
         docker_config=tier.ecr.docker_config,
         engine_version=lambda: host.engine().versions()["engine"],
         registry=tier.http,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from prefect import flow
-from prefect.client.schemas.objects import State
 
 from blocks import Tier, Workbench
 from blocks.workshop import curated_bases
@@ -14,14 +12,14 @@ from flows.chain import chain
 from flows.refusal import refused
 from supply_chain.development.bases import CuratedBases
 from supply_chain.errors import BaseMissing
-from supply_chain.image import ImageRef
+from supply_chain.image import CuratedImage, ImageRef
 from supply_chain.policy.outcome import Refused
 from supply_chain.tier import BASES
 from tasks.running import in_thread
 
 
 @flow(name="bases", flow_run_name="bases")
-async def bases(names: list[str], project: str, fresh: bool = False) -> list[ImageRef] | State[Any]:
+async def bases(names: list[str], project: str, fresh: bool = False) -> list[ImageRef] | Refused:
     """Make the internal base images, or say which curated ones are there.
 
     Args:
@@ -38,9 +36,10 @@ async def bases(names: list[str], project: str, fresh: bool = False) -> list[Ima
             continue  # the profile names an image of somebody else for it
         there = None if fresh else await in_thread(_curated, known, name)
         if there is None:
-            result: Any = await chain(path=str(Path(project) / "bases" / name), fresh=fresh)
+            result = await chain(path=str(Path(project) / "bases" / name), fresh=fresh)
             if isinstance(result, Refused):
                 return refused(result)
+            assert isinstance(result, CuratedImage)  # a base runs nowhere
             there = result.ref
         made.append(there)
     return made

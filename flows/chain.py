@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-from typing import Any
 
 import fastapi.encoders  # noqa: F401 - Prefect imports these in the midst of a run, if nobody has
 import prefect.task_engine  # noqa: F401
 from prefect import flow
-from prefect.client.schemas.objects import State
 
 from blocks import Workbench
 from flows.curate import curate
@@ -19,6 +17,7 @@ from flows.journal import journal
 from flows.names import by_path
 from flows.refusal import refused
 from supply_chain.app import Service, read_manifest
+from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import read_environment
 from supply_chain.image import CuratedImage
 from supply_chain.policy.outcome import Refused
@@ -29,7 +28,7 @@ gc.freeze()  # what the imports made stays for good: no collection in the midst 
 @flow(name="chain", flow_run_name=by_path)
 async def chain(
     path: str, revision: str | None = None, environment: str | None = None, fresh: bool = False
-) -> Any | State[Any]:
+) -> CuratedImage | Deployment | Refused:
     """Take an application from its source to a running, watched container; a base, to where others build on it.
 
     Args:
@@ -45,7 +44,6 @@ async def chain(
         curated = await curate(image=str(candidate.ref), fresh=fresh)
         if isinstance(curated, Refused):
             return refused(curated)
-        assert isinstance(curated, CuratedImage)
         if not curated.environments:
             return curated  # a base is built upon, and never runs
         place = environment or curated.environments[0]

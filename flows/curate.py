@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from prefect import flow
-from prefect.client.schemas.objects import State
 
 from blocks import Tier, Workbench
 from flows.journal import Journal, journal
@@ -28,7 +26,7 @@ from tasks.turns import turn_name
 
 
 @flow(name="curate", flow_run_name=by_image)
-async def curate(image: str, fresh: bool = False) -> CuratedImage | State[Any]:
+async def curate(image: str, fresh: bool = False) -> CuratedImage | Refused:
     """Take an offered image across boundary 1; store, encrypt, scan and sign it.
 
     Args:
@@ -53,7 +51,7 @@ async def _admitted(
     workbench: Workbench,
     story: Journal,
     fresh: bool,
-) -> CuratedImage | State[Any]:
+) -> CuratedImage | Refused:
     manifest = _declared(dossier)
     story.add(owner=manifest.owner, source=verdict.image.source)
     stored = await story.step(

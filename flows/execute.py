@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from prefect import flow
-from prefect.client.schemas.objects import State
 
 from blocks import ContainerHost, Tier, Workbench
 from flows.journal import Journal, journal
@@ -28,7 +26,7 @@ from tasks.turns import DEPLOY, turn_name
 
 
 @flow(name="execute", flow_run_name=by_image)
-async def execute(image: str, environment: str = "staging", fresh: bool = False) -> Deployment | State[Any]:
+async def execute(image: str, environment: str = "staging", fresh: bool = False) -> Deployment | Refused:
     """Take a curated image across boundary 2, start it, and look whether it runs as it should.
 
     Args:
@@ -52,7 +50,7 @@ async def _execute(
     workbench: Workbench,
     story: Journal,
     fresh: bool,
-) -> Deployment | State[Any]:
+) -> Deployment | Refused:
     story.add(digest=ref.digest, repository=ref.repository)
     verdict, dossier = await story.gate("admission to execution", admit_to_execution(ref, place.name, tier, workbench))
     if isinstance(verdict, Refused):

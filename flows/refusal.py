@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
-from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from supply_chain.policy.outcome import Refused
 
 
-def refused(verdict: Refused) -> State[Any]:
-    """The final state of a flow whose gate said no; every enclosing flow returns it too."""
+def refused(verdict: Refused) -> Refused:
+    """What a flow returns whose gate said no, and every enclosing flow too: its callers get the verdict.
+
+    To Prefect it is the run's final state, under a name of its own.
+    """
     codes = ", ".join(sorted({reason.code for reason in verdict.reasons}))
-    return Completed(name="Refused", message=f"refused at {verdict.boundary}: {codes}"[:900], data=verdict)
+    message = f"refused at {verdict.boundary}: {codes}"[:900]
+    return cast(Refused, Completed(name="Refused", message=message, data=verdict))

@@ -12,10 +12,10 @@ from blocks.workbench import now
 from supply_chain.errors import ImageNotFound
 from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, blobs_of
 from supply_chain.policy import dossier as dossiers
-from supply_chain.policy.gate import Dossier, judge
+from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
-from supply_chain.policy.verdict import record, verdict_place
+from supply_chain.policy.verdict import decide
 from supply_chain.tier import BASES, Boundary, curated_repository
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread
@@ -84,13 +84,10 @@ def _decide(
     read: Callable[[], Dossier[T]], boundary: Boundary, tier: Tier, workbench: Workbench
 ) -> tuple[Admitted[T] | Refused, Dossier[T]]:
     dossier = read()
-    verdict = judge(dossier, POLICIES[boundary])
+    verdict = decide(dossier, POLICIES[boundary], tier.ecr, tier.evidence(workbench), now())
     if isinstance(verdict, Refused):
-        if (where := verdict_place(verdict.image, boundary, admitted=False)) != verdict.image:
-            tier.ecr.ensure_repository(where.repository, immutable=True, key=None)
-        record(verdict, dossier, tier.evidence(workbench), now())
         reasons = [reason.model_dump() for reason in verdict.reasons][:50]
-        emit("image.refused", verdict.image, dossier.source, boundary=boundary.value, reasons=reasons)
+        emit("image.refused", dossier.ref, dossier.source, boundary=boundary.value, reasons=reasons)
     else:
         emit("image.admitted", dossier.ref, dossier.source, boundary=boundary.value, notes=list(verdict.notes))
     return verdict, dossier

@@ -56,7 +56,7 @@ def request(address: str, port: int, path: str, timeout: float = 2.0) -> int:
     return int(status[1])
 
 
-def says(address: str, port: int, path: str, timeout: float = 2.0) -> str:
+def trouble_at(address: str, port: int, path: str, timeout: float = 2.0) -> str:
     """Why the address is not well, or nothing when it answers with 2xx."""
     try:
         status = request(address, port, path, timeout)
@@ -74,7 +74,7 @@ def wait_ready(engine: Engine, container: str, network: str, probe: Probe, wait:
         if not now.running:
             return Answer(False, time.monotonic() - started, ended(now))
         if address := now.networks.get(network):
-            said = says(address, probe.port, probe.path)
+            said = trouble_at(address, probe.port, probe.path)
         if not said:
             return Answer(True, time.monotonic() - started)
         if time.monotonic() - started > probe.start_timeout:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from supply_chain.readiness import says
+from supply_chain.readiness import trouble_at
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ def test_only_a_success_is_ready(status, said):
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        assert says("127.0.0.1", server.server_port, "/") == said
+        assert trouble_at("127.0.0.1", server.server_port, "/") == said
         thread.join()
 
 
 def test_no_answer_is_told(unused_port):
     """A refused connection is a reason, not an exception."""
-    assert says("127.0.0.1", unused_port, "/").startswith(f"no answer from port {unused_port}")
+    assert trouble_at("127.0.0.1", unused_port, "/").startswith(f"no answer from port {unused_port}")
 
 
 @pytest.fixture

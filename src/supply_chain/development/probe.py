@@ -37,7 +37,7 @@ from supply_chain.development.runners import nothing_tested
 from supply_chain.errors import ProgramNotStarted
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Interval
-from supply_chain.readiness import Answer, says, wait_ended, wait_ready
+from supply_chain.readiness import Answer, trouble_at, wait_ended, wait_ready
 
 Clock = Callable[[], datetime]
 
@@ -265,7 +265,7 @@ def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> 
         seen = engine.inspect(name)
         if seen.running:
             listeners, processes = engine.listeners(name), engine.processes(name)
-            again = says(seen.networks[spec.network], wanted.port, wanted.path) if answer.ready else ""
+            again = trouble_at(seen.networks[spec.network], wanted.port, wanted.path) if answer.ready else ""
         clock = time.monotonic()
         engine.signal(name, "SIGTERM")
         end = wait_ended(engine, name, wanted.stop_timeout, wait)

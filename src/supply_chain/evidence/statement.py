@@ -12,7 +12,8 @@ from pydantic.alias_generators import to_camel
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.envelope import Envelope
-from supply_chain.image import Digest, Frozen, ImageRef, application_of, digest_set
+from supply_chain.image import Digest, Frozen, ImageRef, Repository, application_of, digest_set
+from supply_chain.tier import TierName
 
 STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PAYLOAD = "application/vnd.in-toto+json"
@@ -82,9 +83,9 @@ class Evidence(Frozen):
     """A statement whose signature was verified, and where it lies."""
 
     digest: Digest = Field(description="of the referrer's manifest")
-    repository: str
+    repository: Repository
     statement: Statement
-    signer: str = Field(description="the tier whose key verified it")
+    signer: TierName = Field(description="the tier whose key verified it")
     attached: datetime | None = Field(default=None, description="when its writer says it attached it")
 
     @property

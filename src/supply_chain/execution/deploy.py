@@ -42,7 +42,7 @@ from supply_chain.execution.supply import Supply
 from supply_chain.execution.watch import Watch
 from supply_chain.image import CuratedImage, Digest, Frozen, Proven
 from supply_chain.policy.outcome import Admitted
-from supply_chain.readiness import says, wait_ready
+from supply_chain.readiness import trouble_at, wait_ready
 
 SETTLE = 0.3
 """Seconds after which a container that was ready is looked at once more."""
@@ -134,7 +134,7 @@ def deploy(
     others, fronts = _containers(engine, order), {each.id for each in front.known()}
     server = front.serves()
     serving = next((each for each in others if server_of(each) == server), None)
-    if serving and not order.fresh and (unchanged := _unchanged(engine, order, serving, front, now)):
+    if serving and not order.fresh and (unchanged := _unchanged(order, serving, front, now)):
         _retire(engine, order, front, unchanged.front, [c for c in others if c.id != serving.id], wait)
         return unchanged
     with contextlib.ExitStack() as undo:
@@ -189,9 +189,7 @@ def _containers(engine: Engine, order: Order) -> tuple[Container, ...]:
     )
 
 
-def _unchanged(
-    engine: Engine, order: Order, serving: Container, front: Front, now: Callable[[], datetime]
-) -> Deployment | None:
+def _unchanged(order: Order, serving: Container, front: Front, now: Callable[[], datetime]) -> Deployment | None:
     """The deployment that is there, if it is the one that is wanted, and well."""
     place, front_now = order.place, front.fits()
     same = (
@@ -201,7 +199,7 @@ def _unchanged(
         and serving.profile == order.profile
         and serving.restart
     )
-    if not same or not front_now or says(place.address, place.port, order.manifest.probe.path):
+    if not same or not front_now or trouble_at(place.address, place.port, order.manifest.probe.path):
         return None
     return Deployment(
         **_expected(order, serving, front_now).model_dump(),
@@ -269,7 +267,7 @@ def _ready(engine: Engine, order: Order, new: Container, wait: Wait) -> float:
     if answer.ready:
         wait(SETTLE)
         later = engine.inspect(new.id)
-        trouble = says(later.networks[network], probe.port, probe.path) if later.running else ended(later)
+        trouble = trouble_at(later.networks[network], probe.port, probe.path) if later.running else ended(later)
     if trouble:
         raise _failed(engine, order, new, trouble)
     return answer.seconds
@@ -289,7 +287,7 @@ def _failed(engine: Engine, order: Order, new: Container, trouble: str) -> Deplo
 def _watching(order: Order, serving: Container | None) -> Iterator[Watch | None]:
     """A watch on the address, where there is something to be interrupted: not at an address it moves to."""
     where = order.place.address, order.place.port, order.manifest.probe.path
-    if serving is None or says(*where):
+    if serving is None or trouble_at(*where):
         yield None
         return
     with Watch(*where) as watch:

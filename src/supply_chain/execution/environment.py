@@ -26,6 +26,11 @@ class Placement(Frozen):
     environment: dict[Variable, str] = Field(default_factory=dict, description="configuration, never secrets")
 
 
+def network_of(environment: str) -> str:
+    """The name of the network on which an environment's applications are."""
+    return f"cscm-{environment}"
+
+
 class Environment(Frozen):
     """One document of `deployments/environments/`."""
 
@@ -51,7 +56,7 @@ class Environment(Frozen):
     @property
     def network(self) -> str:
         """The network its applications share. Nothing leads outside from it."""
-        return f"cscm-{self.name}"
+        return network_of(self.name)
 
     @property
     def edge(self) -> str:

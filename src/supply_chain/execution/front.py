@@ -42,7 +42,7 @@ from supply_chain.container import (
 from supply_chain.errors import CheckNotMade, DeploymentFailed
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.image import Digest
-from supply_chain.readiness import says
+from supply_chain.readiness import trouble_at
 
 DIRECTORY = "/config"
 FILE = f"{DIRECTORY}/haproxy.cfg"
@@ -191,7 +191,7 @@ class Front:
             if not fitting:
                 self._wait_until(front, lambda: self._trouble_inside(front, path), wait)
                 self._take_over(front, undo)
-            self._wait_until(front, lambda: says(place.address, place.port, path), wait)
+            self._wait_until(front, lambda: trouble_at(place.address, place.port, path), wait)
             undo.pop_all()
         return self.engine.inspect(front.id)
 
@@ -297,7 +297,7 @@ class Front:
     def _trouble_inside(self, front: Container, path: str) -> str:
         """Why the application is not reached through a front that has not got the address yet, or nothing."""
         address = self._inside(front)
-        return says(address, PORT, path) if address else "it has no address"
+        return trouble_at(address, PORT, path) if address else "it has no address"
 
     def _identity(self, front: Container) -> str:
         """What the front itself says it serves; nothing while it does not answer."""

@@ -29,10 +29,10 @@ from supply_chain.container import (
 )
 from supply_chain.errors import ContainerGone, ImageNotFound
 from supply_chain.execution.deploy import Expected
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.environment import Environment, network_of
 from supply_chain.execution.front import PORT, PROFILE
 from supply_chain.image import Frozen, short
-from supply_chain.readiness import says
+from supply_chain.readiness import trouble_at
 
 SHOWN = 10
 """Paths and names that a fact lists."""
@@ -120,7 +120,7 @@ def look(engine: Engine, expected: Expected) -> Seen:
         image=image,
         changes=changes,
         front=_maybe(engine, expected.front),
-        trouble=says(expected.address, expected.port, expected.probe.path),
+        trouble=trouble_at(expected.address, expected.port, expected.probe.path),
     )
 
 
@@ -191,7 +191,7 @@ def _identity(expected: Expected, container: Container, image: LocalImage | None
             fact=f"{container.name} runs another command than its image's: {' '.join(container.command)[:200]}",
             remedy=DEPLOY_AGAIN,
         )
-    networks = sorted(set(container.networks) - {f"cscm-{expected.environment}"})
+    networks = sorted(set(container.networks) - {network_of(expected.environment)})
     if networks or container.published:
         ports = [f"{p.address}:{p.port}" for p in container.published]
         yield Deviation(

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from supply_chain.readiness import says
+from supply_chain.readiness import trouble_at
 
 INTERVAL = 0.01
 """Seconds between two requests."""
@@ -41,7 +41,7 @@ class Watch:
     def _look(self) -> None:
         last = time.monotonic()
         while not self._end.is_set():
-            trouble = says(*self._where)
+            trouble = trouble_at(*self._where)
             now = time.monotonic()
             self.requests += 1
             self.gap = max(self.gap, now - last)

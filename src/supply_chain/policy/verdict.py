@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, Evidence
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import last_verdict, summary
 from supply_chain.image import Digest, ImageRef
-from supply_chain.policy.gate import Dossier
+from supply_chain.policy.gate import Dossier, Policy, judge
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
 
@@ -26,6 +26,26 @@ def verdict_place(ref: ImageRef, boundary: Boundary, *, admitted: bool) -> Image
     if boundary is Boundary.TO_CURATION and not admitted:
         return ref.moved_to(evidence_repository(TierName.CURATION, ref.application))
     return ref.moved_to(curated_repository(ref.application))
+
+
+class Repositories(Protocol):
+    """Makes repositories."""
+
+    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
+        """Make it, if it is not there."""
+
+
+def decide(
+    dossier: Dossier[T], policy: Policy, repositories: Repositories, store: EvidenceStore, now: datetime
+) -> Admitted[T] | Refused:
+    """Judge, and keep a refusal; an admission is kept by the step that it lets happen."""
+    verdict = judge(dossier, policy)
+    if isinstance(verdict, Refused):
+        where = verdict_place(dossier.ref, policy.boundary, admitted=False)
+        if where != dossier.ref:
+            repositories.ensure_repository(where.repository, immutable=True, key=None)
+        record(verdict, dossier, store, now)
+    return verdict
 
 
 def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: EvidenceStore, now: datetime) -> Digest:

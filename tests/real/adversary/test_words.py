@@ -60,12 +60,15 @@ def test_what_an_application_says_is_shown_and_not_carried_out(
 
 def test_what_somebody_types_is_shown_and_not_carried_out(prefect: Prefect) -> None:
     """As an image or an environment, and in the name of the run."""
-    calls = (("curate", f"dev/{WORDS}@sha256:{WORDS}"), ("execute", f"sha256:{WORDS}", "--environment", WORDS))
+    calls = {
+        ("curate", f"dev/{WORDS}@sha256:{WORDS}"): "[declaration.invalid]",
+        ("execute", f"sha256:{WORDS}", "--environment", WORDS): "[setting.invalid]",
+    }
     with ThreadPoolExecutor() as pool:
         ended = list(pool.map(lambda args: cscm(*args), calls))
-    for ran in ended:
+    for ran, code in zip(ended, calls.values(), strict=True):
         assert ran.status == 1
-        assert "[declaration.invalid]" in ran.stderr or "[setting.invalid]" in ran.stderr
+        assert code in ran.stderr
         assert not CONTROL.search(ran.stderr), ran.stderr
     for verb, *_ in calls:
         asked = {"flows": {"name": {"any_": [verb]}}, "sort": "START_TIME_DESC", "limit": 1}

@@ -16,7 +16,7 @@ from supply_chain.execution.deploy import Deployment, deploy
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.supply import tidy
 from supply_chain.image import Digest, ImageRef
-from supply_chain.readiness import request, says
+from supply_chain.readiness import request, trouble_at
 from tests.real.place import free_port
 
 from .conftest import Declared, Image, Loaded, now, order
@@ -409,6 +409,6 @@ def test_cancelled_at_any_moment_one_version_serves(
     assert sorted(c.labels[ROLE] for c in left) == ["application", "front"]
     assert all(c.running and c.restart for c in left)
     deadline = time.monotonic() + 2  # the front may be turning back
-    while says(first.address, first.port, "/") and time.monotonic() < deadline:
+    while trouble_at(first.address, first.port, "/") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert body(first) == "from here"

@@ -184,10 +184,15 @@ def test_no_pattern_takes_longer_than_seconds(pattern: str) -> None:
 @given(st.text(max_size=30) | st.from_regex(r"\d{1,5}\.\d{1,5}.*"))
 def test_any_text_is_a_version_or_the_lowest(text: str) -> None:
     """What an engine says of itself may be anything."""
-    found = version_of(text)
+    begins = re.match(r"(\d+)\.(\d+)", text)
 
-    assert found == (0, 0) or text.startswith(tuple("0123456789")) or text[:1].isdigit()
-    assert all(isinstance(part, int) for part in found)
+    assert version_of(text) == (tuple(map(int, begins.groups())) if begins else (0, 0))
+
+
+@given(st.integers(0, 9999), st.integers(0, 9999), st.text(max_size=10))
+def test_a_version_is_read_whatever_follows(major: int, minor: int, rest: str) -> None:
+    """Distributions add words of their own."""
+    assert version_of(f"{major}.{minor}~{rest}") == (major, minor)
 
 
 @given(names, names)

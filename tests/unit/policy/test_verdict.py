@@ -9,8 +9,8 @@ from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.image import ImageRef
 from supply_chain.policy.gate import Dossier, Policy, judge
-from supply_chain.policy.outcome import Reason
-from supply_chain.policy.verdict import record, verdict_place
+from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.policy.verdict import decide, record, verdict_place
 from supply_chain.tier import Boundary, TierName
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
@@ -147,3 +147,33 @@ def test_beside_a_statement_of_the_future_nothing_is_concluded(world, make, kept
 
     with pytest.raises(ClockWrong):
         kept()
+
+
+class Repositories:
+    """What was made."""
+
+    def __init__(self):
+        self.made = []
+
+    def ensure_repository(self, repository, *, immutable, key):
+        self.made.append((repository, immutable, key))
+
+
+@pytest.mark.parametrize(("boundary", "made"), [
+    (Boundary.TO_CURATION, [("evidence/curation/hello", True, None)]),
+    (Boundary.CURATION, []),
+    (Boundary.TO_EXECUTION, [("evidence/execution/hello", True, None)]),
+])  # fmt: skip
+def test_a_refusal_is_kept_at_once_and_an_admission_by_the_step_that_it_lets_happen(world, make, boundary, made):
+    """Beside an image of the judge's own no repository has to be made."""
+    tier = TierName.EXECUTION if boundary is Boundary.TO_EXECUTION else TierName.CURATION
+    store, ref = world.store(tier), IMAGE if boundary is Boundary.TO_CURATION else CURATED
+    dossier, asked = Dossier(image="x", ref=ref, manifest=None, evidence=()), Repositories()
+
+    yes = decide(dossier, Policy(boundary, (lambda _: (),), "1"), asked, store, make.noon)
+    assert isinstance(yes, Admitted) and (asked.made, world.registry.held) == ([], {})
+
+    no = decide(dossier, Policy(boundary, (lambda _: (REASON,),), "1"), asked, store, make.noon)
+    assert isinstance(no, Refused) and asked.made == made
+    (kept,) = store.verified(verdict_place(ref, boundary, admitted=False), tier)
+    assert not last_verdict([kept], boundary, ref.digest).value.passed
