@@ -220,10 +220,15 @@ def processes(wanted: Callable[[bytes, bytes], bool]) -> list[str]:
     """Command lines of the processes that are wanted, by their command line and environment as the kernel has them."""
     found = []
     for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            command, environment = (directory / "cmdline").read_bytes(), (directory / "environ").read_bytes()
-        except OSError:  # it has just ended, or is somebody else's
-            continue
+        command, environment = (_read(directory / name) for name in ("cmdline", "environ"))
         if command and wanted(command, environment):
             found.append(command.replace(b"\0", b" ").decode(errors="replace"))
     return found
+
+
+def _read(file: Path) -> bytes:
+    """What the kernel says; nothing of a process that has just ended, nor of another user's environment."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
