@@ -355,6 +355,8 @@ def translated(error: Exception, doing: str) -> SupplyChainError:
     """The chain's own error for one of the SDK's."""
     said = str(getattr(error, "explanation", None) or error)
     what = f"The engine could not {doing}: {said}"
+    if "unable to start container process" in said:  # the rest of it is the image's own words
+        return ProgramNotStarted(f"{what}\nCorrect the image's entrypoint, or the command that was given.")
     if told.full(said):
         return DiskFull(f"{what}\nMake room in the engine's directory (`docker system df`), and run the step again.")
     if isinstance(error, APIError):
@@ -377,8 +379,6 @@ def _from_answer(error: APIError, low: str, what: str) -> SupplyChainError:
         return ContainerGone(f"{what}\nSomebody removed it; start the step again.")
     if any(word in low for word in BUSY):
         return PortBusy(f"{what}\nEnd what listens there, or choose another port.")
-    if "unable to start container process" in low:
-        return ProgramNotStarted(f"{what}\nCorrect the image's entrypoint, or the command that was given.")
     pulling = what.startswith("The engine could not pull")
     return (_from_registry(low, what) if pulling else None) or EngineFailed(f"{what}\nThe engine's own log says more.")
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 
+_NAMES = re.compile(r"\S*/\S*")
+"""References, addresses and paths: what is in them was chosen by whoever named it, and says nothing here."""
 _PASSING = re.compile(
     r"connection refused|connection reset|no such host|timeout|deadline exceeded|\bEOF\b|server error"
-    r"|too ?many ?requests|throttling|\b(?:429|50[0-4])\b",  # a digest holds any digits, but in no word of their own
+    r"|too ?many ?requests|throttling|(?:status|code)\W{0,3}(?:429|5\d\d)\b|\b(?:429|5\d\d) [A-Z]",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
-    r"\bdenied\b|AccessDenied|unauthorized|not authorized|authentication required|no basic auth|forbidden|\b40[13]\b",
+    r"\bdenied\b|AccessDenied|unauthorized|not authorized|authentication required|no basic auth|forbidden"
+    r"|(?:status|code)\W{0,3}40[13]\b|\b40[13] [A-Z]",
     re.IGNORECASE,
 )
 _ABSENT = re.compile(r"manifest unknown|name unknown|repository does not exist|not found", re.IGNORECASE)
@@ -27,27 +30,27 @@ _ENGINE_LOST = re.compile(
 
 def passing(said: str) -> bool:
     """Whether a registry or AWS did not answer, or not this time."""
-    return bool(_PASSING.search(said))
+    return bool(_PASSING.search(_NAMES.sub(" ", said)))
 
 
 def denied(said: str) -> bool:
     """Whether the role may not do it."""
-    return bool(_DENIED.search(said))
+    return bool(_DENIED.search(_NAMES.sub(" ", said)))
 
 
 def absent(said: str) -> bool:
     """Whether the registry has no such thing."""
-    return bool(_ABSENT.search(said))
+    return bool(_ABSENT.search(_NAMES.sub(" ", said)))
 
 
 def skewed(said: str) -> bool:
     """Whether AWS does not take the time at which it was asked."""
-    return bool(_SKEWED.search(said))
+    return bool(_SKEWED.search(_NAMES.sub(" ", said)))
 
 
 def full(said: str) -> bool:
     """Whether a disk is full."""
-    return bool(_FULL.search(said))
+    return bool(_FULL.search(_NAMES.sub(" ", said)))
 
 
 def engine_lost(said: str) -> bool:

@@ -14,7 +14,7 @@ from supply_chain.app import Base, Service
 from supply_chain.concurrency import side_by_side
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.checks import Check, passed_before, required_in_engine
-from supply_chain.evidence.provenance import provenances
+from supply_chain.evidence.provenance import is_of
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import (
@@ -207,7 +207,7 @@ def offered_before(inputs: BuildInputs, manifest: Service | Base, workshop: Work
         return None
     for ref in workshop.offered.newest_first(development_repository(manifest.name), f"{source.short}-"):
         evidence = workshop.evidence.verified(ref, TierName.DEVELOPMENT)
-        same = [built.evidence for built in provenances(evidence) if built.value.is_of(inputs, manifest)]
+        same = [each for each in evidence if is_of(each, inputs, manifest)]
         looked_at = required_in_engine(manifest.kind)
         if same and all(passed_before(check, evidence, workshop.in_engine[check]) for check in looked_at):
             return Candidate(ref=ref, source=source, proven=proof(same[-1:]))

@@ -125,9 +125,10 @@ class CheckResult(Frozen):
 
 
 def newest_results(evidence: Iterable[Evidence]) -> dict[Check, Said[CheckResult]]:
-    """The newest result of every check; `EvidenceInvalid`."""
+    """The newest result of every check, and of two of one instant the one that failed; `EvidenceInvalid`."""
     made = said(evidence, TEST_RESULT, lambda predicate: CheckResult.model_validate(predicate["cscm"]))
-    return {each.value.check: each for each in made}
+    in_order = sorted(made, key=lambda each: (each.at, each.value.outcome is Outcome.FAILED))
+    return {each.value.check: each for each in in_order}
 
 
 def passed_before(check: Check, evidence: Iterable[Evidence], tools: Mapping[str, str]) -> Said[CheckResult] | None:

@@ -37,17 +37,31 @@ WHERE: Mapping[str, tuple[str, ...]] = {
 INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
-def made_at(statement: Statement) -> datetime | None:
-    """When it was made, as its signer says; None where it does not say so, or not so that it can be read.
+def said_at(statement: Statement) -> datetime | None:
+    """When it was made, where its signer says it as we write it (RFC 3339); None otherwise."""
+    said = _said(statement)
+    with contextlib.suppress(ValueError):
+        at = datetime.fromisoformat(said) if isinstance(said, str) else None
+        return at if at and at.tzinfo else None
+    return None
 
-    What cannot be read is for whoever reads the rest of it to complain of.
-    """
+
+def _said(statement: Statement) -> Any:
     said: Any = statement.predicate
     try:
         for key in WHERE[statement.predicate_type]:
             said = said[key]
     except (KeyError, TypeError):
         return None
+    return said
+
+
+def made_at(statement: Statement) -> datetime | None:
+    """When it was made, however its signer may have written it; None where it says nothing that could be a time.
+
+    What cannot be read is for whoever reads the rest of it to complain of.
+    """
+    said = _said(statement)
     for read in (INSTANT.validate_python, datetime.fromisoformat):
         with contextlib.suppress(ValidationError, ValueError, TypeError):
             at: datetime = read(said)

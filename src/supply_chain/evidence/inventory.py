@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.reading import said
+from supply_chain.evidence.reading import newest
 from supply_chain.evidence.statement import SBOM, Evidence, Foreign
 from supply_chain.image import Digest, ImageRef
 
@@ -87,12 +87,12 @@ def inventory_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], byt
 
     `content` gives a referrer's only layer. `EvidenceInvalid` where the layer is not the signed one.
     """
-    signed = said(evidence, SBOM, References.model_validate)
-    if not signed:
+    last = newest(evidence, SBOM, References.model_validate)
+    if last is None:
         return None
-    last, where = signed[-1].value, signed[-1].evidence
+    where = last.evidence
     try:
-        (syft,) = [each for each in last.references if each.name == "syft"]
+        (syft,) = [each for each in last.value.references if each.name == "syft"]
         referrer = ImageRef(repository=where.repository, digest=syft.annotations.referrer)
         sbom = _signed(_unzipped(content(referrer)), syft.digest["sha256"])
         return Inventory(sbom, syft.annotations.generator, referrer.digest, where)

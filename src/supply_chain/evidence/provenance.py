@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import AwareDatetime, Field, SerializerFunctionWrapHandler, model_serializer
 
 from supply_chain.app import AppManifest, Base, Service
-from supply_chain.evidence.reading import Said, said
+from supply_chain.evidence.reading import newest
 from supply_chain.evidence.statement import PROVENANCE, Evidence, Foreign
 from supply_chain.image import BuildInputs, BuiltImage, Digest, Material, Source, digest_set
 
@@ -101,10 +101,6 @@ class Provenance(Foreign):
         found = (d for d in self.build_definition.resolved_dependencies if d.annotations.get("curated"))
         return tuple((f"sha256:{each.digest.get('sha256')}", each.name) for each in found)
 
-    def is_of(self, inputs: BuildInputs, manifest: Service | Base) -> bool:
-        """Whether it is of a build from exactly these inputs, by the same builder."""
-        return self.build_definition == definition(inputs, manifest) and self.run_details.builder == _builder(inputs)
-
     def predicate(self) -> dict[str, Any]:
         """As it is signed."""
         return self.model_dump(mode="json", by_alias=True)
@@ -150,12 +146,17 @@ def _builder(inputs: BuildInputs) -> Builder:
     return Builder(id="urn:cscm:tier:development", version=inputs.versions)
 
 
-def provenances(evidence: Iterable[Evidence]) -> tuple[Said[Provenance], ...]:
-    """The provenance statements, the build that finished last at the end; `EvidenceInvalid`."""
-    return said(evidence, PROVENANCE, Provenance.model_validate)
+def is_of(evidence: Evidence, inputs: BuildInputs, manifest: Service | Base) -> bool:
+    """Whether it is the provenance of a build from exactly these inputs, by the same builder, and says no more."""
+    if evidence.predicate_type != PROVENANCE:
+        return False
+    details = evidence.predicate.get("runDetails")
+    said = evidence.predicate.get("buildDefinition"), details.get("builder") if isinstance(details, dict) else None
+    wanted = definition(inputs, manifest), _builder(inputs)
+    return said == tuple(each.model_dump(mode="json", by_alias=True) for each in wanted)
 
 
 def last_provenance(evidence: Iterable[Evidence]) -> Provenance | None:
     """The provenance of the build that finished last; None without any. `EvidenceInvalid`."""
-    found = provenances(evidence)
-    return found[-1].value if found else None
+    found = newest(evidence, PROVENANCE, Provenance.model_validate)
+    return found.value if found else None

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.clock import made_at
+from supply_chain.evidence.clock import said_at
 from supply_chain.evidence.statement import SIGNATURE, UNREADABLE, Evidence
 from supply_chain.image import Proof
 from supply_chain.tier import TierName
@@ -33,19 +33,36 @@ def said(evidence: Iterable[Evidence], predicate_type: str, read: Callable[[dict
     `EvidenceInvalid` for one that cannot be read or does not say when it was made: it may be the newest,
     and may say no.
     """
-    found = (_said(each, read) for each in evidence if each.predicate_type == predicate_type)
-    return tuple(sorted(found, key=lambda each: each.at))
+    return tuple(Said(_read(each, read), at, each) for at, each in _dated(evidence, predicate_type))
 
 
-def _said(evidence: Evidence, read: Callable[[dict[str, Any]], P]) -> Said[P]:
-    try:
-        value = read(evidence.predicate)
-    except (ValidationError, KeyError, TypeError, AttributeError) as error:
-        raise unreadable(evidence, _first(error)) from error
-    at = made_at(evidence.statement)
+def newest(evidence: Iterable[Evidence], predicate_type: str, read: Callable[[dict[str, Any]], P]) -> Said[P] | None:
+    """The newest statement of a type, where only that one counts; the others need not be readable.
+
+    `EvidenceInvalid` where it is not, or where one does not say when it was made.
+    """
+    found = _dated(evidence, predicate_type)
+    return Said(_read(found[-1][1], read), *found[-1]) if found else None
+
+
+def _dated(evidence: Iterable[Evidence], predicate_type: str) -> list[tuple[datetime, Evidence]]:
+    """Those of a type, the oldest first."""
+    found = ((_at(each), each) for each in evidence if each.predicate_type == predicate_type)
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _at(evidence: Evidence) -> datetime:
+    at = said_at(evidence.statement)
     if at is None:
         raise unreadable(evidence, "it does not say when it was made")
-    return Said(value, at, evidence)
+    return at
+
+
+def _read(evidence: Evidence, read: Callable[[dict[str, Any]], P]) -> P:
+    try:
+        return read(evidence.predicate)
+    except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable(evidence, _first(error)) from error
 
 
 def _first(error: Exception) -> str:

@@ -99,9 +99,9 @@ def last_verdict(evidence: Iterable[Evidence], boundary: Boundary, digest: Diges
 
 
 def _is_of(predicate: Mapping[str, Any], boundary: Boundary, digest: Digest) -> bool:
-    return predicate.get("verifier") == {"id": verifier(boundary)} and str(predicate.get("resourceUri", "")).endswith(
-        f"@{digest}"
-    )
+    gate = predicate.get("verifier")
+    ours = isinstance(gate, dict) and gate.get("id") == verifier(boundary)
+    return ours and str(predicate.get("resourceUri", "")).endswith(f"@{digest}")
 
 
 def is_vended(evidence: Iterable[Evidence], digest: Digest) -> bool:

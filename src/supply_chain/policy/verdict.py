@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, Evidence
@@ -14,6 +14,8 @@ from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
 
 T = TypeVar("T")
+INSTANT = timedelta(microseconds=1)
+"""The shortest time that a statement can tell."""
 
 
 def verdict_place(ref: ImageRef, boundary: Boundary, *, admitted: bool) -> ImageRef:
@@ -51,9 +53,13 @@ def decide(
 def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: EvidenceStore, now: datetime) -> Digest:
     """Attach the verdict about `dossier.ref` in its place, of which the repository is there.
 
-    Where the last verdict there says the same on the same evidence, that one stands.
+    Where the gate's last verdict, in either place, says the same on the same evidence, that one stands. A new
+    one is of a later time than the last, whatever the clock says: otherwise it would not be heard.
     """
     where = verdict_place(dossier.ref, verdict.boundary, admitted=isinstance(verdict, Admitted))
+    places = {verdict_place(dossier.ref, verdict.boundary, admitted=yes) for yes in (True, False)}
+    before = [e for place in sorted(places, key=str) for e in store.verified(place, store.tier)]
+    last = last_verdict(before, verdict.boundary, dossier.ref.digest)
     said = summary(
         dossier.ref,
         verdict.boundary,
@@ -61,10 +67,8 @@ def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: Evidenc
         reasons=[r.model_dump() for r in verdict.reasons] if isinstance(verdict, Refused) else [],
         notes=verdict.notes,
         inputs=[e for e in dossier.evidence if not _own(e, store)],
-        now=now,
+        now=max(now, last.at + INSTANT) if last else now,
     )
-    before = store.verified(where, store.tier)  # all has to be readable
-    last = last_verdict(before, verdict.boundary, dossier.ref.digest)
     if last is not None and last.value.says_the_same_as(said):
         return last.evidence.digest
     return store.attach(where, SUMMARY, said.predicate(), now)

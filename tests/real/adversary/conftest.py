@@ -134,7 +134,7 @@ Make = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def application(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
+def application(program: Path, place: dict[str, int], tmp_path_factory: pytest.TempPathFactory) -> Make:
     """A git repository with a small application of this name in it, and with these files instead of its own."""
 
     def make(name: str, files: Mapping[str, str] | None = None, remote: str = "") -> Path:

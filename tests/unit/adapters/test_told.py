@@ -18,6 +18,10 @@ from supply_chain.adapters import told
         "unexpected status code 503 Service Unavailable",
         "TOOMANYREQUESTS: Rate exceeded",
         "received unexpected HTTP status: 500 Internal Server Error",
+        "unexpected status from HEAD request to http://127.0.0.1:1/v2/curated/x/manifests/1: 507 Insufficient Storage",
+        "unexpected status code 520",
+        'failed to do request: Head "http://127.0.0.1:1/v2/curated/shop-403/manifests/1": connection refused',
+        'failed to resolve reference "127.0.0.1:1/curated/access-denied:1": i/o timeout',
         "https response error StatusCode: 429, api error ThrottlingException",
     ],
 )
@@ -77,6 +81,8 @@ def test_an_engine_that_went_away_is_told(said):
     "said",
     [
         "curated/hello@sha256:" + "429503" * 10 + "a401 is not signed",
+        "no signatures found for 127.0.0.1:1/curated/api-500@sha256:0",
+        "no signatures found for 127.0.0.1:1/team-401/forbidden/denied@sha256:0",
         "no matching signatures: invalid signature when validating ASN.1 encoded signature",
         "the Dockerfile does not parse: unknown instruction: RUNN",
         "",

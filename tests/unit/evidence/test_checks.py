@@ -84,6 +84,13 @@ def test_the_newest_result_of_each_check_counts():
     assert newest_results([evidence({}, SUMMARY)]) == {}
 
 
+def test_of_two_results_of_one_instant_the_failed_one_counts():
+    """Whoever may push can choose in which order they lie."""
+    yes, no = evidence(check(Check.TESTS)), evidence(check(Check.TESTS, failed=("a",)))
+
+    assert newest_results([yes, no])[Check.TESTS].evidence == newest_results([no, yes])[Check.TESTS].evidence == no
+
+
 def test_a_signed_result_that_cannot_be_read_is_an_error():
     """It may be the newest, and a failure."""
     with pytest.raises(EvidenceInvalid, match="test-result"):

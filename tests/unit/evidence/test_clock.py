@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import ClockWrong
-from supply_chain.evidence.clock import SKEW, made_at
+from supply_chain.evidence.clock import SKEW, made_at, said_at
 from supply_chain.evidence.statement import (
     DEPLOYMENT,
     ENCRYPTION,
@@ -51,6 +51,25 @@ def test_one_that_says_no_time_is_of_none(kind):
 def test_a_time_is_read_however_it_is_written(said):
     """Each reader takes one of these for an instant."""
     assert made_at(about(IMAGE, SUMMARY, {"timeVerified": said})) == NOON
+
+
+@pytest.mark.parametrize(
+    ("said", "at"),
+    [
+        (AT, NOON),
+        ("2026-11-24T12:00:00Z", NOON),
+        ("2026-11-24T12:00:00", None),
+        ("2026-11-24", None),
+        ("1700000000", None),
+        (1700000000, None),
+        (0, None),
+        (None, None),
+    ],
+)
+def test_a_time_that_orders_statements_is_written_as_we_write_it(said, at):
+    """A number may have been meant for anything."""
+    assert said_at(about(IMAGE, SUMMARY, {"timeVerified": said})) == at
+    assert said_at(about(IMAGE, SUMMARY, {})) is None
 
 
 @pytest.mark.parametrize("kind", STATEMENTS)

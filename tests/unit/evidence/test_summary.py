@@ -84,6 +84,9 @@ def test_another_gates_or_another_images_verdict_does_not_count():
         {"timeVerified": "rubbish"},
         {"timeVerified": None},
         {"timeVerified": "2026-11-24T12:00:00"},
+        {"timeVerified": 0},
+        {"timeVerified": 1700000000},
+        {"timeVerified": "1700000000"},
         {"verificationResult": "passed"},
         {"verificationResult": "PASSED "},
         {"verificationResult": None},
@@ -104,6 +107,13 @@ def test_a_signed_verdict_that_nobody_can_read_raises(change):
 def test_a_summary_of_somebody_elses_form_is_not_ours(change):
     """Other verifiers may leave theirs beside the image."""
     assert last({**verdict(), **change}) is None
+
+
+def test_a_gate_that_says_more_of_itself_is_still_that_gate():
+    """SLSA's verifier may have a version; its no counts."""
+    later = verdict(yes=False, at=NOON + timedelta(hours=1))
+
+    assert not passed(last(verdict(), {**later, "verifier": {**later["verifier"], "version": {}}}))
 
 
 def test_two_say_the_same_whenever_they_say_it():

@@ -115,6 +115,30 @@ def test_of_several_verdicts_the_last_is_the_one_that_stands(kept):
     assert kept(at=2) == last
 
 
+@pytest.mark.parametrize("words", ["nyn", "yny", "nyyn", "ynny"])
+def test_whatever_was_said_in_between_the_last_word_is_the_last(world, make, kept, words):
+    """A no of boundary 1 lies in another repository than its yes: each repeats what it said before the other."""
+    for hours, word in enumerate(words):
+        kept((REASON,) if word == "n" else (), at=3600 * hours, boundary=Boundary.TO_CURATION)
+
+    store = world.store(TierName.EXECUTION)
+    places = [verdict_place(CURATED, Boundary.TO_CURATION, admitted=yes) for yes in (True, False)]
+    found = [e for place in places for e in store.verified(place, TierName.CURATION)]
+    assert last_verdict(found, Boundary.TO_CURATION, CURATED.digest).value.passed is (words[-1] == "y")
+
+
+@pytest.mark.parametrize("back", [1, 60, 299])
+def test_a_clock_that_was_set_back_hides_no_verdict(world, make, kept, back):
+    """The new one is of a later time than the one that it replaces, and no later than it has to be."""
+    kept(at=240)
+    kept((REASON,), at=240 - back)
+
+    (yes, no) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
+    last = last_verdict([yes, no], Boundary.CURATION, CURATED.digest)
+    assert not last.value.passed
+    assert last.at == make.noon + timedelta(seconds=240, microseconds=1)
+
+
 @pytest.mark.parametrize(("kind", "signer", "same"), [
     (SUMMARY, TierName.CURATION, True), (SIGNATURE, TierName.CURATION, True),
     (SUMMARY, TierName.DEVELOPMENT, False), ("x", TierName.CURATION, False),
