@@ -7,7 +7,12 @@ set -euo pipefail
 export PATH=$TOOLS:$PATH
 work=$(mktemp -d)
 name=bench-script-$$
-trap 'docker rm -f "$name" "$name-strict" "$name-loose" >/dev/null 2>&1; docker network rm "$name-probe" >/dev/null 2>&1; rm -rf "$work"' EXIT
+tidy() { # whatever of it is there
+    docker rm -f "$name" "$name-strict" "$name-loose" || true
+    docker network rm "$name-probe" || true
+    rm -rf "$work"
+}
+trap 'tidy >/dev/null 2>&1' EXIT
 printf '%s' '{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}' >"$work/signing.json"
 printf '%s' '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}' >"$work/root.json"
 printf '{}' >"$work/predicate.json"
@@ -120,7 +125,7 @@ store() {
     attest CURATION https://example.org/verdict "$stored"
 }
 scan() {
-    SYFT_REGISTRY_INSECURE_USE_HTTP=true as CURATION syft scan "registry:$stored" --output "syft-json=$work/image.json" \
+    SYFT_GOLANG_CAPTURE_SYMBOLS=all SYFT_REGISTRY_INSECURE_USE_HTTP=true as CURATION syft scan "registry:$stored" --output "syft-json=$work/image.json" \
         --output "cyclonedx-json=$work/image.cdx" --output "spdx-json=$work/image.spdx"
     grype "sbom:$work/image.json" --output json --file "$work/report.json"
     attest CURATION https://example.org/sbom "$stored" &

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from cscm.session import use_prefect
+from supply_chain.adapters.git import hooks_of, pushed
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.laptop.profile import profile_file
 
@@ -30,7 +31,7 @@ def hook() -> None:
 def install(path: Path) -> None:
     """Write the hook for the application in PATH: pre-push in a clone, post-receive in a bare repository."""
     home = use_prefect()
-    where, name = _hooks_of(path.resolve())
+    where, name = hooks_of(path.resolve())
     target = where / name
     if target.exists() and "cscm hook install" not in target.read_text(errors="replace"):
         raise DeclarationInvalid(
@@ -42,25 +43,6 @@ def install(path: Path) -> None:
     target.write_text(HOOK.format(**{key: shlex.quote(str(value)) for key, value in values.items()}))
     target.chmod(0o755)
     click.echo(f"wrote {target}")
-
-
-def _hooks_of(path: Path) -> tuple[Path, str]:
-    for directory in (path, *path.parents):
-        if (directory / ".git").is_dir():
-            return directory / ".git/hooks", "pre-push"
-        if (directory / "HEAD").is_file() and (directory / "objects").is_dir():
-            return directory / "hooks", "post-receive"
-    raise DeclarationInvalid(f"{path} is in no git repository.\nRun `git init`, or name a directory in a repository.")
-
-
-def pushed(lines: list[str]) -> list[str]:
-    """The revisions that a hook was told of, each once; a deletion (all zeros) is none.
-
-    The second word is the new revision in both forms: pre-push says `<local ref> <local oid> <remote ref>
-    <remote oid>`, post-receive `<old> <new> <ref>` (githooks(5)).
-    """
-    found = [words[1] for words in (line.split() for line in lines) if len(words) > 2]
-    return [oid for oid in dict.fromkeys(found) if oid.strip("0")]
 
 
 def post(path: str) -> None:

@@ -35,7 +35,7 @@ Role = Literal["application", "front", "probe", "check", "tests"]
 Wait = Callable[[float], None]
 """Sleeps that many seconds, or raises `Cancelled` as soon as the run is cancelled."""
 
-POLL = 0.05
+POLL = 0.02
 """Seconds between two looks at a container that is starting or stopping."""
 
 

@@ -1,6 +1,6 @@
-"""Temporary directories that tell whether whoever made them still lives.
+"""Temporary directories that tell whether whoever made them still lives, and files that are written whole.
 
-Each is locked (flock(2)) by the process that made it, and a lock ends with its process, however that
+Each directory is locked (flock(2)) by the process that made it, and a lock ends with its process, however that
 ends. So one that nobody locks was left by a process that was killed, and whoever comes next removes it.
 """
 
@@ -90,3 +90,18 @@ def _locked(name: str, place: Path) -> tuple[tempfile.TemporaryDirectory[str], i
             else:
                 return made, lock
         made.cleanup()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a whole file that only this user can read, or leave the old one."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -14,8 +14,7 @@ import docker
 import pytest
 
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.laptop.aws import emulator_root
-from supply_chain.laptop.emulator_service import root_key
+from supply_chain.laptop.emulator_service import emulator_root, root_key
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import LaptopState, load_state
 from tests.real.access import Prefect, toolbox_in

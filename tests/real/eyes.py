@@ -16,8 +16,7 @@ from docker.models.containers import Container
 
 from supply_chain.container import APPLICATION, ENVIRONMENT, MANAGED, ROLE
 from supply_chain.evidence.store import PREDICATE
-from supply_chain.laptop.aws import emulator_root
-from supply_chain.laptop.emulator_service import root_key
+from supply_chain.laptop.emulator_service import emulator_root, root_key
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import LaptopState, load_state
 from supply_chain.tier import TierName

@@ -22,6 +22,7 @@ from uuid import uuid4
 import docker
 import pytest
 
+from supply_chain.adapters.accounts import POLICIES, Accounts, Administrator, ensure_accounts
 from supply_chain.adapters.aws import AwsSession
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.cosign import Cosign
@@ -39,7 +40,7 @@ from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
 from supply_chain.image import EncryptedImage, ImageRef, Source, StoredImage
-from supply_chain.laptop.aws import POLICIES, Accounts, Administrator, emulator_root, ensure_accounts
+from supply_chain.laptop.emulator_service import emulator_root
 from supply_chain.laptop.home import Home
 from supply_chain.tier import TierName
 from tests.real.command import ROOT

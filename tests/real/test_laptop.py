@@ -20,8 +20,7 @@ from botocore.exceptions import ClientError
 
 from supply_chain.adapters.engine import DockerEngine
 from supply_chain.container import MANAGED
-from supply_chain.laptop.aws import emulator_root
-from supply_chain.laptop.emulator_service import root_key
+from supply_chain.laptop.emulator_service import emulator_root, root_key
 from supply_chain.laptop.engine import engine_url
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import LaptopState, load_state, records, reset

@@ -83,14 +83,25 @@ def _whole_scan(
     evidence: EvidenceStore,
     now: Callable[[], datetime],
 ) -> tuple[ScannedImage, Report]:
+    """What the image contains is true whatever a scan says of it: it is signed beside the scan, and stays."""
     ref = image.stored.ref
     sboms = inventory.of_image(ref)
-    report, zipped = both(partial(scanner.scan, sboms.record), partial(_zipped, sboms))
+    report, sbom = both(
+        partial(scanner.scan, sboms.record), partial(_keep, sboms, ref, registry=registry, evidence=evidence, now=now)
+    )
+    reported = evidence.attach(ref, VULNERABILITIES, report.predicate(), now())
+    return ScannedImage(encrypted=image, sbom=sbom, report=reported), report
+
+
+def _keep(
+    sboms: Sboms, ref: ImageRef, *, registry: Attacher, evidence: EvidenceStore, now: Callable[[], datetime]
+) -> Digest:
+    """Attach the SBOMs and sign where they are; the referrer of the one of record."""
+    zipped = _zipped(sboms)
     referrers = side_by_side(lambda name: _attach(ref, name, zipped[name], registry), tuple(zipped))
     attached = dict(zip(zipped, referrers, strict=True))
-    statements = [(SBOM, _references(sboms, attached, now()).predicate()), (VULNERABILITIES, report.predicate())]
-    _, reported = evidence.attach_all(ref, statements, now())
-    return ScannedImage(encrypted=image, sbom=attached["syft"], report=reported), report
+    evidence.attach(ref, SBOM, _references(sboms, attached, now()).predicate(), now())
+    return attached["syft"]
 
 
 def _contents(sboms: Sboms) -> dict[str, bytes]:

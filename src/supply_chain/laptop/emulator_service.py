@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import boto3
+from pydantic import ValidationError
+
+from supply_chain.adapters.accounts import AccessKey
 from supply_chain.adapters.command import run
 from supply_chain.errors import PartFailed
 from supply_chain.laptop.home import Home
@@ -88,3 +92,15 @@ def emulator(home: Home, profile: Profile) -> Service:
         deadline=60,
         changes=fingerprint([home.project / LOCK, *(home.project / CODE).rglob("*.py")]),
     )
+
+
+def emulator_root(key_file: Path, region: str) -> boto3.Session:
+    """Root of the emulator that made that key file when it started."""
+    try:
+        root = AccessKey.model_validate_json(key_file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        raise PartFailed(
+            f"{key_file}, the emulator's root key, is missing or damaged.\n"
+            "Remove it and run `cscm down` and `cscm up`: the emulator makes a new one when it starts."
+        ) from None  # what is damaged may be quoted, and it is a secret
+    return boto3.Session(root.access_key_id, root.secret_access_key, region_name=region)

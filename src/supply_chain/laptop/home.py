@@ -6,12 +6,12 @@ import contextlib
 import fcntl
 import os
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.scratch import write_private
 
 VARIABLE = "CSCM_HOME"
 MARKER = Path("deployments/profiles/laptop.yaml")
@@ -129,18 +129,3 @@ def kept(path: Path, make: Callable[[], str]) -> str:
     made = make()
     write_private(path, made + "\n")
     return made
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a whole file that only this user can read, or leave the old one."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

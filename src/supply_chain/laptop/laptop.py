@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from supply_chain.adapters.accounts import POLICIES, Accounts, Administrator, TierIdentity, ensure_accounts
 from supply_chain.adapters.command import Cancellation, current
 from supply_chain.adapters.database import FEED, Database, ensure_database, read_database
 from supply_chain.adapters.tools.pins import Pins
@@ -21,12 +22,11 @@ from supply_chain.container import OWNER
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, namespaces, prefect_server
-from supply_chain.laptop.aws import POLICIES, Accounts, Administrator, TierIdentity, emulator_root, ensure_accounts
 from supply_chain.laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine
-from supply_chain.laptop.home import Home, write_private
+from supply_chain.laptop.home import Home
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import Progress, Record, Service, read_record, stop
-from supply_chain.scratch import sweep
+from supply_chain.scratch import sweep, write_private
 from supply_chain.tier import TierName
 
 PINS = Path("deployments/tools.yaml")
@@ -126,7 +126,7 @@ def side_by_side(*parts: Callable[[], Any]) -> list[Any]:
 def _aws(profile: Profile, home: Home, progress: Progress) -> Accounts:
     emulator_service.ensure_environment(home, progress)
     _ensure(emulator_service.emulator(home, profile), progress)
-    root = emulator_root(emulator_service.root_key(home), profile.region)
+    root = emulator_service.emulator_root(emulator_service.root_key(home), profile.region)
     admin = Administrator.of(root, emulator_service.endpoint_url(profile))
     return ensure_accounts(admin, home.project / POLICIES, home.state / "access-keys.json")
 

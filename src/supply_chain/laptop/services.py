@@ -23,8 +23,8 @@ from pydantic import ValidationError
 
 from supply_chain.errors import PartFailed, PortBusy, ToolMissing
 from supply_chain.image import Frozen
-from supply_chain.laptop.home import write_private
 from supply_chain.laptop.ports import HOST, is_listening, listener
+from supply_chain.scratch import write_private
 
 Progress = Callable[[str], None]
 

@@ -17,7 +17,7 @@ import httpx
 from supply_chain.adapters.aws import AwsSession
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.laptop import prefect_server
-from supply_chain.laptop.aws import emulator_root
+from supply_chain.laptop.emulator_service import emulator_root
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import LaptopState, load_state
 from supply_chain.laptop.profile import Ports, Profile

@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 
 import pytest
 
+from supply_chain.adapters.accounts import TierIdentity
 from supply_chain.adapters.command import cancellation, run
 from supply_chain.adapters.database import Database
 from supply_chain.errors import EngineUnsuitable, PartFailed, SettingInvalid
-from supply_chain.laptop.aws import TierIdentity
 from supply_chain.laptop.engine import Engine
-from supply_chain.laptop.home import Home, write_private
+from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import STATE, LaptopState, down, load_state, register_changed, reset, side_by_side
 from supply_chain.laptop.services import Record, boot_id, start_time
+from supply_chain.scratch import write_private
 from supply_chain.tier import TierName
 
 

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pydantic import TypeAdapter, ValidationError
 
 from supply_chain.adapters.aws import error_code, translated
-from supply_chain.errors import DeclarationInvalid, KeyUnusable, PartFailed
+from supply_chain.errors import DeclarationInvalid, KeyUnusable
 from supply_chain.image import Frozen
-from supply_chain.laptop.home import write_private
+from supply_chain.scratch import write_private
 from supply_chain.tier import TierName
 
 POLICIES = Path("deployments/iam")
@@ -88,18 +88,6 @@ class Administrator:
             session.client("sts", endpoint_url=endpoint_url, config=config),
             session.region_name,
         )
-
-
-def emulator_root(key_file: Path, region: str) -> boto3.Session:
-    """Root of the emulator that made that key file when it started."""
-    try:
-        root = AccessKey.model_validate_json(key_file.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        raise PartFailed(
-            f"{key_file}, the emulator's root key, is missing or damaged.\n"
-            "Remove it and run `cscm down` and `cscm up`: the emulator makes a new one when it starts."
-        ) from None  # what is damaged may be quoted, and it is a secret
-    return boto3.Session(root.access_key_id, root.secret_access_key, region_name=region)
 
 
 def ensure_accounts(admin: Administrator, policies: Path, keys_file: Path) -> Accounts:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from supply_chain.adapters.accounts import fill, key_policy, read_keys, same
 from supply_chain.errors import DeclarationInvalid, PartFailed
-from supply_chain.laptop.aws import emulator_root, fill, key_policy, read_keys, same
+from supply_chain.laptop.emulator_service import emulator_root
 from supply_chain.tier import TierName
 
 POLICIES = Path(__file__).parents[3] / "deployments" / "iam"
