@@ -48,10 +48,10 @@ test-faults: $(READY)
 release: $(READY)
 	$(BIN)/cscm up
 	$(BIN)/cscm bases python python-build
-	$(BIN)/python scripts/release.py
+	$(BIN)/python -m scripts.release
 
 docs: $(READY)
-	$(BIN)/python scripts/reference.py
+	$(BIN)/python -m scripts.reference
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "the documentation is at build/docs/index.html"
 

@@ -12,6 +12,7 @@ MiB. Needs the laptop's supply chain (`cscm up`).
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
 import platform
@@ -145,15 +146,20 @@ def commit(copy: Path) -> None:
     subprocess.run(["git", "-C", str(copy), *author, "commit", "-q", "-a", "-m", "bench"], check=True)
 
 
+async def _blocks() -> tuple[dict[TierName, Tier], Workbench, ContainerHost]:
+    workbench: Workbench = await Workbench.aload("workbench")
+    tiers = {name: await Tier.aload(name) for name in TierName}
+    return tiers, workbench, await ContainerHost.aload(workbench.build_host)
+
+
 @contextlib.contextmanager
 def prepared(copy: Path) -> Iterator[dict[str, str]]:
     """The script's environment but for its context: each tier's credentials, its tools and its repositories."""
-    tiers = {name: Tier.load(name) for name in TierName}
-    workbench, host = Workbench.load("workbench"), ContainerHost.load("laptop")
+    tiers, workbench, host = asyncio.run(_blocks())
     manifest = read_manifest(copy / EXAMPLE)
     assert isinstance(manifest, Service)
-    for tier, repository in ((TierName.DEVELOPMENT, "dev/bench"), (TierName.CURATION, "curated/bench")):
-        tiers[tier].ecr.ensure_repository(repository, immutable=False, key=None)
+    for owner, repository in ((TierName.DEVELOPMENT, "dev/bench"), (TierName.CURATION, "curated/bench")):
+        tiers[owner].ecr.ensure_repository(repository, immutable=False, key=None)
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cscm-bench-")))
         (work / "curation.pub").write_text(tiers[TierName.CURATION].trusted_keys[TierName.CURATION])
@@ -227,8 +233,9 @@ def _application(directory: Path) -> Path:
 
 def measured(rounds: int) -> tuple[list[Run], list[Run], list[Run]]:
     """Cold chains, scripts and unchanged chains, one after the other in every round; the first round warms up."""
-    cold, plain, again = [], [], []
-    git = Git(Workbench.load("workbench").git)
+    cold, plain, again = list[Run](), list[Run](), list[Run]()
+    _, workbench, _ = asyncio.run(_blocks())
+    git = Git(workbench.git)
     with copied() as copy, prepared(copy) as environment:
         for n in range(rounds + 1):
             commit(copy)

@@ -15,11 +15,11 @@ from textwrap import dedent
 
 import click
 from pydantic import BaseModel
-from reference_source import Source, documented, fields, table
 
 import tasks
 from blocks import ContainerHost, Tier, Workbench
 from cscm.main import EXIT, main
+from scripts.reference_source import Source, documented, fields, table
 from supply_chain import errors
 from supply_chain.app import FILE, MANIFEST
 from supply_chain.errors import SupplyChainError
@@ -105,10 +105,10 @@ def _refusals() -> Iterator[str]:
     for boundary, policy in rules.POLICIES.items():
         for rule in policy.rules:
             gates.setdefault(rule.__name__, []).append(boundary.value)
-    for rule, where in gates.items():
-        meaning = inspect.cleandoc(getattr(rules, rule).__doc__)
-        yield f"### {rule.replace('_', ' ').capitalize()} ({', '.join(where)})\n\n{meaning}\n"
-        rows = [[f"`{g.code}`", g.fact, g.remedy] for g in source.given(rule, {})]
+    for name, where in gates.items():
+        meaning = inspect.cleandoc(getattr(rules, name).__doc__)
+        yield f"### {name.replace('_', ' ').capitalize()} ({', '.join(where)})\n\n{meaning}\n"
+        rows = [[f"`{g.code}`", g.fact, g.remedy] for g in source.given(name, {})]
         yield table(["code", "what it says", "what would satisfy it"], rows)
 
 
@@ -251,7 +251,7 @@ def _events() -> Iterator[tuple[str, str, list[str]]]:
                 continue
             payload = [word.arg for word in call.keywords if word.arg]
             for name in (each for each in ast.walk(call.args[0]) if isinstance(each, ast.Constant)):
-                yield f"cscm.{name.value}", module, payload
+                yield f"cscm.{name.value!s}", module, payload
 
 
 def _page(title: str, about: str, body: str) -> str:

@@ -65,7 +65,7 @@ class Source:
                 constants = {
                     parameter: value.value
                     for parameter, value in zip(names, call.args, strict=False)
-                    if isinstance(value, ast.Constant)
+                    if isinstance(value, ast.Constant) and isinstance(value.value, str)
                 }
                 yield from self.given(name, constants)
 
@@ -236,11 +236,11 @@ def value_of(schema: dict[str, Any], known: Mapping[str, dict[str, Any]]) -> str
             return "`sha256:…`"
         case {"type": "string", "pattern": pattern} if "|" not in pattern:  # a table has no place for it
             return f"text like `{pattern}`"
-        case {"type": "string", "format": kind}:
+        case {"type": "string", "format": str(kind)}:
             return kind
         case {"type": list(kinds)}:
             return " or ".join(value_of({"type": kind}, known) for kind in kinds)
-        case {"type": kind}:
+        case {"type": str(kind)}:
             return {"string": "text", "integer": "number", "boolean": "`true`, `false`"}.get(kind, kind)
     return "anything"
 

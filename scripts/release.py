@@ -1,6 +1,6 @@
 """Release the commit that is checked out: through our own chain, then as files that anybody can verify.
 
-    python scripts/release.py
+    python -m scripts.release
 
 The chain builds the wheel and an image that has it installed, checks, scans and signs that. From the image
 that curation admitted come the wheel and its SBOM; curation's key signs both. Each file is verified as a
@@ -21,9 +21,9 @@ from cscm.session import use_prefect
 
 HOME = use_prefect()  # sets Prefect's environment, so it comes before what imports it
 
-from wheel import purl_of, wheel_in  # noqa: E402
 
 from blocks import Tier, Workbench  # noqa: E402
+from scripts.wheel import purl_of, wheel_in  # noqa: E402
 from supply_chain.adapters.command import Tool  # noqa: E402
 from supply_chain.errors import EvidenceInvalid, SignatureFailed, SupplyChainError  # noqa: E402
 from supply_chain.evidence.inventory import inventory_in  # noqa: E402

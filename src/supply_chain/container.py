@@ -178,7 +178,7 @@ class Engine(Protocol):
     """A container engine with the containerd image store.
 
     It may serve several supply chains, each with an owner's name of its own: what is made carries
-    that name, and what carries another is not found.
+    that name, and whoever looks for things finds none that carry another. By its name or id anything is had.
 
     Every call ends within the engine's timeout. Raises `EngineUnavailable` when it does not answer,
     `ContainerGone` for a container it does not have, `EngineFailed` for what it refuses.
