@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,22 +31,27 @@ NAME = "cscm.local/full:run"
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[str]:
+def engine() -> Iterator[str]:
     """The address of an engine that has little room."""
-    disk, socket = tmp_path / "disk", tmp_path / "engine.sock"
+    with tempfile.TemporaryDirectory(prefix="cscm-full-") as place:  # a socket's path has at most 107 bytes
+        yield from _started(Path(place))
+
+
+def _started(place: Path) -> Iterator[str]:
+    disk, socket = place / "disk", place / "engine.sock"
     disk.mkdir()
-    (tmp_path / "daemon.json").write_text(json.dumps({"features": {"containerd-snapshotter": True}}))
+    (place / "daemon.json").write_text(json.dumps({"features": {"containerd-snapshotter": True}}))
     options = [
         f"--data-root={disk}/data", f"--exec-root={disk}/exec", f"--pidfile={disk}/pid", f"--host=unix://{socket}",
-        f"--config-file={tmp_path / 'daemon.json'}", "--group=0",
+        f"--config-file={place / 'daemon.json'}", "--group=0",
         "--iptables=false", "--ip6tables=false", "--bridge=none",
     ]  # fmt: skip
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    with (tmp_path / "log").open("w") as log:
+    with (place / "log").open("w") as log:
         words = [*NAMESPACES, "sh", "-c", ON_A_SMALL_DISK, "sh", str(ROOM), str(disk), *options]
         daemon = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, "PATH": path})
     try:
-        _wait(f"unix://{socket}", daemon, tmp_path / "log")
+        _wait(f"unix://{socket}", daemon, place / "log")
         yield f"unix://{socket}"
     finally:
         daemon.terminate()
