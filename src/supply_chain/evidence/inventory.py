@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.reading import newest
-from supply_chain.evidence.statement import SBOM, Evidence, Foreign
+from supply_chain.evidence.statement import SBOM, Evidence, Foreign, Predicate
 from supply_chain.image import Digest, ImageRef
 
 LIMIT = 512 * 1024 * 1024
@@ -70,16 +70,12 @@ class Attester(Foreign):
     id: str = "urn:cscm:tier:curation"
 
 
-class References(Foreign):
+class References(Predicate):
     """The predicate of `statement.SBOM`: one SBOM in several formats, the one of record under `syft`."""
 
     attester: Attester = Attester()
     references: tuple[Reference, ...]
     created: AwareDatetime
-
-    def predicate(self) -> dict[str, Any]:
-        """As it is signed."""
-        return self.model_dump(mode="json", by_alias=True)
 
 
 def inventory_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> Inventory | None:

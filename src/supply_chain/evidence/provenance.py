@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field, SerializerFunctionWrapHandler, model_
 
 from supply_chain.app import AppManifest, Base, Service
 from supply_chain.evidence.reading import newest
-from supply_chain.evidence.statement import PROVENANCE, Evidence, Foreign
+from supply_chain.evidence.statement import PROVENANCE, Evidence, Foreign, Predicate
 from supply_chain.image import BuildInputs, BuiltImage, Digest, Material, Source, digest_set
 
 BUILD_TYPE = "urn:cscm:build:buildkit:v1"
@@ -74,7 +74,7 @@ class RunDetails(Foreign):
     metadata: Metadata
 
 
-class Provenance(Foreign):
+class Provenance(Predicate):
     """The predicate of `statement.PROVENANCE`."""
 
     build_definition: Definition
@@ -100,10 +100,6 @@ class Provenance(Foreign):
         """The curated bases: what each is, and how the Dockerfile calls it."""
         found = (d for d in self.build_definition.resolved_dependencies if d.annotations.get("curated"))
         return tuple((f"sha256:{each.digest.get('sha256')}", each.name) for each in found)
-
-    def predicate(self) -> dict[str, Any]:
-        """As it is signed."""
-        return self.model_dump(mode="json", by_alias=True)
 
 
 def provenance(built: BuiltImage, manifest: Service | Base) -> Provenance:

@@ -43,6 +43,14 @@ class Foreign(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, alias_generator=to_camel)
 
 
+class Predicate(Foreign):
+    """A predicate of such a format, as a model; its parts are `Foreign`."""
+
+    def predicate(self) -> dict[str, Any]:
+        """As it is signed."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
 class Subject(Foreign):
     """What a statement is about."""
 

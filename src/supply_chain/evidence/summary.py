@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.reading import Said, is_signed, said
-from supply_chain.evidence.statement import SUMMARY, Evidence, Foreign
+from supply_chain.evidence.statement import SUMMARY, Evidence, Foreign, Predicate
 from supply_chain.image import Digest, ImageRef, digest_set
 from supply_chain.tier import Boundary
 
@@ -34,7 +34,7 @@ class Grounds(Foreign):
     notes: tuple[str, ...]
 
 
-class Summary(Foreign):
+class Summary(Predicate):
     """The predicate of `statement.SUMMARY`: one gate's verdict about one image."""
 
     verifier: Verifier
@@ -50,10 +50,6 @@ class Summary(Foreign):
     def passed(self) -> bool:
         """Whether it is a yes."""
         return self.verification_result == "PASSED"
-
-    def predicate(self) -> dict[str, Any]:
-        """As it is signed."""
-        return self.model_dump(mode="json", by_alias=True)
 
     def says_the_same_as(self, other: Summary) -> bool:
         """Whether both say the same on the same evidence, whenever that was."""

@@ -19,8 +19,6 @@ from supply_chain.tier import TierName, evidence_repository
 class Repositories(Protocol):
     """What is asked of the registry."""
 
-    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None: ...
-
     def repositories(self, prefix: str) -> tuple[str, ...]: ...
 
     def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:

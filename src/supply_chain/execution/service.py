@@ -12,13 +12,14 @@ from supply_chain.container import Engine, Wait
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.deploy import Deployment, Order, deploy
 from supply_chain.execution.environment import Environment
-from supply_chain.execution.records import Repositories, record
+from supply_chain.execution.records import record
 from supply_chain.execution.supply import Supply, supply_for
 from supply_chain.image import CuratedImage, Digest, ImageRef
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.verdict import Repositories, verdict_place
 from supply_chain.policy.verdict import record as record_verdict
-from supply_chain.tier import BASES, TierName, evidence_repository
+from supply_chain.tier import BASES
 
 PROXY = f"{BASES}/proxy"
 """Where the proxy that holds an environment's addresses is vended from."""
@@ -55,8 +56,8 @@ def take_into_service(
     """
     manifest, ref = dossier.manifest, admitted.image.ref
     assert isinstance(manifest, Service)  # the gate admits services only
-    own = evidence_repository(TierName.EXECUTION, ref.application)
-    site.repositories.ensure_repository(own, immutable=True, key=None)
+    where = verdict_place(ref, admitted.boundary, admitted=True)
+    site.repositories.ensure_repository(where.repository, immutable=True, key=None)
     proxy, _ = both(
         lambda: _proxy(environment, site), lambda: record_verdict(admitted, dossier, site.evidence, site.now())
     )
