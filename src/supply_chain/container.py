@@ -248,7 +248,7 @@ class Engine(Protocol):
         """Its listening TCP sockets, the engine's name server left out; `CheckNotMade`."""
 
     def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
-        """A bridge; one that exists is fine, unless it is another owner's (`SettingInvalid`).
+        """A bridge; one that exists is fine, unless it is another owner's and in use (`SettingInvalid`).
 
         From an internal one nothing leads outside.
         """

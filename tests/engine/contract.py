@@ -166,7 +166,10 @@ class EngineContract:
         assert {one, two} <= {c.id for c in bench.engine.containers()}
 
     def test_one_owners_things_are_neither_found_nor_taken_by_another(self, bench: Bench) -> None:
-        """Two supply chains use one engine side by side; what bears no owner's name is everybody's."""
+        """Two supply chains use one engine side by side; what bears no owner's name is everybody's.
+
+        A network that another one left with nothing on it is in nobody's way.
+        """
         everybody, mine, other = bench.engine, bench.owned(f"{bench.mark}-a"), bench.owned(f"{bench.mark}-b")
         labels, network = bench.labels, bench.mark
         mine.create_network(network, labels, internal=True)
@@ -185,6 +188,10 @@ class EngineContract:
         everybody.create_network(network, labels, internal=True)
         with pytest.raises(SettingInvalid, match=f"{network} belongs to another supply chain"):
             other.create_network(network, labels, internal=True)
+        for container in (own, nobodys):
+            bench.engine.remove(container)
+        other.create_network(network, labels, internal=True)
+        assert [each.networks(labels) for each in (mine, other)] == [(), (network,)]
 
     def test_runs_until_it_is_stopped(self, bench: Bench) -> None:
         """What has ended is left alone, and removing is fine also when it is gone."""

@@ -239,7 +239,9 @@ class MemoryEngine:
     def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
         found = self.network_labels.setdefault(name, self._labels(labels))
         if self._foreign(found):
-            raise SettingInvalid(f"{name} belongs to another supply chain ({found[OWNER]}).\nUse another name.")
+            if any(name in each.networks for each in self.held.values()):
+                raise SettingInvalid(f"{name} belongs to another supply chain ({found[OWNER]}).\nUse another name.")
+            self.network_labels[name] = self._labels(labels)
 
     def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(name for name, has in self.network_labels.items() if self._carries(has, labels))

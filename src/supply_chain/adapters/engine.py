@@ -154,7 +154,7 @@ class DockerEngine:
     def on_network(self, network: str) -> tuple[Container, ...]:
         if self._foreign(self._network(network).get("Labels")):
             return ()
-        return tuple(c for c in self._list({"network": [network]}) if network in c.networks)
+        return self._attached(network)
 
     def signal(self, container: str, signal: str) -> None:
         with _translated(f"signal {_shown(container)}"):
@@ -209,16 +209,19 @@ class DockerEngine:
 
     def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
         found = self._network(name)
+        if self._foreign(found.get("Labels")):
+            if self._attached(name):
+                other = found["Labels"][OWNER]
+                raise SettingInvalid(
+                    f"{name} belongs to another supply chain on this engine ({other}).\n"
+                    "Deploy to an environment of another name, or to another engine (deployments/environments/); where "
+                    f"that supply chain is gone, `cscm reset --left-by {other}` removes what it left."
+                )
+            self.remove_network(name)  # nothing is on it, running or stopped; who left it makes it again when needed
+            found = {}
         if not found:
             with _translated(f"create the network {name}"):
                 self._api.create_network(name, driver="bridge", internal=internal, labels=self._owned(labels))
-        elif self._foreign(found.get("Labels")):
-            other = found["Labels"][OWNER]
-            raise SettingInvalid(
-                f"{name} belongs to another supply chain on this engine ({other}).\n"
-                "Deploy to an environment of another name, or to another engine (deployments/environments/); where "
-                f"that supply chain is gone, `cscm reset --left-by {other}` removes what it left."
-            )
 
     def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         with _translated("list its networks"):
@@ -269,6 +272,10 @@ class DockerEngine:
     def _foreign(self, labels: Mapping[str, str] | None) -> bool:
         """Whether what carries these labels is another owner's; what carries no name is everybody's."""
         return bool(self._owner) and (labels or {}).get(OWNER, self._owner) != self._owner
+
+    def _attached(self, network: str) -> tuple[Container, ...]:
+        """Whoever's containers are on a network, running or not."""
+        return tuple(c for c in self._list({"network": [network]}) if network in c.networks)
 
     def _network(self, name: str) -> dict[str, Any]:
         """The network as the engine tells of it; empty when there is none."""
