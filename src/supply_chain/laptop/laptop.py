@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from supply_chain.adapters.accounts import POLICIES, Accounts, Administrator, TierIdentity, ensure_accounts
+from supply_chain.adapters.accounts import (
+    POLICIES,
+    Accounts,
+    Administrator,
+    BridgeIdentity,
+    TierIdentity,
+    ensure_accounts,
+)
 from supply_chain.adapters.command import Cancellation, current
 from supply_chain.adapters.database import FEED, Database, ensure_database, read_database
 from supply_chain.adapters.tools.pins import Pins
@@ -45,6 +52,7 @@ class LaptopState(Frozen):
     account: str
     registry: str
     identities: dict[TierName, TierIdentity]
+    bridge: BridgeIdentity
     storage_key: str
     content_key: str
     prefect_api_url: str
@@ -95,6 +103,7 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
         register_changed(state, home, progress, register)
         _deployments(profile, home, progress)
         _ensure(prefect_server.worker(home, profile), progress)
+        _ensure(prefect_server.bridge(home, profile), progress)
     return state
 
 
@@ -178,6 +187,7 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
         account=accounts.account,
         registry=emulator_service.registry(profile),
         identities=accounts.identities,
+        bridge=accounts.bridge,
         storage_key=accounts.storage_key,
         content_key=accounts.content_key,
         prefect_api_url=prefect_server.api_url(profile),
@@ -241,7 +251,7 @@ def load_state(home: Home) -> LaptopState:
 
 def records(home: Home) -> list[Record]:
     """The processes that we started and that still run, in the order in which they are to be stopped."""
-    found = (read_record(home.run / f"{name}.json") for name in ("worker", "prefect", "emulator", "engine"))
+    found = (read_record(home.run / f"{name}.json") for name in ("bridge", "worker", "prefect", "emulator", "engine"))
     return [record for record in found if record and record.alive()]
 
 
@@ -297,7 +307,8 @@ def remove_from_engine(owner: str, progress: Progress, registry: str | None = No
 def status(profile: Profile, home: Home) -> list[Part]:
     """Which parts run, where and since when; asks each whether it answers."""
     services = (emulator_service.emulator(home, profile), prefect_server.server(home, profile))
-    return [_engine_part(home), *map(_part, services), _part(prefect_server.worker(home, profile))]
+    runners = (prefect_server.worker(home, profile), prefect_server.bridge(home, profile))
+    return [_engine_part(home), *map(_part, (*services, *runners))]
 
 
 def _part(service: Service) -> Part:

@@ -170,6 +170,34 @@ def worker(home: Home, profile: Profile) -> Service:
     )
 
 
+def bridge(home: Home, profile: Profile) -> Service:
+    """The process that turns what ECR says of pushes into Prefect's events."""
+    pid_file, alive = home.run / "bridge.json", home.run / "bridge.alive"
+    code = [home.project / "src/supply_chain/promotion", home.project / "src/supply_chain/adapters/queues.py"]
+    files = [file for each in code for file in (each.rglob("*.py") if each.is_dir() else [each])]
+    return Service(
+        name="bridge",
+        argv=(sys.executable, "-m", "cscm.main", "bridge", "--alive", str(alive)),
+        environment=run_environment(home, profile),
+        cwd=home.project,
+        log=home.log / "bridge.log",
+        pid_file=pid_file,
+        ready=lambda: lately(alive, pid_file),
+        deadline=60,
+        changes=fingerprint(files, version("prefect")),
+    )
+
+
+def lately(alive: Path, pid_file: Path) -> bool:
+    """Whether the process that the pid file names touched the other file, and not long ago."""
+    record = read_record(pid_file)
+    try:
+        touched = datetime.fromtimestamp(alive.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return False
+    return record is not None and touched > record.since and datetime.now(UTC) - touched < FRESH
+
+
 def worker_answers(profile: Profile, auth: str, pid_file: Path) -> bool:
     """Whether the server heard from the worker that the pid file names, and lately."""
     record = read_record(pid_file)
