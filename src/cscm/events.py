@@ -38,6 +38,7 @@ def bridge(alive: Path | None) -> None:
     log = logging.getLogger("supply_chain.bridge")
     log.addHandler(told)
     log.setLevel(logging.INFO)
+    log.propagate = False  # it belongs to no run
     with get_client(sync_client=True) as client:
         carrying = Bridge(
             settings.queue(), settings.dead_letters(), lambda pushed: announce(pushed, client), time.sleep

@@ -113,6 +113,8 @@ def _told(result: Any) -> str:
         return observation_lines(result)
     if hasattr(result, "url"):
         return f"{result.application} {result.digest} answers at {result.url}"
+    if hasattr(result, "decision"):
+        return f"{result.decision} by {result.who} for {result.environment}: {result.digest}"
     return str(getattr(result, "ref", result))
 
 
@@ -205,6 +207,25 @@ def execute(image: str, environment: str, fresh: bool, as_json: bool, verbose: b
         from flows.execute import execute as flow  # noqa: PLC0415
 
         return flow(image=image, environment=environment, fresh=fresh)
+
+    _run(start, as_json, verbose)
+
+
+@main.command()
+@click.argument("image")
+@click.option("--environment", required=True, help="Where it may run, or not.", shell_complete=environments)
+@click.option("--who", required=True, help="Your name, recorded as you write it.")
+@click.option("--why", required=True, help="One sentence; it stands in the signed statement.")
+@click.option("--deny", is_flag=True, help="Say no, also where somebody said yes before.")
+@as_json
+@verbose
+def approve(image: str, environment: str, who: str, why: str, deny: bool, as_json: bool, verbose: bool) -> None:
+    """Sign your decision about IMAGE (curated/NAME@sha256:… or a digest) in an environment that asks for one."""
+
+    def start() -> Coroutine[Any, Any, Any]:
+        from flows.promote import approve as flow  # noqa: PLC0415
+
+        return flow(image=image, environment=environment, who=who, why=why, deny=deny)
 
     _run(start, as_json, verbose)
 

@@ -23,7 +23,7 @@ class SqsQueue:
 
     client: Any
     url: str
-    wait: int = 20
+    wait: int = 5
 
     def receive(self, *, patient: bool) -> tuple[Message, ...]:
         """Up to ten messages, out of others' sight for the queue's visibility timeout."""

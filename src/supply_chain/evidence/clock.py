@@ -11,10 +11,12 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from supply_chain.errors import ClockWrong
 from supply_chain.evidence.statement import (
+    APPROVAL,
     DEPLOYMENT,
     ENCRYPTION,
     PROVENANCE,
     SBOM,
+    SOAK,
     SUMMARY,
     TEST_RESULT,
     VULNERABILITIES,
@@ -32,6 +34,8 @@ WHERE: Mapping[str, tuple[str, ...]] = {
     SUMMARY: ("timeVerified",),
     ENCRYPTION: ("verified",),
     DEPLOYMENT: ("deployedAt",),
+    SOAK: ("until",),
+    APPROVAL: ("decided",),
 }
 """Predicate type → where in the predicate the time stands by which the newest of them is told."""
 INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
