@@ -92,7 +92,7 @@ async def _asked(step: Step) -> Approval:
         f"May it go to **{escaped(step.to)}**?"
     )
     form = Decision.with_initial_data(description=about)
-    said = await asuspend_flow_run(wait_for_input=form, timeout=PATIENCE, key=f"approval {step.to}")
+    said = await asuspend_flow_run(wait_for_input=form, timeout=PATIENCE, key="approval")
     return Approval(
         environment=step.to,
         digest=step.image.digest,
