@@ -2,7 +2,8 @@
 
 from blocks.bridge import Bridge
 from blocks.host import ContainerHost
+from blocks.notification import LogNotification
 from blocks.tier import Tier
 from blocks.workbench import Workbench
 
-__all__ = ["Bridge", "ContainerHost", "Tier", "Workbench"]
+__all__ = ["Bridge", "ContainerHost", "LogNotification", "Tier", "Workbench"]

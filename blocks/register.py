@@ -9,7 +9,7 @@ from prefect_aws.client_parameters import AwsClientParameters
 from prefect_docker.host import DockerHost
 from pydantic import SecretStr
 
-from blocks import Bridge, ContainerHost, Tier, Workbench
+from blocks import Bridge, ContainerHost, LogNotification, Tier, Workbench
 from supply_chain.adapters.accounts import Identity
 from supply_chain.laptop.laptop import LaptopState
 from supply_chain.tier import BASES, TierName
@@ -49,11 +49,12 @@ def _credentials(state: LaptopState, identity: Identity) -> AwsCredentials:
 
 def register_laptop(state: LaptopState) -> None:
     """Register the block types and save the documents that the flows load."""
-    for kind in (Tier, Bridge, ContainerHost, Workbench):
+    for kind in (Tier, Bridge, ContainerHost, LogNotification, Workbench):
         kind.register_type_and_schema()
     for name in state.identities:
         tier_of(state, name).save(name.value, overwrite=True)
     bridge_of(state).save("bridge", overwrite=True)
+    LogNotification().save("operators", overwrite=True)
     engine = DockerHost(base_url=state.engine.url)
     engine.save("laptop", overwrite=True)
     ContainerHost(docker=engine, owner=state.owner).save("laptop", overwrite=True)

@@ -29,7 +29,7 @@ from supply_chain.promotion.pushes import OFFERED
 from supply_chain.promotion.standing import Step
 from supply_chain.shown import plain
 from tasks.find import find
-from tasks.promote import decide, on_the_way, parameters_of, standing_at_curation, standing_at_execution
+from tasks.promote import decide, on_the_way, standing_at_curation, standing_at_execution
 from tasks.turns import turn_name
 
 PATIENCE = 14 * 24 * 3600
@@ -78,7 +78,7 @@ async def _to_environment(image: str, after: str | None, tier: Tier, workbench: 
         if not step.to:
             return unneeded(step)
         if step.asks and deployment.id:  # a run that nobody can resume asks nobody: the gate refuses it
-            if await on_the_way(parameters_of(step)):
+            if await on_the_way(step):
                 return unneeded(step.model_copy(update={"why": "another run asks for the approval already"}))
             await decide(ref, await _asked(step), tier, workbench)
         result = await execute(image=str(ref), environment=step.to)

@@ -10,7 +10,7 @@ from prefect.artifacts import acreate_table_artifact
 from blocks import Tier, Workbench
 from supply_chain.promotion.standing import Step
 from supply_chain.shown import plain
-from tasks.promote import missed, on_the_way, parameters_of, start
+from tasks.promote import missed, on_the_way, start
 
 
 @flow(name="reconcile", flow_run_name="reconcile")
@@ -26,7 +26,7 @@ async def reconcile() -> tuple[Step, ...]:
     found = await missed(curation, execution, workbench)
     rows = []
     for step in found:
-        waits = await on_the_way(parameters_of(step))
+        waits = await on_the_way(step)
         run = "is on its way" if waits else await start(step)
         image = f"{step.image.repository}@{step.image.short}"
         rows.append({"image": plain(image), "to": plain(step.to), "after": plain(step.after or ""), "run": plain(run)})

@@ -17,15 +17,17 @@ import click
 from pydantic import BaseModel
 
 import tasks
-from blocks import ContainerHost, Tier, Workbench
+from blocks import Bridge, ContainerHost, Tier, Workbench
 from cscm.main import EXIT, main
 from scripts.reference_source import Source, documented, fields, table
 from supply_chain import errors
 from supply_chain.app import FILE, MANIFEST
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence import checks, statement
+from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.encryption import EncryptionRecord
+from supply_chain.evidence.soak import Soak
 from supply_chain.execution import monitor
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
@@ -141,6 +143,7 @@ def blocks_page() -> str:
     parts = []
     for block, names in (
         (Tier, "`development`, `curation` and `execution`"),
+        (Bridge, "`bridge`"),
         (ContainerHost, "`laptop`, and whatever an environment names as its `host`"),
         (Workbench, "`workbench`"),
     ):
@@ -165,6 +168,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "develop": [Candidate],
     "curate": [CuratedImage, Refused],
     "execute": [Deployment, Refused],
+    "approve": [Approval],
     "monitor": [Observation],
     "bases": [ImageRef, Refused],
     "status": [Part],
@@ -223,7 +227,8 @@ def evidence_page() -> str:
         "## Predicates\n\n"
         + table(["predicate type", "what it says, and who signs it"], rows)
         + "\n## What is in them\n\nOf standard predicates, the standard's fields and our typed form below `cscm`; of "
-        "our own, these fields.\n\n" + fields([CheckResult, Report, EncryptionRecord, Deployment], 3, written=False),
+        "our own, these fields.\n\n"
+        + fields([CheckResult, Report, EncryptionRecord, Deployment, Soak, Approval], 3, written=False),
     )
 
 
@@ -233,12 +238,14 @@ def events_page() -> str:
     return _page(
         "Events",
         "What the flows tell Prefect, for automations to act on. The resource is `cscm.image.<digest>`, with "
-        "`cscm.repository` and `cscm.application`; the application and, where it is known, the revision are related "
+        "`cscm.repository`, `cscm.application` and `cscm.origin`; the application and, where it is known, the revision are related "
         "resources. Every payload has `image` and `origin`: `chain` where a whole chain runs, `tier` where a tier "
         "runs alone. A step that was [proven before](../explanation/proven-once.md) emits nothing.",
         table(["event", "emitted by", "payload besides"], rows)
         + "\n`cscm.source.pushed` comes from the git hook that `cscm hook install` writes. Its resource is "
-        "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n",
+        "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n\n`cscm.image.pushed` comes from the bridge "
+        "(`cscm bridge`), for each image that ECR says was pushed to `dev/*`. Its payload has `image`, `repository`, "
+        "`digest` and `tag` besides `origin`. The same push is the same event, however often its message comes.\n",
     )
 
 

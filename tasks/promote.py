@@ -10,7 +10,7 @@ from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState
 from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypes
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import arun_deployment
 from prefect.runtime import flow_run
 
@@ -20,7 +20,7 @@ from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.statement import APPROVAL
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.execution.records import should_run
-from supply_chain.image import ImageRef
+from supply_chain.image import Digest, ImageRef
 from supply_chain.policy.verdict import verdict_place
 from supply_chain.promotion import standing
 from supply_chain.promotion.standing import Step, missed_by_curation, missed_by_execution, to_curation, to_environment
@@ -31,6 +31,8 @@ from tasks.running import RETRYING, in_thread
 EVIDENCE = 60
 """Seconds to wait for development's evidence, which is attached after the push that was announced."""
 POLL = 2
+PAGE = 200
+"""Runs that Prefect's API gives at once."""
 FLOW = "promote"
 STARTED = "promote/on-demand"
 """The deployment that `start` runs."""
@@ -92,14 +94,24 @@ async def missed(curation: Tier, execution: Tier, workbench: Workbench) -> tuple
     return await in_thread(look)
 
 
-async def on_the_way(parameters: dict[str, Any]) -> bool:
-    """Whether another run promotes the same with the same: it is waiting, running, or asks a person."""
+async def promoting(digest: Digest) -> list[FlowRun]:
+    """The runs that promote a digest: they wait, run, or ask a person."""
+    found: list[FlowRun] = []
     async with get_client() as client:
-        runs = await client.read_flow_runs(
+        while page := await client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=StateTypes(any_=list(ON_THE_WAY)))),
-        )
-    return any(str(run.id) != flow_run.id and _same(run.parameters, parameters) for run in runs)
+            limit=PAGE,
+            offset=len(found),
+        ):
+            found += page
+    return [run for run in found if str(run.parameters.get("image", "")).endswith(digest)]
+
+
+async def on_the_way(step: Step) -> bool:
+    """Whether another run makes the same step."""
+    runs = await promoting(step.image.digest)
+    return any(str(run.id) != flow_run.id and _same(run.parameters, parameters_of(step)) for run in runs)
 
 
 async def start(step: Step) -> str:
