@@ -64,5 +64,6 @@ def register_laptop(state: LaptopState) -> None:
         database=str(state.database_directory),
         build_network=cast(Literal["default", "host", "none"], state.build_network),
         ca_bundle=str(state.ca_bundle) if state.ca_bundle else None,
+        notify=state.notify,
         bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
     ).save("workbench", overwrite=True)

@@ -33,6 +33,7 @@ from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import Candidate, CuratedImage, ImageRef
+from supply_chain.laptop.automations import Automation
 from supply_chain.laptop.doctor import Check as DoctorCheck
 from supply_chain.laptop.laptop import Part
 from supply_chain.laptop.profile import Profile
@@ -134,7 +135,8 @@ def deployments_page() -> str:
         f"## An environment\n\n`deployments/environments/NAME.yaml`\n\n{fields([Environment], 3)}\n"
         f"## The register of names\n\n`deployments/names.yaml`\n\n{fields([NameRegister], 3)}\n"
         "## The laptop's profile\n\n`deployments/profiles/laptop.yaml`, or the file that `CSCM_PROFILE` names\n\n"
-        f"{fields([Profile], 3)}",
+        f"{fields([Profile], 3)}\n"
+        f"## An automation\n\n`deployments/automations/NAME.yaml`\n\n{fields([Automation], 3)}",
     )
 
 
@@ -238,14 +240,15 @@ def events_page() -> str:
     return _page(
         "Events",
         "What the flows tell Prefect, for automations to act on. The resource is `cscm.image.<digest>`, with "
-        "`cscm.repository`, `cscm.application` and `cscm.origin`; the application and, where it is known, the revision are related "
-        "resources. Every payload has `image` and `origin`: `chain` where a whole chain runs, `tier` where a tier "
-        "runs alone. A step that was [proven before](../explanation/proven-once.md) emits nothing.",
+        "`cscm.repository`, `cscm.application` and `cscm.origin`; the application and, where it is known, the revision "
+        "are related resources. Every payload has `image` and `origin`: `chain` where a whole chain runs, `tier` where "
+        "a tier runs alone. A step that was [proven before](../explanation/proven-once.md) emits nothing.",
         table(["event", "emitted by", "payload besides"], rows)
         + "\n`cscm.source.pushed` comes from the git hook that `cscm hook install` writes. Its resource is "
-        "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n\n`cscm.image.pushed` comes from the bridge "
-        "(`cscm bridge`), for each image that ECR says was pushed to `dev/*`. Its payload has `image`, `repository`, "
-        "`digest` and `tag` besides `origin`. The same push is the same event, however often its message comes.\n",
+        "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n\n"
+        "`cscm.image.pushed` comes from the bridge (`cscm bridge`), for each image that ECR says was pushed to `dev/*`. "
+        "Its payload has `image`, `repository`, `digest` and `tag` besides `origin`. The same push is the same event, "
+        "however often its message comes.\n",
     )
 
 

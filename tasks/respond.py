@@ -18,6 +18,7 @@ from blocks.workbench import now
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.execution.environment import read_environments
+from supply_chain.execution.monitor import Observation
 from supply_chain.execution.monitor import monitor as look
 from supply_chain.execution.records import should_run
 from supply_chain.image import ImageRef
@@ -42,7 +43,7 @@ async def gathered(ref: ImageRef, happened: str, facts: Sequence[str], tier: Tie
     repository = evidence_repository(TierName.EXECUTION, ref.application)
     there = repository in await in_thread(tier.ecr.repositories, repository)
     expected = await in_thread(should_run, names, tier.ecr, tier.http, evidence, ref.application) if there else ()
-    observed = []
+    observed: list[Observation] = []
     for place in places:
         wanted = [each for each in expected if (each.environment, each.digest) == (place.name, ref.digest)]
         if wanted:

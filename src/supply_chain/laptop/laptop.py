@@ -29,6 +29,7 @@ from supply_chain.container import OWNER
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, namespaces, prefect_server
+from supply_chain.laptop.automations import ensure_automations
 from supply_chain.laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.profile import Profile
@@ -66,6 +67,7 @@ class LaptopState(Frozen):
     build_network: str
     ca_bundle: Path | None
     bases: dict[str, str | None]
+    notify: str = "supply-chain-log/operators"
 
 
 class Part(Frozen):
@@ -102,6 +104,7 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
         write_private(home.state / STATE, state.model_dump_json(indent=2))
         register_changed(state, home, progress, register)
         _deployments(profile, home, progress)
+        _automations(profile, home, progress)
         _ensure(prefect_server.worker(home, profile), progress)
         _ensure(prefect_server.bridge(home, profile), progress)
     return state
@@ -201,6 +204,7 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
         build_network=profile.build_network,
         ca_bundle=profile.certificates(),
         bases=dict(profile.bases),
+        notify=profile.notify,
     )
 
 
@@ -225,6 +229,13 @@ def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
         return
     prefect_server.deploy(home, profile, progress)
     write_private(stamp, json.dumps({"made": wanted}))
+
+
+def _automations(profile: Profile, home: Home, progress: Progress) -> None:
+    """Make the automations that are missing, and correct those that differ."""
+    auth = prefect_server.auth_string(home)
+    if changed := ensure_automations(home.project, profile.notify, profile.ports.prefect, auth):
+        progress(f"automations: {', '.join(changed)}")
 
 
 def _read(stamp: Path) -> dict[str, Any]:
