@@ -246,7 +246,7 @@ def events_page() -> str:
         table(["event", "emitted by", "payload besides"], rows)
         + "\n`cscm.source.pushed` comes from the git hook that `cscm hook install` writes. Its resource is "
         "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n\n"
-        "`cscm.image.pushed` comes from the bridge (`cscm bridge`), for each image that ECR says was pushed to `dev/*`. "
+        "`cscm.image.pushed` comes from the bridge (`cscm bridge`), for each image that was pushed to `dev/*`. "
         "Its payload has `image`, `repository`, `digest` and `tag` besides `origin`. The same push is the same event, "
         "however often its message comes.\n",
     )
