@@ -38,9 +38,9 @@ class Trigger(Frozen):
 class Telling(Frozen):
     """What is told. What stands in `{{ }}` is filled in from the event."""
 
-    about: Line
-    what: Line
-    remedy: Line
+    about: Line = Field(description="what it is about, of the event: `{{ event.resource.name }}`")
+    what: Line = Field(description="what happened, in a few words")
+    remedy: Line = Field(description="what to do")
 
     @field_validator("about")
     @classmethod
@@ -53,10 +53,10 @@ class Telling(Frozen):
 class Automation(Frozen):
     """One document of `deployments/automations/`."""
 
-    name: Line
-    description: Line
-    trigger: Trigger
-    tell: Telling
+    name: Line = Field(description="as Prefect shows it; another automation of this name is replaced")
+    description: Line = Field(description="for people")
+    trigger: Trigger = Field(description="when it tells")
+    tell: Telling = Field(description="what it tells")
 
 
 def read_automations(directory: Path) -> tuple[Automation, ...]:
