@@ -105,6 +105,7 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
         register_changed(state, home, progress, register)
         _deployments(profile, home, progress)
         _automations(profile, home, progress)
+        _ensure(prefect_server.warm(home, profile), progress)
         _ensure(prefect_server.worker(home, profile), progress)
         _ensure(prefect_server.bridge(home, profile), progress)
     return state
@@ -171,7 +172,7 @@ def _server(profile: Profile, home: Home, progress: Progress) -> None:
     before = service.record()
     if _ensure(service, progress) != before:
         prefect_server.free_slots(home, profile)
-    prefect_server.ensure_pool(profile, prefect_server.auth_string(home))
+    prefect_server.ensure_pool(profile, prefect_server.auth_string(home), prefect_server.warm_command(home))
 
 
 def _ensure(service: Service, progress: Progress) -> Record:
@@ -262,7 +263,9 @@ def load_state(home: Home) -> LaptopState:
 
 def records(home: Home) -> list[Record]:
     """The processes that we started and that still run, in the order in which they are to be stopped."""
-    found = (read_record(home.run / f"{name}.json") for name in ("bridge", "worker", "prefect", "emulator", "engine"))
+    found = (
+        read_record(home.run / f"{name}.json") for name in ("bridge", "worker", "warm", "prefect", "emulator", "engine")
+    )
     return [record for record in found if record and record.alive()]
 
 
@@ -318,7 +321,7 @@ def remove_from_engine(owner: str, progress: Progress, registry: str | None = No
 def status(profile: Profile, home: Home) -> list[Part]:
     """Which parts run, where and since when; asks each whether it answers."""
     services = (emulator_service.emulator(home, profile), prefect_server.server(home, profile))
-    runners = (prefect_server.worker(home, profile), prefect_server.bridge(home, profile))
+    runners = (part(home, profile) for part in (prefect_server.warm, prefect_server.worker, prefect_server.bridge))
     return [_engine_part(home), *map(_part, (*services, *runners))]
 
 

@@ -46,6 +46,7 @@ def test_status_of_a_chain_that_is_down(run):
         "engine": False,
         "emulator": False,
         "prefect": False,
+        "warm": False,
         "worker": False,
         "bridge": False,
     }
