@@ -137,8 +137,8 @@ def section(warm: list[Round], cold: list[Round], load: float) -> str:
     lines = [
         TITLE, "",
         f"Written by `python -m bench.events` on {datetime.now(UTC):%Y-%m-%d}: {len(warm)} rounds with the warm "
-        f"process and {len(cold)} without, interleaved; load before {load:.1f}. A message as ECR sends it is put into the "
-        "bridge's queue; `promote/on-push` starts for it, finds the verdict that is there, and ends.", "",
+        f"process and {len(cold)} without, interleaved; load before {load:.1f}. A message as ECR sends it is put into "
+        "the bridge's queue; `promote/on-push` starts for it, finds the verdict that is there, and ends.", "",
         "| from the message in the queue to … | median, s | p95, s | |",
         "| --- | --- | --- | --- |",
     ]  # fmt: skip
