@@ -1,0 +1,145 @@
+"""What the inventory knows of an image: facts of the registry, of its verified evidence, and of the hosts.
+
+All of it can be read anew from where it came from. Nothing is decided by the inventory alone where a
+wrong answer could admit or remove an image: whoever acts reads the evidence again.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from supply_chain.evidence.inventory import Package
+from supply_chain.image import Digest, Frozen, ImageRef, Source
+from supply_chain.policy.outcome import Reason
+from supply_chain.tier import Boundary, TierName
+from supply_chain.vulnerability.findings import Database, Finding
+
+
+class StorageStatus(StrEnum):
+    """Whether ECR gives an image to who pulls it (ECR API, "imageStatus")."""
+
+    ACTIVE = "ACTIVE"
+    ARCHIVED = "ARCHIVED"
+    ACTIVATING = "ACTIVATING"
+
+
+class StoredManifest(Frozen):
+    """What ECR says of one manifest of a repository (ECR API, "ImageDetail")."""
+
+    digest: Digest
+    tags: tuple[str, ...] = ()
+    pushed_at: AwareDatetime
+    pulled_at: AwareDatetime | None = Field(default=None, description="within 24 hours; None where nobody ever did")
+    size: int = Field(ge=0, description="bytes of what it consists of, compressed")
+    media_type: str = ""
+    artifact_type: str = ""
+    status: StorageStatus = StorageStatus.ACTIVE
+
+
+class Note(Frozen):
+    """One signed statement about an image: what it is, who signed it, and where it lies."""
+
+    digest: Digest = Field(description="of the referrer's manifest")
+    repository: str
+    predicate_type: str
+    signer: TierName
+    at: AwareDatetime | None = Field(description="when it was made, by what was signed")
+    said: str = Field(default="", description="a sentence for people")
+
+
+class Judgement(Frozen):
+    """A gate's verdict about an image."""
+
+    boundary: Boundary
+    passed: bool
+    at: AwareDatetime
+    reasons: tuple[Reason, ...] = ()
+    policy: Digest
+    evidence: Digest = Field(description="of the referrer that holds it")
+
+
+class Scan(Frozen):
+    """The last signed report about an image."""
+
+    scanner: str
+    scanner_version: str
+    database: Database
+    scanned: AwareDatetime
+    sbom: Digest | None = Field(description="digest of the SBOM that was matched")
+    findings: tuple[Finding, ...]
+
+    @property
+    def exploited(self) -> tuple[Finding, ...]:
+        """Those that are known to be exploited."""
+        return tuple(f for f in self.findings if f.known_exploited)
+
+
+class Running(Frozen):
+    """A deployment that a signed record says should run, and what was seen of it last."""
+
+    environment: str
+    application: str
+    container: str = Field(description="its id")
+    name: str = Field(description="the container's")
+    address: str
+    host: str = Field(description="the name of the container host's block")
+    since: AwareDatetime = Field(description="when it was deployed, by the signed record")
+    seen: AwareDatetime | None = Field(default=None, description="when it was last looked at; None where never")
+    healthy: bool | None = Field(default=None, description="None where nobody could look")
+
+
+class BuiltOn(Frozen):
+    """A curated base that went into an image."""
+
+    digest: Digest
+    name: str = Field(description="as the Dockerfile calls it")
+
+
+class KnownImage(Frozen):
+    """A curated image by digest, and all that is known of it."""
+
+    ref: ImageRef
+    stored: StoredManifest
+    kind: Literal["service", "base", "unknown"] = "unknown"
+    owner: str = ""
+    source: Source | None = None
+    environments: tuple[str, ...] = Field(default=(), description="where its owner lets it run")
+    signed: bool = Field(default=False, description="whether curation signed that it may be used")
+    sbom: Digest | None = Field(default=None, description="of the referrer that holds the SBOM of record")
+    sbom_content: Digest | None = Field(default=None, description="of the SBOM's content, unzipped")
+    packages: tuple[Package, ...] = Field(default=(), description="what the SBOM lists: type, name, package URL")
+    scan: Scan | None = None
+    judgements: tuple[Judgement, ...] = Field(default=(), description="all of them, the oldest first")
+    notes: tuple[Note, ...] = Field(default=(), description="every verified statement, the oldest first")
+    bases: tuple[BuiltOn, ...] = ()
+    running: tuple[Running, ...] = Field(default=(), description="the last deployments that are of this digest")
+    deployed: tuple[Running, ...] = Field(default=(), description="earlier deployments of it, the oldest first")
+    unreadable: str = Field(default="", description="why its evidence could not be read; then nothing else is known")
+
+    @property
+    def application(self) -> str:
+        return self.ref.application
+
+    @property
+    def vended(self) -> bool:
+        """Whether it may be used: signed, and the last verdict of curation's gate is a yes."""
+        last = self.last(Boundary.CURATION)
+        return self.signed and last is not None and last.passed
+
+    def last(self, boundary: Boundary) -> Judgement | None:
+        """The last verdict of a gate; of two at one instant the no counts."""
+        of = (j for j in self.judgements if j.boundary is boundary)
+        return max(of, key=lambda j: (j.at, not j.passed), default=None)
+
+
+def facts(image: KnownImage) -> dict[str, Any]:
+    """The image without what is long: packages and findings are counted."""
+    told = image.model_dump(mode="json", exclude={"packages": True, "scan": {"findings"}})
+    return {
+        **told,
+        "package_count": len(image.packages),
+        "finding_count": len(image.scan.findings) if image.scan else 0,
+    }
