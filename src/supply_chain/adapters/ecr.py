@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from supply_chain.adapters.aws import error_code, translated
 from supply_chain.errors import ImageNotFound, SettingInvalid
+from supply_chain.fleet.known import StoredManifest
 from supply_chain.image import Digest, ImageRef
 from supply_chain.scratch import scratch
 
@@ -149,6 +150,18 @@ class Ecr:
         details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple((d["imageDigest"], d["imagePushedAt"]) for d in details)
 
+    def images(self, repository: str) -> tuple[StoredManifest, ...]:
+        """Every manifest of a repository, archived ones too; none where there is no such repository."""
+        with translated(f"list {repository}"):
+            try:
+                pages = self.client.get_paginator("describe_images").paginate(repositoryName=repository)
+                details = [d for page in pages for d in page["imageDetails"]]
+            except ClientError as error:
+                if error_code(error) == "RepositoryNotFoundException":
+                    return ()
+                raise
+        return tuple(_stored(each) for each in details)
+
     def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
         """The images with a tag that begins so, the last one first; none where there is no repository."""
         with translated(f"look at {repository}"):
@@ -173,3 +186,17 @@ class Ecr:
 
 def _missing(what: str) -> ImageNotFound:
     return ImageNotFound(f"The registry has no {what}.\nCheck the reference; the run that made it printed it.")
+
+
+def _stored(detail: Mapping[str, Any]) -> StoredManifest:
+    return StoredManifest(
+        digest=detail["imageDigest"],
+        tags=tuple(sorted(detail.get("imageTags", ()))),
+        pushed_at=detail["imagePushedAt"],
+        pulled_at=detail.get("lastRecordedPullTime"),
+        size=detail.get("imageSizeInBytes", 0),
+        media_type=detail.get("imageManifestMediaType", ""),
+        artifact_type=detail.get("artifactMediaType", ""),
+        subject=detail.get("subjectManifestDigest"),
+        status=detail.get("imageStatus", "ACTIVE"),
+    )
