@@ -11,8 +11,8 @@ import pytest
 from supply_chain.adapters.inventory import SqlInventory, open_inventory
 from supply_chain.evidence.inventory import Package
 from supply_chain.fleet.inventory import Entry
-from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan, Seen, StoredManifest
-from supply_chain.image import Digest, ImageRef
+from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan, Seen
+from supply_chain.image import Digest, ImageRef, StoredManifest
 from supply_chain.policy.outcome import Reason
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Database, Finding, Severity

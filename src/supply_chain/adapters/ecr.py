@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from supply_chain.adapters.aws import error_code, translated
-from supply_chain.errors import ImageNotFound, SettingInvalid
-from supply_chain.fleet.known import StoredManifest
+from supply_chain.adapters.ecr_images import EcrImages, missing
+from supply_chain.errors import SettingInvalid
 from supply_chain.image import Digest, ImageRef
 from supply_chain.scratch import scratch
 
@@ -32,10 +32,9 @@ class _Token:
 
 
 @dataclass(frozen=True)
-class Ecr:
+class Ecr(EcrImages):
     """One role's view of ECR. `host` stands for the registry where its own name does not resolve."""
 
-    client: Any
     host: str
     _token: _Token = field(default_factory=_Token, compare=False, repr=False)
 
@@ -105,7 +104,7 @@ class Ecr:
                 ]
             except ClientError as error:
                 if error_code(error) == "RepositoryNotFoundException":
-                    raise _missing(repository) from error
+                    raise missing(repository) from error
                 raise
         return found
 
@@ -118,7 +117,7 @@ class Ecr:
                 )["imageDetails"]
             except ClientError as error:
                 if error_code(error) in ("ImageNotFoundException", "RepositoryNotFoundException"):
-                    raise _missing(str(ref)) from error
+                    raise missing(str(ref)) from error
                 raise
         return tuple(sorted(details[0].get("imageTags", [])))
 
@@ -128,7 +127,7 @@ class Ecr:
         with translated(f"look for {digest}"):
             found = [repository for repository in candidates if self._holds(repository, digest)]
         if not found:
-            raise _missing(f"{prefix}*@{digest}")
+            raise missing(f"{prefix}*@{digest}")
         if len(found) > 1:
             raise SettingInvalid(
                 f"{digest} is in several repositories: {', '.join(found)}.\nName the one you mean: repository@digest."
@@ -150,18 +149,6 @@ class Ecr:
         details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple((d["imageDigest"], d["imagePushedAt"]) for d in details)
 
-    def images(self, repository: str) -> tuple[StoredManifest, ...]:
-        """Every manifest of a repository, archived ones too; none where there is no such repository."""
-        with translated(f"list {repository}"):
-            try:
-                pages = self.client.get_paginator("describe_images").paginate(repositoryName=repository)
-                details = [d for page in pages for d in page["imageDetails"]]
-            except ClientError as error:
-                if error_code(error) == "RepositoryNotFoundException":
-                    return ()
-                raise
-        return tuple(_stored(each) for each in details)
-
     def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
         """The images with a tag that begins so, the last one first; none where there is no repository."""
         with translated(f"look at {repository}"):
@@ -182,21 +169,3 @@ class Ecr:
     def _holds(self, repository: str, digest: Digest) -> bool:
         answer = self.client.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])
         return bool(answer["images"])
-
-
-def _missing(what: str) -> ImageNotFound:
-    return ImageNotFound(f"The registry has no {what}.\nCheck the reference; the run that made it printed it.")
-
-
-def _stored(detail: Mapping[str, Any]) -> StoredManifest:
-    return StoredManifest(
-        digest=detail["imageDigest"],
-        tags=tuple(sorted(detail.get("imageTags", ()))),
-        pushed_at=detail["imagePushedAt"],
-        pulled_at=detail.get("lastRecordedPullTime"),
-        size=detail.get("imageSizeInBytes", 0),
-        media_type=detail.get("imageManifestMediaType", ""),
-        artifact_type=detail.get("artifactMediaType", ""),
-        subject=detail.get("subjectManifestDigest"),
-        status=detail.get("imageStatus", "ACTIVE"),
-    )

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Protocol
 
 from supply_chain.evidence.inventory import Package
-from supply_chain.fleet.known import KnownImage, Seen, StoredManifest
-from supply_chain.image import Digest, ImageRef
+from supply_chain.fleet.known import KnownImage, Seen
+from supply_chain.image import Digest, ImageRef, StoredManifest
 
 
 @dataclass(frozen=True)

@@ -6,37 +6,14 @@ wrong answer could admit or remove an image: whoever acts reads the evidence aga
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.image import Digest, Frozen, ImageRef, Source
+from supply_chain.image import Digest, Frozen, ImageRef, Source, StoredManifest
 from supply_chain.policy.outcome import Reason
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Database, Finding, Report
-
-
-class StorageStatus(StrEnum):
-    """Whether ECR gives an image to who pulls it (ECR API, "imageStatus")."""
-
-    ACTIVE = "ACTIVE"
-    ARCHIVED = "ARCHIVED"
-    ACTIVATING = "ACTIVATING"
-
-
-class StoredManifest(Frozen):
-    """What ECR says of one manifest of a repository (ECR API, "ImageDetail")."""
-
-    digest: Digest
-    tags: tuple[str, ...] = ()
-    pushed_at: AwareDatetime
-    pulled_at: AwareDatetime | None = Field(default=None, description="within 24 hours; None where nobody ever did")
-    size: int = Field(ge=0, description="bytes of what it consists of, compressed")
-    media_type: str = ""
-    artifact_type: str = ""
-    subject: Digest | None = Field(default=None, description="what it refers to, where it is a referrer")
-    status: StorageStatus = StorageStatus.ACTIVE
 
 
 class Note(Frozen):

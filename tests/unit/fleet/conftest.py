@@ -10,9 +10,8 @@ from supply_chain.container import profile
 from supply_chain.evidence.statement import BUNDLE, SBOM, SUMMARY
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import record
-from supply_chain.fleet.known import StoredManifest
 from supply_chain.fleet.reconcile import refresh
-from supply_chain.image import ImageRef
+from supply_chain.image import ImageRef, StoredManifest
 from supply_chain.tier import Boundary, TierName
 from tests.unit.pieces import CURATED, Pieces
 

@@ -17,8 +17,8 @@ from supply_chain.adapters.inventory.reading import in_order, is_copy, read
 from supply_chain.adapters.inventory.schema import changing
 from supply_chain.adapters.inventory.writing import forget, insert_all, named, put
 from supply_chain.fleet.inventory import Entry
-from supply_chain.fleet.known import KnownImage, Seen, StoredManifest
-from supply_chain.image import Digest, ImageRef
+from supply_chain.fleet.known import KnownImage, Seen
+from supply_chain.image import Digest, ImageRef, StoredManifest
 
 
 def open_inventory(address: str) -> SqlInventory:
