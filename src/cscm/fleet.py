@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from supply_chain.adapters.inventory import SqlInventory
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+WIDEST = 60
+"""Characters of a cell in a table on a terminal."""
 NEVER = "The inventory was never reconciled; `cscm inventory` does it."
 
 
@@ -80,11 +82,15 @@ def _json(found: Sequence[BaseModel]) -> str:
 
 
 def _table(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> None:
-    """Columns as wide as what is in them."""
-    lines = [columns, *([row[column] for column in columns] for row in rows)]
+    """Columns as wide as what is in them, and no cell too wide; `--json` has all of it."""
+    lines = [columns, *([_cut(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cut(cell: str) -> str:
+    return cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 1]}…"
 
 
 COMMANDS = (images, where, explain)

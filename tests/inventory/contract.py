@@ -43,10 +43,10 @@ def scan(*findings: Finding) -> Scan:
     )
 
 
-def deployment(environment: str, at: datetime = NOON, container: str = "c1") -> Running:
+def deployment(environment: str, at: datetime = NOON, container: str = "c1", front: str = "") -> Running:
     return Running(
         environment=environment, application="hello", container=container, name=f"{environment}-hello",
-        address="http://127.0.0.1:8080/", host="laptop", since=at,
+        front=front, address="http://127.0.0.1:8080/", host="laptop", since=at,
     )  # fmt: skip
 
 
@@ -174,6 +174,14 @@ class InventoryContract:
         inventory.saw("laptop", [], LATER)
         one, two = inventory.images()
         assert [(r.healthy, r.seen) for r in one.running] == [(None, None)] and two.running == ()
+
+    def test_the_front_of_a_deployment_is_no_stranger(self, inventory: SqlInventory) -> None:
+        """It runs where the deployment does, whichever images they are of."""
+        inventory.put([entry(1, deployed=(deployment("staging", front="f1"),)), entry(2, "base/proxy")])
+        inventory.saw("laptop", [Seen(container="f1", name="front", digest=digest(2), running=True)], LATER)
+
+        proxy, _ = inventory.images()
+        assert [(r.environment, r.application, r.name) for r in proxy.running] == [("staging", "hello", "front")]
 
     def test_a_vulnerability_is_found_by_every_name(self, inventory: SqlInventory) -> None:
         """Whichever way it is written."""

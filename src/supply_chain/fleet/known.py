@@ -65,6 +65,7 @@ class Running(Frozen):
     application: str
     container: str = Field(description="its id")
     name: str = Field(description="the container's")
+    front: str = Field(default="", description="id of the container at its address; empty where there is none")
     address: str
     host: str = Field(description="the name of the container host's block")
     since: AwareDatetime = Field(description="when it was deployed, by the signed record")

@@ -31,6 +31,8 @@ JUDGE = {
     Boundary.TO_EXECUTION: TierName.EXECUTION,
 }
 """Whose word a gate's verdict is."""
+ELSEWHERE = (TierName.CURATION, TierName.EXECUTION)
+"""Who says something of images that are not its own."""
 
 
 class Registry(Protocol):
@@ -64,7 +66,7 @@ class Listing:
 
 def evidence_places(application: str) -> tuple[str, ...]:
     """The repositories in which something may be said about an application's curated images."""
-    return curated_repository(application), *(evidence_repository(tier, application) for tier in TierName)
+    return curated_repository(application), *(evidence_repository(tier, application) for tier in ELSEWHERE)
 
 
 def listing(application: str, registry: Registry) -> Listing:
@@ -171,6 +173,7 @@ def _deployed(record: Said[Expected], host_of: Callable[[str], str]) -> Running:
         application=expected.application,
         container=expected.container,
         name=expected.name,
+        front=expected.front,
         address=expected.url,
         host=host_of(expected.environment),
         since=record.at,

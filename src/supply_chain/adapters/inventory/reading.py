@@ -33,16 +33,17 @@ def read(connection: Connection, ids: Sequence[int]) -> Iterator[KnownImage]:
     rows = {row.id: row for row in connection.execute(select(t.images).where(t.images.c.id.in_(ids)))}
     findings = _findings(connection, ids)
     running, replaced = _deployments(connection, {row.application for row in rows.values()})
-    recorded = {each["container"] for of_image in running.values() for each in of_image}
-    strangers = _strangers(connection, {row.digest for row in rows.values()}, recorded)
+    others = _others(connection, {row.digest for row in rows.values()})
     for number in ids:
         if row := rows.get(number):  # else it went meanwhile
             known = json.loads(row.document)
             if known["scan"]:
                 known["scan"]["findings"] = findings.get(number, [])
-            others = [{**each, "application": row.application} for each in strangers.get(row.digest, ())]
+            recorded = running.get(number, [])
+            own = {each["container"] for each in recorded}
+            more = [each for each in others.get(row.digest, ()) if each["container"] not in own]
             yield KnownImage.model_validate(
-                {**known, "running": [*running.get(number, ()), *others], "deployed": replaced.get(number, [])}
+                {**known, "running": [*recorded, *more], "deployed": replaced.get(number, [])}
             )
 
 
@@ -86,16 +87,27 @@ def _shown(connection: Connection, containers: Sequence[str]) -> dict[str, dict[
     return {row.container: {"seen": row.at, "healthy": row.healthy} for row in rows}
 
 
-def _strangers(connection: Connection, digests: Iterable[str], recorded: set[str]) -> dict[str, list[dict[str, Any]]]:
-    """Digest → containers of it that no record says should run, as deployments of no environment."""
-    rows = connection.execute(select(t.seen).where(t.seen.c.digest.in_(list(digests))).order_by(t.seen.c.container))
+def _others(connection: Connection, digests: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """Digest → every container that a host showed of it, with the environment of the deployment whose front it is.
+
+    Of no environment where no record says that it should run.
+    """
+    shown = connection.execute(
+        select(t.seen).where(t.seen.c.digest.in_(list(digests))).order_by(t.seen.c.host, t.seen.c.container)
+    ).all()
+    fronts = connection.execute(
+        select(t.deployments.c.front, t.deployments.c.environment, t.images.c.application)
+        .join(t.images, t.images.c.id == t.deployments.c.image)
+        .where(t.deployments.c.front.in_([row.container for row in shown]))
+    )
+    of = {row.front: {"environment": row.environment, "application": row.application} for row in fronts}
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row.container not in recorded:
-            found.setdefault(row.digest, []).append(
-                {
-                    "environment": "", "container": row.container, "name": row.name, "address": "", "host": row.host,
-                    "since": row.at, "seen": row.at, "healthy": row.healthy,
-                }
-            )  # fmt: skip
+    for row in shown:
+        found.setdefault(row.digest, []).append(
+            {
+                "environment": "", "application": "", **of.get(row.container, {}), "container": row.container,
+                "name": row.name, "address": "", "host": row.host, "since": row.at, "seen": row.at,
+                "healthy": row.healthy,
+            }
+        )  # fmt: skip
     return found

@@ -43,7 +43,13 @@ def put(connection: Connection, entry: Entry) -> None:
         connection,
         t.deployments,
         [
-            {"image": number, "environment": d.environment, "since": instant(d.since), "document": d.model_dump_json()}
+            {
+                "image": number,
+                "environment": d.environment,
+                "since": instant(d.since),
+                "front": d.front,
+                "document": d.model_dump_json(),
+            }
             for d in (*image.deployed, *image.running)
         ],
     )
