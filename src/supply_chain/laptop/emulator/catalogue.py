@@ -132,8 +132,7 @@ class Catalogue:
 
     async def close(self) -> None:
         """Put the times of pulls on disk."""
-        if self._unsaved:
-            await settle_all([self._registry], changed=True)
+        await settle_all([self._registry], changed=True)
 
     async def _activate(self, record: Record) -> None:
         await asyncio.sleep(max(0.0, record["activeFrom"] - self._now()))

@@ -81,7 +81,7 @@ def read(body: bytes) -> Data:
     """A request's members; raises `ApiError`."""
     try:
         data = json.loads(body or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError("SerializationException", str(error)) from error
     if not isinstance(data, dict):
         raise ApiError("SerializationException", "The request is not a JSON object")
