@@ -2,8 +2,9 @@
 
 from blocks.bridge import Bridge
 from blocks.host import ContainerHost
+from blocks.inventory import Inventory
 from blocks.notification import LogNotification
 from blocks.tier import Tier
 from blocks.workbench import Workbench
 
-__all__ = ["Bridge", "ContainerHost", "LogNotification", "Tier", "Workbench"]
+__all__ = ["Bridge", "ContainerHost", "Inventory", "LogNotification", "Tier", "Workbench"]

@@ -9,7 +9,7 @@ from prefect_aws.client_parameters import AwsClientParameters
 from prefect_docker.host import DockerHost
 from pydantic import SecretStr
 
-from blocks import Bridge, ContainerHost, LogNotification, Tier, Workbench
+from blocks import Bridge, ContainerHost, Inventory, LogNotification, Tier, Workbench
 from supply_chain.adapters.accounts import Identity
 from supply_chain.laptop.laptop import LaptopState
 from supply_chain.tier import BASES, TierName
@@ -49,7 +49,7 @@ def _credentials(state: LaptopState, identity: Identity) -> AwsCredentials:
 
 def register_laptop(state: LaptopState) -> None:
     """Register the block types and save the documents that the flows load."""
-    for kind in (Tier, Bridge, ContainerHost, LogNotification, Workbench):
+    for kind in (Tier, Bridge, ContainerHost, LogNotification, Workbench, Inventory):
         kind.register_type_and_schema()
     for name in state.identities:
         tier_of(state, name).save(name.value, overwrite=True)
@@ -67,3 +67,4 @@ def register_laptop(state: LaptopState) -> None:
         notify=state.notify,
         bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
     ).save("workbench", overwrite=True)
+    Inventory(address=SecretStr(state.inventory)).save("inventory", overwrite=True)

@@ -15,7 +15,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from supply_chain.adapters.aws import error_code, translated
-from supply_chain.errors import ImageNotFound, SettingInvalid
+from supply_chain.adapters.ecr_images import EcrImages, missing
+from supply_chain.errors import SettingInvalid
 from supply_chain.image import Digest, ImageRef
 from supply_chain.scratch import scratch
 
@@ -33,10 +34,9 @@ class _Token:
 
 
 @dataclass(frozen=True)
-class Ecr:
+class Ecr(EcrImages):
     """One role's view of ECR. `host` stands for the registry where its own name does not resolve."""
 
-    client: Any
     host: str
     _token: _Token = field(default_factory=_Token, compare=False, repr=False)
 
@@ -106,7 +106,7 @@ class Ecr:
                 ]
             except ClientError as error:
                 if error_code(error) == "RepositoryNotFoundException":
-                    raise _missing(repository) from error
+                    raise missing(repository) from error
                 raise
         return found
 
@@ -119,7 +119,7 @@ class Ecr:
                 )["imageDetails"]
             except ClientError as error:
                 if error_code(error) in ("ImageNotFoundException", "RepositoryNotFoundException"):
-                    raise _missing(str(ref)) from error
+                    raise missing(str(ref)) from error
                 raise
         return tuple(sorted(details[0].get("imageTags", [])))
 
@@ -129,7 +129,7 @@ class Ecr:
         with translated(f"look for {digest}"):
             found = [repository for repository in candidates if self._holds(repository, digest)]
         if not found:
-            raise _missing(f"{prefix}*@{digest}")
+            raise missing(f"{prefix}*@{digest}")
         if len(found) > 1:
             raise SettingInvalid(
                 f"{digest} is in several repositories: {', '.join(found)}.\nName the one you mean: repository@digest."
@@ -178,7 +178,3 @@ class Ecr:
 
 def _names(tag: str, prefix: str) -> bool:
     return tag.startswith(prefix) and not tag.startswith(ATTACHED)
-
-
-def _missing(what: str) -> ImageNotFound:
-    return ImageNotFound(f"The registry has no {what}.\nCheck the reference; the run that made it printed it.")

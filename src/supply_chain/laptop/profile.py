@@ -62,6 +62,10 @@ class Profile(Frozen):
         "writes into the log of the run that tells",
     )
 
+    inventory: str | None = Field(
+        default=None, description="the inventory's database, such as postgresql+psycopg://…; null for a file of our own"
+    )
+
     @field_validator("bases")
     @classmethod
     def _own_proxy(cls, value: dict[str, str | None]) -> dict[str, str | None]:

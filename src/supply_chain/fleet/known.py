@@ -1,0 +1,131 @@
+"""What the inventory knows of an image: facts of the registry, of its verified evidence, and of the hosts.
+
+All of it can be read anew from where it came from. Nothing is decided by the inventory alone where a
+wrong answer could admit or remove an image: whoever acts reads the evidence again.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import AwareDatetime, Field
+
+from supply_chain.image import Digest, Frozen, ImageRef, Source, StoredManifest
+from supply_chain.policy.outcome import Reason
+from supply_chain.tier import Boundary, TierName
+from supply_chain.vulnerability.findings import Database, Finding, Report
+
+
+class Note(Frozen):
+    """One signed statement about an image: what it is, who signed it, and where it lies."""
+
+    digest: Digest = Field(description="of the referrer's manifest")
+    repository: str
+    predicate_type: str
+    signer: TierName
+    at: AwareDatetime | None = Field(description="when it was made, by what was signed")
+
+
+class Judgement(Frozen):
+    """A gate's verdict about an image."""
+
+    boundary: Boundary
+    passed: bool
+    at: AwareDatetime
+    reasons: tuple[Reason, ...] = ()
+    policy: Digest
+    evidence: Digest = Field(description="of the referrer that holds it")
+
+
+class Scan(Frozen):
+    """The last signed report about an image."""
+
+    scanner: str
+    scanner_version: str
+    database: Database
+    scanned: AwareDatetime
+    sbom: Digest | None = Field(description="digest of the SBOM that was matched")
+    findings: tuple[Finding, ...]
+
+    @classmethod
+    def of(cls, report: Report) -> Self:
+        """What of a report is kept."""
+        return cls.model_validate({name: getattr(report, name) for name in cls.model_fields})
+
+    @property
+    def exploited(self) -> tuple[Finding, ...]:
+        """Those that are known to be exploited."""
+        return tuple(f for f in self.findings if f.known_exploited)
+
+
+class Running(Frozen):
+    """A deployment that a signed record says should run, and what was seen of it last."""
+
+    environment: str = Field(description="empty where a host runs it and no record says so")
+    application: str
+    container: str = Field(description="its id")
+    name: str = Field(description="the container's")
+    front: str = Field(default="", description="id of the container at its address; empty where there is none")
+    address: str
+    host: str = Field(description="the name of the container host's block")
+    since: AwareDatetime = Field(description="when it was deployed, by the signed record")
+    seen: AwareDatetime | None = Field(default=None, description="when it was last looked at; None where never")
+    healthy: bool | None = Field(default=None, description="None where nobody could look")
+
+
+class Seen(Frozen):
+    """A container as a host showed it, whoever started it."""
+
+    container: str = Field(description="its id")
+    name: str
+    digest: Digest = Field(description="of the image it is of")
+    running: bool
+    healthy: bool | None = Field(default=None, description="None where nobody knows how to ask")
+
+
+class BuiltOn(Frozen):
+    """A curated base that went into an image."""
+
+    digest: Digest
+    name: str = Field(description="as the Dockerfile calls it")
+
+
+class KnownImage(Frozen):
+    """A curated image by digest, and all that is known of it."""
+
+    ref: ImageRef
+    stored: StoredManifest
+    kind: Literal["service", "base", "unknown"] = "unknown"
+    owner: str = ""
+    source: Source | None = None
+    environments: tuple[str, ...] = Field(default=(), description="where its owner lets it run")
+    signed: bool = Field(default=False, description="whether curation signed that it may be used")
+    sbom: Digest | None = Field(default=None, description="of the referrer that holds the SBOM of record")
+    sbom_content: Digest | None = Field(default=None, description="of the SBOM's content, unzipped")
+    scan: Scan | None = None
+    judgements: tuple[Judgement, ...] = Field(default=(), description="all of them, the oldest first")
+    notes: tuple[Note, ...] = Field(default=(), description="every verified statement, the oldest first")
+    bases: tuple[BuiltOn, ...] = ()
+    copies: tuple[Digest, ...] = Field(default=(), description="encrypted copies of it, in the same repository")
+    running: tuple[Running, ...] = Field(
+        default=(), description="where it runs: the last deployment of its application there, or seen on a host"
+    )
+    deployed: tuple[Running, ...] = Field(
+        default=(), description="deployments of it that later ones took the place of, the oldest first"
+    )
+    unreadable: str = Field(default="", description="why its evidence could not be read; then nothing else is known")
+
+    @property
+    def application(self) -> str:
+        return self.ref.application
+
+    @property
+    def vended(self) -> bool:
+        """Whether it may be used: signed, and the last verdict of curation's gate is a yes."""
+        last = self.last(Boundary.CURATION)
+        return self.signed and last is not None and last.passed
+
+    def last(self, boundary: Boundary) -> Judgement | None:
+        """The last verdict of a gate; of two at one instant the no counts."""
+        of = (j for j in self.judgements if j.boundary is boundary)
+        return max(of, key=lambda j: (j.at, not j.passed), default=None)
