@@ -22,7 +22,9 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-FLOWS = ("chain", "develop", "curate", "execute", "monitor", "bases", "promote", "reconcile", "respond")
+FLOWS = (
+    "chain", "develop", "curate", "execute", "monitor", "bases", "promote", "reconcile", "respond", "inventory", "morning",
+)  # fmt: skip
 IMPORTED = (
     "prefect.main", "prefect.engine", "prefect.flow_engine", "prefect.task_engine", "prefect.events.clients",
     "prefect.concurrency.asyncio", "prefect._internal.metrics", "prefect.logging.handlers", "prefect.deployments.steps",

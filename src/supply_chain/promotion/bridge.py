@@ -17,7 +17,7 @@ from supply_chain.image import Frozen
 from supply_chain.promotion.pushes import Pushed, read_push
 from supply_chain.shown import plain
 
-FIRST, LONGEST = 1.0, 60.0
+FIRST, LONGEST = 1.0, 15.0
 """Seconds until what failed is tried again, at first and at most."""
 UNTOLD = "it was received too often without being announced"
 """The reason of what the queue itself gave up."""
