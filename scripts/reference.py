@@ -140,7 +140,7 @@ def blocks_page() -> str:
     """docs/reference/blocks.md."""
     parts = []
     for block, names in (
-        (Tier, "`development`, `curation` and `execution`"),
+        (Tier, "`development`, `curation`, `execution` and `lifecycle`"),
         (ContainerHost, "`laptop`, and whatever an environment names as its `host`"),
         (Workbench, "`workbench`"),
     ):

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +16,12 @@ from botocore.exceptions import ClientError
 
 from supply_chain.adapters.aws import error_code, translated
 from supply_chain.errors import ImageNotFound, SettingInvalid
+from supply_chain.fleet.known import StorageStatus, StoredManifest
 from supply_chain.image import Digest, ImageRef
 from supply_chain.scratch import scratch
 
+AT_ONCE = 100
+"""Images that ECR removes by one call."""
 MARGIN = 15 * 60
 """Seconds before its expiry at which a token is fetched anew."""
 
@@ -149,6 +152,44 @@ class Ecr:
         details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple((d["imageDigest"], d["imagePushedAt"]) for d in details)
 
+    def images(self, repository: str) -> tuple[StoredManifest, ...]:
+        """Every manifest of a repository, archived ones too."""
+        with translated(f"look at {repository}"):
+            pages = self.client.get_paginator("describe_images").paginate(
+                repositoryName=repository, filter={"imageStatus": "ANY"}
+            )
+            details = [d for page in pages for d in page["imageDetails"]]
+        return tuple(_stored(d) for d in details)
+
+    def archive(self, ref: ImageRef) -> None:
+        """Nobody pulls it any more, until it is restored; one that is archived stays so."""
+        self._move(ref, "ARCHIVE")
+
+    def restore(self, ref: ImageRef) -> None:
+        """It can be pulled again, within 20 minutes."""
+        self._move(ref, "STANDARD")
+
+    def _move(self, ref: ImageRef, storage: str) -> None:
+        with translated(f"change the storage class of {ref}"):
+            try:
+                self.client.update_image_storage_class(
+                    repositoryName=ref.repository, imageId={"imageDigest": ref.digest}, targetStorageClass=storage
+                )
+            except ClientError as error:
+                if error_code(error) in ("ImageNotFoundException", "RepositoryNotFoundException"):
+                    raise _missing(str(ref)) from error
+                raise
+
+    def delete(self, repository: str, digests: Sequence[Digest]) -> dict[Digest, str | None]:
+        """Remove manifests by digest; of each why it could not be, by ECR's code, or None where it is gone."""
+        said: dict[Digest, str | None] = dict.fromkeys(digests)
+        for start in range(0, len(digests), AT_ONCE):
+            ids = [{"imageDigest": digest} for digest in digests[start : start + AT_ONCE]]
+            with translated(f"remove images of {repository}"):
+                answer = self.client.batch_delete_image(repositoryName=repository, imageIds=ids)
+            said |= {each["imageId"]["imageDigest"]: each["failureCode"] for each in answer["failures"]}
+        return said
+
     def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
         """The images with a tag that begins so, the last one first; none where there is no repository."""
         with translated(f"look at {repository}"):
@@ -169,6 +210,19 @@ class Ecr:
     def _holds(self, repository: str, digest: Digest) -> bool:
         answer = self.client.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])
         return bool(answer["images"])
+
+
+def _stored(detail: dict[str, Any]) -> StoredManifest:
+    return StoredManifest(
+        digest=detail["imageDigest"],
+        tags=tuple(sorted(detail.get("imageTags", ()))),
+        pushed_at=detail["imagePushedAt"],
+        pulled_at=detail.get("lastRecordedPullTime"),
+        size=detail.get("imageSizeInBytes", 0),
+        media_type=detail.get("imageManifestMediaType", ""),
+        artifact_type=detail.get("artifactMediaType", ""),
+        status=StorageStatus(detail.get("imageStatus", "ACTIVE")),
+    )
 
 
 def _missing(what: str) -> ImageNotFound:

@@ -33,6 +33,8 @@ ENCRYPTION = "urn:cscm:encryption:v2"
 """The KMS key that the repository is encrypted with, and a confidential image's encrypted copy. Signed by curation."""
 DEPLOYMENT = "urn:cscm:deployment:v1"
 """What runs from then on, where, and how the change went. Signed by execution."""
+LIFECYCLE = "urn:cscm:lifecycle:v1"
+"""That an image is blocked or held, or no longer: who said so, why and when. Signed by lifecycle."""
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 """What `cosign sign` states. `cosign verify` alone accepts any other statement in its place. Signed by curation."""
 
