@@ -53,6 +53,7 @@ class Standing(Frozen):
 
     block: Ruling | None = None
     hold: Ruling | None = None
+    excuse: Ruling | None = Field(default=None, description="the unblocking, where that was the last word")
 
     def has(self, act: Act) -> bool:
         """Whether saying this would change nothing."""
@@ -91,7 +92,12 @@ def standing(evidence: Iterable[Evidence]) -> Standing:
     The newest of block and unblock counts, likewise of hold and release; of two at one instant the block, the hold.
     """
     known = rulings(evidence)
-    return Standing(block=_in_force(known, Act.BLOCK), hold=_in_force(known, Act.HOLD))
+    last, held = _last(known, Act.BLOCK), _last(known, Act.HOLD)
+    return Standing(
+        block=last if last and last.act is Act.BLOCK else None,
+        hold=held if held and held.act is Act.HOLD else None,
+        excuse=last if last and last.act is Act.UNBLOCK else None,
+    )
 
 
 def rulings(evidence: Iterable[Evidence]) -> tuple[Said[Ruling], ...]:
@@ -100,10 +106,10 @@ def rulings(evidence: Iterable[Evidence]) -> tuple[Said[Ruling], ...]:
     return said(own, LIFECYCLE, Ruling.model_validate)
 
 
-def _in_force(known: Iterable[Said[Ruling]], act: Act) -> Ruling | None:
+def _last(known: Iterable[Said[Ruling]], act: Act) -> Ruling | None:
     about = [each for each in known if each.value.act in (act, UNDOES[act])]
     last = max(about, key=lambda each: (each.at, each.value.act is act), default=None)
-    return last.value if last and last.value.act is act else None
+    return last.value if last else None
 
 
 def rule(

@@ -90,11 +90,13 @@ def test_the_newest_counts_and_undoes_nothing_else(say, stands, act, undo, name)
 
     found = stands()
     assert getattr(found, name) is None
+    assert (found.excuse.act if found.excuse else None) == (Act.UNBLOCK if name == "block" else None)
     assert (found.hold if name == "block" else found.block) is not None
 
     say(act, at=4)
 
-    assert getattr(stands(), name)
+    found = stands()
+    assert getattr(found, name) and found.excuse is None
 
 
 @pytest.mark.parametrize(("act", "undo", "name"), [(Act.BLOCK, Act.UNBLOCK, "block"), (Act.HOLD, Act.RELEASE, "hold")])
