@@ -171,6 +171,11 @@ class _Work:
         return {member.ref.digest: member for member in self.present.members(self.repository)}
 
     @cached_property
+    def going(self) -> set[Digest]:
+        """What the plan removes."""
+        return {step.ref.digest for step in self.steps if step.action is Action.AGE_OUT}
+
+    @cached_property
     def needed(self) -> set[Digest]:
         """What should run now or a rollback may need, here or anywhere."""
         application = None if self.repository.startswith(f"{BASES}/") else application_of(self.repository)
@@ -251,9 +256,8 @@ class _Work:
         new = [d for d, owners in self.belongs.items() if digest in owners and d in self.there]
         if unknown := sorted(set(new) - set(step.depends)):
             yield f"{unknown[0]} belongs to it since"
-        planned = {each.ref.digest for each in self.steps if each.action is Action.AGE_OUT}
-        if owners := sorted(owner for owner in self.belongs.get(digest, ()) if owner not in planned):
-            yield f"it belongs to {owners[0]} since"
+        if owners := self.belongs.get(digest, set()) - self.going:
+            yield f"it belongs to {min(owners)} since"
 
     def _held_back(self, step: Step, entries: Mapping[Digest, Entry]) -> str:
         """Why a manifest stays because of another: what it belongs to does, or what belongs to it alone."""
@@ -267,11 +271,13 @@ class _Work:
         if staying:
             return f"{min(staying)}, which it belongs to, stays"
         children = self.there[step.ref.digest].children if step.ref.digest in self.there else ()
-        stranded = {d for d in children if d in entries and not _gone(entries[d]) and self._untagged(d)}
+        stranded = {d for d in children if d in entries and not _gone(entries[d]) and self._nameless(d)}
         return f"{min(stranded)}, which it consists of, stays" if stranded else ""
 
-    def _untagged(self, digest: Digest) -> bool:
-        return digest in self.there and not self.there[digest].stored.tags
+    def _nameless(self, digest: Digest) -> bool:
+        """Whether nothing but what goes names it."""
+        stays = self.belongs.get(digest, set()) - self.going
+        return digest in self.there and not self.there[digest].stored.tags and not stays
 
     def _close(self, entries: dict[Digest, Entry], step: Step) -> None:
         """Archive an image, and sign before that that it is blocked, where the plan says so."""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from supply_chain.evidence.standing import Act, Ruling, Standing
-from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan, StoredManifest
+from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan, StorageStatus, StoredManifest
 from supply_chain.image import ImageRef
 from supply_chain.lifecycle.plan import Deployed, Member, Stock
 from supply_chain.lifecycle.rules import Rules
@@ -135,7 +135,9 @@ class Shelf:
             raise self.broken[where]
         self._call(("archive", where))
         held = self.held[where]
-        self.held[where] = held.model_copy(update={"stored": held.stored.model_copy(update={"status": "ARCHIVED"})})
+        self.held[where] = held.model_copy(
+            update={"stored": held.stored.model_copy(update={"status": StorageStatus.ARCHIVED})}
+        )
 
     def delete(self, repository, digests):
         assert 0 < len(digests) <= 100

@@ -140,7 +140,7 @@ def test_rules_with_a_test_for_each_load(written):
 
 def test_a_rule_that_no_test_is_about_does_not_load(written):
     """Nobody would notice what it does."""
-    with pytest.raises(DeclarationInvalid, match="age-out.untagged: no test is about it"):
+    with pytest.raises(DeclarationInvalid, match=r"age-out\.untagged: no test is about it"):
         read_rules(written({"age_out": {"untagged_days": 3}}), "own")
 
 
