@@ -28,9 +28,15 @@ class Act(StrEnum):
     BLOCK = "block"
     """No gate admits it and nobody pulls it, until somebody unblocks it."""
     UNBLOCK = "unblock"
+    """It may be used again, as far as the gates admit it; no rule blocks it for what is known of it now."""
     HOLD = "hold"
     """The lifecycle takes nothing of it away, until somebody releases it."""
     RELEASE = "release"
+    """The rules decide about it again."""
+    APPROVE = "approve"
+    """Of a plan that is above its limits: it is carried out."""
+    REJECT = "reject"
+    """Of such a plan: it is not."""
 
 
 UNDOES = {Act.BLOCK: Act.UNBLOCK, Act.HOLD: Act.RELEASE}

@@ -284,7 +284,8 @@ class _Work:
         try:
             if step.action is Action.BLOCK and step.rule != STANDS:
                 self.block(step.ref, step.reason)
-            self.registry.archive(step.ref)
+            if self.there[step.ref.digest].stored.status is not StorageStatus.ARCHIVED:
+                self.registry.archive(step.ref)
         except SupplyChainError as error:
             if error.retryable:
                 raise

@@ -49,6 +49,7 @@ class Deployed(Frozen):
     digest: Digest
     proxy: Digest | None = Field(default=None, description="the image of its front")
     at: AwareDatetime
+    address: str = Field(default="", description="where it answers")
 
 
 class Stock(Frozen):
