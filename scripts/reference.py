@@ -26,6 +26,7 @@ from supply_chain.errors import SupplyChainError
 from supply_chain.evidence import checks, statement
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.encryption import EncryptionRecord
+from supply_chain.evidence.standing import Ruling
 from supply_chain.execution import monitor
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
@@ -34,6 +35,10 @@ from supply_chain.image import Candidate, CuratedImage, ImageRef
 from supply_chain.laptop.doctor import Check as DoctorCheck
 from supply_chain.laptop.laptop import Part
 from supply_chain.laptop.profile import Profile
+from supply_chain.lifecycle.apply import Applied
+from supply_chain.lifecycle.plan import Plan
+from supply_chain.lifecycle.rules import Examples, Rules
+from supply_chain.lifecycle.rulings import Ruled
 from supply_chain.policy import rules
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.outcome import Refused
@@ -131,6 +136,8 @@ def deployments_page() -> str:
         "What an operator writes under `deployments/`. All of it is read as strictly as a declaration.",
         f"## An environment\n\n`deployments/environments/NAME.yaml`\n\n{fields([Environment], 3)}\n"
         f"## The register of names\n\n`deployments/names.yaml`\n\n{fields([NameRegister], 3)}\n"
+        f"## Rules of the lifecycle\n\n`deployments/lifecycle/NAME.yaml`\n\n{fields([Rules], 3)}\n"
+        f"## Tests of the rules\n\n`deployments/lifecycle/NAME.tests.yaml`\n\n{fields([Examples], 3)}\n"
         "## The laptop's profile\n\n`deployments/profiles/laptop.yaml`, or the file that `CSCM_PROFILE` names\n\n"
         f"{fields([Profile], 3)}",
     )
@@ -166,11 +173,17 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "curate": [CuratedImage, Refused],
     "execute": [Deployment, Refused],
     "monitor": [Observation],
+    "block": [Ruled],
+    "unblock": [Ruled],
+    "hold": [Ruled],
+    "release": [Ruled],
+    "lifecycle plan": [Plan],
+    "lifecycle apply": [Applied],
     "bases": [ImageRef, Refused],
     "status": [Part],
     "doctor": [DoctorCheck],
 }
-"""What each command prints with --json; of the last four a list, but for a refusal."""
+"""What each command prints with --json; of `LISTS` a list, but for a refusal."""
 LISTS = ("monitor", "bases", "status", "doctor")
 
 
@@ -223,7 +236,8 @@ def evidence_page() -> str:
         "## Predicates\n\n"
         + table(["predicate type", "what it says, and who signs it"], rows)
         + "\n## What is in them\n\nOf standard predicates, the standard's fields and our typed form below `cscm`; of "
-        "our own, these fields.\n\n" + fields([CheckResult, Report, EncryptionRecord, Deployment], 3, written=False),
+        "our own, these fields.\n\n"
+        + fields([CheckResult, Report, EncryptionRecord, Deployment, Ruling], 3, written=False),
     )
 
 

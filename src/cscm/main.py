@@ -13,12 +13,12 @@ from typing import Any
 
 import click
 
-from cscm import hook, laptop, outside
+from cscm import hook, laptop, lifecycle, outside
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
 from supply_chain.laptop.home import Home
-from supply_chain.pages import observation_lines
+from supply_chain.pages import observation_lines, plan_lines
 from supply_chain.scratch import disk_full_told
 from supply_chain.shown import plain, plain_lines
 
@@ -111,6 +111,10 @@ def _told(result: Any) -> str:
         return "\n".join(_told(each) for each in result) or "nothing to report"
     if hasattr(result, "deviations"):
         return observation_lines(result)
+    if hasattr(result, "act") or hasattr(result, "entries"):
+        return str(result)
+    if hasattr(result, "steps"):
+        return plan_lines(result)
     if hasattr(result, "url"):
         return f"{result.application} {result.digest} answers at {result.url}"
     return str(getattr(result, "ref", result))
@@ -242,6 +246,9 @@ def bases(names: tuple[str, ...], fresh: bool, as_json: bool, verbose: bool) -> 
         return await flow(names=list(names or BASES), project=str(home.project), fresh=fresh)
 
     _run(make, as_json, verbose)
+
+
+lifecycle.add_to(main, _run, as_json, verbose)
 
 
 @main.command()

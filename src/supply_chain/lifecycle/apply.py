@@ -122,7 +122,7 @@ class FileJournal:
 
 
 Blocker = Callable[[ImageRef, str], object]
-"""Signs that an image is blocked, and why."""
+"""Signs that an image is blocked, and why; archiving it is left to the plan."""
 
 
 def apply(plan: Plan, registry: Registry, present: Present, block: Blocker, journal: Journal) -> Applied:

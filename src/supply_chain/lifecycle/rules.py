@@ -90,11 +90,11 @@ class Rules(Frozen):
     name: RulesName = Field(description="as the file is called, without .yaml")
     description: str = Field(default="", description="for people")
     floor_days: Days = Field(description="nothing that was pushed within so many days is touched")
-    keep: Keep = Keep()
-    age_out: AgeOut = AgeOut()
-    archive: Archive = Archive()
-    block: Block = Block()
-    limits: Limits = Limits()
+    keep: Keep = Field(default=Keep(), description="what stays")
+    age_out: AgeOut = Field(default=AgeOut(), description="what is removed")
+    archive: Archive = Field(default=Archive(), description="what is archived instead")
+    block: Block = Field(default=Block(), description="what nobody shall pull any more")
+    limits: Limits = Field(default=Limits(), description="above which a plan waits for approval")
     dry_run: bool = Field(default=True, description="whether the scheduled run only plans")
 
     @property
@@ -108,9 +108,9 @@ class Facts(Frozen):
 
     age_days: float = Field(default=400, description="since it was pushed")
     pulled_days: float | None = Field(default=None, description="since it was pulled last; null: nobody ever did")
-    tagged: bool = True
-    status: StorageStatus = StorageStatus.ACTIVE
-    signed: bool = True
+    tagged: bool = Field(default=True, description="whether it has a tag")
+    status: StorageStatus = Field(default=StorageStatus.ACTIVE, description="whether ECR gives it to who pulls it")
+    signed: bool = Field(default=True, description="whether curation signed that it may be used")
     verdict: Literal["passed", "failed", "none"] = Field(default="passed", description="curation's last one")
     verdict_days: float = Field(default=400, description="since that verdict")
     rank: int | None = Field(
@@ -264,15 +264,15 @@ class Example(Frozen):
     """One test: an image, and what the rules have to do with it."""
 
     name: str = Field(description="the behaviour, in a few words")
-    image: Facts = Facts()
-    action: Action
+    image: Facts = Field(default=Facts(), description="the image")
+    action: Action = Field(description="what has to be done with it")
     rule: str = Field(description="the rule that has to decide, as keep.newest")
 
 
 class Examples(Frozen):
     """One document of tests, `NAME.tests.yaml`."""
 
-    tests: tuple[Example, ...] = Field(min_length=1)
+    tests: tuple[Example, ...] = Field(min_length=1, description="at least one for each rule that is in force")
 
 
 def read_rules(directory: Path, name: str) -> Rules:

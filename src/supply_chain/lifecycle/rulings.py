@@ -51,7 +51,8 @@ class RunsFrom(Frozen):
 
     def __str__(self) -> str:
         what = f"the front of {self.application}" if self.front else self.application
-        return f"{what} in {self.environment} at {self.address}, of {self.owner or 'an unknown owner'}"
+        where = f" at {self.address}" if self.address else ""
+        return f"{what} in {self.environment}{where}, of {self.owner or 'an unknown owner'}"
 
 
 class Ruled(Frozen):
@@ -80,15 +81,17 @@ class Bench:
     present: Present
 
 
-def decide(ref: ImageRef, act: Act, bench: Bench, *, by: str, why: str, now: datetime) -> Ruled:
+def decide(
+    ref: ImageRef, act: Act, bench: Bench, *, by: str, why: str, now: datetime, only_sign: bool = False
+) -> Ruled:
     """Sign what somebody decided about a curated image, and do what follows from it; both only where they are needed.
 
     It is signed first: an image whose archiving fails is refused at every gate by then. Doing it again does
-    what was left undone.
+    what was left undone. With `only_sign` nothing is moved: whoever asks does that.
     """
     changed = rule(ref, act, bench.evidence, bench.storage, by=by, why=why, now=now) is not None
     moved: tuple[Digest, ...] = ()
-    if act in (Act.BLOCK, Act.UNBLOCK):
+    if act in (Act.BLOCK, Act.UNBLOCK) and not only_sign:
         moved = _moved(ref, act, bench)
     running = runs_from(ref.digest, bench) if act is Act.BLOCK else ()
     return Ruled(ref=ref, act=act, by=by, why=why, at=now, changed=changed, moved=moved, running=running)

@@ -181,9 +181,9 @@ def test_a_block_lists_what_runs_from_the_image_and_whose_it_is(say, world, make
         RunsFrom(environment="staging", application="shop", address="", owner="", front=True),
     )
     assert str(ruled).splitlines()[1:] == [
-        "  runs from it: broken in staging at , of an unknown owner",
+        "  runs from it: broken in staging, of an unknown owner",
         "  runs from it: hello in staging at http://127.0.0.1:1/, of web team",
-        "  runs from it: the front of shop in staging at , of an unknown owner",
+        "  runs from it: the front of shop in staging, of an unknown owner",
     ]
     assert say(Act.UNBLOCK).running == ()
 
