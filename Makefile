@@ -5,7 +5,7 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check test-unit test-fuzz test-coverage test-mutation test-sample test-real test-faults release docs format lock clean
+.PHONY: run test check test-unit test-fuzz test-coverage test-mutation test-sample test-real test-faults test-aws release docs format lock clean
 
 run:
 	@scripts/run $(BIN) $(READY)
@@ -39,11 +39,14 @@ test-sample: $(READY)
 test-real: $(READY)
 	@scripts/test-programs
 	$(BIN)/cscm up
-	$(BIN)/python -m pytest tests/real tests/ui
+	$(BIN)/python -m pytest tests/real tests/aws tests/ui
 
 test-faults: $(READY)
 	$(BIN)/cscm up
 	CSCM_STRIKES=all $(BIN)/python -m pytest -q tests/real/faults
+
+test-aws: $(READY)
+	CSCM_AWS_TEST=1 $(BIN)/python -m pytest tests/aws
 
 release: $(READY)
 	$(BIN)/cscm up

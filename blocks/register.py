@@ -9,7 +9,7 @@ from prefect_aws.client_parameters import AwsClientParameters
 from prefect_docker.host import DockerHost
 from pydantic import SecretStr
 
-from blocks import ContainerHost, Tier, Workbench
+from blocks import ContainerHost, Inventory, Tier, Workbench
 from supply_chain.laptop.laptop import LaptopState
 from supply_chain.tier import BASES, TierName
 
@@ -38,7 +38,7 @@ def tier_of(state: LaptopState, name: TierName) -> Tier:
 
 def register_laptop(state: LaptopState) -> None:
     """Register the block types and save the documents that the flows load."""
-    for kind in (Tier, ContainerHost, Workbench):
+    for kind in (Tier, ContainerHost, Workbench, Inventory):
         kind.register_type_and_schema()
     for name in state.identities:
         tier_of(state, name).save(name.value, overwrite=True)
@@ -53,3 +53,4 @@ def register_laptop(state: LaptopState) -> None:
         ca_bundle=str(state.ca_bundle) if state.ca_bundle else None,
         bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
     ).save("workbench", overwrite=True)
+    Inventory(address=SecretStr(state.inventory)).save("inventory", overwrite=True)

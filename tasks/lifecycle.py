@@ -10,7 +10,7 @@ from prefect.artifacts import acreate_table_artifact
 from prefect.cache_policies import RUN_ID, TASK_SOURCE
 from prefect.settings import get_current_settings
 
-from blocks import Tier, Workbench
+from blocks import Inventory, Tier, Workbench
 from blocks.lifecycle import bench, present
 from blocks.workbench import now
 from supply_chain.errors import DeclarationInvalid, ImageNotFound, PlanUnfinished
@@ -33,7 +33,8 @@ ONCE: dict[str, Any] = {**RETRYING, "cache_policy": RUN_ID + TASK_SOURCE, "persi
 
 async def known_images() -> tuple[KnownImage, ...]:
     """What the inventory knows. It is read here and nowhere else."""
-    return ()
+    inventory: Inventory = await Inventory.aload("inventory")
+    return await in_thread(lambda: tuple(inventory.open().images(None)))
 
 
 @task(name="plan the lifecycle", task_run_name="plan by {rules}", **ONCE)

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from cscm import hook, laptop, lifecycle, outside
+from cscm import fleet, hook, laptop, lifecycle, outside
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
@@ -52,7 +52,7 @@ def main() -> None:
     """Take code across three tiers until it runs as a watched container."""
 
 
-for command in (*laptop.COMMANDS, *outside.COMMANDS):
+for command in (*laptop.COMMANDS, *outside.COMMANDS, *fleet.COMMANDS):
     main.add_command(command)
 main.add_command(hook.hook)
 
@@ -224,6 +224,22 @@ def monitor(environment: str | None, as_json: bool, verbose: bool) -> None:
         from flows.monitor import monitor as flow  # noqa: PLC0415
 
         return flow(environment=environment)
+
+    _run(start, as_json, verbose)
+
+
+@main.command()
+@click.argument("application", required=False)
+@click.option("--rebuild", is_flag=True, help="Forget everything before, and read it all anew.")
+@as_json
+@verbose
+def inventory(application: str | None, rebuild: bool, as_json: bool, verbose: bool) -> None:
+    """Hold the inventory against the registry and the hosts, for APPLICATION or for all."""
+
+    def start() -> Coroutine[Any, Any, Any]:
+        from flows.inventory import inventory as flow  # noqa: PLC0415
+
+        return flow(application=application, rebuild=rebuild)
 
     _run(start, as_json, verbose)
 

@@ -198,6 +198,26 @@ class KeyUnusable(SupplyChainError):
     code = "key.unusable"
 
 
+class InventoryFailed(SupplyChainError):
+    """The inventory's database refused what was asked of it.
+
+    Read the database's own words in the message. Nothing is lost with the inventory: `cscm inventory --rebuild`
+    makes it anew from the registry and the hosts.
+    """
+
+    code = "inventory.failed"
+
+
+class InventoryUnavailable(InventoryFailed):
+    """The inventory's database did not answer, or others kept it busy.
+
+    A step asks again, three times. Then start the database, or correct its address in the block `inventory`.
+    """
+
+    code = "inventory.unavailable"
+    retryable = True
+
+
 class AwsFailed(SupplyChainError):
     """AWS answered with an error that has no better name here.
 

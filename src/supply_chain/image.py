@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -115,6 +116,38 @@ def blobs_of(manifest: Mapping[str, Any], ref: ImageRef) -> tuple[Descriptor, ..
             f"The manifest of {ref} does not say what it consists of.\n"
             "Do not use it. Build for one platform, and push it again from its source."
         ) from error
+
+
+class StorageStatus(StrEnum):
+    """Whether an image can be pulled: an active one can; one that is being restored cannot yet."""
+
+    ACTIVE = "ACTIVE"
+    ARCHIVED = "ARCHIVED"
+    ACTIVATING = "ACTIVATING"
+
+
+class StoredManifest(Frozen):
+    """What the registry knows of one manifest that it holds: an image, an index or an artifact."""
+
+    digest: Digest
+    tags: tuple[str, ...] = Field(default=(), description="sorted; none for most artifacts")
+    pushed_at: AwareDatetime
+    pulled_at: AwareDatetime | None = Field(default=None, description="as good as a day; None where none was recorded")
+    archived_at: AwareDatetime | None = Field(default=None, description="the last time")
+    restored_at: AwareDatetime | None = Field(default=None, description="when it came back from the archive last")
+    size: int = Field(ge=0, description="bytes, compressed; of an index those of the largest image in it")
+    media_type: str = Field(default="", description="the manifest's")
+    artifact_type: str | None = Field(default=None, description="the artifact's, or the configuration's media type")
+    subject: Digest | None = Field(default=None, description="what it refers to")
+    status: StorageStatus = StorageStatus.ACTIVE
+
+
+class Removal(Frozen):
+    """What became of one digest or tag that should go."""
+
+    name: str = Field(description="the digest or the tag")
+    code: str | None = Field(description="the registry's code for why it is still there; None when it is gone")
+    reason: str | None = Field(description="the registry's words for that")
 
 
 def digest_set(digest: Digest) -> dict[str, str]:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.execution.monitor import Observation
+from supply_chain.fleet.explain import Explanation
+from supply_chain.fleet.known import KnownImage, Running
+from supply_chain.fleet.where import Place
 from supply_chain.image import Frozen, Material, Source, short
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
@@ -111,11 +115,11 @@ def _facts(story: Story) -> str:
         rows += [("image", story.repository or ""), ("digest", story.digest)]
     report = story.report or story.source_report
     if report is None:
-        return _table(("", ""), rows) if rows else ""
+        return table(("", ""), rows) if rows else ""
     database = report.database
     note = " — the **starter database**, which covers few packages" if database.kind == "starter" else ""
     rows.append(("scanner", f"{report.scanner} {report.scanner_version}"))
-    return _table(("", ""), rows) + (
+    return table(("", ""), rows) + (
         f"\n| vulnerability database | {escaped(database.kind)}, built {database.built:%Y-%m-%d %H:%M} UTC, "
         f"`{escaped(database.digest)}`{note} |"
     )
@@ -154,7 +158,7 @@ def _steps(story: Story) -> str:
     if not story.steps:
         return ""
     rows = [(unbroken(step.name), unbroken(f"{step.seconds:.1f} s"), step.said) for step in story.steps]
-    return "## Steps\n\n" + _table(("step", "took", "result"), rows)
+    return "## Steps\n\n" + table(("step", "took", "result"), rows)
 
 
 def _checks(story: Story) -> str:
@@ -169,7 +173,7 @@ def _checks(story: Story) -> str:
         )
         for c in story.checks
     ]
-    return "## Checks\n\n" + _table(("check", "result", "took", "said"), rows)
+    return "## Checks\n\n" + table(("check", "result", "took", "said"), rows)
 
 
 def _findings(story: Story) -> str:
@@ -177,7 +181,7 @@ def _findings(story: Story) -> str:
         return ""
     rows = [(name, str(n["total"]), str(n["fixable"])) for name, n in story.report.counts().items()]
     exploited = sum(f.known_exploited for f in story.report.findings)
-    return f"## Found\n\n{found(story.report)}, {exploited} of them known to be exploited.\n\n" + _table(
+    return f"## Found\n\n{found(story.report)}, {exploited} of them known to be exploited.\n\n" + table(
         ("severity", "findings", "with a fix"), rows
     )
 
@@ -186,10 +190,11 @@ def _materials(story: Story) -> str:
     if not story.materials:
         return ""
     rows = [(m.name, m.digest, "curated" if m.curated else "not curated") for m in story.materials]
-    return "## Built on\n\n" + _table(("base", "digest", ""), rows)
+    return "## Built on\n\n" + table(("base", "digest", ""), rows)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose cells are shown as they are."""
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     lines += [f"| {' | '.join(escaped(cell)[:400] for cell in row)} |" for row in rows]
     return "\n".join(lines)
@@ -307,3 +312,129 @@ def applied_rows(applied: Applied, most: int = 500) -> list[dict[str, str]]:
     if len(entries) > most:
         rows.append({"outcome": f"{len(entries) - most} more", "action": ""})
     return rows or [{"outcome": "nothing", "action": "the plan changes nothing"}]
+
+
+def image_row(image: KnownImage) -> dict[str, str]:
+    """An image of the inventory, for a table or a terminal."""
+    last = max(image.judgements, key=lambda each: each.at, default=None)
+    return {
+        "application": plain(image.application),
+        "digest": short(image.ref.digest),
+        "revision": plain(image.source.short) if image.source else "—",
+        "owner": plain(image.owner) or "—",
+        "state": _state(image),
+        "runs in": _where(image.running),
+        "findings": _counted_findings(image),
+        "size": megabytes(image.stored.size),
+        "pushed": day(image.stored.pushed_at),
+        "pulled": day(image.stored.pulled_at),
+        "judged": day(last.at if last else None),
+        "tags": plain(", ".join(image.stored.tags)) or "—",
+    }
+
+
+def _state(image: KnownImage) -> str:
+    if image.unreadable:
+        return f"unreadable: {plain(image.unreadable.splitlines()[0])}"
+    refused = [each for boundary in Boundary if (each := image.last(boundary)) and not each.passed]
+    state = "refused" if refused else "vended" if image.vended else "never admitted"
+    codes = sorted({reason.code for each in refused for reason in each.reasons})
+    kept = "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
+    return plain(state + (f" ({', '.join(codes)})" if codes else "") + kept)
+
+
+def _where(running: Sequence[Running]) -> str:
+    return plain(", ".join(sorted({each.environment or f"{each.name} (unrecorded)" for each in running}))) or "—"
+
+
+def _counted_findings(image: KnownImage) -> str:
+    if image.scan is None:
+        return "not scanned"
+    exploited = len(image.scan.exploited)
+    return str(len(image.scan.findings)) + (f", {exploited} exploited" if exploited else "")
+
+
+def megabytes(size: int) -> str:
+    """Bytes, for people: `12.3 MB`."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def day(at: datetime | None) -> str:
+    """A date, or that there is none."""
+    return f"{at:%Y-%m-%d}" if at else "never"
+
+
+def place_row(place: Place) -> dict[str, str]:
+    """An image in which something is, for a table or a terminal."""
+    return {
+        "application": plain(place.image.application),
+        "digest": place.image.short,
+        "owner": plain(place.owner) or "—",
+        "runs in": _where(place.running),
+        "why": plain(place.why),
+        "tags": plain(", ".join(place.tags)) or "—",
+    }
+
+
+Section = tuple[str, Sequence[str], Sequence[Sequence[str]], str]
+"""A title, what is above the columns, the rows, and what is said where there are none."""
+
+
+def _told(told: Explanation) -> list[Section]:
+    """What the page about an image tells."""
+    image = told.image
+    facts = [
+        ("digest", image.ref.digest),
+        ("owner", image.owner or "—"),
+        ("state", _state(image)),
+        ("revision", image.source.revision if image.source else "—"),
+        ("source", image.source.repository if image.source else "—"),
+        ("tags", ", ".join(image.stored.tags) or "—"),
+        ("size", megabytes(image.stored.size)),
+        ("pulled", day(image.stored.pulled_at)),
+        ("SBOM", f"{image.ref.repository}@{image.sbom}" if image.sbom else "—"),
+        ("findings", _counted_findings(image)),
+    ]
+    runs = [
+        (each.environment or "unrecorded", each.name, each.address, _health(each), f"{each.since:%Y-%m-%d %H:%M} UTC")
+        for each in image.running
+    ]
+    refused = [each for boundary in Boundary if (each := image.last(boundary)) and not each.passed]
+    reasons = [(str(each.boundary), r.code, r.fact, r.remedy) for each in refused for r in each.reasons]
+    events = [(f"{m.at:%Y-%m-%d %H:%M:%S}" if m.at else "?", m.what, m.by or "—", m.evidence) for m in told.timeline]
+    below = [
+        (base.name, base.digest, "vended" if base.vended else "not vended" if base.known else "no longer there")
+        for base in told.built_from
+    ]
+    above = [(ref.application, ref.digest) for ref in told.built_on_it]
+    return [
+        ("", ("", ""), facts, ""),
+        ("Runs", ("environment", "container", "address", "health", "since"), runs, "Nowhere."),
+        ("Refused", ("gate", "reason", "fact", "remedy"), reasons, "By no gate."),
+        ("What happened (UTC)", ("when", "what", "signed by", "evidence"), events, ""),
+        ("Built on", ("base", "digest", ""), below, "On no curated base."),
+        ("Built on it", ("application", "digest"), above, "Nothing."),
+    ]
+
+
+def explanation(told: Explanation) -> str:
+    """The page about one image: what it is, where it runs, what happened to it and why, and what hangs on it."""
+    parts = [f"# {escaped(told.image.ref.repository)}@{told.image.ref.short}"]
+    for title, head, rows, none in _told(told):
+        parts += [*([f"## {title}"] if title else []), table(head, rows) if rows else none]
+    return "\n\n".join(parts) + "\n"
+
+
+def explanation_lines(told: Explanation) -> str:
+    """The same for a terminal."""
+    lines = [f"{told.image.ref.repository}@{told.image.ref.short}"]
+    for title, _, rows, none in _told(told):
+        lines += ["", title] if title else []
+        cells = [[plain(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells] or [f"  {none}"]
+    return "\n".join(lines) + "\n"
+
+
+def _health(running: Running) -> str:
+    return {True: "healthy", False: "not well", None: "not known"}[running.healthy]

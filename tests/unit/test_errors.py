@@ -41,4 +41,6 @@ def test_only_what_may_pass_by_itself_is_tried_again():
     """Bad input, refused access and damage stay what they are."""
     again = {error.code for error in EVERY if error.retryable}
 
-    assert again == {"registry.unavailable", "aws.unavailable", "engine.unavailable", "engine.image-gone"}
+    assert again == {
+        "registry.unavailable", "aws.unavailable", "engine.unavailable", "engine.image-gone", "inventory.unavailable",
+    }  # fmt: skip

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,13 +15,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from supply_chain.adapters.aws import error_code, translated
-from supply_chain.errors import ImageNotFound, SettingInvalid
-from supply_chain.fleet.known import StorageStatus, StoredManifest
+from supply_chain.adapters.ecr_images import EcrImages, missing
+from supply_chain.errors import SettingInvalid
 from supply_chain.image import Digest, ImageRef
 from supply_chain.scratch import scratch
 
-AT_ONCE = 100
-"""Images that ECR removes by one call."""
 MARGIN = 15 * 60
 """Seconds before its expiry at which a token is fetched anew."""
 
@@ -34,10 +32,9 @@ class _Token:
 
 
 @dataclass(frozen=True)
-class Ecr:
+class Ecr(EcrImages):
     """One role's view of ECR. `host` stands for the registry where its own name does not resolve."""
 
-    client: Any
     host: str
     _token: _Token = field(default_factory=_Token, compare=False, repr=False)
 
@@ -107,7 +104,7 @@ class Ecr:
                 ]
             except ClientError as error:
                 if error_code(error) == "RepositoryNotFoundException":
-                    raise _missing(repository) from error
+                    raise missing(repository) from error
                 raise
         return found
 
@@ -120,7 +117,7 @@ class Ecr:
                 )["imageDetails"]
             except ClientError as error:
                 if error_code(error) in ("ImageNotFoundException", "RepositoryNotFoundException"):
-                    raise _missing(str(ref)) from error
+                    raise missing(str(ref)) from error
                 raise
         return tuple(sorted(details[0].get("imageTags", [])))
 
@@ -130,7 +127,7 @@ class Ecr:
         with translated(f"look for {digest}"):
             found = [repository for repository in candidates if self._holds(repository, digest)]
         if not found:
-            raise _missing(f"{prefix}*@{digest}")
+            raise missing(f"{prefix}*@{digest}")
         if len(found) > 1:
             raise SettingInvalid(
                 f"{digest} is in several repositories: {', '.join(found)}.\nName the one you mean: repository@digest."
@@ -152,44 +149,6 @@ class Ecr:
         details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple((d["imageDigest"], d["imagePushedAt"]) for d in details)
 
-    def images(self, repository: str) -> tuple[StoredManifest, ...]:
-        """Every manifest of a repository, archived ones too."""
-        with translated(f"look at {repository}"):
-            pages = self.client.get_paginator("describe_images").paginate(
-                repositoryName=repository, filter={"imageStatus": "ANY"}
-            )
-            details = [d for page in pages for d in page["imageDetails"]]
-        return tuple(_stored(d) for d in details)
-
-    def archive(self, ref: ImageRef) -> None:
-        """Nobody pulls it any more, until it is restored; one that is archived stays so."""
-        self._move(ref, "ARCHIVE")
-
-    def restore(self, ref: ImageRef) -> None:
-        """It can be pulled again, within 20 minutes."""
-        self._move(ref, "STANDARD")
-
-    def _move(self, ref: ImageRef, storage: str) -> None:
-        with translated(f"change the storage class of {ref}"):
-            try:
-                self.client.update_image_storage_class(
-                    repositoryName=ref.repository, imageId={"imageDigest": ref.digest}, targetStorageClass=storage
-                )
-            except ClientError as error:
-                if error_code(error) in ("ImageNotFoundException", "RepositoryNotFoundException"):
-                    raise _missing(str(ref)) from error
-                raise
-
-    def delete(self, repository: str, digests: Sequence[Digest]) -> dict[Digest, str | None]:
-        """Remove manifests by digest; of each why it could not be, by ECR's code, or None where it is gone."""
-        said: dict[Digest, str | None] = dict.fromkeys(digests)
-        for start in range(0, len(digests), AT_ONCE):
-            ids = [{"imageDigest": digest} for digest in digests[start : start + AT_ONCE]]
-            with translated(f"remove images of {repository}"):
-                answer = self.client.batch_delete_image(repositoryName=repository, imageIds=ids)
-            said |= {each["imageId"]["imageDigest"]: each["failureCode"] for each in answer["failures"]}
-        return said
-
     def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
         """The images with a tag that begins so, the last one first; none where there is no repository."""
         with translated(f"look at {repository}"):
@@ -210,20 +169,3 @@ class Ecr:
     def _holds(self, repository: str, digest: Digest) -> bool:
         answer = self.client.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])
         return bool(answer["images"])
-
-
-def _stored(detail: dict[str, Any]) -> StoredManifest:
-    return StoredManifest(
-        digest=detail["imageDigest"],
-        tags=tuple(sorted(detail.get("imageTags", ()))),
-        pushed_at=detail["imagePushedAt"],
-        pulled_at=detail.get("lastRecordedPullTime"),
-        size=detail.get("imageSizeInBytes", 0),
-        media_type=detail.get("imageManifestMediaType", ""),
-        artifact_type=detail.get("artifactMediaType", ""),
-        status=StorageStatus(detail.get("imageStatus", "ACTIVE")),
-    )
-
-
-def _missing(what: str) -> ImageNotFound:
-    return ImageNotFound(f"The registry has no {what}.\nCheck the reference; the run that made it printed it.")

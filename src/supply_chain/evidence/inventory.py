@@ -35,6 +35,11 @@ class Inventory:
     evidence: Evidence
 
     @property
+    def digest(self) -> Digest:
+        """Of its content."""
+        return f"sha256:{hashlib.sha256(self.content).hexdigest()}"
+
+    @property
     def packages(self) -> frozenset[Package]:
         """Everything it lists; `EvidenceInvalid` where it is no SBOM of syft's."""
         try:

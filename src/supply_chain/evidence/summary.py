@@ -84,14 +84,19 @@ def summary(
     )
 
 
-def last_verdict(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest) -> Said[Summary] | None:
-    """The last verdict of a gate about a digest: a later no outweighs an earlier yes.
+def verdicts(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest) -> tuple[Said[Summary], ...]:
+    """Every verdict of a gate about a digest, the oldest first, and of two at one instant the no last.
 
-    Of two at one instant the no counts. `EvidenceInvalid` for one that cannot be read. Other verifiers may
-    leave theirs beside the image; they are not looked at.
+    `EvidenceInvalid` for one that cannot be read. Other verifiers may leave theirs beside the image; they are
+    not looked at.
     """
     about = said((e for e in evidence if _is_of(e.predicate, boundary, digest)), SUMMARY, Summary.model_validate)
-    return max(about, key=lambda each: (each.at, not each.value.passed), default=None)
+    return tuple(sorted(about, key=lambda each: (each.at, not each.value.passed)))
+
+
+def last_verdict(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest) -> Said[Summary] | None:
+    """The last of them: a later no outweighs an earlier yes, and at one instant the no counts."""
+    return next(reversed(verdicts(evidence, boundary, digest)), None)
 
 
 def _is_of(predicate: Mapping[str, Any], boundary: Boundary, digest: Digest) -> bool:

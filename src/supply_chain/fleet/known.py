@@ -6,37 +6,14 @@ wrong answer could admit or remove an image: whoever acts reads the evidence aga
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.evidence.inventory import Package
-from supply_chain.image import Digest, Frozen, ImageRef, Source
+from supply_chain.image import Digest, Frozen, ImageRef, Source, StoredManifest
 from supply_chain.policy.outcome import Reason
 from supply_chain.tier import Boundary, TierName
-from supply_chain.vulnerability.findings import Database, Finding
-
-
-class StorageStatus(StrEnum):
-    """Whether ECR gives an image to who pulls it (ECR API, "imageStatus")."""
-
-    ACTIVE = "ACTIVE"
-    ARCHIVED = "ARCHIVED"
-    ACTIVATING = "ACTIVATING"
-
-
-class StoredManifest(Frozen):
-    """What ECR says of one manifest of a repository (ECR API, "ImageDetail")."""
-
-    digest: Digest
-    tags: tuple[str, ...] = ()
-    pushed_at: AwareDatetime
-    pulled_at: AwareDatetime | None = Field(default=None, description="within 24 hours; None where nobody ever did")
-    size: int = Field(ge=0, description="bytes of what it consists of, compressed")
-    media_type: str = ""
-    artifact_type: str = ""
-    status: StorageStatus = StorageStatus.ACTIVE
+from supply_chain.vulnerability.findings import Database, Finding, Report
 
 
 class Note(Frozen):
@@ -47,7 +24,6 @@ class Note(Frozen):
     predicate_type: str
     signer: TierName
     at: AwareDatetime | None = Field(description="when it was made, by what was signed")
-    said: str = Field(default="", description="a sentence for people")
 
 
 class Judgement(Frozen):
@@ -71,6 +47,11 @@ class Scan(Frozen):
     sbom: Digest | None = Field(description="digest of the SBOM that was matched")
     findings: tuple[Finding, ...]
 
+    @classmethod
+    def of(cls, report: Report) -> Self:
+        """What of a report is kept."""
+        return cls.model_validate({name: getattr(report, name) for name in cls.model_fields})
+
     @property
     def exploited(self) -> tuple[Finding, ...]:
         """Those that are known to be exploited."""
@@ -80,15 +61,26 @@ class Scan(Frozen):
 class Running(Frozen):
     """A deployment that a signed record says should run, and what was seen of it last."""
 
-    environment: str
+    environment: str = Field(description="empty where a host runs it and no record says so")
     application: str
     container: str = Field(description="its id")
     name: str = Field(description="the container's")
+    front: str = Field(default="", description="id of the container at its address; empty where there is none")
     address: str
     host: str = Field(description="the name of the container host's block")
     since: AwareDatetime = Field(description="when it was deployed, by the signed record")
     seen: AwareDatetime | None = Field(default=None, description="when it was last looked at; None where never")
     healthy: bool | None = Field(default=None, description="None where nobody could look")
+
+
+class Seen(Frozen):
+    """A container as a host showed it, whoever started it."""
+
+    container: str = Field(description="its id")
+    name: str
+    digest: Digest = Field(description="of the image it is of")
+    running: bool
+    healthy: bool | None = Field(default=None, description="None where nobody knows how to ask")
 
 
 class BuiltOn(Frozen):
@@ -110,13 +102,17 @@ class KnownImage(Frozen):
     signed: bool = Field(default=False, description="whether curation signed that it may be used")
     sbom: Digest | None = Field(default=None, description="of the referrer that holds the SBOM of record")
     sbom_content: Digest | None = Field(default=None, description="of the SBOM's content, unzipped")
-    packages: tuple[Package, ...] = Field(default=(), description="what the SBOM lists: type, name, package URL")
     scan: Scan | None = None
     judgements: tuple[Judgement, ...] = Field(default=(), description="all of them, the oldest first")
     notes: tuple[Note, ...] = Field(default=(), description="every verified statement, the oldest first")
     bases: tuple[BuiltOn, ...] = ()
-    running: tuple[Running, ...] = Field(default=(), description="the last deployments that are of this digest")
-    deployed: tuple[Running, ...] = Field(default=(), description="earlier deployments of it, the oldest first")
+    copies: tuple[Digest, ...] = Field(default=(), description="encrypted copies of it, in the same repository")
+    running: tuple[Running, ...] = Field(
+        default=(), description="where it runs: the last deployment of its application there, or seen on a host"
+    )
+    deployed: tuple[Running, ...] = Field(
+        default=(), description="deployments of it that later ones took the place of, the oldest first"
+    )
     unreadable: str = Field(default="", description="why its evidence could not be read; then nothing else is known")
 
     @property
@@ -133,13 +129,3 @@ class KnownImage(Frozen):
         """The last verdict of a gate; of two at one instant the no counts."""
         of = (j for j in self.judgements if j.boundary is boundary)
         return max(of, key=lambda j: (j.at, not j.passed), default=None)
-
-
-def facts(image: KnownImage) -> dict[str, Any]:
-    """The image without what is long: packages and findings are counted."""
-    told = image.model_dump(mode="json", exclude={"packages": True, "scan": {"findings"}})
-    return {
-        **told,
-        "package_count": len(image.packages),
-        "finding_count": len(image.scan.findings) if image.scan else 0,
-    }

@@ -55,6 +55,7 @@ class LaptopState(Frozen):
     database: Database
     engine: Engine
     owner: str
+    inventory: str
     build_network: str
     ca_bundle: Path | None
     bases: dict[str, str | None]
@@ -188,6 +189,7 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
         database=database,
         engine=engine,
         owner=home.owner,
+        inventory=profile.inventory or f"sqlite:///{home.state / 'inventory.db'}",
         build_network=profile.build_network,
         ca_bundle=profile.certificates(),
         bases=dict(profile.bases),

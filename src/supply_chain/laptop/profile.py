@@ -56,6 +56,10 @@ class Profile(Frozen):
         description="auto: the scanner's own database where the network allows, else the starter database",
     )
 
+    inventory: str | None = Field(
+        default=None, description="the inventory's database, such as postgresql+psycopg://…; null for a file of our own"
+    )
+
     @field_validator("bases")
     @classmethod
     def _own_proxy(cls, value: dict[str, str | None]) -> dict[str, str | None]:

@@ -19,8 +19,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.standing import Standing
-from supply_chain.fleet.known import StorageStatus
-from supply_chain.image import Digest, Frozen, ImageRef, application_of
+from supply_chain.image import Digest, Frozen, ImageRef, Removal, StorageStatus, application_of
 from supply_chain.lifecycle.plan import EVIDENCE, Deployed, Member, Plan, Step, in_use
 from supply_chain.lifecycle.rules import Action
 from supply_chain.tier import BASES
@@ -70,8 +69,8 @@ class Registry(Protocol):
 
     def archive(self, ref: ImageRef) -> None: ...
 
-    def delete(self, repository: str, digests: Sequence[Digest]) -> Mapping[Digest, str | None]:
-        """Of each why it could not be removed, by ECR's code; None where it is gone."""
+    def delete(self, repository: str, digests: Sequence[Digest]) -> tuple[Removal, ...]:
+        """What became of each."""
 
 
 class Present(Protocol):
@@ -303,9 +302,8 @@ class _Work:
             ready = [d for d in waiting if not any(other in waiting for other in first[d])]
             # what belongs to each other in a circle goes at once
             batch = (ready or list(waiting))[:AT_ONCE]
-            codes = self.registry.delete(self.repository, batch) if batch else {}
-            for digest in batch:
-                self._removed(entries, waiting.pop(digest), codes.get(digest))
+            for removal in self.registry.delete(self.repository, batch) if batch else ():
+                self._removed(entries, waiting.pop(removal.name), removal)
 
     def _stuck(self, entries: dict[Digest, Entry], step: Step, before: Sequence[Entry]) -> None:
         """What has to go before it is still there: it waits as long as that may go when the plan is done again."""
@@ -313,11 +311,11 @@ class _Work:
         outcome = Outcome.FAILED if code else Outcome.SKIPPED
         self._keep(entries, step, outcome, "what has to go before it is still there", code)
 
-    def _removed(self, entries: dict[Digest, Entry], step: Step, code: str | None) -> None:
-        if code is None or code == GONE:
-            self._keep(entries, step, Outcome.DONE, step.reason if code is None else "it was gone already")
+    def _removed(self, entries: dict[Digest, Entry], step: Step, removal: Removal) -> None:
+        if removal.code is None or removal.code == GONE:
+            self._keep(entries, step, Outcome.DONE, "it was gone already" if removal.code else step.reason)
         else:
-            self._keep(entries, step, Outcome.FAILED, f"ECR did not remove it: {code}", code)
+            self._keep(entries, step, Outcome.FAILED, f"ECR did not remove it: {removal.reason}", removal.code)
 
     def _first(self, going: Collection[Digest]) -> dict[Digest, set[Digest]]:
         """What has to go before each: what is attached to it or is a copy of it, and the indexes it is in."""

@@ -19,8 +19,8 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.standing import Standing
-from supply_chain.fleet.known import KnownImage, StorageStatus, StoredManifest
-from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.fleet.known import KnownImage
+from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.rules import Action, Decision, Facts, Rules, decide, guards
 from supply_chain.scratch import write_private
 from supply_chain.shown import counted
@@ -251,6 +251,7 @@ class _House:
             Deployed(environment=r.environment, application=r.application, digest=image.ref.digest, at=r.since)
             for image in self.stock.images
             for r in (*image.deployed, *image.running)
+            if r.environment  # what a host shows and no record names takes nobody's place
         )
         return self.stock.deployments, seen
 
@@ -265,7 +266,7 @@ class _House:
                     all_of[digest] += environments
         for image in self.stock.images:  # the inventory may know of more than one that runs
             for each in image.running:
-                running[image.ref.digest].append(each.environment)
+                running[image.ref.digest].append(each.environment or f"{each.host}, without a record")
         return running, before
 
     @cached_property

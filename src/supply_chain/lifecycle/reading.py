@@ -13,10 +13,15 @@ from supply_chain.evidence.standing import Standing, read_standing, standing
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.records import history
-from supply_chain.fleet.known import KnownImage, StorageStatus, StoredManifest
-from supply_chain.image import Digest, ImageRef
+from supply_chain.fleet.known import KnownImage
+from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.plan import EVIDENCE, Deployed, Member, Stock
 from supply_chain.tier import TierName
+
+INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
 
 
 class Images(Protocol):
@@ -53,15 +58,10 @@ class Read:
 
     def _member(self, repository: str, stored: StoredManifest) -> Member:
         ref = ImageRef(repository=repository, digest=stored.digest)
-        if stored.status is not StorageStatus.ACTIVE:  # nobody can read it, and what is attached to others is never so
-            return Member(ref=ref, stored=stored)
-        manifest = self.manifests.manifest(ref)
-        return Member(
-            ref=ref,
-            stored=stored,
-            subject=(manifest.get("subject") or {}).get("digest"),
-            children=tuple(each["digest"] for each in manifest.get("manifests") or ()),
-        )
+        children: tuple[Digest, ...] = ()
+        if stored.media_type in INDEXES and stored.status is StorageStatus.ACTIVE:  # nobody can read an archived one
+            children = tuple(each["digest"] for each in self.manifests.manifest(ref).get("manifests") or ())
+        return Member(ref=ref, stored=stored, subject=stored.subject, children=children)
 
     def _copies(self, images: Iterable[Member]) -> dict[Digest, Digest]:
         """Encrypted copy → the image it is of, by what curation signed."""

@@ -16,8 +16,7 @@ from pydantic import Field, StringConstraints
 
 from supply_chain.documents import read_document
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.fleet.known import StorageStatus
-from supply_chain.image import Digest, Frozen
+from supply_chain.image import Digest, Frozen, StorageStatus
 from supply_chain.shown import counted
 
 TESTS = ".tests"

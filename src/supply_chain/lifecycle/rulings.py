@@ -8,13 +8,12 @@ from typing import Protocol
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.errors import EvidenceInvalid, ImageNotFound
+from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import Act, Repositories, Ruling, rule
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.fleet.known import StorageStatus, StoredManifest
-from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.plan import Deployed, in_use
 from supply_chain.tier import TierName, curated_repository, evidence_repository
 
@@ -25,11 +24,12 @@ PLANS = evidence_repository(TierName.LIFECYCLE, "plans")
 class Storage(Repositories, Protocol):
     """What closes and opens images."""
 
-    def images(self, repository: str) -> tuple[StoredManifest, ...]: ...
+    def images(self, repository: str) -> tuple[StoredManifest, ...]:
+        """None where there is no such repository: a digest may be blocked before it is curated."""
 
     def archive(self, ref: ImageRef) -> None: ...
 
-    def restore(self, ref: ImageRef) -> None: ...
+    def restore(self, ref: ImageRef) -> object: ...
 
 
 class Present(Protocol):
@@ -99,10 +99,7 @@ def decide(
 
 def _moved(ref: ImageRef, act: Act, bench: Bench) -> tuple[Digest, ...]:
     """Archive or restore the image and its encrypted copies, as far as they are there."""
-    try:
-        there = {each.digest: each.status for each in bench.storage.images(ref.repository)}
-    except ImageNotFound:
-        return ()  # a digest may be blocked before it is curated
+    there = {each.digest: each.status for each in bench.storage.images(ref.repository)}
     wanted = [each for each in (ref, *bench.present.copies(ref)) if each.digest in there]
     if act is Act.BLOCK:
         move = [each for each in wanted if there[each.digest] is not StorageStatus.ARCHIVED]

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from supply_chain.evidence.standing import Act, Ruling, Standing
-from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan, StorageStatus, StoredManifest
-from supply_chain.image import ImageRef
+from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan
+from supply_chain.image import ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.lifecycle.plan import Deployed, Member, Stock
 from supply_chain.lifecycle.rules import Rules
 from supply_chain.tier import Boundary
@@ -19,6 +19,7 @@ RULES = Rules(
     archive={"retention_days": 200, "not_pulled_days": 60},
     limits={"count": 100, "share": 1},
 )
+IMAGE = "application/vnd.oci.image.manifest.v1+json"
 POLICY = "sha256:" + "9" * 64
 
 
@@ -36,7 +37,14 @@ def ref(number, repository="curated/hello"):
 
 def stored(number, days=400, **changes):
     return StoredManifest(
-        **{"digest": digest(number), "tags": (f"t{number}",), "pushed_at": ago(days), "size": 10, **changes}
+        **{
+            "digest": digest(number),
+            "tags": (f"t{number}",),
+            "pushed_at": ago(days),
+            "size": 10,
+            "media_type": IMAGE,
+            **changes,
+        }
     )
 
 
@@ -141,21 +149,20 @@ class Shelf:
 
     def delete(self, repository, digests):
         assert 0 < len(digests) <= 100
-        said = {}
+        said = []
         for each in digests:
             where = ImageRef(repository=repository, digest=each)
-            if code := self.refuses.get(where):
-                said[each] = code
-            elif where not in self.held:
-                said[each] = "ImageNotFound"
-            elif any(each in m.children for m in self.members(repository)):
-                said[each] = "ImageReferencedByManifestList"
-            else:
+            code = self.refuses.get(where)
+            if code is None and where not in self.held:
+                code = "ImageNotFound"
+            elif code is None and any(each in m.children for m in self.members(repository)):
+                code = "ImageReferencedByManifestList"
+            elif code is None:
                 self._call(("delete", where))
                 del self.held[where]
-                said[each] = None
                 self.watch()
-        return said
+            said.append(Removal(name=each, code=code, reason=code and "because"))
+        return tuple(said)
 
     def _call(self, call):
         if self.dies_after is not None and len(self.calls) >= self.dies_after:

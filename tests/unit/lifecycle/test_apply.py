@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import AwsFailed, AwsUnavailable
-from supply_chain.fleet.known import StorageStatus
+from supply_chain.image import StorageStatus
 from supply_chain.lifecycle.apply import Applied, Entry, FileJournal, Outcome, apply
 from supply_chain.lifecycle.plan import plan
 from supply_chain.lifecycle.rules import Action
@@ -46,7 +46,7 @@ class House:
         held = self.shelf.held[where]
         if "status" in changes:
             changes["status"] = StorageStatus(changes["status"])
-        of_manifest = {k: v for k, v in changes.items() if k in type(held.stored).model_fields}
+        of_manifest = {k: v for k, v in changes.items() if k in type(held.stored).model_fields and k != "subject"}
         others = {k: v for k, v in changes.items() if k not in of_manifest}
         stored = held.stored.model_copy(update=of_manifest)
         self.shelf.held[where] = held.model_copy(update={"stored": stored, **others})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.standing import Standing
-from supply_chain.fleet.known import StorageStatus
+from supply_chain.image import StorageStatus
 from supply_chain.lifecycle.plan import in_use, plan, read_plan, write_plan
 from supply_chain.lifecycle.rules import Action
 from tests.unit.conftest import tries

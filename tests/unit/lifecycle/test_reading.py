@@ -7,10 +7,9 @@ import pytest
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.standing import Act, rule
 from supply_chain.evidence.statement import ENCRYPTION
-from supply_chain.fleet.known import StorageStatus, StoredManifest
-from supply_chain.image import ImageRef
+from supply_chain.image import ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.plan import Member
-from supply_chain.lifecycle.reading import Read
+from supply_chain.lifecycle.reading import INDEXES, Read
 from supply_chain.tier import TierName
 from tests.unit.execution import test_records
 from tests.unit.lifecycle.stock import NOW, digest, image, ref, stored
@@ -30,18 +29,17 @@ def read(world, registry, monkeypatch):
 
 
 def test_what_belongs_to_what_is_read_from_the_manifests(read, registry):
-    """A referrer names its subject, an index its children."""
-    registry.there["curated/hello"] = [stored(n) for n in (1, 2, 3)]
-    registry.content = {
-        ref(1): {"layers": []},
-        ref(2): {"subject": {"digest": digest(1)}},
-        ref(3): {"manifests": [{"digest": digest(1)}, {"digest": digest(9)}]},
-    }
+    """ECR says what a referrer is attached to; an index names its children, where it can be read."""
+    attached, index = stored(2, subject=digest(1)), stored(3, media_type=INDEXES[0])
+    shelved = stored(4, media_type=INDEXES[0], status=StorageStatus.ARCHIVED)
+    registry.there["curated/hello"] = [stored(1), attached, index, shelved]
+    registry.content = {ref(3): {"manifests": [{"digest": digest(1)}, {"digest": digest(9)}]}}
 
     assert read.members("curated/hello") == (
         Member(ref=ref(1), stored=stored(1)),
-        Member(ref=ref(2), stored=stored(2), subject=digest(1)),
-        Member(ref=ref(3), stored=stored(3), children=(digest(1), digest(9))),
+        Member(ref=ref(2), stored=attached, subject=digest(1)),
+        Member(ref=ref(3), stored=index, children=(digest(1), digest(9))),
+        Member(ref=ref(4), stored=shelved),
     )
 
 

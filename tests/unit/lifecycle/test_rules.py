@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.fleet.known import StorageStatus
+from supply_chain.image import StorageStatus
 from supply_chain.lifecycle.rules import Action, Facts, Rules, decide, guards, read_rules
 
 SHIPPED = Path(__file__).parents[3] / "deployments" / "lifecycle"

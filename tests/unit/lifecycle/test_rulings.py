@@ -4,12 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import AwsUnavailable, ImageNotFound
+from supply_chain.errors import AwsUnavailable
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.standing import Act, Standing, read_standing, rulings, standing
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE
-from supply_chain.fleet.known import StorageStatus
-from supply_chain.image import ImageRef
+from supply_chain.image import ImageRef, StorageStatus
 from supply_chain.lifecycle.reading import Read
 from supply_chain.lifecycle.rulings import Bench, RunsFrom, approve, decide
 from supply_chain.tier import TierName
@@ -30,10 +29,8 @@ class Registry:
         self.made[name] = (immutable, key)
 
     def images(self, repository):
-        if repository not in self.there:
-            raise ImageNotFound("no repository\nmake it")
         return tuple(
-            stored(int(d[7:], 16), status=status) for d, status in self.there[repository].items()
+            stored(int(d[7:], 16), status=status) for d, status in self.there.get(repository, {}).items()
         )  # fmt: skip
 
     def archive(self, where):

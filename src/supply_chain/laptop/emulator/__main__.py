@@ -78,11 +78,12 @@ def configure(host: str, port: int, region: str, state: Path) -> None:
 
 async def run(host: str, port: int, state: Path) -> None:
     """Load the state and serve it."""
-    app = assembled(state)
+    app, catalogue = assembled(state)
     config = Config()
     config.bind = [f"{host}:{port}"]
     config.keep_alive_timeout = 120  # longer than clients keep idle connections, which they expect to work
     config.loglevel = "WARNING"
+    catalogue.resume()
     try:
         await serve(app, config)
     except OSError as error:
@@ -90,17 +91,20 @@ async def run(host: str, port: int, state: Path) -> None:
             f"The emulator cannot listen on {host}:{port}: {error.strerror}.\n"
             "Stop what listens there, or choose another port in the profile (deployments/profiles/laptop.yaml)."
         ) from error
+    await catalogue.close()
 
 
-def assembled(state: Path) -> Any:
-    """The application over the state in that directory; ministack is imported here, after `configure`."""
+def assembled(state: Path) -> tuple[Any, Any]:
+    """The application over the state in that directory, and its images; ministack is imported after `configure`."""
     from ministack.app import app as ministack  # noqa: PLC0415
     from ministack.services import kms  # noqa: PLC0415
 
     from supply_chain.laptop.emulator.authorise import Gate, issue_tokens  # noqa: PLC0415
     from supply_chain.laptop.emulator.blobs import Blobs  # noqa: PLC0415
     from supply_chain.laptop.emulator.callers import crown, root_key  # noqa: PLC0415
+    from supply_chain.laptop.emulator.catalogue import Catalogue  # noqa: PLC0415
     from supply_chain.laptop.emulator.front import Front  # noqa: PLC0415
+    from supply_chain.laptop.emulator.operations import install  # noqa: PLC0415
     from supply_chain.laptop.emulator.registry import Registry  # noqa: PLC0415
     from supply_chain.laptop.emulator.state import restore  # noqa: PLC0415
     from supply_chain.laptop.emulator.tokens import Tokens  # noqa: PLC0415
@@ -112,7 +116,9 @@ def assembled(state: Path) -> Any:
     crown(*root_key(state / "root-key.json"))
     tokens = Tokens.kept_in(state / "registry-token.key")
     issue_tokens(tokens)
-    return Front(parts, Registry(ministack, blobs, Gate(tokens), parts["ecr"]))
+    catalogue = Catalogue(parts)
+    install(catalogue)
+    return Front(parts, Registry(ministack, blobs, Gate(tokens), parts["ecr"], catalogue)), catalogue
 
 
 if __name__ == "__main__":

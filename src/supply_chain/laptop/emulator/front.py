@@ -25,6 +25,7 @@ from supply_chain.laptop.emulator.asgi import (
 )
 from supply_chain.laptop.emulator.authorise import calling
 from supply_chain.laptop.emulator.callers import signer
+from supply_chain.laptop.emulator.catalogue import TOUCHED
 from supply_chain.laptop.emulator.durable import Part, holding, settle_all
 from supply_chain.laptop.emulator.routes import is_registry
 
@@ -33,7 +34,7 @@ LIMIT = 64 * 1024 * 1024
 """Bytes of a request to AWS's API; the registry's are not counted here."""
 
 EFFECTS = {
-    "ecr": ("ecr",),
+    "ecr": TOUCHED,
     "events": ("eventbridge", "sqs"),  # events are delivered to queues
     "iam": ("iam",),
     "kms": ("kms",),

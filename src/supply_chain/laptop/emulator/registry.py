@@ -1,12 +1,13 @@
 """The registry before ministack's: it asks who comes, keeps blobs in files and answers for referrers.
 
-Tags and manifests stay ministack's, so that its ECR operations and the registry agree.
+Tags and manifests stay ministack's, so that its ECR operations and the registry agree; what is archived
+is not there for pulls.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ministack.services import ecr
@@ -27,8 +28,11 @@ from supply_chain.laptop.emulator.asgi import (
 )
 from supply_chain.laptop.emulator.authorise import Gate, oci_error, select_scope
 from supply_chain.laptop.emulator.blobs import DIGEST, Blobs
+from supply_chain.laptop.emulator.catalogue import Catalogue, records
 from supply_chain.laptop.emulator.durable import Part, holding, settle_all
+from supply_chain.laptop.emulator.images import ACTIVE, Record, Unfound, available, status
 from supply_chain.laptop.emulator.manifests import LIMIT, ManifestRefused, checked
+from supply_chain.laptop.emulator.mutability import taken
 from supply_chain.laptop.emulator.referrers import referrers, subject_of
 from supply_chain.laptop.emulator.routes import ACTIONS, IN_ONE_REQUEST, Route, parse
 from supply_chain.laptop.emulator.uploads import JSON, BlobEndpoints
@@ -37,8 +41,9 @@ from supply_chain.laptop.emulator.uploads import JSON, BlobEndpoints
 class Registry:
     """Everything below `/v2/` that the OCI distribution specification names."""
 
-    def __init__(self, behind: App, blobs: Blobs, gate: Gate, part: Part) -> None:
+    def __init__(self, behind: App, blobs: Blobs, gate: Gate, part: Part, catalogue: Catalogue) -> None:
         self._behind, self._blobs, self._gate, self._part = behind, blobs, gate, part
+        self._catalogue = catalogue
         self._endpoints = BlobEndpoints(blobs, part)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,8 +91,12 @@ class Registry:
                     await self._referrers(scope, route, send)
                 case "manifest" if method == "PUT":
                     await self._put_manifest(scope, route, receive, send)
+                case "manifest" if method == "DELETE":
+                    await self._delete_manifest(route, send)
+                case "manifest":
+                    await self._pull(scope, route, receive, send)
                 case _:
-                    await self._behind(scope, receive, self._held(send, changed=method == "DELETE"))
+                    await self._behind(scope, receive, self._held(send, changed=False))
         except Disconnected:
             return
 
@@ -134,9 +143,36 @@ class Registry:
             await answer(send, 400, JSON, oci_error("DIGEST_INVALID", f"{route.reference!r} is not a sha256 digest"))
             return
         types = query_of(scope).get("artifactType", [])
-        body, headers = referrers(_manifests(route.name), route.reference, types)
+        active = [each for each in records(route.name) if status(each) == ACTIVE]
+        body, headers = referrers(_manifests(active), route.reference, types)
         await self._part.settle()
         await answer(send, 200, headers, body)
+
+    async def _pull(self, scope: Scope, route: Route, receive: Receive, send: Send) -> None:
+        """HEAD or GET of a manifest; what is archived is as good as not there."""
+        kind = "imageDigest" if ":" in route.reference else "imageTag"
+        try:
+            record = available(records(route.name), {kind: route.reference})
+        except Unfound:
+            await self._part.settle()
+            message = f"{route.name} has no manifest {route.reference}"
+            await answer(send, 404, JSON, oci_error("MANIFEST_UNKNOWN", message))
+            return
+        if scope["method"] == "GET":
+            self._catalogue.pulled(record)
+        await self._behind(scope, receive, self._held(send, changed=False))
+
+    async def _delete_manifest(self, route: Route, send: Send) -> None:
+        if not DIGEST.fullmatch(route.reference):
+            await answer(send, 400, JSON, oci_error("UNSUPPORTED", "A manifest is deleted by its digest."))
+            return
+        _, failed = self._catalogue.delete(route.name, [{"imageDigest": route.reference}])
+        await settle_all(self._catalogue.parts, changed=True)
+        for _, why in failed:
+            status_code, code = (404, "MANIFEST_UNKNOWN") if why.code == "ImageNotFound" else (400, "UNSUPPORTED")
+            await answer(send, status_code, JSON, oci_error(code, str(why)))
+            return
+        await answer(send, 202, {})
 
     async def _put_manifest(self, scope: Scope, route: Route, receive: Receive, send: Send) -> None:
         try:
@@ -145,7 +181,7 @@ class Registry:
                 body,
                 route.reference,
                 lambda digest: self._endpoints.size(route.name, digest) is not None,
-                lambda digest: any(digest == known for known, _, _ in _manifests(route.name)),
+                lambda digest: any(digest == each["imageDigest"] for each in records(route.name)),
             )
         except TooLarge:
             await answer(send, 413, JSON, oci_error("SIZE_INVALID", f"a manifest has at most {LIMIT} bytes"))
@@ -153,18 +189,31 @@ class Registry:
         except ManifestRefused as refused:
             await answer(send, 400, JSON, oci_error(refused.code, str(refused)))
             return
-        await asyncio.to_thread(self._blobs.add, body)
+        digest = await asyncio.to_thread(self._blobs.add, body)
+        tag = None if DIGEST.fullmatch(route.reference) else route.reference
+        if tag and taken(ecr._repositories.get(route.name, {}), records(route.name), tag, digest):
+            message = f"The image tag '{tag}' already exists and cannot be overwritten because it is immutable."
+            await answer(send, 400, JSON, oci_error("TAG_INVALID", message))
+            return
+        new = all(each["imageDigest"] != digest for each in records(route.name))
         held = self._held(_naming_subject(send, subject_of(manifest)), changed=True)
-        await self._behind(scope, replaying(body, receive), held)
+
+        async def telling(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 201:
+                self._catalogue.pushed(route.name, digest, tag, new=new)
+            await held(message)
+
+        await self._behind(scope, replaying(body, receive), telling)
 
     def _held(self, send: Send, *, changed: bool) -> Send:
-        return holding(send, lambda: settle_all([self._part], changed=changed))
+        parts = self._catalogue.parts if changed else [self._part]
+        return holding(send, lambda: settle_all(parts, changed=changed))
 
 
-def _manifests(name: str) -> Iterator[tuple[str, str, str]]:
-    """Digest, media type and text of a repository's manifests."""
-    for image in ecr._images.get(name, []):
-        yield image["imageDigest"], image["imageManifestMediaType"], image["imageManifest"]
+def _manifests(found: Iterable[Record]) -> Iterator[tuple[str, str, str]]:
+    """Digest, media type and text of the manifests."""
+    for record in found:
+        yield record["imageDigest"], record["imageManifestMediaType"], record["imageManifest"]
 
 
 def _naming_subject(send: Send, subject: str | None) -> Send:

@@ -1,0 +1,27 @@
+"""The inventory: the database that holds what is known of every curated image."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from prefect.blocks.core import Block
+from pydantic import Field, SecretStr
+
+from supply_chain.adapters.inventory import SqlInventory, open_inventory
+
+
+class Inventory(Block):
+    """The database that holds what is known of every curated image. It can be made anew at any time."""
+
+    _block_type_name: ClassVar[str] = "Supply Chain Inventory"
+    _block_type_slug: ClassVar[str] = "supply-chain-inventory"
+    _description: ClassVar[str] = "The database of every curated image: made from the registry and the hosts."
+
+    address: SecretStr = Field(
+        title="Address",
+        description="sqlite:////absolute/path, or postgresql+psycopg://user:password@host/database.",
+    )
+
+    def open(self) -> SqlInventory:
+        """The inventory, its tables brought to this version."""
+        return open_inventory(self.address.get_secret_value())

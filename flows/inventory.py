@@ -1,0 +1,78 @@
+"""inventory, where and explain: what there is, where something is, and what became of one image."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from blocks import Inventory, Tier, Workbench
+from flows.turns import turn
+from supply_chain import pages
+from supply_chain.fleet.explain import Explanation
+from supply_chain.fleet.reconcile import Reconciled
+from supply_chain.fleet.where import Place
+from supply_chain.image import short
+from supply_chain.shown import counted
+from tasks.inventory import explanations_of, images, look, places_of, reconciled, refresh
+from tasks.turns import turn_name
+
+READER = "execution"
+"""The tier as which the inventory reads."""
+
+
+@flow(name="inventory", flow_run_name="inventory")
+async def inventory(application: str | None = None, rebuild: bool = False) -> tuple[Reconciled, ...] | State[Any]:
+    """Hold the inventory against the registry and the hosts. Images that cannot be read end the run as Unreadable.
+
+    Args:
+        application: The name of one application; all of them when it is empty.
+        rebuild: Forget everything before, and read it all anew.
+    """
+    tier, workbench, kept = await asyncio.gather(
+        Tier.aload(READER), Workbench.aload("workbench"), Inventory.aload("inventory")
+    )
+    async with turn(turn_name("inventory")):
+        done = await refresh(application, tier, workbench, kept, rebuild)
+        await look(workbench, kept)
+        if application is None:
+            await reconciled(kept)
+            rows = [pages.image_row(each) for each in await images(kept)]
+            said = f"{counted(len(rows), 'curated image')}, as of the last reconciliation"
+            await acreate_table_artifact(key="images", table=rows, description=said)
+    unreadable = [each for one in done for each in one.unreadable]
+    if unreadable:
+        return Completed(name="Unreadable", message=", ".join(unreadable)[:900], data=done)
+    return done
+
+
+@flow(name="where", flow_run_name="where {question}")
+async def where(question: str) -> tuple[Place, ...]:
+    """List the curated images in which something is, what runs first.
+
+    Args:
+        question: CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, a digest, or base/python.
+    """
+    found = await places_of(question, await Inventory.aload("inventory"))
+    rows = [pages.place_row(each) for each in found]
+    said = pages.escaped(f"{question}: {counted(len(found), 'curated image')}")
+    await acreate_table_artifact(key="where", table=rows, description=said)
+    return found
+
+
+@flow(name="explain", flow_run_name="explain {digest}")
+async def explain(digest: str) -> tuple[Explanation, ...]:
+    """Tell the whole story of an image: what happened, why, what runs from it, and what hangs on it.
+
+    Args:
+        digest: The image's digest, or at least its first 12 digits.
+    """
+    found = await explanations_of(digest, await Inventory.aload("inventory"))
+    for each in found:
+        page = pages.explanation(each)
+        await acreate_markdown_artifact(key=f"explain-{short(each.image.ref.digest)}", markdown=page)
+    return found

@@ -1,0 +1,22 @@
+"""morning: the page that answers in the morning what happened, what waits and what to do."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
+
+from blocks.workbench import now
+from supply_chain.morning import Morning, page
+from tasks.morning import look_back
+
+
+@flow(name="morning", flow_run_name="morning")
+async def morning(hours: int = 24) -> Morning:
+    """Write the operators' page: what ran, what changed, what waits for somebody, what failed and what to do.
+
+    Args:
+        hours: How far to look back.
+    """
+    night = await look_back(now(), hours)
+    await acreate_markdown_artifact(key="morning", markdown=page(night), description=night.headline)
+    return night

@@ -1,0 +1,96 @@
+"""`cscm images`, `where`, `explain` and `inventory`: what there is, where something is, what became of an image."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+from pydantic import BaseModel
+
+from cscm.session import use_prefect
+from supply_chain import pages
+from supply_chain.fleet.explain import explain as explained
+from supply_chain.fleet.where import understood
+from supply_chain.fleet.where import where as places_of
+from supply_chain.shown import counted
+
+if TYPE_CHECKING:
+    from supply_chain.adapters.inventory import SqlInventory
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+WIDEST = 60
+"""Characters of a cell in a table on a terminal."""
+NEVER = "The inventory was never reconciled; `cscm inventory` does it."
+
+
+@click.command()
+@click.argument("application", required=False)
+@as_json
+def images(application: str | None, as_json: bool) -> None:
+    """List the curated images, of APPLICATION or of all, the last push first."""
+    kept = _inventory()
+    if as_json:  # one by one, as there may be many
+        for image in kept.images(application):
+            click.echo(image.model_dump_json())
+        return
+    rows = [pages.image_row(image) for image in kept.images(application)]
+    _table(rows, ("application", "digest", "revision", "state", "runs in", "findings", "size", "pushed", "pulled"))
+    at = kept.reconciled()
+    click.echo(f"as of {at:%Y-%m-%d %H:%M} UTC and the events since" if at else NEVER, err=True)
+
+
+@click.command()
+@click.argument("question")
+@as_json
+def where(question: str, as_json: bool) -> None:
+    """List the images in which QUESTION is: CVE-…, package[@version], a digest, base/NAME."""
+    asked = understood(question)
+    found = places_of(asked, _inventory())
+    if as_json:
+        click.echo(_json(found))
+        return
+    _table([pages.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "why"))
+    running = sum(1 for each in found if each.running)
+    click.echo(f"{asked}: in {counted(len(found), 'curated image')}, of which {running} run", err=True)
+
+
+@click.command()
+@click.argument("digest")
+@as_json
+def explain(digest: str, as_json: bool) -> None:
+    """Tell what happened to the image DIGEST and why, what runs from it and what hangs on it."""
+    found = explained(digest, _inventory())
+    click.echo(_json(found) if as_json else "\n".join(map(pages.explanation_lines, found)))
+
+
+def _inventory() -> SqlInventory:
+    use_prefect()
+    from blocks import Inventory  # noqa: PLC0415 - Prefect, after its environment is set
+
+    async def load() -> SqlInventory:
+        block: Inventory = await Inventory.aload("inventory")
+        return block.open()
+
+    return asyncio.run(load())
+
+
+def _json(found: Sequence[BaseModel]) -> str:
+    return json.dumps([each.model_dump(mode="json") for each in found], indent=2)
+
+
+def _table(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> None:
+    """Columns as wide as what is in them, and no cell too wide; `--json` has all of it."""
+    lines = [columns, *([_cut(row[column]) for column in columns] for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cut(cell: str) -> str:
+    return cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 1]}…"
+
+
+COMMANDS = (images, where, explain)

@@ -1,0 +1,46 @@
+"""Brings a database to the tables of this version."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+LOCK = 0x6373636D
+"""The PostgreSQL advisory lock that whoever migrates holds."""
+VERSION = "inventory_version"
+
+
+def configuration(connection: Connection) -> Config:
+    """Alembic's, for one connection; no file is read."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def migrate(engine: Engine) -> None:
+    """Make or change the tables; one at a time, and all of it or nothing."""
+    with changing(engine) as connection:
+        config = configuration(connection)
+        head = ScriptDirectory.from_config(config).get_current_head()
+        known = MigrationContext.configure(connection, opts={"version_table": VERSION}).get_current_revision()
+        if known != head:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            command.upgrade(config, "head")
+
+
+@contextlib.contextmanager
+def changing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that changes something. In SQLite it waits for its turn now, and not in its midst."""
+    with engine.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection

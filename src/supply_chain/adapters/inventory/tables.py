@@ -1,0 +1,105 @@
+"""The tables. An image is kept as a document; what is asked for by name stands in tables of its own.
+
+Packages are kept once for each SBOM, and a finding once however many images have it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+NAME = 400
+"""Characters of a name that are kept: as many as PostgreSQL's indexes take, whatever they are."""
+metadata = MetaData(naming_convention=NAMES)
+
+
+def _of_image() -> Column[int]:
+    return Column("image", ForeignKey("images.id", ondelete="CASCADE"), nullable=False, index=True)
+
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("repository", String(256), nullable=False),
+    Column("digest", String(71), nullable=False, index=True),
+    Column("application", String(256), nullable=False, index=True),
+    Column("pushed", String(32), nullable=False),
+    Column("sbom", String(71), index=True),
+    Column("mark", String(64), nullable=False),
+    Column("document", Text, nullable=False),
+    UniqueConstraint("repository", "digest"),
+)
+"""`document` is a `KnownImage` without findings and deployments; `pushed` is UTC, as RFC 3339 sorts."""
+
+bases = Table(
+    "bases", metadata, Column("id", Integer, primary_key=True), _of_image(), Column("digest", String(71), index=True)
+)
+copies = Table(
+    "copies", metadata, Column("id", Integer, primary_key=True), _of_image(), Column("digest", String(71), index=True)
+)
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of_image(),
+    Column("environment", String(256), nullable=False),
+    Column("since", String(32), nullable=False),
+    Column("front", String(64), nullable=False, index=True),
+    Column("document", Text, nullable=False),
+)
+seen = Table(
+    "seen",
+    metadata,
+    Column("host", String(256), primary_key=True),
+    Column("container", String(64), primary_key=True),
+    Column("name", String(256), nullable=False),
+    Column("digest", String(71), nullable=False, index=True),
+    Column("running", Boolean, nullable=False),
+    Column("healthy", Boolean),
+    Column("at", String(32), nullable=False),
+)
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", String(64), nullable=False, unique=True),
+    Column("document", Text, nullable=False),
+)
+"""`key` is the SHA-256 of the document."""
+finding_names = Table(
+    "finding_names",
+    metadata,
+    Column("finding", ForeignKey("findings.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(NAME), primary_key=True),
+    Index("ix_finding_names_name", "name"),
+)
+"""A finding's own name and its aliases, in upper case."""
+found_in = Table(
+    "found_in",
+    metadata,
+    Column("image", ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("finding", ForeignKey("findings.id"), nullable=False, index=True),
+)
+packages = Table(
+    "packages",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", String(64), nullable=False, unique=True),
+    Column("name", String(NAME), nullable=False, index=True),
+    Column("version", String(NAME), nullable=False),
+)
+"""`key` is the SHA-256 of the whole package; what is longer than a name is cut off."""
+listed_in = Table(
+    "listed_in",
+    metadata,
+    Column("sbom", String(71), primary_key=True),
+    Column("package", ForeignKey("packages.id"), primary_key=True, index=True),
+)
+facts = Table("facts", metadata, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False))

@@ -1,0 +1,113 @@
+"""All that happened to an image and why: what an operator asks about one digest."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from supply_chain.errors import ImageNotFound
+from supply_chain.evidence.statement import (
+    DEPLOYMENT,
+    ENCRYPTION,
+    PROVENANCE,
+    SBOM,
+    SIGNATURE,
+    SUMMARY,
+    TEST_RESULT,
+    VULNERABILITIES,
+)
+from supply_chain.evidence.store import BEFORE_ALL
+from supply_chain.fleet.inventory import Inventory
+from supply_chain.fleet.known import Judgement, KnownImage, Note
+from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.tier import TierName
+
+SAYS = {
+    PROVENANCE: "built",
+    TEST_RESULT: "checked",
+    ENCRYPTION: "encryption attested",
+    SBOM: "SBOM made",
+    SIGNATURE: "signed",
+}
+"""What a statement of a type says, in a word or two; one of another is told by its type."""
+
+
+class Moment(Frozen):
+    """Something that happened to an image."""
+
+    at: datetime | None = Field(description="None where whoever said so did not say when")
+    what: str
+    by: str = Field(default="", description="the tier that signed it; empty for what the registry says")
+    evidence: str = Field(default="", description="repository@digest of the referrer")
+
+
+class Base(Frozen):
+    """An image that this one was built on, or with."""
+
+    name: str
+    digest: Digest
+    known: bool = Field(description="whether it is among the curated images still")
+    vended: bool = Field(default=False, description="whether it may be used now")
+
+
+class Explanation(Frozen):
+    """An image, its story, and what it hangs together with."""
+
+    image: KnownImage
+    timeline: tuple[Moment, ...]
+    built_from: tuple[Base, ...]
+    built_on_it: tuple[ImageRef, ...]
+
+
+def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
+    """What is known of a digest or of how it begins, for each image of it; `ImageNotFound` where there is none."""
+    found = inventory.of(digest.rpartition("@")[2])
+    if not found:
+        raise ImageNotFound(
+            f"The inventory has no curated image {digest}.\n"
+            "Look for it with `cscm images`; `cscm inventory` reads the registry anew."
+        )
+    return tuple(
+        Explanation(
+            image=image,
+            timeline=timeline(image),
+            built_from=tuple(_base(each.name, each.digest, inventory) for each in image.bases),
+            built_on_it=tuple(each.ref for each in inventory.built_on([image.ref.digest])),
+        )
+        for image in found
+    )
+
+
+def timeline(image: KnownImage) -> tuple[Moment, ...]:
+    """Everything with a time, the oldest first; what has none comes first of all."""
+    stored = image.stored
+    moments = [Moment(at=stored.pushed_at, what=f"pushed to {image.ref.repository} as {', '.join(stored.tags) or '—'}")]
+    if stored.pulled_at:
+        moments.append(Moment(at=stored.pulled_at, what="pulled last, as ECR recorded"))
+    moments += [
+        Moment(at=note.at, what=_said(note, image), by=note.signer, evidence=f"{note.repository}@{note.digest}")
+        for note in image.notes
+    ]
+    return tuple(sorted(moments, key=lambda each: each.at or BEFORE_ALL))
+
+
+def _said(note: Note, image: KnownImage) -> str:
+    if note.predicate_type == SUMMARY:
+        return next((_verdict(each) for each in image.judgements if each.evidence == note.digest), "a verdict")
+    if note.predicate_type == DEPLOYMENT:
+        places = [each for each in (*image.deployed, *image.running) if each.since == note.at]
+        return f"deployed to {places[0].environment} as {places[0].name}" if places else "deployed"
+    if note.predicate_type == VULNERABILITIES:
+        return "its source's dependencies scanned" if note.signer is TierName.DEVELOPMENT else "scanned"
+    return SAYS.get(note.predicate_type, note.predicate_type)
+
+
+def _verdict(judgement: Judgement) -> str:
+    codes = ", ".join(dict.fromkeys(reason.code for reason in judgement.reasons))
+    return f"admitted at {judgement.boundary}" if judgement.passed else f"refused at {judgement.boundary}: {codes}"
+
+
+def _base(name: str, digest: Digest, inventory: Inventory) -> Base:
+    found = inventory.of(digest)
+    return Base(name=name, digest=digest, known=bool(found), vended=any(each.vended for each in found))

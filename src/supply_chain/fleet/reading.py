@@ -1,0 +1,180 @@
+"""Reads what the inventory keeps: from the registry's listings and from verified evidence, and from nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from supply_chain.errors import ClockWrong, EvidenceInvalid, ImageDamaged
+from supply_chain.evidence.clock import made_at
+from supply_chain.evidence.encryption import encryption_records
+from supply_chain.evidence.inventory import Package, inventory_in
+from supply_chain.evidence.provenance import Provenance, last_provenance
+from supply_chain.evidence.reading import Said, is_signed
+from supply_chain.evidence.statement import Evidence
+from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
+from supply_chain.evidence.summary import verdicts
+from supply_chain.execution.deploy import Expected
+from supply_chain.execution.records import records
+from supply_chain.fleet.inventory import Entry
+from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Note, Running, Scan
+from supply_chain.image import Digest, ImageRef, StoredManifest
+from supply_chain.policy.outcome import Reason
+from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
+from supply_chain.vulnerability.reports import last_report
+
+JUDGE = {
+    Boundary.TO_CURATION: TierName.CURATION,
+    Boundary.CURATION: TierName.CURATION,
+    Boundary.TO_EXECUTION: TierName.EXECUTION,
+}
+"""Whose word a gate's verdict is."""
+ELSEWHERE = (TierName.CURATION, TierName.EXECUTION)
+"""Who says something of images that are not its own."""
+
+
+class Registry(Protocol):
+    """Lists what it holds."""
+
+    def repositories(self, prefix: str) -> tuple[str, ...]: ...
+
+    def images(self, repository: str) -> tuple[StoredManifest, ...]:
+        """Every manifest of a repository, archived ones too; none where there is no such repository."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the registry holds of an application, as it lists it."""
+
+    application: str
+    images: tuple[StoredManifest, ...]
+    referrers: Mapping[Digest, tuple[str, ...]]
+    """Digest → what refers to it, in whichever repository, sorted."""
+
+    @property
+    def repository(self) -> str:
+        """Where the images are."""
+        return curated_repository(self.application)
+
+    def mark(self, stored: StoredManifest) -> str:
+        """A digest of all that an image is read from; when it was pulled aside."""
+        facts = stored.model_dump_json(exclude={"pulled_at"})
+        return hashlib.sha256("\n".join((facts, *self.referrers.get(stored.digest, ()))).encode()).hexdigest()
+
+
+def evidence_places(application: str) -> tuple[str, ...]:
+    """The repositories in which something may be said about an application's curated images."""
+    return curated_repository(application), *(evidence_repository(tier, application) for tier in ELSEWHERE)
+
+
+def listing(application: str, registry: Registry) -> Listing:
+    """List what there is of an application; what refers to something is not an image."""
+    places = evidence_places(application)
+    held = {place: registry.images(place) for place in places}
+    referrers: dict[Digest, list[str]] = {}
+    for place, manifests in held.items():
+        for each in manifests:
+            if each.subject:
+                referrers.setdefault(each.subject, []).append(f"{place}@{each.digest}")
+    return Listing(
+        application,
+        tuple(each for each in held[places[0]] if each.subject is None),
+        {subject: tuple(sorted(refs)) for subject, refs in referrers.items()},
+    )
+
+
+def read(
+    listed: Listing, wanted: Sequence[StoredManifest], store: EvidenceStore, host_of: Callable[[str], str]
+) -> tuple[Entry, ...]:
+    """What is known of these images of a listing. One whose evidence cannot be read is told as such.
+
+    `host_of` gives the container host of an environment. Raises what the registry raises: nothing is known then.
+    """
+    return tuple(_entry(listed, stored, store, host_of) for stored in wanted)
+
+
+def _entry(listed: Listing, stored: StoredManifest, store: EvidenceStore, host_of: Callable[[str], str]) -> Entry:
+    ref = ImageRef(repository=listed.repository, digest=stored.digest)
+    try:
+        image, packages = _known(ref, stored, store, host_of)
+    except (EvidenceInvalid, ImageDamaged, ClockWrong) as error:
+        return Entry(KnownImage(ref=ref, stored=stored, unreadable=str(error)), frozenset(), "")
+    return Entry(image, packages, listed.mark(stored))
+
+
+def _known(
+    ref: ImageRef, stored: StoredManifest, store: EvidenceStore, host_of: Callable[[str], str]
+) -> tuple[KnownImage, frozenset[Package]]:
+    places = [ref.moved_to(place) for place in evidence_places(ref.application)]
+    evidence = tuple(each for place in places for each in store.read(place).evidence)
+    by = {signer: tuple(each for each in evidence if each.signer is signer) for signer in TierName}
+    own = tuple(each for each in by[TierName.CURATION] if each.repository == ref.repository)
+    sbom, report = inventory_in(own, store.referrers.content), last_report(own)
+    image = KnownImage(
+        ref=ref,
+        stored=stored,
+        **_declared(last_provenance(by[TierName.DEVELOPMENT])),
+        signed=is_signed(own),
+        sbom=sbom.referrer if sbom else None,
+        sbom_content=sbom.digest if sbom else None,
+        scan=Scan.of(report.value) if report else None,
+        judgements=tuple(j for gate in Boundary for j in _judgements(by[JUDGE[gate]], gate, ref.digest)),
+        notes=tuple(sorted(map(_note, evidence), key=lambda note: (note.at or BEFORE_ALL, note.digest))),
+        copies=tuple(
+            each.value.encrypted_copy.encrypted for each in encryption_records(own) if each.value.encrypted_copy
+        ),
+        deployed=tuple(_deployed(each, host_of) for each in records(by[TierName.EXECUTION])),
+    )
+    return image, sbom.packages if sbom else frozenset()
+
+
+def _declared(built: Provenance | None) -> dict[str, Any]:
+    """What the builder signed of it."""
+    if built is None:
+        return {}
+    manifest = built.manifest
+    return {
+        "kind": manifest.kind,
+        "owner": manifest.owner,
+        "source": built.source,
+        "environments": manifest.environments,
+        "bases": tuple(BuiltOn(digest=digest, name=name) for digest, name in built.curated),
+    }
+
+
+def _judgements(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest) -> Iterator[Judgement]:
+    for each in verdicts(evidence, boundary, digest):
+        yield Judgement(
+            boundary=boundary,
+            passed=each.value.passed,
+            at=each.at,
+            reasons=tuple(Reason.model_validate(reason) for reason in each.value.cscm.reasons),
+            policy=f"sha256:{each.value.policy.digest.get('sha256')}",
+            evidence=each.evidence.digest,
+        )
+
+
+def _note(evidence: Evidence) -> Note:
+    return Note(
+        digest=evidence.digest,
+        repository=evidence.repository,
+        predicate_type=evidence.predicate_type,
+        signer=evidence.signer,
+        at=made_at(evidence.statement) or evidence.attached,
+    )
+
+
+def _deployed(record: Said[Expected], host_of: Callable[[str], str]) -> Running:
+    expected = record.value
+    return Running(
+        environment=expected.environment,
+        application=expected.application,
+        container=expected.container,
+        name=expected.name,
+        front=expected.front,
+        address=expected.url,
+        host=host_of(expected.environment),
+        since=record.at,
+    )

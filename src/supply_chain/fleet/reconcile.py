@@ -1,0 +1,117 @@
+"""Holds the inventory against the registry and the hosts, and corrects it; from nothing, it makes it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from supply_chain.container import Container, Engine
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.fleet.inventory import Inventory
+from supply_chain.fleet.known import Running, Seen
+from supply_chain.fleet.reading import Listing, Registry, listing, read
+from supply_chain.image import Frozen, ImageRef, application_of
+from supply_chain.readiness import trouble_at
+from supply_chain.tier import curated_repository
+
+CURATED = curated_repository("")
+
+
+class Reconciled(Frozen):
+    """What an application's part of the inventory came to."""
+
+    application: str
+    images: int = Field(description="in the registry now")
+    read: int = Field(description="of which the evidence was read anew, as something had changed")
+    gone: tuple[ImageRef, ...] = Field(default=(), description="that the inventory had and the registry has not")
+    unreadable: dict[str, str] = Field(default_factory=dict, description="image → why its evidence cannot be read")
+
+
+def applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:
+    """Every application of which the registry holds images or the inventory knows some."""
+    there = {application_of(repository) for repository in registry.repositories(CURATED)}
+    return tuple(sorted(there | set(inventory.applications())))
+
+
+def refresh(
+    application: str,
+    registry: Registry,
+    store: EvidenceStore,
+    inventory: Inventory,
+    host_of: Callable[[str], str],
+) -> Reconciled:
+    """Read what has changed of an application's images, and keep it; what the registry has no more is forgotten.
+
+    `host_of` gives the container host of an environment. What the registry does not give raises, and then the
+    inventory is as it was.
+    """
+    now, before = listing(application, registry), inventory.marks(application)
+    marks = {_ref(now, each.digest): now.mark(each) for each in now.images}
+    changed = [each for each in now.images if before.get(_ref(now, each.digest)) != marks[_ref(now, each.digest)]]
+    entries = read(now, changed, store, host_of)
+    gone = tuple(sorted(before.keys() - marks.keys(), key=str))
+    inventory.put(entries)
+    inventory.listed(now.repository, now.images)
+    inventory.forget(gone)
+    return Reconciled(
+        application=application,
+        images=len(now.images),
+        read=len(entries),
+        gone=gone,
+        unreadable={str(e.image.ref): e.image.unreadable for e in entries if e.image.unreadable},
+    )
+
+
+def _ref(listed: Listing, digest: str) -> ImageRef:
+    return ImageRef(repository=listed.repository, digest=digest)
+
+
+def look(engine: Engine, wanted: Iterable[Running]) -> tuple[Seen, ...]:
+    """Every container of a host, and of those with a record whether they answer at their address.
+
+    Raises `EngineUnavailable`: nothing is known then, and what was seen before stays.
+    """
+    addresses = {each.container: each.address for each in wanted}
+    return tuple(_seen(container, addresses) for container in engine.containers())
+
+
+def _seen(container: Container, addresses: Mapping[str, str]) -> Seen:
+    address = addresses.get(container.id)
+    return Seen(
+        container=container.id,
+        name=container.name,
+        digest=container.image,
+        running=container.running,
+        healthy=_is_well(container, address),
+    )
+
+
+def _is_well(container: Container, address: str | None) -> bool | None:
+    if not container.running:
+        return False
+    return None if address is None else _answers(address)
+
+
+def _answers(address: str) -> bool:
+    at = urlsplit(address)
+    return at.hostname is not None and at.port is not None and not trouble_at(at.hostname, at.port, at.path)
+
+
+def watch(
+    hosts: Mapping[str, Callable[[], Engine]], inventory: Inventory, now: Callable[[], datetime]
+) -> tuple[Seen, ...]:
+    """Look at every host, and keep what it shows. `hosts` gives the engine of each, by its name."""
+    wanted: dict[str, list[Running]] = {name: [] for name in hosts}
+    for image in inventory.images():
+        for each in image.running:
+            if each.host in wanted:
+                wanted[each.host].append(each)
+    found: list[Seen] = []
+    for name, engine in hosts.items():
+        seen: Sequence[Seen] = look(engine(), wanted[name])
+        inventory.saw(name, seen, now())
+        found += seen
+    return tuple(found)

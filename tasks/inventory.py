@@ -1,0 +1,74 @@
+"""inventory: what registry, evidence and hosts say of every curated image, kept where it can be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prefect import task
+
+from blocks import ContainerHost, Inventory, Tier, Workbench
+from blocks.workbench import now
+from supply_chain.container import Engine
+from supply_chain.execution.environment import Environment, read_environments
+from supply_chain.fleet import reconcile as fleet
+from supply_chain.fleet.explain import Explanation, explain
+from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.reconcile import Reconciled
+from supply_chain.fleet.where import Place, understood, where
+from tasks.running import RETRYING, in_thread
+
+
+@task(name="read what changed", task_run_name="read what changed", **RETRYING)
+async def refresh(
+    application: str | None, tier: Tier, workbench: Workbench, inventory: Inventory, rebuild: bool
+) -> tuple[Reconciled, ...]:
+    """Hold an application's images, or everybody's, against the registry; `rebuild` forgets all before."""
+    places = {place.name: place.host for place in _places(workbench)}
+
+    def work() -> tuple[Reconciled, ...]:
+        known, evidence = inventory.open(), tier.evidence(workbench)
+        if rebuild:
+            known.clear()
+        names = (application,) if application else fleet.applications(tier.ecr, known)
+        return tuple(fleet.refresh(name, tier.ecr, evidence, known, lambda e: places.get(e, "")) for name in names)
+
+    return await in_thread(work)
+
+
+@task(name="look at the hosts", task_run_name="look at the hosts", **RETRYING)
+async def look(workbench: Workbench, inventory: Inventory) -> int:
+    """Keep what each host of an environment shows; how many containers that are."""
+    engines: dict[str, Callable[[], Engine]] = {}
+    for name in sorted({place.host for place in _places(workbench)}):
+        host: ContainerHost = await ContainerHost.aload(name)
+        engines[name] = host.engine
+    seen = await in_thread(lambda: fleet.watch(engines, inventory.open(), now))
+    return len(seen)
+
+
+@task(name="note the time", task_run_name="note the time", **RETRYING)
+async def reconciled(inventory: Inventory) -> None:
+    """Everything was held against registry and hosts by now."""
+    await in_thread(lambda: inventory.open().reconciled_at(now()))
+
+
+@task(name="read the inventory", task_run_name="read the inventory", **RETRYING)
+async def images(inventory: Inventory, application: str | None = None) -> tuple[KnownImage, ...]:
+    """The images of an application, or of all."""
+    return await in_thread(lambda: tuple(inventory.open().images(application)))
+
+
+@task(name="look it up", task_run_name="look it up", **RETRYING)
+async def places_of(question: str, inventory: Inventory) -> tuple[Place, ...]:
+    """The images in which it is."""
+    return await in_thread(lambda: where(understood(question), inventory.open()))
+
+
+@task(name="explain", task_run_name="explain", **RETRYING)
+async def explanations_of(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
+    """All that is known of the images of a digest."""
+    return await in_thread(lambda: explain(digest, inventory.open()))
+
+
+def _places(workbench: Workbench) -> tuple[Environment, ...]:
+    return read_environments(workbench.environments_directory)

@@ -1,0 +1,116 @@
+"""morning: what Prefect knows of the last night."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect import task
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactCollectionFilter,
+    ArtifactCollectionFilterKey,
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowFilter,
+    FlowFilterId,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
+from prefect.settings import get_current_settings
+
+from supply_chain.morning import CHANGES, VIEWS, Change, Morning, Run, changes
+from tasks.running import RETRYING
+
+PAGE = 200
+"""Runs that Prefect's API gives at once."""
+EVENTS = 50
+
+
+@task(name="look back", task_run_name="look back", **RETRYING)
+async def look_back(until: datetime, hours: int) -> Morning:
+    """The runs and events of the last hours, and what is open now."""
+    since = until - timedelta(hours=hours)
+    async with get_client() as client:
+        night = FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(after_=since, before_=until))
+        paused = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
+        runs, waiting = await _runs(client, night), await _runs(client, paused)
+        names = await _deployments(client, [*runs, *waiting])
+        told = await _events(client, since, until)
+        latest = await client.read_latest_artifacts(
+            artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(VIEWS)))
+        )
+    return Morning(
+        since=since,
+        until=until,
+        runs=tuple(_run(each, names) for each in runs),
+        waiting=tuple(_run(each, names) for each in waiting),
+        changes=changes(told),
+        artifacts={each.key: str(each.latest_id) for each in latest if each.key},
+        ui=str(get_current_settings().ui_url or ""),
+    )
+
+
+async def _runs(client: PrefectClient, which: FlowRunFilter) -> list[FlowRun]:
+    """All of them but those inside of others, the last first."""
+    found: list[FlowRun] = []
+    while True:
+        page = await client.read_flow_runs(
+            flow_run_filter=which, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=PAGE, offset=len(found)
+        )
+        found += page
+        if len(page) < PAGE:
+            return [run for run in found if run.parent_task_run_id is None and run.state is not None]
+
+
+async def _deployments(client: PrefectClient, runs: Sequence[FlowRun]) -> dict[UUID, str]:
+    """Id → flow/deployment, of those that runs belong to and that are there still."""
+    wanted = sorted({run.deployment_id for run in runs if run.deployment_id})
+    found = await client.read_deployments(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=wanted)))
+    flows = await client.read_flows(flow_filter=FlowFilter(id=FlowFilterId(any_=[each.flow_id for each in found])))
+    named = {each.id: each.name for each in flows}
+    return {each.id: f"{named[each.flow_id]}/{each.name}" for each in found}
+
+
+async def _events(client: PrefectClient, since: datetime, until: datetime) -> list[Change]:
+    which = EventFilter(occurred=EventOccurredFilter(since=since, until=until), event=EventNameFilter(name=[*CHANGES]))
+    page = await client.read_events(filter=which, limit=EVENTS)
+    found = list(page.events)
+    while page.next_page:
+        page = await client.read_events_page(str(page.next_page))
+        found += page.events
+    return [
+        Change(
+            event=each.event,
+            about=each.resource.name or each.resource.id,
+            at=each.occurred,
+            detail=_detail(each.payload),
+        )
+        for each in found
+    ]
+
+
+def _detail(payload: Mapping[str, Any]) -> str:
+    """What of an event's payload says why, in a line."""
+    reasons = [each["code"] for each in payload.get("reasons", ()) if isinstance(each, dict) and "code" in each]
+    said = [str(payload[key]) for key in ("boundary", "environment", "by", "why", "from", "to") if payload.get(key)]
+    return ", ".join((*said, *dict.fromkeys(reasons)))
+
+
+def _run(run: FlowRun, deployments: Mapping[UUID, str]) -> Run:
+    assert run.state is not None
+    return Run(
+        id=run.id,
+        name=run.name,
+        deployment=deployments.get(run.deployment_id, "") if run.deployment_id else "",
+        state=run.state.name or run.state.type.value.title(),
+        message=run.state.message or "",
+        at=run.start_time or run.expected_start_time or run.state.timestamp,
+    )

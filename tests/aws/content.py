@@ -1,0 +1,91 @@
+"""Small images, artifacts and indexes, whole enough for a registry that looks (OCI image specification 1.1)."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+EMPTY = "application/vnd.oci.empty.v1+json"
+
+
+@dataclass(frozen=True)
+class Content:
+    """A manifest and the blobs it names."""
+
+    media_type: str
+    manifest: bytes
+    blobs: tuple[bytes, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        return sha(self.manifest)
+
+    @property
+    def id(self) -> dict[str, str]:
+        return {"imageDigest": self.digest}
+
+    @classmethod
+    def image(cls, seed: str) -> Self:
+        """An image of one layer; another seed, another image."""
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w") as archive:
+            archive.addfile(tarfile.TarInfo(seed))
+        layer = gzip.compress(tar.getvalue(), mtime=0)
+        config = encoded(
+            {
+                "architecture": "amd64",
+                "os": "linux",
+                "config": {},
+                "rootfs": {"type": "layers", "diff_ids": [sha(tar.getvalue())]},
+            }
+        )
+        return cls._of(config, CONFIG, (layer,), LAYER)
+
+    @classmethod
+    def artifact(cls, subject: Content, kind: str, seed: str) -> Self:
+        """A referrer of an image."""
+        about = descriptor(subject.media_type, subject.manifest)
+        return cls._of(b"{}", EMPTY, (seed.encode(),), "text/plain", artifactType=kind, subject=about)
+
+    @classmethod
+    def index(cls, children: Sequence[Content]) -> Self:
+        """An index of images."""
+        platforms = [{"architecture": each, "os": "linux"} for each in ("amd64", "arm64", "s390x")]
+        listed = [
+            {**descriptor(child.media_type, child.manifest), "platform": platform}
+            for child, platform in zip(children, platforms, strict=False)
+        ]
+        return cls(INDEX, encoded({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}))
+
+    @classmethod
+    def _of(cls, config: bytes, kind: str, layers: tuple[bytes, ...], layer_kind: str, **more: Any) -> Self:
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": descriptor(kind, config),
+            "layers": [descriptor(layer_kind, each) for each in layers],
+            **more,
+        }
+        return cls(MANIFEST, encoded(manifest), (config, *layers))
+
+
+def descriptor(media_type: str, data: bytes) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": sha(data), "size": len(data)}
+
+
+def encoded(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def sha(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -1,0 +1,102 @@
+"""Our own adapter on the same contract."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from supply_chain.adapters.ecr import Ecr
+from supply_chain.errors import AwsFailed, ImageNotFound
+from supply_chain.image import ImageRef, StorageStatus
+from tests.aws.cloud import Repository
+from tests.aws.content import CONFIG, INDEX, MANIFEST, Content
+from tests.real.waiting import eventually
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def adapter(repository: Repository) -> Ecr:
+    return Ecr(repository.ecr, "unused")
+
+
+def ref(repository: Repository, content: Content) -> ImageRef:
+    return ImageRef(repository=repository.name, digest=content.digest)
+
+
+def test_tells_what_the_registry_holds(repository: Repository, adapter: Ecr) -> None:
+    """Images, indexes and referrers, active or archived."""
+    image, blocked = repository.push("one", "two"), repository.push("three")
+    index, evidence = repository.index(image, tag="all"), repository.attach(image, "application/vnd.example.sbom")
+    adapter.archive(ref(repository, blocked))
+
+    facts = {each.digest: each for each in adapter.images(repository.name)}
+
+    assert set(facts) == {each.digest for each in (image, blocked, index, evidence)}
+    assert [facts[each.digest].media_type for each in (image, index, evidence)] == [MANIFEST, INDEX, MANIFEST]
+    one, two = facts[image.digest], facts[blocked.digest]
+    assert (one.tags, one.artifact_type, one.subject, one.status) == (("one", "two"), CONFIG, None, "ACTIVE")
+    assert one.size > 0 and one.archived_at is None
+    assert facts[evidence.digest].subject == image.digest
+    assert facts[evidence.digest].artifact_type == "application/vnd.example.sbom"
+    assert two.status is StorageStatus.ARCHIVED and two.archived_at is not None
+    assert two.archived_at >= two.pushed_at - timedelta(minutes=1)
+
+
+def test_archives_and_restores_and_does_not_mind_doing_it_again(repository: Repository, adapter: Ecr) -> None:
+    """As a run does that was interrupted."""
+    image = repository.push("one")
+    name = ref(repository, image)
+
+    for _ in range(2):
+        adapter.archive(name)
+    archived = adapter.status(name), repository.pull("one").status_code
+    restoring = [adapter.restore(name) for _ in range(2)]
+    eventually(lambda: adapter.status(name) is StorageStatus.ACTIVE, repository.cloud.patience)
+
+    assert archived == (StorageStatus.ARCHIVED, 404)
+    assert restoring[0] is StorageStatus.ACTIVATING and StorageStatus.ARCHIVED not in restoring
+    assert adapter.restore(name) is StorageStatus.ACTIVE
+    assert repository.pull("one").status_code == 200
+
+
+def test_deletes_and_untags_and_says_what_stayed(repository: Repository, adapter: Ecr) -> None:
+    """What an index lists stays, with the registry's own code."""
+    child, other = repository.push("one", "two"), repository.push("three")
+    index = repository.index(child, tag="all")
+
+    untagged = adapter.untag(repository.name, ["one", "nothing"])
+    deleted = adapter.delete(repository.name, [child.digest, other.digest])
+
+    assert [(each.name, each.code) for each in untagged] == [("one", None), ("nothing", "ImageNotFound")]
+    assert [each.code for each in deleted] == ["ImageReferencedByManifestList", None]
+    assert {each.digest: each.tags for each in adapter.images(repository.name)} == {
+        child.digest: ("two",),
+        index.digest: ("all",),
+    }
+
+
+def test_what_is_not_there_is_missing(repository: Repository, adapter: Ecr) -> None:
+    """Whatever is asked of it, and never an error without a name."""
+    name = ref(repository, Content.image("never pushed"))
+
+    for call in (adapter.status, adapter.archive, adapter.restore):
+        with pytest.raises(ImageNotFound):
+            call(name)
+    with pytest.raises(ImageNotFound):
+        adapter.images(f"{repository.name}x")
+
+
+def test_an_image_on_its_way_back_is_not_taken_for_archived(repository: Repository, adapter: Ecr) -> None:
+    """Who blocks it again is told that it could not be, or it is archived."""
+    name = ref(repository, repository.push("one"))
+    adapter.archive(name)
+    adapter.restore(name)
+
+    try:
+        adapter.archive(name)
+    except AwsFailed:
+        assert adapter.status(name) is not StorageStatus.ARCHIVED
+    else:
+        assert adapter.status(name) is StorageStatus.ARCHIVED

@@ -1,0 +1,122 @@
+"""What EventBridge is told (Amazon ECR User Guide, "Amazon ECR events and EventBridge")."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.aws.cloud import Cloud, Repository, policy_of
+from tests.aws.content import CONFIG, MANIFEST
+from tests.real.waiting import eventually
+
+pytestmark = pytest.mark.real
+
+DELIVERY = 120.0
+"""Seconds; AWS delivers "in near real time", best effort."""
+
+
+class Told:
+    """What came to the queue of a rule for one repository."""
+
+    def __init__(self, sqs: Any, url: str) -> None:
+        self._sqs, self._url = sqs, url
+        self._events: list[dict[str, Any]] = []
+
+    def of(self, action: str, **more: str) -> dict[str, Any]:
+        """The event of an action with these details, once it is there."""
+        wanted = {"action-type": action, **{name.replace("_", "-"): value for name, value in more.items()}}
+        found: dict[str, Any] = eventually(lambda: self._find(wanted), DELIVERY, lambda: self._events)
+        return found
+
+    def _find(self, wanted: dict[str, str]) -> dict[str, Any] | None:
+        answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+        for message in answer.get("Messages", []):
+            self._events.append(json.loads(message["Body"]))
+            self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+        return next((each for each in self._events if wanted.items() <= each["detail"].items()), None)
+
+
+@pytest.fixture
+def told(cloud: Cloud, repository: Repository) -> Iterator[Told]:
+    """A rule for the repository's events, and a queue that gets them."""
+    sqs, events, name = cloud.client("sqs"), cloud.client("events"), cloud.name("events").replace("/", "-")
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    pattern = {"source": ["aws.ecr"], "detail": {"repository-name": [repository.name]}}
+    rule = events.put_rule(Name=name, EventPattern=json.dumps(pattern))["RuleArn"]
+    try:
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy_of(arn, rule)})
+        events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": arn}])
+        time.sleep(min(cloud.patience, 60) / 30)  # a new rule takes a moment to be in force
+        yield Told(sqs, url)
+    finally:
+        events.remove_targets(Rule=name, Ids=["queue"])
+        events.delete_rule(Name=name)
+        sqs.delete_queue(QueueUrl=url)
+
+
+def test_a_push_is_told(repository: Repository, told: Told) -> None:
+    """With all that is needed to look at what was pushed."""
+    image = repository.push("one")
+
+    event = told.of("PUSH", image_tag="one")
+
+    assert (event["source"], event["detail-type"], event["resources"]) == ("aws.ecr", "ECR Image Action", [])
+    assert event["detail"] == {
+        "result": "SUCCESS",
+        "repository-name": repository.name,
+        "image-digest": image.digest,
+        "action-type": "PUSH",
+        "image-tag": "one",
+        "manifest-media-type": MANIFEST,
+        "artifact-media-type": CONFIG,
+    }
+
+
+def test_a_push_without_a_tag_is_told_without_one(repository: Repository, told: Told) -> None:
+    """An empty one is none."""
+    image = repository.push()
+
+    assert not told.of("PUSH", image_digest=image.digest)["detail"].get("image-tag")
+
+
+def test_a_deletion_is_told(repository: Repository, told: Told) -> None:
+    """So that what was made of the image can follow it."""
+    image = repository.push("one")
+
+    repository.delete(image.id)
+
+    event = told.of("DELETE", image_digest=image.digest)
+    assert (event["detail-type"], event["detail"]["result"]) == ("ECR Image Action", "SUCCESS")
+    assert event["detail"]["image-tag"] == "one"
+
+
+def test_archive_and_restore_are_told(repository: Repository, told: Told) -> None:
+    """The restore when it is done, not when it was asked for."""
+    image = repository.push("one")
+
+    repository.store(image, "ARCHIVE")
+    archived = told.of("UPDATE_STORAGE_CLASS", target_storage_class="ARCHIVE")
+    repository.store(image, "STANDARD")
+    eventually(lambda: repository.described(image)["imageStatus"] == "ACTIVE", repository.cloud.patience)
+    restored = told.of("UPDATE_STORAGE_CLASS", target_storage_class="STANDARD")
+
+    for event in (archived, restored):
+        assert (event["detail-type"], event["detail"]["image-digest"]) == ("ECR Image Action", image.digest)
+        assert event["detail"]["artifact-media-type"] == CONFIG
+    assert restored["detail"]["last-activated-at"].startswith("20")
+
+
+def test_an_archived_referrer_is_told_apart(repository: Repository, told: Told) -> None:
+    """ "The detail-type is ECR Referrer Action to distinguish it from regular image actions." """
+    evidence = repository.attach(repository.push("one"), "application/vnd.example.sbom")
+
+    repository.store(evidence, "ARCHIVE")
+
+    event = told.of("UPDATE_STORAGE_CLASS", image_digest=evidence.digest)
+    assert event["detail-type"] == "ECR Referrer Action"
+    assert event["detail"]["artifact-media-type"] == "application/vnd.example.sbom"

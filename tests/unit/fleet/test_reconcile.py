@@ -1,0 +1,200 @@
+"""The inventory is what registry, evidence and hosts say, whatever it was before."""
+
+from datetime import timedelta
+
+import pytest
+
+from supply_chain.container import ContainerSpec, profile
+from supply_chain.errors import RegistryUnavailable
+from supply_chain.evidence.statement import ENCRYPTION, SUMMARY, VULNERABILITIES
+from supply_chain.fleet.reconcile import applications, look, watch
+from supply_chain.image import ImageRef
+from supply_chain.policy.verdict import verdict_place
+from supply_chain.tier import Boundary, TierName
+from tests.engine.memory import MemoryEngine
+from tests.unit.pieces import CURATED
+
+OTHER = "sha256:" + "b" * 64
+CURATION, EXECUTION = TierName.CURATION, TierName.EXECUTION
+
+
+def test_an_image_is_known_by_its_evidence(fleet, make):
+    """All that the registry lists and that the tiers signed; nothing of it is anybody's mere word."""
+    ref = fleet.curated()
+    fleet.deploy(ref)
+
+    done = fleet.refresh()
+    (image,) = fleet.images
+
+    assert (done.images, done.read, done.gone, done.unreadable) == (1, 1, (), {})
+    assert (image.ref, image.kind, image.owner, image.source) == (ref, "service", "web team", make.source())
+    assert (image.signed, image.vended) == (True, True)
+    assert image.stored.size == 1_500_000 and image.stored.tags == ("v1",)
+    assert [(j.boundary, j.passed) for j in image.judgements] == [
+        (Boundary.TO_CURATION, True), (Boundary.CURATION, True),
+    ]  # fmt: skip
+    assert image.scan.findings == () and image.scan.database.digest == "xxh64:0"
+    assert image.sbom and image.sbom_content
+    assert [(r.environment, r.host, r.since) for r in image.running] == [
+        ("staging", "laptop", make.noon + timedelta(hours=1))
+    ]
+    assert {note.signer for note in image.notes} == set(TierName) - {"lifecycle"}
+    assert [i.ref for i in fleet.inventory.carrying("openssl")] == [ref]
+
+
+def test_what_did_not_change_is_not_read_again(fleet):
+    """A full reconciliation costs a list, however many images there are; a pull is seen in it."""
+    fleet.curated()
+    fleet.refresh()
+    fleet.world.registry.layer = None  # reading evidence would fail
+    pulled = fleet.make.noon + timedelta(days=1)
+    fleet.registry.add("curated/hello", CURATED.digest, at=fleet.make.noon, pulled_at=pulled)
+
+    done = fleet.refresh()
+
+    assert (done.images, done.read) == (1, 0)
+    assert [image.stored.pulled_at for image in fleet.images] == [pulled]
+
+
+@pytest.mark.parametrize("where", ["beside it", "in the evidence of curation", "in the evidence of execution"])
+def test_what_is_said_later_is_read(fleet, where):
+    """Wherever a tier says it."""
+    ref = fleet.curated()
+    fleet.refresh()
+    boundary = {
+        "beside it": Boundary.CURATION,
+        "in the evidence of curation": Boundary.TO_CURATION,
+        "in the evidence of execution": Boundary.TO_EXECUTION,
+    }[where]
+    no = fleet.pieces.verdict(boundary, ref, yes=False, at=fleet.make.noon + timedelta(days=1))
+    signer = EXECUTION if boundary is Boundary.TO_EXECUTION else CURATION
+    fleet.say(verdict_place(ref, boundary, admitted=False), signer, SUMMARY, no)
+
+    assert fleet.refresh().read == 1
+    (image,) = fleet.images
+    assert image.last(boundary).passed is False
+    assert [reason.code for reason in image.last(boundary).reasons] == ["x"]
+    assert image.vended is (boundary is not Boundary.CURATION)
+
+
+def test_another_tiers_word_is_not_taken_for_a_gates(fleet):
+    """A verdict counts of whoever gives it: development says nothing of curation's gate."""
+    ref = fleet.curated(without=("verdict of curation",))
+    fleet.say(ref, TierName.DEVELOPMENT, SUMMARY, fleet.pieces.verdict(Boundary.CURATION, ref))
+    fleet.say(ref, TierName.DEVELOPMENT, VULNERABILITIES, fleet.make.report(fleet.make.finding()).predicate())
+    fleet.refresh()
+
+    (image,) = fleet.images
+    assert image.last(Boundary.CURATION) is None and not image.vended
+    assert image.scan.findings == ()
+
+
+def test_an_image_that_went_is_forgotten(fleet):
+    """Whoever removed it."""
+    fleet.curated()
+    fleet.curated(OTHER)
+    fleet.refresh()
+    del fleet.registry.stored["curated/hello"][OTHER]
+
+    done = fleet.refresh()
+
+    assert done.gone == (ImageRef(repository="curated/hello", digest=OTHER),)
+    assert [image.ref.digest for image in fleet.images] == [CURATED.digest]
+
+
+def test_an_image_that_cannot_be_read_is_named_and_kept(fleet):
+    """It is there, and nothing else is known of it; it is read again each time until it can be."""
+    good, spoilt = fleet.curated(), fleet.curated(OTHER)
+    fleet.spoil(spoilt)
+
+    for _ in range(2):
+        done = fleet.refresh()
+        assert list(done.unreadable) == [str(spoilt)]
+    known = {image.ref: image for image in fleet.images}
+    assert "no statement" in known[spoilt].unreadable and not known[spoilt].vended
+    assert known[good].vended and done.read == 1
+
+
+def test_a_registry_that_does_not_answer_leaves_the_inventory_as_it_was(fleet):
+    """Nothing is forgotten because nobody could be asked."""
+    fleet.curated()
+    fleet.refresh()
+
+    def gone(repository):
+        raise RegistryUnavailable("it is away\nWait.")
+
+    fleet.registry.images = gone
+    with pytest.raises(RegistryUnavailable):
+        fleet.refresh()
+    assert len(fleet.images) == 1
+
+
+def test_what_refers_to_an_image_is_no_image(fleet):
+    """Nor is the encrypted copy of a confidential one."""
+    ref = fleet.curated(without=("encryption",))
+    record = {
+        **fleet.pieces.scanned["encryption"][2],
+        "classification": "confidential",
+        "copy": {"plain": ref.digest, "encrypted": OTHER, "wrapped_key": "AAAA", "key": "k", "context": {}},
+    }
+    fleet.say(ref, CURATION, ENCRYPTION, record)
+    fleet.registry.add("curated/hello", OTHER, at=fleet.make.noon, tags=("v1-encrypted",))
+    fleet.refresh()
+
+    (image,) = fleet.images
+    assert image.copies == (OTHER,)
+
+
+def test_the_applications_are_those_of_the_registry_and_those_that_went(fleet):
+    """A repository that was removed is found out too."""
+    fleet.curated()
+    fleet.curated(OTHER, "base/python")
+    for application in ("hello", "base/python"):
+        fleet.refresh(application)
+    del fleet.registry.stored["curated/hello"]
+    fleet.world.registry.held.clear()
+
+    assert applications(fleet.registry, fleet.inventory) == ("base/python", "hello")
+    fleet.refresh()
+    assert [image.application for image in fleet.images] == ["base/python"]
+
+
+def test_it_is_the_same_when_it_is_made_anew(fleet):
+    """Nothing in it is known from anywhere else than registry, evidence and hosts."""
+    fleet.curated(at=fleet.make.noon)
+    fleet.deploy(fleet.curated(OTHER, at=fleet.make.noon + timedelta(days=1)))
+    fleet.refresh()
+    before = fleet.images
+    fleet.inventory.clear()
+    fleet.refresh()
+
+    assert len(before) == 2 and fleet.images == before
+
+
+def test_a_host_shows_what_runs_on_it(fleet):
+    """What has a record is asked at its address; what has none is told all the same."""
+    engine = MemoryEngine()
+    image, stranger = engine.add("curated/hello:v1"), engine.add("somebody:else")
+    assert look(engine, ()) == ()
+    made = [
+        engine.create(
+            ContainerSpec(
+                name=name, image=digest, labels={}, environment={}, profile=profile(fleet.make.manifest().runtime)
+            )
+        )
+        for name, digest in (("recorded", image), ("stranger", stranger))
+    ]
+    fleet.curated(image)
+    fleet.deploy(ImageRef(repository="curated/hello", digest=image), container=made[0])
+    fleet.curated(stranger, "other")
+    fleet.refresh()
+    fleet.refresh("other")
+    at = fleet.make.noon + timedelta(days=2)
+
+    engine.start(made[1])
+
+    watch({"laptop": lambda: engine}, fleet.inventory, lambda: at)
+
+    hello, other = fleet.images
+    assert [(r.name, r.healthy, r.seen) for r in hello.running] == [("staging-hello", False, at)]  # it does not run
+    assert [(r.environment, r.name, r.healthy) for r in other.running] == [("", "stranger", None)]

@@ -1,0 +1,127 @@
+"""The operators' page says what to do first, and nothing that is not so."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from supply_chain.errors import RegistryUnavailable, ScannerFailed
+from supply_chain.morning import CHANGES, Change, Morning, Run, changes, page, remedy
+
+UI = "http://127.0.0.1:4200"
+ID = UUID(int=7)
+
+
+def run(state, noon, name="rescan", deployment="rescan/nightly", message="", hours=0):
+    at = noon + timedelta(hours=hours)
+    return Run(id=ID, name=name, deployment=deployment, state=state, message=message, at=at)
+
+
+def morning(noon, *runs, **changed):
+    return Morning(**{"since": noon, "until": noon + timedelta(days=1), "runs": runs, "ui": UI, **changed})
+
+
+def test_a_quiet_night_says_so(make):
+    """And every question has its answer, none is left out."""
+    told = page(morning(make.noon, run("Completed", make.noon)))
+
+    assert told.startswith("# Nothing waits for you, and nothing failed")
+    for title in ("Waits for you", "Failed, and what to do", "Did not start", "What changed", "What was found"):
+        assert f"## {title}\n\nNothing" in told
+    assert "| rescan/nightly | 1 Completed |" in told
+
+
+@pytest.mark.parametrize("state", ["Failed", "Crashed", "TimedOut"])
+def test_what_failed_is_told_with_what_to_do(make, state):
+    """By the code that its message ends with, and with a link to the run."""
+    error = ScannerFailed("grype ended\nScan again.")
+    told = morning(make.noon, run(state, make.noon, message=f"Flow run encountered an exception: {error}"))
+
+    assert told.headline == "1 failed"
+    assert f"[rescan]({UI}/runs/flow-run/{ID})" in page(told)
+    assert "Check the scanner and its database" in page(told)
+
+
+def test_what_went_well_since_needs_nothing(make):
+    """The same run of the same deployment; another's success says nothing."""
+    failed = run("Failed", make.noon)
+    assert "Went well at" in page(morning(make.noon, run("Completed", make.noon, hours=1), failed))
+    for other in (run("Completed", make.noon, name="x", hours=1), run("Completed", make.noon, hours=-1)):
+        assert "Went well at" not in page(morning(make.noon, other, failed))
+
+
+def test_a_failure_of_somebody_at_a_terminal_is_theirs(make):
+    """They were told; it is counted."""
+    told = morning(make.noon, run("Failed", make.noon, deployment=""))
+    assert told.headline == "Nothing waits for you, and nothing failed"
+    assert "| by hand | 1 Failed |" in page(told)
+
+
+def test_what_waits_and_what_did_not_start_come_first(make):
+    """In the headline too, with unread messages."""
+    told = morning(
+        make.noon,
+        run("Late", make.noon, name="monitor"),
+        waiting=(run("Suspended", make.noon, name="promote hello"),),
+        dead_letters=2,
+    )
+
+    assert told.headline == "1 waits for you, 1 did not start, 2 could not be read"
+    shown = page(told)
+    assert shown.index("promote hello") < shown.index("monitor") < shown.index("cscm events dead")
+
+
+@pytest.mark.parametrize("state", ["Refused", "Drifted", "Unreadable"])
+def test_an_answer_that_is_worth_a_look_is_found(make, state):
+    """It is neither a failure nor quiet."""
+    told = morning(make.noon, run(state, make.noon, message="drift.front"))
+    assert [r.state for r in told.found] == [state] and not told.failed
+    assert "drift.front" in page(told)
+
+
+@pytest.mark.parametrize("state", ["Completed", "Running", "Pending", "Scheduled", "Cancelled", "AwaitingRetry"])
+def test_what_is_as_it_should_be_is_not_found(make, state):
+    """Only counted."""
+    assert not morning(make.noon, run(state, make.noon)).found
+
+
+def test_a_change_is_told_once_and_the_last_first(make):
+    """Events come twice and out of order, and others come too."""
+    first = Change(event="cscm.image.blocked", about="curated/hello@sha256:" + "a" * 64, at=make.noon, detail="me")
+    second = Change(event="cscm.deployment.started", about="curated/x@sha256:" + "b" * 64, at=make.noon + timedelta(1))
+    other = Change(event="cscm.image.tested", about="x", at=make.noon)
+
+    found = changes([second, first, first, other])
+    assert found == (second, first)
+    told = page(morning(make.noon, changes=found))
+    assert "blocked | curated/hello@aaaaaaaaaaaa | me |" in told
+
+
+def test_a_long_list_says_how_much_it_leaves_out(make):
+    """Nothing is cut in silence."""
+    runs = [run("Failed", make.noon, name=f"r{number}") for number in range(60)]
+    assert "… and 10 more." in page(morning(make.noon, *runs))
+
+
+def test_names_and_messages_are_only_text(make):
+    """They come from outside."""
+    told = page(morning(make.noon, run("Failed", make.noon, name="a|b](x)<i>\x1b[31m", message="<b>|\n# no")))
+    assert "<i>" not in told and "\x1b" not in told and "<b>" not in told and "\n# no" not in told
+
+
+def test_artifacts_that_are_there_are_linked(make):
+    """And those that are not there yet are not."""
+    told = page(morning(make.noon, artifacts={"images": "abc"}))
+    assert f"({UI}/artifacts/artifact/abc)" in told and told.count("/artifacts/artifact/") == 1
+
+
+def test_every_error_has_its_remedy():
+    """Also one that is only told by its base; what is no error of ours is told as such."""
+    assert remedy(str(RegistryUnavailable("a\nb"))).startswith("A step asks again")
+    assert remedy("x [nobody.knows]") == remedy("RuntimeError") == remedy("")
+    assert "A crash leaves nothing half-done" in remedy("")
+
+
+def test_every_change_is_an_event_of_ours():
+    """A name that nobody emits would never be told."""
+    assert all(name.startswith("cscm.") for name in CHANGES)
