@@ -227,8 +227,8 @@ class _Work:
             yield f"its tags are {', '.join(stored.tags) or 'none'} now"
         if stored.pushed_at != step.pushed_at:
             yield "it was pushed again"
-        if stored.pulled_at != step.pulled_at and step.action is not Action.BLOCK:
-            yield "it was pulled since"
+        if stored.pulled_at != step.pulled_at and step.action is not Action.BLOCK and not member.children:
+            yield "it was pulled since"  # of an index our own look at what is in it is a pull
         archived = stored.status is StorageStatus.ARCHIVED and step.action is not Action.AGE_OUT  # done already
         if stored.status is not step.status and not archived:
             yield f"it is {stored.status} now"

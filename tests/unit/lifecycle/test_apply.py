@@ -180,6 +180,14 @@ def test_an_index_stays_where_what_it_consists_of_does():
     assert house.outcomes() == {1: "skipped", 2: "skipped"}
 
 
+def test_that_we_looked_into_an_index_does_not_keep_it():
+    """ECR counts it as a pull, ours as anybody's."""
+    house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)]))
+    house.change(ref(1), pulled_at=ago(0))
+
+    assert house.outcomes() == {1: "done", 2: "done"}
+
+
 def test_an_index_goes_before_what_it_consists_of():
     """ECR removes no child of an index that is there."""
     house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2), digest(3))), part(2), part(3)]))
