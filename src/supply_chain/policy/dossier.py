@@ -106,8 +106,8 @@ def _blocked(
     listed = [base for base in bases if base.digest in used]
     named = [ImageRef.parse(f"{name}@{digest}") for digest, name in used.items() if name.startswith(f"{BASES}/")]
     suspects = sorted({*below, *listed, *named}, key=str)
-    stand = side_by_side(lambda base: standing(read_standing(base, store).evidence), suspects)
-    return {str(base): each.block for base, each in zip(suspects, stand, strict=True) if each.block}
+    stand = side_by_side(lambda base: (str(base), standing(read_standing(base, store).evidence).block), suspects)
+    return {name: block for name, block in stand if block}
 
 
 def _below(ref: ImageRef, bases: Sequence[ImageRef], layers: Layers) -> list[ImageRef]:

@@ -29,7 +29,8 @@ def say(world, make):
     def said(act, at=0, signer=TierName.LIFECYCLE, change=None):
         when = make.noon + timedelta(seconds=at)
         predicate = {"act": act, "by": "ann", "why": "CVE-2026-1", "at": when.isoformat(), **(change or {})}
-        return world.store(signer).attach(PLACE, LIFECYCLE, {k: v for k, v in predicate.items() if v}, when)
+        told = {k: v for k, v in predicate.items() if v is not None}
+        return world.store(signer).attach(PLACE, LIFECYCLE, told, when)
 
     return said
 
@@ -134,7 +135,9 @@ def test_a_stranger_is_not_heard_and_is_told(world, say, stands, make):
 
 
 @pytest.mark.parametrize(
-    "change", [{"act": "allow"}, {"by": None}, {"why": None}, {"at": None}, {"at": "2026-11-24"}], ids=str
+    "change",
+    [{"act": "allow"}, {"by": None}, {"by": ""}, {"why": None}, {"why": ""}, {"at": None}, {"at": "2026-11-24"}],
+    ids=str,
 )
 def test_a_word_that_cannot_be_read_is_no_permission(say, stands, change):
     """It may have been a block."""
@@ -193,6 +196,13 @@ def test_what_stands_already_is_not_said_again(world, decide, before, act):
 
     assert decide(act, 9, by="bob", why="again") == (None, {})
     assert world.registry.held == held
+
+
+def test_a_letter_is_enough_of_a_name_and_of_a_reason(decide, stands):
+    """How much is said is theirs to decide."""
+    decide(Act.BLOCK, by="a", why="b")
+
+    assert (stands().block.by, stands().block.why) == ("a", "b")
 
 
 def test_what_was_lifted_can_be_said_again(decide, stands):
