@@ -18,10 +18,10 @@ from supply_chain.shown import counted, plain
 
 CODE = re.compile(r"\[([a-z]+(?:[.-][a-z]+)+)\]\s*$")
 """The code at the end of an error's message."""
-FAILED = ("Failed", "Crashed", "TimedOut", "Cancelling")
+FAILED = ("Failed", "Crashed", "TimedOut")
 WAITING = ("Suspended", "Paused")
 LATE = "Late"
-QUIET = ("Completed", "Cached", "RolledBack", "Cancelled", "Skipped")
+QUIET = ("Completed", "Cached", "RolledBack", "Cancelled", "Cancelling", "Skipped")
 """States in which nothing has to be done; a run that ended well under another name found something."""
 MOST = 50
 """Rows of a table; how many more there are is said."""
@@ -187,7 +187,7 @@ def _further(morning: Morning) -> str:
         for key, what in VIEWS.items()
         if key in morning.artifacts
     ]
-    failed = urlencode({"state": "Failed,Crashed,TimedOut", "range": "past-24-hours"})
+    failed = urlencode([*(("state", name) for name in FAILED), ("type", "span"), ("seconds", "-86400")])
     return "\n".join([*views, f"- [runs that failed]({ui}/runs?{failed})", f"- [events of the chain]({ui}/events)"])
 
 

@@ -1,0 +1,75 @@
+"""The views that the UI offers are those of the document."""
+
+from pathlib import Path
+
+import pytest
+
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.laptop import views
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def project(tmp_path):
+    def write(text):
+        path = tmp_path / views.FILE
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return tmp_path
+
+    return write
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """What Prefect holds: name → filters."""
+    held, asked = {}, []
+
+    def answer(method, port, path, *, body, auth):
+        asked.append(method)
+        if method == "PUT":
+            held[body["name"]] = body["filters"]
+        return [{"name": name, "filters": filters} for name, filters in held.items()]
+
+    monkeypatch.setattr(views, "asked", answer)
+    return held, asked
+
+
+def test_a_view_is_as_the_ui_saves_one(project, server):
+    """States, tags and time; what is not said is not filtered by."""
+    there = project("views: [{name: Bad, states: [Failed, Late], tags: [rescan], hours: 2}, {name: All, hours: 1}]")
+
+    assert views.ensure_views(there, 1, "a") == ("Bad", "All")
+    held, _ = server
+    assert {each["property"]: each["value"] for each in held["Bad"]} == {
+        "state": ["Failed", "Late"], "tag": ["rescan"], "range": {"type": "span", "seconds": -7200},
+    }  # fmt: skip
+    assert [each["property"] for each in held["All"]] == ["range"]
+
+
+def test_only_what_differs_is_made_again(project, server):
+    """And an operator's own views stay."""
+    held, asked = server
+    held["Mine"] = []
+    there = project("views: [{name: Bad, states: [Failed], hours: 2}]")
+    views.ensure_views(there, 1, "a")
+    assert views.ensure_views(there, 1, "a") == ()
+    project("views: [{name: Bad, states: [Failed], hours: 3}]")
+    assert views.ensure_views(there, 1, "a") == ("Bad",)
+    assert asked.count("PUT") == 2 and held["Mine"] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["views: []", "{}", "views: [{name: A, hours: 0}]", "views: [{name: A, hours: 1}, {name: A, hours: 2}]",
+             "views: [{name: A, hours: 1, stats: [Failed]}]"],
+)  # fmt: skip
+def test_what_is_no_view_is_refused(project, text):
+    """With where it stands; nothing is made."""
+    with pytest.raises(DeclarationInvalid, match="views.yaml"):
+        views.read_views(project(text))
+
+
+def test_the_projects_views_are_well_formed():
+    """They are what an operator finds."""
+    assert {view.name for view in views.read_views(ROOT)} >= {"Failed last night", "Waits for approval"}
