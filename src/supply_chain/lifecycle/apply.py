@@ -196,8 +196,8 @@ class _Work:
         entries = {step.ref.digest: self.known[step.ref] for step in self.steps if step.ref in self.known}
         left = [step for step in self.steps if step.ref.digest not in entries]
         for step in left:
-            if not step.belongs_to and (why := self._changed(step)):
-                self._keep(entries, step, Outcome.SKIPPED, why)
+            if not step.belongs_to:
+                self._look(entries, step)
         while held := [(s, why) for s in left if s.ref.digest not in entries and (why := self._held_back(s, entries))]:
             for step, why in held:
                 self._keep(entries, step, Outcome.SKIPPED, why)
@@ -212,9 +212,21 @@ class _Work:
         self.journal.add(entry)
         entries[step.ref.digest] = entry
 
-    def _changed(self, step: Step) -> str:
-        """Why the plan's word about an image does not hold any more; empty where it does."""
-        return next(self._changes(step), "")
+    def _look(self, entries: dict[Digest, Entry], step: Step) -> None:
+        """Skip an image of which the plan's word does not hold any more; one of which that cannot be told failed."""
+        try:
+            why = next(self._changes(step), "")
+        except SupplyChainError as error:
+            self._failed(entries, step, error)
+        else:
+            if why:
+                self._keep(entries, step, Outcome.SKIPPED, why)
+
+    def _failed(self, entries: dict[Digest, Entry], step: Step, error: SupplyChainError) -> None:
+        """Keep why a step failed, or raise what may succeed next time."""
+        if error.retryable:
+            raise error
+        self._keep(entries, step, Outcome.FAILED, " — ".join(str(error).splitlines()), error.code)
 
     def _changes(self, step: Step) -> Iterator[str]:
         digest, stands = step.ref.digest, self.present.standing(step.ref)
@@ -286,9 +298,7 @@ class _Work:
             if self.there[step.ref.digest].stored.status is not StorageStatus.ARCHIVED:
                 self.registry.archive(step.ref)
         except SupplyChainError as error:
-            if error.retryable:
-                raise
-            self._keep(entries, step, Outcome.FAILED, " — ".join(str(error).splitlines()), error.code)
+            self._failed(entries, step, error)
         else:
             self._keep(entries, step, Outcome.DONE, step.reason)
 
@@ -301,9 +311,10 @@ class _Work:
                 self._stuck(entries, waiting.pop(digest), [entries[o] for o in first[digest] if o in entries])
             ready = [d for d in waiting if not any(other in waiting for other in first[d])]
             # what belongs to each other in a circle goes at once
-            batch = (ready or list(waiting))[:AT_ONCE]
-            for removal in self.registry.delete(self.repository, batch) if batch else ():
-                self._removed(entries, waiting.pop(removal.name), removal)
+            going = ready or list(waiting)
+            for batch in (going[at : at + AT_ONCE] for at in range(0, len(going), AT_ONCE)):
+                for removal in self.registry.delete(self.repository, batch):
+                    self._removed(entries, waiting.pop(removal.name), removal)
 
     def _stuck(self, entries: dict[Digest, Entry], step: Step, before: Sequence[Entry]) -> None:
         """What has to go before it is still there: it waits as long as that may go when the plan is done again."""
@@ -318,8 +329,18 @@ class _Work:
             self._keep(entries, step, Outcome.FAILED, f"ECR did not remove it: {removal.reason}", removal.code)
 
     def _first(self, going: Collection[Digest]) -> dict[Digest, set[Digest]]:
-        """What has to go before each: what is attached to it or is a copy of it, and the indexes it is in."""
+        """What has to go before each: what is attached to it or is a copy of it, and the indexes it is in.
+
+        A copy goes before what is attached to its image, too: only that says what it is a copy of.
+        """
         found: dict[Digest, set[Digest]] = {digest: set() for digest in going}
+        copies: dict[Digest | None, set[Digest]] = defaultdict(set)
+        for digest, member in self.there.items():
+            if member.copy_of:
+                copies[member.copy_of].add(digest)
+        for digest in going:
+            if digest in self.there:
+                found[digest] |= copies[self.there[digest].subject] - {digest}
         for digest, member in self.there.items():
             for owner in (member.subject, member.copy_of):
                 if owner in found:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from supply_chain.concurrency import side_by_side
+from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.standing import Standing, read_standing, standing
 from supply_chain.evidence.statement import ENCRYPTION
@@ -98,15 +99,18 @@ class Read:
     def stock(self, images: tuple[KnownImage, ...], now: datetime) -> Stock:
         """Everything that a plan about these images looks at."""
         repositories = sorted({i.ref.repository for i in images if not i.ref.repository.startswith(EVIDENCE)})
-        stands = side_by_side(lambda image: self.standing(image.ref), images)
+        read = side_by_side(self._with_standing, images)
         return Stock(
-            images=images,
+            images=tuple(image for image, _ in read),
             members=tuple(member for repository in repositories for member in self.members(repository)),
             deployments=self.deployments(None),
-            standings=_said(images, stands),
+            standings={str(image.ref): stands for image, stands in read if stands != Standing()},
             read_at=now,
         )
 
-
-def _said(images: tuple[KnownImage, ...], stands: tuple[Standing, ...]) -> Mapping[str, Standing]:
-    return {str(i.ref): each for i, each in zip(images, stands, strict=True) if each != Standing()}
+    def _with_standing(self, image: KnownImage) -> tuple[KnownImage, Standing]:
+        """An image and how it stands; one of which that cannot be read is kept as what cannot be read."""
+        try:
+            return image, self.standing(image.ref)
+        except EvidenceInvalid as error:
+            return image.model_copy(update={"unreadable": image.unreadable or str(error)}), Standing()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.errors import AwsFailed, AwsUnavailable
+from supply_chain.errors import AwsFailed, AwsUnavailable, EvidenceInvalid
 from supply_chain.image import StorageStatus
 from supply_chain.lifecycle.apply import Applied, Entry, FileJournal, Outcome, apply
 from supply_chain.lifecycle.plan import plan
@@ -254,6 +254,32 @@ def test_an_error_is_told_by_its_code_and_the_rest_is_done(house):
     assert (entries[ref(3)].outcome, entries[ref(3)].code) == (Outcome.FAILED, "aws.failed")
     assert entries[ref(3)].said == "ECR said no — look [aws.failed]"
     assert entries[ref(2)].outcome is Outcome.DONE
+
+
+def test_of_what_cannot_be_told_nothing_is_taken(house, monkeypatch):
+    """Nobody can read whether it is held; the rest is done, and it is tried again."""
+    read = house.shelf.standing
+
+    def standing(where):
+        if where == ref(1):
+            raise EvidenceInvalid("damaged\nlook")
+        return read(where)
+
+    monkeypatch.setattr(house.shelf, "standing", standing)
+    entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
+
+    assert (entries[1].outcome, entries[1].code) == (Outcome.FAILED, "evidence.invalid")
+    assert ref(1) in house.shelf.held and ref(11) in house.shelf.held
+    assert entries[2].outcome is Outcome.DONE
+
+
+def test_a_copy_goes_before_what_says_of_which_image_it_is():
+    """Otherwise nobody could tell, should it end there."""
+    house = House(stock(*newest(1), parts=[part(11, subject=1), part(12, copy_of=1), part(13, subject=12)]))
+
+    house.apply()
+
+    assert [where for _, where in house.shelf.calls] == [ref(13), ref(12), ref(11), ref(1)]
 
 
 def test_what_may_succeed_next_time_ends_it(house):

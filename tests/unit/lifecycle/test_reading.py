@@ -6,7 +6,7 @@ import pytest
 
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.standing import Act, rule
-from supply_chain.evidence.statement import ENCRYPTION
+from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE
 from supply_chain.image import ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.plan import Member
 from supply_chain.lifecycle.reading import INDEXES, Read
@@ -89,6 +89,17 @@ def test_a_record_of_another_application_counts_nowhere(read, deployed):
     deployed(where, application="hell")
     assert [d.digest for d in read.deployments("hell")] == [digest(8)]
     assert read.deployments("hello") == ()
+
+
+def test_an_image_of_which_nobody_can_read_how_it_stands_is_kept(read, registry, world, make):
+    """It may be held; the others are planned."""
+    registry.there = {"curated/hello": [stored(1), stored(2)]}
+    where = ref(1, "evidence/lifecycle/hello")
+    world.store(TierName.LIFECYCLE).attach(where, LIFECYCLE, {"at": make.noon.isoformat()}, make.noon)
+
+    one, two = read.stock((image(1), image(2)), NOW).images
+
+    assert "which cannot be read" in one.unreadable and two.unreadable == ""
 
 
 def test_a_stock_is_whole(read, registry, world, deployed, make):
