@@ -191,6 +191,16 @@ class _Work:
                 found[child].add(digest)
         return found
 
+    @cached_property
+    def belongings(self) -> dict[Digest, set[Digest]]:
+        """What belongs to each manifest now, and is there."""
+        found: dict[Digest, set[Digest]] = defaultdict(set)
+        for digest, owners in self.belongs.items():
+            if digest in self.there:
+                for owner in owners:
+                    found[owner].add(digest)
+        return found
+
     def done(self) -> list[Entry]:
         """Do what is left to do; an entry for each step."""
         entries = {step.ref.digest: self.known[step.ref] for step in self.steps if step.ref in self.known}
@@ -264,9 +274,8 @@ class _Work:
 
     def _referenced(self, step: Step) -> Iterator[str]:
         digest = step.ref.digest
-        new = [d for d, owners in self.belongs.items() if digest in owners and d in self.there]
-        if unknown := sorted(set(new) - set(step.depends)):
-            yield f"{unknown[0]} belongs to it since"
+        if unknown := self.belongings.get(digest, set()) - set(step.depends):
+            yield f"{min(unknown)} belongs to it since"
         if owners := self.belongs.get(digest, set()) - self.going:
             yield f"it belongs to {min(owners)} since"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -315,16 +316,28 @@ class _House:
                     found[image.ref.repository, environment].append(image)
         return found
 
-    def facts(self, image: KnownImage) -> Facts:
-        """An image as the rules see it."""
+    @cached_property
+    def ranks(self) -> dict[tuple[str, str], dict[ImageRef, int]]:
+        """Repository and environment → what may be used there → its number; 1 is the newest."""
+        return {place: {image.ref: n for n, image in enumerate(there, 1)} for place, there in self.vended.items()}
+
+    @cached_property
+    def times(self) -> dict[tuple[str, str], list[datetime]]:
+        """Repository and environment → when what may be used there was pushed, the first one first."""
+        return {place: sorted(image.stored.pushed_at for image in there) for place, there in self.vended.items()}
+
+    @cached_property
+    def facts(self) -> dict[ImageRef, Facts]:
+        """Each image as the rules see it."""
+        return {ref: self._facts(image) for ref, image in self.images.items()}
+
+    def _facts(self, image: KnownImage) -> Facts:
         member, stands = self.members.get(image.ref), self.stock.standing(image.ref)
         stored = member.stored if member else image.stored  # the registry's word is newer than the inventory's
         last = image.last(Boundary.CURATION)
-        ranks, newer = [], []
-        for (repository, environment), there in self.vended.items():
-            if repository == image.ref.repository and environment in (image.environments or ("",)):
-                newer += [i.stored.pushed_at for i in there if i.stored.pushed_at > stored.pushed_at]
-                ranks += [n for n, each in enumerate(there, 1) if each.ref == image.ref]
+        places = [(image.ref.repository, environment) for environment in image.environments or ("",)]
+        ranks = [self.ranks[place][image.ref] for place in places if image.ref in self.ranks.get(place, ())]
+        newer = [next_after for place in places if (next_after := _after(self.times.get(place, []), stored.pushed_at))]
         digest = image.ref.digest
         return Facts(
             age_days=self._days(stored.pushed_at),
@@ -355,13 +368,17 @@ class _House:
         copies = {ref for ref, member in self.members.items() if member.copy_of and self.owners.get(ref)}
         return {ref: self._by_itself(image) for ref, image in self.images.items() if ref not in copies}
 
+    @cached_property
+    def read(self) -> frozenset[str]:
+        """The repositories that were read."""
+        return frozenset(ref.repository for ref in self.members)
+
     def _by_itself(self, image: KnownImage) -> Decision:
-        read = {ref.repository for ref in self.members}
         if image.ref.repository.startswith(EVIDENCE):
             return _kept("evidence", "what was said of images is never taken away")
-        if image.ref.repository in read and image.ref not in self.members:
+        if image.ref.repository in self.read and image.ref not in self.members:
             return _kept("gone", "the registry does not have it any more")
-        return decide(self.facts(image), self.rules)
+        return decide(self.facts[image.ref], self.rules)
 
     @cached_property
     def decided(self) -> dict[ImageRef, Decision]:
@@ -413,11 +430,11 @@ class _House:
 
     def _followers(self) -> list[ImageRef]:
         """What the inventory does not know and belongs to something, what it belongs to before it."""
-        waiting = [ref for ref in sorted(self.all, key=str) if ref not in self.own and self.owners.get(ref)]
+        waiting = {ref for ref in self.all if ref not in self.own and self.owners.get(ref)}
         order: list[ImageRef] = []
-        while ready := [ref for ref in waiting if not any(o in waiting for o in self.owners[ref])]:
+        while ready := sorted((r for r in waiting if waiting.isdisjoint(self.owners[r])), key=str):
             order += ready
-            waiting = [ref for ref in waiting if ref not in ready]
+            waiting.difference_update(ready)
         return order  # what goes in a circle belongs to nothing that could go
 
     def _following(self, ref: ImageRef, found: Mapping[ImageRef, Decision]) -> Decision:
@@ -436,9 +453,9 @@ class _House:
 
     def step(self, ref: ImageRef) -> Step:
         """What is done with one manifest, and what that rests on."""
-        decision, image, member = self.decided[ref], self.images.get(ref), self.members.get(ref)
+        decision, member = self.decided[ref], self.members.get(ref)
         stored = member.stored if member else self.images[ref].stored
-        guarded = guards(self.facts(image), self.rules) if image else ()
+        guarded = guards(self.facts[ref], self.rules) if ref in self.images else ()
         if decision.action is Action.KEEP and decision.rule in ("keep.needed", "keep.needed-base"):
             guarded = (*guarded, decision.reason)
         follows = ref not in self.own and self.owners.get(ref, ())
@@ -457,6 +474,12 @@ class _House:
             pulled_at=stored.pulled_at,
             status=stored.status,
         )
+
+
+def _after(times: Sequence[datetime], at: datetime) -> datetime | None:
+    """The first of ordered times that is later."""
+    place = bisect_right(times, at)
+    return times[place] if place < len(times) else None
 
 
 def _kept(rule: str, reason: str) -> Decision:
