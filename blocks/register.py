@@ -27,7 +27,7 @@ def tier_of(state: LaptopState, name: TierName) -> Tier:
         signing_key=identity.signing_alias,
         trusted_keys={each.value: known.public_key for each, known in state.identities.items()},
         storage_key=state.storage_key if name is TierName.CURATION else None,
-        content_key=state.content_key if name is not TierName.DEVELOPMENT else None,
+        content_key=state.content_key if name in (TierName.CURATION, TierName.EXECUTION) else None,
     )
 
 

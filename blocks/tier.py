@@ -33,7 +33,9 @@ class Tier(Block):
         "The identity of one tier: the AWS role it acts in, its registry and KMS keys, and the public keys it trusts."
     )
 
-    tier: Literal["development", "curation", "execution"] = Field(title="Tier", description="Which tier this is.")
+    tier: Literal["development", "curation", "execution", "lifecycle"] = Field(
+        title="Tier", description="Which tier this is; lifecycle is none, and has an identity of its own all the same."
+    )
     aws: AwsCredentials = Field(
         title="AWS credentials",
         description="A key that may do nothing but assume the role below; with the region, and an endpoint where "

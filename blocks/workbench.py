@@ -19,6 +19,7 @@ from supply_chain.adapters.database import grype_environment, knows, read_databa
 from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.errors import ToolMissing
+from supply_chain.lifecycle.rules import Rules, read_rules
 from supply_chain.policy.names import NameRegister, read_register
 from supply_chain.vulnerability.findings import Database
 
@@ -104,6 +105,10 @@ class Workbench(Block):
     @property
     def environments_directory(self) -> Path:
         return Path(self.project) / "deployments/environments"
+
+    def lifecycle(self, name: str) -> Rules:
+        """The lifecycle's rules of this name, which do what their tests expect."""
+        return read_rules(Path(self.project) / "deployments/lifecycle", name)
 
     def names(self) -> NameRegister:
         """Whose an application's name is, as the platform's owner wrote it down."""

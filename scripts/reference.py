@@ -28,6 +28,7 @@ from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.encryption import EncryptionRecord
 from supply_chain.evidence.soak import Soak
+from supply_chain.evidence.standing import Ruling
 from supply_chain.execution import monitor
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
@@ -37,6 +38,10 @@ from supply_chain.laptop.automations import Automation
 from supply_chain.laptop.doctor import Check as DoctorCheck
 from supply_chain.laptop.laptop import Part
 from supply_chain.laptop.profile import Profile
+from supply_chain.lifecycle.apply import Applied
+from supply_chain.lifecycle.plan import Plan
+from supply_chain.lifecycle.rules import Examples, Rules
+from supply_chain.lifecycle.rulings import Ruled
 from supply_chain.policy import rules
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.outcome import Refused
@@ -134,6 +139,8 @@ def deployments_page() -> str:
         "What an operator writes under `deployments/`. All of it is read as strictly as a declaration.",
         f"## An environment\n\n`deployments/environments/NAME.yaml`\n\n{fields([Environment], 3)}\n"
         f"## The register of names\n\n`deployments/names.yaml`\n\n{fields([NameRegister], 3)}\n"
+        f"## Rules of the lifecycle\n\n`deployments/lifecycle/NAME.yaml`\n\n{fields([Rules], 3)}\n"
+        f"## Tests of the rules\n\n`deployments/lifecycle/NAME.tests.yaml`\n\n{fields([Examples], 3)}\n"
         "## The laptop's profile\n\n`deployments/profiles/laptop.yaml`, or the file that `CSCM_PROFILE` names\n\n"
         f"{fields([Profile], 3)}\n"
         f"## An automation\n\n`deployments/automations/NAME.yaml`\n\n{fields([Automation], 3)}",
@@ -144,7 +151,7 @@ def blocks_page() -> str:
     """docs/reference/blocks.md."""
     parts = []
     for block, names in (
-        (Tier, "`development`, `curation` and `execution`"),
+        (Tier, "`development`, `curation`, `execution` and `lifecycle`"),
         (Bridge, "`bridge`"),
         (ContainerHost, "`laptop`, and whatever an environment names as its `host`"),
         (Workbench, "`workbench`"),
@@ -172,11 +179,17 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "execute": [Deployment, Refused],
     "approve": [Approval],
     "monitor": [Observation],
+    "block": [Ruled],
+    "unblock": [Ruled],
+    "hold": [Ruled],
+    "release": [Ruled],
+    "lifecycle plan": [Plan],
+    "lifecycle apply": [Applied],
     "bases": [ImageRef, Refused],
     "status": [Part],
     "doctor": [DoctorCheck],
 }
-"""What each command prints with --json; of the last four a list, but for a refusal."""
+"""What each command prints with --json; of `LISTS` a list, but for a refusal."""
 LISTS = ("monitor", "bases", "status", "doctor")
 
 
@@ -230,7 +243,7 @@ def evidence_page() -> str:
         + table(["predicate type", "what it says, and who signs it"], rows)
         + "\n## What is in them\n\nOf standard predicates, the standard's fields and our typed form below `cscm`; of "
         "our own, these fields.\n\n"
-        + fields([CheckResult, Report, EncryptionRecord, Deployment, Soak, Approval], 3, written=False),
+        + fields([CheckResult, Report, EncryptionRecord, Deployment, Soak, Approval, Ruling], 3, written=False),
     )
 
 

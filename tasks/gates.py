@@ -37,7 +37,9 @@ async def admit_to_curation(
     def read() -> Dossier[Candidate]:
         if not tier.http.has(ref):
             raise ImageNotFound(f"The registry has no {ref}.\nOffer it first: `cscm develop PATH` prints the digest.")
-        before = tier.ecr.newest_first(curated_repository(ref.application))
+        curated = curated_repository(ref.application)
+        there = tier.ecr.images(curated)  # archived ones too: whose name it is does not change with them
+        before = [ImageRef(repository=curated, digest=each.digest) for each in there if each.tags]
         registered = workbench.names().of(ref.application)
         return dossiers.candidate(ref, tier.evidence(workbench), before, registered)
 

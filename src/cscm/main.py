@@ -13,12 +13,12 @@ from typing import Any
 
 import click
 
-from cscm import events, fleet, hook, laptop, outside
+from cscm import events, fleet, hook, laptop, lifecycle, outside
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
 from supply_chain.laptop.home import Home
-from supply_chain.pages import observation_lines
+from supply_chain.pages import observation_lines, plan_lines
 from supply_chain.scratch import disk_full_told
 from supply_chain.shown import plain, plain_lines
 
@@ -106,16 +106,20 @@ def _plain(result: Any) -> Any:
     return result.model_dump(mode="json") if hasattr(result, "model_dump") else result
 
 
+TOLD: tuple[tuple[str, Callable[[Any], str]], ...] = (
+    ("deviations", observation_lines),
+    ("steps", plan_lines),
+    ("url", lambda it: f"{it.application} {it.digest} answers at {it.url}"),
+    ("decision", lambda it: f"{it.decision} by {it.who} for {it.environment}: {it.digest}"),
+    ("ref", lambda it: str(it.ref)),
+)
+"""What only one kind of result has, and how that kind is told; any other tells itself."""
+
+
 def _told(result: Any) -> str:
     if isinstance(result, (list, tuple)):
         return "\n".join(_told(each) for each in result) or "nothing to report"
-    if hasattr(result, "deviations"):
-        return observation_lines(result)
-    if hasattr(result, "url"):
-        return f"{result.application} {result.digest} answers at {result.url}"
-    if hasattr(result, "decision"):
-        return f"{result.decision} by {result.who} for {result.environment}: {result.digest}"
-    return str(getattr(result, "ref", result))
+    return next((tell(result) for has, tell in TOLD if hasattr(result, has)), None) or str(result)
 
 
 def _environments_there() -> list[str]:
@@ -279,6 +283,9 @@ def bases(names: tuple[str, ...], fresh: bool, as_json: bool, verbose: bool) -> 
         return await flow(names=list(names or BASES), project=str(home.project), fresh=fresh)
 
     _run(make, as_json, verbose)
+
+
+lifecycle.add_to(main, _run, as_json, verbose)
 
 
 @main.command()

@@ -23,7 +23,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 FLOWS = (
-    "chain", "develop", "curate", "execute", "monitor", "bases", "promote", "reconcile", "respond", "inventory", "morning",
+    "chain", "develop", "curate", "execute", "monitor", "bases", "promote", "reconcile", "respond", "inventory",
+    "lifecycle", "morning",
 )  # fmt: skip
 IMPORTED = (
     "prefect.main", "prefect.engine", "prefect.flow_engine", "prefect.task_engine", "prefect.events.clients",

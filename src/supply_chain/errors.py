@@ -322,6 +322,15 @@ class EngineFailed(SupplyChainError):
     code = "engine.failed"
 
 
+class PlanUnfinished(SupplyChainError):
+    """Part of a lifecycle plan could not be carried out; what was done is done, and nothing was left half done.
+
+    Correct what the codes in the message name, and carry the same plan out again: it goes on from what is left.
+    """
+
+    code = "lifecycle.unfinished"
+
+
 class ContainerGone(EngineFailed):
     """The engine has no such container.
 

@@ -19,6 +19,8 @@ from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.fleet.where import Place
 from supply_chain.image import Frozen, Material, Source, short
+from supply_chain.lifecycle.apply import Applied, Outcome
+from supply_chain.lifecycle.plan import Plan
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.promotion.response import Response
@@ -261,6 +263,56 @@ def observation_lines(observation: Observation) -> str:
     ]
     lines += [f"  {d.code}: {d.fact}\n      → {d.remedy}" for d in observation.deviations]
     return "\n".join(lines)
+
+
+def plan_rows(plan: Plan, most: int = 500) -> list[dict[str, str]]:
+    """One row for each image of a plan, what is changed first; the last row says what was left out."""
+    steps = sorted((s for s in plan.steps if not s.belongs_to), key=lambda s: (not s.touches, str(s.ref)))
+    rows = [
+        {
+            "action": step.action.value,
+            "image": f"{step.ref.repository}@{step.ref.short}",
+            "rule": step.rule,
+            "reason": plain(step.reason),
+            "size": f"{step.size / 1e6:.1f} MB",
+            "with it": str(len(step.depends) or ""),
+            "guarded by": plain("; ".join(step.guards)),
+            "tags": plain(", ".join(step.tags)),
+        }
+        for step in steps[:most]
+    ]
+    rows += [{"action": "needs approval", "image": plain(each)} for each in plan.over]
+    if len(steps) > most:
+        rows.append({"action": f"{len(steps) - most} more", "image": ""})
+    return rows or [{"action": "nothing", "image": "no image is known"}]
+
+
+def plan_lines(plan: Plan) -> str:
+    """What a plan changes, for a terminal."""
+    lines = [
+        f"{step.action.value}: {step.ref} ({', '.join(step.tags) or 'no tag'}): {step.reason} [{step.rule}]"
+        for step in plan.changes
+    ]
+    return "\n".join([*lines, *(f"needs approval: {each}" for each in plan.over), str(plan)])
+
+
+def applied_rows(applied: Applied, most: int = 500) -> list[dict[str, str]]:
+    """One row for each step of a plan that was carried out, what failed first, then what was skipped."""
+    order = {Outcome.FAILED: 0, Outcome.SKIPPED: 1, Outcome.DONE: 2}
+    entries = sorted(applied.entries, key=lambda e: (order[e.outcome], str(e.ref)))
+    rows = [
+        {
+            "outcome": e.outcome.value,
+            "action": e.action.value,
+            "image": f"{e.ref.repository}@{e.ref.short}",
+            "code": plain(e.code),
+            "said": plain(e.said),
+        }
+        for e in entries[:most]
+    ]
+    if len(entries) > most:
+        rows.append({"outcome": f"{len(entries) - most} more", "action": ""})
+    return rows or [{"outcome": "nothing", "action": "the plan changes nothing"}]
 
 
 def image_row(image: KnownImage) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The three tiers, the boundaries between them, and what each tier may write."""
+"""The three tiers, the boundaries between them, and what each of those who sign may write."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ from enum import StrEnum
 
 
 class TierName(StrEnum):
-    """From least to most rigorous."""
+    """Who signs: the tiers, from least to most rigorous; and lifecycle, which is none of them.
+
+    It moves no image forward. It says which images are blocked or held, and takes old ones away; all believe it.
+    """
 
     DEVELOPMENT = "development"
     CURATION = "curation"
     EXECUTION = "execution"
+    LIFECYCLE = "lifecycle"
 
 
-PREFIX = {TierName.DEVELOPMENT: "dev", TierName.CURATION: "curated", TierName.EXECUTION: "evidence/execution"}
+PREFIX = {
+    TierName.DEVELOPMENT: "dev",
+    TierName.CURATION: "curated",
+    TierName.EXECUTION: "evidence/execution",
+    TierName.LIFECYCLE: "evidence/lifecycle",
+}
 """Where a tier's own repositories lie."""
 
 BASES = "curated/base"

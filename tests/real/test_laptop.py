@@ -180,7 +180,7 @@ def test_a_tier_creates_repositories_only_in_its_own_place(laptop: Laptop) -> No
     allowed = {
         (tier, prefix)
         for tier in TierName
-        for prefix in ("dev", "curated", "evidence/curation", "evidence/execution")
+        for prefix in ("dev", "curated", *(f"evidence/{each}" for each in TierName))
         if may(laptop.client(tier, "ecr").create_repository, repositoryName=f"{prefix}/{uuid.uuid4().hex}")
     }
 
@@ -189,6 +189,7 @@ def test_a_tier_creates_repositories_only_in_its_own_place(laptop: Laptop) -> No
         (TierName.CURATION, "curated"),
         (TierName.CURATION, "evidence/curation"),
         (TierName.EXECUTION, "evidence/execution"),
+        (TierName.LIFECYCLE, "evidence/lifecycle"),
     }
 
 

@@ -128,7 +128,7 @@ def test_an_admission_says_which_rules_held(story):
     known = Admitted(image="x", boundary=policy.boundary, policy=policy.digest)
     old = Admitted(image="x", boundary=policy.boundary, policy=POLICY)
 
-    assert "every rule held: provenance signed, names agree" in dossier(story(verdicts=(known,)))
+    assert "every rule held: not blocked, provenance signed, names agree" in dossier(story(verdicts=(known,)))
     assert "every rule held" not in dossier(story(verdicts=(old,)))
 
 

@@ -1,4 +1,4 @@
-"""Base images by digest: curated ones that curation's last verdict admits, or what a profile names."""
+"""Base images by digest: curated ones that curation's last verdict admits and nobody blocks, or a profile's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from supply_chain.errors import BaseMissing
+from supply_chain.evidence.standing import read_standing, standing
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_vended
@@ -69,4 +70,5 @@ class CuratedBases:
         return address, Material(name=name, digest=match["digest"], curated=False)
 
     def _admitted(self, ref: ImageRef) -> bool:
-        return is_vended(self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
+        vended = is_vended(self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
+        return vended and standing(read_standing(ref, self.evidence).evidence).block is None

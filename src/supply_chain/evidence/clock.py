@@ -14,6 +14,7 @@ from supply_chain.evidence.statement import (
     APPROVAL,
     DEPLOYMENT,
     ENCRYPTION,
+    LIFECYCLE,
     PROVENANCE,
     SBOM,
     SOAK,
@@ -26,6 +27,8 @@ from supply_chain.evidence.statement import (
 
 SKEW = timedelta(minutes=5)
 """How much the clocks of two tiers may differ; AWS allows a signature as much."""
+INSTANT = timedelta(microseconds=1)
+"""The shortest time that a statement can tell."""
 WHERE: Mapping[str, tuple[str, ...]] = {
     PROVENANCE: ("runDetails", "metadata", "finishedOn"),
     TEST_RESULT: ("cscm", "interval", "finished"),
@@ -36,9 +39,10 @@ WHERE: Mapping[str, tuple[str, ...]] = {
     DEPLOYMENT: ("deployedAt",),
     SOAK: ("until",),
     APPROVAL: ("decided",),
+    LIFECYCLE: ("at",),
 }
 """Predicate type → where in the predicate the time stands by which the newest of them is told."""
-INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
 def said_at(statement: Statement) -> datetime | None:
@@ -66,7 +70,7 @@ def made_at(statement: Statement) -> datetime | None:
     What cannot be read is for whoever reads the rest of it to complain of.
     """
     said = _said(statement)
-    for read in (INSTANT.validate_python, datetime.fromisoformat):
+    for read in (TIME.validate_python, datetime.fromisoformat):
         with contextlib.suppress(ValidationError, ValueError, TypeError):
             at: datetime = read(said)
             return at if at.tzinfo else None

@@ -37,6 +37,8 @@ SOAK = "urn:cscm:soak:v1"
 """An image was well in an environment for as long as that asks for. Signed by execution."""
 APPROVAL = "urn:cscm:approval:v1"
 """A person's yes or no to an image in an environment that asks for it. Signed by execution."""
+LIFECYCLE = "urn:cscm:lifecycle:v1"
+"""That an image is blocked or held, or no longer: who said so, why and when. Signed by lifecycle."""
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 """What `cosign sign` states. `cosign verify` alone accepts any other statement in its place. Signed by curation."""
 

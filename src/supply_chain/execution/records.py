@@ -69,6 +69,23 @@ def should_run(
     return tuple(sorted((e for each in found for e in each), key=lambda e: (e.environment, e.application)))
 
 
+def history(
+    repositories: Repositories, manifests: Manifests, evidence: EvidenceStore, application: str | None = None
+) -> tuple[Said[Expected], ...]:
+    """Every deployment that the execution tier signed, the oldest first; of one application, or of all."""
+    prefix = evidence_repository(TierName.EXECUTION, application or "")
+    there = [name for name in repositories.repositories(prefix) if application is None or name == prefix]
+    subjects = [subject for name in there for subject, _ in _subjects(name, repositories, manifests)]
+    read = side_by_side(lambda subject: records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)), subjects)
+    own = [
+        each
+        for subject, found in zip(subjects, read, strict=True)
+        for each in found
+        if evidence_repository(TierName.EXECUTION, each.value.application) == subject.repository
+    ]
+    return tuple(sorted(own, key=lambda each: each.at))
+
+
 def _last_of(
     repository: str,
     environments: Collection[str],

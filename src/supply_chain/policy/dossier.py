@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from supply_chain.concurrency import both, side_by_side
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.checks import newest_results
 from supply_chain.evidence.inventory import Package, packages_in, system_packages
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.reading import Said, is_signed
+from supply_chain.evidence.standing import Ruling, read_standing, standing
 from supply_chain.evidence.statement import APPROVAL, SBOM, Evidence
-from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict
 from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, Source
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.names import Holder
 from supply_chain.policy.verdict import verdict_place
-from supply_chain.tier import Boundary, TierName
+from supply_chain.tier import BASES, Boundary, TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
 
@@ -36,15 +38,16 @@ def candidate(
     `curated_before` are the images in the application's curated repository, the last one first;
     `registered` is what the platform's owner wrote down for the name.
     """
-    reading = store.read(ref)
+    reading, said = _with_standing(ref, store)
     evidence = reading.by(TierName.DEVELOPMENT)
     first, known = holder(curated_before, store), _development(evidence)
     source = known["source"] or UNKNOWN_SOURCE
     return Dossier(
         image=Candidate(ref=ref, source=source, evidence=tuple(e.digest for e in evidence)),
         ref=ref,
-        evidence=evidence,
-        left_out=reading.notes(),
+        evidence=(*evidence, *said.by(TierName.LIFECYCLE)),
+        left_out=(*reading.notes(), *said.notes()),
+        standing=standing(said.evidence),
         holder=registered.over(first) if registered else first,
         **known,
     )
@@ -68,14 +71,16 @@ def scanned(
     its layers, whatever its Dockerfile called them.
     """
     ref = image.encrypted.stored.ref
-    reading = store.read(ref)
+    reading, said = _with_standing(ref, store)
     development, own = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
     inventory, below = packages_in(own, store.referrers.content), _below(ref, bases, layers)
     return Dossier(
         image=image,
         ref=ref,
-        evidence=(*development, *own),
-        left_out=reading.notes(),
+        evidence=(*development, *own, *said.by(TierName.LIFECYCLE)),
+        left_out=(*reading.notes(), *said.notes()),
+        standing=standing(said.evidence),
+        blocked_bases=_blocked(development, below, bases, store),
         report=_report(own),
         signed=is_signed(own),
         inventory=inventory,
@@ -83,6 +88,27 @@ def scanned(
         built_with=_built_with(development, below, bases, inventory or frozenset(), store),
         **_development(development),
     )
+
+
+def _with_standing(ref: ImageRef, store: EvidenceStore) -> tuple[Reading, Reading]:
+    """What is attached to an image, and what is said of how it stands; read side by side."""
+    return both(lambda: store.read(ref), lambda: read_standing(ref, store))
+
+
+def _blocked(
+    development: Sequence[Evidence], below: Sequence[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore
+) -> Mapping[str, Ruling]:
+    """Which of the curated bases of an image are blocked: those its build names, and those it begins with.
+
+    A base that is archived is not among those the registry lists: it is found under the name that the build gave it.
+    """
+    built = last_provenance(development)
+    used = {digest: name.partition("@")[0] for digest, name in (built.curated if built else ())}
+    listed = [base for base in bases if base.digest in used]
+    named = [ImageRef.parse(f"{name}@{digest}") for digest, name in used.items() if name.startswith(f"{BASES}/")]
+    suspects = sorted({*below, *listed, *named}, key=str)
+    stand = side_by_side(lambda base: (str(base), standing(read_standing(base, store).evidence).block), suspects)
+    return {name: block for name, block in stand if block}
 
 
 def _below(ref: ImageRef, bases: Sequence[ImageRef], layers: Layers) -> list[ImageRef]:
@@ -130,7 +156,10 @@ def curated(
     approval_required: bool = False,
 ) -> Dossier[CuratedImage]:
     """At boundary 2: everything that both tiers before have signed, and who approved where that is asked for."""
-    reading, refusals = store.read(ref), store.read(verdict_place(ref, Boundary.TO_CURATION, admitted=False))
+    (reading, said), refusals = both(
+        lambda: _with_standing(ref, store),
+        lambda: store.read(verdict_place(ref, Boundary.TO_CURATION, admitted=False)),
+    )
     own = approvals(ref, store) if approval_required else ()
     development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
     elsewhere, known = refusals.by(TierName.CURATION), _development(development)
@@ -138,8 +167,9 @@ def curated(
     return Dossier(
         image=CuratedImage(ref=ref, tag=tag, source=source, environments=manifest.environments if manifest else ()),
         ref=ref,
-        evidence=(*development, *curation, *elsewhere, *own),
-        left_out=(*reading.notes(), *refusals.notes()),
+        evidence=(*development, *curation, *elsewhere, *said.by(TierName.LIFECYCLE), *own),
+        left_out=(*reading.notes(), *refusals.notes(), *said.notes()),
+        standing=standing(said.evidence),
         report=_report(curation),
         signed=is_signed(curation),
         inventory=packages_in(curation, store.referrers.content),

@@ -13,6 +13,7 @@ from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.inventory import Package, system_packages
 from supply_chain.evidence.reading import Said
+from supply_chain.evidence.standing import Ruling, Standing
 from supply_chain.evidence.statement import Evidence
 from supply_chain.evidence.summary import Summary
 from supply_chain.image import Digest, ImageRef, Source
@@ -59,6 +60,10 @@ class Dossier(Generic[T]):
     """Curated bases that were built with, but not upon: not all of their packages are listed."""
     holder: Holder | None = None
     """Whose name it is; None where nobody settled that yet."""
+    standing: Standing = field(default_factory=Standing)
+    """Whether the lifecycle blocks it."""
+    blocked_bases: Mapping[str, Ruling] = field(default_factory=dict)
+    """Curated bases that went into it and are blocked, and by which ruling."""
 
 
 Rule = Callable[[Dossier[Any]], Iterable[Reason]]

@@ -19,6 +19,26 @@ from supply_chain.vulnerability.reports import is_current
 VERSION = "5"
 
 
+def not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """What somebody blocked goes nowhere, whatever else speaks for it."""
+    if ruling := dossier.standing.block:
+        yield Reason(
+            code="image.blocked",
+            fact=f"it was blocked {ruling}",
+            remedy="build a new one without what it was blocked for; `cscm unblock` lifts the block",
+        )
+
+
+def bases_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """What is wrong with a base is wrong with what is built on it, or with it."""
+    for base, ruling in dossier.blocked_bases.items():
+        yield Reason(
+            code="base.blocked",
+            fact=f"{base}, which it is built on or with, was blocked {ruling}",
+            remedy="build it anew on a base that is not blocked; `cscm unblock` lifts the block",
+        )
+
+
 def provenance_signed(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Somebody whose key we know says how it was built and what its owner declares."""
     if dossier.manifest is None:
@@ -275,17 +295,18 @@ def approved(dossier: Dossier[Any]) -> Iterator[Reason]:
 POLICIES = {
     Boundary.TO_CURATION: Policy(
         Boundary.TO_CURATION,
-        (provenance_signed, names_agree, name_is_theirs, checks_made, checks_passed, source_within_limits),
+        (not_blocked, provenance_signed, names_agree, name_is_theirs, checks_made, checks_passed, source_within_limits),
         VERSION,
     ),
     Boundary.CURATION: Policy(
         Boundary.CURATION,
-        (provenance_signed, names_agree, inventory_whole, scanned, distribution_known, scan_within_limits, encrypted),
+        (not_blocked, bases_not_blocked, provenance_signed, names_agree, inventory_whole, scanned,
+         distribution_known, scan_within_limits, encrypted),
         VERSION,
     ),
     Boundary.TO_EXECUTION: Policy(
         Boundary.TO_EXECUTION,
-        (provenance_signed, names_agree, signature_there, summaries_passed, inventory_whole, scanned,
+        (not_blocked, provenance_signed, names_agree, signature_there, summaries_passed, inventory_whole, scanned,
          scan_current, distribution_known, scan_within_limits, encrypted, may_run_here, approved),
         VERSION,
     ),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, Evidence
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import last_verdict, summary
@@ -14,8 +15,6 @@ from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
 
 T = TypeVar("T")
-INSTANT = timedelta(microseconds=1)
-"""The shortest time that a statement can tell."""
 
 
 def verdict_place(ref: ImageRef, boundary: Boundary, *, admitted: bool) -> ImageRef:

@@ -22,6 +22,10 @@ VALUES = {
 REPOSITORY = "arn:aws:ecr:eu-west-1:123456789012:repository/"
 PUSH = "ecr:PutImage"
 PULL = "ecr:BatchGetImage"
+PLACES = (
+    "dev/a", "curated/a", "curated/base/python", "evidence/curation/a", "evidence/execution/a", "evidence/lifecycle/a",
+    "x/a",
+)  # fmt: skip
 
 
 def listed(value):
@@ -40,11 +44,7 @@ def allows(tier, action, resource):
 
 
 def may(tier, action):
-    return {
-        place
-        for place in ("dev/a", "curated/a", "curated/base/python", "evidence/curation/a", "evidence/execution/a", "x/a")
-        if allows(tier, action, REPOSITORY + place)
-    }
+    return {place for place in PLACES if allows(tier, action, REPOSITORY + place)}
 
 
 @pytest.mark.parametrize("action", [PUSH, "ecr:CreateRepository", "ecr:InitiateLayerUpload"])
@@ -53,23 +53,45 @@ def test_each_tier_writes_only_what_is_its_own(action):
     assert may("development", action) == {"dev/a"}
     assert may("curation", action) == {"curated/a", "curated/base/python", "evidence/curation/a"}
     assert may("execution", action) == {"evidence/execution/a"}
+    assert may("lifecycle", action) == {"evidence/lifecycle/a"}
 
 
 def test_each_tier_reads_what_it_has_to_judge():
     """Execution sees no image that was not curated; development sees only the bases of what was."""
-    assert may("development", PULL) == {"dev/a", "curated/base/python"}
-    assert may("curation", PULL) == {"dev/a", "curated/a", "curated/base/python", "evidence/curation/a"}
+    assert may("development", PULL) == {"dev/a", "curated/base/python", "evidence/lifecycle/a"}
+    assert may("curation", PULL) == {
+        "dev/a",
+        "curated/a",
+        "curated/base/python",
+        "evidence/curation/a",
+        "evidence/lifecycle/a",
+    }
     assert may("execution", PULL) == {
         "curated/a",
         "curated/base/python",
         "evidence/curation/a",
         "evidence/execution/a",
+        "evidence/lifecycle/a",
+    }
+    assert may("lifecycle", PULL) == set(PLACES) - {"x/a"}
+
+
+def test_only_the_lifecycle_takes_images_away_and_nobody_takes_evidence():
+    """What was said of an image outlives it. Curation may archive, for what it pushes may be blocked meanwhile."""
+    images = {"dev/a", "curated/a", "curated/base/python"}
+
+    assert {tier: may(tier, "ecr:BatchDeleteImage") for tier in TierName if may(tier, "ecr:BatchDeleteImage")} == {
+        TierName.LIFECYCLE: images
+    }
+    assert {tier: found for tier in TierName if (found := may(tier, "ecr:UpdateImageStorageClass"))} == {
+        TierName.CURATION: {"curated/a", "curated/base/python"},
+        TierName.LIFECYCLE: images,
     }
 
 
 @pytest.mark.parametrize("tier", list(TierName))
-def test_nobody_may_delete_or_loosen_anything(tier):
-    """No wildcards, no deletion, no change of mutability, lifecycle or permissions."""
+def test_nobody_may_loosen_anything(tier):
+    """No wildcards, no deletion of more than images, no change of mutability, lifecycle or permissions."""
     actions = {
         action
         for statement in fill(POLICIES / f"{tier}.json", VALUES)["Statement"]
@@ -80,7 +102,8 @@ def test_nobody_may_delete_or_loosen_anything(tier):
     assert not [
         action
         for action in actions
-        if any(word in action for word in ("Delete", "Mutability", "Lifecycle", "Policy", "Schedule", "Disable"))
+        if action != "ecr:BatchDeleteImage"
+        and any(word in action for word in ("Delete", "Mutability", "Lifecycle", "Policy", "Schedule", "Disable"))
     ]
 
 

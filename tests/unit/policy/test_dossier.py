@@ -50,13 +50,16 @@ class Judged(Pieces):
 
     bases = ()
 
-    def judged(self, boundary):
+    def dossier(self, boundary):
         store = self.world.store(EXECUTION)
         if boundary is Boundary.TO_CURATION:
-            return judge(dossiers.candidate(OFFERED, store, (), None), POLICIES[boundary])
+            return dossiers.candidate(OFFERED, store, (), None)
         if boundary is Boundary.CURATION:
-            return judge(dossiers.scanned(scanned_image(self.make), store, layers, self.bases), POLICIES[boundary])
-        return judge(dossiers.curated(CURATED, "tag", "staging", store, self.make.noon), POLICIES[boundary])
+            return dossiers.scanned(scanned_image(self.make), store, layers, self.bases)
+        return dossiers.curated(CURATED, "tag", "staging", store, self.make.noon)
+
+    def judged(self, boundary):
+        return judge(self.dossier(boundary), POLICIES[boundary])
 
 
 @pytest.fixture

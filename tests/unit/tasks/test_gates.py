@@ -1,6 +1,7 @@
 """The gates as tasks: what they read, what they answer, and what a refusal leaves behind."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from supply_chain.errors import ImageNotFound
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.execution.environment import Environment
-from supply_chain.image import ImageRef
+from supply_chain.image import ImageRef, StorageStatus, StoredManifest
 from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.tier import Boundary, TierName
@@ -43,6 +44,8 @@ class Registry:
     """Both of a tier's views of its registry: the content, and what AWS says of repositories."""
 
     manifests: dict[ImageRef, dict] = field(default_factory=lambda: {OFFERED: manifest("1"), CURATED: manifest("1")})
+    at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    archived: dict[str, list[tuple[ImageRef, tuple[str, ...]]]] = field(default_factory=dict)
     earlier: dict[str, tuple[ImageRef, ...]] = field(default_factory=dict)
     tagged: tuple[str, ...] = ("3f2a1c0-aaaaaaaaaaaa", "later")
     made: dict[str, tuple[bool, str | None]] = field(default_factory=dict)
@@ -52,6 +55,15 @@ class Registry:
 
     def manifest(self, ref):
         return self.manifests[ref]
+
+    def images(self, repository):
+        """Archived as they are."""
+        return tuple(
+            StoredManifest(
+                digest=ref.digest, tags=tags, pushed_at=self.at, size=1, media_type="", status=StorageStatus.ARCHIVED
+            )
+            for ref, tags in self.archived.get(repository, ())
+        )
 
     def newest_first(self, repository):
         return self.earlier.get(repository, ())
@@ -212,9 +224,9 @@ async def test_a_name_that_the_register_gives_to_others_is_refused(gate):
 
 
 async def test_a_name_that_another_team_had_first_is_refused(gate, make):
-    """By what curation signed in the application's curated repository before."""
+    """By what curation signed in the application's curated repository before, also where all of it is archived."""
     gate.good(Boundary.TO_CURATION)
-    gate.registry.earlier["curated/hello"] = (EARLIER,)
+    gate.registry.archived["curated/hello"] = [(OFFERED.moved_to("curated/hello"), ()), (EARLIER, ("tag",))]
     gate.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner="somebody else"))
     gate.attach(EARLIER, CURATION, SIGNATURE, {})
 

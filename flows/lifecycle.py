@@ -1,0 +1,85 @@
+"""lifecycle: plan what is aged out, archived and blocked, and carry it out; above a limit with somebody's approval."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.flow_runs import asuspend_flow_run
+from prefect.input import RunInput
+from prefect.states import Completed
+from pydantic import Field
+
+from blocks import Tier, Workbench
+from flows.turns import turn
+from supply_chain.lifecycle.apply import Applied
+from supply_chain.lifecycle.plan import Plan, read_plan
+from tasks.lifecycle import apply, plan, sign_approval
+from tasks.turns import turn_name
+
+PATIENCE = 7 * 24 * 3600
+"""Seconds that a plan waits for approval. Then the run ends, and the next one plans anew."""
+
+
+class Approval(RunInput):
+    """What an operator fills in when a suspended run is resumed."""
+
+    approve: bool = Field(default=False, description="Carry the plan out? It is this run's artifact lifecycle-plan.")
+    by: str = Field(min_length=1, description="Who decides it. It is signed.")
+    why: str = Field(min_length=1, description="Why. It is signed.")
+
+
+@flow(name="lifecycle", flow_run_name="lifecycle by {rules}")
+async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Applied | Plan | State[Any]:
+    """Plan by the rules; carry the plan out where it is under its limits, or once somebody approved it.
+
+    Args:
+        rules: The name of a document in deployments/lifecycle.
+        dry_run: Only plan. Empty means as the rules say.
+    """
+    tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
+    found = await plan(rules, tier, workbench)
+    only_plan = workbench.lifecycle(rules).dry_run if dry_run is None else dry_run
+    if only_plan or not found.changes:
+        return found
+    if found.over:
+        about = f"{found}. {'; '.join(found.over)}."
+        said = await asuspend_flow_run(
+            wait_for_input=Approval.with_initial_data(description=about), timeout=PATIENCE, key="approval"
+        )
+        await sign_approval(found, said.approve, said.by, said.why, tier, workbench)
+        if not said.approve:
+            return Completed(name="Rejected", message=f"rejected by {said.by}: {said.why}"[:900], data=found)
+    async with turn(turn_name("lifecycle")):
+        return await apply(found, tier, workbench)
+
+
+@flow(name="lifecycle plan", flow_run_name="lifecycle plan by {rules}")
+async def plan_only(rules: str = "nightly") -> Plan:
+    """Plan, and change nothing.
+
+    Args:
+        rules: The name of a document in deployments/lifecycle.
+    """
+    tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
+    return await plan(rules, tier, workbench)
+
+
+@flow(name="lifecycle apply", flow_run_name="lifecycle apply")
+async def apply_only(path: str, by: str, why: str) -> Applied:
+    """Carry out a plan that somebody read, and sign their approval where it is above its limits.
+
+    Args:
+        path: The file of the plan, as `cscm lifecycle plan -o` wrote it.
+        by: Who decided it.
+        why: Why.
+    """
+    found = read_plan(Path(path))
+    tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
+    if found.over:
+        await sign_approval(found, True, by, why, tier, workbench)
+    async with turn(turn_name("lifecycle")):
+        return await apply(found, tier, workbench)

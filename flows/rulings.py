@@ -1,0 +1,66 @@
+"""block, unblock, hold, release: what somebody decides about one image, signed and carried out at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import flow
+
+from blocks import Tier, Workbench
+from flows.names import by_image
+from supply_chain.evidence.standing import Act
+from supply_chain.lifecycle.rulings import Ruled
+from tasks.lifecycle import find_stored, rule
+
+
+@flow(name="block", flow_run_name=by_image)
+async def block(image: str, why: str, by: str) -> Ruled:
+    """Refuse an image at every gate and to whoever pulls it, from now on; what runs from it is listed.
+
+    Args:
+        image: The image, as curated/hello@sha256:… or by its digest alone.
+        why: Why. It is signed, and every refusal says it.
+        by: Who decides it. It is signed.
+    """
+    return await _rule(image, Act.BLOCK, why, by)
+
+
+@flow(name="unblock", flow_run_name=by_image)
+async def unblock(image: str, why: str, by: str) -> Ruled:
+    """Lift a block: the gates judge the image by its evidence again, and it can be pulled within minutes.
+
+    Args:
+        image: The image, as curated/hello@sha256:… or by its digest alone.
+        why: Why. It is signed.
+        by: Who decides it. It is signed.
+    """
+    return await _rule(image, Act.UNBLOCK, why, by)
+
+
+@flow(name="hold", flow_run_name=by_image)
+async def hold(image: str, why: str, by: str) -> Ruled:
+    """Keep an image from the lifecycle: nothing of it is removed or archived.
+
+    Args:
+        image: The image, as curated/hello@sha256:… or by its digest alone.
+        why: Why. It is signed.
+        by: Who decides it. It is signed.
+    """
+    return await _rule(image, Act.HOLD, why, by)
+
+
+@flow(name="release", flow_run_name=by_image)
+async def release(image: str, why: str, by: str) -> Ruled:
+    """End a hold: the lifecycle's rules decide about the image again.
+
+    Args:
+        image: The image, as curated/hello@sha256:… or by its digest alone.
+        why: Why. It is signed.
+        by: Who decides it. It is signed.
+    """
+    return await _rule(image, Act.RELEASE, why, by)
+
+
+async def _rule(image: str, act: Act, why: str, by: str) -> Ruled:
+    tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
+    return await rule(await find_stored(image, tier), act, by, why, tier, workbench)

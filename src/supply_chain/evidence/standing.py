@@ -1,0 +1,135 @@
+"""How an image stands: whether it is blocked or held, by what the lifecycle's key signed about it.
+
+A statement counts whatever the registry's storage class says: a block outlives a push that brings the image back,
+and a hold the loss of whatever else knew of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import AwareDatetime, Field
+
+from supply_chain.errors import SettingInvalid
+from supply_chain.evidence.clock import INSTANT
+from supply_chain.evidence.reading import Said, said
+from supply_chain.evidence.statement import LIFECYCLE, Evidence, Predicate
+from supply_chain.evidence.store import EvidenceStore, Reading
+from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.tier import TierName, evidence_repository
+
+
+class Act(StrEnum):
+    """What is said of an image."""
+
+    BLOCK = "block"
+    """No gate admits it and nobody pulls it, until somebody unblocks it."""
+    UNBLOCK = "unblock"
+    """It may be used again, as far as the gates admit it; no rule blocks it for what is known of it now."""
+    HOLD = "hold"
+    """The lifecycle takes nothing of it away, until somebody releases it."""
+    RELEASE = "release"
+    """The rules decide about it again."""
+    APPROVE = "approve"
+    """Of a plan that is above its limits: it is carried out."""
+    REJECT = "reject"
+    """Of such a plan: it is not."""
+
+
+UNDOES = {Act.BLOCK: Act.UNBLOCK, Act.HOLD: Act.RELEASE}
+
+
+class Ruling(Predicate):
+    """The predicate of `statement.LIFECYCLE`: what somebody decided about one image."""
+
+    act: Act
+    by: str = Field(min_length=1, description="who decided it, as they call themselves")
+    why: str = Field(min_length=1)
+    at: AwareDatetime
+
+    def __str__(self) -> str:
+        return f"by {self.by} on {self.at:%Y-%m-%d %H:%M %Z}: {self.why}"
+
+
+class Standing(Frozen):
+    """What is in force about an image; None where nothing is."""
+
+    block: Ruling | None = None
+    hold: Ruling | None = None
+    excuse: Ruling | None = Field(default=None, description="the unblocking, where that was the last word")
+
+    def has(self, act: Act) -> bool:
+        """Whether saying this would change nothing."""
+        stands = self.block if act in (Act.BLOCK, Act.UNBLOCK) else self.hold
+        return (stands is not None) is (act in UNDOES)
+
+
+class Repositories(Protocol):
+    """Makes repositories."""
+
+    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
+        """Make it, if it is not there."""
+
+
+def standing_place(ref: ImageRef) -> ImageRef:
+    """Where it is said how an image stands: of one application's digest in one place, wherever the image lies."""
+    return ref.moved_to(evidence_repository(TierName.LIFECYCLE, ref.application))
+
+
+def read_standing(ref: ImageRef, store: EvidenceStore) -> Reading:
+    """What was ever said about how an image stands; where its repository was never made, nothing.
+
+    `SettingInvalid` where the store trusts no key of the lifecycle: every block would be left out as a stranger's.
+    """
+    if TierName.LIFECYCLE not in store.trusted:
+        raise SettingInvalid(
+            f"The {store.tier} tier trusts no key of the lifecycle, so that it cannot tell what is blocked.\n"
+            "Add the public key of `lifecycle` to the trusted keys of the tier's block (`cscm up` does on a laptop)."
+        )
+    return store.read(standing_place(ref), LIFECYCLE)
+
+
+def standing(evidence: Iterable[Evidence]) -> Standing:
+    """How an image stands by the lifecycle's word; `EvidenceInvalid` for a statement that cannot be read.
+
+    The newest of block and unblock counts, likewise of hold and release; of two at one instant the block, the hold.
+    """
+    known = rulings(evidence)
+    last, held = _last(known, Act.BLOCK), _last(known, Act.HOLD)
+    return Standing(
+        block=last if last and last.act is Act.BLOCK else None,
+        hold=held if held and held.act is Act.HOLD else None,
+        excuse=last if last and last.act is Act.UNBLOCK else None,
+    )
+
+
+def rulings(evidence: Iterable[Evidence]) -> tuple[Said[Ruling], ...]:
+    """Everything the lifecycle said of an image, the oldest first; `EvidenceInvalid`."""
+    own = (e for e in evidence if e.signer == TierName.LIFECYCLE)
+    return said(own, LIFECYCLE, Ruling.model_validate)
+
+
+def _last(known: Iterable[Said[Ruling]], act: Act) -> Ruling | None:
+    about = [each for each in known if each.value.act in (act, UNDOES[act])]
+    last = max(about, key=lambda each: (each.at, each.value.act is act), default=None)
+    return last.value if last else None
+
+
+def rule(
+    ref: ImageRef, act: Act, store: EvidenceStore, repositories: Repositories, *, by: str, why: str, now: datetime
+) -> Digest | None:
+    """Sign what somebody decided about an image; the statement's digest, or None where it stands already.
+
+    It is of a later time than what was said before, whatever the clock says: otherwise it would not be heard.
+    """
+    place = standing_place(ref)
+    before = read_standing(ref, store).by(TierName.LIFECYCLE)
+    if standing(before).has(act):
+        return None
+    at = max([now, *(each.at + INSTANT for each in rulings(before))])
+    repositories.ensure_repository(place.repository, immutable=True, key=None)
+    ruling = Ruling(act=act, by=by, why=why, at=at)
+    return store.attach(place, LIFECYCLE, ruling.predicate(), now)

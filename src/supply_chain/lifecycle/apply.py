@@ -1,0 +1,368 @@
+"""Carrying out a plan: what it says and nothing else, and of that only what still rests on what it rested on.
+
+What is done is written down as it is done. A plan that was interrupted is finished by carrying it out again:
+nothing is done twice, and what was skipped stays so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from supply_chain.errors import SupplyChainError
+from supply_chain.evidence.standing import Standing
+from supply_chain.image import Digest, Frozen, ImageRef, Removal, StorageStatus, application_of
+from supply_chain.lifecycle.plan import EVIDENCE, Deployed, Member, Plan, Step, in_use
+from supply_chain.lifecycle.rules import Action
+from supply_chain.tier import BASES
+
+AT_ONCE = 100
+"""Manifests that are removed by one call (ECR API, BatchDeleteImage)."""
+GONE = "ImageNotFound"
+"""ECR's code for an image that is not there."""
+
+
+class Outcome(StrEnum):
+    """What came of one step."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    """What the plan rested on is not so any more."""
+    FAILED = "failed"
+    """It is tried again when the plan is carried out again."""
+
+
+class Entry(Frozen):
+    """One step as it went."""
+
+    ref: ImageRef
+    action: Action
+    outcome: Outcome
+    code: str = Field(default="", description="why it failed: ECR's code, or an error's")
+    said: str = Field(default="", description="a sentence")
+
+
+class Applied(Frozen):
+    """What came of a plan: an entry for everything that it changes."""
+
+    plan: Digest
+    entries: tuple[Entry, ...]
+
+    def of(self, outcome: Outcome) -> tuple[Entry, ...]:
+        """The entries with one outcome."""
+        return tuple(each for each in self.entries if each.outcome is outcome)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{len(self.of(outcome))} {outcome.value}" for outcome in Outcome)
+
+
+class Registry(Protocol):
+    """What changes images. What may succeed next time raises a retryable error, and nothing is lost by that."""
+
+    def archive(self, ref: ImageRef) -> None: ...
+
+    def delete(self, repository: str, digests: Sequence[Digest]) -> tuple[Removal, ...]:
+        """What became of each."""
+
+
+class Present(Protocol):
+    """What is so now, read anew from where it is said."""
+
+    def members(self, repository: str) -> tuple[Member, ...]:
+        """Every manifest of a repository, archived ones too, and what belongs to what."""
+
+    def deployments(self, application: str | None) -> tuple[Deployed, ...]:
+        """What was ever deployed by signed records; of one application, or of all."""
+
+    def standing(self, ref: ImageRef) -> Standing: ...
+
+
+class Journal(Protocol):
+    """What was done of a plan."""
+
+    def entries(self) -> tuple[Entry, ...]: ...
+
+    def add(self, entry: Entry) -> None:
+        """Written for good when it returns."""
+
+
+@dataclass(frozen=True)
+class FileJournal:
+    """A journal in a file, a line for each entry. A line that was cut off in the middle was not written."""
+
+    path: Path
+
+    def entries(self) -> tuple[Entry, ...]:
+        return tuple(self._read())
+
+    def _read(self) -> Iterator[Entry]:
+        if not self.path.exists():
+            return
+        for line in self.path.read_bytes().splitlines():
+            try:
+                yield Entry.model_validate_json(line)
+            except ValidationError:
+                continue
+
+    def add(self, entry: Entry) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(b"\n" + TypeAdapter(Entry).dump_json(entry))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+Blocker = Callable[[ImageRef, str], object]
+"""Signs that an image is blocked, and why; archiving it is left to the plan."""
+
+
+def apply(plan: Plan, registry: Registry, present: Present, block: Blocker, journal: Journal) -> Applied:
+    """Carry a plan out; what came of everything it changes.
+
+    Each repository is read again first, and each image's standing and deployments. What is attached to an image
+    is removed before it, and an index before what it consists of, so that whoever looks in between finds no
+    signature without an image and no index without its parts; where one cannot be removed, what comes after it
+    stays. Raises what is retryable; what cannot succeed is an entry.
+    """
+    known = {each.ref: each for each in journal.entries() if each.outcome is not Outcome.FAILED}
+    running, before = in_use(present.deployments(None), plan.rollback)
+    needed = {*running, *before}
+    entries: list[Entry] = []
+    for repository, steps in _by_repository(plan).items():
+        work = _Work(repository, steps, plan, registry, present, block, journal, known, needed)
+        entries += work.done()
+    return Applied(plan=plan.digest, entries=tuple(sorted(entries, key=lambda each: str(each.ref))))
+
+
+def _by_repository(plan: Plan) -> dict[str, list[Step]]:
+    found: dict[str, list[Step]] = defaultdict(list)
+    for step in plan.steps:
+        if step.touches and not step.ref.repository.startswith(EVIDENCE):
+            found[step.ref.repository].append(step)
+    return dict(found)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a plan changes in one repository."""
+
+    repository: str
+    steps: Sequence[Step]
+    plan: Plan
+    registry: Registry
+    present: Present
+    block: Blocker
+    journal: Journal
+    known: Mapping[ImageRef, Entry]
+    needed_before: Collection[Digest]
+
+    @cached_property
+    def there(self) -> dict[Digest, Member]:
+        """What the repository holds now."""
+        return {member.ref.digest: member for member in self.present.members(self.repository)}
+
+    @cached_property
+    def going(self) -> set[Digest]:
+        """What the plan removes."""
+        return {step.ref.digest for step in self.steps if step.action is Action.AGE_OUT}
+
+    @cached_property
+    def needed(self) -> set[Digest]:
+        """What should run now or a rollback may need, here or anywhere."""
+        application = None if self.repository.startswith(f"{BASES}/") else application_of(self.repository)
+        running, before = in_use(self.present.deployments(application), self.plan.rollback)
+        return {*self.needed_before, *running, *before}
+
+    @cached_property
+    def belongs(self) -> dict[Digest, set[Digest]]:
+        """What each manifest belongs to now."""
+        found: dict[Digest, set[Digest]] = defaultdict(set)
+        for digest, member in self.there.items():
+            found[digest] |= {owner for owner in (member.subject, member.copy_of) if owner in self.there}
+            for child in member.children:
+                found[child].add(digest)
+        return found
+
+    @cached_property
+    def belongings(self) -> dict[Digest, set[Digest]]:
+        """What belongs to each manifest now, and is there."""
+        found: dict[Digest, set[Digest]] = defaultdict(set)
+        for digest, owners in self.belongs.items():
+            if digest in self.there:
+                for owner in owners:
+                    found[owner].add(digest)
+        return found
+
+    def done(self) -> list[Entry]:
+        """Do what is left to do; an entry for each step."""
+        entries = {step.ref.digest: self.known[step.ref] for step in self.steps if step.ref in self.known}
+        left = [step for step in self.steps if step.ref.digest not in entries]
+        for step in left:
+            if not step.belongs_to:
+                self._look(entries, step)
+        while held := [(s, why) for s in left if s.ref.digest not in entries and (why := self._held_back(s, entries))]:
+            for step, why in held:
+                self._keep(entries, step, Outcome.SKIPPED, why)
+        for step in left:
+            if step.ref.digest not in entries and step.action is not Action.AGE_OUT:
+                self._close(entries, step)
+        self._remove(entries, [s for s in left if s.action is Action.AGE_OUT])
+        return list(entries.values())
+
+    def _keep(self, entries: dict[Digest, Entry], step: Step, outcome: Outcome, said: str, code: str = "") -> None:
+        entry = Entry(ref=step.ref, action=step.action, outcome=outcome, code=code, said=said)
+        self.journal.add(entry)
+        entries[step.ref.digest] = entry
+
+    def _look(self, entries: dict[Digest, Entry], step: Step) -> None:
+        """Skip an image of which the plan's word does not hold any more; one of which that cannot be told failed."""
+        try:
+            why = next(self._changes(step), "")
+        except SupplyChainError as error:
+            self._failed(entries, step, error)
+        else:
+            if why:
+                self._keep(entries, step, Outcome.SKIPPED, why)
+
+    def _failed(self, entries: dict[Digest, Entry], step: Step, error: SupplyChainError) -> None:
+        """Keep why a step failed, or raise what may succeed next time."""
+        if error.retryable:
+            raise error
+        self._keep(entries, step, Outcome.FAILED, " — ".join(str(error).splitlines()), error.code)
+
+    def _changes(self, step: Step) -> Iterator[str]:
+        digest, stands = step.ref.digest, self.present.standing(step.ref)
+        if (member := self.there.get(digest)) is None:
+            if step.action is not Action.AGE_OUT:
+                yield "it is not there any more"
+            return
+        stored = member.stored
+        if stored.tags != step.tags:
+            yield f"its tags are {', '.join(stored.tags) or 'none'} now"
+        if stored.pushed_at != step.pushed_at:
+            yield "it was pushed again"
+        if stored.pulled_at != step.pulled_at and step.action is not Action.BLOCK and not member.children:
+            yield "it was pulled since"  # of an index our own look at what is in it is a pull
+        archived = stored.status is StorageStatus.ARCHIVED and step.action is not Action.AGE_OUT  # done already
+        if stored.status is not step.status and not archived:
+            yield f"it is {stored.status} now"
+        yield from self._stands(step, stands)
+        if digest in self.needed and step.rule != STANDS:
+            yield "it should run, or is what ran before"
+        if step.action is Action.AGE_OUT:
+            yield from self._referenced(step)
+
+    def _stands(self, step: Step, stands: Standing) -> Iterator[str]:
+        if step.rule == STANDS:
+            if stands.block is None:
+                yield "somebody unblocked it"
+            return
+        if stands.hold:
+            yield f"it is held {stands.hold}"
+        if stands.block and step.action is not Action.BLOCK:
+            yield f"it is blocked {stands.block}"
+        if stands.excuse and step.action is Action.BLOCK:
+            yield f"it was unblocked {stands.excuse}"
+
+    def _referenced(self, step: Step) -> Iterator[str]:
+        digest = step.ref.digest
+        if unknown := self.belongings.get(digest, set()) - set(step.depends):
+            yield f"{min(unknown)} belongs to it since"
+        if owners := self.belongs.get(digest, set()) - self.going:
+            yield f"it belongs to {min(owners)} since"
+
+    def _held_back(self, step: Step, entries: Mapping[Digest, Entry]) -> str:
+        """Why a manifest stays because of another: what it belongs to does, or what belongs to it alone."""
+        planned, now = set(step.belongs_to), self.belongs.get(step.ref.digest, set())
+        if step.action is not Action.AGE_OUT:
+            stays = bool(planned) and all(d in entries and entries[d].outcome is not Outcome.DONE for d in planned)
+            return f"{min(planned)}, which it belongs to, stays as it is" if stays else ""
+        if planned and (since := now - planned):
+            return f"it belongs to {min(since)} since"
+        staying = {d for d in planned | now if d in entries and not _gone(entries[d])}
+        if staying:
+            return f"{min(staying)}, which it belongs to, stays"
+        children = self.there[step.ref.digest].children if step.ref.digest in self.there else ()
+        stranded = {d for d in children if d in entries and not _gone(entries[d]) and self._nameless(d)}
+        return f"{min(stranded)}, which it consists of, stays" if stranded else ""
+
+    def _nameless(self, digest: Digest) -> bool:
+        """Whether nothing but what goes names it."""
+        stays = self.belongs.get(digest, set()) - self.going
+        return digest in self.there and not self.there[digest].stored.tags and not stays
+
+    def _close(self, entries: dict[Digest, Entry], step: Step) -> None:
+        """Archive an image, and sign before that that it is blocked, where the plan says so."""
+        try:
+            if step.action is Action.BLOCK and step.rule != STANDS:
+                self.block(step.ref, step.reason)
+            if self.there[step.ref.digest].stored.status is not StorageStatus.ARCHIVED:
+                self.registry.archive(step.ref)
+        except SupplyChainError as error:
+            self._failed(entries, step, error)
+        else:
+            self._keep(entries, step, Outcome.DONE, step.reason)
+
+    def _remove(self, entries: dict[Digest, Entry], steps: Sequence[Step]) -> None:
+        """Remove what goes, a batch at a time, each after what has to go before it."""
+        waiting = {step.ref.digest: step for step in steps if step.ref.digest not in entries}
+        first = self._first(waiting)
+        while waiting:
+            for digest in [d for d in waiting if any(o in entries and not _gone(entries[o]) for o in first[d])]:
+                self._stuck(entries, waiting.pop(digest), [entries[o] for o in first[digest] if o in entries])
+            ready = [d for d in waiting if not any(other in waiting for other in first[d])]
+            # what belongs to each other in a circle goes at once
+            going = ready or list(waiting)
+            for batch in (going[at : at + AT_ONCE] for at in range(0, len(going), AT_ONCE)):
+                for removal in self.registry.delete(self.repository, batch):
+                    self._removed(entries, waiting.pop(removal.name), removal)
+
+    def _stuck(self, entries: dict[Digest, Entry], step: Step, before: Sequence[Entry]) -> None:
+        """What has to go before it is still there: it waits as long as that may go when the plan is done again."""
+        code = next((each.code for each in before if each.outcome is Outcome.FAILED), "")
+        outcome = Outcome.FAILED if code else Outcome.SKIPPED
+        self._keep(entries, step, outcome, "what has to go before it is still there", code)
+
+    def _removed(self, entries: dict[Digest, Entry], step: Step, removal: Removal) -> None:
+        if removal.code is None or removal.code == GONE:
+            self._keep(entries, step, Outcome.DONE, "it was gone already" if removal.code else step.reason)
+        else:
+            self._keep(entries, step, Outcome.FAILED, f"ECR did not remove it: {removal.reason}", removal.code)
+
+    def _first(self, going: Collection[Digest]) -> dict[Digest, set[Digest]]:
+        """What has to go before each: what is attached to it or is a copy of it, and the indexes it is in.
+
+        A copy goes before what is attached to its image, too: only that says what it is a copy of.
+        """
+        found: dict[Digest, set[Digest]] = {digest: set() for digest in going}
+        copies: dict[Digest | None, set[Digest]] = defaultdict(set)
+        for digest, member in self.there.items():
+            if member.copy_of:
+                copies[member.copy_of].add(digest)
+        for digest in going:
+            if digest in self.there:
+                found[digest] |= copies[self.there[digest].subject] - {digest}
+        for digest, member in self.there.items():
+            for owner in (member.subject, member.copy_of):
+                if owner in found:
+                    found[owner].add(digest)
+            for child in member.children:
+                if child in found:
+                    found[child].add(digest)
+        return found
+
+
+def _gone(entry: Entry) -> bool:
+    return entry.outcome is Outcome.DONE and entry.action is Action.AGE_OUT
+
+
+STANDS = "block.stands"
+"""The rule by which what a signed statement blocks is archived again; it needs no new one."""

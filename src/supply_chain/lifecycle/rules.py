@@ -1,0 +1,314 @@
+"""The rules of the lifecycle: what an operator writes in `deployments/lifecycle/`, and what they say of one image.
+
+A document of rules has a document of tests beside it, `NAME.tests.yaml`: rules that do not do what their tests
+expect, or that no test is about, do not load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from supply_chain.documents import read_document
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
+from supply_chain.image import Digest, Frozen, StorageStatus
+from supply_chain.shown import counted
+
+TESTS = ".tests"
+"""What stands before `.yaml` in the name of a document of tests."""
+RulesName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
+Days = Annotated[int, Field(ge=1, le=36500)]
+
+
+class Action(StrEnum):
+    """What is done with an image."""
+
+    KEEP = "keep"
+    AGE_OUT = "age-out"
+    """Removed, with everything that is attached to it."""
+    ARCHIVE = "archive"
+    """Not pulled any more until somebody restores it; tags and evidence stay."""
+    BLOCK = "block"
+    """Archived, and by a signed statement refused at every gate, until somebody unblocks it."""
+
+
+class Keep(Frozen):
+    """What stays. What runs, and what somebody holds, always does."""
+
+    in_use: Literal[True] = Field(default=True, description="what should run anywhere")
+    on_hold: Literal[True] = Field(default=True, description="what somebody holds (`cscm hold`)")
+    rollback: int = Field(default=1, ge=1, description="earlier deployments of an application in each environment")
+    newest: int = Field(default=3, ge=1, description="vended images of each application for each environment")
+    pushed_days: Days = Field(default=30, description="what was pushed within so many days")
+    pulled_days: Days = Field(default=30, description="what was pulled within so many days")
+
+
+class AgeOut(Frozen):
+    """What is removed after so many days; null: never for that reason."""
+
+    untagged_days: Days | None = Field(default=None, description="it has no tag")
+    superseded_days: Days | None = Field(default=None, description="a newer image of its application was vended")
+    refused_days: Days | None = Field(default=None, description="curation's last verdict about it is a no")
+    unadmitted_days: Days | None = Field(default=None, description="curation's gate never said anything about it")
+    unsigned_days: Days | None = Field(default=None, description="curation did not sign it")
+    not_pulled_days: Days | None = Field(default=None, description="nobody pulled it")
+
+
+class Archive(Frozen):
+    """What ran is owed to an audit: instead of being removed it is archived, until its time is over."""
+
+    retention_days: Days = Field(default=365, description="after it ran last")
+    not_pulled_days: Days | None = Field(
+        default=None, description="what is owed and was not pulled for so long is archived; null: not for that reason"
+    )
+
+
+class Block(Frozen):
+    """What nobody shall pull any more, unless somebody unblocked it: that excuses it."""
+
+    revoked: bool = Field(default=True, description="it was signed, and curation's last verdict about it is a no")
+    exploited: bool = Field(default=True, description="it has a finding that is known to be exploited")
+    refused: bool = Field(default=True, description="it was never signed, and curation's last verdict is a no")
+
+
+class Limits(Frozen):
+    """Above which a plan waits for somebody's approval."""
+
+    count: int = Field(default=20, ge=0, description="images that one plan changes")
+    share: float = Field(default=0.5, ge=0, le=1, description="of a repository's images")
+
+
+class Rules(Frozen):
+    """One document of `deployments/lifecycle/`."""
+
+    name: RulesName = Field(description="as the file is called, without .yaml")
+    description: str = Field(default="", description="for people")
+    floor_days: Days = Field(description="nothing that was pushed within so many days is touched")
+    keep: Keep = Field(default=Keep(), description="what stays")
+    age_out: AgeOut = Field(default=AgeOut(), description="what is removed")
+    archive: Archive = Field(default=Archive(), description="what is archived instead")
+    block: Block = Field(default=Block(), description="what nobody shall pull any more")
+    limits: Limits = Field(default=Limits(), description="above which a plan waits for approval")
+    dry_run: bool = Field(default=True, description="whether the scheduled run only plans")
+
+    @property
+    def digest(self) -> Digest:
+        """Names exactly these rules."""
+        return f"sha256:{hashlib.sha256(self.model_dump_json().encode()).hexdigest()}"
+
+
+class Facts(Frozen):
+    """What the rules look at: an image in numbers. What a test does not say is as of an ordinary old image."""
+
+    age_days: float = Field(default=400, description="since it was pushed")
+    pulled_days: float | None = Field(default=None, description="since it was pulled last; null: nobody ever did")
+    tagged: bool = Field(default=True, description="whether it has a tag")
+    status: StorageStatus = Field(default=StorageStatus.ACTIVE, description="whether ECR gives it to who pulls it")
+    signed: bool = Field(default=True, description="whether curation signed that it may be used")
+    verdict: Literal["passed", "failed", "none"] = Field(default="passed", description="curation's last one")
+    verdict_days: float = Field(default=400, description="since that verdict")
+    rank: int | None = Field(
+        default=None, description="among the vended images of its application for an environment; 1: the newest"
+    )
+    superseded_days: float | None = Field(default=None, description="since a newer one was vended; null: none was")
+    runs: tuple[str, ...] = Field(default=(), description="where it should run")
+    rollback: tuple[str, ...] = Field(default=(), description="where it is what ran before")
+    ran_days: float | None = Field(default=None, description="since it ran last; 0: it runs; null: it never did")
+    exploited: tuple[str, ...] = Field(default=(), description="findings that are known to be exploited")
+    held: str = Field(default="", description="by whom and why")
+    blocked: str = Field(default="", description="by whom and why")
+    excused: str = Field(default="", description="by whom and why it was unblocked")
+    unreadable: str = Field(default="", description="why its evidence could not be read")
+
+    @property
+    def idle_days(self) -> float:
+        """Since somebody pulled it, or else since it was pushed."""
+        return self.age_days if self.pulled_days is None else self.pulled_days
+
+
+class Decision(Frozen):
+    """What the rules say of an image."""
+
+    action: Action
+    rule: str = Field(description="its name, as keep.newest")
+    reason: str = Field(description="a sentence")
+
+
+def decide(facts: Facts, rules: Rules) -> Decision:
+    """What is done with an image that nothing else depends on. The first rule that applies decides. Pure."""
+    return next(_applying(facts, rules))
+
+
+def guards(facts: Facts, rules: Rules) -> tuple[str, ...]:
+    """What keeps an image from being touched, in sentences; none where nothing does."""
+    return tuple(each.reason for each in _guarded(facts, rules))
+
+
+def _applying(facts: Facts, rules: Rules) -> Iterator[Decision]:
+    yield from _settled(facts)
+    yield from _guarded(facts, rules)
+    old, owed = tuple(_aged(facts, rules.age_out)), _owed(facts, rules.archive)
+    if not owed:
+        yield from (each for each in old if each.rule == "age-out.refused")
+    if not facts.excused:
+        yield from _to_block(facts, rules.block)
+    yield from _wanted(facts, rules.keep)
+    yield from (_instead(each, facts) if owed else each for each in old)
+    yield from _cold(facts, rules.archive)
+    yield _keep("no-rule", "no rule asks for anything else")
+
+
+def _keep(name: str, reason: str) -> Decision:
+    return Decision(action=Action.KEEP, rule=f"keep.{name}", reason=reason)
+
+
+def _settled(facts: Facts) -> Iterator[Decision]:
+    """What is not for rules to decide."""
+    if facts.unreadable:
+        yield _keep("unreadable", f"its evidence cannot be read: {facts.unreadable}")
+    if facts.status is StorageStatus.ACTIVATING:
+        yield _keep("restoring", "somebody is restoring it")
+    if facts.blocked and facts.status is StorageStatus.ARCHIVED:
+        yield _keep("blocked", f"it is blocked and archived, {facts.blocked}")
+    if facts.blocked:
+        yield Decision(
+            action=Action.BLOCK, rule="block.stands", reason=f"it can be pulled, and is blocked {facts.blocked}"
+        )
+
+
+def _guarded(facts: Facts, rules: Rules) -> Iterator[Decision]:
+    if facts.age_days < rules.floor_days:
+        yield _keep("floor", f"it was pushed less than {counted(rules.floor_days, 'day')} ago")
+    if facts.runs:
+        yield _keep("in-use", f"it runs: {', '.join(facts.runs)}")
+    if facts.rollback:
+        yield _keep("rollback", f"it is what ran before: {', '.join(facts.rollback)}")
+    if facts.held:
+        yield _keep("hold", f"it is held {facts.held}")
+
+
+def _to_block(facts: Facts, block: Block) -> Iterator[Decision]:
+    reasons = {
+        "exploited": (block.exploited and facts.exploited, f"known to be exploited: {', '.join(facts.exploited[:5])}"),
+        "revoked": (
+            block.revoked and facts.signed and facts.verdict == "failed",
+            "it was signed, and curation's last verdict about it is a no",
+        ),
+        "refused": (
+            block.refused and not facts.signed and facts.verdict == "failed",
+            "curation refused it, and nothing excuses it",
+        ),
+    }
+    for name, (applies, reason) in reasons.items():
+        if applies:
+            yield Decision(action=Action.BLOCK, rule=f"block.{name}", reason=reason)
+
+
+def _wanted(facts: Facts, keep: Keep) -> Iterator[Decision]:
+    if facts.rank is not None and facts.rank <= keep.newest:
+        yield _keep("newest", f"it is number {facts.rank} of the {keep.newest} newest that are kept")
+    if facts.age_days < keep.pushed_days:
+        yield _keep("pushed", f"it was pushed within {counted(keep.pushed_days, 'day')}")
+    if facts.pulled_days is not None and facts.pulled_days < keep.pulled_days:
+        yield _keep("pulled", f"it was pulled within {counted(keep.pulled_days, 'day')}")
+
+
+def _aged(facts: Facts, age_out: AgeOut) -> Iterator[Decision]:
+    reasons = {
+        "refused": (facts.verdict == "failed", facts.verdict_days, age_out.refused_days, "curation refused it"),
+        "unadmitted": (facts.verdict == "none", facts.age_days, age_out.unadmitted_days, "curation never admitted it"),
+        "unsigned": (not facts.signed, facts.age_days, age_out.unsigned_days, "curation did not sign it"),
+        "untagged": (not facts.tagged, facts.age_days, age_out.untagged_days, "it has no tag"),
+        "superseded": (
+            facts.superseded_days is not None,
+            facts.superseded_days or 0,
+            age_out.superseded_days,
+            "a newer one was vended",
+        ),
+        "not-pulled": (True, facts.idle_days, age_out.not_pulled_days, "nobody pulled it"),
+    }
+    for name, (applies, since, most, reason) in reasons.items():
+        if applies and most is not None and since > most:
+            told = f"{reason}, {counted(int(since), 'day')} ago or longer, and {counted(most, 'day')} are allowed"
+            yield Decision(action=Action.AGE_OUT, rule=f"age-out.{name}", reason=told)
+
+
+def _owed(facts: Facts, archive: Archive) -> bool:
+    return facts.ran_days is not None and facts.ran_days <= archive.retention_days
+
+
+def _instead(decision: Decision, facts: Facts) -> Decision:
+    """What is owed to an audit is archived where it would be removed; once it is, it stays so for its time."""
+    told = "it ran and is owed to an audit"
+    if facts.status is StorageStatus.ARCHIVED:
+        return _keep("owed", f"{told}; {decision.reason}")
+    return Decision(action=Action.ARCHIVE, rule="archive.owed", reason=f"{told}; {decision.reason}")
+
+
+def _cold(facts: Facts, archive: Archive) -> Iterator[Decision]:
+    days = archive.not_pulled_days
+    if _owed(facts, archive) and days is not None and facts.idle_days > days:
+        cold = Decision(
+            action=Action.ARCHIVE, rule="archive.cold", reason=f"nobody pulled it for {counted(days, 'day')}"
+        )
+        yield _instead(cold, facts) if facts.status is StorageStatus.ARCHIVED else cold
+
+
+class Example(Frozen):
+    """One test: an image, and what the rules have to do with it."""
+
+    name: str = Field(description="the behaviour, in a few words")
+    image: Facts = Field(default=Facts(), description="the image")
+    action: Action = Field(description="what has to be done with it")
+    rule: str = Field(description="the rule that has to decide, as keep.newest")
+
+
+class Examples(Frozen):
+    """One document of tests, `NAME.tests.yaml`."""
+
+    tests: tuple[Example, ...] = Field(min_length=1, description="at least one for each rule that is in force")
+
+
+def read_rules(directory: Path, name: str) -> Rules:
+    """The rules called `name`, which do what their tests expect; `DeclarationInvalid` otherwise."""
+    known = sorted(path.stem for path in directory.glob("*.yaml") if not path.stem.endswith(TESTS))
+    if name not in known:
+        raise SettingInvalid(f"There are no lifecycle rules {name!r}.\nThere are: {', '.join(known) or 'none'}.")
+    rules = read_document(directory / f"{name}.yaml", Rules)
+    if rules.name != name:
+        raise SettingInvalid(f"deployments/lifecycle/{name}.yaml calls itself {rules.name!r}.\nUse one name.")
+    examples = read_document(directory / f"{name}{TESTS}.yaml", Examples)
+    if wrong := tuple(failing(rules, examples)):
+        raise DeclarationInvalid(
+            f"{directory / name}.yaml does not do what {name}{TESTS}.yaml expects:\n"
+            + "\n".join(wrong)
+            + "\nCorrect the rules, or what is expected of them."
+        )
+    return rules
+
+
+def failing(rules: Rules, examples: Examples) -> Iterator[str]:
+    """What the rules do otherwise than expected, and which of them no test is about, in sentences."""
+    for each in examples.tests:
+        found = decide(each.image, rules)
+        if (found.action, found.rule) != (each.action, each.rule):
+            yield f"{each.name}: expected {each.action} by {each.rule}, found {found.action} by {found.rule}"
+    tested = {each.rule for each in examples.tests}
+    yield from (f"{rule}: no test is about it" for rule in in_force(rules) if rule not in tested)
+
+
+def in_force(rules: Rules) -> tuple[str, ...]:
+    """The names of the rules that a document switches on, and of those that always hold."""
+    age_out = [name for name, days in rules.age_out if days is not None]
+    block = [name for name, wanted in rules.block if wanted]
+    return (
+        *(f"keep.{name}" for name in ("floor", "in-use", "rollback", "hold", "newest", "pushed", "pulled")),
+        *(f"age-out.{name.removesuffix('_days').replace('_', '-')}" for name in age_out),
+        *(("archive.cold",) if rules.archive.not_pulled_days else ()),
+        *(f"block.{name}" for name in block),
+    )

@@ -1,0 +1,125 @@
+"""lifecycle: plans of what is aged out, archived and blocked; carrying them out; what somebody decides of an image."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import acreate_table_artifact
+from prefect.cache_policies import RUN_ID, TASK_SOURCE
+from prefect.settings import get_current_settings
+
+from blocks import Inventory, Tier, Workbench
+from blocks.lifecycle import bench, present
+from blocks.workbench import now
+from supply_chain.errors import DeclarationInvalid, ImageNotFound, PlanUnfinished
+from supply_chain.evidence.standing import Act
+from supply_chain.fleet.known import KnownImage
+from supply_chain.image import DIGEST, ImageRef
+from supply_chain.lifecycle.apply import Applied, FileJournal, Outcome
+from supply_chain.lifecycle.apply import apply as carry_out
+from supply_chain.lifecycle.plan import Plan
+from supply_chain.lifecycle.plan import plan as plan_of
+from supply_chain.lifecycle.rulings import Ruled, approve, decide
+from supply_chain.pages import applied_rows, plan_rows
+from supply_chain.tier import PREFIX, TierName, curated_repository
+from tasks.events import emit
+from tasks.running import RETRYING, in_thread
+
+ONCE: dict[str, Any] = {**RETRYING, "cache_policy": RUN_ID + TASK_SOURCE, "persist_result": True}
+"""As other steps; a run that was suspended and goes on has its result from before."""
+
+
+async def known_images() -> tuple[KnownImage, ...]:
+    """What the inventory knows. It is read here and nowhere else."""
+    inventory: Inventory = await Inventory.aload("inventory")
+    return await in_thread(lambda: tuple(inventory.open().images(None)))
+
+
+@task(name="plan the lifecycle", task_run_name="plan by {rules}", **ONCE)
+async def plan(rules: str, tier: Tier, workbench: Workbench) -> Plan:
+    """What the rules come to now: a plan, and a table of it. Nothing is changed."""
+    wanted, images = workbench.lifecycle(rules), await known_images()
+    found = await in_thread(lambda: plan_of(present(tier, workbench).stock(images, now()), wanted, now()))
+    await acreate_table_artifact(key="lifecycle-plan", table=plan_rows(found), description=f"By {rules}: {found}")
+    return found
+
+
+@task(name="carry out the plan", task_run_name="carry out the plan", **RETRYING)
+async def apply(found: Plan, tier: Tier, workbench: Workbench) -> Applied:
+    """Do what the plan says, as far as what it rested on still holds. `PlanUnfinished` where something failed."""
+    journal = FileJournal(get_current_settings().home / "lifecycle" / f"{found.digest.removeprefix('sha256:')}.journal")
+
+    def block(ref: ImageRef, why: str) -> None:
+        by = f"the rules {found.rules}"
+        told(decide(ref, Act.BLOCK, bench(tier, workbench), by=by, why=why, now=now(), only_sign=True))
+
+    applied = await in_thread(carry_out, found, tier.ecr, present(tier, workbench), block, journal)
+    await acreate_table_artifact(
+        key="lifecycle-applied", table=applied_rows(applied), description=f"By {found.rules}: {applied}"
+    )
+    if failed := applied.of(Outcome.FAILED):
+        codes = ", ".join(sorted({each.code for each in failed}))
+        raise PlanUnfinished(
+            f"{len(failed)} of the {len(applied.entries)} steps of the plan {found.digest[:19]} failed: {codes}\n"
+            "Correct what the codes name, and carry the same plan out again; what is done stays done."
+        )
+    return applied
+
+
+@task(name="sign the decision", task_run_name="sign the decision", **RETRYING)
+async def sign_approval(found: Plan, yes: bool, by: str, why: str, tier: Tier, workbench: Workbench) -> None:
+    """What somebody decided about a plan that is above its limits is a signed statement, and no click alone."""
+    evidence = tier.evidence(workbench)
+    await in_thread(lambda: approve(found.digest, yes, evidence, tier.ecr, by=by, why=why, now=now()))
+
+
+@task(name="decide", task_run_name="{act} {ref.application}", **RETRYING)
+async def rule(ref: ImageRef, act: Act, by: str, why: str, tier: Tier, workbench: Workbench) -> Ruled:
+    """Sign what somebody decided about an image, and do at once what follows from it."""
+    ruled = await in_thread(lambda: decide(ref, act, bench(tier, workbench), by=by, why=why, now=now()))
+    told(ruled)
+    return ruled
+
+
+def told(ruled: Ruled) -> None:
+    """Emit what was decided, for whoever has to answer it; what stood already is not told again."""
+    if not ruled.changed:
+        return
+    emit(
+        {
+            Act.BLOCK: "image.blocked",
+            Act.UNBLOCK: "image.unblocked",
+            Act.HOLD: "image.held",
+            Act.RELEASE: "image.released",
+        }[ruled.act],
+        ruled.ref,
+        by=ruled.by,
+        why=ruled.why,
+        running=[each.model_dump() for each in ruled.running],
+    )
+
+
+async def find_stored(image: str, tier: Tier) -> ImageRef:
+    """The curated image that a person names, archived or not; `dev/hello@…` is the same one before it is curated."""
+    if re.fullmatch(DIGEST, image.strip()):
+        return await in_thread(_search, image.strip(), tier)
+    ref = ImageRef.parse(image)
+    if ref.repository.partition("/")[0] not in (PREFIX[TierName.DEVELOPMENT], PREFIX[TierName.CURATION]):
+        raise DeclarationInvalid(
+            f"{ref.repository} is no repository of images.\nName the image as curated/NAME@sha256:…, or by its digest."
+        )
+    return ref.moved_to(curated_repository(ref.application))
+
+
+def _search(digest: str, tier: Tier) -> ImageRef:
+    prefix = curated_repository("")
+    there = [r for r in tier.ecr.repositories(prefix) if digest in {each.digest for each in tier.ecr.images(r)}]
+    if not there:
+        raise ImageNotFound(f"No repository {prefix}… has {digest}.\nName the image as curated/NAME@sha256:….")
+    if len(there) > 1:
+        raise DeclarationInvalid(
+            f"{digest} is in several repositories: {', '.join(there)}.\nName the one you mean: repository@digest."
+        )
+    return ImageRef(repository=there[0], digest=digest)

@@ -1,0 +1,157 @@
+"""The lifecycle's flows: what is planned alone, what is carried out, and what waits for somebody."""
+
+from types import SimpleNamespace
+
+import pytest
+from prefect.client.schemas.objects import State
+
+from flows import lifecycle, rulings
+from supply_chain.evidence.standing import Act
+from supply_chain.lifecycle.apply import Applied
+from supply_chain.lifecycle.plan import plan as plan_of
+from supply_chain.lifecycle.plan import write_plan
+from tests.unit.lifecycle.stock import NOW, RULES, image, ref, stock
+from tests.unit.lifecycle.test_plan import newest
+
+
+def planned(count=100, *images):
+    rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": count})})
+    return plan_of(stock(*newest(1), *images), rules, NOW)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """What the flows do, and what somebody says when asked."""
+    done = SimpleNamespace(calls=[], plan=planned(), dry=False, says=None)
+
+    async def load(name):
+        return SimpleNamespace(name=name, lifecycle=lambda rules: RULES.model_copy(update={"dry_run": done.dry}))
+
+    async def plan(rules, tier, workbench):
+        done.calls.append(("plan", rules, tier.name))
+        return done.plan
+
+    async def apply(found, tier, workbench):
+        done.calls.append(("apply", found.digest))
+        return Applied(plan=found.digest, entries=())
+
+    async def sign(found, yes, by, why, tier, workbench):
+        done.calls.append(("sign", yes, by, why))
+
+    async def suspend(wait_for_input, timeout, key):  # noqa: ASYNC109 - Prefect's
+        done.calls.append(("suspend", key, timeout, wait_for_input._description))
+        return done.says
+
+    class Turn:
+        def __init__(self, name):
+            done.calls.append(("turn", name))
+
+        async def __aenter__(self):
+            return ()
+
+        async def __aexit__(self, *_):
+            return None
+
+    for module in (lifecycle, rulings):
+        monkeypatch.setattr(module, "Tier", SimpleNamespace(aload=load))
+        monkeypatch.setattr(module, "Workbench", SimpleNamespace(aload=load))
+    for name, stand_in in (("plan", plan), ("apply", apply), ("sign_approval", sign), ("turn", Turn),
+                           ("asuspend_flow_run", suspend)):  # fmt: skip
+        monkeypatch.setattr(lifecycle, name, stand_in)
+    return done
+
+
+def kinds(run):
+    return [call[0] for call in run.calls]
+
+
+@pytest.mark.parametrize(("dry", "asked", "applied"), [
+    (True, None, False), (False, None, True), (True, False, True), (False, True, False),
+])  # fmt: skip
+async def test_plans_alone_until_the_rules_or_somebody_say_otherwise(run, dry, asked, applied):
+    """With the lifecycle's own identity, one run at a time."""
+    run.dry = dry
+
+    found = await lifecycle.lifecycle.fn("nightly", asked)
+
+    assert run.calls[0] == ("plan", "nightly", "lifecycle")
+    assert kinds(run)[1:] == (["turn", "apply"] if applied else [])
+    assert isinstance(found, Applied) is applied
+
+
+async def test_a_plan_that_changes_nothing_is_the_answer(run):
+    """There is nothing to carry out."""
+    run.plan = plan_of(stock(*newest()), RULES, NOW)
+
+    assert await lifecycle.lifecycle.fn("nightly", False) is run.plan
+    assert kinds(run) == ["plan"]
+
+
+async def test_above_a_limit_it_waits_for_somebody_and_signs_what_they_say(run):
+    """The form tells what is asked; nothing is changed before it is signed."""
+    run.plan, run.says = planned(0), SimpleNamespace(approve=True, by="ann", why="looked at it")
+
+    assert isinstance(await lifecycle.lifecycle.fn("nightly"), Applied)
+
+    assert kinds(run) == ["plan", "suspend", "sign", "turn", "apply"]
+    suspended = run.calls[1]
+    assert suspended[1:3] == ("approval", 7 * 24 * 3600)
+    assert suspended[3] == f"{run.plan}. it changes 1 image, and 0 need no approval."
+    assert run.calls[2] == ("sign", True, "ann", "looked at it")
+
+
+async def test_what_somebody_rejects_is_signed_and_not_done(run):
+    """The run ends well, under a name of its own."""
+    run.plan, run.says = planned(0), SimpleNamespace(approve=False, by="ann", why="too much")
+
+    state = await lifecycle.lifecycle.fn("nightly")
+
+    assert isinstance(state, State) and (state.name, state.message) == ("Rejected", "rejected by ann: too much")
+    assert kinds(run) == ["plan", "suspend", "sign"]
+
+
+@pytest.mark.parametrize("missing", [{"by": ""}, {"why": ""}])
+def test_an_approval_says_who_and_why_and_is_a_no_by_itself(missing):
+    """Nobody approves by leaving a form as it is."""
+    with pytest.raises(ValueError, match="at least 1 character"):
+        lifecycle.Approval(**{"by": "ann", "why": "x", **missing})
+    assert lifecycle.Approval(by="ann", why="x").approve is False
+
+
+async def test_a_plan_on_demand_changes_nothing(run):
+    """It is the answer."""
+    assert await lifecycle.plan_only.fn("nightly") is run.plan
+    assert kinds(run) == ["plan"]
+
+
+@pytest.mark.parametrize(("count", "calls"), [(100, ["turn", "apply"]), (0, ["sign", "turn", "apply"])])
+async def test_a_plan_in_a_file_is_carried_out_as_it_is(run, tmp_path, count, calls):
+    """Above its limits with the word of whoever asked for it."""
+    found = planned(count, image(2, 399))
+    write_plan(found, tmp_path / "plan.json")
+
+    await lifecycle.apply_only.fn(str(tmp_path / "plan.json"), "ann", "looked at it")
+
+    assert kinds(run) == calls
+    assert run.calls[-1] == ("apply", found.digest)
+    assert count or run.calls[0] == ("sign", True, "ann", "looked at it")
+
+
+@pytest.mark.parametrize("act", [Act.BLOCK, Act.UNBLOCK, Act.HOLD, Act.RELEASE])
+async def test_what_somebody_decides_is_done_as_the_lifecycle(run, monkeypatch, act):
+    """About the image that they name."""
+    asked = []
+
+    async def find(image, tier):
+        asked.append((image, tier.name))
+        return ref(1)
+
+    async def rule(*args):
+        asked.append(args[:4])
+        return "ruled"
+
+    monkeypatch.setattr(rulings, "find_stored", find)
+    monkeypatch.setattr(rulings, "rule", rule)
+
+    assert await getattr(rulings, act.value).fn("hello", "because", "ann") == "ruled"
+    assert asked == [("hello", "lifecycle"), (ref(1), act, "ann", "because")]

@@ -1,0 +1,81 @@
+"""A plan that waits for approval, on Prefect's own server: suspended, resumed with the form, and the same plan."""
+
+from types import SimpleNamespace
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.exceptions import Pause
+from prefect.flow_engine import run_flow
+from prefect.flow_runs import resume_flow_run
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+
+from flows import lifecycle
+from supply_chain.lifecycle.apply import Applied
+from supply_chain.lifecycle.plan import plan as plan_of
+from tasks import lifecycle as tasks
+from tests.unit.lifecycle.stock import NOW, RULES, stock
+from tests.unit.lifecycle.test_plan import newest
+
+STRICT = RULES.model_copy(update={"dry_run": False, "limits": RULES.limits.model_copy(update={"count": 0})})
+
+
+@pytest.fixture
+def place(monkeypatch):
+    """The lifecycle's surroundings; the clock goes on, so that another plan would be another."""
+    place = SimpleNamespace(planned=[], applied=[], signed=[])
+
+    async def load(name):
+        return SimpleNamespace(name=name, lifecycle=lambda rules: STRICT, evidence=lambda _: None, ecr=None)
+
+    async def known():
+        return stock(*newest(1)).images
+
+    def planned(stock, rules, now):
+        place.planned.append(plan_of(stock, rules, NOW.replace(minute=len(place.planned))))
+        return place.planned[-1]
+
+    async def apply(found, tier, workbench):
+        place.applied.append(found.digest)
+        return Applied(plan=found.digest, entries=())
+
+    async def table(**_):
+        return None
+
+    for module, name, stand_in in (
+        (lifecycle, "Tier", SimpleNamespace(aload=load)),
+        (lifecycle, "Workbench", SimpleNamespace(aload=load)),
+        (lifecycle, "apply", apply),
+        (tasks, "known_images", known),
+        (tasks, "plan_of", planned),
+        (tasks, "present", lambda *_: SimpleNamespace(stock=lambda images, now: stock(*images))),
+        (tasks, "acreate_table_artifact", table),
+        (tasks, "approve", lambda plan, yes, *_, by, why, now: place.signed.append((plan, yes, by, why))),
+    ):
+        monkeypatch.setattr(module, name, stand_in)
+    return place
+
+
+@pytest.mark.parametrize("yes", [True, False])
+async def test_the_plan_that_was_approved_is_the_one_that_is_carried_out(machine, place, tmp_path, yes):
+    """Not one that was made after the approval; and a rejected one is not."""
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
+        async with get_client() as client:
+            flow = await client.create_flow(lifecycle.lifecycle)
+            deployment = await client.create_deployment(flow, "nightly", parameter_openapi_schema={})
+            run = await client.create_flow_run_from_deployment(deployment, parameters={"rules": "nightly"})
+            with pytest.raises(Pause):
+                await run_flow(lifecycle.lifecycle, flow_run=run, return_type="state")
+            waiting = await client.read_flow_run(run.id)
+            assert (waiting.state.type.value, waiting.state.name) == ("PAUSED", "Suspended")
+            assert (len(place.planned), place.applied, place.signed) == (1, [], [])
+
+            await resume_flow_run(run.id, run_input={"approve": yes, "by": "ann", "why": "read it"})
+            again = await client.read_flow_run(run.id)
+            await run_flow(lifecycle.lifecycle, flow_run=again, return_type="state")
+            ended = await client.read_flow_run(run.id)
+
+    digest = place.planned[0].digest
+    assert len(place.planned) == 1
+    assert place.signed == [(digest, yes, "ann", "read it")]
+    assert place.applied == ([digest] if yes else [])
+    assert ended.state.name == ("Completed" if yes else "Rejected")

@@ -1,0 +1,181 @@
+"""Builders of what a plan looks at, and a registry in memory that a plan is carried out on."""
+
+from datetime import UTC, datetime, timedelta
+
+from supply_chain.evidence.standing import Act, Ruling, Standing
+from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan
+from supply_chain.image import ImageRef, Removal, StorageStatus, StoredManifest
+from supply_chain.lifecycle.plan import Deployed, Member, Stock
+from supply_chain.lifecycle.rules import Rules
+from supply_chain.tier import Boundary
+from supply_chain.vulnerability.findings import Database, Finding
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+RULES = Rules(
+    name="nightly",
+    floor_days=14,
+    keep={"newest": 2, "pushed_days": 20, "pulled_days": 20, "rollback": 1},
+    age_out={"untagged_days": 30, "superseded_days": 90, "unsigned_days": 30, "refused_days": 30},
+    archive={"retention_days": 200, "not_pulled_days": 60},
+    limits={"count": 100, "share": 1},
+)
+IMAGE = "application/vnd.oci.image.manifest.v1+json"
+POLICY = "sha256:" + "9" * 64
+
+
+def digest(name):
+    return f"sha256:{name:0>64}" if isinstance(name, str) else f"sha256:{name:064x}"
+
+
+def ago(days):
+    return NOW - timedelta(days=days)
+
+
+def ref(number, repository="curated/hello"):
+    return ImageRef(repository=repository, digest=digest(number))
+
+
+def stored(number, days=400, **changes):
+    return StoredManifest(
+        **{
+            "digest": digest(number),
+            "tags": (f"t{number}",),
+            "pushed_at": ago(days),
+            "size": 10,
+            "media_type": IMAGE,
+            **changes,
+        }
+    )
+
+
+def image(number, days=400, *, repository="curated/hello", passed=True, verdict_days=None, exploited=False,
+          bases=(), **changes):  # fmt: skip
+    """An ordinary vended image; `changes` are of the manifest where it has such a field, else of the image."""
+    of_manifest = {k: changes.pop(k) for k in list(changes) if k in StoredManifest.model_fields}
+    at = ago(days if verdict_days is None else verdict_days)
+    said = Judgement(boundary=Boundary.CURATION, passed=bool(passed), at=at, policy=POLICY, evidence=digest(number))
+    found = Finding(
+        id="CVE-2026-1", severity="high", package="p", version="1", type="deb", known_exploited=True
+    )  # fmt: skip
+    database = Database(kind="official", built=ago(1), digest="xxh64:0")
+    scan = Scan(scanner="grype", scanner_version="1", database=database, scanned=ago(1), sbom=None,
+                findings=(found,) if exploited else ())  # fmt: skip
+    return KnownImage(**{
+        "ref": ref(number, repository), "stored": stored(number, days, **of_manifest), "kind": "service",
+        "owner": "web", "environments": ("staging",), "signed": True, "scan": scan,
+        "judgements": () if passed is None else (said,),
+        "bases": tuple(BuiltOn(digest=digest(each), name="b") for each in bases), **changes,
+    })  # fmt: skip
+
+
+def member(of, **changes):
+    """The manifest of an image."""
+    return Member(**{"ref": of.ref, "stored": of.stored, **changes})
+
+
+def part(number, days=400, *, repository="curated/hello", subject=None, copy_of=None, children=(), **changes):
+    """A manifest that the inventory does not know: a referrer, a copy, a child, an index."""
+    return Member(
+        ref=ref(number, repository),
+        stored=stored(number, days, **{"tags": (), **changes}),
+        subject=digest(subject) if subject is not None else None,
+        copy_of=digest(copy_of) if copy_of is not None else None,
+        children=tuple(digest(each) for each in children),
+    )
+
+
+def deployed(number, days, environment="staging", application="hello", proxy=None):
+    return Deployed(
+        environment=environment, application=application, digest=digest(number), at=ago(days),
+        proxy=None if proxy is None else digest(proxy),
+    )  # fmt: skip
+
+
+def running(number, days, environment="staging"):
+    return Running(
+        environment=environment, application="hello", container="c", name="n", address="a", host="h", since=ago(days)
+    )
+
+
+def stands(**acts):
+    """`block="why"`, `hold="why"`, `excuse="why"`."""
+    act = {"block": Act.BLOCK, "hold": Act.HOLD, "excuse": Act.UNBLOCK}
+    return Standing(**{k: Ruling(act=act[k], by="ann", why=why, at=ago(1)) for k, why in acts.items()})
+
+
+def stock(*images, parts=(), deployments=(), standings=None):
+    known = {each.ref for each in parts}
+    members = [member(each) for each in images if each.ref not in known]
+    return Stock(
+        images=images,
+        members=(*members, *parts),
+        deployments=tuple(deployments),
+        standings={str(where): each for where, each in (standings or {}).items()},
+        read_at=NOW,
+    )
+
+
+class Shelf:
+    """A registry in memory that does as ECR does, what was signed, and how often it was asked for what."""
+
+    def __init__(self, of):
+        self.held = {each.ref: each for each in of.members}
+        self.signed, self.stand = list(of.deployments), dict(of.standings)
+        self.calls, self.refuses, self.broken, self.seen = [], {}, {}, []
+        self.dies_after = None
+        self.watch = lambda: None
+
+    def members(self, repository):
+        return tuple(each for where, each in self.held.items() if where.repository == repository)
+
+    def deployments(self, application):
+        return tuple(each for each in self.signed if application in (None, each.application))
+
+    def standing(self, where):
+        return self.stand.get(str(where), Standing())
+
+    def block(self, where, why):
+        self._call(("block", where))
+        self.stand[str(where)] = stands(block=why)
+
+    def archive(self, where):
+        if where in self.broken:
+            raise self.broken[where]
+        self._call(("archive", where))
+        held = self.held[where]
+        self.held[where] = held.model_copy(
+            update={"stored": held.stored.model_copy(update={"status": StorageStatus.ARCHIVED})}
+        )
+
+    def delete(self, repository, digests):
+        assert 0 < len(digests) <= 100
+        said = []
+        for each in digests:
+            where = ImageRef(repository=repository, digest=each)
+            code = self.refuses.get(where)
+            if code is None and where not in self.held:
+                code = "ImageNotFound"
+            elif code is None and any(each in m.children for m in self.members(repository)):
+                code = "ImageReferencedByManifestList"
+            elif code is None:
+                self._call(("delete", where))
+                del self.held[where]
+                self.watch()
+            said.append(Removal(name=each, code=code, reason=code and "because"))
+        return tuple(said)
+
+    def _call(self, call):
+        if self.dies_after is not None and len(self.calls) >= self.dies_after:
+            raise KeyboardInterrupt
+        assert call not in self.calls, "done twice"
+        self.calls.append(call)
+
+
+class Memory(list):
+    """A journal that is lost with the test."""
+
+    def entries(self):
+        return tuple(self)
+
+    def add(self, entry):
+        self.append(entry)

@@ -1,0 +1,411 @@
+"""Carrying out a plan: what it says and nothing else, whatever happened meanwhile and wherever it was interrupted."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain.errors import AwsFailed, AwsUnavailable, EvidenceInvalid
+from supply_chain.image import StorageStatus
+from supply_chain.lifecycle.apply import Applied, Entry, FileJournal, Outcome, apply
+from supply_chain.lifecycle.plan import plan
+from supply_chain.lifecycle.rules import Action
+from tests.unit.conftest import tries
+from tests.unit.lifecycle.stock import (
+    NOW,
+    RULES,
+    Memory,
+    Shelf,
+    ago,
+    deployed,
+    digest,
+    image,
+    member,
+    part,
+    ref,
+    stands,
+    stock,
+)
+from tests.unit.lifecycle.test_plan import newest, stocks
+
+
+class House:
+    """A stock, its plan, and the registry in which it is carried out."""
+
+    def __init__(self, whole):
+        self.plan, self.shelf, self.journal = plan(whole, RULES, NOW), Shelf(whole), Memory()
+
+    def apply(self):
+        return apply(self.plan, self.shelf, self.shelf, self.shelf.block, self.journal)
+
+    def outcomes(self):
+        return {int(e.ref.digest[7:], 16): e.outcome.value for e in self.apply().entries}
+
+    def change(self, where, **changes):
+        held = self.shelf.held[where]
+        if "status" in changes:
+            changes["status"] = StorageStatus(changes["status"])
+        of_manifest = {k: v for k, v in changes.items() if k in type(held.stored).model_fields and k != "subject"}
+        others = {k: v for k, v in changes.items() if k not in of_manifest}
+        stored = held.stored.model_copy(update=of_manifest)
+        self.shelf.held[where] = held.model_copy(update={"stored": stored, **others})
+
+
+@pytest.fixture
+def house():
+    """One to remove with a signature and an SBOM, one to archive, one to block."""
+    images = [*newest(1), image(2, 50, exploited=True), image(3, 400, signed=False)]
+    parts = [part(11, subject=1), part(12, subject=11), part(21, subject=2)]
+    return House(stock(*images, parts=parts, deployments=[deployed(3, 399), deployed(900, 100), deployed(901, 90)]))
+
+
+def test_does_what_the_plan_says_and_nothing_else(house):
+    """Nothing is removed before what is attached to it; a block is signed before the image is closed."""
+    outcomes = house.outcomes()
+
+    assert outcomes == {1: "done", 2: "done", 3: "done", 11: "done", 12: "done"}
+    calls = house.shelf.calls
+    assert sorted(calls, key=str) == sorted(
+        [("block", ref(2)), ("archive", ref(2)), ("archive", ref(3)),
+         ("delete", ref(12)), ("delete", ref(11)), ("delete", ref(1))], key=str,
+    )  # fmt: skip
+    assert calls.index(("block", ref(2))) < calls.index(("archive", ref(2)))
+    assert [where for what, where in calls if what == "delete"] == [ref(12), ref(11), ref(1)]
+
+
+def test_says_what_came_of_each(house):
+    """With the plan's own reason."""
+    applied = house.apply()
+
+    assert applied.plan == house.plan.digest
+    assert str(applied) == "5 done, 0 skipped, 0 failed"
+    assert {e.ref: e.said for e in applied.entries}[ref(1)].startswith("a newer one was vended")
+    assert [e.ref for e in applied.entries] == sorted((e.ref for e in applied.entries), key=str)
+
+
+CHANGES = {
+    "tags": ({"tags": ("other",)}, 1, "its tags are other now"),
+    "no tags": ({"tags": ()}, 1, "its tags are none now"),
+    "pushed": ({"pushed_at": ago(1)}, 1, "it was pushed again"),
+    "pulled": ({"pulled_at": ago(1)}, 1, "it was pulled since"),
+    "archived": ({"status": "ARCHIVED"}, 1, "it is ARCHIVED now"),
+    "restoring": ({"status": "ACTIVATING"}, 3, "it is ACTIVATING now"),
+    "pulled what is cold": ({"pulled_at": ago(1)}, 3, "it was pulled since"),
+    "subject": ({"subject": digest(900)}, 1, f"it belongs to {digest(900)} since"),
+}
+
+
+@pytest.mark.parametrize(("change", "number", "why"), CHANGES.values(), ids=CHANGES)
+def test_what_changed_is_skipped_with_its_reason_and_so_is_all_that_belongs_to_it(house, change, number, why):
+    """The plan rested on it."""
+    house.change(ref(number), **change)
+
+    applied = house.apply()
+
+    entries = {int(e.ref.digest[7:], 16): e for e in applied.entries}
+    assert (entries[number].outcome, entries[number].said) == (Outcome.SKIPPED, why)
+    assert ref(number) in house.shelf.held
+    if number == 1:
+        assert {n: entries[n].outcome for n in (11, 12)} == {11: "skipped", 12: "skipped"}
+        assert {what for what, _ in house.shelf.calls} == {"block", "archive"}
+
+
+@pytest.mark.parametrize(("number", "stand", "why"), [
+    (1, {"hold": "audit"}, "it is held by ann on 2026-11-23 12:00 UTC: audit"),
+    (2, {"hold": "audit"}, "it is held by ann on 2026-11-23 12:00 UTC: audit"),
+    (3, {"hold": "audit"}, "it is held by ann on 2026-11-23 12:00 UTC: audit"),
+    (1, {"block": "bad"}, "it is blocked by ann on 2026-11-23 12:00 UTC: bad"),
+    (3, {"block": "bad"}, "it is blocked by ann on 2026-11-23 12:00 UTC: bad"),
+    (2, {"excuse": "fine"}, "it was unblocked by ann on 2026-11-23 12:00 UTC: fine"),
+])  # fmt: skip
+def test_what_somebody_said_meanwhile_is_heard(house, number, stand, why):
+    """By signed statements, read again for each image."""
+    house.shelf.stand[str(ref(number))] = stands(**stand)
+
+    entries = {e.ref: e for e in house.apply().entries}
+
+    assert (entries[ref(number)].outcome, entries[ref(number)].said) == (Outcome.SKIPPED, why)
+
+
+@pytest.mark.parametrize("more", [
+    [deployed(1, 0)], [deployed(1, 0.2), deployed(900, 0.1)], [deployed(900, 0, proxy=1)],
+    [deployed(1, 0, environment="production", application="other")],
+])  # fmt: skip
+def test_what_was_deployed_meanwhile_stays(house, more):
+    """It should run now, or is what ran before."""
+    house.shelf.signed += more
+
+    entries = {e.ref: e for e in house.apply().entries}
+
+    assert entries[ref(1)].said == "it should run, or is what ran before"
+    assert ref(1) in house.shelf.held and ref(11) in house.shelf.held
+
+
+def test_what_is_deployed_while_the_plan_is_carried_out_stays():
+    """Deployments are read again before each repository."""
+    whole = stock(
+        *newest(1), *(image(n, 400 - n, repository="curated/aaa") for n in (50, 51, 52)),
+        parts=[part(60, repository="curated/aaa", subject=50)],
+    )  # fmt: skip
+    house = House(whole)
+    house.shelf.watch = lambda: house.shelf.signed.append(deployed(1, 0))
+
+    assert house.outcomes() == {50: "done", 60: "done", 1: "skipped"}
+
+
+def test_what_is_attached_meanwhile_keeps_its_image(house):
+    """Somebody signed it, or scanned it: it is looked at again the next night."""
+    new = part(13, subject=1, days=0)
+    house.shelf.held[new.ref] = new
+
+    assert house.outcomes() == {1: "skipped", 2: "done", 3: "done", 11: "skipped", 12: "skipped"}
+
+
+def test_what_is_in_another_index_meanwhile_stays():
+    """An index that was pushed since names it."""
+    house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)]))
+    new = part(3, children=(2,), days=0, tags=("new",))
+    house.shelf.held[new.ref] = new
+
+    assert house.outcomes() == {1: "done", 2: "skipped"}
+
+
+def test_an_index_stays_where_what_it_consists_of_does():
+    """It would be left alone without a name."""
+    whole = stock(*newest(1), image(2, tags=()), parts=[member(image(1), children=(digest(2),))])
+    house = House(whole)
+    house.shelf.stand[str(ref(2))] = stands(hold="x")
+
+    assert house.outcomes() == {1: "skipped", 2: "skipped"}
+
+
+def test_that_we_looked_into_an_index_does_not_keep_it():
+    """ECR counts it as a pull, ours as anybody's."""
+    house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)]))
+    house.change(ref(1), pulled_at=ago(0))
+
+    assert house.outcomes() == {1: "done", 2: "done"}
+
+
+def test_an_index_goes_before_what_it_consists_of():
+    """ECR removes no child of an index that is there."""
+    house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2), digest(3))), part(2), part(3)]))
+
+    assert house.outcomes() == {1: "done", 2: "done", 3: "done"}
+    assert house.shelf.calls[0] == ("delete", ref(1))
+
+
+def test_a_copy_is_closed_with_its_image_and_not_without_it():
+    """It is what is pulled of a confidential application."""
+    whole = stock(*newest(), image(2, 500, exploited=True), parts=[part(12, copy_of=2)])
+    assert House(whole).outcomes() == {2: "done", 12: "done"}
+
+    house = House(whole)
+    house.shelf.stand[str(ref(2))] = stands(hold="x")
+    assert house.outcomes() == {2: "skipped", 12: "skipped"}
+
+
+def test_what_is_gone_already_is_done(house):
+    """Somebody removed it; or the journal was lost."""
+    del house.shelf.held[ref(1)]
+
+    assert house.outcomes()[1] == "done"
+
+
+def test_what_is_gone_is_not_closed(house):
+    """Nor is it said that it is blocked."""
+    del house.shelf.held[ref(2)]
+
+    assert house.outcomes()[2] == "skipped"
+    assert ("block", ref(2)) not in house.shelf.calls
+
+
+def test_what_is_archived_already_is_blocked_all_the_same(house):
+    """A cold image is no blocked one: no gate refuses it for being archived."""
+    house.change(ref(2), status="ARCHIVED")
+
+    assert house.outcomes()[2] == "done"
+    assert ("block", ref(2)) in house.shelf.calls
+
+
+def test_a_failure_is_told_by_its_code_and_what_comes_after_waits(house):
+    """Nothing is orphaned by it; carried out again, it is tried again."""
+    house.shelf.refuses[ref(11)] = "KmsError"
+
+    applied = house.apply()
+
+    entries = {int(e.ref.digest[7:], 16): e for e in applied.entries}
+    assert (entries[11].outcome, entries[11].code) == (Outcome.FAILED, "KmsError")
+    assert (entries[1].outcome, entries[1].code) == (Outcome.FAILED, "KmsError")
+    assert entries[12].outcome is Outcome.DONE and ref(1) in house.shelf.held
+    assert [e.ref for e in applied.of(Outcome.FAILED)] == [ref(1), ref(11)]
+
+    house.shelf.refuses.clear()
+    assert house.outcomes() == {1: "done", 2: "done", 3: "done", 11: "done", 12: "done"}
+
+
+def test_an_error_is_told_by_its_code_and_the_rest_is_done(house):
+    """One image that cannot be archived stops no other."""
+    house.shelf.broken[ref(3)] = AwsFailed("ECR said no\nlook")
+
+    entries = {e.ref: e for e in house.apply().entries}
+
+    assert (entries[ref(3)].outcome, entries[ref(3)].code) == (Outcome.FAILED, "aws.failed")
+    assert entries[ref(3)].said == "ECR said no — look [aws.failed]"
+    assert entries[ref(2)].outcome is Outcome.DONE
+
+
+def test_of_what_cannot_be_told_nothing_is_taken(house, monkeypatch):
+    """Nobody can read whether it is held; the rest is done, and it is tried again."""
+    read = house.shelf.standing
+
+    def standing(where):
+        if where == ref(1):
+            raise EvidenceInvalid("damaged\nlook")
+        return read(where)
+
+    monkeypatch.setattr(house.shelf, "standing", standing)
+    entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
+
+    assert (entries[1].outcome, entries[1].code) == (Outcome.FAILED, "evidence.invalid")
+    assert ref(1) in house.shelf.held and ref(11) in house.shelf.held
+    assert entries[2].outcome is Outcome.DONE
+
+
+def test_a_copy_goes_before_what_says_of_which_image_it_is():
+    """Otherwise nobody could tell, should it end there."""
+    house = House(stock(*newest(1), parts=[part(11, subject=1), part(12, copy_of=1), part(13, subject=12)]))
+
+    house.apply()
+
+    assert [where for _, where in house.shelf.calls] == [ref(13), ref(12), ref(11), ref(1)]
+
+
+def test_what_may_succeed_next_time_ends_it(house):
+    """The step is tried again, and goes on from what is done."""
+    house.shelf.broken[ref(3)] = AwsUnavailable("throttled\nlater")
+
+    with pytest.raises(AwsUnavailable):
+        house.apply()
+
+    house.shelf.broken.clear()
+    assert set(house.outcomes().values()) == {"done"}
+
+
+def test_a_skip_is_for_good(house):
+    """The plan does not rest on it any more, whatever comes after."""
+    house.change(ref(1), tags=("other",))
+    house.apply()
+    house.change(ref(1), tags=("t1",))
+
+    assert house.outcomes()[1] == "skipped"
+
+
+def test_more_than_a_hundred_go_in_batches():
+    """As ECR takes them."""
+    house = House(stock(*newest(1), parts=[part(n, subject=1) for n in range(1000, 1250)]))
+
+    assert set(house.outcomes().values()) == {"done"}
+    assert len(house.shelf.held) == 2
+
+
+def test_what_was_said_of_images_is_not_removed_even_where_a_plan_says_so(house):
+    """Whoever wrote that plan."""
+    steps = tuple(
+        s.model_copy(update={"ref": s.ref.moved_to("evidence/execution/hello")}) for s in house.plan.steps
+    )  # fmt: skip
+    house.plan = house.plan.model_copy(update={"steps": steps})
+
+    assert house.apply() == Applied(plan=house.plan.digest, entries=())
+    assert house.shelf.calls == []
+
+
+@given(stocks(), st.integers(0, 12))
+@tries(40)
+def test_wherever_it_is_killed_it_ends_as_if_it_was_not(whole, after):
+    """And nothing is done twice."""
+    once, twice = House(whole), House(whole)
+    once.apply()
+    twice.shelf.dies_after = after
+    try:
+        twice.apply()
+    except KeyboardInterrupt:
+        twice.shelf.dies_after = None
+        lost = [c for c in twice.shelf.calls if c[0] == "block"]
+        twice.shelf.calls = [c for c in twice.shelf.calls if c not in lost]  # signing again is told to be needless
+        twice.apply()
+
+    assert twice.shelf.held == once.shelf.held
+    assert {k: bool(v.block) for k, v in twice.shelf.stand.items()} == {
+        k: bool(v.block) for k, v in once.shelf.stand.items()
+    }
+
+
+@given(stocks())
+@tries(60)
+def test_nothing_is_orphaned_at_any_time(whole):
+    """After each removal: no referrer without its subject and no copy without its image that had one before."""
+    house = House(whole)
+
+    def orphans():
+        here = house.shelf.held
+        return {
+            m.ref
+            for m in here.values()
+            for owner in (m.subject, m.copy_of)
+            if owner and m.ref.model_copy(update={"digest": owner}) not in here
+        }
+
+    before = orphans()
+    circles = {m.ref for m in whole.members if m.subject == m.ref.digest}
+    house.shelf.watch = lambda: seen.append(orphans() - before - circles)
+    seen = []
+    house.apply()
+
+    going = {s.ref for s in house.plan.steps if s.action is Action.AGE_OUT}
+    assert all(each <= going for each in seen)
+    assert orphans() <= before
+
+
+@given(stocks())
+@tries(60)
+def test_what_the_plan_keeps_is_as_it_was(whole):
+    """To the last field."""
+    house = House(whole)
+    before = dict(house.shelf.held)
+    house.apply()
+
+    for step in house.plan.steps:
+        if not step.touches and step.ref in before:
+            assert house.shelf.held[step.ref] == before[step.ref]
+
+
+def entry(number, outcome=Outcome.DONE):
+    return Entry(ref=ref(number), action=Action.ARCHIVE, outcome=outcome, code="c", said="s")
+
+
+def test_a_journal_outlives_whoever_wrote_it(tmp_path):
+    """In a file that only its user reads, in a directory that is made."""
+    path = tmp_path / "below" / "journal"
+    FileJournal(path).add(entry(1))
+    FileJournal(path).add(entry(2, Outcome.FAILED))
+
+    assert FileJournal(path).entries() == (entry(1), entry(2, Outcome.FAILED))
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert FileJournal(tmp_path / "none").entries() == ()
+
+
+def test_a_line_that_was_cut_off_was_not_written(tmp_path):
+    """And what is written after it is read."""
+    journal = FileJournal(tmp_path / "journal")
+    journal.add(entry(1))
+    journal.path.write_bytes(journal.path.read_bytes() + b'\n{"ref": {"repos')
+    journal.add(entry(2))
+
+    assert journal.entries() == (entry(1), entry(2))
+
+
+def test_the_clock_of_the_builders_is_the_plans():
+    """So that ages are what they say."""
+    assert ago(1) == NOW - timedelta(days=1)

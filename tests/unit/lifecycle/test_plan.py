@@ -1,0 +1,487 @@
+"""A plan: what it says of each image, and what it never does."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.evidence.standing import Standing
+from supply_chain.image import StorageStatus
+from supply_chain.lifecycle.plan import in_use, plan, read_plan, write_plan
+from supply_chain.lifecycle.rules import Action
+from tests.unit.conftest import tries
+from tests.unit.lifecycle.stock import (
+    NOW,
+    RULES,
+    ago,
+    deployed,
+    digest,
+    image,
+    member,
+    part,
+    ref,
+    running,
+    stands,
+    stock,
+    stored,
+)
+
+OLD = {"days": 400, "passed": True, "environments": ("staging",)}
+
+
+def planned(*images, rules=RULES, **others):
+    """Digest's number → action and rule."""
+    return {
+        int(step.ref.digest[7:], 16): (step.action.value, step.rule)
+        for step in plan(stock(*images, **others), rules, NOW).steps
+    }
+
+
+def newest(*numbers):
+    """Enough newer vended images that nothing older is kept for being new."""
+    return [image(900 + n, days=300 - n) for n in range(RULES.keep.newest)] + [image(n) for n in numbers]
+
+
+def test_what_is_superseded_goes_with_everything_attached_to_it():
+    """Signature, SBOM, and what is attached to those."""
+    parts = [part(11, subject=1), part(12, subject=11, days=1), part(21, subject=900)]
+
+    found = planned(*newest(1), parts=parts)
+
+    assert found[1] == ("age-out", "age-out.superseded")
+    assert found[11] == found[12] == ("age-out", "age-out.superseded")
+    assert found[21] == ("keep", "keep.belongs")
+    assert found[900] == ("keep", "keep.newest")
+
+
+def test_newest_is_counted_for_each_environment_and_only_of_what_may_be_used():
+    """What was refused, is unsigned or blocked is no image to go back to."""
+    images = [
+        image(1, 50),
+        image(2, 60, passed=False, verdict_days=5),
+        image(3, 70, signed=False),
+        image(4, 80),
+        image(5, 90),
+        image(6, 100, environments=("production",)),
+        image(7, 110),
+    ]
+
+    found = planned(*images, standings={ref(4): stands(block="x")})
+
+    assert {n for n, each in found.items() if each[1] == "keep.newest"} == {1, 5, 6}
+
+
+def test_what_serves_two_environments_is_kept_for_the_one_where_it_is_newer():
+    """Each has its own order."""
+    both = image(1, 400, environments=("staging", "production"))
+    found = planned(image(2, 300), image(3, 200), both)
+
+    assert found[1] == ("keep", "keep.newest")
+
+
+def test_a_base_is_counted_by_its_name_alone():
+    """It runs nowhere."""
+    bases = [image(n, 100 + n, repository="curated/base/python", environments=()) for n in (1, 2, 3)]
+
+    assert {n for n, each in planned(*bases).items() if each[1] == "keep.newest"} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("deployments", "rules"),
+    [
+        ([deployed(1, 300)], {1: "keep.in-use"}),
+        ([deployed(1, 300), deployed(900, 10)], {1: "keep.rollback"}),
+        ([deployed(1, 300), deployed(900, 20), deployed(901, 10)], {1: "archive.owed"}),
+        ([deployed(1, 300), deployed(900, 20), deployed(900, 10)], {1: "keep.rollback"}),
+        ([deployed(1, 300), deployed(900, 20), deployed(1, 15), deployed(900, 10)], {1: "keep.rollback"}),
+        ([deployed(1, 300), deployed(900, 10, environment="production")], {1: "keep.in-use"}),
+        ([deployed(900, 5, proxy=1)], {1: "keep.in-use"}),
+        ([deployed(900, 5, proxy=1), deployed(900, 4, proxy=901)], {1: "age-out.superseded"}),
+        ([deployed(1, 399), deployed(900, 250), deployed(901, 240)], {1: "age-out.superseded"}),
+    ],
+)
+def test_what_runs_or_ran_before_stays(deployments, rules):
+    """By signed records, in each environment; what ran earlier is owed to an audit for its time."""
+    found = planned(*newest(1), deployments=deployments)
+
+    assert {n: found[n][1] for n in rules} == rules
+
+
+def test_what_the_inventory_saw_running_stays_too():
+    """Also where no record was read."""
+    old = image(1, running=(running(1, 300),))
+    gone = image(2, deployed=(running(2, 350),))
+
+    found = planned(*newest(), old, gone)
+
+    assert (found[1][1], found[2][1]) == ("keep.in-use", "keep.rollback")
+
+
+def test_what_the_inventory_saw_hides_nothing_that_was_signed():
+    """Nor the other way round: it may be older, or know of more."""
+    seen = [image(n, running=(running(n, 1),)) for n in (1, 2)]
+    found = planned(*newest(3, 4), *seen, deployments=[deployed(3, 9), deployed(4, 8)])
+
+    assert [found[n][1] for n in (1, 2, 3, 4)] == ["keep.in-use", "keep.in-use", "keep.rollback", "keep.in-use"]
+
+
+def test_of_one_that_runs_twice_the_inventory_counts_both():
+    """Two containers, of which records know the last."""
+    found = planned(*newest(), image(1, running=(running(1, 300),)), image(2, running=(running(2, 200),)))
+
+    assert (found[1][1], found[2][1]) == ("keep.in-use", "keep.in-use")
+
+
+def test_what_holds_and_blocks_say_is_heard():
+    """A block that somebody's push undid is done again; what is archived stays as it is."""
+    images = [*newest(1, 2, 4), image(3, status="ARCHIVED")]
+    standings = {ref(1): stands(hold="audit"), ref(2): stands(block="bad"), ref(3): stands(block="bad")}
+
+    found = planned(*images, standings=standings)
+
+    assert [found[n][1] for n in (1, 2, 3)] == ["keep.hold", "block.stands", "keep.blocked"]
+
+
+def test_what_somebody_unblocked_is_not_blocked_again():
+    """A person excused it."""
+    found = planned(
+        image(1, exploited=True), image(2, exploited=True), standings={ref(1): stands(excuse="false alarm")}
+    )
+
+    assert (found[1][1], found[2][1]) == ("keep.newest", "block.exploited")
+
+
+def test_a_base_of_what_stays_stays():
+    """It is blocked all the same, where it has to be: what runs does not need it to run."""
+    bases = [image(n, repository="curated/base/python", environments=()) for n in (10, 12)]
+    bases += [image(n, 100 + n, repository="curated/base/python", environments=()) for n in (1, 2)]
+    bad = image(11, repository="curated/base/python", environments=(), exploited=True)
+    app = image(900, 30, bases=(10, 11))
+
+    found = planned(app, bad, *bases)
+
+    assert found[10] == ("keep", "keep.needed-base")
+    assert found[11] == ("block", "block.exploited")
+    assert found[12] == ("age-out", "age-out.superseded")
+
+
+def test_nothing_is_taken_from_an_index_that_stays():
+    """Its children are what it is."""
+    index, child = image(900, 30), image(1, tags=())
+    parts = [member(index, children=(digest(1), digest(2))), part(2), part(3, subject=1)]
+
+    found = planned(*newest(), index, child, parts=parts)
+
+    assert (found[1], found[2], found[3]) == (
+        ("keep", "keep.needed"),
+        ("keep", "keep.belongs"),
+        ("keep", "keep.belongs"),
+    )
+
+
+def test_an_index_goes_with_its_children_unless_one_of_them_stays():
+    """A child without a tag would be left alone."""
+    parts = [member(image(1), children=(digest(2),)), part(2), part(4)]
+    found = planned(*newest(1), parts=parts)
+    assert found[1][0] == found[2][0] == "age-out"
+    assert found[4] == ("keep", "keep.unknown")
+
+    held = image(2, tags=())
+    found = planned(*newest(1), held, parts=[member(image(1), children=(digest(2),))],
+                    standings={ref(2): stands(hold="x")})  # fmt: skip
+    assert (found[1][1], found[2][1]) == ("keep.needed", "keep.hold")
+
+    tagged = image(2)
+    found = planned(*newest(1), tagged, parts=[member(image(1), children=(digest(2),))],
+                    standings={ref(2): stands(hold="x")})  # fmt: skip
+    assert (found[1][0], found[2][1]) == ("age-out", "keep.hold")
+
+
+def test_an_encrypted_copy_goes_and_is_closed_with_its_image():
+    """It is what is pulled of a confidential application; also where the inventory takes it for an image."""
+    copy = image(11, signed=False, passed=None)
+    parts = [member(copy, copy_of=digest(1)), part(12, copy_of=2, tags=("x",)), part(13, copy_of=3)]
+    images = [*newest(1), image(2, 50, exploited=True), image(3, 40)]
+
+    found = planned(*images, copy, parts=parts)
+
+    assert (found[1][0], found[11][0]) == ("age-out", "age-out")
+    assert (found[2][0], found[12][0]) == ("block", "archive")
+    assert (found[3][0], found[13][0]) == ("keep", "keep")
+
+
+def test_what_belongs_to_nothing_any_more_goes_after_the_floor():
+    """A signature without an image; what may still be on its way stays."""
+    found = planned(parts=[part(1, subject=99), part(2, subject=99, days=13), part(3, copy_of=99), part(4, subject=1)])
+
+    assert found == {
+        1: ("age-out", "age-out.orphaned"),
+        2: ("keep", "keep.unknown"),
+        3: ("age-out", "age-out.orphaned"),
+        4: ("age-out", "age-out.orphaned"),
+    }
+
+
+def test_what_was_said_of_images_is_never_taken_away():
+    """Whoever hands it in."""
+    where = {"repository": "evidence/execution/hello"}
+    found = planned(*newest(), image(1, **where), parts=[part(2, subject=77, **where)])
+
+    assert (found[1][1], found[2][1]) == ("keep.evidence", "keep.evidence")
+
+
+def test_what_the_registry_does_not_have_is_not_touched():
+    """The inventory may be older."""
+    there, gone = image(1), image(2, tags=())
+    found = plan(stock(there, gone).model_copy(update={"members": (member(there),)}), RULES, NOW)
+
+    assert found.step(ref(2)).rule == "keep.gone"
+    assert found.step(ref(1)).rule == "keep.newest"
+
+
+def test_the_registrys_word_is_newer_than_the_inventorys():
+    """A tag that was taken away, a pull that was made since."""
+    pulled = part(1, tags=("t",), pulled_at=ago(1))
+    assert planned(*newest(1), parts=[pulled])[1] == ("keep", "keep.pulled")
+
+
+def test_limits_are_of_images_and_not_of_what_goes_with_them():
+    """Above one of them somebody has to approve the plan."""
+    images, parts = newest(1, 2, 3), [part(n, subject=1) for n in range(10, 50)]
+
+    def over(**limits):
+        rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update=limits)})
+        return plan(stock(*images, parts=parts), rules, NOW).over
+
+    assert over(count=3, share=0.6) == ()
+    assert over(count=2, share=1) == ("it changes 3 images, and 2 need no approval",)
+    assert over(count=9, share=0.59) == ("it changes 60% of curated/hello, and 59% need no approval",)
+
+
+def test_nothing_to_change_is_above_no_limit():
+    """Not even above none."""
+    rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0, "share": 0})})
+
+    assert plan(stock(*newest()), rules, NOW).over == ()
+
+
+def test_a_step_tells_what_it_rests_on_and_what_guards_it():
+    """For whoever reads it, and for whoever carries it out."""
+    parts = [part(11, subject=1, size=5)]
+    whole = stock(*newest(1), image(2, running=(running(2, 9),), pulled_at=ago(3)), parts=parts)
+    found = plan(whole, RULES, NOW)
+    step, follower, runs = found.step(ref(1)), found.step(ref(11)), found.step(ref(2))
+
+    assert (step.tags, step.pushed_at, step.pulled_at, step.status) == (("t1",), ago(400), None, StorageStatus.ACTIVE)
+    assert (step.size, step.depends, step.belongs_to, step.referrer) == (10, (digest(11),), (), False)
+    assert (follower.size, follower.depends, follower.belongs_to, follower.referrer) == (5, (), (digest(1),), True)
+    assert step.reason == "a newer one was vended, 300 days ago or longer, and 90 days are allowed"
+    assert follower.reason == f"it belongs to curated/hello@{ref(1).short}, which goes"
+    assert runs.guards == ("it runs: staging",) and runs.pulled_at == ago(3)
+    assert [s.ref for s in found.changes] == [ref(1)]
+    assert str(found) == "1 to age-out, 0 to archive, 0 to block (0.0 MB), 3 to keep"
+    assert found.step(ref(77)) is None
+
+
+def test_a_plan_names_what_it_was_made_of():
+    """Rules, stock and databases by digest, so that anybody can make it again."""
+    whole = stock(*newest(1))
+    found = plan(whole, RULES, NOW)
+
+    assert (found.made, found.stock_read, found.rules, found.rollback) == (NOW, NOW, "nightly", 1)
+    assert (found.rules_digest, found.stock_digest) == (RULES.digest, whole.digest)
+    assert found.databases == ("xxh64:0",)
+    assert RULES.model_copy(update={"floor_days": 15}).digest != RULES.digest
+    assert stock(*newest(1), standings={ref(1): stands(hold="x")}).digest != whole.digest
+    assert (
+        whole.model_copy(update={"images": whole.images[::-1], "members": whole.members[::-1]}).digest == whole.digest
+    )
+
+
+def test_a_plan_is_written_and_read_as_the_same_bytes(tmp_path):
+    """The same of the same; and nobody changes it unnoticed."""
+    path, again = tmp_path / "plan.json", tmp_path / "again.json"
+    write_plan(plan(stock(*newest(1)), RULES, NOW), path)
+    write_plan(plan(stock(*reversed(newest(1))), RULES, NOW), again)
+
+    assert path.read_bytes() == again.read_bytes()
+    assert read_plan(path) == plan(stock(*newest(1)), RULES, NOW)
+
+    document = json.loads(path.read_text())
+    document["plan"]["steps"][0]["action"] = "archive"
+    path.write_text(json.dumps(document))
+    with pytest.raises(DeclarationInvalid, match="was changed after it was planned"):
+        read_plan(path)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "no"])
+def test_what_is_no_plan_is_told(tmp_path, text):
+    """With how to make one."""
+    (tmp_path / "p.json").write_text(text)
+
+    with pytest.raises(DeclarationInvalid, match=r"cscm lifecycle plan -o p\.json"):
+        read_plan(tmp_path / "p.json")
+    with pytest.raises(DeclarationInvalid, match="is no plan"):
+        read_plan(tmp_path / "none.json")
+
+
+def test_in_use_counts_an_applications_deployments_apart():
+    """One after the other in one environment is a history; beside each other they are two."""
+    history = [deployed(1, 9), deployed(2, 8, application="other"), deployed(3, 7), deployed(4, 6, proxy=9)]
+
+    running_now, before = in_use(history, 1)
+
+    assert running_now == {
+        digest(4): ["staging"],
+        digest(9): ["staging, as the front of hello"],
+        digest(2): ["staging"],
+    }
+    assert before == {digest(3): ["staging"]}
+    assert in_use(history, 2)[1] == {digest(3): ["staging"], digest(1): ["staging"]}
+
+
+@st.composite
+def stocks(draw):
+    """Any stock: images of two applications and a base, what belongs to them or to each other, and what is said."""
+    numbers = range(1, draw(st.integers(2, 9)))
+    days = st.sampled_from([1, 13, 15, 25, 40, 100, 150, 400])
+    names = st.sampled_from(["curated/hello", "curated/shop", "curated/base/python"])
+    images = [
+        image(
+            n, draw(days), repository=draw(names), passed=draw(st.sampled_from([True, True, False, None])),
+            signed=draw(st.booleans()), tags=("t",) if draw(st.booleans()) else (),
+            pulled_at=ago(draw(days)) if draw(st.booleans()) else None,
+            status=draw(st.sampled_from(["ACTIVE", "ACTIVE", "ARCHIVED", "ACTIVATING"])),
+            exploited=draw(st.sampled_from([False, False, True])),
+            unreadable=draw(st.sampled_from(["", "", "", "damaged"])),
+            bases=tuple(draw(st.lists(st.sampled_from(numbers), max_size=2))),
+            running=(running(n, draw(days)),) if draw(st.integers(0, 5)) == 0 else (),
+        )
+        for n in numbers
+    ]  # fmt: skip
+    every = [*numbers, *range(100, 106), 999]
+    parts = [
+        part(
+            n, draw(days), repository=draw(names), subject=draw(st.sampled_from([None, *every])),
+            copy_of=draw(st.sampled_from([None, None, *numbers])),
+            children=tuple(draw(st.lists(st.sampled_from(every), max_size=2))),
+        )
+        for n in range(100, 100 + draw(st.integers(0, 6)))
+    ]  # fmt: skip
+    parts += [
+        member(each, children=tuple(digest(c) for c in draw(st.lists(st.sampled_from(every), max_size=2))))
+        for each in images
+        if draw(st.integers(0, 3)) == 0
+    ]
+    deployments = draw(
+        st.lists(
+            st.builds(
+                deployed, st.sampled_from(numbers), days, st.sampled_from(["staging", "production"]),
+                st.sampled_from(["hello", "shop"]), st.sampled_from([None, *numbers]),
+            ), max_size=5,
+        )
+    )  # fmt: skip
+    ruled = st.sampled_from([{}, {}, {"hold": "h"}, {"block": "b"}, {"excuse": "e"}, {"hold": "h", "block": "b"}])
+    return stock(
+        *images, parts=parts, deployments=deployments, standings={i.ref: stands(**draw(ruled)) for i in images}
+    )
+
+
+def touched(found):
+    return {step.ref: step for step in found.steps if step.action is not Action.KEEP}
+
+
+def owners(whole, where):
+    """What a manifest belongs to, of what is there; but not itself."""
+    here = {m.ref.digest: m for m in whole.members if m.ref.repository == where.repository}
+    me = here.get(where.digest)
+    named = {me.subject, me.copy_of} if me else set()
+    named |= {d for d, m in here.items() if where.digest in m.children}
+    return {d for d in named if d in here and d != where.digest}
+
+
+@given(stocks())
+@tries(60)
+def test_no_plan_touches_what_is_guarded(whole):
+    """What runs, what a rollback may need, what is held, young or unreadable. Only a signed block closes such."""
+    found = touched(plan(whole, RULES, NOW))
+    running_now, before = in_use(whole.deployments, RULES.keep.rollback)
+    for each in whole.images:
+        step = found.get(each.ref)
+        if step is None or step.rule == "block.stands" or step.belongs_to:
+            continue
+        assert each.ref.digest not in running_now and each.ref.digest not in before
+        assert not each.running
+        assert not whole.standings[str(each.ref)].hold
+        assert each.stored.pushed_at <= NOW - timedelta(days=RULES.floor_days)
+        assert not each.unreadable
+
+
+@given(stocks())
+@tries(60)
+def test_no_plan_takes_a_part_of_what_stays(whole):
+    """No child from under its index, no referrer from under its subject, no copy from its image."""
+    found = plan(whole, RULES, NOW)
+    gone = {step.ref for step in found.steps if step.action is Action.AGE_OUT}
+    for step in gone:
+        assert all(step.model_copy(update={"digest": d}) in gone for d in owners(whole, step))
+
+
+@given(stocks())
+@tries(60)
+def test_no_plan_leaves_an_orphan(whole):
+    """What belongs to what goes, goes; but for what has a name of its own, or belongs to something else."""
+    found = plan(whole, RULES, NOW)
+    gone = {step.ref for step in found.steps if step.action is Action.AGE_OUT}
+    known = {each.ref for each in whole.images}
+    for each in whole.members:
+        of = {each.ref.model_copy(update={"digest": d}) for d in owners(whole, each.ref)}
+        if of and of <= gone and not (each.ref in known and each.stored.tags and not each.copy_of):
+            assert each.ref in gone
+
+
+@given(stocks())
+@tries(40)
+def test_a_signed_block_is_never_undone_and_nothing_blocked_goes(whole):
+    """It is archived, or archived again."""
+    found = plan(whole, RULES, NOW)
+    for each in whole.images:
+        step = found.step(each.ref)
+        if whole.standings[str(each.ref)].block and not step.belongs_to:
+            assert step.action in (Action.KEEP, Action.BLOCK)
+
+
+@given(stocks())
+@tries(40)
+def test_a_base_of_what_stays_is_neither_removed_nor_archived(whole):
+    """Whatever keeps the image."""
+    found = plan(whole, RULES, NOW)
+    actions = {step.ref: step for step in found.steps}
+    kept = [
+        i for i in whole.images if actions[i.ref].action is Action.KEEP and actions[i.ref].rule != "keep.needed-base"
+    ]
+    needed = {base.digest for i in kept for base in i.bases if not actions[i.ref].belongs_to}
+    for step in found.steps:
+        if step.ref.digest in needed and not step.belongs_to:
+            assert step.action not in (Action.AGE_OUT, Action.ARCHIVE)
+
+
+@given(stocks(), st.randoms(use_true_random=False))
+@tries(40)
+def test_the_same_is_planned_in_whichever_order_it_is_read(whole, random):
+    """To the last byte."""
+    images, members = list(whole.images), list(whole.members)
+    random.shuffle(images)
+    random.shuffle(members)
+    again = whole.model_copy(update={"images": tuple(images), "members": tuple(members)})
+
+    assert plan(again, RULES, NOW).model_dump_json() == plan(whole, RULES, NOW).model_dump_json()
+
+
+def test_the_builders_say_what_they_mean():
+    """A stock without standings says nothing of anybody."""
+    assert stock(image(1)).standing(ref(1)) == Standing()
+    assert stored(1).digest == digest(1)

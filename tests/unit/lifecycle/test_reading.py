@@ -1,0 +1,120 @@
+"""What a plan looks at, read from the registry and from signed evidence."""
+
+from datetime import timedelta
+
+import pytest
+
+from supply_chain.evidence.encryption import EncryptedCopy
+from supply_chain.evidence.standing import Act, rule
+from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE
+from supply_chain.image import ImageRef, StorageStatus, StoredManifest
+from supply_chain.lifecycle.plan import Member
+from supply_chain.lifecycle.reading import INDEXES, Read
+from supply_chain.tier import TierName
+from tests.unit.execution import test_records
+from tests.unit.lifecycle.stock import NOW, digest, image, ref, stored
+
+registry, deployed = test_records.registry, test_records.deployed
+
+
+@pytest.fixture
+def read(world, registry, monkeypatch):
+    """The lifecycle's view; `there` is what ECR says, `content` what can be pulled of it."""
+    view = Read(registry, registry, world.store(TierName.LIFECYCLE))
+    registry.there, registry.content = {}, {}
+    records = registry.manifest
+    monkeypatch.setattr(registry, "images", lambda name: tuple(registry.there[name]), raising=False)
+    monkeypatch.setattr(registry, "manifest", lambda r: registry.content[r] if r in registry.content else records(r))
+    return view
+
+
+def test_what_belongs_to_what_is_read_from_the_manifests(read, registry):
+    """ECR says what a referrer is attached to; an index names its children, where it can be read."""
+    attached, index = stored(2, subject=digest(1)), stored(3, media_type=INDEXES[0])
+    shelved = stored(4, media_type=INDEXES[0], status=StorageStatus.ARCHIVED)
+    registry.there["curated/hello"] = [stored(1), attached, index, shelved]
+    registry.content = {ref(3): {"manifests": [{"digest": digest(1)}, {"digest": digest(9)}]}}
+
+    assert read.members("curated/hello") == (
+        Member(ref=ref(1), stored=stored(1)),
+        Member(ref=ref(2), stored=attached, subject=digest(1)),
+        Member(ref=ref(3), stored=index, children=(digest(1), digest(9))),
+        Member(ref=ref(4), stored=shelved),
+    )
+
+
+def test_of_what_is_archived_evidence_says_what_it_is(read, registry, world, make):
+    """Nobody can pull it."""
+    shelved = {"status": StorageStatus.ARCHIVED}
+    registry.there["curated/hello"] = [stored(1, **shelved), stored(2, **shelved)]
+    copy = EncryptedCopy(plain=digest(1), encrypted=digest(2), wrapped_key="", key="k", context={})
+    record = {
+        "repository": "curated/hello", "type": "KMS", "key": "k", "rotates": True, "classification": "confidential",
+        "verified": make.noon.isoformat(), "copy": copy.model_dump(mode="json"),
+    }  # fmt: skip
+    world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, record, make.noon)
+    world.store(TierName.DEVELOPMENT).attach(ref(2), ENCRYPTION, {**record, "verified": "x"}, make.noon)
+
+    one, two = read.members("curated/hello")
+
+    assert (one.copy_of, two.copy_of) == (None, digest(1))
+
+
+def test_every_deployment_that_was_signed_is_read(read, deployed):
+    """Also earlier ones, of every application; and with what fronts them."""
+    deployed(after=2)
+    deployed(test_records.SECOND, after=1, environment="production")
+    other = ImageRef(repository="curated/shop", digest=digest(7))
+    deployed(other, after=3, application="shop")
+    deployed(after=9, signer=TierName.CURATION)
+
+    found = read.deployments(None)
+
+    assert [(d.environment, d.application, d.digest) for d in found] == [
+        ("production", "hello", test_records.SECOND.digest),
+        ("staging", "hello", test_records.FIRST.digest),
+        ("staging", "shop", digest(7)),
+    ]
+    assert {(d.proxy, d.address) for d in found} == {("sha256:" + "f" * 64, "http://127.0.0.1:8080/")}
+    assert [d.application for d in read.deployments("shop")] == ["shop"]
+    assert [d.at for d in found] == sorted(d.at for d in found)
+
+
+def test_a_record_of_another_application_counts_nowhere(read, deployed):
+    """It lies where that application's do not."""
+    deployed(application="shop")
+    where = ImageRef(repository="curated/hell", digest=digest(8))
+
+    assert read.deployments(None) == ()
+    deployed(where, application="hell")
+    assert [d.digest for d in read.deployments("hell")] == [digest(8)]
+    assert read.deployments("hello") == ()
+
+
+def test_an_image_of_which_nobody_can_read_how_it_stands_is_kept(read, registry, world, make):
+    """It may be held; the others are planned."""
+    registry.there = {"curated/hello": [stored(1), stored(2)]}
+    where = ref(1, "evidence/lifecycle/hello")
+    world.store(TierName.LIFECYCLE).attach(where, LIFECYCLE, {"at": make.noon.isoformat()}, make.noon)
+
+    one, two = read.stock((image(1), image(2)), NOW).images
+
+    assert "which cannot be read" in one.unreadable and two.unreadable == ""
+
+
+def test_a_stock_is_whole(read, registry, world, deployed, make):
+    """Images, manifests, deployments, and of each image how it stands, where anything was said."""
+    registry.there = {"curated/hello": [stored(1)], "curated/shop": [stored(2)]}
+    registry.content = {ref(1): {}, ref(2, "curated/shop"): {}}
+    registry.ensure_repository = lambda *_, **__: None
+    rule(ref(1), Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
+    deployed()
+    images = (image(1), image(2, repository="curated/shop"), image(3, repository="evidence/x/hello"))
+
+    whole = read.stock(images, NOW + timedelta(days=1))
+
+    assert (whole.images, whole.read_at) == (images, NOW + timedelta(days=1))
+    assert [m.ref.repository for m in whole.members] == ["curated/hello", "curated/shop"]
+    assert [d.digest for d in whole.deployments] == [test_records.FIRST.digest]
+    assert {where: each.hold.why for where, each in whole.standings.items()} == {str(ref(1)): "audit"}
+    assert isinstance(whole.members[0].stored, StoredManifest)

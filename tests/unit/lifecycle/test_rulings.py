@@ -1,0 +1,199 @@
+"""Block, unblock, hold, release: signed first, then carried out, and needless twice."""
+
+from datetime import timedelta
+
+import pytest
+
+from supply_chain.errors import AwsUnavailable
+from supply_chain.evidence.encryption import EncryptedCopy
+from supply_chain.evidence.standing import Act, Standing, read_standing, rulings, standing
+from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE
+from supply_chain.image import ImageRef, StorageStatus
+from supply_chain.lifecycle.reading import Read
+from supply_chain.lifecycle.rulings import Bench, RunsFrom, approve, decide
+from supply_chain.tier import TierName
+from tests.unit.lifecycle.stock import deployed, digest, ref, stored
+
+COPY = ref(2)
+WHERE = "evidence/lifecycle/hello"
+
+
+class Registry:
+    """Repositories whose images are archived and restored; and what was ever deployed."""
+
+    def __init__(self, world):
+        self.world, self.error, self.made, self.signed = world, None, {}, []
+        self.there = {"curated/hello": {digest(n): StorageStatus.ACTIVE for n in (1, 2, 3)}}
+
+    def ensure_repository(self, name, *, immutable, key):
+        self.made[name] = (immutable, key)
+
+    def images(self, repository):
+        return tuple(
+            stored(int(d[7:], 16), status=status) for d, status in self.there.get(repository, {}).items()
+        )  # fmt: skip
+
+    def archive(self, where):
+        if self.error:
+            raise self.error
+        self._move(where, StorageStatus.ACTIVE, StorageStatus.ARCHIVED)
+
+    def restore(self, where):
+        self._move(where, StorageStatus.ARCHIVED, StorageStatus.ACTIVE)
+
+    def _move(self, where, before, after):
+        assert self.there[where.repository][where.digest] is before, "moved for nothing"
+        self.there[where.repository][where.digest] = after
+
+    def archived(self):
+        return {d for d, status in self.there["curated/hello"].items() if status is StorageStatus.ARCHIVED}
+
+    def deployments(self, application):
+        assert application is None
+        return tuple(self.signed)
+
+    def copies(self, where):
+        return Read(self, self, self.world.store(TierName.LIFECYCLE)).copies(where)
+
+
+@pytest.fixture
+def registry(world):
+    return Registry(world)
+
+
+@pytest.fixture
+def say(world, make, registry):
+    """Decide something about an image."""
+
+    def said(act, number=1, at=0, why="CVE-2026-1", repository="curated/hello"):
+        bench = Bench(world.store(TierName.LIFECYCLE), registry, registry)
+        now = make.noon + timedelta(seconds=at)
+        return decide(ref(number, repository), act, bench, by="ann", why=why, now=now)
+
+    return said
+
+
+@pytest.fixture
+def stands(world):
+    return lambda number=1: standing(read_standing(ref(number), world.store(TierName.EXECUTION)).evidence)
+
+
+def test_a_block_is_signed_and_the_image_closed(say, stands, registry):
+    """With who, why and when; tags and evidence stay."""
+    ruled = say(Act.BLOCK)
+
+    assert (ruled.changed, ruled.moved, ruled.running) == (True, (digest(1),), ())
+    assert (stands().block.by, stands().block.why) == ("ann", "CVE-2026-1")
+    assert registry.archived() == {digest(1)}
+    assert registry.made == {WHERE: (True, None)}
+    assert str(ruled) == f"block: {ref(1)}"
+
+
+def test_the_encrypted_copy_is_closed_and_opened_with_its_image(say, world, make, registry):
+    """It is what is pulled of a confidential application."""
+    copy = EncryptedCopy(plain=digest(1), encrypted=COPY.digest, wrapped_key="", key="k", context={})
+    other = EncryptedCopy(plain=digest(9), encrypted=digest(3), wrapped_key="", key="k", context={})
+    for each in (copy, other, None):
+        record = {
+            "repository": "curated/hello", "type": "KMS", "key": "k", "rotates": True, "classification": "internal",
+            "verified": make.noon.isoformat(), "copy": each.model_dump(mode="json") if each else None,
+        }  # fmt: skip
+        world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, record, make.noon)
+
+    assert say(Act.BLOCK).moved == (digest(1), digest(2))
+    assert registry.archived() == {digest(1), digest(2)}
+    assert say(Act.UNBLOCK, at=1).moved == (digest(1), digest(2))
+    assert registry.archived() == set()
+
+
+def test_what_is_blocked_already_is_closed_again_where_it_is_open(say, stands, registry, world):
+    """A push brought it back; the first word stands."""
+    say(Act.BLOCK)
+    registry.there["curated/hello"][digest(1)] = StorageStatus.ACTIVE
+
+    again = say(Act.BLOCK, at=9, why="another")
+
+    assert (again.changed, again.moved, stands().block.why) == (False, (digest(1),), "CVE-2026-1")
+    assert str(again) == f"block: {ref(1)} (it stood already)"
+    assert say(Act.BLOCK).moved == ()
+    assert len(rulings(read_standing(ref(1), world.store(TierName.CURATION)).evidence)) == 1
+
+
+def test_a_block_holds_where_the_image_cannot_be_archived(say, stands, registry):
+    """It was signed first; doing it again does the rest."""
+    registry.error = AwsUnavailable("throttled\nlater")
+    with pytest.raises(AwsUnavailable):
+        say(Act.BLOCK)
+    assert stands().block and registry.archived() == set()
+
+    registry.error = None
+    assert say(Act.BLOCK).moved == (digest(1),)
+
+
+def test_an_image_that_is_not_curated_yet_is_blocked_all_the_same(say, stands):
+    """There is nothing to close."""
+    assert say(Act.BLOCK, 7).moved == ()
+    assert stands(7).block
+    assert say(Act.BLOCK, repository="curated/never").changed
+
+
+def test_an_unblocked_image_is_open_and_excused(say, stands, registry):
+    """Also where somebody archived it for another reason: it was said that it may be used."""
+    say(Act.BLOCK)
+    ruled = say(Act.UNBLOCK, at=1, why="false alarm")
+
+    assert (ruled.changed, ruled.moved, registry.archived()) == (True, (digest(1),), set())
+    assert (stands().block, stands().excuse.why) == (None, "false alarm")
+
+
+@pytest.mark.parametrize("act", [Act.HOLD, Act.RELEASE])
+def test_a_hold_moves_nothing(say, stands, registry, act):
+    """It is about what is taken away."""
+    say(Act.HOLD)
+    registry.there["curated/hello"][digest(1)] = StorageStatus.ARCHIVED
+    ruled = say(act, at=1)
+
+    assert (ruled.moved, registry.archived()) == ((), {digest(1)})
+    assert bool(stands().hold) is (act is Act.HOLD)
+
+
+def test_a_block_lists_what_runs_from_the_image_and_whose_it_is(say, world, make, registry):
+    """By the last signed record of each place; as a front too. Who cannot be read is unknown."""
+    registry.signed = [
+        deployed(1, 9).model_copy(update={"address": "http://127.0.0.1:1/"}),
+        deployed(1, 8, environment="production"),
+        deployed(3, 7, environment="production"),
+        deployed(3, 6, application="shop", proxy=1),
+        deployed(1, 5, application="broken"),
+    ]
+    store = world.store(TierName.DEVELOPMENT)
+    store.attach(ref(1), PROVENANCE, make.provenance(owner="web team"), make.noon)
+    store.attach(ref(1, "curated/broken"), PROVENANCE, {"no": "provenance"}, make.noon)
+
+    ruled = say(Act.BLOCK)
+
+    assert ruled.running == (
+        RunsFrom(environment="staging", application="broken", address="", owner=""),
+        RunsFrom(environment="staging", application="hello", address="http://127.0.0.1:1/", owner="web team"),
+        RunsFrom(environment="staging", application="shop", address="", owner="", front=True),
+    )
+    assert str(ruled).splitlines()[1:] == [
+        "  runs from it: broken in staging, of an unknown owner",
+        "  runs from it: hello in staging at http://127.0.0.1:1/, of web team",
+        "  runs from it: the front of shop in staging, of an unknown owner",
+    ]
+    assert say(Act.UNBLOCK).running == ()
+
+
+@pytest.mark.parametrize(("yes", "act"), [(True, Act.APPROVE), (False, Act.REJECT)])
+def test_what_somebody_decided_about_a_plan_is_signed_about_that_plan(world, make, registry, yes, act):
+    """It says nothing of any image."""
+    plan = digest(77)
+    approve(plan, yes, world.store(TierName.LIFECYCLE), registry, by="ann", why="looked at it", now=make.noon)
+
+    where = ImageRef(repository="evidence/lifecycle/plans", digest=plan)
+    found = world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE)
+    (said,) = rulings(found)
+    assert (said.value.act, said.value.by, said.value.why) == (act, "ann", "looked at it")
+    assert standing(found) == Standing()
+    assert registry.made == {"evidence/lifecycle/plans": (True, None)}

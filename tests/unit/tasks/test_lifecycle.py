@@ -1,0 +1,176 @@
+"""The lifecycle's tasks: what they read, what they tell, and which image a person means."""
+
+from types import SimpleNamespace
+
+import pytest
+from prefect import Task
+
+from supply_chain.errors import DeclarationInvalid, ImageNotFound, PlanUnfinished
+from supply_chain.evidence.standing import Act, read_standing, rulings
+from supply_chain.evidence.statement import LIFECYCLE
+from supply_chain.image import ImageRef
+from supply_chain.lifecycle.plan import plan as plan_of
+from supply_chain.lifecycle.rulings import Ruled
+from supply_chain.tier import TierName
+from tasks import lifecycle
+from tests.unit.lifecycle.stock import NOW, RULES, Shelf, digest, image, ref, stands, stock, stored
+from tests.unit.lifecycle.test_plan import newest
+
+TASKS = (lifecycle.plan, lifecycle.apply, lifecycle.rule, lifecycle.sign_approval)
+
+
+class Place(Shelf):
+    """A registry in memory that also says which repositories there are."""
+
+    def __init__(self, whole, world):
+        super().__init__(whole)
+        self.world = world
+
+    def repositories(self, prefix):
+        return tuple(sorted({r.repository for r in self.held if r.repository.startswith(prefix)}))
+
+    def images(self, repository):
+        return tuple(m.stored for r, m in self.held.items() if r.repository == repository)
+
+    def copies(self, where):
+        return ()
+
+    def ensure_repository(self, *_, **__):
+        pass
+
+    def stock(self, images, now):
+        return stock(*images)
+
+
+@pytest.fixture
+def place(world, monkeypatch, tmp_path):
+    """Where the tasks work: a registry, and what they told."""
+    whole = stock(*newest(1), image(2, 500, exploited=True))
+    place = Place(whole, world)
+    place.events, place.tables = [], {}
+    store = world.store(TierName.LIFECYCLE)
+    tier = SimpleNamespace(ecr=place, http=place, evidence=lambda _: store)
+
+    async def table(key, table, description):
+        place.tables[key] = (table, description)
+
+    bench = SimpleNamespace(evidence=store, storage=place, present=place)
+    monkeypatch.setattr(lifecycle, "bench", lambda *_: bench)
+    monkeypatch.setattr(lifecycle, "present", lambda *_: place)
+    monkeypatch.setattr(lifecycle, "now", lambda: NOW)
+    monkeypatch.setattr(lifecycle, "emit", lambda *args, **payload: place.events.append((*args, payload)))
+    monkeypatch.setattr(lifecycle, "acreate_table_artifact", table)
+    monkeypatch.setattr(lifecycle, "get_current_settings", lambda: SimpleNamespace(home=tmp_path))
+    place.tier, place.workbench = tier, SimpleNamespace(lifecycle=lambda name: RULES)
+    place.whole, place.plan, place.journals = whole, plan_of(whole, RULES, NOW), tmp_path / "lifecycle"
+    return place
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_each_is_a_task_that_is_tried_again_when_that_may_help(task):
+    """A registry that throttles is no answer."""
+    assert isinstance(task, Task)
+    assert task.retries and task.retry_condition_fn
+
+
+def test_a_plan_is_made_once_in_a_run():
+    """A run that waited for approval goes on with the plan that was approved."""
+    assert lifecycle.plan.persist_result
+    assert lifecycle.plan.cache_policy.compute_key is not None
+    assert "RunId" in repr(lifecycle.plan.cache_policy)
+
+
+async def test_a_plan_is_of_what_the_inventory_knows(place, monkeypatch):
+    """And its table has a key that stays."""
+
+    async def known():
+        return place.whole.images
+
+    monkeypatch.setattr(lifecycle, "known_images", known)
+    found = await lifecycle.plan.fn("nightly", place.tier, place.workbench)
+
+    assert found.digest == place.plan.digest
+    table, description = place.tables["lifecycle-plan"]
+    assert len(table) == 4 and description == f"By nightly: {found}"
+    assert place.calls == []
+
+
+async def test_a_plan_is_carried_out_and_told(place):
+    """What a rule blocks is signed by the rules' name, and told as any other block."""
+    applied = await lifecycle.apply.fn(place.plan, place.tier, place.workbench)
+
+    assert str(applied) == "2 done, 0 skipped, 0 failed"
+    assert place.tables["lifecycle-applied"][1] == f"By nightly: {applied}"
+    reading = read_standing(ref(2), place.world.store(TierName.EXECUTION))
+    assert [each.value.by for each in rulings(reading.evidence)] == ["the rules nightly"]
+    ((event, where, payload),) = place.events
+    assert (event, where, payload["by"]) == ("image.blocked", ref(2), "the rules nightly")
+    assert [path.name for path in place.journals.iterdir()] == [f"{place.plan.digest[7:]}.journal"]
+
+
+async def test_what_failed_ends_the_run_with_every_code(place):
+    """After its table was written."""
+    place.refuses[ref(1)] = "KmsError"
+
+    with pytest.raises(PlanUnfinished, match=r"1 of the 2 steps of the plan sha256:\w{12} failed: KmsError"):
+        await lifecycle.apply.fn(place.plan, place.tier, place.workbench)
+
+    assert place.tables["lifecycle-applied"][0][0]["code"] == "KmsError"
+
+
+async def test_an_approval_is_signed_about_the_plan(place):
+    """By whom and why."""
+    await lifecycle.sign_approval.fn(place.plan, True, "ann", "looked at it", place.tier, place.workbench)
+
+    where = ImageRef(repository="evidence/lifecycle/plans", digest=place.plan.digest)
+    (said,) = rulings(place.world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE))
+    assert (said.value.act, said.value.by, said.value.why) == (Act.APPROVE, "ann", "looked at it")
+
+
+@pytest.mark.parametrize(("act", "event"), [
+    (Act.BLOCK, "image.blocked"), (Act.UNBLOCK, "image.unblocked"), (Act.HOLD, "image.held"),
+    (Act.RELEASE, "image.released"),
+])  # fmt: skip
+def test_what_is_decided_is_told_once(place, act, event):
+    """What stood already was told before."""
+    ruled = Ruled(ref=ref(1), act=act, by="ann", why="x", at=NOW, changed=True)
+    lifecycle.told(ruled)
+    lifecycle.told(ruled.model_copy(update={"changed": False}))
+
+    assert place.events == [(event, ref(1), {"by": "ann", "why": "x", "running": []})]
+
+
+async def test_a_decision_is_signed_and_told(place):
+    """By who asked for it."""
+    ruled = await lifecycle.rule.fn(ref(1), Act.HOLD, "ann", "audit", place.tier, place.workbench)
+
+    assert ruled.changed and place.events[0][0] == "image.held"
+
+
+@pytest.mark.parametrize("said", [f"curated/hello@{digest(1)}", f"dev/hello@{digest(1)}", digest(1), f" {digest(1)} "])
+async def test_an_image_is_found_however_a_person_names_it(place, said):
+    """Archived ones too; what development offers is the same one."""
+    assert await lifecycle.find_stored(said, place.tier) == ref(1)
+
+
+async def test_an_image_that_is_nowhere_or_twice_is_told(place):
+    """With how to name it."""
+    with pytest.raises(ImageNotFound, match="No repository curated/… has"):
+        await lifecycle.find_stored(digest(77), place.tier)
+
+    other = ref(1, "curated/shop")
+    place.held[other] = place.held[ref(1)].model_copy(update={"ref": other})
+    with pytest.raises(DeclarationInvalid, match="is in several repositories: curated/hello, curated/shop"):
+        await lifecycle.find_stored(digest(1), place.tier)
+
+
+@pytest.mark.parametrize("said", [f"evidence/lifecycle/hello@{digest(1)}", "curated/hello:tag", f"other/x@{digest(1)}"])
+async def test_what_is_no_image_is_refused(place, said):
+    """A tag names no content, and what is said of images is none."""
+    with pytest.raises(DeclarationInvalid):
+        await lifecycle.find_stored(said, place.tier)
+
+
+def test_the_stand_ins_are_what_they_say():
+    """So that nothing above passes by chance."""
+    assert stored(1).digest == digest(1) and stands(hold="x").hold
