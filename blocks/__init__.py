@@ -1,8 +1,10 @@
 """What an operator configures. A block builds the adapters; nothing else reads settings."""
 
+from blocks.bridge import Bridge
 from blocks.host import ContainerHost
 from blocks.inventory import Inventory
+from blocks.notification import LogNotification
 from blocks.tier import Tier
 from blocks.workbench import Workbench
 
-__all__ = ["ContainerHost", "Inventory", "Tier", "Workbench"]
+__all__ = ["Bridge", "ContainerHost", "Inventory", "LogNotification", "Tier", "Workbench"]

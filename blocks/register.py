@@ -9,7 +9,8 @@ from prefect_aws.client_parameters import AwsClientParameters
 from prefect_docker.host import DockerHost
 from pydantic import SecretStr
 
-from blocks import ContainerHost, Inventory, Tier, Workbench
+from blocks import Bridge, ContainerHost, Inventory, LogNotification, Tier, Workbench
+from supply_chain.adapters.accounts import Identity
 from supply_chain.laptop.laptop import LaptopState
 from supply_chain.tier import BASES, TierName
 
@@ -17,15 +18,9 @@ from supply_chain.tier import BASES, TierName
 def tier_of(state: LaptopState, name: TierName) -> Tier:
     """A tier's block: its own identity and key, and the public keys of all."""
     identity = state.identities[name]
-    credentials = AwsCredentials(  # inside of the tier's block, where an edit in the UI keeps the secret
-        aws_access_key_id=identity.access_key_id,
-        aws_secret_access_key=SecretStr(identity.secret_access_key),
-        region_name=state.region,
-        aws_client_parameters=AwsClientParameters(endpoint_url=state.endpoint_url),
-    )
     return Tier(
         tier=name.value,
-        aws=credentials,
+        aws=_credentials(state, identity),
         role_arn=identity.role_arn,
         registry=state.registry,
         insecure_registry=state.endpoint_url.startswith("http://"),
@@ -36,12 +31,30 @@ def tier_of(state: LaptopState, name: TierName) -> Tier:
     )
 
 
+def bridge_of(state: LaptopState) -> Bridge:
+    """The bridge's block: its own identity, and its queues."""
+    known = state.bridge
+    return Bridge(aws=_credentials(state, known), role_arn=known.role_arn, pushed=known.queue, dead=known.dead)
+
+
+def _credentials(state: LaptopState, identity: Identity) -> AwsCredentials:
+    """A user's key, inside of the block that it is for, where an edit in the UI keeps the secret."""
+    return AwsCredentials(
+        aws_access_key_id=identity.access_key_id,
+        aws_secret_access_key=SecretStr(identity.secret_access_key),
+        region_name=state.region,
+        aws_client_parameters=AwsClientParameters(endpoint_url=state.endpoint_url),
+    )
+
+
 def register_laptop(state: LaptopState) -> None:
     """Register the block types and save the documents that the flows load."""
-    for kind in (Tier, ContainerHost, Workbench, Inventory):
+    for kind in (Tier, Bridge, ContainerHost, LogNotification, Workbench, Inventory):
         kind.register_type_and_schema()
     for name in state.identities:
         tier_of(state, name).save(name.value, overwrite=True)
+    bridge_of(state).save("bridge", overwrite=True)
+    LogNotification().save("operators", overwrite=True)
     engine = DockerHost(base_url=state.engine.url)
     engine.save("laptop", overwrite=True)
     ContainerHost(docker=engine, owner=state.owner).save("laptop", overwrite=True)
@@ -51,6 +64,7 @@ def register_laptop(state: LaptopState) -> None:
         database=str(state.database_directory),
         build_network=cast(Literal["default", "host", "none"], state.build_network),
         ca_bundle=str(state.ca_bundle) if state.ca_bundle else None,
+        notify=state.notify,
         bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
     ).save("workbench", overwrite=True)
     Inventory(address=SecretStr(state.inventory)).save("inventory", overwrite=True)

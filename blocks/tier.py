@@ -9,6 +9,7 @@ from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials
 from pydantic import Field
 
+from blocks.credentials import session
 from blocks.workbench import Workbench, now
 from supply_chain.adapters.aws import AwsSession
 from supply_chain.adapters.cosign import Cosign
@@ -66,31 +67,7 @@ class Tier(Block):
     @cached_property
     def session(self) -> AwsSession:
         """The role's AWS session."""
-        parameters = self.aws.aws_client_parameters
-        if not self.aws.aws_access_key_id or self.aws.aws_secret_access_key is None:
-            raise SettingInvalid(
-                f"The block of the {self.tier} tier has no AWS key.\n"
-                "Fill in its AWS credentials (`cscm up` does on a laptop)."
-            )
-        secret = self.aws.aws_secret_access_key.get_secret_value()
-        if set(secret) <= {"*"}:
-            raise SettingInvalid(
-                f"The block of the {self.tier} tier holds the mask of its AWS key's secret, not the secret.\n"
-                "Edit the block and choose its AWS credentials again (`cscm up` does on a laptop)."
-            )
-        if not self.aws.region_name:
-            raise SettingInvalid(
-                f"The block of the {self.tier} tier names no region.\n"
-                "Fill in the region of its AWS credentials (`cscm up` does on a laptop)."
-            )
-        return AwsSession(
-            access_key_id=self.aws.aws_access_key_id,
-            secret_access_key=secret,
-            role_arn=self.role_arn,
-            region=self.aws.region_name,
-            endpoint_url=parameters.endpoint_url,
-            session_name=f"cscm-{self.tier}",
-        )
+        return session(self.aws, self.role_arn, f"the {self.tier} tier", self.tier)
 
     @cached_property
     def ecr(self) -> Ecr:

@@ -63,6 +63,13 @@ class Workbench(Block):
         description="Curated base → upstream image by digest that takes its place.",
     )
 
+    notify: str = Field(
+        default="supply-chain-log/operators",
+        title="Notification",
+        description="The notification block through which owners and operators are told, as type/name: "
+        "slack-webhook/operators. The one that is there on a laptop writes into the run's log.",
+    )
+
     @cached_property
     def toolbox(self) -> Toolbox:
         return Toolbox(Path(self.tools), Pins.load(Path(self.project) / "deployments/tools.yaml"))

@@ -21,6 +21,7 @@ from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import read_environment
 from supply_chain.image import CuratedImage
 from supply_chain.policy.outcome import Refused
+from tasks.events import in_a_chain
 
 gc.freeze()  # what the imports made stays for good: no collection in the midst of a run looks at it again
 
@@ -37,18 +38,25 @@ async def chain(
         environment: Where to deploy, instead of the first environment that the application declares.
         fresh: Do every step again, also those that signed evidence proves.
     """
-    async with journal(path):
-        if revision is None:
-            _known(Path(path), environment, await Workbench.aload("workbench"))
-        candidate = await develop(path=path, revision=revision, fresh=fresh)
-        curated = await curate(image=str(candidate.ref), fresh=fresh)
-        if isinstance(curated, Refused):
-            return refused(curated)
-        if not curated.environments:
-            return curated  # a base is built upon, and never runs
-        place = environment or curated.environments[0]
-        deployment = await execute(image=str(curated.ref), environment=place, fresh=fresh)
-        return refused(deployment) if isinstance(deployment, Refused) else deployment
+    with in_a_chain():
+        async with journal(path):
+            return await _chain(path, revision, environment, fresh)
+
+
+async def _chain(
+    path: str, revision: str | None, environment: str | None, fresh: bool
+) -> CuratedImage | Deployment | Refused:
+    if revision is None:
+        _known(Path(path), environment, await Workbench.aload("workbench"))
+    candidate = await develop(path=path, revision=revision, fresh=fresh)
+    curated = await curate(image=str(candidate.ref), fresh=fresh)
+    if isinstance(curated, Refused):
+        return refused(curated)
+    if not curated.environments:
+        return curated  # a base is built upon, and never runs
+    place = environment or curated.environments[0]
+    deployment = await execute(image=str(curated.ref), environment=place, fresh=fresh)
+    return refused(deployment) if isinstance(deployment, Refused) else deployment
 
 
 def _known(path: Path, environment: str | None, workbench: Workbench) -> None:

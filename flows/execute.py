@@ -52,7 +52,7 @@ async def _execute(
     fresh: bool,
 ) -> Deployment | Refused:
     story.add(digest=ref.digest, repository=ref.repository)
-    verdict, dossier = await story.gate("admission to execution", admit_to_execution(ref, place.name, tier, workbench))
+    verdict, dossier = await story.gate("admission to execution", admit_to_execution(ref, place, tier, workbench))
     if isinstance(verdict, Refused):
         return refused(verdict)
     story.add(source=verdict.image.source, report=dossier.report, checks=dossier.checks)

@@ -8,6 +8,7 @@ from prefect.runtime import flow_run
 
 from supply_chain.app import read_manifest
 from supply_chain.errors import SupplyChainError
+from supply_chain.image import application_of
 from supply_chain.shown import plain
 
 
@@ -24,13 +25,15 @@ def by_path() -> str:
 
 
 def by_image() -> str:
-    """`curate hello 0123456789ab`, with the environment where there is one."""
+    """`curate hello 0123456789ab`, with the environment that it goes to, or that it comes from, where there is one."""
     parameters = flow_run.parameters
     repository, _, digest = str(parameters.get("image", "")).rpartition("@")
-    name = repository.partition("/")[2]
+    name = application_of(repository)
     words = [flow_run.flow_name, name, digest.removeprefix("sha256:")[:12]]
     if "environment" in parameters:
         words += ["to", str(parameters["environment"])]
+    if parameters.get("after"):
+        words += ["after", str(parameters["after"])]
     return plain(" ".join(word for word in words if word))
 
 

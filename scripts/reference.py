@@ -17,21 +17,24 @@ import click
 from pydantic import BaseModel
 
 import tasks
-from blocks import ContainerHost, Tier, Workbench
+from blocks import Bridge, ContainerHost, Tier, Workbench
 from cscm.main import EXIT, main
 from scripts.reference_source import Source, documented, fields, table
 from supply_chain import errors
 from supply_chain.app import FILE, MANIFEST
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence import checks, statement
+from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.encryption import EncryptionRecord
+from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.standing import Ruling
 from supply_chain.execution import monitor
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import Candidate, CuratedImage, ImageRef
+from supply_chain.laptop.automations import Automation
 from supply_chain.laptop.doctor import Check as DoctorCheck
 from supply_chain.laptop.laptop import Part
 from supply_chain.laptop.profile import Profile
@@ -139,7 +142,8 @@ def deployments_page() -> str:
         f"## Rules of the lifecycle\n\n`deployments/lifecycle/NAME.yaml`\n\n{fields([Rules], 3)}\n"
         f"## Tests of the rules\n\n`deployments/lifecycle/NAME.tests.yaml`\n\n{fields([Examples], 3)}\n"
         "## The laptop's profile\n\n`deployments/profiles/laptop.yaml`, or the file that `CSCM_PROFILE` names\n\n"
-        f"{fields([Profile], 3)}",
+        f"{fields([Profile], 3)}\n"
+        f"## An automation\n\n`deployments/automations/NAME.yaml`\n\n{fields([Automation], 3)}",
     )
 
 
@@ -148,6 +152,7 @@ def blocks_page() -> str:
     parts = []
     for block, names in (
         (Tier, "`development`, `curation`, `execution` and `lifecycle`"),
+        (Bridge, "`bridge`"),
         (ContainerHost, "`laptop`, and whatever an environment names as its `host`"),
         (Workbench, "`workbench`"),
     ):
@@ -172,6 +177,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "develop": [Candidate],
     "curate": [CuratedImage, Refused],
     "execute": [Deployment, Refused],
+    "approve": [Approval],
     "monitor": [Observation],
     "block": [Ruled],
     "unblock": [Ruled],
@@ -237,7 +243,7 @@ def evidence_page() -> str:
         + table(["predicate type", "what it says, and who signs it"], rows)
         + "\n## What is in them\n\nOf standard predicates, the standard's fields and our typed form below `cscm`; of "
         "our own, these fields.\n\n"
-        + fields([CheckResult, Report, EncryptionRecord, Deployment, Ruling], 3, written=False),
+        + fields([CheckResult, Report, EncryptionRecord, Deployment, Soak, Approval, Ruling], 3, written=False),
     )
 
 
@@ -247,12 +253,15 @@ def events_page() -> str:
     return _page(
         "Events",
         "What the flows tell Prefect, for automations to act on. The resource is `cscm.image.<digest>`, with "
-        "`cscm.repository` and `cscm.application`; the application and, where it is known, the revision are related "
-        "resources. Every payload has `image` and `origin`: `chain` where a whole chain runs, `tier` where a tier "
-        "runs alone. A step that was [proven before](../explanation/proven-once.md) emits nothing.",
+        "`cscm.repository`, `cscm.application` and `cscm.origin`; the application and, where it is known, the revision "
+        "are related resources. Every payload has `image` and `origin`: `chain` where a whole chain runs, `tier` where "
+        "a tier runs alone. A step that was [proven before](../explanation/proven-once.md) emits nothing.",
         table(["event", "emitted by", "payload besides"], rows)
         + "\n`cscm.source.pushed` comes from the git hook that `cscm hook install` writes. Its resource is "
-        "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n",
+        "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n\n"
+        "`cscm.image.pushed` comes from the bridge (`cscm bridge`), for each image that was pushed to `dev/*`. "
+        "Its payload has `image`, `repository`, `digest` and `tag` besides `origin`. The same push is the same event, "
+        "however often its message comes.\n",
     )
 
 

@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal
 
 from prefect.events import emit_event
-from prefect.runtime import flow_run
 
 from supply_chain.image import ImageRef, Source
+
+Origin = Literal["chain", "tier"]
+_origin: ContextVar[Origin] = ContextVar("origin", default="tier")
+
+
+@contextmanager
+def in_a_chain() -> Iterator[None]:
+    """What is emitted in this block comes out of a whole chain, which goes on by itself."""
+    token = _origin.set("chain")
+    try:
+        yield
+    finally:
+        _origin.reset(token)
 
 
 def emit(event: str, ref: ImageRef, source: Source | None = None, **payload: Any) -> None:
     """Emit `cscm.<event>` about an image's digest; application and revision are related resources.
 
     `origin` says whether the event comes out of a whole chain or of one tier run alone: a trigger
-    that starts the next tier has to match the latter only.
+    that starts the next tier has to match the latter only. It can match labels, so it is one of those too.
     """
     related = [_related("application", ref.application, ref.application)]
     if source is not None:
         related.append(_related("revision", source.revision, source.short))
     emit_event(
         event=f"cscm.{event}",
-        resource={
-            "prefect.resource.id": f"cscm.image.{ref.digest}",
-            "prefect.resource.name": str(ref),
-            "cscm.repository": ref.repository,
-            "cscm.application": ref.application,
-        },
+        resource=about(ref, _origin.get()),
         related=related,
-        payload={"origin": _origin(flow_run.id), "image": str(ref), **payload},
+        payload={"origin": _origin.get(), "image": str(ref), **payload},
     )
 
 
-@lru_cache(maxsize=16)
-def _origin(run: str | None) -> str:
-    """Whether this run, the current one, is part of a chain; Prefect's API is asked once for each run."""
-    return "chain" if run and flow_run.parent_flow_run_id else "tier"
+def about(ref: ImageRef, origin: Origin) -> dict[str, str]:
+    """The resource of an event about an image."""
+    return {
+        "prefect.resource.id": f"cscm.image.{ref.digest}",
+        "prefect.resource.name": str(ref),
+        "cscm.repository": ref.repository,
+        "cscm.application": ref.application,
+        "cscm.origin": origin,
+    }
 
 
 def _related(role: str, identifier: str, name: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from prefect import task
 from blocks import Tier, Workbench
 from blocks.workbench import now
 from supply_chain.errors import ImageNotFound
+from supply_chain.execution.environment import Environment
 from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, blobs_of
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Dossier
@@ -71,13 +72,14 @@ async def admit_to_signature(
     **RETRYING,
 )
 async def admit_to_execution(
-    ref: ImageRef, environment: str, tier: Tier, workbench: Workbench
+    ref: ImageRef, environment: Environment, tier: Tier, workbench: Workbench
 ) -> tuple[Admitted[CuratedImage] | Refused, Dossier[CuratedImage]]:
-    """Boundary 2: signature, verdicts and evidence of both tiers before, and whether it may run here."""
+    """Boundary 2: signature, verdicts and evidence of both tiers before, whether it may run here, who approved it."""
 
     def read() -> Dossier[CuratedImage]:
         tags = tier.ecr.tags(ref)
-        return dossiers.curated(ref, tags[0] if tags else "", environment, tier.evidence(workbench), now())
+        tag, evidence, asks = tags[0] if tags else "", tier.evidence(workbench), environment.asks
+        return dossiers.curated(ref, tag, environment.name, evidence, now(), approval_required=asks)
 
     return await in_thread(lambda: _decide(read, Boundary.TO_EXECUTION, tier, workbench))
 

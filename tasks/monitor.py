@@ -19,6 +19,7 @@ from supply_chain.pages import observation_rows
 from supply_chain.tier import TierName, evidence_repository
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread
+from tasks.soak import soak
 from tasks.turns import DEPLOY, turn_about
 
 PAGE = 200
@@ -45,6 +46,8 @@ async def monitor(
     said = tuple(observed) if application else settled(observed, await _under_way())
     for observation in said:
         _emit(observation)
+    for place in places:
+        await soak([each for each in said if each.environment == place.name], place, tier, workbench)
     table = [row for each in said for row in observation_rows(each)]
     key = f"running-{slug(application)}" if application else "running"
     await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from cscm import fleet, hook, laptop, lifecycle, outside
+from cscm import events, fleet, hook, laptop, lifecycle, outside
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
@@ -52,7 +52,7 @@ def main() -> None:
     """Take code across three tiers until it runs as a watched container."""
 
 
-for command in (*laptop.COMMANDS, *outside.COMMANDS, *fleet.COMMANDS):
+for command in (*laptop.COMMANDS, *outside.COMMANDS, *fleet.COMMANDS, *events.COMMANDS):
     main.add_command(command)
 main.add_command(hook.hook)
 
@@ -111,13 +111,14 @@ def _told(result: Any) -> str:
         return "\n".join(_told(each) for each in result) or "nothing to report"
     if hasattr(result, "deviations"):
         return observation_lines(result)
-    if hasattr(result, "act") or hasattr(result, "entries"):
-        return str(result)
     if hasattr(result, "steps"):
         return plan_lines(result)
     if hasattr(result, "url"):
         return f"{result.application} {result.digest} answers at {result.url}"
-    return str(getattr(result, "ref", result))
+    if hasattr(result, "decision"):
+        return f"{result.decision} by {result.who} for {result.environment}: {result.digest}"
+    whole = hasattr(result, "act") or hasattr(result, "entries")
+    return str(result if whole else getattr(result, "ref", result))
 
 
 def _environments_there() -> list[str]:
@@ -209,6 +210,25 @@ def execute(image: str, environment: str, fresh: bool, as_json: bool, verbose: b
         from flows.execute import execute as flow  # noqa: PLC0415
 
         return flow(image=image, environment=environment, fresh=fresh)
+
+    _run(start, as_json, verbose)
+
+
+@main.command()
+@click.argument("image")
+@click.option("--environment", required=True, help="Where it may run, or not.", shell_complete=environments)
+@click.option("--who", required=True, help="Your name, recorded as you write it.")
+@click.option("--why", required=True, help="One sentence; it stands in the signed statement.")
+@click.option("--deny", is_flag=True, help="Say no, also where somebody said yes before.")
+@as_json
+@verbose
+def approve(image: str, environment: str, who: str, why: str, deny: bool, as_json: bool, verbose: bool) -> None:
+    """Sign your decision about IMAGE (curated/NAME@sha256:… or a digest) in an environment that asks for one."""
+
+    def start() -> Coroutine[Any, Any, Any]:
+        from flows.promote import approve as flow  # noqa: PLC0415
+
+        return flow(image=image, environment=environment, who=who, why=why, deny=deny)
 
     _run(start, as_json, verbose)
 

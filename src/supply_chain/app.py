@@ -37,6 +37,25 @@ Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1024**2, json_schema_ext
 """Bytes; written as a number or as `128MiB`."""
 
 
+DURATIONS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: Any) -> Any:
+    """`30min` → 1800."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d{1,9})\s*(|s|min|h|d)", value)
+    if not match:
+        raise ValueError("write a duration such as 30min, 2h or 1d")
+    return int(match[1]) * DURATIONS[match[2]]
+
+
+Duration = Annotated[
+    int, BeforeValidator(_seconds), Field(ge=1, le=90 * 86400, json_schema_extra={"type": ["integer", "string"]})
+]
+"""Seconds; written as a number or as `30min`, `2h`, `1d`."""
+
+
 def _inside(value: str) -> str:
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or not value.isprintable():

@@ -366,3 +366,23 @@ class ProgramNotStarted(EngineFailed):
     """
 
     code = "engine.program-not-started"
+
+
+class EventUnreadable(SupplyChainError):
+    """A message is not what it should tell of: not JSON, of another shape, or about something else.
+
+    It lies in the dead-letter queue, with the reason: `cscm events dead` lists it. Correct who sends it, and
+    `cscm events replay` sends it through again.
+    """
+
+    code = "event.unreadable"
+
+
+class EventNotTaken(SupplyChainError):
+    """Prefect did not take an event, so that what it tells of was not announced yet.
+
+    Nothing is lost: the bridge tries again until it is taken. See whether Prefect's server runs (`cscm status`).
+    """
+
+    code = "event.not-taken"
+    retryable = True

@@ -23,6 +23,7 @@ from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
+from supply_chain.promotion.response import Response
 from supply_chain.shown import counted, plain
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
@@ -438,3 +439,23 @@ def explanation_lines(told: Explanation) -> str:
 
 def _health(running: Running) -> str:
     return {True: "healthy", False: "not well", None: "not known"}[running.healthy]
+
+
+def response_page(found: Response) -> str:
+    """What is told to the owner of an image about which something happened."""
+    rows = [(r.environment, r.address, r.container, r.seen) for r in found.running]
+    running = table(("environment", "address", "container", "seen"), rows) if rows else "Nothing runs from it."
+    parts = [
+        f"# {escaped(found.image.application)}: {escaped(found.happened)}",
+        f"`{found.image}` of **{escaped(found.owner)}**",
+        "\n".join(f"- {escaped(fact)}" for fact in found.facts),
+        f"## What it stops\n\n{escaped(found.stops)}",
+        "\n".join(f"- on its way: {escaped(run)}" for run in found.on_the_way),
+        f"## What runs from it\n\n{running}",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def alert_page(about: str, what: str, remedy: str) -> str:
+    """What is told to whoever operates the chain."""
+    return f"# {escaped(what)}\n\n**{escaped(about)}**\n\nWhat to do: {escaped(remedy)}\n"

@@ -18,11 +18,13 @@ class Cloud:
     """One account's ECR, EventBridge and SQS. What is made in it begins with `prefix`.
 
     `patience` is how long (seconds) to wait for what AWS does later: a restore takes up to 20 minutes there.
+    `settling` is how long a new rule of EventBridge takes to be in force.
     """
 
     client: Callable[[str], Any]
     prefix: str
     patience: float
+    settling: float
     registry_url: Callable[[dict[str, Any]], str]
 
     def name(self, kind: str) -> str:

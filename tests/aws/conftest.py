@@ -29,6 +29,9 @@ PREFIX = re.compile(r"[a-z][a-z0-9-]{1,30}-")
 RESTORE = 25 * 60.0
 """Seconds; AWS restores within 20 minutes (Amazon ECR User Guide, "Restoring an image")."""
 
+RULE = 60.0
+"""Seconds until a new rule is in force on AWS, which does not say more than that it takes a short time."""
+
 
 def on_aws() -> bool:
     return os.environ.get("CSCM_AWS_TEST") == "1"
@@ -64,6 +67,7 @@ def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             session.client,
             os.environ["CSCM_AWS_PREFIX"],
             RESTORE,
+            RULE,
             lambda repository: f"https://{repository['repositoryUri'].partition('/')[0]}",
         )
         return
@@ -72,6 +76,7 @@ def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             emulator.client,
             "cscm-test-",
             30.0,
+            0.0,
             lambda _: f"http://{emulator.host}",
         )
 

@@ -51,7 +51,7 @@ def told(cloud: Cloud, repository: Repository) -> Iterator[Told]:
     try:
         sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy_of(arn, rule)})
         events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": arn}])
-        time.sleep(min(cloud.patience, 60) / 30)  # a new rule takes a moment to be in force
+        time.sleep(cloud.settling)
         yield Told(sqs, url)
     finally:
         events.remove_targets(Rule=name, Ids=["queue"])

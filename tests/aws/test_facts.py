@@ -62,7 +62,8 @@ def test_tags_and_the_time_of_the_push_are_told(repository: Repository) -> None:
 
     repository.put(tagged, "two")
 
-    assert sorted(repository.described(tagged)["imageTags"]) == ["one", "two"]
+    found = repository.described(tagged)
+    assert (sorted(found["imageTags"]), found["imagePushedAt"]) == (["one", "two"], pushed)
     assert not repository.described(untagged).get("imageTags")
     assert began - SKEW <= pushed <= datetime.now(UTC) + SKEW
 

@@ -9,6 +9,7 @@ import json
 import pkgutil
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
@@ -19,9 +20,14 @@ from prefect import Flow
 from prefect.client.schemas.schedules import CronSchedule
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from flows.respond import alert
 from supply_chain.app import json_schema, read_manifest
 from supply_chain.execution.environment import read_environments
-from tasks import source
+from supply_chain.image import ImageRef
+from supply_chain.laptop.automations import as_prefect, read_automations
+from supply_chain.promotion.pushes import Pushed
+from tasks import events, source
+from tasks.announce import event_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,8 +131,78 @@ def test_the_deployments_that_operators_know_are_there() -> None:
 
     assert names >= {
         "chain/on-demand", "chain/on-push", "monitor/every-5-minutes",
-        "develop/on-demand", "curate/on-demand", "execute/on-demand",
+        "develop/on-demand", "curate/on-demand", "execute/on-demand", "approve/on-demand",
+        "promote/on-demand", "promote/on-push", "promote/on-vended", "promote/on-soaked", "reconcile/every-10-minutes",
+        "respond/on-blocked", "respond/on-verdict-changed", "respond/on-drift", "alert/on-demand",
     }  # fmt: skip
+
+
+IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
+
+
+def matched(trigger: Trigger, event: dict[str, Any]) -> bool:
+    """Whether Prefect would fire it: by the event's name and the labels of its resource."""
+    labels = event["resource"]
+    return event["event"] in trigger.expect and all(
+        fnmatch.fnmatch(labels.get(label, ""), pattern) for label, pattern in trigger.match.items()
+    )
+
+
+def started(event: dict[str, Any]) -> list[str]:
+    """The deployments that an event starts; what their parameters need is in it."""
+    found = [(d, t) for d in DEPLOYMENTS for t in d.triggers if matched(t, event)]
+    for _, trigger in found:
+        for template in trigger.parameters.values():
+            field = re.fullmatch(r"\{\{ event\.(?:payload\.(\w+)|event) \}\}", template)
+            assert field and (field[1] is None or field[1] in event["payload"]), template
+    return [f"{d.entrypoint.partition(':')[2]}/{d.name}" for d, _ in found]
+
+
+def test_a_pushed_image_starts_its_promotion() -> None:
+    """What the bridge posts is what the trigger waits for."""
+    pushed = Pushed(event="1", at=datetime.now(UTC), image=IMAGE, tag="t")
+
+    assert started(event_of(pushed).model_dump(mode="json")) == ["promote/on-push"]
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "alone", "in_a_chain"),
+    [
+        ("image.signed", {}, ["promote/on-vended"], []),
+        ("image.offered", {}, [], []),
+        ("image.admitted", {}, [], []),
+        ("deployment.started", {}, [], []),
+        ("deployment.soaked", {"environment": "staging"}, ["promote/on-soaked"], ["promote/on-soaked"]),
+        ("image.blocked", {}, ["respond/on-blocked"], ["respond/on-blocked"]),
+        ("image.verdict-changed", {}, ["respond/on-verdict-changed"], ["respond/on-verdict-changed"]),
+        ("deployment.drifted", {"deviations": []}, ["respond/on-drift"], ["respond/on-drift"]),
+    ],
+)
+def test_an_event_starts_what_it_should_and_a_chains_own_no_tier(
+    monkeypatch: pytest.MonkeyPatch, name: str, payload: dict[str, Any], alone: list[str], in_a_chain: list[str]
+) -> None:
+    """A chain goes on by itself: its events would start the next tier twice."""
+    emitted: list[dict[str, Any]] = []
+    monkeypatch.setattr(events, "emit_event", lambda **event: emitted.append(event))
+    events.emit(name, IMAGE, **payload)
+    with events.in_a_chain():
+        events.emit(name, IMAGE, **payload)
+
+    assert [started(event) for event in emitted] == [alone, in_a_chain]
+
+
+def test_the_automations_that_ship_are_well_formed_and_tell_what_to_do() -> None:
+    """A failed run, one that did not start, an event that started nothing, a runner that is gone."""
+    found = read_automations(ROOT / "deployments/automations")
+
+    expected = {name for each in found for name in each.trigger.expect}
+    assert expected == {
+        "prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.Late",
+        "prefect.automation.action.failed", "prefect.work-pool.not-ready",
+    }  # fmt: skip
+    for each in found:
+        (parameters,) = (a["parameters"] for a in as_prefect(each, {"type": "run-deployment"})["actions"])
+        assert set(parameters) == set(inspect.signature(alert.fn).parameters)
 
 
 def test_the_schema_that_editors_read_is_the_models() -> None:

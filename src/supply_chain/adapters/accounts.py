@@ -1,8 +1,9 @@
-"""The AWS account of the chain: one user, role and signing key per tier, and the two keys for content.
+"""The AWS account of the chain: one user, role and signing key per tier, the two keys for content, and the bridge's.
 
 Made once and found again; the same calls make them in the emulator and, with an administrator's
 session, on AWS. A user may do one thing, assume its tier's role; what the role may do is written in
-`deployments/iam/`.
+`deployments/iam/`. The bridge has a user and a role too, and no key: it carries what ECR says of pushes out
+of a queue, which an EventBridge rule fills.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from supply_chain.adapters.aws import error_code, translated
 from supply_chain.errors import DeclarationInvalid, KeyUnusable
 from supply_chain.image import Frozen
+from supply_chain.promotion.pushes import PATTERN
 from supply_chain.scratch import write_private
 from supply_chain.tier import TierName
 
@@ -31,6 +33,15 @@ POLICIES = Path("deployments/iam")
 STORAGE = "alias/cscm-storage"
 CONTENT = "alias/cscm-content"
 POLICY_NAME = "cscm"
+BRIDGE = "bridge"
+"""What the bridge's user, role and policy are called by, beside the tiers'."""
+RULE = "cscm-pushed"
+"""The EventBridge rule, and the queue that it fills."""
+DEAD = "cscm-pushed-dead"
+TRIES = "5"
+"""How often SQS gives a message before it goes to the dead-letter queue."""
+KEPT = str(14 * 24 * 3600)
+"""Seconds that a message is kept: as long as SQS can."""
 PROPAGATION = 60.0
 """Seconds that AWS may take to know a new user as a principal."""
 
@@ -40,16 +51,30 @@ Client = Any
 
 
 class AccessKey(Frozen):
-    """A user's long-lived key; good for nothing but assuming its tier's role."""
+    """A user's long-lived key; good for nothing but assuming its one role."""
 
     access_key_id: str
     secret_access_key: str
 
 
-class TierIdentity(AccessKey):
-    """Who a tier is to AWS."""
+class Identity(AccessKey):
+    """A user and the role that it may assume."""
 
     role_arn: str
+
+
+class BridgeIdentity(Identity):
+    """Who the bridge is to AWS, and what it carries from where."""
+
+    queue: str
+    """The URL of the queue that the rule fills."""
+    dead: str
+    """The URL of its dead-letter queue."""
+
+
+class TierIdentity(Identity):
+    """Who a tier is to AWS."""
+
     signing_alias: str
     signing_key_arn: str
     public_key: str
@@ -63,18 +88,21 @@ class Accounts(Frozen):
     identities: dict[TierName, TierIdentity]
     storage_key: str
     content_key: str
+    bridge: BridgeIdentity
 
 
-Keys = TypeAdapter(dict[TierName, AccessKey])
+Keys = TypeAdapter(dict[str, AccessKey])
 
 
 @dataclass(frozen=True)
 class Administrator:
-    """The clients of one who may make users, roles and keys."""
+    """The clients of one who may make users, roles, keys, queues and rules."""
 
     iam: Client
     kms: Client
     sts: Client
+    sqs: Client
+    events: Client
     region: str
 
     @classmethod
@@ -82,12 +110,9 @@ class Administrator:
         """Clients at an endpoint of our own (no proxy in between), or at AWS."""
         retries: Any = {"mode": "standard", "total_max_attempts": 5}
         config = Config(retries=retries, proxies={}) if endpoint_url else Config(retries=retries)
-        return cls(
-            session.client("iam", endpoint_url=endpoint_url, config=config),
-            session.client("kms", endpoint_url=endpoint_url, config=config),
-            session.client("sts", endpoint_url=endpoint_url, config=config),
-            session.region_name,
-        )
+        names = ("iam", "kms", "sts", "sqs", "events")
+        made = {name: session.client(name, endpoint_url=endpoint_url, config=config) for name in names}
+        return cls(**made, region=session.region_name)
 
 
 def ensure_accounts(admin: Administrator, policies: Path, keys_file: Path) -> Accounts:
@@ -102,7 +127,8 @@ def ensure_accounts(admin: Administrator, policies: Path, keys_file: Path) -> Ac
         content = ensure_key(admin.kms, CONTENT, "Wraps the keys of confidential images", account)
         values = {"ACCOUNT": account, "REGION": admin.region, "STORAGE_KEY": storage, "CONTENT_KEY": content}
         identities = {tier: ensure_tier(admin, tier, policies / f"{tier}.json", values, keys_file) for tier in TierName}
-    return Accounts(account=account, identities=identities, storage_key=storage, content_key=content)
+        bridge = ensure_bridge(admin, policies / f"{BRIDGE}.json", values, keys_file)
+    return Accounts(account=account, identities=identities, storage_key=storage, content_key=content, bridge=bridge)
 
 
 def ensure_tier(
@@ -112,17 +138,82 @@ def ensure_tier(
     name, account = f"cscm-{tier}", values["ACCOUNT"]
     role_arn = f"arn:aws:iam::{account}:role/{name}"
     signing = ensure_key(admin.kms, f"alias/{name}", f"Signs for the {tier} tier", account, only_signer=role_arn)
-    user_arn = ensure_user(admin.iam, name, role_arn)
-    ensure_role(admin.iam, name, user_arn, fill(policy, {**values, "SIGNING_KEY": signing}))
-    key = ensure_access_key(admin.iam, name, tier, keys_file)
+    identity = ensure_identity(admin.iam, tier, fill(policy, {**values, "SIGNING_KEY": signing}), account, keys_file)
     return TierIdentity(
-        access_key_id=key.access_key_id,
-        secret_access_key=key.secret_access_key,
-        role_arn=role_arn,
+        **identity.model_dump(),
         signing_alias=f"alias/{name}",
         signing_key_arn=signing,
         public_key=public_key(admin.kms, signing),
     )
+
+
+def ensure_identity(iam: Client, who: str, policy: dict[str, Any], account: str, keys_file: Path) -> Identity:
+    """The user `cscm-WHO` with its access key, and the role of that name, which may do what the policy says."""
+    name = f"cscm-{who}"
+    role_arn = f"arn:aws:iam::{account}:role/{name}"
+    ensure_role(iam, name, ensure_user(iam, name, role_arn), policy)
+    key = ensure_access_key(iam, name, who, keys_file)
+    return Identity(**key.model_dump(), role_arn=role_arn)
+
+
+def ensure_bridge(admin: Administrator, policy: Path, values: dict[str, str], keys_file: Path) -> BridgeIdentity:
+    """The rule that finds pushes to `dev/*`, its queue with a dead-letter queue, and the bridge's identity."""
+    dead_url, dead_arn = ensure_queue(admin.sqs, DEAD, {})
+    rule = f"arn:aws:events:{admin.region}:{values['ACCOUNT']}:rule/{RULE}"
+    arn = f"arn:aws:sqs:{admin.region}:{values['ACCOUNT']}:{RULE}"
+    redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": TRIES})
+    filled_by = json.dumps(queue_policy(arn, rule))
+    url, arn = ensure_queue(admin.sqs, RULE, {"RedrivePolicy": redrive, "Policy": filled_by})
+    ensure_rule(admin.events, RULE, PATTERN, arn)
+    filled = fill(policy, {**values, "PUSHED_QUEUE": arn, "DEAD_QUEUE": dead_arn})
+    identity = ensure_identity(admin.iam, BRIDGE, filled, values["ACCOUNT"], keys_file)
+    return BridgeIdentity(**identity.model_dump(), queue=url, dead=dead_url)
+
+
+def ensure_queue(sqs: Client, name: str, attributes: dict[str, str]) -> tuple[str, str]:
+    """URL and ARN of a queue with these attributes, which keeps messages as long as SQS can, encrypted."""
+    wanted = {"MessageRetentionPeriod": KEPT, "SqsManagedSseEnabled": "true", **attributes}
+    try:
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    except sqs.exceptions.QueueDoesNotExist:
+        url = sqs.create_queue(QueueName=name, Attributes=wanted)["QueueUrl"]
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    if any(not alike(found.get(key), value) for key, value in wanted.items()):
+        sqs.set_queue_attributes(QueueUrl=url, Attributes=wanted)
+    return str(url), str(found["QueueArn"])
+
+
+def ensure_rule(events: Client, name: str, pattern: dict[str, Any], queue: str) -> None:
+    """A rule on the default bus that sends what matches to the queue."""
+    try:
+        found = events.describe_rule(Name=name)
+    except events.exceptions.ResourceNotFoundException:
+        found = {}
+    if not same(found.get("EventPattern", "null"), pattern) or found.get("State") != "ENABLED":
+        events.put_rule(Name=name, EventPattern=json.dumps(pattern), State="ENABLED", Description="Pushes to dev/*")
+    targets = [each["Arn"] for each in events.list_targets_by_rule(Rule=name)["Targets"]]
+    if targets != [queue]:
+        events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": queue}])
+
+
+def queue_policy(queue: str, rule: str) -> dict[str, Any]:
+    """EventBridge may send to the queue, for that rule and no other (EventBridge User Guide, "SQS permissions")."""
+    sent = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+    }
+    return document(sent)
+
+
+def alike(found: str | None, wanted: str) -> bool:
+    """Whether a queue's attribute says that; documents are compared by what they say."""
+    try:
+        return bool(json.loads(found or "null") == json.loads(wanted))
+    except ValueError:
+        return found == wanted
 
 
 def fill(template: Path, values: dict[str, str]) -> dict[str, Any]:
@@ -173,21 +264,21 @@ def ensure_role(iam: Client, name: str, user_arn: str, policy: dict[str, Any]) -
         iam.put_role_policy(RoleName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(policy))
 
 
-def ensure_access_key(iam: Client, user: str, tier: TierName, keys_file: Path) -> AccessKey:
+def ensure_access_key(iam: Client, user: str, who: str, keys_file: Path) -> AccessKey:
     """The user's one access key: the kept one while AWS knows it, else a new one in place of all others."""
     kept = read_keys(keys_file)
     known = [key["AccessKeyId"] for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
-    if tier in kept and kept[tier].access_key_id in known:
-        return kept[tier]
+    if who in kept and kept[who].access_key_id in known:
+        return kept[who]
     for lost in known:
         iam.delete_access_key(UserName=user, AccessKeyId=lost)
     made = iam.create_access_key(UserName=user)["AccessKey"]
     key = AccessKey(access_key_id=made["AccessKeyId"], secret_access_key=made["SecretAccessKey"])
-    write_private(keys_file, Keys.dump_json({**kept, tier: key}, indent=2).decode())
+    write_private(keys_file, Keys.dump_json({**kept, who: key}, indent=2).decode())
     return key
 
 
-def read_keys(keys_file: Path) -> dict[TierName, AccessKey]:
+def read_keys(keys_file: Path) -> dict[str, AccessKey]:
     """The kept access keys; a missing or damaged file holds none, so that new ones are made."""
     try:
         return Keys.validate_json(keys_file.read_bytes())

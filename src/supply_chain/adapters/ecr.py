@@ -20,6 +20,8 @@ from supply_chain.errors import SettingInvalid
 from supply_chain.image import Digest, ImageRef
 from supply_chain.scratch import scratch
 
+ATTACHED = "sha256-"
+"""How a tag begins under which something is attached to a digest (OCI distribution 1.1, "Referrers Tag Schema")."""
 MARGIN = 15 * 60
 """Seconds before its expiry at which a token is fetched anew."""
 
@@ -150,7 +152,10 @@ class Ecr(EcrImages):
         return tuple((d["imageDigest"], d["imagePushedAt"]) for d in details)
 
     def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
-        """The images with a tag that begins so, the last one first; none where there is no repository."""
+        """The images with a tag that begins so, the last one first; none where there is no repository.
+
+        What some clients attach to an image under a tag `sha256-…` is no image.
+        """
         with translated(f"look at {repository}"):
             try:
                 pages = self.client.get_paginator("describe_images").paginate(
@@ -162,10 +167,14 @@ class Ecr(EcrImages):
                     return ()
                 raise
         # an emulator may answer without the filter
-        tagged = [d for d in details if any(tag.startswith(tag_prefix) for tag in d.get("imageTags", ()))]
+        tagged = [d for d in details if any(_names(tag, tag_prefix) for tag in d.get("imageTags", ()))]
         tagged.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple(ImageRef(repository=repository, digest=d["imageDigest"]) for d in tagged)
 
     def _holds(self, repository: str, digest: Digest) -> bool:
         answer = self.client.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])
         return bool(answer["images"])
+
+
+def _names(tag: str, prefix: str) -> bool:
+    return tag.startswith(prefix) and not tag.startswith(ATTACHED)

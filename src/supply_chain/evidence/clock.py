@@ -11,11 +11,13 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from supply_chain.errors import ClockWrong
 from supply_chain.evidence.statement import (
+    APPROVAL,
     DEPLOYMENT,
     ENCRYPTION,
     LIFECYCLE,
     PROVENANCE,
     SBOM,
+    SOAK,
     SUMMARY,
     TEST_RESULT,
     VULNERABILITIES,
@@ -36,6 +38,8 @@ WHERE: Mapping[str, tuple[str, ...]] = {
     ENCRYPTION: ("verified",),
     DEPLOYMENT: ("deployedAt",),
     LIFECYCLE: ("at",),
+    SOAK: ("until",),
+    APPROVAL: ("decided",),
 }
 """Predicate type → where in the predicate the time stands by which the newest of them is told."""
 TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)

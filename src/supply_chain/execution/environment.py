@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from supply_chain.app import Variable
+from supply_chain.app import Duration, Variable
 from supply_chain.container import ENVIRONMENT, MANAGED
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
@@ -40,6 +40,15 @@ class Environment(Frozen):
     proxy: Digest | None = Field(
         default=None, description="the curated proxy that holds its addresses; null: the newest one admitted"
     )
+    soak: Duration | None = Field(
+        default=None,
+        description="how long an image has to be well here before it goes to the next environment that it declares, "
+        "as 30min, 2h or 1d; null: nothing goes on from here by itself",
+    )
+    approval: Literal["required", "none"] = Field(
+        default="none",
+        description="required: nothing is deployed here that no person approved for it, in a signed word",
+    )
     applications: dict[str, Placement] = Field(
         default_factory=dict, description="application → where it is reached; what is not here is not deployed here"
     )
@@ -52,6 +61,11 @@ class Environment(Frozen):
             if other != name:
                 raise ValueError(f"{other} and {name} are both at {place.address}:{place.port}")
         return self
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person has to approve each image for it."""
+        return self.approval == "required"
 
     @property
     def network(self) -> str:

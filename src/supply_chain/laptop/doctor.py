@@ -57,7 +57,9 @@ def examine(profile: Profile, home: Home) -> list[Check]:
         *_tools(home),
         *_emulator(profile, home),
         *_prefect(profile, home),
-        _worker(profile, home),
+        _runner(prefect_server.warm(home, profile)),
+        _runner(prefect_server.worker(home, profile)),
+        _runner(prefect_server.bridge(home, profile)),
         _database(home),
         *_ports(profile, home),
         *_room({"home": home.directory, "temporary files": Path("/tmp")}),  # noqa: S108 # nosec B108 - looked at, not used
@@ -155,14 +157,13 @@ def wrong_batches(settings: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def _worker(profile: Profile, home: Home) -> Check:
-    service = prefect_server.worker(home, profile)
+def _runner(service: Service) -> Check:
     record = service.record()
     if record is None:
-        return check("worker", "not running", "running", False, UP)
+        return check(service.name, "not running", "running", False, UP)
     heard = service.ready()
     found = f"running (pid {record.pid})" if heard else f"silent (pid {record.pid})"
-    return check("worker", found, "running", heard, f"see {service.log}; `cscm down` and `cscm up` start it again")
+    return check(service.name, found, "running", heard, f"see {service.log}; `cscm down` and `cscm up` start it again")
 
 
 def _database(home: Home) -> Check:

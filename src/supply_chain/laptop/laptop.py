@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from supply_chain.adapters.accounts import POLICIES, Accounts, Administrator, TierIdentity, ensure_accounts
+from supply_chain.adapters.accounts import (
+    POLICIES,
+    Accounts,
+    Administrator,
+    BridgeIdentity,
+    TierIdentity,
+    ensure_accounts,
+)
 from supply_chain.adapters.command import Cancellation, current
 from supply_chain.adapters.database import FEED, Database, ensure_database, read_database
 from supply_chain.adapters.tools.pins import Pins
@@ -22,6 +29,7 @@ from supply_chain.container import OWNER
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, namespaces, prefect_server
+from supply_chain.laptop.automations import ensure_automations
 from supply_chain.laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.profile import Profile
@@ -45,6 +53,7 @@ class LaptopState(Frozen):
     account: str
     registry: str
     identities: dict[TierName, TierIdentity]
+    bridge: BridgeIdentity
     storage_key: str
     content_key: str
     prefect_api_url: str
@@ -59,6 +68,7 @@ class LaptopState(Frozen):
     build_network: str
     ca_bundle: Path | None
     bases: dict[str, str | None]
+    notify: str = "supply-chain-log/operators"
 
 
 class Part(Frozen):
@@ -95,7 +105,10 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
         write_private(home.state / STATE, state.model_dump_json(indent=2))
         register_changed(state, home, progress, register)
         _deployments(profile, home, progress)
+        _automations(profile, home, progress)
+        _ensure(prefect_server.warm(home, profile), progress)
         _ensure(prefect_server.worker(home, profile), progress)
+        _ensure(prefect_server.bridge(home, profile), progress)
     return state
 
 
@@ -160,7 +173,7 @@ def _server(profile: Profile, home: Home, progress: Progress) -> None:
     before = service.record()
     if _ensure(service, progress) != before:
         prefect_server.free_slots(home, profile)
-    prefect_server.ensure_pool(profile, prefect_server.auth_string(home))
+    prefect_server.ensure_pool(profile, prefect_server.auth_string(home), prefect_server.warm_command(home))
 
 
 def _ensure(service: Service, progress: Progress) -> Record:
@@ -179,6 +192,7 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
         account=accounts.account,
         registry=emulator_service.registry(profile),
         identities=accounts.identities,
+        bridge=accounts.bridge,
         storage_key=accounts.storage_key,
         content_key=accounts.content_key,
         prefect_api_url=prefect_server.api_url(profile),
@@ -193,6 +207,7 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
         build_network=profile.build_network,
         ca_bundle=profile.certificates(),
         bases=dict(profile.bases),
+        notify=profile.notify,
     )
 
 
@@ -219,6 +234,13 @@ def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
     write_private(stamp, json.dumps({"made": wanted}))
 
 
+def _automations(profile: Profile, home: Home, progress: Progress) -> None:
+    """Make the automations that are missing, and correct those that differ."""
+    auth = prefect_server.auth_string(home)
+    if changed := ensure_automations(home.project, profile.notify, profile.ports.prefect, auth):
+        progress(f"automations: {', '.join(changed)}")
+
+
 def _read(stamp: Path) -> dict[str, Any]:
     """What a stamp says; a missing or damaged one says nothing, so that the work is done again."""
     try:
@@ -243,7 +265,9 @@ def load_state(home: Home) -> LaptopState:
 
 def records(home: Home) -> list[Record]:
     """The processes that we started and that still run, in the order in which they are to be stopped."""
-    found = (read_record(home.run / f"{name}.json") for name in ("worker", "prefect", "emulator", "engine"))
+    found = (
+        read_record(home.run / f"{name}.json") for name in ("bridge", "worker", "warm", "prefect", "emulator", "engine")
+    )
     return [record for record in found if record and record.alive()]
 
 
@@ -299,7 +323,8 @@ def remove_from_engine(owner: str, progress: Progress, registry: str | None = No
 def status(profile: Profile, home: Home) -> list[Part]:
     """Which parts run, where and since when; asks each whether it answers."""
     services = (emulator_service.emulator(home, profile), prefect_server.server(home, profile))
-    return [_engine_part(home), *map(_part, services), _part(prefect_server.worker(home, profile))]
+    runners = (part(home, profile) for part in (prefect_server.warm, prefect_server.worker, prefect_server.bridge))
+    return [_engine_part(home), *map(_part, (*services, *runners))]
 
 
 def _part(service: Service) -> Part:

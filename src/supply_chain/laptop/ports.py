@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,19 @@ def is_listening(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((HOST, port)) == 0
+
+
+def is_served(path: Path) -> bool:
+    """Whether something accepts connections on a socket in the file system, however long its name is."""
+    try:
+        directory = os.open(path.parent, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            return probe.connect_ex(f"/proc/self/fd/{directory}/{path.name}") == 0
+    finally:
+        os.close(directory)
 
 
 def listener(port: int) -> str | None:

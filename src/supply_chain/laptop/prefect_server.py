@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from supply_chain.adapters.command import run
 from supply_chain.errors import PartFailed, SettingInvalid
 from supply_chain.laptop import patient
 from supply_chain.laptop.home import Home, kept
-from supply_chain.laptop.ports import HOST, answers, asked
+from supply_chain.laptop.ports import HOST, answers, asked, is_served
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import OURS_ALONE, Progress, Service, read_record
 
@@ -31,6 +32,10 @@ POOL = "laptop"
 WORKER = "laptop"
 FRESH = timedelta(seconds=100)
 """A worker says every 30 s that it lives."""
+
+WARMLY = Path("src/cscm/warmly.py")
+ROOMS = ("src", "flows", "tasks", "blocks")
+"""Where the code lies that a run imports."""
 
 BATCHES = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
@@ -72,7 +77,7 @@ def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "supply_chain",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": "0.5",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home.state / "results"),
         **BATCHES,
@@ -152,6 +157,28 @@ def server(home: Home, profile: Profile) -> Service:
     )
 
 
+def warm_command(home: Home) -> str:
+    """What starts a run: as a copy of the warm process where there is one, by itself where not."""
+    return shlex.join([sys.executable, "-I", "-S", str(home.project / WARMLY), str(home.run / "warm.sock")])
+
+
+def warm(home: Home, profile: Profile) -> Service:
+    """The process that has imported what a run needs; runs are copies of it."""
+    socket = home.run / "warm.sock"
+    code = (file for room in ROOMS for file in (home.project / room).rglob("*.py"))
+    return Service(
+        name="warm",
+        argv=(sys.executable, "-m", "cscm.warm", str(socket)),
+        environment=run_environment(home, profile),
+        cwd=home.project,
+        log=home.log / "warm.log",
+        pid_file=home.run / "warm.json",
+        ready=lambda: is_served(socket),
+        deadline=60,
+        changes=fingerprint(code, version("prefect")),
+    )
+
+
 def worker(home: Home, profile: Profile) -> Service:
     """The process that runs the deployments; cancelled and stopped runs get its signals too."""
     pid_file = home.run / "worker.json"
@@ -170,6 +197,34 @@ def worker(home: Home, profile: Profile) -> Service:
     )
 
 
+def bridge(home: Home, profile: Profile) -> Service:
+    """The process that turns what ECR says of pushes into Prefect's events."""
+    pid_file, alive = home.run / "bridge.json", home.run / "bridge.alive"
+    code = [home.project / "src/supply_chain/promotion", home.project / "src/supply_chain/adapters/queues.py"]
+    files = [file for each in code for file in (each.rglob("*.py") if each.is_dir() else [each])]
+    return Service(
+        name="bridge",
+        argv=(sys.executable, "-m", "cscm.main", "bridge", "--alive", str(alive)),
+        environment=run_environment(home, profile),
+        cwd=home.project,
+        log=home.log / "bridge.log",
+        pid_file=pid_file,
+        ready=lambda: lately(alive, pid_file),
+        deadline=60,
+        changes=fingerprint(files, version("prefect")),
+    )
+
+
+def lately(alive: Path, pid_file: Path) -> bool:
+    """Whether the process that the pid file names touched the other file, and not long ago."""
+    record = read_record(pid_file)
+    try:
+        touched = datetime.fromtimestamp(alive.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return False
+    return record is not None and touched > record.since and datetime.now(UTC) - touched < FRESH
+
+
 def worker_answers(profile: Profile, auth: str, pid_file: Path) -> bool:
     """Whether the server heard from the worker that the pid file names, and lately."""
     record = read_record(pid_file)
@@ -181,13 +236,24 @@ def worker_answers(profile: Profile, auth: str, pid_file: Path) -> bool:
     return record is not None and any(moment > record.since and datetime.now(UTC) - moment < FRESH for moment in heard)
 
 
-def ensure_pool(profile: Profile, auth: str) -> None:
-    """Create the work pool with the process worker's own job template, if there is none."""
+def ensure_pool(profile: Profile, auth: str, command: str) -> None:
+    """The work pool with the process worker's own job template, whose runs are started by `command`.
+
+    One that is there keeps its template, but for a command that is not an operator's own.
+    """
     port = profile.ports.prefect
-    if any(pool["name"] == POOL for pool in asked("POST", port, "/api/work_pools/filter", body={}, auth=auth)):
-        return
+    for pool in asked("POST", port, "/api/work_pools/filter", body={}, auth=auth):
+        if pool["name"] == POOL:
+            variable = pool["base_job_template"]["variables"]["properties"]["command"]
+            found = variable.get("default")
+            if found != command and (not found or WARMLY.name in found):
+                variable["default"] = command
+                body = {"base_job_template": pool["base_job_template"]}
+                asked("PATCH", port, f"/api/work_pools/{POOL}", body=body, auth=auth)
+            return
     known = asked("GET", port, "/api/collections/views/aggregate-worker-metadata", auth=auth)
     template = known["prefect"]["process"]["default_base_job_configuration"]
+    template["variables"]["properties"]["command"]["default"] = command
     body = {"name": POOL, "type": "process", "description": "Processes on this machine", "base_job_template": template}
     asked("POST", port, "/api/work_pools/", body=body, auth=auth)
 

@@ -56,6 +56,12 @@ class Profile(Frozen):
         description="auto: the scanner's own database where the network allows, else the starter database",
     )
 
+    notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$", max_length=200)] = Field(
+        default="supply-chain-log/operators",
+        description="the notification block through which owners and operators are told, as type/name; the default "
+        "writes into the log of the run that tells",
+    )
+
     inventory: str | None = Field(
         default=None, description="the inventory's database, such as postgresql+psycopg://…; null for a file of our own"
     )

@@ -8,12 +8,13 @@ from typing import Any
 
 from supply_chain.concurrency import both, side_by_side
 from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.checks import newest_results
 from supply_chain.evidence.inventory import Package, packages_in, system_packages
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.reading import Said, is_signed
 from supply_chain.evidence.standing import Ruling, read_standing, standing
-from supply_chain.evidence.statement import SBOM, Evidence
+from supply_chain.evidence.statement import APPROVAL, SBOM, Evidence
 from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict
 from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, Source
@@ -145,19 +146,28 @@ def _system_packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]
     return system_packages(packages)
 
 
-def curated(ref: ImageRef, tag: str, environment: str, store: EvidenceStore, now: datetime) -> Dossier[CuratedImage]:
-    """At boundary 2: everything that both tiers before have signed."""
+def curated(
+    ref: ImageRef,
+    tag: str,
+    environment: str,
+    store: EvidenceStore,
+    now: datetime,
+    *,
+    approval_required: bool = False,
+) -> Dossier[CuratedImage]:
+    """At boundary 2: everything that both tiers before have signed, and who approved where that is asked for."""
     (reading, said), refusals = both(
         lambda: _with_standing(ref, store),
         lambda: store.read(verdict_place(ref, Boundary.TO_CURATION, admitted=False)),
     )
+    own = approvals(ref, store) if approval_required else ()
     development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
     elsewhere, known = refusals.by(TierName.CURATION), _development(development)
     source, manifest = known["source"] or UNKNOWN_SOURCE, known["manifest"]
     return Dossier(
         image=CuratedImage(ref=ref, tag=tag, source=source, environments=manifest.environments if manifest else ()),
         ref=ref,
-        evidence=(*development, *curation, *elsewhere, *said.by(TierName.LIFECYCLE)),
+        evidence=(*development, *curation, *elsewhere, *own, *said.by(TierName.LIFECYCLE)),
         left_out=(*reading.notes(), *refusals.notes(), *said.notes()),
         standing=standing(said.evidence),
         report=_report(curation),
@@ -165,9 +175,17 @@ def curated(ref: ImageRef, tag: str, environment: str, store: EvidenceStore, now
         inventory=packages_in(curation, store.referrers.content),
         verdicts=_verdicts((*curation, *elsewhere), ref),
         environment=environment,
+        approval_required=approval_required,
+        approval=last_approval(own, environment, ref.digest),
         now=now,
         **known,
     )
+
+
+def approvals(ref: ImageRef, store: EvidenceStore) -> tuple[Evidence, ...]:
+    """What execution signed of people's decisions about an image, for whichever environment."""
+    where = verdict_place(ref, Boundary.TO_EXECUTION, admitted=True)
+    return store.verified(where, TierName.EXECUTION, APPROVAL)
 
 
 def _development(evidence: Sequence[Evidence]) -> dict[str, Any]:

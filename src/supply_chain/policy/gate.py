@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from supply_chain.app import Base, Service
+from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.inventory import Package, system_packages
 from supply_chain.evidence.reading import Said
@@ -43,6 +44,10 @@ class Dossier(Generic[T]):
     verdicts: Mapping[Boundary, Said[Summary]] = field(default_factory=dict)
     """The last verdict of each gate of the tier before, where there is one."""
     environment: str | None = None
+    approval_required: bool = False
+    """Whether the environment takes nothing without a person's approval."""
+    approval: Said[Approval] | None = None
+    """The last word of a person about this image in this environment."""
     now: datetime | None = None
     uncurated: tuple[str, ...] = ()
     source: Source | None = None

@@ -273,6 +273,25 @@ def may_run_here(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
+def approved(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Where the environment asks for it, a person said yes to this very image there, and no later no."""
+    if not dossier.approval_required:
+        return
+    if dossier.approval is None:
+        yield Reason(
+            code="approval.missing",
+            fact=f"{dossier.environment} takes nothing without approval, and no signed one is about this digest there",
+            remedy="let it be promoted: the run asks for approval when its soak is over; or `cscm approve`",
+        )
+    elif not dossier.approval.value.approved:
+        said = dossier.approval.value
+        yield Reason(
+            code="approval.denied",
+            fact=f"{said.who} denied it for {dossier.environment} on {said.decided:%Y-%m-%d %H:%M %Z}: {said.why}",
+            remedy="offer an image that answers this; a later approval (`cscm approve`) outweighs it",
+        )
+
+
 POLICIES = {
     Boundary.TO_CURATION: Policy(
         Boundary.TO_CURATION,
@@ -288,7 +307,7 @@ POLICIES = {
     Boundary.TO_EXECUTION: Policy(
         Boundary.TO_EXECUTION,
         (not_blocked, provenance_signed, names_agree, signature_there, summaries_passed, inventory_whole, scanned,
-         scan_current, distribution_known, scan_within_limits, encrypted, may_run_here),
+         scan_current, distribution_known, scan_within_limits, encrypted, may_run_here, approved),
         VERSION,
     ),
 }  # fmt: skip

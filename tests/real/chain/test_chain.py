@@ -164,7 +164,11 @@ def _referrer(outsider: Outsider, repository: str, digest: str, artifact_type: s
 def test_a_confidential_application_has_an_encrypted_copy(chain: Chain, ecr: Any, outsider: Outsider) -> None:
     """Its layers cannot be read without the key that KMS keeps."""
     digest = chain("clock").result["digest"]
-    tags = [i["imageTag"] for i in ecr.list_images(repositoryName="curated/clock")["imageIds"] if "imageTag" in i]
+    tags = [
+        i["imageTag"]
+        for i in ecr.list_images(repositoryName="curated/clock", maxResults=1000)["imageIds"]
+        if "imageTag" in i
+    ]
     copies = [tag for tag in tags if "-encrypted-" in tag and digest.removeprefix("sha256:")[:12] in tag]
 
     assert copies
@@ -285,7 +289,9 @@ def test_a_refused_image_is_refused_by_execution_too(chain: Chain) -> None:
 def test_a_base_is_never_deployed(bases: None, ecr: Any) -> None:
     """It is curated and vended; boundary 2 refuses to run it."""
     digest = max(
-        (d for d in ecr.describe_images(repositoryName="curated/base/python")["imageDetails"] if d.get("imageTags")),
+        ecr.describe_images(repositoryName="curated/base/python", filter={"tagStatus": "TAGGED"}, maxResults=1000)[
+            "imageDetails"
+        ],
         key=lambda d: d["imagePushedAt"],
     )["imageDigest"]
     ran = cscm("execute", f"curated/base/python@{digest}", "--environment", "staging", "--json")
@@ -296,7 +302,9 @@ def test_a_base_is_never_deployed(bases: None, ecr: Any) -> None:
 def test_the_runtime_base_is_small(bases: None, ecr: Any, outsider: Outsider) -> None:
     """At most 30 MB compressed, and without a shell or a package manager."""
     newest = max(
-        (d for d in ecr.describe_images(repositoryName="curated/base/python")["imageDetails"] if d.get("imageTags")),
+        ecr.describe_images(repositoryName="curated/base/python", filter={"tagStatus": "TAGGED"}, maxResults=1000)[
+            "imageDetails"
+        ],
         key=lambda d: d["imagePushedAt"],
     )
     manifest = outsider.manifest(f"curated/base/python@{newest['imageDigest']}")

@@ -134,13 +134,18 @@ def test_only_who_may_change_the_storage_class_does(emulator: Emulator, digest: 
 
 def test_who_may_read_an_image_may_list_what_refers_to_it(emulator: Emulator, digest: str) -> None:
     """ListImageReferrers has no permission of its own: it is BatchGetImage's."""
-    reader = emulator.role("reader", allow(at(NAME), "ecr:BatchGetImage"))
-    lister = emulator.role("lister", allow(at(NAME), "ecr:ListImageReferrers", "ecr:ListImages"))
+    reader = emulator.role("reader", LOGIN, allow(at(NAME), "ecr:BatchGetImage"))
+    lister = emulator.role("lister", LOGIN, allow(at(NAME), "ecr:ListImageReferrers", "ecr:ListImages"))
     wanted = {"repositoryName": NAME, "subjectId": {"imageDigest": digest}}
 
     assert emulator.client("ecr", **reader).list_image_referrers(**wanted)["referrers"] == []
     with pytest.raises(ClientError, match="AccessDenied"):
         emulator.client("ecr", **lister).list_image_referrers(**wanted)
+    statuses = []
+    for role in (reader, lister):
+        with emulator.http(emulator.login(**role)) as http:
+            statuses.append(http.get(f"/v2/{NAME}/referrers/{digest}").status_code)
+    assert statuses == [200, 403]
 
 
 def test_a_child_of_an_index_is_not_archived_before_it(emulator: Emulator, digest: str) -> None:

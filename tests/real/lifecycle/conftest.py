@@ -67,7 +67,7 @@ def shop(emulator: Emulator, tmp_path: Path) -> Iterator[Shop]:
             client.create_repository(repositoryName=name)
             url = f"http://{emulator.host}"
             own = httpx.Client(base_url=url, auth=credentials(client), trust_env=False, timeout=60)
-            cloud = Cloud(emulator.client, "", 30.0, lambda _: url)
+            cloud = Cloud(emulator.client, "", 30.0, 30.0, lambda _: url)
             return Repository(cloud, client, name, stack.enter_context(own))
 
         yield Shop(ecr, http, {tier: EcdsaSigner() for tier in TierName}, repository)

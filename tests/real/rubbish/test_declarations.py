@@ -157,7 +157,9 @@ def test_nothing_is_started_by_them(answers: dict[str, Ran], home: Home, tmp_pat
     """No run, nothing in a registry, nothing in the engine."""
     eyes = Eyes(home, tmp_path, tmp_path, "rubbish")
     runs = eyes.prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"like_": NAME}}})
-    repositories = [each["repositoryName"] for each in eyes.ecr().describe_repositories()["repositories"]]
+    repositories = [
+        each["repositoryName"] for each in eyes.ecr().describe_repositories(maxResults=1000)["repositories"]
+    ]
     client = docker.from_env()
     images = [tag for image in client.api.images() for tag in image["RepoTags"] or ()]
     client.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.accounts import fill, key_policy, read_keys, same
+from supply_chain.adapters.accounts import alike, fill, key_policy, queue_policy, read_keys, same
 from supply_chain.errors import DeclarationInvalid, PartFailed
 from supply_chain.laptop.emulator_service import emulator_root
 from supply_chain.tier import TierName
@@ -174,3 +174,37 @@ def test_a_lost_or_damaged_root_key_is_told_without_its_secret(tmp_path, text):
         emulator_root(file, "us-east-1")
 
     assert "topsecret" not in str(told.value)
+
+
+def test_the_bridge_may_carry_messages_and_nothing_else():
+    """It reads no image, signs nothing, and makes no queue."""
+    values = {**VALUES, "PUSHED_QUEUE": "arn:q", "DEAD_QUEUE": "arn:d"}
+    (statement,) = fill(POLICIES / "bridge.json", values)["Statement"]
+
+    assert statement["Effect"] == "Allow"
+    assert statement["Action"] == ["sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage"]
+    assert statement["Resource"] == ["arn:q", "arn:d"]
+
+
+def test_only_its_rule_fills_the_queue():
+    """Not every rule of everybody's account (the confused deputy)."""
+    (statement,) = queue_policy("arn:q", "arn:rule")["Statement"]
+
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    assert (statement["Action"], statement["Resource"]) == ("sqs:SendMessage", "arn:q")
+    assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": "arn:rule"}}
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "same"),
+    [
+        ('{"a": 1, "b": 2}', '{"b":2,"a":1}', True),
+        ("true", "true", True),
+        (None, "true", False),
+        ("text", "text", True),
+        ('{"a": 1}', '{"a": 2}', False),
+    ],
+)
+def test_attributes_of_queues_are_compared_by_what_they_say(found, wanted, same):
+    """Otherwise each start would set them again."""
+    assert alike(found, wanted) is same

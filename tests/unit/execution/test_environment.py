@@ -55,3 +55,31 @@ def test_two_environments_of_one_host_cannot_share_an_address(tmp_path):
 
     write(tmp_path, "production", "host: elsewhere\napplications: {a: {port: 8080}}")
     assert [each.name for each in read_environments(tmp_path)] == ["production", "staging"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30min", 1800), ("2h", 7200), ("1d", 86400), ("90s", 90), ("45", 45), ("null", None)]
+)
+def test_a_soak_is_a_duration(tmp_path, text, seconds):
+    """As people write one; seconds where they name no unit."""
+    write(tmp_path, "staging", f"soak: {text}")
+
+    assert read_environment(tmp_path, "staging").soak == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["soak: 0", "soak: -1h", "soak: soon", "soak: 1w", "soak: 91d", "approval: yes", "approval: maybe"]
+)
+def test_a_soak_or_an_approval_that_is_none_is_refused(tmp_path, text):
+    """What an operator meant is not guessed."""
+    write(tmp_path, "staging", text)
+    with pytest.raises(DeclarationInvalid):
+        read_environment(tmp_path, "staging")
+
+
+def test_an_environment_asks_nobody_unless_it_says_so(tmp_path):
+    """And lets nothing go on by itself."""
+    write(tmp_path, "staging", "")
+    write(tmp_path, "production", "approval: required")
+
+    assert [(each.asks, each.soak) for each in read_environments(tmp_path)] == [(True, None), (False, None)]

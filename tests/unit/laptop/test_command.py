@@ -46,7 +46,9 @@ def test_status_of_a_chain_that_is_down(run):
         "engine": False,
         "emulator": False,
         "prefect": False,
+        "warm": False,
         "worker": False,
+        "bridge": False,
     }
 
 
@@ -57,7 +59,15 @@ def test_doctor_lists_every_part_and_its_remedy(run):
     lines = {line["name"]: line for line in json.loads(done.stdout)}
     assert done.exit_code == 1
     assert lines["python"]["ok"]
-    for name in ("docker engine", "nosuchtool", "emulator", "prefect server", "worker", "vulnerability database"):
+    for name in (
+        "docker engine",
+        "nosuchtool",
+        "emulator",
+        "prefect server",
+        "worker",
+        "bridge",
+        "vulnerability database",
+    ):
         assert not lines[name]["ok"]
         assert lines[name]["remedy"]
 

@@ -90,7 +90,10 @@ def test_the_size_is_of_configuration_and_layers_and_of_an_index_the_largest() -
     assert size(index("sha256:2", "sha256:gone"), everything) == 0
 
 
-@pytest.mark.parametrize("text", ["", "[]", "not JSON", '{"layers": 3, "config": "x", "manifests": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "not JSON", pytest.param("[" * 100_000, id="deep"), '{"layers": 3, "config": "x", "manifests": {}}'],
+)
 def test_a_manifest_of_nonsense_has_no_size_type_or_subject(text: str) -> None:
     """PutImage takes any text."""
     odd = {**record(), "imageManifest": text}

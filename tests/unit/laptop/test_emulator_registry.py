@@ -96,6 +96,7 @@ def manifest(**content: Any) -> bytes:
     [
         ("t", b"[]", "MANIFEST_INVALID"),
         ("t", b"\xff", "MANIFEST_INVALID"),
+        pytest.param("t", b"[" * 100_000, "MANIFEST_INVALID", id="deep"),
         ("t", manifest(layers="x"), "MANIFEST_INVALID"),
         ("t", manifest(config="x"), "MANIFEST_INVALID"),
         ("t", manifest(config={"digest": "sha256:../x"}), "MANIFEST_INVALID"),

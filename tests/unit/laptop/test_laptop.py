@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from supply_chain.adapters.accounts import TierIdentity
+from supply_chain.adapters.accounts import BridgeIdentity, TierIdentity
 from supply_chain.adapters.command import cancellation, run
 from supply_chain.adapters.database import Database
 from supply_chain.errors import EngineUnsuitable, PartFailed, SettingInvalid
@@ -43,6 +43,13 @@ def state(tmp_path):
         account="1",
         registry="127.0.0.1:4566",
         identities=dict.fromkeys(TierName, identity),
+        bridge=BridgeIdentity(
+            access_key_id="AKIB",
+            secret_access_key="secret",
+            role_arn="arn:aws:iam::1:role/b",
+            queue="http://127.0.0.1:4566/1/pushed",
+            dead="http://127.0.0.1:4566/1/dead",
+        ),
         storage_key="arn:s",
         content_key="arn:c",
         prefect_api_url="http://127.0.0.1:4200/api",

@@ -66,7 +66,7 @@ def test_only_what_differs_is_made_again(project, server):
 )  # fmt: skip
 def test_what_is_no_view_is_refused(project, text):
     """With where it stands; nothing is made."""
-    with pytest.raises(DeclarationInvalid, match="views.yaml"):
+    with pytest.raises(DeclarationInvalid, match=r"views\.yaml"):
         views.read_views(project(text))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from supply_chain.app import Limits
 from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CHECKS, Check, required
 from supply_chain.evidence.reading import Said
 from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
@@ -445,3 +446,19 @@ def test_what_is_missing_is_told_by_its_own_rule(dossier, make):
     assert codes(rules.distribution_known, dossier(**said, inventory=None)) == []
     assert codes(rules.distribution_known, dossier(**said, manifest=None)) == []
     assert codes(rules.distribution_known, dossier(**said)) == ["scan.distribution-unknown"]
+
+
+def test_a_denial_is_told_with_who_and_why(dossier, make):
+    """Where the environment does not ask, nobody's word is needed, and none is heard."""
+    said = Approval(
+        environment="staging", digest=DIGEST, decision="denied", who="Ada", why="not today", decided=make.noon
+    )
+    denied = Said(said, make.noon, encryption())
+
+    (reason,) = rules.approved(dossier(approval_required=True, approval=denied))
+    assert (reason.code, reason.fact) == (
+        "approval.denied",
+        "Ada denied it for staging on 2026-11-24 12:00 UTC: not today",
+    )
+    assert codes(rules.approved, dossier(approval=denied)) == []
+    assert codes(rules.approved, dossier(approval_required=True)) == ["approval.missing"]

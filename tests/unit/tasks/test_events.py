@@ -1,12 +1,10 @@
 """Events: whose they are, and where they come from."""
 
-from types import SimpleNamespace
-from uuid import uuid4
-
 import pytest
 
 from supply_chain.image import ImageRef
 from tasks import events
+from tasks.running import in_thread
 
 REF = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
 
@@ -15,10 +13,9 @@ REF = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
 def emitted(monkeypatch):
     """Emit, and give the event as Prefect gets it."""
 
-    def emit(*args, parent=None, **payload):
+    def emit(*args, **payload):
         found = []
         monkeypatch.setattr(events, "emit_event", lambda **event: found.append(event))
-        monkeypatch.setattr(events, "flow_run", SimpleNamespace(id=uuid4().hex, parent_flow_run_id=parent))
         events.emit(*args, **payload)
         (event,) = found
         return event
@@ -42,10 +39,23 @@ def test_an_event_is_about_a_digest(emitted, make):
     assert event["payload"] == {"origin": "tier", "image": str(REF), "tag": "t"}
 
 
-@pytest.mark.parametrize(("parent", "origin"), [(None, "tier"), ("a run", "chain")])
-def test_an_event_says_whether_it_comes_out_of_a_chain(emitted, parent, origin):
-    """A trigger that starts the next tier must not start it twice."""
-    assert emitted("image.signed", REF, parent=parent)["payload"]["origin"] == origin
+def test_an_event_says_whether_it_comes_out_of_a_chain(emitted):
+    """A trigger that starts the next tier must not start it twice; it matches labels, and no payload."""
+    alone = emitted("image.signed", REF)
+    with events.in_a_chain():
+        in_a_chain = emitted("image.signed", REF)
+    afterwards = emitted("image.signed", REF)
+
+    for event, origin in ((alone, "tier"), (in_a_chain, "chain"), (afterwards, "tier")):
+        assert (event["payload"]["origin"], event["resource"]["cscm.origin"]) == (origin, origin)
+
+
+async def test_what_a_chain_starts_is_part_of_it(emitted):
+    """Its steps are tasks and threads."""
+    with events.in_a_chain():
+        told = await in_thread(emitted, "image.signed", REF)
+
+    assert told["resource"]["cscm.origin"] == "chain"
 
 
 def test_without_a_source_only_the_application_is_related(emitted):

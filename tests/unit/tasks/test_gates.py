@@ -8,7 +8,9 @@ import pytest
 from prefect import Task
 
 from supply_chain.errors import ImageNotFound
-from supply_chain.evidence.statement import PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
+from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
+from supply_chain.execution.environment import Environment
 from supply_chain.image import ImageRef, StorageStatus, StoredManifest
 from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.policy.outcome import Admitted, Refused
@@ -82,6 +84,7 @@ class Gate(Pieces):
     def __init__(self, world, make):
         super().__init__(world, make)
         self.registry, self.events, self.names = Registry(), [], NameRegister(names={})
+        self.environment = Environment(name="staging")
 
     async def judge(self, boundary):
         """The gate's answer and dossier."""
@@ -91,7 +94,7 @@ class Gate(Pieces):
         what = {
             Boundary.TO_CURATION: (OFFERED,),
             Boundary.CURATION: (scanned_image(self.make),),
-            Boundary.TO_EXECUTION: (CURATED, "staging"),
+            Boundary.TO_EXECUTION: (CURATED, self.environment),
         }[boundary]
         return await GATES[boundary].fn(*what, tier, workbench)
 
@@ -258,3 +261,32 @@ async def test_a_deployment_shows_the_first_tag_there_is(gate, tagged, tag):
     verdict, _ = await gate.judge(Boundary.TO_EXECUTION)
 
     assert isinstance(verdict, Admitted) and verdict.image.tag == tag
+
+
+@pytest.mark.parametrize(
+    ("decision", "signer", "environment", "codes"),
+    [
+        (None, EXECUTION, "staging", ["approval.missing"]),
+        ("approved", EXECUTION, "staging", []),
+        ("denied", EXECUTION, "staging", ["approval.denied"]),
+        ("approved", CURATION, "staging", ["approval.missing"]),
+        ("approved", EXECUTION, "production", ["approval.missing"]),
+    ],
+)
+async def test_an_environment_may_take_nothing_without_a_signed_approval(
+    gate, make, decision, signer, environment, codes
+):
+    """By execution's own key, for this digest and this environment; the verdict rests on it."""
+    gate.environment = Environment(name="staging", approval="required")
+    gate.good(Boundary.TO_EXECUTION)
+    if decision:
+        said = Approval(
+            environment=environment, digest=CURATED.digest, decision=decision, who="Ada", why="so", decided=make.noon
+        )
+        gate.attach(KEEPS[Boundary.TO_EXECUTION][1], signer, APPROVAL, said.predicate())
+
+    verdict, dossier = await gate.judge(Boundary.TO_EXECUTION)
+
+    assert [reason.code for reason in getattr(verdict, "reasons", ())] == codes
+    rests_on = [each.predicate_type for each in dossier.evidence]
+    assert (APPROVAL in rests_on) == (decision is not None and signer is EXECUTION)

@@ -19,6 +19,7 @@ from ministack.services import ecr
 
 from supply_chain.laptop.emulator import events, storage_class
 from supply_chain.laptop.emulator.durable import Part, settle_all
+from supply_chain.laptop.emulator.exclusions import is_excluded
 from supply_chain.laptop.emulator.images import (
     ACTIVATING,
     Identity,
@@ -60,25 +61,27 @@ class Catalogue:
         """A manifest was put; an archived image is active again at once."""
         record = named(records(name), {"imageDigest": digest})
         if new:
-            record["imagePushedAt"] = self._moment()
-        storage_class.pushed_again(record, self._moment())
+            record["imagePushedAt"] = self.moment()
+        storage_class.pushed_again(record, self.moment())
         events.pushed(record, tag)
 
-    def pulled(self, record: Record) -> None:
-        """A manifest was read by somebody."""
-        record["lastRecordedPullTime"] = self._moment()
+    def pulled(self, record: Record, caller: str) -> None:
+        """A manifest was read by somebody, told by ARN."""
+        if is_excluded(caller):
+            return
+        record["lastRecordedPullTime"] = self.moment()
         if not self._unsaved:
             self._unsaved = True
             self._later(self._save_pulls(PULLS))
 
     def archive(self, record: Record) -> None:
         """Move an image into the archive; raises `ApiError`."""
-        storage_class.archive(record, records(record["repositoryName"]), self._moment())
+        storage_class.archive(record, records(record["repositoryName"]), self.moment())
         events.archived(record)
 
     def restore(self, record: Record) -> None:
         """Begin to bring an image back; raises `ApiError`."""
-        storage_class.restore(record, self._moment())
+        storage_class.restore(record, self.moment())
         self._later(self._activate(record))
 
     def delete(self, name: str, wanted: Sequence[Identity]) -> tuple[list[Identity], list[tuple[Identity, Unfound]]]:
@@ -132,13 +135,12 @@ class Catalogue:
 
     async def close(self) -> None:
         """Put the times of pulls on disk."""
-        if self._unsaved:
-            await settle_all([self._registry], changed=True)
+        await settle_all([self._registry], changed=True)
 
     async def _activate(self, record: Record) -> None:
         await asyncio.sleep(max(0.0, record["activeFrom"] - self._now()))
         gone = not any(record is each for each in records(record["repositoryName"]))
-        if not gone and storage_class.activate(record, self._moment()):
+        if not gone and storage_class.activate(record, self.moment()):
             events.restored(record)
             await settle_all(self.parts, changed=True)
 
@@ -152,5 +154,6 @@ class Catalogue:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _moment(self) -> float:
+    def moment(self) -> float:
+        """Now, as the API tells times: seconds since the epoch."""
         return round(self._now(), 3)

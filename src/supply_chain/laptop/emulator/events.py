@@ -28,6 +28,7 @@ def tell(record: Record, action: str, **more: str) -> None:
     known = {name: value for name, value in detail.items() if value is not None}
     entry = {"Source": "aws.ecr", "DetailType": f"ECR {kind} Action", "Detail": json.dumps(known), "Resources": []}
     eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
+    eventbridge._events_log_list().clear()  # nothing reads it, and it would grow with every push
 
 
 def pushed(record: Record, tag: str | None) -> None:

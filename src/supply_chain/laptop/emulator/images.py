@@ -35,7 +35,7 @@ def parsed(text: str) -> Mapping[str, Any]:
     """A manifest's content; nothing for what is no JSON object."""
     try:
         manifest = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return manifest if isinstance(manifest, dict) else {}
 
@@ -83,7 +83,8 @@ def size(record: Record, records: Sequence[Record]) -> int:
         return max((size(each, records) for each in records if each["imageDigest"] in listed), default=0)
     manifest = manifest_of(record)
     parts = [manifest.get("config"), *_descriptors(manifest, "layers")]
-    return sum(part["size"] for part in parts if isinstance(part, dict) and isinstance(part.get("size"), int))
+    sizes = [part.get("size") for part in parts if isinstance(part, dict)]
+    return sum(each for each in sizes if isinstance(each, int) and each > 0)
 
 
 def identities(record: Record) -> list[Identity]:

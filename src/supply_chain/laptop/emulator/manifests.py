@@ -38,7 +38,7 @@ def checked(
         raise ManifestRefused("TAG_INVALID", f"{reference!r} is not a tag")
     try:
         manifest = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestRefused("MANIFEST_INVALID", f"the manifest is not JSON: {error}") from error
     if not isinstance(manifest, dict):
         raise ManifestRefused("MANIFEST_INVALID", "the manifest is not a JSON object")

@@ -14,7 +14,9 @@ from typing import Any
 from ministack.core import iam_actions, responses
 from ministack.services import ecr
 
+from supply_chain.laptop.emulator import exclusions
 from supply_chain.laptop.emulator.api import ApiError, one_by_one, one_of, page, within
+from supply_chain.laptop.emulator.authorise import caller_of, calling
 from supply_chain.laptop.emulator.catalogue import Catalogue, records
 from supply_chain.laptop.emulator.images import (
     ACTIVE,
@@ -81,7 +83,7 @@ def read(body: bytes) -> Data:
     """A request's members; raises `ApiError`."""
     try:
         data = json.loads(body or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError("SerializationException", str(error)) from error
     if not isinstance(data, dict):
         raise ApiError("SerializationException", "The request is not a JSON object")
@@ -100,12 +102,15 @@ class Operations:
             "BatchDeleteImage": self.batch_delete_image,
             "BatchGetImage": self.batch_get_image,
             "CreateRepository": self.create_repository,
+            "DeregisterPullTimeUpdateExclusion": exclusions.deregister,
             "DescribeImages": self.describe_images,
             "DescribeRepositories": self.describe_repositories,
             "ListImageReferrers": self.list_image_referrers,
             "ListImages": self.list_images,
+            "ListPullTimeUpdateExclusions": exclusions.listed,
             "PutImage": self.put_image,
             "PutImageTagMutability": self.put_image_tag_mutability,
+            "RegisterPullTimeUpdateExclusion": lambda data: exclusions.register(data, self._catalogue.moment()),
             "UpdateImageStorageClass": self.update_image_storage_class,
         }
 
@@ -141,13 +146,14 @@ class Operations:
     def batch_get_image(self, data: Data) -> dict[str, Any]:
         """Manifests, one for each tag of a digest; that is a pull. What is archived cannot be had."""
         name, images, failures = repository_of(data), [], []
+        caller = str(caller_of(calling.get()[0])["Arn"])
         for identity in within(data.get("imageIds"), "imageIds", 100):
             try:
                 record = available(records(name), identity)
             except Unfound as why:
                 failures.append(failure(identity, why))
                 continue
-            self._catalogue.pulled(record)
+            self._catalogue.pulled(record, caller)
             tag = identity.get("imageTag")
             images += [image(record, each) for each in identities(record) if tag in (None, each.get("imageTag"))]
         return {"images": images, "failures": failures}

@@ -94,7 +94,7 @@ class Registry:
                 case "manifest" if method == "DELETE":
                     await self._delete_manifest(route, send)
                 case "manifest":
-                    await self._pull(scope, route, receive, send)
+                    await self._pull(scope, caller, route, receive, send)
                 case _:
                     await self._behind(scope, receive, self._held(send, changed=False))
         except Disconnected:
@@ -148,7 +148,7 @@ class Registry:
         await self._part.settle()
         await answer(send, 200, headers, body)
 
-    async def _pull(self, scope: Scope, route: Route, receive: Receive, send: Send) -> None:
+    async def _pull(self, scope: Scope, caller: dict[str, Any], route: Route, receive: Receive, send: Send) -> None:
         """HEAD or GET of a manifest; what is archived is as good as not there."""
         kind = "imageDigest" if ":" in route.reference else "imageTag"
         try:
@@ -159,7 +159,7 @@ class Registry:
             await answer(send, 404, JSON, oci_error("MANIFEST_UNKNOWN", message))
             return
         if scope["method"] == "GET":
-            self._catalogue.pulled(record)
+            self._catalogue.pulled(record, str(caller["Arn"]))
         await self._behind(scope, receive, self._held(send, changed=False))
 
     async def _delete_manifest(self, route: Route, send: Send) -> None:

@@ -20,7 +20,7 @@ ACTIONS: Mapping[tuple[str, str], Needs] = {
     ("DELETE", "manifest"): (("ecr:BatchDeleteImage",),),
     ("GET", "blob"): (("ecr:GetDownloadUrlForLayer",),),
     ("HEAD", "blob"): (("ecr:BatchCheckLayerAvailability",),),
-    ("GET", "referrers"): (("ecr:ListImageReferrers", "ecr:BatchGetImage"),),
+    ("GET", "referrers"): (("ecr:BatchGetImage",),),
     ("POST", "uploads"): (("ecr:InitiateLayerUpload",),),
     ("GET", "upload"): (("ecr:UploadLayerPart",),),
     ("PATCH", "upload"): (("ecr:UploadLayerPart",),),

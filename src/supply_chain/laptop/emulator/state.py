@@ -19,6 +19,7 @@ from ministack.core import persistence
 from supply_chain.errors import PartFailed
 from supply_chain.laptop.emulator.blobs import Blobs
 from supply_chain.laptop.emulator.durable import Part, sweep
+from supply_chain.laptop.emulator.exclusions import excluded
 
 SERVICES = ("ecr", "eventbridge", "iam", "kms", "sqs", "sts")
 """The services whose state is durable, by ministack's module names."""
@@ -109,6 +110,7 @@ def _ecr(blobs: Blobs) -> Any:
         "lifecycle_policies": ecr._lifecycle_policies,
         "repo_policies": ecr._repo_policies,
         "layers": ecr._layer_blobs,
+        "pull_time_exclusions": excluded,
     }
 
 
@@ -118,6 +120,7 @@ def _restore_ecr(blobs: Blobs, payload: Any) -> None:
     ecr._lifecycle_policies.update(payload["lifecycle_policies"])
     ecr._repo_policies.update(payload["repo_policies"])
     ecr._layer_blobs.update(payload["layers"])
+    excluded.update(payload.get("pull_time_exclusions", {}))
     for scope, records in payload["images"]._data.items():
         ecr._images._data[scope] = [_with_manifest(record, blobs) for record in records]
     _tidy(ecr)

@@ -1,0 +1,184 @@
+"""From an event to the first line of the flow that it starts; writes its section of docs/performance.md.
+
+`python -m bench.events [ROUNDS]` on a laptop that is up, with an image in `dev/*` that is judged. Each round sends
+one message as ECR does, and waits for the run of `promote/on-push` that it starts, which finds its verdict there
+and ends. Every second round has no warm process to start from, so that both are told on the same machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from supply_chain.adapters.aws import AwsSession
+from supply_chain.adapters.ecr import Ecr
+from supply_chain.image import ImageRef
+from supply_chain.laptop import prefect_server
+from supply_chain.laptop.home import Home
+from supply_chain.laptop.laptop import LaptopState, load_state
+from supply_chain.laptop.ports import asked
+from supply_chain.laptop.profile import load_profile
+from supply_chain.promotion.pushes import KIND, SOURCE
+from supply_chain.tier import TierName
+
+TITLE = "## From an event to the first line"
+PAGE = Path(__file__).parents[1] / "docs/performance.md"
+GOAL = 2.0
+"""Seconds, 95 of 100 times, on a warm runner."""
+LONGEST = 60.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """Seconds from the message in the queue until Prefect had made a run, and until the run's first line."""
+
+    made: float
+    first_line: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A laptop that is up."""
+
+    home: Home
+    port: int
+    auth: str
+    laptop: LaptopState
+
+    @classmethod
+    def here(cls) -> Bench:
+        home = Home.find()
+        port = load_profile(home.project).ports.prefect
+        return cls(home, port, prefect_server.auth_string(home), load_state(home))
+
+    def judged(self) -> ImageRef:
+        """The newest image of an application that is vended, so that a push of it changes nothing."""
+        who = self.laptop.identities[TierName.CURATION]
+        session = AwsSession(
+            who.access_key_id, who.secret_access_key, who.role_arn, self.laptop.region, self.laptop.endpoint_url
+        )
+        ecr = Ecr(session.client("ecr"), self.laptop.registry)
+        for repository in ecr.repositories("dev/"):
+            vended = {ref.digest for ref in ecr.newest_first(f"curated/{repository.removeprefix('dev/')}")}
+            for newest in ecr.newest_first(repository)[:1]:
+                if newest.digest in vended:
+                    return newest
+        sys.exit("No offered image is vended. Run `cscm chain examples/hello` first.")
+
+    def send(self, image: ImageRef) -> datetime:
+        """Put what ECR says of a push into the bridge's queue."""
+        who, now = self.laptop.bridge, datetime.now(UTC)
+        session = AwsSession(
+            who.access_key_id, who.secret_access_key, who.role_arn, self.laptop.region, self.laptop.endpoint_url
+        )
+        detail = {
+            "result": "SUCCESS", "action-type": "PUSH", "repository-name": image.repository,
+            "image-digest": image.digest, "image-tag": "bench",
+        }  # fmt: skip
+        event = {"id": str(uuid4()), "source": SOURCE, "detail-type": KIND, "time": now.isoformat(), "detail": detail}
+        client = session.client("sqs")
+        client.list_queues  # noqa: B018 - connected before the clock starts
+        sent = datetime.now(UTC)
+        client.send_message(QueueUrl=who.queue, MessageBody=json.dumps(event))
+        return sent
+
+    def ask(self, path: str, body: dict[str, Any]) -> Any:
+        return asked("POST", self.port, f"/api/{path}", body=body, auth=self.auth)
+
+    def round(self, image: ImageRef) -> Round:
+        """One message, and the run that it starts, to its end."""
+        sent = self.send(image)
+        started = {
+            "flow_runs": {"expected_start_time": {"after_": sent.isoformat()}},
+            "flows": {"name": {"any_": ["promote"]}},
+        }
+        end = time.monotonic() + LONGEST
+        while time.monotonic() < end:
+            for run in self.ask("flow_runs/filter", started):
+                if run["start_time"] and run["state_type"] in ("COMPLETED", "FAILED", "CRASHED"):
+                    assert run["state_name"] == "Unneeded", run["state_name"]
+                    return Round(_after(sent, run["created"]), _after(sent, run["start_time"]))
+            time.sleep(0.3)
+        raise TimeoutError("no run was started")
+
+    @contextmanager
+    def cold(self) -> Iterator[None]:
+        """While this lasts, no warm process is found."""
+        socket = self.home.run / "warm.sock"
+        away = socket.with_suffix(".away")
+        socket.rename(away)
+        try:
+            yield
+        finally:
+            away.rename(socket)
+
+
+def _after(sent: datetime, at: str) -> float:
+    return (datetime.fromisoformat(at) - sent).total_seconds()
+
+
+def p95(values: list[float]) -> float:
+    """The value that 95 of 100 do not exceed; of fewer than 20, the largest."""
+    return sorted(values)[min(len(values) - 1, int(0.95 * len(values)))]
+
+
+def section(warm: list[Round], cold: list[Round], load: float) -> str:
+    """The bench's own part of the page."""
+    lines = [
+        TITLE, "",
+        f"Written by `python -m bench.events` on {datetime.now(UTC):%Y-%m-%d}: {len(warm)} rounds with the warm "
+        f"process and {len(cold)} without, interleaved; load before {load:.1f}. A message as ECR sends it is put into "
+        "the bridge's queue; `promote/on-push` starts for it, finds the verdict that is there, and ends.", "",
+        "| from the message in the queue to … | median, s | p95, s | |",
+        "| --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for name, values, goal in (
+        ("a run in Prefect", [r.made for r in (*warm, *cold)], ""),
+        ("its first line, warm", [r.first_line for r in warm], _held(p95([r.first_line for r in warm]))),
+        ("its first line, by itself", [r.first_line for r in cold], ""),
+    ):
+        lines.append(f"| {name} | {statistics.median(values):.2f} | {p95(values):.2f} | {goal} |")
+    lines += [
+        "", "Settings: the worker asks for work every 0.5 s (`PREFECT_WORKER_QUERY_SECONDS`); runs are copies of a "
+        "process that has imported Prefect and the flows (`cscm.warm`), as the work pool's command asks it for one.",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _held(value: float) -> str:
+    return f"goal ≤ {GOAL:.0f} s: {'met' if value <= GOAL else 'missed'}"
+
+
+def replaced(page: str, title: str, new: str) -> str:
+    """The page with that section new, or with it at its end."""
+    before, found, rest = page.partition(f"{title}\n")
+    _, next_one, after = rest.partition("\n## ") if found else ("", "", "")
+    return before.rstrip() + "\n\n" + new.rstrip() + "\n" + (f"\n## {after}" if next_one else "")
+
+
+def main(rounds: int) -> None:
+    """Measure and write."""
+    bench, load = Bench.here(), os.getloadavg()[0]
+    image = bench.judged()
+    bench.round(image)
+    warm, cold = [], []
+    for number in range(rounds):
+        warm += [bench.round(image) for _ in range(2)]
+        with bench.cold():
+            cold.append(bench.round(image))
+        print(f"{number + 1}/{rounds}: {warm[-2:]} {cold[-1]}", flush=True)
+    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), TITLE, section(warm, cold, load)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)

@@ -1,0 +1,24 @@
+"""Notifications: whoever has to know is told through the block that the workbench names."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from prefect import get_run_logger
+from prefect.blocks.abstract import NotificationBlock
+
+from supply_chain.shown import plain_lines
+
+
+class LogNotification(NotificationBlock):
+    """Tells in the run's own log: for a laptop, whose owner reads it."""
+
+    _block_type_name: ClassVar[str] = "Supply Chain Log"
+    _block_type_slug: ClassVar[str] = "supply-chain-log"
+    _description: ClassVar[str] = (
+        "Notifications in the log of the run that sends them. Name another block where people wait."
+    )
+
+    async def notify(self, body: str, subject: str | None = None) -> None:
+        """A warning in the run's log."""
+        get_run_logger().warning("%s", plain_lines(f"{subject}\n{body}" if subject else body))

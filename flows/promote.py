@@ -1,0 +1,139 @@
+"""promote: one image across its next boundary, because something happened. What happened twice changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from prefect import flow, get_run_logger
+from prefect.flow_runs import asuspend_flow_run
+from prefect.input import RunInput
+from prefect.runtime import deployment
+from prefect.states import Completed
+from pydantic import Field
+
+from blocks import Tier, Workbench
+from blocks.workbench import now
+from flows.curate import curate
+from flows.execute import execute
+from flows.names import by_image
+from flows.refusal import refused
+from flows.turns import turn
+from supply_chain.evidence.approval import Approval, Words
+from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.environment import read_environment
+from supply_chain.image import CuratedImage
+from supply_chain.pages import escaped
+from supply_chain.policy.outcome import Refused
+from supply_chain.promotion.pushes import OFFERED
+from supply_chain.promotion.standing import Step
+from supply_chain.shown import plain
+from tasks.find import find
+from tasks.promote import decide, on_the_way, standing_at_curation, standing_at_execution
+from tasks.turns import turn_name
+
+PATIENCE = 14 * 24 * 3600
+"""Seconds that a run waits for a person; then it fails, and the reconcile asks anew."""
+
+
+class Decision(RunInput):
+    """The form that a suspended promotion shows."""
+
+    approve: bool = Field(title="Approve", description="Yes: it is deployed there. No: it is not, and this is signed.")
+    who: Words = Field(title="Who", description="Your name. It is recorded as you write it; nothing here proves it.")
+    why: Words = Field(title="Why", description="One sentence. It stands in the signed statement.")
+
+
+@flow(name="promote", flow_run_name=by_image)
+async def promote(image: str, after: str | None = None) -> CuratedImage | Deployment | Refused:
+    """Take one image across its next boundary: an offered one to curation, a curated one to its next environment.
+
+    Where there is nothing to do, it ends as Unneeded and says why: also after an event that came twice or late.
+
+    Args:
+        image: dev/hello@sha256:… as it was pushed, or curated/hello@sha256:… as it was vended.
+        after: The environment in which a curated image soaked; empty for the first that it declares.
+    """
+    workbench: Workbench = await Workbench.aload("workbench")
+    if image.startswith(OFFERED):
+        return await _to_curation(image, await Tier.aload("curation"), workbench)
+    return await _to_environment(image, after, await Tier.aload("execution"), workbench)
+
+
+async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedImage | Refused:
+    ref = await find(image, OFFERED, tier)
+    async with turn(turn_name("promote", ref.application)):
+        async with turn(turn_name("curate", ref.application)):
+            step = await standing_at_curation(ref, tier, workbench)  # whoever had the turn may have decided
+        if not step.to:
+            return unneeded(step)
+        result = await curate(image=str(ref))
+    return refused(result) if isinstance(result, Refused) else result
+
+
+async def _to_environment(image: str, after: str | None, tier: Tier, workbench: Workbench) -> Deployment | Refused:
+    ref = await find(image, "curated/", tier)
+    async with turn(turn_name("promote", ref.application)):
+        step = await standing_at_execution(ref, after, tier, workbench)
+        if not step.to:
+            return unneeded(step)
+        if step.asks and deployment.id:  # a run that nobody can resume asks nobody: the gate refuses it
+            if await on_the_way(step):
+                return unneeded(step.model_copy(update={"why": "another run asks for the approval already"}))
+            await decide(ref, await _asked(step), tier, workbench)
+        result = await execute(image=str(ref), environment=step.to)
+    return refused(result) if isinstance(result, Refused) else result
+
+
+async def _asked(step: Step) -> Approval:
+    """A person's decision: the run ends here, and begins again when the form is sent."""
+    about = (
+        f"**{escaped(step.image.application)}** `{step.image.digest}` has soaked in {escaped(step.after or 'none')}. "
+        f"May it go to **{escaped(step.to)}**?"
+    )
+    form = Decision.with_initial_data(description=about)
+    said = await asuspend_flow_run(wait_for_input=form, timeout=PATIENCE, key="approval")
+    return Approval(
+        environment=step.to,
+        digest=step.image.digest,
+        decision="approved" if said.approve else "denied",
+        who=said.who,
+        why=said.why,
+        decided=now(),
+    )
+
+
+def unneeded(step: Step) -> Refused:
+    """What a promotion returns that had nothing to do: to Prefect a final state under a name of its own, with the step.
+
+    Its type is that of the other end without a move, as of `refused`.
+    """
+    why = plain(f"{step.image.repository}@{step.image.short}: {step.why}")[:900]
+    get_run_logger().info("%s", why)
+    return cast(Refused, Completed(name="Unneeded", message=why, data=step))
+
+
+@flow(name="approve", flow_run_name=by_image)
+async def approve(image: str, environment: str, who: str, why: str, deny: bool = False) -> Approval:
+    """Sign a person's decision about a curated image in an environment, without a promotion that asks for it.
+
+    Args:
+        image: The image that curation signed, as curated/hello@sha256:… or by its digest alone.
+        environment: The environment that it is about: the name of a document in deployments/environments.
+        who: Your name. It is recorded as you write it; nothing here proves it.
+        why: One sentence. It stands in the signed statement.
+        deny: Say no: it is not deployed there, also where somebody said yes before.
+    """
+    tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
+    place = read_environment(workbench.environments_directory, environment)
+    ref = await find(image, "curated/", tier)
+    said = Approval(
+        environment=place.name,
+        digest=ref.digest,
+        decision="denied" if deny else "approved",
+        who=who,
+        why=why,
+        decided=now(),
+    )
+    await decide(ref, said, tier, workbench)
+    return said

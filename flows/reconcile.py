@@ -1,0 +1,34 @@
+"""reconcile: starts the promotions that no event started."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import flow
+from prefect.artifacts import acreate_table_artifact
+
+from blocks import Tier, Workbench
+from supply_chain.promotion.standing import Step
+from supply_chain.shown import plain
+from tasks.promote import missed, on_the_way, start
+
+
+@flow(name="reconcile", flow_run_name="reconcile")
+async def reconcile() -> tuple[Step, ...]:
+    """Look at what should have gone on and did not, and start it: the newest image of each application.
+
+    Images in dev/* that were offered and not judged; curated ones that were deployed nowhere; soaked ones that
+    did not go to their next environment. What a gate or a person refused stays where it is.
+    """
+    curation, execution, workbench = await asyncio.gather(
+        Tier.aload("curation"), Tier.aload("execution"), Workbench.aload("workbench")
+    )
+    found = await missed(curation, execution, workbench)
+    rows = []
+    for step in found:
+        waits = await on_the_way(step)
+        run = "is on its way" if waits else await start(step)
+        image = f"{step.image.repository}@{step.image.short}"
+        rows.append({"image": plain(image), "to": plain(step.to), "after": plain(step.after or ""), "run": plain(run)})
+    await acreate_table_artifact(key="reconciled", table=rows, description="What no event had announced")
+    return found

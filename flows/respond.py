@@ -1,0 +1,63 @@
+"""respond: an event about an image becomes a page, and a word to its owner. alert: the same for the chain itself."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
+
+from blocks import Tier, Workbench
+from flows.names import by_image
+from supply_chain.container import slug
+from supply_chain.image import ImageRef
+from supply_chain.pages import alert_page, response_page
+from supply_chain.promotion.response import Response
+from supply_chain.shown import plain
+from supply_chain.tier import curated_repository
+from tasks.respond import gathered, tell
+
+
+@flow(name="respond", flow_run_name=by_image)
+async def respond(image: str, happened: str, facts: list[Any] | None = None) -> Response:
+    """Say what runs from an image that was blocked, judged anew or drifted, what that stops, and tell its owner.
+
+    Args:
+        image: The image as the event names it, such as curated/hello@sha256:…
+        happened: The event, such as cscm.image.blocked.
+        facts: What the event says besides: deviations or reasons, each with its code and fact.
+    """
+    tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
+    ref = ImageRef.parse(image)
+    ref = ref.moved_to(curated_repository(ref.application))
+    found = await gathered(ref, happened, [_fact(each) for each in facts or ()], tier, workbench)
+    page = response_page(found)
+    subject = plain(f"{happened}: {ref.application} {ref.short}")
+    key = f"response-{slug(ref.application)}"
+    await acreate_markdown_artifact(key=key, markdown=page, description=f"{subject}; owner: {plain(found.owner)}")
+    await tell(subject, page, workbench, once=found.fingerprint)
+    return found
+
+
+@flow(name="alert", flow_run_name="alert {about}")
+async def alert(about: str, what: str, remedy: str) -> None:
+    """Tell whoever operates the chain that something in it did not go as it should.
+
+    Args:
+        about: What it is about: a run, a deployment, a worker.
+        what: What happened.
+        remedy: What to do.
+    """
+    page = alert_page(about, what, remedy)
+    key = f"alert-{re.sub(r'[^a-z0-9]+', '-', what.lower())[:60].strip('-')}"
+    await acreate_markdown_artifact(key=key, markdown=page, description=plain(f"{what}: {about}")[:300])
+    await tell(plain(f"{what}: {about}"), page, await Workbench.aload("workbench"))
+
+
+def _fact(said: Any) -> str:
+    """A deviation or a reason in a line."""
+    if isinstance(said, dict):
+        return plain(f"{said.get('code', '')}: {said.get('fact', '')}")[:500]
+    return plain(said)[:500]

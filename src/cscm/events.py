@@ -1,0 +1,99 @@
+"""`cscm bridge` and `cscm events`: what ECR says of pushes becomes Prefect's events, and what nobody could read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cscm.session import use_prefect
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.promotion.bridge import Bridge, Message, replay
+from supply_chain.shown import plain
+
+if TYPE_CHECKING:
+    from blocks import Bridge as Settings
+
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+@click.command()
+@click.option(
+    "--alive", type=click.Path(path_type=Path, dir_okay=False), help="Touch this file whenever the queue was read."
+)
+def bridge(alive: Path | None) -> None:
+    """Carry pushes that ECR tells of to Prefect, until ended. Safe to end and to run twice."""
+    settings = _settings()
+    from prefect.client.orchestration import get_client  # noqa: PLC0415 - Prefect, after its environment is set
+
+    from tasks.announce import announce  # noqa: PLC0415
+
+    told = logging.StreamHandler()
+    told.setFormatter(logging.Formatter(FORMAT))
+    log = logging.getLogger("supply_chain.bridge")
+    log.addHandler(told)
+    log.setLevel(logging.INFO)
+    log.propagate = False  # it belongs to no run
+    with get_client(sync_client=True) as client:
+        carrying = Bridge(
+            settings.queue(), settings.dead_letters(), lambda pushed: announce(pushed, client), time.sleep
+        )
+        carrying.run(alive.touch if alive else lambda: None)
+
+
+@click.group()
+def events() -> None:
+    """Look at the messages that the bridge could not read, and send them through again."""
+
+
+@events.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def dead(as_json: bool) -> None:
+    """List what lies in the dead-letter queue, with the reason. It stays there for 14 days."""
+    found = _settings().dead_letters().all()
+    if as_json:
+        kept = {"id", "sent", "reason", "body"}
+        click.echo(json.dumps([each.model_dump(mode="json", include=kept) for each in found], indent=2))
+    elif not found:
+        click.echo("nothing to report")
+    for each in () if as_json else found:
+        click.echo(plain(f"{each.id}  {_when(each)}  {each.reason}"))
+        click.echo(plain(f"    {each.body[:400]}"))
+
+
+@events.command(name="replay")
+@click.argument("message", required=False, metavar="[ID]")
+@click.option("--all", "everything", is_flag=True, help="Send all of them.")
+def replayed(message: str | None, everything: bool) -> None:
+    """Send the dead message ID (its beginning is enough), or all, through the bridge again."""
+    if bool(message) == everything:
+        raise click.UsageError("Name one message by its ID, or say --all.")
+    settings = _settings()
+    chosen = replay(settings.dead_letters(), settings.queue(), message)
+    if message and not chosen:
+        raise DeclarationInvalid(f"No dead message's ID begins with {message!r}.\n`cscm events dead` lists them.")
+    for each in chosen:
+        click.echo(plain(f"sent again: {each.id}"))
+
+
+def _when(message: Message) -> str:
+    return f"{message.sent:%Y-%m-%d %H:%M:%S %Z}" if message.sent else "at an unknown time"
+
+
+def _settings() -> Settings:
+    use_prefect()
+    from blocks import Bridge as Settings  # noqa: PLC0415 - Prefect, after its environment is set
+
+    async def load() -> Settings:
+        block: Settings = await Settings.aload("bridge")
+        return block
+
+    return asyncio.run(load())
+
+
+COMMANDS = (bridge, events)

@@ -1,0 +1,71 @@
+"""SQS through boto3: a queue as the bridge reads it, and its dead-letter queue as an operator sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from supply_chain.adapters.aws import translated
+from supply_chain.promotion.bridge import UNTOLD, Message
+
+REASON = "reason"
+"""The attribute of a dead message that says why."""
+LOOKED_AT = 3
+"""Seconds for which a message that is only looked at is out of sight."""
+MOST = 10
+"""Messages that SQS gives at once."""
+
+
+@dataclass(frozen=True)
+class SqsQueue:
+    """One role's view of a queue. `wait` is for how many seconds SQS is asked to wait for a message."""
+
+    client: Any
+    url: str
+    wait: int = 5
+
+    def receive(self, *, patient: bool) -> tuple[Message, ...]:
+        """Up to ten messages, out of others' sight for the queue's visibility timeout."""
+        return self._received(WaitTimeSeconds=self.wait if patient else 0)
+
+    def all(self) -> tuple[Message, ...]:
+        """Every message, the oldest first; for a moment nobody else sees them."""
+        found: dict[str, Message] = {}
+        while batch := self._received(WaitTimeSeconds=LOOKED_AT + 1 if not found else 0, VisibilityTimeout=LOOKED_AT):
+            new = {each.id: each for each in batch if each.id not in found}
+            if not new:
+                break
+            found |= new
+        return tuple(sorted(found.values(), key=lambda each: (each.sent or datetime.min.replace(tzinfo=UTC), each.id)))
+
+    def delete(self, message: Message) -> None:
+        with translated("delete a message"):
+            self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
+
+    def send(self, body: str, reason: str = "") -> None:
+        attributes = {REASON: {"DataType": "String", "StringValue": reason}} if reason else {}
+        with translated("send a message"):
+            self.client.send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=attributes)
+
+    def _received(self, **how: int) -> tuple[Message, ...]:
+        with translated("receive messages"):
+            answer = self.client.receive_message(
+                QueueUrl=self.url,
+                MaxNumberOfMessages=MOST,
+                AttributeNames=["SentTimestamp"],
+                MessageAttributeNames=[REASON],
+                **how,
+            )
+        return tuple(_message(each) for each in answer.get("Messages", ()))
+
+
+def _message(found: dict[str, Any]) -> Message:
+    sent = found.get("Attributes", {}).get("SentTimestamp")
+    return Message(
+        id=found["MessageId"],
+        receipt=found["ReceiptHandle"],
+        body=found["Body"],
+        sent=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None,
+        reason=found.get("MessageAttributes", {}).get(REASON, {}).get("StringValue") or UNTOLD,
+    )

@@ -1,0 +1,38 @@
+"""Soaks: that an image was well in an environment for as long as that asks for, as execution signs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import AwareDatetime, Field
+
+from supply_chain.evidence.reading import Said, said
+from supply_chain.evidence.statement import SOAK, Evidence
+from supply_chain.image import Digest, Frozen
+
+
+class Soak(Frozen):
+    """The predicate of `statement.SOAK`. What it rests on is what monitor saw, and how often it looked."""
+
+    environment: str
+    digest: Digest = Field(description="the image that was well")
+    container: str = Field(description="the container's id: the same from the first look to the last")
+    since: AwareDatetime = Field(description="the first look at which it was well, and at all after it too")
+    until: AwareDatetime = Field(description="the last look")
+    looks: int = Field(ge=1, description="how often it was looked at, never with more than 15 minutes in between")
+    asked: int = Field(description="seconds that the environment asks for")
+
+    def predicate(self) -> dict[str, Any]:
+        """As it is signed."""
+        return self.model_dump(mode="json")
+
+
+def last_soak(evidence: Iterable[Evidence], environment: str, digest: Digest) -> Said[Soak] | None:
+    """The last soak of a digest in an environment; `EvidenceInvalid` for one that cannot be read."""
+    about = [
+        each
+        for each in said(evidence, SOAK, Soak.model_validate)
+        if (each.value.environment, each.value.digest) == (environment, digest)
+    ]
+    return about[-1] if about else None

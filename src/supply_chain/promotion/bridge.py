@@ -1,0 +1,127 @@
+"""The bridge: each message of a queue becomes an event, and is deleted once the event was taken.
+
+What cannot be read goes to the dead-letter queue at once, with the reason; what could not be announced stays
+in the queue. So an outage on either side loses nothing, and a message that comes twice is announced twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from supply_chain.errors import EventNotTaken, EventUnreadable, SupplyChainError
+from supply_chain.image import Frozen
+from supply_chain.promotion.pushes import Pushed, read_push
+from supply_chain.shown import plain
+
+FIRST, LONGEST = 1.0, 15.0
+"""Seconds until what failed is tried again, at first and at most."""
+UNTOLD = "it was received too often without being announced"
+"""The reason of what the queue itself gave up."""
+log = logging.getLogger("supply_chain.bridge")
+
+
+class Message(Frozen):
+    """One message as a queue gave it. `receipt` is good for deleting it."""
+
+    id: str
+    receipt: str
+    body: str
+    sent: datetime | None = None
+    reason: str = ""
+
+
+class Queue(Protocol):
+    """A queue that gives a message again until it is deleted (SQS Developer Guide, "at-least-once delivery")."""
+
+    def receive(self, *, patient: bool) -> tuple[Message, ...]:
+        """Some messages; a patient one waits a while for the first."""
+
+    def delete(self, message: Message) -> None: ...
+
+    def send(self, body: str, reason: str = "") -> None: ...
+
+
+class Stored(Protocol):
+    """A queue whose messages can all be looked at."""
+
+    def all(self) -> tuple[Message, ...]: ...
+
+    def delete(self, message: Message) -> None: ...
+
+    def send(self, body: str, reason: str = "") -> None: ...
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """`announce` returns when the event was taken, or raises `EventNotTaken`; `wait` takes seconds."""
+
+    queue: Queue
+    dead: Stored
+    announce: Callable[[Pushed], object]
+    wait: Callable[[float], object]
+    pause: list[float] = field(default_factory=lambda: [FIRST])
+
+    def run(self, alive: Callable[[], object]) -> None:
+        """Carry messages until the process ends; `alive` is called whenever all went well.
+
+        An error of the queue is told and tried again: to stop would bring nothing.
+        """
+        patient = False
+        while True:
+            try:
+                self.carry(patient=patient)
+            except SupplyChainError as error:
+                self._rest(error)
+            else:
+                self.pause[0], patient = FIRST, True
+                alive()
+
+    def carry(self, *, patient: bool = False) -> int:
+        """Carry what the queue gives now, one after the other; how many were announced."""
+        announced = 0
+        for message in self.queue.receive(patient=patient):
+            try:
+                pushed = read_push(message.body)
+            except EventUnreadable as error:
+                reason = str(error.args[0]).partition("\n")[0]
+                log.warning("%s", plain(f"message {message.id} goes to the dead-letter queue: {reason}"))
+                self.dead.send(message.body, reason)
+            else:
+                if pushed is not None:
+                    self._until_taken(pushed)
+                    announced += 1
+            self.queue.delete(message)
+        return announced
+
+    def _until_taken(self, pushed: Pushed) -> None:
+        """Nothing else is received meanwhile: so an outage does not count against the messages that wait."""
+        while True:
+            try:
+                self.announce(pushed)
+            except EventNotTaken as error:
+                self._rest(error)
+            else:
+                log.info("%s", plain(f"announced {pushed.image} ({pushed.tag})"))
+                self.pause[0] = FIRST
+                return
+
+    def _rest(self, error: SupplyChainError) -> None:
+        log.warning("%s", plain(f"again in {self.pause[0]:.0f} s: {error}"))
+        self.wait(self.pause[0])
+        self.pause[0] = min(2 * self.pause[0], LONGEST)
+
+
+def replay(dead: Stored, queue: Queue, wanted: str | None) -> tuple[Message, ...]:
+    """Send dead messages to the queue again: the one whose id begins so, or all of them; which they were.
+
+    Each is deleted after it was sent, so that none is lost in between.
+    """
+    chosen = tuple(each for each in dead.all() if wanted is None or each.id.startswith(wanted))
+    for message in chosen:
+        queue.send(message.body)
+        dead.delete(message)
+    return chosen

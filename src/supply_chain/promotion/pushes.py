@@ -1,0 +1,89 @@
+"""What ECR says about a push, read strictly: an image offered in `dev/*`, an attachment, or nothing of ours.
+
+The event is EventBridge's "ECR Image Action" (Amazon ECR User Guide, "Amazon ECR events and EventBridge").
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from supply_chain.errors import EventUnreadable
+from supply_chain.image import Digest, Frozen, ImageRef, Repository
+from supply_chain.tier import PREFIX, TierName
+
+SOURCE = "aws.ecr"
+KIND = "ECR Image Action"
+OFFERED = f"{PREFIX[TierName.DEVELOPMENT]}/"
+ATTACHED = "sha256-"
+"""How a tag begins under which something is attached to a digest (OCI distribution 1.1, "Referrers Tag Schema")."""
+PATTERN = {
+    "source": [SOURCE],
+    "detail-type": [KIND],
+    "detail": {
+        "result": ["SUCCESS"],
+        "action-type": ["PUSH"],
+        "repository-name": [{"prefix": OFFERED}],
+        "image-tag": [{"anything-but": {"prefix": ATTACHED}}],
+    },
+}
+"""The events that are asked for (EventBridge, "Event patterns"); an image is announced by its tag."""
+
+
+class _AsAws(BaseModel):
+    """AWS's own words: what it adds later is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class _Detail(_AsAws):
+    result: Literal["SUCCESS"]
+    action: Literal["PUSH"] = Field(alias="action-type")
+    repository: Repository = Field(alias="repository-name")
+    digest: Digest = Field(alias="image-digest")
+    tag: str = Field(default="", alias="image-tag")
+
+
+class _Event(_AsAws):
+    id: str = Field(min_length=1)
+    source: Literal["aws.ecr"]
+    kind: Literal["ECR Image Action"] = Field(alias="detail-type")
+    time: AwareDatetime = Field(strict=False)
+    detail: _Detail
+
+
+class Pushed(Frozen):
+    """An image that somebody pushed to `dev/*`. `event` names AWS's event, which may come more than once."""
+
+    event: str
+    at: AwareDatetime
+    image: ImageRef
+    tag: str
+
+
+def read_push(body: str) -> Pushed | None:
+    """The push that a message tells of; None for an attachment or an untagged part, which start nothing.
+
+    `EventUnreadable` with the reason for whatever else it is.
+    """
+    try:
+        event = _Event.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _unreadable(f"{where + ': ' if where else ''}{first['msg']}") from error
+    detail = event.detail
+    if not detail.repository.startswith(OFFERED):
+        raise _unreadable(f"it is about {detail.repository}, and not about an image of {OFFERED}*")
+    if not detail.tag or detail.tag.startswith(ATTACHED):
+        return None
+    image = ImageRef(repository=detail.repository, digest=detail.digest)
+    return Pushed(event=event.id, at=event.time, image=image, tag=detail.tag)
+
+
+def _unreadable(why: str) -> EventUnreadable:
+    return EventUnreadable(
+        f"The message is no push that ECR tells of: {why[:500]}\n"
+        "It lies in the dead-letter queue (`cscm events dead`). Correct who sends it; `cscm events replay` tries again."
+    )

@@ -1,0 +1,64 @@
+"""Soaking: how long an application has been well in an environment without a break, as monitor saw it.
+
+One look says how it is now. That it was well throughout is told by the looks before: each found the same
+container, started once, without a deviation, and none came more than `GAP` after the one before. A container
+that ended in between was started again, which shows in its restarts and its start; one that was only unwell
+between two looks and is well again is not seen. So the time between two looks is how exact this is.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import AwareDatetime
+
+from supply_chain.evidence.soak import Soak
+from supply_chain.execution.monitor import Observation
+from supply_chain.image import Digest, Frozen
+
+GAP = timedelta(minutes=15)
+"""The longest time without a look; monitor looks every five minutes."""
+
+
+class Watch(Frozen):
+    """What is remembered from look to look of one application in one environment."""
+
+    digest: Digest
+    container: str
+    started_at: AwareDatetime | None
+    since: AwareDatetime
+    last: AwareDatetime
+    looks: int
+    told: bool = False
+    """Whether its soak was signed."""
+
+
+def watched(before: Watch | None, seen: Observation) -> Watch | None:
+    """What is remembered after another look; None where it was not well, so that the next one begins anew."""
+    if not seen.healthy or seen.deviations or seen.restarts or not seen.wanted or seen.running != seen.wanted:
+        return None
+    same = (
+        before is not None
+        and (before.digest, before.container, before.started_at) == (seen.wanted, seen.container, seen.started_at)
+        and before.last <= seen.at <= before.last + GAP
+    )
+    if before is not None and same:
+        return before.model_copy(update={"last": seen.at, "looks": before.looks + 1})
+    return Watch(
+        digest=seen.wanted, container=seen.container, started_at=seen.started_at, since=seen.at, last=seen.at, looks=1
+    )
+
+
+def soaked(watch: Watch, environment: str, seconds: int | None) -> Soak | None:
+    """The soak that is over and was not told yet; None where the environment asks for none, or it still goes on."""
+    if seconds is None or watch.told or (watch.last - watch.since).total_seconds() < seconds:
+        return None
+    return Soak(
+        environment=environment,
+        digest=watch.digest,
+        container=watch.container,
+        since=watch.since,
+        until=watch.last,
+        looks=watch.looks,
+        asked=seconds,
+    )

@@ -1,0 +1,217 @@
+"""Where an image stands at the next boundary: whether there is something left to decide or to do, and why not.
+
+All of it is read from signed statements and from the registry, so that an event that was lost, doubled, late
+or out of order makes no difference: whoever starts a promotion asks here first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from supply_chain.app import Service
+from supply_chain.errors import SettingInvalid
+from supply_chain.evidence.approval import last_approval
+from supply_chain.evidence.provenance import last_provenance
+from supply_chain.evidence.soak import last_soak
+from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, PROVENANCE, SIGNATURE, SOAK, SUMMARY, Evidence
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.summary import Summary, is_vended, last_verdict
+from supply_chain.execution.environment import Environment
+from supply_chain.execution.records import records
+from supply_chain.image import Frozen, ImageRef
+from supply_chain.policy.verdict import verdict_place
+from supply_chain.tier import Boundary, TierName
+
+SAID_BY_EXECUTION = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
+OF_A_PLACE = ("approval.", "placement.")
+"""How the reasons begin that are about one environment alone: a refusal for these says nothing of another."""
+
+
+class Images(Protocol):
+    """What is asked of a registry."""
+
+    def newest_first(self, repository: str) -> tuple[ImageRef, ...]:
+        """The images that have a tag, the last one pushed first; none where there is no repository."""
+
+
+class Step(Frozen):
+    """What is to be done with an image at its next boundary: nothing, for the reason that `why` tells, or a move."""
+
+    image: ImageRef
+    to: str = ""
+    """Where it goes: `curation`, or an environment's name; empty where it goes nowhere."""
+    after: str | None = None
+    why: str = ""
+    waits: bool = False
+    """Whether what it lacks may still come: its evidence."""
+    asks: bool = False
+    """Whether a person has to decide first, and did not yet."""
+
+
+def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Step:
+    """What is to be done with an image in `dev/*`.
+
+    An image without development's provenance was not offered yet: what builds it may still be signing. Only the
+    newest image of an application goes on.
+    """
+    newest = images.newest_first(ref.repository)
+    if newest and newest[0].digest != ref.digest:
+        return _nothing(ref, f"{newest[0].short} was pushed after it")
+    if not store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
+        return _nothing(ref, "development signed no provenance of it").model_copy(update={"waits": True})
+    own = store.verified(verdict_place(ref, Boundary.TO_CURATION, admitted=True), TierName.CURATION, SUMMARY, SIGNATURE)
+    refusals = store.verified(verdict_place(ref, Boundary.TO_CURATION, admitted=False), TierName.CURATION, SUMMARY)
+    for boundary in (Boundary.TO_CURATION, Boundary.CURATION):
+        verdict = last_verdict((*own, *refusals), boundary, ref.digest)
+        if verdict and not verdict.value.passed:
+            return _nothing(ref, _refused(verdict.value, boundary))
+    if is_vended(own, ref.digest):
+        return _nothing(ref, "it is vended")
+    return Step(image=ref, to="curation")
+
+
+def to_environment(
+    ref: ImageRef,
+    after: str | None,
+    images: Images,
+    store: EvidenceStore,
+    read: Callable[[str], Environment],
+    current: Callable[[str], ImageRef | None],
+) -> Step:
+    """What is to be done with an image in `curated/*`: it goes to the first environment that it declares, or to
+    the one after `after`, where it has to have soaked.
+
+    `read` gives an environment by its name, or raises `SettingInvalid`; `current` gives the image that should
+    run in one. It never takes the place of one that was curated after it.
+    """
+    built = last_provenance(store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
+    manifest = built.manifest if built else None
+    if not isinstance(manifest, Service):
+        return _nothing(ref, "it is no service" if manifest else "development signed no provenance of it")
+    to = following(manifest.environments, after)
+    if to is None:
+        return _nothing(ref, f"it declares no environment after {after}" if after else "it declares no environment")
+    own = store.verified(
+        verdict_place(ref, Boundary.TO_EXECUTION, admitted=True), TierName.EXECUTION, *SAID_BY_EXECUTION
+    )
+    objections = _objections(ref, after, to, own, images, store, read, current)
+    if why := next(objections, ""):
+        return _nothing(ref, why)
+    asks = read(to).asks and last_approval(own, to, ref.digest) is None
+    return Step(image=ref, to=to, after=after, asks=asks)
+
+
+def _objections(
+    ref: ImageRef,
+    after: str | None,
+    to: str,
+    own: Sequence[Evidence],
+    images: Images,
+    store: EvidenceStore,
+    read: Callable[[str], Environment],
+    current: Callable[[str], ImageRef | None],
+) -> Iterator[str]:
+    """Why it does not go there; whoever wants to know one reason asks for the first. `own` is what execution signed."""
+    if not is_vended(store.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest):
+        yield "curation does not vend it"
+    try:
+        read(to).placement(ref.application)
+    except SettingInvalid as error:
+        yield str(error.args[0]).partition("\n")[0]
+    if any(each.value.environment == to for each in records(own)):
+        yield f"it was deployed to {to}"
+    if after is not None and last_soak(own, after, ref.digest) is None:
+        yield f"it has not soaked in {after}"
+    verdict = last_verdict(own, Boundary.TO_EXECUTION, ref.digest)
+    if verdict and not verdict.value.passed and not _of_a_place(verdict.value):
+        yield _refused(verdict.value, Boundary.TO_EXECUTION)
+    if later := _later(ref, images.newest_first(ref.repository), current(to), after, store):
+        yield later
+    decision = last_approval(own, to, ref.digest)
+    if decision and not decision.value.approved:
+        yield f"{decision.value.who} denied it for {to}: {decision.value.why}"
+
+
+def following(environments: Sequence[str], after: str | None) -> str | None:
+    """The first of the environments that an image declares, or the one after another; None where there is none."""
+    if after is None:
+        return next(iter(environments), None)
+    known = list(environments)
+    return next(iter(known[known.index(after) + 1 :]), None) if after in known else None
+
+
+def _later(
+    ref: ImageRef, newest_first: Sequence[ImageRef], there: ImageRef | None, after: str | None, store: EvidenceStore
+) -> str:
+    """Why an image is too old: one that was curated after it is there, or is vended and comes first."""
+    for newer in newest_first:
+        if newer.digest == ref.digest:
+            return ""
+        if there and newer.digest == there.digest:
+            return f"{newer.short} runs there, and was curated after it"
+        if after is None and is_vended(store.verified(newer, TierName.CURATION, SUMMARY, SIGNATURE), newer.digest):
+            return f"{newer.short} was curated after it"
+    return ""
+
+
+def _of_a_place(verdict: Summary) -> bool:
+    return all(reason.get("code", "").startswith(OF_A_PLACE) for reason in verdict.cscm.reasons)
+
+
+def _refused(verdict: Summary, boundary: Boundary) -> str:
+    codes = ", ".join(sorted({reason.get("code", "") for reason in verdict.cscm.reasons}))
+    return f"it was refused at {boundary}: {codes}"
+
+
+def _nothing(ref: ImageRef, why: str) -> Step:
+    return Step(image=ref, why=why)
+
+
+@dataclass(frozen=True)
+class Tier:
+    """What one tier sees: the registry and the evidence."""
+
+    repositories: Callable[[str], Collection[str]]
+    images: Images
+    store: EvidenceStore
+
+
+def missed_by_curation(tier: Tier) -> tuple[Step, ...]:
+    """The newest images in `dev/*` that development offered and on which nobody decided."""
+    found = []
+    for repository in sorted(tier.repositories("dev/")):
+        newest = tier.images.newest_first(repository)[:1]
+        found += [step for ref in newest if (step := to_curation(ref, tier.images, tier.store)).to]
+    return tuple(found)
+
+
+def missed_by_execution(
+    tier: Tier, read: Callable[[str], Environment], current: Callable[[str, str], ImageRef | None]
+) -> tuple[Step, ...]:
+    """What is vended and runs nowhere yet, and what soaked and did not go on; the newest of each application.
+
+    `current` gives the image that should run of an application in an environment.
+    """
+    found: list[Step] = []
+    for repository in sorted(tier.repositories("curated/")):
+        for ref, after in _candidates(repository, tier, current):
+            step = to_environment(ref, after, tier.images, tier.store, read, partial(current, ref.application))
+            found += [step] if step.to else []
+    return tuple(found)
+
+
+def _candidates(
+    repository: str, tier: Tier, current: Callable[[str, str], ImageRef | None]
+) -> list[tuple[ImageRef, str | None]]:
+    """The newest vended image, and what runs in each environment from which it could go on."""
+    for ref in tier.images.newest_first(repository):
+        if not is_vended(tier.store.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest):
+            continue
+        built = last_provenance(tier.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
+        places = built.manifest.environments if built else ()
+        running = [(there, place) for place in places[:-1] if (there := current(ref.application, place))]
+        return [(ref, None), *((there.moved_to(repository), place) for there, place in running)]
+    return []

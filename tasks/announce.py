@@ -1,0 +1,44 @@
+"""announce: what ECR said of a push, as an event that Prefect has taken when this returns."""
+
+from __future__ import annotations
+
+from uuid import NAMESPACE_URL, uuid5
+
+from httpx import HTTPError
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.events.schemas.events import Event, Resource
+from prefect.exceptions import PrefectException
+
+from supply_chain.errors import EventNotTaken
+from supply_chain.promotion.pushes import Pushed
+from tasks.events import about
+
+EVENT = "cscm.image.pushed"
+
+
+def announce(pushed: Pushed, client: SyncPrefectClient) -> None:
+    """Post `cscm.image.pushed`; `EventNotTaken` where Prefect does not say that it has it.
+
+    Not by the way of other events, whose sender is not told whether they arrived.
+    """
+    event = event_of(pushed).model_dump(mode="json")
+    try:
+        client.request("POST", "/events", json=[event]).raise_for_status()
+    except (HTTPError, PrefectException) as error:
+        raise EventNotTaken(
+            f"Prefect did not take {EVENT} of {pushed.image}: {error or type(error).__name__}\n"
+            "It is tried again; see whether Prefect's server runs (`cscm status`)."
+        ) from error
+
+
+def event_of(pushed: Pushed) -> Event:
+    """The event; the same for the same push, however often its message comes."""
+    ref = pushed.image
+    payload = {"image": str(ref), "repository": ref.repository, "digest": ref.digest, "tag": pushed.tag}
+    return Event(
+        id=uuid5(NAMESPACE_URL, f"{EVENT}:{pushed.event}"),
+        occurred=pushed.at,
+        event=EVENT,
+        resource=Resource.model_validate(about(ref, "tier")),
+        payload={"origin": "tier", **payload},
+    )

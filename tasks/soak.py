@@ -1,0 +1,68 @@
+"""soak: how long what runs has been well without a break, and a signed word where that was long enough."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from prefect.variables import Variable
+from pydantic import ValidationError
+
+from blocks import Tier, Workbench
+from supply_chain.container import slug
+from supply_chain.evidence.soak import Soak, last_soak
+from supply_chain.evidence.statement import SOAK
+from supply_chain.execution.environment import Environment
+from supply_chain.execution.monitor import Observation
+from supply_chain.image import ImageRef
+from supply_chain.policy.verdict import verdict_place
+from supply_chain.promotion.soaking import Watch, soaked, watched
+from supply_chain.tier import Boundary, curated_repository
+from tasks.events import emit
+from tasks.running import in_thread
+
+
+async def soak(seen: Iterable[Observation], place: Environment, tier: Tier, workbench: Workbench) -> None:
+    """Remember each look in a variable, and once for each digest and environment sign and tell that its soak is over.
+
+    Two that look at once, or one that ends in between, tell it twice or leave it to the reconcile.
+    """
+    for observation in seen:
+        if not observation.application or not observation.wanted:
+            continue
+        name = variable_of(place.name, observation.application)
+        watch = watched(_read(await Variable.aget(name)), observation)
+        over = soaked(watch, place.name, place.soak) if watch else None
+        if over and watch:
+            await _tell(observation.application, over, tier, workbench)
+            watch = watch.model_copy(update={"told": True})
+        await Variable.aset(name, watch.model_dump(mode="json") if watch else None, overwrite=True)
+
+
+def variable_of(environment: str, application: str) -> str:
+    """The name of what is remembered of an application in an environment; Prefect takes few characters in one."""
+    unlike = hashlib.sha256(f"{environment} {application}".encode()).hexdigest()[:8]
+    return f"soak_{environment}_{slug(application)}_{unlike}".replace("-", "_").replace(".", "_")
+
+
+async def _tell(application: str, over: Soak, tier: Tier, workbench: Workbench) -> None:
+    ref = ImageRef(repository=curated_repository(application), digest=over.digest)
+    where, evidence = verdict_place(ref, Boundary.TO_EXECUTION, admitted=True), tier.evidence(workbench)
+
+    def sign() -> bool:
+        known = last_soak(evidence.verified(where, evidence.tier, SOAK), over.environment, over.digest)
+        if known is None:
+            evidence.attach(where, SOAK, over.predicate(), over.until)
+        return known is None
+
+    if await in_thread(sign):
+        seconds = int((over.until - over.since).total_seconds())
+        emit("deployment.soaked", ref, environment=over.environment, seconds=seconds, looks=over.looks)
+
+
+def _read(kept: object) -> Watch | None:
+    """What was remembered; what cannot be read begins anew."""
+    try:
+        return Watch.model_validate(kept) if kept else None
+    except ValidationError:
+        return None

@@ -1,0 +1,274 @@
+"""Every role × every action the project makes: allowed exactly where the table says, with the documents that ship."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+
+from supply_chain.adapters.accounts import DEAD, POLICIES, RULE, Accounts, Administrator, ensure_accounts
+from tests.real.command import ROOT
+from tests.real.emulator.conftest import REGION, Emulator, artifact, put_blob, put_manifest, sha
+
+TABLE = """
+                                            development  curation  execution  bridge
+get a token for the registry                yes          yes       yes        -
+list the repositories                       yes          yes       yes        -
+pull dev/hello                              yes          yes       -          -
+pull curated/hello                          -            yes       yes        -
+pull curated/base/python                    yes          yes       yes        -
+pull evidence/curation/hello                -            yes       yes        -
+pull evidence/execution/hello               -            -         yes        -
+pull other/hello                            -            -         -          -
+referrers dev/hello                         yes          yes       -          -
+referrers curated/hello                     -            yes       yes        -
+referrers curated/base/python               yes          yes       yes        -
+referrers evidence/curation/hello           -            yes       yes        -
+referrers evidence/execution/hello          -            -         yes        -
+push dev/hello                              yes          -         -          -
+push curated/hello                          -            yes       -          -
+push curated/base/python                    -            yes       -          -
+push evidence/curation/hello                -            yes       -          -
+push evidence/execution/hello               -            -         yes        -
+push other/hello                            -            -         -          -
+attach dev/hello                            yes          -         -          -
+attach curated/hello                        -            yes       -          -
+attach evidence/curation/hello              -            yes       -          -
+attach evidence/execution/hello             -            -         yes        -
+describe dev/hello                          yes          yes       -          -
+describe curated/hello                      -            yes       yes        -
+describe evidence/execution/hello           -            -         yes        -
+create dev/new                              yes          -         -          -
+create curated/new                          -            yes       -          -
+create evidence/curation/new                -            yes       -          -
+create evidence/execution/new               -            -         yes        -
+create other/new                            -            -         -          -
+delete dev/hello                            -            -         -          -
+delete curated/hello                        -            -         -          -
+delete evidence/execution/hello             -            -         -          -
+move tags curated/hello                     -            -         -          -
+sign alias/cscm-development                 yes          -         -          -
+sign alias/cscm-curation                    -            yes       -          -
+sign alias/cscm-execution                   -            -         yes        -
+encrypt alias/cscm-storage                  -            yes       -          -
+encrypt alias/cscm-content                  -            yes       -          -
+decrypt alias/cscm-content                  -            -         yes        -
+receive cscm-pushed                         -            -         -          yes
+send cscm-pushed                            -            -         -          yes
+receive cscm-pushed-dead                    -            -         -          yes
+send cscm-pushed-dead                       -            -         -          yes
+purge cscm-pushed                           -            -         -          -
+purge cscm-pushed-dead                      -            -         -          -
+put a rule                                  -            -         -          -
+put an event                                -            -         -          -
+make a user                                 -            -         -          -
+take the role of curation                   -            -         -          -
+"""
+ROLES, *ROWS = TABLE.strip().splitlines()
+MAY = {
+    (words.split("  ")[0].strip(), role): said == "yes"
+    for row in ROWS
+    for words in [row]
+    for role, said in zip(ROLES.split(), row[44:].split(), strict=True)
+}
+REPOSITORIES = ("dev/hello", "curated/hello", "curated/base/python", "evidence/curation/hello",
+                "evidence/execution/hello", "other/hello")  # fmt: skip
+DENIED = {"AccessDenied", "AccessDeniedException", "AWS.SimpleQueueService.AccessDenied", "UnauthorizedOperation"}
+
+
+@dataclass
+class Account:
+    """An account as `cscm up` makes it, with an image in each repository; and what each role tries in it."""
+
+    emulator: Emulator
+    accounts: Accounts
+    images: dict[str, str] = field(default_factory=dict)
+    wrapped: bytes = b""
+
+    def credentials(self, role: str) -> dict[str, str]:
+        """Temporary credentials of the role, taken by its own user."""
+        who = self.accounts.bridge if role == "bridge" else self.accounts.identities[role]  # type: ignore[index]
+        sts = self.emulator.client("sts", who.access_key_id, who.secret_access_key)
+        made = sts.assume_role(RoleArn=who.role_arn, RoleSessionName="matrix")["Credentials"]
+        return {"key": made["AccessKeyId"], "secret": made["SecretAccessKey"], "token": made["SessionToken"]}
+
+    def fill(self) -> None:
+        """Put an image into every repository, as root."""
+        with self.emulator.http(self.emulator.login()) as http:
+            for name in REPOSITORIES:
+                self.emulator.repository(name)
+                self.images[name] = pushed(http, name, "first").headers["Docker-Content-Digest"]
+        kms = self.emulator.client("kms")
+        self.wrapped = kms.encrypt(KeyId="alias/cscm-content", Plaintext=b"key")["CiphertextBlob"]
+
+    def url(self, queue: str) -> str:
+        return self.accounts.bridge.dead if queue == DEAD else self.accounts.bridge.queue
+
+
+def pushed(http: httpx.Client, name: str, content: str) -> httpx.Response:
+    """What the registry says of an image of one layer."""
+    config, layer = put_blob(http, name, b"{}"), put_blob(http, name, content.encode())
+    blobs = [{"mediaType": "application/octet-stream", "digest": d, "size": n} for d, n in ((layer, len(content)),)]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+        "layers": blobs,
+    }
+    return put_manifest(http, name, content, json.dumps(manifest).encode()).raise_for_status()
+
+
+@dataclass
+class Role:
+    """One role, and each action as it makes it."""
+
+    account: Account
+    name: str
+
+    @cached_property
+    def credentials(self) -> dict[str, str]:
+        return self.account.credentials(self.name)
+
+    def client(self, service: str) -> Any:
+        return self.account.emulator.client(service, **self.credentials)
+
+    def http(self) -> httpx.Client:
+        return self.account.emulator.http(self.account.emulator.login(**self.credentials))
+
+    def act(self, action: str) -> None:
+        """Do it; `ClientError` or `HTTPStatusError` where that is not allowed."""
+        first, _, rest = action.partition(" ")
+        exact: dict[str, Callable[[], Any]] = {
+            "get a token for the registry": lambda: self.account.emulator.login(**self.credentials),
+            "list the repositories": lambda: self.client("ecr").describe_repositories(),
+            "put a rule": lambda: self.client("events").put_rule(Name=RULE, EventPattern='{"source": ["x"]}'),
+            "put an event": lambda: self.client("events").put_events(
+                Entries=[{"Source": "own", "DetailType": "x", "Detail": "{}"}]
+            ),
+            "make a user": lambda: self.client("iam").create_user(UserName=f"of-{self.name}"),
+            "take the role of curation": lambda: self.client("sts").assume_role(
+                RoleArn=self.account.accounts.identities["curation"].role_arn,  # type: ignore[index]
+                RoleSessionName="other",
+            ),
+        }
+        exact.get(action, lambda: getattr(self, f"_{first}")(rest))()
+
+    def _pull(self, name: str) -> None:
+        with self.http() as http:
+            digest = self.account.images[name]
+            manifest = http.get(f"/v2/{name}/manifests/{digest}").raise_for_status().json()
+            http.get(f"/v2/{name}/blobs/{manifest['layers'][0]['digest']}").raise_for_status()
+
+    def _referrers(self, name: str) -> None:
+        with self.http() as http:
+            http.get(f"/v2/{name}/referrers/{self.account.images[name]}").raise_for_status()
+
+    def _push(self, name: str) -> None:
+        with self.http() as http:
+            pushed(http, name, f"of-{self.name}")
+
+    def _attach(self, name: str) -> None:
+        with self.http() as http:
+            put_blob(http, name, b"{}")
+            body = artifact(self.account.images[name], hash(self.name) % 1000)
+            put_manifest(http, name, sha(body), body).raise_for_status()
+
+    def _describe(self, name: str) -> None:
+        self.client("ecr").describe_images(repositoryName=name)
+
+    def _create(self, name: str) -> None:
+        self.client("ecr").create_repository(repositoryName=f"{name}-{self.name}")
+
+    def _delete(self, name: str) -> None:
+        ids = [{"imageDigest": self.account.images[name]}]
+        self.client("ecr").batch_delete_image(repositoryName=name, imageIds=ids)
+
+    def _move(self, what: str) -> None:
+        name = what.rpartition(" ")[2]
+        self.client("ecr").put_image_tag_mutability(repositoryName=name, imageTagMutability="MUTABLE")
+
+    def _sign(self, key: str) -> None:
+        self.client("kms").sign(KeyId=key, Message=b"said", MessageType="RAW", SigningAlgorithm="ECDSA_SHA_256")
+
+    def _encrypt(self, key: str) -> None:
+        self.client("kms").encrypt(KeyId=key, Plaintext=b"key")
+
+    def _decrypt(self, key: str) -> None:
+        self.client("kms").decrypt(KeyId=key, CiphertextBlob=self.account.wrapped)
+
+    def _receive(self, queue: str) -> None:
+        sqs, url = self.client("sqs"), self.account.url(queue)
+        for message in sqs.receive_message(QueueUrl=url).get("Messages", []):
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+    def _send(self, queue: str) -> None:
+        self.client("sqs").send_message(QueueUrl=self.account.url(queue), MessageBody="{}")
+
+    def _purge(self, queue: str) -> None:
+        self.client("sqs").purge_queue(QueueUrl=self.account.url(queue))
+
+    def may(self, action: str) -> bool:
+        """Whether it is let; an error of any other kind is no answer, and fails the test."""
+        try:
+            self.act(action)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in DENIED:
+                return False
+            raise
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == 403:
+                return False
+            raise
+        return True
+
+
+@pytest.fixture(scope="module")
+def account(python: Path, crane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    directory = tmp_path_factory.mktemp("matrix")
+    emulator = Emulator(python, crane, directory)
+    emulator.start()
+    with contextlib.ExitStack() as stack:
+        stack.callback(emulator.end)
+        key = emulator.root
+        root = boto3.Session(key["key"], key["secret"], region_name=REGION)
+        admin = Administrator.of(root, f"http://{emulator.host}")
+        made = Account(emulator, ensure_accounts(admin, ROOT / POLICIES, directory / "keys.json"))
+        assert ensure_accounts(admin, ROOT / POLICIES, directory / "keys.json") == made.accounts, "made once"
+        made.fill()
+        yield made
+
+
+@pytest.mark.parametrize("role", ROLES.split())
+def test_a_role_may_do_exactly_what_the_table_says(account: Account, role: str) -> None:
+    """What it has to do works, and nothing else does: over AWS's API and over the registry's own."""
+    acting = Role(account, role)
+    wanted = {action: allowed for (action, of), allowed in MAY.items() if of == role}
+
+    found = {action: acting.may(action) for action in wanted}
+
+    assert len(wanted) > 45
+    assert found == wanted
+    assert any(found.values())
+
+
+def test_a_push_reaches_the_queue_that_only_its_rule_fills(account: Account) -> None:
+    """As ECR's own event does; AWS lets nobody else speak as ECR, so another source is the same rule's here."""
+    events, sqs = account.emulator.client("events"), account.emulator.client("sqs")
+    rule = events.describe_rule(Name=RULE)
+    (target,) = events.list_targets_by_rule(Rule=RULE)["Targets"]
+    attributes = sqs.get_queue_attributes(QueueUrl=account.accounts.bridge.queue, AttributeNames=["All"])["Attributes"]
+
+    assert rule["State"] == "ENABLED" and json.loads(rule["EventPattern"])["source"] == ["aws.ecr"]
+    assert target["Arn"] == attributes["QueueArn"]
+    assert json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"].endswith(f":{DEAD}")
+    said = events.put_events(Entries=[{"Source": "aws.ecr", "DetailType": "ECR Image Action", "Detail": "{}"}])
+    assert said["FailedEntryCount"] == 1

@@ -1,0 +1,72 @@
+"""Approvals: the last word about a digest in an environment counts, and a person's words are kept as told."""
+
+from datetime import timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.approval import Approval, last_approval
+from supply_chain.evidence.statement import APPROVAL, Evidence, about
+from supply_chain.image import ImageRef
+from tests.unit.conftest import DIGEST, NOON, OTHER
+
+WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
+
+
+def approval(decision="approved", hour=0, **changes):
+    values = {
+        "environment": "production",
+        "digest": DIGEST,
+        "decision": decision,
+        "who": "Ada",
+        "why": "it is well",
+        "decided": NOON + timedelta(hours=hour),
+    }
+    return Approval(**{**values, **changes})
+
+
+def evidence(*said):
+    return [
+        Evidence(digest=DIGEST, repository=WHERE.repository, statement=about(WHERE, APPROVAL, each), signer="execution")
+        for each in (a if isinstance(a, dict) else a.predicate() for a in said)
+    ]
+
+
+def decided(*said):
+    last = last_approval(evidence(*said), "production", DIGEST)
+    return last and last.value.decision
+
+
+def test_the_last_word_counts():
+    """Whatever the order in which they are read; nobody's word is neither yes nor no."""
+    yes, no, again = approval(), approval("denied", 1), approval("approved", 2)
+
+    assert decided() is None
+    assert decided(yes) == "approved"
+    assert decided(no, yes) == "denied"
+    assert decided(again, yes, no) == "approved"
+
+
+def test_of_two_at_one_instant_the_no_counts():
+    """Nobody can tell which was first."""
+    assert decided(approval(), approval("denied")) == decided(approval("denied"), approval()) == "denied"
+
+
+@pytest.mark.parametrize("other", [{"environment": "staging"}, {"digest": OTHER}])
+def test_a_word_about_another_environment_or_digest_is_none_about_this(other):
+    """One approval is for one image in one place."""
+    assert decided(approval(**other)) is None
+
+
+def test_one_that_cannot_be_read_may_say_no():
+    """So nothing is decided while it lies there."""
+    with pytest.raises(EvidenceInvalid):
+        decided(approval(), {"decided": NOON.isoformat(), "decision": "perhaps"})
+
+
+@pytest.mark.parametrize("empty", [{"who": " "}, {"why": ""}, {"who": "x" * 1001}])
+def test_who_and_why_are_told(empty):
+    """An approval that says neither is none."""
+    with pytest.raises(ValidationError):
+        approval(**empty)

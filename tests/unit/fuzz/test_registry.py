@@ -1,0 +1,53 @@
+"""Manifests that anybody may push to the laptop's registry, and tokens that anybody may send for a page."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain.laptop.emulator.api import ApiError, page
+from supply_chain.laptop.emulator.images import detail, holders
+from tests.unit.conftest import tries
+from tests.unit.fuzz.changes import JSON, changed
+
+DIGEST = "sha256:" + "a" * 64
+WHOLE = {
+    "config": {"digest": DIGEST, "size": 1, "mediaType": "application/vnd.oci.image.config.v1+json"},
+    "layers": [{"digest": DIGEST, "size": 2}],
+    "manifests": [{"digest": "sha256:" + "b" * 64, "size": 3}],
+    "subject": {"digest": DIGEST},
+    "artifactType": "application/sbom",
+}
+
+
+@tries(300)
+@given(st.one_of(JSON, changed(WHOLE)))
+def test_whatever_a_manifest_says_its_image_is_described(manifest):
+    """A repository with one odd image is listed all the same."""
+    record = {
+        "registryId": "000000000000",
+        "repositoryName": "dev/app",
+        "imageDigest": DIGEST,
+        "imageTags": [],
+        "imagePushedAt": 1.5,
+        "imageManifestMediaType": "application/json",
+        "imageManifest": json.dumps(manifest),
+    }
+
+    found = detail(record, [])
+
+    assert isinstance(found["imageSizeInBytes"], int) and found["imageSizeInBytes"] >= 0
+    assert {type(found.get(name, "")) for name in ("artifactMediaType", "subjectManifestDigest")} == {str}
+    assert holders([record], "sha256:" + "c" * 64) == []
+
+
+@tries(300)
+@given(st.one_of(st.text(), st.text(alphabet="ABCDEabcde0123456789=-_")))
+def test_a_made_up_token_is_refused_or_read(token):
+    """By the API's own error."""
+    try:
+        found, _ = page(["1", "2"], lambda each: (each,), {"nextToken": token}, usual=10, most=10)
+    except ApiError as error:
+        assert error.code == "InvalidParameterException"
+    else:
+        assert set(found) <= {"1", "2"}

@@ -1,0 +1,142 @@
+"""Automations: read strictly, made once, corrected when they differ, and left off where an operator turned them off."""
+
+import pytest
+
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
+from supply_chain.laptop import automations
+from supply_chain.laptop.automations import as_prefect, ensure_automations, read_automations, says
+
+GOOD = """
+name: a run failed
+description: d
+trigger:
+  expect: [prefect.flow-run.Failed]
+  match: {prefect.resource.id: prefect.flow-run.*}
+  match_related: {prefect.resource.id: [a, b]}
+  within: 600
+tell: {about: "{{ event.resource.name }}", what: a run failed, remedy: read it}
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "deployments/automations").mkdir(parents=True)
+    (tmp_path / "deployments/automations/one.yaml").write_text(GOOD)
+    return tmp_path
+
+
+class Server:
+    """Prefect's API, as far as it is asked; it adds to an automation what the real one does."""
+
+    def __init__(self):
+        self.held, self.calls = {}, []
+
+    def __call__(self, method, port, path, *, body=None, auth=None):
+        self.calls.append((method, path))
+        if path.endswith("/filter"):
+            return list(self.held.values())
+        if method == "GET":
+            return {"id": "the-id"}
+        kept = {
+            **body,
+            "trigger": {**body["trigger"], "id": "t", "after": [], "within": float(body["trigger"]["within"])},
+        }
+        kept["trigger"]["match_related"] = {
+            key: list(reversed(value)) for key, value in body["trigger"]["match_related"].items()
+        }
+        self.held[body["name"]] = {"id": "a", **kept}
+        return self.held[body["name"]]
+
+    @property
+    def changes(self):
+        return [call for call in self.calls if call[1].startswith("/api/automations/") and "filter" not in call[1]]
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = Server()
+    monkeypatch.setattr(automations, "asked", server)
+    return server
+
+
+def ensure(project, notify="supply-chain-log/operators"):
+    return ensure_automations(project, notify, 4200, "a:b")
+
+
+def test_they_are_made_once(project, server):
+    """The second start changes nothing."""
+    assert ensure(project) == ("a run failed",)
+    assert ensure(project) == ()
+    assert server.changes == [("POST", "/api/automations/")]
+    (action,) = server.held["a run failed"]["actions"]
+    assert (action["type"], action["deployment_id"]) == ("run-deployment", "the-id")
+    assert action["parameters"]["remedy"] == "read it"
+
+
+def test_one_that_differs_is_corrected(project, server):
+    """Whoever changed it."""
+    ensure(project)
+    (project / "deployments/automations/one.yaml").write_text(GOOD.replace("within: 600", "within: 60"))
+
+    assert ensure(project) == ("a run failed",)
+    assert server.changes[-1] == ("PUT", "/api/automations/a")
+
+
+def test_one_that_was_turned_off_stays_off(project, server):
+    """An operator knows why."""
+    ensure(project)
+    server.held["a run failed"]["enabled"] = False
+
+    assert ensure(project) == ()
+
+
+def test_a_block_of_prefects_own_is_told_by_the_server(project, server):
+    """Also where no worker runs, which may be what there is to tell."""
+    ensure(project, "slack-webhook/operators")
+
+    (action,) = server.held["a run failed"]["actions"]
+    assert (action["type"], action["block_document_id"]) == ("send-notification", "the-id")
+    assert "read it" in action["body"]
+    assert ("GET", "/api/block_types/slug/slack-webhook/block_documents/name/operators") in server.calls
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("expect:", "expects:"),
+        ("[prefect.flow-run.Failed]", "[]"),
+        ("within: 600", "within: -1"),
+        (", remedy: read it", ""),
+        ("{{ event.resource.name }}", "{{ event.resource.name"),
+        ("description: d", "description: d\nenabled: maybe"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_found_before_prefect_ignores_it(project, change):
+    """Unknown keys, no events, half a template."""
+    (project / "deployments/automations/one.yaml").write_text(GOOD.replace(*change))
+
+    with pytest.raises(DeclarationInvalid):
+        read_automations(project / "deployments/automations")
+
+
+def test_two_of_one_name_are_refused(project):
+    """The second would replace the first at each start."""
+    (project / "deployments/automations/two.yaml").write_text(GOOD)
+
+    with pytest.raises(SettingInvalid, match="a run failed"):
+        read_automations(project / "deployments/automations")
+
+
+@pytest.mark.parametrize("key", ["expect", "match", "match_related", "posture", "within", "threshold"])
+def test_every_part_of_a_trigger_is_compared(project, key):
+    """Otherwise a change of it would never arrive."""
+    (one,) = read_automations(project / "deployments/automations")
+    wanted = as_prefect(one, {"type": "run-deployment", "deployment_id": "x"})
+    other = {"expect": ["x"], "match": {}, "match_related": {}, "posture": "Proactive", "within": 1, "threshold": 2}
+    found = {**wanted, "trigger": {**wanted["trigger"], key: other[key]}}
+
+    assert says(wanted, wanted)
+    assert not says(found, wanted)
+    assert not says({**wanted, "actions": []}, wanted)
+    assert not says({**wanted, "description": "x"}, wanted)

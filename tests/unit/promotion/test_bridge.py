@@ -1,0 +1,129 @@
+"""The bridge: nothing is lost, nothing stands in the way, and what nobody can read is kept with its reason."""
+
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+
+from supply_chain.errors import AwsUnavailable, EventNotTaken
+from supply_chain.promotion.bridge import LONGEST, Bridge, Message, replay
+from tests.unit.promotion.test_pushes import message
+
+
+class Enough(BaseException):
+    """The test has seen enough."""
+
+
+@dataclass
+class Queue:
+    """What it holds, and an outage for so many receives."""
+
+    held: list[Message] = field(default_factory=list)
+    down: int = 0
+    numbers: count = field(default_factory=count)
+
+    def receive(self, *, patient):
+        if self.down:
+            self.down -= 1
+            raise AwsUnavailable("AWS did not answer\ntry again")
+        if not self.held and patient:
+            raise Enough
+        return tuple(self.held)
+
+    def all(self):
+        return tuple(self.held)
+
+    def delete(self, message):
+        self.held.remove(message)
+
+    def send(self, body, reason=""):
+        number = next(self.numbers)
+        self.held.append(Message(id=f"id-{number}", receipt=f"r-{number}", body=body, reason=reason))
+
+
+@dataclass
+class Prefect:
+    """Takes events; refuses so many of them first."""
+
+    refuses: int = 0
+    taken: list = field(default_factory=list)
+
+    def __call__(self, pushed):
+        if self.refuses:
+            self.refuses -= 1
+            raise EventNotTaken("Prefect did not take it\ntry again")
+        self.taken.append(pushed.tag)
+
+
+@pytest.fixture
+def carry():
+    """Run the bridge over these messages until its queue is empty; what there is afterwards."""
+
+    def run(*bodies, refuses=0, down=0):
+        queue, dead, prefect, waits, alive = Queue(down=down), Queue(), Prefect(refuses), [], []
+        for body in bodies:
+            queue.send(body)
+        with pytest.raises(Enough):
+            Bridge(queue, dead, prefect, waits.append).run(lambda: alive.append(True))
+        return queue, dead, prefect, waits, alive
+
+    return run
+
+
+def test_a_message_is_deleted_once_its_event_was_taken(carry):
+    """And not before: here Prefect was away three times, each a longer time."""
+    queue, dead, prefect, waits, _ = carry(message(), refuses=3)
+
+    assert (prefect.taken, queue.held, dead.held) == (["3f2a1c0"], [], [])
+    assert waits == [1, 2, 4]
+
+
+def test_an_outage_of_the_queue_is_waited_for(carry):
+    """The pauses grow to a quarter of a minute at most, and begin anew afterwards."""
+    _, _, prefect, waits, alive = carry(message(), down=9)
+
+    assert prefect.taken == ["3f2a1c0"]
+    assert waits == [1, 2, 4, 8, *[LONGEST] * 5]
+    assert alive
+
+
+def test_what_cannot_be_read_stands_in_nobodys_way(carry):
+    """It lies in the dead-letter queue, as it was, with the reason in one line."""
+    queue, dead, prefect, _, _ = carry("not json", message())
+
+    (poison,) = dead.held
+    assert (poison.body, prefect.taken, queue.held) == ("not json", ["3f2a1c0"], [])
+    assert "no push" in poison.reason and "\n" not in poison.reason
+
+
+def test_an_attachment_is_no_event_and_no_fault(carry):
+    """It is deleted, and nothing starts."""
+    queue, dead, prefect, _, _ = carry(message(image_tag="sha256-abc"))
+
+    assert (queue.held, dead.held, prefect.taken) == ([], [], [])
+
+
+def test_a_message_stays_when_the_bridge_ends_before_prefect_answers():
+    """Whoever starts it again gets the message again."""
+
+    def ends(_):
+        raise Enough
+
+    queue = Queue()
+    queue.send(message())
+    with pytest.raises(Enough):
+        Bridge(queue, Queue(), Prefect(refuses=1), ends).carry()
+
+    assert len(queue.held) == 1
+
+
+@pytest.mark.parametrize(("wanted", "sent"), [("id-1", ["b"]), (None, ["a", "b"]), ("nobody", [])])
+def test_dead_messages_are_sent_again(wanted, sent):
+    """One by the beginning of its id, or all; each is then dead no longer."""
+    dead, queue = Queue(), Queue()
+    dead.send("a", "why")
+    dead.send("b", "why")
+
+    assert [each.body for each in replay(dead, queue, wanted)] == sent
+    assert [each.body for each in queue.held] == sent
+    assert [each.body for each in dead.held] == [body for body in ("a", "b") if body not in sent]

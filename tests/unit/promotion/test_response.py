@@ -1,0 +1,79 @@
+"""Response: what runs from an image, what stops, and when there is something new to tell."""
+
+import re
+
+import pytest
+
+from supply_chain.app import Probe
+from supply_chain.container import profile
+from supply_chain.execution.deploy import Expected
+from supply_chain.image import ImageRef
+from supply_chain.pages import alert_page, response_page
+from supply_chain.promotion.response import response
+from tests.unit.conftest import DIGEST, OTHER
+from tests.unit.promotion.test_soaking import DRIFT, look
+
+IMAGE = ImageRef(repository="curated/hello", digest=DIGEST)
+HOSTILE = "x` | <img src=x> \x1b[31m"
+
+
+@pytest.fixture
+def expected(make):
+    def build(environment="staging", digest=DIGEST, application="hello", container="c1"):
+        return Expected(
+            environment=environment, application=application, digest=digest, container=container,
+            name=f"{environment}-{application}-1", front="f", proxy=OTHER, address="127.0.0.1", port=8080,
+            probe=Probe(port=8080), settings={}, profile=profile(make.manifest().runtime), configuration=OTHER,
+        )  # fmt: skip
+
+    return build
+
+
+def test_all_that_runs_from_the_image_is_told_with_how_it_is(expected):
+    """By digest: what else runs of the application, or another's of the same digest, is none of this."""
+    known = [expected(), expected("production", container="c2"), expected(digest=OTHER), expected(application="shop")]
+
+    found = response("cscm.image.blocked", IMAGE, "web team", known, [look(0), look(0, container="c3")])
+
+    assert [(r.environment, r.seen) for r in found.running] == [
+        ("staging", "missing, healthy"),
+        ("production", "not looked at"),
+    ]
+    assert "every gate refuses" in found.stops
+
+
+def test_a_page_says_what_runs_and_what_stops(expected):
+    """With the facts of the event and the runs that were on their way."""
+    seen = look(0, status="running", deviations=(DRIFT,), healthy=False)
+    page = response_page(
+        response(
+            "cscm.deployment.drifted",
+            IMAGE,
+            "web team",
+            [expected()],
+            [seen],
+            on_the_way=["promote hello"],
+            facts=["a: b"],
+        )
+    )
+
+    for said in ("web team", "running, drift.files", "promote hello", "- a: b", "Nothing is stopped", str(IMAGE)):
+        assert said in page
+    assert "Nothing runs from it." in response_page(response("other", IMAGE, "x", [], []))
+
+
+def test_what_comes_from_outside_formats_no_page(expected):
+    """Facts, owners and names of runs are text."""
+    page = response_page(response("x", IMAGE, HOSTILE, [], [], on_the_way=[HOSTILE], facts=[HOSTILE]))
+
+    for whole in (page, alert_page(HOSTILE, HOSTILE, HOSTILE)):
+        assert not re.search(r"(?<!\\)[<|`]img|(?<!\\)<", whole) and "\x1b" not in whole
+
+
+def test_the_same_is_told_once_and_anything_new_again(expected):
+    """A drift is seen at every look."""
+    first = response("cscm.deployment.drifted", IMAGE, "o", [expected()], [look(0)])
+    again = response("cscm.deployment.drifted", IMAGE, "o", [expected()], [look(5)])
+    worse = response("cscm.deployment.drifted", IMAGE, "o", [expected()], [look(10, deviations=(DRIFT,))])
+
+    assert first.fingerprint == again.fingerprint != worse.fingerprint

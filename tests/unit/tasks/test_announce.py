@@ -1,0 +1,59 @@
+"""announce: the same push is the same event, and what Prefect did not take is told."""
+
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from supply_chain.errors import EventNotTaken
+from supply_chain.image import ImageRef
+from supply_chain.promotion.pushes import Pushed
+from tasks.announce import announce, event_of
+from tests.unit.conftest import DIGEST, NOON
+
+PUSHED = Pushed(event="13cd", at=NOON, image=ImageRef(repository="dev/hello", digest=DIGEST), tag="3f2a1c0")
+
+
+class Client:
+    """Prefect's client, of which this answers in Prefect's place."""
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, []
+
+    def request(self, method, path, json):
+        self.asked.append((method, path, json))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return httpx.Response(self.answer, request=httpx.Request(method, f"http://prefect{path}"))
+
+
+def test_the_event_is_posted_and_taken():
+    """About the digest, with what a trigger needs."""
+    client = Client(204)
+
+    announce(PUSHED, client)
+
+    ((method, path, (event,)),) = client.asked
+    assert (method, path, event["event"]) == ("POST", "/events", "cscm.image.pushed")
+    assert event["resource"]["prefect.resource.id"] == f"cscm.image.{DIGEST}"
+    assert event["resource"]["cscm.origin"] == "tier"
+    assert event["payload"] == {
+        "origin": "tier",
+        "image": f"dev/hello@{DIGEST}",
+        "repository": "dev/hello",
+        "digest": DIGEST,
+        "tag": "3f2a1c0",
+    }
+
+
+def test_a_message_that_comes_twice_is_one_event():
+    """Prefect knows an event by its id; another push of the same image is another event."""
+    assert event_of(PUSHED).id == event_of(PUSHED.model_copy(update={"at": NOON + timedelta(hours=1)})).id
+    assert event_of(PUSHED).id != event_of(PUSHED.model_copy(update={"event": "another"})).id
+
+
+@pytest.mark.parametrize("answer", [500, 503, 401, httpx.ConnectError("refused"), httpx.ReadTimeout("")], ids=str)
+def test_what_prefect_did_not_take_is_told(answer):
+    """So that the message stays in its queue."""
+    with pytest.raises(EventNotTaken, match="did not take"):
+        announce(PUSHED, Client(answer))

@@ -1,0 +1,72 @@
+"""soak: what is remembered between looks, and what is signed and told once."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from prefect.variables import Variable
+
+from supply_chain.evidence.soak import last_soak
+from supply_chain.evidence.statement import SOAK
+from supply_chain.execution.environment import Environment
+from supply_chain.image import ImageRef
+from supply_chain.tier import TierName
+from tasks import soak as soaking
+from tests.unit.conftest import DIGEST, NOON
+from tests.unit.promotion.test_soaking import look
+
+WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
+
+
+@pytest.fixture
+def seen(machine, world, monkeypatch):
+    """Look at these moments; the events that are emitted."""
+    told = []
+    monkeypatch.setattr(soaking, "emit", lambda *args, **payload: told.append((*args, payload)))
+    store = world.store(TierName.EXECUTION)
+    tier, place = SimpleNamespace(evidence=lambda _: store), Environment(name="staging", soak=600)
+
+    async def run(*looks):
+        for each in looks:
+            await soaking.soak([each], place, tier, None)
+        return told
+
+    run.store = store
+    return run
+
+
+@pytest.fixture(autouse=True)
+async def nothing_remembered(machine):
+    await Variable.aset(soaking.variable_of("staging", "hello"), None, overwrite=True)
+
+
+async def test_a_soak_is_signed_and_told_once(seen):
+    """At the first look that comes late enough, and at none after it."""
+    told = await seen(*(look(minutes) for minutes in (0, 5, 10, 15, 20)))
+
+    ((name, ref, payload),) = told
+    assert (name, str(ref)) == ("deployment.soaked", f"curated/hello@{DIGEST}")
+    assert payload == {"environment": "staging", "seconds": 600, "looks": 3}
+    said = last_soak(seen.store.verified(WHERE, TierName.EXECUTION, SOAK), "staging", DIGEST)
+    assert said is not None and said.at == NOON + timedelta(minutes=10)
+
+
+async def test_one_that_was_signed_before_is_not_told_again(seen):
+    """Also where what was remembered is lost, and it soaks once more."""
+    await seen(look(0), look(10))
+    await Variable.aset(soaking.variable_of("staging", "hello"), {"nothing": "known"}, overwrite=True)
+
+    assert len(await seen(look(20), look(30))) == 1
+
+
+async def test_a_break_is_remembered(seen):
+    """Unwell at one look: the time before it does not count."""
+    assert await seen(look(0), look(5, healthy=False), look(8), look(13)) == []
+
+
+def test_names_of_variables_are_each_anothers():
+    """Prefect takes small letters, digits and underscores."""
+    names = {soaking.variable_of(*which) for which in (("a", "b/c"), ("a", "b-c"), ("a-b", "c"), ("a", "b.c"))}
+
+    assert len(names) == 4
+    assert all(name.replace("_", "").isalnum() and name.islower() for name in names)
