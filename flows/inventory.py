@@ -16,26 +16,31 @@ from supply_chain import pages
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place
-from supply_chain.image import short
+from supply_chain.image import ImageRef, short
 from supply_chain.shown import counted
 from tasks.inventory import explanations_of, images, look, places_of, reconciled, refresh
 from tasks.turns import turn_name
 
-READER = "execution"
-"""The tier as which the inventory reads."""
+READER = "lifecycle"
+"""As whom the inventory reads: one who may read all that is said of images."""
 
 
 @flow(name="inventory", flow_run_name="inventory")
-async def inventory(application: str | None = None, rebuild: bool = False) -> tuple[Reconciled, ...] | State[Any]:
+async def inventory(
+    application: str | None = None, image: str | None = None, rebuild: bool = False
+) -> tuple[Reconciled, ...] | State[Any]:
     """Hold the inventory against the registry and the hosts. Images that cannot be read end the run as Unreadable.
 
     Args:
         application: The name of one application; all of them when it is empty.
+        image: An image of an application, in its place; as events tell it, curated/hello@sha256:…
         rebuild: Forget everything before, and read it all anew.
     """
     tier, workbench, kept = await asyncio.gather(
         Tier.aload(READER), Workbench.aload("workbench"), Inventory.aload("inventory")
     )
+    if image:
+        application = ImageRef.parse(image).application
     async with turn(turn_name("inventory")):
         done = await refresh(application, tier, workbench, kept, rebuild)
         await look(workbench, kept)

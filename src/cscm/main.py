@@ -111,6 +111,7 @@ TOLD: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("steps", plan_lines),
     ("url", lambda it: f"{it.application} {it.digest} answers at {it.url}"),
     ("decision", lambda it: f"{it.decision} by {it.who} for {it.environment}: {it.digest}"),
+    ("act", str),
     ("ref", lambda it: str(it.ref)),
 )
 """What only one kind of result has, and how that kind is told; any other tells itself."""

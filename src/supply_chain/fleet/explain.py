@@ -93,6 +93,8 @@ def timeline(image: KnownImage) -> tuple[Moment, ...]:
 
 
 def _said(note: Note, image: KnownImage) -> str:
+    if note.said:
+        return note.said
     if note.predicate_type == SUMMARY:
         return next((_verdict(each) for each in image.judgements if each.evidence == note.digest), "a verdict")
     if note.predicate_type == DEPLOYMENT:

@@ -24,6 +24,7 @@ class Note(Frozen):
     predicate_type: str
     signer: TierName
     at: AwareDatetime | None = Field(description="when it was made, by what was signed")
+    said: str = Field(default="", description="what it says, where that is a person's decision")
 
 
 class Judgement(Frozen):

@@ -13,6 +13,7 @@ from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.inventory import Package, inventory_in
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said, is_signed
+from supply_chain.evidence.standing import rulings
 from supply_chain.evidence.statement import Evidence
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
 from supply_chain.evidence.summary import verdicts
@@ -31,7 +32,7 @@ JUDGE = {
     Boundary.TO_EXECUTION: TierName.EXECUTION,
 }
 """Whose word a gate's verdict is."""
-ELSEWHERE = (TierName.CURATION, TierName.EXECUTION)
+ELSEWHERE = (TierName.CURATION, TierName.EXECUTION, TierName.LIFECYCLE)
 """Who says something of images that are not its own."""
 
 
@@ -121,7 +122,7 @@ def _known(
         sbom_content=sbom.digest if sbom else None,
         scan=Scan.of(report.value) if report else None,
         judgements=tuple(j for gate in Boundary for j in _judgements(by[JUDGE[gate]], gate, ref.digest)),
-        notes=tuple(sorted(map(_note, evidence), key=lambda note: (note.at or BEFORE_ALL, note.digest))),
+        notes=_notes(evidence),
         copies=tuple(
             each.value.encrypted_copy.encrypted for each in encryption_records(own) if each.value.encrypted_copy
         ),
@@ -156,14 +157,21 @@ def _judgements(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest
         )
 
 
-def _note(evidence: Evidence) -> Note:
-    return Note(
-        digest=evidence.digest,
-        repository=evidence.repository,
-        predicate_type=evidence.predicate_type,
-        signer=evidence.signer,
-        at=made_at(evidence.statement) or evidence.attached,
+def _notes(evidence: Iterable[Evidence]) -> tuple[Note, ...]:
+    known = tuple(evidence)
+    ruled = {each.evidence.digest: f"{each.value.act}: {each.value}" for each in rulings(known)}
+    notes = (
+        Note(
+            digest=each.digest,
+            repository=each.repository,
+            predicate_type=each.predicate_type,
+            signer=each.signer,
+            at=made_at(each.statement) or each.attached,
+            said=ruled.get(each.digest, ""),
+        )
+        for each in known
     )
+    return tuple(sorted(notes, key=lambda note: (note.at or BEFORE_ALL, note.digest)))
 
 
 def _deployed(record: Said[Expected], host_of: Callable[[str], str]) -> Running:
