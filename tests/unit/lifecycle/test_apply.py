@@ -128,6 +128,18 @@ def test_what_somebody_said_meanwhile_is_heard(house, number, stand, why):
     assert (entries[ref(number)].outcome, entries[ref(number)].said) == (Outcome.SKIPPED, why)
 
 
+@pytest.mark.parametrize(
+    ("stand", "outcome"), [({"block": "bad"}, "done"), ({"excuse": "fine"}, "skipped"), ({}, "skipped")]
+)
+def test_what_a_signed_block_closes_again_stays_open_where_the_block_was_lifted(stand, outcome):
+    """Somebody unblocked it since; what stands needs no new statement."""
+    house = House(stock(*newest(1), standings={ref(1): stands(block="bad")}))
+    house.shelf.stand[str(ref(1))] = stands(**stand)
+
+    assert house.outcomes() == {1: outcome}
+    assert [what for what, _ in house.shelf.calls] == (["archive"] if outcome == "done" else [])
+
+
 @pytest.mark.parametrize("more", [
     [deployed(1, 0)], [deployed(1, 0.2), deployed(900, 0.1)], [deployed(900, 0, proxy=1)],
     [deployed(1, 0, environment="production", application="other")],

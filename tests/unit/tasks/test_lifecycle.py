@@ -95,6 +95,18 @@ async def test_a_plan_is_of_what_the_inventory_knows(place, monkeypatch):
     assert place.calls == []
 
 
+async def test_the_inventory_is_asked_for_every_image(monkeypatch):
+    """Of all applications, through its block."""
+
+    async def load(name):
+        known = SimpleNamespace(images=lambda application: iter((name, application)))
+        return SimpleNamespace(open=lambda: known)
+
+    monkeypatch.setattr(lifecycle, "Inventory", SimpleNamespace(aload=load))
+
+    assert await lifecycle.known_images() == ("inventory", None)
+
+
 async def test_a_plan_is_carried_out_and_told(place):
     """What a rule blocks is signed by the rules' name, and told as any other block."""
     applied = await lifecycle.apply.fn(place.plan, place.tier, place.workbench)
