@@ -30,6 +30,7 @@ from supply_chain.execution import monitor
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
+from supply_chain.fleet.exposure import Rescanned
 from supply_chain.image import Candidate, CuratedImage, ImageRef
 from supply_chain.laptop.doctor import Check as DoctorCheck
 from supply_chain.laptop.laptop import Part
@@ -166,6 +167,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "curate": [CuratedImage, Refused],
     "execute": [Deployment, Refused],
     "monitor": [Observation],
+    "rescan": [Rescanned],
     "bases": [ImageRef, Refused],
     "status": [Part],
     "doctor": [DoctorCheck],
@@ -249,9 +251,16 @@ def _events() -> Iterator[tuple[str, str, list[str]]]:
         for call in (each for each in ast.walk(tree) if isinstance(each, ast.Call)):
             if not isinstance(call.func, ast.Name) or call.func.id != "emit":
                 continue
-            payload = [word.arg for word in call.keywords if word.arg]
+            payload = [name for word in call.keywords for name in _named(word)]
             for name in (each for each in ast.walk(call.args[0]) if isinstance(each, ast.Constant)):
                 yield f"cscm.{name.value!s}", module, payload
+
+
+def _named(word: ast.keyword) -> list[str]:
+    """The name of a keyword argument, or those in a dictionary of them."""
+    if word.arg:
+        return [word.arg]
+    return [str(key.value) for key in getattr(word.value, "keys", ()) if isinstance(key, ast.Constant)]
 
 
 def _page(title: str, about: str, body: str) -> str:

@@ -18,7 +18,7 @@ from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
 from supply_chain.laptop.home import Home
-from supply_chain.pages import observation_lines
+from supply_chain.pages import observation_lines, rescan_message
 from supply_chain.scratch import disk_full_told
 from supply_chain.shown import plain, plain_lines
 
@@ -111,6 +111,8 @@ def _told(result: Any) -> str:
         return "\n".join(_told(each) for each in result) or "nothing to report"
     if hasattr(result, "deviations"):
         return observation_lines(result)
+    if hasattr(result, "unjudged"):
+        return rescan_message(result)
     if hasattr(result, "url"):
         return f"{result.application} {result.digest} answers at {result.url}"
     return str(getattr(result, "ref", result))
@@ -220,6 +222,21 @@ def monitor(environment: str | None, as_json: bool, verbose: bool) -> None:
         from flows.monitor import monitor as flow  # noqa: PLC0415
 
         return flow(environment=environment)
+
+    _run(start, as_json, verbose)
+
+
+@main.command()
+@click.argument("packages", nargs=-1)
+@as_json
+@verbose
+def rescan(packages: tuple[str, ...], as_json: bool, verbose: bool) -> None:
+    """Match every curated image with the vulnerability database; with PACKAGES, those that carry one of them."""
+
+    def start() -> Coroutine[Any, Any, Any]:
+        from flows.rescan import rescan as flow  # noqa: PLC0415
+
+        return flow(packages=list(packages))
 
     _run(start, as_json, verbose)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.database.held import (
     MODEL,
-    Database,
     bare_environment,
     grype_environment,
     knows,
@@ -20,7 +19,7 @@ from supply_chain.adapters.database.held import (
 )
 from supply_chain.errors import ToolFailed
 from supply_chain.scratch import scratch
-from supply_chain.vulnerability.findings import Distribution
+from supply_chain.vulnerability.findings import Database, Distribution
 
 VALID_TIMEOUT = 300.0
 
@@ -67,7 +66,9 @@ def pinned(grype: Tool, directory: Path) -> Iterator[Pinned]:
             tool.run("db", "status", timeout=VALID_TIMEOUT, quiet=True)
         except ToolFailed as error:
             raise unusable(directory, str(error)) from error
-        yield Pinned(place, read_database(place), _stat(place))
+        found = read_database(place)
+        facts = Database(kind=found.kind, built=found.built, digest=found.digest)
+        yield Pinned(place, facts, _stat(place))
 
 
 def _link(directory: Path, place: Path) -> None:
