@@ -135,14 +135,17 @@ def _codename(sbom: Sbom) -> str:
 def _claimed(sbom: Sbom) -> Sbom | None:
     """The SBOM without the distribution's packages, if one of them claims files of another package.
 
-    Whatever says so holds the relation's name: what does not is not read for it. syft writes it as it is, and
+    Where a language's package claims them, both are still there without the distribution's, and nothing more would
+    be found. Whatever says so holds the relation's name: what does not is not read for it. syft writes it as it is, and
     JSON that could write it in another way has a backslash before a u.
     """
     if OVERLAP.encode() not in sbom.content and b"\\u" not in sbom.content:
         return None
 
     def without_system(data: dict[str, Any]) -> Sbom | None:
-        if not any(each["type"] == OVERLAP for each in data.get("artifactRelationships") or ()):
+        others = {each.get("id") for each in data["artifacts"] if each["type"] not in SYSTEM} - {None}
+        claims = (each for each in data.get("artifactRelationships") or () if each["type"] == OVERLAP)
+        if all(each.get("parent") in others for each in claims):
             return None
         data["artifacts"] = [each for each in data["artifacts"] if each["type"] not in SYSTEM]
         return Sbom(json.dumps(data).encode(), sbom.packages, sbom.tool)
