@@ -35,6 +35,7 @@ from cscm.session import use_prefect
 use_prefect()  # before Prefect is imported, which reads its settings then
 
 # ruff: noqa: E402
+from bench.section import write_page
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workshop import curated_bases
 from supply_chain.adapters.git import Git
@@ -45,7 +46,6 @@ from supply_chain.tier import TierName
 PROJECT = Path(__file__).parents[1]
 EXAMPLE = "examples/hello"
 HEAD = ("--revision", "HEAD")
-PAGE = PROJECT / "docs/performance.md"
 STEP = re.compile(r"^\S+: (?P<name>.+?) \((?P<seconds>[\d.]+) s\)")
 SAME = {
     "build": "build",
@@ -367,7 +367,7 @@ def main() -> None:
         raise SystemExit("bc is not on PATH; the script counts with it. Install it: apt-get install bc")
     load = os.getloadavg()[0]
     text = page(load, *measured(asked.rounds), at_once(asked.at_once), (asked.large, large(asked.large)))
-    PAGE.write_text(text)
+    write_page(text)
     print(text)
 
 

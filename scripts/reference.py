@@ -172,7 +172,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "status": [Part],
     "doctor": [DoctorCheck],
 }
-"""What each command prints with --json; of the last four a list, but for a refusal."""
+"""What each command prints with --json; of the last four but `rescan` a list, but for a refusal."""
 LISTS = ("monitor", "bases", "status", "doctor")
 
 
@@ -240,7 +240,12 @@ def events_page() -> str:
         "runs alone. A step that was [proven before](../explanation/proven-once.md) emits nothing.",
         table(["event", "emitted by", "payload besides"], rows)
         + "\n`cscm.source.pushed` comes from the git hook that `cscm hook install` writes. Its resource is "
-        "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n",
+        "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n\n"
+        "`cscm.database.updated` comes from `cscm up`, where it put another vulnerability database in its place. Its "
+        "resource is `cscm.database.<digest>`, its payload has `kind`, `built` and `digest`.\n\n"
+        "`cscm.advisory.published` is for whoever follows advisories to post: resource `cscm.advisory.<its name>`, "
+        "payload `packages`, a list of names, of `name@version`, or of package URLs. It starts a rescan of the images "
+        "that carry one of them; without `packages`, of all.\n",
     )
 
 
