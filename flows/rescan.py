@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import TypeVar, cast
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import (
@@ -19,6 +19,7 @@ from prefect.artifacts import (
 )
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
+from prefect.utilities.annotations import quote
 
 from blocks import Tier, Workbench
 from blocks.curation import rescan_bench
@@ -34,6 +35,8 @@ from tasks.rescan import curated_images
 from tasks.rescan import rescan as rescan_chunk
 from tasks.running import in_thread
 from tasks.turns import turn_name
+
+T = TypeVar("T")
 
 EVERY = 5.0
 """Seconds between two tellings of how far it is."""
@@ -114,9 +117,14 @@ async def _all(
         tally.again(len(missing))
         await asyncio.sleep(pause)
         for number, chunk in enumerate(chunks(left), 1):
-            seen = await rescan_chunk(number, chunk, bench, only, fixed)
+            seen = await rescan_chunk(number, _whole(chunk), _whole(bench), only, _whole(fixed))
             found += [each for each in seen if isinstance(each, Unjudged) or each.tells or each.findings]
     return found
+
+
+def _whole(value: T) -> T:
+    """A task's argument into which Prefect does not look for results of other tasks."""
+    return cast(T, quote(value))
 
 
 @dataclass

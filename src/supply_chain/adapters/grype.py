@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -25,6 +26,11 @@ T = TypeVar("T")
 TIMEOUT = 600.0
 OVERLAP = "ownership-by-file-overlap"
 """syft's relation of a package to one whose files it says it owns."""
+DISTRO = b'"distro":'
+ESCAPE = b"\\u"
+"""What JSON writes a character with in another way than as itself."""
+RELEASE = 64 * 1024
+"""Bytes in which what an SBOM says of the distribution ends; where it does not, all of it is read."""
 MATCHED = ("--output", "json")
 """What is asked of grype, beside the inventory and an empty configuration."""
 CLAIMED_TOO = "languages' packages by themselves, where another claims their files"
@@ -124,12 +130,24 @@ class Grype:
 
 
 def _codename(sbom: Sbom) -> str:
-    """The name of the release, by which grype looks a distribution up too."""
+    """The name of the release, by which grype looks a distribution up too.
+
+    Where the document has one key of that name, as syft writes it, the rest of it need not be read. In a text a
+    quotation mark has a backslash before it, so that no text passes for the key.
+    """
     try:
-        found = _Document.model_validate_json(sbom.content)
+        if sbom.content.count(DISTRO) == 1 and ESCAPE not in sbom.content:
+            start = sbom.content.index(DISTRO) + len(DISTRO)
+            text = sbom.content[start : start + RELEASE].decode(errors="replace")
+            with contextlib.suppress(ValueError):
+                return _named(_Document(distro=json.JSONDecoder().raw_decode(text)[0]))
+        return _named(_Document.model_validate_json(sbom.content))
     except ValidationError as error:
         raise _unreadable(error.errors()[0]["msg"]) from error
-    return (found.distro and found.distro.versionCodename) or ""
+
+
+def _named(document: _Document) -> str:
+    return (document.distro and document.distro.versionCodename) or ""
 
 
 def _claimed(sbom: Sbom) -> Sbom | None:
@@ -139,7 +157,7 @@ def _claimed(sbom: Sbom) -> Sbom | None:
     be found. Whatever says so holds the relation's name: what does not is not read for it. syft writes it as it is, and
     JSON that could write it in another way has a backslash before a u.
     """
-    if OVERLAP.encode() not in sbom.content and b"\\u" not in sbom.content:
+    if OVERLAP.encode() not in sbom.content and ESCAPE not in sbom.content:
         return None
 
     def without_system(data: dict[str, Any]) -> Sbom | None:

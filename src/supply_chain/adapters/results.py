@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from supply_chain.errors import SettingInvalid
 from supply_chain.image import Frozen
-from supply_chain.scratch import disk_full_told, write_private
+from supply_chain.scratch import disk_full_told
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import Key
 
@@ -54,8 +55,17 @@ class KeptResults:
     def put(self, key: Key, report: Report) -> None:
         """Keep a whole file, or the one before; `SettingInvalid` where the directory is open to others."""
         self._private()
+        path = self._path(key)
         with disk_full_told():
-            write_private(self._path(key), _Kept(key=key, report=report).model_dump_json())
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            file, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
+            try:
+                with os.fdopen(file, "wb") as opened:  # not forced to the disk: one that is cut off counts as none
+                    opened.write(_Kept(key=key, report=report).model_dump_json().encode())
+                Path(temporary).replace(path)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
 
     def forget_others(self, database: str) -> None:
         """Remove what rests on other databases than this one: nobody will ask for it."""

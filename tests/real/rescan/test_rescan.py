@@ -7,6 +7,8 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from supply_chain.adapters.database import ensure_database, pinned, read_databas
 from supply_chain.adapters.database.held import MODEL, Record
 from supply_chain.adapters.database.held import digest_of as database_digest
 from supply_chain.adapters.database.making import _activate, _stage
+from supply_chain.adapters.ecr import Ecr
 from supply_chain.errors import DatabaseUnusable
 from supply_chain.evidence.inventory import last_listed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
@@ -24,6 +27,7 @@ from supply_chain.fleet.known import KnownImage
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
+from tests.real.command import ROOT
 from tests.real.rescan.conftest import Rescans
 
 pytestmark = pytest.mark.real
@@ -164,3 +168,22 @@ def test_an_unreadable_sbom_is_named_and_the_others_are_judged(rescans: Rescans,
     assert (named.ref, named.code) == (images[1].ref, "evidence.invalid")
     assert {each.ref for each in _seen(seen)} == {images[0].ref, images[2].ref}
     assert last_report(curation.verified(images[0].ref, TierName.CURATION, VULNERABILITIES)) is not None
+
+
+def test_every_curated_image_is_found_and_nothing_else(fleet: Fleet, sboms: list[bytes]) -> None:
+    """By the tag that curation gave it: an encrypted copy has another, and evidence has none."""
+    from tasks.rescan import _from_the_registry  # noqa: PLC0415 - Prefect, which nothing else here needs
+
+    images = [*fleet.add("one", sboms[:2]), *fleet.add("two", sboms[:1])]
+    fleet.ecr.put_image(
+        repositoryName="curated/one",
+        imageManifest=json.dumps({"schemaVersion": 2, "layers": [], "config": {}}),
+        imageTag="0000000-0123456789ab-encrypted",
+    )
+    tier: Any = SimpleNamespace(ecr=Ecr(fleet.ecr, fleet.host), http=fleet.registry, evidence=lambda _: fleet.store)
+    workbench: Any = SimpleNamespace(environments_directory=ROOT / "deployments/environments")
+
+    found = _from_the_registry(tier, tier, workbench)
+
+    assert {each.ref for each in found} == {each.ref for each in images}
+    assert not any(each.running for each in found)
