@@ -2,8 +2,8 @@
 
     python -m bench.rescan [--images 1000] [--rounds 3] [--dry]
 
-Two arms are interleaved in every round, with the same grype, database, flags, and number of processes. *tuned* is the loop with what
-the rescan sets of grype's memory, which the plain loop leaves as it is:
+Arms are interleaved in every round, with the same grype, database, flags and number of processes. *tuned* is the
+loop with what the rescan sets of grype's memory, which the plain loop leaves as it is:
 
 - *loop*: `xargs -P` over files, one grype each, its report into a file;
 - *night*: the rescan with a database that it has not seen: it reads each image's evidence from a registry and
