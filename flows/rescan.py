@@ -28,7 +28,7 @@ from flows.turns import turn
 from supply_chain import pages
 from supply_chain.errors import RescanIncomplete
 from supply_chain.fleet.exposure import Gone, Rescanned, Seen, Unjudged, by_exposure, gone
-from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.known import KnownImage, StorageStatus
 from supply_chain.fleet.rescan import Bench, chunks, is_base
 from supply_chain.shown import counted
 from tasks.rescan import curated_images
@@ -76,9 +76,10 @@ async def _bench(tier: Tier, workbench: Workbench) -> AsyncIterator[Bench]:
 
 async def _rescan(images: Sequence[KnownImage], bench: Bench, only: tuple[str, ...]) -> Rescanned:
     """Bases first: what they are rid of is what images that are built on them could be rid of."""
-    started, tally = now(), Tally(len(images))
+    there = [each for each in images if each.stored.status is not StorageStatus.ARCHIVED]
+    started, tally = now(), Tally(len(there))
     bench = replace(bench, told=tally.add)
-    newest = sorted(images, key=lambda each: each.stored.pushed_at, reverse=True)
+    newest = sorted(there, key=lambda each: each.stored.pushed_at, reverse=True)
     async with _telling(tally):
         below = await _all([each for each in newest if is_base(each)], bench, only, {}, tally)
         fixed = gone([each for each in below if isinstance(each, Seen)])
@@ -92,6 +93,7 @@ async def _rescan(images: Sequence[KnownImage], bench: Bench, only: tuple[str, .
         seconds=tally.seconds,
         images=tally.done - tally.without,
         without=tally.without,
+        archived=len(images) - len(there),
         signed=tally.signed,
         changed=sum(each.change is not None for each in seen),
         exploited=sum(bool(each.exploited) for each in seen),

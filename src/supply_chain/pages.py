@@ -379,6 +379,7 @@ def rescan_page(rescanned: Rescanned) -> str:
         ("started", f"{rescanned.started:%Y-%m-%d %H:%M:%S} UTC"),
         ("images looked at", str(rescanned.images)),
         ("images without the packages asked for", str(rescanned.without)),
+        ("archived images, not looked at", str(rescanned.archived)),
         ("rate", f"{rescanned.images / max(rescanned.seconds, 0.001):.1f} images/s"),
     ]
     parts = ["# Rescan", f"**{escaped(rescan_summary(rescanned))}**", _table(("", ""), about)]

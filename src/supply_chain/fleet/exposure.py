@@ -68,6 +68,7 @@ class Rescanned(Frozen):
     seconds: float
     images: int = Field(description="that were looked at")
     without: int = Field(default=0, description="that carry none of the packages asked for")
+    archived: int = Field(default=0, description="that are archived, so that nobody can pull them: not looked at")
     signed: int = Field(description="new reports")
     changed: int = Field(description="verdicts that are others than before")
     exploited: int = Field(description="images with findings that are known to be exploited")

@@ -13,7 +13,7 @@ from flows.rescan import rescan
 from supply_chain.curation.rescan import Change
 from supply_chain.errors import RescanIncomplete
 from supply_chain.fleet.exposure import Seen, Unjudged
-from supply_chain.fleet.known import KnownImage, StoredManifest
+from supply_chain.fleet.known import KnownImage, StorageStatus, StoredManifest
 from supply_chain.image import ImageRef
 
 
@@ -75,23 +75,27 @@ def seen(make, name, **changes):
 
 
 async def artifacts():
+    """The newest of each key."""
     async with get_client() as client:
-        return {each.key: each for each in await client.read_artifacts()}
+        found = await client.read_artifacts()
+    return {each.key: each for each in sorted(found, key=lambda each: each.created)}
 
 
 async def test_all_images_are_judged_bases_first_and_what_changed_is_told(fleet, make):
     """A table by exposure, one for owners, an event for the verdict that changed."""
     change = Change(before=True, after=False)
     worse = seen(make, "hello", passes=False, change=change, signed=True, worse=(make.finding("critical"),))
+    cold = known(make, "cold")
+    cold = cold.model_copy(update={"stored": cold.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
     bench = fleet.run(
-        [known(make, name) for name in ("hello", "base/python", "quiet")],
+        [cold, *(known(make, name) for name in ("hello", "base/python", "quiet"))],
         {"hello": worse, "base/python": seen(make, "base/python"), "quiet": seen(make, "quiet")},
     )
 
     done = await rescan()
 
     assert bench.asked == ["base/python", "hello", "quiet"]
-    assert (done.images, done.changed, done.signed, done.told) == (3, 1, 1, (worse,))
+    assert (done.images, done.changed, done.signed, done.told, done.archived) == (3, 1, 1, (worse,), 1)
     assert [(name, payload["from"], payload["to"]) for name, payload in fleet.events] == [
         ("image.verdict-changed", "passed", "refused")
     ]
