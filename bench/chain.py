@@ -35,8 +35,7 @@ from cscm.session import use_prefect
 use_prefect()  # before Prefect is imported, which reads its settings then
 
 # ruff: noqa: E402
-from bench.events import TITLE as EVENTS
-from bench.events import replaced
+from bench.section import write_page
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workshop import curated_bases
 from supply_chain.adapters.git import Git
@@ -47,7 +46,6 @@ from supply_chain.tier import TierName
 PROJECT = Path(__file__).parents[1]
 EXAMPLE = "examples/hello"
 HEAD = ("--revision", "HEAD")
-PAGE = PROJECT / "docs/performance.md"
 STEP = re.compile(r"^\S+: (?P<name>.+?) \((?P<seconds>[\d.]+) s\)")
 SAME = {
     "build": "build",
@@ -358,13 +356,6 @@ def _ram() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
 
 
-def kept(text: str) -> str:
-    """The new page, with the section that `bench.events` wrote."""
-    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    _, found, rest = old.partition(f"{EVENTS}\n")
-    return text if not found else replaced(text, EVENTS, EVENTS + "\n" + rest.partition("\n## ")[0])
-
-
 def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -376,7 +367,7 @@ def main() -> None:
         raise SystemExit("bc is not on PATH; the script counts with it. Install it: apt-get install bc")
     load = os.getloadavg()[0]
     text = page(load, *measured(asked.rounds), at_once(asked.at_once), (asked.large, large(asked.large)))
-    PAGE.write_text(kept(text))
+    write_page(text)
     print(text)
 
 

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from bench.section import write_section
 from supply_chain.adapters.aws import AwsSession
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.image import ImageRef
@@ -32,7 +32,6 @@ from supply_chain.promotion.pushes import KIND, SOURCE
 from supply_chain.tier import TierName
 
 TITLE = "## From an event to the first line"
-PAGE = Path(__file__).parents[1] / "docs/performance.md"
 GOAL = 2.0
 """Seconds, 95 of 100 times, on a warm runner."""
 LONGEST = 60.0
@@ -159,13 +158,6 @@ def _held(value: float) -> str:
     return f"goal ≤ {GOAL:.0f} s: {'met' if value <= GOAL else 'missed'}"
 
 
-def replaced(page: str, title: str, new: str) -> str:
-    """The page with that section new, or with it at its end."""
-    before, found, rest = page.partition(f"{title}\n")
-    _, next_one, after = rest.partition("\n## ") if found else ("", "", "")
-    return before.rstrip() + "\n\n" + new.rstrip() + "\n" + (f"\n## {after}" if next_one else "")
-
-
 def main(rounds: int) -> None:
     """Measure and write."""
     bench, load = Bench.here(), os.getloadavg()[0]
@@ -177,7 +169,7 @@ def main(rounds: int) -> None:
         with bench.cold():
             cold.append(bench.round(image))
         print(f"{number + 1}/{rounds}: {warm[-2:]} {cold[-1]}", flush=True)
-    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), TITLE, section(warm, cold, load)), encoding="utf-8")
+    write_section("events", section(warm, cold, load))
 
 
 if __name__ == "__main__":

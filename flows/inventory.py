@@ -18,7 +18,7 @@ from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place
 from supply_chain.image import ImageRef, short
 from supply_chain.shown import counted
-from tasks.inventory import explanations_of, images, look, places_of, reconciled, refresh
+from tasks.inventory import explanations_of, list_images, look, places_of, reconciled, refresh
 from tasks.turns import turn_name
 
 READER = "lifecycle"
@@ -46,9 +46,7 @@ async def inventory(
         await look(workbench, kept)
         if application is None:
             await reconciled(kept)
-            rows = [pages.image_row(each) for each in await images(kept)]
-            said = f"{counted(len(rows), 'curated image')}, as of the last reconciliation"
-            await acreate_table_artifact(key="images", table=rows, description=said)
+            await list_images(kept)
     unreadable = [each for one in done for each in one.unreadable]
     if unreadable:
         return Completed(name="Unreadable", message=", ".join(unreadable)[:900], data=done)

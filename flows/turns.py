@@ -46,13 +46,13 @@ HOLDERS: TypeAdapter[tuple[Holder, ...]] = TypeAdapter(tuple[Holder, ...])
 
 
 @asynccontextmanager
-async def turn(name: str) -> AsyncIterator[tuple[str, ...]]:
+async def turn(name: str, wait: float | None = None) -> AsyncIterator[tuple[str, ...]]:
     """Wait for, and hold, the one turn of this name; the runs of this machine that had it and did not end well.
 
     These are named until a run has ended well after them: it is for the block to clear away what they left.
-    Raises `TimeoutError` after `WAIT` seconds.
+    Raises `TimeoutError` after so many seconds, `WAIT` unless said otherwise.
     """
-    until = time.monotonic() + WAIT
+    until = time.monotonic() + (WAIT if wait is None else wait)
     async with _alone_here(name, until) as file, get_client() as client:
         before = _read(file)
         for holder in before:
@@ -83,7 +83,7 @@ async def _alone_here(name: str, until: float) -> AsyncIterator[int]:
     with _opened(directory / quote(name, safe=" ")) as file:
         while not _locks(file):
             if time.monotonic() > until:
-                raise AcquireConcurrencySlotTimeoutError(f"{name}: another run had the turn for {WAIT} s")
+                raise AcquireConcurrencySlotTimeoutError(f"{name}: another run had the turn for too long")
             await asyncio.sleep(POLL)
         yield file
 

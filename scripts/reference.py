@@ -33,6 +33,7 @@ from supply_chain.execution import monitor
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
+from supply_chain.fleet.exposure import Rescanned
 from supply_chain.image import Candidate, CuratedImage, ImageRef
 from supply_chain.laptop.automations import Automation
 from supply_chain.laptop.doctor import Check as DoctorCheck
@@ -185,6 +186,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "release": [Ruled],
     "lifecycle plan": [Plan],
     "lifecycle apply": [Applied],
+    "rescan": [Rescanned],
     "bases": [ImageRef, Refused],
     "status": [Part],
     "doctor": [DoctorCheck],
@@ -261,7 +263,12 @@ def events_page() -> str:
         "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n\n"
         "`cscm.image.pushed` comes from the bridge (`cscm bridge`), for each image that was pushed to `dev/*`. "
         "Its payload has `image`, `repository`, `digest` and `tag` besides `origin`. The same push is the same event, "
-        "however often its message comes.\n",
+        "however often its message comes.\n\n"
+        "`cscm.database.updated` comes from `cscm up`, where it put another vulnerability database in its place. Its "
+        "resource is `cscm.database.<digest>`, its payload has `kind`, `built` and `digest`.\n\n"
+        "`cscm.advisory.published` is for whoever follows advisories to post: resource `cscm.advisory.<its name>`, "
+        "payload `packages`, a list of names, of `name@version`, or of package URLs. It starts a rescan of the images "
+        "that carry one of them; without `packages`, of all.\n",
     )
 
 
@@ -272,9 +279,16 @@ def _events() -> Iterator[tuple[str, str, list[str]]]:
         for call in (each for each in ast.walk(tree) if isinstance(each, ast.Call)):
             if not isinstance(call.func, ast.Name) or call.func.id != "emit":
                 continue
-            payload = [word.arg for word in call.keywords if word.arg]
+            payload = [name for word in call.keywords for name in _named(word)]
             for name in (each for each in ast.walk(call.args[0]) if isinstance(each, ast.Constant)):
                 yield f"cscm.{name.value!s}", module, payload
+
+
+def _named(word: ast.keyword) -> list[str]:
+    """The name of a keyword argument, or those in a dictionary of them."""
+    if word.arg:
+        return [word.arg]
+    return [str(key.value) for key in getattr(word.value, "keys", ()) if isinstance(key, ast.Constant)]
 
 
 def _page(title: str, about: str, body: str) -> str:

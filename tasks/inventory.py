@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prefect import task
+from prefect.artifacts import acreate_table_artifact
 
 from blocks import ContainerHost, Inventory, Tier, Workbench
 from blocks.workbench import now
@@ -12,9 +13,10 @@ from supply_chain.container import Engine
 from supply_chain.execution.environment import Environment, read_environments
 from supply_chain.fleet import reconcile as fleet
 from supply_chain.fleet.explain import Explanation, explain
-from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place, understood, where
+from supply_chain.pages import image_row
+from supply_chain.shown import counted
 from tasks.running import RETRYING, in_thread
 
 
@@ -52,10 +54,13 @@ async def reconciled(inventory: Inventory) -> None:
     await in_thread(lambda: inventory.open().reconciled_at(now()))
 
 
-@task(name="read the inventory", task_run_name="read the inventory", **RETRYING)
-async def images(inventory: Inventory, application: str | None = None) -> tuple[KnownImage, ...]:
-    """The images of an application, or of all."""
-    return await in_thread(lambda: tuple(inventory.open().images(application)))
+@task(name="list images", task_run_name="list images", **RETRYING)
+async def list_images(inventory: Inventory) -> int:
+    """A table of all images; how many that are."""
+    rows = await in_thread(lambda: [image_row(each) for each in inventory.open().images()])
+    said = f"{counted(len(rows), 'curated image')}, as of the last reconciliation"
+    await acreate_table_artifact(key="images", table=rows, description=said)
+    return len(rows)
 
 
 @task(name="look it up", task_run_name="look it up", **RETRYING)

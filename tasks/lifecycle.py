@@ -34,7 +34,7 @@ ONCE: dict[str, Any] = {**RETRYING, "cache_policy": RUN_ID + TASK_SOURCE, "persi
 async def known_images() -> tuple[KnownImage, ...]:
     """What the inventory knows. It is read here and nowhere else."""
     inventory: Inventory = await Inventory.aload("inventory")
-    return await in_thread(lambda: tuple(inventory.open().images(None)))
+    return await in_thread(lambda: tuple(image.lean() for image in inventory.open().images()))
 
 
 @task(name="plan the lifecycle", task_run_name="plan by {rules}", **ONCE)

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from pydantic import BaseModel
 
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.profile import load_profile
+from supply_chain.scratch import write_private
 from supply_chain.shown import plain
 
 
@@ -55,8 +57,20 @@ def _register(home: Home) -> Callable[[Any], None]:
         from blocks.register import register_laptop  # noqa: PLC0415
 
         register_laptop(state)
+        _tell_of(state.database, home.state / "database-told")
 
     return register
+
+
+def _tell_of(database: Any, told: Path) -> None:
+    """Post that the vulnerability database is another one than the last time; the first one is no news."""
+    before = told.read_text(encoding="ascii") if told.exists() else database.digest
+    if database.digest != before:
+        from supply_chain.vulnerability.findings import Database  # noqa: PLC0415
+        from tasks.database import post_updated  # noqa: PLC0415
+
+        post_updated(Database(kind=database.kind, built=database.built, digest=database.digest))
+    write_private(told, database.digest)
 
 
 @click.command()

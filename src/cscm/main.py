@@ -18,7 +18,7 @@ from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
 from supply_chain.laptop.home import Home
-from supply_chain.pages import observation_lines, plan_lines
+from supply_chain.pages import observation_lines, plan_lines, rescan_message
 from supply_chain.scratch import disk_full_told
 from supply_chain.shown import plain, plain_lines
 
@@ -109,6 +109,7 @@ def _plain(result: Any) -> Any:
 TOLD: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("deviations", observation_lines),
     ("steps", plan_lines),
+    ("unjudged", rescan_message),
     ("url", lambda it: f"{it.application} {it.digest} answers at {it.url}"),
     ("decision", lambda it: f"{it.decision} by {it.who} for {it.environment}: {it.digest}"),
     ("act", str),
@@ -262,6 +263,21 @@ def inventory(application: str | None, rebuild: bool, as_json: bool, verbose: bo
         from flows.inventory import inventory as flow  # noqa: PLC0415
 
         return flow(application=application, rebuild=rebuild)
+
+    _run(start, as_json, verbose)
+
+
+@main.command()
+@click.argument("packages", nargs=-1)
+@as_json
+@verbose
+def rescan(packages: tuple[str, ...], as_json: bool, verbose: bool) -> None:
+    """Match every curated image with the vulnerability database; with PACKAGES, those that carry one of them."""
+
+    def start() -> Coroutine[Any, Any, Any]:
+        from flows.rescan import rescan as flow  # noqa: PLC0415
+
+        return flow(packages=list(packages))
 
     _run(start, as_json, verbose)
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 FLOWS = (
     "chain", "develop", "curate", "execute", "monitor", "bases", "promote", "reconcile", "respond", "inventory",
-    "lifecycle", "morning", "rulings",
+    "lifecycle", "morning", "rescan", "rulings",
 )  # fmt: skip
 IMPORTED = (
     "prefect.main", "prefect.engine", "prefect.flow_engine", "prefect.task_engine", "prefect.events.clients",

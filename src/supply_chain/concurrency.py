@@ -14,9 +14,9 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-def side_by_side(function: Callable[[S], R], items: Sequence[S]) -> tuple[R, ...]:
-    """`function` of every item, a few at a time, in order; the first error is raised, and no more is begun."""
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+def side_by_side(function: Callable[[S], R], items: Sequence[S], wide: int = SIDE_BY_SIDE) -> tuple[R, ...]:
+    """`function` of every item, `wide` at a time, in order; the first error is raised, and no more is begun."""
+    with ThreadPoolExecutor(wide) as pool:
         futures = [pool.submit(copy_context().run, function, item) for item in items]
         try:
             return tuple(future.result() for future in futures)

@@ -113,6 +113,16 @@ class ScannerFailed(SupplyChainError):
     code = "scanner.failed"
 
 
+class RescanIncomplete(SupplyChainError):
+    """Some images could not be judged; all others were, and what is new about them is signed.
+
+    The message names each image with its own error. Do what that one says, and start the rescan again: it goes
+    on with what is missing.
+    """
+
+    code = "rescan.incomplete"
+
+
 class DatabaseUnusable(SupplyChainError):
     """The vulnerability database is missing, damaged or too old to judge with.
 

@@ -7,11 +7,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supply_chain.curation.rescan import Change
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.checks import Check
 from supply_chain.execution.monitor import Deviation, Observation
+from supply_chain.fleet.exposure import Rebuild, Rescanned, Seen, Unjudged
 from supply_chain.image import ImageRef, Material
-from supply_chain.pages import Step, Story, dossier, escaped, findings_table, observation_rows, summary
+from supply_chain.pages import (
+    Step,
+    Story,
+    dossier,
+    escaped,
+    findings_table,
+    observation_rows,
+    owner_rows,
+    rescan_message,
+    rescan_page,
+    rescan_progress,
+    rescan_rows,
+    rescan_summary,
+    summary,
+)
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.shown import CONTROL, plain, plain_lines
@@ -271,3 +287,60 @@ def test_every_deviation_is_a_row_with_what_to_do(make):
     assert [row["deviation"] for row in rows] == [plain(f"c.{n}: {HOSTILE}") for n in range(2)]
     assert all(row["what to do"] == "mend" and row["application"] == "—" for row in rows)
     assert not CONTROL.search("".join("".join(row.values()) for row in rows))
+
+
+def rescanned(make, **changes):
+    values = {
+        "database": make.report().database, "scanner": "grype 0.1", "started": make.noon, "seconds": 10.0, "images": 20,
+        "signed": 1, "changed": 1, "exploited": 1, "told": (),
+    }  # fmt: skip
+    return Rescanned(**{**values, **changes})
+
+
+def a_seen(make, **changes):
+    ref = ImageRef(repository="curated/hello", digest=make.digest)
+    return Seen(**{"ref": ref, "owner": "web | **team**", "passes": False, **changes})
+
+
+def test_a_rescan_tells_of_each_image_what_changed_and_of_each_application_how_much(make):
+    """What is not judged stands before all; what comes from outside is shown as text."""
+    exploited = make.finding(known_exploited=True, package="open|ssl\x1b")
+    seen = a_seen(
+        make,
+        running=("production",),
+        exploited=(exploited,),
+        worse=tuple(make.finding(id=f"CVE-{n}") for n in range(7)),
+        due=(exploited,),
+        change=Change(before=True, after=False),
+        rebuild=(Rebuild(base="curated/base/python", built_on=make.other, newest=make.other, findings=("CVE-1",)),),
+    )
+    lost = Unjudged(ref=seen.ref, code="scanner.failed", message="it broke\nmend it")
+    told = rescanned(make, told=(seen,), unjudged=(lost,))
+
+    first, second = rescan_rows(told)
+    (owner,) = owner_rows(told)
+    page = rescan_page(told)
+
+    assert first["verdict"] == "NOT JUDGED" and first["what to do"] == "scanner.failed: it broke mend it"
+    assert second["verdict"] == "refused; before: passed" and second["worse"].endswith("and 2 more")
+    assert second["exploited"] == "CVE-2026-0001 in open|ssl·" and "CVE-1" in second["rebuild on"]
+    assert (owner["exploited"], owner["worse"], owner["due"], owner["refused"]) == ("1", "7", "1", "1")
+    assert rescan_summary(told).startswith("1 image NOT JUDGED; 20 images in 10 s")
+    assert r"open\|ssl" in page and r"web \| \*\*team\*\*" in page and "2.0 images/s" in page
+    assert "hello: 1 exploited, 1 refused, 1 due" in rescan_message(told).splitlines()[1]
+
+
+def test_a_quiet_night_says_that_it_was_one(make):
+    """An empty table would look like one that was never written; a long one says what it leaves out."""
+    assert rescan_rows(rescanned(make)) == [{"image": "nothing to tell", "verdict": "20 images looked at"}]
+    assert owner_rows(rescanned(make))[0]["application"] == "nothing to tell anybody"
+    many = rescanned(make, told=tuple(a_seen(make) for _ in range(501)))
+    assert len(rescan_rows(many)) == 501 and rescan_rows(many)[-1] == {"image": "1 more"}
+
+
+def test_progress_tells_count_rate_and_time_left():
+    """Also before there is a rate."""
+    assert "| done | 50 of 100 |" in rescan_progress(50, 100, 10.0, 0)
+    assert "| rate | 5.0 images/s |" in rescan_progress(50, 100, 10.0, 0)
+    assert "| left | 10 s left |" in rescan_progress(50, 100, 10.0, 0)
+    assert "no rate yet" in rescan_progress(0, 100, 0.0, 0)

@@ -87,13 +87,13 @@ def _whole_scan(
     ref = image.stored.ref
     sboms = inventory.of_image(ref)
     report, sbom = both(
-        partial(scanner.scan, sboms.record), partial(_keep, sboms, ref, registry=registry, evidence=evidence, now=now)
+        partial(scanner.scan, sboms.record), partial(keep, sboms, ref, registry=registry, evidence=evidence, now=now)
     )
     reported = evidence.attach(ref, VULNERABILITIES, report.predicate(), now())
     return ScannedImage(encrypted=image, sbom=sbom, report=reported), report
 
 
-def _keep(
+def keep(
     sboms: Sboms, ref: ImageRef, *, registry: Attacher, evidence: EvidenceStore, now: Callable[[], datetime]
 ) -> Digest:
     """Attach the SBOMs and sign where they are; the referrer of the one of record."""

@@ -83,22 +83,44 @@ class References(Predicate):
     created: AwareDatetime
 
 
-def inventory_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> Inventory | None:
-    """The last SBOM that is signed here; None where none is.
+@dataclass(frozen=True)
+class Listed:
+    """Where an image's SBOM of record lies and what it is, by the statement about it; it is not read yet."""
 
-    `content` gives a referrer's only layer. `EvidenceInvalid` where the layer is not the signed one.
-    """
+    content: Digest
+    """Of the SBOM itself, unzipped: two images that contain the same have it in common."""
+    referrer: Digest
+    generator: str
+    packages: int
+    evidence: Evidence
+
+    def read(self, content: Callable[[ImageRef], bytes]) -> Inventory:
+        """The SBOM; `content` gives a referrer's only layer. `EvidenceInvalid` where that is not the signed one."""
+        try:
+            layer = content(ImageRef(repository=self.evidence.repository, digest=self.referrer))
+            sbom = _signed(_unzipped(layer), self.content.removeprefix("sha256:"))
+        except (ValueError, zlib.error) as error:
+            raise _unreadable(self.evidence, error) from error
+        return Inventory(sbom, self.generator, self.referrer, self.evidence)
+
+
+def last_listed(evidence: Iterable[Evidence]) -> Listed | None:
+    """The last SBOM that is signed here; None where none is, `EvidenceInvalid` where the statement names none."""
     last = newest(evidence, SBOM, References.model_validate)
     if last is None:
         return None
-    where = last.evidence
     try:
         (syft,) = [each for each in last.value.references if each.name == "syft"]
-        referrer = ImageRef(repository=where.repository, digest=syft.annotations.referrer)
-        sbom = _signed(_unzipped(content(referrer)), syft.digest["sha256"])
-        return Inventory(sbom, syft.annotations.generator, referrer.digest, where)
-    except (KeyError, ValueError, zlib.error) as error:
-        raise _unreadable(where, error) from error
+        content, about = f"sha256:{syft.digest['sha256']}", syft.annotations
+    except (KeyError, ValueError) as error:
+        raise _unreadable(last.evidence, error) from error
+    return Listed(content, about.referrer, about.generator, about.packages, last.evidence)
+
+
+def inventory_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> Inventory | None:
+    """The last SBOM that is signed here; None where none is. Errors as of `last_listed` and `Listed.read`."""
+    listed = last_listed(evidence)
+    return None if listed is None else listed.read(content)
 
 
 def packages_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> frozenset[Package] | None:

@@ -130,3 +130,8 @@ class KnownImage(Frozen):
         """The last verdict of a gate; of two at one instant the no counts."""
         of = (j for j in self.judgements if j.boundary is boundary)
         return max(of, key=lambda j: (j.at, not j.passed), default=None)
+
+    def lean(self) -> KnownImage:
+        """The same with those findings alone that are known to be exploited, where many images are held at once."""
+        scan = self.scan.model_copy(update={"findings": self.scan.exploited}) if self.scan else None
+        return self.model_copy(update={"scan": scan})

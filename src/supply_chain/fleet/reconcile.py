@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -11,9 +11,9 @@ from pydantic import Field
 from supply_chain.container import Container, Engine
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.inventory import Inventory
-from supply_chain.fleet.known import Running, Seen
+from supply_chain.fleet.known import KnownImage, Running, Seen
 from supply_chain.fleet.reading import Listing, Registry, listing, read
-from supply_chain.image import Frozen, ImageRef, application_of
+from supply_chain.image import Frozen, ImageRef, StoredManifest, application_of, short
 from supply_chain.readiness import trouble_at
 from supply_chain.tier import curated_repository
 
@@ -34,6 +34,25 @@ def applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:
     """Every application of which the registry holds images or the inventory knows some."""
     there = {application_of(repository) for repository in registry.repositories(CURATED)}
     return tuple(sorted(there | set(inventory.applications())))
+
+
+def everything(registry: Registry, inventory: Inventory) -> Iterator[KnownImage]:
+    """Every curated image that the registry lists, lean, with what the inventory knows of it, be it nothing.
+
+    What the inventory does not know is an image if curation gave it a tag of its own: an encrypted copy has another.
+    """
+    for repository in registry.repositories(CURATED):
+        known = {image.ref.digest: image.lean() for image in inventory.images(application_of(repository))}
+        copies = {copy for image in known.values() for copy in image.copies}
+        for stored in registry.images(repository):
+            if image := known.get(stored.digest):
+                yield image.model_copy(update={"stored": stored})
+            elif stored.subject is None and stored.digest not in copies and _tagged(stored):
+                yield KnownImage(ref=ImageRef(repository=repository, digest=stored.digest), stored=stored)
+
+
+def _tagged(stored: StoredManifest) -> bool:
+    return any(tag.endswith(f"-{short(stored.digest)}") for tag in stored.tags)
 
 
 def refresh(

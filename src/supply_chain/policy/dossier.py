@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from supply_chain.concurrency import both, side_by_side
 from supply_chain.errors import EvidenceInvalid
@@ -24,6 +24,8 @@ from supply_chain.policy.verdict import verdict_place
 from supply_chain.tier import BASES, Boundary, TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
+
+T = TypeVar("T")
 
 Layers = Callable[[ImageRef], tuple[Digest, ...]]
 """The layers of an image, as the registry's manifest lists them."""
@@ -70,7 +72,17 @@ def scanned(
     `bases` are the images in the curated base repositories: which of them an image begins with is seen in
     its layers, whatever its Dockerfile called them.
     """
-    ref = image.encrypted.stored.ref
+    return _at_curation(image, image.encrypted.stored.ref, store, layers, bases)
+
+
+def kept(ref: ImageRef, store: EvidenceStore, layers: Layers, bases: Sequence[ImageRef]) -> Dossier[ImageRef]:
+    """The same of an image that lies there already: its evidence is all there is to know of it."""
+    return _at_curation(ref, ref, store, layers, bases)
+
+
+def _at_curation(
+    image: T, ref: ImageRef, store: EvidenceStore, layers: Layers, bases: Sequence[ImageRef]
+) -> Dossier[T]:
     reading, said = _with_standing(ref, store)
     development, own = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
     inventory, below = packages_in(own, store.referrers.content), _below(ref, bases, layers)

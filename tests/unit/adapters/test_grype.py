@@ -86,6 +86,15 @@ def test_without_a_claim_the_inventory_is_matched_once(grype):
     assert len(recorded.calls) == 1
 
 
+def test_what_a_language_claims_is_matched_once(grype):
+    """Whoever claims is there in both cases: without the distribution's packages nothing more would be found."""
+    artifacts = [{"id": "a", "type": "python", "name": "django"}, {"id": "b", "type": "binary", "name": "python"}]
+    scanner, recorded = grype(stdout=json.dumps(REPORT))
+    scanner.scan(Sbom(json.dumps({**CLAIMED, "artifacts": artifacts}).encode(), 2, "syft 1.2.3"))
+
+    assert len(recorded.calls) == 1
+
+
 def test_what_a_setting_ignored_makes_no_report(grype):
     """A finding that somebody silenced is not one that is not there."""
     scanner, _ = grype(stdout=json.dumps({**REPORT, "ignoredMatches": REPORT["matches"]}))

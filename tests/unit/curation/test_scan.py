@@ -31,6 +31,8 @@ class Tools:
         self.asked.append(ref)
         return dataclasses.replace(SBOMS, record=dataclasses.replace(SBOMS.record, tool=self.generator))
 
+    configuration = ""
+
     def current(self):
         return self._current
 

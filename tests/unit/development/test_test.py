@@ -39,6 +39,8 @@ class Scanner:
     def __init__(self, answer):
         self.answer, self.scans = answer, 0
 
+    configuration = ""
+
     def current(self):
         return self.answer.scanner_version, self.answer.database
 

@@ -7,7 +7,7 @@ import pytest
 from supply_chain.container import ContainerSpec, profile
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.evidence.statement import ENCRYPTION, SUMMARY, VULNERABILITIES
-from supply_chain.fleet.reconcile import applications, look, watch
+from supply_chain.fleet.reconcile import applications, everything, look, watch
 from supply_chain.image import ImageRef
 from supply_chain.policy.verdict import verdict_place
 from supply_chain.tier import Boundary, TierName
@@ -169,6 +169,31 @@ def test_it_is_the_same_when_it_is_made_anew(fleet):
     fleet.refresh()
 
     assert len(before) == 2 and fleet.images == before
+
+
+def test_everything_is_what_the_registry_lists_whatever_the_inventory_knows(fleet):
+    """An image that no event told of is among them; an encrypted copy and evidence are not."""
+    ref = fleet.curated()
+    fleet.refresh()
+    fleet.registry.add("curated/hello", OTHER, at=fleet.make.noon, tags=(f"r-{OTHER[7:19]}",))
+    fleet.registry.add("curated/hello", "sha256:" + "c" * 64, at=fleet.make.noon, tags=("r-aaaaaaaaaaaa-encrypted",))
+
+    found = {image.ref.digest: image for image in everything(fleet.registry, fleet.inventory)}
+
+    assert set(found) == {ref.digest, OTHER}
+    assert found[ref.digest].owner == "web team" and found[OTHER].owner == ""
+
+
+def test_an_image_is_lean_without_what_nobody_exploits(fleet, make):
+    """Of many images only what rules ask for is held."""
+    ref = fleet.curated(without=("scan",))
+    report = make.report(make.finding(), make.finding(id="CVE-2026-9", known_exploited=True))
+    fleet.say(ref, CURATION, VULNERABILITIES, report.predicate())
+    fleet.refresh()
+
+    (image,) = fleet.images
+    assert len(image.scan.findings) == 2
+    assert [each.id for each in image.lean().scan.findings] == ["CVE-2026-9"]
 
 
 def test_a_host_shows_what_runs_on_it(fleet):

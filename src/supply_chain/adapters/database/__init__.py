@@ -2,5 +2,6 @@
 
 from supply_chain.adapters.database.held import Database, grype_environment, knows, read_database
 from supply_chain.adapters.database.making import FEED, ensure_database
+from supply_chain.adapters.database.pinned import Pinned, pinned
 
-__all__ = ["FEED", "Database", "ensure_database", "grype_environment", "knows", "read_database"]
+__all__ = ["FEED", "Database", "Pinned", "ensure_database", "grype_environment", "knows", "pinned", "read_database"]

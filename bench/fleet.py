@@ -1,0 +1,279 @@
+"""A registry of its own with a fleet of curated images in it: for measurements, and for tests of many images.
+
+The registry is the laptop's emulator over a directory; statements are really signed, with keys that are made here
+and by this process, for cosign would take minutes for what nobody measures.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import random
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+from botocore.config import Config
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from supply_chain.adapters.grype import Grype
+from supply_chain.adapters.registry import MANIFEST, Registry
+from supply_chain.adapters.results import KeptResults
+from supply_chain.app import MANIFEST as DECLARATION
+from supply_chain.concurrency import side_by_side
+from supply_chain.curation.scan import FORMATS
+from supply_chain.evidence.encryption import EncryptionRecord
+from supply_chain.evidence.inventory import Reference, References, Referred
+from supply_chain.evidence.provenance import provenance
+from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, PROVENANCE, SBOM, Statement
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.rescan import Bench
+from supply_chain.image import BuiltImage, Digest, ImageRef, Source, StoredManifest
+from supply_chain.tier import TierName
+from supply_chain.vulnerability.scanner import Sboms
+
+REGION = "us-east-1"
+SYFT = "syft 1.57.0"
+VULNERABLE = (("jinja2", "2.10"), ("sqlparse", "0.4.3"), ("django", "3.2.3"), ("salt", "3000.1"), ("pyspark", "3.1.0"))
+"""Packages of which the starter database knows something."""
+
+
+def digest_of(content: bytes) -> Digest:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class LocalSigner:
+    """Signs in this process, as cosign signs with a key of KMS (DSSE v1; ECDSA P-256)."""
+
+    private: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def kept(cls, path: Path) -> LocalSigner:
+        """The key in a file, made where there is none."""
+        if not path.exists():
+            made = ec.generate_private_key(ec.SECP256R1())
+            form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            path.write_bytes(made.private_bytes(*form))
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return cls(key)
+
+    def _public(self, encoding: serialization.Encoding) -> bytes:
+        return self.private.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    @property
+    def public(self) -> str:
+        return self._public(serialization.Encoding.PEM).decode()
+
+    def sign(self, statement: Statement) -> bytes:
+        """A sigstore bundle of the statement."""
+        payload = statement.bytes()
+        signed = b"DSSEv1 %d %s %d %s" % (len(PAYLOAD), PAYLOAD.encode(), len(payload), payload)
+        signature = self.private.sign(signed, ec.ECDSA(hashes.SHA256()))
+        hint = base64.b64encode(hashlib.sha256(self._public(serialization.Encoding.DER)).digest()).decode()
+        envelope = {
+            "payloadType": PAYLOAD,
+            "payload": base64.b64encode(payload).decode(),
+            "signatures": [{"sig": base64.b64encode(signature).decode()}],
+        }
+        return json.dumps(
+            {
+                "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+                "verificationMaterial": {"publicKey": {"hint": hint}},
+                "dsseEnvelope": envelope,
+            }
+        ).encode()
+
+
+class NoGenerator:
+    """For a fleet in which every image has its SBOM."""
+
+    generator = SYFT
+
+    def of_image(self, ref: ImageRef) -> Sboms:
+        raise AssertionError(f"{ref} has its SBOM")
+
+    def of_directory(self, directory: Path) -> Sboms:
+        raise AssertionError(directory)
+
+
+@dataclass
+class Fleet:
+    """A registry at `host`, and the keys of all tiers in `directory`."""
+
+    host: str
+    directory: Path
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @cached_property
+    def registry(self) -> Registry:
+        return Registry(self.host, self._credentials, insecure=True)
+
+    @cached_property
+    def _credentials(self) -> Callable[[], tuple[str, str]]:
+        data = self.ecr.get_authorization_token()["authorizationData"][0]
+        user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
+        return lambda: (user, password)
+
+    @cached_property
+    def ecr(self) -> Any:
+        root = json.loads((self.directory / "state/root-key.json").read_text())
+        return boto3.client(
+            "ecr",
+            region_name=REGION,
+            endpoint_url=f"http://{self.host}",
+            aws_access_key_id=root["access_key_id"],
+            aws_secret_access_key=root["secret_access_key"],
+            config=Config(proxies={}),
+        )
+
+    def store(self, tier: TierName) -> EvidenceStore:
+        """Evidence as a tier sees it."""
+        trusted = {name: signer.public for name, signer in self.signers.items()}
+        return EvidenceStore(tier, self.registry, self.signers[tier], trusted, self.now)
+
+    @cached_property
+    def signers(self) -> dict[TierName, LocalSigner]:
+        """Every tier's key."""
+        return {name: LocalSigner.kept(self.directory / f"{name}.pem") for name in TierName}
+
+    def bench(self, scanner: Grype, results: Path, **changes: Any) -> Bench:
+        """What a rescan of this fleet works with."""
+        values: dict[str, Any] = {
+            "inventory": NoGenerator(),
+            "scanner": scanner,
+            "results": KeptResults(results),
+            "registry": self.registry,
+            "evidence": self.store(TierName.CURATION),
+            "layers": lambda ref: (),
+            "bases": (),
+            "now": self.now,
+        }
+        return Bench(**{**values, **changes})
+
+    def add(
+        self, name: str, sboms: Sequence[bytes], limits: Mapping[str, int | None] | None = None
+    ) -> list[KnownImage]:
+        """Images of an application, one for each SBOM, each with the evidence that a scan finds there."""
+        self.ecr.create_repository(repositoryName=f"curated/{name}")
+        return list(side_by_side(lambda pair: self._image(name, *pair, limits or {}), list(enumerate(sboms))))
+
+    def _image(self, name: str, number: int, sbom: bytes, limits: Mapping[str, int | None]) -> KnownImage:
+        repository, layer = f"curated/{name}", f"{name} {number}".encode()
+        config = self.registry.push_blob(repository, b'{"architecture": "amd64", "os": "linux"}')
+        blobs = [{"digest": self.registry.push_blob(repository, layer), "size": len(layer), "mediaType": "x/layer"}]
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": {"digest": config, "size": 40,
+                    "mediaType": "application/vnd.oci.image.config.v1+json"}, "layers": blobs}  # fmt: skip
+        text = json.dumps(manifest)
+        ref = ImageRef(repository=repository, digest=digest_of(text.encode()))
+        self.ecr.put_image(
+            repositoryName=repository,
+            imageManifest=text,
+            imageManifestMediaType=MANIFEST,
+            imageTag=f"0000000-{ref.short}",
+        )
+        for tier, kind, predicate in self._evidence(ref, sbom, limits):
+            self.store(tier).attach(ref, kind, predicate, self.now())
+        return KnownImage(ref=ref, stored=StoredManifest(digest=ref.digest, pushed_at=self.now(), size=len(layer)))
+
+    def _evidence(
+        self, ref: ImageRef, sbom: bytes, limits: Mapping[str, int | None]
+    ) -> Iterator[tuple[TierName, str, dict[str, Any]]]:
+        now = self.now()
+        declared = DECLARATION.validate_python(
+            {"kind": "service", "name": ref.application, "owner": f"team {ref.application[-1]}",
+             "test": {"command": ["true"]}, "probe": {"port": 8080}, "limits": dict(limits)}
+        )  # fmt: skip
+        built = BuiltImage(
+            application=ref.application, digest=ref.digest, dockerfile=ref.digest, declaration=ref.digest,
+            source=Source(path=".", repository="fleet", revision="0" * 40, dirty=False), materials=(), uncurated=(),
+            versions={}, started=now, finished=now, invocation="fleet",
+        )  # fmt: skip
+        yield TierName.DEVELOPMENT, PROVENANCE, provenance(built, declared).predicate()
+        yield TierName.CURATION, ENCRYPTION, EncryptionRecord(
+            repository=ref.repository, type="KMS", key="arn:aws:kms:us-east-1:1:key/1", rotates=True,
+            classification="internal", verified=now,
+        ).predicate()  # fmt: skip
+        zipped = gzip.compress(sbom, 6, mtime=0)
+        referrer = self.registry.attach(ref, FORMATS["syft"], zipped, {}, media_type=f"{FORMATS['syft']}+gzip")
+        about = Referred(referrer=referrer, generator=SYFT, packages=len(json.loads(sbom)["artifacts"]))
+        reference = Reference(
+            name="syft",
+            media_type=FORMATS["syft"],
+            digest={"sha256": digest_of(sbom).removeprefix("sha256:")},
+            annotations=about,
+        )
+        yield TierName.CURATION, SBOM, References(references=(reference,), created=now).predicate()
+
+
+@contextlib.contextmanager
+def emulated(python: Path, directory: Path) -> Iterator[Fleet]:
+    """An emulator over a directory, run by the interpreter of the emulator's environment; stopped afterwards."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    source = str(Path(__file__).parents[1] / "src")
+    state = str(directory / "state")
+    command = [str(python), "-m", "supply_chain.laptop.emulator", "--port", str(port), "--state", state]
+    with (directory / "log").open("ab") as log:
+        process = subprocess.Popen(
+            command, env={"PYTHONPATH": source, "PATH": os.environ["PATH"]}, stdout=log, stderr=log
+        )
+    try:
+        _ready(process, port, directory / "log")
+        fleet = Fleet(f"127.0.0.1:{port}", directory)
+        assert fleet.signers  # made before anybody asks for them side by side
+        yield fleet
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"http://127.0.0.1:{port}/_cscm/health", trust_env=False).status_code == 200:
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"the emulator did not start:\n{log.read_text()[-3000:]}")
+
+
+def derived(real: Sequence[bytes], count: int, seed: int = 1) -> Iterator[bytes]:
+    """So many SBOMs made of real ones: no two have the same packages, and some of each are vulnerable."""
+    documents = [json.loads(each) for each in real]
+    for number in range(count):
+        chance = random.Random(f"{seed} {number}")  # noqa: S311 - the same ones each time
+        document = dict(documents[number % len(documents)])
+        document["artifacts"] = [
+            _older(each, chance) for each in document["artifacts"] if each["type"] != "python" or chance.random() > 0.1
+        ]
+        document["source"] = {**document["source"], "name": f"derived {seed} {number}"}
+        yield json.dumps(document, separators=(",", ":")).encode()
+
+
+def _older(artifact: Mapping[str, Any], chance: random.Random) -> Mapping[str, Any]:
+    """The package, or one time in ten in its place one that is known to be vulnerable."""
+    if artifact["type"] != "python" or chance.random() > 0.1:
+        return artifact
+    name, version = chance.choice(VULNERABLE)
+    return {**artifact, "name": name, "version": version, "purl": f"pkg:pypi/{name}@{version}", "cpes": []}

@@ -1,0 +1,269 @@
+"""How fast the rescan is, beside a plain loop of grype over the same SBOMs. Writes its section of docs/performance.md.
+
+    python -m bench.rescan [--images 1000] [--rounds 3] [--dry]
+
+Arms are interleaved in every round, with the same grype, database, flags and number of processes. *tuned* is the
+loop with what the rescan sets of grype's memory, which the plain loop leaves as it is:
+
+- *loop*: `xargs -P` over files, one grype each, its report into a file;
+- *night*: the rescan with a database that it has not seen: it reads each image's evidence from a registry and
+  verifies it, reads the SBOM of record from there, matches it, keeps the report, and compares it with what is signed.
+
+After each night the *second night* is measured, in which nothing changed; before all, the *very first*, which signs
+a report and a verdict for each image, with a key in this process. The registry is an emulator on this machine, which
+takes its share of the same processors. *matching* is the rescan's matching alone, of the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from bench.fleet import Fleet, derived, digest_of, emulated
+from bench.section import write_section
+from blocks.workbench import CHEAPER, now
+from supply_chain.adapters.command import Tool
+from supply_chain.adapters.database import ensure_database, pinned
+from supply_chain.adapters.grype import Grype
+from supply_chain.adapters.results import KeptResults
+from supply_chain.adapters.tools import Pins, Toolbox
+from supply_chain.fleet.exposure import Unjudged
+from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.rescan import Bench, chunks, rescan
+from supply_chain.laptop.home import Home
+from supply_chain.vulnerability.matching import Wanted, match, processors
+from supply_chain.vulnerability.scanner import Sbom
+
+PROJECT = Path(__file__).parents[1]
+EACH = 50
+"""Images of an application."""
+GOAL = 0.95
+WIDE = processors() + 1
+"""Scans at a time, in both arms; one more than processors is what is fastest in both."""
+PARTS = 8
+
+
+@dataclass
+class Measured:
+    """Seconds of each arm, round by round."""
+
+    loop: list[float] = field(default_factory=list)
+    tuned: list[float] = field(default_factory=list)
+    matching: list[float] = field(default_factory=list)
+    night: list[float] = field(default_factory=list)
+    second: list[float] = field(default_factory=list)
+
+
+def real(syft: Tool, work: Path) -> list[bytes]:
+    """SBOMs of an eighth each of this machine's Debian packages and this environment's Python packages."""
+    site = next(path for path in map(Path, sys.path) if path.name == "site-packages")
+    found = []
+    stanzas = Path("/var/lib/dpkg/status").read_text().split("\n\n")
+    for part in range(PARTS):
+        root = work / f"root-{part}"
+        (root / "etc").mkdir(parents=True)
+        (root / "var/lib/dpkg").mkdir(parents=True)
+        shutil.copy2("/etc/os-release", root / "etc/os-release")
+        (root / "var/lib/dpkg/status").write_text("\n\n".join(stanzas[part::PARTS]) + "\n")
+        for each in sorted(site.glob("*.dist-info"))[part::PARTS]:
+            (root / each.name).mkdir()
+            for name in ("METADATA", "RECORD"):
+                if (each / name).exists():
+                    shutil.copy2(each / name, root / each.name / name)
+        output = work / f"real-{part}.json"
+        syft.run("scan", f"dir:{root}", f"--output=syft-json={output}", timeout=600, quiet=True)
+        found.append(output.read_bytes())
+    return found
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+def loop(grype: Tool, environment: dict[str, str], files: Sequence[Path], out: Path) -> None:
+    """The plain loop; `SystemExit` where one of its scans fails."""
+    out.mkdir(parents=True)
+    settings = out / "none.yaml"
+    settings.touch()
+    script = f'exec "{grype.path}" "sbom:$1" --config "{settings}" --output json > "{out}/$(basename "$1")" 2>/dev/null'
+    done = subprocess.run(
+        ["xargs", "-0", "-n1", f"-P{WIDE}", "sh", "-c", script, "sh"],
+        input=b"\0".join(os.fsencode(file) for file in files),
+        env={**os.environ, **environment},
+        check=False,
+    )
+    if done.returncode or len(list(out.glob("*.json"))) != len(files):
+        raise SystemExit("the loop did not scan everything")
+
+
+def night(images: Sequence[KnownImage], bench: Bench) -> int:
+    """All images; how many reports were signed. `SystemExit` where one was not judged."""
+    signed = 0
+    for chunk in chunks(images):
+        for seen in rescan(chunk, bench):
+            if isinstance(seen, Unjudged):
+                raise SystemExit(f"{seen.ref}: {seen.message}")
+            signed += seen.signed
+    return signed
+
+
+def called_otherwise(scanner: Grype, number: int) -> Grype:
+    """The same, under a configuration that nothing is known of: as a new database that finds what the last one did."""
+    kind = type("Grype", (Grype,), {"configuration": f"night {number}"})
+    return cast(Grype, kind(**{each.name: getattr(scanner, each.name) for each in fields(scanner)}))
+
+
+def matched(files: Sequence[Path], scanner: Grype, results: Path) -> None:
+    """Matching alone."""
+
+    def read(file: Path) -> Sbom:
+        return Sbom(file.read_bytes(), 1, "syft")
+
+    wanted = [Wanted(f"sha256:{file.stem}", lambda file=file: read(file)) for file in files]  # type: ignore[misc]
+    match(wanted, scanner, KeptResults(results))
+
+
+def measured(count: int, rounds: int) -> tuple[Measured, float, int, float]:
+    """The arms; seconds of the very first rescan, bytes of an SBOM, and MiB of memory at the most."""
+    home = Home.find()
+    toolbox = Toolbox(home.tools, Pins.load(PROJECT / "deployments/tools.yaml"))
+    grype, arms = toolbox.find("grype"), Measured()
+    with tempfile.TemporaryDirectory(prefix="cscm-bench-") as name:
+        work = Path(name)
+        ensure_database(grype, work / "database", starter_only=True)
+        files, sizes = [], []
+        (work / "sboms").mkdir()
+        (work / "registry").mkdir()
+        with emulated(home.emulator / "bin/python", work / "registry") as fleet:
+            images: list[KnownImage] = []
+            for number, sboms in enumerate(_parts(derived(real(toolbox.find("syft"), work), count))):
+                images += fleet.add(f"app-{number}", sboms)
+                for sbom in sboms:
+                    files.append(work / "sboms" / f"{digest_of(sbom).removeprefix('sha256:')}.json")
+                    files[-1].write_bytes(sbom)
+                    sizes.append(len(sbom))
+            print(f"{len(images)} images, {statistics.mean(sizes) / 1024:.0f} KiB of SBOM each")
+            first = _rounds(rounds, arms, grype, work, fleet, images, files)
+    return arms, first, int(statistics.mean(sizes)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _parts(sboms: Iterator[bytes]) -> Iterator[list[bytes]]:
+    part: list[bytes] = []
+    for each in sboms:
+        part.append(each)
+        if len(part) == EACH:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _rounds(
+    rounds: int, arms: Measured, grype: Tool, work: Path, fleet: Fleet, images: list[KnownImage], files: list[Path]
+) -> float:
+    with pinned(grype, work / "database") as held:
+        scanner = Grype(grype, held.environment, held.database, held.knows, now, CHEAPER, quiet=True)
+        bench = fleet.bench(scanner, work / "results-first")
+        first = timed(lambda: night(images, bench))
+        print(f"very first, all signed: {first:.1f} s")
+        for number in range(rounds + 1):
+            out = work / f"out-{number}"
+            new, results = called_otherwise(scanner, number), work / f"results-{number}"
+
+            def once() -> int:
+                """A process of its own would remember nothing of the registry."""
+                return night(images, Fleet(fleet.host, fleet.directory).bench(new, results))  # noqa: B023
+
+            took = (
+                timed(lambda: loop(grype, held.environment, files, out / "plain")),  # noqa: B023
+                timed(lambda: loop(grype, {**held.environment, **CHEAPER}, files, out / "tuned")),  # noqa: B023
+                timed(lambda: matched(files, scanner, work / f"matched-{number}")),  # noqa: B023
+                timed(once),
+                timed(once),
+            )
+            print(
+                "round {}: loop {:.1f} s, tuned {:.1f} s, matching {:.1f} s, night {:.1f} s, second {:.1f} s".format(
+                    number, *took
+                )
+            )
+            if number:  # the first round warms up
+                for arm, seconds in zip(
+                    (arms.loop, arms.tuned, arms.matching, arms.night, arms.second), took, strict=True
+                ):
+                    arm.append(seconds)
+    return first
+
+
+def section(count: int, arms: Measured, first: float, size: int, memory: float) -> str:
+    """The section of the page."""
+
+    def rate(seconds: list[float]) -> str:
+        return f"{count / statistics.median(seconds):.1f}"
+
+    def ratio(arm: list[float]) -> float:
+        return statistics.median([plain / mine for plain, mine in zip(arms.loop, arm, strict=True)])
+
+    whole, alone = ratio(arms.night), ratio(arms.matching)
+    return "\n".join(
+        [
+            "## The nightly rescan",
+            "",
+            "Written by `python -m bench.rescan`. The registry is an emulator on the same machine, and takes its share "
+            "of the processors.",
+            "",
+            f"- Machine: {os.cpu_count()} cores, {platform.system()} {platform.machine()}; date: "
+            f"{datetime.now(UTC):%Y-%m-%d}",
+            f"- {count} images, no two with the same SBOM, {size / 1024:.0f} KiB each; {len(arms.loop)} rounds, arms "
+            "interleaved, medians; starter database",
+            "",
+            "| | images/s | loop's time ÷ its own | goal |",
+            "| --- | --- | --- | --- |",
+            f"| plain loop of grype, {WIDE} at a time | {rate(arms.loop)} | 1 | |",
+            f"| the same loop with the rescan's setting of grype's memory (GOGC) | {rate(arms.tuned)} "
+            f"| {ratio(arms.tuned):.2f} | |",
+            f"| matching alone, of the same files | {rate(arms.matching)} | {alone:.2f} | ≥ {GOAL}: {_met(alone)} |",
+            f"| a night with a new database: evidence and SBOM read, verified, matched, compared | {rate(arms.night)} "
+            f"| {whole:.2f} | ≥ {GOAL}: {_met(whole)} |",
+            f"| the second night, nothing changed: evidence read and verified | {rate(arms.second)} | "
+            f"{ratio(arms.second):.2f} | |",
+            f"| the very first: a report and a verdict signed for each | {count / first:.1f} | | |",
+            f"| peak memory of the run's process, MiB | {memory:.0f} | | |",
+            "",
+        ]
+    )
+
+
+def _met(ratio: float) -> str:
+    return "met" if ratio >= GOAL else "missed"
+
+
+def main() -> None:
+    """Measure, print, and write the section."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dry", action="store_true", help="print the section, and do not write it")
+    asked = parser.parse_args()
+    text = section(asked.images, *measured(asked.images, asked.rounds))
+    print(text)
+    if not asked.dry:
+        write_section("rescan", text)
+
+
+if __name__ == "__main__":
+    main()

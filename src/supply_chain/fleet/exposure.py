@@ -1,0 +1,169 @@
+"""Exposure: what is known of each image, in the order in which it asks for somebody. Pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from pydantic import AwareDatetime, Field
+
+from supply_chain.app import Limits
+from supply_chain.curation.rescan import Change
+from supply_chain.evidence.inventory import Package
+from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.vulnerability.findings import Database, Finding, Report, Severity
+
+PRODUCTION = "production"
+"""The environment that is looked at first."""
+FindingKey = tuple[str, str, str, str]
+"""Vulnerability, package, version and type of package: what makes two findings the same."""
+
+
+class Rebuild(Frozen):
+    """An image would be rid of findings, were it built again on the newest of its base."""
+
+    base: str = Field(description="repository of the base")
+    built_on: Digest
+    newest: Digest
+    findings: tuple[str, ...] = Field(description="vulnerabilities that the newest does not have any more")
+
+
+class Seen(Frozen):
+    """What a rescan found of one image."""
+
+    ref: ImageRef
+    owner: str = ""
+    running: tuple[str, ...] = Field(default=(), description="environments")
+    passes: bool = Field(description="whether curation's gate says yes by now")
+    change: Change | None = Field(default=None, description="of the gate's verdict, where it changed")
+    signed: bool = Field(default=False, description="whether a new report was signed")
+    exploited: tuple[Finding, ...] = ()
+    worse: tuple[Finding, ...] = Field(default=(), description="new, or taken more seriously than before")
+    better: tuple[Finding, ...] = Field(default=(), description="gone, or taken less seriously")
+    due: tuple[Finding, ...] = Field(default=(), description="have a fix, and are beyond what the owner accepts")
+    rebuild: tuple[Rebuild, ...] = ()
+    findings: tuple[Finding, ...] = Field(default=(), description="all of them; of bases alone")
+
+    @property
+    def tells(self) -> bool:
+        """Whether there is anything to read about it."""
+        return bool(self.change or self.exploited or self.worse or self.better or self.due or self.rebuild)
+
+
+class Unjudged(Frozen):
+    """An image of which nothing is known now."""
+
+    ref: ImageRef
+    code: str
+    message: str
+    retryable: bool = False
+
+
+class Rescanned(Frozen):
+    """A rescan that came to its end."""
+
+    database: Database
+    scanner: str
+    started: AwareDatetime
+    seconds: float
+    images: int = Field(description="that were looked at")
+    without: int = Field(default=0, description="that carry none of the packages asked for")
+    archived: int = Field(default=0, description="that are archived, so that nobody can pull them: not looked at")
+    signed: int = Field(description="new reports")
+    changed: int = Field(description="verdicts that are others than before")
+    exploited: int = Field(description="images with findings that are known to be exploited")
+    told: tuple[Seen, ...] = Field(description="images of which there is something to tell, the most exposed first")
+    unjudged: tuple[Unjudged, ...] = ()
+
+
+def key_of(finding: Finding) -> FindingKey:
+    return finding.id, finding.package, finding.version, finding.type
+
+
+def compared(before: Report | None, after: Report) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """What got worse, and what got better; nothing did where there was no report."""
+    if before is None:
+        return (), ()
+    old, new = ({key_of(f): f for f in report.findings} for report in (before, after))
+    worse = tuple(f for key, f in new.items() if key not in old or _weight(f) < _weight(old[key]))
+    better = tuple(f for key, f in old.items() if key not in new or _weight(new[key]) > _weight(f))
+    return worse, better
+
+
+def _weight(finding: Finding) -> tuple[bool, int]:
+    """The least is the worst."""
+    return not finding.known_exploited, list(Severity).index(finding.severity)
+
+
+def due(report: Report, limits: Limits) -> tuple[Finding, ...]:
+    """What has a fix and is known to be exploited, or of a severity of which there is more than the owner accepts."""
+    counts = Counter(f.severity for f in report.findings)
+    accepted = {severity: getattr(limits, severity.value) for severity in Severity}
+    over = {severity for severity, limit in accepted.items() if limit is not None and counts[severity] > limit}
+    return tuple(f for f in report.findings if f.fixable and (f.known_exploited or f.severity in over))
+
+
+def by_exposure(seen: Iterable[Seen]) -> tuple[Seen, ...]:
+    """What runs in production and is exploited first, then what runs at all, then what only lies there."""
+    return tuple(sorted(seen, key=_exposure))
+
+
+def _exposure(seen: Seen) -> tuple[bool, bool, bool, bool, bool, int, str]:
+    return (
+        not (seen.exploited and PRODUCTION in seen.running),
+        not (seen.exploited and seen.running),
+        PRODUCTION not in seen.running,
+        not seen.running,
+        seen.passes,
+        -len(seen.worse) - len(seen.due),
+        str(seen.ref),
+    )
+
+
+def by_application(seen: Iterable[Seen]) -> dict[tuple[str, str], tuple[Seen, ...]]:
+    """Owner and application → its images, the most exposed first; the applications in that order, too."""
+    found: dict[tuple[str, str], list[Seen]] = {}
+    for each in by_exposure(seen):
+        found.setdefault((each.owner, each.ref.application), []).append(each)
+    return {about: tuple(images) for about, images in found.items()}
+
+
+def carries(packages: Iterable[Package], wanted: Collection[str]) -> bool:
+    """Whether one of the packages is named: by name, by name@version, or by package URL with or without version."""
+    return any(_named(name, purl, each) for _, name, purl in packages for each in wanted)
+
+
+def _named(name: str, purl: str, wanted: str) -> bool:
+    bare = purl.partition("?")[0]
+    if wanted.startswith("pkg:"):
+        return wanted in (purl, bare) or bare.rpartition("@")[0] == wanted
+    return wanted in (name, f"{name}@{bare.rpartition('@')[2]}")
+
+
+Gone = Mapping[Digest, tuple[ImageRef, frozenset[FindingKey]]]
+"""Base → the newest of its name that curation admits, and what that one does not have any more."""
+
+
+def gone(bases: Sequence[Seen]) -> Gone:
+    """Of the images of bases, the newest of each name first, what the newest one that passes is rid of."""
+    newest: dict[str, Seen] = {}
+    for each in bases:
+        if each.passes:
+            newest.setdefault(each.ref.repository, each)
+    found = {}
+    for each in bases:
+        new = newest.get(each.ref.repository)
+        if new is not None and new.ref != each.ref:
+            found[each.ref.digest] = new.ref, frozenset(map(key_of, each.findings)) - set(map(key_of, new.findings))
+    return found
+
+
+def rebuilds(findings: Iterable[Finding], bases: Iterable[Digest], fixed: Gone) -> tuple[Rebuild, ...]:
+    """What an image with these findings would be rid of on the newest of each of its bases."""
+    own, proposed = {key_of(f) for f in findings}, []
+    for base in dict.fromkeys(bases):
+        if base in fixed and (less := own & fixed[base][1]):
+            newest = fixed[base][0]
+            names = tuple(sorted({key[0] for key in less}))
+            proposed.append(Rebuild(base=newest.repository, built_on=base, newest=newest.digest, findings=names))
+    return tuple(proposed)

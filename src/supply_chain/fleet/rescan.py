@@ -1,0 +1,159 @@
+"""The rescan of many images: look at their evidence, match what nobody knows yet, and conclude."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from supply_chain.concurrency import side_by_side
+from supply_chain.curation.rescan import Concluded, Kept, Registry, conclude, look
+from supply_chain.errors import SupplyChainError
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.fleet.exposure import Gone, Seen, Unjudged, carries, compared, due, rebuilds
+from supply_chain.fleet.known import KnownImage
+from supply_chain.image import ImageRef
+from supply_chain.policy.dossier import Layers
+from supply_chain.tier import BASES
+from supply_chain.vulnerability.findings import Report
+from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, Results, Wanted, match, processors
+from supply_chain.vulnerability.scanner import Inventory, Sbom, Scanner
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+LEAST = 48
+"""Images of a chunk, at least: so few that little is lost with it, so many that few are waited for at its end."""
+FOR_EACH = 12
+"""Images of a chunk for each processor."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a rescan works with, the same from its start to its end."""
+
+    inventory: Inventory
+    scanner: Scanner
+    results: Results
+    registry: Registry
+    evidence: EvidenceStore
+    layers: Layers
+    bases: Sequence[ImageRef]
+    now: Callable[[], datetime]
+    matching: Callable[[Sequence[Wanted], Scanner, Results], Matched] = match
+    told: Callable[[Seen | Unjudged | None], object] = field(default=lambda seen: None)
+    """Called with each image as it is done, from any thread; None for one that carries none of the packages."""
+
+
+def is_base(image: KnownImage) -> bool:
+    """Whether others are built on it."""
+    return image.ref.repository.startswith(f"{BASES}/")
+
+
+def chunks(images: Sequence[KnownImage]) -> Iterator[tuple[KnownImage, ...]]:
+    """The images in parts of as many as this machine's processors have work with for a while."""
+    size = max(LEAST, FOR_EACH * processors())
+    for start in range(0, len(images), size):
+        yield tuple(images[start : start + size])
+
+
+def rescan(
+    images: Sequence[KnownImage], bench: Bench, only: Collection[str] = (), fixed: Gone | None = None
+) -> tuple[Seen | Unjudged, ...]:
+    """What is known by now of each image; with `only`, of those that carry one of these packages.
+
+    One that cannot be judged is `Unjudged`, and the others are judged all the same; what no image could be
+    judged with is raised (`OF_ALL`).
+    """
+    looked = _each(lambda image: _look(image, bench, only), images)
+    kept = [(image, each) for image, each in zip(images, looked, strict=True) if isinstance(each, Kept)]
+    matched = bench.matching(list(_wanted([each for _, each in kept], bench)), bench.scanner, bench.results)
+    concluded = _each(lambda pair: _conclude(*pair, matched, bench, fixed or {}), kept)
+    failed = [each for each in looked if isinstance(each, Unjudged)]
+    for each in failed:
+        bench.told(each)
+    return (*failed, *concluded)
+
+
+def _each(function: Callable[[S], R], items: Sequence[S]) -> tuple[R, ...]:
+    return side_by_side(function, items)
+
+
+def _look(image: KnownImage, bench: Bench, only: Collection[str]) -> Kept | Unjudged | None:
+    """None where it carries none of the packages."""
+    try:
+        if image.unreadable:
+            return Unjudged(ref=image.ref, code="evidence.invalid", message=image.unreadable)
+        found = look(image.ref, bench.inventory, bench.registry, bench.evidence, bench.now)
+        if only and not carries(found.listed.read(bench.registry.content).packages, only):
+            bench.told(None)
+            return None
+    except SupplyChainError as error:
+        return _unjudged(image.ref, error)
+    return found
+
+
+def _unjudged(ref: ImageRef, error: SupplyChainError) -> Unjudged:
+    """The image and its error, unless that is one of all."""
+    if isinstance(error, OF_ALL):
+        raise error
+    return Unjudged(ref=ref, code=error.code, message=str(error), retryable=error.retryable)
+
+
+def _wanted(images: Sequence[Kept], bench: Bench) -> Iterator[Wanted]:
+    now = bench.now()
+    for image in images:
+        if not _is_known(image, bench.scanner, now):
+            yield Wanted(image.listed.content, partial(_sbom, image, bench.registry), image.renewed_after(now))
+
+
+def _is_known(image: Kept, scanner: Scanner, now: datetime) -> bool:
+    """Whether signed evidence says what a scan would say, and for long enough."""
+    if image.report is None:
+        return False
+    report = image.report.value
+    return report.scanned >= image.renewed_after(now) and Key.made(report) == Key.of(image.listed.content, scanner)
+
+
+def _sbom(image: Kept, registry: Registry) -> Sbom:
+    """The SBOM of record, as it was signed."""
+    found = image.listed.read(registry.content)
+    return Sbom(found.content, image.listed.packages, found.generator)
+
+
+def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: Bench, fixed: Gone) -> Seen | Unjudged:
+    known = matched.get(kept.listed.content)
+    before = kept.report.value if kept.report else None
+    report = before if known is None else known
+    try:
+        if isinstance(report, SupplyChainError):
+            raise report
+        assert report is not None  # what evidence does not say was wanted
+        concluded = conclude(kept, report, bench.evidence, bench.layers, bench.bases, bench.now)
+    except SupplyChainError as error:
+        seen: Seen | Unjudged = _unjudged(image.ref, error)
+    else:
+        seen = _seen(image, kept, report, concluded, fixed)
+    bench.told(seen)
+    return seen
+
+
+def _seen(image: KnownImage, kept: Kept, report: Report, concluded: Concluded, fixed: Gone) -> Seen:
+    worse, better = compared(kept.report.value if kept.report else None, report)
+    bases = [digest for digest, _ in kept.built.curated] if kept.built else []
+    return Seen(
+        ref=image.ref,
+        owner=kept.built.manifest.owner if kept.built else image.owner,
+        running=tuple(sorted({each.environment for each in image.running})),
+        passes=concluded.passes,
+        change=concluded.change,
+        signed=concluded.signed,
+        exploited=tuple(f for f in report.findings if f.known_exploited),
+        worse=worse,
+        better=better,
+        due=due(report, kept.limits),
+        rebuild=rebuilds(report.findings, bases, fixed),
+        findings=report.findings if is_base(image) else (),
+    )

@@ -1,0 +1,45 @@
+"""One rescan of a fleet, in a process of its own that a test may kill: `python -m tests.real.rescan.once FILE`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from bench.fleet import Fleet
+from blocks.workbench import CHEAPER, now
+from supply_chain.adapters.command import Tool
+from supply_chain.adapters.database import pinned
+from supply_chain.adapters.grype import Grype
+from supply_chain.fleet.exposure import Seen, Unjudged
+from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.rescan import chunks, rescan
+from supply_chain.image import Frozen
+
+FOUND: TypeAdapter[list[Seen | Unjudged]] = TypeAdapter(list[Seen | Unjudged])
+
+
+class Asked(Frozen):
+    """What a rescan is to do."""
+
+    host: str
+    directory: Path
+    grype: Path
+    version: str
+    database: Path
+    results: Path
+    images: tuple[KnownImage, ...]
+
+
+def once(asked: Asked) -> list[Seen | Unjudged]:
+    """Every image, in chunks, with the database pinned at the start."""
+    tool = Tool("grype", asked.grype, asked.version)
+    with pinned(tool, asked.database) as held:
+        scanner = Grype(tool, held.environment, held.database, held.knows, now, CHEAPER, quiet=True)
+        bench = Fleet(asked.host, asked.directory).bench(scanner, asked.results)
+        return [seen for chunk in chunks(asked.images) for seen in rescan(chunk, bench)]
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(FOUND.dump_json(once(Asked.model_validate_json(Path(sys.argv[1]).read_bytes()))))

@@ -1,0 +1,105 @@
+"""Exposure: who is looked at first, what changed, what is due, and what a newer base would rid an image of."""
+
+import pytest
+
+from supply_chain.app import Limits
+from supply_chain.fleet.exposure import Seen, by_application, by_exposure, carries, compared, due, gone, rebuilds
+from supply_chain.image import ImageRef
+
+
+@pytest.fixture
+def seen(make):
+    def one(name, **changes):
+        number = str(abs(hash(name)) % 10)
+        return Seen(**{"ref": ImageRef(repository=f"curated/{name}", digest="sha256:" + number * 64), "passes": True,
+                       **changes})  # fmt: skip
+
+    return one
+
+
+def test_what_runs_in_production_and_is_exploited_comes_first(seen, make):
+    """Then what is exploited and runs anywhere, then what runs; what only lies there is last."""
+    exploited = (make.finding(known_exploited=True),)
+    order = [
+        seen("first", running=("production",), exploited=exploited),
+        seen("second", running=("staging",), exploited=exploited),
+        seen("third", running=("production", "staging")),
+        seen("fourth", running=("staging",), passes=False),
+        seen("fifth", running=("staging",)),
+        seen("sixth", exploited=exploited, passes=False),
+        seen("seventh", exploited=exploited),
+    ]
+
+    assert by_exposure(reversed(order)) == tuple(order)
+
+
+def test_an_application_is_told_with_all_of_its_images(seen):
+    """In the order of the one that is exposed most."""
+    other, one, two = seen("b", owner="x"), seen("a", owner="y", running=("production",)), seen("a", owner="y")
+
+    assert list(by_application([other, two, one])) == [("y", "a"), ("x", "b")]
+    assert by_application([other, two, one])["y", "a"] == (one, two)
+
+
+def test_worse_is_what_is_new_or_taken_more_seriously(make):
+    """Better is what is gone, or taken less seriously; the same is neither."""
+    same, gone_, new = make.finding(id="CVE-1"), make.finding(id="CVE-2"), make.finding(id="CVE-3")
+    low, high = make.finding("low", id="CVE-4"), make.finding("high", id="CVE-4")
+    exploited = make.finding(id="CVE-5", known_exploited=True)
+    before = make.report(same, gone_, low, exploited)
+    after = make.report(same, new, high, exploited.model_copy(update={"known_exploited": False}))
+
+    worse, better = compared(before, after)
+
+    assert worse == (new, high) and better == (gone_, exploited)
+    assert compared(None, after) == ((), ())
+
+
+def test_due_is_what_has_a_fix_beyond_the_limit(make):
+    """A finding within the limit can wait, one without a fix has to; a known exploited one never may."""
+    fixable, unfixed = make.finding("high", id="CVE-1"), make.finding("high", id="CVE-2", fixed_in=())
+    medium, exploited = make.finding("medium", id="CVE-3"), make.finding("low", id="CVE-4", known_exploited=True)
+
+    assert due(make.report(fixable, unfixed, medium, exploited), Limits(high=1)) == (fixable, exploited)
+    assert due(make.report(fixable, unfixed, medium), Limits(high=2)) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "carried"),
+    [
+        ("openssl", True),
+        ("openssl@3.0.1", True),
+        ("openssl@3.0", False),
+        ("open", False),
+        ("pkg:deb/debian/openssl", True),
+        ("pkg:deb/debian/openssl@3.0.1", True),
+        ("pkg:deb/debian/openssl@3.0.1?arch=amd64", True),
+        ("pkg:deb/debian/openssl@3.0.2", False),
+        ("pkg:pypi/openssl", False),
+    ],
+)
+def test_a_package_is_carried_by_its_name_version_or_url(wanted, carried):
+    """As an advisory may name it."""
+    packages = [
+        ("deb", "zlib1g", "pkg:deb/debian/zlib1g@1"),
+        ("deb", "openssl", "pkg:deb/debian/openssl@3.0.1?arch=amd64"),
+    ]
+
+    assert carries(packages, ["nothing", wanted]) is carried
+
+
+def test_a_fixed_base_proposes_to_build_again(make, seen):
+    """Where an image has what the newest base of that name is rid of, and for that alone."""
+    flaw, stays, own = (make.finding(id=f"CVE-{n}") for n in (1, 2, 3))
+    ref = ImageRef(repository="curated/base/python", digest="sha256:" + "1" * 64)
+    old = Seen(ref=ref, passes=True, findings=(flaw, stays))
+    new = old.model_copy(update={"ref": ref.model_copy(update={"digest": "sha256:" + "2" * 64}), "findings": (stays,)})
+    refused = new.model_copy(update={"ref": ref.model_copy(update={"digest": "sha256:" + "3" * 64}), "passes": False,
+                                     "findings": ()})  # fmt: skip
+    fixed = gone([refused, new, old])
+
+    (proposed,) = rebuilds([flaw, stays, own], [ref.digest, ref.digest], fixed)
+
+    assert (proposed.newest, proposed.findings) == (new.ref.digest, ("CVE-1",))
+    assert rebuilds([stays, own], [ref.digest], fixed) == ()
+    assert rebuilds([flaw], [new.ref.digest], fixed) == () and gone([refused, old]) != fixed

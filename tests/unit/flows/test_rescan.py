@@ -1,0 +1,121 @@
+"""The flow of a rescan: bases first, all images in chunks, tables for operators, and no image passed over."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+from prefect.client.orchestration import get_client
+
+import flows.rescan
+import tasks.rescan
+from flows.rescan import rescan
+from supply_chain.curation.rescan import Change
+from supply_chain.errors import RescanIncomplete
+from supply_chain.fleet.exposure import Seen, Unjudged
+from supply_chain.fleet.known import KnownImage
+from supply_chain.image import ImageRef, StorageStatus, StoredManifest
+
+
+@dataclass
+class Bench:
+    """Answers for each image what the test says, and keeps the order in which it is asked."""
+
+    found: dict
+    asked: list = field(default_factory=list)
+    told: object = None
+    scanner: object = None
+
+
+@pytest.fixture
+def fleet(machine, monkeypatch, make):
+    """A flow over images of which the test says what is found."""
+    forgotten, events = [], []
+
+    def run(images, found, notification=None):
+        bench = Bench(found, scanner=SimpleNamespace(current=lambda: ("0.1", make.report().database)))
+        workbench = SimpleNamespace(
+            pinned_grype=contextmanager(lambda: iter([bench.scanner])),
+            kept_results=SimpleNamespace(forget_others=forgotten.append),
+            notification=notification,
+        )
+
+        async def load(value):
+            return value
+
+        monkeypatch.setattr(flows.rescan.Tier, "aload", lambda name: load(None))
+        monkeypatch.setattr(flows.rescan.Workbench, "aload", lambda name: load(workbench))
+        monkeypatch.setattr(flows.rescan.Inventory, "aload", lambda name: load(None))
+        monkeypatch.setattr(flows.rescan, "rescan_bench", lambda *_: bench)
+        monkeypatch.setattr(flows.rescan, "curated_images", lambda *_: load(tuple(images)))
+        monkeypatch.setattr(flows.rescan, "AGAIN", (0.01, 0.01))
+        monkeypatch.setattr(tasks.rescan, "emit", lambda *args, **payload: events.append((args[0], payload)))
+
+        def judged(chunk, bench, only, fixed):
+            bench.asked += [each.ref.application for each in chunk]
+            answers = []
+            for each in chunk:
+                answer = bench.found[each.ref.application]
+                answers.append(answer.pop(0) if isinstance(answer, list) else answer)
+                bench.told(answers[-1])
+            return tuple(answers)
+
+        monkeypatch.setattr(tasks.rescan, "rescan_images", judged)
+        return bench
+
+    return SimpleNamespace(run=run, forgotten=forgotten, events=events)
+
+
+def known(make, name):
+    ref = ImageRef(repository=f"curated/{name}", digest=make.digest_of(name.encode()))
+    return KnownImage(ref=ref, stored=StoredManifest(digest=ref.digest, pushed_at=make.noon, size=1))
+
+
+def seen(make, name, **changes):
+    return Seen(**{"ref": known(make, name).ref, "owner": "web", "passes": True, **changes})
+
+
+async def artifacts():
+    """The newest of each key."""
+    async with get_client() as client:
+        found = await client.read_artifacts()
+    return {each.key: each for each in sorted(found, key=lambda each: each.created)}
+
+
+async def test_all_images_are_judged_bases_first_and_what_changed_is_told(fleet, make):
+    """A table by exposure, one for owners, an event for the verdict that changed."""
+    change = Change(before=True, after=False)
+    worse = seen(make, "hello", passes=False, change=change, signed=True, worse=(make.finding("critical"),))
+    cold = known(make, "cold")
+    cold = cold.model_copy(update={"stored": cold.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
+    bench = fleet.run(
+        [cold, *(known(make, name) for name in ("hello", "base/python", "quiet"))],
+        {"hello": worse, "base/python": seen(make, "base/python"), "quiet": seen(make, "quiet")},
+    )
+
+    done = await rescan()
+
+    assert bench.asked == ["base/python", "hello", "quiet"]
+    assert (done.images, done.changed, done.signed, done.told, done.archived) == (3, 1, 1, (worse,), 1)
+    assert [(name, payload["from"], payload["to"]) for name, payload in fleet.events] == [
+        ("image.verdict-changed", "passed", "refused")
+    ]
+    assert fleet.forgotten == [make.report().database.digest]
+    written = await artifacts()
+    assert {"rescan", "rescan-owners", "rescan-summary", "rescan-progress"} <= written.keys()
+    assert "CVE-2026-0001 in openssl" in written["rescan"].data and "3 of 3" in written["rescan-progress"].description
+
+
+async def test_an_image_that_is_not_judged_fails_the_run_after_all_others(fleet, make):
+    """It is named with its error; what may be answered later is asked again, and then told no more."""
+    lost = Unjudged(ref=known(make, "lost").ref, code="evidence.invalid", message="it is damaged")
+    late = Unjudged(ref=known(make, "late").ref, code="registry.unavailable", message="down", retryable=True)
+    bench = fleet.run(
+        [known(make, name) for name in ("lost", "late", "well")],
+        {"lost": lost, "late": [late, seen(make, "late")], "well": seen(make, "well")},
+    )
+
+    with pytest.raises(RescanIncomplete, match=r"1 image could not.*\n.*curated/lost@.*it is damaged"):
+        await rescan()
+    assert bench.asked == ["lost", "late", "well", "late"]
+    assert "NOT JUDGED" in (await artifacts())["rescan"].data
