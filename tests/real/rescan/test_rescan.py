@@ -7,8 +7,6 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -25,10 +23,10 @@ from supply_chain.evidence.inventory import last_listed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.fleet.exposure import Seen, Unjudged
 from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.reconcile import everything
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
-from tests.real.command import ROOT
 from tests.real.rescan.conftest import Rescans
 
 pytestmark = pytest.mark.real
@@ -122,8 +120,7 @@ def test_a_run_ends_with_the_database_that_it_began_with(
     """It is replaced in the middle, twice, so that the first one is removed: nobody sees a mixture."""
     from blocks.workbench import now  # noqa: PLC0415 - Prefect, which nothing else here needs
     from supply_chain.adapters.grype import Grype  # noqa: PLC0415
-    from supply_chain.fleet.reconcile import everything
-from supply_chain.fleet.rescan import rescan  # noqa: PLC0415
+    from supply_chain.fleet.rescan import rescan  # noqa: PLC0415
 
     images, began = fleet.add("one", sboms[:6]), read_database(database).digest
     with pinned(grype, database) as held:

@@ -96,15 +96,15 @@ async def test_a_plan_is_of_what_the_inventory_knows(place, monkeypatch):
 
 
 async def test_the_inventory_is_asked_for_every_image(monkeypatch):
-    """Of all applications, through its block."""
+    """Of all applications, through its block, and lean."""
 
     async def load(name):
-        known = SimpleNamespace(images=lambda application: iter((name, application)))
+        known = SimpleNamespace(images=lambda: iter([SimpleNamespace(lean=lambda: name)]))
         return SimpleNamespace(open=lambda: known)
 
     monkeypatch.setattr(lifecycle, "Inventory", SimpleNamespace(aload=load))
 
-    assert await lifecycle.known_images() == ("inventory", None)
+    assert await lifecycle.known_images() == ("inventory",)
 
 
 async def test_a_plan_is_carried_out_and_told(place):
