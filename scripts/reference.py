@@ -39,6 +39,7 @@ from supply_chain.laptop.automations import Automation
 from supply_chain.laptop.doctor import Check as DoctorCheck
 from supply_chain.laptop.laptop import Part
 from supply_chain.laptop.profile import Profile
+from supply_chain.laptop.views import Views
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.rules import Examples, Rules
@@ -144,7 +145,8 @@ def deployments_page() -> str:
         f"## Tests of the rules\n\n`deployments/lifecycle/NAME.tests.yaml`\n\n{fields([Examples], 3)}\n"
         "## The laptop's profile\n\n`deployments/profiles/laptop.yaml`, or the file that `CSCM_PROFILE` names\n\n"
         f"{fields([Profile], 3)}\n"
-        f"## An automation\n\n`deployments/automations/NAME.yaml`\n\n{fields([Automation], 3)}",
+        f"## An automation\n\n`deployments/automations/NAME.yaml`\n\n{fields([Automation], 3)}\n"
+        f"## Views of the runs\n\n`deployments/views.yaml`\n\n{fields([Views], 3)}",
     )
 
 

@@ -34,6 +34,7 @@ from supply_chain.laptop.engine import Engine, clear, engine_answers, engine_ser
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import Progress, Record, Service, read_record, stop
+from supply_chain.laptop.views import ensure_views
 from supply_chain.scratch import sweep, write_private
 from supply_chain.tier import TierName
 
@@ -235,10 +236,12 @@ def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
 
 
 def _automations(profile: Profile, home: Home, progress: Progress) -> None:
-    """Make the automations that are missing, and correct those that differ."""
+    """Make the automations and views that are missing, and correct those that differ."""
     auth = prefect_server.auth_string(home)
     if changed := ensure_automations(home.project, profile.notify, profile.ports.prefect, auth):
         progress(f"automations: {', '.join(changed)}")
+    if changed := ensure_views(home.project, profile.ports.prefect, auth):
+        progress(f"views: {', '.join(changed)}")
 
 
 def _read(stamp: Path) -> dict[str, Any]:
