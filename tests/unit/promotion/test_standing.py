@@ -28,7 +28,7 @@ from supply_chain.promotion.standing import (
 from supply_chain.tier import Boundary, TierName
 from tests.unit.pieces import Pieces
 
-DEV, CURATION, EXECUTION = TierName
+DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
 PLACES = ("staging", "production")
 POLICY = "sha256:" + "9" * 64
 
