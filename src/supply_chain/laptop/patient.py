@@ -24,9 +24,17 @@ DELAYS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 
 
 def application() -> Application:
-    """The application that the environment names, made patient."""
+    """The application that the environment names, made patient.
+
+    One that takes middleware is so from inside, too: Prefect's automations ask it in its own process.
+    """
     module, _, function = os.environ[FACTORY].partition(":")
-    return patient(getattr(import_module(module), function)())
+    inner: Any = getattr(import_module(module), function)()
+    if not hasattr(inner, "add_middleware"):
+        return patient(inner)
+    inner.add_middleware(patient)
+    made: Application = inner
+    return made
 
 
 def patient(inner: Application, delays: Sequence[float] = DELAYS) -> Application:

@@ -16,62 +16,75 @@ import pytest
 from botocore.exceptions import ClientError
 
 from supply_chain.adapters.accounts import DEAD, POLICIES, RULE, Accounts, Administrator, ensure_accounts
+from supply_chain.adapters.queues import SqsQueue
+from supply_chain.promotion.pushes import read_push
 from tests.real.command import ROOT
 from tests.real.emulator.conftest import REGION, Emulator, artifact, put_blob, put_manifest, sha
 
 TABLE = """
-                                            development  curation  execution  bridge
-get a token for the registry                yes          yes       yes        -
-list the repositories                       yes          yes       yes        -
-pull dev/hello                              yes          yes       -          -
-pull curated/hello                          -            yes       yes        -
-pull curated/base/python                    yes          yes       yes        -
-pull evidence/curation/hello                -            yes       yes        -
-pull evidence/execution/hello               -            -         yes        -
-pull other/hello                            -            -         -          -
-referrers dev/hello                         yes          yes       -          -
-referrers curated/hello                     -            yes       yes        -
-referrers curated/base/python               yes          yes       yes        -
-referrers evidence/curation/hello           -            yes       yes        -
-referrers evidence/execution/hello          -            -         yes        -
-push dev/hello                              yes          -         -          -
-push curated/hello                          -            yes       -          -
-push curated/base/python                    -            yes       -          -
-push evidence/curation/hello                -            yes       -          -
-push evidence/execution/hello               -            -         yes        -
-push other/hello                            -            -         -          -
-attach dev/hello                            yes          -         -          -
-attach curated/hello                        -            yes       -          -
-attach evidence/curation/hello              -            yes       -          -
-attach evidence/execution/hello             -            -         yes        -
-describe dev/hello                          yes          yes       -          -
-describe curated/hello                      -            yes       yes        -
-describe evidence/execution/hello           -            -         yes        -
-create dev/new                              yes          -         -          -
-create curated/new                          -            yes       -          -
-create evidence/curation/new                -            yes       -          -
-create evidence/execution/new               -            -         yes        -
-create other/new                            -            -         -          -
-delete dev/hello                            -            -         -          -
-delete curated/hello                        -            -         -          -
-delete evidence/execution/hello             -            -         -          -
-move tags curated/hello                     -            -         -          -
-sign alias/cscm-development                 yes          -         -          -
-sign alias/cscm-curation                    -            yes       -          -
-sign alias/cscm-execution                   -            -         yes        -
-encrypt alias/cscm-storage                  -            yes       -          -
-encrypt alias/cscm-content                  -            yes       -          -
-decrypt alias/cscm-content                  -            -         yes        -
-receive cscm-pushed                         -            -         -          yes
-send cscm-pushed                            -            -         -          yes
-receive cscm-pushed-dead                    -            -         -          yes
-send cscm-pushed-dead                       -            -         -          yes
-purge cscm-pushed                           -            -         -          -
-purge cscm-pushed-dead                      -            -         -          -
-put a rule                                  -            -         -          -
-put an event                                -            -         -          -
-make a user                                 -            -         -          -
-take the role of curation                   -            -         -          -
+                                            development  curation     execution    bridge       lifecycle
+get a token for the registry                yes          yes          yes          -            yes
+list the repositories                       yes          yes          yes          -            yes
+pull dev/hello                              yes          yes          -            -            yes
+pull curated/hello                          -            yes          yes          -            yes
+pull curated/base/python                    yes          yes          yes          -            yes
+pull evidence/curation/hello                -            yes          yes          -            yes
+pull evidence/execution/hello               -            -            yes          -            yes
+pull evidence/lifecycle/hello               yes          yes          yes          -            yes
+pull other/hello                            -            -            -            -            -
+referrers dev/hello                         yes          yes          -            -            yes
+referrers curated/hello                     -            yes          yes          -            yes
+referrers curated/base/python               yes          yes          yes          -            yes
+referrers evidence/curation/hello           -            yes          yes          -            yes
+referrers evidence/execution/hello          -            -            yes          -            yes
+referrers evidence/lifecycle/hello          yes          yes          yes          -            yes
+push dev/hello                              yes          -            -            -            -
+push curated/hello                          -            yes          -            -            -
+push curated/base/python                    -            yes          -            -            -
+push evidence/curation/hello                -            yes          -            -            -
+push evidence/execution/hello               -            -            yes          -            -
+push evidence/lifecycle/hello               -            -            -            -            yes
+push other/hello                            -            -            -            -            -
+attach dev/hello                            yes          -            -            -            -
+attach curated/hello                        -            yes          -            -            -
+attach evidence/curation/hello              -            yes          -            -            -
+attach evidence/execution/hello             -            -            yes          -            -
+attach evidence/lifecycle/hello             -            -            -            -            yes
+describe dev/hello                          yes          yes          -            -            yes
+describe curated/hello                      -            yes          yes          -            yes
+describe evidence/execution/hello           -            -            yes          -            yes
+create dev/new                              yes          -            -            -            -
+create curated/new                          -            yes          -            -            -
+create evidence/curation/new                -            yes          -            -            -
+create evidence/execution/new               -            -            yes          -            -
+create evidence/lifecycle/new               -            -            -            -            yes
+create other/new                            -            -            -            -            -
+archive dev/hello                           -            -            -            -            yes
+archive curated/hello                       -            yes          -            -            yes
+archive evidence/execution/hello            -            -            -            -            -
+delete dev/hello                            -            -            -            -            yes
+delete curated/hello                        -            -            -            -            yes
+delete evidence/curation/hello              -            -            -            -            -
+delete evidence/execution/hello             -            -            -            -            -
+delete evidence/lifecycle/hello             -            -            -            -            -
+move tags curated/hello                     -            -            -            -            -
+sign alias/cscm-development                 yes          -            -            -            -
+sign alias/cscm-curation                    -            yes          -            -            -
+sign alias/cscm-execution                   -            -            yes          -            -
+sign alias/cscm-lifecycle                   -            -            -            -            yes
+encrypt alias/cscm-storage                  -            yes          -            -            -
+encrypt alias/cscm-content                  -            yes          -            -            -
+decrypt alias/cscm-content                  -            -            yes          -            -
+receive cscm-pushed                         -            -            -            yes          -
+send cscm-pushed                            -            -            -            yes          -
+receive cscm-pushed-dead                    -            -            -            yes          -
+send cscm-pushed-dead                       -            -            -            yes          -
+purge cscm-pushed                           -            -            -            -            -
+purge cscm-pushed-dead                      -            -            -            -            -
+put a rule                                  -            -            -            -            -
+put an event                                -            -            -            -            -
+make a user                                 -            -            -            -            -
+take the role of curation                   -            -            -            -            -
 """
 ROLES, *ROWS = TABLE.strip().splitlines()
 MAY = {
@@ -81,17 +94,19 @@ MAY = {
     for role, said in zip(ROLES.split(), row[44:].split(), strict=True)
 }
 REPOSITORIES = ("dev/hello", "curated/hello", "curated/base/python", "evidence/curation/hello",
-                "evidence/execution/hello", "other/hello")  # fmt: skip
+                "evidence/execution/hello", "evidence/lifecycle/hello", "other/hello")  # fmt: skip
 DENIED = {"AccessDenied", "AccessDeniedException", "AWS.SimpleQueueService.AccessDenied", "UnauthorizedOperation"}
 
 
 @dataclass
 class Account:
-    """An account as `cscm up` makes it, with an image in each repository; and what each role tries in it."""
+    """An account as `cscm up` makes it, with images in each repository; and what each role tries in it."""
 
     emulator: Emulator
     accounts: Accounts
     images: dict[str, str] = field(default_factory=dict)
+    old: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Repository and role → an image for that role to take away."""
     wrapped: bytes = b""
 
     def credentials(self, role: str) -> dict[str, str]:
@@ -107,6 +122,8 @@ class Account:
             for name in REPOSITORIES:
                 self.emulator.repository(name)
                 self.images[name] = pushed(http, name, "first").headers["Docker-Content-Digest"]
+                for role in ROLES.split():
+                    self.old[name, role] = pushed(http, name, f"old-{role}").headers["Docker-Content-Digest"]
         kms = self.emulator.client("kms")
         self.wrapped = kms.encrypt(KeyId="alias/cscm-content", Plaintext=b"key")["CiphertextBlob"]
 
@@ -189,8 +206,13 @@ class Role:
         self.client("ecr").create_repository(repositoryName=f"{name}-{self.name}")
 
     def _delete(self, name: str) -> None:
-        ids = [{"imageDigest": self.account.images[name]}]
+        ids = [{"imageDigest": self.account.old[name, self.name]}]
         self.client("ecr").batch_delete_image(repositoryName=name, imageIds=ids)
+
+    def _archive(self, name: str) -> None:
+        old = {"imageDigest": self.account.old[name, self.name]}
+        archived = {"repositoryName": name, "imageId": old, "targetStorageClass": "ARCHIVE"}
+        self.client("ecr").update_image_storage_class(**archived)
 
     def _move(self, what: str) -> None:
         name = what.rpartition(" ")[2]
@@ -260,8 +282,8 @@ def test_a_role_may_do_exactly_what_the_table_says(account: Account, role: str) 
     assert any(found.values())
 
 
-def test_a_push_reaches_the_queue_that_only_its_rule_fills(account: Account) -> None:
-    """As ECR's own event does; AWS lets nobody else speak as ECR, so another source is the same rule's here."""
+def test_a_push_to_dev_reaches_the_bridges_queue_and_nobody_else_speaks_as_ecr(account: Account) -> None:
+    """A push elsewhere does not, nor an attachment; what ECR itself says is read as a push."""
     events, sqs = account.emulator.client("events"), account.emulator.client("sqs")
     rule = events.describe_rule(Name=RULE)
     (target,) = events.list_targets_by_rule(Rule=RULE)["Targets"]
@@ -272,3 +294,14 @@ def test_a_push_reaches_the_queue_that_only_its_rule_fills(account: Account) -> 
     assert json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"].endswith(f":{DEAD}")
     said = events.put_events(Entries=[{"Source": "aws.ecr", "DetailType": "ECR Image Action", "Detail": "{}"}])
     assert said["FailedEntryCount"] == 1
+    sqs.purge_queue(QueueUrl=account.accounts.bridge.queue)
+    with account.emulator.http(account.emulator.login()) as http:
+        digest = pushed(http, "dev/hello", "another").headers["Docker-Content-Digest"]
+        pushed(http, "curated/hello", "another")
+        body = artifact(digest, 1)
+        put_blob(http, "dev/hello", b"{}")
+        put_manifest(http, "dev/hello", sha(body), body).raise_for_status()
+        put_manifest(http, "dev/hello", digest.replace(":", "-"), body).raise_for_status()
+    queue = SqsQueue(sqs, account.accounts.bridge.queue, wait=1)
+    pushes = [push for each in queue.all() if (push := read_push(each.body))]
+    assert [(str(push.image), push.tag) for push in pushes] == [(f"dev/hello@{digest}", "another")]

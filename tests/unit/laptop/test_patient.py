@@ -155,3 +155,21 @@ async def test_any_body_arrives_whole_each_time(parts):
     await told(app, *parts)
 
     assert app.asked == [b"".join(parts)] * 2
+
+
+async def test_an_application_that_takes_middleware_is_patient_from_inside(monkeypatch):
+    """Prefect's automations ask it in its own process, past whatever is around it."""
+
+    class Taking:
+        def __init__(self):
+            self.inside = []
+
+        def add_middleware(self, made):
+            self.inside.append(made)
+
+    taking = Taking()
+    monkeypatch.setattr(module, "made_taking", lambda: taking, raising=False)
+    monkeypatch.setenv(FACTORY, f"{module.__name__}:made_taking")
+
+    assert application() is taking
+    assert taking.inside == [patient]
