@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import fastapi.encoders  # noqa: F401 - Prefect imports these in the midst of a run, if nobody has
@@ -16,12 +18,15 @@ from flows.execute import execute
 from flows.journal import journal
 from flows.names import by_path
 from flows.refusal import refused
+from flows.turns import turn
 from supply_chain.app import Service, read_manifest
+from supply_chain.errors import DeclarationInvalid
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import read_environment
 from supply_chain.image import CuratedImage
 from supply_chain.policy.outcome import Refused
 from tasks.events import in_a_chain
+from tasks.turns import turn_name
 
 gc.freeze()  # what the imports made stays for good: no collection in the midst of a run looks at it again
 
@@ -39,8 +44,20 @@ async def chain(
         fresh: Do every step again, also those that signed evidence proves.
     """
     with in_a_chain():
-        async with journal(path):
+        async with journal(path), _alone(path):
             return await _chain(path, revision, environment, fresh)
+
+
+@asynccontextmanager
+async def _alone(path: str) -> AsyncIterator[None]:
+    """Hold what promotions of the application wait for: what this chain pushes is on its way already."""
+    try:
+        name = read_manifest(Path(path)).name
+    except DeclarationInvalid:  # it is told where it is built; of a revision it may be another's
+        yield
+    else:
+        async with turn(turn_name("promote", name)):
+            yield
 
 
 async def _chain(

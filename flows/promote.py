@@ -35,6 +35,9 @@ from tasks.turns import turn_name
 PATIENCE = 14 * 24 * 3600
 """Seconds that a run waits for a person; then it fails, and the reconcile asks anew."""
 
+CHAIN = 2 * 3600
+"""Seconds that a promotion waits for a chain of the same application, which ends what it has begun itself."""
+
 
 class Decision(RunInput):
     """The form that a suspended promotion shows."""
@@ -62,7 +65,7 @@ async def promote(image: str, after: str | None = None) -> CuratedImage | Deploy
 
 async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedImage | Refused:
     ref = await find(image, OFFERED, tier)
-    async with turn(turn_name("promote", ref.application)):
+    async with turn(turn_name("promote", ref.application), CHAIN):
         async with turn(turn_name("curate", ref.application)):
             step = await standing_at_curation(ref, tier, workbench)  # whoever had the turn may have decided
         if not step.to:
@@ -73,7 +76,7 @@ async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedI
 
 async def _to_environment(image: str, after: str | None, tier: Tier, workbench: Workbench) -> Deployment | Refused:
     ref = await find(image, "curated/", tier)
-    async with turn(turn_name("promote", ref.application)):
+    async with turn(turn_name("promote", ref.application), CHAIN):
         step = await standing_at_execution(ref, after, tier, workbench)
         if not step.to:
             return unneeded(step)
