@@ -149,8 +149,8 @@ def matched(trigger: Trigger, event: dict[str, Any]) -> bool:
 
 
 def started(event: dict[str, Any]) -> list[str]:
-    """The deployments that an event starts, but for those that only write down; what their parameters need is in it."""
-    found = [(d, t) for d in DEPLOYMENTS for t in d.triggers if "inventory" not in d.tags and matched(t, event)]
+    """The deployments that an event starts; what their parameters need is in it."""
+    found = [(d, t) for d in DEPLOYMENTS for t in d.triggers if matched(t, event)]
     for _, trigger in found:
         for template in trigger.parameters.values():
             field = re.fullmatch(r"\{\{ event\.(?:payload\.(\w+)|event) \}\}", template)
