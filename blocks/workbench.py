@@ -56,11 +56,6 @@ class Workbench(Block):
         description="Directory of this user's own, where reports of scans are kept so that none is made twice; empty: "
         "`results` beside the vulnerability database. It can be removed at any time.",
     )
-    notification: str | None = Field(
-        default=None,
-        title="Notification",
-        description="Prefect notification block that is told what a rescan found, as type/name: slack-webhook/owners.",
-    )
     build_host: str = Field(
         default="laptop",
         title="Build host",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
@@ -17,8 +17,6 @@ from prefect.artifacts import (
     acreate_table_artifact,
     aupdate_progress_artifact,
 )
-from prefect.blocks.abstract import NotificationBlock
-from prefect.blocks.core import Block
 from prefect.utilities.annotations import quote
 
 from blocks import Inventory, Tier, Workbench
@@ -35,6 +33,7 @@ from supply_chain.shown import counted
 from tasks.rescan import curated_images
 from tasks.rescan import rescan as rescan_chunk
 from tasks.running import in_thread
+from tasks.tell import tell
 from tasks.turns import turn_name
 
 T = TypeVar("T")
@@ -197,10 +196,8 @@ async def _publish(rescanned: Rescanned, workbench: Workbench) -> None:
     await acreate_table_artifact(key="rescan", table=pages.rescan_rows(rescanned), description=said)
     await acreate_table_artifact(key="rescan-owners", table=pages.owner_rows(rescanned), description=said)
     message = pages.rescan_message(rescanned)
-    get_run_logger().info("%s", message)
-    if workbench.notification and (rescanned.told or rescanned.unjudged):
-        block = cast(NotificationBlock, await Block.aload(workbench.notification))
-        await cast(Awaitable[None], block.notify(message, subject=f"Rescan: {said}"))
+    if rescanned.told or rescanned.unjudged:
+        await tell(f"Rescan: {said}", message, workbench)
 
 
 def _incomplete(unjudged: Sequence[Unjudged]) -> RescanIncomplete:

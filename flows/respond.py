@@ -17,7 +17,8 @@ from supply_chain.pages import alert_page, response_page
 from supply_chain.promotion.response import Response
 from supply_chain.shown import plain
 from supply_chain.tier import curated_repository
-from tasks.respond import gathered, tell
+from tasks.respond import gathered
+from tasks.tell import tell
 
 
 @flow(name="respond", flow_run_name=by_image)

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import cast
 
 from prefect import task
-from prefect.blocks.abstract import NotificationBlock
-from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled
-from prefect.variables import Variable
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workbench import now
@@ -27,8 +22,6 @@ from supply_chain.tier import TierName, evidence_repository
 from tasks.promote import promoting
 from tasks.running import RETRYING, in_thread
 
-AGAIN = timedelta(days=1)
-"""After how long the same is told again."""
 UNKNOWN = "nobody known"
 
 
@@ -57,14 +50,3 @@ async def gathered(ref: ImageRef, happened: str, facts: Sequence[str], tier: Tie
                 await client.set_flow_run_state(run.id, Cancelled(message=f"{happened}: {ref}"), force=True)
     owner, names = built.manifest.owner if built else UNKNOWN, [str(run.name) for run in runs]
     return response(happened, ref, owner, expected, observed, on_the_way=names, facts=facts)
-
-
-async def tell(subject: str, body: str, workbench: Workbench, *, once: str | None = None) -> None:
-    """Through the notification block that the workbench names; what is told `once` not again within a day."""
-    name = f"told_{once[:40]}" if once else ""
-    if name and (last := await Variable.aget(name)) and str(last) > (now() - AGAIN).isoformat():
-        return
-    block = cast(NotificationBlock, await Block.aload(workbench.notify))
-    await block.notify(body, subject)
-    if name:
-        await Variable.aset(name, now().isoformat(), overwrite=True)

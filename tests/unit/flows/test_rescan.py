@@ -30,14 +30,14 @@ class Bench:
 @pytest.fixture
 def fleet(machine, monkeypatch, make):
     """A flow over images of which the test says what is found."""
-    forgotten, events = [], []
+    forgotten, events, messages = [], [], []
 
-    def run(images, found, notification=None):
+    def run(images, found):
         bench = Bench(found, scanner=SimpleNamespace(current=lambda: ("0.1", make.report().database)))
         workbench = SimpleNamespace(
             pinned_grype=contextmanager(lambda: iter([bench.scanner])),
             kept_results=SimpleNamespace(forget_others=forgotten.append),
-            notification=notification,
+            notify="supply-chain-log/operators",
         )
 
         async def load(value):
@@ -49,6 +49,7 @@ def fleet(machine, monkeypatch, make):
         monkeypatch.setattr(flows.rescan, "rescan_bench", lambda *_: bench)
         monkeypatch.setattr(flows.rescan, "curated_images", lambda *_: load(tuple(images)))
         monkeypatch.setattr(flows.rescan, "AGAIN", (0.01, 0.01))
+        monkeypatch.setattr(flows.rescan, "tell", lambda subject, body, _: load(messages.append((subject, body))))
         monkeypatch.setattr(tasks.rescan, "emit", lambda *args, **payload: events.append((args[0], payload)))
 
         def judged(chunk, bench, only, fixed):
@@ -63,7 +64,7 @@ def fleet(machine, monkeypatch, make):
         monkeypatch.setattr(tasks.rescan, "rescan_images", judged)
         return bench
 
-    return SimpleNamespace(run=run, forgotten=forgotten, events=events)
+    return SimpleNamespace(run=run, forgotten=forgotten, events=events, messages=messages)
 
 
 def known(make, name):
@@ -103,6 +104,8 @@ async def test_all_images_are_judged_bases_first_and_what_changed_is_told(fleet,
     assert fleet.forgotten == [make.report().database.digest]
     written = await artifacts()
     assert {"rescan", "rescan-owners", "rescan-summary", "rescan-progress"} <= written.keys()
+    ((subject, message),) = fleet.messages
+    assert "hello" in message and subject.startswith("Rescan: ")
     assert "CVE-2026-0001 in openssl" in written["rescan"].data and "3 of 3" in written["rescan-progress"].description
 
 
