@@ -37,7 +37,7 @@ for pair in sys.argv[1:]:
     own.save(tier.value, overwrite=True)
 """
 """Gives a tier's block the credentials and the role of another tier, and nothing else."""
-DEVELOPMENT, CURATION, EXECUTION = TierName
+DEVELOPMENT, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
 
 Swap = Callable[[dict[TierName, TierName]], None]
 
