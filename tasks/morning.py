@@ -26,8 +26,9 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
 from prefect.settings import get_current_settings
 
+from blocks import Bridge
 from supply_chain.morning import CHANGES, VIEWS, Change, Morning, Run, changes
-from tasks.running import RETRYING
+from tasks.running import RETRYING, in_thread
 
 PAGE = 200
 """Runs that Prefect's API gives at once."""
@@ -48,6 +49,7 @@ async def look_back(until: datetime, hours: int) -> Morning:
             artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(VIEWS)))
         )
     return Morning(
+        dead_letters=await _dead_letters(),
         since=since,
         until=until,
         runs=tuple(_run(each, names) for each in runs),
@@ -56,6 +58,15 @@ async def look_back(until: datetime, hours: int) -> Morning:
         artifacts={each.key: str(each.latest_id) for each in latest if each.key},
         ui=str(get_current_settings().ui_url or ""),
     )
+
+
+async def _dead_letters() -> int | None:
+    """How many messages nobody could read; None where no bridge is set up."""
+    try:
+        bridge: Bridge = await Bridge.aload("bridge")
+    except ValueError:
+        return None
+    return await in_thread(bridge.dead_letters().count)
 
 
 async def _runs(client: PrefectClient, which: FlowRunFilter) -> list[FlowRun]:

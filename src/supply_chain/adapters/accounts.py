@@ -8,9 +8,10 @@ of a queue, which an EventBridge rule fills.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -33,6 +34,8 @@ POLICIES = Path("deployments/iam")
 STORAGE = "alias/cscm-storage"
 CONTENT = "alias/cscm-content"
 POLICY_NAME = "cscm"
+READERS = (TierName.CURATION, TierName.LIFECYCLE)
+"""Who reads images to judge them; those who run or build on them keep them from ageing."""
 BRIDGE = "bridge"
 """What the bridge's user, role and policy are called by, beside the tiers'."""
 RULE = "cscm-pushed"
@@ -103,6 +106,7 @@ class Administrator:
     sts: Client
     sqs: Client
     events: Client
+    ecr: Client
     region: str
 
     @classmethod
@@ -110,7 +114,7 @@ class Administrator:
         """Clients at an endpoint of our own (no proxy in between), or at AWS."""
         retries: Any = {"mode": "standard", "total_max_attempts": 5}
         config = Config(retries=retries, proxies={}) if endpoint_url else Config(retries=retries)
-        names = ("iam", "kms", "sts", "sqs", "events")
+        names = ("iam", "kms", "sts", "sqs", "events", "ecr")
         made = {name: session.client(name, endpoint_url=endpoint_url, config=config) for name in names}
         return cls(**made, region=session.region_name)
 
@@ -127,8 +131,16 @@ def ensure_accounts(admin: Administrator, policies: Path, keys_file: Path) -> Ac
         content = ensure_key(admin.kms, CONTENT, "Wraps the keys of confidential images", account)
         values = {"ACCOUNT": account, "REGION": admin.region, "STORAGE_KEY": storage, "CONTENT_KEY": content}
         identities = {tier: ensure_tier(admin, tier, policies / f"{tier}.json", values, keys_file) for tier in TierName}
+        ensure_unrecorded(admin.ecr, [identities[tier].role_arn for tier in READERS])
         bridge = ensure_bridge(admin, policies / f"{BRIDGE}.json", values, keys_file)
     return Accounts(account=account, identities=identities, storage_key=storage, content_key=content, bridge=bridge)
+
+
+def ensure_unrecorded(ecr: Client, roles: Sequence[str]) -> None:
+    """Let ECR record no pulls of these: they read images to judge them, and that keeps none from ageing."""
+    for role in roles:
+        with contextlib.suppress(ecr.exceptions.ExclusionAlreadyExistsException):
+            ecr.register_pull_time_update_exclusion(principalArn=role)
 
 
 def ensure_tier(

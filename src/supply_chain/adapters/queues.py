@@ -39,6 +39,13 @@ class SqsQueue:
             found |= new
         return tuple(sorted(found.values(), key=lambda each: (each.sent or datetime.min.replace(tzinfo=UTC), each.id)))
 
+    def count(self) -> int:
+        """About how many messages there are, those that somebody looks at just now included."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        with translated("count messages"):
+            found = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in names)
+
     def delete(self, message: Message) -> None:
         with translated("delete a message"):
             self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)

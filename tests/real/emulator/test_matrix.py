@@ -16,7 +16,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 from supply_chain.adapters.accounts import DEAD, POLICIES, RULE, Accounts, Administrator, ensure_accounts
-from supply_chain.adapters.queues import SqsQueue
 from supply_chain.promotion.pushes import read_push
 from tests.real.command import ROOT
 from tests.real.emulator.conftest import REGION, Emulator, artifact, put_blob, put_manifest, sha
@@ -79,6 +78,8 @@ receive cscm-pushed                         -            -            -         
 send cscm-pushed                            -            -            -            yes          -
 receive cscm-pushed-dead                    -            -            -            yes          -
 send cscm-pushed-dead                       -            -            -            yes          -
+count cscm-pushed                           -            -            -            -            -
+count cscm-pushed-dead                      -            -            -            yes          -
 purge cscm-pushed                           -            -            -            -            -
 purge cscm-pushed-dead                      -            -            -            -            -
 put a rule                                  -            -            -            -            -
@@ -235,6 +236,10 @@ class Role:
     def _send(self, queue: str) -> None:
         self.client("sqs").send_message(QueueUrl=self.account.url(queue), MessageBody="{}")
 
+    def _count(self, queue: str) -> None:
+        names = ["ApproximateNumberOfMessages"]
+        self.client("sqs").get_queue_attributes(QueueUrl=self.account.url(queue), AttributeNames=names)
+
     def _purge(self, queue: str) -> None:
         self.client("sqs").purge_queue(QueueUrl=self.account.url(queue))
 
@@ -265,6 +270,8 @@ def account(python: Path, crane: str, tmp_path_factory: pytest.TempPathFactory) 
         admin = Administrator.of(root, f"http://{emulator.host}")
         made = Account(emulator, ensure_accounts(admin, ROOT / POLICIES, directory / "keys.json"))
         assert ensure_accounts(admin, ROOT / POLICIES, directory / "keys.json") == made.accounts, "made once"
+        unrecorded = emulator.client("ecr").list_pull_time_update_exclusions()["pullTimeUpdateExclusions"]
+        assert [arn.rpartition("-")[2] for arn in unrecorded] == ["curation", "lifecycle"], "they only judge"
         made.fill()
         yield made
 

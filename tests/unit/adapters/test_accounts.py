@@ -179,11 +179,12 @@ def test_a_lost_or_damaged_root_key_is_told_without_its_secret(tmp_path, text):
 def test_the_bridge_may_carry_messages_and_nothing_else():
     """It reads no image, signs nothing, and makes no queue."""
     values = {**VALUES, "PUSHED_QUEUE": "arn:q", "DEAD_QUEUE": "arn:d"}
-    (statement,) = fill(POLICIES / "bridge.json", values)["Statement"]
+    carries, counts = fill(POLICIES / "bridge.json", values)["Statement"]
 
-    assert statement["Effect"] == "Allow"
-    assert statement["Action"] == ["sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage"]
-    assert statement["Resource"] == ["arn:q", "arn:d"]
+    assert carries["Effect"] == counts["Effect"] == "Allow"
+    assert carries["Action"] == ["sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage"]
+    assert carries["Resource"] == ["arn:q", "arn:d"]
+    assert (counts["Action"], counts["Resource"]) == ("sqs:GetQueueAttributes", "arn:d")
 
 
 def test_only_its_rule_fills_the_queue():

@@ -23,6 +23,10 @@ class Sqs:
             raise batch
         return {"Messages": batch} if batch else {}
 
+    def get_queue_attributes(self, **how):
+        self.asked.append(how)
+        return {"Attributes": dict(zip(how["AttributeNames"], ("3", "2"), strict=True))}
+
     def send_message(self, **what):
         self.asked.append(what)
 
@@ -92,3 +96,8 @@ def test_sqss_errors_are_ours(error, told):
     """So that the bridge knows what to wait for."""
     with pytest.raises(told):
         SqsQueue(Sqs(error), "url").receive(patient=False)
+
+
+def test_messages_are_counted_also_those_that_are_out_of_sight():
+    """Somebody looks at them; they are there."""
+    assert SqsQueue(Sqs(), "url").count() == 5
