@@ -25,10 +25,12 @@ from supply_chain.execution.environment import read_environment
 from supply_chain.image import CuratedImage
 from supply_chain.pages import escaped
 from supply_chain.policy.outcome import Refused
+from supply_chain.promotion.freeze import Freeze
 from supply_chain.promotion.pushes import OFFERED
 from supply_chain.promotion.standing import Step
 from supply_chain.shown import plain
 from tasks.find import find
+from tasks.freeze import frozen
 from tasks.promote import decide, on_the_way, standing_at_curation, standing_at_execution
 from tasks.turns import turn_name
 
@@ -52,11 +54,14 @@ async def promote(image: str, after: str | None = None) -> CuratedImage | Deploy
     """Take one image across its next boundary: an offered one to curation, a curated one to its next environment.
 
     Where there is nothing to do, it ends as Unneeded and says why: also after an event that came twice or late.
+    During a freeze it ends as Frozen; when that is over, the next reconcile starts it again.
 
     Args:
         image: dev/hello@sha256:… as it was pushed, or curated/hello@sha256:… as it was vended.
         after: The environment in which a curated image soaked; empty for the first that it declares.
     """
+    if freeze := await frozen():
+        return held(freeze)
     workbench: Workbench = await Workbench.aload("workbench")
     if image.startswith(OFFERED):
         return await _to_curation(image, await Tier.aload("curation"), workbench)
@@ -104,6 +109,12 @@ async def _asked(step: Step) -> Approval:
         why=said.why,
         decided=now(),
     )
+
+
+def held(freeze: Freeze) -> Refused:
+    """What a promotion returns that a freeze holds; its type as of `unneeded`."""
+    get_run_logger().info("%s", freeze)
+    return cast(Refused, Completed(name="Frozen", message=plain(freeze)[:900], data=freeze))
 
 
 def unneeded(step: Step) -> Refused:

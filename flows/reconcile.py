@@ -8,18 +8,23 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
 from blocks import Tier, Workbench
+from flows.promote import held
+from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.standing import Step
 from supply_chain.shown import plain
+from tasks.freeze import frozen
 from tasks.promote import missed, on_the_way, start
 
 
 @flow(name="reconcile", flow_run_name="reconcile")
-async def reconcile() -> tuple[Step, ...]:
+async def reconcile() -> tuple[Step, ...] | Refused:
     """Look at what should have gone on and did not, and start it: the newest image of each application.
 
     Images in dev/* that were offered and not judged; curated ones that were deployed nowhere; soaked ones that
     did not go to their next environment. What a gate or a person refused stays where it is.
     """
+    if freeze := await frozen():
+        return held(freeze)
     curation, execution, workbench = await asyncio.gather(
         Tier.aload("curation"), Tier.aload("execution"), Workbench.aload("workbench")
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from cscm import events, fleet, hook, laptop, lifecycle, outside
+from cscm import events, fleet, hook, laptop, lifecycle, outside, promotion
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
@@ -52,7 +52,7 @@ def main() -> None:
     """Take code across three tiers until it runs as a watched container."""
 
 
-for command in (*laptop.COMMANDS, *outside.COMMANDS, *fleet.COMMANDS, *events.COMMANDS):
+for command in (*laptop.COMMANDS, *outside.COMMANDS, *fleet.COMMANDS, *promotion.COMMANDS, *events.COMMANDS):
     main.add_command(command)
 main.add_command(hook.hook)
 

@@ -21,7 +21,7 @@ CODE = re.compile(r"\[([a-z]+(?:[.-][a-z]+)+)\]\s*$")
 FAILED = ("Failed", "Crashed", "TimedOut")
 WAITING = ("Suspended", "Paused")
 LATE = "Late"
-QUIET = ("Completed", "Cached", "RolledBack", "Cancelled", "Cancelling", "Skipped")
+QUIET = ("Completed", "Unneeded", "Cached", "RolledBack", "Cancelled", "Cancelling", "Skipped")
 """States in which nothing has to be done; a run that ended well under another name found something."""
 MOST = 50
 """Rows of a table; how many more there are is said."""

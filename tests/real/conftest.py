@@ -28,9 +28,13 @@ def home() -> Home:
 
 
 @pytest.fixture(scope="session")
-def laptop(home: Home) -> LaptopState:
-    """The running laptop."""
-    return load_state(home)
+def laptop(home: Home) -> Iterator[LaptopState]:
+    """The running laptop, on which nothing is promoted but by the test that wants it."""
+    state = load_state(home)
+    frozen = cscm("freeze", "--why", "tests run tiers by hand")
+    assert frozen.status == 0, frozen.stderr
+    yield state
+    assert cscm("thaw").status == 0
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import docker
 import yaml
@@ -26,13 +26,18 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def placed(environment: str, applications: Iterable[str], **variables: str) -> Iterator[dict[str, int]]:
-    """An environment's document, and application → port; what carries its name is removed afterwards."""
+def placed(
+    environment: str, applications: Iterable[str], settings: Mapping[str, str] | None = None, **variables: str
+) -> Iterator[dict[str, int]]:
+    """An environment's document, and application → port; what carries its name is removed afterwards.
+
+    `settings` are the document's other keys; `variables`, what its applications find in their environment.
+    """
     names = list(applications)
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     places = {name: {"port": port, "environment": dict(variables)} for name, port in ports.items()}
     document = ROOT / f"deployments/environments/{environment}.yaml"
-    document.write_text(yaml.safe_dump({"name": environment, "applications": places}))
+    document.write_text(yaml.safe_dump({"name": environment, **(settings or {}), "applications": places}))
     try:
         yield ports
     finally:

@@ -16,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from supply_chain.adapters.accounts import DEAD, POLICIES, RULE, Accounts, Administrator, ensure_accounts
+from supply_chain.adapters.queues import SqsQueue
 from supply_chain.promotion.pushes import read_push
 from tests.real.command import ROOT
 from tests.real.emulator.conftest import REGION, Emulator, artifact, put_blob, put_manifest, sha

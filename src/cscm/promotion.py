@@ -1,0 +1,38 @@
+"""`cscm freeze` and `cscm thaw`: promotions by events wait, and go on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from cscm.lifecycle import by
+from cscm.session import use_prefect
+from supply_chain.shown import plain
+
+
+@click.command()
+@click.option("--why", required=True, help="Why. Every promotion that waits tells it.")
+@by
+def freeze(why: str, by: str) -> None:
+    """Let promotions by events wait until `cscm thaw`. Chains, curate and execute by hand go on."""
+    use_prefect()
+    from blocks.workbench import now  # noqa: PLC0415 - Prefect, after its environment is set
+    from supply_chain.promotion.freeze import Freeze  # noqa: PLC0415
+    from tasks.freeze import freeze as start  # noqa: PLC0415
+
+    about = Freeze(by=by, why=why, since=now())
+    asyncio.run(start(about))
+    click.echo(plain(about))
+
+
+@click.command()
+def thaw() -> None:
+    """End a freeze: promotions go on, and the next reconcile finds what was missed."""
+    use_prefect()
+    from tasks.freeze import thaw as end  # noqa: PLC0415
+
+    click.echo("promotions go on" if asyncio.run(end()) else "promotions were not frozen")
+
+
+COMMANDS = (freeze, thaw)

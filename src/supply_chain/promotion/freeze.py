@@ -1,0 +1,19 @@
+"""A freeze: promotions by events wait until somebody lifts it. Nothing else does: what runs is watched and rescanned."""
+
+from __future__ import annotations
+
+from pydantic import AwareDatetime, Field
+
+from supply_chain.evidence.approval import Words
+from supply_chain.image import Frozen
+
+
+class Freeze(Frozen):
+    """Who froze promotions, why and since when."""
+
+    by: Words = Field(description="as they call themselves")
+    why: Words
+    since: AwareDatetime
+
+    def __str__(self) -> str:
+        return f"promotions are frozen by {self.by} since {self.since:%Y-%m-%d %H:%M} UTC: {self.why}"
