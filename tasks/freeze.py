@@ -21,7 +21,7 @@ async def frozen() -> Freeze | None:
     except ValidationError as error:
         raise SettingInvalid(
             f"The variable {NAME} is there, and does not say who froze promotions: {error.errors()[0]['msg']}\n"
-            "Nothing is promoted meanwhile. Remove it in Prefect's UI, or `cscm thaw`; then, if it is meant, `cscm freeze`."
+            "Nothing is promoted meanwhile. `cscm thaw` removes it; then, if one is meant, `cscm freeze`."
         ) from error
 
 

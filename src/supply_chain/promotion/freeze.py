@@ -1,4 +1,4 @@
-"""A freeze: promotions by events wait until somebody lifts it. Nothing else does: what runs is watched and rescanned."""
+"""A freeze: promotions wait until somebody lifts it. Nothing else does: what runs is watched and rescanned."""
 
 from __future__ import annotations
 
