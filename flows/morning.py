@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
 from blocks.workbench import now
-from supply_chain.morning import Morning, page
+from supply_chain.pages.morning import Morning, page
 from tasks.morning import look_back
 
 

@@ -27,7 +27,7 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFi
 from prefect.settings import get_current_settings
 
 from blocks import Bridge
-from supply_chain.morning import CHANGES, VIEWS, Change, Morning, Run, changes
+from supply_chain.pages.morning import CHANGES, VIEWS, Change, Morning, Run, changes
 from tasks.running import RETRYING, in_thread
 
 PAGE = 200

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import SupplyChainError
 from supply_chain.image import Frozen, short
-from supply_chain.pages import escaped, table, unbroken
+from supply_chain.pages.text import escaped, table, unbroken
 from supply_chain.shown import counted, plain
 
 CODE = re.compile(r"\[([a-z]+(?:[.-][a-z]+)+)\]\s*$")

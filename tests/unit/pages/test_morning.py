@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from supply_chain.errors import RegistryUnavailable, ScannerFailed
-from supply_chain.morning import CHANGES, Change, Morning, Run, changes, page, remedy
+from supply_chain.pages.morning import CHANGES, Change, Morning, Run, changes, page, remedy
 
 UI = "http://127.0.0.1:4200"
 ID = UUID(int=7)

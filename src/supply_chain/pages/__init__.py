@@ -1,0 +1,46 @@
+"""What operators read: pure functions from the model's values to markdown, rows and lines."""
+
+from supply_chain.pages.fleet import explanation, explanation_lines, image_row, place_row
+from supply_chain.pages.lifecycle import applied_rows, plan_lines, plan_rows
+from supply_chain.pages.rescan import (
+    owner_rows,
+    rescan_message,
+    rescan_page,
+    rescan_progress,
+    rescan_rows,
+    rescan_summary,
+)
+from supply_chain.pages.running import alert_page, observation_lines, observation_rows, response_page
+from supply_chain.pages.story import Step, Story, dossier, findings_table, found, summary
+from supply_chain.pages.text import day, escaped, megabytes, table, unbroken
+
+__all__ = [
+    "Step",
+    "Story",
+    "alert_page",
+    "applied_rows",
+    "day",
+    "dossier",
+    "escaped",
+    "explanation",
+    "explanation_lines",
+    "findings_table",
+    "found",
+    "image_row",
+    "megabytes",
+    "observation_lines",
+    "observation_rows",
+    "owner_rows",
+    "place_row",
+    "plan_lines",
+    "plan_rows",
+    "rescan_message",
+    "rescan_page",
+    "rescan_progress",
+    "rescan_rows",
+    "rescan_summary",
+    "response_page",
+    "summary",
+    "table",
+    "unbroken",
+]

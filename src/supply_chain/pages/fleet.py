@@ -1,0 +1,129 @@
+"""What operators read about images: a table of many, the story of one, and where something is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from supply_chain.fleet.explain import Explanation
+from supply_chain.fleet.known import KnownImage, Running
+from supply_chain.fleet.where import Place
+from supply_chain.image import short
+from supply_chain.pages.text import day, escaped, megabytes, table
+from supply_chain.shown import plain
+from supply_chain.tier import Boundary
+
+
+def image_row(image: KnownImage) -> dict[str, str]:
+    """An image of the inventory, for a table or a terminal."""
+    last = max(image.judgements, key=lambda each: each.at, default=None)
+    return {
+        "application": plain(image.application),
+        "digest": short(image.ref.digest),
+        "revision": plain(image.source.short) if image.source else "—",
+        "owner": plain(image.owner) or "—",
+        "state": _state(image),
+        "runs in": _where(image.running),
+        "findings": _counted_findings(image),
+        "size": megabytes(image.stored.size),
+        "pushed": day(image.stored.pushed_at),
+        "pulled": day(image.stored.pulled_at),
+        "judged": day(last.at if last else None),
+        "tags": plain(", ".join(image.stored.tags)) or "—",
+    }
+
+
+def _state(image: KnownImage) -> str:
+    if image.unreadable:
+        return f"unreadable: {plain(image.unreadable.splitlines()[0])}"
+    refused = [each for boundary in Boundary if (each := image.last(boundary)) and not each.passed]
+    state = "refused" if refused else "vended" if image.vended else "never admitted"
+    codes = sorted({reason.code for each in refused for reason in each.reasons})
+    kept = "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
+    return plain(state + (f" ({', '.join(codes)})" if codes else "") + kept)
+
+
+def _where(running: Sequence[Running]) -> str:
+    return plain(", ".join(sorted({each.environment or f"{each.name} (unrecorded)" for each in running}))) or "—"
+
+
+def _counted_findings(image: KnownImage) -> str:
+    if image.scan is None:
+        return "not scanned"
+    exploited = len(image.scan.exploited)
+    return str(len(image.scan.findings)) + (f", {exploited} exploited" if exploited else "")
+
+
+def place_row(place: Place) -> dict[str, str]:
+    """An image in which something is, for a table or a terminal."""
+    return {
+        "application": plain(place.image.application),
+        "digest": place.image.short,
+        "owner": plain(place.owner) or "—",
+        "runs in": _where(place.running),
+        "why": plain(place.why),
+        "tags": plain(", ".join(place.tags)) or "—",
+    }
+
+
+Section = tuple[str, Sequence[str], Sequence[Sequence[str]], str]
+"""A title, what is above the columns, the rows, and what is said where there are none."""
+
+
+def _told(told: Explanation) -> list[Section]:
+    """What the page about an image tells."""
+    image = told.image
+    facts = [
+        ("digest", image.ref.digest),
+        ("owner", image.owner or "—"),
+        ("state", _state(image)),
+        ("revision", image.source.revision if image.source else "—"),
+        ("source", image.source.repository if image.source else "—"),
+        ("tags", ", ".join(image.stored.tags) or "—"),
+        ("size", megabytes(image.stored.size)),
+        ("pulled", day(image.stored.pulled_at)),
+        ("SBOM", f"{image.ref.repository}@{image.sbom}" if image.sbom else "—"),
+        ("findings", _counted_findings(image)),
+    ]
+    runs = [
+        (each.environment or "unrecorded", each.name, each.address, _health(each), f"{each.since:%Y-%m-%d %H:%M} UTC")
+        for each in image.running
+    ]
+    refused = [each for boundary in Boundary if (each := image.last(boundary)) and not each.passed]
+    reasons = [(str(each.boundary), r.code, r.fact, r.remedy) for each in refused for r in each.reasons]
+    events = [(f"{m.at:%Y-%m-%d %H:%M:%S}" if m.at else "?", m.what, m.by or "—", m.evidence) for m in told.timeline]
+    below = [
+        (base.name, base.digest, "vended" if base.vended else "not vended" if base.known else "no longer there")
+        for base in told.built_from
+    ]
+    above = [(ref.application, ref.digest) for ref in told.built_on_it]
+    return [
+        ("", ("", ""), facts, ""),
+        ("Runs", ("environment", "container", "address", "health", "since"), runs, "Nowhere."),
+        ("Refused", ("gate", "reason", "fact", "remedy"), reasons, "By no gate."),
+        ("What happened (UTC)", ("when", "what", "signed by", "evidence"), events, ""),
+        ("Built on", ("base", "digest", ""), below, "On no curated base."),
+        ("Built on it", ("application", "digest"), above, "Nothing."),
+    ]
+
+
+def explanation(told: Explanation) -> str:
+    """The page about one image: what it is, where it runs, what happened to it and why, and what hangs on it."""
+    parts = [f"# {escaped(told.image.ref.repository)}@{told.image.ref.short}"]
+    for title, head, rows, none in _told(told):
+        parts += [*([f"## {title}"] if title else []), table(head, rows) if rows else none]
+    return "\n\n".join(parts) + "\n"
+
+
+def explanation_lines(told: Explanation) -> str:
+    """The same for a terminal."""
+    lines = [f"{told.image.ref.repository}@{told.image.ref.short}"]
+    for title, _, rows, none in _told(told):
+        lines += ["", title] if title else []
+        cells = [[plain(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells] or [f"  {none}"]
+    return "\n".join(lines) + "\n"
+
+
+def _health(running: Running) -> str:
+    return {True: "healthy", False: "not well", None: "not known"}[running.healthy]

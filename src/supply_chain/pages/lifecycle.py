@@ -1,0 +1,57 @@
+"""What operators read about a plan of the lifecycle, and about what came of it."""
+
+from __future__ import annotations
+
+from supply_chain.lifecycle.apply import Applied, Outcome
+from supply_chain.lifecycle.plan import Plan
+from supply_chain.shown import plain
+
+
+def plan_rows(plan: Plan, most: int = 500) -> list[dict[str, str]]:
+    """One row for each image of a plan, what is changed first; the last row says what was left out."""
+    steps = sorted((s for s in plan.steps if not s.belongs_to), key=lambda s: (not s.touches, str(s.ref)))
+    rows = [
+        {
+            "action": step.action.value,
+            "image": f"{step.ref.repository}@{step.ref.short}",
+            "rule": step.rule,
+            "reason": plain(step.reason),
+            "size": f"{step.size / 1e6:.1f} MB",
+            "with it": str(len(step.depends) or ""),
+            "guarded by": plain("; ".join(step.guards)),
+            "tags": plain(", ".join(step.tags)),
+        }
+        for step in steps[:most]
+    ]
+    rows += [{"action": "needs approval", "image": plain(each)} for each in plan.over]
+    if len(steps) > most:
+        rows.append({"action": f"{len(steps) - most} more", "image": ""})
+    return rows or [{"action": "nothing", "image": "no image is known"}]
+
+
+def plan_lines(plan: Plan) -> str:
+    """What a plan changes, for a terminal."""
+    lines = [
+        f"{step.action.value}: {step.ref} ({', '.join(step.tags) or 'no tag'}): {step.reason} [{step.rule}]"
+        for step in plan.changes
+    ]
+    return "\n".join([*lines, *(f"needs approval: {each}" for each in plan.over), str(plan)])
+
+
+def applied_rows(applied: Applied, most: int = 500) -> list[dict[str, str]]:
+    """One row for each step of a plan that was carried out, what failed first, then what was skipped."""
+    order = {Outcome.FAILED: 0, Outcome.SKIPPED: 1, Outcome.DONE: 2}
+    entries = sorted(applied.entries, key=lambda e: (order[e.outcome], str(e.ref)))
+    rows = [
+        {
+            "outcome": e.outcome.value,
+            "action": e.action.value,
+            "image": f"{e.ref.repository}@{e.ref.short}",
+            "code": plain(e.code),
+            "said": plain(e.said),
+        }
+        for e in entries[:most]
+    ]
+    if len(entries) > most:
+        rows.append({"outcome": f"{len(entries) - most} more", "action": ""})
+    return rows or [{"outcome": "nothing", "action": "the plan changes nothing"}]

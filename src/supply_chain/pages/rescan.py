@@ -1,0 +1,141 @@
+"""What operators and owners read about a rescan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from supply_chain.fleet.exposure import Rescanned, Seen, by_application
+from supply_chain.image import short
+from supply_chain.pages.text import escaped, table
+from supply_chain.shown import counted, plain
+from supply_chain.vulnerability.findings import Finding
+
+MOST = 500
+"""Rows of a table, at most; what is left out is counted in the last one."""
+
+
+def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
+    """One row per image of which there is something to tell, the most exposed first; what was not judged before all."""
+    rows = [
+        {
+            "image": plain(f"{each.ref.application} {each.ref.short}"),
+            "verdict": "NOT JUDGED",
+            "what to do": plain(f"{each.code}: {each.message}")[:400],
+        }
+        for each in rescanned.unjudged
+    ]
+    rows += [_seen_row(each) for each in rescanned.told]
+    left = len(rows) - MOST
+    if left > 0:
+        rows = [*rows[:MOST], {"image": f"{left} more"}]
+    return rows or [{"image": "nothing to tell", "verdict": f"{counted(rescanned.images, 'image')} looked at"}]
+
+
+def _seen_row(seen: Seen) -> dict[str, str]:
+    return {
+        "image": plain(f"{seen.ref.application} {seen.ref.short}"),
+        "runs in": plain(", ".join(seen.running)) or "—",
+        "exploited": _ids(seen.exploited),
+        "verdict": _verdict(seen),
+        "worse": _ids(seen.worse),
+        "better": _ids(seen.better),
+        "due": _ids(seen.due),
+        "rebuild on": plain(
+            "; ".join(f"{r.base} {short(r.newest)}: {', '.join(r.findings[:5])}" for r in seen.rebuild)
+        ),
+        "owner": plain(seen.owner),
+        "digest": seen.ref.digest,
+    }
+
+
+def _verdict(seen: Seen) -> str:
+    now = "passes" if seen.passes else "refused"
+    if seen.change is None:
+        return now
+    before = {None: "none", True: "passed", False: "refused"}[seen.change.before]
+    return f"{now}; before: {before}"
+
+
+def _ids(findings: Sequence[Finding], most: int = 5) -> str:
+    named = list(dict.fromkeys(f"{f.id} in {f.package}" for f in findings))
+    more = f" and {len(named) - most} more" if len(named) > most else ""
+    return plain(", ".join(named[:most]) + more)
+
+
+def owner_rows(rescanned: Rescanned) -> list[dict[str, str]]:
+    """A line per application for its owner."""
+    rows = [
+        {
+            "owner": plain(owner),
+            "application": plain(application),
+            "runs in": plain(", ".join(sorted({name for each in images for name in each.running}))) or "—",
+            **{
+                title: str(sum(len(getattr(each, name)) for each in images))
+                for title, name in (
+                    ("exploited", "exploited"),
+                    ("worse", "worse"),
+                    ("better", "better"),
+                    ("due", "due"),
+                )
+            },
+            "refused": str(sum(not each.passes for each in images)),
+            "rebuild on": plain(", ".join(sorted({r.base for each in images for r in each.rebuild}))),
+        }
+        for (owner, application), images in by_application(rescanned.told).items()
+    ]
+    return rows or [{"owner": "—", "application": "nothing to tell anybody"}]
+
+
+def rescan_summary(rescanned: Rescanned) -> str:
+    """A rescan in one sentence."""
+    said = [
+        f"{counted(rescanned.images, 'image')} in {rescanned.seconds:.0f} s",
+        f"{counted(rescanned.changed, 'verdict')} changed",
+        f"{counted(rescanned.exploited, 'image')} with known exploited findings",
+        f"{counted(rescanned.signed, 'report')} signed",
+    ]
+    if rescanned.unjudged:
+        said.insert(0, f"{counted(len(rescanned.unjudged), 'image')} NOT JUDGED")
+    return "; ".join(said)
+
+
+def rescan_message(rescanned: Rescanned) -> str:
+    """What is sent to people: the sentence, and a line for each application of which somebody should hear."""
+    lines = [rescan_summary(rescanned)]
+    for (owner, application), images in by_application(rescanned.told).items():
+        exploited, refused = (sum(bool(each.exploited) for each in images), sum(not each.passes for each in images))
+        due = sum(len(each.due) for each in images)
+        lines.append(plain(f"{owner or 'nobody'}: {application}: {exploited} exploited, {refused} refused, {due} due"))
+    return "\n".join(lines[:MOST])
+
+
+def rescan_progress(done: int, total: int, seconds: float, unjudged: int) -> str:
+    """How far a rescan is: count, rate and time left."""
+    rate = done / seconds if seconds > 0 else 0.0
+    left = f"{(total - done) / rate:.0f} s left" if rate else "no rate yet"
+    rows = [
+        ("done", f"{done} of {total}"),
+        ("rate", f"{rate:.1f} images/s"),
+        ("left", left),
+        ("not judged", str(unjudged)),
+    ]
+    return table(("", ""), rows)
+
+
+def rescan_page(rescanned: Rescanned) -> str:
+    """What a rescan rests on and came to, and the images that ask for somebody, in markdown."""
+    about = [
+        ("database", f"{rescanned.database.kind}, built {rescanned.database.built:%Y-%m-%d %H:%M} UTC"),
+        ("its digest", rescanned.database.digest),
+        ("scanner", rescanned.scanner),
+        ("started", f"{rescanned.started:%Y-%m-%d %H:%M:%S} UTC"),
+        ("images looked at", str(rescanned.images)),
+        ("images without the packages asked for", str(rescanned.without)),
+        ("archived images, not looked at", str(rescanned.archived)),
+        ("rate", f"{rescanned.images / max(rescanned.seconds, 0.001):.1f} images/s"),
+    ]
+    parts = ["# Rescan", f"**{escaped(rescan_summary(rescanned))}**", table(("", ""), about)]
+    titles = ("image", "runs in", "exploited", "verdict", "worse", "better", "due", "rebuild on", "owner", "what to do")
+    rows = [[row.get(title, "") for title in titles] for row in rescan_rows(rescanned)]
+    parts.append("## By exposure\n\n" + table(titles, rows))
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,38 @@
+"""Text of unknown origin as pages show it: it can neither format them nor control a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+from supply_chain.shown import plain
+
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
+
+
+def unbroken(text: str) -> str:
+    """Text that a narrow column does not break, for short things such as `12.3 s`."""
+    return text.replace(" ", "\u00a0")
+
+
+def escaped(text: object) -> str:
+    """Text that markdown shows as it is."""
+    return SPECIAL.sub(r"\\\1", plain(text))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose cells are shown as they are."""
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    lines += [f"| {' | '.join(escaped(cell)[:400] for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def megabytes(size: int) -> str:
+    """Bytes, for people: `12.3 MB`."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def day(at: datetime | None) -> str:
+    """A date, or that there is none."""
+    return f"{at:%Y-%m-%d}" if at else "never"
