@@ -36,8 +36,8 @@ from supply_chain.app import MANIFEST as DECLARATION
 from supply_chain.concurrency import side_by_side
 from supply_chain.curation.scan import FORMATS
 from supply_chain.evidence.encryption import EncryptionRecord
-from supply_chain.evidence.inventory import Reference, References, Referred
 from supply_chain.evidence.provenance import provenance
+from supply_chain.evidence.sbom import Reference, References, Referred
 from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, PROVENANCE, SBOM, Statement
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.known import KnownImage

@@ -26,8 +26,8 @@ from blocks import Tier, Workbench  # noqa: E402
 from scripts.wheel import purl_of, wheel_in  # noqa: E402
 from supply_chain.adapters.command import Tool  # noqa: E402
 from supply_chain.errors import EvidenceInvalid, SignatureFailed, SupplyChainError  # noqa: E402
-from supply_chain.evidence.inventory import inventory_in  # noqa: E402
 from supply_chain.evidence.release import RELEASE, released  # noqa: E402
+from supply_chain.evidence.sbom import sbom_in  # noqa: E402
 from supply_chain.image import ImageRef  # noqa: E402
 from supply_chain.policy.outcome import Refused  # noqa: E402
 from supply_chain.scratch import scratch  # noqa: E402
@@ -86,7 +86,7 @@ def _wheel(tier: Tier, workbench: Workbench, ref: ImageRef) -> tuple[str, bytes]
 def _sbom(tier: Tier, workbench: Workbench, ref: ImageRef) -> bytes:
     """The SBOM of record, as curation signed it."""
     evidence = tier.evidence(workbench)
-    inventory = inventory_in(evidence.verified(ref, TierName.CURATION), evidence.referrers.content)
+    inventory = sbom_in(evidence.verified(ref, TierName.CURATION), evidence.referrers.content)
     if inventory is None:
         raise EvidenceInvalid(f"Curation signed no SBOM of {ref}.\nRun `cscm curate --fresh` on it.")
     return inventory.content

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from supply_chain.adapters.inventory import SqlInventory, open_inventory
-from supply_chain.evidence.inventory import Package
+from supply_chain.evidence.sbom import Package
 from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan, Seen
 from supply_chain.image import Digest, ImageRef, StoredManifest

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import DatabaseUnusable, ScannerFailed
-from supply_chain.evidence.inventory import SYSTEM
+from supply_chain.evidence.sbom import SYSTEM
 from supply_chain.image import Digest
 from supply_chain.scratch import scratch
 from supply_chain.vulnerability.findings import Database, Distribution, Report, parse_report, united

@@ -15,9 +15,9 @@ from typing import Protocol
 from supply_chain.app import Limits
 from supply_chain.curation.scan import Attacher, keep
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.inventory import Listed, last_listed
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said
+from supply_chain.evidence.sbom import Listed, last_listed
 from supply_chain.evidence.statement import PROVENANCE, SBOM, SUMMARY, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, last_verdict
@@ -30,7 +30,7 @@ from supply_chain.policy.verdict import record
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
-from supply_chain.vulnerability.scanner import Inventory
+from supply_chain.vulnerability.scanner import SbomGenerator
 
 EARLY = timedelta(days=2)
 """So long before a report is too old it is made anew: two nights may fail."""
@@ -87,7 +87,7 @@ class Registry(Attacher, Protocol):
 
 
 def look(
-    ref: ImageRef, inventory: Inventory, registry: Registry, evidence: EvidenceStore, now: Callable[[], datetime]
+    ref: ImageRef, inventory: SbomGenerator, registry: Registry, evidence: EvidenceStore, now: Callable[[], datetime]
 ) -> Kept:
     """What evidence says of an image. One that has no SBOM gets one, made and signed as `scan` does it."""
     found = _read(ref, evidence)

@@ -10,15 +10,15 @@ from functools import partial
 from typing import Protocol
 
 from supply_chain.concurrency import both, side_by_side
-from supply_chain.evidence.inventory import Reference, References, Referred, inventory_in
 from supply_chain.evidence.reading import proof
+from supply_chain.evidence.sbom import Reference, References, Referred, sbom_in
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, EncryptedImage, ImageRef, ScannedImage
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import current_report
-from supply_chain.vulnerability.scanner import Inventory, Sbom, Sboms, Scanner
+from supply_chain.vulnerability.scanner import Sbom, SbomGenerator, Sboms, Scanner
 
 FORMATS = {
     "syft": "application/vnd.syft+json",
@@ -45,7 +45,7 @@ class Attacher(Protocol):
 
 def scan(
     image: EncryptedImage,
-    inventory: Inventory,
+    inventory: SbomGenerator,
     scanner: Scanner,
     registry: Attacher,
     evidence: EvidenceStore,
@@ -61,7 +61,7 @@ def scan(
     """
     ref = image.stored.ref
     known = () if fresh else evidence.verified(ref, TierName.CURATION, SBOM, VULNERABILITIES)
-    before = inventory_in(known, evidence.referrers.content)
+    before = sbom_in(known, evidence.referrers.content)
     if before is None or before.generator != inventory.generator:
         return _whole_scan(image, inventory, scanner, registry, evidence, now)
     sbom = Sbom(before.content, len(before.packages), before.generator)
@@ -77,7 +77,7 @@ def scan(
 
 def _whole_scan(
     image: EncryptedImage,
-    inventory: Inventory,
+    inventory: SbomGenerator,
     scanner: Scanner,
     registry: Attacher,
     evidence: EvidenceStore,

@@ -17,7 +17,7 @@ from supply_chain.evidence.statement import Evidence
 from supply_chain.image import BuiltImage, Interval, Proven
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import current_report
-from supply_chain.vulnerability.scanner import Inventory, Scanner
+from supply_chain.vulnerability.scanner import SbomGenerator, Scanner
 
 
 class TestedImage(Proven):
@@ -46,7 +46,7 @@ class Dependencies:
 
     source: Callable[[], AbstractContextManager[Path]]
     """A directory with the files that the build takes, and no others."""
-    inventory: Inventory
+    inventory: SbomGenerator
     scanner: Scanner
     days: int
 

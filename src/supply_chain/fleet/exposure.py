@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.app import Limits
 from supply_chain.curation.rescan import Change
-from supply_chain.evidence.inventory import Package
+from supply_chain.evidence.sbom import Package
 from supply_chain.image import Digest, Frozen, ImageRef
 from supply_chain.vulnerability.findings import Database, Finding, Report, Severity
 

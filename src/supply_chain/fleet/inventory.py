@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from supply_chain.evidence.inventory import Package
+from supply_chain.evidence.sbom import Package
 from supply_chain.fleet.known import KnownImage, Seen
 from supply_chain.image import Digest, ImageRef, StoredManifest
 

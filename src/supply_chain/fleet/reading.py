@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from supply_chain.errors import ClockWrong, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.clock import made_at
 from supply_chain.evidence.encryption import encryption_records
-from supply_chain.evidence.inventory import Package, inventory_in
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said, is_signed
+from supply_chain.evidence.sbom import Package, sbom_in
 from supply_chain.evidence.standing import rulings
 from supply_chain.evidence.statement import Evidence
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
@@ -112,7 +112,7 @@ def _known(
     evidence = tuple(each for place in places for each in store.read(place).evidence)
     by = {signer: tuple(each for each in evidence if each.signer is signer) for signer in TierName}
     own = tuple(each for each in by[TierName.CURATION] if each.repository == ref.repository)
-    sbom, report = inventory_in(own, store.referrers.content), last_report(own)
+    sbom, report = sbom_in(own, store.referrers.content), last_report(own)
     image = KnownImage(
         ref=ref,
         stored=stored,

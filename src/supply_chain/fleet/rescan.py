@@ -19,7 +19,7 @@ from supply_chain.policy.dossier import Layers
 from supply_chain.tier import BASES
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, Results, Wanted, match, processors
-from supply_chain.vulnerability.scanner import Inventory, Sbom, Scanner
+from supply_chain.vulnerability.scanner import Sbom, SbomGenerator, Scanner
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -34,7 +34,7 @@ FOR_EACH = 12
 class Bench:
     """What a rescan works with, the same from its start to its end."""
 
-    inventory: Inventory
+    inventory: SbomGenerator
     scanner: Scanner
     results: Results
     registry: Registry

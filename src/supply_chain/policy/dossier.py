@@ -10,9 +10,9 @@ from supply_chain.concurrency import both, side_by_side
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.checks import newest_results
-from supply_chain.evidence.inventory import Package, packages_in, system_packages
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.reading import Said, is_signed
+from supply_chain.evidence.sbom import Package, packages_in, system_packages
 from supply_chain.evidence.standing import Ruling, read_standing, standing
 from supply_chain.evidence.statement import APPROVAL, SBOM, Evidence
 from supply_chain.evidence.store import EvidenceStore, Reading

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 from supply_chain.app import Base, Service
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CheckResult
-from supply_chain.evidence.inventory import Package, system_packages
 from supply_chain.evidence.reading import Said
+from supply_chain.evidence.sbom import Package, system_packages
 from supply_chain.evidence.standing import Ruling, Standing
 from supply_chain.evidence.statement import Evidence
 from supply_chain.evidence.summary import Summary

@@ -19,7 +19,7 @@ from supply_chain.adapters.database.making import _activate, _stage
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.inventory import open_inventory
 from supply_chain.errors import DatabaseUnusable
-from supply_chain.evidence.inventory import last_listed
+from supply_chain.evidence.sbom import last_listed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.fleet.exposure import Seen, Unjudged
 from supply_chain.fleet.known import KnownImage

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import DatabaseUnusable, EvidenceInvalid, RegistryUnavailable
-from supply_chain.evidence.inventory import last_listed
+from supply_chain.evidence.sbom import last_listed
 from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE, SBOM
 from supply_chain.fleet.exposure import Seen, Unjudged
 from supply_chain.fleet.known import KnownImage, Running

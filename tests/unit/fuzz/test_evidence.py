@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.envelope import envelope_in, key_of
-from supply_chain.evidence.inventory import packages_in
+from supply_chain.evidence.sbom import packages_in
 from supply_chain.evidence.statement import SBOM, TEST_RESULT, Evidence, about, read_statement
 from supply_chain.image import ImageRef
 from tests.unit.conftest import World, tries

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from supply_chain.adapters.inventory import tables as t
 from supply_chain.adapters.inventory.database import AT_ONCE, instant, parts
-from supply_chain.evidence.inventory import Package
+from supply_chain.evidence.sbom import Package
 from supply_chain.fleet.inventory import Entry
 from supply_chain.image import Digest, ImageRef
 from supply_chain.shown import plain

@@ -26,7 +26,7 @@ Package = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Inventory:
+class SignedSbom:
     """The SBOM of record (syft JSON) of an image, as it was signed."""
 
     content: bytes
@@ -94,14 +94,14 @@ class Listed:
     packages: int
     evidence: Evidence
 
-    def read(self, content: Callable[[ImageRef], bytes]) -> Inventory:
+    def read(self, content: Callable[[ImageRef], bytes]) -> SignedSbom:
         """The SBOM; `content` gives a referrer's only layer. `EvidenceInvalid` where that is not the signed one."""
         try:
             layer = content(ImageRef(repository=self.evidence.repository, digest=self.referrer))
             sbom = _signed(_unzipped(layer), self.content.removeprefix("sha256:"))
         except (ValueError, zlib.error) as error:
             raise _unreadable(self.evidence, error) from error
-        return Inventory(sbom, self.generator, self.referrer, self.evidence)
+        return SignedSbom(sbom, self.generator, self.referrer, self.evidence)
 
 
 def last_listed(evidence: Iterable[Evidence]) -> Listed | None:
@@ -117,15 +117,15 @@ def last_listed(evidence: Iterable[Evidence]) -> Listed | None:
     return Listed(content, about.referrer, about.generator, about.packages, last.evidence)
 
 
-def inventory_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> Inventory | None:
+def sbom_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> SignedSbom | None:
     """The last SBOM that is signed here; None where none is. Errors as of `last_listed` and `Listed.read`."""
     listed = last_listed(evidence)
     return None if listed is None else listed.read(content)
 
 
 def packages_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> frozenset[Package] | None:
-    """Everything in the last SBOM that is signed here; None where none is. Errors as of `inventory_in`."""
-    found = inventory_in(evidence, content)
+    """Everything in the last SBOM that is signed here; None where none is. Errors as of `sbom_in`."""
+    found = sbom_in(evidence, content)
     return None if found is None else found.packages
 
 

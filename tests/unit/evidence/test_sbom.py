@@ -10,7 +10,7 @@ import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence import inventory
-from supply_chain.evidence.inventory import Reference, References, Referred, inventory_in, packages_in, system_packages
+from supply_chain.evidence.sbom import Reference, References, Referred, packages_in, sbom_in, system_packages
 from supply_chain.evidence.statement import BUNDLE, SBOM, about
 from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.image import ImageRef
@@ -59,7 +59,7 @@ def test_the_last_one_counts(world, make, signed, created):
     signed(make.sbom(world.registry, REF, "old", at=make.noon - timedelta(seconds=1)), created=created)
     evidence = signed(make.sbom(world.registry, REF, "new"))
 
-    found = inventory_in(evidence, world.registry.content)
+    found = sbom_in(evidence, world.registry.content)
 
     assert found.packages == {("deb", "new", "pkg:deb/new")}
     assert found.evidence.predicate["created"] == make.noon.isoformat()
@@ -182,7 +182,7 @@ def test_the_inventory_says_where_it_is_and_what_made_it(world, make, signed):
     predicate = make.sbom(world.registry, REF, "openssl")
     (evidence,) = signed(predicate)
 
-    found = inventory_in([evidence], world.registry.content)
+    found = sbom_in([evidence], world.registry.content)
 
     assert (found.referrer, found.generator, found.evidence) == (
         referrer_of(predicate).digest,
