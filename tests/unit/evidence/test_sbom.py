@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence import inventory
+from supply_chain.evidence import sbom as module
 from supply_chain.evidence.sbom import Reference, References, Referred, packages_in, sbom_in, system_packages
 from supply_chain.evidence.statement import BUNDLE, SBOM, about
 from supply_chain.evidence.store import CREATED, PREDICATE
@@ -168,11 +168,11 @@ def test_an_sbom_may_have_half_a_gibibyte_and_no_more(world, make, signed, monke
     predicate = make.sbom(world.registry, REF, "openssl")
     size = len(gzip.decompress(world.registry.content(referrer_of(predicate))))
     evidence = signed(predicate)
-    assert inventory.LIMIT == 2**29
+    assert module.LIMIT == 2**29
 
-    monkeypatch.setattr(inventory, "LIMIT", size + 1)
+    monkeypatch.setattr(module, "LIMIT", size + 1)
     assert packages_in(evidence, world.registry.content)
-    monkeypatch.setattr(inventory, "LIMIT", size - 1)
+    monkeypatch.setattr(module, "LIMIT", size - 1)
     with pytest.raises(EvidenceInvalid, match="does not end"):
         packages_in(evidence, world.registry.content)
 
