@@ -14,6 +14,7 @@ from tests.real.command import ROOT, cscm
 from tests.real.waiting import eventually
 
 pytestmark = pytest.mark.real
+LAST = {"sort": "START_TIME_DESC", "limit": 20}
 
 
 def test_a_push_starts_a_chain_of_the_pushed_revision(bases: None, tmp_path: Path, prefect: Prefect) -> None:
@@ -41,8 +42,8 @@ def _finished(prefect: Prefect, revision: str) -> dict[str, Any]:
     def ended() -> list[dict[str, Any]]:
         return [
             run
-            for run in prefect.ask("flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 20})
-            if run["parameters"].get("revision") == revision and run["name"].startswith("chain ")
+            for run in prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"like_": "chain "}}, **LAST})
+            if run["parameters"].get("revision") == revision
             if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED")
         ]
 
