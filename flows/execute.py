@@ -17,6 +17,7 @@ from supply_chain.execution.monitor import Observation
 from supply_chain.image import ImageRef
 from supply_chain.policy.outcome import Refused
 from supply_chain.shown import counted
+from supply_chain.tier import CURATED
 from tasks.deploy import deploy, forget_replaced
 from tasks.find import find
 from tasks.gates import admit_to_execution
@@ -37,7 +38,7 @@ async def execute(image: str, environment: str = "staging", fresh: bool = False)
     tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
     place = read_environment(workbench.environments_directory, environment)
     host = await ContainerHost.aload(place.host)
-    ref = await find(image, "curated/", tier)
+    ref = await find(image, CURATED, tier)
     async with journal(ref.application) as story, turn(turn_name(DEPLOY, place.name, ref.application)):
         return await _execute(ref, place, tier, host, workbench, story, fresh)
 

@@ -23,7 +23,7 @@ from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.plan import plan as plan_of
 from supply_chain.lifecycle.rulings import Ruled, approve, decide
 from supply_chain.pages import applied_rows, plan_rows
-from supply_chain.tier import PREFIX, TierName, curated_repository
+from supply_chain.tier import CURATED, OFFERED, curated_repository
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread
 
@@ -106,7 +106,7 @@ async def find_stored(image: str, tier: Tier) -> ImageRef:
     if re.fullmatch(DIGEST, image.strip()):
         return await in_thread(_search, image.strip(), tier)
     ref = ImageRef.parse(image)
-    if ref.repository.partition("/")[0] not in (PREFIX[TierName.DEVELOPMENT], PREFIX[TierName.CURATION]):
+    if not ref.repository.startswith((OFFERED, CURATED)):
         raise DeclarationInvalid(
             f"{ref.repository} is no repository of images.\nName the image as curated/NAME@sha256:…, or by its digest."
         )
@@ -114,10 +114,9 @@ async def find_stored(image: str, tier: Tier) -> ImageRef:
 
 
 def _search(digest: str, tier: Tier) -> ImageRef:
-    prefix = curated_repository("")
-    there = [r for r in tier.ecr.repositories(prefix) if digest in {each.digest for each in tier.ecr.images(r)}]
+    there = [r for r in tier.ecr.repositories(CURATED) if digest in {each.digest for each in tier.ecr.images(r)}]
     if not there:
-        raise ImageNotFound(f"No repository {prefix}… has {digest}.\nName the image as curated/NAME@sha256:….")
+        raise ImageNotFound(f"No repository {CURATED}… has {digest}.\nName the image as curated/NAME@sha256:….")
     if len(there) > 1:
         raise DeclarationInvalid(
             f"{digest} is in several repositories: {', '.join(there)}.\nName the one you mean: repository@digest."
