@@ -14,7 +14,7 @@ from supply_chain.evidence.standing import Act, Repositories, Ruling, rule
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
-from supply_chain.lifecycle.plan import Deployed, in_use
+from supply_chain.lifecycle.stock import Deployed, in_use
 from supply_chain.tier import TierName, curated_repository, evidence_repository
 
 PLANS = evidence_repository(TierName.LIFECYCLE, "plans")
