@@ -1,4 +1,4 @@
-"""promote: where an image stands at its next boundary, and what people and monitor say of it, as signed evidence."""
+"""promote: what is due at an image's next boundary, what people say of it, and what is on its way already."""
 
 from __future__ import annotations
 
@@ -22,8 +22,14 @@ from supply_chain.execution.environment import Environment, read_environment, re
 from supply_chain.execution.records import should_run
 from supply_chain.image import Digest, ImageRef
 from supply_chain.policy.verdict import verdict_place
-from supply_chain.promotion import standing
-from supply_chain.promotion.standing import Step, missed_by_curation, missed_by_execution, to_curation, to_environment
+from supply_chain.promotion.moves import (
+    Move,
+    View,
+    missed_by_curation,
+    missed_by_execution,
+    to_curation,
+    to_environment,
+)
 from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread
@@ -39,19 +45,19 @@ STARTED = "promote/on-demand"
 ON_THE_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
-@task(name="standing at boundary 1", task_run_name="standing at boundary 1", **RETRYING)
-async def standing_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench) -> Step:
+@task(name="due at boundary 1", task_run_name="due at boundary 1", **RETRYING)
+async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench) -> Move:
     """What is to be done with an offered image; waits a minute for evidence that is still being signed."""
     for _ in range(0, EVIDENCE, POLL):
-        step = await in_thread(to_curation, ref, tier.ecr, tier.evidence(workbench))
-        if not step.waits:
+        move = await in_thread(to_curation, ref, tier.ecr, tier.evidence(workbench))
+        if not move.waits:
             break
         await asyncio.sleep(POLL)
-    return step
+    return move
 
 
-@task(name="standing at boundary 2", task_run_name="standing at boundary 2", **RETRYING)
-async def standing_at_execution(ref: ImageRef, after: str | None, tier: Tier, workbench: Workbench) -> Step:
+@task(name="due at boundary 2", task_run_name="due at boundary 2", **RETRYING)
+async def due_at_execution(ref: ImageRef, after: str | None, tier: Tier, workbench: Workbench) -> Move:
     """What is to be done with a curated image: where it goes, and whether a person has to decide first."""
     read, current = _environments(workbench), _current(tier, workbench, ref.application)
     return await in_thread(
@@ -62,7 +68,7 @@ async def standing_at_execution(ref: ImageRef, after: str | None, tier: Tier, wo
 
 
 @task(name="decision", task_run_name="decision", **RETRYING)
-async def decide(ref: ImageRef, decision: Approval, tier: Tier, workbench: Workbench) -> None:
+async def sign_decision(ref: ImageRef, decision: Approval, tier: Tier, workbench: Workbench) -> None:
     """Sign a person's yes or no, as execution's evidence; the gate reads that and nothing else."""
     where = verdict_place(ref, Boundary.TO_EXECUTION, admitted=True)
 
@@ -82,12 +88,12 @@ async def decide(ref: ImageRef, decision: Approval, tier: Tier, workbench: Workb
 
 
 @task(name="missed", task_run_name="missed", **RETRYING)
-async def missed(curation: Tier, execution: Tier, workbench: Workbench) -> tuple[Step, ...]:
+async def missed(curation: Tier, execution: Tier, workbench: Workbench) -> tuple[Move, ...]:
     """What no event announced: the steps that are open, the newest image of each application."""
 
-    def look() -> tuple[Step, ...]:
-        offered = standing.Tier(curation.ecr.repositories, curation.ecr, curation.evidence(workbench))
-        vended = standing.Tier(execution.ecr.repositories, execution.ecr, execution.evidence(workbench))
+    def look() -> tuple[Move, ...]:
+        offered = View(curation.ecr.repositories, curation.ecr, curation.evidence(workbench))
+        vended = View(execution.ecr.repositories, execution.ecr, execution.evidence(workbench))
         current = _current(execution, workbench)
         return (*missed_by_curation(offered), *missed_by_execution(vended, _environments(workbench), current))
 
@@ -108,27 +114,27 @@ async def promoting(digest: Digest) -> list[FlowRun]:
     return [run for run in found if str(run.parameters.get("image", "")).endswith(digest)]
 
 
-async def on_the_way(step: Step) -> bool:
-    """Whether another run makes the same step."""
-    runs = await promoting(step.image.digest)
-    return any(str(run.id) != flow_run.id and _same(run.parameters, parameters_of(step)) for run in runs)
+async def on_the_way(move: Move) -> bool:
+    """Whether another run makes the same move."""
+    runs = await promoting(move.image.digest)
+    return any(str(run.id) != flow_run.id and _same(run.parameters, parameters_of(move)) for run in runs)
 
 
-async def start(step: Step) -> str:
+async def start(move: Move) -> str:
     """Start a promotion as its event would have; within an hour once. The run's name."""
     run = await arun_deployment(
         STARTED,
-        parameters=parameters_of(step),
+        parameters=parameters_of(move),
         timeout=0,
         as_subflow=False,
-        idempotency_key=f"{step.image.digest} {step.after} {now():%Y-%m-%d %H}",
+        idempotency_key=f"{move.image.digest} {move.after} {now():%Y-%m-%d %H}",
     )
     return str(run.name)
 
 
-def parameters_of(step: Step) -> dict[str, Any]:
-    """With what `promote` is run for a step."""
-    return {"image": str(step.image), "after": step.after}
+def parameters_of(move: Move) -> dict[str, Any]:
+    """With what `promote` is run for a move."""
+    return {"image": str(move.image), "after": move.after}
 
 
 def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
