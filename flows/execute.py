@@ -12,7 +12,7 @@ from flows.names import by_image
 from flows.refusal import refused
 from flows.turns import turn
 from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.environment import Environment, read_environment
+from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import ImageRef
 from supply_chain.policy.outcome import Refused
@@ -36,7 +36,7 @@ async def execute(image: str, environment: str = "staging", fresh: bool = False)
         fresh: Replace the container also where the same runs already.
     """
     tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
-    place = read_environment(workbench.environments_directory, environment)
+    place = workbench.environment(environment)
     host = await ContainerHost.aload(place.host)
     ref = await find(image, CURATED, tier)
     async with journal(ref.application) as story, turn(turn_name(DEPLOY, place.name, ref.application)):

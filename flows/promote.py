@@ -21,7 +21,6 @@ from flows.refusal import refused
 from flows.turns import turn
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.environment import read_environment
 from supply_chain.image import CuratedImage
 from supply_chain.pages import escaped
 from supply_chain.policy.outcome import Refused
@@ -139,7 +138,7 @@ async def approve(image: str, environment: str, who: str, why: str, deny: bool =
         deny: Say no: it is not deployed there, also where somebody said yes before.
     """
     tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
-    place = read_environment(workbench.environments_directory, environment)
+    place = workbench.environment(environment)
     ref = await find(image, CURATED, tier)
     said = Approval(
         environment=place.name,

@@ -18,7 +18,6 @@ from blocks import Tier, Workbench
 from blocks.workbench import now
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.statement import APPROVAL
-from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.execution.records import should_run
 from supply_chain.image import Digest, ImageRef
 from supply_chain.policy.verdict import verdict_place
@@ -32,13 +31,12 @@ from supply_chain.promotion.moves import (
 )
 from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
 from tasks.events import emit
+from tasks.paging import every
 from tasks.running import RETRYING, in_thread
 
 EVIDENCE = 60
 """Seconds to wait for development's evidence, which is attached after the push that was announced."""
 POLL = 2
-PAGE = 200
-"""Runs that Prefect's API gives at once."""
 FLOW = "promote"
 STARTED = "promote/on-demand"
 """The deployment that `start` runs."""
@@ -59,7 +57,7 @@ async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench) -> Mo
 @task(name="due at boundary 2", task_run_name="due at boundary 2", **RETRYING)
 async def due_at_execution(ref: ImageRef, after: str | None, tier: Tier, workbench: Workbench) -> Move:
     """What is to be done with a curated image: where it goes, and whether a person has to decide first."""
-    read, current = _environments(workbench), _current(tier, workbench, ref.application)
+    read, current = workbench.environment, _current(tier, workbench, ref.application)
     return await in_thread(
         lambda: to_environment(
             ref, after, tier.ecr, tier.evidence(workbench), read, lambda to: current(ref.application, to)
@@ -95,22 +93,19 @@ async def missed(curation: Tier, execution: Tier, workbench: Workbench) -> tuple
         offered = View(curation.ecr.repositories, curation.ecr, curation.evidence(workbench))
         vended = View(execution.ecr.repositories, execution.ecr, execution.evidence(workbench))
         current = _current(execution, workbench)
-        return (*missed_by_curation(offered), *missed_by_execution(vended, _environments(workbench), current))
+        return (*missed_by_curation(offered), *missed_by_execution(vended, workbench.environment, current))
 
     return await in_thread(look)
 
 
 async def promoting(digest: Digest) -> list[FlowRun]:
     """The runs that promote a digest: they wait, run, or ask a person."""
-    found: list[FlowRun] = []
     async with get_client() as client:
-        while page := await client.read_flow_runs(
+        found = await every(
+            client.read_flow_runs,
             flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=StateTypes(any_=list(ON_THE_WAY)))),
-            limit=PAGE,
-            offset=len(found),
-        ):
-            found += page
+        )
     return [run for run in found if str(run.parameters.get("image", "")).endswith(digest)]
 
 
@@ -141,13 +136,9 @@ def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return all(found.get(key) == value for key, value in wanted.items())
 
 
-def _environments(workbench: Workbench) -> Callable[[str], Environment]:
-    return lambda name: read_environment(workbench.environments_directory, name)
-
-
 def _current(tier: Tier, workbench: Workbench, application: str | None = None) -> Callable[[str, str], ImageRef | None]:
     """The image that should run of an application in an environment, by the signed records; read once."""
-    places = [each.name for each in read_environments(workbench.environments_directory)]
+    places = [each.name for each in workbench.environments()]
     known: dict[tuple[str, str], ImageRef] | None = None
 
     def current(of: str, environment: str) -> ImageRef | None:
