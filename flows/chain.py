@@ -14,10 +14,10 @@ from prefect import flow
 from blocks import Workbench
 from flows.curate import curate
 from flows.develop import develop
+from flows.ends import refused
 from flows.execute import execute
 from flows.journal import journal
 from flows.names import by_path
-from flows.refusal import refused
 from flows.turns import turn
 from supply_chain.app import Service, read_manifest
 from supply_chain.errors import DeclarationInvalid

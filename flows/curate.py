@@ -7,9 +7,9 @@ import asyncio
 from prefect import flow
 
 from blocks import Tier, Workbench
+from flows.ends import refused
 from flows.journal import Journal, journal
 from flows.names import by_image
-from flows.refusal import refused
 from flows.turns import turn
 from supply_chain.app import Base, Service
 from supply_chain.image import Candidate, CuratedImage

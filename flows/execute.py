@@ -7,9 +7,9 @@ import asyncio
 from prefect import flow
 
 from blocks import ContainerHost, Tier, Workbench
+from flows.ends import refused
 from flows.journal import Journal, journal
 from flows.names import by_image
-from flows.refusal import refused
 from flows.turns import turn
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment

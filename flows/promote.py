@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
 
 from prefect import flow, get_run_logger
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import deployment
-from prefect.states import Completed
 from pydantic import Field
 
 from blocks import Tier, Workbench
 from blocks.workbench import now
 from flows.curate import curate
+from flows.ends import ended, refused
 from flows.execute import execute
 from flows.names import by_image
-from flows.refusal import refused
 from flows.turns import turn
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.execution.deploy import Deployment
@@ -49,7 +47,7 @@ class Decision(RunInput):
 
 
 @flow(name="promote", flow_run_name=by_image)
-async def promote(image: str, after: str | None = None) -> CuratedImage | Deployment | Refused:
+async def promote(image: str, after: str | None = None) -> CuratedImage | Deployment | Refused | Move | Freeze:
     """Take one image across its next boundary: an offered one to curation, a curated one to its next environment.
 
     Where there is nothing to do, it ends as Unneeded and says why: also after an event that came twice or late.
@@ -67,7 +65,7 @@ async def promote(image: str, after: str | None = None) -> CuratedImage | Deploy
     return await _to_environment(image, after, await Tier.aload("execution"), workbench)
 
 
-async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedImage | Refused:
+async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedImage | Refused | Move:
     ref = await find(image, OFFERED, tier)
     async with turn(turn_name("promote", ref.application), CHAIN):
         async with turn(turn_name("curate", ref.application)):
@@ -78,7 +76,9 @@ async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedI
     return refused(result) if isinstance(result, Refused) else result
 
 
-async def _to_environment(image: str, after: str | None, tier: Tier, workbench: Workbench) -> Deployment | Refused:
+async def _to_environment(
+    image: str, after: str | None, tier: Tier, workbench: Workbench
+) -> Deployment | Refused | Move:
     ref = await find(image, CURATED, tier)
     async with turn(turn_name("promote", ref.application), CHAIN):
         move = await due_at_execution(ref, after, tier, workbench)
@@ -110,20 +110,17 @@ async def _asked(move: Move) -> Approval:
     )
 
 
-def held(freeze: Freeze) -> Refused:
-    """What a promotion returns that a freeze holds; its type as of `unneeded`."""
+def held(freeze: Freeze) -> Freeze:
+    """What a run returns that a freeze holds."""
     get_run_logger().info("%s", freeze)
-    return cast(Refused, Completed(name="Frozen", message=plain(freeze)[:900], data=freeze))
+    return ended("Frozen", freeze, freeze)
 
 
-def unneeded(move: Move) -> Refused:
-    """What a promotion returns that had nothing to do: to Prefect a final state under a name of its own, with the move.
-
-    Its type is that of the other end without a move, as of `refused`.
-    """
-    why = plain(f"{move.image.repository}@{move.image.short}: {move.why}")[:900]
+def unneeded(move: Move) -> Move:
+    """What a promotion returns that had nothing to do: the move, which says why."""
+    why = plain(f"{move.image.repository}@{move.image.short}: {move.why}")
     get_run_logger().info("%s", why)
-    return cast(Refused, Completed(name="Unneeded", message=why, data=move))
+    return ended("Unneeded", why, move)
 
 
 @flow(name="approve", flow_run_name=by_image)

@@ -9,7 +9,7 @@ from prefect.artifacts import acreate_table_artifact
 
 from blocks import Tier, Workbench
 from flows.promote import held
-from supply_chain.policy.outcome import Refused
+from supply_chain.promotion.freeze import Freeze
 from supply_chain.promotion.moves import Move
 from supply_chain.shown import plain
 from tasks.freeze import frozen
@@ -17,7 +17,7 @@ from tasks.promote import missed, on_the_way, start
 
 
 @flow(name="reconcile", flow_run_name="reconcile")
-async def reconcile() -> tuple[Move, ...] | Refused:
+async def reconcile() -> tuple[Move, ...] | Freeze:
     """Look at what should have gone on and did not, and start it: the newest image of each application.
 
     Images in dev/* that were offered and not judged; curated ones that were deployed nowhere; soaked ones that
