@@ -1,4 +1,4 @@
-"""Adapters put together for looking again at what curation admitted."""
+"""Adapters put together for curation's own gate, and for the rescan that judges by it again."""
 
 from __future__ import annotations
 
@@ -7,22 +7,33 @@ from blocks.workbench import Workbench, now
 from supply_chain.adapters.grype import Grype
 from supply_chain.fleet.rescan import Bench
 from supply_chain.image import Digest, ImageRef, blobs_of
+from supply_chain.policy.dossier import Layers
 from supply_chain.tier import BASES
 
 
-def rescan_bench(tier: Tier, workbench: Workbench, scanner: Grype) -> Bench:
-    """What a rescan needs, as curation may read, sign and believe."""
+def layers_of(tier: Tier) -> Layers:
+    """What gives an image's layers: everything that its manifest names but the configuration."""
 
     def layers(ref: ImageRef) -> tuple[Digest, ...]:
         return tuple(blob.digest for blob in blobs_of(tier.http.manifest(ref), ref)[1:])
 
+    return layers
+
+
+def base_images(tier: Tier) -> list[ImageRef]:
+    """Every image of an internal base, the last one of each first."""
+    return [ref for repository in tier.ecr.repositories(f"{BASES}/") for ref in tier.ecr.newest_first(repository)]
+
+
+def rescan_bench(tier: Tier, workbench: Workbench, scanner: Grype) -> Bench:
+    """What a rescan needs, as curation may read, sign and believe."""
     return Bench(
         inventory=tier.syft(workbench),
         scanner=scanner,
         results=workbench.kept_results,
         registry=tier.http,
         evidence=tier.evidence(workbench),
-        layers=layers,
-        bases=[ref for repository in tier.ecr.repositories(f"{BASES}/") for ref in tier.ecr.newest_first(repository)],
+        layers=layers_of(tier),
+        bases=base_images(tier),
         now=now,
     )

@@ -22,6 +22,7 @@ from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.results import KeptResults
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.errors import ToolMissing
+from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
 from supply_chain.policy.names import NameRegister, read_register
 from supply_chain.vulnerability.findings import Database
@@ -136,6 +137,14 @@ class Workbench(Block):
     @property
     def environments_directory(self) -> Path:
         return Path(self.project) / "deployments/environments"
+
+    def environment(self, name: str) -> Environment:
+        """An environment by its name; `SettingInvalid` where there is none, or its document is wrong."""
+        return read_environment(self.environments_directory, name)
+
+    def environments(self) -> tuple[Environment, ...]:
+        """All environments, by name."""
+        return read_environments(self.environments_directory)
 
     def lifecycle(self, name: str) -> Rules:
         """The lifecycle's rules of this name, which do what their tests expect."""

@@ -9,7 +9,7 @@ from prefect import flow
 from blocks import Tier, Workbench
 from blocks.workshop import curated_bases
 from flows.chain import chain
-from flows.refusal import refused
+from flows.ends import refused
 from supply_chain.development.bases import CuratedBases
 from supply_chain.errors import BaseMissing
 from supply_chain.image import CuratedImage, ImageRef

@@ -14,15 +14,14 @@ from prefect import flow
 from blocks import Workbench
 from flows.curate import curate
 from flows.develop import develop
+from flows.ends import refused
 from flows.execute import execute
 from flows.journal import journal
 from flows.names import by_path
-from flows.refusal import refused
 from flows.turns import turn
 from supply_chain.app import Service, read_manifest
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.environment import read_environment
 from supply_chain.image import CuratedImage
 from supply_chain.policy.outcome import Refused
 from tasks.events import in_a_chain
@@ -80,4 +79,4 @@ def _known(path: Path, environment: str | None, workbench: Workbench) -> None:
     """Raise `SettingInvalid` where there is no such environment, before all is built, checked and signed for it."""
     manifest = read_manifest(path)
     if isinstance(manifest, Service) and (place := environment or next(iter(manifest.environments), None)):
-        read_environment(workbench.environments_directory, place)
+        workbench.environment(place)

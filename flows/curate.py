@@ -7,15 +7,16 @@ import asyncio
 from prefect import flow
 
 from blocks import Tier, Workbench
+from flows.ends import refused
 from flows.journal import Journal, journal
 from flows.names import by_image
-from flows.refusal import refused
 from flows.turns import turn
 from supply_chain.app import Base, Service
 from supply_chain.image import Candidate, CuratedImage
 from supply_chain.pages import found
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.tier import OFFERED
 from tasks.encrypt import encrypt
 from tasks.find import find
 from tasks.gates import admit_to_curation, admit_to_signature
@@ -34,7 +35,7 @@ async def curate(image: str, fresh: bool = False) -> CuratedImage | Refused:
         fresh: Do every step again, also those that signed evidence proves.
     """
     tier, workbench = await asyncio.gather(Tier.aload("curation"), Workbench.aload("workbench"))
-    ref = await find(image, "dev/", tier)
+    ref = await find(image, OFFERED, tier)
     async with journal(ref.application) as story, turn(turn_name("curate", ref.application)):
         verdict, dossier = await story.gate("admission to curation", admit_to_curation(ref, tier, workbench))
         story.add(digest=ref.digest, repository=ref.repository, checks=dossier.checks, source=dossier.image.source)

@@ -13,6 +13,7 @@ from flows.names import by_path
 from flows.turns import turn
 from supply_chain.app import read_manifest
 from supply_chain.image import Candidate, short
+from supply_chain.tier import development_repository
 from tasks.build import build, forget, forget_tests
 from tasks.offer import offer
 from tasks.running import beside, in_thread, invocation
@@ -43,7 +44,9 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
                     build(directory, manifest, source, tier, host, workbench, fresh),
                     lambda b: f"image {short(b.digest)}{', of files that no commit holds' if b.source.dirty else ''}",
                 )
-                story.add(materials=built.materials, digest=built.digest, repository=f"dev/{manifest.name}")
+                story.add(
+                    materials=built.materials, digest=built.digest, repository=development_repository(manifest.name)
+                )
                 tested = await story.step(
                     "test",
                     test(built, directory, manifest, tier, host, workbench),

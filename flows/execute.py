@@ -7,16 +7,17 @@ import asyncio
 from prefect import flow
 
 from blocks import ContainerHost, Tier, Workbench
+from flows.ends import refused
 from flows.journal import Journal, journal
 from flows.names import by_image
-from flows.refusal import refused
 from flows.turns import turn
 from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.environment import Environment, read_environment
+from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import ImageRef
 from supply_chain.policy.outcome import Refused
 from supply_chain.shown import counted
+from supply_chain.tier import CURATED
 from tasks.deploy import deploy, forget_replaced
 from tasks.find import find
 from tasks.gates import admit_to_execution
@@ -35,9 +36,9 @@ async def execute(image: str, environment: str = "staging", fresh: bool = False)
         fresh: Replace the container also where the same runs already.
     """
     tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
-    place = read_environment(workbench.environments_directory, environment)
+    place = workbench.environment(environment)
     host = await ContainerHost.aload(place.host)
-    ref = await find(image, "curated/", tier)
+    ref = await find(image, CURATED, tier)
     async with journal(ref.application) as story, turn(turn_name(DEPLOY, place.name, ref.application)):
         return await _execute(ref, place, tier, host, workbench, story, fresh)
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
-from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from blocks import Inventory, Tier, Workbench
+from flows.ends import ended
 from flows.turns import turn
 from supply_chain import pages
 from supply_chain.fleet.explain import Explanation
@@ -28,7 +26,7 @@ READER = "lifecycle"
 @flow(name="inventory", flow_run_name="inventory")
 async def inventory(
     application: str | None = None, image: str | None = None, rebuild: bool = False
-) -> tuple[Reconciled, ...] | State[Any]:
+) -> tuple[Reconciled, ...]:
     """Hold the inventory against the registry and the hosts. Images that cannot be read end the run as Unreadable.
 
     Args:
@@ -49,7 +47,7 @@ async def inventory(
             await list_images(kept)
     unreadable = [each for one in done for each in one.unreadable]
     if unreadable:
-        return Completed(name="Unreadable", message=", ".join(unreadable)[:900], data=done)
+        return ended("Unreadable", ", ".join(unreadable), done)
     return done
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 from prefect import flow
-from prefect.client.schemas.objects import State
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
-from prefect.states import Completed
 from pydantic import Field
 
 from blocks import Tier, Workbench
+from flows.ends import ended
 from flows.turns import turn
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.plan import Plan, read_plan
@@ -33,7 +31,7 @@ class Approval(RunInput):
 
 
 @flow(name="lifecycle", flow_run_name="lifecycle by {rules}")
-async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Applied | Plan | State[Any]:
+async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Applied | Plan:
     """Plan by the rules; carry the plan out where it is under its limits, or once somebody approved it.
 
     Args:
@@ -52,7 +50,7 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
         )
         await sign_approval(found, said.approve, said.by, said.why, tier, workbench)
         if not said.approve:
-            return Completed(name="Rejected", message=f"rejected by {said.by}: {said.why}"[:900], data=found)
+            return ended("Rejected", f"rejected by {said.by}: {said.why}", found)
     async with turn(turn_name("lifecycle")):
         return await apply(found, tier, workbench)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect import flow
-from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from blocks import Tier, Workbench
+from flows.ends import ended
 from supply_chain.execution.monitor import Observation
 from tasks.monitor import monitor as watch
 
 
 @flow(name="monitor", flow_run_name="monitor")
-async def monitor(environment: str | None = None) -> tuple[Observation, ...] | State[Any]:
+async def monitor(environment: str | None = None) -> tuple[Observation, ...]:
     """Hold what runs against the signed records of deployments. Deviations end the run as Drifted.
 
     Args:
@@ -25,5 +22,5 @@ async def monitor(environment: str | None = None) -> tuple[Observation, ...] | S
     observed = await watch(environment, tier, workbench)
     deviations = [deviation.code for each in observed for deviation in each.deviations]
     if deviations:
-        return Completed(name="Drifted", message=", ".join(sorted(set(deviations)))[:900], data=observed)
+        return ended("Drifted", ", ".join(sorted(set(deviations))), observed)
     return observed

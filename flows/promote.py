@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
 
 from prefect import flow, get_run_logger
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import deployment
-from prefect.states import Completed
 from pydantic import Field
 
 from blocks import Tier, Workbench
 from blocks.workbench import now
 from flows.curate import curate
+from flows.ends import ended, refused
 from flows.execute import execute
 from flows.names import by_image
-from flows.refusal import refused
 from flows.turns import turn
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.environment import read_environment
 from supply_chain.image import CuratedImage
 from supply_chain.pages import escaped
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import Freeze
-from supply_chain.promotion.pushes import OFFERED
-from supply_chain.promotion.standing import Step
+from supply_chain.promotion.moves import Move
 from supply_chain.shown import plain
+from supply_chain.tier import CURATED, OFFERED
 from tasks.find import find
 from tasks.freeze import frozen
-from tasks.promote import decide, on_the_way, standing_at_curation, standing_at_execution
+from tasks.promote import due_at_curation, due_at_execution, on_the_way, sign_decision
 from tasks.turns import turn_name
 
 PATIENCE = 14 * 24 * 3600
@@ -50,7 +47,7 @@ class Decision(RunInput):
 
 
 @flow(name="promote", flow_run_name=by_image)
-async def promote(image: str, after: str | None = None) -> CuratedImage | Deployment | Refused:
+async def promote(image: str, after: str | None = None) -> CuratedImage | Deployment | Refused | Move | Freeze:
     """Take one image across its next boundary: an offered one to curation, a curated one to its next environment.
 
     Where there is nothing to do, it ends as Unneeded and says why: also after an event that came twice or late.
@@ -68,42 +65,44 @@ async def promote(image: str, after: str | None = None) -> CuratedImage | Deploy
     return await _to_environment(image, after, await Tier.aload("execution"), workbench)
 
 
-async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedImage | Refused:
+async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedImage | Refused | Move:
     ref = await find(image, OFFERED, tier)
     async with turn(turn_name("promote", ref.application), CHAIN):
         async with turn(turn_name("curate", ref.application)):
-            step = await standing_at_curation(ref, tier, workbench)  # whoever had the turn may have decided
-        if not step.to:
-            return unneeded(step)
+            move = await due_at_curation(ref, tier, workbench)  # whoever had the turn may have decided
+        if not move.to:
+            return unneeded(move)
         result = await curate(image=str(ref))
     return refused(result) if isinstance(result, Refused) else result
 
 
-async def _to_environment(image: str, after: str | None, tier: Tier, workbench: Workbench) -> Deployment | Refused:
-    ref = await find(image, "curated/", tier)
+async def _to_environment(
+    image: str, after: str | None, tier: Tier, workbench: Workbench
+) -> Deployment | Refused | Move:
+    ref = await find(image, CURATED, tier)
     async with turn(turn_name("promote", ref.application), CHAIN):
-        step = await standing_at_execution(ref, after, tier, workbench)
-        if not step.to:
-            return unneeded(step)
-        if step.asks and deployment.id:  # a run that nobody can resume asks nobody: the gate refuses it
-            if await on_the_way(step):
-                return unneeded(step.model_copy(update={"why": "another run asks for the approval already"}))
-            await decide(ref, await _asked(step), tier, workbench)
-        result = await execute(image=str(ref), environment=step.to)
+        move = await due_at_execution(ref, after, tier, workbench)
+        if not move.to:
+            return unneeded(move)
+        if move.asks and deployment.id:  # a run that nobody can resume asks nobody: the gate refuses it
+            if await on_the_way(move):
+                return unneeded(move.model_copy(update={"why": "another run asks for the approval already"}))
+            await sign_decision(ref, await _asked(move), tier, workbench)
+        result = await execute(image=str(ref), environment=move.to)
     return refused(result) if isinstance(result, Refused) else result
 
 
-async def _asked(step: Step) -> Approval:
+async def _asked(move: Move) -> Approval:
     """A person's decision: the run ends here, and begins again when the form is sent."""
     about = (
-        f"**{escaped(step.image.application)}** `{step.image.digest}` has soaked in {escaped(step.after or 'none')}. "
-        f"May it go to **{escaped(step.to)}**?"
+        f"**{escaped(move.image.application)}** `{move.image.digest}` has soaked in {escaped(move.after or 'none')}. "
+        f"May it go to **{escaped(move.to)}**?"
     )
     form = Decision.with_initial_data(description=about)
     said = await asuspend_flow_run(wait_for_input=form, timeout=PATIENCE, key="approval")
     return Approval(
-        environment=step.to,
-        digest=step.image.digest,
+        environment=move.to,
+        digest=move.image.digest,
         decision="approved" if said.approve else "denied",
         who=said.who,
         why=said.why,
@@ -111,20 +110,17 @@ async def _asked(step: Step) -> Approval:
     )
 
 
-def held(freeze: Freeze) -> Refused:
-    """What a promotion returns that a freeze holds; its type as of `unneeded`."""
+def held(freeze: Freeze) -> Freeze:
+    """What a run returns that a freeze holds."""
     get_run_logger().info("%s", freeze)
-    return cast(Refused, Completed(name="Frozen", message=plain(freeze)[:900], data=freeze))
+    return ended("Frozen", freeze, freeze)
 
 
-def unneeded(step: Step) -> Refused:
-    """What a promotion returns that had nothing to do: to Prefect a final state under a name of its own, with the step.
-
-    Its type is that of the other end without a move, as of `refused`.
-    """
-    why = plain(f"{step.image.repository}@{step.image.short}: {step.why}")[:900]
+def unneeded(move: Move) -> Move:
+    """What a promotion returns that had nothing to do: the move, which says why."""
+    why = plain(f"{move.image.repository}@{move.image.short}: {move.why}")
     get_run_logger().info("%s", why)
-    return cast(Refused, Completed(name="Unneeded", message=why, data=step))
+    return ended("Unneeded", why, move)
 
 
 @flow(name="approve", flow_run_name=by_image)
@@ -139,8 +135,8 @@ async def approve(image: str, environment: str, who: str, why: str, deny: bool =
         deny: Say no: it is not deployed there, also where somebody said yes before.
     """
     tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
-    place = read_environment(workbench.environments_directory, environment)
-    ref = await find(image, "curated/", tier)
+    place = workbench.environment(environment)
+    ref = await find(image, CURATED, tier)
     said = Approval(
         environment=place.name,
         digest=ref.digest,
@@ -149,5 +145,5 @@ async def approve(image: str, environment: str, who: str, why: str, deny: bool =
         why=why,
         decided=now(),
     )
-    await decide(ref, said, tier, workbench)
+    await sign_decision(ref, said, tier, workbench)
     return said

@@ -9,15 +9,15 @@ from prefect.artifacts import acreate_table_artifact
 
 from blocks import Tier, Workbench
 from flows.promote import held
-from supply_chain.policy.outcome import Refused
-from supply_chain.promotion.standing import Step
+from supply_chain.promotion.freeze import Freeze
+from supply_chain.promotion.moves import Move
 from supply_chain.shown import plain
 from tasks.freeze import frozen
 from tasks.promote import missed, on_the_way, start
 
 
 @flow(name="reconcile", flow_run_name="reconcile")
-async def reconcile() -> tuple[Step, ...] | Refused:
+async def reconcile() -> tuple[Move, ...] | Freeze:
     """Look at what should have gone on and did not, and start it: the newest image of each application.
 
     Images in dev/* that were offered and not judged; curated ones that were deployed nowhere; soaked ones that
@@ -30,10 +30,10 @@ async def reconcile() -> tuple[Step, ...] | Refused:
     )
     found = await missed(curation, execution, workbench)
     rows = []
-    for step in found:
-        waits = await on_the_way(step)
-        run = "is on its way" if waits else await start(step)
-        image = f"{step.image.repository}@{step.image.short}"
-        rows.append({"image": plain(image), "to": plain(step.to), "after": plain(step.after or ""), "run": plain(run)})
+    for move in found:
+        waits = await on_the_way(move)
+        run = "is on its way" if waits else await start(move)
+        image = f"{move.image.repository}@{move.image.short}"
+        rows.append({"image": plain(image), "to": plain(move.to), "after": plain(move.after or ""), "run": plain(run)})
     await acreate_table_artifact(key="reconciled", table=rows, description="What no event had announced")
     return found

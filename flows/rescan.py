@@ -25,7 +25,7 @@ from blocks.workbench import now
 from flows.turns import turn
 from supply_chain import pages
 from supply_chain.errors import RescanIncomplete
-from supply_chain.fleet.exposure import Gone, Rescanned, Seen, Unjudged, by_exposure, gone
+from supply_chain.fleet.exposure import Gone, Judged, Rescanned, Unjudged, by_exposure, gone
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import Bench, chunks, is_base
 from supply_chain.image import StorageStatus
@@ -84,10 +84,10 @@ async def _rescan(images: Sequence[KnownImage], bench: Bench, only: tuple[str, .
     newest = sorted(there, key=lambda each: each.stored.pushed_at, reverse=True)
     async with _telling(tally):
         below = await _all([each for each in newest if is_base(each)], bench, only, {}, tally)
-        fixed = gone([each for each in below if isinstance(each, Seen)])
+        fixed = gone([each for each in below if isinstance(each, Judged)])
         above = await _all([each for each in newest if not is_base(each)], bench, only, fixed, tally)
     version, database = bench.scanner.current()
-    seen = [each.model_copy(update={"findings": ()}) for each in (*below, *above) if isinstance(each, Seen)]
+    seen = [each.model_copy(update={"findings": ()}) for each in (*below, *above) if isinstance(each, Judged)]
     return Rescanned(
         database=database,
         scanner=f"grype {version}",
@@ -106,12 +106,12 @@ async def _rescan(images: Sequence[KnownImage], bench: Bench, only: tuple[str, .
 
 async def _all(
     images: Sequence[KnownImage], bench: Bench, only: tuple[str, ...], fixed: Gone, tally: Tally
-) -> list[Seen | Unjudged]:
+) -> list[Judged | Unjudged]:
     """All images, a chunk at a time; what got no answer is asked once more, and again after a while.
 
     Of what nothing is to be told, nothing is kept: the run needs no more memory for more images.
     """
-    found: list[Seen | Unjudged] = []
+    found: list[Judged | Unjudged] = []
     for pause in (0.0, *AGAIN):
         missing = {each.ref for each in found if isinstance(each, Unjudged) and each.retryable}
         left = [each for each in images if each.ref in missing] if pause else images
@@ -143,12 +143,12 @@ class Tally:
     unjudged: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, seen: Seen | Unjudged | None) -> None:
+    def add(self, seen: Judged | Unjudged | None) -> None:
         with self._lock:
             self.done += 1
             self.without += seen is None
             self.unjudged += isinstance(seen, Unjudged)
-            self.signed += isinstance(seen, Seen) and seen.signed
+            self.signed += isinstance(seen, Judged) and seen.signed
 
     def again(self, number: int) -> None:
         """So many that were done without an answer are done once more."""

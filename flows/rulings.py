@@ -10,7 +10,8 @@ from blocks import Tier, Workbench
 from flows.names import by_image
 from supply_chain.evidence.standing import Act
 from supply_chain.lifecycle.rulings import Ruled
-from tasks.lifecycle import find_stored, rule
+from tasks.find import find_stored
+from tasks.lifecycle import rule
 
 
 @flow(name="block", flow_run_name=by_image)

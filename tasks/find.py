@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from blocks import Tier
-from supply_chain.errors import DeclarationInvalid
+from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.image import DIGEST, ImageRef
+from supply_chain.tier import CURATED, OFFERED, curated_repository
 from tasks.running import in_thread
 
 
@@ -21,3 +22,26 @@ async def find(image: str, prefix: str, tier: Tier) -> ImageRef:
             "Name the image as the tier before printed it."
         )
     return ref
+
+
+async def find_stored(image: str, tier: Tier) -> ImageRef:
+    """The curated image that a person names, archived or not; `dev/hello@…` is the same one before it is curated."""
+    if re.fullmatch(DIGEST, image.strip()):
+        return await in_thread(_search, image.strip(), tier)
+    ref = ImageRef.parse(image)
+    if not ref.repository.startswith((OFFERED, CURATED)):
+        raise DeclarationInvalid(
+            f"{ref.repository} is no repository of images.\nName the image as curated/NAME@sha256:…, or by its digest."
+        )
+    return ref.moved_to(curated_repository(ref.application))
+
+
+def _search(digest: str, tier: Tier) -> ImageRef:
+    there = [r for r in tier.ecr.repositories(CURATED) if digest in {each.digest for each in tier.ecr.images(r)}]
+    if not there:
+        raise ImageNotFound(f"No repository {CURATED}… has {digest}.\nName the image as curated/NAME@sha256:….")
+    if len(there) > 1:
+        raise DeclarationInvalid(
+            f"{digest} is in several repositories: {', '.join(there)}.\nName the one you mean: repository@digest."
+        )
+    return ImageRef(repository=there[0], digest=digest)

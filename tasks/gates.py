@@ -8,16 +8,17 @@ from typing import TypeVar
 from prefect import task
 
 from blocks import Tier, Workbench
+from blocks.curation import base_images, layers_of
 from blocks.workbench import now
 from supply_chain.errors import ImageNotFound
 from supply_chain.execution.environment import Environment
-from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, blobs_of
+from supply_chain.image import Candidate, CuratedImage, ImageRef, ScannedImage
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.policy.verdict import decide
-from supply_chain.tier import BASES, Boundary, curated_repository
+from supply_chain.tier import Boundary, curated_repository
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread
 
@@ -56,12 +57,8 @@ async def admit_to_signature(
 ) -> tuple[Admitted[ScannedImage] | Refused, Dossier[ScannedImage]]:
     """What the scan found against what the owner accepts; nothing known to be exploited."""
 
-    def layers(ref: ImageRef) -> tuple[Digest, ...]:
-        return tuple(blob.digest for blob in blobs_of(tier.http.manifest(ref), ref)[1:])
-
     def read() -> Dossier[ScannedImage]:
-        bases = [ref for repository in tier.ecr.repositories(f"{BASES}/") for ref in tier.ecr.newest_first(repository)]
-        return dossiers.scanned(image, tier.evidence(workbench), layers, bases)
+        return dossiers.scanned(image, tier.evidence(workbench), layers_of(tier), base_images(tier))
 
     return await in_thread(lambda: _decide(read, Boundary.CURATION, tier, workbench))
 

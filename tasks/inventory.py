@@ -10,7 +10,6 @@ from prefect.artifacts import acreate_table_artifact
 from blocks import ContainerHost, Inventory, Tier, Workbench
 from blocks.workbench import now
 from supply_chain.container import Engine
-from supply_chain.execution.environment import Environment, read_environments
 from supply_chain.fleet import reconcile as fleet
 from supply_chain.fleet.explain import Explanation, explain
 from supply_chain.fleet.reconcile import Reconciled
@@ -25,7 +24,7 @@ async def refresh(
     application: str | None, tier: Tier, workbench: Workbench, inventory: Inventory, rebuild: bool
 ) -> tuple[Reconciled, ...]:
     """Hold an application's images, or everybody's, against the registry; `rebuild` forgets all before."""
-    places = {place.name: place.host for place in _places(workbench)}
+    places = {place.name: place.host for place in workbench.environments()}
 
     def work() -> tuple[Reconciled, ...]:
         known, evidence = inventory.open(), tier.evidence(workbench)
@@ -41,7 +40,7 @@ async def refresh(
 async def look(workbench: Workbench, inventory: Inventory) -> int:
     """Keep what each host of an environment shows; how many containers that are."""
     engines: dict[str, Callable[[], Engine]] = {}
-    for name in sorted({place.host for place in _places(workbench)}):
+    for name in sorted({place.host for place in workbench.environments()}):
         host: ContainerHost = await ContainerHost.aload(name)
         engines[name] = host.engine
     seen = await in_thread(lambda: fleet.watch(engines, inventory.open(), now))
@@ -73,7 +72,3 @@ async def places_of(question: str, inventory: Inventory) -> tuple[Place, ...]:
 async def explanations_of(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
     """All that is known of the images of a digest."""
     return await in_thread(lambda: explain(digest, inventory.open()))
-
-
-def _places(workbench: Workbench) -> tuple[Environment, ...]:
-    return read_environments(workbench.environments_directory)

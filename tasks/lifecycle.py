@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from prefect import task
@@ -13,17 +12,16 @@ from prefect.settings import get_current_settings
 from blocks import Inventory, Tier, Workbench
 from blocks.lifecycle import bench, present
 from blocks.workbench import now
-from supply_chain.errors import DeclarationInvalid, ImageNotFound, PlanUnfinished
+from supply_chain.errors import PlanUnfinished
 from supply_chain.evidence.standing import Act
 from supply_chain.fleet.known import KnownImage
-from supply_chain.image import DIGEST, ImageRef
+from supply_chain.image import ImageRef
 from supply_chain.lifecycle.apply import Applied, FileJournal, Outcome
 from supply_chain.lifecycle.apply import apply as carry_out
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.plan import plan as plan_of
 from supply_chain.lifecycle.rulings import Ruled, approve, decide
 from supply_chain.pages import applied_rows, plan_rows
-from supply_chain.tier import PREFIX, TierName, curated_repository
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread
 
@@ -32,7 +30,7 @@ ONCE: dict[str, Any] = {**RETRYING, "cache_policy": RUN_ID + TASK_SOURCE, "persi
 
 
 async def known_images() -> tuple[KnownImage, ...]:
-    """What the inventory knows. It is read here and nowhere else."""
+    """What the inventory knows; the lifecycle has it from here alone."""
     inventory: Inventory = await Inventory.aload("inventory")
     return await in_thread(lambda: tuple(image.lean() for image in inventory.open().images()))
 
@@ -99,27 +97,3 @@ def told(ruled: Ruled) -> None:
         why=ruled.why,
         running=[each.model_dump() for each in ruled.running],
     )
-
-
-async def find_stored(image: str, tier: Tier) -> ImageRef:
-    """The curated image that a person names, archived or not; `dev/hello@…` is the same one before it is curated."""
-    if re.fullmatch(DIGEST, image.strip()):
-        return await in_thread(_search, image.strip(), tier)
-    ref = ImageRef.parse(image)
-    if ref.repository.partition("/")[0] not in (PREFIX[TierName.DEVELOPMENT], PREFIX[TierName.CURATION]):
-        raise DeclarationInvalid(
-            f"{ref.repository} is no repository of images.\nName the image as curated/NAME@sha256:…, or by its digest."
-        )
-    return ref.moved_to(curated_repository(ref.application))
-
-
-def _search(digest: str, tier: Tier) -> ImageRef:
-    prefix = curated_repository("")
-    there = [r for r in tier.ecr.repositories(prefix) if digest in {each.digest for each in tier.ecr.images(r)}]
-    if not there:
-        raise ImageNotFound(f"No repository {prefix}… has {digest}.\nName the image as curated/NAME@sha256:….")
-    if len(there) > 1:
-        raise DeclarationInvalid(
-            f"{digest} is in several repositories: {', '.join(there)}.\nName the one you mean: repository@digest."
-        )
-    return ImageRef(repository=there[0], digest=digest)

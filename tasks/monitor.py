@@ -5,12 +5,11 @@ from __future__ import annotations
 from prefect import task
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workbench import now
 from supply_chain.container import slug
-from supply_chain.execution.environment import Environment, read_environment, read_environments
+from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation, settled
 from supply_chain.execution.monitor import monitor as look
 from supply_chain.execution.records import should_run
@@ -18,12 +17,10 @@ from supply_chain.image import ImageRef
 from supply_chain.pages import observation_rows
 from supply_chain.tier import TierName, evidence_repository
 from tasks.events import emit
+from tasks.paging import every
 from tasks.running import RETRYING, in_thread
 from tasks.soak import soak
 from tasks.turns import DEPLOY, turn_about
-
-PAGE = 200
-"""Limits that Prefect's API gives at once."""
 
 
 @task(name="monitor", task_run_name="monitor", **RETRYING)
@@ -55,16 +52,13 @@ async def monitor(
 
 
 def _places(environment: str | None, workbench: Workbench) -> tuple[Environment, ...]:
-    directory = workbench.environments_directory
-    return (read_environment(directory, environment),) if environment else read_environments(directory)
+    return (workbench.environment(environment),) if environment else workbench.environments()
 
 
 async def _under_way() -> set[tuple[str, str]]:
     """Environment and application of the deployments under way."""
-    limits: list[GlobalConcurrencyLimitResponse] = []
     async with get_client() as client:
-        while page := await client.read_global_concurrency_limits(limit=PAGE, offset=len(limits)):
-            limits += page
+        limits = await every(client.read_global_concurrency_limits)
     held = [turn_about(limit.name) for limit in limits if limit.active_slots]
     return {(about[1], about[2]) for about in held if len(about) == 3 and about[0] == DEPLOY}
 

@@ -28,11 +28,11 @@ from prefect.settings import get_current_settings
 
 from blocks import Bridge
 from supply_chain.pages.morning import CHANGES, VIEWS, Change, Morning, Run, changes
+from tasks.paging import every
 from tasks.running import RETRYING, in_thread
 
-PAGE = 200
-"""Runs that Prefect's API gives at once."""
 EVENTS = 50
+"""Events of the first page; Prefect says where the next one is."""
 
 
 @task(name="look back", task_run_name="look back", **RETRYING)
@@ -71,14 +71,8 @@ async def _dead_letters() -> int | None:
 
 async def _runs(client: PrefectClient, which: FlowRunFilter) -> list[FlowRun]:
     """All of them but those inside of others, the last first."""
-    found: list[FlowRun] = []
-    while True:
-        page = await client.read_flow_runs(
-            flow_run_filter=which, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=PAGE, offset=len(found)
-        )
-        found += page
-        if len(page) < PAGE:
-            return [run for run in found if run.parent_task_run_id is None and run.state is not None]
+    found = await every(client.read_flow_runs, flow_run_filter=which, sort=FlowRunSort.EXPECTED_START_TIME_DESC)
+    return [run for run in found if run.parent_task_run_id is None and run.state is not None]
 
 
 async def _deployments(client: PrefectClient, runs: Sequence[FlowRun]) -> dict[UUID, str]:

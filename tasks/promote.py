@@ -1,4 +1,4 @@
-"""promote: where an image stands at its next boundary, and what people and monitor say of it, as signed evidence."""
+"""promote: what is due at an image's next boundary, what people say of it, and what is on its way already."""
 
 from __future__ import annotations
 
@@ -18,42 +18,46 @@ from blocks import Tier, Workbench
 from blocks.workbench import now
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.statement import APPROVAL
-from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.execution.records import should_run
 from supply_chain.image import Digest, ImageRef
 from supply_chain.policy.verdict import verdict_place
-from supply_chain.promotion import standing
-from supply_chain.promotion.standing import Step, missed_by_curation, missed_by_execution, to_curation, to_environment
+from supply_chain.promotion.moves import (
+    Move,
+    View,
+    missed_by_curation,
+    missed_by_execution,
+    to_curation,
+    to_environment,
+)
 from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
 from tasks.events import emit
+from tasks.paging import every
 from tasks.running import RETRYING, in_thread
 
 EVIDENCE = 60
 """Seconds to wait for development's evidence, which is attached after the push that was announced."""
 POLL = 2
-PAGE = 200
-"""Runs that Prefect's API gives at once."""
 FLOW = "promote"
 STARTED = "promote/on-demand"
 """The deployment that `start` runs."""
 ON_THE_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
-@task(name="standing at boundary 1", task_run_name="standing at boundary 1", **RETRYING)
-async def standing_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench) -> Step:
+@task(name="due at boundary 1", task_run_name="due at boundary 1", **RETRYING)
+async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench) -> Move:
     """What is to be done with an offered image; waits a minute for evidence that is still being signed."""
     for _ in range(0, EVIDENCE, POLL):
-        step = await in_thread(to_curation, ref, tier.ecr, tier.evidence(workbench))
-        if not step.waits:
+        move = await in_thread(to_curation, ref, tier.ecr, tier.evidence(workbench))
+        if not move.waits:
             break
         await asyncio.sleep(POLL)
-    return step
+    return move
 
 
-@task(name="standing at boundary 2", task_run_name="standing at boundary 2", **RETRYING)
-async def standing_at_execution(ref: ImageRef, after: str | None, tier: Tier, workbench: Workbench) -> Step:
+@task(name="due at boundary 2", task_run_name="due at boundary 2", **RETRYING)
+async def due_at_execution(ref: ImageRef, after: str | None, tier: Tier, workbench: Workbench) -> Move:
     """What is to be done with a curated image: where it goes, and whether a person has to decide first."""
-    read, current = _environments(workbench), _current(tier, workbench, ref.application)
+    read, current = workbench.environment, _current(tier, workbench, ref.application)
     return await in_thread(
         lambda: to_environment(
             ref, after, tier.ecr, tier.evidence(workbench), read, lambda to: current(ref.application, to)
@@ -62,7 +66,7 @@ async def standing_at_execution(ref: ImageRef, after: str | None, tier: Tier, wo
 
 
 @task(name="decision", task_run_name="decision", **RETRYING)
-async def decide(ref: ImageRef, decision: Approval, tier: Tier, workbench: Workbench) -> None:
+async def sign_decision(ref: ImageRef, decision: Approval, tier: Tier, workbench: Workbench) -> None:
     """Sign a person's yes or no, as execution's evidence; the gate reads that and nothing else."""
     where = verdict_place(ref, Boundary.TO_EXECUTION, admitted=True)
 
@@ -82,66 +86,59 @@ async def decide(ref: ImageRef, decision: Approval, tier: Tier, workbench: Workb
 
 
 @task(name="missed", task_run_name="missed", **RETRYING)
-async def missed(curation: Tier, execution: Tier, workbench: Workbench) -> tuple[Step, ...]:
+async def missed(curation: Tier, execution: Tier, workbench: Workbench) -> tuple[Move, ...]:
     """What no event announced: the steps that are open, the newest image of each application."""
 
-    def look() -> tuple[Step, ...]:
-        offered = standing.Tier(curation.ecr.repositories, curation.ecr, curation.evidence(workbench))
-        vended = standing.Tier(execution.ecr.repositories, execution.ecr, execution.evidence(workbench))
+    def look() -> tuple[Move, ...]:
+        offered = View(curation.ecr.repositories, curation.ecr, curation.evidence(workbench))
+        vended = View(execution.ecr.repositories, execution.ecr, execution.evidence(workbench))
         current = _current(execution, workbench)
-        return (*missed_by_curation(offered), *missed_by_execution(vended, _environments(workbench), current))
+        return (*missed_by_curation(offered), *missed_by_execution(vended, workbench.environment, current))
 
     return await in_thread(look)
 
 
 async def promoting(digest: Digest) -> list[FlowRun]:
     """The runs that promote a digest: they wait, run, or ask a person."""
-    found: list[FlowRun] = []
     async with get_client() as client:
-        while page := await client.read_flow_runs(
+        found = await every(
+            client.read_flow_runs,
             flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=StateTypes(any_=list(ON_THE_WAY)))),
-            limit=PAGE,
-            offset=len(found),
-        ):
-            found += page
+        )
     return [run for run in found if str(run.parameters.get("image", "")).endswith(digest)]
 
 
-async def on_the_way(step: Step) -> bool:
-    """Whether another run makes the same step."""
-    runs = await promoting(step.image.digest)
-    return any(str(run.id) != flow_run.id and _same(run.parameters, parameters_of(step)) for run in runs)
+async def on_the_way(move: Move) -> bool:
+    """Whether another run makes the same move."""
+    runs = await promoting(move.image.digest)
+    return any(str(run.id) != flow_run.id and _same(run.parameters, parameters_of(move)) for run in runs)
 
 
-async def start(step: Step) -> str:
+async def start(move: Move) -> str:
     """Start a promotion as its event would have; within an hour once. The run's name."""
     run = await arun_deployment(
         STARTED,
-        parameters=parameters_of(step),
+        parameters=parameters_of(move),
         timeout=0,
         as_subflow=False,
-        idempotency_key=f"{step.image.digest} {step.after} {now():%Y-%m-%d %H}",
+        idempotency_key=f"{move.image.digest} {move.after} {now():%Y-%m-%d %H}",
     )
     return str(run.name)
 
 
-def parameters_of(step: Step) -> dict[str, Any]:
-    """With what `promote` is run for a step."""
-    return {"image": str(step.image), "after": step.after}
+def parameters_of(move: Move) -> dict[str, Any]:
+    """With what `promote` is run for a move."""
+    return {"image": str(move.image), "after": move.after}
 
 
 def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return all(found.get(key) == value for key, value in wanted.items())
 
 
-def _environments(workbench: Workbench) -> Callable[[str], Environment]:
-    return lambda name: read_environment(workbench.environments_directory, name)
-
-
 def _current(tier: Tier, workbench: Workbench, application: str | None = None) -> Callable[[str, str], ImageRef | None]:
     """The image that should run of an application in an environment, by the signed records; read once."""
-    places = [each.name for each in read_environments(workbench.environments_directory)]
+    places = [each.name for each in workbench.environments()]
     known: dict[tuple[str, str], ImageRef] | None = None
 
     def current(of: str, environment: str) -> ImageRef | None:

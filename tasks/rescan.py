@@ -8,7 +8,7 @@ from dataclasses import replace
 from prefect import task
 
 from blocks import Inventory, Tier
-from supply_chain.fleet.exposure import Gone, Seen, Unjudged
+from supply_chain.fleet.exposure import Gone, Judged, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import everything
 from supply_chain.fleet.rescan import Bench
@@ -29,18 +29,18 @@ async def curated_images(tier: Tier, inventory: Inventory) -> tuple[KnownImage, 
 @task(name="rescan", task_run_name="rescan {number}", tags=["scanner"], **RETRYING)
 async def rescan(
     number: int, images: Sequence[KnownImage], bench: Bench, only: tuple[str, ...], fixed: Gone
-) -> tuple[Seen | Unjudged, ...]:
+) -> tuple[Judged | Unjudged, ...]:
     """A chunk of images: matched, signed and judged anew where something changed; each changed verdict an event."""
 
-    def told(seen: Seen | Unjudged | None) -> None:
+    def told(seen: Judged | Unjudged | None) -> None:
         bench.told(seen)
-        if isinstance(seen, Seen) and seen.change is not None:
+        if isinstance(seen, Judged) and seen.change is not None:
             _emit(seen)
 
     return await in_thread(rescan_images, images, replace(bench, told=told), only, fixed)
 
 
-def _emit(seen: Seen) -> None:
+def _emit(seen: Judged) -> None:
     assert seen.change is not None
     emit(
         "image.verdict-changed",

@@ -1,4 +1,4 @@
-"""respond: what runs from an image, whose it is, and the one way in which people are told."""
+"""respond: what runs from an image, whose it is, and what is on its way with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from blocks import ContainerHost, Tier, Workbench
 from blocks.workbench import now
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import PROVENANCE
-from supply_chain.execution.environment import read_environments
 from supply_chain.execution.monitor import Observation
 from supply_chain.execution.monitor import monitor as look
 from supply_chain.execution.records import should_run
@@ -31,7 +30,7 @@ async def gathered(ref: ImageRef, happened: str, facts: Sequence[str], tier: Tie
 
     What ends the image's way (`CANCELS`) cancels the runs that promote it.
     """
-    places, evidence = read_environments(workbench.environments_directory), tier.evidence(workbench)
+    places, evidence = workbench.environments(), tier.evidence(workbench)
     names = [each.name for each in places]
     repository = evidence_repository(TierName.EXECUTION, ref.application)
     there = repository in await in_thread(tier.ecr.repositories, repository)

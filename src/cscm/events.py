@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cscm.session import use_prefect
+from cscm.options import as_json
+from cscm.session import load_block
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.promotion.bridge import Bridge, Message, replay
 from supply_chain.shown import plain
@@ -52,7 +52,7 @@ def events() -> None:
 
 
 @events.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 def dead(as_json: bool) -> None:
     """List what lies in the dead-letter queue, with the reason. It stays there for 14 days."""
     found = _settings().dead_letters().all()
@@ -86,14 +86,8 @@ def _when(message: Message) -> str:
 
 
 def _settings() -> Settings:
-    use_prefect()
-    from blocks import Bridge as Settings  # noqa: PLC0415 - Prefect, after its environment is set
-
-    async def load() -> Settings:
-        block: Settings = await Settings.aload("bridge")
-        return block
-
-    return asyncio.run(load())
+    settings: Settings = load_block("Bridge", "bridge")
+    return settings
 
 
 COMMANDS = (bridge, events)

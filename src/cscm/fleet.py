@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
-from pydantic import BaseModel
 
-from cscm.session import use_prefect
+from cscm.options import as_json, json_of
+from cscm.session import load_block
 from supply_chain import pages
 from supply_chain.fleet.explain import explain as explained
 from supply_chain.fleet.where import understood
@@ -18,9 +16,9 @@ from supply_chain.fleet.where import where as places_of
 from supply_chain.shown import counted
 
 if TYPE_CHECKING:
+    from blocks import Inventory
     from supply_chain.adapters.inventory import SqlInventory
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 WIDEST = 60
 """Characters of a cell in a table on a terminal."""
 NEVER = "The inventory was never reconciled; `cscm inventory` does it."
@@ -50,7 +48,7 @@ def where(question: str, as_json: bool) -> None:
     asked = understood(question)
     found = places_of(asked, _inventory())
     if as_json:
-        click.echo(_json(found))
+        click.echo(json_of(found))
         return
     _table([pages.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "why"))
     running = sum(1 for each in found if each.running)
@@ -63,22 +61,12 @@ def where(question: str, as_json: bool) -> None:
 def explain(digest: str, as_json: bool) -> None:
     """Tell what happened to the image DIGEST and why, what runs from it and what hangs on it."""
     found = explained(digest, _inventory())
-    click.echo(_json(found) if as_json else "\n".join(map(pages.explanation_lines, found)))
+    click.echo(json_of(found) if as_json else "\n".join(map(pages.explanation_lines, found)))
 
 
 def _inventory() -> SqlInventory:
-    use_prefect()
-    from blocks import Inventory  # noqa: PLC0415 - Prefect, after its environment is set
-
-    async def load() -> SqlInventory:
-        block: Inventory = await Inventory.aload("inventory")
-        return block.open()
-
-    return asyncio.run(load())
-
-
-def _json(found: Sequence[BaseModel]) -> str:
-    return json.dumps([each.model_dump(mode="json") for each in found], indent=2)
+    block: Inventory = load_block("Inventory", "inventory")
+    return block.open()
 
 
 def _table(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> None:

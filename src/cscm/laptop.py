@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import BaseModel
 
+from cscm.options import as_json, json_of
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.profile import load_profile
 from supply_chain.scratch import write_private
@@ -82,7 +81,7 @@ def down() -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 def status(as_json: bool) -> None:
     """Show which parts run, where and since when."""
     from supply_chain.laptop import laptop  # noqa: PLC0415
@@ -90,7 +89,7 @@ def status(as_json: bool) -> None:
     home = Home.find()
     parts = laptop.status(load_profile(home.project), home)
     if as_json:
-        click.echo(_json(parts))
+        click.echo(json_of(parts))
         return
     for part in parts:
         state = "running" if part.running else "stopped"
@@ -100,7 +99,7 @@ def status(as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 def doctor(as_json: bool) -> None:
     """List every part: found, wanted, ok or the remedy. Exits 1 when something is not ok."""
     from supply_chain.laptop.doctor import examine  # noqa: PLC0415
@@ -108,7 +107,7 @@ def doctor(as_json: bool) -> None:
     home = Home.find()
     checks = examine(load_profile(home.project), home)
     if as_json:
-        click.echo(_json(checks))
+        click.echo(json_of(checks))
     else:
         for line in checks:
             click.echo(plain(f"{'ok ' if line.ok else 'NOT'} {line.name:<24} {line.found}  (wanted: {line.wanted})"))
@@ -142,10 +141,6 @@ def reset(yes: bool, lost: str | None) -> None:
             abort=True,
         )
     laptop.reset(home, progress_line())
-
-
-def _json(rows: Sequence[BaseModel]) -> str:
-    return json.dumps([row.model_dump(mode="json") for row in rows], indent=2)
 
 
 COMMANDS = (up, down, status, doctor, reset)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cscm.options import as_json, by
 from supply_chain.laptop.home import Home
 from supply_chain.lifecycle.plan import Plan, read_plan, write_plan
 from supply_chain.lifecycle.rules import TESTS
@@ -26,20 +25,12 @@ RULINGS = {
 }
 
 
-def user() -> str:
-    """Who types, as this machine knows them."""
-    return pwd.getpwuid(os.getuid()).pw_name
-
-
 def _rules_there(_context: Any, _parameter: Any, typed: str) -> list[str]:
     there = Home.find().project.glob("deployments/lifecycle/*.yaml")
     return sorted(p.stem for p in there if p.stem.startswith(typed) and not p.stem.endswith(TESTS))
 
 
-by = click.option("--by", default=user, show_default="you", help="Who decides it. It is signed.")
-
-
-def add_to(main: click.Group, run: Run, as_json: Option, verbose: Option) -> None:
+def add_to(main: click.Group, run: Run, verbose: Option) -> None:
     """Add the commands; `run` runs a flow and tells how it ended."""
 
     @main.group()
@@ -92,10 +83,10 @@ def add_to(main: click.Group, run: Run, as_json: Option, verbose: Option) -> Non
         run(start, as_json, verbose)
 
     for name, about in RULINGS.items():
-        main.add_command(_ruling(name, about, run, as_json, verbose))
+        main.add_command(_ruling(name, about, run, verbose))
 
 
-def _ruling(name: str, about: str, run: Run, as_json: Option, verbose: Option) -> click.Command:
+def _ruling(name: str, about: str, run: Run, verbose: Option) -> click.Command:
     @click.command(name=name, help=about)
     @click.argument("image")
     @click.option("--why", required=True, help="Why. It is signed, and told to whoever meets it.")

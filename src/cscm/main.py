@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from cscm import events, fleet, hook, laptop, lifecycle, outside, promotion
+from cscm.options import as_json
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
@@ -139,7 +140,6 @@ def _offered(names: Callable[[], list[str]]) -> Callable[[Any, Any, str], list[s
 
 environments = _offered(_environments_there)
 fresh = click.option("--fresh", is_flag=True, help="Do every step again, also those that signed evidence proves.")
-as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 verbose = click.option("-v", "--verbose", is_flag=True, help="Show the whole log, not the steps alone.")
 
 
@@ -302,7 +302,7 @@ def bases(names: tuple[str, ...], fresh: bool, as_json: bool, verbose: bool) -> 
     _run(make, as_json, verbose)
 
 
-lifecycle.add_to(main, _run, as_json, verbose)
+lifecycle.add_to(main, _run, verbose)
 
 
 @main.command()

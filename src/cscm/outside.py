@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
 
-from cscm.session import use_prefect
+from cscm.session import load_block
 from supply_chain.tier import TierName
 
 if TYPE_CHECKING:
@@ -31,14 +30,8 @@ def registry_token(tier: str) -> None:
 
 
 def _block(tier: TierName) -> Tier:
-    use_prefect()
-    from blocks import Tier  # noqa: PLC0415 - Prefect, after its environment is set
-
-    async def load() -> Tier:
-        block: Tier = await Tier.aload(tier.value)
-        return block
-
-    return asyncio.run(load())
+    block: Tier = load_block("Tier", tier.value)
+    return block
 
 
 COMMANDS = (key, registry_token)

@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from cscm.lifecycle import by
+from cscm.options import by
 from cscm.session import use_prefect
 from supply_chain.shown import plain
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from typing import Any
 
 from supply_chain.errors import PartFailed
 from supply_chain.laptop.home import Home
@@ -34,3 +36,14 @@ def use_prefect(*, verbose: bool = False) -> Home:
         )
     os.environ.update(environment)
     return home
+
+
+def load_block(kind: str, name: str) -> Any:
+    """A block that is called so, of a kind that `blocks` has; Prefect is imported after its environment is set."""
+    use_prefect()
+    import blocks  # noqa: PLC0415
+
+    async def load() -> Any:
+        return await getattr(blocks, kind).aload(name)
+
+    return asyncio.run(load())

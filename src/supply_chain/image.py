@@ -26,6 +26,8 @@ from pydantic import (
 from supply_chain.errors import DeclarationInvalid, ImageDamaged
 
 DIGEST = r"sha256:[0-9a-f]{64}"
+ATTACHED = "sha256-"
+"""How a tag begins under which something is attached to a digest (OCI distribution 1.1, "Referrers Tag Schema")."""
 COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 
 Digest = Annotated[str, StringConstraints(pattern=rf"^{DIGEST}$")]

@@ -24,6 +24,12 @@ PREFIX = {
     TierName.LIFECYCLE: "evidence/lifecycle",
 }
 """Where a tier's own repositories lie."""
+OFFERED = f"{PREFIX[TierName.DEVELOPMENT]}/"
+"""How the repositories begin in which development offers images."""
+CURATED = f"{PREFIX[TierName.CURATION]}/"
+"""How those begin in which curation keeps them."""
+EVIDENCE = "evidence/"
+"""How those begin in which tiers say something of images that are not their own."""
 
 BASES = "curated/base"
 """Where the internal base images are vended from."""
@@ -39,14 +45,14 @@ class Boundary(StrEnum):
 
 def development_repository(application: str) -> str:
     """Where development offers an application's images."""
-    return f"{PREFIX[TierName.DEVELOPMENT]}/{application}"
+    return f"{OFFERED}{application}"
 
 
 def curated_repository(application: str) -> str:
     """Where curation keeps an application's images."""
-    return f"{PREFIX[TierName.CURATION]}/{application}"
+    return f"{CURATED}{application}"
 
 
 def evidence_repository(tier: TierName, application: str) -> str:
     """Where a tier writes what it says about an image that is not its own."""
-    return f"evidence/{tier}/{application}"
+    return f"{EVIDENCE}{tier}/{application}"

@@ -17,11 +17,9 @@ from botocore.exceptions import ClientError
 from supply_chain.adapters.aws import error_code, translated
 from supply_chain.adapters.ecr_images import EcrImages, missing
 from supply_chain.errors import SettingInvalid
-from supply_chain.image import Digest, ImageRef
+from supply_chain.image import ATTACHED, Digest, ImageRef
 from supply_chain.scratch import scratch
 
-ATTACHED = "sha256-"
-"""How a tag begins under which something is attached to a digest (OCI distribution 1.1, "Referrers Tag Schema")."""
 MARGIN = 15 * 60
 """Seconds before its expiry at which a token is fetched anew."""
 

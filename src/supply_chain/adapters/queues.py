@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from supply_chain.adapters.aws import translated
+from supply_chain.evidence.store import BEFORE_ALL
 from supply_chain.promotion.bridge import UNTOLD, Message
 
 REASON = "reason"
@@ -37,7 +38,7 @@ class SqsQueue:
             if not new:
                 break
             found |= new
-        return tuple(sorted(found.values(), key=lambda each: (each.sent or datetime.min.replace(tzinfo=UTC), each.id)))
+        return tuple(sorted(found.values(), key=lambda each: (each.sent or BEFORE_ALL, each.id)))
 
     def count(self) -> int:
         """About how many messages there are, those that somebody looks at just now included."""

@@ -28,7 +28,7 @@ class Rebuild(Frozen):
     findings: tuple[str, ...] = Field(description="vulnerabilities that the newest does not have any more")
 
 
-class Seen(Frozen):
+class Judged(Frozen):
     """What a rescan found of one image."""
 
     ref: ImageRef
@@ -72,7 +72,7 @@ class Rescanned(Frozen):
     signed: int = Field(description="new reports")
     changed: int = Field(description="verdicts that are others than before")
     exploited: int = Field(description="images with findings that are known to be exploited")
-    told: tuple[Seen, ...] = Field(description="images of which there is something to tell, the most exposed first")
+    told: tuple[Judged, ...] = Field(description="images of which there is something to tell, the most exposed first")
     unjudged: tuple[Unjudged, ...] = ()
 
 
@@ -103,12 +103,12 @@ def due(report: Report, limits: Limits) -> tuple[Finding, ...]:
     return tuple(f for f in report.findings if f.fixable and (f.known_exploited or f.severity in over))
 
 
-def by_exposure(seen: Iterable[Seen]) -> tuple[Seen, ...]:
+def by_exposure(seen: Iterable[Judged]) -> tuple[Judged, ...]:
     """What runs in production and is exploited first, then what runs at all, then what only lies there."""
     return tuple(sorted(seen, key=_exposure))
 
 
-def _exposure(seen: Seen) -> tuple[bool, bool, bool, bool, bool, int, str]:
+def _exposure(seen: Judged) -> tuple[bool, bool, bool, bool, bool, int, str]:
     return (
         not (seen.exploited and PRODUCTION in seen.running),
         not (seen.exploited and seen.running),
@@ -120,9 +120,9 @@ def _exposure(seen: Seen) -> tuple[bool, bool, bool, bool, bool, int, str]:
     )
 
 
-def by_application(seen: Iterable[Seen]) -> dict[tuple[str, str], tuple[Seen, ...]]:
+def by_application(seen: Iterable[Judged]) -> dict[tuple[str, str], tuple[Judged, ...]]:
     """Owner and application → its images, the most exposed first; the applications in that order, too."""
-    found: dict[tuple[str, str], list[Seen]] = {}
+    found: dict[tuple[str, str], list[Judged]] = {}
     for each in by_exposure(seen):
         found.setdefault((each.owner, each.ref.application), []).append(each)
     return {about: tuple(images) for about, images in found.items()}
@@ -144,9 +144,9 @@ Gone = Mapping[Digest, tuple[ImageRef, frozenset[FindingKey]]]
 """Base → the newest of its name that curation admits, and what that one does not have any more."""
 
 
-def gone(bases: Sequence[Seen]) -> Gone:
+def gone(bases: Sequence[Judged]) -> Gone:
     """Of the images of bases, the newest of each name first, what the newest one that passes is rid of."""
-    newest: dict[str, Seen] = {}
+    newest: dict[str, Judged] = {}
     for each in bases:
         if each.passes:
             newest.setdefault(each.ref.repository, each)

@@ -15,9 +15,7 @@ from supply_chain.fleet.known import KnownImage, Running, Seen
 from supply_chain.fleet.reading import Listing, Registry, listing, read
 from supply_chain.image import Frozen, ImageRef, StoredManifest, application_of, short
 from supply_chain.readiness import trouble_at
-from supply_chain.tier import curated_repository
-
-CURATED = curated_repository("")
+from supply_chain.tier import CURATED
 
 
 class Reconciled(Frozen):

@@ -12,7 +12,7 @@ from supply_chain.concurrency import side_by_side
 from supply_chain.curation.rescan import Concluded, Kept, Registry, conclude, look
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.fleet.exposure import Gone, Seen, Unjudged, carries, compared, due, rebuilds
+from supply_chain.fleet.exposure import Gone, Judged, Unjudged, carries, compared, due, rebuilds
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import ImageRef
 from supply_chain.policy.dossier import Layers
@@ -43,7 +43,7 @@ class Bench:
     bases: Sequence[ImageRef]
     now: Callable[[], datetime]
     matching: Callable[[Sequence[Wanted], Scanner, Results], Matched] = match
-    told: Callable[[Seen | Unjudged | None], object] = field(default=lambda seen: None)
+    told: Callable[[Judged | Unjudged | None], object] = field(default=lambda seen: None)
     """Called with each image as it is done, from any thread; None for one that carries none of the packages."""
 
 
@@ -61,7 +61,7 @@ def chunks(images: Sequence[KnownImage]) -> Iterator[tuple[KnownImage, ...]]:
 
 def rescan(
     images: Sequence[KnownImage], bench: Bench, only: Collection[str] = (), fixed: Gone | None = None
-) -> tuple[Seen | Unjudged, ...]:
+) -> tuple[Judged | Unjudged, ...]:
     """What is known by now of each image; with `only`, of those that carry one of these packages.
 
     One that cannot be judged is `Unjudged`, and the others are judged all the same; what no image could be
@@ -123,7 +123,7 @@ def _sbom(image: Kept, registry: Registry) -> Sbom:
     return Sbom(found.content, image.listed.packages, found.generator)
 
 
-def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: Bench, fixed: Gone) -> Seen | Unjudged:
+def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: Bench, fixed: Gone) -> Judged | Unjudged:
     known = matched.get(kept.listed.content)
     before = kept.report.value if kept.report else None
     report = before if known is None else known
@@ -133,17 +133,17 @@ def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: Bench, fix
         assert report is not None  # what evidence does not say was wanted
         concluded = conclude(kept, report, bench.evidence, bench.layers, bench.bases, bench.now)
     except SupplyChainError as error:
-        seen: Seen | Unjudged = _unjudged(image.ref, error)
+        seen: Judged | Unjudged = _unjudged(image.ref, error)
     else:
         seen = _seen(image, kept, report, concluded, fixed)
     bench.told(seen)
     return seen
 
 
-def _seen(image: KnownImage, kept: Kept, report: Report, concluded: Concluded, fixed: Gone) -> Seen:
+def _seen(image: KnownImage, kept: Kept, report: Report, concluded: Concluded, fixed: Gone) -> Judged:
     worse, better = compared(kept.report.value if kept.report else None, report)
     bases = [digest for digest, _ in kept.built.curated] if kept.built else []
-    return Seen(
+    return Judged(
         ref=image.ref,
         owner=kept.built.manifest.owner if kept.built else image.owner,
         running=tuple(sorted({each.environment for each in image.running})),

@@ -11,12 +11,12 @@ from supply_chain.errors import DeclarationInvalid
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.image import DIGEST, Frozen, ImageRef
-from supply_chain.tier import BASES
+from supply_chain.tier import BASES, CURATED
 
 ADVISORY = re.compile(r"(?i)GHSA(?:-[0-9a-z]{4}){3}|[A-Z]+[A-Z0-9]*-\d{3,}[-:]\d+")
 """CVE-2026-1234, GHSA-xxxx-xxxx-xxxx, DSA-5001-1, RHSA-2026:1; anything else may be a package's name."""
 HEXADECIMAL = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
-NAMED_BASE = f"{BASES.partition('/')[2]}/"
+NAMED_BASE = f"{BASES.removeprefix(CURATED)}/"
 
 
 class Sought(StrEnum):
@@ -59,8 +59,8 @@ def understood(text: str) -> Question:
         return Question(kind=Sought.DIGEST, name=asked.rpartition("@")[2])
     if ADVISORY.fullmatch(asked):
         return Question(kind=Sought.VULNERABILITY, name=asked)
-    if asked.removeprefix("curated/").startswith(NAMED_BASE):
-        return Question(kind=Sought.BASE, name=asked.removeprefix("curated/"))
+    if asked.removeprefix(CURATED).startswith(NAMED_BASE):
+        return Question(kind=Sought.BASE, name=asked.removeprefix(CURATED))
     name, _, version = asked.rpartition("@") if "@" in asked[1:] else (asked, "", "")
     if len(asked.split()) != 1 or not any(map(str.isalnum, name)):
         raise DeclarationInvalid(

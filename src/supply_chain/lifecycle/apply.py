@@ -20,9 +20,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.standing import Standing
 from supply_chain.image import Digest, Frozen, ImageRef, Removal, StorageStatus, application_of
-from supply_chain.lifecycle.plan import EVIDENCE, Deployed, Member, Plan, Step, in_use
-from supply_chain.lifecycle.rules import Action
-from supply_chain.tier import BASES
+from supply_chain.lifecycle.plan import Plan, Step
+from supply_chain.lifecycle.rules import STANDS, Action
+from supply_chain.lifecycle.stock import Deployed, Member, in_use
+from supply_chain.tier import BASES, EVIDENCE
 
 AT_ONCE = 100
 """Manifests that are removed by one call (ECR API, BatchDeleteImage)."""
@@ -362,7 +363,3 @@ class _Work:
 
 def _gone(entry: Entry) -> bool:
     return entry.outcome is Outcome.DONE and entry.action is Action.AGE_OUT
-
-
-STANDS = "block.stands"
-"""The rule by which what a signed statement blocks is archived again; it needs no new one."""

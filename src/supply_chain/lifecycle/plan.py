@@ -7,7 +7,6 @@ that stays is taken, and no image goes before what it consists of may.
 from __future__ import annotations
 
 import hashlib
-import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,66 +18,15 @@ from pathlib import Path
 from pydantic import AwareDatetime, Field, ValidationError
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.standing import Standing
 from supply_chain.fleet.known import KnownImage
-from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
+from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus
 from supply_chain.lifecycle.rules import Action, Decision, Facts, Rules, decide, guards
+from supply_chain.lifecycle.stock import Deployed, Member, Stock, histories, in_use
 from supply_chain.scratch import write_private
 from supply_chain.shown import counted
-from supply_chain.tier import Boundary
+from supply_chain.tier import EVIDENCE, Boundary
 
 DAY = timedelta(days=1)
-EVIDENCE = "evidence/"
-"""Where what tiers say of images lies, of which nothing is ever removed."""
-
-
-class Member(Frozen):
-    """One manifest as the registry has it, and what it belongs to in its repository."""
-
-    ref: ImageRef
-    stored: StoredManifest
-    subject: Digest | None = Field(default=None, description="what it is attached to (OCI image 1.1, `subject`)")
-    children: tuple[Digest, ...] = Field(default=(), description="what it consists of, where it is an index")
-    copy_of: Digest | None = Field(default=None, description="of which image it is the encrypted copy")
-
-
-class Deployed(Frozen):
-    """One deployment, by the record that the execution tier signed."""
-
-    environment: str
-    application: str
-    digest: Digest
-    proxy: Digest | None = Field(default=None, description="the image of its front")
-    at: AwareDatetime
-    address: str = Field(default="", description="where it answers")
-
-
-class Stock(Frozen):
-    """Everything a plan looks at."""
-
-    images: tuple[KnownImage, ...] = Field(description="the inventory")
-    members: tuple[Member, ...] = Field(default=(), description="every manifest of the repositories it is about")
-    deployments: tuple[Deployed, ...] = ()
-    standings: dict[str, Standing] = Field(default_factory=dict, description="image → how it stands")
-    read_at: AwareDatetime = Field(description="when all this was so")
-
-    def standing(self, ref: ImageRef) -> Standing:
-        """How an image stands."""
-        return self.standings.get(str(ref), Standing())
-
-    @property
-    def digest(self) -> Digest:
-        """Names exactly this stock, in whichever order it was read."""
-        told = [
-            *sorted(each.model_dump_json() for each in (*self.images, *self.members, *self.deployments)),
-            json.dumps({name: each.model_dump(mode="json") for name, each in sorted(self.standings.items())}),
-        ]
-        return f"sha256:{hashlib.sha256(chr(10).join(told).encode()).hexdigest()}"
-
-    @property
-    def databases(self) -> tuple[str, ...]:
-        """The vulnerability databases that its scans rest on."""
-        return tuple(sorted({image.scan.database.digest for image in self.images if image.scan}))
 
 
 class Step(Frozen):
@@ -200,31 +148,6 @@ def _over(steps: Sequence[Step], rules: Rules) -> Iterable[str]:
             yield f"it changes {share:.0%} of {repository}, and {rules.limits.share:.0%} need no approval"
 
 
-def in_use(deployments: Iterable[Deployed], rollback: int) -> tuple[dict[Digest, list[str]], dict[Digest, list[str]]]:
-    """What should run, and what ran before it, in each environment: digest → environments.
-
-    An application's earlier deployments are counted by what they were of: one that was deployed twice is one.
-    """
-    running: dict[Digest, list[str]] = defaultdict(list)
-    before: dict[Digest, list[str]] = defaultdict(list)
-    for (environment, _), history in _histories(deployments).items():
-        running[history[0].digest].append(environment)
-        if history[0].proxy:
-            running[history[0].proxy].append(f"{environment}, as the front of {history[0].application}")
-        earlier = list(dict.fromkeys(each.digest for each in history if each.digest != history[0].digest))
-        for digest in earlier[:rollback]:
-            before[digest].append(environment)
-    return dict(running), dict(before)
-
-
-def _histories(deployments: Iterable[Deployed]) -> dict[tuple[str, str], list[Deployed]]:
-    """The deployments of each application in each environment, the last one first."""
-    found: dict[tuple[str, str], list[Deployed]] = defaultdict(list)
-    for each in sorted(deployments, key=lambda d: (d.at, d.digest), reverse=True):
-        found[each.environment, each.application].append(each)
-    return {place: found[place] for place in sorted(found)}
-
-
 @dataclass(frozen=True)
 class _House:
     """The stock, in the order in which the plan asks for it."""
@@ -274,7 +197,7 @@ class _House:
     def ran(self) -> dict[Digest, datetime]:
         """When each digest ran last: until the next deployment took its place."""
         until: dict[Digest, datetime] = {}
-        for history in (history for telling in self.tellings for history in _histories(telling).values()):
+        for history in (history for telling in self.tellings for history in histories(telling).values()):
             for number, each in enumerate(history):
                 end = history[number - 1].at if number else self.now
                 until[each.digest] = max(end, until.get(each.digest, end))

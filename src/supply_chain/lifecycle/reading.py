@@ -16,8 +16,8 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.records import history
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
-from supply_chain.lifecycle.plan import EVIDENCE, Deployed, Member, Stock
-from supply_chain.tier import TierName
+from supply_chain.lifecycle.stock import Deployed, Member, Stock
+from supply_chain.tier import EVIDENCE, TierName
 
 INDEXES = (
     "application/vnd.oci.image.index.v1+json",

@@ -21,6 +21,8 @@ from supply_chain.shown import counted
 
 TESTS = ".tests"
 """What stands before `.yaml` in the name of a document of tests."""
+STANDS = "block.stands"
+"""The rule by which what a signed statement blocks is archived again; it needs no new one."""
 RulesName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
 Days = Annotated[int, Field(ge=1, le=36500)]
 
@@ -176,9 +178,7 @@ def _settled(facts: Facts) -> Iterator[Decision]:
     if facts.blocked and facts.status is StorageStatus.ARCHIVED:
         yield _keep("blocked", f"it is blocked and archived, {facts.blocked}")
     if facts.blocked:
-        yield Decision(
-            action=Action.BLOCK, rule="block.stands", reason=f"it can be pulled, and is blocked {facts.blocked}"
-        )
+        yield Decision(action=Action.BLOCK, rule=STANDS, reason=f"it can be pulled, and is blocked {facts.blocked}")
 
 
 def _guarded(facts: Facts, rules: Rules) -> Iterator[Decision]:

@@ -14,7 +14,7 @@ from supply_chain.evidence.standing import Act, Repositories, Ruling, rule
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
-from supply_chain.lifecycle.plan import Deployed, in_use
+from supply_chain.lifecycle.stock import Deployed, histories
 from supply_chain.tier import TierName, curated_repository, evidence_repository
 
 PLANS = evidence_repository(TierName.LIFECYCLE, "plans")
@@ -114,8 +114,7 @@ def _moved(ref: ImageRef, act: Act, bench: Bench) -> tuple[Digest, ...]:
 
 def runs_from(digest: Digest, bench: Bench) -> tuple[RunsFrom, ...]:
     """What should run from an image now, as itself or as a front, by signed records; with the owners."""
-    every = bench.present.deployments(None)
-    last = {(each.environment, each.application): each for each in sorted(every, key=lambda d: d.at)}
+    last = [history[0] for history in histories(bench.present.deployments(None)).values()]
     return tuple(
         RunsFrom(
             environment=each.environment,
@@ -124,8 +123,8 @@ def runs_from(digest: Digest, bench: Bench) -> tuple[RunsFrom, ...]:
             owner=_owner(each, bench.evidence),
             front=each.digest != digest,
         )
-        for _, each in sorted(last.items())
-        if digest in in_use([each], 1)[0]
+        for each in last
+        if digest in (each.digest, each.proxy)
     )
 
 

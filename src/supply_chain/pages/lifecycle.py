@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
+from supply_chain.pages.text import megabytes
 from supply_chain.shown import plain
 
 
@@ -16,7 +17,7 @@ def plan_rows(plan: Plan, most: int = 500) -> list[dict[str, str]]:
             "image": f"{step.ref.repository}@{step.ref.short}",
             "rule": step.rule,
             "reason": plain(step.reason),
-            "size": f"{step.size / 1e6:.1f} MB",
+            "size": megabytes(step.size),
             "with it": str(len(step.depends) or ""),
             "guarded by": plain("; ".join(step.guards)),
             "tags": plain(", ".join(step.tags)),

@@ -21,6 +21,11 @@ CODE = re.compile(r"\[([a-z]+(?:[.-][a-z]+)+)\]\s*$")
 FAILED = ("Failed", "Crashed", "TimedOut")
 WAITING = ("Suspended", "Paused")
 LATE = "Late"
+UNDER_WAY = (
+    "Running", "Retrying", "Pending", "Submitting", "InfrastructurePending", "Scheduled", "AwaitingRetry",
+    "AwaitingConcurrencySlot",
+)  # fmt: skip
+"""States in which there is no answer yet."""
 QUIET = ("Completed", "Unneeded", "Cached", "RolledBack", "Cancelled", "Cancelling", "Skipped")
 """States in which nothing has to be done; a run that ended well under another name found something."""
 MOST = 50
@@ -93,7 +98,7 @@ class Morning(Frozen):
     @property
     def found(self) -> tuple[Run, ...]:
         """Runs whose answer is worth a look: Refused, Drifted, Unreadable …"""
-        known = (*FAILED, *WAITING, *QUIET, LATE, "Running", "Pending", "Scheduled", "AwaitingRetry", "Retrying")
+        known = (*FAILED, *WAITING, *QUIET, *UNDER_WAY, LATE)
         return tuple(run for run in self.runs if run.state not in known)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from supply_chain.fleet.exposure import Rescanned, Seen, by_application
+from supply_chain.fleet.exposure import Judged, Rescanned, by_application
 from supply_chain.image import short
 from supply_chain.pages.text import escaped, table
 from supply_chain.shown import counted, plain
@@ -31,7 +31,7 @@ def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
     return rows or [{"image": "nothing to tell", "verdict": f"{counted(rescanned.images, 'image')} looked at"}]
 
 
-def _seen_row(seen: Seen) -> dict[str, str]:
+def _seen_row(seen: Judged) -> dict[str, str]:
     return {
         "image": plain(f"{seen.ref.application} {seen.ref.short}"),
         "runs in": plain(", ".join(seen.running)) or "—",
@@ -48,7 +48,7 @@ def _seen_row(seen: Seen) -> dict[str, str]:
     }
 
 
-def _verdict(seen: Seen) -> str:
+def _verdict(seen: Judged) -> str:
     now = "passes" if seen.passes else "refused"
     if seen.change is None:
         return now

@@ -10,14 +10,11 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from supply_chain.errors import EventUnreadable
-from supply_chain.image import Digest, Frozen, ImageRef, Repository
-from supply_chain.tier import PREFIX, TierName
+from supply_chain.image import ATTACHED, Digest, Frozen, ImageRef, Repository
+from supply_chain.tier import OFFERED
 
 SOURCE = "aws.ecr"
 KIND = "ECR Image Action"
-OFFERED = f"{PREFIX[TierName.DEVELOPMENT]}/"
-ATTACHED = "sha256-"
-"""How a tag begins under which something is attached to a digest (OCI distribution 1.1, "Referrers Tag Schema")."""
 PATTERN = {
     "source": [SOURCE],
     "detail-type": [KIND],

@@ -16,7 +16,7 @@ from bench.fleet import Fleet, derived, emulated
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.database import ensure_database, grype_environment
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.fleet.exposure import Seen, Unjudged
+from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.laptop.home import Home
 from tests.real.command import ROOT
@@ -136,7 +136,7 @@ class Rescans:
         command = [sys.executable, "-m", "tests.real.rescan.once", str(asked)]
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    def run(self, images: Sequence[KnownImage]) -> list[Seen | Unjudged]:
+    def run(self, images: Sequence[KnownImage]) -> list[Judged | Unjudged]:
         """What a whole run found."""
         process = self._start(images)
         out, err = process.communicate(timeout=300)

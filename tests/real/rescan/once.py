@@ -12,12 +12,12 @@ from blocks.workbench import CHEAPER, now
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.database import pinned
 from supply_chain.adapters.grype import Grype
-from supply_chain.fleet.exposure import Seen, Unjudged
+from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import chunks, rescan
 from supply_chain.image import Frozen
 
-FOUND: TypeAdapter[list[Seen | Unjudged]] = TypeAdapter(list[Seen | Unjudged])
+FOUND: TypeAdapter[list[Judged | Unjudged]] = TypeAdapter(list[Judged | Unjudged])
 
 
 class Asked(Frozen):
@@ -32,7 +32,7 @@ class Asked(Frozen):
     images: tuple[KnownImage, ...]
 
 
-def once(asked: Asked) -> list[Seen | Unjudged]:
+def once(asked: Asked) -> list[Judged | Unjudged]:
     """Every image, in chunks, with the database pinned at the start."""
     tool = Tool("grype", asked.grype, asked.version)
     with pinned(tool, asked.database) as held:

@@ -21,7 +21,7 @@ from supply_chain.adapters.inventory import open_inventory
 from supply_chain.errors import DatabaseUnusable
 from supply_chain.evidence.sbom import last_listed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
-from supply_chain.fleet.exposure import Seen, Unjudged
+from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import everything
 from supply_chain.tier import TierName
@@ -66,7 +66,7 @@ def test_every_image_has_what_grype_alone_finds(
 
     seen = rescans.run(images)
 
-    assert {each.ref for each in seen} == set(of) and all(isinstance(each, Seen) for each in seen)
+    assert {each.ref for each in seen} == set(of) and all(isinstance(each, Judged) for each in seen)
     expected = {digest_of(sbom): alone(grype, plain, sbom, tmp_path) for sbom in sboms}
     assert sum(map(len, expected.values())) > len(sboms), "there is something to find"
     for image in images:
@@ -82,8 +82,8 @@ def test_every_image_has_what_grype_alone_finds(
     assert all(len(signed(rescans.fleet, image)) == 1 for image in images)
 
 
-def _seen(found: Iterable[Seen | Unjudged]) -> list[Seen]:
-    return [each for each in found if isinstance(each, Seen)]
+def _seen(found: Iterable[Judged | Unjudged]) -> list[Judged]:
+    return [each for each in found if isinstance(each, Judged)]
 
 
 def test_a_killed_run_is_gone_on_with(rescans: Rescans, sboms: list[bytes]) -> None:

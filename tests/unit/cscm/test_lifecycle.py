@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import cscm.main as cli
-from cscm import lifecycle
+from cscm import lifecycle, options
 from cscm.main import main
 from supply_chain.evidence.standing import Act
 from supply_chain.laptop.home import Home
@@ -52,7 +52,7 @@ def test_who_decides_is_whoever_types_unless_it_is_said(run, act):
 
     done = run(act, str(ref(1)), "--why", "x", result=ruled)
 
-    assert done.exit_code == 0 and run.asked == {"image": str(ref(1)), "why": "x", "by": lifecycle.user()}
+    assert done.exit_code == 0 and run.asked == {"image": str(ref(1)), "why": "x", "by": options.user()}
     assert done.output.splitlines()[0] == f"{act}: {ref(1)}"
     assert "  runs from it: hello in staging at http://x/·, of web" in done.output
     run(act, str(ref(1)), "--why", "x", "--by", "ann", result=ruled)

@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cscm import warm, warmly
 
+ROOT = Path(__file__).parents[3]
 SERVER = """
 import os, signal, sys, time
 from pathlib import Path
@@ -164,3 +166,11 @@ def test_a_changed_file_changes_the_fingerprint(monkeypatch, tmp_path):
     (room / "b.py").write_text("1")
 
     assert warm.fingerprint() != before
+
+
+def test_every_flow_that_a_deployment_starts_is_imported():
+    """One that is forgotten runs too, only some seconds later."""
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    started = {each["entrypoint"].partition(":")[0] for each in deployments}
+
+    assert started <= set(warm.IMPORTED)

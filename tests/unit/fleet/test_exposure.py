@@ -3,7 +3,7 @@
 import pytest
 
 from supply_chain.app import Limits
-from supply_chain.fleet.exposure import Seen, by_application, by_exposure, carries, compared, due, gone, rebuilds
+from supply_chain.fleet.exposure import Judged, by_application, by_exposure, carries, compared, due, gone, rebuilds
 from supply_chain.image import ImageRef
 
 
@@ -11,7 +11,7 @@ from supply_chain.image import ImageRef
 def seen(make):
     def one(name, **changes):
         number = str(abs(hash(name)) % 10)
-        return Seen(**{"ref": ImageRef(repository=f"curated/{name}", digest="sha256:" + number * 64), "passes": True,
+        return Judged(**{"ref": ImageRef(repository=f"curated/{name}", digest="sha256:" + number * 64), "passes": True,
                        **changes})  # fmt: skip
 
     return one
@@ -92,7 +92,7 @@ def test_a_fixed_base_proposes_to_build_again(make, seen):
     """Where an image has what the newest base of that name is rid of, and for that alone."""
     flaw, stays, own = (make.finding(id=f"CVE-{n}") for n in (1, 2, 3))
     ref = ImageRef(repository="curated/base/python", digest="sha256:" + "1" * 64)
-    old = Seen(ref=ref, passes=True, findings=(flaw, stays))
+    old = Judged(ref=ref, passes=True, findings=(flaw, stays))
     new = old.model_copy(update={"ref": ref.model_copy(update={"digest": "sha256:" + "2" * 64}), "findings": (stays,)})
     refused = new.model_copy(update={"ref": ref.model_copy(update={"digest": "sha256:" + "3" * 64}), "passes": False,
                                      "findings": ()})  # fmt: skip

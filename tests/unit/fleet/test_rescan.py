@@ -8,7 +8,7 @@ import pytest
 from supply_chain.errors import DatabaseUnusable, EvidenceInvalid, RegistryUnavailable
 from supply_chain.evidence.sbom import last_listed
 from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE, SBOM
-from supply_chain.fleet.exposure import Seen, Unjudged
+from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.fleet.rescan import Bench, chunks, is_base, rescan
 from supply_chain.image import ImageRef, StoredManifest
@@ -135,7 +135,7 @@ def test_an_image_that_cannot_be_judged_is_named_and_the_others_are_judged(fleet
 
     named = {each.ref: each.code for each in seen if isinstance(each, Unjudged)}
     assert named == {fleet[2].ref: EvidenceInvalid.code, lost.ref: EvidenceInvalid.code}
-    assert [each.ref for each in seen if isinstance(each, Seen)] == [each.ref for each in fleet[:2]]
+    assert [each.ref for each in seen if isinstance(each, Judged)] == [each.ref for each in fleet[:2]]
     assert len(told) == 4
 
 

@@ -12,7 +12,7 @@ import tasks.rescan
 from flows.rescan import rescan
 from supply_chain.curation.rescan import Change
 from supply_chain.errors import RescanIncomplete
-from supply_chain.fleet.exposure import Seen, Unjudged
+from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import ImageRef, StorageStatus, StoredManifest
 
@@ -73,7 +73,7 @@ def known(make, name):
 
 
 def seen(make, name, **changes):
-    return Seen(**{"ref": known(make, name).ref, "owner": "web", "passes": True, **changes})
+    return Judged(**{"ref": known(make, name).ref, "owner": "web", "passes": True, **changes})
 
 
 async def artifacts():

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.standing import Standing
 from supply_chain.image import StorageStatus
-from supply_chain.lifecycle.plan import in_use, plan, read_plan, write_plan
+from supply_chain.lifecycle.plan import plan, read_plan, write_plan
 from supply_chain.lifecycle.rules import Action
+from supply_chain.lifecycle.stock import in_use
 from tests.unit.conftest import tries
 from tests.unit.lifecycle.stock import (
     NOW,

@@ -8,8 +8,8 @@ from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.standing import Act, rule
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE
 from supply_chain.image import ImageRef, StorageStatus, StoredManifest
-from supply_chain.lifecycle.plan import Member
 from supply_chain.lifecycle.reading import INDEXES, Read
+from supply_chain.lifecycle.stock import Member
 from supply_chain.tier import TierName
 from tests.unit.execution import test_records
 from tests.unit.lifecycle.stock import NOW, digest, image, ref, stored

@@ -79,7 +79,10 @@ def test_an_answer_that_is_worth_a_look_is_found(make, state):
     assert "drift.front" in page(told)
 
 
-@pytest.mark.parametrize("state", ["Completed", "Running", "Pending", "Scheduled", "Cancelled", "AwaitingRetry"])
+@pytest.mark.parametrize("state", [
+    "Completed", "Running", "Pending", "Scheduled", "Cancelled", "AwaitingRetry", "AwaitingConcurrencySlot",
+    "InfrastructurePending", "Submitting",
+])  # fmt: skip
 def test_what_is_as_it_should_be_is_not_found(make, state):
     """Only counted."""
     assert not morning(make.noon, run(state, make.noon)).found

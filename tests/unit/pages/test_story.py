@@ -11,7 +11,7 @@ from supply_chain.curation.rescan import Change
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.checks import Check
 from supply_chain.execution.monitor import Deviation, Observation
-from supply_chain.fleet.exposure import Rebuild, Rescanned, Seen, Unjudged
+from supply_chain.fleet.exposure import Judged, Rebuild, Rescanned, Unjudged
 from supply_chain.image import ImageRef, Material
 from supply_chain.pages import (
     Step,
@@ -299,7 +299,7 @@ def rescanned(make, **changes):
 
 def a_seen(make, **changes):
     ref = ImageRef(repository="curated/hello", digest=make.digest)
-    return Seen(**{"ref": ref, "owner": "web | **team**", "passes": False, **changes})
+    return Judged(**{"ref": ref, "owner": "web | **team**", "passes": False, **changes})
 
 
 def test_a_rescan_tells_of_each_image_what_changed_and_of_each_application_how_much(make):

@@ -13,6 +13,7 @@ from supply_chain.lifecycle.plan import plan as plan_of
 from supply_chain.lifecycle.rulings import Ruled
 from supply_chain.tier import TierName
 from tasks import lifecycle
+from tasks.find import find_stored
 from tests.unit.lifecycle.stock import NOW, RULES, Shelf, digest, image, ref, stands, stock, stored
 from tests.unit.lifecycle.test_plan import newest
 
@@ -162,25 +163,25 @@ async def test_a_decision_is_signed_and_told(place):
 @pytest.mark.parametrize("said", [f"curated/hello@{digest(1)}", f"dev/hello@{digest(1)}", digest(1), f" {digest(1)} "])
 async def test_an_image_is_found_however_a_person_names_it(place, said):
     """Archived ones too; what development offers is the same one."""
-    assert await lifecycle.find_stored(said, place.tier) == ref(1)
+    assert await find_stored(said, place.tier) == ref(1)
 
 
 async def test_an_image_that_is_nowhere_or_twice_is_told(place):
     """With how to name it."""
     with pytest.raises(ImageNotFound, match="No repository curated/… has"):
-        await lifecycle.find_stored(digest(77), place.tier)
+        await find_stored(digest(77), place.tier)
 
     other = ref(1, "curated/shop")
     place.held[other] = place.held[ref(1)].model_copy(update={"ref": other})
     with pytest.raises(DeclarationInvalid, match="is in several repositories: curated/hello, curated/shop"):
-        await lifecycle.find_stored(digest(1), place.tier)
+        await find_stored(digest(1), place.tier)
 
 
 @pytest.mark.parametrize("said", [f"evidence/lifecycle/hello@{digest(1)}", "curated/hello:tag", f"other/x@{digest(1)}"])
 async def test_what_is_no_image_is_refused(place, said):
     """A tag names no content, and what is said of images is none."""
     with pytest.raises(DeclarationInvalid):
-        await lifecycle.find_stored(said, place.tier)
+        await find_stored(said, place.tier)
 
 
 def test_the_stand_ins_are_what_they_say():

@@ -6,7 +6,7 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from flows.turns import turn
-from tasks import monitor
+from tasks import monitor, paging
 from tasks.turns import DEPLOY, turn_name
 
 
@@ -41,7 +41,7 @@ async def test_what_else_is_limited_is_no_deployment(environment):
 
 async def test_deployments_on_a_later_page_are_seen(environment, monkeypatch):
     """The server gives a part at once, and limits stay when their turns are over."""
-    monkeypatch.setattr(monitor, "PAGE", 2)
+    monkeypatch.setattr(paging, "PAGE", 2)
     async with get_client() as client:
         for number in range(5):
             await client.upsert_global_concurrency_limit_by_name(name=f"{environment} {number}", limit=1)

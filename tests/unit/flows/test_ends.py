@@ -1,6 +1,6 @@
 """A refusal ends a run normally, under its own name."""
 
-from flows.refusal import refused
+from flows.ends import refused
 from supply_chain.image import ImageRef
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.tier import Boundary

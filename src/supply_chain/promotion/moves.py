@@ -1,4 +1,4 @@
-"""Where an image stands at the next boundary: whether there is something left to decide or to do, and why not.
+"""Moves: what is to be done with an image at its next boundary, or why nothing is.
 
 All of it is read from signed statements and from the registry, so that an event that was lost, doubled, late
 or out of order makes no difference: whoever starts a promotion asks here first.
@@ -23,7 +23,7 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import records
 from supply_chain.image import Frozen, ImageRef
 from supply_chain.policy.verdict import verdict_place
-from supply_chain.tier import Boundary, TierName
+from supply_chain.tier import CURATED, OFFERED, Boundary, TierName
 
 SAID_BY_EXECUTION = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
 OF_A_PLACE = ("approval.", "placement.")
@@ -37,7 +37,7 @@ class Images(Protocol):
         """The images that have a tag, the last one pushed first; none where there is no repository."""
 
 
-class Step(Frozen):
+class Move(Frozen):
     """What is to be done with an image at its next boundary: nothing, for the reason that `why` tells, or a move."""
 
     image: ImageRef
@@ -51,7 +51,7 @@ class Step(Frozen):
     """Whether a person has to decide first, and did not yet."""
 
 
-def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Step:
+def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
     """What is to be done with an image in `dev/*`.
 
     An image without development's provenance was not offered yet: what builds it may still be signing. Only the
@@ -70,7 +70,7 @@ def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Step:
             return _nothing(ref, _refused(verdict.value, boundary))
     if is_vended(own, ref.digest):
         return _nothing(ref, "it is vended")
-    return Step(image=ref, to="curation")
+    return Move(image=ref, to="curation")
 
 
 def to_environment(
@@ -80,7 +80,7 @@ def to_environment(
     store: EvidenceStore,
     read: Callable[[str], Environment],
     current: Callable[[str], ImageRef | None],
-) -> Step:
+) -> Move:
     """What is to be done with an image in `curated/*`: it goes to the first environment that it declares, or to
     the one after `after`, where it has to have soaked.
 
@@ -101,7 +101,7 @@ def to_environment(
     if why := next(objections, ""):
         return _nothing(ref, why)
     asks = read(to).asks and last_approval(own, to, ref.digest) is None
-    return Step(image=ref, to=to, after=after, asks=asks)
+    return Move(image=ref, to=to, after=after, asks=asks)
 
 
 def _objections(
@@ -166,12 +166,12 @@ def _refused(verdict: Summary, boundary: Boundary) -> str:
     return f"it was refused at {boundary}: {codes}"
 
 
-def _nothing(ref: ImageRef, why: str) -> Step:
-    return Step(image=ref, why=why)
+def _nothing(ref: ImageRef, why: str) -> Move:
+    return Move(image=ref, why=why)
 
 
 @dataclass(frozen=True)
-class Tier:
+class View:
     """What one tier sees: the registry and the evidence."""
 
     repositories: Callable[[str], Collection[str]]
@@ -179,38 +179,38 @@ class Tier:
     store: EvidenceStore
 
 
-def missed_by_curation(tier: Tier) -> tuple[Step, ...]:
+def missed_by_curation(view: View) -> tuple[Move, ...]:
     """The newest images in `dev/*` that development offered and on which nobody decided."""
     found = []
-    for repository in sorted(tier.repositories("dev/")):
-        newest = tier.images.newest_first(repository)[:1]
-        found += [step for ref in newest if (step := to_curation(ref, tier.images, tier.store)).to]
+    for repository in sorted(view.repositories(OFFERED)):
+        newest = view.images.newest_first(repository)[:1]
+        found += [move for ref in newest if (move := to_curation(ref, view.images, view.store)).to]
     return tuple(found)
 
 
 def missed_by_execution(
-    tier: Tier, read: Callable[[str], Environment], current: Callable[[str, str], ImageRef | None]
-) -> tuple[Step, ...]:
+    view: View, read: Callable[[str], Environment], current: Callable[[str, str], ImageRef | None]
+) -> tuple[Move, ...]:
     """What is vended and runs nowhere yet, and what soaked and did not go on; the newest of each application.
 
     `current` gives the image that should run of an application in an environment.
     """
-    found: list[Step] = []
-    for repository in sorted(tier.repositories("curated/")):
-        for ref, after in _candidates(repository, tier, current):
-            step = to_environment(ref, after, tier.images, tier.store, read, partial(current, ref.application))
-            found += [step] if step.to else []
+    found: list[Move] = []
+    for repository in sorted(view.repositories(CURATED)):
+        for ref, after in _candidates(repository, view, current):
+            move = to_environment(ref, after, view.images, view.store, read, partial(current, ref.application))
+            found += [move] if move.to else []
     return tuple(found)
 
 
 def _candidates(
-    repository: str, tier: Tier, current: Callable[[str, str], ImageRef | None]
+    repository: str, view: View, current: Callable[[str, str], ImageRef | None]
 ) -> list[tuple[ImageRef, str | None]]:
     """The newest vended image, and what runs in each environment from which it could go on."""
-    for ref in tier.images.newest_first(repository):
-        if not is_vended(tier.store.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest):
+    for ref in view.images.newest_first(repository):
+        if not is_vended(view.store.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest):
             continue
-        built = last_provenance(tier.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
+        built = last_provenance(view.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
         places = built.manifest.environments if built else ()
         running = [(there, place) for place in places[:-1] if (there := current(ref.application, place))]
         return [(ref, None), *((there.moved_to(repository), place) for there, place in running)]

@@ -17,8 +17,8 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import record
 from supply_chain.image import ImageRef
 from supply_chain.policy.verdict import verdict_place
-from supply_chain.promotion.standing import (
-    Tier,
+from supply_chain.promotion.moves import (
+    View,
     following,
     missed_by_curation,
     missed_by_execution,
@@ -137,7 +137,7 @@ class Chain:
         )  # fmt: skip
 
     def missed(self):
-        seen = [Tier(self.repositories, self, self.pieces.world.store(tier)) for tier in (CURATION, EXECUTION)]
+        seen = [View(self.repositories, self, self.pieces.world.store(tier)) for tier in (CURATION, EXECUTION)]
         return (*missed_by_curation(seen[0]), *missed_by_execution(seen[1], self.read, self.current))
 
 
@@ -157,8 +157,8 @@ def test_an_image_without_provenance_may_still_get_it(chain):
     """Whoever builds it pushes first and signs then; nothing was decided, so that the next look decides."""
     chain.offer(1, signed=False)
 
-    step = chain.to_curation(1)
-    assert (step.to, step.waits) == ("", True)
+    move = chain.to_curation(1)
+    assert (move.to, move.waits) == ("", True)
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_an_image_that_was_refused_stays_where_it_is(chain, boundary, why):
     chain.offer(1)
     chain.judge(1, boundary, "x.y")
 
-    step = chain.to_curation(1)
-    assert (step.to, step.waits) == ("", False)
-    assert why in step.why
+    move = chain.to_curation(1)
+    assert (move.to, move.waits) == ("", False)
+    assert why in move.why
 
 
 def test_a_refusal_after_it_was_vended_counts(chain):
@@ -218,8 +218,8 @@ def test_a_vended_image_goes_to_the_first_environment_that_it_declares(chain):
     assert chain.onward(1, after="staging").why == "it has not soaked in staging"
 
     chain.soak(1)
-    step = chain.onward(1, after="staging")
-    assert (step.to, step.after, step.asks) == ("production", "staging", False)
+    move = chain.onward(1, after="staging")
+    assert (move.to, move.after, move.asks) == ("production", "staging", False)
 
 
 def test_a_soak_that_execution_did_not_sign_is_none(chain):
@@ -243,8 +243,8 @@ def test_where_the_environment_wants_approval_a_person_is_asked_once(chain):
     assert chain.onward(1, after="staging").why == "Ada denied it for production: so"
 
     chain.decide(1, "approved", hour=1)
-    step = chain.onward(1, after="staging")
-    assert (step.to, step.asks) == ("production", False)
+    move = chain.onward(1, after="staging")
+    assert (move.to, move.asks) == ("production", False)
 
 
 def test_an_approval_that_another_tier_signed_is_none(chain):
