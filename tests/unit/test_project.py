@@ -200,6 +200,19 @@ def test_an_event_starts_what_it_should_and_a_chains_own_no_tier(
     assert [sorted(started(event)) for event in emitted] == [sorted(alone), sorted(in_a_chain)]
 
 
+def test_what_events_start_is_told_apart_from_what_people_start() -> None:
+    """By a tag, for which the automations look: a failure that nobody waits for is told."""
+    assert {(d.entrypoint, d.name) for d in DEPLOYMENTS if "by-event" in d.tags} == {
+        (d.entrypoint, d.name) for d in DEPLOYMENTS if d.triggers
+    }
+    told = [
+        each.trigger.match_related
+        for each in read_automations(ROOT / "deployments/automations")
+        if "prefect.flow-run.Failed" in each.trigger.expect
+    ]
+    assert told and all("prefect.tag.by-event" in each["prefect.resource.id"] for each in told)
+
+
 def test_the_automations_that_ship_are_well_formed_and_tell_what_to_do() -> None:
     """A failed run, one that did not start, an event that started nothing, a runner that is gone."""
     found = read_automations(ROOT / "deployments/automations")

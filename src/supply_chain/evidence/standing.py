@@ -14,6 +14,7 @@ from typing import Protocol
 from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import SettingInvalid
+from supply_chain.evidence.approval import Words
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.reading import Said, said
 from supply_chain.evidence.statement import LIFECYCLE, Evidence, Predicate
@@ -46,8 +47,8 @@ class Ruling(Predicate):
     """The predicate of `statement.LIFECYCLE`: what somebody decided about one image."""
 
     act: Act
-    by: str = Field(min_length=1, description="who decided it, as they call themselves")
-    why: str = Field(min_length=1)
+    by: Words = Field(description="who decided it, as they call themselves")
+    why: Words
     at: AwareDatetime
 
     def __str__(self) -> str:

@@ -1,0 +1,71 @@
+"""What an operator sees in the morning, and asks then: the page, the views, the inventory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from supply_chain.laptop.views import read_views
+
+from .conftest import ROOT, Ui
+
+pytestmark = pytest.mark.real
+
+
+def run(ui: Ui, flow: str, deployment: str, **parameters: Any) -> str:
+    """Run a deployment as its button does; the run's id, when it has ended well."""
+    found = ui.api(f"deployments/name/{flow}/{deployment}")
+    body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+    made = ui.api(f"deployments/{found['id']}/create_flow_run", body)
+    ended = ui.ended(made["id"])
+    assert ended["state_type"] == "COMPLETED", ended["state"]
+    return str(made["id"])
+
+
+def test_one_page_answers_in_the_morning(ui: Ui, careless: str) -> None:
+    """What waits, what failed and what to do, what changed, what was found, what ran; and it leads further."""
+    ui.ended(careless)
+    made = run(ui, "morning", "every-15-minutes")
+    ui.open(ui.artifact(made, "morning"))
+
+    page = ui.shows("Waits for you", "Failed, and what to do", "Did not start", "What changed", "What was found")
+    assert "What ran" in page and "morning/every-15-minutes" in page
+    assert "Refused" in page.partition("What was found")[2]
+    ui.picture("morning")
+    link = ui.page.get_by_role("link", name="chain careless").first
+    assert "/runs/flow-run/" in (link.get_attribute("href") or "")
+
+
+def test_where_something_is_and_what_became_of_an_image_are_answered_there_too(ui: Ui, hello: str) -> None:
+    """By the same words as in a terminal."""
+    ui.ended(hello)
+    run(ui, "inventory", "hourly", application="hello")
+    ui.open(ui.artifact(run(ui, "where", "on-demand", question="base/python"), "where"))
+    ui.shows("built on base/python", "hello")
+    images = ui.api("artifacts/filter", {"artifacts": {"key": {"any_": ["where"]}}, "sort": "CREATED_DESC", "limit": 1})
+    rows: list[dict[str, str]] = [row for row in _rows(images[0]) if row["application"] == "hello"]
+    made = run(ui, "explain", "on-demand", digest=rows[0]["digest"])
+    ui.open(ui.artifact(made, f"explain-{rows[0]['digest']}"))
+
+    page = ui.shows("What happened", "built", "admitted at boundary-1", "signed", "Built on it")
+    assert "curated/base/python" in page
+
+
+def _rows(artifact: dict[str, Any]) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = json.loads(artifact["data"])
+    return rows
+
+
+@pytest.mark.parametrize("view", read_views(ROOT), ids=lambda view: view.name)
+def test_a_view_of_the_runs_is_offered_and_filters(ui: Ui, view: Any) -> None:
+    """Above the list, by the name that `deployments/views.yaml` gives it."""
+    saved = {each["name"]: each["filters"] for each in ui.api("saved_searches/filter", {})}
+    assert saved[view.name] == view.as_prefect()["filters"]
+    ui.page.goto(f"{ui.address}/runs")  # the older UI: the new one keeps views in the browser alone
+    ui.page.get_by_text("Past week").first.click()
+    ui.page.get_by_text(view.name, exact=True).click()
+
+    for word in (*view.states, *view.tags):
+        ui.page.locator("main, body").first.get_by_text(word, exact=True).first.wait_for()
