@@ -48,7 +48,9 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
     if found.over:
         about = f"{found}. {'; '.join(found.over)}."
         said = await asuspend_flow_run(
-            wait_for_input=Approval.with_initial_data(description=about), timeout=PATIENCE, key="approval"
+            wait_for_input=Approval.with_initial_data(description=about),
+            timeout=PATIENCE,
+            key=f"approval-{found.digest.removeprefix('sha256:')}",  # what was said of another plan is no answer
         )
         await sign_approval(found, said.approve, said.by, said.why, tier, workbench)
         if not said.approve:
@@ -79,6 +81,7 @@ async def apply_only(path: str, by: str, why: str) -> Applied:
     """
     found = read_plan(Path(path))
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
+    found.hold_to(workbench.lifecycle(found.rules))
     if found.over:
         await sign_approval(found, True, by, why, tier, workbench)
     async with turn(turn_name("lifecycle")):

@@ -100,7 +100,8 @@ async def _asked(step: Step) -> Approval:
         f"May it go to **{escaped(step.to)}**?"
     )
     form = Decision.with_initial_data(description=about)
-    said = await asuspend_flow_run(wait_for_input=form, timeout=PATIENCE, key="approval")
+    key = f"approval-{step.to}"  # what was said of another environment is no answer
+    said = await asuspend_flow_run(wait_for_input=form, timeout=PATIENCE, key=key)
     return Approval(
         environment=step.to,
         digest=step.image.digest,
