@@ -71,6 +71,8 @@ async def promote(image: str, after: str | None = None) -> CuratedImage | Deploy
 async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedImage | Refused:
     ref = await find(image, OFFERED, tier)
     async with turn(turn_name("promote", ref.application), CHAIN):
+        if freeze := await frozen():  # since it waits
+            return held(freeze)
         async with turn(turn_name("curate", ref.application)):
             step = await standing_at_curation(ref, tier, workbench)  # whoever had the turn may have decided
         if not step.to:
@@ -82,6 +84,8 @@ async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedI
 async def _to_environment(image: str, after: str | None, tier: Tier, workbench: Workbench) -> Deployment | Refused:
     ref = await find(image, "curated/", tier)
     async with turn(turn_name("promote", ref.application), CHAIN):
+        if freeze := await frozen():
+            return held(freeze)
         step = await standing_at_execution(ref, after, tier, workbench)
         if not step.to:
             return unneeded(step)

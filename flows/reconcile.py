@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from blocks import Tier, Workbench
 from flows.promote import held
@@ -17,11 +20,12 @@ from tasks.promote import missed, on_the_way, start
 
 
 @flow(name="reconcile", flow_run_name="reconcile")
-async def reconcile() -> tuple[Step, ...] | Refused:
+async def reconcile() -> tuple[Step, ...] | Refused | State[Any]:
     """Look at what should have gone on and did not, and start it: the newest image of each application.
 
     Images in dev/* that were offered and not judged; curated ones that were deployed nowhere; soaked ones that
-    did not go to their next environment. What a gate or a person refused stays where it is.
+    did not go to their next environment. What a gate or a person refused stays where it is. An application of
+    which a signed statement cannot be read ends the run as Unreadable, after all others.
     """
     if freeze := await frozen():
         return held(freeze)
@@ -31,9 +35,10 @@ async def reconcile() -> tuple[Step, ...] | Refused:
     found = await missed(curation, execution, workbench)
     rows = []
     for step in found:
-        waits = await on_the_way(step)
-        run = "is on its way" if waits else await start(step)
+        run = step.why if step.unreadable else "is on its way" if await on_the_way(step) else await start(step)
         image = f"{step.image.repository}@{step.image.short}"
         rows.append({"image": plain(image), "to": plain(step.to), "after": plain(step.after or ""), "run": plain(run)})
     await acreate_table_artifact(key="reconciled", table=rows, description="What no event had announced")
+    if unreadable := [str(step.image) for step in found if step.unreadable]:
+        return Completed(name="Unreadable", message=", ".join(unreadable)[:900], data=found)
     return found

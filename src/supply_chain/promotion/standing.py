@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from supply_chain.app import Service
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import ClockWrong, EvidenceInvalid, ImageDamaged, SettingInvalid, SupplyChainError
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.soak import last_soak
@@ -28,6 +28,9 @@ from supply_chain.tier import Boundary, TierName
 SAID_BY_EXECUTION = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
 OF_A_PLACE = ("approval.", "placement.")
 """How the reasons begin that are about one environment alone: a refusal for these says nothing of another."""
+
+UNREADABLE = (EvidenceInvalid, ClockWrong, ImageDamaged)
+"""Errors that are about one application's images alone."""
 
 
 class Images(Protocol):
@@ -49,6 +52,8 @@ class Step(Frozen):
     """Whether what it lacks may still come: its evidence."""
     asks: bool = False
     """Whether a person has to decide first, and did not yet."""
+    unreadable: bool = False
+    """Whether it goes nowhere because what is signed about the application's images cannot be read."""
 
 
 def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Step:
@@ -170,6 +175,10 @@ def _nothing(ref: ImageRef, why: str) -> Step:
     return Step(image=ref, why=why)
 
 
+def _unreadable(ref: ImageRef, error: SupplyChainError) -> Step:
+    return Step(image=ref, why=" — ".join(str(error).splitlines()), unreadable=True)
+
+
 @dataclass(frozen=True)
 class Tier:
     """What one tier sees: the registry and the evidence."""
@@ -180,12 +189,18 @@ class Tier:
 
 
 def missed_by_curation(tier: Tier) -> tuple[Step, ...]:
-    """The newest images in `dev/*` that development offered and on which nobody decided."""
-    found = []
+    """The newest images in `dev/*` that development offered and on which nobody decided.
+
+    One that cannot be judged by what is signed about it (`unreadable`) is told, and keeps no other application.
+    """
+    found: list[Step] = []
     for repository in sorted(tier.repositories("dev/")):
-        newest = tier.images.newest_first(repository)[:1]
-        found += [step for ref in newest if (step := to_curation(ref, tier.images, tier.store)).to]
-    return tuple(found)
+        for ref in tier.images.newest_first(repository)[:1]:
+            try:
+                found.append(to_curation(ref, tier.images, tier.store))
+            except UNREADABLE as error:
+                found.append(_unreadable(ref, error))
+    return tuple(step for step in found if step.to or step.unreadable)
 
 
 def missed_by_execution(
@@ -193,14 +208,19 @@ def missed_by_execution(
 ) -> tuple[Step, ...]:
     """What is vended and runs nowhere yet, and what soaked and did not go on; the newest of each application.
 
-    `current` gives the image that should run of an application in an environment.
+    `current` gives the image that should run of an application in an environment. What is `unreadable` as above.
     """
     found: list[Step] = []
     for repository in sorted(tier.repositories("curated/")):
-        for ref, after in _candidates(repository, tier, current):
-            step = to_environment(ref, after, tier.images, tier.store, read, partial(current, ref.application))
-            found += [step] if step.to else []
-    return tuple(found)
+        for newest in tier.images.newest_first(repository)[:1]:
+            try:
+                found += [
+                    to_environment(ref, after, tier.images, tier.store, read, partial(current, ref.application))
+                    for ref, after in _candidates(repository, tier, current)
+                ]
+            except UNREADABLE as error:
+                found.append(_unreadable(newest, error))
+    return tuple(step for step in found if step.to or step.unreadable)
 
 
 def _candidates(

@@ -48,6 +48,7 @@ class Chain:
     running: dict[str, int] = field(default_factory=dict)
     approval: str = "none"
     placed: tuple[str, ...] = PLACES
+    others: tuple[str, ...] = ()
 
     def dev(self, number):
         return ImageRef(repository="dev/hello", digest=digest(number))
@@ -108,11 +109,14 @@ class Chain:
     # what a registry and an operator's files say
 
     def newest_first(self, repository):
+        if repository in self.others:
+            return (ImageRef(repository=repository, digest=digest(1)),)
         numbers = self.offered if repository.startswith("dev/") else self.vended
         return tuple(ImageRef(repository=repository, digest=digest(n)) for n in sorted(numbers, reverse=True))
 
     def repositories(self, prefix):
-        return tuple(name for name in ("curated/hello", "dev/hello") if name.startswith(prefix))
+        known = ("curated/hello", "dev/hello", *self.others)
+        return tuple(sorted(name for name in known if name.startswith(prefix)))
 
     def read(self, name):
         if name not in PLACES:
@@ -379,6 +383,27 @@ def test_what_is_done_refused_or_old_is_not_found(chain):
     chain.deploy(2)
 
     assert chain.missed() == ()
+
+
+@pytest.mark.parametrize("bad", [{}, {"runDetails": {"metadata": {"finishedOn": "2999-01-01T00:00:00Z"}}}])
+def test_what_one_application_signed_keeps_no_other(chain, bad):
+    """Whoever signs for development could otherwise hold everybody's promotions; what it is, is told."""
+    chain.offer(3)
+    chain.vend(2)
+    chain.others = ("curated/aaa", "dev/aaa")
+    for name in chain.others:
+        chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), DEV, PROVENANCE, bad)
+        chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), CURATION, SIGNATURE, {})
+        said = summary(ImageRef(repository=name, digest=digest(1)), Boundary.CURATION, POLICY, reasons=(), notes=(),
+                       inputs=(), now=chain.make.noon)  # fmt: skip
+        chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), CURATION, SUMMARY, said.predicate())
+
+    found = chain.missed()
+
+    assert [(str(s.image), s.to) for s in found if not s.unreadable] == [
+        (str(chain.dev(3)), "curation"), (str(chain.curated(2)), "staging")
+    ]  # fmt: skip
+    assert all(s.why and not s.to for s in found if s.unreadable) and any(s.unreadable for s in found)
 
 
 def test_a_chain_without_anything_misses_nothing(chain):
