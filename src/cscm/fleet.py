@@ -34,7 +34,7 @@ def images(application: str | None, as_json: bool) -> None:
     kept = _inventory()
     if as_json:  # one by one, as there may be many
         for image in kept.images(application):
-            click.echo(image.model_dump_json())
+            click.echo(json.dumps(image.model_dump(mode="json")))  # in ASCII: names in it are anybody's
         return
     rows = [pages.image_row(image) for image in kept.images(application)]
     _table(rows, ("application", "digest", "revision", "state", "runs in", "findings", "size", "pushed", "pulled"))
