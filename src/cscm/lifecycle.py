@@ -87,7 +87,7 @@ def add_to(main: click.Group, run: Run, as_json: Option, verbose: Option) -> Non
         def start() -> Coroutine[Any, Any, Any]:
             from flows.lifecycle import apply_only as flow  # noqa: PLC0415
 
-            return flow(path=str(plan.resolve()), by=by, why=why)
+            return flow(path=str(plan.resolve()), by=by, why=why, digest=found.digest)
 
         run(start, as_json, verbose)
 

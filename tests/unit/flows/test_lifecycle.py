@@ -155,6 +155,16 @@ async def test_a_plan_in_a_file_is_held_to_the_rules_of_today(run, tmp_path, cha
     assert run.calls == []
 
 
+async def test_a_plan_that_was_exchanged_after_it_was_read_is_not_carried_out(run, tmp_path):
+    """Somebody said yes to another."""
+    write_plan(planned(), tmp_path / "plan.json")
+
+    with pytest.raises(DeclarationInvalid, match="another plan"):
+        await lifecycle.apply_only.fn(str(tmp_path / "plan.json"), "ann", "x", planned(100, image(2, 399)).digest)
+
+    assert run.calls == []
+
+
 @pytest.mark.parametrize("act", [Act.BLOCK, Act.UNBLOCK, Act.HOLD, Act.RELEASE])
 async def test_what_somebody_decides_is_done_as_the_lifecycle(run, monkeypatch, act):
     """About the image that they name."""
