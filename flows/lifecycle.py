@@ -13,6 +13,7 @@ from pydantic import Field
 from blocks import Tier, Workbench
 from flows.ends import ended
 from flows.turns import turn
+from supply_chain.errors import DeclarationInvalid
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.plan import Plan, read_plan
 from tasks.lifecycle import apply, plan, sign_approval
@@ -46,7 +47,9 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
     if found.over:
         about = f"{found}. {'; '.join(found.over)}."
         said = await asuspend_flow_run(
-            wait_for_input=Approval.with_initial_data(description=about), timeout=PATIENCE, key="approval"
+            wait_for_input=Approval.with_initial_data(description=about),
+            timeout=PATIENCE,
+            key=f"approval-{found.digest.removeprefix('sha256:')}",  # what was said of another plan is no answer
         )
         await sign_approval(found, said.approve, said.by, said.why, tier, workbench)
         if not said.approve:
@@ -67,16 +70,20 @@ async def plan_only(rules: str = "nightly") -> Plan:
 
 
 @flow(name="lifecycle apply", flow_run_name="lifecycle apply")
-async def apply_only(path: str, by: str, why: str) -> Applied:
+async def apply_only(path: str, by: str, why: str, digest: str | None = None) -> Applied:
     """Carry out a plan that somebody read, and sign their approval where it is above its limits.
 
     Args:
         path: The file of the plan, as `cscm lifecycle plan -o` wrote it.
         by: Who decided it.
         why: Why.
+        digest: Of the plan that was read; another one that lies there by now is not carried out.
     """
     found = read_plan(Path(path))
+    if digest not in (None, found.digest):
+        raise DeclarationInvalid(f"{path} is another plan than the one that was read.\nRead it, and apply it again.")
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
+    found.hold_to(workbench.lifecycle(found.rules))
     if found.over:
         await sign_approval(found, True, by, why, tier, workbench)
     async with turn(turn_name("lifecycle")):

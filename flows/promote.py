@@ -7,7 +7,7 @@ import asyncio
 from prefect import flow, get_run_logger
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
-from prefect.runtime import deployment
+from prefect.runtime import deployment, flow_run
 from pydantic import Field
 
 from blocks import Tier, Workbench
@@ -57,7 +57,7 @@ async def promote(image: str, after: str | None = None) -> CuratedImage | Deploy
         image: dev/hello@sha256:… as it was pushed, or curated/hello@sha256:… as it was vended.
         after: The environment in which a curated image soaked; empty for the first that it declares.
     """
-    if freeze := await frozen():
+    if (freeze := await frozen()) and not _answered():
         return held(freeze)
     workbench: Workbench = await Workbench.aload("workbench")
     if image.startswith(OFFERED):
@@ -65,9 +65,11 @@ async def promote(image: str, after: str | None = None) -> CuratedImage | Deploy
     return await _to_environment(image, after, await Tier.aload("execution"), workbench)
 
 
-async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedImage | Refused | Move:
+async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedImage | Refused | Move | Freeze:
     ref = await find(image, OFFERED, tier)
     async with turn(turn_name("promote", ref.application), CHAIN):
+        if freeze := await frozen():  # since it waits
+            return held(freeze)
         async with turn(turn_name("curate", ref.application)):
             move = await due_at_curation(ref, tier, workbench)  # whoever had the turn may have decided
         if not move.to:
@@ -78,9 +80,11 @@ async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedI
 
 async def _to_environment(
     image: str, after: str | None, tier: Tier, workbench: Workbench
-) -> Deployment | Refused | Move:
+) -> Deployment | Refused | Move | Freeze:
     ref = await find(image, CURATED, tier)
     async with turn(turn_name("promote", ref.application), CHAIN):
+        if (freeze := await frozen()) and not _answered():
+            return held(freeze)
         move = await due_at_execution(ref, after, tier, workbench)
         if not move.to:
             return unneeded(move)
@@ -88,8 +92,15 @@ async def _to_environment(
             if await on_the_way(move):
                 return unneeded(move.model_copy(update={"why": "another run asks for the approval already"}))
             await sign_decision(ref, await _asked(move), tier, workbench)
+        if freeze := await frozen():
+            return held(freeze)
         result = await execute(image=str(ref), environment=move.to)
     return refused(result) if isinstance(result, Refused) else result
+
+
+def _answered() -> bool:
+    """Whether the run goes on after a person's answer, which is signed before anything else is looked at."""
+    return (flow_run.run_count or 0) > 1
 
 
 async def _asked(move: Move) -> Approval:
@@ -99,7 +110,8 @@ async def _asked(move: Move) -> Approval:
         f"May it go to **{escaped(move.to)}**?"
     )
     form = Decision.with_initial_data(description=about)
-    said = await asuspend_flow_run(wait_for_input=form, timeout=PATIENCE, key="approval")
+    key = f"approval-{move.to}"  # what was said of another environment is no answer
+    said = await asuspend_flow_run(wait_for_input=form, timeout=PATIENCE, key=key)
     return Approval(
         environment=move.to,
         digest=move.image.digest,

@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
 from blocks import Tier, Workbench
+from flows.ends import ended
 from flows.promote import held
 from supply_chain.promotion.freeze import Freeze
 from supply_chain.promotion.moves import Move
@@ -21,7 +22,8 @@ async def reconcile() -> tuple[Move, ...] | Freeze:
     """Look at what should have gone on and did not, and start it: the newest image of each application.
 
     Images in dev/* that were offered and not judged; curated ones that were deployed nowhere; soaked ones that
-    did not go to their next environment. What a gate or a person refused stays where it is.
+    did not go to their next environment. What a gate or a person refused stays where it is. An application of
+    which a signed statement cannot be read ends the run as Unreadable, after all others.
     """
     if freeze := await frozen():
         return held(freeze)
@@ -31,9 +33,10 @@ async def reconcile() -> tuple[Move, ...] | Freeze:
     found = await missed(curation, execution, workbench)
     rows = []
     for move in found:
-        waits = await on_the_way(move)
-        run = "is on its way" if waits else await start(move)
+        run = move.why if move.unreadable else "is on its way" if await on_the_way(move) else await start(move)
         image = f"{move.image.repository}@{move.image.short}"
         rows.append({"image": plain(image), "to": plain(move.to), "after": plain(move.after or ""), "run": plain(run)})
     await acreate_table_artifact(key="reconciled", table=rows, description="What no event had announced")
+    if unreadable := [str(move.image) for move in found if move.unreadable]:
+        return ended("Unreadable", ", ".join(unreadable), found)
     return found

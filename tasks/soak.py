@@ -35,7 +35,7 @@ async def soak(seen: Iterable[Observation], place: Environment, tier: Tier, work
         over = soaked(watch, place.name, place.soak) if watch else None
         if over and watch:
             await _tell(observation.application, over, tier, workbench)
-            watch = watch.model_copy(update={"told": True})
+            watch = watch.model_copy(update={"told": over.asked})
         await Variable.aset(name, watch.model_dump(mode="json") if watch else None, overwrite=True)
 
 
@@ -51,13 +51,13 @@ async def _tell(application: str, over: Soak, tier: Tier, workbench: Workbench) 
 
     def sign() -> bool:
         known = last_soak(evidence.verified(where, evidence.tier, SOAK), over.environment, over.digest)
-        if known is None:
+        new = known is None or known.value.seconds < over.asked
+        if new:
             evidence.attach(where, SOAK, over.predicate(), over.until)
-        return known is None
+        return new
 
     if await in_thread(sign):
-        seconds = int((over.until - over.since).total_seconds())
-        emit("deployment.soaked", ref, environment=over.environment, seconds=seconds, looks=over.looks)
+        emit("deployment.soaked", ref, environment=over.environment, seconds=int(over.seconds), looks=over.looks)
 
 
 def _read(kept: object) -> Watch | None:

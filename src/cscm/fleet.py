@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ def images(application: str | None, as_json: bool) -> None:
     kept = _inventory()
     if as_json:  # one by one, as there may be many
         for image in kept.images(application):
-            click.echo(image.model_dump_json())
+            click.echo(json.dumps(image.model_dump(mode="json")))  # in ASCII: names in it are anybody's
         return
     rows = [pages.image_row(image) for image in kept.images(application)]
     _table(rows, ("application", "digest", "revision", "state", "runs in", "findings", "size", "pushed", "pulled"))

@@ -78,7 +78,7 @@ def add_to(main: click.Group, run: Run, verbose: Option) -> None:
         def start() -> Coroutine[Any, Any, Any]:
             from flows.lifecycle import apply_only as flow  # noqa: PLC0415
 
-            return flow(path=str(plan.resolve()), by=by, why=why)
+            return flow(path=str(plan.resolve()), by=by, why=why, digest=found.digest)
 
         run(start, as_json, verbose)
 

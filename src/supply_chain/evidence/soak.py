@@ -23,6 +23,11 @@ class Soak(Frozen):
     looks: int = Field(ge=1, description="how often it was looked at, never with more than 15 minutes in between")
     asked: int = Field(description="seconds that the environment asks for")
 
+    @property
+    def seconds(self) -> float:
+        """From the first look to the last."""
+        return (self.until - self.since).total_seconds()
+
     def predicate(self) -> dict[str, Any]:
         """As it is signed."""
         return self.model_dump(mode="json")

@@ -121,10 +121,17 @@ class Order:
 
 
 def deploy(
-    engine: Engine, order: Order, supply: Supply, *, now: Callable[[], datetime], wait: Wait = sleep
+    engine: Engine,
+    order: Order,
+    supply: Supply,
+    *,
+    now: Callable[[], datetime],
+    wait: Wait = sleep,
+    may_serve: Callable[[], object] = lambda: None,
 ) -> Deployment:
     """Run the admitted image; the deployment, also when the same already runs and is well.
 
+    `may_serve` is asked when it is ready and nothing reaches it yet: what it raises ends the deployment.
     Raises `DeploymentFailed` with the container's last words when it does not become ready or the
     address cannot be served, and `PortBusy` when somebody else listens there; then, as when `wait`
     raises `Cancelled`, the container before serves on and nothing of the new one is left.
@@ -140,6 +147,7 @@ def deploy(
     with contextlib.ExitStack() as undo:
         new = _created(engine, order, reference, others, serving, undo)
         ready_seconds = _ready(engine, order, new, wait)
+        may_serve()
         with _watching(order, serving) as watch:
             served_by = _switched(engine, order, front, new, wait)
             undo.pop_all()

@@ -9,6 +9,8 @@ from datetime import datetime
 from supply_chain.app import Service
 from supply_chain.concurrency import both
 from supply_chain.container import Engine, Wait
+from supply_chain.errors import DeploymentFailed
+from supply_chain.evidence.standing import read_standing, standing
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.deploy import Deployment, Order, deploy
 from supply_chain.execution.environment import Environment
@@ -52,7 +54,8 @@ def take_into_service(
 ) -> Deployment:
     """Run the image in the environment; `run` marks what is made there.
 
-    The verdict is kept first: who may not record it starts nothing. Raises as `deploy` does.
+    The verdict is kept first: who may not record it starts nothing. Raises as `deploy` does, and
+    `DeploymentFailed` where somebody blocked the image after the gate admitted it.
     """
     manifest, ref = dossier.manifest, admitted.image.ref
     assert isinstance(manifest, Service)  # the gate admits services only
@@ -63,8 +66,24 @@ def take_into_service(
     )
     order = Order(admitted, manifest, environment, proxy, run, fresh)
     supply = supply_for(manifest.classification, site.plain, site.confidential)
-    deployment = deploy(site.engine, order, supply, now=site.now, wait=site.wait)
+    deployment = deploy(
+        site.engine,
+        order,
+        supply,
+        now=site.now,
+        wait=site.wait,
+        may_serve=lambda: _not_blocked(ref, environment, site.evidence),
+    )
     return record(deployment, ref, site.evidence, site.now())
+
+
+def _not_blocked(ref: ImageRef, environment: Environment, evidence: EvidenceStore) -> None:
+    """A gate's yes is as old as it took to bring the image and to make it ready."""
+    if ruling := standing(read_standing(ref, evidence).evidence).block:
+        raise DeploymentFailed(
+            f"{ref.application} {ref.short} was not taken into service in {environment.name}: it was blocked {ruling}, "
+            "after the gate admitted it.\nIt was removed; what ran before, if anything, still serves."
+        )
 
 
 def _proxy(environment: Environment, site: Site) -> Digest:

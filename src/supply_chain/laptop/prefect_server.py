@@ -175,7 +175,7 @@ def warm(home: Home, profile: Profile) -> Service:
         pid_file=home.run / "warm.json",
         ready=lambda: is_served(socket),
         deadline=60,
-        changes=fingerprint(code, version("prefect")),
+        changes=fingerprint((*code, home.project / "requirements.lock"), version("prefect")),
     )
 
 

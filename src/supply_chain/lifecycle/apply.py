@@ -206,8 +206,11 @@ class _Work:
         """Do what is left to do; an entry for each step."""
         entries = {step.ref.digest: self.known[step.ref] for step in self.steps if step.ref in self.known}
         left = [step for step in self.steps if step.ref.digest not in entries]
+        for step in self.steps:
+            if step.ref.digest in entries and _gone(entries[step.ref.digest]) and step.ref.digest in self.there:
+                self._keep(entries, step, Outcome.SKIPPED, "it was pushed again after it was removed")
         for step in left:
-            if not step.belongs_to:
+            if not step.belongs_to or step.action is Action.AGE_OUT:
                 self._look(entries, step)
         while held := [(s, why) for s in left if s.ref.digest not in entries and (why := self._held_back(s, entries))]:
             for step, why in held:
@@ -240,8 +243,10 @@ class _Work:
         self._keep(entries, step, Outcome.FAILED, " — ".join(str(error).splitlines()), error.code)
 
     def _changes(self, step: Step) -> Iterator[str]:
-        digest, stands = step.ref.digest, self.present.standing(step.ref)
-        if (member := self.there.get(digest)) is None:
+        digest, member = step.ref.digest, self.there.get(step.ref.digest)
+        attached = member is not None and member.subject is not None  # how it stands, and its pulls, are its image's
+        stands = Standing() if attached else self.present.standing(step.ref)
+        if member is None:
             if step.action is not Action.AGE_OUT:
                 yield "it is not there any more"
             return
@@ -250,19 +255,20 @@ class _Work:
             yield f"its tags are {', '.join(stored.tags) or 'none'} now"
         if stored.pushed_at != step.pushed_at:
             yield "it was pushed again"
-        if stored.pulled_at != step.pulled_at and step.action is not Action.BLOCK and not member.children:
-            yield "it was pulled since"  # of an index our own look at what is in it is a pull
+        ours = attached or member.children or step.action is Action.BLOCK
+        if stored.pulled_at != step.pulled_at and not ours:
+            yield "it was pulled since"  # of an index, and of what is attached, our own look at it is a pull
         archived = stored.status is StorageStatus.ARCHIVED and step.action is not Action.AGE_OUT  # done already
         if stored.status is not step.status and not archived:
             yield f"it is {stored.status} now"
         yield from self._stands(step, stands)
-        if digest in self.needed and step.rule != STANDS:
+        if digest in self.needed and not _stands(step):
             yield "it should run, or is what ran before"
         if step.action is Action.AGE_OUT:
             yield from self._referenced(step)
 
     def _stands(self, step: Step, stands: Standing) -> Iterator[str]:
-        if step.rule == STANDS:
+        if _stands(step):
             if stands.block is None:
                 yield "somebody unblocked it"
             return
@@ -363,3 +369,8 @@ class _Work:
 
 def _gone(entry: Entry) -> bool:
     return entry.outcome is Outcome.DONE and entry.action is Action.AGE_OUT
+
+
+def _stands(step: Step) -> bool:
+    """Whether it closes again what is blocked already: that is done whatever runs from it; nothing is removed so."""
+    return step.rule == STANDS and step.action is Action.BLOCK

@@ -75,6 +75,20 @@ class Plan(Frozen):
         """What is done, but for what goes with another."""
         return tuple(step for step in self.steps if step.touches and not step.belongs_to)
 
+    def hold_to(self, rules: Rules) -> None:
+        """`DeclarationInvalid` unless it was made by these rules, and says by itself which limits it is above."""
+        either = {rules.model_copy(update={"dry_run": dry}).digest for dry in (True, False)}
+        if self.rules != rules.name or self.rules_digest not in either:
+            raise DeclarationInvalid(
+                f"The plan {self.digest[:19]} was made by other rules than {rules.name} has now.\n"
+                "Plan anew: `cscm lifecycle plan`."
+            )
+        if self.over != tuple(_over(self.steps, rules)):
+            raise DeclarationInvalid(
+                f"The plan {self.digest[:19]} does not say which limits it is above: somebody changed it.\n"
+                "Find out who; then plan anew: `cscm lifecycle plan`."
+            )
+
     def step(self, ref: ImageRef) -> Step | None:
         """What is done with one manifest."""
         return next((step for step in self.steps if step.ref == ref), None)

@@ -8,13 +8,13 @@ from typing import Protocol
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.errors import EvidenceInvalid
+from supply_chain.errors import ClockWrong, DeclarationInvalid, EvidenceInvalid
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import Act, Repositories, Ruling, rule
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
-from supply_chain.lifecycle.stock import Deployed, histories
+from supply_chain.lifecycle.stock import Deployed, Member, histories
 from supply_chain.tier import TierName, curated_repository, evidence_repository
 
 PLANS = evidence_repository(TierName.LIFECYCLE, "plans")
@@ -36,6 +36,8 @@ class Present(Protocol):
     """What is so now."""
 
     def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]: ...
+
+    def members(self, repository: str) -> tuple[Member, ...]: ...
 
     def deployments(self, application: str | None) -> tuple[Deployed, ...]: ...
 
@@ -87,14 +89,34 @@ def decide(
     """Sign what somebody decided about a curated image, and do what follows from it; both only where they are needed.
 
     It is signed first: an image whose archiving fails is refused at every gate by then. Doing it again does
-    what was left undone. With `only_sign` nothing is moved: whoever asks does that.
+    what was left undone. With `only_sign` nothing is moved: whoever asks does that. What is said of an
+    encrypted copy is said of the image that it is of, for gates know no other; of what is attached to an image
+    nothing can be said (`DeclarationInvalid`).
     """
+    ref = ref if only_sign else _image(ref, bench)
     changed = rule(ref, act, bench.evidence, bench.storage, by=by, why=why, now=now) is not None
     moved: tuple[Digest, ...] = ()
     if act in (Act.BLOCK, Act.UNBLOCK) and not only_sign:
         moved = _moved(ref, act, bench)
     running = runs_from(ref.digest, bench) if act is Act.BLOCK else ()
     return Ruled(ref=ref, act=act, by=by, why=why, at=now, changed=changed, moved=moved, running=running)
+
+
+def _image(ref: ImageRef, bench: Bench) -> ImageRef:
+    """The image that somebody means."""
+    stored = {each.digest: each for each in bench.storage.images(ref.repository)}.get(ref.digest)
+    if stored and stored.subject:
+        raise DeclarationInvalid(
+            f"{ref} is attached to {stored.subject}, and is no image itself.\nName that one: "
+            f"{ref.repository}@{stored.subject}"
+        )
+    try:
+        if stored is None or bench.evidence.verified(ref, TierName.CURATION):
+            return ref  # curation says something of an image, and nothing of a copy of it
+        of = next((each.copy_of for each in bench.present.members(ref.repository) if each.ref == ref), None)
+    except (EvidenceInvalid, ClockWrong):
+        return ref  # nothing that somebody signed keeps anybody from blocking
+    return ref.model_copy(update={"digest": of}) if of else ref
 
 
 def _moved(ref: ImageRef, act: Act, bench: Bench) -> tuple[Digest, ...]:

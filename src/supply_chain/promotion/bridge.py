@@ -57,7 +57,9 @@ class Stored(Protocol):
 
 @dataclass(frozen=True)
 class Bridge:
-    """`announce` returns when the event was taken, or raises `EventNotTaken`; `wait` takes seconds."""
+    """`announce` returns when the event was taken, or raises `EventNotTaken`; where it never will be,
+    `EventUnreadable`. `wait` takes seconds.
+    """
 
     queue: Queue
     dead: Stored
@@ -85,15 +87,13 @@ class Bridge:
         announced = 0
         for message in self.queue.receive(patient=patient):
             try:
-                pushed = read_push(message.body)
+                if (pushed := read_push(message.body)) is not None:
+                    self._until_taken(pushed)
+                    announced += 1
             except EventUnreadable as error:
                 reason = str(error.args[0]).partition("\n")[0]
                 log.warning("%s", plain(f"message {message.id} goes to the dead-letter queue: {reason}"))
                 self.dead.send(message.body, reason)
-            else:
-                if pushed is not None:
-                    self._until_taken(pushed)
-                    announced += 1
             self.queue.delete(message)
         return announced
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from supply_chain.app import Service
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import ClockWrong, EvidenceInvalid, ImageDamaged, SettingInvalid, SupplyChainError
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.soak import last_soak
@@ -26,8 +26,13 @@ from supply_chain.policy.verdict import verdict_place
 from supply_chain.tier import CURATED, OFFERED, Boundary, TierName
 
 SAID_BY_EXECUTION = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
+RECENT = 20
+"""Images of an application that are looked at, the last pushed first."""
 OF_A_PLACE = ("approval.", "placement.")
 """How the reasons begin that are about one environment alone: a refusal for these says nothing of another."""
+
+UNREADABLE = (EvidenceInvalid, ClockWrong, ImageDamaged)
+"""Errors that are about one application's images alone."""
 
 
 class Images(Protocol):
@@ -49,17 +54,18 @@ class Move(Frozen):
     """Whether what it lacks may still come: its evidence."""
     asks: bool = False
     """Whether a person has to decide first, and did not yet."""
+    unreadable: bool = False
+    """Whether it goes nowhere because what is signed about the application's images cannot be read."""
 
 
 def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
     """What is to be done with an image in `dev/*`.
 
     An image without development's provenance was not offered yet: what builds it may still be signing. Only the
-    newest image of an application goes on.
+    newest image of an application that was offered goes on.
     """
-    newest = images.newest_first(ref.repository)
-    if newest and newest[0].digest != ref.digest:
-        return _nothing(ref, f"{newest[0].short} was pushed after it")
+    if later := _offered_later(ref, images, store):
+        return _nothing(ref, later)
     if not store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
         return _nothing(ref, "development signed no provenance of it").model_copy(update={"waits": True})
     own = store.verified(verdict_place(ref, Boundary.TO_CURATION, admitted=True), TierName.CURATION, SUMMARY, SIGNATURE)
@@ -71,6 +77,17 @@ def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
     if is_vended(own, ref.digest):
         return _nothing(ref, "it is vended")
     return Move(image=ref, to="curation")
+
+
+def _offered_later(ref: ImageRef, images: Images, store: EvidenceStore) -> str:
+    """Why an image is too old: another was pushed after it and offered. What nobody signed holds nothing up."""
+    newest = images.newest_first(ref.repository)
+    for newer in newest[:RECENT]:
+        if newer.digest == ref.digest:
+            return ""
+        if store.verified(newer, TierName.DEVELOPMENT, PROVENANCE):
+            return f"{newer.short} was pushed after it"
+    return f"it is not among the {RECENT} that were pushed last" if newest else ""
 
 
 def to_environment(
@@ -123,7 +140,7 @@ def _objections(
         yield str(error.args[0]).partition("\n")[0]
     if any(each.value.environment == to for each in records(own)):
         yield f"it was deployed to {to}"
-    if after is not None and last_soak(own, after, ref.digest) is None:
+    if after is not None and not _has_soaked(ref, after, own, read):
         yield f"it has not soaked in {after}"
     verdict = last_verdict(own, Boundary.TO_EXECUTION, ref.digest)
     if verdict and not verdict.value.passed and not _of_a_place(verdict.value):
@@ -133,6 +150,16 @@ def _objections(
     decision = last_approval(own, to, ref.digest)
     if decision and not decision.value.approved:
         yield f"{decision.value.who} denied it for {to}: {decision.value.why}"
+
+
+def _has_soaked(ref: ImageRef, after: str, own: Sequence[Evidence], read: Callable[[str], Environment]) -> bool:
+    """Whether it was well there for as long as that asks for today."""
+    signed = last_soak(own, after, ref.digest)
+    try:
+        asked = read(after).soak
+    except SettingInvalid:
+        return False
+    return signed is not None and asked is not None and signed.value.seconds >= asked
 
 
 def following(environments: Sequence[str], after: str | None) -> str | None:
@@ -170,6 +197,10 @@ def _nothing(ref: ImageRef, why: str) -> Move:
     return Move(image=ref, why=why)
 
 
+def _unreadable(ref: ImageRef, error: SupplyChainError) -> Move:
+    return Move(image=ref, why=" — ".join(str(error).splitlines()), unreadable=True)
+
+
 @dataclass(frozen=True)
 class View:
     """What one tier sees: the registry and the evidence."""
@@ -180,12 +211,21 @@ class View:
 
 
 def missed_by_curation(view: View) -> tuple[Move, ...]:
-    """The newest images in `dev/*` that development offered and on which nobody decided."""
-    found = []
+    """The newest images in `dev/*` that development offered and on which nobody decided.
+
+    One that cannot be judged by what is signed about it (`unreadable`) is told, and keeps no other application.
+    """
+    found: list[Move] = []
     for repository in sorted(view.repositories(OFFERED)):
-        newest = view.images.newest_first(repository)[:1]
-        found += [move for ref in newest if (move := to_curation(ref, view.images, view.store)).to]
-    return tuple(found)
+        for ref in view.images.newest_first(repository)[:RECENT]:
+            try:
+                move = to_curation(ref, view.images, view.store)
+            except UNREADABLE as error:
+                move = _unreadable(ref, error)
+            if not move.waits:
+                found.append(move)
+                break
+    return tuple(move for move in found if move.to or move.unreadable)
 
 
 def missed_by_execution(
@@ -193,14 +233,19 @@ def missed_by_execution(
 ) -> tuple[Move, ...]:
     """What is vended and runs nowhere yet, and what soaked and did not go on; the newest of each application.
 
-    `current` gives the image that should run of an application in an environment.
+    `current` gives the image that should run of an application in an environment. What is `unreadable` as above.
     """
     found: list[Move] = []
     for repository in sorted(view.repositories(CURATED)):
-        for ref, after in _candidates(repository, view, current):
-            move = to_environment(ref, after, view.images, view.store, read, partial(current, ref.application))
-            found += [move] if move.to else []
-    return tuple(found)
+        for newest in view.images.newest_first(repository)[:1]:
+            try:
+                found += [
+                    to_environment(ref, after, view.images, view.store, read, partial(current, ref.application))
+                    for ref, after in _candidates(repository, view, current)
+                ]
+            except UNREADABLE as error:
+                found.append(_unreadable(newest, error))
+    return tuple(move for move in found if move.to or move.unreadable)
 
 
 def _candidates(

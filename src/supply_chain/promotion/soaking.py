@@ -29,8 +29,8 @@ class Watch(Frozen):
     since: AwareDatetime
     last: AwareDatetime
     looks: int
-    told: bool = False
-    """Whether its soak was signed."""
+    told: int = 0
+    """Of how long a soak was signed, in seconds that were asked for; 0 where none was."""
 
 
 def watched(before: Watch | None, seen: Observation) -> Watch | None:
@@ -50,8 +50,11 @@ def watched(before: Watch | None, seen: Observation) -> Watch | None:
 
 
 def soaked(watch: Watch, environment: str, seconds: int | None) -> Soak | None:
-    """The soak that is over and was not told yet; None where the environment asks for none, or it still goes on."""
-    if seconds is None or watch.told or (watch.last - watch.since).total_seconds() < seconds:
+    """The soak that is over and was not told yet; None where the environment asks for none, or it still goes on.
+
+    An environment that asks for more than before is told again, when that is over.
+    """
+    if seconds is None or watch.told >= seconds or (watch.last - watch.since).total_seconds() < seconds:
         return None
     return Soak(
         environment=environment,

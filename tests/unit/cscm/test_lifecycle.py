@@ -108,11 +108,11 @@ def test_a_plan_is_carried_out_when_somebody_says_yes(run, written, answer, stat
 
 
 def test_nobody_is_asked_who_said_yes_already(run, written):
-    """The flow gets the file and who it was."""
+    """The flow gets the file, which plan in it was read, and who it was."""
     path = written()
     run("lifecycle", "apply", path, "--yes", "--by", "ann", result=Applied(plan=planned().digest, entries=()))
 
-    assert run.asked == {"path": path, "by": "ann", "why": ""}
+    assert run.asked == {"path": path, "by": "ann", "why": "", "digest": planned().digest}
 
 
 def test_above_its_limits_a_plan_needs_a_reason(run, written):

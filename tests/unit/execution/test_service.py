@@ -1,14 +1,16 @@
 """Taking into service: the verdict first, then the image as its classification asks, and the record last."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
 from supply_chain.app import Probe
 from supply_chain.container import profile
-from supply_chain.errors import AccessDenied
-from supply_chain.evidence.statement import DEPLOYMENT, SUMMARY
+from supply_chain.errors import AccessDenied, DeploymentFailed
+from supply_chain.evidence.standing import Act, Ruling, standing_place
+from supply_chain.evidence.statement import DEPLOYMENT, LIFECYCLE, SUMMARY
 from supply_chain.execution import service
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment, Placement
@@ -33,6 +35,7 @@ class Around:
     asked: list = field(default_factory=list)
     orders: list = field(default_factory=list)
     may_record: bool = True
+    meanwhile: Callable[[], object] = lambda: None
 
     def ensure_repository(self, repository, *, immutable, key):
         if not self.may_record:
@@ -42,11 +45,13 @@ class Around:
     def vended(self, name):
         return name.partition("@")[2] or NEWEST
 
-    def deploy(self, engine, order, supply, *, now, wait):
+    def deploy(self, engine, order, supply, *, now, wait, may_serve):
         """In place of the real one, which needs an engine that runs things."""
         kinds = [e.predicate_type for e in self.world.store(TierName.EXECUTION).verified(WHERE, TierName.EXECUTION)]
         self.asked.append(f"deploy after {kinds}")
         self.orders.append((order, supply.supply(REF)))
+        self.meanwhile()
+        may_serve()
         return Deployment(
             environment=order.environment.name, application="hello", digest=order.digest, container="c" * 64,
             name="staging-hello-1", front="f" * 64, proxy=order.proxy, address="127.0.0.1", port=8080,
@@ -97,6 +102,22 @@ def test_the_verdict_is_kept_before_anything_starts_and_the_record_after(around,
     assert sorted(e.predicate_type for e in found) == sorted([SUMMARY, DEPLOYMENT])
     (record,) = [e for e in found if e.predicate_type == DEPLOYMENT]
     assert record.predicate["deployment"]["container"] == deployment.container
+
+
+def test_what_is_blocked_while_it_is_made_ready_does_not_serve(around, world):
+    """A block says what runs from the image; that has to be all that ever will."""
+
+    def block():
+        by = Ruling(act=Act.BLOCK, by="ann", why="exploited", at=around.make.noon)
+        world.store(TierName.LIFECYCLE).attach(standing_place(REF), LIFECYCLE, by.predicate(), around.make.noon)
+
+    around.meanwhile = block
+
+    with pytest.raises(DeploymentFailed, match=r"blocked by ann on .*: exploited, after"):
+        around.taken()
+
+    found = world.store(TierName.CURATION).verified(WHERE, TierName.EXECUTION)
+    assert [e.predicate_type for e in found] == [SUMMARY]
 
 
 def test_who_may_not_record_it_starts_nothing(around):

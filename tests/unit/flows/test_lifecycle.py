@@ -6,10 +6,11 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows import lifecycle, rulings
+from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.standing import Act
 from supply_chain.lifecycle.apply import Applied
+from supply_chain.lifecycle.plan import Plan, write_plan
 from supply_chain.lifecycle.plan import plan as plan_of
-from supply_chain.lifecycle.plan import write_plan
 from tests.unit.lifecycle.stock import NOW, RULES, image, ref, stock
 from tests.unit.lifecycle.test_plan import newest
 
@@ -22,10 +23,10 @@ def planned(count=100, *images):
 @pytest.fixture
 def run(monkeypatch):
     """What the flows do, and what somebody says when asked."""
-    done = SimpleNamespace(calls=[], plan=planned(), dry=False, says=None)
+    done = SimpleNamespace(calls=[], plan=planned(), dry=False, says=None, rules=RULES)
 
     async def load(name):
-        return SimpleNamespace(name=name, lifecycle=lambda rules: RULES.model_copy(update={"dry_run": done.dry}))
+        return SimpleNamespace(name=name, lifecycle=lambda rules: done.rules.model_copy(update={"dry_run": done.dry}))
 
     async def plan(rules, tier, workbench):
         done.calls.append(("plan", rules, tier.name))
@@ -95,7 +96,7 @@ async def test_above_a_limit_it_waits_for_somebody_and_signs_what_they_say(run):
 
     assert kinds(run) == ["plan", "suspend", "sign", "turn", "apply"]
     suspended = run.calls[1]
-    assert suspended[1:3] == ("approval", 7 * 24 * 3600)
+    assert suspended[1:3] == (f"approval-{run.plan.digest[7:]}", 7 * 24 * 3600)
     assert suspended[3] == f"{run.plan}. it changes 1 image, and 0 need no approval."
     assert run.calls[2] == ("sign", True, "ann", "looked at it")
 
@@ -129,12 +130,39 @@ async def test_a_plan_in_a_file_is_carried_out_as_it_is(run, tmp_path, count, ca
     """Above its limits with the word of whoever asked for it."""
     found = planned(count, image(2, 399))
     write_plan(found, tmp_path / "plan.json")
+    run.rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": count})})
 
     await lifecycle.apply_only.fn(str(tmp_path / "plan.json"), "ann", "looked at it")
 
     assert kinds(run) == calls
     assert run.calls[-1] == ("apply", found.digest)
     assert count or run.calls[0] == ("sign", True, "ann", "looked at it")
+
+
+@pytest.mark.parametrize(("change", "why"), [
+    ({"over": ()}, "somebody changed it"), ({"rules_digest": f"sha256:{0:064}"}, "other rules"),
+    ({"rules": "mine"}, "other rules"),
+])  # fmt: skip
+async def test_a_plan_in_a_file_is_held_to_the_rules_of_today(run, tmp_path, change, why):
+    """Whoever changes a file can also write another digest into it."""
+    run.rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0})})
+    forged = Plan.model_validate({**planned(0, image(2, 399)).model_dump(), **change})
+    write_plan(forged, tmp_path / "plan.json")
+
+    with pytest.raises(DeclarationInvalid, match=why):
+        await lifecycle.apply_only.fn(str(tmp_path / "plan.json"), "ann", "looked at it")
+
+    assert run.calls == []
+
+
+async def test_a_plan_that_was_exchanged_after_it_was_read_is_not_carried_out(run, tmp_path):
+    """Somebody said yes to another."""
+    write_plan(planned(), tmp_path / "plan.json")
+
+    with pytest.raises(DeclarationInvalid, match="another plan"):
+        await lifecycle.apply_only.fn(str(tmp_path / "plan.json"), "ann", "x", planned(100, image(2, 399)).digest)
+
+    assert run.calls == []
 
 
 @pytest.mark.parametrize("act", [Act.BLOCK, Act.UNBLOCK, Act.HOLD, Act.RELEASE])

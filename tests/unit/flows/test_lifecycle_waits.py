@@ -79,3 +79,24 @@ async def test_the_plan_that_was_approved_is_the_one_that_is_carried_out(machine
     assert place.signed == [(digest, yes, "ann", "read it")]
     assert place.applied == ([digest] if yes else [])
     assert ended.state.name == ("Completed" if yes else "Rejected")
+
+
+async def test_what_was_approved_of_one_plan_is_not_said_of_another(machine, place, tmp_path):
+    """The first one is lost meanwhile, or other code plans otherwise: then somebody is asked again."""
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
+        async with get_client() as client:
+            flow = await client.create_flow(lifecycle.lifecycle)
+            deployment = await client.create_deployment(flow, "nightly", parameter_openapi_schema={})
+            run = await client.create_flow_run_from_deployment(deployment, parameters={"rules": "nightly"})
+            with pytest.raises(Pause):
+                await run_flow(lifecycle.lifecycle, flow_run=run, return_type="state")
+            await resume_flow_run(run.id, run_input={"approve": True, "by": "ann", "why": "read it"})
+            for kept in [each for each in tmp_path.rglob("*") if each.is_file()]:
+                kept.unlink()
+            again = await client.read_flow_run(run.id)
+            with pytest.raises(Pause):
+                await run_flow(lifecycle.lifecycle, flow_run=again, return_type="state")
+            waiting = await client.read_flow_run(run.id)
+
+    assert waiting.state.name == "Suspended"
+    assert (len(place.planned), place.applied, place.signed) == (2, [], [])

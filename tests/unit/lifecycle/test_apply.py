@@ -314,6 +314,82 @@ def test_a_skip_is_for_good(house):
     assert house.outcomes()[1] == "skipped"
 
 
+@pytest.mark.parametrize("rule", ["age-out.superseded", "block.stands"])
+@pytest.mark.parametrize("belongs", [(), (digest(777),)])
+@pytest.mark.parametrize("stand", [{}, {"block": "bad"}, {"block": "bad", "hold": "audit"}])
+def test_what_is_in_use_is_not_removed_whatever_a_plan_says_of_it(house, rule, belongs, stand):
+    """That it goes with another, or that a block stands: whoever wrote that plan."""
+    house.shelf.signed.append(deployed(1, 0))
+    house.shelf.stand[str(ref(1))] = stands(**stand)
+    steps = tuple(
+        s.model_copy(update={"rule": rule, "belongs_to": belongs}) if s.ref == ref(1) else s for s in house.plan.steps
+    )
+    house.plan = house.plan.model_copy(update={"steps": steps})
+
+    house.apply()
+
+    assert {ref(1), ref(11), ref(12)} <= house.shelf.held.keys()
+
+
+def test_no_evidence_of_what_stays_is_removed_whatever_a_plan_says_of_it(house):
+    """That what it belongs to goes, where that has no step; or that it belongs to another."""
+    for belongs in (1, 777):
+        steps = tuple(
+            s.model_copy(update={"belongs_to": (digest(belongs),)}) for s in house.plan.steps if s.ref == ref(11)
+        )
+        house.plan, house.journal = house.plan.model_copy(update={"steps": steps}), Memory()
+
+        house.apply()
+
+        assert ref(11) in house.shelf.held
+
+
+@pytest.mark.parametrize(("change", "why"), [
+    ({"tags": ("release",)}, "its tags are release now"), ({"pushed_at": ago(1)}, "it was pushed again"),
+    ({"pulled_at": ago(1)}, "it was pulled since"),
+])  # fmt: skip
+def test_a_part_that_somebody_uses_since_stays(change, why):
+    """And the index that it is a part of, where nothing else names it."""
+    house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2), digest(3))), part(2), part(3)]))
+    house.change(ref(2), **change)
+
+    entries = {e.ref: e for e in house.apply().entries}
+
+    assert entries[ref(2)].said == why
+    assert ref(2) in house.shelf.held
+    assert (ref(1) in house.shelf.held) is ("tags" not in change)
+
+
+def test_a_part_that_is_deployed_or_held_since_stays():
+    """It is an image like another."""
+    whole = stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)])
+    for say in ("deployed", "held"):
+        house = House(whole)
+        if say == "deployed":
+            house.shelf.signed.append(deployed(2, 0))
+        else:
+            house.shelf.stand[str(ref(2))] = stands(hold="audit")
+
+        house.apply()
+
+        assert {ref(1), ref(2)} <= house.shelf.held.keys()
+
+
+def test_what_was_removed_and_pushed_again_keeps_what_belongs_to_it(house):
+    """The journal says what was done, and not what is there."""
+    gone = {n: house.shelf.held[ref(n)] for n in (1, 11, 12)}
+    house.apply()
+    house.journal[:] = [e for e in house.journal if e.ref not in (ref(11), ref(12))]
+    house.shelf.calls.clear()
+    house.shelf.held |= {each.ref: each for each in gone.values()}
+
+    entries = {e.ref: e for e in house.apply().entries}
+
+    assert entries[ref(1)].said == "it was pushed again after it was removed"
+    assert {ref(1), ref(11), ref(12)} <= house.shelf.held.keys()
+    assert house.outcomes()[1] == "skipped"
+
+
 def test_more_than_a_hundred_go_in_batches():
     """As ECR takes them."""
     house = House(stock(*newest(1), parts=[part(n, subject=1) for n in range(1000, 1250)]))

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import AwsUnavailable
+from supply_chain.errors import AwsUnavailable, ClockWrong, DeclarationInvalid
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.standing import Act, Standing, read_standing, rulings, standing
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE
@@ -22,7 +22,7 @@ class Registry:
     """Repositories whose images are archived and restored; and what was ever deployed."""
 
     def __init__(self, world):
-        self.world, self.error, self.made, self.signed = world, None, {}, []
+        self.world, self.error, self.made, self.signed, self.subjects = world, None, {}, [], {}
         self.there = {"curated/hello": {digest(n): StorageStatus.ACTIVE for n in (1, 2, 3)}}
 
     def ensure_repository(self, name, *, immutable, key):
@@ -30,7 +30,8 @@ class Registry:
 
     def images(self, repository):
         return tuple(
-            stored(int(d[7:], 16), status=status) for d, status in self.there.get(repository, {}).items()
+            stored(int(d[7:], 16), status=status, subject=self.subjects.get(d))
+            for d, status in self.there.get(repository, {}).items()
         )  # fmt: skip
 
     def archive(self, where):
@@ -51,6 +52,9 @@ class Registry:
     def deployments(self, application):
         assert application is None
         return tuple(self.signed)
+
+    def members(self, repository):
+        return Read(self, self, self.world.store(TierName.LIFECYCLE)).members(repository)
 
     def copies(self, where):
         return Read(self, self, self.world.store(TierName.LIFECYCLE)).copies(where)
@@ -104,6 +108,39 @@ def test_the_encrypted_copy_is_closed_and_opened_with_its_image(say, world, make
     assert registry.archived() == {digest(1), digest(2)}
     assert say(Act.UNBLOCK, at=1).moved == (digest(1), digest(2))
     assert registry.archived() == set()
+
+
+def test_what_is_said_of_a_copy_is_said_of_its_image(say, stands, registry, world, make):
+    """An operator has the digest of what is pulled; no gate asks about that one."""
+    copy = EncryptedCopy(plain=digest(1), encrypted=COPY.digest, wrapped_key="", key="k", context={})
+    record = {
+        "repository": "curated/hello", "type": "KMS", "key": "k", "rotates": True, "classification": "confidential",
+        "verified": make.noon.isoformat(), "copy": copy.model_dump(mode="json"),
+    }  # fmt: skip
+    world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, record, make.noon)
+
+    ruled = say(Act.BLOCK, 2)
+
+    assert (ruled.ref, ruled.moved) == (ref(1), (digest(1), digest(2)))
+    assert stands(1).block and not stands(2).block
+
+
+def test_nothing_is_said_of_what_is_attached_to_an_image(say, stands, registry):
+    """It would block nothing."""
+    registry.subjects = {digest(2): digest(1)}
+
+    with pytest.raises(DeclarationInvalid, match=f"curated/hello@{digest(1)}"):
+        say(Act.BLOCK, 2)
+    assert not stands(2).block and not registry.archived()
+
+
+def test_nothing_that_somebody_signed_keeps_anybody_from_blocking(say, stands, world, make):
+    """The more an image is odd, the more it may be wanted away."""
+    world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, {"verified": "2999-01-01T00:00:00Z"}, make.noon)
+
+    with pytest.raises(ClockWrong):  # what is to be archived with it cannot be told
+        say(Act.BLOCK)
+    assert stands().block
 
 
 def test_what_is_blocked_already_is_closed_again_where_it_is_open(say, stands, registry, world):

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from supply_chain.errors import AwsUnavailable, EventNotTaken
+from supply_chain.errors import AwsUnavailable, EventNotTaken, EventUnreadable
 from supply_chain.promotion.bridge import LONGEST, Bridge, Message, replay
 from tests.unit.promotion.test_pushes import message
 
@@ -52,6 +52,8 @@ class Prefect:
         if self.refuses:
             self.refuses -= 1
             raise EventNotTaken("Prefect did not take it\ntry again")
+        if pushed.tag == "never":
+            raise EventUnreadable("Prefect does not take it for an event\nlook")
         self.taken.append(pushed.tag)
 
 
@@ -68,6 +70,14 @@ def carry():
         return queue, dead, prefect, waits, alive
 
     return run
+
+
+def test_what_prefect_never_takes_stands_in_nobodys_way(carry):
+    """It lies where what cannot be read does, with the reason."""
+    queue, dead, prefect, waits, _ = carry(message(**{"image-tag": "never"}), message())
+
+    assert (prefect.taken, queue.held, waits) == (["3f2a1c0"], [], [])
+    assert [each.reason for each in dead.held] == ["Prefect does not take it for an event"]
 
 
 def test_a_message_is_deleted_once_its_event_was_taken(carry):

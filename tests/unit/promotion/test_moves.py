@@ -47,7 +47,9 @@ class Chain:
     vended: list[int] = field(default_factory=list)
     running: dict[str, int] = field(default_factory=dict)
     approval: str = "none"
+    asked: int | None = 60
     placed: tuple[str, ...] = PLACES
+    others: tuple[str, ...] = ()
 
     def dev(self, number):
         return ImageRef(repository="dev/hello", digest=digest(number))
@@ -91,9 +93,10 @@ class Chain:
         )  # fmt: skip
         record(known, self.curated(number), self.pieces.world.store(EXECUTION), self.make.noon)
 
-    def soak(self, number, environment="staging", signer=EXECUTION):
+    def soak(self, number, environment="staging", signer=EXECUTION, seconds=60):
+        until = self.make.noon + timedelta(seconds=seconds)
         said = Soak(environment=environment, digest=digest(number), container="1", since=self.make.noon,
-                    until=self.make.noon, looks=2, asked=60)  # fmt: skip
+                    until=until, looks=2, asked=seconds)  # fmt: skip
         self.pieces.attach(self._evidence(number), signer, SOAK, said.predicate())
 
     def decide(self, number, decision, environment="production", hour=0, signer=EXECUTION):
@@ -108,17 +111,21 @@ class Chain:
     # what a registry and an operator's files say
 
     def newest_first(self, repository):
+        if repository in self.others:
+            return (ImageRef(repository=repository, digest=digest(1)),)
         numbers = self.offered if repository.startswith("dev/") else self.vended
         return tuple(ImageRef(repository=repository, digest=digest(n)) for n in sorted(numbers, reverse=True))
 
     def repositories(self, prefix):
-        return tuple(name for name in ("curated/hello", "dev/hello") if name.startswith(prefix))
+        known = ("curated/hello", "dev/hello", *self.others)
+        return tuple(sorted(name for name in known if name.startswith(prefix)))
 
     def read(self, name):
         if name not in PLACES:
             raise SettingInvalid(f"There is no environment {name!r}.\nThere are others.")
         places = {"hello": {"port": 8080}} if name in self.placed else {}
-        return Environment(name=name, applications=places, approval=self.approval if name == "production" else "none")
+        approval = self.approval if name == "production" else "none"
+        return Environment(name=name, applications=places, approval=approval, soak=self.asked)
 
     def current(self, application, environment):
         assert application == "hello"
@@ -220,6 +227,29 @@ def test_a_vended_image_goes_to_the_first_environment_that_it_declares(chain):
     chain.soak(1)
     move = chain.onward(1, after="staging")
     assert (move.to, move.after, move.asks) == ("production", "staging", False)
+
+
+@pytest.mark.parametrize("asked", [61, None])
+def test_a_soak_counts_for_what_the_environment_asks_today(chain, asked):
+    """Who asks for more, or lets nothing go on any more, is heard."""
+    chain.vend(1)
+    chain.deploy(1)
+    chain.soak(1, seconds=60)
+    assert chain.onward(1, after="staging").to == "production"
+    chain.asked = asked
+
+    assert chain.onward(1, after="staging").why == "it has not soaked in staging"
+
+
+def test_what_nobody_signed_holds_nothing_up(chain):
+    """Whoever may push cannot keep a signed image from going on; not even by pushing for ever."""
+    chain.offer(1)
+    chain.offer(2, signed=False)
+    assert chain.to_curation(1).to == "curation"
+    assert [(move.image, move.to) for move in chain.missed()] == [(chain.dev(1), "curation")]
+    for number in range(3, 30):
+        chain.offer(number, signed=False)
+    assert "not among the 20" in chain.to_curation(1).why
 
 
 def test_a_soak_that_execution_did_not_sign_is_none(chain):
@@ -379,6 +409,27 @@ def test_what_is_done_refused_or_old_is_not_found(chain):
     chain.deploy(2)
 
     assert chain.missed() == ()
+
+
+@pytest.mark.parametrize("bad", [{}, {"runDetails": {"metadata": {"finishedOn": "2999-01-01T00:00:00Z"}}}])
+def test_what_one_application_signed_keeps_no_other(chain, bad):
+    """Whoever signs for development could otherwise hold everybody's promotions; what it is, is told."""
+    chain.offer(3)
+    chain.vend(2)
+    chain.others = ("curated/aaa", "dev/aaa")
+    for name in chain.others:
+        chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), DEV, PROVENANCE, bad)
+        chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), CURATION, SIGNATURE, {})
+        said = summary(ImageRef(repository=name, digest=digest(1)), Boundary.CURATION, POLICY, reasons=(), notes=(),
+                       inputs=(), now=chain.make.noon)  # fmt: skip
+        chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), CURATION, SUMMARY, said.predicate())
+
+    found = chain.missed()
+
+    assert [(str(s.image), s.to) for s in found if not s.unreadable] == [
+        (str(chain.dev(3)), "curation"), (str(chain.curated(2)), "staging")
+    ]  # fmt: skip
+    assert all(s.why and not s.to for s in found if s.unreadable) and any(s.unreadable for s in found)
 
 
 def test_a_chain_without_anything_misses_nothing(chain):

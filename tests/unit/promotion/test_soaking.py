@@ -48,9 +48,17 @@ def test_it_has_soaked_when_every_look_for_so_long_found_it_well():
 
 def test_it_is_told_once():
     """What was signed is not signed again at the next look."""
-    watch = after(look(0), look(10)).model_copy(update={"told": True})
+    watch = after(look(0), look(10)).model_copy(update={"told": 60})
 
     assert soaked(watched(watch, look(15)), "staging", 60) is None
+    assert soaked(watched(watch, look(15)), "staging", 16 * 60) is None
+
+
+def test_it_is_told_again_where_more_is_asked_for():
+    """When that is over."""
+    watch = after(look(0), look(10)).model_copy(update={"told": 60})
+
+    assert soaked(watched(watch, look(15)), "staging", 15 * 60).asked == 15 * 60
 
 
 def test_an_environment_without_a_soak_lets_nothing_go_on():

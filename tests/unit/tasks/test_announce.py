@@ -5,7 +5,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from supply_chain.errors import EventNotTaken
+from supply_chain.errors import EventNotTaken, EventUnreadable
 from supply_chain.image import ImageRef
 from supply_chain.promotion.pushes import Pushed
 from tasks.announce import announce, event_of
@@ -56,4 +56,11 @@ def test_a_message_that_comes_twice_is_one_event():
 def test_what_prefect_did_not_take_is_told(answer):
     """So that the message stays in its queue."""
     with pytest.raises(EventNotTaken, match="did not take"):
+        announce(PUSHED, Client(answer))
+
+
+@pytest.mark.parametrize("answer", [400, 413, 422])
+def test_what_prefect_will_never_take_is_told_as_such(answer):
+    """So that nothing waits for it."""
+    with pytest.raises(EventUnreadable, match="for an event"):
         announce(PUSHED, Client(answer))

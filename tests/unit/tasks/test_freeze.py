@@ -1,24 +1,28 @@
 """A freeze holds promotions, and says who wanted it."""
 
+from contextlib import asynccontextmanager
+from unittest.mock import AsyncMock
+from uuid import uuid4
+
 import pytest
 from prefect.variables import Variable
 
+import tasks.freeze
 from flows import promote as flows
 from flows.promote import promote
 from flows.reconcile import reconcile
 from supply_chain.errors import SettingInvalid
+from supply_chain.image import ImageRef
 from supply_chain.promotion.freeze import Freeze
-from tasks.freeze import NAME, freeze, frozen, thaw
+from tasks.freeze import freeze, frozen, thaw
 
 IMAGE = "dev/hello@sha256:" + "a" * 64
 
 
 @pytest.fixture(autouse=True)
-async def free(machine):
-    """No freeze before and after: the server is everybody's."""
-    await thaw()
-    yield
-    await thaw()
+async def alone(machine, monkeypatch):
+    """A variable of the test's own, for the server is everybody's."""
+    monkeypatch.setattr(tasks.freeze, "NAME", f"frozen_{uuid4().hex}")
 
 
 async def test_a_freeze_is_kept_until_it_is_thawed(make):
@@ -45,8 +49,33 @@ async def test_a_promotion_ends_as_frozen_and_touches_nothing(make, monkeypatch)
         assert "by ann" in state.message and "holidays" in state.message
 
 
+@pytest.mark.parametrize("image", [IMAGE, IMAGE.replace("dev/", "curated/")])
+async def test_a_freeze_that_comes_while_a_promotion_waits_holds_it_too(make, monkeypatch, image):
+    """It may wait for hours for whoever has the turn."""
+
+    @asynccontextmanager
+    async def turn(*_):
+        await freeze(Freeze(by="ann", why="holidays", since=make.noon))
+        yield
+
+    async def found(*_):
+        return ImageRef.parse(image)
+
+    async def forbidden(*_):
+        raise AssertionError("a frozen promotion went on")
+
+    for block in (flows.Tier, flows.Workbench):
+        monkeypatch.setattr(block, "aload", AsyncMock())
+    for name, stand_in in (
+        ("turn", turn), ("find", found), ("due_at_curation", forbidden), ("due_at_execution", forbidden)
+    ):  # fmt: skip
+        monkeypatch.setattr(flows, name, stand_in)
+
+    assert (await promote(image, return_state=True)).name == "Frozen"
+
+
 async def test_a_freeze_that_cannot_be_read_freezes():
     """Somebody wanted something to wait: nothing is promoted until it is clear what."""
-    await Variable.aset(NAME, "yes please", overwrite=True)
+    await Variable.aset(tasks.freeze.NAME, "yes please", overwrite=True)
     with pytest.raises(SettingInvalid, match="cscm thaw"):
         await promote(IMAGE)

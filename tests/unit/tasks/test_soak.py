@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from prefect.variables import Variable
@@ -24,9 +25,10 @@ def seen(machine, world, monkeypatch):
     told = []
     monkeypatch.setattr(soaking, "emit", lambda *args, **payload: told.append((*args, payload)))
     store = world.store(TierName.EXECUTION)
-    tier, place = SimpleNamespace(evidence=lambda _: store), Environment(name="staging", soak=600)
+    tier = SimpleNamespace(evidence=lambda _: store)
 
-    async def run(*looks):
+    async def run(*looks, asks=600):
+        place = Environment(name="staging", soak=asks)
         for each in looks:
             await soaking.soak([each], place, tier, None)
         return told
@@ -36,8 +38,10 @@ def seen(machine, world, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-async def nothing_remembered(machine):
-    await Variable.aset(soaking.variable_of("staging", "hello"), None, overwrite=True)
+def alone(machine, monkeypatch):
+    """Variables of the test's own, for the server is everybody's."""
+    mark, named = uuid4().hex, soaking.variable_of
+    monkeypatch.setattr(soaking, "variable_of", lambda *which: f"{named(*which)}_{mark}")
 
 
 async def test_a_soak_is_signed_and_told_once(seen):
@@ -57,6 +61,13 @@ async def test_one_that_was_signed_before_is_not_told_again(seen):
     await Variable.aset(soaking.variable_of("staging", "hello"), {"nothing": "known"}, overwrite=True)
 
     assert len(await seen(look(20), look(30))) == 1
+
+
+async def test_a_longer_one_is_signed_too_where_more_is_asked_for(seen):
+    """The environment's document changed: what soaked for less has not soaked."""
+    await seen(look(0), look(10))
+
+    assert [payload["seconds"] for *_, payload in await seen(look(15), look(20), look(25), asks=1200)] == [600, 1200]
 
 
 async def test_a_break_is_remembered(seen):
