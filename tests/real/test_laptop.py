@@ -33,11 +33,16 @@ from tests.real.place import free_ports
 pytestmark = pytest.mark.real
 
 FLOW = "from prefect import flow\n\n\n@flow\nasync def greet(name: str = 'you') -> str:\n    return f'hello {name}'\n"
-DEPLOYMENTS = "deployments:\n- name: greeting\n  entrypoint: flows.greet:greet\n  work_pool: {name: laptop}\n"
+DEPLOYMENTS = """
+deployments:
+- {name: greeting, entrypoint: "flows.greet:greet", work_pool: {name: laptop}}
+- {name: on-demand, entrypoint: "flows.respond:alert", work_pool: {name: laptop}}
+"""
+"""One of the test's own, and the one through which automations tell."""
 
 
 class Laptop:
-    """A project with one flow of its own, the real code and documents, and `cscm` as a person runs it."""
+    """A project with one more flow, the real code and documents, and `cscm` as a person runs it."""
 
     def __init__(self, directory: Path) -> None:
         self.project, self.home = directory / "project", Home(directory / "project", directory / "home")
@@ -46,10 +51,11 @@ class Laptop:
         (self.project / "deployments/profiles/laptop.yaml").write_text(
             f"ports: {{emulator: {self.emulator}, prefect: {self.prefect}}}\ndatabase: starter\n"
         )
-        for name in ("src", "blocks", "pyproject.toml"):
+        for name in ("src", "blocks", "tasks", "pyproject.toml", "requirements.lock"):
             (self.project / name).symlink_to(ROOT / name)
         (self.project / "flows").mkdir()
-        (self.project / "flows" / "__init__.py").touch()
+        for file in ROOT.glob("flows/*.py"):
+            (self.project / "flows" / file.name).symlink_to(file)
         (self.project / "flows" / "greet.py").write_text(FLOW)
         (self.project / "prefect.yaml").write_text(DEPLOYMENTS)
 
@@ -150,8 +156,8 @@ def test_prefect_wants_the_login(laptop: Laptop) -> None:
 
 def test_a_deployment_runs(laptop: Laptop) -> None:
     """From the API to a finished run by the worker."""
-    _, found = request("POST", laptop.prefect, "/api/deployments/filter", body={}, auth=laptop.login)
-    path = f"/api/deployments/{found[0]['id']}/create_flow_run"
+    _, found = request("GET", laptop.prefect, "/api/deployments/name/greet/greeting", auth=laptop.login)
+    path = f"/api/deployments/{found['id']}/create_flow_run"
     _, made = request("POST", laptop.prefect, path, body={"parameters": {"name": "me"}}, auth=laptop.login)
     end = time.monotonic() + 60
     state = None
@@ -279,7 +285,9 @@ def test_down_stops_everything_and_keeps_the_state(laptop: Laptop) -> None:
     assert {part["name"]: part["running"] for part in status if part["name"] != "engine"} == {
         "emulator": False,
         "prefect": False,
+        "warm": False,
         "worker": False,
+        "bridge": False,
     }
     done = laptop.cscm("up")
     assert "registering" not in done.stdout
