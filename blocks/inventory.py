@@ -19,7 +19,7 @@ class Inventory(Block):
 
     address: SecretStr = Field(
         title="Address",
-        description="sqlite:////absolute/path, or postgresql+psycopg://user:password@host/database.",
+        description="sqlite:////absolute/path, or postgresql+psycopg://USER@HOST/DATABASE with its password.",
     )
 
     def open(self) -> SqlInventory:
