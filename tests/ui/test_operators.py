@@ -58,14 +58,8 @@ def _rows(artifact: dict[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
-@pytest.mark.parametrize("view", read_views(ROOT), ids=lambda view: view.name)
-def test_a_view_of_the_runs_is_offered_and_filters(ui: Ui, view: Any) -> None:
-    """Above the list, by the name that `deployments/views.yaml` gives it."""
+def test_the_views_of_the_runs_are_where_the_ui_looks_for_them(ui: Ui) -> None:
+    """By the names that `deployments/views.yaml` gives them, each as the UI saves one."""
     saved = {each["name"]: each["filters"] for each in ui.api("saved_searches/filter", {})}
-    assert saved[view.name] == view.as_prefect()["filters"]
-    ui.page.goto(f"{ui.address}/runs")  # the older UI: the new one keeps views in the browser alone
-    ui.page.get_by_text("Past week").first.click()
-    ui.page.get_by_text(view.name, exact=True).click()
 
-    for word in (*view.states, *view.tags):
-        ui.page.locator("main, body").first.get_by_text(word, exact=True).first.wait_for()
+    assert [view.name for view in read_views(ROOT) if saved.get(view.name) != view.as_prefect()["filters"]] == []

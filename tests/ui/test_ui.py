@@ -151,7 +151,7 @@ def test_the_dossier_answers_what_an_operator_asks(ui: Ui, hello: str, laptop: L
     assert f"revision {run['name'].split()[-1]}" in page and f"digest {digest}" in page and "owner greetings" in page
     for boundary in ("boundary-1 (admission to curation)", "curation (", "boundary-2 (admission to execution)"):
         assert f"Admitted at {boundary}" in page, boundary
-    assert page.count("every rule held: provenance signed") == 3
+    assert page.count("every rule held: not blocked") == 3
     for step in (step for steps in STEPS.values() for step in steps):
         assert re.search(rf" {step} \d+\.\d s ", page), step
     assert (laptop.database.kind == "starter") == ("the starter database, which covers few packages" in page)

@@ -44,11 +44,11 @@ def test_measures_an_interruption():
 
 
 def test_no_interruption_is_no_gap():
-    """Where every request is answered, the gap is about the time between two of them."""
+    """Where every request is answered, the gap is about the time between two of them, and not all the time."""
     watch = watched(0)
 
     assert watch.failed == 0
-    assert watch.gap < 0.2
+    assert watch.requests > 1 and watch.gap < 0.4
 
 
 def test_an_interruption_that_does_not_end_counts_until_the_end():
