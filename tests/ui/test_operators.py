@@ -34,8 +34,7 @@ def test_one_page_answers_in_the_morning(ui: Ui, careless: str) -> None:
     assert "What ran" in page and "morning/every-15-minutes" in page
     assert "Refused" in page.partition("What was found")[2]
     ui.picture("morning")
-    link = ui.page.get_by_role("link", name="chain careless").first
-    assert "/runs/flow-run/" in (link.get_attribute("href") or "")
+    assert ui.page.locator("a[href*='/runs/flow-run/']").count() > 0, "what was found leads to its run"
 
 
 def test_where_something_is_and_what_became_of_an_image_are_answered_there_too(ui: Ui, hello: str) -> None:
