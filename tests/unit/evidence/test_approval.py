@@ -70,3 +70,12 @@ def test_who_and_why_are_told(empty):
     """An approval that says neither is none."""
     with pytest.raises(ValidationError):
         approval(**empty)
+
+
+@pytest.mark.parametrize("word", ["who", "why"])
+def test_a_word_has_an_end(word):
+    """A thousand characters, and something in them."""
+    assert len(getattr(approval(**{word: "x" * 1000}), word)) == 1000
+    for wrong in ("x" * 1001, "", "  "):
+        with pytest.raises(ValidationError):
+            approval(**{word: wrong})

@@ -190,6 +190,7 @@ def test_the_inventory_says_where_it_is_and_what_made_it(world, make, signed):
         evidence,
     )
     assert json.loads(found.content)["artifacts"][0]["name"] == "openssl"
+    assert found.digest == digest_of(found.content)
 
 
 def test_syfts_own_format_is_the_one_that_is_read(world, make, signed):

@@ -9,6 +9,7 @@ import pytest
 from supply_chain.errors import EvidenceInvalid, SupplyChainError
 from supply_chain.evidence.checks import Check, required
 from supply_chain.evidence.statement import (
+    APPROVAL,
     BUNDLE,
     PROVENANCE,
     SBOM,
@@ -522,3 +523,31 @@ def test_without_an_inventory_what_was_copied_is_told_too(pieces, monkeypatch):
     monkeypatch.setitem(LAYERS, BASE, ("sha256:" + "5" * 64,))
 
     assert "sbom.missing" in [reason.code for reason in pieces.judged(Boundary.CURATION).reasons]
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_approvals_are_read_where_a_person_is_asked(pieces, make, required):
+    """As execution signed them in its own repository; nowhere else are they looked for."""
+    said = {"environment": "staging", "digest": CURATED.digest, "decision": "approved", "who": "Ada", "why": "so",
+            "decided": make.noon.isoformat()}  # fmt: skip
+    for place in ("curated/hello", "evidence/curation/hello", "evidence/execution/hello"):
+        pieces.attach(CURATED.moved_to(place), EXECUTION, APPROVAL, {**said, "why": place})
+    store = pieces.world.store(EXECUTION)
+
+    dossier = dossiers.curated(CURATED, "tag", "staging", store, make.noon, approval_required=required)
+
+    read = [each.predicate["why"] for each in dossier.evidence if each.predicate_type == APPROVAL]
+    assert read == (["evidence/execution/hello"] if required else [])
+    assert [each.predicate["why"] for each in dossiers.approvals(CURATED, store)] == ["evidence/execution/hello"]
+
+
+def test_an_image_that_lies_there_is_judged_by_the_same_evidence(pieces, make):
+    """A rescan knows nothing else of it."""
+    for piece in pieces.at(Boundary.CURATION).values():
+        pieces.attach(CURATED, *piece)
+    store = pieces.world.store(EXECUTION)
+
+    kept = dossiers.kept(CURATED, store, layers, ())
+    before = dossiers.scanned(scanned_image(make), store, layers, ())
+
+    assert (kept.image, kept.ref, kept.evidence, kept.report) == (CURATED, CURATED, before.evidence, before.report)

@@ -235,6 +235,18 @@ async def test_a_name_that_another_team_had_first_is_refused(gate, make):
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
 
+async def test_an_image_without_a_tag_holds_no_name(gate, make):
+    """Curation tags what it keeps: what has none is a part of another, or was given up."""
+    gate.good(Boundary.TO_CURATION)
+    gate.registry.archived["curated/hello"] = [(EARLIER, ())]
+    gate.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner="somebody else"))
+    gate.attach(EARLIER, CURATION, SIGNATURE, {})
+
+    verdict, _ = await gate.judge(Boundary.TO_CURATION)
+
+    assert isinstance(verdict, Admitted)
+
+
 @pytest.mark.parametrize(
     ("below", "codes"),
     [(("1",), ["sbom.incomplete"]), (("1", "2"), ["sbom.incomplete"]), (("3",), []), (("1", "3"), []), (("2",), [])],
