@@ -66,10 +66,10 @@ def refresh(
     inventory is as it was.
     """
     now, before = listing(application, registry), inventory.marks(application)
-    marks = {_ref(now, each.digest): now.mark(each) for each in now.images}
-    changed = [each for each in now.images if before.get(_ref(now, each.digest)) != marks[_ref(now, each.digest)]]
+    stored = {_ref(now, each.digest): each for each in now.images}
+    changed = [each for ref, each in stored.items() if before.get(ref) != now.mark(each)]
     entries = read(now, changed, store, host_of)
-    gone = tuple(sorted(before.keys() - marks.keys(), key=str))
+    gone = tuple(sorted(before.keys() - stored.keys(), key=str))
     inventory.put(entries)
     inventory.listed(now.repository, now.images)
     inventory.forget(gone)

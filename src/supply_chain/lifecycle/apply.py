@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.standing import Standing
@@ -116,7 +116,7 @@ class FileJournal:
     def add(self, entry: Entry) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.path.open("ab") as file:
-            file.write(b"\n" + TypeAdapter(Entry).dump_json(entry))
+            file.write(b"\n" + entry.model_dump_json().encode())
             file.flush()
             os.fsync(file.fileno())
 
