@@ -17,7 +17,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from supply_chain.adapters.grype import Grype
+from supply_chain.adapters.kept_content import KeptContent
 from supply_chain.adapters.registry import MANIFEST, Registry
 from supply_chain.adapters.results import KeptResults
 from supply_chain.app import MANIFEST as DECLARATION
@@ -119,10 +120,13 @@ class Fleet:
     host: str
     directory: Path
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    kept: Path | None = None
+    """Where what was read is kept for the next night; not at all by default."""
 
     @cached_property
     def registry(self) -> Registry:
-        return Registry(self.host, self._credentials, insecure=True)
+        registry = Registry(self.host, self._credentials, insecure=True)
+        return replace(registry, memory=KeptContent(self.kept)) if self.kept else registry
 
     @cached_property
     def _credentials(self) -> Callable[[], tuple[str, str]]:
@@ -159,9 +163,10 @@ class Fleet:
             "scanner": scanner,
             "results": KeptResults(results),
             "registry": self.registry,
-            "evidence": self.store(TierName.CURATION),
+            "evidence": replace(self.store(TierName.CURATION), wide=1),
             "layers": lambda ref: (),
             "bases": (),
+            "production": frozenset({"production"}),
             "now": self.now,
         }
         return Bench(**{**values, **changes})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from blocks.tier import Tier
 from blocks.workbench import Workbench, now
 from supply_chain.adapters.grype import Grype
@@ -26,14 +28,16 @@ def base_images(tier: Tier) -> list[ImageRef]:
 
 
 def rescan_bench(tier: Tier, workbench: Workbench, scanner: Grype) -> Bench:
-    """What a rescan needs, as curation may read, sign and believe."""
+    """What a rescan needs, as curation may read, sign and believe; what lies under a digest is kept for the next."""
+    registry = replace(tier.http, memory=workbench.kept_content)
     return Bench(
         inventory=tier.syft(workbench),
         scanner=scanner,
         results=workbench.kept_results,
-        registry=tier.http,
-        evidence=tier.evidence(workbench),
+        registry=registry,
+        evidence=replace(tier.evidence(workbench), referrers=registry, wide=1),
         layers=layers_of(tier),
         bases=base_images(tier),
+        production=frozenset(place.name for place in workbench.environments() if place.production),
         now=now,
     )

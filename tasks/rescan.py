@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from prefect import task
+from prefect import get_run_logger, task
+from prefect.artifacts import (
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
 
-from blocks import Inventory, Tier
-from supply_chain.fleet.exposure import Gone, Judged, Unjudged
+from blocks import Inventory, Tier, Workbench
+from supply_chain import pages
+from supply_chain.fleet.exposure import Gone, Judged, Rescanned, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import everything
 from supply_chain.fleet.rescan import Bench
 from supply_chain.fleet.rescan import rescan as rescan_images
+from supply_chain.fleet.tally import Tally
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread
+from tasks.tell import tell
+
+EVERY = 5.0
+"""Seconds between two tellings of how far a rescan is."""
 
 
 @task(name="images", task_run_name="images", **RETRYING)
@@ -56,3 +70,41 @@ def _emit(seen: Judged) -> None:
 
 def _said(passes: bool | None) -> str:
     return {None: "none", True: "passed", False: "refused"}[passes]
+
+
+@asynccontextmanager
+async def telling(tally: Tally) -> AsyncIterator[None]:
+    """Tell how far the run is while the block runs: a bar, and count, rate and time left beside it."""
+
+    def how_far() -> str:
+        return pages.rescan_progress(tally.done, tally.total, tally.seconds, tally.unjudged)
+
+    bar = await acreate_progress_artifact(progress=0.0, key="rescan-progress", description=how_far())
+
+    async def update() -> None:
+        await aupdate_progress_artifact(artifact_id=bar, progress=tally.percent, description=how_far())
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            await update()
+
+    repeating = asyncio.ensure_future(repeat())
+    try:
+        yield
+    finally:
+        repeating.cancel()
+        with suppress(asyncio.CancelledError):
+            await repeating
+    await update()
+
+
+async def publish(rescanned: Rescanned, workbench: Workbench) -> None:
+    """The tables that operators and owners read, and the message to whoever is told."""
+    said = pages.rescan_summary(rescanned)
+    get_run_logger().info("%s", said)
+    await acreate_markdown_artifact(key="rescan-summary", markdown=pages.rescan_page(rescanned), description=said)
+    await acreate_table_artifact(key="rescan", table=pages.rescan_rows(rescanned), description=said)
+    await acreate_table_artifact(key="rescan-owners", table=pages.owner_rows(rescanned), description=said)
+    if rescanned.told or rescanned.unjudged:
+        await tell(f"Rescan: {said}", pages.rescan_message(rescanned), workbench)

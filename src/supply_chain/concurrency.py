@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 def side_by_side(function: Callable[[S], R], items: Sequence[S], wide: int = SIDE_BY_SIDE) -> tuple[R, ...]:
     """`function` of every item, `wide` at a time, in order; the first error is raised, and no more is begun."""
+    if wide == 1 or len(items) < 2:
+        return tuple(map(function, items))
     with ThreadPoolExecutor(wide) as pool:
         futures = [pool.submit(copy_context().run, function, item) for item in items]
         try:

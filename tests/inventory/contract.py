@@ -155,6 +155,7 @@ class InventoryContract:
         assert [r.container for r in one.running] == ["c9"] and [r.container for r in one.deployed] == ["c1"]
         assert [r.container for r in two.running] == ["c2"] and two.deployed == ()
         assert [r.container for r in three.running] == ["c3"]
+        assert sorted(r.container for r in inventory.running()) == ["c2", "c3", "c9"]
 
         inventory.put([entry(1, deployed=(deployment("staging"), deployment("staging", LATER + timedelta(1), "c4")))])
         one, two, _ = inventory.images()
@@ -170,6 +171,7 @@ class InventoryContract:
 
         one, two = inventory.images()
         assert [(r.healthy, r.seen) for r in one.running] == [(True, LATER)]
+        assert [r.container for r in inventory.running()] == ["c1"], "what is only seen should not run"
         assert [(r.environment, r.name, r.host, r.healthy) for r in two.running] == [("", "by-hand", "laptop", None)]
         inventory.saw("laptop", [], LATER)
         one, two = inventory.images()

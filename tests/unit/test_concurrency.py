@@ -46,3 +46,9 @@ def test_after_the_first_error_no_more_is_begun():
     with pytest.raises(RegistryUnavailable):
         side_by_side(work, range(1000))
     assert len(begun) < 100
+
+
+@pytest.mark.parametrize(("items", "wide"), [(range(3), 1), ([0], 4)])
+def test_one_at_a_time_needs_no_other_thread(items, wide):
+    """Threads cost more than what many of them would wait for, where many others wait already."""
+    assert set(side_by_side(lambda _: threading.get_ident(), items, wide)) == {threading.get_ident()}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
 
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import DatabaseUnusable, ScannerFailed
@@ -21,16 +20,9 @@ from supply_chain.scratch import scratch
 from supply_chain.vulnerability.findings import Database, Distribution, Report, parse_report, united
 from supply_chain.vulnerability.scanner import Sbom
 
-T = TypeVar("T")
-
 TIMEOUT = 600.0
 OVERLAP = "ownership-by-file-overlap"
 """syft's relation of a package to one whose files it says it owns."""
-DISTRO = b'"distro":'
-ESCAPE = b"\\u"
-"""What JSON writes a character with in another way than as itself."""
-RELEASE = 64 * 1024
-"""Bytes in which what an SBOM says of the distribution ends; where it does not, all of it is read."""
 MATCHED = ("--output", "json")
 """What is asked of grype, beside the inventory and an empty configuration."""
 CLAIMED_TOO = "languages' packages by themselves, where another claims their files"
@@ -38,16 +30,36 @@ DATABASE_WORDS = ("database does not exist", "was built", "checksum", "not a dat
                   "no import metadata", "not a v6 database", "failed to load vulnerability db")  # fmt: skip
 
 
-class _Release(BaseModel):
-    """What an SBOM of syft's says of the distribution."""
-
-    versionCodename: str | None = None  # noqa: N815 - syft's name
-
-
-class _Document(BaseModel):
+class _Syft(BaseModel):
     """As much of an SBOM as has to be known before it is matched; the rest is not made into objects."""
 
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
+class _Release(_Syft):
+    """What it says of the distribution."""
+
+    version_codename: str | None = None
+
+
+class _Artifact(_Syft):
+    """A package."""
+
+    type: str
+    id: str | None = None
+
+
+class _Relation(_Syft):
+    """What one package or file is to another."""
+
+    type: str
+    parent: str | None = None
+
+
+class _Document(_Syft):
     distro: _Release | None = None
+    artifacts: tuple[_Artifact, ...] = ()
+    artifact_relationships: tuple[_Relation, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,12 +95,11 @@ class Grype:
         image can say so: where one does, the languages' packages are matched once more by themselves.
         """
         before, digest = self.database(), sbom.digest
-        codename = _codename(sbom)
+        document = _read(sbom)
         report = self._matched(sbom, digest, before)
-        without_system = _claimed(sbom)
-        if without_system is not None:
-            report = united(report, self._matched(without_system, digest, before))
-        found = (report.distribution or Distribution(name="")).model_copy(update={"codename": codename})
+        if _claimed(document):
+            report = united(report, self._matched(_without_system(sbom), digest, before))
+        found = (report.distribution or Distribution(name="")).model_copy(update={"codename": _codename(document)})
         distribution = found.model_copy(update={"known": bool(found.name) and self.knows(found)})
         if self.database() != before:
             raise DatabaseUnusable(
@@ -129,54 +140,34 @@ class Grype:
         )
 
 
-def _codename(sbom: Sbom) -> str:
-    """The name of the release, by which grype looks a distribution up too.
-
-    Where the document has one key of that name, as syft writes it, the rest of it need not be read. In a text a
-    quotation mark has a backslash before it, so that no text passes for the key.
-    """
+def _read(sbom: Sbom) -> _Document:
+    """What an SBOM says; `ScannerFailed` where it is none of syft's."""
     try:
-        if sbom.content.count(DISTRO) == 1 and ESCAPE not in sbom.content:
-            start = sbom.content.index(DISTRO) + len(DISTRO)
-            text = sbom.content[start : start + RELEASE].decode(errors="replace")
-            with contextlib.suppress(ValueError):
-                return _named(_Document(distro=json.JSONDecoder().raw_decode(text)[0]))
-        return _named(_Document.model_validate_json(sbom.content))
+        return _Document.model_validate_json(sbom.content)
     except ValidationError as error:
         raise _unreadable(error.errors()[0]["msg"]) from error
 
 
-def _named(document: _Document) -> str:
-    return (document.distro and document.distro.versionCodename) or ""
+def _codename(document: _Document) -> str:
+    """The name of the release, by which grype looks a distribution up too."""
+    return (document.distro and document.distro.version_codename) or ""
 
 
-def _claimed(sbom: Sbom) -> Sbom | None:
-    """The SBOM without the distribution's packages, if one of them claims files of another package.
+def _claimed(document: _Document) -> bool:
+    """Whether one of the distribution's packages claims files of another package.
 
     Where a language's package claims them, both are still there without the distribution's, and nothing more would
-    be found. Whatever says so holds the relation's name: what does not is not read for it. syft writes it as it is, and
-    JSON that could write it in another way has a backslash before a u.
+    be found.
     """
-    if OVERLAP.encode() not in sbom.content and ESCAPE not in sbom.content:
-        return None
-
-    def without_system(data: dict[str, Any]) -> Sbom | None:
-        others = {each.get("id") for each in data["artifacts"] if each["type"] not in SYSTEM} - {None}
-        claims = (each for each in data.get("artifactRelationships") or () if each["type"] == OVERLAP)
-        if all(each.get("parent") in others for each in claims):
-            return None
-        data["artifacts"] = [each for each in data["artifacts"] if each["type"] not in SYSTEM]
-        return Sbom(json.dumps(data).encode(), sbom.packages, sbom.tool)
-
-    return _read(sbom, without_system)
+    others = {each.id for each in document.artifacts if each.type not in SYSTEM} - {None}
+    return any(each.type == OVERLAP and each.parent not in others for each in document.artifact_relationships or ())
 
 
-def _read(sbom: Sbom, read: Callable[[dict[str, Any]], T]) -> T:
-    """What `read` makes of the SBOM's document; `ScannerFailed` where it is none of syft's."""
-    try:
-        return read(json.loads(sbom.content))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _unreadable(str(error)) from error
+def _without_system(sbom: Sbom) -> Sbom:
+    """The SBOM without the distribution's packages; it could be read before."""
+    data = json.loads(sbom.content)
+    data["artifacts"] = [each for each in data.get("artifacts", ()) if each["type"] not in SYSTEM]
+    return Sbom(json.dumps(data).encode(), sbom.packages, sbom.tool)
 
 
 def _unreadable(why: str) -> ScannerFailed:

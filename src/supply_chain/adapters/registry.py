@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cache, cached_property, partial
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from pydantic import BaseModel, Field, field_validator
@@ -60,18 +60,30 @@ log = logging.getLogger("supply_chain.registry")
 TOO_LARGE = NotEvidence(why=f"larger than {SMALL // 1024 // 1024} MiB")
 
 
+class Memory(Protocol):
+    """Where a registry's client looks first for what lies under a digest; it compares what it finds with that."""
+
+    def get(self, path: str) -> tuple[bytes, str] | None:
+        """Content and media type of what was answered at a path."""
+
+    def keep(self, path: str, content: bytes, media_type: str) -> None:
+        """Keep it, if there is room."""
+
+
 @dataclass
-class _Memory:
-    """What was read by its digest, and verified: it can be nothing else the next time."""
+class InProcess:
+    """As long as the process lives."""
 
     room: int = REMEMBERED
     known: dict[str, tuple[bytes, str]] = field(default_factory=dict)
 
-    def keep(self, path: str, content: bytes, media_type: str) -> tuple[bytes, str]:
+    def get(self, path: str) -> tuple[bytes, str] | None:
+        return self.known.get(path)
+
+    def keep(self, path: str, content: bytes, media_type: str) -> None:
         if len(content) <= self.room:
             self.room -= len(content)
             self.known[path] = content, media_type
-        return content, media_type
 
 
 @cache
@@ -85,7 +97,8 @@ class Registry:
     """One role's access to a registry. `credentials` gives user and password, as they are known.
 
     `renew` is told when they are over, so that the next ones are new. `wait` takes seconds. Each step of a
-    run reads the same evidence again: what lies under a digest is asked for once, what is attached each time.
+    run reads the same evidence again: what lies under a digest is asked for once, as far as `memory` holds it, and
+    what is attached each time.
     """
 
     host: str
@@ -95,7 +108,7 @@ class Registry:
     transport: httpx.BaseTransport | None = field(default=None, compare=False)
     renew: Callable[[], object] = field(default=lambda: None, compare=False)
     wait: Callable[[float], object] = field(default=lambda seconds: cancellation().wait(seconds), compare=False)
-    _memory: _Memory = field(default_factory=_Memory, compare=False, repr=False)
+    memory: Memory = field(default_factory=InProcess, compare=False, repr=False)
 
     @cached_property
     def _http(self) -> httpx.Client:
@@ -129,11 +142,17 @@ class Registry:
 
     def _verified(self, path: str, digest: Digest, what: str, read: Callable[[str], _Answer]) -> tuple[bytes, str]:
         """Content and media type of what lies at a digest's path, checked against it; read once."""
-        if known := self._memory.known.get(path):
+        if known := self._known(path, digest):
             return known
         answer = read(path)
         _same(answer.content, digest, what)
-        return self._memory.keep(path, answer.content, answer.headers.get("Content-Type", MANIFEST))
+        media_type = answer.headers.get("Content-Type", MANIFEST)
+        self.memory.keep(path, answer.content, media_type)
+        return answer.content, media_type
+
+    def _known(self, path: str, digest: Digest) -> tuple[bytes, str] | None:
+        known = self.memory.get(path)
+        return known if known and _digest(known[0]) == digest else None
 
     def _manifest_of(self, path: str) -> _Answer:
         return self._call("GET", path, accept=ACCEPT, most=LARGEST_MANIFEST)
@@ -208,7 +227,7 @@ class Registry:
     def bundle(self, repository: str, digest: Digest) -> bytes | NotEvidence:
         """The content of such a layer, checked against its digest."""
         path = f"{repository}/blobs/{digest}"
-        if known := self._memory.known.get(path):
+        if known := self._known(path, digest):
             return known[0]
         try:
             answer = self._call("GET", path, missing="BLOB_UNKNOWN")
@@ -217,7 +236,8 @@ class Registry:
         if answer.status == 404:
             return NotEvidence(why="without their content in the registry")
         _same(answer.content, digest, f"a blob of {repository}")
-        return self._memory.keep(path, answer.content, "")[0]
+        self.memory.keep(path, answer.content, "")
+        return answer.content
 
     def content(self, referrer: ImageRef) -> bytes:
         """The only layer of a referrer that signed evidence names, checked against its digest."""

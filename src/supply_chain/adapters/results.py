@@ -6,19 +6,14 @@ by whoever runs here, the directory is this user's alone, and a file of anybody 
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from supply_chain.errors import SettingInvalid
+from supply_chain.adapters.own_files import OwnFiles
 from supply_chain.image import Frozen
-from supply_chain.scratch import disk_full_told
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import Key
 
@@ -38,52 +33,30 @@ class KeptResults:
 
     def get(self, key: Key) -> Report | None:
         """The report of this key; None where there is none that is whole, of this user, and of this key."""
-        try:
-            file = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW)
-        except OSError:
+        content = self._files.read(*_where(key))
+        if content is None:
             return None
-        with os.fdopen(file, "rb") as opened:
-            about = os.fstat(opened.fileno())
-            if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
-                return None
-            try:
-                kept = _Kept.model_validate_json(opened.read())
-            except ValidationError:
-                return None
+        try:
+            kept = _Kept.model_validate_json(content)
+        except ValidationError:
+            return None
         return kept.report if kept.key == key and Key.made(kept.report) == key else None
 
     def put(self, key: Key, report: Report) -> None:
-        """Keep a whole file, or the one before; `SettingInvalid` where the directory is open to others."""
-        self._private()
-        path = self._path(key)
-        with disk_full_told():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            file, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
-            try:
-                with os.fdopen(file, "wb") as opened:  # not forced to the disk: one that is cut off counts as none
-                    opened.write(_Kept(key=key, report=report).model_dump_json().encode())
-                Path(temporary).replace(path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+        """Keep it, or what was there before; `SettingInvalid` where the directory is open to others."""
+        self._files.write(*_where(key), _Kept(key=key, report=report).model_dump_json().encode())
 
     def forget_others(self, database: str) -> None:
         """Remove what rests on other databases than this one: nobody will ask for it."""
-        for place in self.directory.glob("*"):
-            if place.name != _name(database):
-                shutil.rmtree(place, ignore_errors=True)
+        self._files.forget_places(_name(database))
 
-    def _path(self, key: Key) -> Path:
-        return self.directory / _name(key.database) / f"{key.name}.json"
+    @property
+    def _files(self) -> OwnFiles:
+        return OwnFiles(self.directory)
 
-    def _private(self) -> None:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = self.directory.stat()
-        if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o022:
-            raise SettingInvalid(
-                f"Others can write to {self.directory}, where reports of scans are kept.\n"
-                "Name a directory of this user's own in the workbench's block, or take the right away (chmod 700)."
-            )
+
+def _where(key: Key) -> tuple[str, str]:
+    return _name(key.database), f"{key.name}.json"
 
 
 def _name(database: str) -> str:

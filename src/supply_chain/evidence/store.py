@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Protocol
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import SIDE_BY_SIDE, side_by_side
 from supply_chain.evidence.clock import refuse_the_future
-from supply_chain.evidence.envelope import envelope_in, key_of
+from supply_chain.evidence.envelope import Key, envelope_in, key_of
 from supply_chain.evidence.statement import BUNDLE, Evidence, Statement, about, is_about, read_statement
 from supply_chain.image import Descriptor, Digest, Frozen, ImageRef
 from supply_chain.tier import TierName
@@ -98,13 +99,17 @@ class _Signed:
 
 @dataclass(frozen=True)
 class EvidenceStore:
-    """One tier's view: it signs with its own key, and trusts the keys it was given. `now` is the clock."""
+    """One tier's view: it signs with its own key, and trusts the keys it was given. `now` is the clock.
+
+    Of an image so many pieces are read at a time as `wide` says: one, where many images are read side by side.
+    """
 
     tier: TierName
     referrers: Referrers
     signer: Signer
     trusted: Mapping[TierName, str]
     now: Callable[[], datetime]
+    wide: int = SIDE_BY_SIDE
 
     def attach(self, subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any], now: datetime) -> Digest:
         """Sign a statement about `subject` and attach it in `subject`'s repository."""
@@ -137,13 +142,20 @@ class EvidenceStore:
             (r for r in self.referrers.referrers(subject) if r.artifact_type == BUNDLE and _filed(r, types)),
             key=lambda r: (_attached(r) or BEFORE_ALL, r.digest),
         )
-        layers = side_by_side(lambda r: self.referrers.layer(subject.model_copy(update={"digest": r.digest})), attached)
+        layers = side_by_side(
+            lambda r: self.referrers.layer(subject.model_copy(update={"digest": r.digest})), attached, self.wide
+        )
         digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)})
-        opened = dict(zip(digests, side_by_side(lambda d: self._opened(subject.repository, d), digests), strict=True))
+        contents = side_by_side(lambda d: self._opened(subject.repository, d), digests, self.wide)
+        opened = dict(zip(digests, contents, strict=True))
         weighed = [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(attached, layers, strict=True)]
         reading = _reading(subject, weighed)
         refuse_the_future(reading.evidence, self.now())
         return reading
+
+    @cached_property
+    def _keys(self) -> dict[TierName, Key]:
+        return {tier: key_of(pem, tier) for tier, pem in self.trusted.items()}
 
     def _opened(self, repository: str, digest: Digest) -> _Signed | NotEvidence:
         """What a bundle says and who signed it; read once, however many referrers name it."""
@@ -153,8 +165,8 @@ class EvidenceStore:
         envelope = envelope_in(bundle)
         if envelope is None:
             return NotEvidence(why="no signed statement")
-        keys = ((tier, key_of(pem, tier)) for tier, pem in self.trusted.items())
-        signers = tuple(tier for tier, key in keys if envelope.signed_by(key))
+        signed_by = next((key for key in self._keys.values() if envelope.signed_by(key)), None)
+        signers = tuple(tier for tier, key in self._keys.items() if key == signed_by)
         if not signers:
             return NotEvidence(why="not signed by a tier that is trusted here")
         statement = read_statement(envelope, f"{repository}@{digest}")

@@ -45,6 +45,9 @@ class Environment(Frozen):
         description="how long an image has to be well here before it goes to the next environment that it declares, "
         "as 30min, 2h or 1d; null: nothing goes on from here by itself",
     )
+    production: bool = Field(
+        default=False, description="whether users reach what runs here: what is found in it is told before all else"
+    )
     approval: Literal["required", "none"] = Field(
         default="none",
         description="required: nothing is deployed here that no person approved for it, in a signed word",

@@ -13,8 +13,6 @@ from supply_chain.evidence.sbom import Package
 from supply_chain.image import Digest, Frozen, ImageRef
 from supply_chain.vulnerability.findings import Database, Finding, Report, Severity
 
-PRODUCTION = "production"
-"""The environment that is looked at first."""
 FindingKey = tuple[str, str, str, str]
 """Vulnerability, package, version and type of package: what makes two findings the same."""
 
@@ -34,6 +32,7 @@ class Judged(Frozen):
     ref: ImageRef
     owner: str = ""
     running: tuple[str, ...] = Field(default=(), description="environments")
+    in_production: bool = Field(default=False, description="whether one of them is what users reach")
     passes: bool = Field(description="whether curation's gate says yes by now")
     change: Change | None = Field(default=None, description="of the gate's verdict, where it changed")
     signed: bool = Field(default=False, description="whether a new report was signed")
@@ -85,14 +84,9 @@ def compared(before: Report | None, after: Report) -> tuple[tuple[Finding, ...],
     if before is None:
         return (), ()
     old, new = ({key_of(f): f for f in report.findings} for report in (before, after))
-    worse = tuple(f for key, f in new.items() if key not in old or _weight(f) < _weight(old[key]))
-    better = tuple(f for key, f in old.items() if key not in new or _weight(new[key]) > _weight(f))
+    worse = tuple(f for key, f in new.items() if key not in old or f.weight < old[key].weight)
+    better = tuple(f for key, f in old.items() if key not in new or new[key].weight > f.weight)
     return worse, better
-
-
-def _weight(finding: Finding) -> tuple[bool, int]:
-    """The least is the worst."""
-    return not finding.known_exploited, list(Severity).index(finding.severity)
 
 
 def due(report: Report, limits: Limits) -> tuple[Finding, ...]:
@@ -110,9 +104,9 @@ def by_exposure(seen: Iterable[Judged]) -> tuple[Judged, ...]:
 
 def _exposure(seen: Judged) -> tuple[bool, bool, bool, bool, bool, int, str]:
     return (
-        not (seen.exploited and PRODUCTION in seen.running),
+        not (seen.exploited and seen.in_production),
         not (seen.exploited and seen.running),
-        PRODUCTION not in seen.running,
+        not seen.in_production,
         not seen.running,
         seen.passes,
         -len(seen.worse) - len(seen.due),

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from supply_chain.evidence.sbom import Package
-from supply_chain.fleet.known import KnownImage, Seen
+from supply_chain.fleet.known import KnownImage, Running, Seen
 from supply_chain.image import Digest, ImageRef, StoredManifest
 
 
@@ -47,6 +47,9 @@ class Inventory(Protocol):
 
     def images(self, application: str | None = None) -> Iterator[KnownImage]:
         """What is kept, by application and the last push first; read a part at a time, so that many fit."""
+
+    def running(self) -> tuple[Running, ...]:
+        """What should run by signed records: the last deployment of each application in each environment."""
 
     def of(self, digest: str) -> tuple[KnownImage, ...]:
         """The images of a digest, or of all whose hexadecimal digits begin so."""

@@ -99,15 +99,16 @@ def read(
 def _entry(listed: Listing, stored: StoredManifest, store: EvidenceStore, host_of: Callable[[str], str]) -> Entry:
     ref = ImageRef(repository=listed.repository, digest=stored.digest)
     try:
-        image, packages = _known(ref, stored, store, host_of)
+        image, packages = known(ref, stored, store, host_of)
     except (EvidenceInvalid, ImageDamaged, ClockWrong) as error:
         return Entry(KnownImage(ref=ref, stored=stored, unreadable=str(error)), frozenset(), "")
     return Entry(image, packages, listed.mark(stored))
 
 
-def _known(
+def known(
     ref: ImageRef, stored: StoredManifest, store: EvidenceStore, host_of: Callable[[str], str]
 ) -> tuple[KnownImage, frozenset[Package]]:
+    """An image and its packages, by what is signed of it now; raises where that cannot be read."""
     places = [ref.moved_to(place) for place in evidence_places(ref.application)]
     evidence = tuple(each for place in places for each in store.read(place).evidence)
     by = {signer: tuple(each for each in evidence if each.signer is signer) for signer in TierName}

@@ -122,10 +122,9 @@ def watch(
 ) -> tuple[Seen, ...]:
     """Look at every host, and keep what it shows. `hosts` gives the engine of each, by its name."""
     wanted: dict[str, list[Running]] = {name: [] for name in hosts}
-    for image in inventory.images():
-        for each in image.running:
-            if each.host in wanted:
-                wanted[each.host].append(each)
+    for each in inventory.running():
+        if each.host in wanted:
+            wanted[each.host].append(each)
     found: list[Seen] = []
     for name, engine in hosts.items():
         seen: Sequence[Seen] = look(engine(), wanted[name])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from itertools import chain
 
 from supply_chain.concurrency import side_by_side
 from supply_chain.curation.rescan import Concluded, Kept, Registry, conclude, look
@@ -21,13 +22,12 @@ from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, Results, Wanted, match, processors
 from supply_chain.vulnerability.scanner import Sbom, SbomGenerator, Scanner
 
-S = TypeVar("S")
-R = TypeVar("R")
-
 LEAST = 48
-"""Images of a chunk, at least: so few that little is lost with it, so many that few are waited for at its end."""
+"""Images of a part, at least: so few that little memory is held for it, so many that few are waited for at its end."""
 FOR_EACH = 12
-"""Images of a chunk for each processor."""
+"""Images of a part for each processor."""
+PARTS = 10
+"""Parts of a chunk."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Bench:
     evidence: EvidenceStore
     layers: Layers
     bases: Sequence[ImageRef]
+    production: frozenset[str]
+    """The environments that users reach."""
     now: Callable[[], datetime]
     matching: Callable[[Sequence[Wanted], Scanner, Results], Matched] = match
     told: Callable[[Judged | Unjudged | None], object] = field(default=lambda seen: None)
@@ -53,8 +55,12 @@ def is_base(image: KnownImage) -> bool:
 
 
 def chunks(images: Sequence[KnownImage]) -> Iterator[tuple[KnownImage, ...]]:
-    """The images in parts of as many as this machine's processors have work with for a while."""
-    size = max(LEAST, FOR_EACH * processors())
+    """The images in chunks of as many as this machine's processors have work with for some minutes."""
+    return _cut(images, PARTS)
+
+
+def _cut(images: Sequence[KnownImage], parts: int = 1) -> Iterator[tuple[KnownImage, ...]]:
+    size = parts * max(LEAST, FOR_EACH * processors())
     for start in range(0, len(images), size):
         yield tuple(images[start : start + size])
 
@@ -65,20 +71,26 @@ def rescan(
     """What is known by now of each image; with `only`, of those that carry one of these packages.
 
     One that cannot be judged is `Unjudged`, and the others are judged all the same; what no image could be
-    judged with is raised (`OF_ALL`).
+    judged with is raised (`OF_ALL`). While one part of them is matched, the evidence of the next is read.
     """
-    looked = _each(lambda image: _look(image, bench, only), images)
+    turn = threading.Lock()
+    found = side_by_side(lambda part: _part(part, bench, only, fixed or {}, turn), tuple(_cut(images)), 2)
+    return tuple(chain.from_iterable(found))
+
+
+def _part(
+    images: Sequence[KnownImage], bench: Bench, only: Collection[str], fixed: Gone, turn: threading.Lock
+) -> tuple[Judged | Unjudged, ...]:
+    """As much as is matched at a time; matching takes turns, as it has work for every processor."""
+    looked = side_by_side(lambda image: _look(image, bench, only), images)
     kept = [(image, each) for image, each in zip(images, looked, strict=True) if isinstance(each, Kept)]
-    matched = bench.matching(list(_wanted([each for _, each in kept], bench)), bench.scanner, bench.results)
-    concluded = _each(lambda pair: _conclude(*pair, matched, bench, fixed or {}), kept)
+    with turn:
+        matched = bench.matching(list(_wanted([each for _, each in kept], bench)), bench.scanner, bench.results)
+    concluded = side_by_side(lambda pair: _conclude(*pair, matched, bench, fixed), kept)
     failed = [each for each in looked if isinstance(each, Unjudged)]
     for each in failed:
         bench.told(each)
     return (*failed, *concluded)
-
-
-def _each(function: Callable[[S], R], items: Sequence[S]) -> tuple[R, ...]:
-    return side_by_side(function, items)
 
 
 def _look(image: KnownImage, bench: Bench, only: Collection[str]) -> Kept | Unjudged | None:
@@ -135,18 +147,22 @@ def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: Bench, fix
     except SupplyChainError as error:
         seen: Judged | Unjudged = _unjudged(image.ref, error)
     else:
-        seen = _seen(image, kept, report, concluded, fixed)
+        seen = _seen(image, kept, report, concluded, fixed, bench.production)
     bench.told(seen)
     return seen
 
 
-def _seen(image: KnownImage, kept: Kept, report: Report, concluded: Concluded, fixed: Gone) -> Judged:
+def _seen(
+    image: KnownImage, kept: Kept, report: Report, concluded: Concluded, fixed: Gone, production: frozenset[str]
+) -> Judged:
     worse, better = compared(kept.report.value if kept.report else None, report)
     bases = [digest for digest, _ in kept.built.curated] if kept.built else []
+    running = {each.environment for each in image.running}
     return Judged(
         ref=image.ref,
         owner=kept.built.manifest.owner if kept.built else image.owner,
-        running=tuple(sorted({each.environment for each in image.running})),
+        running=tuple(sorted(running)),
+        in_production=not running.isdisjoint(production),
         passes=concluded.passes,
         change=concluded.change,
         signed=concluded.signed,

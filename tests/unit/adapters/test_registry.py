@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters.registry import LARGEST_MANIFEST, MANIFEST, SMALL, Registry, _Memory
+from supply_chain.adapters.registry import LARGEST_MANIFEST, MANIFEST, SMALL, InProcess, Registry
 from supply_chain.errors import (
     AccessDenied,
     ImageDamaged,
@@ -153,7 +153,7 @@ def test_what_lies_under_a_digest_is_asked_for_once(server):
 def test_what_would_fill_the_memory_is_read_anew(server):
     """A run's memory does not grow with what is attached to an image."""
     digest = client(server).attach(REF, TYPE, b"said", {})
-    registry = client(server, _memory=_Memory(room=3))
+    registry = client(server, memory=InProcess(room=3))
 
     for _ in range(2):
         assert registry.content(ImageRef(repository="dev/hello", digest=digest)) == b"said"

@@ -21,9 +21,9 @@ def test_what_runs_in_production_and_is_exploited_comes_first(seen, make):
     """Then what is exploited and runs anywhere, then what runs; what only lies there is last."""
     exploited = (make.finding(known_exploited=True),)
     order = [
-        seen("first", running=("production",), exploited=exploited),
+        seen("first", running=("prod-eu",), in_production=True, exploited=exploited),
         seen("second", running=("staging",), exploited=exploited),
-        seen("third", running=("production", "staging")),
+        seen("third", running=("prod-eu", "staging"), in_production=True),
         seen("fourth", running=("staging",), passes=False),
         seen("fifth", running=("staging",)),
         seen("sixth", exploited=exploited, passes=False),
@@ -35,7 +35,8 @@ def test_what_runs_in_production_and_is_exploited_comes_first(seen, make):
 
 def test_an_application_is_told_with_all_of_its_images(seen):
     """In the order of the one that is exposed most."""
-    other, one, two = seen("b", owner="x"), seen("a", owner="y", running=("production",)), seen("a", owner="y")
+    other, two = seen("b", owner="x"), seen("a", owner="y")
+    one = seen("a", owner="y", running=("prod-eu",), in_production=True)
 
     assert list(by_application([other, two, one])) == [("y", "a"), ("x", "b")]
     assert by_application([other, two, one])["y", "a"] == (one, two)

@@ -1,5 +1,6 @@
 """The rescan of many images: each judged or named, and nothing matched that evidence or a kept report says."""
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.fleet.rescan import Bench, chunks, is_base, rescan
 from supply_chain.image import ImageRef, StoredManifest
 from supply_chain.tier import TierName
+from supply_chain.vulnerability.matching import match
 from tests.unit.pieces import CURATION, DEV, Pieces
 
 
@@ -80,6 +82,7 @@ def bench(world, make):
         evidence=world.store(TierName.CURATION),
         layers=lambda ref: (),
         bases=(),
+        production=frozenset({"production"}),
         now=lambda: world.now,
     )
 
@@ -177,7 +180,32 @@ def test_where_an_image_runs_is_told(fleet, bench, make):
                       since=make.noon)  # fmt: skip
     (seen,) = rescan([fleet[0].model_copy(update={"running": (running,)})], bench)
 
-    assert seen.running == ("production",)
+    assert (seen.running, seen.in_production) == (("production",), True)
+
+
+def test_while_one_part_is_matched_the_evidence_of_the_next_is_read(fleet, bench, world, monkeypatch):
+    """And never two parts are matched at once: matching has work for every processor."""
+    monkeypatch.setattr("supply_chain.fleet.rescan.LEAST", 1)
+    monkeypatch.setattr("supply_chain.fleet.rescan.FOR_EACH", 0)
+    missing, read, busy, referrers = {fleet[0].ref, fleet[2].ref}, threading.Event(), [], world.registry.referrers
+
+    def reading(subject):
+        missing.discard(subject)
+        if not missing:
+            read.set()
+        return referrers(subject)
+
+    def matching(*args):
+        busy.append(1)
+        assert read.wait(10) and len(busy) == 1
+        found = match(*args)
+        busy.pop()
+        return found
+
+    monkeypatch.setattr(world.registry, "referrers", reading)
+    seen = rescan([fleet[0], fleet[2]], replace(bench, matching=matching))
+
+    assert [each.ref for each in seen] == [fleet[0].ref, fleet[2].ref]
 
 
 def test_chunks_hold_every_image_once(fleet):

@@ -36,7 +36,7 @@ def fleet(machine, monkeypatch, make):
         bench = Bench(found, scanner=SimpleNamespace(current=lambda: ("0.1", make.report().database)))
         workbench = SimpleNamespace(
             pinned_grype=contextmanager(lambda: iter([bench.scanner])),
-            kept_results=SimpleNamespace(forget_others=forgotten.append),
+            forget_others=forgotten.append,
             notify="supply-chain-log/operators",
         )
 
@@ -49,7 +49,7 @@ def fleet(machine, monkeypatch, make):
         monkeypatch.setattr(flows.rescan, "rescan_bench", lambda *_: bench)
         monkeypatch.setattr(flows.rescan, "curated_images", lambda *_: load(tuple(images)))
         monkeypatch.setattr(flows.rescan, "AGAIN", (0.01, 0.01))
-        monkeypatch.setattr(flows.rescan, "tell", lambda subject, body, _: load(messages.append((subject, body))))
+        monkeypatch.setattr(tasks.rescan, "tell", lambda subject, body, _: load(messages.append((subject, body))))
         monkeypatch.setattr(tasks.rescan, "emit", lambda *args, **payload: events.append((args[0], payload)))
 
         def judged(chunk, bench, only, fixed):
@@ -101,7 +101,7 @@ async def test_all_images_are_judged_bases_first_and_what_changed_is_told(fleet,
     assert [(name, payload["from"], payload["to"]) for name, payload in fleet.events] == [
         ("image.verdict-changed", "passed", "refused")
     ]
-    assert fleet.forgotten == [make.report().database.digest]
+    assert fleet.forgotten == [make.report().database]
     written = await artifacts()
     assert {"rescan", "rescan-owners", "rescan-summary", "rescan-progress"} <= written.keys()
     ((subject, message),) = fleet.messages

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, select, true
 
 from supply_chain.adapters.inventory import tables as t
 from supply_chain.fleet.known import KnownImage
@@ -32,7 +32,8 @@ def read(connection: Connection, ids: Sequence[int]) -> Iterator[KnownImage]:
     """These images in this order."""
     rows = {row.id: row for row in connection.execute(select(t.images).where(t.images.c.id.in_(ids)))}
     findings = _findings(connection, ids)
-    running, replaced = _deployments(connection, {row.application for row in rows.values()})
+    of_these = t.images.c.application.in_({row.application for row in rows.values()})
+    running, replaced = deployments(connection, of_these)
     others = _others(connection, {row.digest for row in rows.values()})
     for number in ids:
         if row := rows.get(number):  # else it went meanwhile
@@ -63,11 +64,11 @@ Deployments = dict[int, list[dict[str, Any]]]
 """Image → its deployments as documents, the oldest first."""
 
 
-def _deployments(connection: Connection, applications: Iterable[str]) -> tuple[Deployments, Deployments]:
-    """The last deployment of each application in each environment, and those before it."""
+def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -> tuple[Deployments, Deployments]:
+    """The last deployment of each application in each environment, and those before it; of images like `of`, or all."""
     wanted = select(t.deployments, t.images.c.application).join(t.images, t.images.c.id == t.deployments.c.image)
     rows = connection.execute(
-        wanted.where(t.images.c.application.in_(list(applications))).order_by(t.deployments.c.since, t.deployments.c.id)
+        wanted.where(true() if of is None else of).order_by(t.deployments.c.since, t.deployments.c.id)
     ).all()
     last = {(row.application, row.environment): row.id for row in rows}
     running: Deployments = {}

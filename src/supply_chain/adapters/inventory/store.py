@@ -13,11 +13,11 @@ from sqlalchemy import Connection, Engine, Select, delete, insert, select, updat
 
 from supply_chain.adapters.inventory import tables as t
 from supply_chain.adapters.inventory.database import AT_ONCE, connect, instant, parts, told
-from supply_chain.adapters.inventory.reading import in_order, is_copy, read
+from supply_chain.adapters.inventory.reading import deployments, in_order, is_copy, read
 from supply_chain.adapters.inventory.schema import changing
 from supply_chain.adapters.inventory.writing import forget, insert_all, named, put
 from supply_chain.fleet.inventory import Entry
-from supply_chain.fleet.known import KnownImage, Seen
+from supply_chain.fleet.known import KnownImage, Running, Seen
 from supply_chain.image import Digest, ImageRef, StoredManifest
 
 
@@ -87,6 +87,11 @@ class SqlInventory:
         for part in parts(ids, AT_ONCE):
             with self._reading("read images") as connection:
                 yield from read(connection, part)
+
+    def running(self) -> tuple[Running, ...]:
+        with self._reading("tell what should run") as connection:
+            running, _ = deployments(connection)
+        return tuple(Running.model_validate(each) for found in running.values() for each in found)
 
     def of(self, digest: str) -> tuple[KnownImage, ...]:
         begins = digest if digest.startswith("sha256:") else f"sha256:{digest}"

@@ -1,0 +1,82 @@
+"""Files that a user keeps for itself, below a directory of its own: whole, and nobody else's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from supply_chain.errors import SettingInvalid
+from supply_chain.scratch import disk_full_told
+
+USED = 24 * 3600.0
+"""Seconds after which the next reading of a file is written down: its time tells when it was last of use."""
+
+
+@dataclass(frozen=True)
+class OwnFiles:
+    """Files below a directory, by the names of their directories and their own."""
+
+    directory: Path
+
+    def read(self, place: str, name: str) -> bytes | None:
+        """What is in a file; None where there is none, or it is not this user's alone."""
+        path = self.directory / place / name
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        with os.fdopen(file, "rb") as opened:
+            about = os.fstat(opened.fileno())
+            if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
+                return None
+            if about.st_mtime < time.time() - USED:
+                os.utime(opened.fileno())
+            return opened.read()
+
+    def write(self, place: str, name: str, content: bytes) -> None:
+        """Keep a whole file, or the one before; `SettingInvalid` where the directory is open to others."""
+        self._private()
+        path = self.directory / place / name
+        with disk_full_told():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            file, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
+            try:
+                with os.fdopen(file, "wb") as opened:  # not forced to the disk: one that is cut off counts as none
+                    opened.write(content)
+                Path(temporary).replace(path)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+
+    def forget_places(self, but: str) -> None:
+        """Remove every place but one."""
+        for place in self.directory.glob("*"):
+            if place.name != but:
+                shutil.rmtree(place, ignore_errors=True)
+
+    def forget_unused(self, seconds: float) -> None:
+        """Remove what nobody read for so long, which is more than `USED`."""
+        before = time.time() - seconds
+        for file in self._files():
+            if file.stat(follow_symlinks=False).st_mtime < before:
+                Path(file).unlink(missing_ok=True)
+
+    def _files(self) -> Iterator[os.DirEntry[str]]:
+        for place in self.directory.glob("*"):
+            with os.scandir(place) as entries:
+                yield from entries
+
+    def _private(self) -> None:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = self.directory.stat()
+        if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o022:
+            raise SettingInvalid(
+                f"Others can write to {self.directory}, where this user keeps what it need not make or read twice.\n"
+                "Name a directory of this user's own in the workbench's block, or take the right away (chmod 700)."
+            )
