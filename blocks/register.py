@@ -65,6 +65,7 @@ def register_laptop(state: LaptopState) -> None:
         build_network=cast(Literal["default", "host", "none"], state.build_network),
         ca_bundle=str(state.ca_bundle) if state.ca_bundle else None,
         notify=state.notify,
+        lifecycle=cast(Literal["plan", "apply"], state.lifecycle),
         bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
     ).save("workbench", overwrite=True)
     Inventory(address=SecretStr(state.inventory)).save("inventory", overwrite=True)

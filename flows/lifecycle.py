@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from prefect import flow
@@ -14,10 +16,12 @@ from blocks import Tier, Workbench
 from flows.ends import ended
 from flows.turns import turn
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.lifecycle.apply import Applied
+from supply_chain.image import application_of
+from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.plan import Plan, read_plan
-from tasks.lifecycle import apply, plan, sign_approval
-from tasks.turns import turn_name
+from supply_chain.tier import BASES
+from tasks.lifecycle import apply, needed_anywhere, plan, publish, sign_approval
+from tasks.turns import DEPLOY, turn_name
 
 PATIENCE = 7 * 24 * 3600
 """Seconds that a plan waits for approval. Then the run ends, and the next one plans anew."""
@@ -37,11 +41,11 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
 
     Args:
         rules: The name of a document in deployments/lifecycle.
-        dry_run: Only plan. Empty means as the rules say.
+        dry_run: Only plan. Empty means as the profile says.
     """
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
     found = await plan(rules, tier, workbench)
-    only_plan = workbench.lifecycle(rules).dry_run if dry_run is None else dry_run
+    only_plan = workbench.lifecycle == "plan" if dry_run is None else dry_run
     if only_plan or not found.changes:
         return found
     if found.over:
@@ -54,8 +58,28 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
         await sign_approval(found, said.approve, said.by, said.why, tier, workbench)
         if not said.approve:
             return ended("Rejected", f"rejected by {said.by}: {said.why}", found)
+    return await _carried_out(found, tier, workbench)
+
+
+async def _carried_out(found: Plan, tier: Tier, workbench: Workbench) -> Applied:
+    """One repository after the other, while nothing of its application is deployed."""
+    entries: list[Entry] = []
     async with turn(turn_name("lifecycle")):
-        return await apply(found, tier, workbench)
+        needed = await needed_anywhere(found, tier, workbench)
+        for repository in found.repositories:
+            async with _no_deployment(repository, workbench):
+                entries += await apply(found, repository, needed, tier, workbench)
+        return await publish(Applied(plan=found.digest, entries=tuple(entries)), found)
+
+
+@asynccontextmanager
+async def _no_deployment(repository: str, workbench: Workbench) -> AsyncIterator[None]:
+    """Hold every turn in which an image of the repository could be deployed; bases never are."""
+    async with AsyncExitStack() as turns:
+        if not repository.startswith(f"{BASES}/"):
+            for place in workbench.environments():
+                await turns.enter_async_context(turn(turn_name(DEPLOY, place.name, application_of(repository))))
+        yield
 
 
 @flow(name="lifecycle plan", flow_run_name="lifecycle plan by {rules}")
@@ -83,8 +107,7 @@ async def apply_only(path: str, by: str, why: str, digest: str | None = None) ->
     if digest not in (None, found.digest):
         raise DeclarationInvalid(f"{path} is another plan than the one that was read.\nRead it, and apply it again.")
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
-    found.hold_to(workbench.lifecycle(found.rules))
+    found.hold_to(workbench.rules(found.rules))
     if found.over:
         await sign_approval(found, True, by, why, tier, workbench)
-    async with turn(turn_name("lifecycle")):
-        return await apply(found, tier, workbench)
+    return await _carried_out(found, tier, workbench)

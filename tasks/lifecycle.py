@@ -15,9 +15,10 @@ from blocks.workbench import now
 from supply_chain.errors import PlanUnfinished
 from supply_chain.evidence.standing import Act
 from supply_chain.fleet.known import KnownImage
-from supply_chain.image import ImageRef
-from supply_chain.lifecycle.apply import Applied, FileJournal, Outcome
+from supply_chain.image import Digest, ImageRef
+from supply_chain.lifecycle.apply import Applied, Entry, FileJournal, Outcome
 from supply_chain.lifecycle.apply import apply as carry_out
+from supply_chain.lifecycle.apply import needed_anywhere as what_runs
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.plan import plan as plan_of
 from supply_chain.lifecycle.rulings import Ruled, approve, decide
@@ -38,22 +39,34 @@ async def known_images() -> tuple[KnownImage, ...]:
 @task(name="plan the lifecycle", task_run_name="plan by {rules}", **ONCE)
 async def plan(rules: str, tier: Tier, workbench: Workbench) -> Plan:
     """What the rules come to now: a plan, and a table of it. Nothing is changed."""
-    wanted, images = workbench.lifecycle(rules), await known_images()
+    wanted, images = workbench.rules(rules), await known_images()
     found = await in_thread(lambda: plan_of(present(tier, workbench).stock(images, now()), wanted, now()))
     await acreate_table_artifact(key="lifecycle-plan", table=plan_rows(found), description=f"By {rules}: {found}")
     return found
 
 
-@task(name="carry out the plan", task_run_name="carry out the plan", **RETRYING)
-async def apply(found: Plan, tier: Tier, workbench: Workbench) -> Applied:
-    """Do what the plan says, as far as what it rested on still holds. `PlanUnfinished` where something failed."""
+@task(name="look what runs", task_run_name="look what runs", **RETRYING)
+async def needed_anywhere(found: Plan, tier: Tier, workbench: Workbench) -> frozenset[Digest]:
+    """What should run or a rollback may need, by what execution signed of all applications."""
+    return await in_thread(lambda: what_runs(found, present(tier, workbench)))
+
+
+@task(name="carry out the plan", task_run_name="carry out in {repository}", **RETRYING)
+async def apply(
+    found: Plan, repository: str, needed: frozenset[Digest], tier: Tier, workbench: Workbench
+) -> tuple[Entry, ...]:
+    """Do what the plan says of a repository, as far as what it rested on still holds."""
     journal = FileJournal(get_current_settings().home / "lifecycle" / f"{found.digest.removeprefix('sha256:')}.journal")
 
     def block(ref: ImageRef, why: str) -> None:
         by = f"the rules {found.rules}"
         told(decide(ref, Act.BLOCK, bench(tier, workbench), by=by, why=why, now=now(), only_sign=True))
 
-    applied = await in_thread(carry_out, found, tier.ecr, present(tier, workbench), block, journal)
+    return await in_thread(carry_out, found, repository, needed, tier.ecr, present(tier, workbench), block, journal)
+
+
+async def publish(applied: Applied, found: Plan) -> Applied:
+    """Write the table of what came of a plan; `PlanUnfinished` where something failed."""
     await acreate_table_artifact(
         key="lifecycle-applied", table=applied_rows(applied), description=f"By {found.rules}: {applied}"
     )

@@ -70,6 +70,7 @@ class LaptopState(Frozen):
     ca_bundle: Path | None
     bases: dict[str, str | None]
     notify: str = "supply-chain-log/operators"
+    lifecycle: str = "plan"
 
 
 class Part(Frozen):
@@ -209,6 +210,7 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
         ca_bundle=profile.certificates(),
         bases=dict(profile.bases),
         notify=profile.notify,
+        lifecycle=profile.lifecycle,
     )
 
 

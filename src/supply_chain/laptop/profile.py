@@ -62,6 +62,10 @@ class Profile(Frozen):
         "writes into the log of the run that tells",
     )
 
+    lifecycle: Literal["plan", "apply"] = Field(
+        default="plan", description="what lifecycle/nightly does: plan and change nothing, or carry the plan out too"
+    )
+
     inventory: str | None = Field(
         default=None, description="the inventory's database, such as postgresql+psycopg://…; null for a file of our own"
     )

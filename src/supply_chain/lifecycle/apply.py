@@ -10,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +20,11 @@ from pydantic import Field, ValidationError
 
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.standing import Standing
-from supply_chain.image import Digest, Frozen, ImageRef, Removal, StorageStatus, application_of
+from supply_chain.image import Digest, Frozen, ImageRef, Removal, StorageStatus, StoredManifest, application_of
 from supply_chain.lifecycle.plan import Plan, Step
 from supply_chain.lifecycle.rules import STANDS, Action
-from supply_chain.lifecycle.stock import Deployed, Member, in_use
-from supply_chain.tier import BASES, EVIDENCE
+from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, in_use
+from supply_chain.tier import BASES
 
 AT_ONCE = 100
 """Manifests that are removed by one call (ECR API, BatchDeleteImage)."""
@@ -85,6 +86,11 @@ class Present(Protocol):
 
     def standing(self, ref: ImageRef) -> Standing: ...
 
+    def evidenced(self, ref: ImageRef, stored: StoredManifest) -> Evidenced: ...
+
+    def bases_since(self, time: datetime) -> frozenset[Digest]:
+        """On which bases images are built that were pushed since."""
+
 
 class Journal(Protocol):
     """What was done of a plan."""
@@ -125,30 +131,35 @@ Blocker = Callable[[ImageRef, str], object]
 """Signs that an image is blocked, and why; archiving it is left to the plan."""
 
 
-def apply(plan: Plan, registry: Registry, present: Present, block: Blocker, journal: Journal) -> Applied:
-    """Carry a plan out; what came of everything it changes.
-
-    Each repository is read again first, and each image's standing and deployments. What is attached to an image
-    is removed before it, and an index before what it consists of, so that whoever looks in between finds no
-    signature without an image and no index without its parts; where one cannot be removed, what comes after it
-    stays. Raises what is retryable; what cannot succeed is an entry.
-    """
-    known = {each.ref: each for each in journal.entries() if each.outcome is not Outcome.FAILED}
+def needed_anywhere(plan: Plan, present: Present) -> frozenset[Digest]:
+    """What should run now or a rollback may need, of whichever application: an image may be another's front."""
     running, before = in_use(present.deployments(None), plan.rollback)
-    needed = {*running, *before}
-    entries: list[Entry] = []
-    for repository, steps in _by_repository(plan).items():
-        work = _Work(repository, steps, plan, registry, present, block, journal, known, needed)
-        entries += work.done()
-    return Applied(plan=plan.digest, entries=tuple(sorted(entries, key=lambda each: str(each.ref))))
+    return frozenset({*running, *before})
 
 
-def _by_repository(plan: Plan) -> dict[str, list[Step]]:
-    found: dict[str, list[Step]] = defaultdict(list)
-    for step in plan.steps:
-        if step.touches and not step.ref.repository.startswith(EVIDENCE):
-            found[step.ref.repository].append(step)
-    return dict(found)
+def apply(
+    plan: Plan,
+    repository: str,
+    needed: Collection[Digest],
+    registry: Registry,
+    present: Present,
+    block: Blocker,
+    journal: Journal,
+) -> tuple[Entry, ...]:
+    """Carry out what a plan changes in one repository; what came of each step.
+
+    The repository is read again first, and each image's evidence, standing and deployments; `needed` is what other
+    applications need. Whoever calls sees to it that nothing of the application is deployed meanwhile. What is
+    attached to an image is removed before it, and an index before what it consists of, so that whoever looks in
+    between finds no signature without an image and no index without its parts; where one cannot be removed, what
+    comes after it stays. Raises what is retryable; what cannot succeed is an entry.
+    """
+    if repository not in plan.repositories:
+        return ()
+    known = {each.ref: each for each in journal.entries() if each.outcome is not Outcome.FAILED}
+    steps = [step for step in plan.steps if step.touches and step.ref.repository == repository]
+    entries = _Work(repository, steps, plan, registry, present, block, journal, known, needed).done()
+    return tuple(sorted(entries, key=lambda each: str(each.ref)))
 
 
 @dataclass(frozen=True)
@@ -183,13 +194,19 @@ class _Work:
         return {*self.needed_before, *running, *before}
 
     @cached_property
+    def built_on(self) -> frozenset[Digest]:
+        """On which bases images are built that the plan knows nothing of."""
+        is_base = self.repository.startswith(f"{BASES}/")
+        return self.present.bases_since(self.plan.stock_read) if is_base else frozenset()
+
+    @cached_property
     def belongs(self) -> dict[Digest, set[Digest]]:
         """What each manifest belongs to now."""
         found: dict[Digest, set[Digest]] = defaultdict(set)
-        for digest, member in self.there.items():
-            found[digest] |= {owner for owner in (member.subject, member.copy_of) if owner in self.there}
-            for child in member.children:
-                found[child].add(digest)
+        for member in self.there.values():
+            for one, owner in member.belonging:
+                if owner in self.there:
+                    found[one].add(owner)
         return found
 
     @cached_property
@@ -262,8 +279,12 @@ class _Work:
         if stored.status is not step.status and not archived:
             yield f"it is {stored.status} now"
         yield from self._stands(step, stands)
+        if step.evidenced and not _stands(step):
+            yield from self.present.evidenced(step.ref, stored).otherwise(step.evidenced)
         if digest in self.needed and not _stands(step):
             yield "it should run, or is what ran before"
+        if step.action in (Action.AGE_OUT, Action.ARCHIVE) and digest in self.built_on:
+            yield "an image that was pushed since is built on it"
         if step.action is Action.AGE_OUT:
             yield from self._referenced(step)
 

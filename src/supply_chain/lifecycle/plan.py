@@ -21,7 +21,7 @@ from supply_chain.errors import DeclarationInvalid
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus
 from supply_chain.lifecycle.rules import Action, Decision, Facts, Rules, decide, guards
-from supply_chain.lifecycle.stock import Deployed, Member, Stock, histories, in_use
+from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, Stock, histories, in_use
 from supply_chain.scratch import write_private
 from supply_chain.shown import counted
 from supply_chain.tier import EVIDENCE, Boundary
@@ -45,6 +45,7 @@ class Step(Frozen):
     pushed_at: AwareDatetime
     pulled_at: AwareDatetime | None = None
     status: StorageStatus = StorageStatus.ACTIVE
+    evidenced: Evidenced | None = Field(default=None, description="None where it is no image, or nobody knows it")
 
     @property
     def touches(self) -> bool:
@@ -75,10 +76,15 @@ class Plan(Frozen):
         """What is done, but for what goes with another."""
         return tuple(step for step in self.steps if step.touches and not step.belongs_to)
 
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """In which something is done; what was said of images is never taken away."""
+        found = {step.ref.repository for step in self.steps if step.touches}
+        return tuple(sorted(each for each in found if not each.startswith(EVIDENCE)))
+
     def hold_to(self, rules: Rules) -> None:
         """`DeclarationInvalid` unless it was made by these rules, and says by itself which limits it is above."""
-        either = {rules.model_copy(update={"dry_run": dry}).digest for dry in (True, False)}
-        if self.rules != rules.name or self.rules_digest not in either:
+        if (self.rules, self.rules_digest) != (rules.name, rules.digest):
             raise DeclarationInvalid(
                 f"The plan {self.digest[:19]} was made by other rules than {rules.name} has now.\n"
                 "Plan anew: `cscm lifecycle plan`."
@@ -222,11 +228,8 @@ class _House:
         """What each manifest belongs to, of what is there: its subject, the indexes it is in, the image it is of."""
         found: dict[ImageRef, set[ImageRef]] = defaultdict(set)
         for member in self.members.values():
-            for owner in (member.subject, member.copy_of):
-                if owner:
-                    found[member.ref].add(_beside(member.ref, owner))
-            for child in member.children:
-                found[_beside(member.ref, child)].add(member.ref)
+            for one, owner in member.belonging:
+                found[_beside(member.ref, one)].add(_beside(member.ref, owner))
         return {
             ref: tuple(sorted((o for o in owners if o in self.all and o != ref), key=str))
             for ref, owners in found.items()
@@ -271,7 +274,7 @@ class _House:
     def _facts(self, image: KnownImage) -> Facts:
         member, stands = self.members.get(image.ref), self.stock.standing(image.ref)
         stored = member.stored if member else image.stored  # the registry's word is newer than the inventory's
-        last = image.last(Boundary.CURATION)
+        said, last = Evidenced.of(image), image.last(Boundary.CURATION)
         places = [(image.ref.repository, environment) for environment in image.environments or ("",)]
         ranks = [self.ranks[place][image.ref] for place in places if image.ref in self.ranks.get(place, ())]
         newer = [next_after for place in places if (next_after := _after(self.times.get(place, []), stored.pushed_at))]
@@ -281,15 +284,15 @@ class _House:
             pulled_days=None if stored.pulled_at is None else self._days(stored.pulled_at),
             tagged=bool(stored.tags),
             status=stored.status,
-            signed=image.signed,
-            verdict="none" if last is None else "passed" if last.passed else "failed",
+            signed=said.signed,
+            verdict=said.verdict,
             verdict_days=0 if last is None else self._days(last.at),
             rank=min(ranks, default=None),
             superseded_days=self._days(min(newer)) if newer else None,
             runs=tuple(sorted(set(self.used[0].get(digest, ())))),
             rollback=tuple(sorted(set(self.used[1].get(digest, ())))),
             ran_days=self._days(self.ran[digest]) if digest in self.ran else None,
-            exploited=tuple(f.id for f in image.scan.exploited) if image.scan else (),
+            exploited=said.exploited,
             held=str(stands.hold or ""),
             blocked=str(stands.block or ""),
             excused=str(stands.excuse or ""),
@@ -410,6 +413,7 @@ class _House:
             pushed_at=stored.pushed_at,
             pulled_at=stored.pulled_at,
             status=stored.status,
+            evidenced=Evidenced.of(self.images[ref]) if ref in self.own else None,
         )
 
 

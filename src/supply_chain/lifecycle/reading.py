@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from supply_chain.concurrency import side_by_side
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.encryption import encryption_records
+from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import Standing, read_standing, standing
-from supply_chain.evidence.statement import ENCRYPTION
+from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.records import history
 from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.reading import known
 from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
-from supply_chain.lifecycle.stock import Deployed, Member, Stock
-from supply_chain.tier import EVIDENCE, TierName
+from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, Stock
+from supply_chain.tier import CURATED, EVIDENCE, TierName
 
 INDEXES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
+
+
+SAME = timedelta(minutes=1)
+"""How much the registry's clock may differ from this one."""
 
 
 class Images(Protocol):
@@ -72,8 +78,8 @@ class Read:
 
     def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]:
         """The encrypted copies of an image, by what curation signed."""
-        known = encryption_records(self.evidence.verified(ref, TierName.CURATION, ENCRYPTION))
-        copies = [each.value.encrypted_copy for each in known]
+        records = encryption_records(self.evidence.verified(ref, TierName.CURATION, ENCRYPTION))
+        copies = [each.value.encrypted_copy for each in records]
         digests = {copy.encrypted for copy in copies if copy and copy.plain == ref.digest}
         return tuple(ref.model_copy(update={"digest": digest}) for digest in sorted(digests))
 
@@ -95,6 +101,22 @@ class Read:
     def standing(self, ref: ImageRef) -> Standing:
         """How an image stands."""
         return standing(read_standing(ref, self.evidence).evidence)
+
+    def evidenced(self, ref: ImageRef, stored: StoredManifest) -> Evidenced:
+        """What signed evidence says of an image now."""
+        return Evidenced.of(known(ref, stored, self.evidence, lambda environment: "")[0])
+
+    def bases_since(self, time: datetime) -> frozenset[Digest]:
+        """On which bases images are built that were pushed since, by what their builders signed."""
+        new = [
+            ImageRef(repository=repository, digest=stored.digest)
+            for repository in self.images.repositories(CURATED)
+            for stored in self.images.images(repository)
+            if stored.subject is None and stored.pushed_at >= time - SAME
+        ]
+        read = side_by_side(lambda ref: self.evidence.verified(ref, TierName.DEVELOPMENT, PROVENANCE), new)
+        built = (last_provenance(each) for each in read)
+        return frozenset(digest for each in built if each for digest, _ in each.curated)
 
     def stock(self, images: tuple[KnownImage, ...], now: datetime) -> Stock:
         """Everything that a plan about these images looks at."""

@@ -96,7 +96,6 @@ class Rules(Frozen):
     archive: Archive = Field(default=Archive(), description="what is archived instead")
     block: Block = Field(default=Block(), description="what nobody shall pull any more")
     limits: Limits = Field(default=Limits(), description="above which a plan waits for approval")
-    dry_run: bool = Field(default=True, description="whether the scheduled run only plans")
 
     @property
     def digest(self) -> Digest:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.standing import Standing
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import Digest, Frozen, ImageRef, StoredManifest
+from supply_chain.tier import Boundary
 
 
 class Member(Frozen):
@@ -22,6 +24,43 @@ class Member(Frozen):
     subject: Digest | None = Field(default=None, description="what it is attached to (OCI image 1.1, `subject`)")
     children: tuple[Digest, ...] = Field(default=(), description="what it consists of, where it is an index")
     copy_of: Digest | None = Field(default=None, description="of which image it is the encrypted copy")
+
+    @property
+    def belonging(self) -> Iterator[tuple[Digest, Digest]]:
+        """What belongs to what by this manifest: it to its subject and to what it is a copy of, its parts to it."""
+        yield from ((self.ref.digest, owner) for owner in (self.subject, self.copy_of) if owner)
+        yield from ((child, self.ref.digest) for child in self.children)
+
+
+class Evidenced(Frozen):
+    """What signed evidence says of an image, as far as rules look at it."""
+
+    signed: bool = Field(description="whether curation signed that it may be used")
+    verdict: Literal["passed", "failed", "none"] = Field(description="of curation's gate, the last one")
+    exploited: tuple[str, ...] = Field(default=(), description="findings that are known to be exploited, by id")
+
+    @classmethod
+    def of(cls, image: KnownImage) -> Self:
+        """What is known of an image, in these words."""
+        last = image.last(Boundary.CURATION)
+        return cls(
+            signed=image.signed,
+            verdict="none" if last is None else "passed" if last.passed else "failed",
+            exploited=tuple(f.id for f in image.scan.exploited) if image.scan else (),
+        )
+
+    def otherwise(self, before: Evidenced) -> Iterator[str]:
+        """What of it has become otherwise than it was, in sentences."""
+        if self.verdict != before.verdict:
+            yield f"curation's last verdict about it is {self.verdict} now"
+        if self.signed is not before.signed:
+            yield f"it is {'signed' if self.signed else 'not signed'} now"
+        if bool(self.exploited) is not bool(before.exploited):
+            yield (
+                f"it is known to be exploited now: {', '.join(self.exploited)}"
+                if self.exploited
+                else ("nothing in it is known to be exploited any more")
+            )
 
 
 class Deployed(Frozen):

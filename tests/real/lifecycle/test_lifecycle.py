@@ -12,11 +12,14 @@ import pytest
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.container import profile
 from supply_chain.evidence.standing import Act, read_standing, standing
+from supply_chain.evidence.statement import SIGNATURE, SUMMARY
+from supply_chain.evidence.summary import summary
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import record
-from supply_chain.fleet.known import Judgement, KnownImage
+from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.reading import known as read_known
 from supply_chain.image import Digest, ImageRef, Removal, StorageStatus
-from supply_chain.lifecycle.apply import FileJournal, Outcome, apply
+from supply_chain.lifecycle.apply import Entry, FileJournal, Outcome, Registry, apply, needed_anywhere
 from supply_chain.lifecycle.plan import Plan, plan
 from supply_chain.lifecycle.rules import Rules
 from supply_chain.lifecycle.rulings import decide
@@ -90,26 +93,38 @@ def test_of_what_nobody_ever_said_anything_nothing_is_in_force(shop: Shop) -> No
     assert (found.block, found.hold) == (None, None)
 
 
+def verdict(shop: Shop, ref: ImageRef, at: datetime, reasons: Sequence[dict[str, str]] = ()) -> None:
+    """What curation's gate says of it: a yes, unless there are reasons."""
+    policy = POLICIES[Boundary.CURATION].digest
+    said = summary(ref, Boundary.CURATION, policy, reasons=reasons, notes=(), inputs=(), now=at)
+    shop.store(TierName.CURATION).attach(ref, SUMMARY, said.predicate(), at)
+
+
 def known(shop: Shop, repository: Repository, *images: Content) -> tuple[KnownImage, ...]:
     """The images as an inventory has them: vended, the later one the newer."""
     stored = {each.digest: each for each in shop.ecr.images(repository.name)}
-    verdict = {"boundary": Boundary.CURATION, "passed": True, "policy": "sha256:" + "9" * 64}
-    return tuple(
-        KnownImage(
-            ref=named(repository, each),
-            stored=stored[each.digest],
-            environments=PLACES,
-            signed=True,
-            judgements=(Judgement(**verdict, at=stored[each.digest].pushed_at, evidence=each.digest),),
-        )
-        for each in images
-    )
+    curation = shop.store(TierName.CURATION)
+    found = []
+    for each in images:
+        ref, at = named(repository, each), stored[each.digest].pushed_at
+        curation.attach(ref, SIGNATURE, {}, at)
+        verdict(shop, ref, at)
+        image, _ = read_known(ref, stored[each.digest], curation, lambda _: "")
+        found.append(image.model_copy(update={"environments": PLACES}))
+    return tuple(found)
 
 
 def planned(shop: Shop, repository: Repository, *images: Content) -> Plan:
     """The plan of a night when all this is old."""
     tonight = datetime.now(UTC) + LATER
     return plan(shop.read.stock(known(shop, repository, *images), tonight), RULES, tonight)
+
+
+def carried_out(tonight: Plan, registry: Registry, shop: Shop, journal: FileJournal) -> list[Entry]:
+    """What came of it, one repository after the other."""
+    needed = needed_anywhere(tonight, shop.read)
+    done = [apply(tonight, r, needed, registry, shop.read, lambda *_: None, journal) for r in tonight.repositories]
+    return [entry for entries in done for entry in entries]
 
 
 def held(shop: Shop, repository: Repository) -> set[Digest]:
@@ -145,21 +160,24 @@ def test_what_is_superseded_goes_with_all_that_belongs_to_it_and_nothing_else_do
     new = repository.push("new")
     signature = repository.attach(old)
     belong = [signature, repository.attach(signature), repository.attach(children[0]), repository.attach(index)]
-    kept = [repository.attach(new), repository.attach(held_one)]
+    for each in (new, held_one):
+        repository.attach(each)
     ruled(shop, named(repository, held_one), Act.HOLD)
     tonight = planned(shop, repository, old, index, held_one, new)
+    before, stays = held(shop, repository), {new.digest, held_one.digest}
+    stays |= {each.digest for each in shop.ecr.images(repository.name) if each.subject in stays}
     journal = FileJournal(tmp_path / "journal")
 
     for after in (0, 1, 1):
         with pytest.raises(Killed):
-            apply(tonight, Dying(shop.ecr, after), shop.read, lambda *_: None, journal)
+            carried_out(tonight, Dying(shop.ecr, after), shop, journal)
         assert not orphans(shop, repository)
-    done = apply(tonight, shop.ecr, shop.read, lambda *_: None, journal)
+    done = carried_out(tonight, shop.ecr, shop, journal)
 
-    assert {each.outcome for each in done.entries} == {Outcome.DONE}
-    gone = {old.digest, index.digest, *(each.digest for each in (*children, *belong))}
-    assert {each.ref.digest for each in done.entries} == gone
-    assert held(shop, repository) == {new.digest, held_one.digest, *(each.digest for each in kept)}
+    assert {each.outcome for each in done} == {Outcome.DONE}
+    assert {each.ref.digest for each in done} == before - stays
+    assert held(shop, repository) == stays
+    assert {old.digest, index.digest, *(each.digest for each in (*children, *belong))} <= before - stays
 
 
 def orphans(shop: Shop, repository: Repository) -> list[Digest]:
@@ -175,7 +193,7 @@ def test_what_was_deployed_after_the_plan_was_made_stays(shop: Shop, tmp_path: P
     shop.repository("evidence/execution/hello")
     old, new = repository.push("old"), repository.push("new")
     signature = repository.attach(old)
-    tonight = planned(shop, repository, old, new)
+    tonight, before = planned(shop, repository, old, new), held(shop, repository)
     assert [step.ref.digest for step in tonight.changes] == [old.digest]
     now = datetime.now(UTC)
     deployment = Deployment.model_validate(
@@ -188,7 +206,23 @@ def test_what_was_deployed_after_the_plan_was_made_stays(shop: Shop, tmp_path: P
     )  # fmt: skip
     record(deployment, named(repository, old), shop.store(TierName.EXECUTION), now)
 
-    done = apply(tonight, shop.ecr, shop.read, lambda *_: None, FileJournal(tmp_path / "journal"))
+    done = carried_out(tonight, shop.ecr, shop, FileJournal(tmp_path / "journal"))
 
-    assert {each.outcome for each in done.entries} == {Outcome.SKIPPED}
-    assert held(shop, repository) == {old.digest, new.digest, signature.digest}
+    assert {each.outcome for each in done} == {Outcome.SKIPPED}
+    assert held(shop, repository) == before >= {old.digest, new.digest, signature.digest}
+
+
+def test_what_curation_says_otherwise_since_the_plan_is_not_removed(shop: Shop, tmp_path: Path) -> None:
+    """Its evidence is read again, whatever the inventory had of it."""
+    repository = shop.repository("curated/hello")
+    old, new = repository.push("old"), repository.push("new")
+    tonight = planned(shop, repository, old, new)
+    ref, now = named(repository, old), datetime.now(UTC)
+    reasons = [{"code": "x", "fact": "f", "remedy": "r"}]
+    verdict(shop, ref, now + timedelta(seconds=1), reasons)
+
+    done = carried_out(tonight, shop.ecr, shop, FileJournal(tmp_path / "journal"))
+
+    of_old = next(each for each in done if each.ref == ref)
+    assert (of_old.outcome, of_old.said) == (Outcome.SKIPPED, "curation's last verdict about it is failed now")
+    assert old.digest in held(shop, repository)

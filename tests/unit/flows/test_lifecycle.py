@@ -14,6 +14,8 @@ from supply_chain.lifecycle.plan import plan as plan_of
 from tests.unit.lifecycle.stock import NOW, RULES, image, ref, stock
 from tests.unit.lifecycle.test_plan import newest
 
+BASE = "curated/base/hello"
+
 
 def planned(count=100, *images):
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": count})})
@@ -23,18 +25,30 @@ def planned(count=100, *images):
 @pytest.fixture
 def run(monkeypatch):
     """What the flows do, and what somebody says when asked."""
-    done = SimpleNamespace(calls=[], plan=planned(), dry=False, says=None, rules=RULES)
+    done = SimpleNamespace(calls=[], held=[], plan=planned(), dry=False, says=None, rules=RULES)
 
     async def load(name):
-        return SimpleNamespace(name=name, lifecycle=lambda rules: done.rules.model_copy(update={"dry_run": done.dry}))
+        return SimpleNamespace(
+            name=name,
+            lifecycle="plan" if done.dry else "apply",
+            rules=lambda rules: done.rules,
+            environments=lambda: [SimpleNamespace(name="production"), SimpleNamespace(name="staging")],
+        )
 
     async def plan(rules, tier, workbench):
         done.calls.append(("plan", rules, tier.name))
         return done.plan
 
-    async def apply(found, tier, workbench):
-        done.calls.append(("apply", found.digest))
-        return Applied(plan=found.digest, entries=())
+    async def needed(found, tier, workbench):
+        return frozenset({"needed"})
+
+    async def apply(found, repository, needed, tier, workbench):
+        assert needed == {"needed"}
+        done.calls.append(("apply", found.digest, repository, tuple(done.held)))
+        return ()
+
+    async def publish(applied, found):
+        return applied
 
     async def sign(found, yes, by, why, tier, workbench):
         done.calls.append(("sign", yes, by, why))
@@ -45,18 +59,20 @@ def run(monkeypatch):
 
     class Turn:
         def __init__(self, name):
-            done.calls.append(("turn", name))
+            self.name = name
 
         async def __aenter__(self):
+            done.held.append(self.name)
             return ()
 
         async def __aexit__(self, *_):
-            return None
+            assert done.held.pop() == self.name
 
     for module in (lifecycle, rulings):
         monkeypatch.setattr(module, "Tier", SimpleNamespace(aload=load))
         monkeypatch.setattr(module, "Workbench", SimpleNamespace(aload=load))
-    for name, stand_in in (("plan", plan), ("apply", apply), ("sign_approval", sign), ("turn", Turn),
+    for name, stand_in in (("plan", plan), ("apply", apply), ("needed_anywhere", needed), ("publish", publish),
+                           ("sign_approval", sign), ("turn", Turn),
                            ("asuspend_flow_run", suspend)):  # fmt: skip
         monkeypatch.setattr(lifecycle, name, stand_in)
     return done
@@ -69,15 +85,29 @@ def kinds(run):
 @pytest.mark.parametrize(("dry", "asked", "applied"), [
     (True, None, False), (False, None, True), (True, False, True), (False, True, False),
 ])  # fmt: skip
-async def test_plans_alone_until_the_rules_or_somebody_say_otherwise(run, dry, asked, applied):
+async def test_plans_alone_until_the_profile_or_somebody_says_otherwise(run, dry, asked, applied):
     """With the lifecycle's own identity, one run at a time."""
     run.dry = dry
 
     found = await lifecycle.lifecycle.fn("nightly", asked)
 
     assert run.calls[0] == ("plan", "nightly", "lifecycle")
-    assert kinds(run)[1:] == (["turn", "apply"] if applied else [])
+    assert kinds(run)[1:] == (["apply"] if applied else [])
     assert isinstance(found, Applied) is applied
+
+
+async def test_nothing_of_an_application_is_deployed_while_its_images_are_removed(run):
+    """Wherever it could be; bases are never deployed."""
+    run.plan = planned(100, *(image(n, signed=False, repository=r) for n, r in ((2, BASE), (3, "curated/shop"))))
+
+    await lifecycle.lifecycle.fn("nightly")
+
+    assert [call[2:] for call in run.calls if call[0] == "apply"] == [
+        (BASE, ("lifecycle",)),
+        ("curated/hello", ("lifecycle", "deploy production hello", "deploy staging hello")),
+        ("curated/shop", ("lifecycle", "deploy production shop", "deploy staging shop")),
+    ]
+    assert run.held == []
 
 
 async def test_a_plan_that_changes_nothing_is_the_answer(run):
@@ -94,7 +124,7 @@ async def test_above_a_limit_it_waits_for_somebody_and_signs_what_they_say(run):
 
     assert isinstance(await lifecycle.lifecycle.fn("nightly"), Applied)
 
-    assert kinds(run) == ["plan", "suspend", "sign", "turn", "apply"]
+    assert kinds(run) == ["plan", "suspend", "sign", "apply"]
     suspended = run.calls[1]
     assert suspended[1:3] == (f"approval-{run.plan.digest[7:]}", 7 * 24 * 3600)
     assert suspended[3] == f"{run.plan}. it changes 1 image, and 0 need no approval."
@@ -125,7 +155,7 @@ async def test_a_plan_on_demand_changes_nothing(run):
     assert kinds(run) == ["plan"]
 
 
-@pytest.mark.parametrize(("count", "calls"), [(100, ["turn", "apply"]), (0, ["sign", "turn", "apply"])])
+@pytest.mark.parametrize(("count", "calls"), [(100, ["apply"]), (0, ["sign", "apply"])])
 async def test_a_plan_in_a_file_is_carried_out_as_it_is(run, tmp_path, count, calls):
     """Above its limits with the word of whoever asked for it."""
     found = planned(count, image(2, 399))
@@ -135,7 +165,7 @@ async def test_a_plan_in_a_file_is_carried_out_as_it_is(run, tmp_path, count, ca
     await lifecycle.apply_only.fn(str(tmp_path / "plan.json"), "ann", "looked at it")
 
     assert kinds(run) == calls
-    assert run.calls[-1] == ("apply", found.digest)
+    assert run.calls[-1][:2] == ("apply", found.digest)
     assert count or run.calls[0] == ("sign", True, "ann", "looked at it")
 
 

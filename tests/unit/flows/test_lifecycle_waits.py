@@ -16,7 +16,7 @@ from tasks import lifecycle as tasks
 from tests.unit.lifecycle.stock import NOW, RULES, stock
 from tests.unit.lifecycle.test_plan import newest
 
-STRICT = RULES.model_copy(update={"dry_run": False, "limits": RULES.limits.model_copy(update={"count": 0})})
+STRICT = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0})})
 
 
 @pytest.fixture
@@ -25,7 +25,9 @@ def place(monkeypatch):
     place = SimpleNamespace(planned=[], applied=[], signed=[])
 
     async def load(name):
-        return SimpleNamespace(name=name, lifecycle=lambda rules: STRICT, evidence=lambda _: None, ecr=None)
+        return SimpleNamespace(
+            name=name, lifecycle="apply", rules=lambda rules: STRICT, evidence=lambda _: None, ecr=None
+        )
 
     async def known():
         return stock(*newest(1)).images
@@ -34,7 +36,7 @@ def place(monkeypatch):
         place.planned.append(plan_of(stock, rules, NOW.replace(minute=len(place.planned))))
         return place.planned[-1]
 
-    async def apply(found, tier, workbench):
+    async def carried_out(found, tier, workbench):
         place.applied.append(found.digest)
         return Applied(plan=found.digest, entries=())
 
@@ -44,7 +46,7 @@ def place(monkeypatch):
     for module, name, stand_in in (
         (lifecycle, "Tier", SimpleNamespace(aload=load)),
         (lifecycle, "Workbench", SimpleNamespace(aload=load)),
-        (lifecycle, "apply", apply),
+        (lifecycle, "_carried_out", carried_out),
         (tasks, "known_images", known),
         (tasks, "plan_of", planned),
         (tasks, "present", lambda *_: SimpleNamespace(stock=lambda images, now: stock(*images))),

@@ -6,7 +6,7 @@ from supply_chain.evidence.standing import Act, Ruling, Standing
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan
 from supply_chain.image import ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.lifecycle.rules import Rules
-from supply_chain.lifecycle.stock import Deployed, Member, Stock
+from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, Stock
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Database, Finding
 
@@ -121,6 +121,7 @@ class Shelf:
     def __init__(self, of):
         self.held = {each.ref: each for each in of.members}
         self.signed, self.stand = list(of.deployments), dict(of.standings)
+        self.says, self.new_on = {each.ref: Evidenced.of(each) for each in of.images}, set()
         self.calls, self.refuses, self.broken, self.seen = [], {}, {}, []
         self.dies_after = None
         self.watch = lambda: None
@@ -133,6 +134,14 @@ class Shelf:
 
     def standing(self, where):
         return self.stand.get(str(where), Standing())
+
+    def evidenced(self, where, stored):
+        assert self.held[where].stored == stored
+        return self.says[where]
+
+    def bases_since(self, time):
+        assert time == NOW
+        return frozenset(self.new_on)
 
     def block(self, where, why):
         self._call(("block", where))

@@ -1,6 +1,7 @@
 """Carrying out a plan: what it says and nothing else, whatever happened meanwhile and wherever it was interrupted."""
 
 from datetime import timedelta
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import AwsFailed, AwsUnavailable, EvidenceInvalid
 from supply_chain.image import StorageStatus
-from supply_chain.lifecycle.apply import Applied, Entry, FileJournal, Outcome, apply
+from supply_chain.lifecycle.apply import Applied, Entry, FileJournal, Outcome, apply, needed_anywhere
 from supply_chain.lifecycle.plan import plan
 from supply_chain.lifecycle.rules import Action
 from tests.unit.conftest import tries
@@ -30,6 +31,13 @@ from tests.unit.lifecycle.stock import (
 from tests.unit.lifecycle.test_plan import newest, stocks
 
 
+def carried_out(tonight, registry, present, block, journal):
+    """All of a plan, one repository after the other."""
+    needed = needed_anywhere(tonight, present)
+    done = [apply(tonight, each, needed, registry, present, block, journal) for each in tonight.repositories]
+    return Applied(plan=tonight.digest, entries=tuple(chain.from_iterable(done)))
+
+
 class House:
     """A stock, its plan, and the registry in which it is carried out."""
 
@@ -37,7 +45,7 @@ class House:
         self.plan, self.shelf, self.journal = plan(whole, RULES, NOW), Shelf(whole), Memory()
 
     def apply(self):
-        return apply(self.plan, self.shelf, self.shelf, self.shelf.block, self.journal)
+        return carried_out(self.plan, self.shelf, self.shelf, self.shelf.block, self.journal)
 
     def outcomes(self):
         return {int(e.ref.digest[7:], 16): e.outcome.value for e in self.apply().entries}
@@ -126,6 +134,45 @@ def test_what_somebody_said_meanwhile_is_heard(house, number, stand, why):
     entries = {e.ref: e for e in house.apply().entries}
 
     assert (entries[ref(number)].outcome, entries[ref(number)].said) == (Outcome.SKIPPED, why)
+
+
+@pytest.mark.parametrize(("number", "says", "why"), [
+    (1, {"verdict": "failed"}, "curation's last verdict about it is failed now"),
+    (1, {"signed": False}, "it is not signed now"),
+    (1, {"exploited": ("CVE-1", "CVE-2")}, "it is known to be exploited now: CVE-1, CVE-2"),
+    (2, {"exploited": ()}, "nothing in it is known to be exploited any more"),
+    (3, {"signed": True}, "it is signed now"),
+])  # fmt: skip
+def test_what_evidence_says_otherwise_by_now_is_heard(house, number, says, why):
+    """The inventory may have it late, or from whoever wrote to its database."""
+    house.shelf.says[ref(number)] = house.shelf.says[ref(number)].model_copy(update=says)
+
+    entries = {e.ref: e for e in house.apply().entries}
+
+    assert (entries[ref(number)].outcome, entries[ref(number)].said) == (Outcome.SKIPPED, why)
+    assert str(ref(number)) not in house.shelf.stand
+
+
+def test_one_more_reason_for_the_same_is_no_other_evidence(house):
+    """It is blocked as it was planned."""
+    more = ("CVE-1", "CVE-2")
+    house.shelf.says[ref(2)] = house.shelf.says[ref(2)].model_copy(update={"exploited": more})
+
+    assert house.outcomes()[2] == "done"
+
+
+@pytest.mark.parametrize(("number", "outcome"), [(1, "skipped"), (2, "done"), (3, "skipped")])
+def test_a_base_stays_on_which_an_image_was_built_meanwhile(number, outcome):
+    """What nobody may pull any more is blocked all the same."""
+    on = {"repository": "curated/base/hello"}
+    images = [
+        *(image(900 + n, 300 - n, **on) for n in range(RULES.keep.newest)),
+        image(1, **on), image(2, 50, exploited=True, **on), image(3, 400, signed=False, **on),
+    ]  # fmt: skip
+    house = House(stock(*images, deployments=[deployed(3, 399), deployed(900, 100), deployed(901, 90)]))
+    house.shelf.new_on = {digest(number)}
+
+    assert house.outcomes() == {1: "done", 2: "done", 3: "done", number: outcome}
 
 
 @pytest.mark.parametrize(

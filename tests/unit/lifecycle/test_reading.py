@@ -6,11 +6,12 @@ import pytest
 
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.standing import Act, rule
-from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE
-from supply_chain.image import ImageRef, StorageStatus, StoredManifest
+from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SIGNATURE, SUMMARY, VULNERABILITIES
+from supply_chain.evidence.summary import summary
+from supply_chain.image import ImageRef, Material, StorageStatus, StoredManifest
 from supply_chain.lifecycle.reading import INDEXES, Read
-from supply_chain.lifecycle.stock import Member
-from supply_chain.tier import TierName
+from supply_chain.lifecycle.stock import Evidenced, Member
+from supply_chain.tier import Boundary, TierName
 from tests.unit.execution import test_records
 from tests.unit.lifecycle.stock import NOW, digest, image, ref, stored
 
@@ -89,6 +90,36 @@ def test_a_record_of_another_application_counts_nowhere(read, deployed):
     deployed(where, application="hell")
     assert [d.digest for d in read.deployments("hell")] == [digest(8)]
     assert read.deployments("hello") == ()
+
+
+def test_what_evidence_says_of_an_image_is_read_anew(read, world, make):
+    """Whatever the inventory knows."""
+    curation, where = world.store(TierName.CURATION), ref(1)
+    assert read.evidenced(where, stored(1)) == Evidenced(signed=False, verdict="none")
+
+    report = make.report(make.finding(known_exploited=True))
+    curation.attach(where, SIGNATURE, {}, make.noon)
+    curation.attach(where, VULNERABILITIES, report.predicate(), make.noon)
+    no = summary(where, Boundary.CURATION, digest(9), reasons=[{"code": "x", "fact": "f", "remedy": "r"}], notes=(),
+                 inputs=(), now=make.noon)  # fmt: skip
+    curation.attach(where, SUMMARY, no.predicate(), make.noon)
+
+    found = read.evidenced(where, stored(1))
+
+    assert found == Evidenced(signed=True, verdict="failed", exploited=(report.findings[0].id,))
+
+
+def test_bases_are_read_of_which_images_were_built_since(read, registry, world, make):
+    """By what their builders signed: what was pushed before is in the plan."""
+    there = [stored(n, pushed_at=NOW + timedelta(seconds=60 * after)) for n, after in ((1, 5), (2, -5), (3, 5))]
+    registry.there = {"curated/hello": there}
+    registry.repositories = lambda prefix: tuple(registry.there)
+    for number, base in ((1, digest(71)), (2, digest(72))):
+        material = Material(name="python", digest=base, curated=True)
+        built = make.provenance(built={"materials": (material,)})
+        world.store(TierName.DEVELOPMENT).attach(ref(number), PROVENANCE, built, make.noon)
+
+    assert read.bases_since(NOW) == {digest(71)}
 
 
 def test_an_image_of_which_nobody_can_read_how_it_stands_is_kept(read, registry, world, make):
