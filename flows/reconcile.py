@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
@@ -17,26 +18,27 @@ from tasks.freeze import frozen
 from tasks.promote import missed, on_the_way, start
 
 
-@flow(name="reconcile", flow_run_name="reconcile")
-async def reconcile() -> tuple[Move, ...] | Freeze:
-    """Look at what should have gone on and did not, and start it: the newest image of each application.
+@flow(name="reconcile", flow_run_name="reconcile {tier}")
+async def reconcile(tier: Literal["curation", "execution"]) -> tuple[Move, ...] | Freeze:
+    """Look at what should have gone on to a tier and did not, and start it: the newest image of each application.
 
-    Images in dev/* that were offered and not judged; curated ones that were deployed nowhere; soaked ones that
-    did not go to their next environment. What a gate or a person refused stays where it is. An application of
-    which a signed statement cannot be read ends the run as Unreadable, after all others.
+    To curation: images in dev/* that were offered and not judged. To execution: curated ones that were deployed
+    nowhere, and soaked ones that did not go to their next environment. What a gate or a person refused stays where
+    it is. An application of which a signed statement cannot be read ends the run as Unreadable, after all others.
+
+    Args:
+        tier: Whose images they would become; it is looked as this tier, and as no other.
     """
     if freeze := await frozen():
         return held(freeze)
-    curation, execution, workbench = await asyncio.gather(
-        Tier.aload("curation"), Tier.aload("execution"), Workbench.aload("workbench")
-    )
-    found = await missed(curation, execution, workbench)
+    looking, workbench = await asyncio.gather(Tier.aload(tier), Workbench.aload("workbench"))
+    found = await missed(looking, workbench)
     rows = []
     for move in found:
         run = move.why if move.unreadable else "is on its way" if await on_the_way(move) else await start(move)
         image = f"{move.image.repository}@{move.image.short}"
         rows.append({"image": plain(image), "to": plain(move.to), "after": plain(move.after or ""), "run": plain(run)})
-    await acreate_table_artifact(key="reconciled", table=rows, description="What no event had announced")
+    await acreate_table_artifact(key=f"reconciled-{tier}", table=rows, description="What no event had announced")
     if unreadable := [str(move.image) for move in found if move.unreadable]:
         return ended("Unreadable", ", ".join(unreadable), found)
     return found

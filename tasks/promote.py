@@ -38,8 +38,8 @@ EVIDENCE = 60
 """Seconds to wait for development's evidence, which is attached after the push that was announced."""
 POLL = 2
 FLOW = "promote"
-STARTED = "promote/on-demand"
-"""The deployment that `start` runs."""
+STARTED = {True: "promote/on-push", False: "promote/on-demand"}
+"""To curation → the deployment that `start` runs: each tier's runs are its own workers' work."""
 ON_THE_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
@@ -86,14 +86,14 @@ async def sign_decision(ref: ImageRef, decision: Approval, tier: Tier, workbench
 
 
 @task(name="missed", task_run_name="missed", **RETRYING)
-async def missed(curation: Tier, execution: Tier, workbench: Workbench) -> tuple[Move, ...]:
-    """What no event announced: the steps that are open, the newest image of each application."""
+async def missed(tier: Tier, workbench: Workbench) -> tuple[Move, ...]:
+    """What no event announced to this tier: the steps that are open, the newest image of each application."""
 
     def look() -> tuple[Move, ...]:
-        offered = View(curation.ecr.repositories, curation.ecr, curation.evidence(workbench))
-        vended = View(execution.ecr.repositories, execution.ecr, execution.evidence(workbench))
-        current = _current(execution, workbench)
-        return (*missed_by_curation(offered), *missed_by_execution(vended, workbench.environment, current))
+        view = View(tier.ecr.repositories, tier.ecr, tier.evidence(workbench))
+        if tier.tier == "curation":
+            return tuple(missed_by_curation(view))
+        return tuple(missed_by_execution(view, workbench.environment, _current(tier, workbench)))
 
     return await in_thread(look)
 
@@ -118,7 +118,7 @@ async def on_the_way(move: Move) -> bool:
 async def start(move: Move) -> str:
     """Start a promotion as its event would have; within an hour once. The run's name."""
     run = await arun_deployment(
-        STARTED,
+        STARTED[move.to == TierName.CURATION],
         parameters=parameters_of(move),
         timeout=0,
         as_subflow=False,

@@ -132,7 +132,8 @@ def test_the_deployments_that_operators_know_are_there() -> None:
     assert names >= {
         "chain/on-demand", "chain/on-push", "monitor/every-5-minutes",
         "develop/on-demand", "curate/on-demand", "execute/on-demand", "approve/on-demand",
-        "promote/on-demand", "promote/on-push", "promote/on-vended", "promote/on-soaked", "reconcile/every-10-minutes",
+        "promote/on-demand", "promote/on-push", "promote/on-vended", "promote/on-soaked",
+        "reconcile/curation", "reconcile/execution",
         "respond/on-blocked", "respond/on-verdict-changed", "respond/on-drift", "alert/on-demand",
     }  # fmt: skip
 

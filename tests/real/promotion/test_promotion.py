@@ -128,8 +128,9 @@ def test_a_freeze_holds_what_comes_and_the_reconcile_finds_it_after_it(way: Way,
     (run, *_) = eventually(lambda: way.ended(digest, "Frozen"), PATIENCE, lambda: way.promotions(digest))
     assert "by ann" in run["state"]["message"]
     assert cscm("thaw").status == 0
-    deployments = way.prefect.ask("deployments/filter", {"deployments": {"name": {"any_": ["every-10-minutes"]}}})
-    way.prefect.ask(f"deployments/{deployments[0]['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+    for tier in ("curation", "execution"):
+        deployment = way.prefect.get(f"deployments/name/reconcile/{tier}")
+        way.prefect.ask(f"deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
 
     def deployed() -> bool:
         found = cscm("where", digest, "--json").result

@@ -44,7 +44,7 @@ async def test_a_promotion_ends_as_frozen_and_touches_nothing(make, monkeypatch)
         monkeypatch.setattr(block, "aload", forbidden)
     await freeze(Freeze(by="ann", why="holidays", since=make.noon))
 
-    for state in (await promote(IMAGE, return_state=True), await reconcile(return_state=True)):
+    for state in (await promote(IMAGE, return_state=True), await reconcile("curation", return_state=True)):
         assert (state.type.value, state.name) == ("COMPLETED", "Frozen")
         assert "by ann" in state.message and "holidays" in state.message
 

@@ -1,0 +1,89 @@
+"""The reconcile: each tier's own, as that tier and no other; what is on its way already is not started again."""
+
+from types import SimpleNamespace
+from uuid import uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+
+import tasks.freeze
+import tasks.promote
+from flows import reconcile as flows
+from supply_chain.image import ImageRef
+from supply_chain.promotion.moves import Move
+
+OFFERED = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
+VENDED = ImageRef(repository="curated/hello", digest="sha256:" + "b" * 64)
+TO_CURATION = Move(image=OFFERED, to="curation")
+TO_STAGING = Move(image=VENDED, to="staging")
+
+
+@pytest.fixture
+def shop(machine, monkeypatch):
+    """What each tier would find missed, and what is started where."""
+    shop = SimpleNamespace(loaded=[], started=[], on_the_way=[], curation=(TO_CURATION,), execution=(TO_STAGING,))
+
+    async def load(name):
+        shop.loaded.append(name)
+        return SimpleNamespace(
+            tier=name,
+            ecr=SimpleNamespace(repositories=None),
+            evidence=lambda _: None,
+            http=None,
+            environment=None,
+            environments=list,
+        )
+
+    async def run(deployment, parameters, **_):
+        shop.started.append((deployment, parameters))
+        return SimpleNamespace(name="a run")
+
+    async def promoting(digest):
+        return [SimpleNamespace(id=uuid4(), parameters=each) for each in shop.on_the_way]
+
+    monkeypatch.setattr(tasks.freeze, "NAME", f"frozen_{uuid4().hex}")
+    monkeypatch.setattr(flows.Tier, "aload", load)
+    monkeypatch.setattr(flows.Workbench, "aload", load)
+    monkeypatch.setattr(tasks.promote, "missed_by_curation", lambda view: shop.curation)
+    monkeypatch.setattr(tasks.promote, "missed_by_execution", lambda view, read, current: shop.execution)
+    monkeypatch.setattr(tasks.promote, "promoting", promoting)
+    monkeypatch.setattr(tasks.promote, "arun_deployment", run)
+    return shop
+
+
+async def table(tier):
+    async with get_client() as client:
+        found = await client.read_artifacts()
+    return [each.data for each in found if each.key == f"reconciled-{tier}"][-1]
+
+
+@pytest.mark.parametrize(("tier", "deployment", "move"), [
+    ("curation", "promote/on-push", TO_CURATION), ("execution", "promote/on-demand", TO_STAGING),
+])  # fmt: skip
+async def test_each_tier_looks_for_its_own_and_has_its_own_workers_do_it(shop, tier, deployment, move):
+    """No other tier's credentials are even loaded."""
+    assert await flows.reconcile(tier) == (move,)
+
+    assert sorted(shop.loaded) == sorted([tier, "workbench"])
+    assert shop.started == [(deployment, {"image": str(move.image), "after": None})]
+    assert "a run" in await table(tier)
+
+
+async def test_what_is_on_its_way_is_not_started_again(shop):
+    """Its own event came after all."""
+    shop.on_the_way = [{"image": str(OFFERED), "after": None}]
+
+    await flows.reconcile("curation")
+
+    assert shop.started == [] and "is on its way" in await table("curation")
+
+
+async def test_what_cannot_be_read_is_told_and_keeps_no_other(shop):
+    """The run ends well, under a name of its own."""
+    damaged = Move(image=VENDED.model_copy(update={"repository": "curated/other"}), why="damaged", unreadable=True)
+    shop.execution = (damaged, TO_STAGING)
+
+    state = await flows.reconcile("execution", return_state=True)
+
+    assert (state.type.value, state.name) == ("COMPLETED", "Unreadable") and "curated/other" in state.message
+    assert [parameters["image"] for _, parameters in shop.started] == [str(VENDED)]
