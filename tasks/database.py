@@ -1,6 +1,9 @@
-"""database: a newer vulnerability database told to the supply chain."""
+"""database: what is newly known of vulnerabilities, told to the supply chain."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 from prefect.events import emit_event
 from prefect.events.worker import EventsWorker
@@ -10,9 +13,15 @@ from supply_chain.vulnerability.findings import Database
 
 def post_updated(database: Database) -> None:
     """Post `cscm.database.updated`: another database than before is in use from now on."""
-    emit_event(
-        event="cscm.database.updated",
-        resource={"prefect.resource.id": f"cscm.database.{database.digest}", "prefect.resource.name": database.kind},
-        payload=database.model_dump(mode="json"),
-    )
+    _post("cscm.database.updated", f"cscm.database.{database.digest}", database.kind, database.model_dump(mode="json"))
+
+
+def post_advisory(name: str, packages: Sequence[str]) -> None:
+    """Post `cscm.advisory.published`: what carries one of these packages is to be looked at; without any, all."""
+    payload = {"packages": list(packages)} if packages else {}
+    _post("cscm.advisory.published", f"cscm.advisory.{name}", name, payload)
+
+
+def _post(event: str, about: str, name: str, payload: dict[str, Any]) -> None:
+    emit_event(event=event, resource={"prefect.resource.id": about, "prefect.resource.name": name}, payload=payload)
     EventsWorker.instance().drain()

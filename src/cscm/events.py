@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cscm.options import as_json
-from cscm.session import load_block
+from cscm.session import load_block, use_prefect
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.promotion.bridge import Bridge, Message, replay
 from supply_chain.shown import plain
@@ -48,7 +48,22 @@ def bridge(alive: Path | None) -> None:
 
 @click.group()
 def events() -> None:
-    """Look at the messages that the bridge could not read, and send them through again."""
+    """Announce an advisory; look at the messages that the bridge could not read, and send them through again."""
+
+
+@events.command()
+@click.argument("name", metavar="ADVISORY")
+@click.argument("packages", nargs=-1)
+def advisory(name: str, packages: tuple[str, ...]) -> None:
+    """Announce ADVISORY, such as DSA-5987-1: rescan the images that carry one of PACKAGES, or all.
+
+    A package is a name, name@version or a package URL.
+    """
+    use_prefect()
+    from tasks.database import post_advisory  # noqa: PLC0415 - Prefect, after its environment is set
+
+    post_advisory(name, packages)
+    click.echo(plain(f"announced {name}: rescan/on-advisory looks at {', '.join(packages) or 'every image'}"))
 
 
 @events.command()

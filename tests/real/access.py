@@ -73,6 +73,10 @@ class Prefect:
     def get(self, path: str) -> Any:
         return self._answer(lambda client: client.get(f"{self.url}/{path}"))
 
+    def delete(self, path: str) -> None:
+        """Remove what is there."""
+        self._answer(lambda client: client.delete(f"{self.url}/{path}"))
+
     def _answer(self, request: Callable[[httpx.Client], httpx.Response]) -> Any:
         with httpx.Client(auth=self.auth, timeout=30, transport=httpx.HTTPTransport(retries=3)) as client:
             for _ in range(10):

@@ -33,6 +33,11 @@ class Trigger(Frozen):
         default_factory=dict, description="the same of a resource that the event is related to; one of several"
     )
     within: int = Field(default=0, ge=0, description="seconds for which more of the same are not told again")
+    for_each: Line = Field(
+        default="prefect.resource.id",
+        description="the label that tells whether two events are of the same, of the event's resource or of one it is "
+        "related to: `related:deployment:prefect.resource.id`",
+    )
 
 
 class Telling(Frozen):
@@ -108,6 +113,7 @@ def as_prefect(automation: Automation, action: Mapping[str, Any]) -> dict[str, A
             "match": trigger.match,
             "match_related": {k: v if isinstance(v, str) else list(v) for k, v in trigger.match_related.items()},
             "threshold": 1,
+            "for_each": [trigger.for_each],
             "within": trigger.within,
         },
         "actions": [{**action, **told}],

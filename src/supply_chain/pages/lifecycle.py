@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
-from supply_chain.pages.text import megabytes
+from supply_chain.pages.text import at_most, megabytes
 from supply_chain.shown import plain
 
 
@@ -22,12 +22,10 @@ def plan_rows(plan: Plan, most: int = 500) -> list[dict[str, str]]:
             "guarded by": plain("; ".join(step.guards)),
             "tags": plain(", ".join(step.tags)),
         }
-        for step in steps[:most]
+        for step in steps
     ]
-    rows += [{"action": "needs approval", "image": plain(each)} for each in plan.over]
-    if len(steps) > most:
-        rows.append({"action": f"{len(steps) - most} more", "image": ""})
-    return rows or [{"action": "nothing", "image": "no image is known"}]
+    over = [{"action": "needs approval", "image": plain(each)} for each in plan.over]
+    return [*over, *at_most(rows, most)] or [{"action": "nothing", "image": "no image is known"}]
 
 
 def plan_lines(plan: Plan) -> str:
@@ -51,8 +49,6 @@ def applied_rows(applied: Applied, most: int = 500) -> list[dict[str, str]]:
             "code": plain(e.code),
             "said": plain(e.said),
         }
-        for e in entries[:most]
+        for e in entries
     ]
-    if len(entries) > most:
-        rows.append({"outcome": f"{len(entries) - most} more", "action": ""})
-    return rows or [{"outcome": "nothing", "action": "the plan changes nothing"}]
+    return at_most(rows, most) or [{"outcome": "nothing", "action": "the plan changes nothing"}]

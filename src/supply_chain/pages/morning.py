@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import SupplyChainError
 from supply_chain.image import Frozen, short
-from supply_chain.pages.text import escaped, table, unbroken
+from supply_chain.pages.text import escaped, grid, table, unbroken
 from supply_chain.shown import counted, plain
 
 CODE = re.compile(r"\[([a-z]+(?:[.-][a-z]+)+)\]\s*$")
@@ -200,10 +200,8 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -> str:
     """A table of cells that are markdown already."""
     if not rows:
         return none
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    lines += [f"| {' | '.join(row)} |" for row in rows[:MOST]]
     more = len(rows) - MOST
-    return "\n".join(lines) + (f"\n\n… and {more} more." if more > 0 else "")
+    return grid(head, rows[:MOST]) + (f"\n\n… and {more} more." if more > 0 else "")
 
 
 def _to_do(failed: Run, runs: Iterable[Run]) -> str:

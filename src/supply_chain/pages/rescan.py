@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from supply_chain.fleet.exposure import Judged, Rescanned, by_application
 from supply_chain.image import short
-from supply_chain.pages.text import escaped, table
+from supply_chain.pages.text import at_most, escaped, table
 from supply_chain.shown import counted, plain
 from supply_chain.vulnerability.findings import Finding
 
@@ -25,10 +25,9 @@ def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
         for each in rescanned.unjudged
     ]
     rows += [_seen_row(each) for each in rescanned.told]
-    left = len(rows) - MOST
-    if left > 0:
-        rows = [*rows[:MOST], {"image": f"{left} more"}]
-    return rows or [{"image": "nothing to tell", "verdict": f"{counted(rescanned.images, 'image')} looked at"}]
+    return at_most(rows, MOST) or [
+        {"image": "nothing to tell", "verdict": f"{counted(rescanned.images, 'image')} looked at"}
+    ]
 
 
 def _seen_row(seen: Judged) -> dict[str, str]:

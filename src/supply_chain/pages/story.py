@@ -8,7 +8,7 @@ from pydantic import Field
 
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.image import Frozen, Material, Source, short
-from supply_chain.pages.text import escaped, table, unbroken
+from supply_chain.pages.text import at_most, escaped, table, unbroken
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.shown import counted, plain
@@ -186,7 +186,7 @@ def findings_table(report: Report, most: int = 500) -> list[dict[str, str]]:
             "exploited": "yes" if f.known_exploited else "",
             "EPSS": f"{f.epss:.3f}" if f.epss is not None else "",
         }
-        for f in report.findings[:most]
+        for f in report.findings
     ]
     if not rows:
         rows.append(
@@ -196,6 +196,4 @@ def findings_table(report: Report, most: int = 500) -> list[dict[str, str]]:
                 "package": f"{counted(report.packages, 'package')} looked at",
             }
         )
-    if len(report.findings) > most:
-        rows.append({"vulnerability": f"{len(report.findings) - most} more", "severity": "", "package": ""})
-    return rows
+    return at_most(rows, most)

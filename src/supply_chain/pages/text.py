@@ -23,9 +23,21 @@ def escaped(text: object) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose cells are shown as they are."""
+    return grid(head, [[escaped(cell)[:400] for cell in row] for row in rows])
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose cells are markdown already."""
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    lines += [f"| {' | '.join(escaped(cell)[:400] for cell in row)} |" for row in rows]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def at_most(rows: Sequence[dict[str, str]], most: int) -> list[dict[str, str]]:
+    """The first rows of a table, and in the last one how many more there are."""
+    if len(rows) <= most:
+        return list(rows)
+    first = next(iter(rows[0]))
+    return [*rows[:most], {**dict.fromkeys(rows[0], ""), first: f"{len(rows) - most} more"}]
 
 
 def megabytes(size: int) -> str:

@@ -128,12 +128,13 @@ def test_two_of_one_name_are_refused(project):
         read_automations(project / "deployments/automations")
 
 
-@pytest.mark.parametrize("key", ["expect", "match", "match_related", "posture", "within", "threshold"])
+@pytest.mark.parametrize("key", ["expect", "match", "match_related", "posture", "within", "threshold", "for_each"])
 def test_every_part_of_a_trigger_is_compared(project, key):
     """Otherwise a change of it would never arrive."""
     (one,) = read_automations(project / "deployments/automations")
     wanted = as_prefect(one, {"type": "run-deployment", "deployment_id": "x"})
-    other = {"expect": ["x"], "match": {}, "match_related": {}, "posture": "Proactive", "within": 1, "threshold": 2}
+    other = {"expect": ["x"], "match": {}, "match_related": {}, "posture": "Proactive", "within": 1, "threshold": 2,
+             "for_each": ["other"]}  # fmt: skip
     found = {**wanted, "trigger": {**wanted["trigger"], key: other[key]}}
 
     assert says(wanted, wanted)

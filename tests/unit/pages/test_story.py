@@ -335,7 +335,7 @@ def test_a_quiet_night_says_that_it_was_one(make):
     assert rescan_rows(rescanned(make)) == [{"image": "nothing to tell", "verdict": "20 images looked at"}]
     assert owner_rows(rescanned(make))[0]["application"] == "nothing to tell anybody"
     many = rescanned(make, told=tuple(a_seen(make) for _ in range(501)))
-    assert len(rescan_rows(many)) == 501 and rescan_rows(many)[-1] == {"image": "1 more"}
+    assert len(rescan_rows(many)) == 501 and rescan_rows(many)[-1]["image"] == "1 more"
 
 
 def test_progress_tells_count_rate_and_time_left():
