@@ -21,6 +21,7 @@ from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.plan import Plan, read_plan
 from supply_chain.tier import BASES
 from tasks.lifecycle import apply, needed_anywhere, plan, publish, sign_approval
+from tasks.running import whole
 from tasks.turns import DEPLOY, turn_name
 
 PATIENCE = 7 * 24 * 3600
@@ -65,10 +66,10 @@ async def _carried_out(found: Plan, tier: Tier, workbench: Workbench) -> Applied
     """One repository after the other, while nothing of its application is deployed."""
     entries: list[Entry] = []
     async with turn(turn_name("lifecycle")):
-        needed = await needed_anywhere(found, tier, workbench)
+        needed = await needed_anywhere(whole(found), tier, workbench)
         for repository in found.repositories:
             async with _no_deployment(repository, workbench):
-                entries += await apply(found, repository, needed, tier, workbench)
+                entries += await apply(whole(found), repository, whole(needed), tier, workbench)
         return await publish(Applied(plan=found.digest, entries=tuple(entries)), found)
 
 

@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import TypeVar, cast
 
 from prefect import flow
-from prefect.utilities.annotations import quote
 
 from blocks import Inventory, Tier, Workbench
 from blocks.curation import rescan_bench
@@ -24,10 +22,8 @@ from supply_chain.image import StorageStatus
 from supply_chain.shown import counted
 from tasks.rescan import curated_images, publish, telling
 from tasks.rescan import rescan as rescan_chunk
-from tasks.running import in_thread
+from tasks.running import in_thread, whole
 from tasks.turns import turn_name
-
-T = TypeVar("T")
 
 AGAIN = (10.0, 60.0)
 """Seconds after which those are tried again that a registry or AWS gave no answer about."""
@@ -95,14 +91,9 @@ async def _all(
         tally.again(len(missing))
         await asyncio.sleep(pause)
         for number, chunk in enumerate(chunks(left), 1):
-            seen = await rescan_chunk(number, _whole(chunk), _whole(bench), only, _whole(fixed))
+            seen = await rescan_chunk(number, whole(chunk), whole(bench), only, whole(fixed))
             found += [each for each in seen if isinstance(each, Unjudged) or each.tells or each.findings]
     return found
-
-
-def _whole(value: T) -> T:
-    """A task's argument into which Prefect does not look for results of other tasks."""
-    return cast(T, quote(value))
 
 
 def _incomplete(unjudged: Sequence[Unjudged]) -> RescanIncomplete:

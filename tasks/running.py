@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 from prefect.tasks import Task, exponential_backoff
+from prefect.utilities.annotations import quote
 
 from supply_chain.adapters.command import Cancellation, current
 from supply_chain.errors import SupplyChainError
@@ -66,6 +67,11 @@ async def beside(function: Callable[P, object], *args: P.args, **kwargs: P.kwarg
             error.add_note(f"What ran beside failed too: {second}")
         raise
     await work
+
+
+def whole(value: R) -> R:
+    """A task's argument into which Prefect does not look for results of other tasks: that takes long in a large one."""
+    return cast(R, quote(value))
 
 
 async def worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

@@ -43,8 +43,8 @@ def run(monkeypatch):
         return frozenset({"needed"})
 
     async def apply(found, repository, needed, tier, workbench):
-        assert needed == {"needed"}
-        done.calls.append(("apply", found.digest, repository, tuple(done.held)))
+        assert needed.unquote() == {"needed"}
+        done.calls.append(("apply", found.unquote().digest, repository, tuple(done.held)))
         return ()
 
     async def publish(applied, found):
