@@ -22,9 +22,9 @@ from supply_chain.tier import TierName
 from tests.aws.cloud import Cloud, Repository, credentials
 from tests.aws.content import Content
 from tests.real.emulator.conftest import Emulator, crane, emulator, python
-from tests.unit.conftest import EcdsaSigner
+from tests.unit.conftest import EcdsaSigner, at_work, machine, prefect_server, shared
 
-__all__ = ["crane", "emulator", "python"]  # fixtures
+__all__ = ["at_work", "crane", "emulator", "machine", "prefect_server", "python", "shared"]  # fixtures
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import record
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known as read_known
-from supply_chain.image import Digest, ImageRef, Removal, StorageStatus
+from supply_chain.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.lifecycle.apply import Entry, FileJournal, Outcome, Registry, apply, needed_anywhere
 from supply_chain.lifecycle.plan import Plan, plan
 from supply_chain.lifecycle.rules import Rules
@@ -100,16 +100,21 @@ def verdict(shop: Shop, ref: ImageRef, at: datetime, reasons: Sequence[dict[str,
     shop.store(TierName.CURATION).attach(ref, SUMMARY, said.predicate(), at)
 
 
+def vended(shop: Shop, repository: Repository, image: Content) -> StoredManifest:
+    """Sign that it may be used, as curation does."""
+    stored = next(each for each in shop.ecr.images(repository.name) if each.digest == image.digest)
+    ref = named(repository, image)
+    shop.store(TierName.CURATION).attach(ref, SIGNATURE, {}, stored.pushed_at)
+    verdict(shop, ref, stored.pushed_at)
+    return stored
+
+
 def known(shop: Shop, repository: Repository, *images: Content) -> tuple[KnownImage, ...]:
     """The images as an inventory has them: vended, the later one the newer."""
-    stored = {each.digest: each for each in shop.ecr.images(repository.name)}
-    curation = shop.store(TierName.CURATION)
     found = []
     for each in images:
-        ref, at = named(repository, each), stored[each.digest].pushed_at
-        curation.attach(ref, SIGNATURE, {}, at)
-        verdict(shop, ref, at)
-        image, _ = read_known(ref, stored[each.digest], curation, lambda _: "")
+        stored = vended(shop, repository, each)
+        image, _ = read_known(named(repository, each), stored, shop.store(TierName.CURATION), lambda _: "")
         found.append(image.model_copy(update={"environments": PLACES}))
     return tuple(found)
 

@@ -18,6 +18,7 @@ from tests.real.application import Application
 from tests.real.command import cscm
 from tests.real.place import placed
 from tests.real.waiting import eventually
+from tests.ui.conftest import Ui
 
 FIRST, SECOND, NAME = "promoted-first", "promoted-second", "promoted"
 PATIENCE = 120.0
@@ -98,8 +99,8 @@ def test_an_event_that_comes_again_changes_nothing(way: Way, laptop: LaptopState
     eventually(lambda: len(way.ended(offered, "Unneeded")) >= before + 2, PATIENCE, lambda: way.promotions(offered))
 
 
-def test_a_soak_leads_to_a_form_and_a_yes_to_the_next_environment(way: Way, offered: str) -> None:
-    """The run waits; who decided, and why, is signed before anything is deployed."""
+def test_a_soak_leads_to_a_form_and_a_yes_to_the_next_environment(way: Way, offered: str, ui: Ui) -> None:
+    """The run waits for a person in the UI; who decided, and why, is signed before anything is deployed."""
     eventually(lambda: way.answers(FIRST), PATIENCE)
     for _ in range(2):
         assert cscm("monitor", "--environment", FIRST).status == 0
@@ -112,13 +113,25 @@ def test_a_soak_leads_to_a_form_and_a_yes_to_the_next_environment(way: Way, offe
     assert not way.answers(SECOND)
     refused = cscm("execute", f"curated/{NAME}@{offered}", "--environment", SECOND, "--json")
     assert refused.status == 3 and "approval.missing" in refused.stdout
-    form = {"approve": True, "who": "ann", "why": "it soaked"}
-    answer = way.prefect.ask(f"flow_runs/{run['id']}/resume", {"run_input": form})
-    assert answer["status"] == "ACCEPT", answer
+    answer(ui, run["id"], "it soaked")
 
     eventually(lambda: way.answers(SECOND), PATIENCE, lambda: way.promotions(offered))
     told = cscm("explain", offered).stdout
     assert "urn:cscm:approval:v1" in told
+
+
+def answer(ui: Ui, run: str, why: str) -> None:
+    """Say yes to what a run asks, as a person does in its page."""
+    ui.open(f"runs/flow-run/{run}")
+    ui.shows("Suspended")
+    ui.page.get_by_role("button", name="Open menu").click()
+    ui.page.get_by_role("menuitem", name="Resume").click()
+    form = ui.page.get_by_role("dialog")
+    form.get_by_label("Approve").check()
+    form.get_by_label("Who").fill("ann")
+    form.get_by_label("Why").fill(why)
+    form.get_by_role("button", name="Resume").click()
+    form.wait_for(state="hidden")
 
 
 def test_a_freeze_holds_what_comes_and_the_reconcile_finds_it_after_it(way: Way, offered: str) -> None:
