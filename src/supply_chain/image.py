@@ -92,6 +92,10 @@ def application_of(repository: str) -> str:
     return rest.partition("/")[2] if first == "evidence" else rest
 
 
+ENCRYPTED = "-encrypted"
+"""What follows the image's own tag in that of its encrypted copy."""
+
+
 def short(digest: str) -> str:
     """The first 12 hexadecimal digits of a digest, for people and for tags."""
     return digest.removeprefix("sha256:")[:12]

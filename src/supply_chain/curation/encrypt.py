@@ -15,7 +15,7 @@ from supply_chain.evidence.encryption import EncryptedCopy, EncryptionRecord, co
 from supply_chain.evidence.reading import Said, proof
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import Digest, EncryptedImage, Frozen, ImageRef, Proof, StoredImage
+from supply_chain.image import ENCRYPTED, Digest, EncryptedImage, Frozen, ImageRef, Proof, StoredImage
 from supply_chain.tier import TierName
 
 
@@ -199,4 +199,4 @@ def new_copy(
             EncryptedCopy(plain=image.digest, encrypted=digest, wrapped_key=wrapped, key=content_key, context=context)
         )
 
-    return encryptor.encrypt(image, f"{stored.tag}-encrypted", key, announce)
+    return encryptor.encrypt(image, f"{stored.tag}{ENCRYPTED}", key, announce)

@@ -13,7 +13,7 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import KnownImage, Running, Seen
 from supply_chain.fleet.reading import Listing, Registry, listing, read
-from supply_chain.image import Frozen, ImageRef, StoredManifest, application_of, short
+from supply_chain.image import ENCRYPTED, Frozen, ImageRef, StoredManifest, application_of, short
 from supply_chain.readiness import trouble_at
 from supply_chain.tier import CURATED
 
@@ -50,7 +50,7 @@ def everything(registry: Registry, inventory: Inventory) -> Iterator[KnownImage]
 
 
 def _tagged(stored: StoredManifest) -> bool:
-    return any(tag.endswith(f"-{short(stored.digest)}") for tag in stored.tags)
+    return any(tag.endswith(f"-{short(stored.digest)}") and ENCRYPTED not in tag for tag in stored.tags)
 
 
 def refresh(

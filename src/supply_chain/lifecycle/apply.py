@@ -279,7 +279,7 @@ class _Work:
         if stored.status is not step.status and not archived:
             yield f"it is {stored.status} now"
         yield from self._stands(step, stands)
-        if step.evidenced and not _stands(step):
+        if step.evidenced and not _stands(step) and not self._begun(step):
             yield from self.present.evidenced(step.ref, stored).otherwise(step.evidenced)
         if digest in self.needed and not _stands(step):
             yield "it should run, or is what ran before"
@@ -287,6 +287,11 @@ class _Work:
             yield "an image that was pushed since is built on it"
         if step.action is Action.AGE_OUT:
             yield from self._referenced(step)
+
+    def _begun(self, step: Step) -> bool:
+        """Whether what is attached to an image is going already, and the evidence about it with that: a killed run
+        looked at it before it began."""
+        return step.action is Action.AGE_OUT and not self.there.keys() >= set(step.depends)
 
     def _stands(self, step: Step, stands: Standing) -> Iterator[str]:
         if _stands(step):

@@ -176,7 +176,9 @@ def test_everything_is_what_the_registry_lists_whatever_the_inventory_knows(flee
     ref = fleet.curated()
     fleet.refresh()
     fleet.registry.add("curated/hello", OTHER, at=fleet.make.noon, tags=(f"r-{OTHER[7:19]}",))
-    fleet.registry.add("curated/hello", "sha256:" + "c" * 64, at=fleet.make.noon, tags=("r-aaaaaaaaaaaa-encrypted",))
+    fleet.registry.add(
+        "curated/hello", "sha256:" + "c" * 64, at=fleet.make.noon, tags=("r-aaaaaaaaaaaa-encrypted-cccccccccccc",)
+    )
 
     found = {image.ref.digest: image for image in everything(fleet.registry, fleet.inventory)}
 

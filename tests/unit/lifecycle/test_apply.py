@@ -12,6 +12,7 @@ from supply_chain.image import StorageStatus
 from supply_chain.lifecycle.apply import Applied, Entry, FileJournal, Outcome, apply, needed_anywhere
 from supply_chain.lifecycle.plan import plan
 from supply_chain.lifecycle.rules import Action
+from supply_chain.lifecycle.stock import Evidenced
 from tests.unit.conftest import tries
 from tests.unit.lifecycle.stock import (
     NOW,
@@ -151,6 +152,15 @@ def test_what_evidence_says_otherwise_by_now_is_heard(house, number, says, why):
 
     assert (entries[ref(number)].outcome, entries[ref(number)].said) == (Outcome.SKIPPED, why)
     assert str(ref(number)) not in house.shelf.stand
+
+
+def test_a_removal_that_was_begun_is_finished_though_its_evidence_went_first(house):
+    """Whoever killed it, and whether it was written down: otherwise an image would be left without any."""
+    del house.shelf.held[ref(12)], house.shelf.held[ref(11)]
+    house.shelf.says[ref(1)] = Evidenced(signed=False, verdict="none")
+
+    assert house.outcomes()[1] == "done"
+    assert ref(1) not in house.shelf.held
 
 
 def test_one_more_reason_for_the_same_is_no_other_evidence(house):
