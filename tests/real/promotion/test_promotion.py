@@ -116,8 +116,7 @@ def test_a_soak_leads_to_a_form_and_a_yes_to_the_next_environment(way: Way, offe
     answer(ui, run["id"], "it soaked")
 
     eventually(lambda: way.answers(SECOND), PATIENCE, lambda: way.promotions(offered))
-    told = cscm("explain", offered).stdout
-    assert "urn:cscm:approval:v1" in told
+    eventually(lambda: "urn:cscm:approval:v1" in cscm("explain", offered).stdout, PATIENCE)
 
 
 def answer(ui: Ui, run: str, why: str) -> None:
