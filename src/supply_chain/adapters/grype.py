@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -21,11 +21,12 @@ from supply_chain.vulnerability.findings import Database, Distribution, Report, 
 from supply_chain.vulnerability.scanner import Sbom
 
 TIMEOUT = 600.0
+BINARY = "binary"
 OVERLAP = "ownership-by-file-overlap"
 """syft's relation of a package to one whose files it says it owns."""
 MATCHED = ("--output", "json")
 """What is asked of grype, beside the inventory and an empty configuration."""
-CLAIMED_TOO = "languages' packages by themselves, where another claims their files"
+CLAIMED_TOO = "languages' packages, and binaries, by themselves, where another claims their files"
 DATABASE_WORDS = ("database does not exist", "was built", "checksum", "not a database", "malformed",
                   "no import metadata", "not a v6 database", "failed to load vulnerability db")  # fmt: skip
 
@@ -53,7 +54,8 @@ class _Relation(_Syft):
     """What one package or file is to another."""
 
     type: str
-    parent: str | None = None
+    parent: str = ""
+    child: str = ""
 
 
 class _Document(_Syft):
@@ -91,14 +93,14 @@ class Grype:
     def scan(self, sbom: Sbom) -> Report:
         """A whole report; `ScannerFailed` or `DatabaseUnusable` otherwise.
 
-        grype passes over a language's package whose files a package of the distribution says it owns. Any
-        image can say so: where one does, the languages' packages are matched once more by themselves.
+        grype passes over packages whose files another one says it owns. Any image can say so: where one does, what
+        is claimed is matched once more by itself.
         """
         before, digest = self.database(), sbom.digest
         document = _read(sbom)
         report = self._matched(sbom, digest, before)
-        if _claimed(document):
-            report = united(report, self._matched(_without_system(sbom), digest, before))
+        for wanted in _apart(document):
+            report = united(report, self._matched(_of(sbom, wanted), digest, before))
         found = (report.distribution or Distribution(name="")).model_copy(update={"codename": _codename(document)})
         distribution = found.model_copy(update={"known": bool(found.name) and self.knows(found)})
         if self.database() != before:
@@ -153,20 +155,24 @@ def _codename(document: _Document) -> str:
     return (document.distro and document.distro.version_codename) or ""
 
 
-def _claimed(document: _Document) -> bool:
-    """Whether one of the distribution's packages claims files of another package.
+def _apart(document: _Document) -> Iterator[Callable[[str], bool]]:
+    """Which types of packages have to be matched once more by themselves, as another package claims their files.
 
-    Where a language's package claims them, both are still there without the distribution's, and nothing more would
-    be found.
+    grype passes over what a package of the distribution claims, and over binaries that any package claims. What else
+    a language's package claims is still there without the distribution's, so that nothing more would be found.
     """
-    others = {each.id for each in document.artifacts if each.type not in SYSTEM} - {None}
-    return any(each.type == OVERLAP and each.parent not in others for each in document.artifact_relationships or ())
+    types = {each.id: each.type for each in document.artifacts if each.id}
+    claims = [each for each in document.artifact_relationships or () if each.type == OVERLAP]
+    if any(types.get(each.parent, SYSTEM[0]) in SYSTEM for each in claims):
+        yield lambda kind: kind not in SYSTEM
+    if any(types.get(each.child, BINARY) == BINARY for each in claims):
+        yield lambda kind: kind == BINARY
 
 
-def _without_system(sbom: Sbom) -> Sbom:
-    """The SBOM without the distribution's packages; it could be read before."""
+def _of(sbom: Sbom, wanted: Callable[[str], bool]) -> Sbom:
+    """The SBOM with packages of some types alone; it could be read before."""
     data = json.loads(sbom.content)
-    data["artifacts"] = [each for each in data.get("artifacts", ()) if each["type"] not in SYSTEM]
+    data["artifacts"] = [each for each in data.get("artifacts", ()) if wanted(each["type"])]
     return Sbom(json.dumps(data).encode(), sbom.packages, sbom.tool)
 
 

@@ -124,4 +124,6 @@ def blobs_in(ref: ImageRef, registry: Stored) -> tuple[Descriptor, ...]:
     manifest = registry.manifest(ref)
     if "layers" not in manifest or "manifests" in manifest or manifest.get("mediaType", IMAGE[0]) not in IMAGE:
         raise ImageDamaged(f"{ref} is an index of several images.\nBuild for one platform; one digest is one image.")
+    if "subject" in manifest:  # a registry lists it as attached to that, and whoever asks for images passes it over
+        raise ImageDamaged(f"{ref} calls itself attached to another image.\nPush it without a subject.")
     return blobs_of(manifest, ref)

@@ -18,8 +18,8 @@ from supply_chain.image import Digest, ImageRef
 
 LIMIT = 512 * 1024 * 1024
 """Bytes an SBOM may have; more is no inventory but an attack on whoever reads it."""
-SYSTEM = ("deb", "rpm", "apk")
-"""Types of the packages that a distribution's package manager keeps account of."""
+SYSTEM = ("deb", "rpm", "apk", "alpm", "portage")
+"""Types of the packages that a distribution's package manager keeps account of; those that grype takes for such."""
 
 Package = tuple[str, str, str]
 """Type, name, and the package URL, by which a scanner matches: version, distribution and source package."""

@@ -55,12 +55,16 @@ def test_matches_the_inventory_and_says_with_which_database(grype, tmp_path):
 
 
 CLAIMED = {
-    "artifacts": [{"type": "deb", "name": "python3-django"}, {"type": "python", "name": "django"}],
+    "artifacts": [
+        {"id": "a", "type": "deb", "name": "python3-django"},
+        {"id": "b", "type": "python", "name": "django"},
+    ],
     "artifactRelationships": [{"type": "ownership-by-file-overlap", "parent": "a", "child": "b"}],
 }
 
 
-def test_a_package_whose_files_another_claims_is_matched_all_the_same(grype, tmp_path):
+@pytest.mark.parametrize("kind", ["deb", "rpm", "apk", "alpm", "portage"])
+def test_a_package_whose_files_another_claims_is_matched_all_the_same(grype, tmp_path, kind):
     """A distribution's record that an image brings along must not hide what it says it owns."""
     alone = {**REPORT["matches"][0], "artifact": {"name": "django", "version": "4.2", "type": "python"}}
     found = json.dumps({**REPORT, "matches": [alone]})
@@ -69,7 +73,8 @@ def test_a_package_whose_files_another_claims_is_matched_all_the_same(grype, tmp
         f'grep -q python3-django "${{1#sbom:}}" || echo \'{found}\' > "$here/stdout"'
     )
     scanner, recorded = grype(script=script, stdout=json.dumps(REPORT))
-    sbom = Sbom(json.dumps(CLAIMED).encode(), 2, "syft 1.2.3")
+    claimed = {**CLAIMED, "artifacts": [{**CLAIMED["artifacts"][0], "type": kind}, CLAIMED["artifacts"][1]]}
+    sbom = Sbom(json.dumps(claimed).encode(), 2, "syft 1.2.3")
 
     report = scanner.scan(sbom)
 
@@ -88,11 +93,22 @@ def test_without_a_claim_the_inventory_is_matched_once(grype):
 
 def test_what_a_language_claims_is_matched_once(grype):
     """Whoever claims is there in both cases: without the distribution's packages nothing more would be found."""
-    artifacts = [{"id": "a", "type": "python", "name": "django"}, {"id": "b", "type": "binary", "name": "python"}]
+    artifacts = [{"id": "a", "type": "python", "name": "django"}, {"id": "b", "type": "python", "name": "other"}]
     scanner, recorded = grype(stdout=json.dumps(REPORT))
     scanner.scan(Sbom(json.dumps({**CLAIMED, "artifacts": artifacts}).encode(), 2, "syft 1.2.3"))
 
     assert len(recorded.calls) == 1
+
+
+@pytest.mark.parametrize(("kind", "alone"), [("python", [["b"]]), ("deb", [["b"], ["b"]])])
+def test_a_binary_that_anybody_claims_is_matched_by_itself(grype, tmp_path, kind, alone):
+    """grype passes over it, whoever says that it owns the file."""
+    scanner, recorded = grype(script=f'cp "${{1#sbom:}}" {tmp_path}/matched.$n', stdout=json.dumps(REPORT))
+    artifacts = [{"id": "a", "type": kind, "name": "x"}, {"id": "b", "type": "binary", "name": "python"}]
+    scanner.scan(Sbom(json.dumps({**CLAIMED, "artifacts": artifacts}).encode(), 2, "syft 1.2.3"))
+
+    matched = [json.loads((tmp_path / f"matched.{n}").read_text())["artifacts"] for n in range(1, len(recorded.calls))]
+    assert [[each["id"] for each in artifacts] for artifacts in matched] == alone
 
 
 def test_what_a_setting_ignored_makes_no_report(grype):

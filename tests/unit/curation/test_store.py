@@ -217,6 +217,7 @@ def test_a_repository_in_which_tags_can_move_takes_nothing(kept, registry, world
         {"config": MANIFEST["config"], "layers": [{"digest": "latest", "size": 1}]},
         {"config": MANIFEST["config"], "layers": [{"digest": LAYER, "size": -1}]},
         {"config": MANIFEST["config"], "layers": [{"digest": LAYER, "size": "500"}]},
+        {**MANIFEST, "subject": {"digest": LAYER, "size": 1}},
     ],
     ids=lambda manifest: json.dumps(manifest)[:50],
 )
