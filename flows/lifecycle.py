@@ -16,11 +16,11 @@ from blocks import Tier, Workbench
 from flows.ends import ended
 from flows.turns import turn
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.image import application_of
+from supply_chain.image import Digest, application_of
 from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.plan import Plan, read_plan
-from supply_chain.tier import BASES
-from tasks.lifecycle import apply, needed_anywhere, plan, publish, sign_approval
+from supply_chain.tier import is_base_repository
+from tasks.lifecycle import apply, built_on, needed_anywhere, plan, publish, sign_approval
 from tasks.running import whole
 from tasks.turns import DEPLOY, turn_name
 
@@ -59,6 +59,7 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
         await sign_approval(found, said.approve, said.by, said.why, tier, workbench)
         if not said.approve:
             return ended("Rejected", f"rejected by {said.by}: {said.why}", found)
+    found.hold_to(workbench.rules(rules))  # which may have changed while it waited
     return await _carried_out(found, tier, workbench)
 
 
@@ -67,9 +68,12 @@ async def _carried_out(found: Plan, tier: Tier, workbench: Workbench) -> Applied
     entries: list[Entry] = []
     async with turn(turn_name("lifecycle")):
         needed = await needed_anywhere(whole(found), tier, workbench)
+        bases: frozenset[Digest] | None = None
         for repository in found.repositories:
+            if is_base_repository(repository) and bases is None:  # they come last
+                bases = await built_on(whole(found), tier, workbench)
             async with _no_deployment(repository, workbench):
-                entries += await apply(whole(found), repository, whole(needed), tier, workbench)
+                entries += await apply(whole(found), repository, whole(needed), whole(bases or ()), tier, workbench)
         return await publish(Applied(plan=found.digest, entries=tuple(entries)), found)
 
 
@@ -77,7 +81,7 @@ async def _carried_out(found: Plan, tier: Tier, workbench: Workbench) -> Applied
 async def _no_deployment(repository: str, workbench: Workbench) -> AsyncIterator[None]:
     """Hold every turn in which an image of the repository could be deployed; bases never are."""
     async with AsyncExitStack() as turns:
-        if not repository.startswith(f"{BASES}/"):
+        if not is_base_repository(repository):
             for place in workbench.environments():
                 await turns.enter_async_context(turn(turn_name(DEPLOY, place.name, application_of(repository))))
         yield

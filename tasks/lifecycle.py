@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from prefect import task
@@ -18,6 +19,7 @@ from supply_chain.fleet.known import KnownImage
 from supply_chain.image import Digest, ImageRef
 from supply_chain.lifecycle.apply import Applied, Entry, FileJournal, Outcome
 from supply_chain.lifecycle.apply import apply as carry_out
+from supply_chain.lifecycle.apply import built_on as bases_of
 from supply_chain.lifecycle.apply import needed_anywhere as what_runs
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.plan import plan as plan_of
@@ -51,9 +53,20 @@ async def needed_anywhere(found: Plan, tier: Tier, workbench: Workbench) -> froz
     return await in_thread(lambda: what_runs(found, present(tier, workbench)))
 
 
+@task(name="look what is built on what", task_run_name="look what is built on what", **RETRYING)
+async def built_on(found: Plan, tier: Tier, workbench: Workbench) -> frozenset[Digest]:
+    """The bases of whatever is there and does not go."""
+    return await in_thread(lambda: bases_of(found, present(tier, workbench)))
+
+
 @task(name="carry out the plan", task_run_name="carry out in {repository}", **RETRYING)
 async def apply(
-    found: Plan, repository: str, needed: frozenset[Digest], tier: Tier, workbench: Workbench
+    found: Plan,
+    repository: str,
+    needed: Collection[Digest],
+    bases: Collection[Digest],
+    tier: Tier,
+    workbench: Workbench,
 ) -> tuple[Entry, ...]:
     """Do what the plan says of a repository, as far as what it rested on still holds."""
     journal = FileJournal(get_current_settings().home / "lifecycle" / f"{found.digest.removeprefix('sha256:')}.journal")
@@ -62,7 +75,8 @@ async def apply(
         by = f"the rules {found.rules}"
         told(decide(ref, Act.BLOCK, bench(tier, workbench), by=by, why=why, now=now(), only_sign=True))
 
-    return await in_thread(carry_out, found, repository, needed, tier.ecr, present(tier, workbench), block, journal)
+    now_so = present(tier, workbench)
+    return await in_thread(carry_out, found, repository, needed, bases, tier.ecr, now_so, block, journal)
 
 
 async def publish(applied: Applied, found: Plan) -> Applied:

@@ -35,6 +35,11 @@ BASES = "curated/base"
 """Where the internal base images are vended from."""
 
 
+def is_base_repository(repository: str) -> bool:
+    """Whether the images in it are bases: others are built on them."""
+    return repository.startswith(f"{BASES}/")
+
+
 class Boundary(StrEnum):
     """Where trust changes hands, and a gatekeeper decides."""
 

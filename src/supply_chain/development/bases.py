@@ -13,7 +13,7 @@ from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_vended
 from supply_chain.image import DIGEST, Digest, ImageRef, Material
-from supply_chain.tier import BASES, TierName
+from supply_chain.tier import TierName, is_base_repository
 
 PINNED = re.compile(rf"^(?P<name>[^@$\s]+)@(?P<digest>{DIGEST})$")
 
@@ -46,7 +46,7 @@ class CuratedBases:
             )
         if name in self.instead:
             return self._pinned(name, self.instead[name])
-        if name.startswith(f"{BASES}/"):
+        if is_base_repository(name):
             return self.curated(name)
         if PINNED.match(name):
             return self._pinned(name, name)

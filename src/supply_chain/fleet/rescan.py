@@ -17,7 +17,7 @@ from supply_chain.fleet.exposure import Gone, Judged, Unjudged, carries, compare
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import ImageRef
 from supply_chain.policy.dossier import Layers
-from supply_chain.tier import BASES
+from supply_chain.tier import is_base_repository
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, Results, Wanted, match, processors
 from supply_chain.vulnerability.scanner import Sbom, SbomGenerator, Scanner
@@ -51,7 +51,7 @@ class Bench:
 
 def is_base(image: KnownImage) -> bool:
     """Whether others are built on it."""
-    return image.ref.repository.startswith(f"{BASES}/")
+    return is_base_repository(image.ref.repository)
 
 
 def chunks(images: Sequence[KnownImage]) -> Iterator[tuple[KnownImage, ...]]:

@@ -10,7 +10,6 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +23,7 @@ from supply_chain.image import Digest, Frozen, ImageRef, Removal, StorageStatus,
 from supply_chain.lifecycle.plan import Plan, Step
 from supply_chain.lifecycle.rules import STANDS, Action
 from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, in_use
-from supply_chain.tier import BASES
+from supply_chain.tier import is_base_repository
 
 AT_ONCE = 100
 """Manifests that are removed by one call (ECR API, BatchDeleteImage)."""
@@ -88,8 +87,8 @@ class Present(Protocol):
 
     def evidenced(self, ref: ImageRef, stored: StoredManifest) -> Evidenced: ...
 
-    def bases_since(self, time: datetime) -> frozenset[Digest]:
-        """On which bases images are built that were pushed since."""
+    def bases(self, but: Collection[ImageRef]) -> frozenset[Digest]:
+        """On which bases the images are built that are there, but for these."""
 
 
 class Journal(Protocol):
@@ -137,10 +136,21 @@ def needed_anywhere(plan: Plan, present: Present) -> frozenset[Digest]:
     return frozenset({*running, *before})
 
 
+def built_on(plan: Plan, present: Present) -> frozenset[Digest]:
+    """The bases of whatever is there and does not go, once nothing but bases is left to be carried out."""
+    if not any(is_base_repository(repository) for repository in plan.repositories):
+        return frozenset()
+    going = {
+        step.ref for step in plan.steps if step.action is Action.AGE_OUT and is_base_repository(step.ref.repository)
+    }
+    return present.bases(going)
+
+
 def apply(
     plan: Plan,
     repository: str,
     needed: Collection[Digest],
+    bases: Collection[Digest],
     registry: Registry,
     present: Present,
     block: Blocker,
@@ -149,16 +159,16 @@ def apply(
     """Carry out what a plan changes in one repository; what came of each step.
 
     The repository is read again first, and each image's evidence, standing and deployments; `needed` is what other
-    applications need. Whoever calls sees to it that nothing of the application is deployed meanwhile. What is
-    attached to an image is removed before it, and an index before what it consists of, so that whoever looks in
-    between finds no signature without an image and no index without its parts; where one cannot be removed, what
-    comes after it stays. Raises what is retryable; what cannot succeed is an entry.
+    applications need, and `bases` what images are built on by now. Whoever calls sees to it that nothing of the
+    application is deployed meanwhile. What is attached to an image is removed before it, and an index before what it
+    consists of, so that whoever looks in between finds no signature without an image and no index without its parts;
+    where one cannot be removed, what comes after it stays. Raises what is retryable; what cannot succeed is an entry.
     """
     if repository not in plan.repositories:
         return ()
     known = {each.ref: each for each in journal.entries() if each.outcome is not Outcome.FAILED}
     steps = [step for step in plan.steps if step.touches and step.ref.repository == repository]
-    entries = _Work(repository, steps, plan, registry, present, block, journal, known, needed).done()
+    entries = _Work(repository, steps, plan, registry, present, block, journal, known, needed, bases).done()
     return tuple(sorted(entries, key=lambda each: str(each.ref)))
 
 
@@ -175,6 +185,7 @@ class _Work:
     journal: Journal
     known: Mapping[ImageRef, Entry]
     needed_before: Collection[Digest]
+    bases: Collection[Digest]
 
     @cached_property
     def there(self) -> dict[Digest, Member]:
@@ -189,15 +200,26 @@ class _Work:
     @cached_property
     def needed(self) -> set[Digest]:
         """What should run now or a rollback may need, here or anywhere."""
-        application = None if self.repository.startswith(f"{BASES}/") else application_of(self.repository)
+        application = None if is_base_repository(self.repository) else application_of(self.repository)
         running, before = in_use(self.present.deployments(application), self.plan.rollback)
         return {*self.needed_before, *running, *before}
 
     @cached_property
-    def built_on(self) -> frozenset[Digest]:
-        """On which bases images are built that the plan knows nothing of."""
-        is_base = self.repository.startswith(f"{BASES}/")
-        return self.present.bases_since(self.plan.stock_read) if is_base else frozenset()
+    def deserted(self) -> bool:
+        """Whether there were images to be used in place of what goes, and none of them may be by now."""
+        stays = [
+            step
+            for step in self.plan.steps
+            if step.ref.repository == self.repository and not step.touches and step.evidenced and step.evidenced.vended
+        ]
+        newest_first = sorted(stays, key=lambda step: step.pushed_at, reverse=True)
+        return bool(stays) and not any(self._usable(step) for step in newest_first)
+
+    def _usable(self, step: Step) -> bool:
+        member = self.there.get(step.ref.digest)
+        if member is None or member.stored.status is not StorageStatus.ACTIVE or self.present.standing(step.ref).block:
+            return False
+        return self.present.evidenced(step.ref, member.stored).vended
 
     @cached_property
     def belongs(self) -> dict[Digest, set[Digest]]:
@@ -283,8 +305,11 @@ class _Work:
             yield from self.present.evidenced(step.ref, stored).otherwise(step.evidenced)
         if digest in self.needed and not _stands(step):
             yield "it should run, or is what ran before"
-        if step.action in (Action.AGE_OUT, Action.ARCHIVE) and digest in self.built_on:
-            yield "an image that was pushed since is built on it"
+        if step.action in (Action.AGE_OUT, Action.ARCHIVE):
+            if digest in self.bases:
+                yield "an image that stays is built on it"
+            if step.evidenced and step.evidenced.vended and self.deserted:
+                yield "none of the images that stay may be used any more"
         if step.action is Action.AGE_OUT:
             yield from self._referenced(step)
 

@@ -24,7 +24,7 @@ from supply_chain.lifecycle.rules import Action, Decision, Facts, Rules, decide,
 from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, Stock, histories, in_use
 from supply_chain.scratch import write_private
 from supply_chain.shown import counted
-from supply_chain.tier import EVIDENCE, Boundary
+from supply_chain.tier import EVIDENCE, Boundary, is_base_repository
 
 DAY = timedelta(days=1)
 
@@ -78,9 +78,11 @@ class Plan(Frozen):
 
     @property
     def repositories(self) -> tuple[str, ...]:
-        """In which something is done; what was said of images is never taken away."""
+        """In which something is done, bases after what is built on them; what was said of images stays."""
         found = {step.ref.repository for step in self.steps if step.touches}
-        return tuple(sorted(each for each in found if not each.startswith(EVIDENCE)))
+        return tuple(
+            sorted((each for each in found if not each.startswith(EVIDENCE)), key=lambda r: (is_base_repository(r), r))
+        )
 
     def hold_to(self, rules: Rules) -> None:
         """`DeclarationInvalid` unless it was made by these rules, and says by itself which limits it is above."""
@@ -358,10 +360,25 @@ class _House:
             if found[ref].action is Action.KEEP and found[ref].rule != "keep.needed-base"
             for base in self.images[ref].bases
         }
+        dark = next(
+            (ref for ref in sorted(found, key=str) if found[ref].action is Action.KEEP and self._dark(ref)), None
+        )
         for ref, each in found.items():
-            if each.action in (Action.AGE_OUT, Action.ARCHIVE) and ref.digest in bases and ref not in kept:
+            if each.action not in (Action.AGE_OUT, Action.ARCHIVE) or ref in kept:
+                continue
+            if ref.digest in bases:
                 kept[ref] = _kept("needed-base", f"{_told(bases[ref.digest])} is built on it, and stays")
+            elif dark and is_base_repository(ref.repository):
+                kept[ref] = _kept("needed-base", f"nobody can tell on which base {_told(dark)} is built, which stays")
         return kept
+
+    def _dark(self, ref: ImageRef) -> bool:
+        """Whether it is an image of which nobody can tell on which bases it was built."""
+        if ref in self.images:
+            return bool(self.images[ref].unreadable)
+        member = self.members[ref]
+        attached = member.subject or member.copy_of or ref.repository.startswith(EVIDENCE)
+        return not attached and bool(member.stored.tags)
 
     def _stranded(self, ref: ImageRef, gone: set[ImageRef]) -> bool:
         """Whether an image that stays would be all that is left of what it belongs to, and nothing else names it."""

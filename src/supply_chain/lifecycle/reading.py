@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
 from supply_chain.concurrency import side_by_side
@@ -25,10 +25,6 @@ INDEXES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-
-
-SAME = timedelta(minutes=1)
-"""How much the registry's clock may differ from this one."""
 
 
 class Images(Protocol):
@@ -106,15 +102,15 @@ class Read:
         """What signed evidence says of an image now."""
         return Evidenced.of(known(ref, stored, self.evidence, lambda environment: "")[0])
 
-    def bases_since(self, time: datetime) -> frozenset[Digest]:
-        """On which bases images are built that were pushed since, by what their builders signed."""
-        new = [
-            ImageRef(repository=repository, digest=stored.digest)
+    def bases(self, but: Collection[ImageRef]) -> frozenset[Digest]:
+        """On which bases the images are built that are there, but for these, by what their builders signed."""
+        there = [
+            ref
             for repository in self.images.repositories(CURATED)
             for stored in self.images.images(repository)
-            if stored.subject is None and stored.pushed_at >= time - SAME
+            if stored.subject is None and (ref := ImageRef(repository=repository, digest=stored.digest)) not in but
         ]
-        read = side_by_side(lambda ref: self.evidence.verified(ref, TierName.DEVELOPMENT, PROVENANCE), new)
+        read = side_by_side(lambda ref: self.evidence.verified(ref, TierName.DEVELOPMENT, PROVENANCE), there)
         built = (last_provenance(each) for each in read)
         return frozenset(digest for each in built if each for digest, _ in each.curated)
 

@@ -39,6 +39,11 @@ class Evidenced(Frozen):
     verdict: Literal["passed", "failed", "none"] = Field(description="of curation's gate, the last one")
     exploited: tuple[str, ...] = Field(default=(), description="findings that are known to be exploited, by id")
 
+    @property
+    def vended(self) -> bool:
+        """Whether it may be used."""
+        return self.signed and self.verdict == "passed"
+
     @classmethod
     def of(cls, image: KnownImage) -> Self:
         """What is known of an image, in these words."""

@@ -21,7 +21,7 @@ from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, Scanne
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.names import Holder
 from supply_chain.policy.verdict import verdict_place
-from supply_chain.tier import BASES, Boundary, TierName
+from supply_chain.tier import Boundary, TierName, is_base_repository
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
 
@@ -117,7 +117,7 @@ def _blocked(
     built = last_provenance(development)
     used = {digest: name.partition("@")[0] for digest, name in (built.curated if built else ())}
     listed = [base for base in bases if base.digest in used]
-    named = [ImageRef.parse(f"{name}@{digest}") for digest, name in used.items() if name.startswith(f"{BASES}/")]
+    named = [ImageRef.parse(f"{name}@{digest}") for digest, name in used.items() if is_base_repository(name)]
     suspects = sorted({*below, *listed, *named}, key=str)
     stand = side_by_side(lambda base: (str(base), standing(read_standing(base, store).evidence).block), suspects)
     return {name: block for name, block in stand if block}

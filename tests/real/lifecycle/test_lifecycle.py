@@ -19,7 +19,7 @@ from supply_chain.execution.records import record
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known as read_known
 from supply_chain.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
-from supply_chain.lifecycle.apply import Entry, FileJournal, Outcome, Registry, apply, needed_anywhere
+from supply_chain.lifecycle.apply import Entry, FileJournal, Outcome, Registry, apply, built_on, needed_anywhere
 from supply_chain.lifecycle.plan import Plan, plan
 from supply_chain.lifecycle.rules import Rules
 from supply_chain.lifecycle.rulings import decide
@@ -127,8 +127,11 @@ def planned(shop: Shop, repository: Repository, *images: Content) -> Plan:
 
 def carried_out(tonight: Plan, registry: Registry, shop: Shop, journal: FileJournal) -> list[Entry]:
     """What came of it, one repository after the other."""
-    needed = needed_anywhere(tonight, shop.read)
-    done = [apply(tonight, r, needed, registry, shop.read, lambda *_: None, journal) for r in tonight.repositories]
+    needed, bases = needed_anywhere(tonight, shop.read), built_on(tonight, shop.read)
+    done = [
+        apply(tonight, repository, needed, bases, registry, shop.read, lambda *_: None, journal)
+        for repository in tonight.repositories
+    ]
     return [entry for entries in done for entry in entries]
 
 

@@ -42,7 +42,12 @@ def run(monkeypatch):
     async def needed(found, tier, workbench):
         return frozenset({"needed"})
 
-    async def apply(found, repository, needed, tier, workbench):
+    async def built_on(found, tier, workbench):
+        done.calls.append(("bases",))
+        return frozenset({"base"})
+
+    async def apply(found, repository, needed, bases, tier, workbench):
+        assert bases.unquote() == ({"base"} if repository == BASE else ())
         assert needed.unquote() == {"needed"}
         done.calls.append(("apply", found.unquote().digest, repository, tuple(done.held)))
         return ()
@@ -71,7 +76,8 @@ def run(monkeypatch):
     for module in (lifecycle, rulings):
         monkeypatch.setattr(module, "Tier", SimpleNamespace(aload=load))
         monkeypatch.setattr(module, "Workbench", SimpleNamespace(aload=load))
-    for name, stand_in in (("plan", plan), ("apply", apply), ("needed_anywhere", needed), ("publish", publish),
+    for name, stand_in in (("plan", plan), ("apply", apply), ("needed_anywhere", needed),
+                           ("built_on", built_on), ("publish", publish),
                            ("sign_approval", sign), ("turn", Turn),
                            ("asuspend_flow_run", suspend)):  # fmt: skip
         monkeypatch.setattr(lifecycle, name, stand_in)
@@ -103,10 +109,10 @@ async def test_nothing_of_an_application_is_deployed_while_its_images_are_remove
     await lifecycle.lifecycle.fn("nightly")
 
     assert [call[2:] for call in run.calls if call[0] == "apply"] == [
-        (BASE, ("lifecycle",)),
         ("curated/hello", ("lifecycle", "deploy production hello", "deploy staging hello")),
         ("curated/shop", ("lifecycle", "deploy production shop", "deploy staging shop")),
-    ]
+        (BASE, ("lifecycle",)),
+    ]  # bases after what is built on them
     assert run.held == []
 
 
@@ -121,6 +127,7 @@ async def test_a_plan_that_changes_nothing_is_the_answer(run):
 async def test_above_a_limit_it_waits_for_somebody_and_signs_what_they_say(run):
     """The form tells what is asked; nothing is changed before it is signed."""
     run.plan, run.says = planned(0), SimpleNamespace(approve=True, by="ann", why="looked at it")
+    run.rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0})})
 
     assert isinstance(await lifecycle.lifecycle.fn("nightly"), Applied)
 
@@ -129,6 +136,16 @@ async def test_above_a_limit_it_waits_for_somebody_and_signs_what_they_say(run):
     assert suspended[1:3] == (f"approval-{run.plan.digest[7:]}", 7 * 24 * 3600)
     assert suspended[3] == f"{run.plan}. it changes 1 image, and 0 need no approval."
     assert run.calls[2] == ("sign", True, "ann", "looked at it")
+
+
+async def test_rules_that_changed_while_a_plan_waited_make_it_void(run):
+    """Somebody approved what other rules came to."""
+    run.plan, run.says = planned(0), SimpleNamespace(approve=True, by="ann", why="looked at it")
+
+    with pytest.raises(DeclarationInvalid, match="other rules"):
+        await lifecycle.lifecycle.fn("nightly")
+
+    assert "apply" not in kinds(run)
 
 
 async def test_what_somebody_rejects_is_signed_and_not_done(run):

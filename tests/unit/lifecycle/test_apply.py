@@ -1,7 +1,6 @@
 """Carrying out a plan: what it says and nothing else, whatever happened meanwhile and wherever it was interrupted."""
 
 from datetime import timedelta
-from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -9,10 +8,11 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import AwsFailed, AwsUnavailable, EvidenceInvalid
 from supply_chain.image import StorageStatus
-from supply_chain.lifecycle.apply import Applied, Entry, FileJournal, Outcome, apply, needed_anywhere
+from supply_chain.lifecycle.apply import Applied, Entry, FileJournal, Outcome, apply, built_on, needed_anywhere
 from supply_chain.lifecycle.plan import plan
 from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.stock import Evidenced
+from supply_chain.tier import is_base_repository
 from tests.unit.conftest import tries
 from tests.unit.lifecycle.stock import (
     NOW,
@@ -34,9 +34,12 @@ from tests.unit.lifecycle.test_plan import newest, stocks
 
 def carried_out(tonight, registry, present, block, journal):
     """All of a plan, one repository after the other."""
-    needed = needed_anywhere(tonight, present)
-    done = [apply(tonight, each, needed, registry, present, block, journal) for each in tonight.repositories]
-    return Applied(plan=tonight.digest, entries=tuple(chain.from_iterable(done)))
+    needed, done, bases = needed_anywhere(tonight, present), [], None
+    for each in tonight.repositories:
+        if is_base_repository(each) and bases is None:
+            bases = built_on(tonight, present)
+        done += apply(tonight, each, needed, bases or (), registry, present, block, journal)
+    return Applied(plan=tonight.digest, entries=tuple(sorted(done, key=lambda each: str(each.ref))))
 
 
 class House:
@@ -169,6 +172,61 @@ def test_one_more_reason_for_the_same_is_no_other_evidence(house):
     house.shelf.says[ref(2)] = house.shelf.says[ref(2)].model_copy(update={"exploited": more})
 
     assert house.outcomes()[2] == "done"
+
+
+BASE = "curated/base/python"
+
+
+def with_bases(*images, **others):
+    """These, and an old base that newer ones superseded."""
+    newer = [image(n, 160 - n, repository=BASE) for n in (60, 61, 62)]
+    return House(stock(*images, *newest(), image(50, repository=BASE), *newer, **others))
+
+
+@pytest.mark.parametrize("change", ["held", "deployed", "pulled"])
+def test_a_base_stays_with_what_is_built_on_it(change):
+    """Also where both were to go, and the image turned out to stay."""
+    house = with_bases(image(1, bases=[50]))
+    if change == "held":
+        house.shelf.stand[str(ref(1))] = stands(hold="audit")
+    if change == "deployed":
+        house.shelf.signed.append(deployed(1, 0))
+    if change == "pulled":
+        house.change(ref(1), pulled_at=ago(1))
+
+    entries = {e.ref: e for e in house.apply().entries}
+
+    assert entries[ref(1)].outcome is Outcome.SKIPPED
+    assert entries[ref(50, BASE)].said == "an image that stays is built on it"
+    assert {ref(1), ref(50, BASE)} <= house.shelf.held.keys()
+
+
+def test_a_base_goes_with_what_was_built_on_it():
+    """After it."""
+    assert {n: with_bases(image(1, bases=[50])).outcomes()[n] for n in (1, 50)} == {1: "done", 50: "done"}
+
+
+def test_the_last_image_that_may_be_used_is_not_removed(house):
+    """What took its place is blocked, revoked or gone by now."""
+    newer = [ref(900 + n) for n in range(RULES.keep.newest)]
+    house.shelf.stand[str(newer[0])] = stands(block="exploited")
+    house.shelf.says[newer[1]] = Evidenced(signed=True, verdict="failed")
+
+    entries = {e.ref: e for e in house.apply().entries}
+
+    assert entries[ref(1)].said == "none of the images that stay may be used any more"
+    assert entries[ref(2)].outcome is Outcome.DONE, "what is blocked is blocked all the same"
+
+
+def test_one_image_that_may_be_used_is_enough(house):
+    """An archived one is none."""
+    newer = [ref(900 + n) for n in range(RULES.keep.newest)]
+    house.change(newer[0], status="ARCHIVED")
+    assert house.outcomes()[1] == "done"
+    house = House(stock(*newest(1)))
+    for each in newer:
+        house.change(each, status="ARCHIVED")
+    assert house.outcomes()[1] == "skipped"
 
 
 @pytest.mark.parametrize(("number", "outcome"), [(1, "skipped"), (2, "done"), (3, "skipped")])

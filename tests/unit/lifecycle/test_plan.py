@@ -30,6 +30,7 @@ from tests.unit.lifecycle.stock import (
     stored,
 )
 
+BASE = "curated/base/python"
 OLD = {"days": 400, "passed": True, "environments": ("staging",)}
 
 
@@ -486,3 +487,25 @@ def test_the_builders_say_what_they_mean():
     """A stock without standings says nothing of anybody."""
     assert stock(image(1)).standing(ref(1)) == Standing()
     assert stored(1).digest == digest(1)
+
+
+@pytest.mark.parametrize("dark", [
+    {"images": [image(1, days=20).model_copy(update={"unreadable": "damaged"})]},
+    {"parts": [part(1, days=20, tags=("t1",))]},
+])  # fmt: skip
+def test_bases_stay_while_nobody_can_tell_on_which_one_an_image_is_built(dark):
+    """Its evidence cannot be read, or the inventory does not know it; it may run."""
+    bases = [image(50, repository=BASE), *(image(n, 160 - n, repository=BASE) for n in (60, 61, 62))]
+    assert planned(*newest(), *bases)[50] == ("age-out", "age-out.superseded")
+
+    found = planned(*newest(), *bases, *dark.get("images", ()), parts=dark.get("parts", ()))
+
+    assert found[50] == ("keep", "keep.needed-base")
+
+
+def test_what_is_no_image_keeps_no_base():
+    """A referrer or a copy whose image is gone, and what nobody tagged."""
+    bases = [image(50, repository=BASE), *(image(n, 160 - n, repository=BASE) for n in (60, 61, 62))]
+    parts = [part(11, subject=777, tags=("x",), days=1), part(12, copy_of=777, tags=("y",), days=1), part(13, days=20)]
+
+    assert planned(*newest(), *bases, parts=parts)[50] == ("age-out", "age-out.superseded")

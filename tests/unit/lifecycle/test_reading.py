@@ -109,17 +109,17 @@ def test_what_evidence_says_of_an_image_is_read_anew(read, world, make):
     assert found == Evidenced(signed=True, verdict="failed", exploited=(report.findings[0].id,))
 
 
-def test_bases_are_read_of_which_images_were_built_since(read, registry, world, make):
-    """By what their builders signed: what was pushed before is in the plan."""
-    there = [stored(n, pushed_at=NOW + timedelta(seconds=60 * after)) for n, after in ((1, 5), (2, -5), (3, 5))]
-    registry.there = {"curated/hello": there}
+def test_bases_are_read_on_which_what_is_there_is_built(read, registry, world, make):
+    """By what the builders signed."""
+    registry.there = {"curated/hello": [stored(1), stored(2), stored(3)]}
     registry.repositories = lambda prefix: tuple(registry.there)
     for number, base in ((1, digest(71)), (2, digest(72))):
         material = Material(name="python", digest=base, curated=True)
         built = make.provenance(built={"materials": (material,)})
         world.store(TierName.DEVELOPMENT).attach(ref(number), PROVENANCE, built, make.noon)
 
-    assert read.bases_since(NOW) == {digest(71)}
+    assert read.bases(()) == {digest(71), digest(72)}
+    assert read.bases({ref(2)}) == {digest(71)}
 
 
 def test_an_image_of_which_nobody_can_read_how_it_stands_is_kept(read, registry, world, make):
