@@ -7,17 +7,18 @@ from dataclasses import replace
 from blocks.tier import Tier
 from blocks.workbench import Workbench, now
 from supply_chain.adapters.grype import Grype
+from supply_chain.adapters.registry import Registry
 from supply_chain.fleet.rescan import Bench
 from supply_chain.image import Digest, ImageRef, blobs_of
 from supply_chain.policy.dossier import Layers
 from supply_chain.tier import BASES
 
 
-def layers_of(tier: Tier) -> Layers:
+def layers_of(registry: Registry) -> Layers:
     """What gives an image's layers: everything that its manifest names but the configuration."""
 
     def layers(ref: ImageRef) -> tuple[Digest, ...]:
-        return tuple(blob.digest for blob in blobs_of(tier.http.manifest(ref), ref)[1:])
+        return tuple(blob.digest for blob in blobs_of(registry.manifest(ref), ref)[1:])
 
     return layers
 
@@ -36,7 +37,7 @@ def rescan_bench(tier: Tier, workbench: Workbench, scanner: Grype) -> Bench:
         results=workbench.kept_results,
         registry=registry,
         evidence=replace(tier.evidence(workbench), referrers=registry, wide=1),
-        layers=layers_of(tier),
+        layers=layers_of(registry),
         bases=base_images(tier),
         production=frozenset(place.name for place in workbench.environments() if place.production),
         now=now,

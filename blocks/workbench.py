@@ -148,7 +148,7 @@ class Workbench(Block):
         """What this machine read from the registry under digests."""
         return KeptContent(self._kept / "content")
 
-    def forget_others(self, database: Database) -> None:
+    def forget_stale(self, database: Database) -> None:
         """Remove what is kept and nobody will ask for: what rests on other databases, and what was not read lately."""
         self.kept_results.forget_others(database.digest)
         self.kept_content.forget_unused()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,14 +19,13 @@ from blocks.workbench import now
 from supply_chain import pages
 from supply_chain.errors import SupplyChainError
 from supply_chain.image import Proof
+from supply_chain.pages.text import artifact_key
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.shown import counted, plain
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Admitted[Any] | Refused)
 D = TypeVar("D")
-NOT_KEY = re.compile(r"[^a-z0-9]+")
-"""What an artifact's key may not hold."""
 log = logging.getLogger("supply_chain.steps")
 
 
@@ -92,17 +90,19 @@ class Journal:
         """Write the pages as artifacts of this run; each key keeps its history. No steps, no pages."""
         if not self.story.steps:
             return
-        key = NOT_KEY.sub("-", self.story.application)
+        name = self.story.application
         about = pages.summary(self.story)
         self._log.info("%s", about)
-        await acreate_markdown_artifact(key=f"dossier-{key}", markdown=pages.dossier(self.story), description=about)
+        await acreate_markdown_artifact(
+            key=artifact_key("dossier", name), markdown=pages.dossier(self.story), description=about
+        )
         if self.story.report:
             rows = pages.findings_table(self.story.report)
             said = f"{pages.found(self.story.report)}; {self.story.report.database.kind} database"
-            await acreate_table_artifact(key=f"findings-{key}", table=rows, description=said)
+            await acreate_table_artifact(key=artifact_key("findings", name), table=rows, description=said)
         for environment, address in self._addresses.items():
             await acreate_link_artifact(
-                key=f"running-{environment}-{key}",
+                key=artifact_key("running", environment, name),
                 link=address,
                 link_text=address,
                 description=f"Where {self.story.application} answers in {environment}",

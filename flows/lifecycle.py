@@ -16,6 +16,7 @@ from blocks import Tier, Workbench
 from flows.ends import ended
 from flows.turns import turn
 from supply_chain.errors import DeclarationInvalid
+from supply_chain.evidence.approval import Words
 from supply_chain.image import Digest, application_of
 from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.plan import Plan, read_plan
@@ -32,8 +33,8 @@ class Approval(RunInput):
     """What an operator fills in when a suspended run is resumed."""
 
     approve: bool = Field(default=False, description="Carry the plan out? It is this run's artifact lifecycle-plan.")
-    by: str = Field(min_length=1, description="Who decides it. It is signed.")
-    why: str = Field(min_length=1, description="Why. It is signed.")
+    by: Words = Field(description="Who decides it. It is signed.")
+    why: Words = Field(description="Why. It is signed.")
 
 
 @flow(name="lifecycle", flow_run_name="lifecycle by {rules}")
@@ -56,7 +57,7 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
             timeout=PATIENCE,
             key=f"approval-{found.digest.removeprefix('sha256:')}",  # what was said of another plan is no answer
         )
-        await sign_approval(found, said.approve, said.by, said.why, tier, workbench)
+        await sign_approval(found.digest, said.approve, said.by, said.why, tier, workbench)
         if not said.approve:
             return ended("Rejected", f"rejected by {said.by}: {said.why}", found)
     found.hold_to(workbench.rules(rules))  # which may have changed while it waited
@@ -114,5 +115,5 @@ async def apply_only(path: str, by: str, why: str, digest: str | None = None) ->
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
     found.hold_to(workbench.rules(found.rules))
     if found.over:
-        await sign_approval(found, True, by, why, tier, workbench)
+        await sign_approval(found.digest, True, by, why, tier, workbench)
     return await _carried_out(found, tier, workbench)

@@ -14,7 +14,7 @@ from blocks.curation import rescan_bench
 from blocks.workbench import now
 from flows.turns import turn
 from supply_chain.errors import RescanIncomplete
-from supply_chain.fleet.exposure import Gone, Judged, Rescanned, Unjudged, gone
+from supply_chain.fleet.exposure import Gone, Rescanned, Unjudged, gone
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import Bench, chunks, is_base
 from supply_chain.fleet.tally import Tally
@@ -44,13 +44,23 @@ async def rescan(packages: list[str] | None = None) -> Rescanned:
     only = tuple(packages or ())
     async with turn(turn_name("rescan"), NIGHT), _bench(tier, workbench) as bench:
         images = await curated_images(tier, inventory)
-        rescanned = await _rescan(images, bench, only)
-        await publish(rescanned, workbench)
+        there = [each for each in images if each.stored.status is not StorageStatus.ARCHIVED]
+        tally = _tally(len(there), bench)
+        try:
+            await _rescan(there, bench, only, tally)
+        finally:  # what it signed before it failed would be no news to the next one
+            rescanned = tally.rescanned(len(images) - len(there))
+            await publish(rescanned, workbench)
         if not only:
-            await in_thread(workbench.forget_others, rescanned.database)
+            await in_thread(workbench.forget_stale, rescanned.database)
     if rescanned.unjudged:
         raise _incomplete(rescanned.unjudged)
     return rescanned
+
+
+def _tally(total: int, bench: Bench) -> Tally:
+    version, database = bench.scanner.current()
+    return Tally(total, f"grype {version}", database, now())
 
 
 @asynccontextmanager
@@ -61,39 +71,25 @@ async def _bench(tier: Tier, workbench: Workbench) -> AsyncIterator[Bench]:
         yield await in_thread(rescan_bench, tier, workbench, scanner)
 
 
-async def _rescan(images: Sequence[KnownImage], bench: Bench, only: tuple[str, ...]) -> Rescanned:
+async def _rescan(images: Sequence[KnownImage], bench: Bench, only: tuple[str, ...], tally: Tally) -> None:
     """Bases first: what they are rid of is what images that are built on them could be rid of."""
-    there = [each for each in images if each.stored.status is not StorageStatus.ARCHIVED]
-    tally = Tally(len(there), now())
     bench = replace(bench, told=tally.add)
-    newest = sorted(there, key=lambda each: each.stored.pushed_at, reverse=True)
+    newest = sorted(images, key=lambda each: each.stored.pushed_at, reverse=True)
     async with telling(tally):
-        below = await _all([each for each in newest if is_base(each)], bench, only, {}, tally)
-        fixed = gone([each for each in below if isinstance(each, Judged)])
-        above = await _all([each for each in newest if not is_base(each)], bench, only, fixed, tally)
-    return tally.rescanned((*below, *above), len(images) - len(there), bench.scanner)
+        await _all([each for each in newest if is_base(each)], bench, only, {}, tally)
+        fixed = gone(tally.judged)
+        await _all([each for each in newest if not is_base(each)], bench, only, fixed, tally)
 
 
-async def _all(
-    images: Sequence[KnownImage], bench: Bench, only: tuple[str, ...], fixed: Gone, tally: Tally
-) -> list[Judged | Unjudged]:
-    """All images, a chunk at a time; what got no answer is asked once more, and again after a while.
-
-    Of what nothing is to be told, nothing is kept: the run needs no more memory for more images.
-    """
-    found: list[Judged | Unjudged] = []
+async def _all(images: Sequence[KnownImage], bench: Bench, only: tuple[str, ...], fixed: Gone, tally: Tally) -> None:
+    """All images, a chunk at a time; what got no answer is asked once more, and again after a while."""
     for pause in (0.0, *AGAIN):
-        missing = {each.ref for each in found if isinstance(each, Unjudged) and each.retryable}
-        left = [each for each in images if each.ref in missing] if pause else images
+        left = tally.left(images) if pause else images
         if not left:
             break
-        found = [each for each in found if each.ref not in missing]
-        tally.again(len(missing))
         await asyncio.sleep(pause)
         for number, chunk in enumerate(chunks(left), 1):
-            seen = await rescan_chunk(number, whole(chunk), whole(bench), only, whole(fixed))
-            found += [each for each in seen if isinstance(each, Unjudged) or each.tells or each.findings]
-    return found
+            await rescan_chunk(number, whole(chunk), whole(bench), only, whole(fixed))
 
 
 def _incomplete(unjudged: Sequence[Unjudged]) -> RescanIncomplete:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
 from prefect import flow
@@ -11,9 +10,9 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from blocks import Tier, Workbench
 from flows.names import by_image
-from supply_chain.container import slug
 from supply_chain.image import ImageRef
 from supply_chain.pages import alert_page, response_page
+from supply_chain.pages.text import artifact_key
 from supply_chain.promotion.response import Response
 from supply_chain.shown import plain
 from supply_chain.tier import curated_repository
@@ -36,7 +35,7 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None) -> 
     found = await gathered(ref, happened, [_fact(each) for each in facts or ()], tier, workbench)
     page = response_page(found)
     subject = plain(f"{happened}: {ref.application} {ref.short}")
-    key = f"response-{slug(ref.application)}"
+    key = artifact_key("response", ref.application)
     await acreate_markdown_artifact(key=key, markdown=page, description=f"{subject}; owner: {plain(found.owner)}")
     await tell(subject, page, workbench, once=found.fingerprint)
     return found
@@ -52,8 +51,9 @@ async def alert(about: str, what: str, remedy: str) -> None:
         remedy: What to do.
     """
     page = alert_page(about, what, remedy)
-    key = f"alert-{re.sub(r'[^a-z0-9]+', '-', what.lower())[:60].strip('-')}"
-    await acreate_markdown_artifact(key=key, markdown=page, description=plain(f"{what}: {about}")[:300])
+    await acreate_markdown_artifact(
+        key=artifact_key("alert", what), markdown=page, description=plain(f"{what}: {about}")[:300]
+    )
     await tell(plain(f"{what}: {about}"), page, await Workbench.aload("workbench"))
 
 

@@ -58,7 +58,7 @@ async def admit_to_signature(
     """What the scan found against what the owner accepts; nothing known to be exploited."""
 
     def read() -> Dossier[ScannedImage]:
-        return dossiers.scanned(image, tier.evidence(workbench), layers_of(tier), base_images(tier))
+        return dossiers.scanned(image, tier.evidence(workbench), layers_of(tier.http), base_images(tier))
 
     return await in_thread(lambda: _decide(read, Boundary.CURATION, tier, workbench))
 

@@ -94,10 +94,10 @@ async def publish(applied: Applied, found: Plan) -> Applied:
 
 
 @task(name="sign the decision", task_run_name="sign the decision", **RETRYING)
-async def sign_approval(found: Plan, yes: bool, by: str, why: str, tier: Tier, workbench: Workbench) -> None:
+async def sign_approval(plan: Digest, yes: bool, by: str, why: str, tier: Tier, workbench: Workbench) -> None:
     """What somebody decided about a plan that is above its limits is a signed statement, and no click alone."""
     evidence = tier.evidence(workbench)
-    await in_thread(lambda: approve(found.digest, yes, evidence, tier.ecr, by=by, why=why, now=now()))
+    await in_thread(lambda: approve(plan, yes, evidence, tier.ecr, by=by, why=why, now=now()))
 
 
 @task(name="decide", task_run_name="{act} {ref.application}", **RETRYING)

@@ -8,13 +8,13 @@ from prefect.client.orchestration import get_client
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workbench import now
-from supply_chain.container import slug
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation, settled
 from supply_chain.execution.monitor import monitor as look
 from supply_chain.execution.records import should_run
 from supply_chain.image import ImageRef
 from supply_chain.pages import observation_rows
+from supply_chain.pages.text import artifact_key
 from supply_chain.tier import TierName, evidence_repository
 from tasks.events import emit
 from tasks.paging import every
@@ -46,7 +46,7 @@ async def monitor(
     for place in places:
         await soak([each for each in said if each.environment == place.name], place, tier, workbench)
     table = [row for each in said for row in observation_rows(each)]
-    key = f"running-{slug(application)}" if application else "running"
+    key = artifact_key("running", application) if application else "running"
     await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")
     return said
 

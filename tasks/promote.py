@@ -110,8 +110,8 @@ async def promoting(digest: Digest) -> list[FlowRun]:
 
 
 async def on_the_way(move: Move) -> bool:
-    """Whether another run makes the same move."""
-    runs = await promoting(move.image.digest)
+    """Whether another run makes the same move: one that asks a person only as long as nobody answered elsewhere."""
+    runs = [run for run in await promoting(move.image.digest) if move.asks or run.state_type is not StateType.PAUSED]
     return any(str(run.id) != flow_run.id and _same(run.parameters, parameters_of(move)) for run in runs)
 
 
@@ -122,6 +122,7 @@ async def start(move: Move) -> str:
         parameters=parameters_of(move),
         timeout=0,
         as_subflow=False,
+        tags=["by-event"],  # nobody waits for it: what becomes of it is told
         idempotency_key=f"{move.image.digest} {move.after} {now():%Y-%m-%d %H}",
     )
     return str(run.name)

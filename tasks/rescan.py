@@ -23,6 +23,7 @@ from supply_chain.fleet.reconcile import everything
 from supply_chain.fleet.rescan import Bench
 from supply_chain.fleet.rescan import rescan as rescan_images
 from supply_chain.fleet.tally import Tally
+from supply_chain.image import ImageRef
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread
 from tasks.tell import tell
@@ -46,8 +47,8 @@ async def rescan(
 ) -> tuple[Judged | Unjudged, ...]:
     """A chunk of images: matched, signed and judged anew where something changed; each changed verdict an event."""
 
-    def told(seen: Judged | Unjudged | None) -> None:
-        bench.told(seen)
+    def told(ref: ImageRef, seen: Judged | Unjudged | None) -> None:
+        bench.told(ref, seen)
         if isinstance(seen, Judged) and seen.change is not None:
             _emit(seen)
 

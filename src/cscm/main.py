@@ -19,7 +19,7 @@ from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
 from supply_chain.laptop.home import Home
-from supply_chain.pages import observation_lines, plan_lines, rescan_message
+from supply_chain.pages import applied_lines, observation_lines, plan_lines, rescan_message
 from supply_chain.scratch import disk_full_told
 from supply_chain.shown import plain, plain_lines
 
@@ -110,6 +110,7 @@ def _plain(result: Any) -> Any:
 TOLD: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("deviations", observation_lines),
     ("steps", plan_lines),
+    ("entries", applied_lines),
     ("unjudged", rescan_message),
     ("url", lambda it: f"{it.application} {it.digest} answers at {it.url}"),
     ("decision", lambda it: f"{it.decision} by {it.who} for {it.environment}: {it.digest}"),

@@ -326,8 +326,8 @@ def configuration_digest(environment: Mapping[str, str], wanted: Profile) -> Dig
 
 def slug(application: str) -> str:
     """The application's name as a container's name may hold it, still unlike any other's."""
-    if "/" not in application:
-        return application[:60]
+    if "/" not in application and len(application) <= 60:
+        return application
     return f"{application.replace('/', '-')[:50]}-{hashlib.sha256(application.encode()).hexdigest()[:6]}"
 
 

@@ -64,6 +64,7 @@ def test_two_applications_never_share_a_name():
     """A slash cannot stand in a container's name, and its replacement must not collide."""
     assert slug("a/b") != slug("a-b")
     assert "/" not in slug("a/b")
+    assert slug("a" * 61) != slug("a" * 62) and slug("hello_world.x") == "hello_world.x"
 
 
 PATHS = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))

@@ -154,8 +154,8 @@ def started(event: dict[str, Any]) -> list[str]:
     found = [(d, t) for d in DEPLOYMENTS for t in d.triggers if matched(t, event)]
     for _, trigger in found:
         for template in trigger.parameters.values():
-            field = re.fullmatch(r"\{\{ event\.(?:payload\.(\w+)|event) \}\}", template)
-            assert field and (field[1] is None or field[1] in event["payload"]), template
+            assert re.fullmatch(r"\{\{ [^{}]*\bevent\.(?:payload\.\w+|event)\b[^{}]* \}\}", template), template
+            assert set(re.findall(r"event\.payload\.(\w+)", template)) <= event["payload"].keys(), template
     return [f"{d.entrypoint.partition(':')[2]}/{d.name}" for d, _ in found]
 
 
@@ -179,12 +179,12 @@ BOTH = ["respond/on-verdict-changed", "inventory/on-event"]
         ("deployment.soaked", {"environment": "staging"}, ["promote/on-soaked"], ["promote/on-soaked"]),
         (
             "image.blocked",
-            {},
+            {"by": "ann", "why": "x"},
             ["respond/on-blocked", "inventory/on-event"],
             ["respond/on-blocked", "inventory/on-event"],
         ),
         *((f"image.{name}", {}, ["inventory/on-event"], ["inventory/on-event"]) for name in ("held", "refused")),
-        ("image.verdict-changed", {}, BOTH, BOTH),
+        ("image.verdict-changed", {"reasons": []}, BOTH, BOTH),
         ("deployment.drifted", {"deviations": []}, ["respond/on-drift"], ["respond/on-drift"]),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -64,12 +65,13 @@ class OwnFiles:
         """Remove what nobody read for so long, which is more than `USED`."""
         before = time.time() - seconds
         for file in self._files():
-            if file.stat(follow_symlinks=False).st_mtime < before:
-                Path(file).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it is gone already, or somebody else's: it costs space and no more
+                if file.stat(follow_symlinks=False).st_mtime < before:
+                    Path(file).unlink()
 
     def _files(self) -> Iterator[os.DirEntry[str]]:
         for place in self.directory.glob("*"):
-            with os.scandir(place) as entries:
+            with contextlib.suppress(OSError), os.scandir(place) as entries:
                 yield from entries
 
     def _private(self) -> None:

@@ -45,7 +45,7 @@ class Bench:
     """The environments that users reach."""
     now: Callable[[], datetime]
     matching: Callable[[Sequence[Wanted], Scanner, Results], Matched] = match
-    told: Callable[[Judged | Unjudged | None], object] = field(default=lambda seen: None)
+    told: Callable[[ImageRef, Judged | Unjudged | None], object] = field(default=lambda ref, seen: None)
     """Called with each image as it is done, from any thread; None for one that carries none of the packages."""
 
 
@@ -55,7 +55,7 @@ def is_base(image: KnownImage) -> bool:
 
 
 def chunks(images: Sequence[KnownImage]) -> Iterator[tuple[KnownImage, ...]]:
-    """The images in chunks of as many as this machine's processors have work with for some minutes."""
+    """The images in chunks of as many as this machine's processors have work with for a minute or so."""
     return _cut(images, PARTS)
 
 
@@ -89,7 +89,7 @@ def _part(
     concluded = side_by_side(lambda pair: _conclude(*pair, matched, bench, fixed), kept)
     failed = [each for each in looked if isinstance(each, Unjudged)]
     for each in failed:
-        bench.told(each)
+        bench.told(each.ref, each)
     return (*failed, *concluded)
 
 
@@ -100,7 +100,7 @@ def _look(image: KnownImage, bench: Bench, only: Collection[str]) -> Kept | Unju
             return Unjudged(ref=image.ref, code="evidence.invalid", message=image.unreadable)
         found = look(image.ref, bench.inventory, bench.registry, bench.evidence, bench.now)
         if only and not carries(found.listed.read(bench.registry.content).packages, only):
-            bench.told(None)
+            bench.told(image.ref, None)
             return None
     except SupplyChainError as error:
         return _unjudged(image.ref, error)
@@ -148,7 +148,7 @@ def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: Bench, fix
         seen: Judged | Unjudged = _unjudged(image.ref, error)
     else:
         seen = _seen(image, kept, report, concluded, fixed, bench.production)
-    bench.told(seen)
+    bench.told(image.ref, seen)
     return seen
 
 

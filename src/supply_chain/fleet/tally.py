@@ -4,40 +4,64 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from supply_chain.fleet.exposure import Judged, Rescanned, Unjudged, by_exposure
-from supply_chain.vulnerability.scanner import Scanner
+from supply_chain.fleet.known import KnownImage
+from supply_chain.image import ImageRef
+from supply_chain.vulnerability.findings import Database
 
 
 @dataclass
 class Tally:
-    """Counts images as they are done; those who add to it do so from their own threads."""
+    """Counts images as they are done, each once; those who add to it do so from their own threads.
+
+    Of what nothing is to be told, the reference alone is kept.
+    """
 
     total: int
+    scanner: str
+    database: Database
     begun: datetime
     started: float = field(default_factory=time.monotonic)
-    done: int = 0
     without: int = 0
-    signed: int = 0
-    unjudged: int = 0
+    found: dict[ImageRef, Judged | Unjudged] = field(default_factory=dict)
+    _done: set[ImageRef] = field(default_factory=set)
+    _signed: set[ImageRef] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, seen: Judged | Unjudged | None) -> None:
-        """One more is done; None carries none of the packages that were asked for."""
+    def add(self, ref: ImageRef, seen: Judged | Unjudged | None) -> None:
+        """One is done, maybe once more; None carries none of the packages that were asked for."""
         with self._lock:
-            self.done += 1
-            self.without += seen is None
-            self.unjudged += isinstance(seen, Unjudged)
-            self.signed += isinstance(seen, Judged) and seen.signed
+            self.without += seen is None and ref not in self._done
+            self._done.add(ref)
+            self.found.pop(ref, None)
+            if isinstance(seen, Unjudged) or (seen is not None and (seen.tells or seen.findings)):
+                self.found[ref] = seen
+            if isinstance(seen, Judged) and seen.signed:
+                self._signed.add(ref)
 
-    def again(self, number: int) -> None:
-        """So many that were done without an answer are done once more."""
+    def left(self, images: Iterable[KnownImage]) -> list[KnownImage]:
+        """Those that got no answer and may get one later."""
+        found = self.found
+        return [i for i in images if isinstance(seen := found.get(i.ref), Unjudged) and seen.retryable]
+
+    @property
+    def done(self) -> int:
+        return len(self._done)
+
+    @property
+    def unjudged(self) -> int:
+        """How many could not be judged so far."""
         with self._lock:
-            self.done -= number
-            self.unjudged -= number
+            return sum(isinstance(each, Unjudged) for each in self.found.values())
+
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """Those of which anything is to be told, and bases with findings."""
+        return tuple(each for each in self.found.values() if isinstance(each, Judged))
 
     @property
     def seconds(self) -> float:
@@ -49,21 +73,19 @@ class Tally:
         """0 to 100."""
         return min(100.0 * self.done / self.total, 100.0) if self.total else 100.0
 
-    def rescanned(self, found: Sequence[Judged | Unjudged], archived: int, scanner: Scanner) -> Rescanned:
-        """What it came to; `found` is all of which anything is to be told."""
-        version, database = scanner.current()
-        seen = [each.model_copy(update={"findings": ()}) for each in found if isinstance(each, Judged)]
+    def rescanned(self, archived: int) -> Rescanned:
+        """What it came to so far."""
         return Rescanned(
-            database=database,
-            scanner=f"grype {version}",
+            database=self.database,
+            scanner=self.scanner,
             started=self.begun,
             seconds=self.seconds,
             images=self.done - self.without,
             without=self.without,
             archived=archived,
-            signed=self.signed,
-            changed=sum(each.change is not None for each in seen),
-            exploited=sum(bool(each.exploited) for each in seen),
-            told=by_exposure(each for each in seen if each.tells),
-            unjudged=tuple(each for each in found if isinstance(each, Unjudged)),
+            signed=len(self._signed),
+            changed=sum(each.change is not None for each in self.judged),
+            exploited=sum(bool(each.exploited) for each in self.judged),
+            told=by_exposure(each.model_copy(update={"findings": ()}) for each in self.judged if each.tells),
+            unjudged=tuple(each for each in self.found.values() if isinstance(each, Unjudged)),
         )

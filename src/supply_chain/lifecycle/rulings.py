@@ -105,14 +105,14 @@ def decide(
 def _image(ref: ImageRef, bench: Bench) -> ImageRef:
     """The image that somebody means."""
     stored = {each.digest: each for each in bench.storage.images(ref.repository)}.get(ref.digest)
-    if stored and stored.subject:
-        raise DeclarationInvalid(
-            f"{ref} is attached to {stored.subject}, and is no image itself.\nName that one: "
-            f"{ref.repository}@{stored.subject}"
-        )
     try:
         if stored is None or bench.evidence.verified(ref, TierName.CURATION):
-            return ref  # curation says something of an image, and nothing of a copy of it
+            return ref  # curation says something of an image, and nothing of a copy of it or of what is attached
+        if stored.subject:
+            raise DeclarationInvalid(
+                f"{ref} is attached to {stored.subject}, and is no image itself.\nName that one: "
+                f"{ref.repository}@{stored.subject}"
+            )
         of = next((each.copy_of for each in bench.present.members(ref.repository) if each.ref == ref), None)
     except (EvidenceInvalid, ClockWrong):
         return ref  # nothing that somebody signed keeps anybody from blocking

@@ -1,7 +1,7 @@
 """What operators read: pure functions from the model's values to markdown, rows and lines."""
 
 from supply_chain.pages.fleet import explanation, explanation_lines, image_row, place_row
-from supply_chain.pages.lifecycle import applied_rows, plan_lines, plan_rows
+from supply_chain.pages.lifecycle import applied_lines, applied_rows, plan_lines, plan_rows
 from supply_chain.pages.rescan import (
     owner_rows,
     rescan_message,
@@ -18,6 +18,7 @@ __all__ = [
     "Step",
     "Story",
     "alert_page",
+    "applied_lines",
     "applied_rows",
     "day",
     "dossier",

@@ -37,6 +37,16 @@ def plan_lines(plan: Plan) -> str:
     return "\n".join([*lines, *(f"needs approval: {each}" for each in plan.over), str(plan)])
 
 
+def applied_lines(applied: Applied) -> str:
+    """What came of a plan, for a terminal: a line for each step that was not done, then the sum."""
+    lines = [
+        plain(f"{e.outcome.value}: {e.action.value} {e.ref}: {f'{e.code}: ' if e.code else ''}{e.said}")
+        for e in applied.entries
+        if e.outcome is not Outcome.DONE
+    ]
+    return "\n".join([*lines, str(applied)])
+
+
 def applied_rows(applied: Applied, most: int = 500) -> list[dict[str, str]]:
     """One row for each step of a plan that was carried out, what failed first, then what was skipped."""
     order = {Outcome.FAILED: 0, Outcome.SKIPPED: 1, Outcome.DONE: 2}

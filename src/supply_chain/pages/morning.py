@@ -28,6 +28,7 @@ UNDER_WAY = (
 """States in which there is no answer yet."""
 QUIET = ("Completed", "Unneeded", "Cached", "RolledBack", "Cancelled", "Cancelling", "Skipped")
 """States in which nothing has to be done; a run that ended well under another name found something."""
+DIGEST = re.compile(r"sha256:([0-9a-f]{12})[0-9a-f]{52}")
 MOST = 50
 """Rows of a table; how many more there are is said."""
 CHANGES = {
@@ -139,7 +140,10 @@ def page(morning: Morning) -> str:
         "## Failed, and what to do",
         _rows(
             ("when", "run", "said", "what to do"),
-            [(_at(r.at), _link(r, morning), _said(r.message), _to_do(r, morning.runs)) for r in morning.failed],
+            [
+                (_at(last.at), _link(last, morning) + times, _said(last.message), _to_do(last, morning.runs))
+                for last, times in _alike(morning.failed)
+            ],
             "Nothing.",
         ),
         "## Did not start",
@@ -215,8 +219,19 @@ def _link(run: Run, morning: Morning) -> str:
     return f"[{escaped(run.name)}]({morning.ui.rstrip('/')}/runs/flow-run/{run.id})"
 
 
+def _alike(runs: Sequence[Run]) -> Iterator[tuple[Run, str]]:
+    """The last of each kind of run that said the same, and how often that was; the last one first."""
+    kinds: dict[tuple[str, str], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.at, reverse=True):
+        kinds.setdefault((run.deployment, _said(run.message)), []).append(run)
+    for last, *more in kinds.values():
+        yield last, f" and {len(more)} more" if more else ""
+
+
 def _said(message: str) -> str:
-    return escaped(plain(message.removeprefix("Flow run encountered an exception: "))[:300])
+    """What a run said, with the beginnings of digests: a table is no wider than its page."""
+    said = DIGEST.sub(r"\1", message.removeprefix("Flow run encountered an exception: "))
+    return escaped(plain(said)[:300])
 
 
 def _image(about: str) -> str:

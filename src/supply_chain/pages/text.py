@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from datetime import datetime
 
 from supply_chain.shown import plain
 
+NO_KEY = re.compile(r"[^a-z0-9]+")
+LONGEST_KEY = 120
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 
@@ -38,6 +41,16 @@ def at_most(rows: Sequence[dict[str, str]], most: int) -> list[dict[str, str]]:
         return list(rows)
     first = next(iter(rows[0]))
     return [*rows[:most], {**dict.fromkeys(rows[0], ""), first: f"{len(rows) - most} more"}]
+
+
+def artifact_key(*words: str) -> str:
+    """`dossier-hello`: a key of what is published about something, unlike that of anything else.
+
+    Prefect takes small letters, digits and dashes; what has others, or is long, ends with a part of its digest.
+    """
+    whole = "-".join(words)
+    key = NO_KEY.sub("-", whole.lower())[:LONGEST_KEY].strip("-")
+    return key if key == whole else f"{key}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
 
 
 def megabytes(size: int) -> str:

@@ -56,6 +56,14 @@ def test_what_nobody_asked_for_in_a_week_is_removed(kept):
     assert kept.get(PATH) and kept.get("gone") is None
 
 
+def test_what_does_not_belong_there_is_passed_over(kept):
+    """An editor's file, or one that is gone by now: a night's work is not lost for it."""
+    (kept.directory / ".nfs0").write_text("x")
+    kept.forget_unused()
+
+    assert kept.get(PATH)
+
+
 def test_nothing_to_forget_where_nothing_was_kept(tmp_path):
     """The first night."""
     KeptContent(tmp_path / "content").forget_unused()

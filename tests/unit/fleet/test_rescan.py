@@ -134,7 +134,7 @@ def test_an_image_that_cannot_be_judged_is_named_and_the_others_are_judged(fleet
     lost = known("d", "4", pushed=world.now, unreadable="it is damaged")
     told = []
 
-    seen = rescan([*fleet, lost], replace(bench, told=told.append))
+    seen = rescan([*fleet, lost], replace(bench, told=lambda ref, seen: told.append(seen)))
 
     named = {each.ref: each.code for each in seen if isinstance(each, Unjudged)}
     assert named == {fleet[2].ref: EvidenceInvalid.code, lost.ref: EvidenceInvalid.code}
@@ -168,7 +168,7 @@ def test_what_no_image_could_be_judged_with_ends_the_run(fleet, bench, monkeypat
 def test_an_advisory_concerns_the_images_that_carry_the_package(fleet, bench):
     """The others are not even matched."""
     told = []
-    seen = rescan(fleet, replace(bench, told=told.append), only=("zlib1g",))
+    seen = rescan(fleet, replace(bench, told=lambda ref, seen: told.append(seen)), only=("zlib1g",))
 
     assert [each.ref for each in seen] == [fleet[2].ref]
     assert len(bench.scanner.scanned) == 1 and told.count(None) == 2

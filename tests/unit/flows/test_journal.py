@@ -12,6 +12,7 @@ from flows import journal as journals
 from flows.journal import journal
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.image import ImageRef
+from supply_chain.pages.text import artifact_key
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.tier import Boundary
 
@@ -118,7 +119,9 @@ async def test_pages_are_published_under_keys_that_prefect_takes(pages, make):
             story.answers("staging", "http://127.0.0.1:8080/")
 
     assert set(pages) == {
-        f"{kind}-{key}" for kind in ("dossier", "findings", "running-staging") for key in ("hello", "base-python-3-x")
+        artifact_key(*kind, name)
+        for kind in (("dossier",), ("findings",), ("running", "staging"))
+        for name in ("hello", "base/python_3.x")
     }
     kind, values = pages["findings-hello"]
     assert kind == "table" and values["table"][0]["vulnerability"] == "CVE-2026-0001"

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
 
 import tasks.freeze
 import tasks.promote
@@ -21,7 +22,9 @@ TO_STAGING = Move(image=VENDED, to="staging")
 @pytest.fixture
 def shop(machine, monkeypatch):
     """What each tier would find missed, and what is started where."""
-    shop = SimpleNamespace(loaded=[], started=[], on_the_way=[], curation=(TO_CURATION,), execution=(TO_STAGING,))
+    shop = SimpleNamespace(
+        state=StateType.RUNNING, loaded=[], started=[], on_the_way=[], curation=(TO_CURATION,), execution=(TO_STAGING,)
+    )
 
     async def load(name):
         shop.loaded.append(name)
@@ -39,7 +42,7 @@ def shop(machine, monkeypatch):
         return SimpleNamespace(name="a run")
 
     async def promoting(digest):
-        return [SimpleNamespace(id=uuid4(), parameters=each) for each in shop.on_the_way]
+        return [SimpleNamespace(id=uuid4(), parameters=each, state_type=shop.state) for each in shop.on_the_way]
 
     monkeypatch.setattr(tasks.freeze, "NAME", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows.Tier, "aload", load)
@@ -76,6 +79,17 @@ async def test_what_is_on_its_way_is_not_started_again(shop):
     await flows.reconcile("curation")
 
     assert shop.started == [] and "is on its way" in await table("curation")
+
+
+@pytest.mark.parametrize(("asks", "started"), [(True, 0), (False, 1)])
+async def test_a_run_that_asks_a_person_is_waited_for_until_somebody_answered(shop, asks, started):
+    """`cscm approve` answers as well as the form does."""
+    shop.state, shop.on_the_way = StateType.PAUSED, [{"image": str(VENDED), "after": None}]
+    shop.execution = (TO_STAGING.model_copy(update={"asks": asks}),)
+
+    await flows.reconcile("execution")
+
+    assert len(shop.started) == started
 
 
 async def test_what_cannot_be_read_is_told_and_keeps_no_other(shop):

@@ -1,6 +1,6 @@
 """The flow of a rescan: bases first, all images in chunks, tables for operators, and no image passed over."""
 
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ import flows.rescan
 import tasks.rescan
 from flows.rescan import rescan
 from supply_chain.curation.rescan import Change
-from supply_chain.errors import RescanIncomplete
+from supply_chain.errors import DiskFull, RescanIncomplete
 from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import ImageRef, StorageStatus, StoredManifest
@@ -35,8 +35,8 @@ def fleet(machine, monkeypatch, make):
     def run(images, found):
         bench = Bench(found, scanner=SimpleNamespace(current=lambda: ("0.1", make.report().database)))
         workbench = SimpleNamespace(
-            pinned_grype=contextmanager(lambda: iter([bench.scanner])),
-            forget_others=forgotten.append,
+            pinned_grype=lambda: nullcontext(bench.scanner),
+            forget_stale=forgotten.append,
             notify="supply-chain-log/operators",
         )
 
@@ -57,8 +57,10 @@ def fleet(machine, monkeypatch, make):
             answers = []
             for each in chunk:
                 answer = bench.found[each.ref.application]
+                if isinstance(answer, Exception):
+                    raise answer
                 answers.append(answer.pop(0) if isinstance(answer, list) else answer)
-                bench.told(answers[-1])
+                bench.told(each.ref, answers[-1])
             return tuple(answers)
 
         monkeypatch.setattr(tasks.rescan, "rescan_images", judged)
@@ -122,3 +124,18 @@ async def test_an_image_that_is_not_judged_fails_the_run_after_all_others(fleet,
         await rescan()
     assert bench.asked == ["lost", "late", "well", "late"]
     assert "NOT JUDGED" in (await artifacts())["rescan"].data
+
+
+async def test_what_was_found_before_a_run_failed_is_told(fleet, make):
+    """The next one compares with what this one signed, and would have nothing to tell of it."""
+    worse = seen(make, "hello", worse=(make.finding("critical"),), signed=True)
+    fleet.run(
+        [known(make, name) for name in ("base/python", "hello")], {"base/python": worse, "hello": DiskFull("full\nx")}
+    )
+
+    with pytest.raises(DiskFull):
+        await rescan()
+
+    ((subject, _),) = fleet.messages
+    assert "1 report signed" in subject and fleet.forgotten == []
+    assert "CVE-2026-0001 in openssl" in (await artifacts())["rescan"].data

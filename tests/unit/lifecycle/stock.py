@@ -121,7 +121,7 @@ class Shelf:
     def __init__(self, of):
         self.held = {each.ref: each for each in of.members}
         self.signed, self.stand = list(of.deployments), dict(of.standings)
-        self.images = of.images
+        self.known = of.images
         self.says, self.new_on = {each.ref: Evidenced.of(each) for each in of.images}, set()
         self.calls, self.refuses, self.broken, self.seen = [], {}, {}, []
         self.dies_after = None
@@ -141,7 +141,7 @@ class Shelf:
         return self.says[where]
 
     def bases(self, but):
-        there = [each for each in self.images if each.ref in self.held and each.ref not in but]
+        there = [each for each in self.known if each.ref in self.held and each.ref not in but]
         return frozenset({*self.new_on, *(base.digest for each in there for base in each.bases)})
 
     def block(self, where, why):

@@ -102,8 +102,19 @@ def test_a_change_is_told_once_and_the_last_first(make):
 
 def test_a_long_list_says_how_much_it_leaves_out(make):
     """Nothing is cut in silence."""
-    runs = [run("Failed", make.noon, name=f"r{number}") for number in range(60)]
+    runs = [run("Failed", make.noon, name=f"r{number}", message=f"of {number}") for number in range(60)]
     assert "… and 10 more." in page(morning(make.noon, *runs))
+
+
+def test_what_failed_in_the_same_way_is_told_once(make):
+    """With the last of them; a table is no wider than its page."""
+    message = f"ImageDamaged: curated/hello@sha256:{'a' * 64} is not it [image.damaged]"
+    runs = [run("Failed", make.noon, hours=hours, name=f"r{hours}", message=message) for hours in range(3)]
+
+    told = page(morning(make.noon, *runs))
+
+    assert told.count("ImageDamaged") == 1 and "curated/hello@aaaaaaaaaaaa is" in told
+    assert "[r2](" in told and "and 2 more" in told and "3 failed" in told
 
 
 def test_names_and_messages_are_only_text(make):

@@ -9,6 +9,7 @@ from supply_chain.errors import DeclarationInvalid, ImageNotFound, PlanUnfinishe
 from supply_chain.evidence.standing import Act, read_standing, rulings
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.image import ImageRef
+from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.plan import plan as plan_of
 from supply_chain.lifecycle.rulings import Ruled
 from supply_chain.tier import TierName
@@ -17,7 +18,14 @@ from tasks.find import find_stored
 from tests.unit.lifecycle.stock import NOW, RULES, Shelf, digest, image, ref, stands, stock, stored
 from tests.unit.lifecycle.test_plan import newest
 
-TASKS = (lifecycle.plan, lifecycle.apply, lifecycle.rule, lifecycle.sign_approval)
+TASKS = (
+    lifecycle.plan,
+    lifecycle.needed_anywhere,
+    lifecycle.built_on,
+    lifecycle.apply,
+    lifecycle.rule,
+    lifecycle.sign_approval,
+)
 
 
 class Place(Shelf):
@@ -62,7 +70,7 @@ def place(world, monkeypatch, tmp_path):
     monkeypatch.setattr(lifecycle, "emit", lambda *args, **payload: place.events.append((*args, payload)))
     monkeypatch.setattr(lifecycle, "acreate_table_artifact", table)
     monkeypatch.setattr(lifecycle, "get_current_settings", lambda: SimpleNamespace(home=tmp_path))
-    place.tier, place.workbench = tier, SimpleNamespace(lifecycle=lambda name: RULES)
+    place.tier, place.workbench = tier, SimpleNamespace(rules=lambda name: RULES)
     place.whole, place.plan, place.journals = whole, plan_of(whole, RULES, NOW), tmp_path / "lifecycle"
     return place
 
@@ -108,9 +116,19 @@ async def test_the_inventory_is_asked_for_every_image(monkeypatch):
     assert await lifecycle.known_images() == ("inventory",)
 
 
+async def carried_out(place):
+    """What came of the plan, published."""
+    needed = await lifecycle.needed_anywhere.fn(place.plan, place.tier, place.workbench)
+    bases = await lifecycle.built_on.fn(place.plan, place.tier, place.workbench)
+    assert (needed, bases) == (frozenset(), frozenset())
+    (repository,) = place.plan.repositories
+    entries = await lifecycle.apply.fn(place.plan, repository, needed, bases, place.tier, place.workbench)
+    return await lifecycle.publish(Applied(plan=place.plan.digest, entries=entries), place.plan)
+
+
 async def test_a_plan_is_carried_out_and_told(place):
     """What a rule blocks is signed by the rules' name, and told as any other block."""
-    applied = await lifecycle.apply.fn(place.plan, place.tier, place.workbench)
+    applied = await carried_out(place)
 
     assert str(applied) == "2 done, 0 skipped, 0 failed"
     assert place.tables["lifecycle-applied"][1] == f"By nightly: {applied}"
@@ -126,14 +144,14 @@ async def test_what_failed_ends_the_run_with_every_code(place):
     place.refuses[ref(1)] = "KmsError"
 
     with pytest.raises(PlanUnfinished, match=r"1 of the 2 steps of the plan sha256:\w{12} failed: KmsError"):
-        await lifecycle.apply.fn(place.plan, place.tier, place.workbench)
+        await carried_out(place)
 
     assert place.tables["lifecycle-applied"][0][0]["code"] == "KmsError"
 
 
 async def test_an_approval_is_signed_about_the_plan(place):
     """By whom and why."""
-    await lifecycle.sign_approval.fn(place.plan, True, "ann", "looked at it", place.tier, place.workbench)
+    await lifecycle.sign_approval.fn(place.plan.digest, True, "ann", "looked at it", place.tier, place.workbench)
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=place.plan.digest)
     (said,) = rulings(place.world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE))
