@@ -31,7 +31,7 @@ def announce(pushed: Pushed, client: SyncPrefectClient) -> None:
         if isinstance(error, HTTPStatusError) and error.response.status_code in NEVER:
             raise EventUnreadable(
                 f"Prefect does not take {EVENT} of {pushed.image} for an event: {error.response.text[:300]}\n"
-                "It lies in the dead-letter queue (`cscm events dead`); `cscm events replay` tries again."
+                "It lies in the dead-letter queue (`cscm events dead`); `cscm events replay --all` tries again."
             ) from error
         raise EventNotTaken(
             f"Prefect did not take {EVENT} of {pushed.image}: {error or type(error).__name__}\n"

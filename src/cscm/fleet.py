@@ -32,8 +32,11 @@ def images(application: str | None, as_json: bool) -> None:
     """List the curated images, of APPLICATION or of all, the last push first."""
     kept = _inventory()
     if as_json:  # one by one, as there may be many
+        before = "["
         for image in kept.images(application):
-            click.echo(json.dumps(image.model_dump(mode="json")))  # in ASCII: names in it are anybody's
+            click.echo(before + json.dumps(image.model_dump(mode="json")))  # in ASCII: names in it are anybody's
+            before = ","
+        click.echo("]" if before == "," else "[]")
         return
     rows = [pages.image_row(image) for image in kept.images(application)]
     _table(rows, ("application", "digest", "revision", "state", "runs in", "findings", "size", "pushed", "pulled"))

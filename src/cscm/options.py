@@ -18,7 +18,9 @@ def user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
 
-by = click.option("--by", default=user, show_default="you", help="Who decides it. It is signed.")
+by = click.option(
+    "--by", default=user, show_default="you", help="Who decides it; where the decision is signed, with it."
+)
 
 
 def json_of(rows: Sequence[BaseModel]) -> str:

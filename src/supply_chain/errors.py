@@ -382,7 +382,7 @@ class EventUnreadable(SupplyChainError):
     """A message is not what it should tell of: not JSON, of another shape, or about something else.
 
     It lies in the dead-letter queue, with the reason: `cscm events dead` lists it. Correct who sends it, and
-    `cscm events replay` sends it through again.
+    `cscm events replay --all` sends it through again.
     """
 
     code = "event.unreadable"

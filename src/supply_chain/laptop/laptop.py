@@ -234,6 +234,8 @@ def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
     if _read(stamp).get("made") == wanted and names <= known:
         return
     prefect_server.deploy(home, profile, progress)
+    if gone := prefect_server.forget_undeclared(home, profile):
+        progress(f"deployments: no longer declared, removed: {', '.join(gone)}")
     write_private(stamp, json.dumps({"made": wanted}))
 
 

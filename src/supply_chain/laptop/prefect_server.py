@@ -292,12 +292,32 @@ def declared(prefect_yaml: Path) -> frozenset[str]:
 
 def registered(profile: Profile, auth: str) -> frozenset[str]:
     """The deployments that the server knows, as `flow/name`."""
+    return frozenset(_deployments(profile, auth))
+
+
+def _deployments(profile: Profile, auth: str) -> dict[str, dict[str, Any]]:
     flows, deployments = (
         asked("POST", profile.ports.prefect, f"/api/{kind}/filter", body={}, auth=auth)
         for kind in ("flows", "deployments")
     )
     names = {flow["id"]: flow["name"] for flow in flows}
-    return frozenset(f"{names.get(each['flow_id'])}/{each['name']}" for each in deployments)
+    return {f"{names.get(each['flow_id'])}/{each['name']}": each for each in deployments}
+
+
+def forget_undeclared(home: Home, profile: Profile) -> tuple[str, ...]:
+    """Remove what an earlier version of the project declared, and this one does not; else it would go on running.
+
+    Deployments of other projects, and of a file's path, are not ours.
+    """
+    auth, names = auth_string(home), declared(home.project / "prefect.yaml")
+    gone = {
+        name: each
+        for name, each in _deployments(profile, auth).items()
+        if name not in names and str(each.get("entrypoint") or "").startswith("flows.")
+    }
+    for each in gone.values():
+        asked("DELETE", profile.ports.prefect, f"/api/deployments/{each['id']}", auth=auth)
+    return tuple(sorted(gone))
 
 
 def deploy(home: Home, profile: Profile, progress: Progress) -> None:

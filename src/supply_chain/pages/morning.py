@@ -172,9 +172,8 @@ def page(morning: Morning) -> str:
 def _letters(number: int | None) -> list[str]:
     if not number:
         return []
-    said = (
-        f"{counted(number, 'message')} about pushes could not be read: `cscm events dead` shows, `replay` tries again."
-    )
+    what = f"{counted(number, 'message')} about pushes could not be read"
+    said = f"{what}: `cscm events dead` shows, `cscm events replay --all` tries again."
     return ["## Could not be read", said]
 
 

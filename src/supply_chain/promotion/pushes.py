@@ -82,5 +82,6 @@ def read_push(body: str) -> Pushed | None:
 def _unreadable(why: str) -> EventUnreadable:
     return EventUnreadable(
         f"The message is no push that ECR tells of: {why[:500]}\n"
-        "It lies in the dead-letter queue (`cscm events dead`). Correct who sends it; `cscm events replay` tries again."
+        "It lies in the dead-letter queue (`cscm events dead`). Correct who sends it; `cscm events replay --all` "
+        "tries again."
     )

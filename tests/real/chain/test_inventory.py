@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +18,8 @@ def known(chain: Chain) -> Callable[[], dict[str, Any]]:
     digest = chain("hello").result["digest"]
 
     def look() -> dict[str, Any]:
-        lines = cscm("images", "hello", "--json").stdout.splitlines()
-        return next((image for line in lines if (image := json.loads(line))["ref"]["digest"] == digest), {})
+        images = cscm("images", "hello", "--json").result
+        return next((image for image in images if image["ref"]["digest"] == digest), {})
 
     return look
 

@@ -14,6 +14,7 @@ from supply_chain.laptop.prefect_server import (
     auth_string,
     declared,
     deployments_fingerprint,
+    forget_undeclared,
     prefect_environment,
     registered,
     run_environment,
@@ -118,6 +119,27 @@ def test_a_deployment_that_the_server_lost_is_missing(monkeypatch):
     monkeypatch.setattr(prefect_server, "asked", lambda method, port, path, **_: known[path])
 
     assert registered(PROFILE, "auth") == {"chain/on-demand"}
+
+
+def test_what_is_declared_no_more_is_removed(home, monkeypatch):
+    """It would run on with what its flow took once; what others registered stays."""
+    (home.project / "prefect.yaml").write_text("deployments: [{name: a, entrypoint: 'flows.chain:chain'}]")
+    known = {
+        "/api/flows/filter": [{"id": "1", "name": "chain"}],
+        "/api/deployments/filter": [
+            {"id": "i-a", "name": "a", "flow_id": "1", "entrypoint": "flows.chain:chain"},
+            {"id": "i-b", "name": "b", "flow_id": "1", "entrypoint": "flows.chain:chain"},
+            {"id": "i-c", "name": "c", "flow_id": "1", "entrypoint": "mine.py:chain"},
+            {"id": "i-d", "name": "d", "flow_id": "1", "entrypoint": None},
+        ],
+    }
+    calls = []
+    monkeypatch.setattr(
+        prefect_server, "asked", lambda method, port, path, **_: calls.append((method, path)) or known.get(path)
+    )
+
+    assert forget_undeclared(home, PROFILE) == ("chain/b",)
+    assert [path for method, path in calls if method == "DELETE"] == ["/api/deployments/i-b"]
 
 
 @pytest.mark.parametrize(
