@@ -136,7 +136,7 @@ def unneeded(move: Move) -> Move:
 
 
 @flow(name="approve", flow_run_name=by_image)
-async def approve(image: str, environment: str, who: str, why: str, deny: bool = False) -> Approval:
+async def approve(image: str, environment: str, who: Words, why: Words, deny: bool = False) -> Approval:
     """Sign a person's decision about a curated image in an environment, without a promotion that asks for it.
 
     Args:

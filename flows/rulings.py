@@ -8,6 +8,7 @@ from prefect import flow
 
 from blocks import Tier, Workbench
 from flows.names import by_image
+from supply_chain.evidence.approval import Words
 from supply_chain.evidence.standing import Act
 from supply_chain.lifecycle.rulings import Ruled
 from tasks.find import find_stored
@@ -15,7 +16,7 @@ from tasks.lifecycle import rule
 
 
 @flow(name="block", flow_run_name=by_image)
-async def block(image: str, why: str, by: str) -> Ruled:
+async def block(image: str, why: Words, by: Words) -> Ruled:
     """Refuse an image at every gate and to whoever pulls it, from now on; what runs from it is listed.
 
     Args:
@@ -27,7 +28,7 @@ async def block(image: str, why: str, by: str) -> Ruled:
 
 
 @flow(name="unblock", flow_run_name=by_image)
-async def unblock(image: str, why: str, by: str) -> Ruled:
+async def unblock(image: str, why: Words, by: Words) -> Ruled:
     """Lift a block: the gates judge the image by its evidence again, and it can be pulled within minutes.
 
     Args:
@@ -39,7 +40,7 @@ async def unblock(image: str, why: str, by: str) -> Ruled:
 
 
 @flow(name="hold", flow_run_name=by_image)
-async def hold(image: str, why: str, by: str) -> Ruled:
+async def hold(image: str, why: Words, by: Words) -> Ruled:
     """Keep an image from the lifecycle: nothing of it is removed or archived.
 
     Args:
@@ -51,7 +52,7 @@ async def hold(image: str, why: str, by: str) -> Ruled:
 
 
 @flow(name="release", flow_run_name=by_image)
-async def release(image: str, why: str, by: str) -> Ruled:
+async def release(image: str, why: Words, by: Words) -> Ruled:
     """End a hold: the lifecycle's rules decide about the image again.
 
     Args:
@@ -62,6 +63,6 @@ async def release(image: str, why: str, by: str) -> Ruled:
     return await _rule(image, Act.RELEASE, why, by)
 
 
-async def _rule(image: str, act: Act, why: str, by: str) -> Ruled:
+async def _rule(image: str, act: Act, why: Words, by: Words) -> Ruled:
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
     return await rule(await find_stored(image, tier), act, by, why, tier, workbench)

@@ -25,7 +25,11 @@ async def find(image: str, prefix: str, tier: Tier) -> ImageRef:
 
 
 async def find_stored(image: str, tier: Tier) -> ImageRef:
-    """The curated image that a person names, archived or not; `dev/hello@…` is the same one before it is curated."""
+    """The curated image that a person names, archived or not; `dev/hello@…` is the same one before it is curated.
+
+    `ImageNotFound` where a curated repository does not have it: what was said of a misspelt name would hold for
+    nothing.
+    """
     if re.fullmatch(DIGEST, image.strip()):
         return await in_thread(_search, image.strip(), tier)
     ref = ImageRef.parse(image)
@@ -33,11 +37,28 @@ async def find_stored(image: str, tier: Tier) -> ImageRef:
         raise DeclarationInvalid(
             f"{ref.repository} is no repository of images.\nName the image as curated/NAME@sha256:…, or by its digest."
         )
+    if ref.repository.startswith(CURATED):
+        await in_thread(_check, ref, tier)
     return ref.moved_to(curated_repository(ref.application))
 
 
+def _check(ref: ImageRef, tier: Tier) -> None:
+    if ref.digest in {each.digest for each in tier.ecr.images(ref.repository)}:
+        return
+    there = _having(ref.digest, tier)
+    where = f"{', '.join(there)} has" if there else f"No repository {CURATED}… has"
+    raise ImageNotFound(
+        f"{ref.repository} does not have {ref.digest}. {where} it.\n"
+        f"Name the image as curated/NAME@sha256:…; one that is not curated yet as {OFFERED}NAME@sha256:…."
+    )
+
+
+def _having(digest: str, tier: Tier) -> list[str]:
+    return [r for r in tier.ecr.repositories(CURATED) if digest in {each.digest for each in tier.ecr.images(r)}]
+
+
 def _search(digest: str, tier: Tier) -> ImageRef:
-    there = [r for r in tier.ecr.repositories(CURATED) if digest in {each.digest for each in tier.ecr.images(r)}]
+    there = _having(digest, tier)
     if not there:
         raise ImageNotFound(f"No repository {CURATED}… has {digest}.\nName the image as curated/NAME@sha256:….")
     if len(there) > 1:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cscm.options import as_json, by
+from cscm.options import Words, as_json, by
 from supply_chain.laptop.home import Home
 from supply_chain.lifecycle.plan import Plan, read_plan, write_plan
 from supply_chain.lifecycle.rules import TESTS
@@ -89,7 +89,7 @@ def add_to(main: click.Group, run: Run, verbose: Option) -> None:
 def _ruling(name: str, about: str, run: Run, verbose: Option) -> click.Command:
     @click.command(name=name, help=about)
     @click.argument("image")
-    @click.option("--why", required=True, help="Why. It is signed, and told to whoever meets it.")
+    @click.option("--why", type=Words(), required=True, help="Why. It is signed, and told to whoever meets it.")
     @by
     @as_json
     @verbose

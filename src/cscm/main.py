@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from cscm import events, fleet, hook, laptop, lifecycle, outside, promotion
-from cscm.options import as_json
+from cscm.options import Words, as_json
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
 from supply_chain.errors import Cancelled, PartFailed, SupplyChainError
@@ -221,8 +221,8 @@ def execute(image: str, environment: str, fresh: bool, as_json: bool, verbose: b
 @main.command()
 @click.argument("image")
 @click.option("--environment", required=True, help="Where it may run, or not.", shell_complete=environments)
-@click.option("--who", required=True, help="Your name, recorded as you write it.")
-@click.option("--why", required=True, help="One sentence; it stands in the signed statement.")
+@click.option("--who", type=Words(), required=True, help="Your name, recorded as you write it.")
+@click.option("--why", type=Words(), required=True, help="One sentence; it stands in the signed statement.")
 @click.option("--deny", is_flag=True, help="Say no, also where somebody said yes before.")
 @as_json
 @verbose

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 import click
 from pydantic import BaseModel
 
+MOST = 1000
+"""Characters (`evidence.approval.Words`)."""
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -18,8 +21,25 @@ def user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
 
+class Words(click.ParamType[str]):
+    """What a person says: something, and no more than a statement holds."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Without the blanks around it."""
+        said = value.strip()
+        if not 0 < len(said) <= MOST:
+            self.fail(f"say something, in at most {MOST} characters", param, ctx)
+        return said
+
+
 by = click.option(
-    "--by", default=user, show_default="you", help="Who decides it; where the decision is signed, with it."
+    "--by",
+    type=Words(),
+    default=user,
+    show_default="you",
+    help="Who decides it; where the decision is signed, with it.",
 )
 
 

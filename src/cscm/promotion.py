@@ -6,13 +6,13 @@ import asyncio
 
 import click
 
-from cscm.options import by
+from cscm.options import Words, by
 from cscm.session import use_prefect
 from supply_chain.shown import plain
 
 
 @click.command()
-@click.option("--why", required=True, help="Why. Every promotion that waits tells it.")
+@click.option("--why", type=Words(), required=True, help="Why. Every promotion that waits tells it.")
 @by
 def freeze(why: str, by: str) -> None:
     """Let promotions by events wait until `cscm thaw`. Chains, curate and execute by hand go on."""

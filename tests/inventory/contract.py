@@ -205,6 +205,14 @@ class InventoryContract:
         both = ["hello 1", "hello 2"]
         assert found == [both, both, [], both, []]
 
+    def test_a_package_is_found_by_what_it_was_built_from(self, inventory: SqlInventory) -> None:
+        """As advisories name it; in the version of that."""
+        libssl: Package = ("deb", "libssl3", "pkg:deb/debian/libssl3@3.0.15-1?upstream=openssl%403.0.15")
+        inventory.put([entry(1, packages=frozenset({libssl, ZLIB})), entry(2, packages=frozenset({ZLIB}))])
+
+        asked = (("openssl",), ("openssl", "3.0.15"), ("openssl", "3.0.15-1"), ("libssl3", "3.0.15-1"), ("",))
+        assert [refs(inventory.carrying(*each)) for each in asked] == [["hello 1"], ["hello 1"], [], ["hello 1"], []]
+
     def test_names_from_outside_are_only_names(self, inventory: SqlInventory) -> None:
         """However long they are, and whatever characters they have."""
         odd: Package = ("python", "a\x00" + "'; DROP TABLE images; --%" * 200, "pkg:pypi/" + "x" * 9000 + "@1\x00")

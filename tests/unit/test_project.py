@@ -174,7 +174,7 @@ BOTH = ["respond/on-verdict-changed", "inventory/on-event"]
     [
         ("image.signed", {}, ["promote/on-vended", "inventory/on-event"], ["inventory/on-event"]),
         ("image.offered", {}, [], []),
-        ("image.admitted", {}, [], []),
+        ("image.admitted", {}, ["inventory/on-event"], []),
         ("deployment.started", {}, ["inventory/on-event"], ["inventory/on-event"]),
         ("deployment.soaked", {"environment": "staging"}, ["promote/on-soaked"], ["promote/on-soaked"]),
         (

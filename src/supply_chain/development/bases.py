@@ -13,7 +13,7 @@ from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_vended
 from supply_chain.image import DIGEST, Digest, ImageRef, Material
-from supply_chain.tier import TierName, is_base_repository
+from supply_chain.tier import BASES, TierName, is_base_repository
 
 PINNED = re.compile(rf"^(?P<name>[^@$\s]+)@(?P<digest>{DIGEST})$")
 
@@ -58,9 +58,20 @@ class CuratedBases:
         for ref in self.catalogue.newest_first(repository):
             if (not at or ref.digest == digest) and self._admitted(ref):
                 return f"{self.host}/{ref}", Material(name=name, digest=ref.digest, curated=True)
-        raise BaseMissing(
+        raise BaseMissing(self._why(name, repository))
+
+    def _why(self, name: str, repository: str) -> str:
+        newest = next(iter(self.catalogue.newest_first(repository)), None)
+        block = standing(read_standing(newest, self.evidence).evidence).block if newest else None
+        if newest and block:
+            return (
+                f"There is no curated image {name} that may be used: the newest, {newest}, is blocked {block}\n"
+                "Use a newer base, or let whoever blocked it lift that: `cscm unblock`."
+            )
+        called = repository.removeprefix(f"{BASES}/")
+        return (
             f"There is no curated image {name}.\n"
-            f"Make it with `cscm bases`, or name an upstream image by digest for it in the profile."
+            f"Make it with `cscm bases {called}`, or name an upstream image by digest for it in the profile."
         )
 
     def _pinned(self, name: str, address: str) -> tuple[str, Material]:

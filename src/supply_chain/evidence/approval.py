@@ -29,6 +29,9 @@ class Approval(Frozen):
         """Whether it is a yes."""
         return self.decision == "approved"
 
+    def __str__(self) -> str:
+        return f"{self.decision} for {self.environment} by {self.who}: {self.why}"
+
     def predicate(self) -> dict[str, Any]:
         """As it is signed."""
         return self.model_dump(mode="json")

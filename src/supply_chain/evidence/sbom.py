@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 from pydantic import AwareDatetime, Field
 
@@ -46,6 +47,26 @@ class SignedSbom:
             return frozenset(map(_package, json.loads(self.content)["artifacts"]))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise _unreadable(self.evidence, error) from error
+
+
+def source_in(purl: str) -> tuple[str, str]:
+    """Name and version of the source package that a package was built from, as advisories name it; empty for none.
+
+    syft writes it as `upstream`: `openssl`, `openssl@3.0.15`, or an RPM's file, `glibc-2.34-100.el9.src.rpm`. Where
+    it gives no version, it is the package's own.
+    """
+    upstream = parse_qs(purl.partition("?")[2].partition("#")[0]).get("upstream", [""])[-1]
+    if upstream.endswith(".src.rpm"):
+        name, _, rest = upstream.removesuffix(".src.rpm").rpartition("-")[0].rpartition("-")
+        return (name, rest) if name else ("", "")
+    name, _, version = upstream.partition("@")
+    return name, version or (version_in(purl) if name else "")
+
+
+def version_in(purl: str) -> str:
+    """The version that a package URL names (purl specification, "version"); empty for none."""
+    path = purl.partition("?")[0].partition("#")[0]
+    return unquote(path.rpartition("@")[2]) if "@" in path.rpartition("/")[2] else ""
 
 
 def _package(artifact: Mapping[str, Any]) -> Package:

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.app import Limits
 from supply_chain.curation.rescan import Change
-from supply_chain.evidence.sbom import Package
+from supply_chain.evidence.sbom import Package, source_in, version_in
 from supply_chain.image import Digest, Frozen, ImageRef
 from supply_chain.vulnerability.findings import Database, Finding, Report, Severity
 
@@ -123,7 +123,10 @@ def by_application(seen: Iterable[Judged]) -> dict[tuple[str, str], tuple[Judged
 
 
 def carries(packages: Iterable[Package], wanted: Collection[str]) -> bool:
-    """Whether one of the packages is named: by name, by name@version, or by package URL with or without version."""
+    """Whether one of the packages is named, or the source package that it was built from, as advisories name it.
+
+    By name, by name@version, or by package URL with or without version.
+    """
     return any(_named(name, purl, each) for _, name, purl in packages for each in wanted)
 
 
@@ -131,7 +134,8 @@ def _named(name: str, purl: str, wanted: str) -> bool:
     bare = purl.partition("?")[0]
     if wanted.startswith("pkg:"):
         return wanted in (purl, bare) or bare.rpartition("@")[0] == wanted
-    return wanted in (name, f"{name}@{bare.rpartition('@')[2]}")
+    source, version = source_in(purl)
+    return wanted in (name, f"{name}@{version_in(purl)}", *((source, f"{source}@{version}") if source else ()))
 
 
 Gone = Mapping[Digest, tuple[ImageRef, frozenset[FindingKey]]]

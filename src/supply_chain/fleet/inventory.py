@@ -58,7 +58,7 @@ class Inventory(Protocol):
         """Images in which the last scan found it, by its own name or an alias."""
 
     def carrying(self, package: str, version: str | None = None) -> tuple[KnownImage, ...]:
-        """Images whose SBOM lists a package of this name, and of this version."""
+        """Images whose SBOM lists a package of this name, or one built from it, and of this version."""
 
     def built_on(self, bases: Iterable[Digest]) -> tuple[KnownImage, ...]:
         """Images that were built on one of these digests."""

@@ -114,6 +114,8 @@ class KnownImage(Frozen):
     deployed: tuple[Running, ...] = Field(
         default=(), description="deployments of it that later ones took the place of, the oldest first"
     )
+    blocked: str = Field(default="", description="by whom, when and why; empty where it is not")
+    held: str = Field(default="", description="by whom, when and why; empty where it is not")
     unreadable: str = Field(default="", description="why its evidence could not be read; then nothing else is known")
 
     @property

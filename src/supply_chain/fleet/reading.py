@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from supply_chain.errors import ClockWrong, EvidenceInvalid, ImageDamaged
+from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.clock import made_at
 from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.provenance import Provenance, last_provenance
-from supply_chain.evidence.reading import Said, is_signed
+from supply_chain.evidence.reading import Said, is_signed, said
 from supply_chain.evidence.sbom import Package, sbom_in
-from supply_chain.evidence.standing import rulings
-from supply_chain.evidence.statement import Evidence
+from supply_chain.evidence.standing import rulings, standing
+from supply_chain.evidence.statement import APPROVAL, Evidence
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
 from supply_chain.evidence.summary import verdicts
 from supply_chain.execution.deploy import Expected
@@ -113,6 +114,7 @@ def known(
     evidence = tuple(each for place in places for each in store.read(place).evidence)
     by = {signer: tuple(each for each in evidence if each.signer is signer) for signer in TierName}
     own = tuple(each for each in by[TierName.CURATION] if each.repository == ref.repository)
+    stands = standing(by[TierName.LIFECYCLE])
     sbom, report = sbom_in(own, store.referrers.content), last_report(own)
     image = KnownImage(
         ref=ref,
@@ -124,6 +126,8 @@ def known(
         scan=Scan.of(report.value) if report else None,
         judgements=tuple(j for gate in Boundary for j in _judgements(by[JUDGE[gate]], gate, ref.digest)),
         notes=_notes(evidence),
+        blocked=str(stands.block or ""),
+        held=str(stands.hold or ""),
         copies=tuple(
             each.value.encrypted_copy.encrypted for each in encryption_records(own) if each.value.encrypted_copy
         ),
@@ -161,6 +165,8 @@ def _judgements(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest
 def _notes(evidence: Iterable[Evidence]) -> tuple[Note, ...]:
     known = tuple(evidence)
     ruled = {each.evidence.digest: f"{each.value.act}: {each.value}" for each in rulings(known)}
+    decided = {each.evidence.digest: str(each.value) for each in said(known, APPROVAL, Approval.model_validate)}
+    told = {**ruled, **decided}
     notes = (
         Note(
             digest=each.digest,
@@ -168,7 +174,7 @@ def _notes(evidence: Iterable[Evidence]) -> tuple[Note, ...]:
             predicate_type=each.predicate_type,
             signer=each.signer,
             at=made_at(each.statement) or each.attached,
-            said=ruled.get(each.digest, ""),
+            said=told.get(each.digest, ""),
         )
         for each in known
     )

@@ -35,11 +35,15 @@ def image_row(image: KnownImage) -> dict[str, str]:
 def _state(image: KnownImage) -> str:
     if image.unreadable:
         return f"unreadable: {plain(image.unreadable.splitlines()[0])}"
-    refused = [each for boundary in Boundary if (each := image.last(boundary)) and not each.passed]
+    kept = "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
+    if image.blocked:
+        return plain(f"blocked {image.blocked}{kept}")
+    gates = (Boundary.TO_CURATION, Boundary.CURATION)  # what boundary 2 says is of one environment
+    refused = [each for boundary in gates if (each := image.last(boundary)) and not each.passed]
     state = "refused" if refused else "vended" if image.vended else "never admitted"
     codes = sorted({reason.code for each in refused for reason in each.reasons})
-    kept = "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
-    return plain(state + (f" ({', '.join(codes)})" if codes else "") + kept)
+    held = ", held" if image.held else ""
+    return plain(state + (f" ({', '.join(codes)})" if codes else "") + held + kept)
 
 
 def _where(running: Sequence[Running]) -> str:

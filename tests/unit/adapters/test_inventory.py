@@ -10,8 +10,8 @@ from supply_chain.adapters.inventory import open_inventory
 from supply_chain.adapters.inventory.database import instant
 from supply_chain.adapters.inventory.schema import VERSION
 from supply_chain.adapters.inventory.tables import metadata
-from supply_chain.adapters.inventory.writing import version_in
 from supply_chain.errors import InventoryFailed, InventoryUnavailable, SettingInvalid
+from supply_chain.evidence.sbom import version_in
 from tests.inventory.contract import NOON, InventoryContract, entry
 
 

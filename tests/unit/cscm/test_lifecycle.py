@@ -44,6 +44,14 @@ def run(monkeypatch):
     return running
 
 
+@pytest.mark.parametrize("said", [["--why", ""], ["--why", "  "], ["--why", "x" * 1001], ["--why", "x", "--by", ""]])
+def test_whoever_decides_has_to_say_something(run, said):
+    """Before anything is started."""
+    ran = run("block", str(ref(1)), *said)
+
+    assert ran.exit_code == 2 and "say something" in ran.output and run.asked is None
+
+
 @pytest.mark.parametrize("act", ["block", "unblock", "hold", "release"])
 def test_who_decides_is_whoever_types_unless_it_is_said(run, act):
     """What runs from the image is told."""

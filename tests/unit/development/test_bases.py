@@ -1,11 +1,13 @@
 """Base images by digest: what curation's last word admits, or what was pinned by hand."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from supply_chain.development.bases import CuratedBases
 from supply_chain.errors import BaseMissing, EvidenceInvalid
+from supply_chain.evidence.standing import Act, rule
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.image import ImageRef
@@ -14,6 +16,7 @@ from supply_chain.tier import Boundary, TierName
 NEW = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
 OLD = ImageRef(repository="curated/base/python", digest="sha256:" + "b" * 64)
 UPSTREAM = "sha256:" + "c" * 64
+BASE = "curated/base/python"
 
 
 class Bases:
@@ -80,6 +83,22 @@ def test_without_any_there_is_no_base(bases):
     with pytest.raises(BaseMissing, match="no curated image"):
         bases.resolve("curated/base/python")
     assert bases.asked == []
+
+
+def test_a_base_that_is_blocked_is_told_as_such(bases):
+    """To make it again makes the same one."""
+    for ref in (NEW, OLD):
+        bases.sign(ref)
+        bases.verdict(ref)
+    repositories = SimpleNamespace(ensure_repository=lambda *_, **__: None)
+    store = bases.world.store(TierName.LIFECYCLE)
+    rule(NEW, Act.BLOCK, store, repositories, by="ann", why="it is bad", now=bases.make.noon)
+    assert bases.resolve(BASE)[1].digest == OLD.digest
+
+    rule(OLD, Act.BLOCK, store, repositories, by="ann", why="it too", now=bases.make.noon)
+
+    with pytest.raises(BaseMissing, match=r"is blocked by ann .*: it is bad\n.*cscm unblock"):
+        bases.resolve(BASE)
 
 
 def test_evidence_that_cannot_be_read_is_an_error(bases, make):

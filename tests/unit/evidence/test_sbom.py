@@ -10,7 +10,7 @@ import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence import sbom as module
-from supply_chain.evidence.sbom import Reference, References, Referred, packages_in, sbom_in, system_packages
+from supply_chain.evidence.sbom import Reference, References, Referred, packages_in, sbom_in, source_in, system_packages
 from supply_chain.evidence.statement import BUNDLE, SBOM, about
 from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.image import ImageRef
@@ -248,3 +248,15 @@ def test_system_packages_are_the_distributions():
         ("deb", "a", ""),
         ("apk", "c", ""),
     }
+
+
+@pytest.mark.parametrize(("purl", "source"), [
+    ("pkg:deb/debian/libssl3@3.0.15-1?arch=amd64&distro=debian-12&upstream=openssl", ("openssl", "3.0.15-1")),
+    ("pkg:deb/debian/libc6@2.36-9%2Bb1?upstream=glibc%402.36-9", ("glibc", "2.36-9")),
+    ("pkg:rpm/redhat/glibc-common@2.34-100.el9?upstream=glibc-2.34-100.el9.src.rpm", ("glibc", "2.34")),
+    ("pkg:apk/alpine/libssl3@3.1?upstream=openssl", ("openssl", "3.1")),
+    ("pkg:rpm/x/y@1?upstream=odd.src.rpm", ("", "")), ("pkg:pypi/flask@1", ("", "")), ("", ("", "")),
+])  # fmt: skip
+def test_the_source_of_a_package_is_what_advisories_name(purl, source):
+    """As syft writes it."""
+    assert source_in(purl) == source

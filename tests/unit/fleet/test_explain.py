@@ -85,4 +85,11 @@ def test_a_row_says_how_it_stands(story):
 
     assert rows["base/python"]["state"] == "refused (x)" and rows["base/python"]["runs in"] == "staging"
     assert rows["hello"]["state"] == "vended" and rows["hello"]["runs in"] == "—"
+    image = next(each for each in story.inventory.images() if each.application == "hello")
+    for change, state in (
+        ({"held": "by ann: audit"}, "vended, held"),
+        ({"blocked": "by ann: bad", "held": "by ann"}, "blocked by ann: bad"),
+        ({"blocked": "x", "stored": image.stored.model_copy(update={"status": "ARCHIVED"})}, "blocked x, archived"),
+    ):
+        assert pages.image_row(image.model_copy(update=change))["state"] == state
     assert rows["hello"]["size"] == "1.5 MB" and rows["hello"]["pulled"] == "never"

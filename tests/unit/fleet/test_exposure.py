@@ -77,6 +77,12 @@ def test_due_is_what_has_a_fix_beyond_the_limit(make):
         ("pkg:deb/debian/openssl@3.0.1?arch=amd64", True),
         ("pkg:deb/debian/openssl@3.0.2", False),
         ("pkg:pypi/openssl", False),
+        ("glibc", True),
+        ("glibc@2.36", True),
+        ("glibc@2.36+1", False),
+        ("libc6@2.36+1", True),
+        ("", False),
+        ("@1", False),
     ],
 )
 def test_a_package_is_carried_by_its_name_version_or_url(wanted, carried):
@@ -84,6 +90,7 @@ def test_a_package_is_carried_by_its_name_version_or_url(wanted, carried):
     packages = [
         ("deb", "zlib1g", "pkg:deb/debian/zlib1g@1"),
         ("deb", "openssl", "pkg:deb/debian/openssl@3.0.1?arch=amd64"),
+        ("deb", "libc6", "pkg:deb/debian/libc6@2.36%2B1?upstream=glibc%402.36"),
     ]
 
     assert carries(packages, ["nothing", wanted]) is carried

@@ -184,6 +184,14 @@ async def test_an_image_is_found_however_a_person_names_it(place, said):
     assert await find_stored(said, place.tier) == ref(1)
 
 
+async def test_a_misspelt_repository_is_told_with_the_one_that_has_it(place):
+    """What is said of it would hold for nothing."""
+    with pytest.raises(ImageNotFound, match=r"curated/helo does not have .*\. curated/hello has it"):
+        await find_stored(f"curated/helo@{digest(1)}", place.tier)
+    with pytest.raises(ImageNotFound, match="No repository curated/… has it"):
+        await find_stored(f"curated/hello@{digest(77)}", place.tier)
+
+
 async def test_an_image_that_is_nowhere_or_twice_is_told(place):
     """With how to name it."""
     with pytest.raises(ImageNotFound, match="No repository curated/… has"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Select, and_, delete, insert, or_, select, true, update
 
 from supply_chain.adapters.inventory import tables as t
 from supply_chain.adapters.inventory.database import AT_ONCE, connect, instant, parts, told
@@ -106,9 +106,19 @@ class SqlInventory:
         )
 
     def carrying(self, package: str, version: str | None = None) -> tuple[KnownImage, ...]:
-        called = select(t.packages.c.id).where(t.packages.c.name == named(package))
-        if version is not None:
-            called = called.where(t.packages.c.version == named(version))
+        if not package:  # what was built from nothing has no name there
+            return ()
+        called = select(t.packages.c.id).where(
+            or_(
+                *(
+                    and_(name == named(package), true() if version is None else at == named(version))
+                    for name, at in (
+                        (t.packages.c.name, t.packages.c.version),
+                        (t.packages.c.source, t.packages.c.source_version),
+                    )
+                )
+            )
+        )
         listed = select(t.listed_in.c.sbom).where(t.listed_in.c.package.in_(called))
         return self._all(select(t.images.c.id).where(t.images.c.sbom.in_(listed)))
 

@@ -94,8 +94,11 @@ packages = Table(
     Column("key", String(64), nullable=False, unique=True),
     Column("name", String(NAME), nullable=False, index=True),
     Column("version", String(NAME), nullable=False),
+    Column("source", String(NAME), nullable=False, index=True),
+    Column("source_version", String(NAME), nullable=False),
 )
-"""`key` is the SHA-256 of the whole package; what is longer than a name is cut off."""
+"""`key` is the SHA-256 of the whole package, `source` the package that it was built from; what is longer than a name
+is cut off."""
 listed_in = Table(
     "listed_in",
     metadata,

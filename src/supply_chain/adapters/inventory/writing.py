@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import unquote
 
 from sqlalchemy import Connection, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from supply_chain.adapters.inventory import tables as t
 from supply_chain.adapters.inventory.database import AT_ONCE, instant, parts
-from supply_chain.evidence.sbom import Package
+from supply_chain.evidence.sbom import Package, source_in, version_in
 from supply_chain.fleet.inventory import Entry
 from supply_chain.image import Digest, ImageRef
 from supply_chain.shown import plain
@@ -77,6 +76,17 @@ def _put_findings(connection: Connection, image: int, findings: Sequence[Finding
     insert_all(connection, t.found_in, rows)
 
 
+def _package_row(key: str, name: str, purl: str) -> dict[str, str]:
+    source, version = source_in(purl)
+    return {
+        "key": key,
+        "name": named(name),
+        "version": named(version_in(purl)),
+        "source": named(source),
+        "source_version": named(version),
+    }
+
+
 def _put_packages(connection: Connection, sbom: Digest, packages: Iterable[Package]) -> None:
     if connection.execute(select(t.listed_in.c.sbom).where(t.listed_in.c.sbom == sbom).limit(1)).scalar():
         return  # an SBOM is what its digest says
@@ -84,19 +94,10 @@ def _put_packages(connection: Connection, sbom: Digest, packages: Iterable[Packa
     _insert_new(
         connection,
         t.packages,
-        [
-            {"key": key, "name": named(name), "version": named(version_in(purl))}
-            for key, (_, name, purl) in sorted(rows.items())
-        ],
+        [_package_row(key, name, purl) for key, (_, name, purl) in sorted(rows.items())],
     )
     ids = _ids(connection, t.packages, list(rows))
     _insert_new(connection, t.listed_in, [{"sbom": sbom, "package": number} for number in ids.values()])
-
-
-def version_in(purl: str) -> str:
-    """The version that a package URL names (purl specification, "version"); empty for none."""
-    path = purl.partition("?")[0].partition("#")[0]
-    return unquote(path.rpartition("@")[2]) if "@" in path.rpartition("/")[2] else ""
 
 
 def named(text: str) -> str:
