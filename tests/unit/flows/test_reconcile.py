@@ -57,7 +57,7 @@ def shop(machine, monkeypatch):
 async def table(tier):
     async with get_client() as client:
         found = await client.read_artifacts()
-    return [each.data for each in found if each.key == f"reconciled-{tier}"][-1]
+    return max((each for each in found if each.key == f"reconciled-{tier}"), key=lambda each: each.created).data
 
 
 @pytest.mark.parametrize(("tier", "deployment", "move"), [
