@@ -10,6 +10,9 @@ from supply_chain.image import DIGEST, ImageRef
 from supply_chain.tier import CURATED, OFFERED, curated_repository
 from tasks.running import in_thread
 
+BEGINS = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
+"""A digest, or its beginning as tables show it."""
+
 
 async def find(image: str, prefix: str, tier: Tier) -> ImageRef:
     """`repository@sha256:…` as it is; a digest alone is looked for below `prefix`; others are refused."""
@@ -30,8 +33,8 @@ async def find_stored(image: str, tier: Tier) -> ImageRef:
     `ImageNotFound` where a curated repository does not have it: what was said of a misspelt name would hold for
     nothing.
     """
-    if re.fullmatch(DIGEST, image.strip()):
-        return await in_thread(_search, image.strip(), tier)
+    if begins := BEGINS.fullmatch(image.strip()):
+        return await in_thread(_search, f"sha256:{begins[1]}", tier)
     ref = ImageRef.parse(image)
     if not ref.repository.startswith((OFFERED, CURATED)):
         raise DeclarationInvalid(
@@ -45,24 +48,32 @@ async def find_stored(image: str, tier: Tier) -> ImageRef:
 def _check(ref: ImageRef, tier: Tier) -> None:
     if ref.digest in {each.digest for each in tier.ecr.images(ref.repository)}:
         return
-    there = _having(ref.digest, tier)
-    where = f"{', '.join(there)} has" if there else f"No repository {CURATED}… has"
+    there = ", ".join(each.repository for each in _having(ref.digest, tier))
+    where = f"{there} has" if there else f"No repository {CURATED}… has"
     raise ImageNotFound(
         f"{ref.repository} does not have {ref.digest}. {where} it.\n"
         f"Name the image as curated/NAME@sha256:…; one that is not curated yet as {OFFERED}NAME@sha256:…."
     )
 
 
-def _having(digest: str, tier: Tier) -> list[str]:
-    return [r for r in tier.ecr.repositories(CURATED) if digest in {each.digest for each in tier.ecr.images(r)}]
+def _having(begins: str, tier: Tier) -> list[ImageRef]:
+    """The images in curated repositories whose digests begin so."""
+    return [
+        ImageRef(repository=repository, digest=each.digest)
+        for repository in tier.ecr.repositories(CURATED)
+        for each in tier.ecr.images(repository)
+        if each.digest.startswith(begins)
+    ]
 
 
-def _search(digest: str, tier: Tier) -> ImageRef:
-    there = _having(digest, tier)
+def _search(begins: str, tier: Tier) -> ImageRef:
+    there = _having(begins, tier)
     if not there:
-        raise ImageNotFound(f"No repository {CURATED}… has {digest}.\nName the image as curated/NAME@sha256:….")
+        raise ImageNotFound(f"No repository {CURATED}… has {begins}.\nName the image as curated/NAME@sha256:….")
     if len(there) > 1:
+        digests = {each.digest for each in there}
+        named = ", ".join(each.repository if len(digests) == 1 else str(each) for each in there)
         raise DeclarationInvalid(
-            f"{digest} is in several repositories: {', '.join(there)}.\nName the one you mean: repository@digest."
+            f"{begins} is in several repositories: {named}.\nName the one you mean: repository@digest."
         )
-    return ImageRef(repository=there[0], digest=digest)
+    return there[0]

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from supply_chain.errors import ImageNotFound
+from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.evidence.statement import (
     DEPLOYMENT,
     ENCRYPTION,
@@ -20,6 +20,7 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import BEFORE_ALL
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import Judgement, KnownImage, Note
+from supply_chain.fleet.where import HEXADECIMAL
 from supply_chain.image import Digest, Frozen, ImageRef
 from supply_chain.tier import TierName
 
@@ -61,8 +62,14 @@ class Explanation(Frozen):
 
 
 def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
-    """What is known of a digest or of how it begins, for each image of it; `ImageNotFound` where there is none."""
-    found = inventory.of(digest.rpartition("@")[2])
+    """What is known of a digest or of how it begins, for each image of it; `ImageNotFound` where there is none.
+
+    `DeclarationInvalid` for what is no digest, or too little of one.
+    """
+    begins = digest.strip().rpartition("@")[2]
+    if not HEXADECIMAL.fullmatch(begins):
+        raise DeclarationInvalid(f"{digest!r} is no digest.\nName the image by its digest, by 12 digits or more.")
+    found = inventory.of(begins)
     if not found:
         raise ImageNotFound(
             f"The inventory has no curated image {digest}.\n"

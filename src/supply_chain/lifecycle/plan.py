@@ -130,7 +130,8 @@ def read_plan(path: Path) -> Plan:
         file = _File.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise DeclarationInvalid(
-            f"{path} is no plan: {str(error)[:300]}\nMake one with `cscm lifecycle plan -o {path.name}`."
+            f"{path} is no plan{f': {error.strerror}' if isinstance(error, OSError) else ''}.\n"
+            "Make one with `cscm lifecycle plan -o plan.json`."
         ) from error
     if file.digest != file.plan.digest:
         raise DeclarationInvalid(

@@ -57,6 +57,15 @@ class RunsFrom(Frozen):
         return f"{what} in {self.environment}{where}, of {self.owner or 'an unknown owner'}"
 
 
+STOOD = {
+    Act.BLOCK: "it was blocked already",
+    Act.UNBLOCK: "it was not blocked",
+    Act.HOLD: "it was held already",
+    Act.RELEASE: "it was not held",
+}
+"""What is told where nothing changed."""
+
+
 class Ruled(Frozen):
     """What was decided about an image, and what came of it."""
 
@@ -70,7 +79,7 @@ class Ruled(Frozen):
     running: tuple[RunsFrom, ...] = Field(default=(), description="what runs from it")
 
     def __str__(self) -> str:
-        how = f"{self.act}: {self.ref}" + ("" if self.changed else " (it stood already)")
+        how = f"{self.act}: {self.ref}" + ("" if self.changed else f" ({STOOD[self.act]})")
         return "\n".join([how, *(f"  runs from it: {each}" for each in self.running)])
 
 

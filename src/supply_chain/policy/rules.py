@@ -251,7 +251,7 @@ def summaries_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
                 if said is None
                 else f"the last signed verdict of {boundary}, of {said.value.time_verified:%Y-%m-%d %H:%M:%S %Z}, "
                 "refuses this digest",
-                remedy="run `cscm curate`; its gates leave their verdicts beside the image",
+                remedy=f"run `cscm curate {dossier.ref.digest}`; its gates leave their verdicts beside the image",
             )
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain import pages
-from supply_chain.errors import ImageNotFound
+from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.fleet.explain import explain
 from supply_chain.image import Material
@@ -61,6 +61,9 @@ def test_an_unknown_digest_is_an_error(story):
     """With where to look."""
     with pytest.raises(ImageNotFound, match="cscm images"):
         explain("sha256:" + "9" * 64, story.inventory)
+    for little in ("", "a", "a" * 11, "sha256:", "hello"):
+        with pytest.raises(DeclarationInvalid, match="12 digits or more"):
+            explain(little, story.inventory)
 
 
 def test_the_page_tells_all_of_it_and_nothing_formats_it(story, make):

@@ -324,7 +324,7 @@ def test_what_is_no_plan_is_told(tmp_path, text):
     """With how to make one."""
     (tmp_path / "p.json").write_text(text)
 
-    with pytest.raises(DeclarationInvalid, match=r"cscm lifecycle plan -o p\.json"):
+    with pytest.raises(DeclarationInvalid, match=r"cscm lifecycle plan -o plan\.json"):
         read_plan(tmp_path / "p.json")
     with pytest.raises(DeclarationInvalid, match="is no plan"):
         read_plan(tmp_path / "none.json")

@@ -151,7 +151,7 @@ def test_what_is_blocked_already_is_closed_again_where_it_is_open(say, stands, r
     again = say(Act.BLOCK, at=9, why="another")
 
     assert (again.changed, again.moved, stands().block.why) == (False, (digest(1),), "CVE-2026-1")
-    assert str(again) == f"block: {ref(1)} (it stood already)"
+    assert str(again) == f"block: {ref(1)} (it was blocked already)"
     assert say(Act.BLOCK).moved == ()
     assert len(rulings(read_standing(ref(1), world.store(TierName.CURATION)).evidence)) == 1
 

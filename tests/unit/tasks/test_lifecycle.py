@@ -178,10 +178,20 @@ async def test_a_decision_is_signed_and_told(place):
     assert ruled.changed and place.events[0][0] == "image.held"
 
 
-@pytest.mark.parametrize("said", [f"curated/hello@{digest(1)}", f"dev/hello@{digest(1)}", digest(1), f" {digest(1)} "])
+@pytest.mark.parametrize(
+    "said", [f"curated/hello@{digest(1)}", f"dev/hello@{digest(1)}", digest(1), f" {digest(1)} ", digest(1)[:-3]]
+)
 async def test_an_image_is_found_however_a_person_names_it(place, said):
     """Archived ones too; what development offers is the same one."""
     assert await find_stored(said, place.tier) == ref(1)
+
+
+async def test_the_beginning_of_a_digest_is_enough_where_no_other_begins_so(place):
+    """As tables show it."""
+    for held in [each for each in place.held if each != ref(1)]:
+        del place.held[held]
+
+    assert await find_stored("0" * 12, place.tier) == ref(1)
 
 
 async def test_a_misspelt_repository_is_told_with_the_one_that_has_it(place):
@@ -201,6 +211,8 @@ async def test_an_image_that_is_nowhere_or_twice_is_told(place):
     place.held[other] = place.held[ref(1)].model_copy(update={"ref": other})
     with pytest.raises(DeclarationInvalid, match="is in several repositories: curated/hello, curated/shop"):
         await find_stored(digest(1), place.tier)
+    with pytest.raises(DeclarationInvalid, match=r"is in several repositories: curated/hello@sha256:0.*@sha256:0"):
+        await find_stored("0" * 12, place.tier)
 
 
 @pytest.mark.parametrize("said", [f"evidence/lifecycle/hello@{digest(1)}", "curated/hello:tag", f"other/x@{digest(1)}"])
