@@ -55,7 +55,7 @@ def source_in(purl: str) -> tuple[str, str]:
     syft writes it as `upstream`: `openssl`, `openssl@3.0.15`, or an RPM's file, `glibc-2.34-100.el9.src.rpm`. Where
     it gives no version, it is the package's own.
     """
-    upstream = parse_qs(purl.partition("?")[2].partition("#")[0]).get("upstream", [""])[-1]
+    upstream, *_ = parse_qs(purl.partition("?")[2].partition("#")[0]).get("upstream", [""])
     if upstream.endswith(".src.rpm"):
         name, _, rest = upstream.removesuffix(".src.rpm").rpartition("-")[0].rpartition("-")
         return (name, rest) if name else ("", "")

@@ -79,3 +79,8 @@ def test_a_word_has_an_end(word):
     for wrong in ("x" * 1001, "", "  "):
         with pytest.raises(ValidationError):
             approval(**{word: wrong})
+
+
+def test_a_decision_is_told_in_a_sentence():
+    """For whoever asks what happened to an image."""
+    assert str(approval("denied")) == "denied for production by Ada: it is well"
