@@ -194,7 +194,7 @@ def _rounds(
 ) -> None:
     with pinned(grype, work / "database") as held:
         scanner = Grype(grype, held.environment, held.database, held.knows, now, CHEAPER, quiet=True)
-        bench = fleet.bench(scanner, work / "results-first")
+        bench = Fleet(fleet.host, fleet.directory, kept=work / "content-first").bench(scanner, work / "results-first")
         arms.memory_part = _peak(lambda: night(images[: len(images) // 10], bench))
         arms.memory = _peak(lambda: arms.first.append(timed(lambda: night(images[len(images) // 10 :], bench))))
         print(f"memory of a tenth: {arms.memory_part:.0f} MiB, of the rest: {arms.memory:.0f} MiB")

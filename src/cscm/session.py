@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import Any
 
-from supply_chain.errors import PartFailed
+from supply_chain.errors import PartFailed, SettingInvalid
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.ports import answers
 from supply_chain.laptop.prefect_server import prefect_environment
@@ -46,4 +46,10 @@ def load_block(kind: str, name: str) -> Any:
     async def load() -> Any:
         return await getattr(blocks, kind).aload(name)
 
-    return asyncio.run(load())
+    try:
+        return asyncio.run(load())
+    except ValueError as error:
+        raise SettingInvalid(
+            f"Prefect has no block {name} of the type {kind} yet: {error}\n"
+            "Wait until `cscm up` is ready, or run it; on a server of your own make the block."
+        ) from error
