@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,9 @@ def auth() -> str:
     return auth_string(Home.find(start=ROOT))
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """Debian's chromium, without a window."""
+@contextmanager
+def started() -> Iterator[Browser]:
+    """Debian's chromium, without a window; one at a time in a process."""
     path = shutil.which("chromium")
     if path is None:
         pytest.fail(
@@ -72,6 +73,13 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The browser of all tests here."""
+    with started() as browser:
+        yield browser
 
 
 @dataclass(frozen=True)
@@ -140,8 +148,8 @@ class Ui:
             self.page.set_viewport_size(TALL)
 
 
-@pytest.fixture(scope="session")
-def window(chromium: Browser, laptop: LaptopState, auth: str) -> Iterator[BrowserContext]:
+@contextmanager
+def logged_in(chromium: Browser, laptop: LaptopState, auth: str) -> Iterator[BrowserContext]:
     """A browser's window that is logged in.
 
     Its requests are made by the test's side: chromium itself ends all requests when the engine makes or
@@ -177,14 +185,22 @@ def window(chromium: Browser, laptop: LaptopState, auth: str) -> Iterator[Browse
     context.close()
 
 
-@pytest.fixture(scope="session")
-def ui(window: BrowserContext, laptop: LaptopState, auth: str, request: pytest.FixtureRequest) -> Iterator[Ui]:
+@contextmanager
+def eyes(window: BrowserContext, laptop: LaptopState, auth: str, pictures: Path | None = None) -> Iterator[Ui]:
+    """What a person sees in a window, and the API beside it."""
     user, _, password = auth.partition(":")
-    wanted = request.config.getoption("--screenshots", default=None)
     with httpx.Client(base_url=f"{laptop.prefect_api_url}/", auth=(user, password), timeout=30) as client:
-        yield Ui(
-            window.new_page(), client, laptop.prefect_api_url.removesuffix("/api"), Path(wanted) if wanted else None
-        )
+        yield Ui(window.new_page(), client, laptop.prefect_api_url.removesuffix("/api"), pictures)
+
+
+@pytest.fixture(scope="session")
+def ui(chromium: Browser, laptop: LaptopState, auth: str, request: pytest.FixtureRequest) -> Iterator[Ui]:
+    wanted = request.config.getoption("--screenshots", default=None)
+    with (
+        logged_in(chromium, laptop, auth) as window,
+        eyes(window, laptop, auth, Path(wanted) if wanted else None) as ui,
+    ):
+        yield ui
 
 
 @pytest.fixture(scope="session")

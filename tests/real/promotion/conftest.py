@@ -1,5 +1,20 @@
-"""A browser, for what a person has to answer."""
+"""A browser, for what a person has to answer; it is closed before other tests open theirs."""
 
-from tests.ui.conftest import auth, chromium, ui, window
+from __future__ import annotations
 
-__all__ = ["auth", "chromium", "ui", "window"]  # fixtures
+from collections.abc import Iterator
+
+import pytest
+
+from supply_chain.laptop.home import Home
+from supply_chain.laptop.laptop import LaptopState
+from supply_chain.laptop.prefect_server import auth_string
+from tests.ui.conftest import Ui, eyes, logged_in, started
+
+
+@pytest.fixture(scope="module")
+def ui(laptop: LaptopState, home: Home) -> Iterator[Ui]:
+    """Prefect's UI, logged in."""
+    auth = auth_string(home)
+    with started() as browser, logged_in(browser, laptop, auth) as window, eyes(window, laptop, auth) as seen:
+        yield seen

@@ -116,7 +116,8 @@ def test_a_soak_leads_to_a_form_and_a_yes_to_the_next_environment(way: Way, offe
     answer(ui, run["id"], "it soaked")
 
     eventually(lambda: way.answers(SECOND), PATIENCE, lambda: way.promotions(offered))
-    eventually(lambda: "urn:cscm:approval:v1" in cscm("explain", offered).stdout, PATIENCE)
+    said = f"approved for {SECOND} by ann: it soaked"
+    eventually(lambda: said in cscm("explain", offered).stdout, PATIENCE)
 
 
 def answer(ui: Ui, run: str, why: str) -> None:
