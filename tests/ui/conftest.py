@@ -196,11 +196,9 @@ def eyes(window: BrowserContext, laptop: LaptopState, auth: str, pictures: Path 
 @pytest.fixture(scope="session")
 def ui(chromium: Browser, laptop: LaptopState, auth: str, request: pytest.FixtureRequest) -> Iterator[Ui]:
     wanted = request.config.getoption("--screenshots", default=None)
-    with (
-        logged_in(chromium, laptop, auth) as window,
-        eyes(window, laptop, auth, Path(wanted) if wanted else None) as ui,
-    ):
-        yield ui
+    pictures = Path(wanted) if wanted else None
+    with logged_in(chromium, laptop, auth) as window, eyes(window, laptop, auth, pictures) as seen:
+        yield seen
 
 
 @pytest.fixture(scope="session")
