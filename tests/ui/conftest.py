@@ -219,6 +219,7 @@ def start(ui: Ui) -> Callable[[Path], str]:
 def form(ui: Ui) -> None:
     """From the list of deployments to the form of the chain."""
     ui.open("deployments")
+    ui.page.get_by_placeholder("Search deployments").fill("chain")  # there are more than a page of them
     row = ui.page.get_by_role("row").filter(has_text="on-demand").filter(has_text="chain")
     row.get_by_role("link", name="on-demand").click()
     ui.page.get_by_role("button", name="Run", exact=True).click()
