@@ -6,12 +6,10 @@ import re
 
 from blocks import Tier
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
+from supply_chain.fleet.where import HEXADECIMAL
 from supply_chain.image import DIGEST, ImageRef
 from supply_chain.tier import CURATED, OFFERED, curated_repository
 from tasks.running import in_thread
-
-BEGINS = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
-"""A digest, or its beginning as tables show it."""
 
 
 async def find(image: str, prefix: str, tier: Tier) -> ImageRef:
@@ -33,8 +31,8 @@ async def find_stored(image: str, tier: Tier) -> ImageRef:
     `ImageNotFound` where a curated repository does not have it: what was said of a misspelt name would hold for
     nothing.
     """
-    if begins := BEGINS.fullmatch(image.strip()):
-        return await in_thread(_search, f"sha256:{begins[1]}", tier)
+    if HEXADECIMAL.fullmatch(image.strip()):
+        return await in_thread(_search, f"sha256:{image.strip().removeprefix('sha256:')}", tier)
     ref = ImageRef.parse(image)
     if not ref.repository.startswith((OFFERED, CURATED)):
         raise DeclarationInvalid(

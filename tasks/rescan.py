@@ -42,17 +42,18 @@ async def curated_images(tier: Tier, inventory: Inventory) -> tuple[KnownImage, 
 
 
 @task(name="rescan", task_run_name="rescan {number}", tags=["scanner"], **RETRYING)
-async def rescan(
-    number: int, images: Sequence[KnownImage], bench: Bench, only: tuple[str, ...], fixed: Gone
-) -> tuple[Judged | Unjudged, ...]:
-    """A chunk of images: matched, signed and judged anew where something changed; each changed verdict an event."""
+async def rescan(number: int, images: Sequence[KnownImage], bench: Bench, only: tuple[str, ...], fixed: Gone) -> None:
+    """A chunk of images: matched, signed and judged anew where something changed; each changed verdict an event.
+
+    What is found is told to the bench, image by image, and is no result that Prefect would write down once more.
+    """
 
     def told(ref: ImageRef, seen: Judged | Unjudged | None) -> None:
         bench.told(ref, seen)
         if isinstance(seen, Judged) and seen.change is not None:
             _emit(seen)
 
-    return await in_thread(rescan_images, images, replace(bench, told=told), only, fixed)
+    await in_thread(rescan_images, images, replace(bench, told=told), only, fixed)
 
 
 def _emit(seen: Judged) -> None:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import click
 from pydantic import BaseModel
 
-MOST = 1000
-"""Characters (`evidence.approval.Words`)."""
+from supply_chain.evidence.approval import MOST_WORDS
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -29,8 +28,8 @@ class Words(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Without the blanks around it."""
         said = value.strip()
-        if not 0 < len(said) <= MOST:
-            self.fail(f"say something, in at most {MOST} characters", param, ctx)
+        if not 0 < len(said) <= MOST_WORDS:
+            self.fail(f"say something, in at most {MOST_WORDS} characters", param, ctx)
         return said
 
 

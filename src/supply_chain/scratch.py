@@ -92,15 +92,19 @@ def _locked(name: str, place: Path) -> tuple[tempfile.TemporaryDirectory[str], i
         made.cleanup()
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a whole file that only this user can read, or leave the old one."""
+def write_private(path: Path, content: str | bytes, *, lasting: bool = True) -> None:
+    """Write a whole file that only this user can read, or leave the old one.
+
+    One that need not be `lasting` is not forced to the disk: after a crash of the machine it may be cut off.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -6,14 +6,13 @@ import contextlib
 import os
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from supply_chain.errors import SettingInvalid
-from supply_chain.scratch import disk_full_told
+from supply_chain.scratch import disk_full_told, write_private
 
 USED = 24 * 3600.0
 """Seconds after which the next reading of a file is written down: its time tells when it was last of use."""
@@ -43,17 +42,8 @@ class OwnFiles:
     def write(self, place: str, name: str, content: bytes) -> None:
         """Keep a whole file, or the one before; `SettingInvalid` where the directory is open to others."""
         self._private()
-        path = self.directory / place / name
         with disk_full_told():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            file, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
-            try:
-                with os.fdopen(file, "wb") as opened:  # not forced to the disk: one that is cut off counts as none
-                    opened.write(content)
-                Path(temporary).replace(path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            write_private(self.directory / place / name, content, lasting=False)  # one that is cut off counts as none
 
     def forget_places(self, but: str) -> None:
         """Remove every place but one."""

@@ -11,7 +11,9 @@ from supply_chain.evidence.reading import Said, said
 from supply_chain.evidence.statement import APPROVAL, Evidence
 from supply_chain.image import Digest, Frozen
 
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+MOST_WORDS = 1000
+"""Characters of what a person says."""
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_WORDS)]
 
 
 class Approval(Frozen):

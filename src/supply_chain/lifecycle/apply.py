@@ -138,8 +138,6 @@ def needed_anywhere(plan: Plan, present: Present) -> frozenset[Digest]:
 
 def built_on(plan: Plan, present: Present) -> frozenset[Digest]:
     """The bases of whatever is there and does not go, once nothing but bases is left to be carried out."""
-    if not any(is_base_repository(repository) for repository in plan.repositories):
-        return frozenset()
     going = {
         step.ref for step in plan.steps if step.action is Action.AGE_OUT and is_base_repository(step.ref.repository)
     }
