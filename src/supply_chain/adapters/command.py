@@ -352,8 +352,9 @@ def _drain(stream: IO[bytes], kept: _Kept, tell: Tell, over: threading.Event) ->
     rest, left = b"", PIPE // CHUNK
     with stream:
         while left:
+            ended = over.is_set()  # before looking: what it says last may come between a look and its end
             if not _readable(stream.fileno(), IDLE):  # a process that left its group may hold it open for ever after
-                if over.is_set():
+                if ended:
                     break
                 continue
             data = os.read(stream.fileno(), CHUNK)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +77,7 @@ def fleet(home: Home, tmp_path: Path) -> Iterator[Fleet]:
 
 @dataclass
 class Counted:
-    """grype, with a line for each run that came to its end; a run whose SBOM has the word `stop` in it never does."""
+    """grype, with a line for each run that came to its end; where only so many have leave, the others never do."""
 
     grype: Tool
     directory: Path
@@ -86,8 +88,8 @@ class Counted:
         if not path.exists():
             path.write_text(
                 f'#!/bin/sh\ncase "$1" in sbom:*) ;; *) exec {self.grype.path} "$@";; esac\n'
-                f'while [ -e {self.directory}/stop ] && [ "$(wc -l < {self.directory}/ran)" -ge '
-                f'"$(cat {self.directory}/stop)" ]; do sleep 0.05; done\n'
+                f'for each in "" {self.directory}/leave/*; do rmdir "$each" 2>/dev/null && break; done ||'
+                f" [ ! -e {self.directory}/leave ] || exec sleep 600\n"
                 f'{self.grype.path} "$@"; status=$?\n'
                 f'sha256sum "${{1#sbom:}}" | cut -c1-64 >> {self.directory}/ran\nexit $status\n'
             )
@@ -95,11 +97,14 @@ class Counted:
             (self.directory / "ran").touch()
         return path
 
-    def stop_after(self, number: int | None) -> None:
-        """Let no more than so many runs begin."""
-        (self.directory / "stop").unlink(missing_ok=True)
-        if number is not None:
-            (self.directory / "stop").write_text(str(number))
+    @contextmanager
+    def leave(self, number: int) -> Iterator[None]:
+        """Let no more than so many runs begin; each takes a directory away, which no other can take too."""
+        leave = self.directory / "leave"
+        for each in range(number):
+            (leave / str(each)).mkdir(parents=True)
+        yield
+        shutil.rmtree(leave)
 
     @property
     def ran(self) -> list[str]:
@@ -145,13 +150,12 @@ class Rescans:
 
     def killed(self, images: Sequence[KnownImage], after: int) -> None:
         """A run that is killed when so many scans are done and kept."""
-        self.counted.stop_after(after)
-        process = self._start(images)
-        kept = self.work / "results"
-        eventually(lambda: len(list(kept.glob("*/*.json"))) >= after, 120)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        self.counted.stop_after(None)
+        with self.counted.leave(after):
+            process = self._start(images)
+            kept = self.work / "results"
+            eventually(lambda: len(list(kept.glob("*/*.json"))) >= after, 120)
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 @pytest.fixture

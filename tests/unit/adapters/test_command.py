@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -139,6 +140,24 @@ def test_a_process_that_left_its_group_holds_up_nobody(tmp_path, does):
     assert done.status == 0
     assert time.monotonic() - started < 5
     assert not [each for each in threading.enumerate() if each.daemon and "run" in each.name]
+
+
+def test_what_it_says_between_a_look_and_its_end_is_kept():
+    """The reader looked, found nothing, and was held up until the command was over (on a busy machine it is)."""
+    read, write = os.pipe()
+    over, looks, kept = threading.Event(), iter([False]), command._Kept(100)
+
+    def look(descriptor, seconds):
+        if (found := next(looks, True)) is False:
+            os.write(write, b"its report")
+            os.close(write)
+            over.set()
+        return found
+
+    with mock.patch.object(command, "_readable", look):
+        command._drain(os.fdopen(read, "rb"), kept, None, over)
+
+    assert kept.text() == "its report"
 
 
 def test_cancelling_ends_the_command_and_its_grandchildren(tmp_path):
