@@ -159,13 +159,14 @@ class Fleet:
     def bench(self, scanner: Grype, results: Path, **changes: Any) -> Bench:
         """What a rescan of this fleet works with."""
         values: dict[str, Any] = {
-            "inventory": NoGenerator(),
+            "generator": NoGenerator(),
             "scanner": scanner,
             "results": KeptResults(results),
             "registry": self.registry,
             "evidence": replace(self.store(TierName.CURATION), wide=1),
             "layers": lambda ref: (),
             "bases": (),
+            "ruled": {},
             "production": frozenset({"production"}),
             "now": self.now,
         }

@@ -85,7 +85,8 @@ async def _to_environment(
     async with turn(turn_name("promote", ref.application), CHAIN):
         if (freeze := await frozen()) and not _answered():
             return held(freeze)
-        move = await due_at_execution(ref, after, tier, workbench)
+        async with turn(turn_name("curate", ref.application)):  # what was admitted just now is being signed
+            move = await due_at_execution(ref, after, tier, workbench)
         if not move.to:
             return unneeded(move)
         if move.asks and deployment.id:  # a run that nobody can resume asks nobody: the gate refuses it

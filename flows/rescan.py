@@ -20,7 +20,7 @@ from supply_chain.fleet.rescan import Bench, chunks, is_base
 from supply_chain.fleet.tally import Tally
 from supply_chain.image import StorageStatus
 from supply_chain.shown import counted
-from tasks.rescan import curated_images, publish, telling
+from tasks.rescan import all_told, curated_images, publish, telling, told_last
 from tasks.rescan import rescan as rescan_chunk
 from tasks.running import in_thread, whole
 from tasks.turns import turn_name
@@ -47,11 +47,12 @@ async def rescan(packages: list[str] | None = None) -> Rescanned:
         there = [each for each in images if each.stored.status is not StorageStatus.ARCHIVED]
         tally = _tally(len(there), bench)
         try:
-            await _rescan(there, bench, only, tally)
-        finally:  # what it signed before it failed would be no news to the next one
+            await _rescan(there, replace(bench, told_last=await told_last()), only, tally)
+        finally:
             rescanned = tally.rescanned(len(images) - len(there))
             await publish(rescanned, workbench)
         if not only:
+            await all_told()
             await in_thread(workbench.forget_stale, rescanned.database)
     if rescanned.unjudged:
         raise _incomplete(rescanned.unjudged)

@@ -12,6 +12,8 @@ from prefect.events import emit_event
 from supply_chain.image import ImageRef, Source
 
 Origin = Literal["chain", "tier"]
+LABELS = {"boundary"}
+"""What a payload says that a trigger may match."""
 _origin: ContextVar[Origin] = ContextVar("origin", default="tier")
 
 
@@ -29,14 +31,18 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, **payload: Any
     """Emit `cscm.<event>` about an image's digest; application and revision are related resources.
 
     `origin` says whether the event comes out of a whole chain or of one tier run alone: a trigger
-    that starts the next tier has to match the latter only. It can match labels, so it is one of those too.
+    that starts the next tier has to match the latter only. It can match labels, so it is one of those too,
+    and so is the boundary of an event that is about one.
     """
     related = [_related("application", ref.application, ref.application)]
     if source is not None:
         related.append(_related("revision", source.revision, source.short))
     emit_event(
         event=f"cscm.{event}",
-        resource=about(ref, _origin.get()),
+        resource={
+            **about(ref, _origin.get()),
+            **{f"cscm.{label}": payload[label] for label in LABELS & payload.keys()},
+        },
         related=related,
         payload={"origin": _origin.get(), "image": str(ref), **payload},
     )

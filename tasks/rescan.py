@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 
 from prefect import get_run_logger, task
 from prefect.artifacts import (
@@ -14,9 +15,13 @@ from prefect.artifacts import (
     acreate_table_artifact,
     aupdate_progress_artifact,
 )
+from prefect.variables import Variable
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from blocks import Inventory, Tier, Workbench
+from blocks.workbench import now
 from supply_chain import pages
+from supply_chain.curation.rescan import Change
 from supply_chain.fleet.exposure import Gone, Judged, Rescanned, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import everything
@@ -28,8 +33,11 @@ from tasks.events import emit
 from tasks.running import RETRYING, in_thread
 from tasks.tell import tell
 
+TOLD = "rescan_told"
+"""The variable that says when a rescan last told what it found of all images."""
 EVERY = 5.0
 """Seconds between two tellings of how far a rescan is."""
+AT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
 @task(name="images", task_run_name="images", **RETRYING)
@@ -50,20 +58,19 @@ async def rescan(number: int, images: Sequence[KnownImage], bench: Bench, only: 
 
     def told(ref: ImageRef, seen: Judged | Unjudged | None) -> None:
         bench.told(ref, seen)
-        if isinstance(seen, Judged) and seen.change is not None:
-            _emit(seen)
+        if isinstance(seen, Judged) and seen.news is not None:
+            _emit(seen, seen.news)
 
     await in_thread(rescan_images, images, replace(bench, told=told), only, fixed)
 
 
-def _emit(seen: Judged) -> None:
-    assert seen.change is not None
+def _emit(seen: Judged, news: Change) -> None:
     emit(
         "image.verdict-changed",
         seen.ref,
         None,
-        **{"from": _said(seen.change.before), "to": _said(seen.change.after)},
-        reasons=[reason.model_dump() for reason in seen.change.reasons][:50],
+        **{"from": _said(news.before), "to": _said(news.after)},
+        reasons=[reason.model_dump() for reason in news.reasons][:50],
         exploited=sorted({finding.id for finding in seen.exploited})[:50],
         running=list(seen.running),
         owner=seen.owner,
@@ -99,6 +106,19 @@ async def telling(tally: Tally) -> AsyncIterator[None]:
         with suppress(asyncio.CancelledError):
             await repeating
     await update()
+
+
+async def told_last() -> datetime | None:
+    """When a rescan last told what it found of all images; None where none did, or where the variable is lost."""
+    try:
+        return AT.validate_python(await Variable.aget(TOLD))
+    except ValidationError:
+        return None
+
+
+async def all_told() -> None:
+    """What was found of all images was told by now: the next rescan compares with what is signed by now."""
+    await Variable.aset(TOLD, now().isoformat(), overwrite=True)
 
 
 async def publish(rescanned: Rescanned, workbench: Workbench) -> None:

@@ -132,7 +132,7 @@ def test_the_deployments_that_operators_know_are_there() -> None:
     assert names >= {
         "chain/on-demand", "chain/on-push", "monitor/every-5-minutes",
         "develop/on-demand", "curate/on-demand", "execute/on-demand", "approve/on-demand",
-        "promote/on-demand", "promote/on-push", "promote/on-vended", "promote/on-soaked",
+        "promote/on-demand", "promote/on-push", "promote/on-admitted", "promote/on-soaked",
         "reconcile/curation", "reconcile/execution",
         "respond/on-blocked", "respond/on-verdict-changed", "respond/on-drift", "alert/on-demand",
     }  # fmt: skip
@@ -172,9 +172,10 @@ BOTH = ["respond/on-verdict-changed", "inventory/on-event"]
 @pytest.mark.parametrize(
     ("name", "payload", "alone", "in_a_chain"),
     [
-        ("image.signed", {}, ["promote/on-vended", "inventory/on-event"], ["inventory/on-event"]),
+        ("image.signed", {}, ["inventory/on-event"], ["inventory/on-event"]),
         ("image.offered", {}, [], []),
-        ("image.admitted", {}, ["inventory/on-event"], []),
+        ("image.admitted", {"boundary": "curation"}, ["promote/on-admitted", "inventory/on-event"], []),
+        *(("image.admitted", {"boundary": f"boundary-{n}"}, ["inventory/on-event"], []) for n in (1, 2)),
         ("deployment.started", {}, ["inventory/on-event"], ["inventory/on-event"]),
         ("deployment.soaked", {"environment": "staging"}, ["promote/on-soaked"], ["promote/on-soaked"]),
         (
@@ -199,6 +200,20 @@ def test_an_event_starts_what_it_should_and_a_chains_own_no_tier(
         events.emit(name, IMAGE, **payload)
 
     assert [sorted(started(event)) for event in emitted] == [sorted(alone), sorted(in_a_chain)]
+
+
+@pytest.mark.parametrize("name", ["image.blocked", "image.unblocked"])
+def test_a_base_that_is_blocked_or_unblocked_has_what_is_built_on_it_judged(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Every rescan asks how the bases stand; for other images none is started."""
+    emitted: list[dict[str, Any]] = []
+    monkeypatch.setattr(events, "emit_event", lambda **event: emitted.append(event))
+    for repository in ("curated/base/python", "curated/hello"):
+        events.emit(name, ImageRef(repository=repository, digest=IMAGE.digest), by="ann", why="x")
+
+    base, other = map(started, emitted)
+    assert set(base) - set(other) == {"rescan/on-base-ruled"}
 
 
 def test_what_events_start_is_told_apart_from_what_people_start() -> None:

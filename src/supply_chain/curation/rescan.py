@@ -1,26 +1,29 @@
 """rescan: what is known by now of an image that lies in the curated repository, and what that changes.
 
 An image is done when signed evidence says so: its last report is what a scan would say now and will not be too
-old before the next rescans, and the last verdict of curation's gate rests on that report and on the policy of
-today. Whatever is missing of this is made, in this order; so a run that was killed is gone on with by the next.
+old before the next rescans, and the last verdict of curation's gate rests on that report, on the policy of today,
+and on what was said last of its bases. Whatever is missing of this is made, in this order; so a run that was killed
+is gone on with by the next. That tells of it too: what it compares with is what was said when last it was told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, TypeVar
 
 from supply_chain.app import Limits
+from supply_chain.concurrency import side_by_side
 from supply_chain.curation.scan import Attacher, keep
-from supply_chain.errors import EvidenceInvalid
+from supply_chain.errors import ClockWrong, EvidenceInvalid
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said
 from supply_chain.evidence.sbom import Listed, last_listed
-from supply_chain.evidence.statement import PROVENANCE, SBOM, SUMMARY, VULNERABILITIES
+from supply_chain.evidence.standing import Act, read_standing, rulings
+from supply_chain.evidence.statement import PROVENANCE, SBOM, SUMMARY, VULNERABILITIES, Evidence
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import Summary, last_verdict
+from supply_chain.evidence.summary import Summary, verdicts
 from supply_chain.image import Digest, Frozen, ImageRef, digest_set
 from supply_chain.policy.dossier import Layers, kept
 from supply_chain.policy.gate import judge
@@ -29,12 +32,21 @@ from supply_chain.policy.rules import POLICIES
 from supply_chain.policy.verdict import record
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Report
-from supply_chain.vulnerability.reports import last_report
+from supply_chain.vulnerability.reports import last_report, reports
 from supply_chain.vulnerability.scanner import SbomGenerator
 
 EARLY = timedelta(days=2)
 """So long before a report is too old it is made anew: two nights may fail."""
 POLICY = POLICIES[Boundary.CURATION]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What curation said of an image at some time: its report, and the verdict of its gate."""
+
+    report: Said[Report] | None
+    verdict: Said[Summary] | None
 
 
 @dataclass(frozen=True)
@@ -44,8 +56,9 @@ class Kept:
     ref: ImageRef
     built: Provenance | None
     listed: Listed
-    report: Said[Report] | None
-    verdict: Said[Summary] | None
+    last: Known
+    told: Known
+    """What was said last when a rescan told of it; where none did yet, the first that was said."""
 
     @property
     def limits(self) -> Limits:
@@ -58,7 +71,7 @@ class Kept:
 
 
 class Change(Frozen):
-    """What curation's gate said of an image before and says now."""
+    """What curation's gate said of an image before, and says now."""
 
     before: bool | None
     """None where it had not said anything."""
@@ -73,10 +86,14 @@ class Change(Frozen):
 
 @dataclass(frozen=True)
 class Concluded:
-    """What came of a report: whether it was signed, and how the verdict changed where it did."""
+    """What came of a report."""
 
     signed: bool
+    """Whether it was signed."""
+    news: Change | None
+    """How the verdict differs from the one that was signed before, where it does."""
     change: Change | None
+    """How it differs from the one that was told last."""
     passes: bool
 
 
@@ -87,13 +104,21 @@ class Registry(Attacher, Protocol):
 
 
 def look(
-    ref: ImageRef, inventory: SbomGenerator, registry: Registry, evidence: EvidenceStore, now: Callable[[], datetime]
+    ref: ImageRef,
+    generator: SbomGenerator,
+    registry: Registry,
+    evidence: EvidenceStore,
+    now: Callable[[], datetime],
+    told: datetime | None = None,
 ) -> Kept:
-    """What evidence says of an image. One that has no SBOM gets one, made and signed as `scan` does it."""
-    found = _read(ref, evidence)
+    """What evidence says of an image. One that has no SBOM gets one, made and signed as `scan` does it.
+
+    `told` is when a rescan last told what it found; without it, all that is signed counts as told.
+    """
+    found = _read(ref, evidence, told)
     if found is None:
-        keep(inventory.of_image(ref), ref, registry=registry, evidence=evidence, now=now)
-        found = _read(ref, evidence)
+        keep(generator.of_image(ref), ref, registry=registry, evidence=evidence, now=now)
+        found = _read(ref, evidence, told)
     if found is None:
         raise EvidenceInvalid(
             f"The SBOM of {ref} was signed and attached just now, and cannot be read back.\n"
@@ -102,20 +127,49 @@ def look(
     return found
 
 
-def _read(ref: ImageRef, evidence: EvidenceStore) -> Kept | None:
+def _read(ref: ImageRef, evidence: EvidenceStore, told: datetime | None) -> Kept | None:
     """None where there is no SBOM."""
     reading = evidence.read(ref, PROVENANCE, SBOM, VULNERABILITIES, SUMMARY)
     own = reading.by(TierName.CURATION)
     listed = last_listed(own)
     if listed is None:
         return None
+    judged = verdicts(own, Boundary.CURATION, ref.digest)
+    last = Known(last_report(own), next(reversed(judged), None))
     return Kept(
         ref=ref,
         built=last_provenance(reading.by(TierName.DEVELOPMENT)),
         listed=listed,
-        report=last_report(own),
-        verdict=last_verdict(own, Boundary.CURATION, ref.digest),
+        last=last,
+        told=last if told is None else _told(own, judged, last, told),
     )
+
+
+def _told(own: Iterable[Evidence], judged: Sequence[Said[Summary]], last: Known, told: datetime) -> Known:
+    unread = last.report is not None and last.report.at > told
+    return Known(_by(reports(own), told) if unread else last.report, _by(judged, told))
+
+
+def _by(said: Sequence[Said[T]], time: datetime) -> Said[T] | None:
+    """The last that was said by then, or else the first."""
+    return next((each for each in reversed(said) if each.at <= time), next(iter(said), None))
+
+
+def ruled_bases(bases: Iterable[ImageRef], evidence: EvidenceStore) -> dict[Digest, datetime]:
+    """Of each base that somebody blocked or unblocked, when that was last: what is built on it is judged by that.
+
+    Of one of which that cannot be read nobody knows: whatever is built on it is judged, and told with the reason.
+    """
+
+    def ruled(base: ImageRef) -> datetime | None:
+        try:
+            said = rulings(read_standing(base, evidence).evidence)
+        except (EvidenceInvalid, ClockWrong):
+            return datetime.max.replace(tzinfo=UTC)
+        return max((each.at for each in said if each.value.act in (Act.BLOCK, Act.UNBLOCK)), default=None)
+
+    asked = tuple(bases)
+    return {base.digest: at for base, at in zip(asked, side_by_side(ruled, asked), strict=True) if at}
 
 
 def conclude(
@@ -124,22 +178,29 @@ def conclude(
     evidence: EvidenceStore,
     layers: Layers,
     bases: Sequence[ImageRef],
+    ruled: Mapping[Digest, datetime],
     now: Callable[[], datetime],
 ) -> Concluded:
     """Sign what is new about an image, and judge it anew where its last verdict does not rest on what is known now.
 
     `report` may be the one that is signed. A report that finds the same is not signed again before the signed
-    one has to be renewed.
+    one has to be renewed. `bases` are those that may be used, `ruled` is what `ruled_bases` gives.
     """
-    signed = image.report is None or _new(image, image.report.value, report, now())
+    signed = image.last.report is None or _new(image, image.last.report.value, report, now())
     where = evidence.attach(image.ref, VULNERABILITIES, report.predicate(), now()) if signed else _where(image)
-    if image.verdict is not None and _rests_on(image.verdict.value, where):
-        return Concluded(signed, None, image.verdict.value.passed)
-    dossier = kept(image.ref, evidence, layers, bases)
-    verdict = judge(dossier, POLICY)
-    record(verdict, dossier, evidence, now())
-    reasons = verdict.reasons if isinstance(verdict, Refused) else ()
-    return Concluded(signed, _change(image.verdict, reasons), not reasons)
+    if image.last.verdict is not None and _rests_on(image.last.verdict, where, _ruled(image, ruled)):
+        reasons = _reasons(image.last.verdict)
+    else:
+        dossier = kept(image.ref, evidence, layers, bases)
+        verdict = judge(dossier, POLICY)
+        record(verdict, dossier, evidence, now())
+        reasons = verdict.reasons if isinstance(verdict, Refused) else ()
+    return Concluded(
+        signed,
+        news=_change(image.last.verdict, reasons),
+        change=_change(image.told.verdict, reasons),
+        passes=not reasons,
+    )
 
 
 def _new(image: Kept, signed: Report, report: Report, now: datetime) -> bool:
@@ -149,19 +210,29 @@ def _new(image: Kept, signed: Report, report: Report, now: datetime) -> bool:
 
 
 def _where(image: Kept) -> Digest:
-    assert image.report is not None  # asked only where there is one
-    return image.report.evidence.digest
+    assert image.last.report is not None  # asked only where there is one
+    return image.last.report.evidence.digest
 
 
-def _rests_on(verdict: Summary, report: Digest) -> bool:
-    """Whether the verdict was given on this report, by the policy of today."""
-    policy = verdict.policy.digest == digest_set(POLICY.digest)
-    return policy and any(each.digest == digest_set(report) for each in verdict.input_attestations)
+def _ruled(image: Kept, ruled: Mapping[Digest, datetime]) -> datetime | None:
+    """When one of the bases that its build names was last blocked or unblocked."""
+    bases = [digest for digest, _ in image.built.curated] if image.built else []
+    return max((ruled[base] for base in bases if base in ruled), default=None)
+
+
+def _rests_on(verdict: Said[Summary], report: Digest, ruled: datetime | None) -> bool:
+    """Whether the verdict was given on this report, by the policy of today, and after what was said of its bases."""
+    policy = verdict.value.policy.digest == digest_set(POLICY.digest)
+    given = any(each.digest == digest_set(report) for each in verdict.value.input_attestations)
+    return policy and given and (ruled is None or verdict.at > ruled)
 
 
 def _change(before: Said[Summary] | None, reasons: tuple[Reason, ...]) -> Change | None:
     """None where the gate says what it said before."""
-    said = tuple(Reason.model_validate(each) for each in before.value.cscm.reasons) if before else ()
-    if before is not None and said == reasons:
+    if before is not None and _reasons(before) == reasons:
         return None
     return Change(before=before.value.passed if before else None, after=not reasons, reasons=reasons)
+
+
+def _reasons(verdict: Said[Summary]) -> tuple[Reason, ...]:
+    return tuple(Reason.model_validate(each) for each in verdict.value.cscm.reasons)

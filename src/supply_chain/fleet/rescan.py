@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -15,7 +15,7 @@ from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.exposure import Gone, Judged, Unjudged, carries, compared, due, rebuilds
 from supply_chain.fleet.known import KnownImage
-from supply_chain.image import ImageRef
+from supply_chain.image import Digest, ImageRef
 from supply_chain.policy.dossier import Layers
 from supply_chain.tier import is_base_repository
 from supply_chain.vulnerability.findings import Report
@@ -34,16 +34,20 @@ PARTS = 10
 class Bench:
     """What a rescan works with, the same from its start to its end."""
 
-    inventory: SbomGenerator
+    generator: SbomGenerator
     scanner: Scanner
     results: Results
     registry: Registry
     evidence: EvidenceStore
     layers: Layers
     bases: Sequence[ImageRef]
+    ruled: Mapping[Digest, datetime]
+    """Bases that somebody blocked or unblocked, and when that was last."""
     production: frozenset[str]
     """The environments that users reach."""
     now: Callable[[], datetime]
+    told_last: datetime | None = None
+    """When a rescan last told what it found of all images; it is what this one compares with."""
     matching: Callable[[Sequence[Wanted], Scanner, Results], Matched] = match
     told: Callable[[ImageRef, Judged | Unjudged | None], object] = field(default=lambda ref, seen: None)
     """Called with each image as it is done, from any thread; None for one that carries none of the packages."""
@@ -98,7 +102,7 @@ def _look(image: KnownImage, bench: Bench, only: Collection[str]) -> Kept | Unju
     try:
         if image.unreadable:
             return Unjudged(ref=image.ref, code="evidence.invalid", message=image.unreadable)
-        found = look(image.ref, bench.inventory, bench.registry, bench.evidence, bench.now)
+        found = look(image.ref, bench.generator, bench.registry, bench.evidence, bench.now, bench.told_last)
         if only and not carries(found.listed.read(bench.registry.content).packages, only):
             bench.told(image.ref, None)
             return None
@@ -123,9 +127,9 @@ def _wanted(images: Sequence[Kept], bench: Bench) -> Iterator[Wanted]:
 
 def _is_known(image: Kept, scanner: Scanner, now: datetime) -> bool:
     """Whether signed evidence says what a scan would say, and for long enough."""
-    if image.report is None:
+    if image.last.report is None:
         return False
-    report = image.report.value
+    report = image.last.report.value
     return report.scanned >= image.renewed_after(now) and Key.made(report) == Key.of(image.listed.content, scanner)
 
 
@@ -137,13 +141,13 @@ def _sbom(image: Kept, registry: Registry) -> Sbom:
 
 def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: Bench, fixed: Gone) -> Judged | Unjudged:
     known = matched.get(kept.listed.content)
-    before = kept.report.value if kept.report else None
+    before = kept.last.report.value if kept.last.report else None
     report = before if known is None else known
     try:
         if isinstance(report, SupplyChainError):
             raise report
         assert report is not None  # what evidence does not say was wanted
-        concluded = conclude(kept, report, bench.evidence, bench.layers, bench.bases, bench.now)
+        concluded = conclude(kept, report, bench.evidence, bench.layers, bench.bases, bench.ruled, bench.now)
     except SupplyChainError as error:
         seen: Judged | Unjudged = _unjudged(image.ref, error)
     else:
@@ -155,7 +159,7 @@ def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: Bench, fix
 def _seen(
     image: KnownImage, kept: Kept, report: Report, concluded: Concluded, fixed: Gone, production: frozenset[str]
 ) -> Judged:
-    worse, better = compared(kept.report.value if kept.report else None, report)
+    worse, better = compared(kept.told.report.value if kept.told.report else None, report)
     bases = [digest for digest, _ in kept.built.curated] if kept.built else []
     running = {each.environment for each in image.running}
     return Judged(
@@ -164,6 +168,7 @@ def _seen(
         running=tuple(sorted(running)),
         in_production=not running.isdisjoint(production),
         passes=concluded.passes,
+        news=concluded.news,
         change=concluded.change,
         signed=concluded.signed,
         exploited=tuple(f for f in report.findings if f.known_exploited),

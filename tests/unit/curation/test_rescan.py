@@ -5,9 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.curation.rescan import conclude, look
+from supply_chain.curation.rescan import conclude, look, ruled_bases
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.statement import SBOM, SUMMARY, VULNERABILITIES
+from supply_chain.evidence.standing import standing_place
+from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM, SUMMARY, VULNERABILITIES
+from supply_chain.image import ImageRef, Material
 from supply_chain.policy.dossier import kept
 from supply_chain.policy.gate import judge
 from supply_chain.policy.rules import POLICIES
@@ -17,6 +19,7 @@ from supply_chain.vulnerability.scanner import Sbom, Sboms
 from tests.unit.pieces import CURATED, Pieces
 
 POLICY = POLICIES[Boundary.CURATION]
+BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "9" * 64)
 
 
 class Generator:
@@ -34,17 +37,19 @@ class Generator:
 def image(world, make):
     """An image that curation admitted at noon, of that time's policy; what is asked of it is asked `later`."""
     pieces, curation = Pieces(world, make), world.store(TierName.CURATION)
+    built = {"materials": (Material(name=BASE.repository, digest=BASE.digest, curated=True),)}
+    pieces.scanned["provenance"] = (TierName.DEVELOPMENT, PROVENANCE, make.provenance(built=built))
     for signer, kind, predicate in pieces.scanned.values():
         pieces.attach(CURATED, signer, kind, predicate)
     world.now = make.noon
     dossier = kept(CURATED, curation, lambda ref: (), ())
     record(judge(dossier, POLICY), dossier, curation, make.noon)
 
-    def rescan(report=None, later=timedelta(days=1)):
+    def rescan(report=None, later=timedelta(days=1), told=None, bases=()):
         world.now = make.noon + later
-        found = look(CURATED, Generator(), world.registry, curation, lambda: world.now)
-        given = report or found.report.value
-        return conclude(found, given, curation, lambda ref: (), (), lambda: world.now)
+        found = look(CURATED, Generator(), world.registry, curation, lambda: world.now, told)
+        given, ruled = report or found.last.report.value, ruled_bases(bases, curation)
+        return conclude(found, given, curation, lambda ref: (), (), ruled, lambda: world.now)
 
     return rescan
 
@@ -98,9 +103,65 @@ def test_a_verdict_that_was_not_given_any_more_is_given_by_the_next_run(image, w
 
     concluded = image()
 
-    assert not concluded.signed and concluded.change.after is False
-    assert image().change is None, "and once it is given, nothing is left to do"
+    assert not concluded.signed and concluded.news.after is False
+    assert image().news is None, "and once it is given, nothing is left to do"
     assert count(world, VULNERABILITIES) == 2
+
+
+def test_what_was_signed_and_not_told_is_told_by_the_next_run(image, make):
+    """Killed after the verdict: there is no news to sign, and still everything to tell."""
+    refused = make.report(make.finding("critical"), at=make.noon + timedelta(days=1))
+    image(refused)
+
+    concluded = image(told=make.noon)
+    assert (concluded.signed, concluded.news) == (False, None)
+    assert (concluded.change.before, concluded.change.after) == (True, False)
+    assert image(told=make.noon + timedelta(days=1)).change is None, "a run that told it is not said again"
+    assert image(told=None).change is None, "where nobody knows what was told, all that is signed counts as that"
+
+
+@pytest.mark.parametrize(("told", "found"), [(0, 0), (1, 1), (2, 2), (-1, 0)])
+def test_the_report_that_was_told_last_is_what_a_new_one_is_compared_with(image, world, make, told, found):
+    """Of an image that is younger than what was told, its first."""
+    for days in (1, 2):
+        findings = [make.finding("low", id=f"CVE-2026-{number}") for number in range(days)]
+        image(make.report(*findings, at=make.noon + timedelta(days=days)), timedelta(days=days))
+
+    curation = world.store(TierName.CURATION)
+    kept = look(CURATED, Generator(), world.registry, curation, lambda: world.now, make.noon + timedelta(days=told))
+
+    assert len(kept.told.report.value.findings) == found
+    assert len(kept.last.report.value.findings) == 2
+
+
+def test_a_base_that_was_blocked_turns_the_verdict_and_one_that_is_unblocked_turns_it_back(image, world, make):
+    """Nothing else changed; once it is judged, nothing is left to do."""
+
+    def say(act, days):
+        at = make.noon + timedelta(days=days)
+        predicate = {"act": act, "by": "ann", "why": "a key in it", "at": at.isoformat()}
+        world.store(TierName.LIFECYCLE).attach(standing_place(BASE), LIFECYCLE, predicate, at)
+
+    assert image(bases=[BASE]).news is None and count(world, SUMMARY) == 1
+    say("block", 1)
+    blocked = image(later=timedelta(days=2), bases=[BASE])
+    again = image(later=timedelta(days=3), bases=[BASE])
+    say("unblock", 4)
+    unblocked = image(later=timedelta(days=5), bases=[BASE])
+
+    assert [each.code for each in blocked.news.reasons] == ["base.blocked"] and not blocked.passes
+    assert (again.news, again.passes) == (None, False)
+    assert unblocked.passes and unblocked.news.turned
+    assert (count(world, SUMMARY), count(world, VULNERABILITIES)) == (3, 1)
+
+
+def test_what_is_said_of_a_base_and_cannot_be_read_is_told_of_what_is_built_on_it(image, world, make):
+    """Nobody knows whether it is blocked; other images are judged all the same."""
+    world.store(TierName.LIFECYCLE).attach(standing_place(BASE), LIFECYCLE, {"act": 7}, make.noon)
+
+    with pytest.raises(EvidenceInvalid, match="evidence/lifecycle/base/python"):
+        image(bases=[BASE])
+    assert ruled_bases([CURATED], world.store(TierName.CURATION)) == {}
 
 
 @pytest.mark.parametrize(("days", "signed"), [(4, False), (6, True)])
@@ -125,7 +186,7 @@ def test_an_image_without_an_sbom_gets_one(world, make):
     """Made and signed as `scan` does it; it was never judged, and is now."""
     curation, generator = world.store(TierName.CURATION), Generator()
     found = look(CURATED, generator, world.registry, curation, lambda: world.now)
-    concluded = conclude(found, make.report(), curation, lambda ref: (), (), lambda: world.now)
+    concluded = conclude(found, make.report(), curation, lambda ref: (), (), {}, lambda: world.now)
 
     assert generator.asked == [CURATED] and count(world, SBOM) == 1
     assert found.listed.content == make.digest_of(b'{"artifacts": []}')

@@ -75,13 +75,14 @@ def fleet(world, make):
 @pytest.fixture
 def bench(world, make):
     return Bench(
-        inventory=NoGenerator(),
+        generator=NoGenerator(),
         scanner=Scanner(world, make.report(make.finding("low"))),
         results=Memory(),
         registry=world.registry,
         evidence=world.store(TierName.CURATION),
         layers=lambda ref: (),
         bases=(),
+        ruled={},
         production=frozenset({"production"}),
         now=lambda: world.now,
     )

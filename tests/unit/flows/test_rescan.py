@@ -3,9 +3,11 @@
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.variables import Variable
 
 import flows.rescan
 import tasks.rescan
@@ -24,13 +26,15 @@ class Bench:
     found: dict
     asked: list = field(default_factory=list)
     told: object = None
+    told_last: object = None
     scanner: object = None
 
 
 @pytest.fixture
 def fleet(machine, monkeypatch, make):
     """A flow over images of which the test says what is found."""
-    forgotten, events, messages = [], [], []
+    forgotten, events, messages, compared = [], [], [], []
+    monkeypatch.setattr(tasks.rescan, "TOLD", f"rescan_told_{uuid4().hex}")
 
     def run(images, found):
         bench = Bench(found, scanner=SimpleNamespace(current=lambda: ("0.1", make.report().database)))
@@ -54,6 +58,7 @@ def fleet(machine, monkeypatch, make):
 
         def judged(chunk, bench, only, fixed):
             bench.asked += [each.ref.application for each in chunk]
+            compared.append(bench.told_last)
             answers = []
             for each in chunk:
                 answer = bench.found[each.ref.application]
@@ -66,7 +71,7 @@ def fleet(machine, monkeypatch, make):
         monkeypatch.setattr(tasks.rescan, "rescan_images", judged)
         return bench
 
-    return SimpleNamespace(run=run, forgotten=forgotten, events=events, messages=messages)
+    return SimpleNamespace(run=run, forgotten=forgotten, events=events, messages=messages, compared=compared)
 
 
 def known(make, name):
@@ -88,7 +93,9 @@ async def artifacts():
 async def test_all_images_are_judged_bases_first_and_what_changed_is_told(fleet, make):
     """A table by exposure, one for owners, an event for the verdict that changed."""
     change = Change(before=True, after=False)
-    worse = seen(make, "hello", passes=False, change=change, signed=True, worse=(make.finding("critical"),))
+    worse = seen(
+        make, "hello", passes=False, news=change, change=change, signed=True, worse=(make.finding("critical"),)
+    )
     cold = known(make, "cold")
     cold = cold.model_copy(update={"stored": cold.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
     bench = fleet.run(
@@ -126,8 +133,31 @@ async def test_an_image_that_is_not_judged_fails_the_run_after_all_others(fleet,
     assert "NOT JUDGED" in (await artifacts())["rescan"].data
 
 
+async def test_a_run_compares_with_what_the_last_whole_one_told(fleet, make):
+    """One that failed, or looked at some images only, told not all; nor is what it tells signed news."""
+    hello, change = known(make, "hello"), Change(before=True, after=False)
+    late = seen(make, "hello", change=change)
+    assert await tasks.rescan.told_last() is None
+
+    fleet.run([hello], {"hello": late})
+    await rescan(packages=["openssl"])
+    fleet.run([hello], {"hello": DiskFull("full\nx")})
+    with pytest.raises(DiskFull):
+        await rescan()
+    assert await tasks.rescan.told_last() is None
+    fleet.run([hello], {"hello": late})
+    first = await rescan()
+    told = await tasks.rescan.told_last()
+    await rescan()
+
+    assert fleet.compared == [None, None, None, told] and told > first.started
+    assert first.changed == 1 and "before: passed" in (await artifacts())["rescan"].data and fleet.events == []
+    await Variable.aset(tasks.rescan.TOLD, "yesterday", overwrite=True)
+    assert await tasks.rescan.told_last() is None
+
+
 async def test_what_was_found_before_a_run_failed_is_told(fleet, make):
-    """The next one compares with what this one signed, and would have nothing to tell of it."""
+    """Not only by the next one."""
     worse = seen(make, "hello", worse=(make.finding("critical"),), signed=True)
     fleet.run(
         [known(make, name) for name in ("base/python", "hello")], {"base/python": worse, "hello": DiskFull("full\nx")}

@@ -50,6 +50,14 @@ def test_an_event_says_whether_it_comes_out_of_a_chain(emitted):
         assert (event["payload"]["origin"], event["resource"]["cscm.origin"]) == (origin, origin)
 
 
+def test_the_boundary_of_an_event_is_a_label_too(emitted):
+    """A trigger that waits for one gate's word matches labels alone."""
+    event = emitted("image.admitted", REF, boundary="curation", notes=["x"])
+
+    assert event["resource"]["cscm.boundary"] == event["payload"]["boundary"] == "curation"
+    assert "cscm.notes" not in event["resource"] and "cscm.boundary" not in emitted("image.signed", REF)["resource"]
+
+
 async def test_what_a_chain_starts_is_part_of_it(emitted):
     """Its steps are tasks and threads."""
     with events.in_a_chain():
