@@ -1,4 +1,4 @@
-"""Fills the blocks from the state of a laptop; on AWS an operator fills the same blocks in the UI."""
+"""Tells a server of the blocks, and fills them from the state of a laptop; elsewhere an operator fills them."""
 
 from __future__ import annotations
 
@@ -47,14 +47,19 @@ def _credentials(state: LaptopState, identity: Identity) -> AwsCredentials:
     )
 
 
-def register_laptop(state: LaptopState) -> None:
-    """Register the block types and save the documents that the flows load."""
+def register_types() -> None:
+    """Register the types of blocks, and the notification that needs no values."""
     for kind in (Tier, Bridge, ContainerHost, LogNotification, Workbench, Inventory):
         kind.register_type_and_schema()
+    LogNotification().save("operators", overwrite=True)
+
+
+def register_laptop(state: LaptopState) -> None:
+    """Register the block types and save the documents that the flows load."""
+    register_types()
     for name in state.identities:
         tier_of(state, name).save(name.value, overwrite=True)
     bridge_of(state).save("bridge", overwrite=True)
-    LogNotification().save("operators", overwrite=True)
     engine = DockerHost(base_url=state.engine.url)
     engine.save("laptop", overwrite=True)
     ContainerHost(docker=engine, owner=state.owner).save("laptop", overwrite=True)

@@ -21,6 +21,8 @@ from blocks import Bridge, ContainerHost, Tier, Workbench
 from cscm.main import EXIT, main
 from scripts.reference_source import Source, documented, fields, table
 from supply_chain import errors
+from supply_chain.adapters.registration.automations import Automation
+from supply_chain.adapters.registration.views import Views
 from supply_chain.app import FILE, MANIFEST
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence import checks, statement
@@ -35,11 +37,9 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
 from supply_chain.fleet.exposure import Rescanned
 from supply_chain.image import Candidate, CuratedImage, ImageRef
-from supply_chain.laptop.automations import Automation
 from supply_chain.laptop.doctor import Check as DoctorCheck
 from supply_chain.laptop.laptop import Part
 from supply_chain.laptop.profile import Profile
-from supply_chain.laptop.views import Views
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.rules import Examples, Rules

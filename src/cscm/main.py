@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from cscm import events, fleet, hook, laptop, lifecycle, outside, promotion
+from cscm import events, fleet, hook, laptop, lifecycle, outside, promotion, register
 from cscm.options import Words, as_json
 from cscm.session import STEPS, use_prefect
 from supply_chain.app import FILE, json_schema, read_manifest
@@ -53,7 +53,14 @@ def main() -> None:
     """Take code across three tiers until it runs as a watched container."""
 
 
-for command in (*laptop.COMMANDS, *outside.COMMANDS, *fleet.COMMANDS, *promotion.COMMANDS, *events.COMMANDS):
+for command in (
+    *laptop.COMMANDS,
+    *outside.COMMANDS,
+    *fleet.COMMANDS,
+    *promotion.COMMANDS,
+    *events.COMMANDS,
+    *register.COMMANDS,
+):
     main.add_command(command)
 main.add_command(hook.hook)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from supply_chain.laptop.views import read_views
+from supply_chain.adapters.registration.views import read_views
 
 from .conftest import ROOT, Ui
 

@@ -21,10 +21,10 @@ from prefect.client.schemas.schedules import CronSchedule
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from flows.respond import alert
+from supply_chain.adapters.registration.automations import as_prefect, read_automations
 from supply_chain.app import json_schema, read_manifest
 from supply_chain.execution.environment import read_environments
 from supply_chain.image import ImageRef
-from supply_chain.laptop.automations import as_prefect, read_automations
 from supply_chain.promotion.pushes import Pushed
 from tasks import events, source
 from tasks.announce import event_of

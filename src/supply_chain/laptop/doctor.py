@@ -14,6 +14,7 @@ from typing import Any
 
 from supply_chain.adapters.buildx import find_client
 from supply_chain.adapters.database import read_database
+from supply_chain.adapters.registration import declared, registered
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SupplyChainError
@@ -132,7 +133,7 @@ def _prefect(profile: Profile, home: Home) -> Iterable[Check]:
     wrong = wrong_batches(settings) if known else sorted(prefect_server.BATCHES)
     yield check("prefect batches", ", ".join(wrong) or "as measured", "as measured", not wrong, again)
     if known:
-        lost = prefect_server.declared(home.project / "prefect.yaml") - prefect_server.registered(profile, auth)
+        lost = declared(home.project) - registered(prefect_server.asks(profile, auth))
         said = f"missing: {', '.join(sorted(lost))}" if lost else "all registered"
         yield check("deployments", said, "all registered", not lost, UP)
 

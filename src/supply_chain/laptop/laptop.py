@@ -23,18 +23,17 @@ from supply_chain.adapters.accounts import (
 )
 from supply_chain.adapters.command import Cancellation, current
 from supply_chain.adapters.database import FEED, Database, ensure_database, read_database
+from supply_chain.adapters.registration import declared, ensure_automations, ensure_views, forget_undeclared, registered
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.container import OWNER
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, namespaces, prefect_server
-from supply_chain.laptop.automations import ensure_automations
 from supply_chain.laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import Progress, Record, Service, read_record, stop
-from supply_chain.laptop.views import ensure_views
 from supply_chain.scratch import sweep, write_private
 from supply_chain.tier import TierName
 
@@ -229,22 +228,21 @@ def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
     """Register the deployments when they changed, or when the server lost one."""
     stamp = home.state / "prefect" / "deployments.json"
     wanted = prefect_server.deployments_fingerprint(home.project)
-    names = prefect_server.declared(home.project / "prefect.yaml")
-    known = prefect_server.registered(profile, prefect_server.auth_string(home))
-    if _read(stamp).get("made") == wanted and names <= known:
+    ask = prefect_server.asks(profile, prefect_server.auth_string(home))
+    if _read(stamp).get("made") == wanted and declared(home.project) <= registered(ask):
         return
-    prefect_server.deploy(home, profile, progress)
-    if gone := prefect_server.forget_undeclared(home, profile):
+    prefect_server.deploy(home, profile, ask, progress)
+    if gone := forget_undeclared(home.project, ask):
         progress(f"deployments: no longer declared, removed: {', '.join(gone)}")
     write_private(stamp, json.dumps({"made": wanted}))
 
 
 def _automations(profile: Profile, home: Home, progress: Progress) -> None:
     """Make the automations and views that are missing, and correct those that differ."""
-    auth = prefect_server.auth_string(home)
-    if changed := ensure_automations(home.project, profile.notify, profile.ports.prefect, auth):
+    ask = prefect_server.asks(profile, prefect_server.auth_string(home))
+    if changed := ensure_automations(home.project, profile.notify, ask):
         progress(f"automations: {', '.join(changed)}")
-    if changed := ensure_views(home.project, profile.ports.prefect, auth):
+    if changed := ensure_views(home.project, ask):
         progress(f"views: {', '.join(changed)}")
 
 

@@ -17,10 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from supply_chain.adapters.command import run
-from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.adapters import registration
+from supply_chain.adapters.registration import Asks
+from supply_chain.errors import PartFailed
 from supply_chain.laptop import patient
 from supply_chain.laptop.home import Home, kept
 from supply_chain.laptop.ports import HOST, answers, asked, is_served
@@ -225,6 +224,15 @@ def lately(alive: Path, pid_file: Path) -> bool:
     return record is not None and touched > record.since and datetime.now(UTC) - touched < FRESH
 
 
+def asks(profile: Profile, auth: str) -> Asks:
+    """Asks this laptop's server."""
+
+    def ask(method: str, path: str, body: Any = None) -> Any:
+        return asked(method, profile.ports.prefect, f"/api{path}", body=body, auth=auth)
+
+    return ask
+
+
 def worker_answers(profile: Profile, auth: str, pid_file: Path) -> bool:
     """Whether the server heard from the worker that the pid file names, and lately."""
     record = read_record(pid_file)
@@ -274,75 +282,11 @@ def free_slots(home: Home, profile: Profile) -> None:
                 asked("PATCH", port, f"{path}/{limit['id']}", body={"active_slots": 0}, auth=auth)
 
 
-def declared(prefect_yaml: Path) -> frozenset[str]:
-    """The deployments that `prefect.yaml` declares, as `flow/name`; none where there is no file.
-
-    A flow is called as its function is, which the entrypoint names.
-    """
-    try:
-        content: Any = yaml.safe_load(prefect_yaml.read_text(encoding="utf-8"))
-        return frozenset(
-            f"{each['entrypoint'].rpartition(':')[2]}/{each['name']}" for each in content.get("deployments") or []
-        )
-    except FileNotFoundError:
-        return frozenset()
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise SettingInvalid(f"{prefect_yaml} cannot be read: {error!r}\nCorrect it; `make check` lints it.") from error
-
-
-def registered(profile: Profile, auth: str) -> frozenset[str]:
-    """The deployments that the server knows, as `flow/name`."""
-    return frozenset(_deployments(profile, auth))
-
-
-def _deployments(profile: Profile, auth: str) -> dict[str, dict[str, Any]]:
-    flows, deployments = (
-        asked("POST", profile.ports.prefect, f"/api/{kind}/filter", body={}, auth=auth)
-        for kind in ("flows", "deployments")
-    )
-    names = {flow["id"]: flow["name"] for flow in flows}
-    return {f"{names.get(each['flow_id'])}/{each['name']}": each for each in deployments}
-
-
-def forget_undeclared(home: Home, profile: Profile) -> tuple[str, ...]:
-    """Remove what an earlier version of the project declared, and this one does not; else it would go on running.
-
-    Deployments of other projects, and of a file's path, are not ours.
-    """
-    auth, names = auth_string(home), declared(home.project / "prefect.yaml")
-    gone = {
-        name: each
-        for name, each in _deployments(profile, auth).items()
-        if name not in names and str(each.get("entrypoint") or "").startswith("flows.")
-    }
-    for each in gone.values():
-        asked("DELETE", profile.ports.prefect, f"/api/deployments/{each['id']}", auth=auth)
-    return tuple(sorted(gone))
-
-
-def deploy(home: Home, profile: Profile, progress: Progress) -> None:
-    """Register every deployment of `prefect.yaml`; raises `PartFailed` when one is missing afterwards."""
-    names = declared(home.project / "prefect.yaml")
-    if not names:
-        progress("deployments: there is no prefect.yaml, so there are none")
-        return
-    progress(f"deployments: registering {', '.join(sorted(names))}")
+def deploy(home: Home, profile: Profile, ask: Asks, progress: Progress) -> None:
+    """Register every deployment of `prefect.yaml`, in the environment of this laptop's clients."""
     settings = {**run_environment(home, profile), "PYTHONDONTWRITEBYTECODE": ""}
-    done = run(
-        [*without(set(os.environ) - set(settings)), sys.executable, "-m", "prefect", "deploy", "--all", "--no-prompt"],
-        name="prefect deploy",
-        timeout=180,
-        environment=settings,
-        cwd=home.project,
-        quiet=True,
-    )
-    missing = names - registered(profile, auth_string(home))
-    if done.status != 0 or missing:
-        raise PartFailed(
-            f"Prefect did not register {', '.join(sorted(missing)) or 'all deployments'} "
-            f"(status {done.status}):\n{(done.stdout + done.stderr)[-2000:].strip()}\n"
-            "Correct prefect.yaml or the flow it names, then run `cscm up` again."
-        )
+    python = [*without(set(os.environ) - set(settings)), sys.executable]
+    registration.deploy(home.project, python, settings, ask, progress)
 
 
 def without(environ: Iterable[str]) -> list[str]:

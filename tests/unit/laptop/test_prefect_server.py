@@ -6,17 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.errors import SettingInvalid
-from supply_chain.laptop import prefect_server
 from supply_chain.laptop.doctor import wrong_batches
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.prefect_server import (
     auth_string,
-    declared,
     deployments_fingerprint,
-    forget_undeclared,
     prefect_environment,
-    registered,
     run_environment,
     server,
     without,
@@ -97,61 +92,6 @@ def test_clients_believe_nobody_and_read_no_list_of_authorities(home):
     prefect_environment(home, PROFILE)
     assert file.read_text() == before
     assert file.stat().st_mode & 0o077 == 0
-
-
-def test_declared_deployments_are_read(home):
-    """By flow and name, as two flows may have deployments of one name; no file declares none."""
-    file = home.project / "prefect.yaml"
-    assert declared(file) == frozenset()
-
-    flows = ("chain", "curate")
-    file.write_text("deployments:\n" + "".join(f"- {{name: on-demand, entrypoint: 'flows.{f}:{f}'}}\n" for f in flows))
-
-    assert declared(file) == {"chain/on-demand", "curate/on-demand"}
-
-
-def test_a_deployment_that_the_server_lost_is_missing(monkeypatch):
-    """Although another flow has one of the same name there."""
-    known = {
-        "/api/flows/filter": [{"id": "1", "name": "chain"}, {"id": "2", "name": "curate"}],
-        "/api/deployments/filter": [{"name": "on-demand", "flow_id": "1"}],
-    }
-    monkeypatch.setattr(prefect_server, "asked", lambda method, port, path, **_: known[path])
-
-    assert registered(PROFILE, "auth") == {"chain/on-demand"}
-
-
-def test_what_is_declared_no_more_is_removed(home, monkeypatch):
-    """It would run on with what its flow took once; what others registered stays."""
-    (home.project / "prefect.yaml").write_text("deployments: [{name: a, entrypoint: 'flows.chain:chain'}]")
-    known = {
-        "/api/flows/filter": [{"id": "1", "name": "chain"}],
-        "/api/deployments/filter": [
-            {"id": "i-a", "name": "a", "flow_id": "1", "entrypoint": "flows.chain:chain"},
-            {"id": "i-b", "name": "b", "flow_id": "1", "entrypoint": "flows.chain:chain"},
-            {"id": "i-c", "name": "c", "flow_id": "1", "entrypoint": "mine.py:chain"},
-            {"id": "i-d", "name": "d", "flow_id": "1", "entrypoint": None},
-        ],
-    }
-    calls = []
-    monkeypatch.setattr(
-        prefect_server, "asked", lambda method, port, path, **_: calls.append((method, path)) or known.get(path)
-    )
-
-    assert forget_undeclared(home, PROFILE) == ("chain/b",)
-    assert [path for method, path in calls if method == "DELETE"] == ["/api/deployments/i-b"]
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["deployments: [{entrypoint: x}]", "deployments: [{name: x}]", "deployments: 3", "- a", "deployments: ["],
-)
-def test_a_prefect_yaml_that_cannot_be_read_is_an_error(home, text):
-    """Prefect itself would ignore much of it."""
-    (home.project / "prefect.yaml").write_text(text)
-
-    with pytest.raises(SettingInvalid, match=r"prefect\.yaml"):
-        declared(home.project / "prefect.yaml")
 
 
 @pytest.mark.parametrize("changed", ["prefect.yaml", "flows/chain.py", "pyproject.toml"])

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from supply_chain.adapters.registration import views
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.laptop import views
 
 ROOT = Path(__file__).parents[3]
 
@@ -22,26 +22,25 @@ def project(tmp_path):
 
 
 @pytest.fixture
-def server(monkeypatch):
-    """What Prefect holds: name → filters."""
+def server():
+    """What Prefect holds, name → filters; what it was asked; and how it is asked."""
     held, asked = {}, []
 
-    def answer(method, port, path, *, body, auth):
+    def answer(method, path, body=None):
         asked.append(method)
         if method == "PUT":
             held[body["name"]] = body["filters"]
         return [{"name": name, "filters": filters} for name, filters in held.items()]
 
-    monkeypatch.setattr(views, "asked", answer)
-    return held, asked
+    return held, asked, answer
 
 
 def test_a_view_is_as_the_ui_saves_one(project, server):
     """States, tags and time; what is not said is not filtered by."""
     there = project("views: [{name: Bad, states: [Failed, Late], tags: [rescan], hours: 2}, {name: All, hours: 1}]")
 
-    assert views.ensure_views(there, 1, "a") == ("Bad", "All")
-    held, _ = server
+    held, _, ask = server
+    assert views.ensure_views(there, ask) == ("Bad", "All")
     assert {each["property"]: each["value"] for each in held["Bad"]} == {
         "state": ["Failed", "Late"], "tag": ["rescan"], "range": {"type": "span", "seconds": -7200},
     }  # fmt: skip
@@ -50,13 +49,13 @@ def test_a_view_is_as_the_ui_saves_one(project, server):
 
 def test_only_what_differs_is_made_again(project, server):
     """And an operator's own views stay."""
-    held, asked = server
+    held, asked, ask = server
     held["Mine"] = []
     there = project("views: [{name: Bad, states: [Failed], hours: 2}]")
-    views.ensure_views(there, 1, "a")
-    assert views.ensure_views(there, 1, "a") == ()
+    views.ensure_views(there, ask)
+    assert views.ensure_views(there, ask) == ()
     project("views: [{name: Bad, states: [Failed], hours: 3}]")
-    assert views.ensure_views(there, 1, "a") == ("Bad",)
+    assert views.ensure_views(there, ask) == ("Bad",)
     assert asked.count("PUT") == 2 and held["Mine"] == []
 
 

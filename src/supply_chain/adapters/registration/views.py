@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
 
+from supply_chain.adapters.registration.asks import Asks
 from supply_chain.documents import read_document
 from supply_chain.image import Frozen
-from supply_chain.laptop.ports import asked
 
 FILE = Path("deployments/views.yaml")
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9 -]*$", max_length=60)]
@@ -56,11 +56,11 @@ def read_views(project: Path) -> tuple[View, ...]:
     return read_document(project / FILE, Views).views
 
 
-def ensure_views(project: Path, port: int, auth: str) -> tuple[str, ...]:
+def ensure_views(project: Path, ask: Asks) -> tuple[str, ...]:
     """Make the server's views what the document says; the names of those that were made or changed."""
-    found = asked("POST", port, "/api/saved_searches/filter", body={}, auth=auth)
+    found = ask("POST", "/saved_searches/filter", {})
     known = {each["name"]: each["filters"] for each in found}
     changed = [view for view in read_views(project) if known.get(view.name) != view.as_prefect()["filters"]]
     for view in changed:
-        asked("PUT", port, "/api/saved_searches/", body=view.as_prefect(), auth=auth)
+        ask("PUT", "/saved_searches/", view.as_prefect())
     return tuple(view.name for view in changed)

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator
 
+from supply_chain.adapters.registration.asks import Asks
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
 from supply_chain.image import Frozen
-from supply_chain.laptop.ports import asked
 
 DIRECTORY = Path("deployments/automations")
 OURS = "supply-chain-"
@@ -73,22 +73,22 @@ def read_automations(directory: Path) -> tuple[Automation, ...]:
     return found
 
 
-def ensure_automations(project: Path, notify: str, port: int, auth: str) -> tuple[str, ...]:
+def ensure_automations(project: Path, notify: str, ask: Asks) -> tuple[str, ...]:
     """Make Prefect's automations what the documents say; the names of those that were made or changed.
 
     Raises `PartFailed` where Prefect does not take one.
     """
     wanted = read_automations(project / DIRECTORY)
-    found = asked("POST", port, "/api/automations/filter", body={}, auth=auth)
+    found = ask("POST", "/automations/filter", {})
     known = {each["name"]: each for each in found}
-    action = _notification(notify, port, auth) if not notify.startswith(OURS) else _run(port, auth)
+    action = _notification(notify, ask) if not notify.startswith(OURS) else _run(ask)
     changed = []
     for each in wanted:
         body = as_prefect(each, action)
         if each.name not in known:
-            asked("POST", port, "/api/automations/", body=body, auth=auth)
+            ask("POST", "/automations/", body)
         elif not says(known[each.name], body):
-            asked("PUT", port, f"/api/automations/{known[each.name]['id']}", body=body, auth=auth)
+            ask("PUT", f"/automations/{known[each.name]['id']}", body)
         else:
             continue
         changed.append(each.name)
@@ -142,12 +142,12 @@ def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, list) else value
 
 
-def _run(port: int, auth: str) -> dict[str, Any]:
-    found = asked("GET", port, f"/api/deployments/name/{TELLER}", auth=auth)
+def _run(ask: Asks) -> dict[str, Any]:
+    found = ask("GET", f"/deployments/name/{TELLER}")
     return {"type": "run-deployment", "source": "selected", "deployment_id": found["id"]}
 
 
-def _notification(notify: str, port: int, auth: str) -> dict[str, Any]:
+def _notification(notify: str, ask: Asks) -> dict[str, Any]:
     kind, _, name = notify.partition("/")
-    found = asked("GET", port, f"/api/block_types/slug/{kind}/block_documents/name/{name}", auth=auth)
+    found = ask("GET", f"/block_types/slug/{kind}/block_documents/name/{name}")
     return {"type": "send-notification", "block_document_id": found["id"]}

@@ -2,9 +2,8 @@
 
 import pytest
 
+from supply_chain.adapters.registration.automations import as_prefect, ensure_automations, read_automations, says
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.laptop import automations
-from supply_chain.laptop.automations import as_prefect, ensure_automations, read_automations, says
 
 GOOD = """
 name: a run failed
@@ -31,7 +30,7 @@ class Server:
     def __init__(self):
         self.held, self.calls = {}, []
 
-    def __call__(self, method, port, path, *, body=None, auth=None):
+    def __call__(self, method, path, body=None):
         self.calls.append((method, path))
         if path.endswith("/filter"):
             return list(self.held.values())
@@ -49,40 +48,39 @@ class Server:
 
     @property
     def changes(self):
-        return [call for call in self.calls if call[1].startswith("/api/automations/") and "filter" not in call[1]]
+        return [call for call in self.calls if call[1].startswith("/automations/") and "filter" not in call[1]]
 
 
 @pytest.fixture
-def server(monkeypatch):
-    server = Server()
-    monkeypatch.setattr(automations, "asked", server)
-    return server
+def server():
+    return Server()
 
 
-def ensure(project, notify="supply-chain-log/operators"):
-    return ensure_automations(project, notify, 4200, "a:b")
+@pytest.fixture
+def ensure(server):
+    return lambda project, notify="supply-chain-log/operators": ensure_automations(project, notify, server)
 
 
-def test_they_are_made_once(project, server):
+def test_they_are_made_once(project, server, ensure):
     """The second start changes nothing."""
     assert ensure(project) == ("a run failed",)
     assert ensure(project) == ()
-    assert server.changes == [("POST", "/api/automations/")]
+    assert server.changes == [("POST", "/automations/")]
     (action,) = server.held["a run failed"]["actions"]
     assert (action["type"], action["deployment_id"]) == ("run-deployment", "the-id")
     assert action["parameters"]["remedy"] == "read it"
 
 
-def test_one_that_differs_is_corrected(project, server):
+def test_one_that_differs_is_corrected(project, server, ensure):
     """Whoever changed it."""
     ensure(project)
     (project / "deployments/automations/one.yaml").write_text(GOOD.replace("within: 600", "within: 60"))
 
     assert ensure(project) == ("a run failed",)
-    assert server.changes[-1] == ("PUT", "/api/automations/a")
+    assert server.changes[-1] == ("PUT", "/automations/a")
 
 
-def test_one_that_was_turned_off_stays_off(project, server):
+def test_one_that_was_turned_off_stays_off(project, server, ensure):
     """An operator knows why."""
     ensure(project)
     server.held["a run failed"]["enabled"] = False
@@ -90,14 +88,14 @@ def test_one_that_was_turned_off_stays_off(project, server):
     assert ensure(project) == ()
 
 
-def test_a_block_of_prefects_own_is_told_by_the_server(project, server):
+def test_a_block_of_prefects_own_is_told_by_the_server(project, server, ensure):
     """Also where no worker runs, which may be what there is to tell."""
     ensure(project, "slack-webhook/operators")
 
     (action,) = server.held["a run failed"]["actions"]
     assert (action["type"], action["block_document_id"]) == ("send-notification", "the-id")
     assert "read it" in action["body"]
-    assert ("GET", "/api/block_types/slug/slack-webhook/block_documents/name/operators") in server.calls
+    assert ("GET", "/block_types/slug/slack-webhook/block_documents/name/operators") in server.calls
 
 
 @pytest.mark.parametrize(

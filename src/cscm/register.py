@@ -1,0 +1,83 @@
+"""`cscm register`: a Prefect server of one's own is told of the project, as `cscm up` tells the laptop's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cscm.laptop import progress_line
+from cscm.session import load_block, use_prefect
+from supply_chain.adapters.registration import Asks, deploy, ensure_automations, ensure_views, forget_undeclared
+from supply_chain.errors import PartFailed, SettingInvalid
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+NOTIFY = "supply-chain-log/operators"
+
+
+@click.command()
+def register() -> None:
+    """Tell the Prefect server that PREFECT_API_URL names of blocks, deployments, automations and views.
+
+    Run again at any time: what is there and differs is corrected, and deployments that prefect.yaml declares no more
+    are removed. The values of blocks stay as they are.
+    """
+    if "PREFECT_API_URL" not in os.environ:
+        raise SettingInvalid(
+            "PREFECT_API_URL names no Prefect server.\n"
+            "Set it, with what the server asks for (PREFECT_API_AUTH_STRING or PREFECT_API_KEY). "
+            "The laptop's own server is told of everything by `cscm up`."
+        )
+    project, say = use_prefect().project, progress_line()
+    from prefect.client.orchestration import get_client  # noqa: PLC0415 - after its environment is set
+
+    with get_client(sync_client=True) as client:
+        ask = _asks(client)
+        ask("POST", "/deployments/filter", {"limit": 1})  # before anything is made: whether it answers us
+        from blocks.register import register_types  # noqa: PLC0415
+
+        say("blocks: registering their types")
+        register_types()
+        deploy(project, [sys.executable], {"PREFECT_CLI_PROMPT": "false", "PREFECT_CLI_COLORS": "false"}, ask, say)
+        done = {
+            "deployments: no longer declared, removed": forget_undeclared(project, ask),
+            "automations": ensure_automations(project, _notify(), ask),
+            "views": ensure_views(project, ask),
+        }
+    for what, names in done.items():
+        if names:
+            say(f"{what}: {', '.join(names)}")
+    say(f"registered on {os.environ['PREFECT_API_URL']}")
+
+
+def _notify() -> str:
+    """Through what people are told: as the workbench says, where somebody filled it in already."""
+    try:
+        return str(load_block("Workbench", "workbench").notify)
+    except SettingInvalid:
+        return NOTIFY
+
+
+def _asks(client: SyncPrefectClient) -> Asks:
+    from httpx import HTTPError  # noqa: PLC0415
+    from prefect.exceptions import PrefectException  # noqa: PLC0415
+
+    def ask(method: Any, path: Any, body: Any = None) -> Any:
+        try:
+            response = client.request(method, path, json=body)
+        except (HTTPError, PrefectException) as error:
+            first, *_ = str(error).splitlines() or [type(error).__name__]
+            raise PartFailed(
+                f"{method} {str(client.api_url).rstrip('/')}{path} was not answered as it should be: {first}\n"
+                "Look at PREFECT_API_URL, at what the server asks for, and at its log; then run the same again."
+            ) from error
+        return response.json() if response.content else None
+
+    return ask
+
+
+COMMANDS = (register,)

@@ -1,0 +1,97 @@
+"""Deployments: what `prefect.yaml` declares, made what the server knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from supply_chain.adapters.command import run
+from supply_chain.adapters.registration.asks import Asks
+from supply_chain.errors import PartFailed, SettingInvalid
+
+PAGE = 200
+"""Of which a server gives at once; it gives no more."""
+
+
+def declared(project: Path) -> frozenset[str]:
+    """The deployments that `prefect.yaml` declares, as `flow/name`; none where there is no file.
+
+    A flow is called as its function is, which the entrypoint names.
+    """
+    prefect_yaml = project / "prefect.yaml"
+    try:
+        content: Any = yaml.safe_load(prefect_yaml.read_text(encoding="utf-8"))
+        return frozenset(
+            f"{each['entrypoint'].rpartition(':')[2]}/{each['name']}" for each in content.get("deployments") or []
+        )
+    except FileNotFoundError:
+        return frozenset()
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise SettingInvalid(f"{prefect_yaml} cannot be read: {error!r}\nCorrect it; `make check` lints it.") from error
+
+
+def registered(ask: Asks) -> frozenset[str]:
+    """The deployments that the server knows, as `flow/name`."""
+    return frozenset(_deployments(ask))
+
+
+def _deployments(ask: Asks) -> dict[str, dict[str, Any]]:
+    flows, deployments = (_all(kind, ask) for kind in ("flows", "deployments"))
+    names = {flow["id"]: flow["name"] for flow in flows}
+    return {f"{names.get(each['flow_id'])}/{each['name']}": each for each in deployments}
+
+
+def _all(kind: str, ask: Asks) -> list[dict[str, Any]]:
+    """Page by page: a server gives no more than so many at once."""
+    found: list[dict[str, Any]] = []
+    while page := ask("POST", f"/{kind}/filter", {"limit": PAGE, "offset": len(found)}):
+        found += page
+    return found
+
+
+def forget_undeclared(project: Path, ask: Asks) -> tuple[str, ...]:
+    """Remove what an earlier version of the project declared, and this one does not; else it would go on running.
+
+    Deployments of other projects, and of a file's path, are not ours.
+    """
+    names = declared(project)
+    gone = {
+        name: each
+        for name, each in _deployments(ask).items()
+        if name not in names and str(each.get("entrypoint") or "").startswith("flows.")
+    }
+    for each in gone.values():
+        ask("DELETE", f"/deployments/{each['id']}")
+    return tuple(sorted(gone))
+
+
+def deploy(
+    project: Path, python: Sequence[str], environment: Mapping[str, str], ask: Asks, say: Callable[[str], object]
+) -> None:
+    """Register every deployment of `prefect.yaml`; raises `PartFailed` when one is missing afterwards.
+
+    `python` is how Python is started, `environment` what it is given beside this process's own.
+    """
+    names = declared(project)
+    if not names:
+        say("deployments: there is no prefect.yaml, so there are none")
+        return
+    say(f"deployments: registering {', '.join(sorted(names))}")
+    done = run(
+        [*python, "-m", "prefect", "deploy", "--all", "--no-prompt"],
+        name="prefect deploy",
+        timeout=180,
+        environment=environment,
+        cwd=project,
+        quiet=True,
+    )
+    missing = names - registered(ask)
+    if done.status != 0 or missing:
+        raise PartFailed(
+            f"Prefect did not register {', '.join(sorted(missing)) or 'all deployments'} "
+            f"(status {done.status}):\n{(done.stdout + done.stderr)[-2000:].strip()}\n"
+            "Correct prefect.yaml or the flow it names, then run the same again."
+        )

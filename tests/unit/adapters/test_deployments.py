@@ -1,0 +1,105 @@
+"""Deployments: what is declared is registered, and what is declared no more is removed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters.registration import declared, deploy, forget_undeclared, registered
+from supply_chain.errors import PartFailed, SettingInvalid
+
+ONE = "deployments: [{name: a, entrypoint: 'flows.chain:chain'}]"
+
+
+class Server:
+    """Prefect's API, as far as it is asked: it gives so many at once."""
+
+    def __init__(self, flows, deployments, page=200):
+        self.known, self.page, self.deleted = {"/flows/filter": flows, "/deployments/filter": deployments}, page, []
+
+    def __call__(self, method, path, body=None):
+        if method == "DELETE":
+            self.deleted.append(path)
+            return None
+        start = body["offset"]
+        return self.known[path][start : start + min(self.page, body["limit"])]
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "prefect.yaml").write_text(ONE)
+    return tmp_path
+
+
+def test_declared_deployments_are_read(tmp_path):
+    """By flow and name, as two flows may have deployments of one name; no file declares none."""
+    assert declared(tmp_path) == frozenset()
+
+    flows = ("chain", "curate")
+    text = "deployments:\n" + "".join(f"- {{name: on-demand, entrypoint: 'flows.{f}:{f}'}}\n" for f in flows)
+    (tmp_path / "prefect.yaml").write_text(text)
+
+    assert declared(tmp_path) == {"chain/on-demand", "curate/on-demand"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["deployments: [{entrypoint: x}]", "deployments: [{name: x}]", "deployments: 3", "- a", "deployments: ["],
+)
+def test_a_prefect_yaml_that_cannot_be_read_is_an_error(tmp_path, text):
+    """Prefect itself would ignore much of it."""
+    (tmp_path / "prefect.yaml").write_text(text)
+
+    with pytest.raises(SettingInvalid, match=r"prefect\.yaml"):
+        declared(tmp_path)
+
+
+def test_a_deployment_that_the_server_lost_is_missing():
+    """Although another flow has one of the same name there; a server gives some at a time."""
+    flows = [{"id": "1", "name": "chain"}, {"id": "2", "name": "curate"}]
+    names = [{"name": name, "flow_id": "1"} for name in ("on-demand", "on-push", "nightly")]
+
+    assert registered(Server(flows, names, page=1)) == {"chain/on-demand", "chain/on-push", "chain/nightly"}
+
+
+def test_what_is_declared_no_more_is_removed(project):
+    """It would run on with what its flow took once; what others registered stays."""
+    known = [
+        {"id": "i-a", "name": "a", "flow_id": "1", "entrypoint": "flows.chain:chain"},
+        {"id": "i-b", "name": "b", "flow_id": "1", "entrypoint": "flows.chain:chain"},
+        {"id": "i-c", "name": "c", "flow_id": "1", "entrypoint": "mine.py:chain"},
+        {"id": "i-d", "name": "d", "flow_id": "1", "entrypoint": None},
+    ]
+    server = Server([{"id": "1", "name": "chain"}], known)
+
+    assert forget_undeclared(project, server) == ("chain/b",)
+    assert server.deleted == ["/deployments/i-b"]
+
+
+@pytest.mark.parametrize(
+    ("status", "known", "fails"), [(0, ["a"], ""), (0, [], "did not register chain/a"), (3, ["a"], "status 3.*no pool")]
+)
+def test_what_prefect_did_not_register_is_told(project, status, known, fails):
+    """Its command's status, and what the server knows afterwards."""
+    script = project / "python"
+    script.write_text(f"#!/bin/sh\necho $OF_THE_SERVER no pool >&2; echo $* > asked; exit {status}\n")
+    script.chmod(0o755)
+    server = Server([{"id": "1", "name": "chain"}], [{"name": name, "flow_id": "1"} for name in known])
+    said = []
+
+    if fails:
+        with pytest.raises(PartFailed, match=f"(?s){fails}"):
+            deploy(project, [str(script)], {"OF_THE_SERVER": "here"}, server, said.append)
+    else:
+        deploy(project, [str(script)], {}, server, said.append)
+    assert said == ["deployments: registering chain/a"]
+    assert (project / "asked").read_text().split() == ["-m", "prefect", "deploy", "--all", "--no-prompt"]
+
+
+def test_where_nothing_is_declared_prefect_is_not_asked(tmp_path):
+    """An environment without the file is one that somebody else fills."""
+    said = []
+
+    deploy(tmp_path, [str(Path(sys.executable).with_name("missing"))], {}, Server([], []), said.append)
+
+    assert said == ["deployments: there is no prefect.yaml, so there are none"]
