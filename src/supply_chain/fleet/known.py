@@ -133,6 +133,12 @@ class KnownImage(Frozen):
         of = (j for j in self.judgements if j.boundary is boundary)
         return max(of, key=lambda j: (j.at, not j.passed), default=None)
 
+    def bare(self) -> KnownImage:
+        """Which image it is, whose, and where it runs: what is held of all images while they are rescanned."""
+        return KnownImage(
+            ref=self.ref, stored=self.stored, owner=self.owner, running=self.running, unreadable=self.unreadable
+        )
+
     def lean(self) -> KnownImage:
         """The same with those findings alone that are known to be exploited, where many images are held at once."""
         scan = self.scan.model_copy(update={"findings": self.scan.exploited}) if self.scan else None

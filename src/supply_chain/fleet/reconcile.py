@@ -13,7 +13,7 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import KnownImage, Running, Seen
 from supply_chain.fleet.reading import Listing, Registry, listing, read
-from supply_chain.image import ENCRYPTED, Frozen, ImageRef, StoredManifest, application_of, short
+from supply_chain.image import ENCRYPTED, Digest, Frozen, ImageRef, StoredManifest, application_of, short
 from supply_chain.readiness import trouble_at
 from supply_chain.tier import CURATED
 
@@ -35,16 +35,19 @@ def applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:
 
 
 def everything(registry: Registry, inventory: Inventory) -> Iterator[KnownImage]:
-    """Every curated image that the registry lists, lean, with what the inventory knows of it, be it nothing.
+    """Every curated image that the registry lists, bare, with what the inventory knows of it, be it nothing.
 
     What the inventory does not know is an image if curation gave it a tag of its own: an encrypted copy has another.
     """
     for repository in registry.repositories(CURATED):
-        known = {image.ref.digest: image.lean() for image in inventory.images(application_of(repository))}
-        copies = {copy for image in known.values() for copy in image.copies}
+        known: dict[Digest, KnownImage] = {}
+        copies: set[Digest] = set()
+        for image in inventory.images(application_of(repository)):
+            known[image.ref.digest] = image.bare()
+            copies |= set(image.copies)
         for stored in registry.images(repository):
-            if image := known.get(stored.digest):
-                yield image.model_copy(update={"stored": stored})
+            if there := known.get(stored.digest):
+                yield there.model_copy(update={"stored": stored})
             elif stored.subject is None and stored.digest not in copies and _tagged(stored):
                 yield KnownImage(ref=ImageRef(repository=repository, digest=stored.digest), stored=stored)
 

@@ -11,14 +11,17 @@ from datetime import datetime
 from supply_chain.fleet.exposure import Judged, Rescanned, Unjudged, by_exposure
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import ImageRef
-from supply_chain.vulnerability.findings import Database
+from supply_chain.vulnerability.findings import Database, Finding
+
+FINDINGS = ("exploited", "worse", "better", "due", "findings")
+"""Where a judgement names findings."""
 
 
 @dataclass
 class Tally:
     """Counts images as they are done, each once; those who add to it do so from their own threads.
 
-    Of what nothing is to be told, the reference alone is kept.
+    Of what nothing is to be told, the reference alone is kept; of what is told, the same finding once for all images.
     """
 
     total: int
@@ -28,6 +31,7 @@ class Tally:
     started: float = field(default_factory=time.monotonic)
     without: int = 0
     found: dict[ImageRef, Judged | Unjudged] = field(default_factory=dict)
+    _findings: dict[Finding, Finding] = field(default_factory=dict)
     _done: set[ImageRef] = field(default_factory=set)
     _signed: set[ImageRef] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -38,10 +42,19 @@ class Tally:
             self.without += seen is None and ref not in self._done
             self._done.add(ref)
             self.found.pop(ref, None)
-            if isinstance(seen, Unjudged) or (seen is not None and (seen.tells or seen.findings)):
+            if isinstance(seen, Unjudged):
                 self.found[ref] = seen
+            elif seen is not None and (seen.tells or seen.findings):
+                self.found[ref] = self._shared(seen)
             if isinstance(seen, Judged) and seen.signed:
                 self._signed.add(ref)
+
+    def _shared(self, seen: Judged) -> Judged:
+        """The same, with the findings that other images have too in common with them."""
+        once = self._findings.setdefault
+        return seen.model_copy(
+            update={name: tuple(once(each, each) for each in getattr(seen, name)) for name in FINDINGS}
+        )
 
     def left(self, images: Iterable[KnownImage]) -> list[KnownImage]:
         """Those that got no answer and may get one later."""

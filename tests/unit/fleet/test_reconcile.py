@@ -184,6 +184,7 @@ def test_everything_is_what_the_registry_lists_whatever_the_inventory_knows(flee
 
     assert set(found) == {ref.digest, OTHER}
     assert found[ref.digest].owner == "web team" and found[OTHER].owner == ""
+    assert found[ref.digest].stored.tags and not found[ref.digest].notes, "tens of thousands are held at once"
 
 
 def test_an_image_is_lean_without_what_nobody_exploits(fleet, make):

@@ -1,0 +1,43 @@
+"""The tally: each image once, and what many images have in common held once."""
+
+import pytest
+
+from supply_chain.fleet.exposure import Judged, Unjudged
+from supply_chain.fleet.tally import Tally
+from supply_chain.image import ImageRef
+
+
+def ref(number):
+    return ImageRef(repository="curated/hello", digest=f"sha256:{number:064}")
+
+
+@pytest.fixture
+def tally(make):
+    return Tally(4, "grype 0.1", make.report().database, make.noon)
+
+
+def test_what_many_images_have_is_held_once(tally, make):
+    """Tens of thousands of images have the same findings of the same base."""
+    for number in range(2):
+        found = make.finding("high")
+        tally.add(ref(number), Judged(ref=ref(number), passes=False, due=(found,), worse=(found.model_copy(),)))
+
+    first, second = tally.judged
+    assert first.due == second.due == (make.finding("high"),)
+    assert first.due[0] is first.worse[0] is second.due[0] is second.worse[0]
+    assert tally.rescanned(0).told == (first, second)
+
+
+def test_an_image_that_is_done_again_counts_once(tally, make):
+    """A task that is retried, or a registry that answered later."""
+    lost = Unjudged(ref=ref(1), code="registry.unavailable", message="down", retryable=True)
+    tally.add(ref(1), lost)
+    tally.add(ref(2), None)
+    assert (tally.done, tally.unjudged, tally.percent) == (2, 1, 50.0)
+    tally.add(ref(2), None)
+    tally.add(ref(1), Judged(ref=ref(1), passes=True, signed=True))
+    tally.add(ref(1), Judged(ref=ref(1), passes=True, signed=True))
+
+    done = tally.rescanned(7)
+    assert (done.images, done.without, done.signed, done.archived) == (1, 1, 1, 7)
+    assert done.told == done.unjudged == () and tally.unjudged == 0
