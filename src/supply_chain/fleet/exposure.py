@@ -59,6 +59,25 @@ class Unjudged(Frozen):
     retryable: bool = False
 
 
+class Concerned(Frozen):
+    """An application of which there is something to tell its owner: how much, over all of its images."""
+
+    owner: str
+    application: str
+    running: tuple[str, ...] = Field(default=(), description="environments")
+    exploited: int = Field(description="findings that are known to be exploited")
+    worse: int = Field(description="findings")
+    better: int = Field(description="findings")
+    due: int = Field(description="findings")
+    images_exploited: int = Field(description="images with findings that are known to be exploited")
+    refused: int = Field(description="images to which curation's gate says no")
+    rebuild: tuple[str, ...] = Field(default=(), description="bases of which a newer one has fewer findings")
+
+
+TOLD = 500
+"""Images that a rescan tells of one by one, the most exposed; of the others with their applications."""
+
+
 class Rescanned(Frozen):
     """A rescan that came to its end."""
 
@@ -72,7 +91,11 @@ class Rescanned(Frozen):
     signed: int = Field(description="new reports")
     changed: int = Field(description="verdicts that are others than before")
     exploited: int = Field(description="images with findings that are known to be exploited")
-    told: tuple[Judged, ...] = Field(description="images of which there is something to tell, the most exposed first")
+    told: tuple[Judged, ...] = Field(description=f"the {TOLD} most exposed images of which there is something to tell")
+    more: int = Field(default=0, description="further images of which there is something to tell")
+    concerned: tuple[Concerned, ...] = Field(
+        default=(), description="applications of all of them, that of the most exposed image first"
+    )
     unjudged: tuple[Unjudged, ...] = ()
 
 
@@ -115,12 +138,27 @@ def _exposure(seen: Judged) -> tuple[bool, bool, bool, bool, bool, int, str]:
     )
 
 
-def by_application(seen: Iterable[Judged]) -> dict[tuple[str, str], tuple[Judged, ...]]:
-    """Owner and application → its images, the most exposed first; the applications in that order, too."""
+def concerned(seen: Iterable[Judged]) -> tuple[Concerned, ...]:
+    """The applications of these images, that of the first one first."""
     found: dict[tuple[str, str], list[Judged]] = {}
-    for each in by_exposure(seen):
+    for each in seen:
         found.setdefault((each.owner, each.ref.application), []).append(each)
-    return {about: tuple(images) for about, images in found.items()}
+    return tuple(_concerned(owner, application, images) for (owner, application), images in found.items())
+
+
+def _concerned(owner: str, application: str, images: Sequence[Judged]) -> Concerned:
+    return Concerned(
+        owner=owner,
+        application=application,
+        running=tuple(sorted({name for each in images for name in each.running})),
+        exploited=sum(len(each.exploited) for each in images),
+        worse=sum(len(each.worse) for each in images),
+        better=sum(len(each.better) for each in images),
+        due=sum(len(each.due) for each in images),
+        images_exploited=sum(bool(each.exploited) for each in images),
+        refused=sum(not each.passes for each in images),
+        rebuild=tuple(sorted({r.base for each in images for r in each.rebuild})),
+    )
 
 
 def carries(packages: Iterable[Package], wanted: Collection[str]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from supply_chain.fleet.exposure import Judged, Rescanned, Unjudged, by_exposure
+from supply_chain.fleet.exposure import TOLD, Judged, Rescanned, Unjudged, by_exposure, concerned
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import ImageRef
 from supply_chain.vulnerability.findings import Database, Finding
@@ -88,6 +88,7 @@ class Tally:
 
     def rescanned(self, archived: int) -> Rescanned:
         """What it came to so far."""
+        telling = by_exposure(each for each in self.judged if each.tells)
         return Rescanned(
             database=self.database,
             scanner=self.scanner,
@@ -99,6 +100,8 @@ class Tally:
             signed=len(self._signed),
             changed=sum(each.change is not None for each in self.judged),
             exploited=sum(bool(each.exploited) for each in self.judged),
-            told=by_exposure(each.model_copy(update={"findings": ()}) for each in self.judged if each.tells),
+            told=tuple(each.model_copy(update={"findings": ()}) for each in telling[:TOLD]),
+            more=len(telling[TOLD:]),
+            concerned=concerned(telling),
             unjudged=tuple(each for each in self.found.values() if isinstance(each, Unjudged)),
         )

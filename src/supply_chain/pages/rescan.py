@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from supply_chain.fleet.exposure import Judged, Rescanned, by_application
+from supply_chain.fleet.exposure import TOLD, Judged, Rescanned
 from supply_chain.image import short
-from supply_chain.pages.text import at_most, escaped, table
+from supply_chain.pages.text import at_most, escaped, more_rows, table
 from supply_chain.shown import counted, plain
 from supply_chain.vulnerability.findings import Finding
 
-MOST = 500
+MOST = TOLD
 """Rows of a table, at most; what is left out is counted in the last one."""
 
 
 def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
     """One row per image of which there is something to tell, the most exposed first; what was not judged before all."""
-    rows = [
+    unjudged = [
         {
             "image": plain(f"{each.ref.application} {each.ref.short}"),
             "verdict": "NOT JUDGED",
@@ -24,8 +24,8 @@ def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
         }
         for each in rescanned.unjudged
     ]
-    rows += [_seen_row(each) for each in rescanned.told]
-    return at_most(rows, MOST) or [
+    rows = [*at_most(unjudged, MOST), *map(_seen_row, rescanned.told)]
+    return [*rows, *more_rows(rows, rescanned.more)] or [
         {"image": "nothing to tell", "verdict": f"{counted(rescanned.images, 'image')} looked at"}
     ]
 
@@ -65,22 +65,13 @@ def owner_rows(rescanned: Rescanned) -> list[dict[str, str]]:
     """A line per application for its owner."""
     rows = [
         {
-            "owner": plain(owner),
-            "application": plain(application),
-            "runs in": plain(", ".join(sorted({name for each in images for name in each.running}))) or "—",
-            **{
-                title: str(sum(len(getattr(each, name)) for each in images))
-                for title, name in (
-                    ("exploited", "exploited"),
-                    ("worse", "worse"),
-                    ("better", "better"),
-                    ("due", "due"),
-                )
-            },
-            "refused": str(sum(not each.passes for each in images)),
-            "rebuild on": plain(", ".join(sorted({r.base for each in images for r in each.rebuild}))),
+            "owner": plain(each.owner),
+            "application": plain(each.application),
+            "runs in": plain(", ".join(each.running)) or "—",
+            **{title: str(getattr(each, title)) for title in ("exploited", "worse", "better", "due", "refused")},
+            "rebuild on": plain(", ".join(each.rebuild)),
         }
-        for (owner, application), images in by_application(rescanned.told).items()
+        for each in rescanned.concerned
     ]
     return rows or [{"owner": "—", "application": "nothing to tell anybody"}]
 
@@ -100,11 +91,16 @@ def rescan_summary(rescanned: Rescanned) -> str:
 
 def rescan_message(rescanned: Rescanned) -> str:
     """What is sent to people: the sentence, and a line for each application of which somebody should hear."""
-    lines = [rescan_summary(rescanned)]
-    for (owner, application), images in by_application(rescanned.told).items():
-        exploited, refused = (sum(bool(each.exploited) for each in images), sum(not each.passes for each in images))
-        due = sum(len(each.due) for each in images)
-        lines.append(plain(f"{owner or 'nobody'}: {application}: {exploited} exploited, {refused} refused, {due} due"))
+    lines = [
+        rescan_summary(rescanned),
+        *(
+            plain(
+                f"{each.owner or 'nobody'}: {each.application}: {each.images_exploited} exploited, "
+                f"{each.refused} refused, {each.due} due"
+            )
+            for each in rescanned.concerned
+        ),
+    ]
     return "\n".join(lines[:MOST])
 
 

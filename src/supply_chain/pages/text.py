@@ -37,10 +37,12 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def at_most(rows: Sequence[dict[str, str]], most: int) -> list[dict[str, str]]:
     """The first rows of a table, and in the last one how many more there are."""
-    if len(rows) <= most:
-        return list(rows)
-    first = next(iter(rows[0]))
-    return [*rows[:most], {**dict.fromkeys(rows[0], ""), first: f"{len(rows) - most} more"}]
+    return [*rows[:most], *more_rows(rows, len(rows) - most)]
+
+
+def more_rows(rows: Sequence[dict[str, str]], more: int) -> list[dict[str, str]]:
+    """The last row of a table like these rows, that says how many more there are; none where there are no more."""
+    return [{**dict.fromkeys(rows[0], ""), next(iter(rows[0])): f"{more} more"}] if more > 0 else []
 
 
 def artifact_key(*words: str) -> str:

@@ -3,7 +3,17 @@
 import pytest
 
 from supply_chain.app import Limits
-from supply_chain.fleet.exposure import Judged, by_application, by_exposure, carries, compared, due, gone, rebuilds
+from supply_chain.fleet.exposure import (
+    Judged,
+    Rebuild,
+    by_exposure,
+    carries,
+    compared,
+    concerned,
+    due,
+    gone,
+    rebuilds,
+)
 from supply_chain.image import ImageRef
 
 
@@ -38,8 +48,30 @@ def test_an_application_is_told_with_all_of_its_images(seen):
     other, two = seen("b", owner="x"), seen("a", owner="y")
     one = seen("a", owner="y", running=("prod-eu",), in_production=True)
 
-    assert list(by_application([other, two, one])) == [("y", "a"), ("x", "b")]
-    assert by_application([other, two, one])["y", "a"] == (one, two)
+    first, second = concerned(by_exposure([other, two, one]))
+    assert [(each.owner, each.application) for each in (first, second)] == [("y", "a"), ("x", "b")]
+    assert (first.running, first.refused, second.running) == (("prod-eu",), 0, ())
+
+
+def test_what_an_owner_has_to_do_is_counted_over_all_images(seen, make):
+    """Findings, and images for what is a matter of an image."""
+    one, two = make.finding(id="CVE-1", known_exploited=True), make.finding(id="CVE-2", known_exploited=True)
+    rebuild = Rebuild(base="curated/base/python", built_on=make.digest, newest=make.other, findings=("CVE-1",))
+    images = [
+        seen("a", running=("staging",), exploited=(one, two), due=(one,), passes=False, rebuild=(rebuild,)),
+        seen("a", running=("production", "staging"), exploited=(one,), worse=(one,), better=(two,), rebuild=(rebuild,)),
+    ]
+
+    (told,) = concerned(images)
+    assert (told.exploited, told.images_exploited, told.due, told.worse, told.better, told.refused) == (
+        3,
+        2,
+        1,
+        1,
+        1,
+        1,
+    )
+    assert (told.running, told.rebuild) == (("production", "staging"), ("curated/base/python",))
 
 
 def test_worse_is_what_is_new_or_taken_more_seriously(make):

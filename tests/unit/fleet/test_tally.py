@@ -41,3 +41,18 @@ def test_an_image_that_is_done_again_counts_once(tally, make):
     done = tally.rescanned(7)
     assert (done.images, done.without, done.signed, done.archived) == (1, 1, 1, 7)
     assert done.told == done.unjudged == () and tally.unjudged == 0
+
+
+def test_the_most_exposed_are_told_one_by_one_and_all_with_their_applications(tally, make, monkeypatch):
+    """A page of tens of thousands of rows is read by nobody."""
+    monkeypatch.setattr("supply_chain.fleet.tally.TOLD", 2)
+    for number in range(5):
+        running = ("staging",) if number == 3 else ()
+        tally.add(
+            ref(number), Judged(ref=ref(number), owner="web", passes=True, running=running, due=(make.finding(),))
+        )
+
+    done = tally.rescanned(0)
+    assert [each.ref for each in done.told] == [ref(3), ref(0)] and done.more == 3
+    ((owner, due, running),) = [(each.owner, each.due, each.running) for each in done.concerned]
+    assert (owner, due, running) == ("web", 5, ("staging",))
