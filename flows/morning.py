@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
+from blocks import Workbench
 from blocks.workbench import now
 from supply_chain.pages.morning import Morning, page
 from tasks.morning import look_back
@@ -17,6 +18,6 @@ async def morning(hours: int = 24) -> Morning:
     Args:
         hours: How far to look back.
     """
-    night = await look_back(now(), hours)
+    night = await look_back(now(), hours, await Workbench.aload("workbench"))
     await acreate_markdown_artifact(key="morning", markdown=page(night), description=night.headline)
     return night

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -26,8 +27,9 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
 from prefect.settings import get_current_settings
 
-from blocks import Bridge
-from supply_chain.pages.morning import CHANGES, VIEWS, Change, Morning, Run, changes
+from blocks import Bridge, Workbench
+from supply_chain.adapters.registration.views import read_views
+from supply_chain.pages.morning import CHANGES, HELD, Change, Morning, Run, changes
 from tasks.paging import every
 from tasks.running import RETRYING, in_thread
 
@@ -36,7 +38,7 @@ EVENTS = 50
 
 
 @task(name="look back", task_run_name="look back", **RETRYING)
-async def look_back(until: datetime, hours: int) -> Morning:
+async def look_back(until: datetime, hours: int, workbench: Workbench) -> Morning:
     """The runs and events of the last hours, and what is open now."""
     since = until - timedelta(hours=hours)
     async with get_client() as client:
@@ -46,7 +48,7 @@ async def look_back(until: datetime, hours: int) -> Morning:
         names = await _deployments(client, [*runs, *waiting])
         told = await _events(client, since, until)
         latest = await client.read_latest_artifacts(
-            artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(VIEWS)))
+            artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(HELD)))
         )
     return Morning(
         dead_letters=await _dead_letters(),
@@ -55,6 +57,7 @@ async def look_back(until: datetime, hours: int) -> Morning:
         runs=tuple(_run(each, names) for each in runs),
         waiting=tuple(_run(each, names) for each in waiting),
         changes=changes(told),
+        views={view.name: view.query for view in await in_thread(read_views, Path(workbench.project))},
         artifacts={each.key: str(each.latest_id) for each in latest if each.key},
         ui=str(get_current_settings().ui_url or ""),
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from supply_chain.adapters.registration.views import read_views
+from supply_chain.adapters.registration.views import View, read_views
 
 from .conftest import ROOT, Ui
 
@@ -57,8 +58,34 @@ def _rows(artifact: dict[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
-def test_the_views_of_the_runs_are_where_the_ui_looks_for_them(ui: Ui) -> None:
-    """By the names that `deployments/views.yaml` gives them, each as the UI saves one."""
-    saved = {each["name"]: each["filters"] for each in ui.api("saved_searches/filter", {})}
+VIEWS = read_views(ROOT)
 
-    assert [view.name for view in read_views(ROOT) if saved.get(view.name) != view.as_prefect()["filters"]] == []
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: str(view.name))
+def test_a_view_is_offered_above_the_list_of_runs(ui: Ui, view: View) -> None:
+    """In the UI's first face, which reads what its server saved; chosen, it filters the list."""
+    ui.page.goto(f"{ui.address}/runs?state=Failed&tag=none")
+    box = ui.page.locator(".saved-filters")
+    box.locator("button").first.focus()
+    ui.page.keyboard.press("ArrowDown")
+    ui.page.locator(".p-select-option").get_by_text(view.name, exact=True).first.dispatch_event("click")
+
+    ui.page.wait_for_url(lambda url: "tag=none" not in url)
+    chosen = parse_qs(urlsplit(ui.page.url).query)
+    assert chosen.get("state", []) == list(view.states) and chosen.get("tag", []) == list(view.tags)
+    assert chosen["seconds"] == [str(-3600 * view.hours)]
+    assert view.name in box.inner_text()
+
+
+def test_a_view_is_a_link_of_the_page_of_the_morning_too(ui: Ui, careless: str) -> None:
+    """The UI's second face saves no views but its browser's own; it filters by the link's address."""
+    ui.ended(careless)
+    made = run(ui, "morning", "every-15-minutes")
+    for view, shown, left in (("Found something", "Refused", ""), ("Rescans", "rescan", "chain")):
+        ui.open(ui.artifact(made, "morning"))
+        ui.shows("Look further")
+        link = ui.page.get_by_role("link", name=view, exact=True).get_attribute("href")
+        assert link
+        ui.open(urlsplit(link).path.removeprefix("/v2").lstrip("/") + "?" + urlsplit(link).query)
+        page = ui.shows("Flow runs", shown)
+        assert not left or left not in page.partition("Flow runs")[2].split()

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from urllib.parse import urlencode
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field
@@ -43,7 +42,7 @@ CHANGES = {
     "cscm.deployment.drifted": "drifted",
 }
 """Events that say that something is not as it was before."""
-VIEWS = {
+HELD = {
     "images": "every curated image",
     "running": "what runs, and what differs from its record",
     "rescan": "the last rescan, by exposure",
@@ -83,6 +82,7 @@ class Morning(Frozen):
     waiting: tuple[Run, ...] = Field(default=(), description="since whenever")
     changes: tuple[Change, ...] = ()
     artifacts: dict[str, str] = Field(default_factory=dict, description="key → id of the last version")
+    views: dict[str, str] = Field(default_factory=dict, description="name → query of the list of runs")
     dead_letters: int | None = Field(default=None, description="messages that nobody could read; None where unknown")
     ui: str
 
@@ -190,13 +190,13 @@ def _ran(morning: Morning) -> str:
 
 def _further(morning: Morning) -> str:
     ui = morning.ui.rstrip("/")
-    views = [
+    held = [
         f"- [{what}]({ui}/artifacts/artifact/{morning.artifacts[key]})"
-        for key, what in VIEWS.items()
+        for key, what in HELD.items()
         if key in morning.artifacts
     ]
-    failed = urlencode([*(("state", name) for name in FAILED), ("type", "span"), ("seconds", "-86400")])
-    return "\n".join([*views, f"- [runs that failed]({ui}/runs?{failed})", f"- [events of the chain]({ui}/events)"])
+    runs = ", ".join(f"[{escaped(name)}]({ui}/runs?{query})" for name, query in morning.views.items())
+    return "\n".join([*held, *([f"- runs: {runs}"] if runs else []), f"- [events of the chain]({ui}/events)"])
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -> str:

@@ -1,6 +1,7 @@
 """The views that the UI offers are those of the document."""
 
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -60,7 +61,22 @@ def test_only_what_differs_is_made_again(project, server):
 
 
 @pytest.mark.parametrize(
-    "text", ["views: []", "{}", "views: [{name: A, hours: 0}]", "views: [{name: A, hours: 1}, {name: A, hours: 2}]",
+    ("hours", "enough"), [(1, "past-hour"), (2, "past-24-hours"), (24, "past-24-hours"), (720, "past-30-days")]
+)
+def test_a_view_has_an_address_that_both_faces_of_the_ui_read(hours, enough):
+    """One takes states, tags and seconds, the other tags in one word and a range that it knows."""
+    view = views.View(name="Bad", states=("Failed", "Late"), tags=("rescan", "curation"), hours=hours)
+
+    assert parse_qs(view.query) == {
+        "state": ["Failed", "Late"], "tag": ["rescan", "curation"], "tags": ["rescan,curation"],
+        "type": ["span"], "seconds": [str(-3600 * hours)], "range": [enough],
+    }  # fmt: skip
+    assert set(parse_qs(views.View(name="All", hours=hours).query)) == {"type", "seconds", "range"}
+
+
+@pytest.mark.parametrize(
+    "text", ["views: []", "{}", "views: [{name: A, hours: 0}]", "views: [{name: A, hours: 721}]",
+             "views: [{name: A, hours: 1}, {name: A, hours: 2}]",
              "views: [{name: A, hours: 1, stats: [Failed]}]"],
 )  # fmt: skip
 def test_what_is_no_view_is_refused(project, text):

@@ -129,6 +129,14 @@ def test_artifacts_that_are_there_are_linked(make):
     assert f"({UI}/artifacts/artifact/abc)" in told and told.count("/artifacts/artifact/") == 1
 
 
+def test_views_of_the_runs_are_linked(make):
+    """For who has no saved ones above the list."""
+    told = page(morning(make.noon, views={"Bad runs": "state=Failed&type=span"}))
+
+    assert f"- runs: [Bad runs]({UI}/runs?state=Failed&type=span)\n" in told
+    assert "/runs?" not in page(morning(make.noon))
+
+
 def test_every_error_has_its_remedy():
     """Also one that is only told by its base; what is no error of ours is told as such."""
     assert remedy(str(RegistryUnavailable("a\nb"))).startswith("A step asks again")

@@ -1,10 +1,15 @@
-"""Views of the list of runs: `deployments/views.yaml`, made saved searches of Prefect's server."""
+"""Views of the list of runs: `deployments/views.yaml`, made saved searches of Prefect's server, and addresses.
+
+The first face of Prefect's UI offers the saved searches of its server. The second one keeps its own in each browser,
+so that a view has an address too, which both read.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -13,6 +18,8 @@ from supply_chain.documents import read_document
 from supply_chain.image import Frozen
 
 FILE = Path("deployments/views.yaml")
+RANGES = {1: "past-hour", 24: "past-24-hours", 7 * 24: "past-7-days", 30 * 24: "past-30-days"}
+"""Hours → what the UI's second face calls them; it shows the least of these that are enough."""
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9 -]*$", max_length=60)]
 
 
@@ -22,7 +29,17 @@ class View(Frozen):
     name: Word = Field(description="as the UI offers it; another view of this name is replaced")
     states: tuple[Word, ...] = Field(default=(), description="names of states, as the UI shows them; none: all")
     tags: tuple[Word, ...] = Field(default=(), description="of the runs; none: all")
-    hours: int = Field(ge=1, le=24 * 366, description="how far it looks back")
+    hours: int = Field(ge=1, le=max(RANGES), description="how far it looks back")
+
+    @property
+    def query(self) -> str:
+        """The view as a query of the list of runs, `/runs?…`; each face overlooks what the other reads."""
+        words = [("state", each) for each in self.states]
+        if self.tags:
+            words += [*(("tag", each) for each in self.tags), ("tags", ",".join(self.tags))]
+        enough = RANGES[min(hours for hours in RANGES if hours >= self.hours)]
+        words += [("type", "span"), ("seconds", str(-3600 * self.hours)), ("range", enough)]
+        return urlencode(words)
 
     def as_prefect(self) -> dict[str, Any]:
         """As Prefect's UI saves one."""
