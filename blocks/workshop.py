@@ -132,7 +132,7 @@ def dependencies(directory: Path, manifest: Service | Base, tier: Tier, workbenc
     context = BuildContext(directory / manifest.build.context, directory / manifest.build.dockerfile)
     return Dependencies(
         source=context.alone,
-        inventory=tier.syft(workbench),
+        generator=tier.syft(workbench),
         scanner=workbench.grype(),
         days=manifest.limits.scan_days,
     )

@@ -18,14 +18,13 @@ from flows.ends import refused
 from flows.execute import execute
 from flows.journal import journal
 from flows.names import by_path
-from flows.turns import turn
 from supply_chain.app import Service, read_manifest
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.execution.deploy import Deployment
 from supply_chain.image import CuratedImage
 from supply_chain.policy.outcome import Refused
 from tasks.events import in_a_chain
-from tasks.turns import turn_name
+from tasks.turns import turn, turn_name
 
 gc.freeze()  # what the imports made stays for good: no collection in the midst of a run looks at it again
 

@@ -10,7 +10,6 @@ from blocks import Tier, Workbench
 from flows.ends import refused
 from flows.journal import Journal, journal
 from flows.names import by_image
-from flows.turns import turn
 from supply_chain.app import Base, Service
 from supply_chain.image import Candidate, CuratedImage
 from supply_chain.pages import found
@@ -23,7 +22,7 @@ from tasks.gates import admit_to_curation, admit_to_signature
 from tasks.scan import scan
 from tasks.sign import sign
 from tasks.store import store
-from tasks.turns import turn_name
+from tasks.turns import turn, turn_name
 
 
 @flow(name="curate", flow_run_name=by_image)

@@ -10,7 +10,6 @@ from prefect import flow
 from blocks import ContainerHost, Tier, Workbench
 from flows.journal import journal
 from flows.names import by_path
-from flows.turns import turn
 from supply_chain.app import read_manifest
 from supply_chain.image import Candidate, short
 from supply_chain.tier import development_repository
@@ -19,7 +18,7 @@ from tasks.offer import offer
 from tasks.running import beside, in_thread, invocation
 from tasks.source import checked_out
 from tasks.test import test
-from tasks.turns import turn_name
+from tasks.turns import turn, turn_name
 
 
 @flow(name="develop", flow_run_name=by_path)

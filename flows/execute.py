@@ -10,7 +10,6 @@ from blocks import ContainerHost, Tier, Workbench
 from flows.ends import refused
 from flows.journal import Journal, journal
 from flows.names import by_image
-from flows.turns import turn
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
@@ -23,7 +22,7 @@ from tasks.find import find
 from tasks.gates import admit_to_execution
 from tasks.monitor import monitor
 from tasks.running import beside
-from tasks.turns import DEPLOY, turn_name
+from tasks.turns import DEPLOY, turn, turn_name
 
 
 @flow(name="execute", flow_run_name=by_image)

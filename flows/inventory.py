@@ -9,7 +9,6 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
 from blocks import Inventory, Tier, Workbench
 from flows.ends import ended
-from flows.turns import turn
 from supply_chain import pages
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.reconcile import Reconciled
@@ -17,7 +16,7 @@ from supply_chain.fleet.where import Place
 from supply_chain.image import ImageRef, short
 from supply_chain.shown import counted
 from tasks.inventory import explanations_of, list_images, look, places_of, reconciled, refresh
-from tasks.turns import turn_name
+from tasks.turns import turn, turn_name
 
 READER = "lifecycle"
 """As whom the inventory reads: one who may read all that is said of images."""

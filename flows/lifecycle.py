@@ -14,7 +14,6 @@ from pydantic import Field
 
 from blocks import Tier, Workbench
 from flows.ends import ended
-from flows.turns import turn
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.approval import Words
 from supply_chain.image import Digest, application_of
@@ -23,7 +22,7 @@ from supply_chain.lifecycle.plan import Plan, read_plan
 from supply_chain.tier import is_base_repository
 from tasks.lifecycle import apply, built_on, needed_anywhere, plan, publish, sign_approval
 from tasks.running import whole
-from tasks.turns import DEPLOY, turn_name
+from tasks.turns import DEPLOY, turn, turn_name
 
 PATIENCE = 7 * 24 * 3600
 """Seconds that a plan waits for approval. Then the run ends, and the next one plans anew."""

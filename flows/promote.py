@@ -16,7 +16,6 @@ from flows.curate import curate
 from flows.ends import ended, refused
 from flows.execute import execute
 from flows.names import by_image
-from flows.turns import turn
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.execution.deploy import Deployment
 from supply_chain.image import CuratedImage
@@ -29,7 +28,7 @@ from supply_chain.tier import CURATED, OFFERED
 from tasks.find import find
 from tasks.freeze import frozen
 from tasks.promote import due_at_curation, due_at_execution, on_the_way, sign_decision
-from tasks.turns import turn_name
+from tasks.turns import turn, turn_name
 
 PATIENCE = 14 * 24 * 3600
 """Seconds that a run waits for a person; then it fails, and the reconcile asks anew."""

@@ -12,7 +12,6 @@ from prefect import flow
 from blocks import Inventory, Tier, Workbench
 from blocks.curation import rescan_bench
 from blocks.workbench import now
-from flows.turns import turn
 from supply_chain.errors import RescanIncomplete
 from supply_chain.fleet.exposure import Gone, Rescanned, Unjudged, gone
 from supply_chain.fleet.known import KnownImage
@@ -23,7 +22,7 @@ from supply_chain.shown import counted
 from tasks.rescan import all_told, curated_images, publish, telling, told_last
 from tasks.rescan import rescan as rescan_chunk
 from tasks.running import in_thread, whole
-from tasks.turns import turn_name
+from tasks.turns import turn, turn_name
 
 AGAIN = (10.0, 60.0)
 """Seconds after which those are tried again that a registry or AWS gave no answer about."""

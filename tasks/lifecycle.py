@@ -13,11 +13,12 @@ from prefect.settings import get_current_settings
 from blocks import Inventory, Tier, Workbench
 from blocks.lifecycle import bench, present
 from blocks.workbench import now
+from supply_chain.adapters.journal import FileJournal
 from supply_chain.errors import PlanUnfinished
 from supply_chain.evidence.standing import Act
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import Digest, ImageRef
-from supply_chain.lifecycle.apply import Applied, Entry, FileJournal, Outcome
+from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.apply import apply as carry_out
 from supply_chain.lifecycle.apply import built_on as bases_of
 from supply_chain.lifecycle.apply import needed_anywhere as what_runs

@@ -1,8 +1,123 @@
-"""Turns: what two runs must not do at once, by a name that tells who looks at all of them what it is about."""
+"""Turns: what two runs must not do at once for the same application.
+
+On one machine a locked file keeps them apart, and a lock ends with its process, however that ends. Between
+machines Prefect's concurrency limit does, whose lease ends a minute after a run that was killed; where the
+file says that it was one of this machine, its lease is given back at once.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.concurrency.asyncio import AcquireConcurrencySlotTimeoutError, concurrency
+from prefect.concurrency.context import ConcurrencyContext
+from prefect.settings import get_current_settings
+from pydantic import TypeAdapter, ValidationError
+
+from supply_chain.image import Frozen
+from tasks.running import invocation
+
 DEPLOY = "deploy"
+WAIT = 900
+"""Seconds to wait for the run whose turn it is."""
+LEASE = 60
+"""Seconds after which the turn of a run that died is over; one that lives renews it. Prefect allows no fewer."""
+POLL = 0.2
+REMEMBERED = 50
+
+
+class Holder(Frozen):
+    """A run that has a turn, or did not end well with it: what marks it, and its lease until that is given back."""
+
+    run: str
+    lease: UUID | None = None
+
+
+HOLDERS: TypeAdapter[tuple[Holder, ...]] = TypeAdapter(tuple[Holder, ...])
+
+
+@asynccontextmanager
+async def turn(name: str, wait: float | None = None) -> AsyncIterator[tuple[str, ...]]:
+    """Wait for, and hold, the one turn of this name; the runs of this machine that had it and did not end well.
+
+    These are named until a run has ended well after them: it is for the block to clear away what they left.
+    Raises `TimeoutError` after so many seconds, `WAIT` unless said otherwise.
+    """
+    until = time.monotonic() + (WAIT if wait is None else wait)
+    async with _alone_here(name, until) as file, get_client() as client:
+        before = _read(file)
+        for holder in before:
+            if holder.lease:
+                await client.release_concurrency_slots_with_lease(lease_id=holder.lease)
+        known = tuple(Holder(run=holder.run) for holder in before)[-REMEMBERED:]
+        mine = Holder(run=invocation())
+        _write(file, (*known, mine))
+        await client.upsert_global_concurrency_limit_by_name(name=name, limit=1)
+        left = max(1.0, until - time.monotonic())
+        async with concurrency([name], strict=True, timeout_seconds=left, lease_duration=LEASE):
+            _write(file, (*known, mine.model_copy(update={"lease": _lease()})))
+            yield tuple(holder.run for holder in known)
+        _write(file, ())
+
+
+def _lease() -> UUID | None:
+    """The lease that was granted last in this flow."""
+    context = ConcurrencyContext.get()
+    return context.cleanup_lease_ids[-1] if context and context.cleanup_lease_ids else None
+
+
+@asynccontextmanager
+async def _alone_here(name: str, until: float) -> AsyncIterator[int]:
+    """The locked file of a turn; Prefect's own directory is that of one server's client, or one user's."""
+    directory = get_current_settings().home / "turns"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _opened(directory / quote(name, safe=" ")) as file:
+        while not _locks(file):
+            if time.monotonic() > until:
+                raise AcquireConcurrencySlotTimeoutError(f"{name}: another run had the turn for too long")
+            await asyncio.sleep(POLL)
+        yield file
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _locks(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(file: int) -> tuple[Holder, ...]:
+    """Who is named; a file that was cut off in the middle names nobody."""
+    try:
+        return HOLDERS.validate_json(os.pread(file, 1024 * 1024, 0))
+    except ValidationError:
+        return ()
+
+
+def _write(file: int, holders: tuple[Holder, ...]) -> None:
+    content: Any = HOLDERS.dump_json(holders) if holders else b""
+    os.ftruncate(file, 0)
+    os.pwrite(file, content, 0)
 
 
 def turn_name(step: str, *about: str) -> str:

@@ -45,7 +45,7 @@ class Attacher(Protocol):
 
 def scan(
     image: EncryptedImage,
-    inventory: SbomGenerator,
+    generator: SbomGenerator,
     scanner: Scanner,
     registry: Attacher,
     evidence: EvidenceStore,
@@ -62,8 +62,8 @@ def scan(
     ref = image.stored.ref
     known = () if fresh else evidence.verified(ref, TierName.CURATION, SBOM, VULNERABILITIES)
     before = sbom_in(known, evidence.referrers.content)
-    if before is None or before.generator != inventory.generator:
-        return _whole_scan(image, inventory, scanner, registry, evidence, now)
+    if before is None or before.generator != generator.generator:
+        return _whole_scan(image, generator, scanner, registry, evidence, now)
     sbom = Sbom(before.content, len(before.packages), before.generator)
     current = current_report(known, scanner, now(), days=days, sbom=sbom.digest)
     if current:
@@ -77,7 +77,7 @@ def scan(
 
 def _whole_scan(
     image: EncryptedImage,
-    inventory: SbomGenerator,
+    generator: SbomGenerator,
     scanner: Scanner,
     registry: Attacher,
     evidence: EvidenceStore,
@@ -85,7 +85,7 @@ def _whole_scan(
 ) -> tuple[ScannedImage, Report]:
     """What the image contains is true whatever a scan says of it: it is signed beside the scan, and stays."""
     ref = image.stored.ref
-    sboms = inventory.of_image(ref)
+    sboms = generator.of_image(ref)
     report, sbom = both(
         partial(scanner.scan, sboms.record), partial(keep, sboms, ref, registry=registry, evidence=evidence, now=now)
     )

@@ -46,7 +46,7 @@ class Dependencies:
 
     source: Callable[[], AbstractContextManager[Path]]
     """A directory with the files that the build takes, and no others."""
-    inventory: SbomGenerator
+    generator: SbomGenerator
     scanner: Scanner
     days: int
 
@@ -95,7 +95,7 @@ def _known_report(
     report = current_report(evidence, dependencies.scanner, now, days=dependencies.days)
     if report is None:
         return None
-    tools = _tools(report.value, dependencies.inventory.generator)
+    tools = _tools(report.value, dependencies.generator.generator)
     result = passed_before(Check.DEPENDENCIES, evidence, tools)
     return (report.value, result) if result else None
 
@@ -108,7 +108,7 @@ def known_vulnerabilities(dependencies: Dependencies, now: Callable[[], datetime
     """What is known of the source's own dependencies; how much of it is accepted is the gate's to say."""
     started = now()
     with dependencies.source() as directory:
-        sbom = dependencies.inventory.of_directory(directory).record
+        sbom = dependencies.generator.of_directory(directory).record
     report = dependencies.scanner.scan(sbom)
     looked_at = f"{sbom.packages} declared packages" if sbom.packages else "no declared third-party packages"
     check = CheckResult(

@@ -6,16 +6,14 @@ nothing is done twice, and what was skipped stays so.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.standing import Standing
@@ -98,32 +96,6 @@ class Journal(Protocol):
 
     def add(self, entry: Entry) -> None:
         """Written for good when it returns."""
-
-
-@dataclass(frozen=True)
-class FileJournal:
-    """A journal in a file, a line for each entry. A line that was cut off in the middle was not written."""
-
-    path: Path
-
-    def entries(self) -> tuple[Entry, ...]:
-        return tuple(self._read())
-
-    def _read(self) -> Iterator[Entry]:
-        if not self.path.exists():
-            return
-        for line in self.path.read_bytes().splitlines():
-            try:
-                yield Entry.model_validate_json(line)
-            except ValidationError:
-                continue
-
-    def add(self, entry: Entry) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(b"\n" + entry.model_dump_json().encode())
-            file.flush()
-            os.fsync(file.fileno())
 
 
 Blocker = Callable[[ImageRef, str], object]

@@ -25,7 +25,7 @@ TAKES = """
 import asyncio, sys
 from pathlib import Path
 from prefect import flow
-from flows.turns import turn
+from tasks.turns import turn
 
 @flow(name="takes a turn")
 async def takes(name, note, stay):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from supply_chain.adapters.ecr import Ecr
+from supply_chain.adapters.journal import FileJournal
 from supply_chain.container import profile
 from supply_chain.evidence.standing import Act, read_standing, standing
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
@@ -19,7 +20,7 @@ from supply_chain.execution.records import record
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known as read_known
 from supply_chain.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
-from supply_chain.lifecycle.apply import Entry, FileJournal, Outcome, Registry, apply, built_on, needed_anywhere
+from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, built_on, needed_anywhere
 from supply_chain.lifecycle.plan import Plan, plan
 from supply_chain.lifecycle.rules import Rules
 from supply_chain.lifecycle.rulings import decide

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supply_chain.adapters.journal import FileJournal
 from supply_chain.errors import AwsFailed, AwsUnavailable, EvidenceInvalid
 from supply_chain.image import StorageStatus
-from supply_chain.lifecycle.apply import Applied, Entry, FileJournal, Outcome, apply, built_on, needed_anywhere
+from supply_chain.lifecycle.apply import Applied, Entry, Outcome, apply, built_on, needed_anywhere
 from supply_chain.lifecycle.plan import plan
 from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.stock import Evidenced

@@ -5,9 +5,8 @@ from uuid import uuid4
 import pytest
 from prefect.client.orchestration import get_client
 
-from flows.turns import turn
 from tasks import monitor, paging
-from tasks.turns import DEPLOY, turn_name
+from tasks.turns import DEPLOY, turn, turn_name
 
 
 @pytest.fixture
