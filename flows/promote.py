@@ -15,6 +15,7 @@ from blocks.workbench import now
 from flows.curate import curate
 from flows.ends import ended, refused
 from flows.execute import execute
+from flows.journal import log
 from flows.names import by_image
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.execution.deploy import Deployment
@@ -158,4 +159,6 @@ async def approve(image: str, environment: str, who: Words, why: Words, deny: bo
         decided=now(),
     )
     await sign_decision(ref, said, tier, workbench)
+    if said.approved and not place.asks:
+        log.info("%s", plain(f"note: {place.name} asks for no approval, so that this changes nothing there"))
     return said

@@ -6,9 +6,9 @@ from prefect.variables import Variable
 from pydantic import ValidationError
 
 from supply_chain.errors import SettingInvalid
-from supply_chain.promotion.freeze import Freeze
+from supply_chain.promotion.freeze import VARIABLE, Freeze
 
-NAME = "promotions_frozen"
+NAME = VARIABLE
 
 
 async def frozen() -> Freeze | None:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,8 +33,10 @@ from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, namespaces, prefect_server
 from supply_chain.laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine
 from supply_chain.laptop.home import Home
+from supply_chain.laptop.ports import request
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import Progress, Record, Service, read_record, stop
+from supply_chain.promotion.freeze import VARIABLE, Freeze
 from supply_chain.scratch import sweep, write_private
 from supply_chain.tier import TierName
 
@@ -327,9 +330,21 @@ def remove_from_engine(owner: str, progress: Progress, registry: str | None = No
 
 def status(profile: Profile, home: Home) -> list[Part]:
     """Which parts run, where and since when; asks each whether it answers."""
-    services = (emulator_service.emulator(home, profile), prefect_server.server(home, profile))
+    prefect = _part(prefect_server.server(home, profile))
+    if prefect.running and not prefect.note:
+        prefect = prefect.model_copy(update={"note": frozen(profile, home)})
     runners = (part(home, profile) for part in (prefect_server.warm, prefect_server.worker, prefect_server.bridge))
-    return [_engine_part(home), *map(_part, (*services, *runners))]
+    return [_engine_part(home), _part(emulator_service.emulator(home, profile)), prefect, *map(_part, runners)]
+
+
+def frozen(profile: Profile, home: Home) -> str:
+    """Who froze promotions; empty where nobody did, or the variable says no such thing."""
+    auth = prefect_server.auth_string(home)
+    try:
+        _, found = request("GET", profile.ports.prefect, f"/api/variables/name/{VARIABLE}", auth=auth)
+        return str(Freeze.model_validate(found["value"]))
+    except (OSError, HTTPException, KeyError, TypeError, ValidationError):
+        return ""
 
 
 def _part(service: Service) -> Part:

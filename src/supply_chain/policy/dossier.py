@@ -167,12 +167,14 @@ def curated(
     *,
     approval_required: bool = False,
 ) -> Dossier[CuratedImage]:
-    """At boundary 2: everything that both tiers before have signed, and who approved where that is asked for."""
-    (reading, said), refusals = both(
+    """At boundary 2: everything that both tiers before have signed, and what people said of it there."""
+    (reading, said), (refusals, own) = both(
         lambda: _with_standing(ref, store),
-        lambda: store.read(verdict_place(ref, Boundary.TO_CURATION, admitted=False)),
+        lambda: both(
+            lambda: store.read(verdict_place(ref, Boundary.TO_CURATION, admitted=False)),
+            lambda: approvals(ref, store),
+        ),
     )
-    own = approvals(ref, store) if approval_required else ()
     development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
     elsewhere, known = refusals.by(TierName.CURATION), _development(development)
     source, manifest = known["source"] or UNKNOWN_SOURCE, known["manifest"]

@@ -16,7 +16,7 @@ from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
 
-VERSION = "5"
+VERSION = "6"
 
 
 def not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
@@ -274,15 +274,15 @@ def may_run_here(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def approved(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Where the environment asks for it, a person said yes to this very image there, and no later no."""
-    if not dossier.approval_required:
-        return
+    """Nobody's last word about this very image there is no; where the environment asks for it, somebody's is yes."""
     if dossier.approval is None:
-        yield Reason(
-            code="approval.missing",
-            fact=f"{dossier.environment} takes nothing without approval, and no signed one is about this digest there",
-            remedy="let it be promoted: the run asks for approval when its soak is over; or `cscm approve`",
-        )
+        if dossier.approval_required:
+            yield Reason(
+                code="approval.missing",
+                fact=f"{dossier.environment} takes nothing without approval, and no signed one is about this digest "
+                "there",
+                remedy="let it be promoted: the run asks for approval when its soak is over; or `cscm approve`",
+            )
     elif not dossier.approval.value.approved:
         said = dossier.approval.value
         yield Reason(

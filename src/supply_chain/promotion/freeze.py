@@ -7,6 +7,9 @@ from pydantic import AwareDatetime, Field
 from supply_chain.evidence.approval import Words
 from supply_chain.image import Frozen
 
+VARIABLE = "promotions_frozen"
+"""The variable of Prefect's server that holds it, where it is in force."""
+
 
 class Freeze(Frozen):
     """Who froze promotions, why and since when."""

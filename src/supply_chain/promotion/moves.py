@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
@@ -140,8 +141,8 @@ def _objections(
         yield str(error.args[0]).partition("\n")[0]
     if any(each.value.environment == to for each in records(own)):
         yield f"it was deployed to {to}"
-    if after is not None and not _has_soaked(ref, after, own, read):
-        yield f"it has not soaked in {after}"
+    if after is not None and (why := _not_soaked(ref, after, own, read)):
+        yield why
     verdict = last_verdict(own, Boundary.TO_EXECUTION, ref.digest)
     if verdict and not verdict.value.passed and not _of_a_place(verdict.value):
         yield _refused(verdict.value, Boundary.TO_EXECUTION)
@@ -152,14 +153,24 @@ def _objections(
         yield f"{decision.value.who} denied it for {to}: {decision.value.why}"
 
 
-def _has_soaked(ref: ImageRef, after: str, own: Sequence[Evidence], read: Callable[[str], Environment]) -> bool:
-    """Whether it was well there for as long as that asks for today."""
+def _not_soaked(ref: ImageRef, after: str, own: Sequence[Evidence], read: Callable[[str], Environment]) -> str:
+    """Why it was not well there for as long as that asks for today; empty where it was."""
     signed = last_soak(own, after, ref.digest)
     try:
         asked = read(after).soak
     except SettingInvalid:
-        return False
-    return signed is not None and asked is not None and signed.value.seconds >= asked
+        return f"it has not soaked in {after}, which is no environment here"
+    if asked is None:
+        return f"{after} says no `soak`, so that nothing goes on from there"
+    if signed is None:
+        return f"it has not soaked in {after} yet, well for {timedelta(seconds=asked)} without a break"
+    return (
+        ""
+        if signed.value.seconds >= asked
+        else (
+            f"it has soaked in {after} for {timedelta(seconds=int(signed.value.seconds))} of {timedelta(seconds=asked)}"
+        )
+    )
 
 
 def following(environments: Sequence[str], after: str | None) -> str | None:

@@ -137,6 +137,7 @@ def answer(ui: Ui, run: str, why: str) -> None:
 def test_a_freeze_holds_what_comes_and_the_reconcile_finds_it_after_it(way: Way, offered: str) -> None:
     """Nothing is lost with it."""
     assert cscm("freeze", "--why", "holidays", "--by", "ann").status == 0
+    assert "promotions are frozen by ann since" in cscm("status").stdout
     digest = way.develop()
     (run, *_) = eventually(lambda: way.ended(digest, "Frozen"), PATIENCE, lambda: way.promotions(digest))
     assert "by ann" in run["state"]["message"]

@@ -1,9 +1,11 @@
 """Bringing up, stopping and removing, without the parts themselves."""
 
+import json
 import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -13,7 +15,17 @@ from supply_chain.adapters.database import Database
 from supply_chain.errors import EngineUnsuitable, PartFailed, SettingInvalid
 from supply_chain.laptop.engine import Engine
 from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import STATE, LaptopState, down, load_state, register_changed, reset, side_by_side
+from supply_chain.laptop.laptop import (
+    STATE,
+    LaptopState,
+    down,
+    frozen,
+    load_state,
+    register_changed,
+    reset,
+    side_by_side,
+)
+from supply_chain.laptop.profile import Ports, Profile
 from supply_chain.laptop.services import Record, boot_id, start_time
 from supply_chain.scratch import write_private
 from supply_chain.tier import TierName
@@ -202,3 +214,40 @@ def test_reset_removes_the_home_though_no_engine_answers(home, monkeypatch):
 
     assert not home.directory.exists()
     assert any("does not answer" in line for line in said)
+
+
+class _Server(BaseHTTPRequestHandler):
+    """Prefect's, as far as it is asked for variables."""
+
+    value = None
+
+    def do_GET(self):
+        there = self.path == "/api/variables/name/promotions_frozen" and self.value is not None
+        body = json.dumps({"value": self.value} if there else {"detail": "Variable not found"}).encode()
+        self.send_response(200 if there else 404)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, ""),
+        ("yes please", ""),
+        ({"by": "ann", "why": "holidays", "since": "2026-11-24T12:00:00Z"}, "promotions are frozen by ann since"),
+    ],
+)
+def test_a_freeze_is_told_where_somebody_asks_how_things_stand(home, monkeypatch, value, told):
+    """Promotions that do not happen look like a chain that is broken."""
+    monkeypatch.setattr(_Server, "value", value)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        said = frozen(Profile(ports=Ports(prefect=server.server_address[1])), home)
+        server.shutdown()
+
+    assert said.startswith(told) and bool(said) is bool(told)
+    assert frozen(Profile(ports=Ports(prefect=server.server_address[1])), home) == "", "nor is a server that is gone"

@@ -526,8 +526,8 @@ def test_without_an_inventory_what_was_copied_is_told_too(pieces, monkeypatch):
 
 
 @pytest.mark.parametrize("required", [True, False])
-def test_approvals_are_read_where_a_person_is_asked(pieces, make, required):
-    """As execution signed them in its own repository; nowhere else are they looked for."""
+def test_what_people_said_is_read_also_where_nobody_is_asked(pieces, make, required):
+    """A no counts there too. As execution signed it in its own repository; nowhere else is it looked for."""
     said = {"environment": "staging", "digest": CURATED.digest, "decision": "approved", "who": "Ada", "why": "so",
             "decided": make.noon.isoformat()}  # fmt: skip
     for place in ("curated/hello", "evidence/curation/hello", "evidence/execution/hello"):
@@ -537,7 +537,7 @@ def test_approvals_are_read_where_a_person_is_asked(pieces, make, required):
     dossier = dossiers.curated(CURATED, "tag", "staging", store, make.noon, approval_required=required)
 
     read = [each.predicate["why"] for each in dossier.evidence if each.predicate_type == APPROVAL]
-    assert read == (["evidence/execution/hello"] if required else [])
+    assert read == ["evidence/execution/hello"] and dossier.approval_required is required
     assert [each.predicate["why"] for each in dossiers.approvals(CURATED, store)] == ["evidence/execution/hello"]
 
 

@@ -449,16 +449,17 @@ def test_what_is_missing_is_told_by_its_own_rule(dossier, make):
 
 
 def test_a_denial_is_told_with_who_and_why(dossier, make):
-    """Where the environment does not ask, nobody's word is needed, and none is heard."""
+    """Where the environment does not ask, nobody's yes is needed, and a no is heard."""
     said = Approval(
         environment="staging", digest=DIGEST, decision="denied", who="Ada", why="not today", decided=make.noon
     )
     denied = Said(said, make.noon, encryption())
 
-    (reason,) = rules.approved(dossier(approval_required=True, approval=denied))
-    assert (reason.code, reason.fact) == (
-        "approval.denied",
-        "Ada denied it for staging on 2026-11-24 12:00 UTC: not today",
-    )
-    assert codes(rules.approved, dossier(approval=denied)) == []
+    for asks in (True, False):
+        (reason,) = rules.approved(dossier(approval_required=asks, approval=denied))
+        assert (reason.code, reason.fact) == (
+            "approval.denied",
+            "Ada denied it for staging on 2026-11-24 12:00 UTC: not today",
+        )
+    assert codes(rules.approved, dossier()) == []
     assert codes(rules.approved, dossier(approval_required=True)) == ["approval.missing"]

@@ -222,15 +222,21 @@ def test_a_vended_image_goes_to_the_first_environment_that_it_declares(chain):
 
     chain.deploy(1)
     assert chain.onward(1).why == "it was deployed to staging"
-    assert chain.onward(1, after="staging").why == "it has not soaked in staging"
+    assert chain.onward(1, after="staging").why == "it has not soaked in staging yet, well for 0:01:00 without a break"
 
     chain.soak(1)
     move = chain.onward(1, after="staging")
     assert (move.to, move.after, move.asks) == ("production", "staging", False)
 
 
-@pytest.mark.parametrize("asked", [61, None])
-def test_a_soak_counts_for_what_the_environment_asks_today(chain, asked):
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (61, "it has soaked in staging for 0:01:00 of 0:01:01"),
+        (None, "staging says no `soak`, so that nothing goes on from there"),
+    ],
+)
+def test_a_soak_counts_for_what_the_environment_asks_today(chain, asked, why):
     """Who asks for more, or lets nothing go on any more, is heard."""
     chain.vend(1)
     chain.deploy(1)
@@ -238,7 +244,7 @@ def test_a_soak_counts_for_what_the_environment_asks_today(chain, asked):
     assert chain.onward(1, after="staging").to == "production"
     chain.asked = asked
 
-    assert chain.onward(1, after="staging").why == "it has not soaked in staging"
+    assert chain.onward(1, after="staging").why == why
 
 
 def test_what_nobody_signed_holds_nothing_up(chain):
@@ -258,7 +264,7 @@ def test_a_soak_that_execution_did_not_sign_is_none(chain):
     chain.deploy(1)
     chain.soak(1, signer=CURATION)
 
-    assert chain.onward(1, after="staging").why == "it has not soaked in staging"
+    assert chain.onward(1, after="staging").why == "it has not soaked in staging yet, well for 0:01:00 without a break"
 
 
 def test_where_the_environment_wants_approval_a_person_is_asked_once(chain):
