@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -110,7 +110,8 @@ class Read:
             for stored in self.images.images(repository)
             if stored.subject is None and (ref := ImageRef(repository=repository, digest=stored.digest)) not in but
         ]
-        read = side_by_side(lambda ref: self.evidence.verified(ref, TierName.DEVELOPMENT, PROVENANCE), there)
+        evidence = replace(self.evidence, wide=1)  # many images are read at a time, and one piece of each
+        read = side_by_side(lambda ref: evidence.verified(ref, TierName.DEVELOPMENT, PROVENANCE), there)
         built = (last_provenance(each) for each in read)
         return frozenset(digest for each in built if each for digest, _ in each.curated)
 
