@@ -48,7 +48,7 @@ def images(application: str | None, as_json: bool) -> None:
 @click.argument("question")
 @as_json
 def where(question: str, as_json: bool) -> None:
-    """List the images in which QUESTION is: CVE-…, package[@version], a digest, base/NAME."""
+    """List the images in which QUESTION is: CVE-…, package[@version], a package URL, a digest, base/NAME."""
     asked = understood(question)
     found = places_of(asked, _inventory())
     if as_json:

@@ -25,6 +25,11 @@ BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
         ("@scope/name", "package", "@scope/name", None),
         ("@scope/name@1.0", "package", "@scope/name", "1.0"),
         ("github.com/a/b@v1", "package", "github.com/a/b", "v1"),
+        ("pkg:deb/debian/zlib1g@1%3A1.2.13?arch=amd64&upstream=zlib", "package", "zlib1g", "1:1.2.13"),
+        ("pkg:deb/debian/zlib1g", "package", "zlib1g", None),
+        ("pkg:pypi/django@3.2", "package", "django", "3.2"),
+        ("pkg:golang/github.com/a/b@v1#sub", "package", "github.com/a/b", "v1"),
+        ("pkg:npm/%40scope/name@1.0", "package", "@scope/name", "1.0"),
         (OTHER, "digest", OTHER, None),
         (f"curated/hello@{OTHER}", "digest", OTHER, None),
         ("b" * 12, "digest", "b" * 12, None),
@@ -38,7 +43,7 @@ def test_a_question_is_understood(text, kind, name, version):
     assert understood(text) == Question(kind=kind, name=name, version=version)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "@", "two words"])
+@pytest.mark.parametrize("text", ["", "  ", "@", "two words", "pkg:", "pkg:deb", "pkg:deb/debian/@1"])
 def test_what_cannot_be_looked_for_is_an_error(text):
     """And no empty answer, which would read as if all were well."""
     with pytest.raises(DeclarationInvalid, match="CVE-2026-1234, zlib1g"):
