@@ -15,7 +15,7 @@ from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.stock import Deployed, Member, histories
-from supply_chain.tier import TierName, curated_repository, evidence_repository
+from supply_chain.tier import TierName, curated_repository, evidence_repository, is_base_repository
 
 PLANS = evidence_repository(TierName.LIFECYCLE, "plans")
 """Where it lies what somebody decided about a plan."""
@@ -80,7 +80,9 @@ class Ruled(Frozen):
 
     def __str__(self) -> str:
         how = f"{self.act}: {self.ref}" + ("" if self.changed else f" ({STOOD[self.act]})")
-        return "\n".join([how, *(f"  runs from it: {each}" for each in self.running)])
+        judged = self.changed and self.act in (Act.BLOCK, Act.UNBLOCK) and is_base_repository(self.ref.repository)
+        built = f"  what is built on it is judged anew by the rescan that this starts: cscm where {self.ref.short}"
+        return "\n".join([how, *(f"  runs from it: {each}" for each in self.running), *([built] if judged else [])])
 
 
 @dataclass(frozen=True)
