@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 from prefect import flow, get_run_logger
 from prefect.flow_runs import asuspend_flow_run
@@ -85,7 +86,8 @@ async def _to_environment(
     async with turn(turn_name("promote", ref.application), CHAIN):
         if (freeze := await frozen()) and not _answered():
             return held(freeze)
-        async with turn(turn_name("curate", ref.application)):  # what was admitted just now is being signed
+        # what was admitted just now is being signed; what soaked was signed long before
+        async with turn(turn_name("curate", ref.application)) if after is None else nullcontext():
             move = await due_at_execution(ref, after, tier, workbench)
         if not move.to:
             return unneeded(move)
