@@ -1,0 +1,62 @@
+"""promote: what one run holds while it looks, so that it sees what another one is about to sign; and decisions."""
+
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from unittest.mock import AsyncMock
+from uuid import uuid4
+
+import pytest
+
+import tasks.freeze
+from flows import promote as flows
+from flows.promote import approve, promote
+from supply_chain.image import ImageRef
+from supply_chain.promotion.moves import Move
+
+IMAGE = "curated/hello@sha256:" + "a" * 64
+
+
+@pytest.fixture(autouse=True)
+def parts(machine, monkeypatch):
+    """The blocks are nobody's, and nothing is frozen."""
+    monkeypatch.setattr(tasks.freeze, "NAME", f"frozen_{uuid4().hex}")
+    for block in (flows.Tier, flows.Workbench):
+        monkeypatch.setattr(block, "aload", AsyncMock())
+    monkeypatch.setattr(flows, "find", AsyncMock(return_value=ImageRef.parse(IMAGE)))
+
+
+@pytest.mark.parametrize(("after", "held"), [(None, ["promote hello", "curate hello"]), ("staging", ["promote hello"])])
+async def test_what_was_admitted_just_now_is_looked_at_when_its_curation_has_ended(monkeypatch, after, held):
+    """The event comes before the signature. What soaked was signed long before, and waits for no newer image."""
+    turns, seen = [], []
+
+    @asynccontextmanager
+    async def turn(name, *_):
+        turns.append(name)
+        yield
+        turns.remove(name)
+
+    async def due(ref, after, *_):
+        seen.append((after, list(turns)))
+        return Move(image=ref, why="it is there")
+
+    monkeypatch.setattr(flows, "turn", turn)
+    monkeypatch.setattr(flows, "due_at_execution", due)
+
+    assert (await promote(IMAGE, after, return_state=True)).name == "Unneeded"
+    assert seen == [(after, held)] and turns == []
+
+
+@pytest.mark.parametrize(("asks", "deny", "told"), [(True, False, False), (False, False, True), (False, True, False)])
+async def test_a_yes_that_nobody_asks_for_is_told_to_change_nothing(monkeypatch, caplog, asks, deny, told):
+    """A no is heard everywhere."""
+    place = SimpleNamespace(name="staging", asks=asks)
+    flows.Workbench.aload.return_value = SimpleNamespace(environment=lambda name: place)
+    signed = AsyncMock()
+    monkeypatch.setattr(flows, "sign_decision", signed)
+    caplog.set_level("INFO", "supply_chain.steps")
+
+    said = await approve(IMAGE, "staging", who="ann", why="so", deny=deny)
+
+    assert signed.await_args.args[1] == said and said.approved is not deny
+    assert ("asks for no approval" in caplog.text) is told
