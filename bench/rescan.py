@@ -1,6 +1,8 @@
-"""How fast the rescan is, beside a plain loop of grype over the same SBOMs. Writes its section of docs/performance.md.
+"""How fast the rescan is, beside a plain loop of grype over the same SBOMs. Writes its sections of docs/performance.md.
 
     python -m bench.rescan [--images 1000] [--rounds 3] [--dry]
+
+Without rounds it measures the memory alone.
 
 Arms are interleaved in every round, with the same grype, database, flags and number of processes. *tuned* is the
 loop with what the rescan sets of grype's memory and processors, which the plain loop leaves as it is:
@@ -29,7 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -46,6 +48,7 @@ from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.fleet.exposure import Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import Bench, chunks, rescan
+from supply_chain.fleet.tally import Tally
 from supply_chain.laptop.home import Home
 from supply_chain.vulnerability.matching import Wanted, match, processors
 from supply_chain.vulnerability.scanner import Sbom
@@ -70,10 +73,8 @@ class Measured:
     night: list[float] = field(default_factory=list)
     second: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
-    memory: float = 0.0
-    """MiB that the process has at the most, over nine tenths of the images."""
-    memory_part: float = 0.0
-    """The same over the first tenth: what takes as much is flat."""
+    memory: dict[int, float] = field(default_factory=dict)
+    """Images → MiB that the process has at the most while it rescans them: what takes as much of many is flat."""
 
 
 def real(syft: Tool, work: Path) -> list[bytes]:
@@ -120,15 +121,14 @@ def loop(grype: Tool, environment: dict[str, str], files: Sequence[Path], out: P
         raise SystemExit("the loop did not scan everything")
 
 
-def night(images: Sequence[KnownImage], bench: Bench) -> int:
-    """All images; how many reports were signed. `SystemExit` where one was not judged."""
-    signed = 0
+def night(images: Sequence[KnownImage], bench: Bench) -> Tally:
+    """All images, tallied as a run does it. `SystemExit` where one was not judged."""
+    tally = Tally(len(images), "grype", bench.scanner.current()[1], now())
     for chunk in chunks(images):
-        for seen in rescan(chunk, bench):
+        for seen in rescan(chunk, replace(bench, told=tally.add)):
             if isinstance(seen, Unjudged):
                 raise SystemExit(f"{seen.ref}: {seen.message}")
-            signed += seen.signed
-    return signed
+    return tally
 
 
 def called_otherwise(scanner: Grype, number: int) -> Grype:
@@ -195,15 +195,16 @@ def _rounds(
     with pinned(grype, work / "database") as held:
         scanner = Grype(grype, held.environment, held.database, held.knows, now, CHEAPER, quiet=True)
         bench = Fleet(fleet.host, fleet.directory, kept=work / "content-first").bench(scanner, work / "results-first")
-        arms.memory_part = _peak(lambda: night(images[: len(images) // 10], bench))
-        arms.memory = _peak(lambda: arms.first.append(timed(lambda: night(images[len(images) // 10 :], bench))))
-        print(f"memory of a tenth: {arms.memory_part:.0f} MiB, of the rest: {arms.memory:.0f} MiB")
-        for number in range(rounds + 1):
+        tenth, rest = images[: len(images) // 10], images[len(images) // 10 :]
+        arms.memory[len(tenth)] = _peak(lambda: night(tenth, bench))
+        arms.memory[len(rest)] = _peak(lambda: arms.first.append(timed(lambda: night(rest, bench))))
+        print(f"MiB, by images: {arms.memory}")
+        for number in range(rounds + 1 if rounds else 0):
             out = work / f"out-{number}"
             new, results = called_otherwise(scanner, number), work / f"results-{number}"
             kept = work / f"content-{number}"
 
-            def once() -> int:
+            def once() -> Tally:
                 """A process of its own would remember nothing of the registry but what it kept."""
                 other = Fleet(fleet.host, fleet.directory, kept=kept)  # noqa: B023
                 return night(images, other.bench(new, results))  # noqa: B023
@@ -255,8 +256,23 @@ def section(count: int, arms: Measured, size: int) -> str:
             f"{ratio(arms.second):.2f} | |",
             f"| the very first: a report and a verdict signed for each "
             f"| {(count - count // 10) / arms.first[0]:.1f} | | |",
-            f"| peak memory of the process, MiB, and over a tenth of the images | {arms.memory:.0f}, "
-            f"{arms.memory_part:.0f} | | |",
+            "",
+        ]
+    )
+
+
+def memory_section(arms: Measured, size: int) -> str:
+    """The section about the memory."""
+    return "\n".join(
+        [
+            "## The nightly rescan's memory",
+            "",
+            "Written by `python -m bench.rescan`: the most that the process has, not counting grype's, while it rescans "
+            f"images that were never scanned, each with an SBOM of its own of {size / 1024:.0f} KiB.",
+            "",
+            "| images | MiB |",
+            "| --- | --- |",
+            *(f"| {number} | {peak:.0f} |" for number, peak in arms.memory.items()),
             "",
         ]
     )
@@ -273,10 +289,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dry", action="store_true", help="print the section, and do not write it")
     asked = parser.parse_args()
-    text = section(asked.images, *measured(asked.images, asked.rounds))
-    print(text)
-    if not asked.dry:
-        write_section("rescan", text)
+    arms, size = measured(asked.images, asked.rounds)
+    texts = {"rescan": section(asked.images, arms, size)} if asked.rounds else {}
+    for mark, text in {**texts, "rescan_memory": memory_section(arms, size)}.items():
+        print(text)
+        if not asked.dry:
+            write_section(mark, text)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -61,7 +62,7 @@ async def rescan(number: int, images: Sequence[KnownImage], bench: Bench, only: 
         if isinstance(seen, Judged) and seen.news is not None:
             _emit(seen, seen.news)
 
-    await in_thread(rescan_images, images, replace(bench, told=told), only, fixed)
+    await in_thread(lambda: deque(rescan_images(images, replace(bench, told=told), only, fixed), maxlen=0))
 
 
 def _emit(seen: Judged, news: Change) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from itertools import islice
 from typing import Any, TypeVar
 
 SIDE_BY_SIDE = 4
@@ -22,6 +24,24 @@ def side_by_side(function: Callable[[S], R], items: Sequence[S], wide: int = SID
         futures = [pool.submit(copy_context().run, function, item) for item in items]
         try:
             return tuple(future.result() for future in futures)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def one_by_one(function: Callable[[S], R], items: Iterable[S], wide: int = SIDE_BY_SIDE) -> Iterator[R]:
+    """The same, each result as soon as it is there in its turn: no more than `wide` of them are held at a time.
+
+    Whoever wants no more of them, or the first error, ends it; what was begun is awaited.
+    """
+    with ThreadPoolExecutor(wide) as pool:
+        calls = (pool.submit(copy_context().run, function, item) for item in items)
+        begun = deque(islice(calls, wide))
+        try:
+            while begun:
+                result = begun.popleft().result()
+                begun.extend(islice(calls, 1))
+                yield result
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import one_by_one, side_by_side
 from supply_chain.errors import RegistryUnavailable
 
 
@@ -52,3 +52,30 @@ def test_after_the_first_error_no_more_is_begun():
 def test_one_at_a_time_needs_no_other_thread(items, wide):
     """Threads cost more than what many of them would wait for, where many others wait already."""
     assert set(side_by_side(lambda _: threading.get_ident(), items, wide)) == {threading.get_ident()}
+
+
+def test_one_by_one_no_more_is_begun_than_is_asked_for():
+    """Each answer in its turn; what nobody asked for yet is not held, but for as many as are worked on."""
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        time.sleep(0.01 * (number % 2))
+        return number * 10
+
+    found = one_by_one(work, iter(range(100)), 2)
+    assert begun == [], "nothing before somebody asks"
+    assert [next(found) for _ in range(5)] == [0, 10, 20, 30, 40]
+    found.close()
+    assert len(begun) <= 7
+    assert list(one_by_one(work, range(20), 3)) == list(range(0, 200, 10))
+    assert list(one_by_one(work, [])) == []
+
+
+def test_one_by_one_the_first_error_ends_it():
+    """What came before it is there."""
+    found = one_by_one(lambda n: 1 // (2 - n), range(1000), 2)
+
+    assert (next(found), next(found)) == (0, 1)
+    with pytest.raises(ZeroDivisionError):
+        next(found)

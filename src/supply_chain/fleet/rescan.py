@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from itertools import chain
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import one_by_one, side_by_side
 from supply_chain.curation.rescan import Concluded, Kept, Registry, conclude, look
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.store import EvidenceStore
@@ -71,15 +71,16 @@ def _cut(images: Sequence[KnownImage], parts: int = 1) -> Iterator[tuple[KnownIm
 
 def rescan(
     images: Sequence[KnownImage], bench: Bench, only: Collection[str] = (), fixed: Gone | None = None
-) -> tuple[Judged | Unjudged, ...]:
-    """What is known by now of each image; with `only`, of those that carry one of these packages.
+) -> Iterator[Judged | Unjudged]:
+    """What is known by now of each image, part by part; with `only`, of those that carry one of these packages.
 
     One that cannot be judged is `Unjudged`, and the others are judged all the same; what no image could be
-    judged with is raised (`OF_ALL`). While one part of them is matched, the evidence of the next is read.
+    judged with is raised (`OF_ALL`). While one part of them is matched, the evidence of the next is read. No more
+    than two parts are held at a time, however many images there are; nothing is done before somebody asks.
     """
     turn = threading.Lock()
-    found = side_by_side(lambda part: _part(part, bench, only, fixed or {}, turn), tuple(_cut(images)), 2)
-    return tuple(chain.from_iterable(found))
+    found = one_by_one(lambda part: _part(part, bench, only, fixed or {}, turn), _cut(images), 2)
+    return chain.from_iterable(found)
 
 
 def _part(
