@@ -267,7 +267,7 @@ def memory_section(arms: Measured, size: int) -> str:
         [
             "## The nightly rescan's memory",
             "",
-            "Written by `python -m bench.rescan`: the most that the process has, not counting grype's, while it rescans "
+            "Written by `python -m bench.rescan`: the most that the process has, without grype, while it rescans "
             f"images that were never scanned, each with an SBOM of its own of {size / 1024:.0f} KiB.",
             "",
             "| images | MiB |",
