@@ -110,8 +110,12 @@ async def rule(ref: ImageRef, act: Act, by: str, why: str, tier: Tier, workbench
 
 
 def told(ruled: Ruled) -> None:
-    """Emit what was decided, for whoever has to answer it; what stood already is not told again."""
-    if not ruled.changed:
+    """Emit what was decided, for whoever has to answer it.
+
+    A hold that stood already is not told again. A block is: this may be the second try of one that was signed, and
+    failed or was killed before anybody heard of it.
+    """
+    if not ruled.changed and ruled.act not in (Act.BLOCK, Act.UNBLOCK):
         return
     emit(
         {

@@ -39,9 +39,8 @@ def one_by_one(function: Callable[[S], R], items: Iterable[S], wide: int = SIDE_
         begun = deque(islice(calls, wide))
         try:
             while begun:
-                result = begun.popleft().result()
+                yield begun.popleft().result()
                 begun.extend(islice(calls, 1))
-                yield result
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -143,6 +143,16 @@ class EvidenceInvalid(SupplyChainError):
     code = "evidence.invalid"
 
 
+class GateOvertaken(SupplyChainError):
+    """A gate said no to the image after this run had read what it judges by.
+
+    Run the same again: the image is judged by what is known now, and the reasons are told.
+    """
+
+    code = "gate.overtaken"
+    retryable = True
+
+
 class SignatureFailed(SupplyChainError):
     """A signature could not be made or could not be verified.
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from supply_chain.app import Limits
 from supply_chain.concurrency import side_by_side
@@ -25,20 +25,19 @@ from supply_chain.evidence.statement import PROVENANCE, SBOM, SUMMARY, VULNERABI
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, verdicts
 from supply_chain.image import Digest, Frozen, ImageRef, digest_set
-from supply_chain.policy.dossier import Layers, kept
+from supply_chain.policy.dossier import Layers, kept, with_their_bases
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.policy.verdict import record
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Report
-from supply_chain.vulnerability.reports import last_report, reports
+from supply_chain.vulnerability.reports import last_report
 from supply_chain.vulnerability.scanner import SbomGenerator
 
 EARLY = timedelta(days=2)
 """So long before a report is too old it is made anew: two nights may fail."""
 POLICY = POLICIES[Boundary.CURATION]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Kept:
     listed: Listed
     last: Known
     told: Known
-    """What was said last when a rescan told of it; where none did yet, the first that was said."""
+    """The last verdict when a rescan told of it, where none did yet the first one, and what that rests on."""
 
     @property
     def limits(self) -> Limits:
@@ -135,41 +134,45 @@ def _read(ref: ImageRef, evidence: EvidenceStore, told: datetime | None) -> Kept
     if listed is None:
         return None
     judged = verdicts(own, Boundary.CURATION, ref.digest)
-    last = Known(last_report(own), next(reversed(judged), None))
+    last = next(reversed(judged), None)
+    known = next((each for each in reversed(judged) if told is None or each.at <= told), next(iter(judged), None))
     return Kept(
         ref=ref,
         built=last_provenance(reading.by(TierName.DEVELOPMENT)),
         listed=listed,
-        last=last,
-        told=last if told is None else _told(own, judged, last, told),
+        last=Known(last_report(own), last),
+        told=Known(_ground(known, own), known),
     )
 
 
-def _told(own: Iterable[Evidence], judged: Sequence[Said[Summary]], last: Known, told: datetime) -> Known:
-    unread = last.report is not None and last.report.at > told
-    return Known(_by(reports(own), told) if unread else last.report, _by(judged, told))
+def _ground(verdict: Said[Summary] | None, own: Iterable[Evidence]) -> Said[Report] | None:
+    """The report that a verdict rests on. One that was signed and not judged by was told by nobody."""
+    inputs = _inputs(verdict) if verdict else frozenset()
+    return last_report(each for each in own if each.digest in inputs)
 
 
-def _by(said: Sequence[Said[T]], time: datetime) -> Said[T] | None:
-    """The last that was said by then, or else the first."""
-    return next((each for each in reversed(said) if each.at <= time), next(iter(said), None))
+Ruled = Mapping[Digest, frozenset[Digest] | None]
+"""Base → the statements by which somebody blocked or unblocked it; None where they cannot be read."""
 
 
-def ruled_bases(bases: Iterable[ImageRef], evidence: EvidenceStore) -> dict[Digest, datetime]:
-    """Of each base that somebody blocked or unblocked, when that was last: what is built on it is judged by that.
+def ruled_bases(bases: Iterable[ImageRef], evidence: EvidenceStore) -> Ruled:
+    """The bases that somebody blocked or unblocked, or one that they are built on: a verdict about what is built on
+    them has to rest on that.
 
     Of one of which that cannot be read nobody knows: whatever is built on it is judged, and told with the reason.
     """
-
-    def ruled(base: ImageRef) -> datetime | None:
-        try:
-            said = rulings(read_standing(base, evidence).evidence)
-        except (EvidenceInvalid, ClockWrong):
-            return datetime.max.replace(tzinfo=UTC)
-        return max((each.at for each in said if each.value.act in (Act.BLOCK, Act.UNBLOCK)), default=None)
-
     asked = tuple(bases)
-    return {base.digest: at for base, at in zip(asked, side_by_side(ruled, asked), strict=True) if at}
+
+    def ruled(base: ImageRef) -> frozenset[Digest] | None:
+        try:
+            below = with_their_bases([base], asked, evidence)
+            said = [each for one in below for each in rulings(read_standing(one, evidence).evidence)]
+        except (EvidenceInvalid, ClockWrong):
+            return None
+        return frozenset(each.evidence.digest for each in said if each.value.act in (Act.BLOCK, Act.UNBLOCK))
+
+    found = zip(asked, side_by_side(ruled, asked), strict=True)
+    return {base.digest: said for base, said in found if said is None or said}
 
 
 def conclude(
@@ -178,7 +181,7 @@ def conclude(
     evidence: EvidenceStore,
     layers: Layers,
     bases: Sequence[ImageRef],
-    ruled: Mapping[Digest, datetime],
+    ruled: Ruled,
     now: Callable[[], datetime],
 ) -> Concluded:
     """Sign what is new about an image, and judge it anew where its last verdict does not rest on what is known now.
@@ -188,7 +191,7 @@ def conclude(
     """
     signed = image.last.report is None or _new(image, image.last.report.value, report, now())
     where = evidence.attach(image.ref, VULNERABILITIES, report.predicate(), now()) if signed else _where(image)
-    if image.last.verdict is not None and _rests_on(image.last.verdict, where, _ruled(image, ruled)):
+    if image.last.verdict is not None and _rests_on(image.last.verdict, where, image, ruled):
         reasons = _reasons(image.last.verdict)
     else:
         dossier = kept(image.ref, evidence, layers, bases)
@@ -214,17 +217,21 @@ def _where(image: Kept) -> Digest:
     return image.last.report.evidence.digest
 
 
-def _ruled(image: Kept, ruled: Mapping[Digest, datetime]) -> datetime | None:
-    """When one of the bases that its build names was last blocked or unblocked."""
+def _rests_on(verdict: Said[Summary], report: Digest, image: Kept, ruled: Ruled) -> bool:
+    """Whether the verdict was given on this report, by the policy of today, and on what was said of its bases."""
     bases = [digest for digest, _ in image.built.curated] if image.built else []
-    return max((ruled[base] for base in bases if base in ruled), default=None)
+    said = [ruled[base] for base in bases if base in ruled]
+    inputs = _inputs(verdict)
+    return (
+        verdict.value.policy.digest == digest_set(POLICY.digest)
+        and report in inputs
+        and all(each is not None and each <= inputs for each in said)
+    )
 
 
-def _rests_on(verdict: Said[Summary], report: Digest, ruled: datetime | None) -> bool:
-    """Whether the verdict was given on this report, by the policy of today, and after what was said of its bases."""
-    policy = verdict.value.policy.digest == digest_set(POLICY.digest)
-    given = any(each.digest == digest_set(report) for each in verdict.value.input_attestations)
-    return policy and given and (ruled is None or verdict.at > ruled)
+def _inputs(verdict: Said[Summary]) -> frozenset[Digest]:
+    """The statements that a verdict rests on, by the digests of what holds them."""
+    return frozenset(f"sha256:{each.digest.get('sha256')}" for each in verdict.value.input_attestations)
 
 
 def _change(before: Said[Summary] | None, reasons: tuple[Reason, ...]) -> Change | None:

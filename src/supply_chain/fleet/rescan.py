@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import chain
 
 from supply_chain.concurrency import one_by_one, side_by_side
-from supply_chain.curation.rescan import Concluded, Kept, Registry, conclude, look
+from supply_chain.curation.rescan import Concluded, Kept, Registry, Ruled, conclude, look
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.exposure import Gone, Judged, Unjudged, carries, compared, due, rebuilds
 from supply_chain.fleet.known import KnownImage
-from supply_chain.image import Digest, ImageRef
+from supply_chain.image import ImageRef
 from supply_chain.policy.dossier import Layers
 from supply_chain.tier import is_base_repository
 from supply_chain.vulnerability.findings import Report
@@ -41,8 +41,8 @@ class Bench:
     evidence: EvidenceStore
     layers: Layers
     bases: Sequence[ImageRef]
-    ruled: Mapping[Digest, datetime]
-    """Bases that somebody blocked or unblocked, and when that was last."""
+    ruled: Ruled
+    """Bases that somebody blocked or unblocked."""
     production: frozenset[str]
     """The environments that users reach."""
     now: Callable[[], datetime]

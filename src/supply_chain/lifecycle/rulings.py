@@ -80,7 +80,7 @@ class Ruled(Frozen):
 
     def __str__(self) -> str:
         how = f"{self.act}: {self.ref}" + ("" if self.changed else f" ({STOOD[self.act]})")
-        judged = self.changed and self.act in (Act.BLOCK, Act.UNBLOCK) and is_base_repository(self.ref.repository)
+        judged = self.act in (Act.BLOCK, Act.UNBLOCK) and is_base_repository(self.ref.repository)
         built = f"  what is built on it is judged anew by the rescan that this starts: cscm where {self.ref.short}"
         return "\n".join([how, *(f"  runs from it: {each}" for each in self.running), *([built] if judged else [])])
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any, TypeVar
 
 from supply_chain.concurrency import both, side_by_side
-from supply_chain.errors import EvidenceInvalid
+from supply_chain.errors import EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.checks import newest_results
-from supply_chain.evidence.provenance import last_provenance
+from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said, is_signed
 from supply_chain.evidence.sbom import Package, packages_in, system_packages
-from supply_chain.evidence.standing import Ruling, read_standing, standing
-from supply_chain.evidence.statement import APPROVAL, SBOM, Evidence
+from supply_chain.evidence.standing import read_standing, standing
+from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, Evidence
 from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict
 from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, Source
@@ -85,14 +86,15 @@ def _at_curation(
 ) -> Dossier[T]:
     reading, said = _with_standing(ref, store)
     development, own = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
-    inventory, below = packages_in(own, store.referrers.content), _below(ref, bases, layers)
+    inventory, (below, strange) = packages_in(own, store.referrers.content), _below(ref, bases, layers, store)
+    of_bases = _said_of_bases({*below, *_named(last_provenance(development), bases)}, bases, store)
     return Dossier(
         image=image,
         ref=ref,
-        evidence=(*development, *own, *said.by(TierName.LIFECYCLE)),
-        left_out=(*reading.notes(), *said.notes()),
+        evidence=(*development, *own, *said.by(TierName.LIFECYCLE), *chain.from_iterable(of_bases.values())),
+        left_out=(*reading.notes(), *said.notes(), *strange),
         standing=standing(said.evidence),
-        blocked_bases=_blocked(development, below, bases, store),
+        blocked_bases={str(base): block for base, said in of_bases.items() if (block := standing(said).block)},
         report=_report(own),
         signed=is_signed(own),
         inventory=inventory,
@@ -107,26 +109,64 @@ def _with_standing(ref: ImageRef, store: EvidenceStore) -> tuple[Reading, Readin
     return both(lambda: store.read(ref), lambda: read_standing(ref, store))
 
 
-def _blocked(
-    development: Sequence[Evidence], below: Sequence[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore
-) -> Mapping[str, Ruling]:
-    """Which of the curated bases of an image are blocked: those its build names, and those it begins with.
+def _said_of_bases(
+    suspects: Iterable[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore
+) -> Mapping[ImageRef, tuple[Evidence, ...]]:
+    """What the lifecycle said of these bases and of those that they are built on."""
+    all_of_them = with_their_bases(suspects, bases, store)
+    said = side_by_side(lambda base: read_standing(base, store).by(TierName.LIFECYCLE), all_of_them)
+    return dict(zip(all_of_them, said, strict=True))
 
-    A base that is archived is not among those the registry lists: it is found under the name that the build gave it.
+
+def with_their_bases(
+    first: Iterable[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore
+) -> tuple[ImageRef, ...]:
+    """These bases, and the curated ones that they are built on, and so on; sorted."""
+    found: set[ImageRef] = set()
+    new = set(first)
+    while new:
+        found |= new
+        read = side_by_side(
+            lambda base: last_provenance(store.verified(base, TierName.DEVELOPMENT, PROVENANCE)), sorted(new, key=str)
+        )
+        new = {each for built in read for each in _named(built, bases)} - found
+    return tuple(sorted(found, key=str))
+
+
+def _named(built: Provenance | None, bases: Sequence[ImageRef]) -> set[ImageRef]:
+    """The curated bases that a build names.
+
+    One that is archived is not among those the registry lists: it is found under the name that the build gave it.
     """
-    built = last_provenance(development)
     used = {digest: name.partition("@")[0] for digest, name in (built.curated if built else ())}
-    listed = [base for base in bases if base.digest in used]
-    named = [ImageRef.parse(f"{name}@{digest}") for digest, name in used.items() if is_base_repository(name)]
-    suspects = sorted({*below, *listed, *named}, key=str)
-    stand = side_by_side(lambda base: (str(base), standing(read_standing(base, store).evidence).block), suspects)
-    return {name: block for name, block in stand if block}
+    listed = {base for base in bases if base.digest in used}
+    return listed | {ImageRef.parse(f"{name}@{digest}") for digest, name in used.items() if is_base_repository(name)}
 
 
-def _below(ref: ImageRef, bases: Sequence[ImageRef], layers: Layers) -> list[ImageRef]:
-    """The curated bases whose layers the image begins with."""
-    own = layers(ref)
-    return [base for base in bases if base.digest != ref.digest and _begins(own, layers(base))]
+def _below(
+    ref: ImageRef, bases: Sequence[ImageRef], layers: Layers, store: EvidenceStore
+) -> tuple[list[ImageRef], tuple[str, ...]]:
+    """The curated bases whose layers the image begins with, and a note about each that curation did not sign.
+
+    Whoever may push there can leave a manifest: what nobody signed is no base, and stops nobody.
+    """
+    own, below, notes = layers(ref), list[ImageRef](), list[str]()
+    for base in bases:
+        try:
+            begins = base.digest != ref.digest and _begins(own, layers(base))
+        except ImageDamaged:
+            if _is_vouched_for(base, store):
+                raise
+            continue
+        if begins and _is_vouched_for(base, store):
+            below.append(base)
+        elif begins:
+            notes.append(f"it begins like {base.repository}@{base.short}, which counts as no base: nobody signed it")
+    return below, tuple(notes)
+
+
+def _is_vouched_for(base: ImageRef, store: EvidenceStore) -> bool:
+    return is_signed(store.verified(base, TierName.CURATION, SIGNATURE))
 
 
 def _built_with(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from supply_chain.errors import GateOvertaken
 from supply_chain.evidence.clock import INSTANT
+from supply_chain.evidence.reading import Said
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, Evidence
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import last_verdict, summary
+from supply_chain.evidence.summary import Summary, last_verdict, summary, verifier
 from supply_chain.image import Digest, ImageRef
 from supply_chain.policy.gate import Dossier, Policy, judge
 from supply_chain.policy.outcome import Admitted, Refused
@@ -53,12 +55,18 @@ def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: Evidenc
     """Attach the verdict about `dossier.ref` in its place, of which the repository is there.
 
     Where the gate's last verdict, in either place, says the same on the same evidence, that one stands. A new
-    one is of a later time than the last, whatever the clock says: otherwise it would not be heard.
+    one is of a later time than the last, whatever the clock says: otherwise it would not be heard. `GateOvertaken`
+    where it is a yes and curation's own gate said no since the dossier was read: that would outweigh it.
     """
     where = verdict_place(dossier.ref, verdict.boundary, admitted=isinstance(verdict, Admitted))
     places = {verdict_place(dossier.ref, verdict.boundary, admitted=yes) for yes in (True, False)}
     before = [e for place in sorted(places, key=str) for e in store.verified(place, store.tier)]
     last = last_verdict(before, verdict.boundary, dossier.ref.digest)
+    if isinstance(verdict, Admitted) and last is not None and _overtaken(dossier, last):
+        raise GateOvertaken(
+            f"{dossier.ref} was refused at {verdict.boundary} after this run had read its evidence.\n"
+            "Run the same again: it is judged by what is known now."
+        )
     said = summary(
         dossier.ref,
         verdict.boundary,
@@ -71,6 +79,13 @@ def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: Evidenc
     if last is not None and last.value.says_the_same_as(said):
         return last.evidence.digest
     return store.attach(where, SUMMARY, said.predicate(), now)
+
+
+def _overtaken(dossier: Dossier[Any], last: Said[Summary]) -> bool:
+    """Whether the last verdict is a no that the dossier does not know. Only curation's own gate has its own in it."""
+    known = {each.digest for each in dossier.evidence}
+    ours = last.value.verifier.id == verifier(Boundary.CURATION)
+    return ours and not last.value.passed and last.evidence.digest not in known
 
 
 def _own(evidence: Evidence, store: EvidenceStore) -> bool:

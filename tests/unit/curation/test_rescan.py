@@ -109,7 +109,7 @@ def test_a_verdict_that_was_not_given_any_more_is_given_by_the_next_run(image, w
 
 
 def test_what_was_signed_and_not_told_is_told_by_the_next_run(image, make):
-    """Killed after the verdict: there is no news to sign, and still everything to tell."""
+    """Killed after the verdict, or between the report and it: nothing is news, and still there is all to tell."""
     refused = make.report(make.finding("critical"), at=make.noon + timedelta(days=1))
     image(refused)
 
@@ -161,7 +161,7 @@ def test_what_is_said_of_a_base_and_cannot_be_read_is_told_of_what_is_built_on_i
 
     with pytest.raises(EvidenceInvalid, match="evidence/lifecycle/base/python"):
         image(bases=[BASE])
-    assert ruled_bases([CURATED], world.store(TierName.CURATION)) == {}
+    assert ruled_bases([BASE.moved_to("curated/base/proxy")], world.store(TierName.CURATION)) == {}
 
 
 @pytest.mark.parametrize(("days", "signed"), [(4, False), (6, True)])

@@ -6,7 +6,7 @@ import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.standing import standing_place
-from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM
+from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.image import ImageRef, Material
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.verdict import record
@@ -99,7 +99,7 @@ def test_what_is_built_with_a_blocked_base_is_refused(pieces, name, listed):
     pieces.good(Boundary.CURATION, **on((name, BASE.digest)))
     if listed:
         pieces.bases = (BASE,)
-        pieces.attach(BASE, CURATION, SBOM, pieces.make.sbom(pieces.world.registry, BASE, "openssl"))
+        pieces.vend(BASE, "openssl")
     pieces.say("block", BASE)
 
     verdict = pieces.judged(Boundary.CURATION)
@@ -115,7 +115,7 @@ def test_what_begins_with_a_blocked_base_is_refused(pieces):
     """Whatever its build called it."""
     pieces.good(Boundary.CURATION)
     pieces.bases = (BASE,)
-    pieces.attach(BASE, CURATION, SBOM, pieces.make.sbom(pieces.world.registry, BASE, "openssl"))
+    pieces.vend(BASE, "openssl")
     pieces.say("block", BASE)
 
     verdict = pieces.judged(Boundary.CURATION)
@@ -128,7 +128,7 @@ def test_a_blocked_base_under_another_name_is_found_by_its_digest(pieces):
     """The registry lists what it is."""
     pieces.good(Boundary.CURATION, **on(("python:3", BASE.digest)))
     pieces.bases = (BASE,)
-    pieces.attach(BASE, CURATION, SBOM, pieces.make.sbom(pieces.world.registry, BASE, "openssl"))
+    pieces.vend(BASE, "openssl")
     pieces.say("block", BASE)
 
     verdict = pieces.judged(Boundary.CURATION)
@@ -153,6 +153,28 @@ def test_another_base_that_is_blocked_stops_nobody(pieces, monkeypatch):
 def test_a_material_that_is_no_base_of_ours_is_asked_for_nowhere(pieces):
     """It has no repository here."""
     pieces.good(Boundary.CURATION, **on(("docker.io/library/Python", BASE.digest)))
+
+    assert isinstance(pieces.judged(Boundary.CURATION), Admitted)
+
+
+def test_what_is_built_on_what_is_built_on_a_blocked_base_is_refused(pieces):
+    """The layers of both are in it, and a blocked base is archived, so that nobody sees whose they are."""
+    pieces.good(Boundary.CURATION, **on(("curated/base/proxy", OTHER_BASE.digest)))
+    pieces.attach(OTHER_BASE, DEV, PROVENANCE, pieces.make.provenance(built=on(("curated/base/python", BASE.digest))))
+    assert isinstance(pieces.judged(Boundary.CURATION), Admitted)
+    pieces.say("block", BASE)
+
+    verdict = pieces.judged(Boundary.CURATION)
+
+    assert isinstance(verdict, Refused)
+    assert [(r.code, r.fact.partition("@")[0]) for r in verdict.reasons] == [("base.blocked", "curated/base/python")]
+
+
+def test_bases_that_name_each_other_are_looked_at_once(pieces):
+    """Whoever signs such a build ends nobody's gate."""
+    pieces.good(Boundary.CURATION, **on(("curated/base/proxy", OTHER_BASE.digest)))
+    pieces.attach(OTHER_BASE, DEV, PROVENANCE, pieces.make.provenance(built=on(("curated/base/python", BASE.digest))))
+    pieces.attach(BASE, DEV, PROVENANCE, pieces.make.provenance(built=on(("curated/base/proxy", OTHER_BASE.digest))))
 
     assert isinstance(pieces.judged(Boundary.CURATION), Admitted)
 

@@ -2,11 +2,12 @@
 
 import base64
 import json
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import EvidenceInvalid, SupplyChainError
+from supply_chain.errors import EvidenceInvalid, ImageDamaged, SupplyChainError
 from supply_chain.evidence.checks import Check, required
 from supply_chain.evidence.statement import (
     APPROVAL,
@@ -58,6 +59,11 @@ class Judged(Pieces):
         if boundary is Boundary.CURATION:
             return dossiers.scanned(scanned_image(self.make), store, layers, self.bases)
         return dossiers.curated(CURATED, "tag", "staging", store, self.make.noon)
+
+    def vend(self, base, *packages):
+        """A base that curation signed, with an SBOM of these packages."""
+        self.attach(base, CURATION, SIGNATURE, {})
+        self.attach(base, CURATION, SBOM, self.make.sbom(self.world.registry, base, *packages))
 
     def judged(self, boundary):
         return judge(self.dossier(boundary), POLICIES[boundary])
@@ -422,7 +428,7 @@ def _built_on_base(pieces):
 def test_what_the_base_has_must_be_found_in_the_image(pieces, below, verdict):
     """A Dockerfile that removes the package manager's records hides packages from every scan."""
     _built_on_base(pieces)
-    pieces.attach(BASE, CURATION, SBOM, pieces.make.sbom(pieces.world.registry, BASE, *below))
+    pieces.vend(BASE, *below)
 
     judged = pieces.judged(Boundary.CURATION)
 
@@ -432,7 +438,7 @@ def test_what_the_base_has_must_be_found_in_the_image(pieces, below, verdict):
 def test_a_base_that_the_image_does_not_begin_with_says_nothing_of_it(pieces, monkeypatch):
     """A stage that only built something need not be found in the result."""
     _built_on_base(pieces)
-    pieces.attach(BASE, CURATION, SBOM, pieces.make.sbom(pieces.world.registry, BASE, "gcc"))
+    pieces.vend(BASE, "gcc")
     monkeypatch.setitem(LAYERS, BASE, ("sha256:" + "5" * 64,))
 
     assert isinstance(pieces.judged(Boundary.CURATION), Admitted)
@@ -441,8 +447,38 @@ def test_a_base_that_the_image_does_not_begin_with_says_nothing_of_it(pieces, mo
 def test_a_base_without_a_signed_inventory_cannot_be_compared(pieces):
     """What cannot be judged is not admitted."""
     _built_on_base(pieces)
+    pieces.attach(BASE, CURATION, SIGNATURE, {})
 
     assert never_admitted(pieces, Boundary.CURATION) == "evidence.invalid"
+
+
+def test_what_lies_among_the_bases_and_nobody_signed_is_no_base(pieces):
+    """Whoever may push there would stop everybody; that the image begins like it is told."""
+    _built_on_base(pieces)
+    pieces.attach(BASE, DEV, SIGNATURE, {})
+
+    verdict = pieces.judged(Boundary.CURATION)
+
+    assert isinstance(verdict, Admitted)
+    assert [note for note in verdict.notes if f"begins like curated/base/python@{BASE.short}" in note]
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_manifest_among_the_bases_that_cannot_be_read_counts_where_it_is_signed(pieces, signed):
+    """An index, or rubbish: of a base of ours nobody knows what begins with it, of others nobody asks."""
+    _built_on_base(pieces)
+    if signed:
+        pieces.attach(BASE, CURATION, SIGNATURE, {})
+
+    def damaged(ref):
+        if ref == BASE:
+            raise ImageDamaged(f"{ref} has no layers\nlook")
+        return layers(ref)
+
+    store = pieces.world.store(EXECUTION)
+    with pytest.raises(ImageDamaged) if signed else nullcontext():
+        found = dossiers.scanned(scanned_image(pieces.make), store, damaged, pieces.bases)
+        assert isinstance(judge(found, POLICIES[Boundary.CURATION]), Admitted)
 
 
 def test_a_base_of_no_layers_says_nothing(pieces, monkeypatch):
@@ -485,7 +521,7 @@ def test_a_base_of_which_something_was_copied_is_told(pieces, monkeypatch, mater
     """Its packages are judged where the SBOM lists them; one that nobody can find is told too."""
     good = {"name": "curated/base/python", "digest": BASE.digest, "curated": True}
     _built_with(pieces, Material(**{**good, **material}))
-    pieces.attach(BASE, CURATION, SBOM, pieces.make.sbom(pieces.world.registry, BASE, *listed))
+    pieces.vend(BASE, *listed)
     monkeypatch.setitem(LAYERS, BASE, ("sha256:" + layers * 64,))
 
     notes = pieces.judged(Boundary.CURATION).notes
@@ -496,7 +532,7 @@ def test_a_base_of_which_something_was_copied_is_told(pieces, monkeypatch, mater
 def test_a_base_that_the_image_begins_with_is_not_told_as_one_it_copied_from(pieces):
     """Also where the image lacks some of its packages, for which it is refused."""
     _built_with(pieces, Material(name="curated/base/python", digest=BASE.digest, curated=True))
-    pieces.attach(BASE, CURATION, SBOM, pieces.make.sbom(pieces.world.registry, BASE, "openssl", "gcc"))
+    pieces.vend(BASE, "openssl", "gcc")
 
     dossier = dossiers.scanned(scanned_image(pieces.make), pieces.world.store(CURATION), layers, pieces.bases)
 
@@ -519,7 +555,7 @@ def test_without_an_inventory_what_was_copied_is_told_too(pieces, monkeypatch):
     good = {"name": "curated/base/python", "digest": BASE.digest, "curated": True}
     del pieces.scanned["inventory"]
     _built_with(pieces, Material(**good))
-    pieces.attach(BASE, CURATION, SBOM, pieces.make.sbom(pieces.world.registry, BASE, "openssl"))
+    pieces.vend(BASE, "openssl")
     monkeypatch.setitem(LAYERS, BASE, ("sha256:" + "5" * 64,))
 
     assert "sbom.missing" in [reason.code for reason in pieces.judged(Boundary.CURATION).reasons]

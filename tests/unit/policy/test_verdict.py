@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import ClockWrong
+from supply_chain.errors import ClockWrong, GateOvertaken
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.image import ImageRef
@@ -71,9 +71,10 @@ def test_a_verdict_names_the_evidence_it_rests_on(world, make):
 def kept(world, make):
     """Judge and keep the verdict; by default the same way every time."""
 
-    def run(reasons=(), evidence=(), at=0, version="1", boundary=Boundary.CURATION):
+    def run(reasons=(), evidence=(), at=0, version="1", boundary=Boundary.CURATION, known=True):
         store = world.store(TierName.CURATION)
-        dossier = Dossier(image="x", ref=CURATED, manifest=None, evidence=evidence)
+        own = store.verified(CURATED, TierName.CURATION) if known else ()
+        dossier = Dossier(image="x", ref=CURATED, manifest=None, evidence=(*evidence, *own))
         verdict = judge(dossier, Policy(boundary, (lambda _: reasons,), version))
         return record(verdict, dossier, store, make.noon + timedelta(seconds=at))
 
@@ -106,6 +107,21 @@ def test_a_yes_after_a_no_is_kept_although_there_was_a_yes_before(kept):
     first, _, last = kept(), kept((REASON,), at=1), kept(at=2)
 
     assert first != last
+
+
+def test_a_yes_that_a_no_overtook_is_not_kept(kept, world):
+    """It was given before, on less; kept now it would outweigh the no. The other way round nothing is lost."""
+    kept()
+    kept((REASON,), at=1)
+
+    with pytest.raises(GateOvertaken):
+        kept(at=2, known=False)
+    found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
+    assert not last_verdict(found, Boundary.CURATION, CURATED.digest).value.passed
+    kept(at=3)
+    kept((REASON,), at=4, known=False)
+    kept((REASON,), at=5, boundary=Boundary.TO_CURATION)
+    kept(at=6, boundary=Boundary.TO_CURATION, known=False)
 
 
 def test_of_several_verdicts_the_last_is_the_one_that_stands(kept):
