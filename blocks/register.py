@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
+from httpx import HTTPError
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import PrefectException
 from prefect_aws import AwsCredentials
 from prefect_aws.client_parameters import AwsClientParameters
 from prefect_docker.host import DockerHost
@@ -11,6 +14,8 @@ from pydantic import SecretStr
 
 from blocks import Bridge, ContainerHost, Inventory, LogNotification, Tier, Workbench
 from supply_chain.adapters.accounts import Identity
+from supply_chain.adapters.registration import Asks
+from supply_chain.errors import PartFailed
 from supply_chain.laptop.laptop import LaptopState
 from supply_chain.tier import BASES, TierName
 
@@ -74,3 +79,20 @@ def register_laptop(state: LaptopState) -> None:
         bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
     ).save("workbench", overwrite=True)
     Inventory(address=SecretStr(state.inventory)).save("inventory", overwrite=True)
+
+
+def asks(client: SyncPrefectClient) -> Asks:
+    """Asks the server of a client, whichever that is."""
+
+    def ask(method: Any, path: Any, body: Any = None) -> Any:
+        try:
+            response = client.request(method, path, json=body)
+        except (HTTPError, PrefectException) as error:
+            first, *_ = str(error).splitlines() or [type(error).__name__]
+            raise PartFailed(
+                f"{method} {str(client.api_url).rstrip('/')}{path} was not answered as it should be: {first}\n"
+                "Look at PREFECT_API_URL, at what the server asks for, and at its log; then run the same again."
+            ) from error
+        return response.json() if response.content else None
+
+    return ask

@@ -162,5 +162,5 @@ async def approve(image: str, environment: str, who: Words, why: Words, deny: bo
     )
     await sign_decision(ref, said, tier, workbench)
     if said.approved and not place.asks:
-        log.info("%s", plain(f"note: {place.name} asks for no approval, so that this changes nothing there"))
+        log.info("%s", plain(f"note: {place.name} asks for no approval: a yes counts there against an earlier no"))
     return said

@@ -10,7 +10,6 @@ from dataclasses import replace
 from prefect import flow
 
 from blocks import Inventory, Tier, Workbench
-from blocks.curation import rescan_bench
 from blocks.workbench import now
 from supply_chain.errors import RescanIncomplete
 from supply_chain.fleet.exposure import Gone, Rescanned, Unjudged, gone
@@ -19,7 +18,7 @@ from supply_chain.fleet.rescan import Bench, chunks, is_base
 from supply_chain.fleet.tally import Tally
 from supply_chain.image import StorageStatus
 from supply_chain.shown import counted
-from tasks.rescan import all_told, curated_images, publish, telling, told_last
+from tasks.rescan import all_told, curated_images, publish, set_up, telling, told_last
 from tasks.rescan import rescan as rescan_chunk
 from tasks.running import in_thread, whole
 from tasks.turns import turn, turn_name
@@ -46,7 +45,8 @@ async def rescan(packages: list[str] | None = None) -> Rescanned:
         there = [each for each in images if each.stored.status is not StorageStatus.ARCHIVED]
         tally = _tally(len(there), bench)
         try:
-            await _rescan(there, replace(bench, told_last=await told_last()), only, tally)
+            before = await told_last() or tally.begun
+            await _rescan(there, replace(bench, told_last=before), only, tally)
         finally:
             rescanned = tally.rescanned(len(images) - len(there))
             await publish(rescanned, workbench)
@@ -68,7 +68,7 @@ async def _bench(tier: Tier, workbench: Workbench) -> AsyncIterator[Bench]:
     """What the run works with, and the database pinned for as long as it lasts."""
     with ExitStack() as stack:
         scanner = await in_thread(stack.enter_context, workbench.pinned_grype())
-        yield await in_thread(rescan_bench, tier, workbench, scanner)
+        yield await set_up(tier, workbench, whole(scanner))
 
 
 async def _rescan(images: Sequence[KnownImage], bench: Bench, only: tuple[str, ...], tally: Tally) -> None:
@@ -77,7 +77,8 @@ async def _rescan(images: Sequence[KnownImage], bench: Bench, only: tuple[str, .
     newest = sorted(images, key=lambda each: each.stored.pushed_at, reverse=True)
     async with telling(tally):
         await _all([each for each in newest if is_base(each)], bench, only, {}, tally)
-        fixed = gone(tally.judged)
+        judged = {each.ref: each for each in tally.judged}
+        fixed = gone([judged[each.ref] for each in newest if is_base(each) and each.ref in judged])
         await _all([each for each in newest if not is_base(each)], bench, only, fixed, tally)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from prefect import task
@@ -16,10 +17,12 @@ from prefect.runtime import flow_run
 
 from blocks import Tier, Workbench
 from blocks.workbench import now
-from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.approval import Approval, last_approval
+from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.statement import APPROVAL
 from supply_chain.execution.records import should_run
 from supply_chain.image import Digest, ImageRef
+from supply_chain.policy.dossier import approvals
 from supply_chain.policy.verdict import verdict_place
 from supply_chain.promotion.moves import (
     Move,
@@ -40,6 +43,8 @@ POLL = 2
 FLOW = "promote"
 STARTED = {True: "promote/on-push", False: "promote/on-demand"}
 """To curation → the deployment that `start` runs: each tier's runs are its own workers' work."""
+STALE = timedelta(hours=6)
+"""No run waits or works for so long: twice what one may wait for a chain, and what a deployment takes."""
 ON_THE_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
@@ -68,11 +73,14 @@ async def due_at_execution(ref: ImageRef, after: str | None, tier: Tier, workben
 @task(name="decision", task_run_name="decision", **RETRYING)
 async def sign_decision(ref: ImageRef, decision: Approval, tier: Tier, workbench: Workbench) -> None:
     """Sign a person's yes or no, as execution's evidence; the gate reads that and nothing else."""
-    where = verdict_place(ref, Boundary.TO_EXECUTION, admitted=True)
+    where, evidence = verdict_place(ref, Boundary.TO_EXECUTION, admitted=True), tier.evidence(workbench)
 
     def sign() -> None:
         tier.ecr.ensure_repository(where.repository, immutable=True, key=None)
-        tier.evidence(workbench).attach(where, APPROVAL, decision.predicate(), decision.decided)
+        last = last_approval(approvals(ref, evidence), decision.environment, ref.digest)
+        at = max(decision.decided, last.at + INSTANT) if last else decision.decided  # else it would not be heard
+        said = decision.model_copy(update={"decided": at})
+        evidence.attach(where, APPROVAL, said.predicate(), at)
 
     await in_thread(sign)
     emit(
@@ -106,7 +114,16 @@ async def promoting(digest: Digest) -> list[FlowRun]:
             flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=StateTypes(any_=list(ON_THE_WAY)))),
         )
-    return [run for run in found if str(run.parameters.get("image", "")).endswith(digest)]
+    return [run for run in found if str(run.parameters.get("image", "")).endswith(digest) and _goes_on(run)]
+
+
+def _goes_on(run: FlowRun) -> bool:
+    """Whether anything will come of it: a run whose machine died is Running for ever, and one may be due in years."""
+    if run.state_type is StateType.PAUSED:
+        return True
+    since = run.state.timestamp if run.state else run.created
+    due = run.expected_start_time or since
+    return since is not None and now() - since < STALE and due is not None and due - now() < STALE
 
 
 async def on_the_way(move: Move) -> bool:
@@ -123,7 +140,7 @@ async def start(move: Move) -> str:
         timeout=0,
         as_subflow=False,
         tags=["by-event"],  # nobody waits for it: what becomes of it is told
-        idempotency_key=f"{move.image.digest} {move.after} {now():%Y-%m-%d %H}",
+        idempotency_key=f"{move.image} {move.to} {now():%Y-%m-%d %H}",
     )
     return str(run.name)
 

@@ -20,8 +20,10 @@ from prefect.variables import Variable
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from blocks import Inventory, Tier, Workbench
+from blocks.curation import rescan_bench
 from blocks.workbench import now
 from supply_chain import pages
+from supply_chain.adapters.grype import Grype
 from supply_chain.curation.rescan import Change
 from supply_chain.fleet.exposure import Gone, Judged, Rescanned, Unjudged
 from supply_chain.fleet.known import KnownImage
@@ -48,6 +50,12 @@ async def curated_images(tier: Tier, inventory: Inventory) -> tuple[KnownImage, 
     One that the inventory does not know yet, as no event told of it, is among them all the same.
     """
     return await in_thread(lambda: tuple(everything(tier.ecr, inventory.open())))
+
+
+@task(name="set up", task_run_name="set up", persist_result=False, **RETRYING)
+async def set_up(tier: Tier, workbench: Workbench, scanner: Grype) -> Bench:
+    """What a rescan works with: also which bases there are, and what was said of them."""
+    return await in_thread(rescan_bench, tier, workbench, scanner)
 
 
 @task(name="rescan", task_run_name="rescan {number}", tags=["scanner"], **RETRYING)

@@ -11,6 +11,7 @@ from prefect.states import Cancelled
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workbench import now
 from supply_chain.evidence.provenance import last_provenance
+from supply_chain.evidence.standing import read_standing, standing
 from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.execution.monitor import Observation
 from supply_chain.execution.monitor import monitor as look
@@ -22,13 +23,15 @@ from tasks.promote import promoting
 from tasks.running import RETRYING, in_thread
 
 UNKNOWN = "nobody known"
+NOT_BLOCKED = "no signed statement says so (any more): nothing was cancelled, and gates do not refuse it for that"
 
 
 @task(name="what runs", task_run_name="what runs", **RETRYING)
 async def gathered(ref: ImageRef, happened: str, facts: Sequence[str], tier: Tier, workbench: Workbench) -> Response:
     """What runs from the image by the signed records, as it is seen now, and what is on its way with it.
 
-    What ends the image's way (`CANCELS`) cancels the runs that promote it.
+    What ends the image's way (`CANCELS`) cancels the runs that promote it, where the lifecycle's signed word says the
+    same: anybody who may emit an event could say so.
     """
     places, evidence = workbench.environments(), tier.evidence(workbench)
     names = [each.name for each in places]
@@ -44,6 +47,9 @@ async def gathered(ref: ImageRef, happened: str, facts: Sequence[str], tier: Tie
     built = last_provenance(await in_thread(evidence.verified, ref, TierName.DEVELOPMENT, PROVENANCE))
     runs = await promoting(ref.digest)
     if happened in CANCELS:
+        block = standing((await in_thread(read_standing, ref, evidence)).evidence).block
+        facts = (f"blocked {block}",) if block else (NOT_BLOCKED,)
+    if happened in CANCELS and block:
         async with get_client() as client:
             for run in runs:
                 await client.set_flow_run_state(run.id, Cancelled(message=f"{happened}: {ref}"), force=True)

@@ -95,7 +95,7 @@ def status(as_json: bool) -> None:
         state = "running" if part.running else "stopped"
         pid = f"pid {part.pid}" if part.pid else ""
         since = f"since {part.since.astimezone():%Y-%m-%d %H:%M:%S}" if part.since else ""
-        click.echo(f"{part.name:<10} {state:<8} {part.address:<16} {pid:<12} {since} {part.note}".rstrip())
+        click.echo(plain(f"{part.name:<10} {state:<8} {part.address:<16} {pid:<12} {since} {part.note}".rstrip()))
 
 
 @click.command()

@@ -234,7 +234,7 @@ def execute(image: str, environment: str, fresh: bool, as_json: bool, verbose: b
 @as_json
 @verbose
 def approve(image: str, environment: str, who: str, why: str, deny: bool, as_json: bool, verbose: bool) -> None:
-    """Sign your decision about IMAGE (curated/NAME@sha256:… or a digest) in an environment that asks for one."""
+    """Sign your decision about IMAGE (curated/NAME@sha256:… or a digest) in an environment."""
 
     def start() -> Coroutine[Any, Any, Any]:
         from flows.promote import approve as flow  # noqa: PLC0415

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from cscm.laptop import progress_line
 from cscm.session import load_block, use_prefect
-from supply_chain.adapters.registration import Asks, deploy, ensure_automations, ensure_views, forget_undeclared
-from supply_chain.errors import PartFailed, SettingInvalid
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
+from supply_chain.adapters.registration import deploy, ensure_automations, ensure_views, forget_undeclared
+from supply_chain.errors import SettingInvalid
 
 NOTIFY = "supply-chain-log/operators"
 
@@ -35,11 +31,11 @@ def register() -> None:
     project, say = use_prefect().project, progress_line()
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - after its environment is set
 
-    with get_client(sync_client=True) as client:
-        ask = _asks(client)
-        ask("POST", "/deployments/filter", {"limit": 1})  # before anything is made: whether it answers us
-        from blocks.register import register_types  # noqa: PLC0415
+    from blocks.register import asks, register_types  # noqa: PLC0415
 
+    with get_client(sync_client=True) as client:
+        ask = asks(client)
+        ask("POST", "/deployments/filter", {"limit": 1})  # before anything is made: whether it answers us
         say("blocks: registering their types")
         register_types()
         deploy(project, [sys.executable], {"PREFECT_CLI_PROMPT": "false", "PREFECT_CLI_COLORS": "false"}, ask, say)
@@ -60,24 +56,6 @@ def _notify() -> str:
         return str(load_block("Workbench", "workbench").notify)
     except SettingInvalid:
         return NOTIFY
-
-
-def _asks(client: SyncPrefectClient) -> Asks:
-    from httpx import HTTPError  # noqa: PLC0415
-    from prefect.exceptions import PrefectException  # noqa: PLC0415
-
-    def ask(method: Any, path: Any, body: Any = None) -> Any:
-        try:
-            response = client.request(method, path, json=body)
-        except (HTTPError, PrefectException) as error:
-            first, *_ = str(error).splitlines() or [type(error).__name__]
-            raise PartFailed(
-                f"{method} {str(client.api_url).rstrip('/')}{path} was not answered as it should be: {first}\n"
-                "Look at PREFECT_API_URL, at what the server asks for, and at its log; then run the same again."
-            ) from error
-        return response.json() if response.content else None
-
-    return ask
 
 
 COMMANDS = (register,)

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from flows.respond import alert
 from supply_chain.adapters.registration.automations import as_prefect, read_automations
+from supply_chain.adapters.registration.deployments import TAG
 from supply_chain.app import json_schema, read_manifest
 from supply_chain.execution.environment import read_environments
 from supply_chain.image import ImageRef
@@ -136,6 +137,11 @@ def test_the_deployments_that_operators_know_are_there() -> None:
         "reconcile/curation", "reconcile/execution",
         "respond/on-blocked", "respond/on-verdict-changed", "respond/on-drift", "alert/on-demand",
     }  # fmt: skip
+
+
+def test_every_deployment_carries_the_tag_by_which_it_is_known_as_ours() -> None:
+    """On a server for many, `cscm register` removes what carries it and is declared no more."""
+    assert [d.name for d in DEPLOYMENTS if TAG not in d.tags] == []
 
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)

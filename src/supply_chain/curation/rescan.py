@@ -133,21 +133,23 @@ def _read(ref: ImageRef, evidence: EvidenceStore, told: datetime | None) -> Kept
     listed = last_listed(own)
     if listed is None:
         return None
-    judged = verdicts(own, Boundary.CURATION, ref.digest)
+    judged, report = verdicts(own, Boundary.CURATION, ref.digest), last_report(own)
     last = next(reversed(judged), None)
     known = next((each for each in reversed(judged) if told is None or each.at <= told), next(iter(judged), None))
     return Kept(
         ref=ref,
         built=last_provenance(reading.by(TierName.DEVELOPMENT)),
         listed=listed,
-        last=Known(last_report(own), last),
-        told=Known(_ground(known, own), known),
+        last=Known(report, last),
+        told=Known(_ground(known, report, own), known),
     )
 
 
-def _ground(verdict: Said[Summary] | None, own: Iterable[Evidence]) -> Said[Report] | None:
-    """The report that a verdict rests on. One that was signed and not judged by was told by nobody."""
+def _ground(verdict: Said[Summary] | None, last: Said[Report] | None, own: Iterable[Evidence]) -> Said[Report] | None:
+    """The report that a verdict rests on, mostly the last. One that was signed and not judged by was told by nobody."""
     inputs = _inputs(verdict) if verdict else frozenset()
+    if last is not None and last.evidence.digest in inputs:
+        return last
     return last_report(each for each in own if each.digest in inputs)
 
 

@@ -49,6 +49,10 @@ class SignedSbom:
             raise _unreadable(self.evidence, error) from error
 
 
+NAMESPACED = ("golang", "npm", "composer", "swift", "github")
+"""Types of packages of whose names their namespace is a part."""
+
+
 def source_in(purl: str) -> tuple[str, str]:
     """Name and version of the source package that a package was built from, as advisories name it; empty for none.
 
@@ -67,6 +71,17 @@ def version_in(purl: str) -> str:
     """The version that a package URL names (purl specification, "version"); empty for none."""
     path = purl.partition("?")[0].partition("#")[0]
     return unquote(path.rpartition("@")[2]) if "@" in path.rpartition("/")[2] else ""
+
+
+def in_url(purl: str) -> tuple[str, str, str]:
+    """Type, name and version of a package by its URL, the name as an SBOM has it; what is not said is empty.
+
+    Source: the purl specification.
+    """
+    kind, _, path = purl.removeprefix("pkg:").partition("?")[0].partition("#")[0].strip("/").partition("/")
+    version = version_in(purl)
+    path = path.rpartition("@")[0] if version else path
+    return kind.lower(), unquote(path if kind.lower() in NAMESPACED else path.rpartition("/")[2]), version
 
 
 def _package(artifact: Mapping[str, Any]) -> Package:

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.app import Limits
 from supply_chain.curation.rescan import Change
-from supply_chain.evidence.sbom import Package, source_in, version_in
+from supply_chain.evidence.sbom import Package, in_url, source_in, version_in
 from supply_chain.image import Digest, Frozen, ImageRef
 from supply_chain.vulnerability.findings import Database, Finding, Report, Severity
 
@@ -170,9 +170,11 @@ def carries(packages: Iterable[Package], wanted: Collection[str]) -> bool:
 
 
 def _named(name: str, purl: str, wanted: str) -> bool:
-    bare = purl.partition("?")[0]
     if wanted.startswith("pkg:"):
-        return wanted in (purl, bare) or bare.rpartition("@")[0] == wanted
+        kind, asked, version = in_url(wanted)
+        if purl and in_url(purl)[0] != kind:
+            return False
+        wanted = f"{asked}@{version}" if version else asked
     source, version = source_in(purl)
     return wanted in (name, f"{name}@{version_in(purl)}", *((source, f"{source}@{version}") if source else ()))
 

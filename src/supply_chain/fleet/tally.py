@@ -11,6 +11,7 @@ from datetime import datetime
 from supply_chain.fleet.exposure import TOLD, Judged, Rescanned, Unjudged, by_exposure, concerned
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import ImageRef
+from supply_chain.tier import is_base_repository
 from supply_chain.vulnerability.findings import Database, Finding
 
 FINDINGS = ("exploited", "worse", "better", "due", "findings")
@@ -44,7 +45,7 @@ class Tally:
             self.found.pop(ref, None)
             if isinstance(seen, Unjudged):
                 self.found[ref] = seen
-            elif seen is not None and (seen.tells or seen.findings):
+            elif seen is not None and (seen.tells or is_base_repository(ref.repository)):
                 self.found[ref] = self._shared(seen)
             if isinstance(seen, Judged) and seen.signed:
                 self._signed.add(ref)
@@ -73,7 +74,7 @@ class Tally:
 
     @property
     def judged(self) -> tuple[Judged, ...]:
-        """Those of which anything is to be told, and bases with findings."""
+        """Those of which anything is to be told, and bases, of which the next ones are told."""
         return tuple(each for each in self.found.values() if isinstance(each, Judged))
 
     @property

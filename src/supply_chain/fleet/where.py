@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from urllib.parse import unquote
 
 from pydantic import Field
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.sbom import version_in
+from supply_chain.evidence.sbom import in_url
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.image import DIGEST, Frozen, ImageRef
@@ -18,8 +17,6 @@ from supply_chain.tier import BASES, CURATED
 ADVISORY = re.compile(r"(?i)GHSA(?:-[0-9a-z]{4}){3}|[A-Z]+[A-Z0-9]*-\d{3,}[-:]\d+")
 """CVE-2026-1234, GHSA-xxxx-xxxx-xxxx, DSA-5001-1, RHSA-2026:1; anything else may be a package's name."""
 HEXADECIMAL = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
-NAMESPACED = ("golang", "npm", "composer", "swift", "github")
-"""Types of packages of whose names their namespace is a part."""
 NAMED_BASE = f"{BASES.removeprefix(CURATED)}/"
 
 
@@ -56,6 +53,8 @@ class Place(Frozen):
 def understood(text: str) -> Question:
     """What somebody asks for: `CVE-…`, `package[@version]`, a package URL, a digest or how it begins, `base/NAME`.
 
+    Of a package URL the type is not asked for: packages of one name are all found.
+
     Raises `DeclarationInvalid` where it is none of them.
     """
     asked = text.strip()
@@ -66,7 +65,7 @@ def understood(text: str) -> Question:
     if asked.removeprefix(CURATED).startswith(NAMED_BASE):
         return Question(kind=Sought.BASE, name=asked.removeprefix(CURATED))
     if asked.startswith("pkg:"):
-        name, version = _in_url(asked)
+        _, name, version = in_url(asked)
     else:
         name, _, version = asked.rpartition("@") if "@" in asked[1:] else (asked, "", "")
     if len(asked.split()) != 1 or not any(map(str.isalnum, name)):
@@ -76,17 +75,6 @@ def understood(text: str) -> Question:
             "base/python."
         )
     return Question(kind=Sought.PACKAGE, name=name, version=version or None)
-
-
-def _in_url(purl: str) -> tuple[str, str]:
-    """Name and version of a package by its URL, as an SBOM names it (purl specification); empty for none.
-
-    Packages of one name and of different types are not told apart.
-    """
-    kind, _, path = purl.removeprefix("pkg:").partition("?")[0].partition("#")[0].strip("/").partition("/")
-    version = version_in(purl)
-    path = path.rpartition("@")[0] if version else path
-    return unquote(path if kind.lower() in NAMESPACED else path.rpartition("/")[2]), version
 
 
 def where(question: Question, inventory: Inventory) -> tuple[Place, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
@@ -235,9 +235,14 @@ def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
     if _read(stamp).get("made") == wanted and declared(home.project) <= registered(ask):
         return
     prefect_server.deploy(home, profile, ask, progress)
-    if gone := forget_undeclared(home.project, ask):
+    if gone := forget_undeclared(home.project, ask, _is_of_our_flows):
         progress(f"deployments: no longer declared, removed: {', '.join(gone)}")
     write_private(stamp, json.dumps({"made": wanted}))
+
+
+def _is_of_our_flows(deployment: Mapping[str, Any]) -> bool:
+    """Also what an earlier version registered without a tag: the server is this laptop's alone."""
+    return str(deployment.get("entrypoint") or "").startswith("flows.")
 
 
 def _automations(profile: Profile, home: Home, progress: Progress) -> None:
@@ -338,13 +343,18 @@ def status(profile: Profile, home: Home) -> list[Part]:
 
 
 def frozen(profile: Profile, home: Home) -> str:
-    """Who froze promotions; empty where nobody did, or the variable says no such thing."""
+    """Who froze promotions; empty where nobody did, or nobody answers."""
     auth = prefect_server.auth_string(home)
     try:
-        _, found = request("GET", profile.ports.prefect, f"/api/variables/name/{VARIABLE}", auth=auth)
-        return str(Freeze.model_validate(found["value"]))
-    except (OSError, HTTPException, KeyError, TypeError, ValidationError):
+        status, found = request("GET", profile.ports.prefect, f"/api/variables/name/{VARIABLE}", auth=auth)
+    except (OSError, HTTPException):
         return ""
+    if status != 200:
+        return ""
+    try:
+        return str(Freeze.model_validate(found["value"]))
+    except (KeyError, TypeError, ValidationError):
+        return f"promotions are frozen: the variable {VARIABLE} does not say by whom; `cscm thaw` removes it"
 
 
 def _part(service: Service) -> Part:

@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints
 from supply_chain.documents import read_document
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.image import Digest, Frozen, StorageStatus
+from supply_chain.lifecycle.stock import Verdict
 from supply_chain.shown import counted
 
 TESTS = ".tests"
@@ -111,7 +112,9 @@ class Facts(Frozen):
     tagged: bool = Field(default=True, description="whether it has a tag")
     status: StorageStatus = Field(default=StorageStatus.ACTIVE, description="whether ECR gives it to who pulls it")
     signed: bool = Field(default=True, description="whether curation signed that it may be used")
-    verdict: Literal["passed", "failed", "none"] = Field(default="passed", description="curation's last one")
+    verdict: Verdict = Field(
+        default="passed", description="curation's last one; base-blocked: it failed for nothing but a blocked base"
+    )
     verdict_days: float = Field(default=400, description="since that verdict")
     rank: int | None = Field(
         default=None, description="among the vended images of its application for an environment; 1: the newest"

@@ -11,8 +11,9 @@ from typing import Literal, Self
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.standing import Standing
-from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.known import Judgement, KnownImage
 from supply_chain.image import Digest, Frozen, ImageRef, StoredManifest
+from supply_chain.policy.rules import BASE_BLOCKED
 from supply_chain.tier import Boundary
 
 
@@ -32,11 +33,24 @@ class Member(Frozen):
         yield from ((child, self.ref.digest) for child in self.children)
 
 
+Verdict = Literal["passed", "failed", "base-blocked", "none"]
+"""Of curation's gate, the last one. What it refuses for nothing but a base that is blocked may be used again when that
+is unblocked: no rule takes it away for that no."""
+
+
+def _verdict(last: Judgement | None) -> Verdict:
+    if last is None:
+        return "none"
+    if last.passed:
+        return "passed"
+    return "base-blocked" if {each.code for each in last.reasons} == {BASE_BLOCKED} else "failed"
+
+
 class Evidenced(Frozen):
     """What signed evidence says of an image, as far as rules look at it."""
 
     signed: bool = Field(description="whether curation signed that it may be used")
-    verdict: Literal["passed", "failed", "none"] = Field(description="of curation's gate, the last one")
+    verdict: Verdict = Field(description="of curation's gate, the last one")
     exploited: tuple[str, ...] = Field(default=(), description="findings that are known to be exploited, by id")
 
     @property
@@ -50,7 +64,7 @@ class Evidenced(Frozen):
         last = image.last(Boundary.CURATION)
         return cls(
             signed=image.signed,
-            verdict="none" if last is None else "passed" if last.passed else "failed",
+            verdict=_verdict(last),
             exploited=tuple(f.id for f in image.scan.exploited) if image.scan else (),
         )
 

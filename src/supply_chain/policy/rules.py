@@ -17,6 +17,8 @@ from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
 
 VERSION = "6"
+BASE_BLOCKED = "base.blocked"
+"""The reason that goes away with the block."""
 
 
 def not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
@@ -33,7 +35,7 @@ def bases_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
     """What is wrong with a base is wrong with what is built on it, or with it."""
     for base, ruling in dossier.blocked_bases.items():
         yield Reason(
-            code="base.blocked",
+            code=BASE_BLOCKED,
             fact=f"{base}, which it is built on or with, was blocked {ruling}",
             remedy="build it anew on a base that is not blocked; `cscm unblock` lifts the block",
         )

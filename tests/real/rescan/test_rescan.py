@@ -126,10 +126,10 @@ def test_a_run_ends_with_the_database_that_it_began_with(
     with pinned(grype, database) as held:
         scanner = Grype(grype, held.environment, held.database, held.knows, now, quiet=True)
         bench = fleet.bench(scanner, tmp_path / "results")
-        rescan(images[:3], bench)
+        list(rescan(images[:3], bench))
         replaced(grype, database)
         ensure_database(grype, database, starter_only=True)
-        rescan(images[3:], bench)
+        list(rescan(images[3:], bench))
 
     assert {report.database.digest for image in images for report in signed(fleet, image)} == {began}
     assert not list(database.glob("cscm-scratch-*")), "and the private copy is gone"

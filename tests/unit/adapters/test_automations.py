@@ -33,7 +33,7 @@ class Server:
     def __call__(self, method, path, body=None):
         self.calls.append((method, path))
         if path.endswith("/filter"):
-            return list(self.held.values())
+            return list(self.held.values())[body["offset"] : body["offset"] + body["limit"]]
         if method == "GET":
             return {"id": "the-id"}
         kept = {

@@ -63,14 +63,16 @@ def test_a_deployment_that_the_server_lost_is_missing():
 
 
 def test_what_is_declared_no_more_is_removed(project):
-    """It would run on with what its flow took once; what others registered stays."""
+    """It would run on with what its flow took once; what others registered stays, be it of the same flow."""
     known = [
-        {"id": "i-a", "name": "a", "flow_id": "1", "entrypoint": "flows.chain:chain"},
-        {"id": "i-b", "name": "b", "flow_id": "1", "entrypoint": "flows.chain:chain"},
-        {"id": "i-c", "name": "c", "flow_id": "1", "entrypoint": "mine.py:chain"},
-        {"id": "i-d", "name": "d", "flow_id": "1", "entrypoint": None},
+        {"id": "i-a", "name": "a", "flow_id": "1", "tags": ["cscm"]},
+        {"id": "i-b", "name": "b", "flow_id": "1", "tags": ["chain", "cscm"]},
+        {"id": "i-c", "name": "c", "flow_id": "1", "tags": ["chain"], "entrypoint": "flows.chain:chain"},
+        {"id": "i-d", "name": "d", "flow_id": "2", "entrypoint": "flows.billing:billing"},
     ]
     server = Server([{"id": "1", "name": "chain"}], known)
+
+    server.known["/flows/filter"].append({"id": "2", "name": "billing"})
 
     assert forget_undeclared(project, server) == ("chain/b",)
     assert server.deleted == ["/deployments/i-b"]

@@ -31,7 +31,10 @@ def server():
         asked.append(method)
         if method == "PUT":
             held[body["name"]] = body["filters"]
-        return [{"name": name, "filters": filters} for name, filters in held.items()]
+        if path.endswith("/filter"):
+            every = [{"name": name, "filters": filters} for name, filters in held.items()]
+            return every[body["offset"] : body["offset"] + body["limit"]]
+        return None
 
     return held, asked, answer
 

@@ -8,12 +8,13 @@ import pytest
 
 from supply_chain.errors import DatabaseUnusable, EvidenceInvalid, RegistryUnavailable
 from supply_chain.evidence.sbom import last_listed
-from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE, SBOM
+from supply_chain.evidence.standing import standing_place
+from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SBOM
 from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.fleet.rescan import Bench, chunks, is_base
 from supply_chain.fleet.rescan import rescan as part_by_part
-from supply_chain.image import ImageRef, StoredManifest
+from supply_chain.image import ImageRef, Material, StoredManifest
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.matching import match
 from tests.unit.pieces import CURATION, DEV, Pieces
@@ -128,6 +129,36 @@ def test_another_database_is_matched_once_and_signed_where_it_finds_something_el
     worse = Scanner(world, make.report(make.finding("critical"), database=_other(make, "xxh64:2")))
     seen = rescan(fleet, replace(bench, scanner=worse))
     assert all(each.signed and each.change.turned and each.worse and not each.better and each.due for each in seen)
+
+
+def test_what_was_told_last_is_what_is_compared_with(fleet, bench, world, make):
+    """A run that was killed after it had signed is told by the next one; it is no news any more."""
+    rescan(fleet, bench)
+    told = world.now
+    world.now += timedelta(days=1)
+    worse = Scanner(world, make.report(make.finding("critical"), database=_other(make)))
+    rescan(fleet, replace(bench, scanner=worse))
+
+    for seen in rescan(fleet, replace(bench, scanner=worse, told_last=told)):
+        assert seen.worse and seen.change.before and not seen.change.after and seen.news is None
+    assert not any(seen.worse or seen.change for seen in rescan(fleet, replace(bench, scanner=worse)))
+
+
+def test_a_base_of_which_something_was_said_has_what_names_it_judged(fleet, bench, world, make):
+    """And no other image."""
+    base = ImageRef(repository="curated/base/python", digest="sha256:" + "9" * 64)
+    material = Material(name=base.repository, digest=base.digest, curated=True)
+    provenance = make.provenance(name=fleet[0].application, built={"materials": (material,)})
+    world.now += timedelta(seconds=1)
+    world.store(TierName.DEVELOPMENT).attach(fleet[0].ref, PROVENANCE, provenance, world.now)
+    assert all(seen.passes for seen in rescan(fleet, bench))
+    block = {"act": "block", "by": "ann", "why": "x", "at": world.now.isoformat()}
+    said = world.store(TierName.LIFECYCLE).attach(standing_place(base), LIFECYCLE, block, world.now)
+
+    seen = rescan(fleet, replace(bench, ruled={base.digest: frozenset({said})}))
+
+    assert [each.passes for each in seen] == [False, True, True]
+    assert [each.code for each in seen[0].news.reasons] == ["base.blocked"]
 
 
 def _other(make, digest="xxh64:1"):

@@ -48,7 +48,7 @@ async def test_what_was_admitted_just_now_is_looked_at_when_its_curation_has_end
 
 
 @pytest.mark.parametrize(("asks", "deny", "told"), [(True, False, False), (False, False, True), (False, True, False)])
-async def test_a_yes_that_nobody_asks_for_is_told_to_change_nothing(monkeypatch, caplog, asks, deny, told):
+async def test_of_a_yes_that_nobody_asks_for_it_is_told_what_it_counts_for(monkeypatch, caplog, asks, deny, told):
     """A no is heard everywhere."""
     place = SimpleNamespace(name="staging", asks=asks)
     flows.Workbench.aload.return_value = SimpleNamespace(environment=lambda name: place)

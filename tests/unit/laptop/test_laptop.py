@@ -237,7 +237,7 @@ class _Server(BaseHTTPRequestHandler):
     ("value", "told"),
     [
         (None, ""),
-        ("yes please", ""),
+        ("yes please", "promotions are frozen: the variable promotions_frozen does not say by whom"),
         ({"by": "ann", "why": "holidays", "since": "2026-11-24T12:00:00Z"}, "promotions are frozen by ann since"),
     ],
 )

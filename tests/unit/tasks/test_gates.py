@@ -257,6 +257,7 @@ async def test_an_image_is_held_against_the_base_whose_layers_it_begins_with(gat
     gate.registry.manifests |= {CURATED: manifest("1", "2"), BASE: manifest(*below)}
     gate.registry.earlier[BASE.repository] = (BASE,)
     gate.good(Boundary.CURATION)
+    gate.attach(BASE, CURATION, SIGNATURE, {})
     gate.attach(BASE, CURATION, SBOM, make.sbom(gate.world.registry, BASE, "libc6"))
 
     verdict, _ = await gate.judge(Boundary.CURATION)

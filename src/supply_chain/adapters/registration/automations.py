@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator
 
-from supply_chain.adapters.registration.asks import Asks
+from supply_chain.adapters.registration.asks import Asks, every
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
 from supply_chain.image import Frozen
@@ -79,7 +79,7 @@ def ensure_automations(project: Path, notify: str, ask: Asks) -> tuple[str, ...]
     Raises `PartFailed` where Prefect does not take one.
     """
     wanted = read_automations(project / DIRECTORY)
-    found = ask("POST", "/automations/filter", {})
+    found = every("automations", ask)
     known = {each["name"]: each for each in found}
     action = _notification(notify, ask) if not notify.startswith(OURS) else _run(ask)
     changed = []

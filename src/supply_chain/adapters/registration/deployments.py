@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 
 from supply_chain.adapters.command import run
-from supply_chain.adapters.registration.asks import Asks
+from supply_chain.adapters.registration.asks import Asks, every
 from supply_chain.errors import PartFailed, SettingInvalid
 
-PAGE = 200
-"""Of which a server gives at once; it gives no more."""
+TAG = "cscm"
+"""What every deployment of `prefect.yaml` carries, and each of their runs: by it they are known on a server of many."""
 
 
 def declared(project: Path) -> frozenset[str]:
@@ -39,30 +39,22 @@ def registered(ask: Asks) -> frozenset[str]:
 
 
 def _deployments(ask: Asks) -> dict[str, dict[str, Any]]:
-    flows, deployments = (_all(kind, ask) for kind in ("flows", "deployments"))
+    flows, deployments = (every(kind, ask) for kind in ("flows", "deployments"))
     names = {flow["id"]: flow["name"] for flow in flows}
     return {f"{names.get(each['flow_id'])}/{each['name']}": each for each in deployments}
 
 
-def _all(kind: str, ask: Asks) -> list[dict[str, Any]]:
-    """Page by page: a server gives no more than so many at once."""
-    found: list[dict[str, Any]] = []
-    while page := ask("POST", f"/{kind}/filter", {"limit": PAGE, "offset": len(found)}):
-        found += page
-    return found
+def is_tagged(deployment: Mapping[str, Any]) -> bool:
+    """Whether it carries our tag. Deployments of other projects, and an operator's own, do not."""
+    return TAG in deployment.get("tags", ())
 
 
-def forget_undeclared(project: Path, ask: Asks) -> tuple[str, ...]:
-    """Remove what an earlier version of the project declared, and this one does not; else it would go on running.
-
-    Deployments of other projects, and of a file's path, are not ours.
-    """
+def forget_undeclared(
+    project: Path, ask: Asks, is_ours: Callable[[Mapping[str, Any]], bool] = is_tagged
+) -> tuple[str, ...]:
+    """Remove what an earlier version of the project declared, and this one does not; else it would go on running."""
     names = declared(project)
-    gone = {
-        name: each
-        for name, each in _deployments(ask).items()
-        if name not in names and str(each.get("entrypoint") or "").startswith("flows.")
-    }
+    gone = {name: each for name, each in _deployments(ask).items() if name not in names and is_ours(each)}
     for each in gone.values():
         ask("DELETE", f"/deployments/{each['id']}")
     return tuple(sorted(gone))

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from pydantic import Field, StringConstraints, model_validator
 
-from supply_chain.adapters.registration.asks import Asks
+from supply_chain.adapters.registration.asks import Asks, every
 from supply_chain.documents import read_document
 from supply_chain.image import Frozen
 
@@ -75,7 +75,7 @@ def read_views(project: Path) -> tuple[View, ...]:
 
 def ensure_views(project: Path, ask: Asks) -> tuple[str, ...]:
     """Make the server's views what the document says; the names of those that were made or changed."""
-    found = ask("POST", "/saved_searches/filter", {})
+    found = every("saved_searches", ask)
     known = {each["name"]: each["filters"] for each in found}
     changed = [view for view in read_views(project) if known.get(view.name) != view.as_prefect()["filters"]]
     for view in changed:
