@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ import tasks.rescan
 from flows.rescan import rescan
 from supply_chain.curation.rescan import Change
 from supply_chain.errors import DiskFull, RescanIncomplete
-from supply_chain.fleet.exposure import Judged, Unjudged
+from supply_chain.fleet.exposure import Judged, Unjudged, key_of
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import ImageRef, StorageStatus, StoredManifest
 
@@ -27,6 +28,7 @@ class Bench:
     asked: list = field(default_factory=list)
     told: object = None
     told_last: object = None
+    fixed: list = field(default_factory=list)
     scanner: object = None
 
 
@@ -59,6 +61,7 @@ def fleet(machine, monkeypatch, make):
         def judged(chunk, bench, only, fixed):
             bench.asked += [each.ref.application for each in chunk]
             compared.append(bench.told_last)
+            bench.fixed.append(fixed)
             answers = []
             for each in chunk:
                 answer = bench.found[each.ref.application]
@@ -116,6 +119,28 @@ async def test_all_images_are_judged_bases_first_and_what_changed_is_told(fleet,
     ((subject, message),) = fleet.messages
     assert "hello" in message and subject.startswith("Rescan: ")
     assert "CVE-2026-0001 in openssl" in written["rescan"].data and "3 of 3" in written["rescan-progress"].description
+
+
+async def test_the_newest_of_a_base_is_what_the_older_ones_are_held_against(fleet, make):
+    """By when it was pushed, whichever is done first; one without a finding is the best that there is."""
+    new, old = (known(make, "base/python"), known(make, "base/python"))
+    old = old.model_copy(
+        update={
+            "ref": old.ref.model_copy(update={"digest": make.digest_of(b"old")}),
+            "stored": old.stored.model_copy(update={"pushed_at": make.noon - timedelta(days=1)}),
+        }
+    )
+    flaw = make.finding("high")
+    found = [
+        Judged(ref=new.ref, passes=True),
+        Judged(ref=old.ref, passes=True, findings=(flaw,)),
+    ]
+    bench = fleet.run([old, known(make, "hello"), new], {"base/python": found, "hello": seen(make, "hello")})
+
+    await rescan()
+
+    assert bench.asked == ["base/python", "base/python", "hello"]
+    assert bench.fixed[-1] == {old.ref.digest: (new.ref, frozenset({key_of(flaw)}))}
 
 
 async def test_an_image_that_is_not_judged_fails_the_run_after_all_others(fleet, make):
