@@ -114,8 +114,7 @@ def _said_of_bases(
 ) -> Mapping[ImageRef, tuple[Evidence, ...]]:
     """What the lifecycle said of these bases and of those that they are built on."""
     all_of_them = with_their_bases(suspects, bases, store)
-    said = side_by_side(lambda base: read_standing(base, store).by(TierName.LIFECYCLE), all_of_them)
-    return dict(zip(all_of_them, said, strict=True))
+    return dict(side_by_side(lambda base: (base, read_standing(base, store).by(TierName.LIFECYCLE)), all_of_them))
 
 
 def with_their_bases(

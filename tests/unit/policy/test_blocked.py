@@ -170,6 +170,16 @@ def test_what_is_built_on_what_is_built_on_a_blocked_base_is_refused(pieces):
     assert [(r.code, r.fact.partition("@")[0]) for r in verdict.reasons] == [("base.blocked", "curated/base/python")]
 
 
+def test_a_base_is_not_one_of_its_own(pieces):
+    """It begins with its own layers, and is blocked as itself alone."""
+    pieces.good(Boundary.CURATION)
+    pieces.bases = (where(Boundary.CURATION),)
+    pieces.vend(where(Boundary.CURATION), "openssl", "zlib1g")
+    pieces.say("block", where(Boundary.CURATION))
+
+    assert [r.code for r in pieces.judged(Boundary.CURATION).reasons] == ["image.blocked"]
+
+
 def test_bases_that_name_each_other_are_looked_at_once(pieces):
     """Whoever signs such a build ends nobody's gate."""
     pieces.good(Boundary.CURATION, **on(("curated/base/proxy", OTHER_BASE.digest)))

@@ -467,23 +467,27 @@ def test_what_lies_among_the_bases_and_nobody_signed_is_no_base(pieces):
 def test_a_manifest_among_the_bases_that_cannot_be_read_counts_where_it_is_signed(pieces, signed):
     """An index, or rubbish: of a base of ours nobody knows what begins with it, of others nobody asks."""
     _built_on_base(pieces)
+    pieces.vend(BASE, "what the image does not have")
+    strange = ImageRef(repository="curated/base/strange", digest="sha256:" + "9" * 64)
     if signed:
-        pieces.attach(BASE, CURATION, SIGNATURE, {})
+        pieces.attach(strange, CURATION, SIGNATURE, {})
 
     def damaged(ref):
-        if ref == BASE:
+        if ref == strange:
             raise ImageDamaged(f"{ref} has no layers\nlook")
         return layers(ref)
 
     store = pieces.world.store(EXECUTION)
     with pytest.raises(ImageDamaged) if signed else nullcontext():
-        found = dossiers.scanned(scanned_image(pieces.make), store, damaged, pieces.bases)
-        assert isinstance(judge(found, POLICIES[Boundary.CURATION]), Admitted)
+        found = dossiers.scanned(scanned_image(pieces.make), store, damaged, (strange, BASE))
+        verdict = judge(found, POLICIES[Boundary.CURATION])
+        assert [each.code for each in verdict.reasons] == ["sbom.incomplete"], "the bases after it are looked at"
 
 
 def test_a_base_of_no_layers_says_nothing(pieces, monkeypatch):
     """Every image would begin with it."""
     _built_on_base(pieces)
+    pieces.vend(BASE, "what the image does not have")
     monkeypatch.setitem(LAYERS, BASE, ())
 
     assert isinstance(pieces.judged(Boundary.CURATION), Admitted)

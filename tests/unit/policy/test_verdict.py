@@ -119,7 +119,9 @@ def test_a_yes_that_a_no_overtook_is_not_kept(kept, world):
     found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert not last_verdict(found, Boundary.CURATION, CURATED.digest).value.passed
     kept(at=3)
+    kept(at=3, version="2", known=False)
     kept((REASON,), at=4, known=False)
+    kept((REASON,), at=4, version="2", known=False)
     kept((REASON,), at=5, boundary=Boundary.TO_CURATION)
     kept(at=6, boundary=Boundary.TO_CURATION, known=False)
 
