@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -337,15 +336,13 @@ FULL = LIMIT - 1000
     ],
     ids=lambda text: repr(text[:12]),
 )
+@pytest.mark.timeout(120)  # they took minutes to hours
 def test_what_a_dockerfile_names_is_found_at_once_whatever_it_holds(text):
     """No text makes a run stand still before its build's own time begins to count."""
-    began = time.process_time()
     with contextlib.suppress(DeclarationInvalid):
         refuse_detours(Path("Dockerfile"), text)
     base_names(text)
     final_base(text)
-
-    assert time.process_time() - began < 2
 
 
 def test_a_dockerfile_may_be_as_large_as_the_limit_and_no_larger(project):

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import SettingInvalid
-from supply_chain.evidence.envelope import envelope_in, key_of
+from supply_chain.evidence.envelope import _Bundle, envelope_in, key_of
 from supply_chain.evidence.statement import PAYLOAD, TEST_RESULT, about
 from supply_chain.image import ImageRef
 from tests.unit.conftest import EcdsaSigner
@@ -113,13 +112,12 @@ def test_what_is_no_bundle_is_none(content):
     assert envelope_in(content) is None
 
 
-def test_rubbish_that_would_take_gigabytes_to_parse_is_not_parsed():
+def test_rubbish_that_would_take_gigabytes_to_parse_is_not_parsed(monkeypatch):
     """Whoever may push can make it as large as evidence may be, and attach it often."""
     rubbish = b'{"x":[' + b"[]," * (5 * 1024 * 1024) + b"[]]}"
+    monkeypatch.setattr(_Bundle, "model_validate_json", lambda content: pytest.fail("it was parsed"))
 
-    started = time.monotonic()
     assert envelope_in(rubbish) is None
-    assert time.monotonic() - started < 2
 
 
 @given(st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
