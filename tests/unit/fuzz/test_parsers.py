@@ -30,7 +30,6 @@ from tests.unit.conftest import tries
 component = st.from_regex(r"\A[a-z0-9]{1,6}((\.|_|__|-{1,3})[a-z0-9]{1,5}){0,2}\Z")
 names = st.lists(component, min_size=1, max_size=3).map("/".join).filter(lambda text: len(text) > 1)
 digests = st.binary(min_size=32, max_size=32).map(lambda value: f"sha256:{value.hex()}")
-"""More than any of these takes, and less than what grows with the square of its input."""
 
 
 @given(names, digests)
