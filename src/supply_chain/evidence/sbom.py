@@ -78,8 +78,9 @@ def in_url(purl: str) -> tuple[str, str, str]:
 
     Source: the purl specification.
     """
-    kind, _, path = purl.removeprefix("pkg:").partition("?")[0].partition("#")[0].strip("/").partition("/")
-    version = version_in(purl)
+    bare = purl.removeprefix("pkg:").partition("?")[0].partition("#")[0].strip("/")
+    version = version_in(bare)
+    kind, _, path = bare.partition("/")
     path = path.rpartition("@")[0] if version else path
     return kind.lower(), unquote(path if kind.lower() in NAMESPACED else path.rpartition("/")[2]), version
 

@@ -10,7 +10,16 @@ import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence import sbom as module
-from supply_chain.evidence.sbom import Reference, References, Referred, packages_in, sbom_in, source_in, system_packages
+from supply_chain.evidence.sbom import (
+    Reference,
+    References,
+    Referred,
+    in_url,
+    packages_in,
+    sbom_in,
+    source_in,
+    system_packages,
+)
 from supply_chain.evidence.statement import BUNDLE, SBOM, about
 from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.image import ImageRef
@@ -260,3 +269,25 @@ def test_system_packages_are_the_distributions():
 def test_the_source_of_a_package_is_what_advisories_name(purl, source):
     """As syft writes it."""
     assert source_in(purl) == source
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("pkg:deb/debian/zlib1g@1%3A1.2.13?arch=amd64&upstream=zlib", ("deb", "zlib1g", "1:1.2.13")),
+        ("pkg:deb/debian/zlib1g", ("deb", "zlib1g", "")),
+        ("pkg:deb/debian/zlib1g?arch=source#a/b", ("deb", "zlib1g", "")),
+        ("pkg:deb/debian/zlib1g#a?b", ("deb", "zlib1g", "")),
+        ("pkg:PyPI/django@3.2", ("pypi", "django", "3.2")),
+        ("pkg:/pypi/django@3.2/", ("pypi", "django", "3.2")),
+        ("pkg:golang/github.com/a/b@v1#sub/module", ("golang", "github.com/a/b", "v1")),
+        ("pkg:GoLang/github.com/a/b", ("golang", "github.com/a/b", "")),
+        ("pkg:npm/%40scope/name@1.0", ("npm", "@scope/name", "1.0")),
+        ("pkg:npm/%40scope/name", ("npm", "@scope/name", "")),
+        ("pkg:deb", ("deb", "", "")),
+        ("pkg:", ("", "", "")),
+    ],
+)
+def test_a_package_url_says_type_name_and_version(url, found):
+    """The name as an SBOM has it: of some types the namespace is a part of it."""
+    assert in_url(url) == found
