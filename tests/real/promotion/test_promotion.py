@@ -86,10 +86,13 @@ def test_an_event_that_comes_again_changes_nothing(way: Way, laptop: LaptopState
     """It ends at what is there."""
     eventually(lambda: way.answers(FIRST), PATIENCE)
     before = len(way.ended(offered, "Unneeded"))
-    for kind, repository in (("pushed", f"dev/{NAME}"), ("signed", f"curated/{NAME}")):
+    for kind, repository, labels in (
+        ("pushed", f"dev/{NAME}", {}),
+        ("admitted", f"curated/{NAME}", {"cscm.boundary": "curation"}),
+    ):
         event = {
             "event": f"cscm.image.{kind}",
-            "resource": {"prefect.resource.id": f"cscm.image.{offered}", "cscm.origin": "tier"},
+            "resource": {"prefect.resource.id": f"cscm.image.{offered}", "cscm.origin": "tier", **labels},
             "payload": {"image": f"{repository}@{offered}", "origin": "tier"},
             "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "id": f"00000000-0000-0000-0000-{int(time.time() * 1000) % 10**12:012}",
