@@ -87,5 +87,5 @@ def test_a_view_is_a_link_of_the_page_of_the_morning_too(ui: Ui, careless: str) 
         link = ui.page.get_by_role("link", name=view, exact=True).get_attribute("href")
         assert link
         ui.open(urlsplit(link).path.removeprefix("/v2").lstrip("/") + "?" + urlsplit(link).query)
-        page = ui.shows("Flow runs", shown)
-        assert not left or left not in page.partition("Flow runs")[2].split()
+        page = ui.shows("Flow Runs", shown)
+        assert not left or left not in page.partition("Flow Runs")[2].split()
