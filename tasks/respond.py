@@ -49,9 +49,9 @@ async def gathered(ref: ImageRef, happened: str, facts: Sequence[str], tier: Tie
     if happened in CANCELS:
         block = standing((await in_thread(read_standing, ref, evidence)).evidence).block
         facts = (f"blocked {block}",) if block else (NOT_BLOCKED,)
-    if happened in CANCELS and block:
-        async with get_client() as client:
-            for run in runs:
-                await client.set_flow_run_state(run.id, Cancelled(message=f"{happened}: {ref}"), force=True)
+        if block:
+            async with get_client() as client:
+                for run in runs:
+                    await client.set_flow_run_state(run.id, Cancelled(message=f"{happened}: {ref}"), force=True)
     owner, names = built.manifest.owner if built else UNKNOWN, [str(run.name) for run in runs]
     return response(happened, ref, owner, expected, observed, on_the_way=names, facts=facts)

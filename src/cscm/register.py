@@ -12,8 +12,6 @@ from cscm.session import load_block, use_prefect
 from supply_chain.adapters.registration import deploy, ensure_automations, ensure_views, forget_undeclared
 from supply_chain.errors import SettingInvalid
 
-NOTIFY = "supply-chain-log/operators"
-
 
 @click.command()
 def register() -> None:
@@ -55,7 +53,9 @@ def _notify() -> str:
     try:
         return str(load_block("Workbench", "workbench").notify)
     except SettingInvalid:
-        return NOTIFY
+        from blocks import Workbench  # noqa: PLC0415
+
+        return str(Workbench.model_fields["notify"].default)
 
 
 COMMANDS = (register,)

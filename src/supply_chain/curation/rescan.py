@@ -60,6 +60,11 @@ class Kept:
     """The last verdict when a rescan told of it, where none did yet the first one, and what that rests on."""
 
     @property
+    def bases(self) -> tuple[Digest, ...]:
+        """The curated bases that its build names."""
+        return tuple(digest for digest, _ in self.built.curated) if self.built else ()
+
+    @property
     def limits(self) -> Limits:
         """What its owner accepts; where nobody declared anything, what is so without a word."""
         return self.built.manifest.limits if self.built else Limits()
@@ -221,8 +226,7 @@ def _where(image: Kept) -> Digest:
 
 def _rests_on(verdict: Said[Summary], report: Digest, image: Kept, ruled: Ruled) -> bool:
     """Whether the verdict was given on this report, by the policy of today, and on what was said of its bases."""
-    bases = [digest for digest, _ in image.built.curated] if image.built else []
-    said = [ruled[base] for base in bases if base in ruled]
+    said = [ruled[base] for base in image.bases if base in ruled]
     inputs = _inputs(verdict)
     return (
         verdict.value.policy.digest == digest_set(POLICY.digest)

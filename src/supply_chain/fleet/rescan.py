@@ -161,7 +161,6 @@ def _seen(
     image: KnownImage, kept: Kept, report: Report, concluded: Concluded, fixed: Gone, production: frozenset[str]
 ) -> Judged:
     worse, better = compared(kept.told.report.value if kept.told.report else None, report)
-    bases = [digest for digest, _ in kept.built.curated] if kept.built else []
     running = {each.environment for each in image.running}
     return Judged(
         ref=image.ref,
@@ -176,6 +175,6 @@ def _seen(
         worse=worse,
         better=better,
         due=due(report, kept.limits),
-        rebuild=rebuilds(report.findings, bases, fixed),
+        rebuild=rebuilds(report.findings, kept.bases, fixed),
         findings=report.findings if is_base(image) else (),
     )

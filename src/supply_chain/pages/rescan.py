@@ -10,9 +10,6 @@ from supply_chain.pages.text import at_most, escaped, more_rows, table
 from supply_chain.shown import counted, plain
 from supply_chain.vulnerability.findings import Finding
 
-MOST = TOLD
-"""Rows of a table, at most; what is left out is counted in the last one."""
-
 
 def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
     """One row per image of which there is something to tell, the most exposed first; what was not judged before all."""
@@ -24,7 +21,7 @@ def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
         }
         for each in rescanned.unjudged
     ]
-    rows = [*at_most(unjudged, MOST), *map(_seen_row, rescanned.told)]
+    rows = [*at_most(unjudged, TOLD), *map(_seen_row, rescanned.told)]
     return [*rows, *more_rows(rows, rescanned.more)] or [
         {"image": "nothing to tell", "verdict": f"{counted(rescanned.images, 'image')} looked at"}
     ]
@@ -101,7 +98,7 @@ def rescan_message(rescanned: Rescanned) -> str:
             for each in rescanned.concerned
         ),
     ]
-    return "\n".join(lines[:MOST])
+    return "\n".join(lines[:TOLD])
 
 
 def rescan_progress(done: int, total: int, seconds: float, unjudged: int) -> str:

@@ -87,7 +87,8 @@ def _at_curation(
     reading, said = _with_standing(ref, store)
     development, own = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
     inventory, (below, strange) = packages_in(own, store.referrers.content), _below(ref, bases, layers, store)
-    of_bases = _said_of_bases({*below, *_named(last_provenance(development), bases)}, bases, store)
+    built = last_provenance(development)
+    of_bases = _said_of_bases({*below, *_named(built, bases)}, bases, store)
     return Dossier(
         image=image,
         ref=ref,
@@ -99,7 +100,7 @@ def _at_curation(
         signed=is_signed(own),
         inventory=inventory,
         inherited=frozenset().union(*(_system_packages(base, store) for base in below)),
-        built_with=_built_with(development, below, bases, inventory or frozenset(), store),
+        built_with=_built_with(built, below, bases, inventory or frozenset(), store),
         **_development(development),
     )
 
@@ -169,7 +170,7 @@ def _is_vouched_for(base: ImageRef, store: EvidenceStore) -> bool:
 
 
 def _built_with(
-    development: Sequence[Evidence],
+    built: Provenance | None,
     below: Sequence[ImageRef],
     bases: Sequence[ImageRef],
     inventory: frozenset[Package],
@@ -177,7 +178,7 @@ def _built_with(
 ) -> tuple[str, ...]:
     """The curated bases of its build that it does not begin with, but for those whose packages it lists all."""
     known = {base.digest: base for base in bases}
-    built, upon = last_provenance(development), {base.digest for base in below}
+    upon = {base.digest for base in below}
     used = {digest: name for digest, name in (built.curated if built else ()) if digest not in upon}
     listed = {digest for digest in used if digest in known and _system_packages(known[digest], store) <= inventory}
     return tuple(sorted(name for digest, name in used.items() if digest not in listed))

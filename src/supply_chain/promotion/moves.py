@@ -164,13 +164,10 @@ def _not_soaked(ref: ImageRef, after: str, own: Sequence[Evidence], read: Callab
         return f"{after} says no `soak`, so that nothing goes on from there"
     if signed is None:
         return f"it has not soaked in {after} yet, well for {timedelta(seconds=asked)} without a break"
-    return (
-        ""
-        if signed.value.seconds >= asked
-        else (
-            f"it has soaked in {after} for {timedelta(seconds=int(signed.value.seconds))} of {timedelta(seconds=asked)}"
-        )
-    )
+    if signed.value.seconds < asked:
+        soaked = timedelta(seconds=int(signed.value.seconds))
+        return f"it has soaked in {after} for {soaked} of {timedelta(seconds=asked)}"
+    return ""
 
 
 def following(environments: Sequence[str], after: str | None) -> str | None:

@@ -19,7 +19,7 @@ IMAGE = "curated/hello@sha256:" + "a" * 64
 @pytest.fixture(autouse=True)
 def parts(machine, monkeypatch):
     """The blocks are nobody's, and nothing is frozen."""
-    monkeypatch.setattr(tasks.freeze, "NAME", f"frozen_{uuid4().hex}")
+    monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     for block in (flows.Tier, flows.Workbench):
         monkeypatch.setattr(block, "aload", AsyncMock())
     monkeypatch.setattr(flows, "find", AsyncMock(return_value=ImageRef.parse(IMAGE)))

@@ -44,7 +44,7 @@ def shop(machine, monkeypatch):
     async def promoting(digest):
         return [SimpleNamespace(id=uuid4(), parameters=each, state_type=shop.state) for each in shop.on_the_way]
 
-    monkeypatch.setattr(tasks.freeze, "NAME", f"frozen_{uuid4().hex}")
+    monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows.Tier, "aload", load)
     monkeypatch.setattr(flows.Workbench, "aload", load)
     monkeypatch.setattr(tasks.promote, "missed_by_curation", lambda view: shop.curation)

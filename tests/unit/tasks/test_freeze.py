@@ -22,7 +22,7 @@ IMAGE = "dev/hello@sha256:" + "a" * 64
 @pytest.fixture(autouse=True)
 async def alone(machine, monkeypatch):
     """A variable of the test's own, for the server is everybody's."""
-    monkeypatch.setattr(tasks.freeze, "NAME", f"frozen_{uuid4().hex}")
+    monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
 
 
 async def test_a_freeze_is_kept_until_it_is_thawed(make):
@@ -76,6 +76,6 @@ async def test_a_freeze_that_comes_while_a_promotion_waits_holds_it_too(make, mo
 
 async def test_a_freeze_that_cannot_be_read_freezes():
     """Somebody wanted something to wait: nothing is promoted until it is clear what."""
-    await Variable.aset(tasks.freeze.NAME, "yes please", overwrite=True)
+    await Variable.aset(tasks.freeze.VARIABLE, "yes please", overwrite=True)
     with pytest.raises(SettingInvalid, match="cscm thaw"):
         await promote(IMAGE)
