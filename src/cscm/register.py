@@ -9,7 +9,7 @@ import click
 
 from cscm.laptop import progress_line
 from cscm.session import load_block, use_prefect
-from supply_chain.adapters.registration import deploy, ensure_automations, ensure_views, forget_undeclared
+from supply_chain.adapters.registration import declared, deploy, ensure_automations, ensure_views, forget_undeclared
 from supply_chain.errors import SettingInvalid
 
 
@@ -27,6 +27,11 @@ def register() -> None:
             "The laptop's own server is told of everything by `cscm up`."
         )
     project, say = use_prefect().project, progress_line()
+    if not declared(project):
+        raise SettingInvalid(
+            f"{project} declares no deployments in prefect.yaml, so there is nothing to register.\n"
+            "Run this where the supply chain's own prefect.yaml is."
+        )
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - after its environment is set
 
     from blocks.register import asks, register_types  # noqa: PLC0415

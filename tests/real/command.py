@@ -56,11 +56,15 @@ class Ran:
 
 
 def cscm(
-    *args: str, environment: Mapping[str, str] | None = None, timeout: float = 600, under: Sequence[str] = ()
+    *args: str,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 600,
+    under: Sequence[str] = (),
+    cwd: Path = ROOT,
 ) -> Ran:
     """Run the command to its end; `under` are the words of a program that is to run it."""
     done = subprocess.run(
-        [*under, str(CSCM), *args], cwd=ROOT, env={**os.environ, **(environment or {})},
+        [*under, str(CSCM), *args], cwd=cwd, env={**os.environ, **(environment or {})},
         capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr)

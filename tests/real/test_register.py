@@ -16,6 +16,7 @@ import pytest
 from supply_chain.adapters.registration import declared
 from supply_chain.adapters.registration.automations import read_automations
 from supply_chain.adapters.registration.views import read_views
+from supply_chain.laptop.home import MARKER
 from tests.real.command import ROOT, cscm
 from tests.real.place import free_port
 from tests.real.waiting import eventually
@@ -81,6 +82,18 @@ def test_without_a_server_or_its_login_or_a_work_pool_it_says_so(server: Server)
     lacking = cscm("register", environment=server.environment)
     assert lacking.code() == "part.failed" and "work pool 'laptop' which does not" in lacking.error
     assert server.ask("automations/filter", {}) == [] == server.ask("saved_searches/filter", {})
+
+
+def test_without_an_address_or_a_project_it_says_so(server: Server, tmp_path: Path) -> None:
+    """It takes neither the laptop's server nor an empty directory for what is meant."""
+    (tmp_path / MARKER).parent.mkdir(parents=True)
+    (tmp_path / MARKER).touch()
+    nowhere = cscm("register", environment=server.environment, cwd=tmp_path)
+    unsaid = cscm("register")
+
+    assert unsaid.code() == nowhere.code() == "setting.invalid"
+    assert "PREFECT_API_URL names no Prefect server" in unsaid.error
+    assert "declares no deployments" in nowhere.error
 
 
 def test_it_is_told_of_everything_and_again_of_nothing(server: Server) -> None:

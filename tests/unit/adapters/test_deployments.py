@@ -78,6 +78,15 @@ def test_what_is_declared_no_more_is_removed(project):
     assert server.deleted == ["/deployments/i-b"]
 
 
+def test_where_nothing_is_declared_nothing_is_removed(tmp_path):
+    """Somebody who stands in another directory does not take everything off the server."""
+    known = [{"id": "i-a", "name": "a", "flow_id": "1", "tags": ["cscm"]}]
+    server = Server([{"id": "1", "name": "chain"}], known)
+
+    assert forget_undeclared(tmp_path, server) == ()
+    assert server.deleted == []
+
+
 @pytest.mark.parametrize(
     ("status", "known", "fails"), [(0, ["a"], ""), (0, [], "did not register chain/a"), (3, ["a"], "status 3.*no pool")]
 )

@@ -1,12 +1,15 @@
 """The inventory on SQLite."""
 
+import contextlib
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from supply_chain.adapters.inventory import open_inventory
+from supply_chain.adapters.inventory import database, open_inventory
 from supply_chain.adapters.inventory.database import instant
 from supply_chain.adapters.inventory.schema import VERSION
 from supply_chain.adapters.inventory.tables import metadata
@@ -50,6 +53,32 @@ def test_a_place_that_cannot_be_is_told(tmp_path):
     with pytest.raises(InventoryUnavailable, match="unable to open") as told:
         open_inventory(f"sqlite:///{tmp_path}/nowhere/inventory.db")
     assert told.value.retryable
+
+
+@contextlib.contextmanager
+def written_by_another(path):
+    """A file that is no inventory yet, in the midst of being written; the connection ends it by COMMIT."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.executescript("BEGIN IMMEDIATE; CREATE TABLE x (y);")
+        yield other
+
+
+def test_a_new_file_that_another_one_writes_is_waited_for(tmp_path):
+    """Of one that changes how a file is written SQLite itself says that it is locked, and lets nobody wait."""
+    path = tmp_path / "inventory.db"
+    with written_by_another(path) as other, ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(open_inventory, f"sqlite:///{path}")
+        with pytest.raises(TimeoutError):
+            opened.result(0.3)
+        other.execute("COMMIT")
+        opened.result(30).put([entry(1)])
+
+
+def test_it_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    """The step is tried again."""
+    monkeypatch.setattr(database, "BUSY", 50)
+    with written_by_another(tmp_path / "inventory.db"), pytest.raises(InventoryUnavailable, match="database is locked"):
+        open_inventory(f"sqlite:///{tmp_path}/inventory.db")
 
 
 def test_what_is_no_database_is_told(tmp_path):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -51,8 +54,24 @@ def _address(told: str) -> SettingInvalid:
 
 
 def _sqlite(connection: Any, _: object) -> None:
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL", f"busy_timeout={BUSY}"):
+    for pragma in (f"busy_timeout={BUSY}", "foreign_keys=ON", "synchronous=NORMAL"):
         connection.execute(f"PRAGMA {pragma}")
+    _write_ahead(connection)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Readers and a writer at once. SQLite changes a new file to it from within a read, and there it does not wait
+    for another one that does the same, whatever `busy_timeout` says: the file is locked, and tried again."""
+    until = time.monotonic() + BUSY / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 (no secret: so that two do not meet again)
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -52,8 +52,12 @@ def is_tagged(deployment: Mapping[str, Any]) -> bool:
 def forget_undeclared(
     project: Path, ask: Asks, is_ours: Callable[[Mapping[str, Any]], bool] = is_tagged
 ) -> tuple[str, ...]:
-    """Remove what an earlier version of the project declared, and this one does not; else it would go on running."""
-    names = declared(project)
+    """Remove what an earlier version of the project declared, and this one does not; else it would go on running.
+
+    A project that declares nothing is not the one that they are of, and removes nothing.
+    """
+    if not (names := declared(project)):
+        return ()
     gone = {name: each for name, each in _deployments(ask).items() if name not in names and is_ours(each)}
     for each in gone.values():
         ask("DELETE", f"/deployments/{each['id']}")
