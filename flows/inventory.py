@@ -58,7 +58,7 @@ async def where(question: str) -> tuple[Place, ...]:
         question: CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, a digest, or base/python.
     """
     found = await places_of(question, await Inventory.aload("inventory"))
-    rows = [pages.place_row(each) for each in found]
+    rows = pages.at_most([pages.place_row(each) for each in found])
     said = pages.escaped(f"{question}: {counted(len(found), 'curated image')}")
     await acreate_table_artifact(key="where", table=rows, description=said)
     return found

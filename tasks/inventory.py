@@ -14,7 +14,7 @@ from supply_chain.fleet import reconcile as fleet
 from supply_chain.fleet.explain import Explanation, explain
 from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place, understood, where
-from supply_chain.pages import image_row
+from supply_chain.pages import at_most, image_rows
 from supply_chain.shown import counted
 from tasks.running import RETRYING, in_thread
 
@@ -56,9 +56,9 @@ async def reconciled(inventory: Inventory) -> None:
 @task(name="list images", task_run_name="list images", **RETRYING)
 async def list_images(inventory: Inventory) -> int:
     """A table of all images; how many that are."""
-    rows = await in_thread(lambda: [image_row(each) for each in inventory.open().images()])
-    said = f"{counted(len(rows), 'curated image')}, as of the last reconciliation"
-    await acreate_table_artifact(key="images", table=rows, description=said)
+    rows = await in_thread(lambda: image_rows(inventory.open().images()))
+    said = f"{counted(len(rows), 'curated image')}, as of the last reconciliation; `cscm images` lists all"
+    await acreate_table_artifact(key="images", table=at_most(rows), description=said)
     return len(rows)
 
 

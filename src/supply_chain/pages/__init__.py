@@ -1,6 +1,6 @@
 """What operators read: pure functions from the model's values to markdown, rows and lines."""
 
-from supply_chain.pages.fleet import explanation, explanation_lines, image_row, place_row
+from supply_chain.pages.fleet import explanation, explanation_lines, image_row, image_rows, place_row
 from supply_chain.pages.lifecycle import applied_lines, applied_rows, plan_lines, plan_rows
 from supply_chain.pages.rescan import (
     owner_rows,
@@ -12,7 +12,7 @@ from supply_chain.pages.rescan import (
 )
 from supply_chain.pages.running import alert_page, observation_lines, observation_rows, response_page
 from supply_chain.pages.story import Step, Story, dossier, findings_table, found, summary
-from supply_chain.pages.text import day, escaped, megabytes, table, unbroken
+from supply_chain.pages.text import at_most, day, escaped, megabytes, table, unbroken
 
 __all__ = [
     "Step",
@@ -20,6 +20,7 @@ __all__ = [
     "alert_page",
     "applied_lines",
     "applied_rows",
+    "at_most",
     "day",
     "dossier",
     "escaped",
@@ -28,6 +29,7 @@ __all__ = [
     "findings_table",
     "found",
     "image_row",
+    "image_rows",
     "megabytes",
     "observation_lines",
     "observation_rows",

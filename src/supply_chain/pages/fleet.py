@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.known import KnownImage, Running
@@ -11,6 +12,12 @@ from supply_chain.image import short
 from supply_chain.pages.text import day, escaped, megabytes, table
 from supply_chain.shown import plain
 from supply_chain.tier import Boundary
+
+
+def image_rows(images: Iterable[KnownImage]) -> list[dict[str, str]]:
+    """A table of images: what runs first, then what was pushed last."""
+    rows = [((bool(each.running), each.stored.pushed_at), image_row(each)) for each in images]
+    return [row for _, row in sorted(rows, key=itemgetter(0), reverse=True)]
 
 
 def image_row(image: KnownImage) -> dict[str, str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
-from supply_chain.pages.text import at_most, megabytes
+from supply_chain.pages.text import ROWS, at_most, megabytes
 from supply_chain.shown import plain
 
 
-def plan_rows(plan: Plan, most: int = 500) -> list[dict[str, str]]:
+def plan_rows(plan: Plan, most: int = ROWS) -> list[dict[str, str]]:
     """One row for each image of a plan, what is changed first; the last row says what was left out."""
     steps = sorted((s for s in plan.steps if not s.belongs_to), key=lambda s: (not s.touches, str(s.ref)))
     rows = [
@@ -47,7 +47,7 @@ def applied_lines(applied: Applied) -> str:
     return "\n".join([*lines, str(applied)])
 
 
-def applied_rows(applied: Applied, most: int = 500) -> list[dict[str, str]]:
+def applied_rows(applied: Applied, most: int = ROWS) -> list[dict[str, str]]:
     """One row for each step of a plan that was carried out, what failed first, then what was skipped."""
     order = {Outcome.FAILED: 0, Outcome.SKIPPED: 1, Outcome.DONE: 2}
     entries = sorted(applied.entries, key=lambda e: (order[e.outcome], str(e.ref)))

@@ -21,7 +21,7 @@ def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
         }
         for each in rescanned.unjudged
     ]
-    rows = [*at_most(unjudged, TOLD), *map(_seen_row, rescanned.told)]
+    rows = [*at_most(unjudged), *map(_seen_row, rescanned.told)]
     return [*rows, *more_rows(rows, rescanned.more)] or [
         {"image": "nothing to tell", "verdict": f"{counted(rescanned.images, 'image')} looked at"}
     ]

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.image import Frozen, Material, Source, short
-from supply_chain.pages.text import at_most, escaped, table, unbroken
+from supply_chain.pages.text import ROWS, at_most, escaped, table, unbroken
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.shown import counted, plain
@@ -174,7 +174,7 @@ def found(report: Report) -> str:
     return f"{counted(len(report.findings), 'finding')} in {counted(report.packages, 'package')}"
 
 
-def findings_table(report: Report, most: int = 500) -> list[dict[str, str]]:
+def findings_table(report: Report, most: int = ROWS) -> list[dict[str, str]]:
     """Rows for the findings table, worst first; the last row says what was left out, the only one that nothing is."""
     rows = [
         {

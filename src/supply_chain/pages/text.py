@@ -11,6 +11,8 @@ from supply_chain.shown import plain
 
 NO_KEY = re.compile(r"[^a-z0-9]+")
 LONGEST_KEY = 120
+ROWS = 500
+"""Of a table in Prefect's UI, which draws all of them at once."""
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 
@@ -35,7 +37,7 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def at_most(rows: Sequence[dict[str, str]], most: int) -> list[dict[str, str]]:
+def at_most(rows: Sequence[dict[str, str]], most: int = ROWS) -> list[dict[str, str]]:
     """The first rows of a table, and in the last one how many more there are."""
     return [*rows[:most], *more_rows(rows, len(rows) - most)]
 

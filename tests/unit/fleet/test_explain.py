@@ -82,6 +82,17 @@ def test_the_page_tells_all_of_it_and_nothing_formats_it(story, make):
     assert "hello" in page.partition("Built on it")[2]
 
 
+def test_what_runs_stands_first_and_then_what_is_new(story):
+    """A page shows the first of very many."""
+    image = next(each for each in story.inventory.images() if each.application == "hello")
+    running = next(each for each in story.inventory.images() if each.running)
+    later = image.stored.model_copy(update={"pushed_at": image.stored.pushed_at + timedelta(days=9)})
+    newer = image.model_copy(update={"owner": "the newer", "stored": later})
+
+    rows = pages.image_rows([image, newer, running])
+    assert rows == [pages.image_row(each) for each in (running, newer, image)]
+
+
 def test_a_row_says_how_it_stands(story):
     """For the table of images, whose cells are text."""
     rows = {row["application"]: row for row in map(pages.image_row, story.inventory.images())}
