@@ -51,7 +51,12 @@ CHUNK = 1024 * 1024
 REMEMBERED = 32 * 1024 * 1024
 """Bytes of manifests and evidence that are kept in memory; more is read anew each time."""
 TRIES = 4
-"""How often a request is made to a registry that asks to come back later."""
+"""How often a request is made to a registry that asks to come back later, or whose connection breaks."""
+READING = ("GET", "HEAD")
+BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+"""What comes of a connection that the registry closed while nothing was asked, and of one that httpx's pool closed
+under a thread that had just been given it: it looks whether one is unused, and closes it, without holding it
+(httpcore 1.0)."""
 LONGEST_WAIT = 30.0
 """Seconds that a registry may ask to be left alone; where it asks for more, the step ends."""
 EXPIRED = "authorization token has expired"
@@ -320,11 +325,22 @@ class Registry:
         missing: str | None = None,
         most: int = SMALL,
     ) -> _Answer:
-        """A whole answer of at most so many bytes; one of 404 too, where `missing` is in what it says."""
-        headers = {"Accept": accept, "Content-Type": media_type}
-        with self._asked(method, path, {k: v for k, v in headers.items() if v}, content) as (answer, said):
-            if answer.status_code < 300:
-                return _Answer(answer, b"" if method == "HEAD" else _whole(answer, most, path))
+        """A whole answer of at most so many bytes; one of 404 too, where `missing` is in what it says.
+
+        What is only read is asked for again where the connection broke.
+        """
+        headers = {key: value for key, value in {"Accept": accept, "Content-Type": media_type}.items() if value}
+        for attempt in range(TRIES):
+            try:
+                with self._asked(method, path, headers, content) as (answer, said):
+                    if answer.status_code < 300:
+                        return _Answer(answer, b"" if method == "HEAD" else _whole(answer, most, path))
+            except _Broken as error:
+                if method not in READING or attempt + 1 == TRIES:
+                    raise
+                log.info("%s %s is asked for again: %s", method, path, plain(str(error.__cause__)))
+            else:
+                break
         if answer.status_code == 404 and missing is not None and missing in said:
             return _Answer(answer, said.encode())
         raise _refused(answer, said, f"{method} {path}")
@@ -356,6 +372,8 @@ class Registry:
                         self.renew()
                         renewed = True
                 yield answer, said
+        except BROKEN as error:
+            raise _unavailable(self.host, error, _Broken) from error
         except httpx.HTTPError as error:
             raise _unavailable(self.host, error) from error
 
@@ -379,6 +397,10 @@ class _Answer:
     @property
     def headers(self) -> httpx.Headers:
         return self.response.headers
+
+
+class _Broken(RegistryUnavailable):
+    """The connection ended in the midst of a question or its answer."""
 
 
 class _Larger(RegistryFailed):
@@ -405,7 +427,7 @@ def _patience(answer: httpx.Response, method: str, attempt: int) -> float | None
 
     What failed half-way may have been done, so that of 5xx only reading is repeated here; the step does the rest.
     """
-    if answer.status_code != 429 and (answer.status_code < 500 or method not in ("GET", "HEAD")):
+    if answer.status_code != 429 and (answer.status_code < 500 or method not in READING):
         return None
     asked = _retry_after(answer)
     if asked is None:
@@ -498,8 +520,10 @@ def _same(content: bytes, digest: Digest, what: str) -> None:
         )
 
 
-def _unavailable(host: str, error: Exception) -> RegistryUnavailable:
-    return RegistryUnavailable(
+def _unavailable(
+    host: str, error: Exception, kind: type[RegistryUnavailable] = RegistryUnavailable
+) -> RegistryUnavailable:
+    return kind(
         f"The registry {host} did not answer: {error}\nCheck that it runs (`cscm status`); the step is tried again."
     )
 

@@ -244,6 +244,39 @@ def test_a_registry_that_does_not_answer_is_unavailable(call, failure):
         call(client(broken))
 
 
+class Breaking(httpx.SyncByteStream):
+    """An answer whose connection ends in its midst."""
+
+    def __iter__(self):
+        yield b"{"
+        raise httpx.ReadError("[Errno 9] Bad file descriptor")
+
+
+@pytest.mark.parametrize("failure", [httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, "answer"])
+def test_what_is_only_read_is_read_again_where_a_connection_breaks(server, failure):
+    """One that the registry closed meanwhile, or this process's own pool; what is written is left to the step."""
+    asked = []
+
+    def breaking(request):
+        asked.append(request.method)
+        if request.method == "GET" and asked.count("GET") == 4:
+            return server(request)
+        if failure == "answer" and request.method == "GET":
+            return httpx.Response(200, stream=Breaking())
+        if request.method == "HEAD":
+            return httpx.Response(404)
+        raise (httpx.WriteError if failure == "answer" else failure)("broken")
+
+    content = b"what lies there"
+    digest = client(server).push_blob("dev/hello", content)
+
+    assert client(breaking).blob("dev/hello", digest) == content
+    assert asked == ["GET"] * 4
+    with pytest.raises(RegistryUnavailable):
+        client(breaking).push_blob("dev/hello", b"another")
+    assert asked == ["GET"] * 4 + ["HEAD", "POST"]
+
+
 @pytest.mark.parametrize("name", ["manifest", "blob", "verify_blob", "layer", "bundle", "content", "copy_referrer"])
 def test_what_is_not_there_is_called_missing(name):
     """Apart from damage and from failure."""
