@@ -335,8 +335,8 @@ class Registry:
                 with self._asked(method, path, headers, content) as (answer, said):
                     if answer.status_code < 300:
                         return _Answer(answer, b"" if method == "HEAD" else _whole(answer, most, path))
-            except _Broken as error:
-                if method not in READING or attempt + 1 == TRIES:
+            except RegistryUnavailable as error:
+                if method not in READING or attempt + 1 == TRIES or not isinstance(error.__cause__, BROKEN):
                     raise
                 log.info("%s %s is asked for again: %s", method, path, plain(str(error.__cause__)))
             else:
@@ -372,8 +372,6 @@ class Registry:
                         self.renew()
                         renewed = True
                 yield answer, said
-        except BROKEN as error:
-            raise _unavailable(self.host, error, _Broken) from error
         except httpx.HTTPError as error:
             raise _unavailable(self.host, error) from error
 
@@ -397,10 +395,6 @@ class _Answer:
     @property
     def headers(self) -> httpx.Headers:
         return self.response.headers
-
-
-class _Broken(RegistryUnavailable):
-    """The connection ended in the midst of a question or its answer."""
 
 
 class _Larger(RegistryFailed):
@@ -520,10 +514,8 @@ def _same(content: bytes, digest: Digest, what: str) -> None:
         )
 
 
-def _unavailable(
-    host: str, error: Exception, kind: type[RegistryUnavailable] = RegistryUnavailable
-) -> RegistryUnavailable:
-    return kind(
+def _unavailable(host: str, error: Exception) -> RegistryUnavailable:
+    return RegistryUnavailable(
         f"The registry {host} did not answer: {error}\nCheck that it runs (`cscm status`); the step is tried again."
     )
 
