@@ -58,7 +58,7 @@ def ensure_environment(home: Home, progress: Progress) -> None:
     progress("emulator: making its Python environment")
     python, settings = home.emulator / "bin" / "python", {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONPATH": ""}
     base = getattr(sys, "_base_executable", sys.executable)
-    install = ("install", "--quiet", "--require-hashes", "--only-binary", ":all:", "--requirement")
+    install = ("install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement")
     for argv, limit in (
         ([base, "-m", "venv", "--clear", str(home.emulator)], 120),
         ([str(python), "-m", "pip", *install, str(home.project / LOCK)], 600),

@@ -54,7 +54,8 @@ def python(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", directory], check=True)
     lock = ROOT / "deployments" / "emulator.lock"
-    subprocess.run([directory / "bin" / "pip", "install", "-q", "--require-hashes", "-r", lock], check=True)
+    install = ("install", "-q", "--require-hashes", "--no-deps", "-r", lock)
+    subprocess.run([directory / "bin" / "pip", *install], check=True)
     return directory / "bin" / "python"
 
 
