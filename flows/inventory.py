@@ -15,7 +15,7 @@ from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place
 from supply_chain.image import ImageRef, short
 from supply_chain.shown import counted
-from tasks.inventory import explanations_of, list_images, look, places_of, reconciled, refresh
+from tasks.inventory import explanations_of, known_as_of, list_images, look, places_of, reconciled, refresh
 from tasks.turns import turn, turn_name
 
 READER = "lifecycle"
@@ -31,7 +31,7 @@ async def inventory(
     Args:
         application: The name of one application; all of them when it is empty.
         image: An image of an application, in its place; as events tell it, curated/hello@sha256:…
-        rebuild: Forget everything before, and read it all anew.
+        rebuild: Read all of it anew, also what did not change; what was known of an image stays until it is read.
     """
     tier, workbench, kept = await asyncio.gather(
         Tier.aload(READER), Workbench.aload("workbench"), Inventory.aload("inventory")
@@ -57,9 +57,10 @@ async def where(question: str) -> tuple[Place, ...]:
     Args:
         question: CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, a digest, or base/python.
     """
-    found = await places_of(question, await Inventory.aload("inventory"))
+    kept = await Inventory.aload("inventory")
+    found, known = await places_of(question, kept), await known_as_of(kept)
     rows = pages.at_most([pages.place_row(each) for each in found])
-    said = pages.escaped(f"{question}: {counted(len(found), 'curated image')}")
+    said = pages.escaped(f"{question}: {counted(len(found), 'curated image')}, {known}")
     await acreate_table_artifact(key="where", table=rows, description=said)
     return found
 

@@ -14,7 +14,7 @@ from blocks.workbench import now
 from supply_chain.errors import RescanIncomplete
 from supply_chain.fleet.exposure import Gone, Rescanned, Unjudged, gone
 from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.rescan import Bench, chunks, is_base
+from supply_chain.fleet.rescan import Bench, as_signed, chunks, is_base
 from supply_chain.fleet.tally import Tally
 from supply_chain.image import StorageStatus
 from supply_chain.shown import counted
@@ -42,16 +42,16 @@ async def rescan(packages: list[str] | None = None) -> Rescanned:
     only = tuple(packages or ())
     async with turn(turn_name("rescan"), NIGHT), _bench(tier, workbench) as bench:
         images = await curated_images(tier, inventory)
-        there = [each for each in images if each.stored.status is not StorageStatus.ARCHIVED]
-        tally = _tally(len(there), bench)
+        archived = sum(map(_archived, images))
+        tally = _tally(len(images) - archived, bench)
         try:
-            before = await told_last() or tally.begun
-            await _rescan(there, replace(bench, told_last=before), only, tally)
+            before = await told_last(tally.begun)
+            await _rescan(images, replace(bench, told_last=before), only, tally)
         finally:
-            rescanned = tally.rescanned(len(images) - len(there))
+            rescanned = tally.rescanned(archived)
             await publish(rescanned, workbench)
         if not only:
-            await all_told()
+            await all_told(now())
             await in_thread(workbench.forget_stale, rescanned.database)
     if rescanned.unjudged:
         raise _incomplete(rescanned.unjudged)
@@ -75,11 +75,22 @@ async def _rescan(images: Sequence[KnownImage], bench: Bench, only: tuple[str, .
     """Bases first: what they are rid of is what images that are built on them could be rid of."""
     bench = replace(bench, told=tally.add)
     newest = sorted(images, key=lambda each: each.stored.pushed_at, reverse=True)
+    there = [each for each in newest if not _archived(each)]
     async with telling(tally):
-        await _all([each for each in newest if is_base(each)], bench, only, {}, tally)
-        judged = {each.ref: each for each in tally.judged}
-        fixed = gone([judged[each.ref] for each in newest if is_base(each) and each.ref in judged])
-        await _all([each for each in newest if not is_base(each)], bench, only, fixed, tally)
+        await _all([each for each in there if is_base(each)], bench, only, {}, tally)
+        fixed = await in_thread(_fixed, [each for each in newest if is_base(each)], bench, tally)
+        await _all([each for each in there if not is_base(each)], bench, only, fixed, tally)
+
+
+def _archived(image: KnownImage) -> bool:
+    return image.stored.status is StorageStatus.ARCHIVED
+
+
+def _fixed(bases: Sequence[KnownImage], bench: Bench, tally: Tally) -> Gone:
+    """What newer bases are rid of. One that is archived, as it was blocked, is still what images were built on."""
+    judged = {each.ref: each for each in tally.judged}
+    seen = (as_signed(each, bench) if _archived(each) else judged.get(each.ref) for each in bases)
+    return gone([each for each in seen if each])
 
 
 async def _all(images: Sequence[KnownImage], bench: Bench, only: tuple[str, ...], fixed: Gone, tally: Tally) -> None:

@@ -268,6 +268,8 @@ def events_page() -> str:
         "however often its message comes.\n\n"
         "`cscm.database.updated` comes from `cscm up`, where it put another vulnerability database in its place. Its "
         "resource is `cscm.database.<digest>`, its payload has `kind`, `built` and `digest`.\n\n"
+        "`cscm.rescan.signed` comes from a rescan that signed reports, after the last of them: what is known of images "
+        "by their findings is read again then. Its resource is `cscm.rescan`, its payload has `reports`, how many.\n\n"
         "`cscm.advisory.published` is for whoever follows advisories to post: resource `cscm.advisory.<its name>`, "
         "payload `packages`, a list of names, of `name@version`, or of package URLs. It starts a rescan of the images "
         "that carry one of them; without `packages`, of all.\n",

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
+from uuid import NAMESPACE_URL, UUID, uuid5
 
+from httpx import HTTPError
+from prefect.client.orchestration import get_client
 from prefect.events import emit_event
+from prefect.events.filters import EventFilter, EventIDFilter
+from prefect.exceptions import PrefectException
 
-from supply_chain.image import ImageRef, Source
+from supply_chain.image import Digest, ImageRef, Source
 
 Origin = Literal["chain", "tier"]
 LABELS = {"boundary"}
@@ -27,12 +32,13 @@ def in_a_chain() -> Iterator[None]:
         _origin.reset(token)
 
 
-def emit(event: str, ref: ImageRef, source: Source | None = None, **payload: Any) -> None:
+def emit(event: str, ref: ImageRef, source: Source | None = None, number: UUID | None = None, **payload: Any) -> None:
     """Emit `cscm.<event>` about an image's digest; application and revision are related resources.
 
-    `origin` says whether the event comes out of a whole chain or of one tier run alone: a trigger
-    that starts the next tier has to match the latter only. It can match labels, so it is one of those too,
-    and so is the boundary of an event that is about one.
+    `number` is the event's own, where the same one may be emitted again. `origin` says whether the event
+    comes out of a whole chain or of one tier run alone: a trigger that starts the next tier has to match the
+    latter only. It can match labels, so it is one of those too, and so is the boundary of an event that is
+    about one.
     """
     related = [_related("application", ref.application, ref.application)]
     if source is not None:
@@ -45,7 +51,22 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, **payload: Any
         },
         related=related,
         payload={"origin": _origin.get(), "image": str(ref), **payload},
+        id=number,
     )
+
+
+def numbered(event: str, statement: Digest) -> UUID:
+    """The number of an event that tells of a signed statement: the same, whichever run tells of it."""
+    return uuid5(NAMESPACE_URL, f"cscm.{event}:{statement}")
+
+
+def is_known(number: UUID) -> bool:
+    """Whether Prefect has an event. No where it cannot say: better told twice than never."""
+    try:
+        with get_client(sync_client=True) as client:
+            return bool(client.read_events(EventFilter(id=EventIDFilter(id=[number])), limit=1).events)
+    except (HTTPError, PrefectException):
+        return False
 
 
 def about(ref: ImageRef, origin: Origin) -> dict[str, str]:

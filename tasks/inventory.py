@@ -14,7 +14,7 @@ from supply_chain.fleet import reconcile as fleet
 from supply_chain.fleet.explain import Explanation, explain
 from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place, understood, where
-from supply_chain.pages import at_most, image_rows
+from supply_chain.pages import as_of, at_most, image_rows
 from supply_chain.shown import counted
 from tasks.running import RETRYING, in_thread
 
@@ -23,13 +23,13 @@ from tasks.running import RETRYING, in_thread
 async def refresh(
     application: str | None, tier: Tier, workbench: Workbench, inventory: Inventory, rebuild: bool
 ) -> tuple[Reconciled, ...]:
-    """Hold an application's images, or everybody's, against the registry; `rebuild` forgets all before."""
+    """Hold an application's images, or everybody's, against the registry; `rebuild` reads what did not change, too."""
     places = {place.name: place.host for place in workbench.environments()}
 
     def work() -> tuple[Reconciled, ...]:
         known, evidence = inventory.open(), tier.evidence(workbench)
         if rebuild:
-            known.clear()
+            known.distrust(application)
         names = (application,) if application else fleet.applications(tier.ecr, known)
         return tuple(fleet.refresh(name, tier.ecr, evidence, known, lambda e: places.get(e, "")) for name in names)
 
@@ -66,6 +66,17 @@ async def list_images(inventory: Inventory) -> int:
 async def places_of(question: str, inventory: Inventory) -> tuple[Place, ...]:
     """The images in which it is."""
     return await in_thread(lambda: where(understood(question), inventory.open()))
+
+
+@task(name="how much is known", task_run_name="how much is known", **RETRYING)
+async def known_as_of(inventory: Inventory) -> str:
+    """How old what the inventory says is, and of how many images it knows no content."""
+
+    def said() -> str:
+        known = inventory.open()
+        return as_of(known.reconciled(), known.unread())
+
+    return await in_thread(said)
 
 
 @task(name="explain", task_run_name="explain", **RETRYING)

@@ -16,15 +16,15 @@ from prefect.artifacts import (
     acreate_table_artifact,
     aupdate_progress_artifact,
 )
+from prefect.events import emit_event
 from prefect.variables import Variable
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from blocks import Inventory, Tier, Workbench
 from blocks.curation import rescan_bench
-from blocks.workbench import now
 from supply_chain import pages
 from supply_chain.adapters.grype import Grype
-from supply_chain.curation.rescan import Change
+from supply_chain.curation.rescan import News
 from supply_chain.fleet.exposure import Gone, Judged, Rescanned, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import everything
@@ -32,12 +32,14 @@ from supply_chain.fleet.rescan import Bench
 from supply_chain.fleet.rescan import rescan as rescan_images
 from supply_chain.fleet.tally import Tally
 from supply_chain.image import ImageRef
-from tasks.events import emit
+from tasks.events import emit, is_known, numbered
 from tasks.running import RETRYING, in_thread
 from tasks.tell import tell
 
 TOLD = "rescan_told"
 """The variable that says when a rescan last told what it found of all images."""
+SIGNED = "cscm.rescan.signed"
+RESCAN = {"prefect.resource.id": "cscm.rescan", "prefect.resource.name": "rescan"}
 EVERY = 5.0
 """Seconds between two tellings of how far a rescan is."""
 AT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
@@ -73,11 +75,16 @@ async def rescan(number: int, images: Sequence[KnownImage], bench: Bench, only: 
     await in_thread(lambda: deque(rescan_images(images, replace(bench, told=told), only, fixed), maxlen=0))
 
 
-def _emit(seen: Judged, news: Change) -> None:
+def _emit(seen: Judged, news: News) -> None:
+    """An event for the change, unless a run that came no further told of it already."""
+    number = numbered("image.verdict-changed", news.since)
+    if is_known(number):
+        return
     emit(
         "image.verdict-changed",
         seen.ref,
         None,
+        number,
         **{"from": _said(news.before), "to": _said(news.after)},
         reasons=[reason.model_dump() for reason in news.reasons][:50],
         exploited=sorted({finding.id for finding in seen.exploited})[:50],
@@ -117,17 +124,19 @@ async def telling(tally: Tally) -> AsyncIterator[None]:
     await update()
 
 
-async def told_last() -> datetime | None:
-    """When a rescan last told what it found of all images; None where none did, or where the variable is lost."""
+async def told_last(begun: datetime) -> datetime:
+    """When a rescan last told what it found of all images. Where none did, or the variable is lost, when this one
+    began: that is kept, for it may be killed after it signed something."""
     try:
         return AT.validate_python(await Variable.aget(TOLD))
     except ValidationError:
-        return None
+        await all_told(begun)
+        return begun
 
 
-async def all_told() -> None:
-    """What was found of all images was told by now: the next rescan compares with what is signed by now."""
-    await Variable.aset(TOLD, now().isoformat(), overwrite=True)
+async def all_told(by: datetime) -> None:
+    """What was found of all images was told by then: the next rescan compares with what was signed by then."""
+    await Variable.aset(TOLD, by.isoformat(), overwrite=True)
 
 
 async def publish(rescanned: Rescanned, workbench: Workbench) -> None:
@@ -137,5 +146,7 @@ async def publish(rescanned: Rescanned, workbench: Workbench) -> None:
     await acreate_markdown_artifact(key="rescan-summary", markdown=pages.rescan_page(rescanned), description=said)
     await acreate_table_artifact(key="rescan", table=pages.rescan_rows(rescanned), description=said)
     await acreate_table_artifact(key="rescan-owners", table=pages.owner_rows(rescanned), description=said)
+    if rescanned.signed:
+        emit_event(SIGNED, RESCAN, payload={"reports": rescanned.signed})
     if rescanned.told or rescanned.unjudged:
         await tell(f"Rescan: {said}", pages.rescan_message(rescanned), workbench)

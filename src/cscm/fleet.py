@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 WIDEST = 60
 """Characters of a cell in a table on a terminal."""
-NEVER = "The inventory was never reconciled; `cscm inventory` does it."
 
 
 @click.command()
@@ -40,8 +39,7 @@ def images(application: str | None, as_json: bool) -> None:
         return
     rows = [pages.image_row(image) for image in kept.images(application)]
     _table(rows, ("application", "digest", "revision", "state", "runs in", "findings", "size", "pushed", "pulled"))
-    at = kept.reconciled()
-    click.echo(f"as of {at:%Y-%m-%d %H:%M} UTC and the events since" if at else NEVER, err=True)
+    click.echo(_as_of(kept), err=True)
 
 
 @click.command()
@@ -49,14 +47,15 @@ def images(application: str | None, as_json: bool) -> None:
 @as_json
 def where(question: str, as_json: bool) -> None:
     """List the images in which QUESTION is: CVE-…, package[@version], a package URL, a digest, base/NAME."""
-    asked = understood(question)
-    found = places_of(asked, _inventory())
+    asked, kept = understood(question), _inventory()
+    found = places_of(asked, kept)
     if as_json:
         click.echo(json_of(found))
-        return
-    _table([pages.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "why"))
+    else:
+        _table([pages.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "why"))
     running = sum(1 for each in found if each.running)
     click.echo(f"{asked}: in {counted(len(found), 'curated image')}, of which {running} run", err=True)
+    click.echo(_as_of(kept), err=True)
 
 
 @click.command()
@@ -66,6 +65,10 @@ def explain(digest: str, as_json: bool) -> None:
     """Tell what happened to the image DIGEST and why, what runs from it and what hangs on it."""
     found = explained(digest, _inventory())
     click.echo(json_of(found) if as_json else "\n".join(map(pages.explanation_lines, found)))
+
+
+def _as_of(kept: SqlInventory) -> str:
+    return pages.as_of(kept.reconciled(), kept.unread())
 
 
 def _inventory() -> SqlInventory:

@@ -261,7 +261,7 @@ def monitor(environment: str | None, as_json: bool, verbose: bool) -> None:
 
 @main.command()
 @click.argument("application", required=False)
-@click.option("--rebuild", is_flag=True, help="Forget everything before, and read it all anew.")
+@click.option("--rebuild", is_flag=True, help="Read all of it anew, also what did not change.")
 @as_json
 @verbose
 def inventory(application: str | None, rebuild: bool, as_json: bool, verbose: bool) -> None:

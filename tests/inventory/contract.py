@@ -252,13 +252,21 @@ class InventoryContract:
         inventory.reconciled_at(LATER)
         assert inventory.reconciled() == LATER
 
-    def test_is_emptied_whole(self, inventory: SqlInventory) -> None:
-        """So that it is made anew from where everything came from."""
-        inventory.put([entry(1, packages=frozenset({ZLIB}), scan=scan(finding("CVE-1")), deployed=(deployment("s"),))])
-        inventory.reconciled_at(NOON)
-        inventory.clear()
+    def test_what_is_to_be_read_again_is_kept_until_it_is(self, inventory: SqlInventory) -> None:
+        """An application's images, or all: nobody is told meanwhile that there are none."""
+        inventory.put([entry(1, packages=frozenset({ZLIB})), entry(2, "other")])
+        before = list(inventory.images())
+        inventory.distrust("hello")
 
-        assert list(inventory.images()) == [] and inventory.reconciled() is None
+        assert [*inventory.marks("hello").values(), *inventory.marks("other").values()] == ["", "mark 2"]
+        inventory.distrust()
+        assert [*inventory.marks("other").values()] == [""] and list(inventory.images()) == before
+
+    def test_counts_the_images_of_which_no_content_is_known(self, inventory: SqlInventory) -> None:
+        """A copy is none; in the others nobody can tell what there is."""
+        inventory.put([entry(1, packages=frozenset({ZLIB}), copies=(digest(3),)), entry(2, unreadable="x"), entry(3)])
+
+        assert inventory.unread() == 1
 
     def test_several_make_and_fill_it_at_once(self, address: str) -> None:
         """Each waits for its turn, and nothing is lost."""

@@ -29,6 +29,7 @@ from supply_chain.image import ImageRef
 from supply_chain.promotion.pushes import Pushed
 from tasks import events, source
 from tasks.announce import event_of
+from tasks.rescan import RESCAN, SIGNED
 
 ROOT = Path(__file__).parents[2]
 
@@ -206,6 +207,11 @@ def test_an_event_starts_what_it_should_and_a_chains_own_no_tier(
         events.emit(name, IMAGE, **payload)
 
     assert [sorted(started(event)) for event in emitted] == [sorted(alone), sorted(in_a_chain)]
+
+
+def test_what_a_rescan_signed_is_read_by_the_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it, as it is of many applications."""
+    assert started({"event": SIGNED, "resource": RESCAN, "payload": {}}) == ["inventory/on-event"]
 
 
 @pytest.mark.parametrize("name", ["image.blocked", "image.unblocked"])

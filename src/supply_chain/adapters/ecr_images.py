@@ -29,7 +29,7 @@ class EcrImages:
     def images(self, repository: str) -> tuple[StoredManifest, ...]:
         """Every manifest of a repository, tagged or not, archived or not, the last pushed first.
 
-        None where there is no such repository.
+        None at all where there is no such repository.
         """
         with translated(f"look at {repository}"):
             try:

@@ -58,6 +58,8 @@ class Kept:
     last: Known
     told: Known
     """The last verdict when a rescan told of it, where none did yet the first one, and what that rests on."""
+    judged: tuple[Said[Summary], ...] = ()
+    """Every verdict of curation's gate, the oldest first."""
 
     @property
     def bases(self) -> tuple[Digest, ...]:
@@ -88,16 +90,22 @@ class Change(Frozen):
         return self.before is not self.after
 
 
+class News(Change):
+    """A change, and the verdict since which the gate says so: it names the change, whoever tells of it and when."""
+
+    since: Digest
+
+
 @dataclass(frozen=True)
 class Concluded:
     """What came of a report."""
 
     signed: bool
     """Whether it was signed."""
-    news: Change | None
-    """How the verdict differs from the one that was signed before, where it does."""
+    news: News | None
+    """How the gate's last change of its word went, where it is of now, or no rescan came to its end since."""
     change: Change | None
-    """How it differs from the one that was told last."""
+    """How the verdict differs from the one that was told last."""
     passes: bool
 
 
@@ -147,6 +155,7 @@ def _read(ref: ImageRef, evidence: EvidenceStore, told: datetime | None) -> Kept
         listed=listed,
         last=Known(report, last),
         told=Known(_ground(known, report, own), known),
+        judged=judged,
     )
 
 
@@ -199,18 +208,15 @@ def conclude(
     signed = image.last.report is None or _new(image, image.last.report.value, report, now())
     where = evidence.attach(image.ref, VULNERABILITIES, report.predicate(), now()) if signed else _where(image)
     if image.last.verdict is not None and _rests_on(image.last.verdict, where, image, ruled):
-        reasons = _reasons(image.last.verdict)
+        reasons, given = _reasons(image.last.verdict), image.last.verdict.evidence.digest
     else:
         dossier = kept(image.ref, evidence, layers, bases)
         verdict = judge(dossier, POLICY)
-        record(verdict, dossier, evidence, now())
+        given = record(verdict, dossier, evidence, now())
         reasons = verdict.reasons if isinstance(verdict, Refused) else ()
-    return Concluded(
-        signed,
-        news=_change(image.last.verdict, reasons),
-        change=_change(image.told.verdict, reasons),
-        passes=not reasons,
-    )
+    change, differs = _change(image.told.verdict, reasons), _change(image.last.verdict, reasons)
+    news = _news(image.judged, reasons, given) if change or differs else None
+    return Concluded(signed, news=news, change=change, passes=not reasons)
 
 
 def _new(image: Kept, signed: Report, report: Report, now: datetime) -> bool:
@@ -245,6 +251,16 @@ def _change(before: Said[Summary] | None, reasons: tuple[Reason, ...]) -> Change
     if before is not None and _reasons(before) == reasons:
         return None
     return Change(before=before.value.passed if before else None, after=not reasons, reasons=reasons)
+
+
+def _news(judged: Sequence[Said[Summary]], reasons: tuple[Reason, ...], given: Digest) -> News:
+    """How the gate came to say what it says now: by its last verdict, or by the first of those that say the same."""
+    since = given
+    for each in reversed(judged):
+        if change := _change(each, reasons):
+            return News(**change.model_dump(), since=since)
+        since = each.evidence.digest
+    return News(before=None, after=not reasons, reasons=reasons, since=since)
 
 
 def _reasons(verdict: Said[Summary]) -> tuple[Reason, ...]:

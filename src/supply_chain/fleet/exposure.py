@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pydantic import AwareDatetime, Field
 
 from supply_chain.app import Limits
-from supply_chain.curation.rescan import Change
+from supply_chain.curation.rescan import Change, News
 from supply_chain.evidence.sbom import Package, in_url, source_in, version_in
 from supply_chain.image import Digest, Frozen, ImageRef
 from supply_chain.vulnerability.findings import Database, Finding, Report, Severity
 
 FindingKey = tuple[str, str, str, str]
-"""Vulnerability, package, version and type of package: what makes two findings the same."""
+"""Vulnerability, package, type of package and version: what makes two findings the same."""
 
 
 class Rebuild(Frozen):
@@ -34,7 +34,7 @@ class Judged(Frozen):
     running: tuple[str, ...] = Field(default=(), description="environments")
     in_production: bool = Field(default=False, description="whether one of them is what users reach")
     passes: bool = Field(description="whether curation's gate says yes by now")
-    news: Change | None = Field(default=None, description="of the gate's verdict, against what was signed before")
+    news: News | None = Field(default=None, description="of the gate's verdict, which somebody may not know yet")
     change: Change | None = Field(default=None, description="of the gate's verdict, against what was told last")
     signed: bool = Field(default=False, description="whether a new report was signed")
     exploited: tuple[Finding, ...] = ()
@@ -100,7 +100,7 @@ class Rescanned(Frozen):
 
 
 def key_of(finding: Finding) -> FindingKey:
-    return finding.id, finding.package, finding.version, finding.type
+    return finding.id, finding.package, finding.type, finding.version
 
 
 def compared(before: Report | None, after: Report) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
@@ -193,7 +193,9 @@ def gone(bases: Sequence[Judged]) -> Gone:
     for each in bases:
         new = newest.get(each.ref.repository)
         if new is not None and new.ref != each.ref:
-            found[each.ref.digest] = new.ref, frozenset(map(key_of, each.findings)) - set(map(key_of, new.findings))
+            still = {key_of(finding)[:3] for finding in new.findings}  # in whichever version
+            rid = frozenset(key for finding in each.findings if (key := key_of(finding))[:3] not in still)
+            found[each.ref.digest] = new.ref, rid
     return found
 
 

@@ -36,6 +36,12 @@ class Inventory(Protocol):
     def forget(self, refs: Iterable[ImageRef]) -> None:
         """Keep nothing of these any more."""
 
+    def distrust(self, application: str | None = None) -> None:
+        """Have all images read again, or an application's; what is kept of each stays until it is."""
+
+    def unread(self) -> int:
+        """Of how many images no SBOM is known: whether something is in them nobody can tell."""
+
     def saw(self, host: str, seen: Sequence[Seen], at: datetime) -> None:
         """Keep what a host showed, in place of what it showed before."""
 

@@ -116,7 +116,9 @@ class KnownImage(Frozen):
     )
     blocked: str = Field(default="", description="by whom, when and why; empty where it is not")
     held: str = Field(default="", description="by whom, when and why; empty where it is not")
-    unreadable: str = Field(default="", description="why its evidence could not be read; then nothing else is known")
+    unreadable: str = Field(
+        default="", description="why its evidence could not be read; then only copies and running are known"
+    )
 
     @property
     def application(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said, is_signed, said
 from supply_chain.evidence.sbom import Package, sbom_in
 from supply_chain.evidence.standing import rulings, standing
-from supply_chain.evidence.statement import APPROVAL, Evidence
+from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, ENCRYPTION, Evidence
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
 from supply_chain.evidence.summary import verdicts
 from supply_chain.execution.deploy import Expected
@@ -35,6 +36,8 @@ JUDGE = {
 """Whose word a gate's verdict is."""
 ELSEWHERE = (TierName.CURATION, TierName.EXECUTION, TierName.LIFECYCLE)
 """Who says something of images that are not its own."""
+UNREADABLE = (EvidenceInvalid, ImageDamaged, ClockWrong)
+"""Errors that say that evidence of one image cannot be read."""
 
 
 class Registry(Protocol):
@@ -101,9 +104,22 @@ def _entry(listed: Listing, stored: StoredManifest, store: EvidenceStore, host_o
     ref = ImageRef(repository=listed.repository, digest=stored.digest)
     try:
         image, packages = known(ref, stored, store, host_of)
-    except (EvidenceInvalid, ImageDamaged, ClockWrong) as error:
-        return Entry(KnownImage(ref=ref, stored=stored, unreadable=str(error)), frozenset(), "")
+    except UNREADABLE as error:
+        bare = KnownImage(ref=ref, stored=stored, unreadable=str(error))
+        return Entry(bare.model_copy(update=_still_told(ref, store, host_of)), frozenset(), "")
     return Entry(image, packages, listed.mark(stored))
+
+
+def _still_told(ref: ImageRef, store: EvidenceStore, host_of: Callable[[str], str]) -> dict[str, Any]:
+    """Of an image that cannot be read whole, where it runs and what its copies are, each as far as that can be read:
+    without them an older image would count as what runs, and a copy as an image."""
+    told: dict[str, Any] = {}
+    with suppress(*UNREADABLE):
+        told["copies"] = _copies(store.verified(ref, TierName.CURATION, ENCRYPTION))
+    with suppress(*UNREADABLE):
+        place = ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
+        told["deployed"] = _deployments(store.verified(place, TierName.EXECUTION, DEPLOYMENT), host_of)
+    return told
 
 
 def known(
@@ -128,10 +144,8 @@ def known(
         notes=_notes(evidence),
         blocked=str(stands.block or ""),
         held=str(stands.hold or ""),
-        copies=tuple(
-            each.value.encrypted_copy.encrypted for each in encryption_records(own) if each.value.encrypted_copy
-        ),
-        deployed=tuple(_deployed(each, host_of) for each in records(by[TierName.EXECUTION])),
+        copies=_copies(own),
+        deployed=_deployments(by[TierName.EXECUTION], host_of),
     )
     return image, sbom.packages if sbom else frozenset()
 
@@ -179,6 +193,15 @@ def _notes(evidence: Iterable[Evidence]) -> tuple[Note, ...]:
         for each in known
     )
     return tuple(sorted(notes, key=lambda note: (note.at or BEFORE_ALL, note.digest)))
+
+
+def _copies(evidence: Iterable[Evidence]) -> tuple[Digest, ...]:
+    """Its encrypted copies."""
+    return tuple(e.value.encrypted_copy.encrypted for e in encryption_records(evidence) if e.value.encrypted_copy)
+
+
+def _deployments(evidence: Iterable[Evidence], host_of: Callable[[str], str]) -> tuple[Running, ...]:
+    return tuple(_deployed(each, host_of) for each in records(evidence))
 
 
 def _deployed(record: Said[Expected], host_of: Callable[[str], str]) -> Running:

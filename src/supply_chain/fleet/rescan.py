@@ -12,14 +12,16 @@ from itertools import chain
 from supply_chain.concurrency import one_by_one, side_by_side
 from supply_chain.curation.rescan import Concluded, Kept, Registry, Ruled, conclude, look
 from supply_chain.errors import SupplyChainError
+from supply_chain.evidence.statement import VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.exposure import Gone, Judged, Unjudged, carries, compared, due, rebuilds
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import ImageRef
 from supply_chain.policy.dossier import Layers
-from supply_chain.tier import is_base_repository
+from supply_chain.tier import TierName, is_base_repository
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, Results, Wanted, match, processors
+from supply_chain.vulnerability.reports import last_report
 from supply_chain.vulnerability.scanner import Sbom, SbomGenerator, Scanner
 
 LEAST = 48
@@ -56,6 +58,17 @@ class Bench:
 def is_base(image: KnownImage) -> bool:
     """Whether others are built on it."""
     return is_base_repository(image.ref.repository)
+
+
+def as_signed(image: KnownImage, bench: Bench) -> Judged | None:
+    """An archived base as the last signed report has it, for what is built on it; None where none can be read."""
+    try:
+        report = last_report(bench.evidence.verified(image.ref, TierName.CURATION, VULNERABILITIES))
+    except SupplyChainError as error:
+        if isinstance(error, OF_ALL):
+            raise
+        return None
+    return Judged(ref=image.ref, passes=False, findings=report.value.findings) if report else None
 
 
 def chunks(images: Sequence[KnownImage]) -> Iterator[tuple[KnownImage, ...]]:

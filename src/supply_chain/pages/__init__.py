@@ -1,6 +1,6 @@
 """What operators read: pure functions from the model's values to markdown, rows and lines."""
 
-from supply_chain.pages.fleet import explanation, explanation_lines, image_row, image_rows, place_row
+from supply_chain.pages.fleet import as_of, explanation, explanation_lines, image_row, image_rows, place_row
 from supply_chain.pages.lifecycle import applied_lines, applied_rows, plan_lines, plan_rows
 from supply_chain.pages.rescan import (
     owner_rows,
@@ -20,6 +20,7 @@ __all__ = [
     "alert_page",
     "applied_lines",
     "applied_rows",
+    "as_of",
     "at_most",
     "day",
     "dossier",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from operator import itemgetter
 
 from supply_chain.fleet.explain import Explanation
@@ -10,8 +11,10 @@ from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.fleet.where import Place
 from supply_chain.image import short
 from supply_chain.pages.text import day, escaped, megabytes, table
-from supply_chain.shown import plain
+from supply_chain.shown import counted, plain
 from supply_chain.tier import Boundary
+
+NEVER = "The inventory was never reconciled; `cscm inventory` does it."
 
 
 def image_rows(images: Iterable[KnownImage]) -> list[dict[str, str]]:
@@ -74,6 +77,14 @@ def place_row(place: Place) -> dict[str, str]:
         "why": plain(place.why),
         "tags": plain(", ".join(place.tags)) or "—",
     }
+
+
+def as_of(reconciled: datetime | None, unread: int) -> str:
+    """How much an answer of the inventory is worth: how old it is, and of how many images it knows no content."""
+    when = f"as of {reconciled:%Y-%m-%d %H:%M} UTC and the events since" if reconciled else NEVER
+    if not unread:
+        return when
+    return f"{when}\nnot counted: {counted(unread, 'image')} without an SBOM that can be read; `cscm images` tells why"
 
 
 Section = tuple[str, Sequence[str], Sequence[Sequence[str]], str]

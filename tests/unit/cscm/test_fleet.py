@@ -1,6 +1,7 @@
 """The inventory on a terminal: what stands in it comes from anywhere."""
 
 import json
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 from click.testing import CliRunner
@@ -24,3 +25,18 @@ def test_json_controls_no_terminal(monkeypatch):
     assert printed.isascii() and printed.replace("\n", "").isprintable()
     assert found["owner"] == NASTY
     assert found["stored"]["digest"] == stored(1).digest
+
+
+def test_an_answer_says_how_old_it_is_and_what_it_cannot_know(monkeypatch):
+    """No image found is no good news where nobody looked."""
+    kept = SimpleNamespace(affected=lambda name: (), reconciled=lambda: None, unread=lambda: 2)
+    monkeypatch.setattr(fleet, "_inventory", lambda: kept)
+
+    never = CliRunner().invoke(main, ["where", "CVE-2026-1234"])
+    kept.reconciled, kept.unread = lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), lambda: 0
+    after = CliRunner().invoke(main, ["where", "CVE-2026-1234", "--json"])
+
+    assert "in 0 curated images, of which 0 run\nThe inventory was never reconciled" in never.stderr
+    assert "not counted: 2 images without an SBOM" in never.stderr
+    assert "as of 2026-11-24 12:00 UTC" in after.stderr and "not counted" not in after.stderr
+    assert json.loads(after.stdout) == []

@@ -109,15 +109,32 @@ def test_a_verdict_that_was_not_given_any_more_is_given_by_the_next_run(image, w
 
 
 def test_what_was_signed_and_not_told_is_told_by_the_next_run(image, make):
-    """Killed after the verdict, or between the report and it: nothing is news, and still there is all to tell."""
+    """Killed after the verdict, or between the report and it: the same change is news once more."""
     refused = make.report(make.finding("critical"), at=make.noon + timedelta(days=1))
-    image(refused)
+    first = image(refused)
 
-    concluded = image(told=make.noon)
-    assert (concluded.signed, concluded.news) == (False, None)
-    assert (concluded.change.before, concluded.change.after) == (True, False)
-    assert image(told=make.noon + timedelta(days=1)).change is None, "a run that told it is not said again"
-    assert image(told=None).change is None, "where nobody knows what was told, all that is signed counts as that"
+    again = image(told=make.noon)
+    assert (first.signed, again.signed) == (True, False) and again.news == first.news
+    assert (again.change.before, again.change.after) == (True, False)
+    for told in (make.noon + timedelta(days=1), None):
+        late = image(told=told)
+        assert (late.change, late.news) == (None, None), (
+            "a run that told it, or of which nobody knows, is not said again"
+        )
+
+
+def test_a_change_is_the_same_news_however_often_its_verdict_is_given_again(image, make):
+    """A newer report that finds more, and the same reasons: whoever heard of the change knows it by its number."""
+    refused = make.finding("critical")
+    first = image(make.report(refused, at=make.noon + timedelta(days=1)))
+    more = make.report(refused, make.finding("low", id="CVE-2"), at=make.noon + timedelta(days=2))
+
+    again = image(more, timedelta(days=2), told=make.noon)
+
+    assert again.signed and again.news == first.news
+    better = image(make.report(at=make.noon + timedelta(days=3)), timedelta(days=3), told=make.noon)
+    assert better.change is None and (better.news.before, better.news.after) == (False, True)
+    assert better.news.since != first.news.since
 
 
 @pytest.mark.parametrize(("told", "found"), [(0, 0), (1, 1), (2, 2), (-1, 0)])

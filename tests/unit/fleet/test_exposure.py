@@ -12,6 +12,7 @@ from supply_chain.fleet.exposure import (
     concerned,
     due,
     gone,
+    key_of,
     rebuilds,
 )
 from supply_chain.image import ImageRef
@@ -146,3 +147,21 @@ def test_a_fixed_base_proposes_to_build_again(make, seen):
     assert (proposed.newest, proposed.findings) == (new.ref.digest, ("CVE-1",))
     assert rebuilds([stays, own], [ref.digest], fixed) == ()
     assert rebuilds([flaw], [new.ref.digest], fixed) == () and gone([refused, old]) != fixed
+
+
+def test_a_newer_version_with_the_same_finding_is_not_rid_of_it(make):
+    """Nearly every update of a package with an open finding is one."""
+    ref = ImageRef(repository="curated/base/python", digest="sha256:" + "1" * 64)
+    old = make.finding(version="1-1")
+    other = make.finding(version="1-1", type="python")
+    base = Judged(ref=ref, passes=True, findings=(old, other))
+    newer = base.model_copy(
+        update={
+            "ref": ref.model_copy(update={"digest": "sha256:" + "2" * 64}),
+            "findings": (make.finding(version="1-2"),),
+        }
+    )
+
+    ((_, rid),) = gone([newer, base]).values()
+
+    assert rid == {key_of(other)}, "another kind of package of that name is another package"

@@ -115,6 +115,25 @@ def test_an_image_that_cannot_be_read_is_named_and_kept(fleet):
     assert known[good].vended and done.read == 1
 
 
+def test_an_image_that_cannot_be_read_still_runs_and_has_its_copies(fleet, make):
+    """No older image takes its place, and a copy does not count as an image."""
+    older, spoilt = fleet.curated(), fleet.curated(OTHER)
+    copy = "sha256:" + "c" * 64
+    made = {"plain": OTHER, "encrypted": copy, "wrapped_key": "aaaa", "key": "arn:x", "context": {"image": OTHER}}
+    record = {**fleet.pieces.scanned["encryption"][2], "classification": "confidential", "copy": made}
+    fleet.say(spoilt, CURATION, ENCRYPTION, record)
+    for ref, hours in ((older, 1), (spoilt, 2)):
+        fleet.deploy(ref, at=make.noon + timedelta(hours=hours))
+    fleet.spoil(spoilt)
+
+    fleet.refresh()
+
+    known = {image.ref: image for image in fleet.images}
+    assert "no statement" in known[spoilt].unreadable and known[spoilt].copies == (copy,)
+    assert [each.environment for each in known[spoilt].running] == ["staging"]
+    assert known[older].running == () and len(known[older].deployed) == 1
+
+
 def test_a_registry_that_does_not_answer_leaves_the_inventory_as_it_was(fleet):
     """Nothing is forgotten because nobody could be asked."""
     fleet.curated()
@@ -165,8 +184,11 @@ def test_it_is_the_same_when_it_is_made_anew(fleet):
     fleet.deploy(fleet.curated(OTHER, at=fleet.make.noon + timedelta(days=1)))
     fleet.refresh()
     before = fleet.images
-    fleet.inventory.clear()
-    fleet.refresh()
+    fleet.inventory.distrust()
+    assert fleet.images == before and fleet.refresh().read == 2
+    assert fleet.images == before
+    fleet.inventory.forget([image.ref for image in before])
+    assert fleet.images == [] and fleet.refresh().read == 2
 
     assert len(before) == 2 and fleet.images == before
 

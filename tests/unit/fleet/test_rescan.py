@@ -9,10 +9,10 @@ import pytest
 from supply_chain.errors import DatabaseUnusable, EvidenceInvalid, RegistryUnavailable
 from supply_chain.evidence.sbom import last_listed
 from supply_chain.evidence.standing import standing_place
-from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SBOM
+from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SBOM, VULNERABILITIES
 from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage, Running
-from supply_chain.fleet.rescan import Bench, chunks, is_base
+from supply_chain.fleet.rescan import Bench, as_signed, chunks, is_base
 from supply_chain.fleet.rescan import rescan as part_by_part
 from supply_chain.image import ImageRef, Material, StoredManifest
 from supply_chain.tier import TierName
@@ -132,16 +132,28 @@ def test_another_database_is_matched_once_and_signed_where_it_finds_something_el
 
 
 def test_what_was_told_last_is_what_is_compared_with(fleet, bench, world, make):
-    """A run that was killed after it had signed is told by the next one; it is no news any more."""
+    """A run that was killed after it had signed is told by the next one, as the same news."""
     rescan(fleet, bench)
     told = world.now
     world.now += timedelta(days=1)
     worse = Scanner(world, make.report(make.finding("critical"), database=_other(make)))
-    rescan(fleet, replace(bench, scanner=worse))
+    killed = {seen.ref: seen.news for seen in rescan(fleet, replace(bench, scanner=worse))}
 
     for seen in rescan(fleet, replace(bench, scanner=worse, told_last=told)):
-        assert seen.worse and seen.change.before and not seen.change.after and seen.news is None
-    assert not any(seen.worse or seen.change for seen in rescan(fleet, replace(bench, scanner=worse)))
+        assert seen.worse and seen.change.before and not seen.change.after
+        assert seen.news and seen.news == killed[seen.ref]
+    assert not any(seen.worse or seen.change or seen.news for seen in rescan(fleet, replace(bench, scanner=worse)))
+
+
+def test_an_archived_base_is_what_its_last_report_says(fleet, bench, world, make):
+    """It is not scanned. What cannot be read proposes nothing; what all images would meet is raised."""
+    assert as_signed(fleet[0], bench) is None
+    rescan(fleet, bench)
+
+    found = as_signed(fleet[0], bench)
+    assert not found.passes and [each.package for each in found.findings] == [make.finding("low").package]
+    bench.evidence.attach(fleet[0].ref, VULNERABILITIES, {"cscm": {"scanned": world.now.isoformat()}}, world.now)
+    assert as_signed(fleet[0], bench) is None
 
 
 def test_a_base_of_which_something_was_said_has_what_names_it_judged(fleet, bench, world, make):

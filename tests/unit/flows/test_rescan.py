@@ -13,7 +13,7 @@ from prefect.variables import Variable
 import flows.rescan
 import tasks.rescan
 from flows.rescan import rescan
-from supply_chain.curation.rescan import Change
+from supply_chain.curation.rescan import Change, News
 from supply_chain.errors import DiskFull, RescanIncomplete
 from supply_chain.fleet.exposure import Judged, Unjudged, key_of
 from supply_chain.fleet.known import KnownImage
@@ -35,7 +35,12 @@ class Bench:
 @pytest.fixture
 def fleet(machine, monkeypatch, make):
     """A flow over images of which the test says what is found."""
-    forgotten, events, messages, compared = [], [], [], []
+    forgotten, events, messages, compared, signed, known_by = [], [], [], [], [], set()
+
+    def emit(name, ref, source, number, **payload):
+        events.append((name, payload))
+        known_by.add(number)
+
     monkeypatch.setattr(tasks.rescan, "TOLD", f"rescan_told_{uuid4().hex}")
 
     def run(images, found):
@@ -56,7 +61,9 @@ def fleet(machine, monkeypatch, make):
         monkeypatch.setattr(flows.rescan, "curated_images", lambda *_: load(tuple(images)))
         monkeypatch.setattr(flows.rescan, "AGAIN", (0.01, 0.01))
         monkeypatch.setattr(tasks.rescan, "tell", lambda subject, body, _: load(messages.append((subject, body))))
-        monkeypatch.setattr(tasks.rescan, "emit", lambda *args, **payload: events.append((args[0], payload)))
+        monkeypatch.setattr(tasks.rescan, "emit", emit)
+        monkeypatch.setattr(tasks.rescan, "is_known", known_by.__contains__)
+        monkeypatch.setattr(tasks.rescan, "emit_event", lambda *_, payload: signed.append(payload["reports"]))
 
         def judged(chunk, bench, only, fixed):
             bench.asked += [each.ref.application for each in chunk]
@@ -74,7 +81,9 @@ def fleet(machine, monkeypatch, make):
         monkeypatch.setattr(tasks.rescan, "rescan_images", judged)
         return bench
 
-    return SimpleNamespace(run=run, forgotten=forgotten, events=events, messages=messages, compared=compared)
+    return SimpleNamespace(
+        run=run, forgotten=forgotten, events=events, messages=messages, compared=compared, signed=signed
+    )
 
 
 def known(make, name):
@@ -95,10 +104,8 @@ async def artifacts():
 
 async def test_all_images_are_judged_bases_first_and_what_changed_is_told(fleet, make):
     """A table by exposure, one for owners, an event for the verdict that changed."""
-    change = Change(before=True, after=False)
-    worse = seen(
-        make, "hello", passes=False, news=change, change=change, signed=True, worse=(make.finding("critical"),)
-    )
+    change, news = Change(before=True, after=False), News(before=True, after=False, since=make.digest_of(b"verdict"))
+    worse = seen(make, "hello", passes=False, news=news, change=change, signed=True, worse=(make.finding("critical"),))
     cold = known(make, "cold")
     cold = cold.model_copy(update={"stored": cold.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
     bench = fleet.run(
@@ -113,6 +120,7 @@ async def test_all_images_are_judged_bases_first_and_what_changed_is_told(fleet,
     assert [(name, payload["from"], payload["to"]) for name, payload in fleet.events] == [
         ("image.verdict-changed", "passed", "refused")
     ]
+    assert fleet.signed == [1], "the inventory is told that there is something to read"
     assert fleet.forgotten == [make.report().database]
     written = await artifacts()
     assert {"rescan", "rescan-owners", "rescan-summary", "rescan-progress"} <= written.keys()
@@ -162,24 +170,60 @@ async def test_a_run_compares_with_what_the_last_whole_one_told(fleet, make):
     """One that failed, or looked at some images only, told not all; nor is what it tells signed news."""
     hello, change = known(make, "hello"), Change(before=True, after=False)
     late = seen(make, "hello", change=change)
-    assert await tasks.rescan.told_last() is None
 
     fleet.run([hello], {"hello": late})
-    await rescan(packages=["openssl"])
+    some = await rescan(packages=["openssl"])
     fleet.run([hello], {"hello": DiskFull("full\nx")})
     with pytest.raises(DiskFull):
         await rescan()
-    assert await tasks.rescan.told_last() is None
     fleet.run([hello], {"hello": late})
-    first = await rescan()
-    told = await tasks.rescan.told_last()
+    whole = await rescan()
+    told = await tasks.rescan.told_last(make.noon)
     await rescan()
 
     *before, last = fleet.compared
-    assert last == told > first.started == before[-1], "where nobody knows what was told, what was there before counts"
-    assert first.changed == 1 and "before: passed" in (await artifacts())["rescan"].data and fleet.events == []
+    assert set(before) == {some.started}, "where nobody knows what was told, what was there before the first run counts"
+    assert last == told > whole.started
+    assert whole.changed == 1 and "before: passed" in (await artifacts())["rescan"].data and fleet.events == []
     await Variable.aset(tasks.rescan.TOLD, "yesterday", overwrite=True)
-    assert await tasks.rescan.told_last() is None
+    assert await tasks.rescan.told_last(make.noon) == make.noon == await tasks.rescan.told_last(told)
+
+
+async def test_a_change_of_which_a_killed_run_told_is_told_once(fleet, make):
+    """And one of which it did not is told by the next run: what it was is in the signed verdicts."""
+    news = News(before=True, after=False, since=make.digest_of(b"verdict"))
+    worse = seen(make, "hello", passes=False, news=news)
+    fleet.run([known(make, "hello")], {"hello": worse})
+
+    await rescan()
+    await rescan()
+    other = news.model_copy(update={"since": make.other})
+    fleet.run([known(make, "hello")], {"hello": worse.model_copy(update={"news": other})})
+    await rescan()
+
+    assert [name for name, _ in fleet.events] == ["image.verdict-changed"] * 2 and fleet.signed == []
+
+
+async def test_what_is_built_on_an_archived_base_is_held_against_its_last_report(fleet, make, monkeypatch):
+    """A base that was blocked is archived, and then a proposal to build anew is needed most."""
+    new, old = known(make, "base/python"), known(make, "base/python")
+    old = old.model_copy(
+        update={
+            "ref": old.ref.model_copy(update={"digest": make.digest_of(b"old")}),
+            "stored": old.stored.model_copy(update={"status": StorageStatus.ARCHIVED}),
+        }
+    )
+    flaw = make.finding("high")
+    bench = fleet.run(
+        [old, new, known(make, "hello")],
+        {"base/python": Judged(ref=new.ref, passes=True), "hello": seen(make, "hello")},
+    )
+    monkeypatch.setattr(flows.rescan, "as_signed", lambda i, _: Judged(ref=i.ref, passes=False, findings=(flaw,)))
+
+    done = await rescan()
+
+    assert bench.asked == ["base/python", "hello"] and (done.images, done.archived) == (2, 1)
+    assert bench.fixed[-1] == {old.ref.digest: (new.ref, frozenset({key_of(flaw)}))}
 
 
 async def test_what_was_found_before_a_run_failed_is_told(fleet, make):

@@ -1,9 +1,16 @@
 """Events: whose they are, and where they come from."""
 
+import time
+from datetime import UTC, datetime
+
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from supply_chain.image import ImageRef
+from supply_chain.promotion.pushes import Pushed
 from tasks import events
+from tasks.announce import event_of
 from tasks.running import in_thread
 
 REF = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
@@ -71,3 +78,33 @@ def test_without_a_source_only_the_application_is_related(emitted):
     related = emitted("deployment.drifted", REF)["related"]
 
     assert [each["prefect.resource.role"] for each in related] == ["application"]
+
+
+def test_an_event_that_tells_of_a_statement_has_its_number(emitted):
+    """The same, whoever emits it; another statement's or event's has another."""
+    number = events.numbered("image.verdict-changed", REF.digest)
+
+    assert emitted("image.verdict-changed", REF, None, number)["id"] == number
+    assert number == events.numbered("image.verdict-changed", REF.digest)
+    assert number not in (
+        events.numbered("image.signed", REF.digest),
+        events.numbered("image.verdict-changed", REF.digest.replace("a", "b")),
+    )
+
+
+def test_what_prefect_has_is_known(machine):
+    """A while after it was emitted; where nobody can say, it counts as not told."""
+    number = events.numbered("image.signed", REF.digest)
+    pushed = Pushed(event="k", at=datetime.now(UTC), image=REF, tag="t")
+    event = event_of(pushed).model_copy(update={"id": number})
+
+    assert not events.is_known(number)
+    with get_client(sync_client=True) as client:
+        client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
+    for _ in range(300):
+        if events.is_known(number):
+            break
+        time.sleep(0.1)
+    assert events.is_known(number) and not events.is_known(event_of(pushed).id)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        assert not events.is_known(number)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, and_, delete, insert, or_, select, true, update
+from sqlalchemy import Connection, Engine, Select, and_, delete, func, insert, or_, select, true, update
 
 from supply_chain.adapters.inventory import tables as t
 from supply_chain.adapters.inventory.database import AT_ONCE, connect, instant, parts, told
@@ -61,11 +61,15 @@ class SqlInventory:
             rows = [{"host": host, "at": instant(at), **each.model_dump()} for each in seen]
             insert_all(connection, t.seen, rows)
 
-    def clear(self) -> None:
-        """Keep nothing any more."""
-        with self._changing("be emptied") as connection:
-            for table in reversed(t.metadata.sorted_tables):
-                connection.execute(delete(table))
+    def distrust(self, application: str | None = None) -> None:
+        of = true() if application is None else t.images.c.application == application
+        with self._changing("have images read again") as connection:
+            connection.execute(update(t.images).where(of).values(mark=""))
+
+    def unread(self) -> int:
+        wanted = select(func.count()).select_from(t.images).where(t.images.c.sbom.is_(None), ~is_copy())
+        with self._reading("count images") as connection:
+            return connection.execute(wanted).scalar_one()
 
     def marks(self, application: str) -> dict[ImageRef, str]:
         wanted = select(t.images.c.repository, t.images.c.digest, t.images.c.mark)
