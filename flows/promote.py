@@ -92,7 +92,7 @@ async def _to_environment(
         if not move.to:
             return unneeded(move)
         if move.asks and deployment.id:  # a run that nobody can resume asks nobody: the gate refuses it
-            if await on_the_way(move):
+            if not _answered() and await on_the_way(move):
                 return unneeded(move.model_copy(update={"why": "another run asks for the approval already"}))
             await sign_decision(ref, await _asked(move), tier, workbench)
         if freeze := await frozen():

@@ -149,15 +149,17 @@ class Ecr(EcrImages):
         details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple((d["imageDigest"], d["imagePushedAt"]) for d in details)
 
-    def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
+    def newest_first(self, repository: str, tag_prefix: str = "", *, archived: bool = False) -> tuple[ImageRef, ...]:
         """The images with a tag that begins so, the last one first; none where there is no repository.
 
-        What some clients attach to an image under a tag `sha256-…` is no image.
+        What some clients attach to an image under a tag `sha256-…` is no image. Those that nobody can pull, being
+        archived or on their way back, only where they are asked for.
         """
+        status = {"imageStatus": "ANY"} if archived else {}
         with translated(f"look at {repository}"):
             try:
                 pages = self.client.get_paginator("describe_images").paginate(
-                    repositoryName=repository, filter={"tagStatus": "TAGGED"}
+                    repositoryName=repository, filter={"tagStatus": "TAGGED", **status}
                 )
                 details = [d for page in pages for d in page["imageDetails"]]
             except ClientError as error:

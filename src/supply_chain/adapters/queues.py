@@ -6,16 +6,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from supply_chain.adapters.aws import translated
+from botocore.exceptions import ClientError
+
+from supply_chain.adapters.aws import error_code, translated
 from supply_chain.evidence.store import BEFORE_ALL
 from supply_chain.promotion.bridge import UNTOLD, Message
 
 REASON = "reason"
 """The attribute of a dead message that says why."""
-LOOKED_AT = 3
-"""Seconds for which a message that is only looked at is out of sight."""
+HIDDEN = 60
+"""Seconds for which a message that is only looked at is out of sight, unless it is shown again before."""
+LOOKED_FOR = 2
+"""Seconds for which each look waits: only one that waits asks all of the servers that may have a message."""
 MOST = 10
 """Messages that SQS gives at once."""
+NOT_HIDDEN = ("MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidParameterValue")
+"""SQS's codes for a message that is to be shown again and is seen or deleted already."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +37,19 @@ class SqsQueue:
         return self._received(WaitTimeSeconds=self.wait if patient else 0)
 
     def all(self) -> tuple[Message, ...]:
-        """Every message, the oldest first; for a moment nobody else sees them."""
+        """Every message, the oldest first; nobody else sees them while they are read.
+
+        One answer with nothing new is no end: SQS may give few of many, or none. Two in a row are.
+        """
         found: dict[str, Message] = {}
-        while batch := self._received(WaitTimeSeconds=LOOKED_AT + 1 if not found else 0, VisibilityTimeout=LOOKED_AT):
-            new = {each.id: each for each in batch if each.id not in found}
-            if not new:
-                break
-            found |= new
+        nothing = 0
+        try:
+            while nothing < 2:
+                batch = self._received(WaitTimeSeconds=LOOKED_FOR, VisibilityTimeout=HIDDEN)
+                nothing = nothing + 1 if all(each.id in found for each in batch) else 0
+                found |= {each.id: each for each in batch}  # the last receipt is the one that is good
+        finally:
+            self._show([each.receipt for each in found.values()])
         return tuple(sorted(found.values(), key=lambda each: (each.sent or BEFORE_ALL, each.id)))
 
     def count(self) -> int:
@@ -55,6 +67,16 @@ class SqsQueue:
         attributes = {REASON: {"DataType": "String", "StringValue": reason}} if reason else {}
         with translated("send a message"):
             self.client.send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=attributes)
+
+    def _show(self, receipts: list[str]) -> None:
+        """Let others see again what was looked at; what they see or deleted by now stays so."""
+        for receipt in receipts:
+            with translated("show a message again"):
+                try:
+                    self.client.change_message_visibility(QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=0)
+                except ClientError as error:
+                    if error_code(error).rpartition(".")[2] not in NOT_HIDDEN:
+                        raise
 
     def _received(self, **how: int) -> tuple[Message, ...]:
         with translated("receive messages"):

@@ -15,11 +15,12 @@ from typing import Protocol
 from supply_chain.app import Service
 from supply_chain.errors import ClockWrong, EvidenceInvalid, ImageDamaged, SettingInvalid, SupplyChainError
 from supply_chain.evidence.approval import last_approval
+from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.soak import last_soak
 from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, PROVENANCE, SIGNATURE, SOAK, SUMMARY, Evidence
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import Summary, is_vended, last_verdict
+from supply_chain.evidence.summary import Summary, is_vended, last_verdict, verdicts
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import records
 from supply_chain.image import Frozen, ImageRef
@@ -39,8 +40,11 @@ UNREADABLE = (EvidenceInvalid, ClockWrong, ImageDamaged)
 class Images(Protocol):
     """What is asked of a registry."""
 
-    def newest_first(self, repository: str) -> tuple[ImageRef, ...]:
-        """The images that have a tag, the last one pushed first; none where there is no repository."""
+    def newest_first(self, repository: str, *, archived: bool = False) -> tuple[ImageRef, ...]:
+        """The images that have a tag, the last one pushed first; none where there is no repository.
+
+        Those that nobody can pull, being archived or on their way back, only where they are asked for.
+        """
 
 
 class Move(Frozen):
@@ -146,7 +150,7 @@ def _objections(
     verdict = last_verdict(own, Boundary.TO_EXECUTION, ref.digest)
     if verdict and not verdict.value.passed and not _of_a_place(verdict.value):
         yield _refused(verdict.value, Boundary.TO_EXECUTION)
-    if later := _later(ref, images.newest_first(ref.repository), current(to), after, store):
+    if later := _later(ref, images, current(to), after, store):
         yield later
     decision = last_approval(own, to, ref.digest)
     if decision and not decision.value.approved:
@@ -178,18 +182,33 @@ def following(environments: Sequence[str], after: str | None) -> str | None:
     return next(iter(known[known.index(after) + 1 :]), None) if after in known else None
 
 
-def _later(
-    ref: ImageRef, newest_first: Sequence[ImageRef], there: ImageRef | None, after: str | None, store: EvidenceStore
-) -> str:
+def _later(ref: ImageRef, images: Images, there: ImageRef | None, after: str | None, store: EvidenceStore) -> str:
     """Why an image is too old: one that was curated after it is there, or is vended and comes first."""
-    for newer in newest_first:
+    if there and there.digest != ref.digest and (why := _no_newer(ref, there, images, store)):
+        return why
+    for newer in images.newest_first(ref.repository) if after is None else ():
         if newer.digest == ref.digest:
             return ""
-        if there and newer.digest == there.digest:
-            return f"{newer.short} runs there, and was curated after it"
-        if after is None and is_vended(store.verified(newer, TierName.CURATION, SUMMARY, SIGNATURE), newer.digest):
+        if is_vended(store.verified(newer, TierName.CURATION, SUMMARY, SIGNATURE), newer.digest):
             return f"{newer.short} was curated after it"
     return ""
+
+
+def _no_newer(ref: ImageRef, there: ImageRef, images: Images, store: EvidenceStore) -> str:
+    """Why an image is no newer than what is there, be that blocked and archived by now; empty where it is.
+
+    Where the registry does not have that any more, an image is newer that was judged after it had been deployed.
+    """
+    known = [each.digest for each in images.newest_first(ref.repository, archived=True)]
+    if there.digest in known:
+        newer = ref.digest in known[: known.index(there.digest)]
+        return "" if newer else f"{there.short} runs there, and was curated after it"
+    judged = verdicts(store.verified(ref, TierName.CURATION, SUMMARY), Boundary.CURATION, ref.digest)
+    place = verdict_place(there, Boundary.TO_EXECUTION, admitted=True)
+    deployed = records(store.verified(place, TierName.EXECUTION, DEPLOYMENT))
+    if judged and deployed and judged[0].at > deployed[0].at + SKEW:
+        return ""
+    return f"{there.short} runs there and is not in the registry any more, so that nobody can tell which is newer"
 
 
 def _of_a_place(verdict: Summary) -> bool:

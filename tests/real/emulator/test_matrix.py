@@ -25,14 +25,14 @@ TABLE = """
                                             development  curation     execution    bridge       lifecycle
 get a token for the registry                yes          yes          yes          -            yes
 list the repositories                       yes          yes          yes          -            yes
-pull dev/hello                              yes          yes          -            -            yes
+pull dev/hello                              yes          yes          -            -            -
 pull curated/hello                          -            yes          yes          -            yes
 pull curated/base/python                    yes          yes          yes          -            yes
 pull evidence/curation/hello                -            yes          yes          -            yes
 pull evidence/execution/hello               -            -            yes          -            yes
 pull evidence/lifecycle/hello               yes          yes          yes          -            yes
 pull other/hello                            -            -            -            -            -
-referrers dev/hello                         yes          yes          -            -            yes
+referrers dev/hello                         yes          yes          -            -            -
 referrers curated/hello                     -            yes          yes          -            yes
 referrers curated/base/python               yes          yes          yes          -            yes
 referrers evidence/curation/hello           -            yes          yes          -            yes
@@ -50,7 +50,7 @@ attach curated/hello                        -            yes          -         
 attach evidence/curation/hello              -            yes          -            -            -
 attach evidence/execution/hello             -            -            yes          -            -
 attach evidence/lifecycle/hello             -            -            -            -            yes
-describe dev/hello                          yes          yes          -            -            yes
+describe dev/hello                          yes          yes          -            -            -
 describe curated/hello                      -            yes          yes          -            yes
 describe evidence/execution/hello           -            -            yes          -            yes
 create dev/new                              yes          -            -            -            -
@@ -59,10 +59,10 @@ create evidence/curation/new                -            yes          -         
 create evidence/execution/new               -            -            yes          -            -
 create evidence/lifecycle/new               -            -            -            -            yes
 create other/new                            -            -            -            -            -
-archive dev/hello                           -            -            -            -            yes
+archive dev/hello                           -            -            -            -            -
 archive curated/hello                       -            yes          -            -            yes
 archive evidence/execution/hello            -            -            -            -            -
-delete dev/hello                            -            -            -            -            yes
+delete dev/hello                            -            -            -            -            -
 delete curated/hello                        -            -            -            -            yes
 delete evidence/curation/hello              -            -            -            -            -
 delete evidence/execution/hello             -            -            -            -            -
@@ -79,6 +79,8 @@ receive cscm-pushed                         -            -            -         
 send cscm-pushed                            -            -            -            yes          -
 receive cscm-pushed-dead                    -            -            -            yes          -
 send cscm-pushed-dead                       -            -            -            yes          -
+show cscm-pushed                            -            -            -            -            -
+show cscm-pushed-dead                       -            -            -            yes          -
 count cscm-pushed                           -            -            -            -            -
 count cscm-pushed-dead                      -            -            -            yes          -
 purge cscm-pushed                           -            -            -            -            -
@@ -236,6 +238,12 @@ class Role:
 
     def _send(self, queue: str) -> None:
         self.client("sqs").send_message(QueueUrl=self.account.url(queue), MessageBody="{}")
+
+    def _show(self, queue: str) -> None:
+        with contextlib.suppress(self.client("sqs").exceptions.ReceiptHandleIsInvalid):
+            self.client("sqs").change_message_visibility(
+                QueueUrl=self.account.url(queue), ReceiptHandle="nothing", VisibilityTimeout=0
+            )
 
     def _count(self, queue: str) -> None:
         names = ["ApproximateNumberOfMessages"]

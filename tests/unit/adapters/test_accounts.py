@@ -73,18 +73,19 @@ def test_each_tier_reads_what_it_has_to_judge():
         "evidence/execution/a",
         "evidence/lifecycle/a",
     }
-    assert may("lifecycle", PULL) == set(PLACES) - {"x/a"}
+    assert may("lifecycle", PULL) == set(PLACES) - {"dev/a", "x/a"}
 
 
 def test_only_the_lifecycle_takes_images_away_and_nobody_takes_evidence():
-    """What was said of an image outlives it. Curation may archive, for what it pushes may be blocked meanwhile."""
-    images = {"dev/a", "curated/a", "curated/base/python"}
+    """And only curated ones: what was said of an image outlives it. Curation may archive, for what it pushes may be
+    blocked meanwhile."""
+    images = {"curated/a", "curated/base/python"}
 
     assert {tier: may(tier, "ecr:BatchDeleteImage") for tier in TierName if may(tier, "ecr:BatchDeleteImage")} == {
         TierName.LIFECYCLE: images
     }
     assert {tier: found for tier in TierName if (found := may(tier, "ecr:UpdateImageStorageClass"))} == {
-        TierName.CURATION: {"curated/a", "curated/base/python"},
+        TierName.CURATION: images,
         TierName.LIFECYCLE: images,
     }
 
@@ -114,6 +115,15 @@ def test_a_tier_signs_with_its_own_key_only(tier):
 
     assert allows(tier, "kms:Sign", VALUES["SIGNING_KEY"])
     assert [name for name in (*TierName, "storage", "content") if allows(tier, "kms:Sign", alias + name)] == [tier]
+
+
+def test_a_condition_is_one_that_the_action_has():
+    """Under it any other is allowed nothing (KMS Developer Guide, "condition keys")."""
+    every = [each for tier in TierName for each in fill(POLICIES / f"{tier}.json", VALUES)["Statement"]]
+    (only,) = [each for each in every if "Condition" in each]
+
+    assert only["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    assert set(listed(only["Action"])) <= {"kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"}
 
 
 def test_confidential_content_is_closed_by_curation_and_opened_by_execution():
@@ -177,14 +187,15 @@ def test_a_lost_or_damaged_root_key_is_told_without_its_secret(tmp_path, text):
 
 
 def test_the_bridge_may_carry_messages_and_nothing_else():
-    """It reads no image, signs nothing, and makes no queue."""
+    """It reads no image, signs nothing, and makes no queue. What it only looked at it shows again."""
     values = {**VALUES, "PUSHED_QUEUE": "arn:q", "DEAD_QUEUE": "arn:d"}
-    carries, counts = fill(POLICIES / "bridge.json", values)["Statement"]
+    carries, looks = fill(POLICIES / "bridge.json", values)["Statement"]
 
-    assert carries["Effect"] == counts["Effect"] == "Allow"
+    assert carries["Effect"] == looks["Effect"] == "Allow"
     assert carries["Action"] == ["sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage"]
     assert carries["Resource"] == ["arn:q", "arn:d"]
-    assert (counts["Action"], counts["Resource"]) == ("sqs:GetQueueAttributes", "arn:d")
+    assert looks["Action"] == ["sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"]
+    assert looks["Resource"] == "arn:d"
 
 
 def test_only_its_rule_fills_the_queue():

@@ -228,6 +228,14 @@ def test_lists_images_of_every_page_the_last_pushed_first(ecr, stub):
     assert [ref.digest for ref in ecr.newest_first("curated/hello")] == [OTHER, DIGEST]
 
 
+def test_archived_images_are_listed_where_they_are_asked_for(ecr, stub):
+    """ECR lists what can be pulled, unless it is asked for the rest."""
+    wanted = {"repositoryName": "curated/hello", "filter": {"tagStatus": "TAGGED", "imageStatus": "ANY"}}
+    stub.add_response("describe_images", images((DIGEST, 0), (OTHER, 1)), wanted)
+
+    assert [ref.digest for ref in ecr.newest_first("curated/hello", archived=True)] == [OTHER, DIGEST]
+
+
 def test_what_has_no_tag_is_no_image_also_where_the_filter_is_ignored(ecr, stub):
     """An emulator lists referrers too; reading each as an image would cost a call apiece."""
     answer = images((DIGEST, 0), (OTHER, 1))

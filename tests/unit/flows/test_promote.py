@@ -47,6 +47,23 @@ async def test_what_was_admitted_just_now_is_looked_at_when_its_curation_has_end
     assert seen == [(after, held)] and turns == []
 
 
+@pytest.mark.parametrize(("runs", "state", "signs"), [(1, "Unneeded", 0), (2, "Completed", 1)])
+async def test_what_a_person_answered_is_signed_whatever_else_is_on_the_way(monkeypatch, runs, state, signs):
+    """An event that came twice has started another run of the same move: who was not asked yet leaves it to that."""
+    ref = ImageRef.parse(IMAGE)
+    monkeypatch.setattr(flows, "deployment", SimpleNamespace(id="d"))
+    monkeypatch.setattr(flows, "flow_run", SimpleNamespace(run_count=runs))
+    monkeypatch.setattr(flows, "due_at_execution", AsyncMock(return_value=Move(image=ref, to="production", asks=True)))
+    monkeypatch.setattr(flows, "on_the_way", AsyncMock(return_value=True))
+    monkeypatch.setattr(flows, "_asked", AsyncMock(return_value="yes"))
+    monkeypatch.setattr(flows, "execute", AsyncMock(return_value=None))
+    signed = AsyncMock()
+    monkeypatch.setattr(flows, "sign_decision", signed)
+
+    assert (await promote(IMAGE, "staging", return_state=True)).name == state
+    assert [call.args[:2] for call in signed.await_args_list] == [(ref, "yes")] * signs
+
+
 @pytest.mark.parametrize(("asks", "deny", "told"), [(True, False, False), (False, False, True), (False, True, False)])
 async def test_of_a_yes_that_nobody_asks_for_it_is_told_what_it_counts_for(monkeypatch, caplog, asks, deny, told):
     """A no is heard everywhere."""

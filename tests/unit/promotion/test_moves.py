@@ -45,6 +45,7 @@ class Chain:
     make: object
     offered: list[int] = field(default_factory=list)
     vended: list[int] = field(default_factory=list)
+    archived: list[int] = field(default_factory=list)
     running: dict[str, int] = field(default_factory=dict)
     approval: str = "none"
     asked: int | None = 60
@@ -76,11 +77,11 @@ class Chain:
         said = summary(ref, boundary, POLICY, reasons=reasons, notes=(), inputs=(), now=at)
         self.pieces.attach(where, signer, SUMMARY, said.predicate())
 
-    def vend(self, number, **declared):
+    def vend(self, number, hour=0, **declared):
         self.vended.append(number)
         self.pieces.attach(self.curated(number), DEV, PROVENANCE, self._provenance(number, declared))
         self.judge(number, Boundary.TO_CURATION)
-        self.judge(number, Boundary.CURATION)
+        self.judge(number, Boundary.CURATION, hour=hour)
         self.pieces.attach(self.curated(number), CURATION, SIGNATURE, {})
 
     def deploy(self, number, environment="staging"):
@@ -110,10 +111,12 @@ class Chain:
 
     # what a registry and an operator's files say
 
-    def newest_first(self, repository):
+    def newest_first(self, repository, *, archived=False):
         if repository in self.others:
             return (ImageRef(repository=repository, digest=digest(1)),)
         numbers = self.offered if repository.startswith("dev/") else self.vended
+        if not archived:
+            numbers = [number for number in numbers if number not in self.archived]
         return tuple(ImageRef(repository=repository, digest=digest(n)) for n in sorted(numbers, reverse=True))
 
     def repositories(self, prefix):
@@ -361,6 +364,43 @@ def test_an_old_image_never_takes_the_place_of_a_newer_one(chain):
 
     chain.running["production"] = 2
     assert "runs there, and was curated after it" in chain.onward(1, after="staging").why
+
+
+def test_an_old_image_does_not_take_the_place_of_a_newer_one_that_was_blocked(chain):
+    """Its archive is not in the registry's list of what can be pulled: what runs there is newer all the same."""
+    chain.vend(1)
+    chain.vend(2)
+    chain.deploy(2)
+    chain.archived.append(2)
+
+    assert "runs there, and was curated after it" in chain.onward(1).why
+    assert chain.missed() == ()
+    chain.vend(3)
+    assert [(move.image, move.to) for move in chain.missed()] == [(chain.curated(3), "staging")]
+
+
+def test_a_newer_one_that_was_blocked_before_it_ran_stands_in_nobodys_way(chain):
+    """Nothing of it is there."""
+    chain.vend(1)
+    chain.vend(2)
+    chain.archived.append(2)
+
+    assert chain.onward(1).to == "staging"
+
+
+def test_where_the_registry_has_lost_what_runs_only_what_was_judged_later_takes_its_place(chain):
+    """Of the rest nobody can tell whether it is newer; a person can, and deploys it by hand."""
+    chain.vend(1)
+    chain.vend(2)
+    chain.deploy(2)
+    chain.vended.remove(2)
+
+    assert "nobody can tell which is newer" in chain.onward(1).why
+    assert chain.missed() == ()
+    chain.vend(3, hour=1)
+    assert chain.onward(3).to == "staging"
+    chain.running["staging"] = 4  # of which no record is there
+    assert "nobody can tell which is newer" in chain.onward(3).why
 
 
 def test_a_newer_vended_image_goes_first(chain):
