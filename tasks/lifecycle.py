@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any
+from uuid import UUID, uuid5
 
 from prefect import task
 from prefect.artifacts import acreate_table_artifact
 from prefect.cache_policies import RUN_ID, TASK_SOURCE
+from prefect.runtime import task_run
 from prefect.settings import get_current_settings
 
 from blocks import Inventory, Tier, Workbench
@@ -74,7 +76,7 @@ async def apply(
 
     def block(ref: ImageRef, why: str) -> None:
         by = f"the rules {found.rules}"
-        told(decide(ref, Act.BLOCK, bench(tier, workbench), by=by, why=why, now=now(), only_sign=True))
+        decide(ref, Act.BLOCK, bench(tier, workbench), by=by, why=why, now=now(), only_sign=True, tell=told)
 
     now_so = present(tier, workbench)
     return await in_thread(carry_out, found, repository, needed, bases, tier.ecr, now_so, block, journal)
@@ -104,16 +106,14 @@ async def sign_approval(plan: Digest, yes: bool, by: str, why: str, tier: Tier, 
 @task(name="decide", task_run_name="{act} {ref.application}", **RETRYING)
 async def rule(ref: ImageRef, act: Act, by: str, why: str, tier: Tier, workbench: Workbench) -> Ruled:
     """Sign what somebody decided about an image, and do at once what follows from it."""
-    ruled = await in_thread(lambda: decide(ref, act, bench(tier, workbench), by=by, why=why, now=now()))
-    told(ruled)
-    return ruled
+    return await in_thread(lambda: decide(ref, act, bench(tier, workbench), by=by, why=why, now=now(), tell=told))
 
 
 def told(ruled: Ruled) -> None:
     """Emit what was decided, for whoever has to answer it.
 
-    A hold that stood already is not told again. A block is: this may be the second try of one that was signed, and
-    failed or was killed before anybody heard of it.
+    A hold that stood already is not told again. A block is: this may be the second run of one that was signed, and was
+    killed before anybody heard of it. Where a step is tried again, it is the same event.
     """
     if not ruled.changed and ruled.act not in (Act.BLOCK, Act.UNBLOCK):
         return
@@ -125,7 +125,14 @@ def told(ruled: Ruled) -> None:
             Act.RELEASE: "image.released",
         }[ruled.act],
         ruled.ref,
+        None,
+        _number(ruled),
         by=ruled.by,
         why=ruled.why,
-        running=[each.model_dump() for each in ruled.running],
+        running=None if ruled.unread else [each.model_dump() for each in ruled.running],
     )
+
+
+def _number(ruled: Ruled) -> UUID | None:
+    """The event's own, by which Prefect takes what the tries of one step tell for one event."""
+    return uuid5(UUID(task_run.id), f"{ruled.act} {ruled.ref}") if task_run.id else None

@@ -17,8 +17,9 @@ from pydantic import Field
 
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.standing import Standing
+from supply_chain.fleet.reading import UNREADABLE
 from supply_chain.image import Digest, Frozen, ImageRef, Removal, StorageStatus, StoredManifest, application_of
-from supply_chain.lifecycle.plan import Plan, Step
+from supply_chain.lifecycle.plan import BLOCKED, Plan, Step
 from supply_chain.lifecycle.rules import STANDS, Action
 from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, in_use
 from supply_chain.tier import is_base_repository
@@ -85,8 +86,8 @@ class Present(Protocol):
 
     def evidenced(self, ref: ImageRef, stored: StoredManifest) -> Evidenced: ...
 
-    def bases(self, but: Collection[ImageRef]) -> frozenset[Digest]:
-        """On which bases the images are built that are there, but for these."""
+    def bases(self) -> frozenset[Digest]:
+        """On which bases the images are built that are there."""
 
 
 class Journal(Protocol):
@@ -109,11 +110,21 @@ def needed_anywhere(plan: Plan, present: Present) -> frozenset[Digest]:
 
 
 def built_on(plan: Plan, present: Present) -> frozenset[Digest]:
-    """The bases of whatever is there and does not go, once nothing but bases is left to be carried out."""
-    going = {
-        step.ref for step in plan.steps if step.action is Action.AGE_OUT and is_base_repository(step.ref.repository)
+    """The bases of whatever is there, once nothing but bases is left to be carried out.
+
+    A base that goes keeps the one that it is built on, which goes a night later: it may turn out to stay. Where it
+    cannot be read on what an image is built, every base that the plan takes away counts; where it takes none, nothing
+    is read.
+    """
+    taken = {
+        step.ref.digest
+        for step in plan.steps
+        if step.action in (Action.AGE_OUT, Action.ARCHIVE) and is_base_repository(step.ref.repository)
     }
-    return present.bases(going)
+    try:
+        return present.bases() if taken else frozenset()
+    except UNREADABLE:
+        return frozenset(taken)
 
 
 def apply(
@@ -130,9 +141,11 @@ def apply(
 
     The repository is read again first, and each image's evidence, standing and deployments; `needed` is what other
     applications need, and `bases` what images are built on by now. Whoever calls sees to it that nothing of the
-    application is deployed meanwhile. What is attached to an image is removed before it, and an index before what it
-    consists of, so that whoever looks in between finds no signature without an image and no index without its parts;
-    where one cannot be removed, what comes after it stays. Raises what is retryable; what cannot succeed is an entry.
+    application is deployed meanwhile. How an image stands is read once more just before it is closed, or anything of
+    it removed. What is attached to an image is removed before it, and an index before what it consists of, so that
+    whoever looks in between finds no signature without an image and no index without its parts; where one cannot be
+    removed, what comes after it stays. An image is closed before its parts, and they only where it was. Raises what is
+    retryable; what cannot succeed is an entry.
     """
     if repository not in plan.repositories:
         return ()
@@ -163,9 +176,24 @@ class _Work:
         return {member.ref.digest: member for member in self.present.members(self.repository)}
 
     @cached_property
+    def planned(self) -> set[Digest]:
+        """What the plan changes."""
+        return {step.ref.digest for step in self.steps}
+
+    @cached_property
     def going(self) -> set[Digest]:
         """What the plan removes."""
         return {step.ref.digest for step in self.steps if step.action is Action.AGE_OUT}
+
+    @cached_property
+    def parts(self) -> dict[Digest, list[Step]]:
+        """What is closed with each manifest."""
+        found: dict[Digest, list[Step]] = defaultdict(list)
+        for step in self.steps:
+            if step.action is not Action.AGE_OUT:
+                for owner in step.belongs_to:
+                    found[owner].append(step)
+        return found
 
     @cached_property
     def needed(self) -> set[Digest]:
@@ -187,9 +215,12 @@ class _Work:
 
     def _usable(self, step: Step) -> bool:
         member = self.there.get(step.ref.digest)
-        if member is None or member.stored.status is not StorageStatus.ACTIVE or self.present.standing(step.ref).block:
+        if member is None or member.stored.status is not StorageStatus.ACTIVE:
             return False
-        return self.present.evidenced(step.ref, member.stored).vended
+        try:
+            return not self.present.standing(step.ref).block and self.present.evidenced(step.ref, member.stored).vended
+        except UNREADABLE:
+            return False
 
     @cached_property
     def belongs(self) -> dict[Digest, set[Digest]]:
@@ -220,14 +251,13 @@ class _Work:
                 self._keep(entries, step, Outcome.SKIPPED, "it was pushed again after it was removed")
         for step in left:
             if not step.belongs_to or step.action is Action.AGE_OUT:
-                self._look(entries, step)
-        while held := [(s, why) for s in left if s.ref.digest not in entries and (why := self._held_back(s, entries))]:
-            for step, why in held:
-                self._keep(entries, step, Outcome.SKIPPED, why)
-        for step in left:
-            if step.ref.digest not in entries and step.action is not Action.AGE_OUT:
-                self._close(entries, step)
-        self._remove(entries, [s for s in left if s.action is Action.AGE_OUT])
+                self._look(entries, step, self._changes(step))
+        going = [step for step in left if step.action is Action.AGE_OUT]
+        closing = [step for step in left if step.action is not Action.AGE_OUT]
+        self._hold_back(entries, going)
+        self._close(entries, closing)
+        self._remove(entries, going)
+        self._close(entries, closing)  # what is a part of what went, too
         return list(entries.values())
 
     def _keep(self, entries: dict[Digest, Entry], step: Step, outcome: Outcome, said: str, code: str = "") -> None:
@@ -235,10 +265,10 @@ class _Work:
         self.journal.add(entry)
         entries[step.ref.digest] = entry
 
-    def _look(self, entries: dict[Digest, Entry], step: Step) -> None:
+    def _look(self, entries: dict[Digest, Entry], step: Step, changes: Iterator[str]) -> None:
         """Skip an image of which the plan's word does not hold any more; one of which that cannot be told failed."""
         try:
-            why = next(self._changes(step), "")
+            why = next(changes, "")
         except SupplyChainError as error:
             self._failed(entries, step, error)
         else:
@@ -253,8 +283,7 @@ class _Work:
 
     def _changes(self, step: Step) -> Iterator[str]:
         digest, member = step.ref.digest, self.there.get(step.ref.digest)
-        attached = member is not None and member.subject is not None  # how it stands, and its pulls, are its image's
-        stands = Standing() if attached else self.present.standing(step.ref)
+        stands = self._standing(step)
         if member is None:
             if step.action is not Action.AGE_OUT:
                 yield "it is not there any more"
@@ -264,7 +293,7 @@ class _Work:
             yield f"its tags are {', '.join(stored.tags) or 'none'} now"
         if stored.pushed_at != step.pushed_at:
             yield "it was pushed again"
-        ours = attached or member.children or step.action is Action.BLOCK
+        ours = member.subject or member.children or step.action is Action.BLOCK
         if stored.pulled_at != step.pulled_at and not ours:
             yield "it was pulled since"  # of an index, and of what is attached, our own look at it is a pull
         archived = stored.status is StorageStatus.ARCHIVED and step.action is not Action.AGE_OUT  # done already
@@ -277,7 +306,7 @@ class _Work:
             yield "it should run, or is what ran before"
         if step.action in (Action.AGE_OUT, Action.ARCHIVE):
             if digest in self.bases:
-                yield "an image that stays is built on it"
+                yield "an image that is still there is built on it, or may be"
             if step.evidenced and step.evidenced.vended and self.deserted:
                 yield "none of the images that stay may be used any more"
         if step.action is Action.AGE_OUT:
@@ -287,6 +316,34 @@ class _Work:
         """Whether what is attached to an image is going already, and the evidence about it with that: a killed run
         looked at it before it began."""
         return step.action is Action.AGE_OUT and not self.there.keys() >= set(step.depends)
+
+    def _since(self, step: Step) -> Iterator[str]:
+        """What has become otherwise since the repository was looked over, for just before a step is done."""
+        if not step.belongs_to or step.action is Action.AGE_OUT:
+            yield from self._stands(step, self._standing(step))
+            return
+        if step.ref.digest not in self.there:
+            yield "it is not there any more"
+        if since := self.belongs.get(step.ref.digest, set()) - set(step.belongs_to):
+            yield f"it belongs to {min(since)} since"
+        looked_at = {s.ref.digest for s in self.steps if s.ref not in self.known or _gone(self.known[s.ref])}
+        for owner in sorted(set(step.belongs_to) - looked_at):
+            yield from self._opened(step.ref.model_copy(update={"digest": owner}))
+
+    def _opened(self, owner: ImageRef) -> Iterator[str]:
+        """Whether an image that was archived before, and whose part is to be now, was opened since."""
+        member, stands, before = self.there.get(owner.digest), self.present.standing(owner), self.plan.step(owner)
+        if member is None or member.stored.status is not StorageStatus.ARCHIVED:
+            yield f"{owner.digest}, which it belongs to, is not archived any more"
+        if before and (before.action is Action.BLOCK or before.rule == BLOCKED) and stands.block is None:
+            yield f"somebody unblocked {owner.digest}, which it belongs to"
+        if stands.hold and stands.block is None:
+            yield f"{owner.digest}, which it belongs to, is held {stands.hold}"
+
+    def _standing(self, step: Step) -> Standing:
+        """How an image stands; what is attached to one has no standing of its own."""
+        member = self.there.get(step.ref.digest)
+        return Standing() if member and member.subject else self.present.standing(step.ref)
 
     def _stands(self, step: Step, stands: Standing) -> Iterator[str]:
         if _stands(step):
@@ -307,12 +364,15 @@ class _Work:
         if owners := self.belongs.get(digest, set()) - self.going:
             yield f"it belongs to {min(owners)} since"
 
+    def _hold_back(self, entries: dict[Digest, Entry], steps: Sequence[Step]) -> None:
+        """Skip what may not go because of another that stays, until nothing changes."""
+        while held := [(s, why) for s in steps if s.ref.digest not in entries and (why := self._held_back(s, entries))]:
+            for step, why in held:
+                self._keep(entries, step, Outcome.SKIPPED, why)
+
     def _held_back(self, step: Step, entries: Mapping[Digest, Entry]) -> str:
         """Why a manifest stays because of another: what it belongs to does, or what belongs to it alone."""
         planned, now = set(step.belongs_to), self.belongs.get(step.ref.digest, set())
-        if step.action is not Action.AGE_OUT:
-            stays = bool(planned) and all(d in entries and entries[d].outcome is not Outcome.DONE for d in planned)
-            return f"{min(planned)}, which it belongs to, stays as it is" if stays else ""
         if planned and (since := now - planned):
             return f"it belongs to {min(since)} since"
         staying = {d for d in planned | now if d in entries and not _gone(entries[d])}
@@ -327,8 +387,22 @@ class _Work:
         stays = self.belongs.get(digest, set()) - self.going
         return digest in self.there and not self.there[digest].stored.tags and not stays
 
-    def _close(self, entries: dict[Digest, Entry], step: Step) -> None:
-        """Archive an image, and sign before that that it is blocked, where the plan says so."""
+    def _close(self, entries: dict[Digest, Entry], steps: Sequence[Step]) -> None:
+        """Close what is to be closed, and right after it what is a part of it; what is one of what still goes waits."""
+        for step in steps:
+            if step.ref.digest not in entries and entries.keys() >= self.planned & set(step.belongs_to):
+                self._closed(entries, step)
+                self._close(entries, self.parts.get(step.ref.digest, []))
+
+    def _closed(self, entries: dict[Digest, Entry], step: Step) -> None:
+        """Archive an image, and sign before that that it is blocked, where the plan says so; a part after its image."""
+        owners = [entries[digest] for digest in step.belongs_to if digest in self.planned]
+        if any(each.outcome is not Outcome.DONE for each in owners):
+            self._stuck(entries, step, owners, "what it belongs to stays as it is")
+            return
+        self._look(entries, step, self._since(step))
+        if step.ref.digest in entries:
+            return
         try:
             if step.action is Action.BLOCK and step.rule != STANDS:
                 self.block(step.ref, step.reason)
@@ -340,12 +414,24 @@ class _Work:
             self._keep(entries, step, Outcome.DONE, step.reason)
 
     def _remove(self, entries: dict[Digest, Entry], steps: Sequence[Step]) -> None:
-        """Remove what goes, a batch at a time, each after what has to go before it."""
+        """Remove what goes, some images at a time with all that belongs to them: each is looked at before that."""
         waiting = {step.ref.digest: step for step in steps if step.ref.digest not in entries}
         first = self._first(waiting)
+        for together in _together(waiting, first):
+            for step in together:
+                self._look(entries, step, self._since(step))
+            self._hold_back(entries, together)
+            self._remove_in_turn(entries, together, first)
+
+    def _remove_in_turn(
+        self, entries: dict[Digest, Entry], steps: Sequence[Step], first: Mapping[Digest, set[Digest]]
+    ) -> None:
+        """Remove a batch at a time, each after what has to go before it."""
+        waiting = {step.ref.digest: step for step in steps if step.ref.digest not in entries}
         while waiting:
             for digest in [d for d in waiting if any(o in entries and not _gone(entries[o]) for o in first[d])]:
-                self._stuck(entries, waiting.pop(digest), [entries[o] for o in first[digest] if o in entries])
+                before = [entries[o] for o in first[digest] if o in entries]
+                self._stuck(entries, waiting.pop(digest), before, "what has to go before it is still there")
             ready = [d for d in waiting if not any(other in waiting for other in first[d])]
             # what belongs to each other in a circle goes at once
             going = ready or list(waiting)
@@ -353,11 +439,10 @@ class _Work:
                 for removal in self.registry.delete(self.repository, batch):
                     self._removed(entries, waiting.pop(removal.name), removal)
 
-    def _stuck(self, entries: dict[Digest, Entry], step: Step, before: Sequence[Entry]) -> None:
-        """What has to go before it is still there: it waits as long as that may go when the plan is done again."""
-        code = next((each.code for each in before if each.outcome is Outcome.FAILED), "")
-        outcome = Outcome.FAILED if code else Outcome.SKIPPED
-        self._keep(entries, step, outcome, "what has to go before it is still there", code)
+    def _stuck(self, entries: dict[Digest, Entry], step: Step, others: Sequence[Entry], said: str) -> None:
+        """What it depends on is not done: it waits as long as that may be done when the plan is done again."""
+        code = next((each.code for each in others if each.outcome is Outcome.FAILED), "")
+        self._keep(entries, step, Outcome.FAILED if code else Outcome.SKIPPED, said, code)
 
     def _removed(self, entries: dict[Digest, Entry], step: Step, removal: Removal) -> None:
         if removal.code is None or removal.code == GONE:
@@ -386,6 +471,27 @@ class _Work:
                 if child in found:
                     found[child].add(digest)
         return found
+
+
+def _together(going: Mapping[Digest, Step], first: Mapping[Digest, set[Digest]]) -> Iterator[list[Step]]:
+    """What goes, about a batch at a time; what belongs to each other is in one."""
+    near: dict[Digest, set[Digest]] = defaultdict(set)
+    for digest, step in going.items():
+        for other in {*first[digest], *step.belongs_to, *step.depends} & going.keys():
+            near[digest].add(other)
+            near[other].add(digest)
+    left = dict(going)
+    batch: list[Step] = []
+    while left:
+        found = [next(iter(left))]
+        while found:
+            digest = found.pop()
+            if digest in left:
+                batch.append(left.pop(digest))
+                found += near[digest]
+        if len(batch) >= AT_ONCE or not left:
+            yield sorted(batch, key=lambda each: each.ref.digest)
+            batch = []
 
 
 def _gone(entry: Entry) -> bool:

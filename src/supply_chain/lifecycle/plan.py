@@ -20,13 +20,17 @@ from pydantic import AwareDatetime, Field, ValidationError
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus
-from supply_chain.lifecycle.rules import Action, Decision, Facts, Rules, decide, guards
+from supply_chain.lifecycle.rules import STANDS, Action, Decision, Facts, Rules, decide, guards
 from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, Stock, histories, in_use
 from supply_chain.scratch import write_private
 from supply_chain.shown import counted
 from supply_chain.tier import EVIDENCE, Boundary, is_base_repository
 
 DAY = timedelta(days=1)
+BLOCKED = "keep.blocked"
+"""The rule by which what is blocked and archived stays so."""
+CLOSED = {BLOCKED: STANDS, "keep.owed": "archive.owed"}
+"""The rules by which what is archived stays so, and by which a part of it is archived that is not."""
 
 
 class Step(Frozen):
@@ -73,8 +77,14 @@ class Plan(Frozen):
 
     @property
     def changes(self) -> tuple[Step, ...]:
-        """What is done, but for what goes with another."""
-        return tuple(step for step in self.steps if step.touches and not step.belongs_to)
+        """What is done, but for what goes with another; a part of what was closed before goes with none."""
+        touched = {step.ref for step in self.steps if step.touches}
+        return tuple(
+            step
+            for step in self.steps
+            if step.ref in touched
+            if not any(_beside(step.ref, owner) in touched for owner in step.belongs_to)
+        )
 
     @property
     def repositories(self) -> tuple[str, ...]:
@@ -396,17 +406,16 @@ class _House:
         return order  # what goes in a circle belongs to nothing that could go
 
     def _following(self, ref: ImageRef, found: Mapping[ImageRef, Decision]) -> Decision:
-        """It goes with the last of what it belongs to; what is a part of an image is closed as that is."""
+        """It goes with the last of what it belongs to; what is a part of an image is closed as that is, or was."""
         owners = self.owners[ref]
-        actions = {found[owner].action for owner in owners}
-        if actions == {Action.AGE_OUT}:
+        if all(found[owner].action is Action.AGE_OUT for owner in owners):
             rule = found[owners[0]].rule
             return Decision(action=Action.AGE_OUT, rule=rule, reason=f"it belongs to {_told(owners[0])}, which goes")
-        closed = actions <= {Action.AGE_OUT, Action.ARCHIVE, Action.BLOCK}
+        closed = all(found[owner].action is not Action.KEEP or found[owner].rule in CLOSED for owner in owners)
         member = self.members[ref]
         if closed and member.stored.status is StorageStatus.ACTIVE and not member.subject:
-            by = next(found[owner] for owner in owners if found[owner].action is not Action.AGE_OUT)
-            return Decision(action=Action.ARCHIVE, rule=by.rule, reason=f"it is a part of {_told(owners[0])}")
+            of, by = next((o, found[o].rule) for o in owners if found[o].action is not Action.AGE_OUT)
+            return Decision(action=Action.ARCHIVE, rule=CLOSED.get(by, by), reason=f"it is a part of {_told(of)}")
         return _kept("belongs", "it belongs to what stays")
 
     def step(self, ref: ImageRef) -> Step:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.errors import ClockWrong, DeclarationInvalid, EvidenceInvalid
+from supply_chain.errors import ClockWrong, DeclarationInvalid, EvidenceInvalid, SupplyChainError
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import Act, Repositories, Ruling, rule
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
@@ -77,12 +79,15 @@ class Ruled(Frozen):
     changed: bool = Field(description="false where it stood already")
     moved: tuple[Digest, ...] = Field(default=(), description="what was archived or restored for it")
     running: tuple[RunsFrom, ...] = Field(default=(), description="what runs from it")
+    unread: str = Field(default="", description="why it cannot be told what runs from it; empty where it is told")
 
     def __str__(self) -> str:
         how = f"{self.act}: {self.ref}" + ("" if self.changed else f" ({STOOD[self.act]})")
         judged = self.act in (Act.BLOCK, Act.UNBLOCK) and is_base_repository(self.ref.repository)
         built = f"  what is built on it is judged anew by the rescan that this starts: cscm where {self.ref.short}"
-        return "\n".join([how, *(f"  runs from it: {each}" for each in self.running), *([built] if judged else [])])
+        runs = [f"  what runs from it cannot be told: {self.unread}"] if self.unread else []
+        runs += [f"  runs from it: {each}" for each in self.running]
+        return "\n".join([how, *runs, *([built] if judged else [])])
 
 
 @dataclass(frozen=True)
@@ -95,22 +100,40 @@ class Bench:
 
 
 def decide(
-    ref: ImageRef, act: Act, bench: Bench, *, by: str, why: str, now: datetime, only_sign: bool = False
+    ref: ImageRef,
+    act: Act,
+    bench: Bench,
+    *,
+    by: str,
+    why: str,
+    now: datetime,
+    only_sign: bool = False,
+    tell: Callable[[Ruled], object] = lambda _: None,
 ) -> Ruled:
     """Sign what somebody decided about a curated image, and do what follows from it; both only where they are needed.
 
-    It is signed first: an image whose archiving fails is refused at every gate by then. Doing it again does
-    what was left undone. With `only_sign` nothing is moved: whoever asks does that. What is said of an
-    encrypted copy is said of the image that it is of, for gates know no other; of what is attached to an image
-    nothing can be said (`DeclarationInvalid`).
+    It is signed first: an image whose archiving fails is refused at every gate by then. From then on each part is
+    tried though another fails, `tell` gets what came of them, and then the first error is raised. Doing it again does
+    what was left undone. That it cannot be read what runs is told, and raised only where it may be read next time.
+    With `only_sign` nothing is moved: whoever asks does that, whatever can be read. What is said of an encrypted copy
+    is said of the image that it is of, for gates know no other; of what is attached to an image nothing can be said
+    (`DeclarationInvalid`).
     """
     ref = ref if only_sign else _image(ref, bench)
     changed = rule(ref, act, bench.evidence, bench.storage, by=by, why=why, now=now) is not None
-    moved: tuple[Digest, ...] = ()
-    if act in (Act.BLOCK, Act.UNBLOCK) and not only_sign:
-        moved = _moved(ref, act, bench)
-    running = runs_from(ref.digest, bench) if act is Act.BLOCK else ()
-    return Ruled(ref=ref, act=act, by=by, why=why, at=now, changed=changed, moved=moved, running=running)
+    failed: list[Exception] = []
+    moves = act in (Act.BLOCK, Act.UNBLOCK) and not only_sign
+    moved = tuple(_moved(ref, act, bench, failed)) if moves else ()
+    running, unread = _running(ref.digest, bench, failed, only_sign) if act is Act.BLOCK else ((), "")
+    ruled = Ruled(
+        ref=ref, act=act, by=by, why=why, at=now, changed=changed, moved=moved, running=running, unread=unread
+    )
+    tell(ruled)
+    for other in failed[1:]:
+        failed[0].add_note(f"This failed too: {other}")
+    if failed:
+        raise failed[0]
+    return ruled
 
 
 def _image(ref: ImageRef, bench: Bench) -> ImageRef:
@@ -130,19 +153,43 @@ def _image(ref: ImageRef, bench: Bench) -> ImageRef:
     return ref.model_copy(update={"digest": of}) if of else ref
 
 
-def _moved(ref: ImageRef, act: Act, bench: Bench) -> tuple[Digest, ...]:
-    """Archive or restore the image and its encrypted copies, as far as they are there."""
-    there = {each.digest: each.status for each in bench.storage.images(ref.repository)}
-    wanted = [each for each in (ref, *bench.present.copies(ref)) if each.digest in there]
-    if act is Act.BLOCK:
-        move = [each for each in wanted if there[each.digest] is not StorageStatus.ARCHIVED]
-        for each in move:
-            bench.storage.archive(each)
-    else:
-        move = [each for each in wanted if there[each.digest] is StorageStatus.ARCHIVED]
-        for each in move:
-            bench.storage.restore(each)
-    return tuple(each.digest for each in move)
+@contextmanager
+def _going_on(failed: list[Exception]) -> Iterator[None]:
+    """What fails in it is kept, and what comes after it is done."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the first is raised once all was tried
+        failed.append(error)
+
+
+def _moved(ref: ImageRef, act: Act, bench: Bench, failed: list[Exception]) -> Iterator[Digest]:
+    """Archive or restore the image and then its encrypted copies, as far as they are there."""
+    move = bench.storage.archive if act is Act.BLOCK else bench.storage.restore
+    with _going_on(failed):
+        there = {each.digest: each.status for each in bench.storage.images(ref.repository)}
+        for each in _with_copies(ref, bench):
+            archived = there.get(each.digest) is StorageStatus.ARCHIVED
+            if each.digest in there and archived is (act is Act.UNBLOCK):
+                with _going_on(failed):
+                    move(each)
+                    yield each.digest
+
+
+def _with_copies(ref: ImageRef, bench: Bench) -> Iterator[ImageRef]:
+    yield ref
+    yield from bench.present.copies(ref)  # not looked for before: what is signed about them may not be readable
+
+
+def _running(
+    digest: Digest, bench: Bench, failed: list[Exception], only_sign: bool
+) -> tuple[tuple[RunsFrom, ...], str]:
+    """What runs from an image; or why that cannot be told."""
+    try:
+        return runs_from(digest, bench), ""
+    except Exception as error:  # noqa: BLE001 - told, and raised in the end
+        if not isinstance(error, SupplyChainError) or (error.retryable and not only_sign):
+            failed.append(error)
+        return (), " — ".join(str(error).splitlines())
 
 
 def runs_from(digest: Digest, bench: Bench) -> tuple[RunsFrom, ...]:
@@ -165,7 +212,7 @@ def _owner(deployed: Deployed, evidence: EvidenceStore) -> str:
     where = ImageRef(repository=curated_repository(deployed.application), digest=deployed.digest)
     try:
         built = last_provenance(evidence.verified(where, TierName.DEVELOPMENT, PROVENANCE))
-    except EvidenceInvalid:
+    except (EvidenceInvalid, ClockWrong):
         return ""  # whom to tell is not known; that it runs is
     return built.manifest.owner if built else ""
 

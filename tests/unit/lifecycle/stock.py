@@ -140,8 +140,8 @@ class Shelf:
         assert self.held[where].stored == stored
         return self.says[where]
 
-    def bases(self, but):
-        there = [each for each in self.known if each.ref in self.held and each.ref not in but]
+    def bases(self):
+        there = [each for each in self.known if each.ref in self.held]
         return frozenset({*self.new_on, *(base.digest for each in there for base in each.bases)})
 
     def block(self, where, why):

@@ -141,6 +141,68 @@ def test_what_somebody_said_meanwhile_is_heard(house, number, stand, why):
     assert (entries[ref(number)].outcome, entries[ref(number)].said) == (Outcome.SKIPPED, why)
 
 
+def once_looked_at(house, number, monkeypatch, **acts):
+    """Somebody signs this right after it was read for the first time how an image stands; how often that is read."""
+    read, asked = house.shelf.standing, []
+
+    def standing(where):
+        found = read(where)
+        if where == ref(number):
+            asked.append(where)
+            house.shelf.stand[str(where)] = stands(**acts)
+        return found
+
+    monkeypatch.setattr(house.shelf, "standing", standing)
+    return asked
+
+
+@pytest.mark.parametrize(("number", "acts", "why"), [
+    (1, {"hold": "audit"}, "it is held"), (1, {"block": "bad"}, "it is blocked"), (3, {"hold": "audit"}, "it is held"),
+    (2, {"excuse": "fine"}, "it was unblocked"), (2, {"hold": "audit"}, "it is held"),
+])  # fmt: skip
+def test_what_somebody_says_while_the_others_are_looked_at_is_heard(house, monkeypatch, number, acts, why):
+    """It is read once more just before it is done; before anything of an image goes."""
+    before = dict(house.shelf.held)
+    asked = once_looked_at(house, number, monkeypatch, **acts)
+
+    entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
+
+    assert entries[number].outcome is Outcome.SKIPPED and entries[number].said.startswith(why)
+    assert len(asked) == 2
+    for each in {1: (1, 11, 12), 2: (2, 21), 3: (3,)}[number]:
+        assert house.shelf.held[ref(each)] == before[ref(each)]
+    assert {e.outcome.value for n, e in entries.items() if n not in (number, 11, 12)} == {"done"}
+
+
+def test_that_a_block_was_lifted_while_the_others_are_looked_at_is_heard(monkeypatch):
+    """It is not closed again."""
+    house = House(stock(*newest(1), standings={ref(1): stands(block="bad")}))
+    once_looked_at(house, 1, monkeypatch, excuse="fine")
+
+    assert house.outcomes() == {1: "skipped"}
+    assert house.shelf.calls == []
+
+
+def test_an_index_stays_where_somebody_holds_what_it_consists_of_while_the_others_are_looked_at(monkeypatch):
+    """It would go first."""
+    house = House(stock(*newest(1), image(2, tags=()), parts=[member(image(1), children=(digest(2),))]))
+    once_looked_at(house, 2, monkeypatch, hold="x")
+
+    assert house.outcomes() == {1: "skipped", 2: "skipped"}
+
+
+def test_what_somebody_holds_while_other_images_are_removed_stays():
+    """Each is looked at before anything of it goes, and not only before all."""
+    parts = [*(part(n, subject=1) for n in range(1000, 1100)), part(60, subject=50)]
+    house = House(stock(*newest(1, 50), parts=parts))
+    house.shelf.watch = lambda: house.shelf.stand.update({str(ref(50)): stands(hold="audit")})
+
+    found = house.outcomes()
+
+    assert (found[1], found[50], found[60]) == ("done", "skipped", "skipped")
+    assert {ref(50), ref(60)} <= house.shelf.held.keys()
+
+
 @pytest.mark.parametrize(("number", "says", "why"), [
     (1, {"verdict": "failed"}, "curation's last verdict about it is failed now"),
     (1, {"signed": False}, "it is not signed now"),
@@ -198,13 +260,48 @@ def test_a_base_stays_with_what_is_built_on_it(change):
     entries = {e.ref: e for e in house.apply().entries}
 
     assert entries[ref(1)].outcome is Outcome.SKIPPED
-    assert entries[ref(50, BASE)].said == "an image that stays is built on it"
+    assert entries[ref(50, BASE)].said == "an image that is still there is built on it, or may be"
     assert {ref(1), ref(50, BASE)} <= house.shelf.held.keys()
 
 
 def test_a_base_goes_with_what_was_built_on_it():
     """After it."""
     assert {n: with_bases(image(1, bases=[50])).outcomes()[n] for n in (1, 50)} == {1: "done", 50: "done"}
+
+
+def test_a_base_goes_a_night_after_the_base_that_is_built_on_it():
+    """That one may turn out to stay."""
+    house = with_bases(image(51, repository=BASE, bases=[50]))
+    held = with_bases(image(51, repository=BASE, bases=[50]))
+    held.shelf.stand[str(ref(51, BASE))] = stands(hold="audit")
+
+    found, of_held = house.outcomes(), held.outcomes()
+
+    assert (found[51], found[50]) == ("done", "skipped")
+    assert (of_held[51], of_held[50]) == ("skipped", "skipped")
+    assert with_bases().outcomes()[50] == "done"
+
+
+def dark(*_):
+    raise EvidenceInvalid("damaged\nlook")
+
+
+def test_bases_stay_where_nobody_can_read_on_what_an_image_is_built(monkeypatch):
+    """Everything else is done; they are planned again the next night."""
+    house = with_bases(image(1))
+    monkeypatch.setattr(house.shelf, "bases", dark)
+
+    found = house.outcomes()
+
+    assert (found[1], found[50]) == ("done", "skipped")
+
+
+def test_it_is_not_asked_on_what_images_are_built_where_no_base_is_taken_away(monkeypatch):
+    """One that has to be blocked is, whatever anybody can read."""
+    house = House(stock(image(60, 98, repository=BASE), image(11, 50, repository=BASE, exploited=True)))
+    monkeypatch.setattr(house.shelf, "bases", None)
+
+    assert house.outcomes() == {11: "done"}
 
 
 def test_the_last_image_that_may_be_used_is_not_removed(house):
@@ -228,6 +325,19 @@ def test_one_image_that_may_be_used_is_enough(house):
     for each in newer:
         house.change(each, status="ARCHIVED")
     assert house.outcomes()[1] == "skipped"
+
+
+@pytest.mark.parametrize(("unreadable", "outcome"), [([901], "done"), ([900, 901], "skipped")])
+def test_of_what_nobody_can_read_nothing_may_be_used(house, monkeypatch, unreadable, outcome):
+    """It is no image to be used in place of what goes; the others are."""
+    read = house.shelf.evidenced
+    monkeypatch.setattr(
+        house.shelf,
+        "evidenced",
+        lambda where, stored: dark() if where in map(ref, unreadable) else read(where, stored),
+    )
+
+    assert house.outcomes()[1] == outcome
 
 
 @pytest.mark.parametrize(("number", "outcome"), [(1, "skipped"), (2, "done"), (3, "skipped")])
@@ -332,6 +442,111 @@ def test_a_copy_is_closed_with_its_image_and_not_without_it():
     house = House(whole)
     house.shelf.stand[str(ref(2))] = stands(hold="x")
     assert house.outcomes() == {2: "skipped", 12: "skipped"}
+
+
+def copied():
+    """One to block, and its copy, whose digest comes first."""
+    return House(stock(*newest(), image(22, 500, exploited=True), parts=[part(12, copy_of=22)]))
+
+
+def test_a_copy_that_is_gone_is_not_closed():
+    """Its image is."""
+    house = copied()
+    del house.shelf.held[ref(12)]
+
+    entries = {e.ref: e for e in house.apply().entries}
+
+    assert entries[ref(22)].outcome is Outcome.DONE
+    assert (entries[ref(12)].outcome, entries[ref(12)].said) == (Outcome.SKIPPED, "it is not there any more")
+
+
+def test_a_copy_is_closed_after_its_image_and_only_where_that_was():
+    """It is tried again with it."""
+    house = copied()
+    house.shelf.broken[ref(22)] = AwsFailed("ECR said no\nlook")
+
+    entries = {e.ref: e for e in house.apply().entries}
+
+    assert (entries[ref(12)].outcome, entries[ref(12)].code) == (Outcome.FAILED, "aws.failed")
+    assert house.shelf.held[ref(12)].stored.status is StorageStatus.ACTIVE
+
+    house.shelf.broken.clear()
+    house.shelf.calls.clear()
+    assert house.outcomes() == {12: "done", 22: "done"}
+    assert house.shelf.calls == [("block", ref(22)), ("archive", ref(22)), ("archive", ref(12))]
+
+
+def test_a_copy_is_closed_right_after_its_image():
+    """And not once all images are: there may be many."""
+    images = [image(n, 500, exploited=True) for n in (22, 23)]
+    house = House(stock(*newest(), *images, parts=[part(12, copy_of=22), part(13, copy_of=23)]))
+
+    house.apply()
+
+    assert [where for what, where in house.shelf.calls if what == "archive"] == [ref(22), ref(12), ref(23), ref(13)]
+
+
+@pytest.mark.parametrize("other", [image(1), image(23, 500, exploited=True)])
+def test_what_is_a_part_of_two_is_closed_once_nobody_can_use_either(other):
+    """Of one that goes, once that is gone; where one of them stays, it does."""
+    images = [*newest(), image(22, 500, exploited=True), other]
+    parts = [part(5), *(member(each, children=(digest(5),)) for each in images[2:])]
+    house, held = House(stock(*images, parts=parts)), House(stock(*images, parts=parts))
+    held.shelf.stand[str(other.ref)] = stands(hold="audit")
+    number = int(other.ref.digest[7:], 16)
+
+    assert house.outcomes() == {5: "done", 22: "done", number: "done"}
+    assert house.shelf.calls[-1] == ("archive", ref(5))
+    assert held.outcomes() == {5: "skipped", 22: "done", number: "skipped"}
+    assert held.shelf.held[ref(5)].stored.status is StorageStatus.ACTIVE
+
+
+def test_a_part_of_a_new_index_is_not_closed():
+    """Somebody pushed it since."""
+    house = copied()
+    new = part(3, children=(12,), days=0, tags=("new",))
+    house.shelf.held[new.ref] = new
+
+    assert house.outcomes() == {12: "skipped", 22: "done"}
+
+
+@pytest.mark.parametrize("moved", [{}, {"status": "ACTIVE"}])
+def test_a_copy_stays_open_where_its_image_was_unblocked_before_a_killed_run_is_finished(moved):
+    """That opened both, or is about to."""
+    house = copied()
+    house.shelf.dies_after = 2
+    with pytest.raises(KeyboardInterrupt):
+        house.apply()
+    house.shelf.dies_after = None
+    house.shelf.stand[str(ref(22))] = stands(excuse="fine")
+    house.change(ref(22), **moved)
+
+    assert house.outcomes() == {12: "skipped", 22: "done"}
+
+
+@pytest.mark.parametrize(("stand", "moved", "outcome"), [
+    ({"block": "bad"}, {}, "done"), ({"excuse": "fine"}, {}, "skipped"), ({"block": "bad", "hold": "x"}, {}, "done"),
+    ({"block": "bad"}, {"status": "ACTIVE"}, "skipped"), ({"block": "bad"}, {"status": "ACTIVATING"}, "skipped"),
+])  # fmt: skip
+def test_a_copy_of_what_was_blocked_before_is_closed_as_long_as_that_is(stand, moved, outcome):
+    """A run was killed between the two, or somebody pushed the copy again."""
+    blocked = image(22, status="ARCHIVED")
+    house = House(stock(*newest(), blocked, parts=[part(12, copy_of=22)], standings={ref(22): stands(block="bad")}))
+    house.shelf.stand[str(ref(22))] = stands(**stand)
+    house.change(ref(22), **moved)
+
+    assert house.outcomes() == {12: outcome}
+    assert house.shelf.calls == ([("archive", ref(12))] if outcome == "done" else [])
+
+
+@pytest.mark.parametrize(("stand", "outcome"), [({}, "done"), ({"hold": "audit"}, "skipped"), ({"block": "b"}, "done")])
+def test_a_copy_of_what_is_owed_is_closed_unless_somebody_holds_that(stand, outcome):
+    """It was archived before."""
+    ran = [deployed(22, 399), deployed(900, 100), deployed(901, 90)]
+    house = House(stock(*newest(), image(22, status="ARCHIVED"), parts=[part(12, copy_of=22)], deployments=ran))
+    house.shelf.stand[str(ref(22))] = stands(**stand)
+
+    assert house.outcomes() == {12: outcome}
 
 
 def test_what_is_gone_already_is_done(house):

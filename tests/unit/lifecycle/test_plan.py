@@ -215,6 +215,39 @@ def test_an_encrypted_copy_goes_and_is_closed_with_its_image():
     assert (found[3][0], found[13][0]) == ("keep", "keep")
 
 
+def test_a_copy_of_what_was_closed_before_is_closed_again():
+    """A run was killed between the two, or somebody pushed the copy again; what is held stays as it is."""
+    shelved = [image(n, status="ARCHIVED") for n in (1, 2, 3, 4)]
+    parts = [part(10 + n, copy_of=n) for n in (1, 2, 3, 4)] + [part(20, copy_of=1, status="ARCHIVED")]
+    whole = stock(
+        *newest(), *shelved, parts=parts,
+        deployments=[deployed(2, 399), deployed(900, 100), deployed(901, 90)],
+        standings={ref(1): stands(block="bad"), ref(3): stands(hold="audit"), ref(4): stands(block="b", hold="h")},
+    )  # fmt: skip
+    none = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0, "share": 0})})
+
+    found = plan(whole, none, NOW)
+
+    said = {int(s.ref.digest[7:], 16): (s.action.value, s.rule) for s in found.steps}
+    assert [said[n][1] for n in (1, 2, 3, 4)] == ["keep.blocked", "keep.owed", "keep.hold", "keep.blocked"]
+    assert said[11] == said[14] == ("archive", "block.stands")
+    assert said[12] == ("archive", "archive.owed")
+    assert said[13] == said[20] == ("keep", "keep.belongs")
+    assert found.step(ref(11)).reason == f"it is a part of curated/hello@{ref(1).short}"
+    assert [s.ref for s in found.changes] == [ref(11), ref(12), ref(14)]
+    assert found.over == ()
+
+
+def test_what_is_a_part_of_what_stays_open_too_is_not_closed():
+    """Its other owner can be pulled."""
+    parts = [member(image(1, status="ARCHIVED"), children=(digest(5),)), part(6, children=(5,), tags=("t",)), part(5)]
+
+    found = planned(*newest(), image(1, status="ARCHIVED"), parts=parts, standings={ref(1): stands(block="bad")})
+
+    assert found[1][1] == "keep.blocked"
+    assert found[5] == ("keep", "keep.belongs")
+
+
 def test_what_belongs_to_nothing_any_more_goes_after_the_floor():
     """A signature without an image; what may still be on its way stays."""
     found = planned(parts=[part(1, subject=99), part(2, subject=99, days=13), part(3, copy_of=99), part(4, subject=1)])

@@ -4,16 +4,19 @@ from datetime import timedelta
 
 import pytest
 
+from supply_chain.errors import ClockWrong
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.standing import Act, rule
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.evidence.summary import summary
 from supply_chain.image import ImageRef, Material, StorageStatus, StoredManifest
+from supply_chain.lifecycle.plan import plan
 from supply_chain.lifecycle.reading import INDEXES, Read
+from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.stock import Evidenced, Member
 from supply_chain.tier import Boundary, TierName
 from tests.unit.execution import test_records
-from tests.unit.lifecycle.stock import NOW, digest, image, ref, stored
+from tests.unit.lifecycle.stock import NOW, RULES, digest, image, ref, stored
 
 registry, deployed = test_records.registry, test_records.deployed
 
@@ -48,17 +51,73 @@ def test_of_what_is_archived_evidence_says_what_it_is(read, registry, world, mak
     """Nobody can pull it."""
     shelved = {"status": StorageStatus.ARCHIVED}
     registry.there["curated/hello"] = [stored(1, **shelved), stored(2, **shelved)]
-    copy = EncryptedCopy(plain=digest(1), encrypted=digest(2), wrapped_key="", key="k", context={})
-    record = {
-        "repository": "curated/hello", "type": "KMS", "key": "k", "rotates": True, "classification": "confidential",
-        "verified": make.noon.isoformat(), "copy": copy.model_dump(mode="json"),
-    }  # fmt: skip
+    record = record_of(make, (1, 2))
     world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, record, make.noon)
     world.store(TierName.DEVELOPMENT).attach(ref(2), ENCRYPTION, {**record, "verified": "x"}, make.noon)
 
     one, two = read.members("curated/hello")
 
     assert (one.copy_of, two.copy_of) == (None, digest(1))
+
+
+def record_of(make, copy=None):
+    """What curation signs about an image's encryption."""
+    copy = copy and EncryptedCopy(plain=digest(copy[0]), encrypted=digest(copy[1]), wrapped_key="", key="k", context={})
+    return {
+        "repository": "curated/hello", "type": "KMS", "key": "k", "rotates": True, "classification": "confidential",
+        "verified": make.noon.isoformat(), "copy": copy.model_dump(mode="json") if copy else None,
+    }  # fmt: skip
+
+
+DARK = [
+    ({"verified": "2999-01-01T00:00:00Z"}, "clock.wrong"),
+    ({"verified": "2026-11-24T12:00:00Z"}, "evidence.invalid"),
+]
+
+
+@pytest.mark.parametrize(("record", "code"), DARK)
+def test_what_may_be_a_copy_of_an_image_of_which_that_cannot_be_read_stays_with_it(
+    read, registry, world, make, record, code
+):
+    """What curation signed that it is encrypted is none, nor is another's copy; and no other repository is kept from
+    being planned."""
+    unsigned = {"signed": False, "passed": None}
+    registry.there = {"curated/hello": [stored(n) for n in (1, 2, 3, 4, 6)], "curated/shop": [stored(5)]}
+    for number, said in ((1, record), (4, record_of(make, (4, 6)))):
+        world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
+    known = [image(n, **unsigned) for n in (2, 4)] + [image(5, repository="curated/shop", **unsigned)]
+
+    for images in ((image(1, signed=False), *known), tuple(known)):
+        whole = read.stock(images, NOW)
+        found = plan(whole, RULES, NOW)
+
+        assert {m.ref: m.children for m in whole.members if m.children} == {ref(1): (digest(2), digest(3))}
+        assert [(i.ref, code in i.unreadable) for i in whole.images if i.unreadable] == [(ref(1), True)]
+        assert {s.ref for s in found.steps if not s.touches} == {ref(1), ref(2), ref(3)}
+        assert {s.ref: s.action for s in found.changes} == {
+            ref(4): Action.AGE_OUT, ref(5, "curated/shop"): Action.AGE_OUT,
+        }  # fmt: skip
+
+
+def test_a_copy_has_no_copies_whatever_is_said_of_it(read, registry, world, make):
+    """It goes with its image, and takes nothing else along."""
+    registry.there = {"curated/hello": [stored(n) for n in (1, 2, 3)]}
+    for number, said in ((1, record_of(make, (1, 2))), (2, DARK[0][0])):
+        world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
+
+    assert read.members("curated/hello") == (
+        Member(ref=ref(1), stored=stored(1)),
+        Member(ref=ref(2), stored=stored(2), copy_of=digest(1)),
+        Member(ref=ref(3), stored=stored(3)),
+    )
+
+
+def test_who_asks_for_the_copies_of_one_image_is_told_that_they_cannot_be_read(read, world, make):
+    """Whoever blocks it cannot close them."""
+    world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, DARK[0][0], make.noon)
+
+    with pytest.raises(ClockWrong):
+        read.copies(ref(1))
 
 
 def test_every_deployment_that_was_signed_is_read(read, deployed):
@@ -118,19 +177,21 @@ def test_bases_are_read_on_which_what_is_there_is_built(read, registry, world, m
         built = make.provenance(built={"materials": (material,)})
         world.store(TierName.DEVELOPMENT).attach(ref(number), PROVENANCE, built, make.noon)
 
-    assert read.bases(()) == {digest(71), digest(72)}
-    assert read.bases({ref(2)}) == {digest(71)}
+    assert read.bases() == {digest(71), digest(72)}
 
 
-def test_an_image_of_which_nobody_can_read_how_it_stands_is_kept(read, registry, world, make):
+@pytest.mark.parametrize(("at", "code"), [
+    ("2026-11-24T12:00:00Z", "evidence.invalid"), ("2999-01-01T00:00:00Z", "clock.wrong"),
+])  # fmt: skip
+def test_an_image_of_which_nobody_can_read_how_it_stands_is_kept(read, registry, world, make, at, code):
     """It may be held; the others are planned."""
     registry.there = {"curated/hello": [stored(1), stored(2)]}
     where = ref(1, "evidence/lifecycle/hello")
-    world.store(TierName.LIFECYCLE).attach(where, LIFECYCLE, {"at": make.noon.isoformat()}, make.noon)
+    world.store(TierName.LIFECYCLE).attach(where, LIFECYCLE, {"at": at}, make.noon)
 
     one, two = read.stock((image(1), image(2)), NOW).images
 
-    assert "which cannot be read" in one.unreadable and two.unreadable == ""
+    assert code in one.unreadable and two.unreadable == ""
 
 
 def test_a_stock_is_whole(read, registry, world, deployed, make):

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import AwsUnavailable, ClockWrong, DeclarationInvalid
+from supply_chain.errors import AwsFailed, AwsUnavailable, ClockWrong, DeclarationInvalid, EvidenceInvalid
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.standing import Act, Standing, read_standing, rulings, standing
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE
@@ -22,7 +22,8 @@ class Registry:
     """Repositories whose images are archived and restored; and what was ever deployed."""
 
     def __init__(self, world):
-        self.world, self.error, self.made, self.signed, self.subjects = world, None, {}, [], {}
+        self.world, self.errors, self.made, self.signed, self.subjects = world, {}, {}, [], {}
+        self.unreadable = None
         self.there = {"curated/hello": {digest(n): StorageStatus.ACTIVE for n in (1, 2, 3)}}
 
     def ensure_repository(self, name, *, immutable, key):
@@ -35,14 +36,14 @@ class Registry:
         )  # fmt: skip
 
     def archive(self, where):
-        if self.error:
-            raise self.error
         self._move(where, StorageStatus.ACTIVE, StorageStatus.ARCHIVED)
 
     def restore(self, where):
         self._move(where, StorageStatus.ARCHIVED, StorageStatus.ACTIVE)
 
     def _move(self, where, before, after):
+        if where.digest in self.errors:
+            raise self.errors[where.digest]
         assert self.there[where.repository][where.digest] is before, "moved for nothing"
         self.there[where.repository][where.digest] = after
 
@@ -51,6 +52,8 @@ class Registry:
 
     def deployments(self, application):
         assert application is None
+        if self.unreadable:
+            raise self.unreadable
         return tuple(self.signed)
 
     def members(self, repository):
@@ -66,15 +69,32 @@ def registry(world):
 
 
 @pytest.fixture
-def say(world, make, registry):
+def heard():
+    """What was told, in its order."""
+    return []
+
+
+@pytest.fixture
+def say(world, make, registry, heard):
     """Decide something about an image."""
 
-    def said(act, number=1, at=0, why="CVE-2026-1", repository="curated/hello"):
+    def said(act, number=1, at=0, why="CVE-2026-1", repository="curated/hello", **asked):
         bench = Bench(world.store(TierName.LIFECYCLE), registry, registry)
         now = make.noon + timedelta(seconds=at)
-        return decide(ref(number, repository), act, bench, by="ann", why=why, now=now)
+        return decide(ref(number, repository), act, bench, by="ann", why=why, now=now, tell=heard.append, **asked)
 
     return said
+
+
+@pytest.fixture
+def copied(world, make):
+    """Curation signed that the second image is the encrypted copy of the first."""
+    copy = EncryptedCopy(plain=digest(1), encrypted=COPY.digest, wrapped_key="", key="k", context={})
+    record = {
+        "repository": "curated/hello", "type": "KMS", "key": "k", "rotates": True, "classification": "confidential",
+        "verified": make.noon.isoformat(), "copy": copy.model_dump(mode="json"),
+    }  # fmt: skip
+    world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, record, make.noon)
 
 
 @pytest.fixture
@@ -121,15 +141,8 @@ def test_the_encrypted_copy_is_closed_and_opened_with_its_image(say, world, make
     assert registry.archived() == set()
 
 
-def test_what_is_said_of_a_copy_is_said_of_its_image(say, stands, registry, world, make):
+def test_what_is_said_of_a_copy_is_said_of_its_image(say, stands, copied):
     """An operator has the digest of what is pulled; no gate asks about that one."""
-    copy = EncryptedCopy(plain=digest(1), encrypted=COPY.digest, wrapped_key="", key="k", context={})
-    record = {
-        "repository": "curated/hello", "type": "KMS", "key": "k", "rotates": True, "classification": "confidential",
-        "verified": make.noon.isoformat(), "copy": copy.model_dump(mode="json"),
-    }  # fmt: skip
-    world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, record, make.noon)
-
     ruled = say(Act.BLOCK, 2)
 
     assert (ruled.ref, ruled.moved) == (ref(1), (digest(1), digest(2)))
@@ -145,13 +158,19 @@ def test_nothing_is_said_of_what_is_attached_to_an_image(say, stands, registry):
     assert not stands(2).block and not registry.archived()
 
 
-def test_nothing_that_somebody_signed_keeps_anybody_from_blocking(say, stands, world, make):
-    """The more an image is odd, the more it may be wanted away."""
-    world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, {"verified": "2999-01-01T00:00:00Z"}, make.noon)
+@pytest.mark.parametrize(("record", "error"), [
+    ({"verified": "2999-01-01T00:00:00Z"}, ClockWrong), ({"verified": "2026-11-24T12:00:00Z"}, EvidenceInvalid),
+])  # fmt: skip
+def test_nothing_that_somebody_signed_keeps_anybody_from_blocking(
+    say, stands, heard, registry, world, make, record, error
+):
+    """The more an image is odd, the more it may be wanted away; what is to be archived with it cannot be told."""
+    world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, record, make.noon)
 
-    with pytest.raises(ClockWrong):  # what is to be archived with it cannot be told
+    with pytest.raises(error):
         say(Act.BLOCK)
-    assert stands().block
+    assert stands().block and registry.archived() == {digest(1)}
+    assert [each.moved for each in heard] == [(digest(1),)]
 
 
 def test_what_is_blocked_already_is_closed_again_where_it_is_open(say, stands, registry, world):
@@ -167,15 +186,71 @@ def test_what_is_blocked_already_is_closed_again_where_it_is_open(say, stands, r
     assert len(rulings(read_standing(ref(1), world.store(TierName.CURATION)).evidence)) == 1
 
 
-def test_a_block_holds_where_the_image_cannot_be_archived(say, stands, registry):
-    """It was signed first; doing it again does the rest."""
-    registry.error = AwsUnavailable("throttled\nlater")
-    with pytest.raises(AwsUnavailable):
+@pytest.mark.parametrize("error", [AwsUnavailable("throttled\nlater"), AwsFailed("an index lists it\nwait")])
+def test_a_block_holds_and_is_told_where_the_image_cannot_be_archived(
+    say, stands, heard, registry, world, copied, error
+):
+    """It was signed first; its copy is archived all the same, and doing it again does the rest and nothing twice."""
+    registry.errors[digest(1)] = error
+    registry.signed = [deployed(1, 9)]
+    with pytest.raises(type(error)) as raised:
         say(Act.BLOCK)
-    assert stands().block and registry.archived() == set()
+    assert stands().block and registry.archived() == {COPY.digest}
+    assert raised.value is error
+    assert [(each.changed, each.moved, len(each.running)) for each in heard] == [(True, (COPY.digest,), 1)]
 
-    registry.error = None
-    assert say(Act.BLOCK).moved == (digest(1),)
+    del registry.errors[digest(1)]
+    assert say(Act.BLOCK, at=1).moved == (digest(1),)
+    assert len(rulings(read_standing(ref(1), world.store(TierName.CURATION)).evidence)) == 1
+
+
+def test_an_unblocking_is_told_where_the_image_cannot_be_restored(say, stands, heard, registry, copied):
+    """Its copy is restored all the same."""
+    say(Act.BLOCK)
+    registry.errors[digest(1)] = AwsFailed("no\nwait")
+    with pytest.raises(AwsFailed):
+        say(Act.UNBLOCK, at=1)
+    assert not stands().block and registry.archived() == {digest(1)}
+    assert (heard[-1].act, heard[-1].moved) == (Act.UNBLOCK, (COPY.digest,))
+
+
+def test_the_first_error_is_raised_and_names_the_others(say, registry, copied):
+    """Who meets them may have to mend both."""
+    registry.errors = {digest(1): AwsFailed("one\nwait"), COPY.digest: AwsFailed("two\nwait")}
+
+    with pytest.raises(AwsFailed, match="one") as raised:
+        say(Act.BLOCK)
+    assert [note.splitlines()[0] for note in raised.value.__notes__] == ["This failed too: two"]
+
+
+@pytest.mark.parametrize(("error", "only_sign"), [
+    (EvidenceInvalid("a record of shop\nread it"), False), (EvidenceInvalid("a record of shop\nread it"), True),
+    (ClockWrong("a record of shop\nset it"), False), (AwsUnavailable("a record of shop\nlater"), True),
+])  # fmt: skip
+def test_a_record_that_cannot_be_read_hinders_no_block(say, stands, heard, registry, error, only_sign):
+    """It may be of any application. It is told; a plan archives what it signed, whatever comes of that."""
+    registry.unreadable = error
+
+    ruled = say(Act.BLOCK, only_sign=only_sign)
+
+    assert stands().block and registry.archived() == (set() if only_sign else {digest(1)})
+    assert heard == [ruled] and ruled.running == ()
+    (line,) = str(ruled).splitlines()[1:]
+    assert line.startswith("  what runs from it cannot be told: a record of shop — ")
+
+
+@pytest.mark.parametrize("error", [AwsUnavailable("throttled\nlater"), ValueError("a mistake of ours")])
+def test_what_runs_is_raised_last_where_it_may_be_read_next_time(say, stands, heard, registry, error):
+    """The step is tried again; everything else is done by then. A mistake of ours is never passed over."""
+    registry.unreadable = error
+
+    with pytest.raises(type(error)):
+        say(Act.BLOCK)
+    assert stands().block and registry.archived() == {digest(1)}
+    assert [bool(each.unread) for each in heard] == [True]
+
+    registry.unreadable = None
+    assert say(Act.BLOCK, at=1).unread == ""
 
 
 def test_an_image_that_is_not_curated_yet_is_blocked_all_the_same(say, stands):
@@ -213,20 +288,25 @@ def test_a_block_lists_what_runs_from_the_image_and_whose_it_is(say, world, make
         deployed(3, 7, environment="production"),
         deployed(3, 6, application="shop", proxy=1),
         deployed(1, 5, application="broken"),
+        deployed(1, 4, application="future"),
     ]
     store = world.store(TierName.DEVELOPMENT)
     store.attach(ref(1), PROVENANCE, make.provenance(owner="web team"), make.noon)
     store.attach(ref(1, "curated/broken"), PROVENANCE, {"no": "provenance"}, make.noon)
+    future = {"runDetails": {"metadata": {"finishedOn": "2999-01-01T00:00:00Z"}}}
+    store.attach(ref(1, "curated/future"), PROVENANCE, future, make.noon)
 
     ruled = say(Act.BLOCK)
 
     assert ruled.running == (
         RunsFrom(environment="staging", application="broken", address="", owner=""),
+        RunsFrom(environment="staging", application="future", address="", owner=""),
         RunsFrom(environment="staging", application="hello", address="http://127.0.0.1:1/", owner="web team"),
         RunsFrom(environment="staging", application="shop", address="", owner="", front=True),
     )
     assert str(ruled).splitlines()[1:] == [
         "  runs from it: broken in staging, of an unknown owner",
+        "  runs from it: future in staging, of an unknown owner",
         "  runs from it: hello in staging at http://127.0.0.1:1/, of web team",
         "  runs from it: the front of shop in staging, of an unknown owner",
     ]

@@ -1,15 +1,23 @@
 """The lifecycle's tasks: what they read, what they tell, and which image a person means."""
 
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
-from prefect import Task
+from prefect import Task, flow
 
-from supply_chain.errors import DeclarationInvalid, ImageNotFound, PlanUnfinished
+from supply_chain.errors import (
+    AwsFailed,
+    AwsUnavailable,
+    DeclarationInvalid,
+    EvidenceInvalid,
+    ImageNotFound,
+    PlanUnfinished,
+)
 from supply_chain.evidence.standing import Act, read_standing, rulings
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.image import ImageRef
-from supply_chain.lifecycle.apply import Applied
+from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import plan as plan_of
 from supply_chain.lifecycle.rulings import Ruled
 from supply_chain.tier import TierName
@@ -56,9 +64,13 @@ def place(world, monkeypatch, tmp_path):
     """Where the tasks work: a registry, and what they told."""
     whole = stock(*newest(1), image(2, 500, exploited=True))
     place = Place(whole, world)
-    place.events, place.tables = [], {}
+    place.events, place.tables, place.numbers = [], {}, []
     store = world.store(TierName.LIFECYCLE)
     tier = SimpleNamespace(ecr=place, http=place, evidence=lambda _: store)
+
+    def emit(event, where, source, number, **payload):
+        place.numbers.append(number)
+        place.events.append((event, where, payload))
 
     async def table(key, table, description):
         place.tables[key] = (table, description)
@@ -67,12 +79,25 @@ def place(world, monkeypatch, tmp_path):
     monkeypatch.setattr(lifecycle, "bench", lambda *_: bench)
     monkeypatch.setattr(lifecycle, "present", lambda *_: place)
     monkeypatch.setattr(lifecycle, "now", lambda: NOW)
-    monkeypatch.setattr(lifecycle, "emit", lambda *args, **payload: place.events.append((*args, payload)))
+    monkeypatch.setattr(lifecycle, "emit", emit)
     monkeypatch.setattr(lifecycle, "acreate_table_artifact", table)
     monkeypatch.setattr(lifecycle, "get_current_settings", lambda: SimpleNamespace(home=tmp_path))
     place.tier, place.workbench = tier, SimpleNamespace(rules=lambda name: RULES)
     place.whole, place.plan, place.journals = whole, plan_of(whole, RULES, NOW), tmp_path / "lifecycle"
     return place
+
+
+@pytest.fixture
+def unreadable(place):
+    """A deployment record of another application cannot be read."""
+    deployments = place.deployments
+
+    def read(application):
+        if application is None:
+            raise EvidenceInvalid("a record of shop\nread it")
+        return deployments(application)
+
+    place.deployments = read
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
@@ -177,6 +202,60 @@ async def test_a_decision_is_signed_and_told(place):
     ruled = await lifecycle.rule.fn(ref(1), Act.HOLD, "ann", "audit", place.tier, place.workbench)
 
     assert ruled.changed and place.events[0][0] == "image.held"
+
+
+async def test_a_block_is_told_whatever_comes_after_its_signature(place):
+    """An image that is on its way back cannot be archived yet; the run fails with that, and everybody was told."""
+    place.broken[ref(1)] = AwsFailed("not now\nwait")
+    for _ in range(2):
+        with pytest.raises(AwsFailed):
+            await lifecycle.rule.fn(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.tier, place.workbench)
+
+    assert [each[:2] for each in place.events] == [("image.blocked", ref(1))] * 2
+    reading = read_standing(ref(1), place.world.store(TierName.EXECUTION))
+    assert len(rulings(reading.evidence)) == 1
+
+
+async def test_what_cannot_be_read_of_what_runs_is_not_told_as_nothing(place, unreadable):
+    """An empty list would say that nothing does."""
+    ruled = await lifecycle.rule.fn(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.tier, place.workbench)
+
+    assert "a record of shop" in ruled.unread
+    assert [each[2]["running"] for each in place.events] == [None]
+
+
+async def test_a_plans_block_is_archived_whatever_can_be_read_of_what_runs(place, unreadable):
+    """The statement stands by then, and is told."""
+    (repository,) = place.plan.repositories
+    entries = await lifecycle.apply.fn(place.plan, repository, (), (), place.tier, place.workbench)
+
+    assert {each.outcome for each in entries} == {Outcome.DONE}
+    assert ("archive", ref(2)) in place.calls
+    assert [each[:2] for each in place.events] == [("image.blocked", ref(2))]
+
+
+async def test_the_tries_of_a_step_tell_one_event_and_other_runs_another(place, machine):
+    """Prefect takes what has the same number for the same event."""
+
+    @flow
+    async def run():
+        again = lifecycle.rule.with_options(retry_delay_seconds=0)
+        return await again(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.tier, place.workbench)
+
+    archive, place.broken[ref(1)] = place.archive, AwsUnavailable("throttled\nlater")
+
+    def better(where):
+        try:
+            archive(where)
+        finally:
+            place.broken.clear()
+
+    place.archive = better
+    first, second = await run(), await run()
+
+    assert (first.changed, first.moved, second.moved) == (False, (digest(1),), ())
+    one, tried_again, other = place.numbers
+    assert isinstance(one, UUID) and one == tried_again != other
 
 
 @pytest.mark.parametrize("said", [f"curated/hello@{digest(1)}", f"dev/hello@{digest(1)}", digest(1), f" {digest(1)} "])
