@@ -74,9 +74,9 @@ async def apply(
     """Do what the plan says of a repository, as far as what it rested on still holds."""
     journal = FileJournal(get_current_settings().home / "lifecycle" / f"{found.digest.removeprefix('sha256:')}.journal")
 
-    def block(ref: ImageRef, why: str) -> None:
+    def block(ref: ImageRef, of: str, why: str) -> None:
         by = f"the rules {found.rules}"
-        decide(ref, Act.BLOCK, bench(tier, workbench), by=by, why=why, now=now(), only_sign=True, tell=told)
+        decide(ref, Act.BLOCK, bench(tier, workbench), by=by, why=why, now=now(), of=of, only_sign=True, tell=told)
 
     now_so = present(tier, workbench)
     return await in_thread(carry_out, found, repository, needed, bases, tier.ecr, now_so, block, journal)

@@ -50,6 +50,7 @@ class Ruling(Predicate):
     by: Words = Field(description="who decided it, as they call themselves")
     why: Words
     at: AwareDatetime
+    rule: str = Field(default="", description="by which rule of the lifecycle; empty where a person decided it")
 
     def __str__(self) -> str:
         return f"by {self.by} on {self.at:%Y-%m-%d %H:%M %Z}: {self.why}"
@@ -120,9 +121,17 @@ def _last(known: Iterable[Said[Ruling]], act: Act) -> Ruling | None:
 
 
 def rule(
-    ref: ImageRef, act: Act, store: EvidenceStore, repositories: Repositories, *, by: str, why: str, now: datetime
+    ref: ImageRef,
+    act: Act,
+    store: EvidenceStore,
+    repositories: Repositories,
+    *,
+    by: str,
+    why: str,
+    now: datetime,
+    of: str = "",
 ) -> Digest | None:
-    """Sign what somebody decided about an image; the statement's digest, or None where it stands already.
+    """Sign what somebody or a rule (`of`) decided about an image; the statement's digest, or None where it stands.
 
     It is of a later time than what was said before, whatever the clock says: otherwise it would not be heard.
     """
@@ -132,5 +141,5 @@ def rule(
         return None
     at = max([now, *(each.at + INSTANT for each in rulings(before))])
     repositories.ensure_repository(place.repository, immutable=True, key=None)
-    ruling = Ruling(act=act, by=by, why=why, at=at)
+    ruling = Ruling(act=act, by=by, why=why, at=at, rule=of)
     return store.attach(place, LIFECYCLE, ruling.predicate(), now)

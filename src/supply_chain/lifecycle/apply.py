@@ -99,8 +99,8 @@ class Journal(Protocol):
         """Written for good when it returns."""
 
 
-Blocker = Callable[[ImageRef, str], object]
-"""Signs that an image is blocked, and why; archiving it is left to the plan."""
+Blocker = Callable[[ImageRef, str, str], object]
+"""Signs that an image is blocked, by which rule and why; archiving it is left to the plan."""
 
 
 def needed_anywhere(plan: Plan, present: Present) -> frozenset[Digest]:
@@ -352,7 +352,8 @@ class _Work:
             return
         if stands.hold:
             yield f"it is held {stands.hold}"
-        if stands.block and step.action is not Action.BLOCK:
+        outlived = step.action is Action.AGE_OUT and stands.block is not None and stands.block.rule
+        if stands.block and step.action is not Action.BLOCK and not outlived:
             yield f"it is blocked {stands.block}"
         if stands.excuse and step.action is Action.BLOCK:
             yield f"it was unblocked {stands.excuse}"
@@ -405,7 +406,7 @@ class _Work:
             return
         try:
             if step.action is Action.BLOCK and step.rule != STANDS:
-                self.block(step.ref, step.reason)
+                self.block(step.ref, step.rule, step.reason)
             if self.there[step.ref.digest].stored.status is not StorageStatus.ARCHIVED:
                 self.registry.archive(step.ref)
         except SupplyChainError as error:

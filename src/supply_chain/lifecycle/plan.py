@@ -308,6 +308,7 @@ class _House:
             exploited=said.exploited,
             held=str(stands.hold or ""),
             blocked=str(stands.block or ""),
+            blocked_by_rule=bool(stands.block and stands.block.rule),
             excused=str(stands.excuse or ""),
             unreadable=image.unreadable,
         )

@@ -126,6 +126,7 @@ class Facts(Frozen):
     exploited: tuple[str, ...] = Field(default=(), description="findings that are known to be exploited")
     held: str = Field(default="", description="by whom and why")
     blocked: str = Field(default="", description="by whom and why")
+    blocked_by_rule: bool = Field(default=False, description="whether a rule blocked it, and no person")
     excused: str = Field(default="", description="by whom and why it was unblocked")
     unreadable: str = Field(default="", description="why its evidence could not be read")
 
@@ -154,11 +155,11 @@ def guards(facts: Facts, rules: Rules) -> tuple[str, ...]:
 
 
 def _applying(facts: Facts, rules: Rules) -> Iterator[Decision]:
-    yield from _settled(facts)
-    yield from _guarded(facts, rules)
     old, owed = tuple(_aged(facts, rules.age_out)), _owed(facts, rules.archive)
-    if not owed:
-        yield from (each for each in old if each.rule == "age-out.refused")
+    refused = () if owed else tuple(each for each in old if each.rule == "age-out.refused")
+    yield from _settled(facts, outlived=bool(refused) and facts.blocked_by_rule and not guards(facts, rules))
+    yield from _guarded(facts, rules)
+    yield from refused
     if not facts.excused:
         yield from _to_block(facts, rules.block)
     yield from _wanted(facts, rules.keep)
@@ -171,15 +172,15 @@ def _keep(name: str, reason: str) -> Decision:
     return Decision(action=Action.KEEP, rule=f"keep.{name}", reason=reason)
 
 
-def _settled(facts: Facts) -> Iterator[Decision]:
-    """What is not for rules to decide."""
+def _settled(facts: Facts, outlived: bool) -> Iterator[Decision]:
+    """What is not for rules to decide. A block of theirs has `outlived` its time where another of them removes it."""
     if facts.unreadable:
         yield _keep("unreadable", f"its evidence cannot be read: {facts.unreadable}")
     if facts.status is StorageStatus.ACTIVATING:
         yield _keep("restoring", "somebody is restoring it")
-    if facts.blocked and facts.status is StorageStatus.ARCHIVED:
+    if facts.blocked and facts.status is StorageStatus.ARCHIVED and not outlived:
         yield _keep("blocked", f"it is blocked and archived, {facts.blocked}")
-    if facts.blocked:
+    if facts.blocked and facts.status is not StorageStatus.ARCHIVED:
         yield Decision(action=Action.BLOCK, rule=STANDS, reason=f"it can be pulled, and is blocked {facts.blocked}")
 
 

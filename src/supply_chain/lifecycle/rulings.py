@@ -107,10 +107,12 @@ def decide(
     by: str,
     why: str,
     now: datetime,
+    of: str = "",
     only_sign: bool = False,
     tell: Callable[[Ruled], object] = lambda _: None,
 ) -> Ruled:
-    """Sign what somebody decided about a curated image, and do what follows from it; both only where they are needed.
+    """Sign what somebody decided about a curated image, or a rule (`of`), and do what follows from it; both only where
+    they are needed.
 
     It is signed first: an image whose archiving fails is refused at every gate by then. From then on each part is
     tried though another fails, `tell` gets what came of them, and then the first error is raised. Doing it again does
@@ -120,7 +122,7 @@ def decide(
     (`DeclarationInvalid`).
     """
     ref = ref if only_sign else _image(ref, bench)
-    changed = rule(ref, act, bench.evidence, bench.storage, by=by, why=why, now=now) is not None
+    changed = rule(ref, act, bench.evidence, bench.storage, by=by, why=why, now=now, of=of) is not None
     failed: list[Exception] = []
     moves = act in (Act.BLOCK, Act.UNBLOCK) and not only_sign
     moved = tuple(_moved(ref, act, bench, failed)) if moves else ()

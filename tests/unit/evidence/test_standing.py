@@ -45,10 +45,10 @@ def stands(world):
 def decide(world, make):
     """Decide something as the lifecycle does."""
 
-    def decided(act, at=0, by="ann", why="CVE-2026-1"):
+    def decided(act, at=0, by="ann", why="CVE-2026-1", **of):
         repositories = Repositories()
         store = world.store(TierName.LIFECYCLE)
-        digest = rule(IMAGE, act, store, repositories, by=by, why=why, now=make.noon + timedelta(seconds=at))
+        digest = rule(IMAGE, act, store, repositories, by=by, why=why, now=make.noon + timedelta(seconds=at), **of)
         return digest, repositories
 
     return decided
@@ -71,6 +71,14 @@ def test_what_is_decided_is_in_force_for_every_tier_with_who_why_and_when(decide
         ruling = getattr(found, name)
         assert (ruling.act, ruling.by, ruling.why, ruling.at, other) == (act, "ann", "CVE-2026-1", make.noon, None)
         assert str(ruling) == "by ann on 2026-11-24 12:00 UTC: CVE-2026-1"
+        assert ruling.rule == "", "a person decided it"
+
+
+def test_what_a_rule_decided_says_which(decide, stands):
+    """A rule may end what a rule began, and nothing that a person decided."""
+    decide(Act.BLOCK, by="the rules nightly", of="block.refused")
+
+    assert stands().block.rule == "block.refused"
 
 
 def test_an_image_stands_the_same_wherever_it_lies(decide, stands):

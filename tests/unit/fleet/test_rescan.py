@@ -152,6 +152,7 @@ def test_an_archived_base_is_what_its_last_report_says(fleet, bench, world, make
 
     found = as_signed(fleet[0], bench)
     assert not found.passes and [each.package for each in found.findings] == [make.finding("low").package]
+    world.now += timedelta(minutes=1)
     bench.evidence.attach(fleet[0].ref, VULNERABILITIES, {"cscm": {"scanned": world.now.isoformat()}}, world.now)
     assert as_signed(fleet[0], bench) is None
 

@@ -98,9 +98,9 @@ def running(number, days, environment="staging"):
 
 
 def stands(**acts):
-    """`block="why"`, `hold="why"`, `excuse="why"`."""
-    act = {"block": Act.BLOCK, "hold": Act.HOLD, "excuse": Act.UNBLOCK}
-    return Standing(**{k: Ruling(act=act[k], by="ann", why=why, at=ago(1)) for k, why in acts.items()})
+    """`block="why"`, `hold="why"`, `excuse="why"`; and the `rule` by which."""
+    act, rule = {"block": Act.BLOCK, "hold": Act.HOLD, "excuse": Act.UNBLOCK}, acts.pop("rule", "")
+    return Standing(**{k: Ruling(act=act[k], by="ann", why=why, at=ago(1), rule=rule) for k, why in acts.items()})
 
 
 def stock(*images, parts=(), deployments=(), standings=None):
@@ -144,9 +144,9 @@ class Shelf:
         there = [each for each in self.known if each.ref in self.held]
         return frozenset({*self.new_on, *(base.digest for each in there for base in each.bases)})
 
-    def block(self, where, why):
+    def block(self, where, rule, why):
         self._call(("block", where))
-        self.stand[str(where)] = stands(block=why)
+        self.stand[str(where)] = stands(block=why, rule=rule)
 
     def archive(self, where):
         if where in self.broken:

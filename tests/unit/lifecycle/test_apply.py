@@ -174,6 +174,19 @@ def test_what_somebody_says_while_the_others_are_looked_at_is_heard(house, monke
     assert {e.outcome.value for n, e in entries.items() if n not in (number, 11, 12)} == {"done"}
 
 
+@pytest.mark.parametrize(("meanwhile", "outcome"), [
+    ({}, "done"), ({"block": "bad"}, "skipped"), ({"block": "bad", "rule": "block.revoked"}, "done"),
+])  # fmt: skip
+def test_what_a_rule_blocked_is_removed_and_what_a_person_blocked_since_is_not(meanwhile, outcome):
+    """The plan knew of the rule's block."""
+    refused = image(1, status="ARCHIVED", signed=False, passed=False)
+    house = House(stock(*newest(), refused, standings={ref(1): stands(block="x", rule="block.refused")}))
+    if meanwhile:
+        house.shelf.stand[str(ref(1))] = stands(**meanwhile)
+
+    assert house.outcomes()[1] == outcome
+
+
 def test_that_a_block_was_lifted_while_the_others_are_looked_at_is_heard(monkeypatch):
     """It is not closed again."""
     house = House(stock(*newest(1), standings={ref(1): stands(block="bad")}))

@@ -147,6 +147,16 @@ def test_what_holds_and_blocks_say_is_heard():
     assert [found[n][1] for n in (1, 2, 3)] == ["keep.hold", "block.stands", "keep.blocked"]
 
 
+def test_what_a_rule_blocked_goes_when_another_would_have_removed_it():
+    """What a person blocked never does."""
+    no = {"status": "ARCHIVED", "signed": False, "passed": False}
+    standings = {ref(1): stands(block="refused", rule="block.refused"), ref(2): stands(block="bad")}
+
+    found = planned(*newest(), image(1, **no), image(2, **no), standings=standings)
+
+    assert (found[1], found[2][1]) == (("age-out", "age-out.refused"), "keep.blocked")
+
+
 def test_what_somebody_unblocked_is_not_blocked_again():
     """A person excused it."""
     found = planned(

@@ -158,7 +158,8 @@ async def test_a_plan_is_carried_out_and_told(place):
     assert str(applied) == "2 done, 0 skipped, 0 failed"
     assert place.tables["lifecycle-applied"][1] == f"By nightly: {applied}"
     reading = read_standing(ref(2), place.world.store(TierName.EXECUTION))
-    assert [each.value.by for each in rulings(reading.evidence)] == ["the rules nightly"]
+    (said,) = (each.value for each in rulings(reading.evidence))
+    assert (said.by, said.rule) == ("the rules nightly", place.plan.step(ref(2)).rule)
     ((event, where, payload),) = place.events
     assert (event, where, payload["by"]) == ("image.blocked", ref(2), "the rules nightly")
     assert [path.name for path in place.journals.iterdir()] == [f"{place.plan.digest[7:]}.journal"]
