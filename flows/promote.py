@@ -91,7 +91,8 @@ async def _to_environment(
             move = await due_at_execution(ref, after, tier, workbench)
         if not move.to:
             return unneeded(move)
-        if move.asks and deployment.id:  # a run that nobody can resume asks nobody: the gate refuses it
+        answered = _answered() and workbench.environment(move.to).asks  # be it decided by others meanwhile
+        if deployment.id and (move.asks or answered):  # a run that nobody can resume asks nobody: the gate refuses it
             if not _answered() and await on_the_way(move):
                 return unneeded(move.model_copy(update={"why": "another run asks for the approval already"}))
             await sign_decision(ref, await _asked(move), tier, workbench)

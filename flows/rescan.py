@@ -51,7 +51,8 @@ async def rescan(packages: list[str] | None = None) -> Rescanned:
             rescanned = tally.rescanned(archived)
             await publish(rescanned, workbench)
         if not only:
-            await all_told(now())
+            if not any(each.retryable for each in rescanned.unjudged):  # nobody knows whether there is anything to tell
+                await all_told(now())
             await in_thread(workbench.forget_stale, rescanned.database)
     if rescanned.unjudged:
         raise _incomplete(rescanned.unjudged)

@@ -103,7 +103,7 @@ class Concluded:
     signed: bool
     """Whether it was signed."""
     news: News | None
-    """How the gate's last change of its word went, where it is of now, or no rescan came to its end since."""
+    """How the verdict differs from the one that was told last, or else from the one that was signed before."""
     change: Change | None
     """How the verdict differs from the one that was told last."""
     passes: bool
@@ -214,8 +214,9 @@ def conclude(
         verdict = judge(dossier, POLICY)
         given = record(verdict, dossier, evidence, now())
         reasons = verdict.reasons if isinstance(verdict, Refused) else ()
-    change, differs = _change(image.told.verdict, reasons), _change(image.last.verdict, reasons)
-    news = _news(image.judged, reasons, given) if change or differs else None
+    change = _change(image.told.verdict, reasons)
+    differs = change or _change(image.last.verdict, reasons)
+    news = News(**differs.model_dump(), since=_since(image.judged, reasons, given)) if differs else None
     return Concluded(signed, news=news, change=change, passes=not reasons)
 
 
@@ -253,14 +254,13 @@ def _change(before: Said[Summary] | None, reasons: tuple[Reason, ...]) -> Change
     return Change(before=before.value.passed if before else None, after=not reasons, reasons=reasons)
 
 
-def _news(judged: Sequence[Said[Summary]], reasons: tuple[Reason, ...], given: Digest) -> News:
-    """How the gate came to say what it says now: by its last verdict, or by the first of those that say the same."""
-    since = given
+def _since(judged: Sequence[Said[Summary]], reasons: tuple[Reason, ...], given: Digest) -> Digest:
+    """The verdict since which the gate says so: its last one, or the first of those before that said the same."""
     for each in reversed(judged):
-        if change := _change(each, reasons):
-            return News(**change.model_dump(), since=since)
-        since = each.evidence.digest
-    return News(before=None, after=not reasons, reasons=reasons, since=since)
+        if _change(each, reasons):
+            break
+        given = each.evidence.digest
+    return given
 
 
 def _reasons(verdict: Said[Summary]) -> tuple[Reason, ...]:

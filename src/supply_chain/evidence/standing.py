@@ -6,7 +6,7 @@ and a hold the loss of whatever else knew of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -18,7 +18,7 @@ from supply_chain.evidence.approval import Words
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.reading import Said, said
 from supply_chain.evidence.statement import LIFECYCLE, Evidence, Predicate
-from supply_chain.evidence.store import EvidenceStore, Reading
+from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore, Reading
 from supply_chain.image import Digest, Frozen, ImageRef
 from supply_chain.tier import TierName, evidence_repository
 
@@ -98,11 +98,12 @@ def standing(evidence: Iterable[Evidence]) -> Standing:
     """How an image stands by the lifecycle's word; `EvidenceInvalid` for a statement that cannot be read.
 
     The newest of block and unblock counts, likewise of hold and release; of two at one instant the block, the hold.
+    Where a rule and a person blocked it, it is the person's block.
     """
     known = rulings(evidence)
     last, held = _last(known, Act.BLOCK), _last(known, Act.HOLD)
     return Standing(
-        block=last if last and last.act is Act.BLOCK else None,
+        block=_block(known) if last and last.act is Act.BLOCK else None,
         hold=held if held and held.act is Act.HOLD else None,
         excuse=last if last and last.act is Act.UNBLOCK else None,
     )
@@ -120,6 +121,13 @@ def _last(known: Iterable[Said[Ruling]], act: Act) -> Ruling | None:
     return last.value if last else None
 
 
+def _block(known: Sequence[Said[Ruling]]) -> Ruling:
+    """The last of the blocks that nobody lifted, a person's if there is one."""
+    lifted = max((each.at for each in known if each.value.act is Act.UNBLOCK), default=BEFORE_ALL)
+    blocks = [each.value for each in known if each.value.act is Act.BLOCK and each.at >= lifted]
+    return max(blocks, key=lambda each: (not each.rule, each.at))
+
+
 def rule(
     ref: ImageRef,
     act: Act,
@@ -133,11 +141,14 @@ def rule(
 ) -> Digest | None:
     """Sign what somebody or a rule (`of`) decided about an image; the statement's digest, or None where it stands.
 
-    It is of a later time than what was said before, whatever the clock says: otherwise it would not be heard.
+    It is of a later time than what was said before, whatever the clock says: otherwise it would not be heard. A person
+    may block what a rule blocked: no rule ends that.
     """
     place = standing_place(ref)
     before = read_standing(ref, store).by(TierName.LIFECYCLE)
-    if standing(before).has(act):
+    stands = standing(before)
+    stronger = act is Act.BLOCK and not of and stands.block is not None and stands.block.rule
+    if stands.has(act) and not stronger:
         return None
     at = max([now, *(each.at + INSTANT for each in rulings(before))])
     repositories.ensure_repository(place.repository, immutable=True, key=None)

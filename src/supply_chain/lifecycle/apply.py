@@ -367,21 +367,28 @@ class _Work:
 
     def _hold_back(self, entries: dict[Digest, Entry], steps: Sequence[Step]) -> None:
         """Skip what may not go because of another that stays, until nothing changes."""
-        while held := [(s, why) for s in steps if s.ref.digest not in entries and (why := self._held_back(s, entries))]:
-            for step, why in held:
-                self._keep(entries, step, Outcome.SKIPPED, why)
+        held = True
+        while held:
+            held = False
+            for step in steps:
+                if step.ref.digest not in entries and (found := next(self._held_back(step, entries), None)):
+                    why, others = found
+                    self._stuck(entries, step, [entries[each] for each in others], why)
+                    held = True
 
-    def _held_back(self, step: Step, entries: Mapping[Digest, Entry]) -> str:
-        """Why a manifest stays because of another: what it belongs to does, or what belongs to it alone."""
-        planned, now = set(step.belongs_to), self.belongs.get(step.ref.digest, set())
+    def _held_back(self, step: Step, entries: Mapping[Digest, Entry]) -> Iterator[tuple[str, Collection[Digest]]]:
+        """Why a manifest stays because of others, and which: what it belongs to, or what belongs to it alone."""
+        digest, planned = step.ref.digest, set(step.belongs_to)
+        now, children = self.belongs.get(digest, set()), self.there[digest].children if digest in self.there else ()
+        stay = {each for each, entry in entries.items() if not _gone(entry)}
         if planned and (since := now - planned):
-            return f"it belongs to {min(since)} since"
-        staying = {d for d in planned | now if d in entries and not _gone(entries[d])}
-        if staying:
-            return f"{min(staying)}, which it belongs to, stays"
-        children = self.there[step.ref.digest].children if step.ref.digest in self.there else ()
-        stranded = {d for d in children if d in entries and not _gone(entries[d]) and self._nameless(d)}
-        return f"{min(stranded)}, which it consists of, stays" if stranded else ""
+            yield f"it belongs to {min(since)} since", ()
+        if staying := (planned | now) & stay:
+            yield f"{min(staying)}, which it belongs to, stays", staying
+        if attached := (self.belongings.get(digest, set()) & stay) - set(children):
+            yield f"{min(attached)}, which belongs to it, stays", attached
+        if stranded := {each for each in stay.intersection(children) if self._nameless(each)}:
+            yield f"{min(stranded)}, which it consists of, stays", stranded
 
     def _nameless(self, digest: Digest) -> bool:
         """Whether nothing but what goes names it."""
@@ -430,9 +437,12 @@ class _Work:
         """Remove a batch at a time, each after what has to go before it."""
         waiting = {step.ref.digest: step for step in steps if step.ref.digest not in entries}
         while waiting:
-            for digest in [d for d in waiting if any(o in entries and not _gone(entries[o]) for o in first[d])]:
+            stuck = [d for d in waiting if any(o in entries and not _gone(entries[o]) for o in first[d])]
+            for digest in stuck:
                 before = [entries[o] for o in first[digest] if o in entries]
                 self._stuck(entries, waiting.pop(digest), before, "what has to go before it is still there")
+            if stuck:
+                continue  # what waits for these is stuck by now
             ready = [d for d in waiting if not any(other in waiting for other in first[d])]
             # what belongs to each other in a circle goes at once
             going = ready or list(waiting)

@@ -61,11 +61,13 @@ class Read:
     def _members(self, repository: str) -> tuple[tuple[Member, ...], dict[ImageRef, str]]:
         """The same, and of which images their copies cannot be told, with why."""
         stored = self.images.images(repository)
-        read = side_by_side(lambda each: self._member(repository, each), stored)
+        found = side_by_side(lambda each: self._member(repository, each), stored)
+        read = [member for member, _ in found]
         images = [member.ref for member in read if member.subject is None]
         said = dict(zip(images, side_by_side(self._encryption, images), strict=True))
         copies = {copy.digest: ref.digest for ref, each in said.items() for copy in _copies(ref, each.records)}
         dark = {ref: each.unreadable for ref, each in said.items() if each.unreadable and ref.digest not in copies}
+        dark |= {member.ref: why for member, why in found if why}
         # curation signs this of every image, and of no copy
         perhaps = tuple(ref.digest for ref, each in said.items() if each == _Encryption() and ref.digest not in copies)
         members = tuple(
@@ -79,12 +81,17 @@ class Read:
         )
         return members, dark
 
-    def _member(self, repository: str, stored: StoredManifest) -> Member:
+    def _member(self, repository: str, stored: StoredManifest) -> tuple[Member, str]:
+        """A manifest; and why it cannot be read of what it consists, where it is a damaged index."""
         ref = ImageRef(repository=repository, digest=stored.digest)
         children: tuple[Digest, ...] = ()
+        why = ""
         if stored.media_type in INDEXES and stored.status is StorageStatus.ACTIVE:  # nobody can read an archived one
-            children = tuple(each["digest"] for each in self.manifests.manifest(ref).get("manifests") or ())
-        return Member(ref=ref, stored=stored, subject=stored.subject, children=children)
+            try:
+                children = tuple(each["digest"] for each in self.manifests.manifest(ref).get("manifests") or ())
+            except UNREADABLE as error:
+                why = str(error)
+        return Member(ref=ref, stored=stored, subject=stored.subject, children=children), why
 
     def _encryption(self, ref: ImageRef) -> _Encryption:
         try:

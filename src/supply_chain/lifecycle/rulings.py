@@ -10,11 +10,12 @@ from typing import Protocol
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.errors import ClockWrong, DeclarationInvalid, EvidenceInvalid, SupplyChainError
+from supply_chain.errors import DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import Act, Repositories, Ruling, rule
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.fleet.reading import UNREADABLE
 from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.stock import Deployed, Member, histories
 from supply_chain.tier import TierName, curated_repository, evidence_repository, is_base_repository
@@ -150,7 +151,7 @@ def _image(ref: ImageRef, bench: Bench) -> ImageRef:
                 f"{ref.repository}@{stored.subject}"
             )
         of = next((each.copy_of for each in bench.present.members(ref.repository) if each.ref == ref), None)
-    except (EvidenceInvalid, ClockWrong):
+    except UNREADABLE:
         return ref  # nothing that somebody signed keeps anybody from blocking
     return ref.model_copy(update={"digest": of}) if of else ref
 
@@ -214,7 +215,7 @@ def _owner(deployed: Deployed, evidence: EvidenceStore) -> str:
     where = ImageRef(repository=curated_repository(deployed.application), digest=deployed.digest)
     try:
         built = last_provenance(evidence.verified(where, TierName.DEVELOPMENT, PROVENANCE))
-    except (EvidenceInvalid, ClockWrong):
+    except UNREADABLE:
         return ""  # whom to tell is not known; that it runs is
     return built.manifest.owner if built else ""
 

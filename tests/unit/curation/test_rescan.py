@@ -132,6 +132,12 @@ def test_a_change_is_the_same_news_however_often_its_verdict_is_given_again(imag
     again = image(more, timedelta(days=2), told=make.noon)
 
     assert again.signed and again.news == first.news
+    hour = timedelta(days=2, hours=1)
+    later = image(make.report(make.finding("high", id="CVE-3"), refused, at=make.noon + hour), hour, told=make.noon)
+    assert (later.news.before, later.news.after) == (True, False), (
+        "whoever heard nothing of it hears of the whole change"
+    )
+    assert later.news.since != first.news.since
     better = image(make.report(at=make.noon + timedelta(days=3)), timedelta(days=3), told=make.noon)
     assert better.change is None and (better.news.before, better.news.after) == (False, True)
     assert better.news.since != first.news.since

@@ -81,6 +81,39 @@ def test_what_a_rule_decided_says_which(decide, stands):
     assert stands().block.rule == "block.refused"
 
 
+def test_a_person_may_block_what_a_rule_blocked_and_no_rule_ends_that(decide, stands):
+    """Whichever was said last; after an unblocking it is over."""
+    assert decide(Act.BLOCK, by="the rules nightly", of="block.refused")[0]
+    assert decide(Act.BLOCK, at=1, by="the rules nightly", of="block.refused")[0] is None
+    assert decide(Act.BLOCK, at=2, by="ann")[0] and decide(Act.BLOCK, at=3, by="bob")[0] is None
+
+    assert (stands().block.by, stands().block.rule) == ("ann", "")
+    assert decide(Act.BLOCK, at=4, by="the rules nightly", of="block.refused")[0] is None
+    decide(Act.UNBLOCK, at=5, by="ann")
+    decide(Act.BLOCK, at=6, by="the rules nightly", of="block.refused")
+    assert (stands().block.by, stands().block.rule) == ("the rules nightly", "block.refused")
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_of_a_persons_and_a_rules_block_at_about_one_time_the_persons_counts(say, stands, at):
+    """Both had read that nothing was said."""
+    say(Act.BLOCK, at=1, change={"by": "the rules", "rule": "block.refused"})
+    say(Act.BLOCK, at=at)
+
+    assert (stands().block.by, stands().block.rule) == ("ann", "")
+
+
+def test_the_last_block_of_a_kind_counts_and_none_from_before_an_unblocking(say, stands):
+    """At one instant with the unblocking it is of after."""
+    say(Act.BLOCK, at=0, change={"by": "early"})
+    say(Act.UNBLOCK, at=1)
+    say(Act.BLOCK, at=1, change={"by": "the rules", "rule": "block.refused"})
+    assert stands().block.by == "the rules"
+    say(Act.BLOCK, at=2, change={"by": "first"})
+    say(Act.BLOCK, at=3, change={"by": "second"})
+    assert stands().block.by == "second"
+
+
 def test_an_image_stands_the_same_wherever_it_lies(decide, stands):
     """What development offers again is the digest that was blocked; another digest is not."""
     decide(Act.BLOCK)

@@ -50,7 +50,8 @@ async def test_what_was_admitted_just_now_is_looked_at_when_its_curation_has_end
 @pytest.mark.parametrize(("runs", "state", "signs"), [(1, "Unneeded", 0), (2, "Completed", 1)])
 async def test_what_a_person_answered_is_signed_whatever_else_is_on_the_way(monkeypatch, runs, state, signs):
     """An event that came twice has started another run of the same move: who was not asked yet leaves it to that."""
-    ref = ImageRef.parse(IMAGE)
+    ref, place = ImageRef.parse(IMAGE), SimpleNamespace(asks=True)
+    flows.Workbench.aload.return_value = SimpleNamespace(environment=lambda name: place)
     monkeypatch.setattr(flows, "deployment", SimpleNamespace(id="d"))
     monkeypatch.setattr(flows, "flow_run", SimpleNamespace(run_count=runs))
     monkeypatch.setattr(flows, "due_at_execution", AsyncMock(return_value=Move(image=ref, to="production", asks=True)))
@@ -62,6 +63,24 @@ async def test_what_a_person_answered_is_signed_whatever_else_is_on_the_way(monk
 
     assert (await promote(IMAGE, "staging", return_state=True)).name == state
     assert [call.args[:2] for call in signed.await_args_list] == [(ref, "yes")] * signs
+
+
+@pytest.mark.parametrize(("runs", "asks", "signs"), [(2, True, 1), (2, False, 0), (1, True, 0)])
+async def test_what_a_person_answered_is_signed_though_others_decided_meanwhile(monkeypatch, runs, asks, signs):
+    """The last word counts: a no in the form, after a yes on the command line, is one."""
+    ref, place = ImageRef.parse(IMAGE), SimpleNamespace(asks=asks)
+    flows.Workbench.aload.return_value = SimpleNamespace(environment=lambda name: place)
+    monkeypatch.setattr(flows, "deployment", SimpleNamespace(id="d"))
+    monkeypatch.setattr(flows, "flow_run", SimpleNamespace(run_count=runs))
+    monkeypatch.setattr(flows, "due_at_execution", AsyncMock(return_value=Move(image=ref, to="production")))
+    monkeypatch.setattr(flows, "_asked", AsyncMock(return_value="no"))
+    monkeypatch.setattr(flows, "execute", AsyncMock(return_value=None))
+    signed = AsyncMock()
+    monkeypatch.setattr(flows, "sign_decision", signed)
+
+    await promote(IMAGE, "staging", return_state=True)
+
+    assert [call.args[:2] for call in signed.await_args_list] == [(ref, "no")] * signs
 
 
 @pytest.mark.parametrize(("asks", "deny", "told"), [(True, False, False), (False, False, True), (False, True, False)])

@@ -189,6 +189,17 @@ async def test_a_run_compares_with_what_the_last_whole_one_told(fleet, make):
     assert await tasks.rescan.told_last(make.noon) == make.noon == await tasks.rescan.told_last(told)
 
 
+async def test_where_an_image_may_still_be_judged_not_all_was_told(fleet, make):
+    """What a killed run had signed of it is told by the run that judges it; nobody waits for what is lost."""
+    told = await tasks.rescan.told_last(make.noon)
+    for retryable in (True, False):
+        lost = Unjudged(ref=known(make, "lost").ref, code="x", message="down", retryable=retryable)
+        fleet.run([known(make, "lost")], {"lost": lost})
+        with pytest.raises(RescanIncomplete):
+            await rescan()
+        assert (await tasks.rescan.told_last(make.noon) == told) is retryable
+
+
 async def test_a_change_of_which_a_killed_run_told_is_told_once(fleet, make):
     """And one of which it did not is told by the next run: what it was is in the signed verdicts."""
     news = News(before=True, after=False, since=make.digest_of(b"verdict"))

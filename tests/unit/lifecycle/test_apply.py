@@ -601,6 +601,39 @@ def test_a_failure_is_told_by_its_code_and_what_comes_after_waits(house):
     assert house.outcomes() == {1: "done", 2: "done", 3: "done", 11: "done", 12: "done"}
 
 
+def test_what_waits_for_what_waits_stays_too(house):
+    """Of a signature of a signature: nothing goes before what is attached to it, however long the chain is."""
+    house.shelf.refuses[ref(12)] = "KmsError"
+
+    found = house.outcomes()
+
+    assert {n: found[n] for n in (1, 11, 12)} == {1: "failed", 11: "failed", 12: "failed"}
+    assert {ref(1), ref(11), ref(12)} <= house.shelf.held.keys()
+    house.shelf.refuses.clear()
+    assert set(house.outcomes().values()) == {"done"}
+
+
+def test_what_says_of_which_image_a_copy_is_stays_with_the_copy():
+    """What is attached to the copy cannot go, so that the copy stays, and what names it."""
+    house = House(stock(*newest(1), parts=[part(11, subject=1), part(12, copy_of=1), part(13, subject=12)]))
+    house.shelf.refuses[ref(13)] = "KmsError"
+
+    assert set(house.outcomes().values()) == {"failed"}
+    assert {ref(1), ref(11), ref(12), ref(13)} <= house.shelf.held.keys()
+
+
+def test_an_image_is_not_stripped_where_something_that_is_attached_to_it_stays():
+    """Its other signatures stay with it."""
+    house = House(stock(*newest(1), parts=[part(11, subject=1), part(12, subject=1)]))
+    house.shelf.held[ref(13)] = part(13, subject=11)
+
+    entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
+
+    assert {n: e.outcome.value for n, e in entries.items()} == {1: "skipped", 11: "skipped", 12: "skipped"}
+    assert "which belongs to it, stays" in entries[1].said
+    assert {ref(1), ref(11), ref(12), ref(13)} <= house.shelf.held.keys()
+
+
 def test_an_error_is_told_by_its_code_and_the_rest_is_done(house):
     """One image that cannot be archived stops no other."""
     house.shelf.broken[ref(3)] = AwsFailed("ECR said no\nlook")

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import ClockWrong
+from supply_chain.errors import ClockWrong, ImageDamaged
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.standing import Act, rule
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SIGNATURE, SUMMARY, VULNERABILITIES
@@ -97,6 +97,27 @@ def test_what_may_be_a_copy_of_an_image_of_which_that_cannot_be_read_stays_with_
         assert {s.ref: s.action for s in found.changes} == {
             ref(4): Action.AGE_OUT, ref(5, "curated/shop"): Action.AGE_OUT,
         }  # fmt: skip
+
+
+def test_an_index_that_is_damaged_keeps_what_it_may_consist_of_and_stops_nothing_else(read, registry, monkeypatch):
+    """Nobody can tell what it names; no other repository is kept from being planned."""
+    index = stored(3, media_type=INDEXES[0])
+    registry.there = {"curated/hello": [stored(1), index], "curated/shop": [stored(5)]}
+    records = registry.manifest
+
+    def manifest(where):
+        if where == ref(3):
+            raise ImageDamaged("curated/hello is no manifest\nlook")
+        return records(where)
+
+    monkeypatch.setattr(registry, "manifest", manifest)
+    unsigned = {"signed": False, "passed": None}
+    images = (image(1, **unsigned), image(3, **unsigned), image(5, repository="curated/shop", **unsigned))
+
+    found = plan(read.stock(images, NOW), RULES, NOW)
+
+    assert {s.ref: s.rule for s in found.steps if not s.touches} == {ref(1): "keep.needed", ref(3): "keep.unreadable"}
+    assert [s.ref for s in found.changes] == [ref(5, "curated/shop")]
 
 
 def test_a_copy_has_no_copies_whatever_is_said_of_it(read, registry, world, make):

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import AwsFailed, AwsUnavailable, ClockWrong, DeclarationInvalid, EvidenceInvalid
+from supply_chain.errors import AwsFailed, AwsUnavailable, ClockWrong, DeclarationInvalid, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.standing import Act, Standing, read_standing, rulings, standing
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE
@@ -156,6 +156,18 @@ def test_nothing_is_said_of_what_is_attached_to_an_image(say, stands, registry):
     with pytest.raises(DeclarationInvalid, match=f"curated/hello@{digest(1)}"):
         say(Act.BLOCK, 2)
     assert not stands(2).block and not registry.archived()
+
+
+def test_what_is_damaged_keeps_nobody_from_blocking(say, stands, registry, monkeypatch):
+    """Neither evidence whose bytes are others, nor another manifest of the repository."""
+
+    def damaged(*_):
+        raise ImageDamaged("other content than its digest\nlook")
+
+    monkeypatch.setattr(registry, "members", damaged, raising=False)
+    say(Act.BLOCK)
+
+    assert stands(1).block and registry.archived() == {digest(1)}
 
 
 @pytest.mark.parametrize(("record", "error"), [
