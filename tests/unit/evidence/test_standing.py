@@ -112,6 +112,16 @@ def test_the_last_block_of_a_kind_counts_and_none_from_before_an_unblocking(say,
     say(Act.BLOCK, at=2, change={"by": "first"})
     say(Act.BLOCK, at=3, change={"by": "second"})
     assert stands().block.by == "second"
+    say(Act.UNBLOCK, at=4)
+    say(Act.BLOCK, at=5, change={"by": "the rules", "rule": "block.refused"})
+    assert stands().block.by == "the rules"
+
+
+def test_what_a_rule_blocked_is_held_once(decide):
+    """Saying it again changes nothing."""
+    decide(Act.BLOCK, of="block.refused")
+
+    assert decide(Act.HOLD, at=1)[0] and decide(Act.HOLD, at=2)[0] is None
 
 
 def test_an_image_stands_the_same_wherever_it_lies(decide, stands):
