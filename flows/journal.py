@@ -21,7 +21,7 @@ from supply_chain.errors import SupplyChainError
 from supply_chain.image import Proof
 from supply_chain.pages.text import artifact_key
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.shown import counted, plain
+from supply_chain.shown import counted, in_a_line, plain
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Admitted[Any] | Refused)
@@ -76,7 +76,7 @@ class Journal:
             said, done = ": ".join(each for each in (proof and proof.told(now()), say(result)) if each), True
             return result
         except Exception as error:
-            said = " — ".join(str(error).splitlines()) if isinstance(error, SupplyChainError) else type(error).__name__
+            said = in_a_line(error) if isinstance(error, SupplyChainError) else type(error).__name__
             raise
         finally:
             step = pages.Step(name=name, seconds=time.monotonic() - started, said=said, done=done)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import NAMESPACE_URL, uuid5
-
 from httpx import HTTPError, HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.events import Event, Resource
@@ -11,7 +9,7 @@ from prefect.exceptions import PrefectException
 
 from supply_chain.errors import EventNotTaken, EventUnreadable
 from supply_chain.promotion.pushes import Pushed
-from tasks.events import about
+from tasks.events import about, numbered
 
 EVENT = "cscm.image.pushed"
 NEVER = (400, 413, 422)
@@ -44,7 +42,7 @@ def event_of(pushed: Pushed) -> Event:
     ref = pushed.image
     payload = {"image": str(ref), "repository": ref.repository, "digest": ref.digest, "tag": pushed.tag}
     return Event(
-        id=uuid5(NAMESPACE_URL, f"{EVENT}:{pushed.event}"),
+        id=numbered("image.pushed", pushed.event),
         occurred=pushed.at,
         event=EVENT,
         resource=Resource.model_validate(about(ref, "tier")),

@@ -14,7 +14,7 @@ from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
 from prefect.exceptions import PrefectException
 
-from supply_chain.image import Digest, ImageRef, Source
+from supply_chain.image import ImageRef, Source
 
 Origin = Literal["chain", "tier"]
 LABELS = {"boundary"}
@@ -55,9 +55,9 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, number: UUID |
     )
 
 
-def numbered(event: str, statement: Digest) -> UUID:
-    """The number of an event that tells of a signed statement: the same, whichever run tells of it."""
-    return uuid5(NAMESPACE_URL, f"cscm.{event}:{statement}")
+def numbered(event: str, what: str) -> UUID:
+    """The number of an event that tells of a signed statement or of a push: the same, whoever tells of it and when."""
+    return uuid5(NAMESPACE_URL, f"cscm.{event}:{what}")
 
 
 def is_known(number: UUID) -> bool:

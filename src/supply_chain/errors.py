@@ -406,3 +406,7 @@ class EventNotTaken(SupplyChainError):
 
     code = "event.not-taken"
     retryable = True
+
+
+UNREADABLE = (EvidenceInvalid, ImageDamaged, ClockWrong)
+"""Errors that say of one image that it, or what is signed about it, cannot be read; others can."""

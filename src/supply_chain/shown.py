@@ -17,6 +17,11 @@ def plain_lines(text: object) -> str:
     return "\n".join(plain(line) for line in str(text).split("\n"))
 
 
+def in_a_line(error: Exception) -> str:
+    """What an error says, what to do next included, in one line."""
+    return " — ".join(str(error).splitlines())
+
+
 def counted(number: int, noun: str) -> str:
     """`1 finding`, `2 findings`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

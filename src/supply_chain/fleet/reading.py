@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from supply_chain.errors import ClockWrong, EvidenceInvalid, ImageDamaged
+from supply_chain.errors import UNREADABLE
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.clock import made_at
 from supply_chain.evidence.encryption import encryption_records
@@ -36,8 +36,6 @@ JUDGE = {
 """Whose word a gate's verdict is."""
 ELSEWHERE = (TierName.CURATION, TierName.EXECUTION, TierName.LIFECYCLE)
 """Who says something of images that are not its own."""
-UNREADABLE = (EvidenceInvalid, ImageDamaged, ClockWrong)
-"""Errors that say that evidence of one image cannot be read."""
 
 
 class Registry(Protocol):

@@ -15,13 +15,13 @@ from typing import Protocol
 
 from pydantic import Field
 
-from supply_chain.errors import SupplyChainError
+from supply_chain.errors import UNREADABLE, SupplyChainError
 from supply_chain.evidence.standing import Standing
-from supply_chain.fleet.reading import UNREADABLE
 from supply_chain.image import Digest, Frozen, ImageRef, Removal, StorageStatus, StoredManifest, application_of
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step
 from supply_chain.lifecycle.rules import STANDS, Action
 from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, in_use
+from supply_chain.shown import in_a_line
 from supply_chain.tier import is_base_repository
 
 AT_ONCE = 100
@@ -279,7 +279,7 @@ class _Work:
         """Keep why a step failed, or raise what may succeed next time."""
         if error.retryable:
             raise error
-        self._keep(entries, step, Outcome.FAILED, " — ".join(str(error).splitlines()), error.code)
+        self._keep(entries, step, Outcome.FAILED, in_a_line(error), error.code)
 
     def _changes(self, step: Step) -> Iterator[str]:
         digest, member = step.ref.digest, self.there.get(step.ref.digest)

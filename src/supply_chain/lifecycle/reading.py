@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from supply_chain.concurrency import side_by_side
+from supply_chain.errors import UNREADABLE
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import Standing, read_standing, standing
@@ -15,7 +16,7 @@ from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.records import history
 from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.reading import UNREADABLE, known
+from supply_chain.fleet.reading import known
 from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, Stock
 from supply_chain.tier import CURATED, EVIDENCE, TierName

@@ -10,14 +10,14 @@ from typing import Protocol
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.errors import DeclarationInvalid, SupplyChainError
+from supply_chain.errors import UNREADABLE, DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import Act, Repositories, Ruling, rule
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.fleet.reading import UNREADABLE
 from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.stock import Deployed, Member, histories
+from supply_chain.shown import in_a_line
 from supply_chain.tier import TierName, curated_repository, evidence_repository, is_base_repository
 
 PLANS = evidence_repository(TierName.LIFECYCLE, "plans")
@@ -192,7 +192,7 @@ def _running(
     except Exception as error:  # noqa: BLE001 - told, and raised in the end
         if not isinstance(error, SupplyChainError) or (error.retryable and not only_sign):
             failed.append(error)
-        return (), " — ".join(str(error).splitlines())
+        return (), in_a_line(error)
 
 
 def runs_from(digest: Digest, bench: Bench) -> tuple[RunsFrom, ...]:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Protocol
 
 from supply_chain.app import Service
-from supply_chain.errors import ClockWrong, EvidenceInvalid, ImageDamaged, SettingInvalid, SupplyChainError
+from supply_chain.errors import UNREADABLE, SettingInvalid, SupplyChainError
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.provenance import last_provenance
@@ -25,6 +25,7 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import records
 from supply_chain.image import Frozen, ImageRef
 from supply_chain.policy.verdict import verdict_place
+from supply_chain.shown import in_a_line
 from supply_chain.tier import CURATED, OFFERED, Boundary, TierName
 
 SAID_BY_EXECUTION = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
@@ -32,9 +33,6 @@ RECENT = 20
 """Images of an application that are looked at, the last pushed first."""
 OF_A_PLACE = ("approval.", "placement.")
 """How the reasons begin that are about one environment alone: a refusal for these says nothing of another."""
-
-UNREADABLE = (EvidenceInvalid, ClockWrong, ImageDamaged)
-"""Errors that are about one application's images alone."""
 
 
 class Images(Protocol):
@@ -225,7 +223,7 @@ def _nothing(ref: ImageRef, why: str) -> Move:
 
 
 def _unreadable(ref: ImageRef, error: SupplyChainError) -> Move:
-    return Move(image=ref, why=" — ".join(str(error).splitlines()), unreadable=True)
+    return Move(image=ref, why=in_a_line(error), unreadable=True)
 
 
 @dataclass(frozen=True)
