@@ -29,6 +29,7 @@ from botocore.config import Config
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.kept_content import KeptContent
 from supply_chain.adapters.registry import MANIFEST, Registry
@@ -43,7 +44,7 @@ from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, PROVENANCE, SBO
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import Bench
-from supply_chain.image import BuiltImage, Digest, ImageRef, Source, StoredManifest
+from supply_chain.image import BuiltImage, ImageRef, Source, StoredManifest, digest_of
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.scanner import Sboms
 
@@ -51,10 +52,6 @@ REGION = "us-east-1"
 SYFT = "syft 1.57.0"
 VULNERABLE = (("jinja2", "2.10"), ("sqlparse", "0.4.3"), ("django", "3.2.3"), ("salt", "3000.1"), ("pyspark", "3.1.0"))
 """Packages of which the starter database knows something."""
-
-
-def digest_of(content: bytes) -> Digest:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -164,6 +161,7 @@ class Fleet:
             "results": KeptResults(results),
             "registry": self.registry,
             "evidence": replace(self.store(TierName.CURATION), wide=1),
+            "repositories": Ecr(self.ecr, self.registry.host),
             "layers": lambda ref: (),
             "bases": (),
             "ruled": {},

@@ -37,7 +37,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import cast
 
-from bench.fleet import Fleet, derived, digest_of, emulated
+from bench.fleet import Fleet, derived, emulated
 from bench.section import write_section
 from blocks.workbench import CHEAPER, now
 from supply_chain.adapters.command import Tool
@@ -49,6 +49,7 @@ from supply_chain.fleet.exposure import Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import Bench, chunks, rescan
 from supply_chain.fleet.tally import Tally
+from supply_chain.image import digest_of
 from supply_chain.laptop.home import Home
 from supply_chain.vulnerability.matching import Wanted, match, processors
 from supply_chain.vulnerability.scanner import Sbom

@@ -3,34 +3,62 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from blocks.tier import Tier
 from blocks.workbench import Workbench, now
 from supply_chain.adapters.grype import Grype
-from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.kept_content import KeptContent
+from supply_chain.adapters.registry import Registry, manifest_in
 from supply_chain.curation.rescan import ruled_bases
+from supply_chain.errors import ImageNotFound
+from supply_chain.evidence.sbom import sbom_in
+from supply_chain.evidence.statement import SBOM
+from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.rescan import Bench
 from supply_chain.image import Digest, ImageRef, blobs_of
 from supply_chain.policy.dossier import Layers
-from supply_chain.tier import BASES
+from supply_chain.tier import BASES, TierName
+
+MANY = 4096
+"""Images of which the layers are remembered while one thing is judged after the other."""
 
 
-def layers_of(registry: Registry) -> Layers:
-    """What gives an image's layers: everything that its manifest names but the configuration."""
+def layers_of(registry: Registry, evidence: EvidenceStore, workbench: Workbench) -> Layers:
+    """What gives an image's layers: everything that its manifest names but the configuration.
 
+    What is archived the registry does not give: its signed SBOM holds the manifest, which is believed for its digest.
+    """
+
+    @lru_cache(MANY)
     def layers(ref: ImageRef) -> tuple[Digest, ...]:
-        return tuple(blob.digest for blob in blobs_of(registry.manifest(ref), ref)[1:])
+        try:
+            manifest = registry.manifest(ref)
+        except ImageNotFound:
+            content = _manifest_in_sbom(ref, evidence, workbench.kept_content)
+            if content is None:
+                raise
+            manifest = manifest_in(content, ref)
+        return tuple(blob.digest for blob in blobs_of(manifest, ref)[1:])
 
     return layers
 
 
+def _manifest_in_sbom(ref: ImageRef, evidence: EvidenceStore, kept: KeptContent) -> bytes | None:
+    """Kept, as an SBOM is large; None where curation signed none."""
+    where = f"manifest in the SBOM of {ref}"
+    if known := kept.get(where):
+        return known[0]
+    sbom = sbom_in(evidence.verified(ref, TierName.CURATION, SBOM), evidence.referrers.content)
+    if sbom is None:
+        return None
+    content = sbom.manifest
+    kept.keep(where, content, "")
+    return content
+
+
 def base_images(tier: Tier) -> list[ImageRef]:
-    """Every image of an internal base, the last one of each first."""
-    return [ref for repository in tier.ecr.repositories(f"{BASES}/") for ref in tier.ecr.newest_first(repository)]
-
-
-def _bases(tier: Tier) -> list[ImageRef]:
-    """Every image of an internal base, archived ones too."""
+    """Every image of an internal base, archived ones too, the last one of each first."""
     return [
         ImageRef(repository=repository, digest=each.digest)
         for repository in tier.ecr.repositories(f"{BASES}/")
@@ -43,15 +71,17 @@ def rescan_bench(tier: Tier, workbench: Workbench, scanner: Grype) -> Bench:
     """What a rescan needs, as curation may read, sign and believe; what lies under a digest is kept for the next."""
     registry = replace(tier.http, memory=workbench.kept_content)
     evidence = replace(tier.evidence(workbench), referrers=registry, wide=1)
+    bases = base_images(tier)
     return Bench(
         generator=tier.syft(workbench),
         scanner=scanner,
         results=workbench.kept_results,
         registry=registry,
         evidence=evidence,
-        layers=layers_of(registry),
-        bases=base_images(tier),
-        ruled=ruled_bases(_bases(tier), evidence),
+        repositories=tier.ecr,
+        layers=layers_of(registry, evidence, workbench),
+        bases=bases,
+        ruled=ruled_bases(bases, evidence),
         production=frozenset(place.name for place in workbench.environments() if place.production),
         now=now,
     )

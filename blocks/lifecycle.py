@@ -10,7 +10,7 @@ from supply_chain.lifecycle.rulings import Bench
 
 def present(tier: Tier, workbench: Workbench) -> Read:
     """What is so now."""
-    return Read(tier.ecr, tier.http, tier.evidence(workbench))
+    return Read(tier.ecr, tier.http, tier.evidence(workbench), workbench.environments)
 
 
 def bench(tier: Tier, workbench: Workbench) -> Bench:

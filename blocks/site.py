@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from blocks.curation import base_images
 from blocks.host import ContainerHost
 from blocks.tier import Tier
 from blocks.workbench import Workbench, now
 from blocks.workshop import curated_bases
-from supply_chain.adapters.command import cancellation
+from supply_chain.adapters.command import cancellation, to_its_end
 from supply_chain.execution.service import Site
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
 
@@ -19,8 +20,10 @@ def site(tier: Tier, host: ContainerHost, workbench: Workbench) -> Site:
         plain=PullSupply(engine, tier.registry, tier.ecr.credentials),
         confidential=DecryptingSupply(engine, evidence, tier.kms, tier.skopeo(workbench)),
         vended=lambda name: curated_bases(tier, workbench).curated(name)[1].digest,
+        bases=lambda: base_images(tier),
         repositories=tier.ecr,
         evidence=evidence,
         now=now,
         wait=cancellation().wait,
+        to_its_end=to_its_end,
     )

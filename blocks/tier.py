@@ -53,7 +53,8 @@ class Tier(Block):
         title="Signing key", description="The tier's own asymmetric KMS key, as alias/… or ARN; it signs evidence."
     )
     trusted_keys: dict[str, str] = Field(
-        title="Trusted public keys", description="Tier → public key (PEM) whose signatures this tier believes."
+        title="Trusted public keys",
+        description="Tier → public key (PEM) whose signatures this tier believes, and after it any that it had before.",
     )
     storage_key: str | None = Field(
         default=None, title="Storage key", description="Curation: the KMS key that its repositories are encrypted with."

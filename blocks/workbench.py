@@ -38,11 +38,6 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _database(directory: Path) -> Database:
-    found = read_database(directory)
-    return Database(kind=found.kind, built=found.built, digest=found.digest)
-
-
 class Workbench(Block):
     """What a machine needs to run the chain: tools, vulnerability database, build settings."""
 
@@ -119,7 +114,7 @@ class Workbench(Block):
         return Grype(
             tool=self.tool("grype"),
             environment=grype_environment(directory),
-            database=lambda: _database(directory),
+            database=lambda: read_database(directory).facts,
             knows=lambda distribution: knows(directory, distribution),
             now=now,
         )

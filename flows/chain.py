@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import fastapi.encoders  # noqa: F401 - Prefect imports these in the midst of a run, if nobody has
@@ -14,7 +14,7 @@ from prefect import flow
 from blocks import Workbench
 from flows.curate import curate
 from flows.develop import develop
-from flows.ends import refused
+from flows.ends import held, refused
 from flows.execute import execute
 from flows.journal import journal
 from flows.names import by_path
@@ -23,16 +23,22 @@ from supply_chain.errors import DeclarationInvalid
 from supply_chain.execution.deploy import Deployment
 from supply_chain.image import CuratedImage
 from supply_chain.policy.outcome import Refused
+from supply_chain.promotion.freeze import Freeze
 from tasks.events import in_a_chain
-from tasks.turns import turn, turn_name
+from tasks.freeze import frozen
+from tasks.turns import DEPLOY, turn, turn_name
 
 gc.freeze()  # what the imports made stays for good: no collection in the midst of a run looks at it again
 
 
 @flow(name="chain", flow_run_name=by_path)
 async def chain(
-    path: str, revision: str | None = None, environment: str | None = None, fresh: bool = False
-) -> CuratedImage | Deployment | Refused:
+    path: str,
+    revision: str | None = None,
+    environment: str | None = None,
+    fresh: bool = False,
+    by_event: bool = False,
+) -> CuratedImage | Deployment | Refused | Freeze:
     """Take an application from its source to a running, watched container; a base, to where others build on it.
 
     Args:
@@ -40,10 +46,11 @@ async def chain(
         revision: A git commit to build instead of the files as they are.
         environment: Where to deploy, instead of the first environment that the application declares.
         fresh: Do every step again, also those that signed evidence proves.
+        by_event: Nobody asked for it by hand: in a freeze it offers what it built, and ends as Frozen.
     """
     with in_a_chain():
         async with journal(path), _alone(path):
-            return await _chain(path, revision, environment, fresh)
+            return await _chain(path, revision, environment, fresh, by_event)
 
 
 @asynccontextmanager
@@ -59,19 +66,33 @@ async def _alone(path: str) -> AsyncIterator[None]:
 
 
 async def _chain(
-    path: str, revision: str | None, environment: str | None, fresh: bool
-) -> CuratedImage | Deployment | Refused:
+    path: str, revision: str | None, environment: str | None, fresh: bool, by_event: bool
+) -> CuratedImage | Deployment | Refused | Freeze:
     if revision is None:
         _known(Path(path), environment, await Workbench.aload("workbench"))
     candidate = await develop(path=path, revision=revision, fresh=fresh)
-    curated = await curate(image=str(candidate.ref), fresh=fresh)
+    application = candidate.ref.application
+    async with _in_turn(turn_name("curate", application), by_event) as freeze:
+        if freeze:
+            return held(freeze)
+        curated = await curate(image=str(candidate.ref), fresh=fresh)
     if isinstance(curated, Refused):
         return refused(curated)
     if not curated.environments:
         return curated  # a base is built upon, and never runs
     place = environment or curated.environments[0]
-    deployment = await execute(image=str(curated.ref), environment=place, fresh=fresh)
+    async with _in_turn(turn_name(DEPLOY, place, application), by_event) as freeze:
+        if freeze:
+            return held(freeze)
+        deployment = await execute(image=str(curated.ref), environment=place, fresh=fresh)
     return refused(deployment) if isinstance(deployment, Refused) else deployment
+
+
+@asynccontextmanager
+async def _in_turn(turn_of_step: str, by_event: bool) -> AsyncIterator[Freeze | None]:
+    """The freeze that holds a step once its turn has come; nothing holds what somebody started by hand."""
+    async with turn(turn_of_step) if by_event else nullcontext():
+        yield await frozen() if by_event else None
 
 
 def _known(path: Path, environment: str | None, workbench: Workbench) -> None:

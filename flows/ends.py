@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TypeVar, cast
 
+from prefect import get_run_logger
 from prefect.states import Completed
 
 from supply_chain.policy.outcome import Refused
+from supply_chain.promotion.freeze import Freeze
 from supply_chain.shown import plain
 
 T = TypeVar("T")
@@ -24,3 +26,9 @@ def refused(verdict: Refused) -> Refused:
     """What a flow returns whose gate said no, and every enclosing flow too."""
     codes = ", ".join(sorted({reason.code for reason in verdict.reasons}))
     return ended("Refused", f"refused at {verdict.boundary}: {codes}", verdict)
+
+
+def held(freeze: Freeze) -> Freeze:
+    """What a flow returns that a freeze holds."""
+    get_run_logger().info("%s", freeze)
+    return ended("Frozen", freeze, freeze)

@@ -9,6 +9,7 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
 from blocks import Inventory, Tier, Workbench
 from flows.ends import ended
+from flows.names import by_parameters
 from supply_chain import pages
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.reconcile import Reconciled
@@ -22,7 +23,7 @@ READER = "lifecycle"
 """As whom the inventory reads: one who may read all that is said of images."""
 
 
-@flow(name="inventory", flow_run_name="inventory")
+@flow(name="inventory", flow_run_name=by_parameters)
 async def inventory(
     application: str | None = None, image: str | None = None, rebuild: bool = False
 ) -> tuple[Reconciled, ...]:
@@ -58,7 +59,7 @@ async def where(question: str) -> tuple[Place, ...]:
         question: CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, a digest, or base/python.
     """
     kept = await Inventory.aload("inventory")
-    found, known = await places_of(question, kept), await known_as_of(kept)
+    found, known = await places_of(question, kept), await known_as_of(question, kept)
     rows = pages.at_most([pages.place_row(each) for each in found])
     said = pages.escaped(f"{question}: {counted(len(found), 'curated image')}, {known}")
     await acreate_table_artifact(key="where", table=rows, description=said)

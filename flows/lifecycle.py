@@ -5,25 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 from prefect import flow
+from prefect.context import FlowRunContext
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
 from blocks import Tier, Workbench
+from blocks.workbench import now
 from flows.ends import ended
-from supply_chain.errors import DeclarationInvalid
+from supply_chain.errors import ApplicationBusy, DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.approval import Words
 from supply_chain.image import Digest, application_of
 from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.plan import Plan, read_plan
 from supply_chain.tier import is_base_repository
-from tasks.lifecycle import apply, built_on, needed_anywhere, plan, publish, sign_approval
+from tasks.lifecycle import apply, built_on, done_so_far, needed_anywhere, plan, publish, sign_approval, unfinished
 from tasks.running import whole
 from tasks.turns import DEPLOY, turn, turn_name
 
+MISSED = timedelta(hours=24)
+"""After so long a run that did not begin is left out, as the next one is due: several nights at once would do several
+times what one may."""
 PATIENCE = 7 * 24 * 3600
 """Seconds that a plan waits for approval. Then the run ends, and the next one plans anew."""
 
@@ -37,13 +44,15 @@ class Approval(RunInput):
 
 
 @flow(name="lifecycle", flow_run_name="lifecycle by {rules}")
-async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Applied | Plan:
+async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Applied | Plan | None:
     """Plan by the rules; carry the plan out where it is under its limits, or once somebody approved it.
 
     Args:
         rules: The name of a document in deployments/lifecycle.
         dry_run: Only plan. Empty means as the profile says.
     """
+    if due := _missed():
+        return ended("Unneeded", f"it was due on {due:%Y-%m-%d %H:%M}, and a later one plans anew", None)
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
     found = await plan(rules, tier, workbench)
     only_plan = workbench.lifecycle == "plan" if dry_run is None else dry_run
@@ -63,27 +72,63 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
     return await _carried_out(found, tier, workbench)
 
 
+def _missed() -> datetime | None:
+    """When this run was due, where it began too late for that; one that goes on with an approved plan began in time."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    if run is None or run.expected_start_time is None:
+        return None
+    late = (run.start_time or now()) - run.expected_start_time
+    return run.expected_start_time if late > MISSED else None
+
+
 async def _carried_out(found: Plan, tier: Tier, workbench: Workbench) -> Applied:
-    """One repository after the other, while nothing of its application is deployed."""
-    entries: list[Entry] = []
+    """One repository after the other, while nothing of its application is admitted or deployed.
+
+    An error that keeps one from being finished is told with its steps, and keeps no other from it; what was done is
+    published however it ends.
+    """
+    done: dict[str, tuple[Entry, ...]] = {}
     async with turn(turn_name("lifecycle")):
         needed = await needed_anywhere(whole(found), tier, workbench)
         bases: frozenset[Digest] | None = None
-        for repository in found.repositories:
-            if is_base_repository(repository) and bases is None:  # they come last
-                bases = await built_on(whole(found), tier, workbench)
-            async with _no_deployment(repository, workbench):
-                entries += await apply(whole(found), repository, whole(needed), whole(bases or ()), tier, workbench)
-        return await publish(Applied(plan=found.digest, entries=tuple(entries)), found)
+        try:
+            for repository in found.repositories:
+                try:
+                    if is_base_repository(repository) and bases is None:  # they come last
+                        bases = await built_on(whole(found), tier, workbench)
+                    async with _alone(repository, workbench):
+                        done[repository] = await apply(
+                            whole(found), repository, whole(needed), whole(bases or ()), tier, workbench
+                        )
+                except SupplyChainError as error:
+                    done[repository] = await unfinished(found, repository, error)
+        finally:  # a run that is cancelled has come to the end of what it had begun
+            told = (done[each] if each in done else done_so_far(found, each) for each in found.repositories)
+            applied = Applied(plan=found.digest, entries=tuple(chain.from_iterable(told)))
+            await publish(applied, found)
+        return applied.finished()
 
 
 @asynccontextmanager
-async def _no_deployment(repository: str, workbench: Workbench) -> AsyncIterator[None]:
-    """Hold every turn in which an image of the repository could be deployed; bases never are."""
+async def _alone(repository: str, workbench: Workbench) -> AsyncIterator[None]:
+    """Hold every turn in which an image of the repository could be admitted or deployed; bases never are that.
+
+    `ApplicationBusy` where that happens all the time.
+    """
+    application = application_of(repository)
+    names = [turn_name("curate", application)]
+    if not is_base_repository(repository):
+        names += [turn_name(DEPLOY, place.name, application) for place in workbench.environments()]
     async with AsyncExitStack() as turns:
-        if not is_base_repository(repository):
-            for place in workbench.environments():
-                await turns.enter_async_context(turn(turn_name(DEPLOY, place.name, application_of(repository))))
+        try:
+            for name in names:
+                await turns.enter_async_context(turn(name))
+        except TimeoutError as error:
+            raise ApplicationBusy(
+                f"Images of {application} were being admitted or deployed all the time, so that none was touched.\n"
+                "Carry the same plan out again; look in the UI for a run of the application that hangs."
+            ) from error
         yield
 
 

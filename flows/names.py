@@ -37,6 +37,13 @@ def by_image() -> str:
     return plain(" ".join(word for word in words if word))
 
 
+def by_parameters() -> str:
+    """`rescan openssl`, `inventory hello`: flow, and what it is about where that is not everything."""
+    given = [each for each in flow_run.parameters.values() if each and each is not True]
+    words = [word for each in given for word in (each if isinstance(each, list) else [each])]
+    return plain(" ".join([flow_run.flow_name, *map(str, words)]))[:200]
+
+
 def _head(path: Path) -> str:
     """The revision checked out around `path`, read from git's own files; empty where that is not simple."""
     try:

@@ -3,48 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import nullcontext
 
 from prefect import flow, get_run_logger
-from prefect.flow_runs import asuspend_flow_run
-from prefect.input import RunInput
-from prefect.runtime import deployment, flow_run
-from pydantic import Field
+from prefect.runtime import deployment
 
 from blocks import Tier, Workbench
 from blocks.workbench import now
 from flows.curate import curate
-from flows.ends import ended, refused
+from flows.ends import ended, held, refused
 from flows.execute import execute
 from flows.journal import log
 from flows.names import by_image
+from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.execution.deploy import Deployment
-from supply_chain.image import CuratedImage
-from supply_chain.pages import escaped
+from supply_chain.execution.environment import Environment
+from supply_chain.image import CuratedImage, ImageRef
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import Freeze
 from supply_chain.promotion.moves import Move
-from supply_chain.shown import plain
+from supply_chain.shown import first_line, plain
 from supply_chain.tier import CURATED, OFFERED
-from tasks.find import find
+from tasks.approval import answers, ask, forget
+from tasks.find import find, find_stored
 from tasks.freeze import frozen
 from tasks.promote import due_at_curation, due_at_execution, on_the_way, sign_decision
-from tasks.turns import turn, turn_name
-
-PATIENCE = 14 * 24 * 3600
-"""Seconds that a run waits for a person; then it fails, and the reconcile asks anew."""
+from tasks.turns import DEPLOY, turn, turn_name
 
 CHAIN = 2 * 3600
 """Seconds that a promotion waits for a chain of the same application, which ends what it has begun itself."""
-
-
-class Decision(RunInput):
-    """The form that a suspended promotion shows."""
-
-    approve: bool = Field(title="Approve", description="Yes: it is deployed there. No: it is not, and this is signed.")
-    who: Words = Field(title="Who", description="Your name. It is recorded as you write it; nothing here proves it.")
-    why: Words = Field(title="Why", description="One sentence. It stands in the signed statement.")
 
 
 @flow(name="promote", flow_run_name=by_image)
@@ -58,7 +47,8 @@ async def promote(image: str, after: str | None = None) -> CuratedImage | Deploy
         image: dev/hello@sha256:… as it was pushed, or curated/hello@sha256:… as it was vended.
         after: The environment in which a curated image soaked; empty for the first that it declares.
     """
-    if (freeze := await frozen()) and not _answered():
+    await _sign_answers(image)
+    if freeze := await frozen():
         return held(freeze)
     workbench: Workbench = await Workbench.aload("workbench")
     if image.startswith(OFFERED):
@@ -68,13 +58,12 @@ async def promote(image: str, after: str | None = None) -> CuratedImage | Deploy
 
 async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedImage | Refused | Move | Freeze:
     ref = await find(image, OFFERED, tier)
-    async with turn(turn_name("promote", ref.application), CHAIN):
-        if freeze := await frozen():  # since it waits
-            return held(freeze)
-        async with turn(turn_name("curate", ref.application)):
-            move = await due_at_curation(ref, tier, workbench)  # whoever had the turn may have decided
+    async with turn(turn_name("promote", ref.application), CHAIN), turn(turn_name("curate", ref.application)):
+        move = await due_at_curation(ref, tier, workbench)  # whoever had the turn may have decided
         if not move.to:
             return unneeded(move)
+        if freeze := await frozen():  # since it waits
+            return held(freeze)
         result = await curate(image=str(ref))
     return refused(result) if isinstance(result, Refused) else result
 
@@ -84,52 +73,41 @@ async def _to_environment(
 ) -> Deployment | Refused | Move | Freeze:
     ref = await find(image, CURATED, tier)
     async with turn(turn_name("promote", ref.application), CHAIN):
-        if (freeze := await frozen()) and not _answered():
-            return held(freeze)
         # what was admitted just now is being signed; what soaked was signed long before
         async with turn(turn_name("curate", ref.application)) if after is None else nullcontext():
             move = await due_at_execution(ref, after, tier, workbench)
         if not move.to:
             return unneeded(move)
-        answered = _answered() and workbench.environment(move.to).asks  # be it decided by others meanwhile
-        if deployment.id and (move.asks or answered):  # a run that nobody can resume asks nobody: the gate refuses it
-            if not _answered() and await on_the_way(move):
+        if freeze := await frozen():  # since it waits
+            return held(freeze)
+        if move.asks and deployment.id:  # a run that nobody can resume asks nobody: the gate refuses it
+            if await on_the_way(move):
                 return unneeded(move.model_copy(update={"why": "another run asks for the approval already"}))
-            await sign_decision(ref, await _asked(move), tier, workbench)
+            await ask(move)
+        return await _deployed(ref, move, tier, workbench)
+
+
+async def _deployed(
+    ref: ImageRef, wanted: Move, tier: Tier, workbench: Workbench
+) -> Deployment | Refused | Move | Freeze:
+    """Carry a move out, unless somebody deployed or decided something else while it waited for its turn."""
+    async with turn(turn_name(DEPLOY, wanted.to, ref.application)):
+        move = await due_at_execution(ref, wanted.after, tier, workbench)
+        if not move.to:
+            return unneeded(move)
         if freeze := await frozen():
             return held(freeze)
         result = await execute(image=str(ref), environment=move.to)
     return refused(result) if isinstance(result, Refused) else result
 
 
-def _answered() -> bool:
-    """Whether the run goes on after a person's answer, which is signed before anything else is looked at."""
-    return (flow_run.run_count or 0) > 1
-
-
-async def _asked(move: Move) -> Approval:
-    """A person's decision: the run ends here, and begins again when the form is sent."""
-    about = (
-        f"**{escaped(move.image.application)}** `{move.image.digest}` has soaked in {escaped(move.after or 'none')}. "
-        f"May it go to **{escaped(move.to)}**?"
-    )
-    form = Decision.with_initial_data(description=about)
-    key = f"approval-{move.to}"  # what was said of another environment is no answer
-    said = await asuspend_flow_run(wait_for_input=form, timeout=PATIENCE, key=key)
-    return Approval(
-        environment=move.to,
-        digest=move.image.digest,
-        decision="approved" if said.approve else "denied",
-        who=said.who,
-        why=said.why,
-        decided=now(),
-    )
-
-
-def held(freeze: Freeze) -> Freeze:
-    """What a run returns that a freeze holds."""
-    get_run_logger().info("%s", freeze)
-    return ended("Frozen", freeze, freeze)
+async def _sign_answers(image: str) -> None:
+    """Sign what a person answered in this run's form, of the time at which it was sent, whatever is due by now."""
+    for answer, said in (await answers()).items():
+        tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
+        ref = await find(image, CURATED, tier)
+        await sign_decision(ref.beside(said.digest), said, tier, workbench, sent=True)
+        await forget(answer)
 
 
 def unneeded(move: Move) -> Move:
@@ -152,7 +130,7 @@ async def approve(image: str, environment: str, who: Words, why: Words, deny: bo
     """
     tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
     place = workbench.environment(environment)
-    ref = await find(image, CURATED, tier)
+    ref = await find_stored(image, tier)
     said = Approval(
         environment=place.name,
         digest=ref.digest,
@@ -162,6 +140,16 @@ async def approve(image: str, environment: str, who: Words, why: Words, deny: bo
         decided=now(),
     )
     await sign_decision(ref, said, tier, workbench)
-    if said.approved and not place.asks:
-        log.info("%s", plain(f"note: {place.name} asks for no approval: a yes counts there against an earlier no"))
+    for note in _of_no_use(said, place, ref) if said.approved else ():
+        log.info("%s", plain(f"note: {note}"))
     return said
+
+
+def _of_no_use(said: Approval, place: Environment, ref: ImageRef) -> Iterator[str]:
+    """For what a yes does not count, or not yet."""
+    if not place.asks:
+        yield f"{place.name} asks for no approval: a yes counts there against an earlier no"
+    try:
+        place.placement(ref.application)
+    except SettingInvalid as error:
+        yield f"{first_line(error)}: nothing of it is deployed there"

@@ -9,8 +9,7 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
 from blocks import Tier, Workbench
-from flows.ends import ended
-from flows.promote import held
+from flows.ends import ended, held
 from supply_chain.promotion.freeze import Freeze
 from supply_chain.promotion.moves import Move
 from supply_chain.shown import plain

@@ -16,7 +16,7 @@ from supply_chain.pages.text import artifact_key
 from supply_chain.promotion.response import Response
 from supply_chain.shown import plain
 from supply_chain.tier import curated_repository
-from tasks.respond import gathered
+from tasks.respond import gathered, stopped
 from tasks.tell import tell
 
 
@@ -32,7 +32,8 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None) -> 
     tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
     ref = ImageRef.parse(image)
     ref = ref.moved_to(curated_repository(ref.application))
-    found = await gathered(ref, happened, [_fact(each) for each in facts or ()], tier, workbench)
+    on_the_way = await stopped(ref, happened, tier, workbench)
+    found = await gathered(ref, happened, [_fact(each) for each in facts or ()], on_the_way, tier, workbench)
     page = response_page(found)
     subject = plain(f"{happened}: {ref.application} {ref.short}")
     key = artifact_key("response", ref.application)

@@ -1,4 +1,5 @@
-"""Write the reference that is made from the code: docs/errors.md and docs/reference/. `make docs` runs it.
+"""Write the reference that is made from the code: docs/errors.md, docs/reference/ and the table of rules in
+docs/explanation/gates.md. `make docs` runs it.
 
 What a page says of a code, a key, a command or an event is the code's own docstring, description or
 message; what is not written there is not on the page.
@@ -14,11 +15,12 @@ from pathlib import Path
 from textwrap import dedent
 
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+import blocks
 import tasks
-from blocks import Bridge, ContainerHost, Tier, Workbench
-from cscm.main import EXIT, main
+from cscm.main import main
+from cscm.running import EXIT
 from scripts.reference_source import Source, documented, fields, table
 from supply_chain import errors
 from supply_chain.adapters.registration.automations import Automation
@@ -35,7 +37,12 @@ from supply_chain.execution import monitor
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
+from supply_chain.execution.records import DeploymentRecord
+from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.exposure import Rescanned
+from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.reconcile import Reconciled
+from supply_chain.fleet.where import Place
 from supply_chain.image import Candidate, CuratedImage, ImageRef
 from supply_chain.laptop.doctor import Check as DoctorCheck
 from supply_chain.laptop.laptop import Part
@@ -47,10 +54,14 @@ from supply_chain.lifecycle.rulings import Ruled
 from supply_chain.policy import rules
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.outcome import Refused
+from supply_chain.promotion.bridge import Message
+from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE = "<!-- Made by `make docs` from the code. Change it there. -->\n"
+RULES, END = "<!-- Made by `make docs` from the rules. Change them there. -->\n\n", "\n<!-- To here. -->\n"
+"""What the made part of a page that a person wrote stands between."""
 
 
 def errors_page() -> str:
@@ -109,17 +120,44 @@ def _errors() -> Iterator[str]:
         yield f"### `{error.code}`\n\n{cause}\n\n**What to do:** {' '.join(remedy.split())}\n\nStatus 1. {again}\n"
 
 
-def _refusals() -> Iterator[str]:
-    source = Source(rules, "Reason")
-    gates: dict[str, list[str]] = {}
+def _gates() -> dict[str, list[Boundary]]:
+    """The gates at which each rule holds, by the rule's name; the first gate's rules first."""
+    gates: dict[str, list[Boundary]] = {}
     for boundary, policy in rules.POLICIES.items():
         for rule in policy.rules:
-            gates.setdefault(rule.__name__, []).append(boundary.value)
-    for name, where in gates.items():
+            gates.setdefault(rule.__name__, []).append(boundary)
+    return gates
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _refusals() -> Iterator[str]:
+    source = Source(rules, "Reason")
+    for name, where in _gates().items():
         meaning = inspect.cleandoc(getattr(rules, name).__doc__)
-        yield f"### {name.replace('_', ' ').capitalize()} ({', '.join(where)})\n\n{meaning}\n"
+        yield f"### {_words(name)} ({', '.join(where)})\n\n{meaning}\n"
         rows = [[f"`{g.code}`", g.fact, g.remedy] for g in source.given(name, {})]
         yield table(["code", "what it says", "what would satisfy it"], rows)
+
+
+def gates_page() -> str:
+    """docs/explanation/gates.md: what a person wrote, with the rules between two comments."""
+    before, rest = (DOCS / "explanation/gates.md").read_text(encoding="utf-8").split(RULES)
+    _, after = rest.split(END)
+    rows = [
+        [_words(name), inspect.cleandoc(getattr(rules, name).__doc__).split("\n\n")[0]]
+        + ["yes" if boundary in where else "" for boundary in rules.POLICIES]
+        for name, where in _gates().items()
+    ]
+    return (
+        before
+        + RULES
+        + table(["rule", "what it says", "boundary 1", "curation's own", "boundary 2"], rows)
+        + END
+        + after
+    )
 
 
 def declaration_page() -> str:
@@ -150,20 +188,27 @@ def deployments_page() -> str:
     )
 
 
+DOCUMENTS = {
+    "Tier": "`development`, `curation`, `execution` and `lifecycle`",
+    "Bridge": "`bridge`",
+    "ContainerHost": "`laptop`, and whatever an environment names as its `host`",
+    "Workbench": "`workbench`",
+    "Inventory": "`inventory`",
+    "LogNotification": "`operators`",
+}
+"""The documents of each type of block, in the page's order."""
+
+
 def blocks_page() -> str:
     """docs/reference/blocks.md."""
     parts = []
-    for block, names in (
-        (Tier, "`development`, `curation`, `execution` and `lifecycle`"),
-        (Bridge, "`bridge`"),
-        (ContainerHost, "`laptop`, and whatever an environment names as its `host`"),
-        (Workbench, "`workbench`"),
-    ):
+    for kind in sorted(blocks.__all__, key=[*DOCUMENTS].index):
+        block = getattr(blocks, kind)
         properties = block.model_json_schema()["properties"]
         rows = [[f"`{key}`", each.get("title", ""), each.get("description", "")] for key, each in properties.items()]
         parts.append(
-            f"## {block._block_type_name}\n\n{block._description}\n\nDocuments of this type: {names}.\n\n"
-            + table(["field", "in the form", "meaning"], rows)
+            f"## {block._block_type_name}\n\n{block._description}\n\nDocuments of this type: {DOCUMENTS[kind]}.\n"
+            + ("\n" + table(["field", "in the form", "meaning"], rows) if rows else "")
         )
     return _page(
         "Blocks",
@@ -175,6 +220,13 @@ def blocks_page() -> str:
 
 # --- commands -----------------------------------------------------------------------------------------
 
+
+class DeadMessage(Message):
+    """A message in the dead-letter queue, and why nobody could read it."""
+
+    receipt: str = Field(exclude=True)
+
+
 PRINTED: dict[str, list[type[BaseModel]]] = {
     "chain": [Deployment, CuratedImage, Refused],
     "develop": [Candidate],
@@ -182,6 +234,10 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "execute": [Deployment, Refused],
     "approve": [Approval],
     "monitor": [Observation],
+    "images": [KnownImage],
+    "where": [Place],
+    "explain": [Explanation],
+    "inventory": [Reconciled],
     "block": [Ruled],
     "unblock": [Ruled],
     "hold": [Ruled],
@@ -192,9 +248,22 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "bases": [ImageRef, Refused],
     "status": [Part],
     "doctor": [DoctorCheck],
+    "events dead": [DeadMessage],
+    "events replay": [DeadMessage],
 }
 """What each command prints with --json; of `LISTS` a list, but for a refusal."""
-LISTS = ("monitor", "bases", "status", "doctor")
+LISTS = (
+    "monitor",
+    "images",
+    "where",
+    "explain",
+    "inventory",
+    "bases",
+    "status",
+    "doctor",
+    "events dead",
+    "events replay",
+)
 
 
 def commands_page() -> str:
@@ -247,7 +316,7 @@ def evidence_page() -> str:
         + table(["predicate type", "what it says, and who signs it"], rows)
         + "\n## What is in them\n\nOf standard predicates, the standard's fields and our typed form below `cscm`; of "
         "our own, these fields.\n\n"
-        + fields([CheckResult, Report, EncryptionRecord, Deployment, Soak, Approval, Ruling], 3, written=False),
+        + fields([CheckResult, Report, EncryptionRecord, DeploymentRecord, Soak, Approval, Ruling], 3, written=False),
     )
 
 
@@ -259,7 +328,8 @@ def events_page() -> str:
         "What the flows tell Prefect, for automations to act on. The resource is `cscm.image.<digest>`, with "
         "`cscm.repository`, `cscm.application` and `cscm.origin`; the application and, where it is known, the revision "
         "are related resources. Every payload has `image` and `origin`: `chain` where a whole chain runs, `tier` where "
-        "a tier runs alone. A step that was [proven before](../explanation/proven-once.md) emits nothing.",
+        "a tier runs alone. A step that was [proven before](../explanation/proven-once.md) emits nothing, but for "
+        "deploy, which confirms.",
         table(["event", "emitted by", "payload besides"], rows)
         + "\n`cscm.source.pushed` comes from the git hook that `cscm hook install` writes. Its resource is "
         "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n\n"
@@ -309,6 +379,7 @@ def pages() -> dict[Path, str]:
         "reference/commands.md": commands_page(),
         "reference/evidence.md": evidence_page(),
         "reference/events.md": events_page(),
+        "explanation/gates.md": gates_page(),
     }
     return {Path(name): dedent(text).rstrip() + "\n" for name, text in made.items()}
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cscm.main import REFUSED
+from cscm.running import REFUSED
 from cscm.session import use_prefect
 
 HOME = use_prefect()  # sets Prefect's environment, so it comes before what imports it

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-from prefect.events import emit_event
-from prefect.events.worker import EventsWorker
 
 from supply_chain.vulnerability.findings import Database
+from tasks.events import post
 
 
 def post_updated(database: Database) -> None:
     """Post `cscm.database.updated`: another database than before is in use from now on."""
-    _post("cscm.database.updated", f"cscm.database.{database.digest}", database.kind, database.model_dump(mode="json"))
+    post("cscm.database.updated", f"cscm.database.{database.digest}", database.kind, database.model_dump(mode="json"))
 
 
 def post_advisory(name: str, packages: Sequence[str]) -> None:
     """Post `cscm.advisory.published`: what carries one of these packages is to be looked at; without any, all."""
     payload = {"packages": list(packages)} if packages else {}
-    _post("cscm.advisory.published", f"cscm.advisory.{name}", name, payload)
-
-
-def _post(event: str, about: str, name: str, payload: dict[str, Any]) -> None:
-    emit_event(event=event, resource={"prefect.resource.id": about, "prefect.resource.name": name}, payload=payload)
-    EventsWorker.instance().drain()
+    post("cscm.advisory.published", f"cscm.advisory.{name}", name, payload)

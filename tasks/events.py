@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from httpx import HTTPError
 from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
+from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectException
 
 from supply_chain.image import ImageRef, Source
@@ -53,6 +54,20 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, number: UUID |
         payload={"origin": _origin.get(), "image": str(ref), **payload},
         id=number,
     )
+
+
+def post(event: str, about: str, name: str, payload: dict[str, Any], related: Sequence[dict[str, str]] = ()) -> None:
+    """Emit an event that comes of no run, and wait until it is sent: who posts it may end at once.
+
+    `about` is the resource's id, `name` what people call it.
+    """
+    emit_event(
+        event=event,
+        resource={"prefect.resource.id": about, "prefect.resource.name": name},
+        related=list(related),
+        payload=payload,
+    )
+    EventsWorker.instance().drain()
 
 
 def numbered(event: str, what: str) -> UUID:

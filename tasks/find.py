@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 from blocks import Tier
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
-from supply_chain.fleet.where import HEXADECIMAL
-from supply_chain.image import DIGEST, ImageRef
+from supply_chain.image import DIGEST, HEXADECIMAL, ImageRef
 from supply_chain.tier import CURATED, OFFERED, curated_repository
 from tasks.running import in_thread
 
 
 async def find(image: str, prefix: str, tier: Tier) -> ImageRef:
-    """`repository@sha256:…` as it is; a digest alone is looked for below `prefix`; others are refused."""
-    if re.fullmatch(DIGEST, image.strip()):
-        return await in_thread(lambda: tier.ecr.find(image.strip(), prefix))
-    ref = ImageRef.parse(image)
-    if not ref.repository.startswith(prefix):
+    """`repository@sha256:…` as it is; a digest, or 12 digits of it, is looked for below `prefix`, archived or not."""
+    repository, at, typed = image.strip().rpartition("@")
+    if at and not repository.startswith(prefix):
         raise DeclarationInvalid(
-            f"{ref.repository} is not one of the repositories {prefix}… that this tier takes images from.\n"
-            "Name the image as the tier before printed it."
+            f"{repository} is not one of the repositories {prefix}….\n"
+            "Name the image as the run that made it printed it, or by its digest."
         )
-    return ref
+    if HEXADECIMAL.fullmatch(typed) and not (at and re.fullmatch(DIGEST, typed)):
+        digest = f"sha256:{typed.removeprefix('sha256:')}"
+        return await in_thread(_the_one, digest, prefix, repository, tier)
+    return ImageRef.parse(image)
 
 
 async def find_stored(image: str, tier: Tier) -> ImageRef:
@@ -31,43 +32,32 @@ async def find_stored(image: str, tier: Tier) -> ImageRef:
     `ImageNotFound` where a curated repository does not have it: what was said of a misspelt name would hold for
     nothing.
     """
-    if HEXADECIMAL.fullmatch(image.strip()):
-        return await in_thread(_search, f"sha256:{image.strip().removeprefix('sha256:')}", tier)
-    ref = ImageRef.parse(image)
-    if not ref.repository.startswith((OFFERED, CURATED)):
-        raise DeclarationInvalid(
-            f"{ref.repository} is no repository of images.\nName the image as curated/NAME@sha256:…, or by its digest."
-        )
-    if ref.repository.startswith(CURATED):
+    offered = image.strip().startswith(OFFERED)
+    ref = await find(image, OFFERED if offered else CURATED, tier)
+    if not offered:
         await in_thread(_check, ref, tier)
     return ref.moved_to(curated_repository(ref.application))
 
 
 def _check(ref: ImageRef, tier: Tier) -> None:
-    if ref.digest in {each.digest for each in tier.ecr.images(ref.repository)}:
+    with contextlib.suppress(ImageNotFound):
+        tier.ecr.status(ref)
         return
-    there = ", ".join(each.repository for each in _having(ref.digest, tier))
-    where = f"{there} has" if there else f"No repository {CURATED}… has"
+    others = ", ".join(each.repository for each in tier.ecr.having(ref.digest, CURATED))
+    where = f"{others} has" if others else f"No repository {CURATED}… has"
     raise ImageNotFound(
         f"{ref.repository} does not have {ref.digest}. {where} it.\n"
         f"Name the image as curated/NAME@sha256:…; one that is not curated yet as {OFFERED}NAME@sha256:…."
     )
 
 
-def _having(begins: str, tier: Tier) -> list[ImageRef]:
-    """The images in curated repositories whose digests begin so."""
-    return [
-        ImageRef(repository=repository, digest=each.digest)
-        for repository in tier.ecr.repositories(CURATED)
-        for each in tier.ecr.images(repository)
-        if each.digest.startswith(begins)
-    ]
-
-
-def _search(begins: str, tier: Tier) -> ImageRef:
-    there = _having(begins, tier)
+def _the_one(begins: str, prefix: str, repository: str, tier: Tier) -> ImageRef:
+    there = [each for each in tier.ecr.having(begins, repository or prefix) if repository in ("", each.repository)]
     if not there:
-        raise ImageNotFound(f"No repository {CURATED}… has {begins}.\nName the image as curated/NAME@sha256:….")
+        nobody = f"{repository} does not have" if repository else f"No repository {prefix}… has"
+        raise ImageNotFound(
+            f"{nobody} {begins}.\nName the image as the run that made it printed it, or as `cscm images` does."
+        )
     if len(there) > 1:
         digests = {each.digest for each in there}
         named = ", ".join(each.repository if len(digests) == 1 else str(each) for each in there)

@@ -58,7 +58,9 @@ async def admit_to_signature(
     """What the scan found against what the owner accepts; nothing known to be exploited."""
 
     def read() -> Dossier[ScannedImage]:
-        return dossiers.scanned(image, tier.evidence(workbench), layers_of(tier.http), base_images(tier))
+        evidence = tier.evidence(workbench)
+        layers = layers_of(tier.http, evidence, workbench)
+        return dossiers.scanned(image, evidence, layers, base_images(tier))
 
     return await in_thread(lambda: _decide(read, Boundary.CURATION, tier, workbench))
 
@@ -74,9 +76,9 @@ async def admit_to_execution(
     """Boundary 2: signature, verdicts and evidence of both tiers before, whether it may run here, who approved it."""
 
     def read() -> Dossier[CuratedImage]:
-        tags = tier.ecr.tags(ref)
-        tag, evidence, asks = tags[0] if tags else "", tier.evidence(workbench), environment.asks
-        return dossiers.curated(ref, tag, environment.name, evidence, now(), approval_required=asks)
+        tags, place = tier.ecr.tags(ref), environment.place(workbench.environment)
+        evidence, bases = tier.evidence(workbench), base_images(tier)
+        return dossiers.curated(ref, tags[0] if tags else "", place, evidence, now(), bases=bases)
 
     return await in_thread(lambda: _decide(read, Boundary.TO_EXECUTION, tier, workbench))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 from prefect import task
 from prefect.artifacts import acreate_table_artifact
@@ -13,7 +14,7 @@ from supply_chain.container import Engine
 from supply_chain.fleet import reconcile as fleet
 from supply_chain.fleet.explain import Explanation, explain
 from supply_chain.fleet.reconcile import Reconciled
-from supply_chain.fleet.where import Place, understood, where
+from supply_chain.fleet.where import Place, not_counted, understood, where
 from supply_chain.pages import as_of, at_most, image_rows
 from supply_chain.shown import counted
 from tasks.running import RETRYING, in_thread
@@ -56,7 +57,12 @@ async def reconciled(inventory: Inventory) -> None:
 @task(name="list images", task_run_name="list images", **RETRYING)
 async def list_images(inventory: Inventory) -> int:
     """A table of all images; how many that are."""
-    rows = await in_thread(lambda: image_rows(inventory.open().images()))
+
+    def listed() -> list[dict[str, str]]:
+        known = inventory.open()
+        return image_rows(chain(known.gone(), known.images()))
+
+    rows = await in_thread(listed)
     said = f"{counted(len(rows), 'curated image')}, as of the last reconciliation; `cscm images` lists all"
     await acreate_table_artifact(key="images", table=at_most(rows), description=said)
     return len(rows)
@@ -69,12 +75,12 @@ async def places_of(question: str, inventory: Inventory) -> tuple[Place, ...]:
 
 
 @task(name="how much is known", task_run_name="how much is known", **RETRYING)
-async def known_as_of(inventory: Inventory) -> str:
-    """How old what the inventory says is, and of how many images it knows no content."""
+async def known_as_of(question: str, inventory: Inventory) -> str:
+    """How old what the inventory says is, and of how many images it cannot tell."""
 
     def said() -> str:
         known = inventory.open()
-        return as_of(known.reconciled(), known.unread())
+        return as_of(known.reconciled(), not_counted(known, understood(question)))
 
     return await in_thread(said)
 

@@ -16,17 +16,19 @@ from blocks import Inventory, Tier, Workbench
 from blocks.lifecycle import bench, present
 from blocks.workbench import now
 from supply_chain.adapters.journal import FileJournal
-from supply_chain.errors import PlanUnfinished
+from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.standing import Act
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import Digest, ImageRef
-from supply_chain.lifecycle.apply import Applied, Entry, Outcome
+from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.apply import apply as carry_out
 from supply_chain.lifecycle.apply import built_on as bases_of
+from supply_chain.lifecycle.apply import done as begun
 from supply_chain.lifecycle.apply import needed_anywhere as what_runs
+from supply_chain.lifecycle.apply import unfinished as left_undone
 from supply_chain.lifecycle.plan import Plan
-from supply_chain.lifecycle.plan import plan as plan_of
-from supply_chain.lifecycle.rulings import Ruled, approve, decide
+from supply_chain.lifecycle.planning import plan as plan_of
+from supply_chain.lifecycle.rulings import STOOD, Ruled, approve, decide
 from supply_chain.pages import applied_rows, plan_rows
 from tasks.events import emit
 from tasks.running import RETRYING, in_thread
@@ -72,28 +74,34 @@ async def apply(
     workbench: Workbench,
 ) -> tuple[Entry, ...]:
     """Do what the plan says of a repository, as far as what it rested on still holds."""
-    journal = FileJournal(get_current_settings().home / "lifecycle" / f"{found.digest.removeprefix('sha256:')}.journal")
 
     def block(ref: ImageRef, of: str, why: str) -> None:
         by = f"the rules {found.rules}"
         decide(ref, Act.BLOCK, bench(tier, workbench), by=by, why=why, now=now(), of=of, only_sign=True, tell=told)
 
     now_so = present(tier, workbench)
-    return await in_thread(carry_out, found, repository, needed, bases, tier.ecr, now_so, block, journal)
+    return await in_thread(carry_out, found, repository, needed, bases, tier.ecr, now_so, block, _journal(found))
 
 
-async def publish(applied: Applied, found: Plan) -> Applied:
-    """Write the table of what came of a plan; `PlanUnfinished` where something failed."""
+async def unfinished(found: Plan, repository: str, error: SupplyChainError) -> tuple[Entry, ...]:
+    """What was done of the plan in a repository before an error kept it from being finished; the rest has its code."""
+    return await in_thread(left_undone, found, repository, error, _journal(found))
+
+
+def done_so_far(found: Plan, repository: str) -> tuple[Entry, ...]:
+    """What was done of the plan in a repository, by a run that is ended in the midst of it."""
+    return begun(found, repository, _journal(found))
+
+
+def _journal(found: Plan) -> FileJournal:
+    return FileJournal(get_current_settings().home / "lifecycle" / f"{found.digest.removeprefix('sha256:')}.journal")
+
+
+async def publish(applied: Applied, found: Plan) -> None:
+    """Write the table of what came of a plan."""
     await acreate_table_artifact(
         key="lifecycle-applied", table=applied_rows(applied), description=f"By {found.rules}: {applied}"
     )
-    if failed := applied.of(Outcome.FAILED):
-        codes = ", ".join(sorted({each.code for each in failed}))
-        raise PlanUnfinished(
-            f"{len(failed)} of the {len(applied.entries)} steps of the plan {found.digest[:19]} failed: {codes}\n"
-            "Correct what the codes name, and carry the same plan out again; what is done stays done."
-        )
-    return applied
 
 
 @task(name="sign the decision", task_run_name="sign the decision", **RETRYING)
@@ -129,6 +137,7 @@ def told(ruled: Ruled) -> None:
         _number(ruled),
         by=ruled.by,
         why=ruled.why,
+        stood="" if ruled.changed else STOOD[ruled.act],
         running=None if ruled.unread else [each.model_dump() for each in ruled.running],
     )
 

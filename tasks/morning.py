@@ -33,6 +33,8 @@ from supply_chain.pages.morning import CHANGES, HELD, Change, Morning, Run, chan
 from tasks.paging import every
 from tasks.running import RETRYING, in_thread
 
+SAID = ("boundary", "environment", "decision", "who", "by", "why", "stood", "from", "to")
+"""What of an event's payload tells a person why, in this order."""
 EVENTS = 50
 """Events of the first page; Prefect says where the next one is."""
 
@@ -108,7 +110,7 @@ async def _events(client: PrefectClient, since: datetime, until: datetime) -> li
 def _detail(payload: Mapping[str, Any]) -> str:
     """What of an event's payload says why, in a line."""
     reasons = [each["code"] for each in payload.get("reasons", ()) if isinstance(each, dict) and "code" in each]
-    said = [str(payload[key]) for key in ("boundary", "environment", "by", "why", "from", "to") if payload.get(key)]
+    said = [str(payload[key]) for key in SAID if payload.get(key)]
     return ", ".join((*said, *dict.fromkeys(reasons)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from prefect import task
@@ -17,34 +18,37 @@ from prefect.runtime import flow_run
 
 from blocks import Tier, Workbench
 from blocks.workbench import now
-from supply_chain.evidence.approval import Approval, last_approval
-from supply_chain.evidence.clock import INSTANT
+from supply_chain.evidence.approval import Approval, to_sign
 from supply_chain.evidence.statement import APPROVAL
 from supply_chain.execution.records import should_run
 from supply_chain.image import Digest, ImageRef
-from supply_chain.policy.dossier import approvals
-from supply_chain.policy.verdict import verdict_place
+from supply_chain.policy.dossier import said_by_execution
+from supply_chain.policy.verdict import execution_place
 from supply_chain.promotion.moves import (
     Move,
     View,
+    as_seen,
     missed_by_curation,
     missed_by_execution,
     to_curation,
     to_environment,
 )
-from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
-from tasks.events import emit
+from supply_chain.tier import OFFERED, curated_repository
+from tasks.events import emit, is_known, numbered
 from tasks.paging import every
 from tasks.running import RETRYING, in_thread
+from tasks.soak import watch_of
 
 EVIDENCE = 60
 """Seconds to wait for development's evidence, which is attached after the push that was announced."""
 POLL = 2
 FLOW = "promote"
-STARTED = {True: "promote/on-push", False: "promote/on-demand"}
-"""To curation → the deployment that `start` runs: each tier's runs are its own workers' work."""
+TO_CURATION, TO_EXECUTION = f"{FLOW}/on-push", f"{FLOW}/on-demand"
+"""The deployments that `start` runs: each tier's runs are its own workers' work."""
 STALE = timedelta(hours=6)
 """No run waits or works for so long: twice what one may wait for a chain, and what a deployment takes."""
+Current = Callable[[str, str], ImageRef | None]
+"""Application and environment → the image that should run there."""
 ON_THE_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
@@ -62,30 +66,47 @@ async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench) -> Mo
 @task(name="due at boundary 2", task_run_name="due at boundary 2", **RETRYING)
 async def due_at_execution(ref: ImageRef, after: str | None, tier: Tier, workbench: Workbench) -> Move:
     """What is to be done with a curated image: where it goes, and whether a person has to decide first."""
-    read, current = workbench.environment, _current(tier, workbench, ref.application)
-    return await in_thread(
+    current = _current(tier, workbench, ref.application)
+    move = await in_thread(
         lambda: to_environment(
-            ref, after, tier.ecr, tier.evidence(workbench), read, lambda to: current(ref.application, to)
+            ref, after, tier.ecr, tier.evidence(workbench), workbench.environment, partial(current, ref.application)
         )
     )
+    return await _as_seen(move, current)
+
+
+async def _as_seen(move: Move, current: Current) -> Move:
+    if not move.to or move.after is None:
+        return move
+    there = await in_thread(current, move.image.application, move.after)
+    return as_seen(move, there, await watch_of(move.after, move.image.application))
 
 
 @task(name="decision", task_run_name="decision", **RETRYING)
-async def sign_decision(ref: ImageRef, decision: Approval, tier: Tier, workbench: Workbench) -> None:
-    """Sign a person's yes or no, as execution's evidence; the gate reads that and nothing else."""
-    where, evidence = verdict_place(ref, Boundary.TO_EXECUTION, admitted=True), tier.evidence(workbench)
+async def sign_decision(
+    ref: ImageRef, decision: Approval, tier: Tier, workbench: Workbench, *, sent: bool = False
+) -> None:
+    """Sign a person's yes or no, as execution's evidence; the gate reads that and nothing else.
 
-    def sign() -> None:
+    `sent` as of `evidence.approval.to_sign`: it was answered in a form.
+    """
+    where, evidence = execution_place(ref), tier.evidence(workbench)
+
+    number = numbered("image.decided", f"{ref} {decision.predicate()}")
+
+    def sign() -> bool:
         tier.ecr.ensure_repository(where.repository, immutable=True, key=None)
-        last = last_approval(approvals(ref, evidence), decision.environment, ref.digest)
-        at = max(decision.decided, last.at + INSTANT) if last else decision.decided  # else it would not be heard
-        said = decision.model_copy(update={"decided": at})
-        evidence.attach(where, APPROVAL, said.predicate(), at)
+        if said := to_sign(decision, said_by_execution(ref, evidence, APPROVAL), sent=sent):
+            evidence.attach(where, APPROVAL, said.predicate(), said.decided)
+        return is_known(number)
 
-    await in_thread(sign)
+    if await in_thread(sign):  # signed, and told, by a run that was killed before it forgot the answer
+        return
     emit(
         "image.decided",
         ref,
+        None,
+        number,
         environment=decision.environment,
         decision=decision.decision,
         who=decision.who,
@@ -101,9 +122,11 @@ async def missed(tier: Tier, workbench: Workbench) -> tuple[Move, ...]:
         view = View(tier.ecr.repositories, tier.ecr, tier.evidence(workbench))
         if tier.tier == "curation":
             return tuple(missed_by_curation(view))
-        return tuple(missed_by_execution(view, workbench.environment, _current(tier, workbench)))
+        return tuple(missed_by_execution(view, workbench.environment, current))
 
-    return await in_thread(look)
+    current = _current(tier, workbench)
+    found = [await _as_seen(move, current) for move in await in_thread(look)]
+    return tuple(move for move in found if move.to or move.unreadable)
 
 
 async def promoting(digest: Digest) -> list[FlowRun]:
@@ -133,14 +156,17 @@ async def on_the_way(move: Move) -> bool:
 
 
 async def start(move: Move) -> str:
-    """Start a promotion as its event would have; within an hour once. The run's name."""
+    """Start a promotion as its event would have; within an hour once, and once more where nobody is asked any more.
+
+    The run's name.
+    """
     run = await arun_deployment(
-        STARTED[move.to == TierName.CURATION],
+        TO_CURATION if move.image.repository.startswith(OFFERED) else TO_EXECUTION,
         parameters=parameters_of(move),
         timeout=0,
         as_subflow=False,
         tags=["by-event"],  # nobody waits for it: what becomes of it is told
-        idempotency_key=f"{move.image} {move.to} {now():%Y-%m-%d %H}",
+        idempotency_key=f"{move.image} {move.to} {move.asks} {now():%Y-%m-%d %H}",
     )
     return str(run.name)
 
@@ -154,7 +180,7 @@ def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return all(found.get(key) == value for key, value in wanted.items())
 
 
-def _current(tier: Tier, workbench: Workbench, application: str | None = None) -> Callable[[str, str], ImageRef | None]:
+def _current(tier: Tier, workbench: Workbench, application: str | None = None) -> Current:
     """The image that should run of an application in an environment, by the signed records; read once."""
     places = [each.name for each in workbench.environments()]
     known: dict[tuple[str, str], ImageRef] | None = None
@@ -162,9 +188,7 @@ def _current(tier: Tier, workbench: Workbench, application: str | None = None) -
     def current(of: str, environment: str) -> ImageRef | None:
         nonlocal known
         if known is None:
-            there = tier.ecr.repositories(evidence_repository(TierName.EXECUTION, ""))
-            absent = application and evidence_repository(TierName.EXECUTION, application) not in there
-            found = () if absent else should_run(places, tier.ecr, tier.http, tier.evidence(workbench), application)
+            found = should_run(places, tier.ecr, tier.http, tier.evidence(workbench), application)
             known = {
                 (each.environment, each.application): ImageRef(
                     repository=curated_repository(each.application), digest=each.digest

@@ -140,13 +140,15 @@ async def all_told(by: datetime) -> None:
 
 
 async def publish(rescanned: Rescanned, workbench: Workbench) -> None:
-    """The tables that operators and owners read, and the message to whoever is told."""
-    said = pages.rescan_summary(rescanned)
+    """The tables that operators and owners read, and the message to whoever is told. What was found for some packages
+    has tables of its own: it is no answer about the others."""
+    said, key = pages.rescan_summary(rescanned), "rescan-packages" if rescanned.only else "rescan"
     get_run_logger().info("%s", said)
-    await acreate_markdown_artifact(key="rescan-summary", markdown=pages.rescan_page(rescanned), description=said)
-    await acreate_table_artifact(key="rescan", table=pages.rescan_rows(rescanned), description=said)
-    await acreate_table_artifact(key="rescan-owners", table=pages.owner_rows(rescanned), description=said)
+    about = pages.escaped(said)
+    await acreate_markdown_artifact(key=f"{key}-summary", markdown=pages.rescan_page(rescanned), description=about)
+    await acreate_table_artifact(key=key, table=pages.rescan_rows(rescanned), description=about)
+    await acreate_table_artifact(key=f"{key}-owners", table=pages.owner_rows(rescanned), description=about)
     if rescanned.signed:
         emit_event(SIGNED, RESCAN, payload={"reports": rescanned.signed})
-    if rescanned.told or rescanned.unjudged:
+    if rescanned.told or rescanned.unjudged or rescanned.left:
         await tell(f"Rescan: {said}", pages.rescan_message(rescanned), workbench)

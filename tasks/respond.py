@@ -2,56 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
 from prefect import task
 from prefect.client.orchestration import get_client
-from prefect.states import Cancelled
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import task_run
+from prefect.states import Cancelled, Cancelling
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workbench import now
+from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import read_standing, standing
 from supply_chain.evidence.statement import PROVENANCE
+from supply_chain.execution.deploy import Expected
 from supply_chain.execution.monitor import Observation
 from supply_chain.execution.monitor import monitor as look
 from supply_chain.execution.records import should_run
 from supply_chain.image import ImageRef
-from supply_chain.promotion.response import CANCELS, Response, response
-from supply_chain.tier import TierName, evidence_repository
+from supply_chain.promotion.response import CANCELS, Response, image_of, response, run_from
+from supply_chain.shown import in_a_line
+from supply_chain.tier import TierName, is_base_repository
 from tasks.promote import promoting
 from tasks.running import RETRYING, in_thread
 
-UNKNOWN = "nobody known"
+ENDED, POLL = 90.0, 0.5
+"""Seconds to wait for what was cancelled, and between two looks."""
 NOT_BLOCKED = "no signed statement says so (any more): nothing was cancelled, and gates do not refuse it for that"
 
 
-@task(name="what runs", task_run_name="what runs", **RETRYING)
-async def gathered(ref: ImageRef, happened: str, facts: Sequence[str], tier: Tier, workbench: Workbench) -> Response:
-    """What runs from the image by the signed records, as it is seen now, and what is on its way with it.
+@dataclass
+class Stopped:
+    """What was on its way with an image, and what is known of why it is stopped."""
 
-    What ends the image's way (`CANCELS`) cancels the runs that promote it, where the lifecycle's signed word says the
-    same: anybody who may emit an event could say so.
+    runs: list[str]
+    facts: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
+@task(name="what is on its way", task_run_name="what is on its way", **RETRYING)
+async def stopped(ref: ImageRef, happened: str, tier: Tier, workbench: Workbench) -> Stopped:
+    """The runs that promote an image; what ends its way (`CANCELS`) cancels them.
+
+    That is done where the lifecycle's signed word says the same: anybody who may emit an event could say so.
     """
-    places, evidence = workbench.environments(), tier.evidence(workbench)
-    names = [each.name for each in places]
-    repository = evidence_repository(TierName.EXECUTION, ref.application)
-    there = repository in await in_thread(tier.ecr.repositories, repository)
-    expected = await in_thread(should_run, names, tier.ecr, tier.http, evidence, ref.application) if there else ()
-    observed: list[Observation] = []
-    for place in places:
-        wanted = [each for each in expected if (each.environment, each.digest) == (place.name, ref.digest)]
-        if wanted:
-            host: ContainerHost = await ContainerHost.aload(place.host)
-            observed += await in_thread(look, host.engine(), wanted, [place], now, ref.application)
-    built = last_provenance(await in_thread(evidence.verified, ref, TierName.DEVELOPMENT, PROVENANCE))
     runs = await promoting(ref.digest)
+    found = Stopped(runs=[str(run.name) for run in runs])
     if happened in CANCELS:
-        block = standing((await in_thread(read_standing, ref, evidence)).evidence).block
-        facts = (f"blocked {block}",) if block else (NOT_BLOCKED,)
-        if block:
-            async with get_client() as client:
-                for run in runs:
-                    await client.set_flow_run_state(run.id, Cancelled(message=f"{happened}: {ref}"), force=True)
-    owner, names = built.manifest.owner if built else UNKNOWN, [str(run.name) for run in runs]
-    return response(happened, ref, owner, expected, observed, on_the_way=names, facts=facts)
+        with _going_on("whether it is blocked (nothing was cancelled)", found.unread):
+            block = standing((await in_thread(read_standing, ref, tier.evidence(workbench))).evidence).block
+            found.facts.append(f"blocked {block}" if block else NOT_BLOCKED)
+            if block:
+                found.unread += await _cancel(runs, f"{happened}: {ref}")
+    return found
+
+
+@task(name="what runs", task_run_name="what runs", **RETRYING)
+async def gathered(
+    ref: ImageRef, happened: str, facts: Sequence[str], stopped: Stopped, tier: Tier, workbench: Workbench
+) -> Response:
+    """What runs from the image by the signed records, as it is seen now; what of it cannot be read is told instead."""
+    unread, evidence = [*stopped.unread], tier.evidence(workbench)
+    expected: Sequence[Expected] = ()
+    observed: list[Observation] = []
+    owners: dict[ImageRef, str] = {}
+    whose = None if is_base_repository(ref.repository) else ref.application  # a base is what fronts of all run from
+    with _going_on("what runs", unread):
+        places = workbench.environments()
+        names = [each.name for each in places]
+        expected = run_from(ref, await in_thread(should_run, names, tier.ecr, tier.http, evidence, whose))
+        for place in places:
+            if wanted := [each for each in expected if each.environment == place.name]:
+                with _going_on(f"how it is in {place.name}", unread):
+                    host: ContainerHost = await ContainerHost.aload(place.host)
+                    engine = await in_thread(host.engine)
+                    observed += await in_thread(look, engine, wanted, (), now)
+    for each in dict.fromkeys((ref, *map(image_of, expected))):
+        with _going_on(f"whose {each.application} is", unread):
+            built = last_provenance(await in_thread(evidence.verified, each, TierName.DEVELOPMENT, PROVENANCE))
+            owners |= {each: built.manifest.owner} if built else {}
+    facts = stopped.facts if happened in CANCELS else facts
+    return response(happened, ref, owners, expected, observed, on_the_way=stopped.runs, facts=facts, unread=unread)
+
+
+@contextmanager
+def _going_on(what: str, unread: list[str]) -> Iterator[None]:
+    """What cannot be read in it is told, and what comes after it is done; what may be later is tried again first."""
+    try:
+        yield
+    except (SupplyChainError, ValueError) as error:  # Prefect's own for a block that is not there
+        if isinstance(error, SupplyChainError) and error.retryable and task_run.run_count <= RETRYING["retries"]:
+            raise
+        unread.append(f"{what} cannot be told: {in_a_line(error)}")
+
+
+async def _cancel(runs: Sequence[FlowRun], why: str) -> list[str]:
+    """Whoever runs one ends its processes; one that waits for its time or for a person is ended at once.
+
+    Until they have ended what they put into service just now may not be signed; those that did not are told.
+    """
+    async with get_client() as client:
+        for run in runs:
+            waits = run.state_type in (StateType.SCHEDULED, StateType.PAUSED)
+            with suppress(ObjectNotFound):  # deleted meanwhile
+                await client.set_flow_run_state(run.id, (Cancelled if waits else Cancelling)(message=why))
+        wanted = FlowRunFilter(
+            id=FlowRunFilterId(any_=[run.id for run in runs]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])),
+        )
+        until = time.monotonic() + ENDED
+        while going_on := await client.read_flow_runs(flow_run_filter=wanted) if runs else ():
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(POLL)
+    return [f"{run.name} has not ended yet: what it puts into service is not told here" for run in going_on]

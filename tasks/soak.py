@@ -15,15 +15,15 @@ from supply_chain.evidence.statement import SOAK
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import ImageRef
-from supply_chain.policy.verdict import verdict_place
+from supply_chain.policy.verdict import execution_place
 from supply_chain.promotion.soaking import Watch, soaked, watched
-from supply_chain.tier import Boundary, curated_repository
+from supply_chain.tier import curated_repository
 from tasks.events import emit
 from tasks.running import in_thread
 
 
 async def soak(seen: Iterable[Observation], place: Environment, tier: Tier, workbench: Workbench) -> None:
-    """Remember each look in a variable, and once for each digest and environment sign and tell that its soak is over.
+    """Remember each look in a variable, and once for each container sign and tell that its soak is over.
 
     Two that look at once, or one that ends in between, tell it twice or leave it to the reconcile.
     """
@@ -31,12 +31,21 @@ async def soak(seen: Iterable[Observation], place: Environment, tier: Tier, work
         if not observation.application or not observation.wanted:
             continue
         name = variable_of(place.name, observation.application)
-        watch = watched(_read(await Variable.aget(name)), observation)
+        watch = watched(await watch_of(place.name, observation.application), observation)
         over = soaked(watch, place.name, place.soak) if watch else None
         if over and watch:
             await _tell(observation.application, over, tier, workbench)
             watch = watch.model_copy(update={"told": over.asked})
         await Variable.aset(name, watch.model_dump(mode="json") if watch else None, overwrite=True)
+
+
+async def watch_of(environment: str, application: str) -> Watch | None:
+    """What is remembered; None where it was not well at the last look. What cannot be read begins anew."""
+    kept = await Variable.aget(variable_of(environment, application))
+    try:
+        return Watch.model_validate(kept) if kept else None
+    except ValidationError:
+        return None
 
 
 def variable_of(environment: str, application: str) -> str:
@@ -47,10 +56,11 @@ def variable_of(environment: str, application: str) -> str:
 
 async def _tell(application: str, over: Soak, tier: Tier, workbench: Workbench) -> None:
     ref = ImageRef(repository=curated_repository(application), digest=over.digest)
-    where, evidence = verdict_place(ref, Boundary.TO_EXECUTION, admitted=True), tier.evidence(workbench)
+    where, evidence = execution_place(ref), tier.evidence(workbench)
 
     def sign() -> bool:
-        known = last_soak(evidence.verified(where, evidence.tier, SOAK), over.environment, over.digest)
+        signed = evidence.verified(where, evidence.tier, SOAK)
+        known = last_soak(signed, over.environment, over.digest, over.container)
         new = known is None or known.value.seconds < over.asked
         if new:
             evidence.attach(where, SOAK, over.predicate(), over.until)
@@ -58,11 +68,3 @@ async def _tell(application: str, over: Soak, tier: Tier, workbench: Workbench) 
 
     if await in_thread(sign):
         emit("deployment.soaked", ref, environment=over.environment, seconds=int(over.seconds), looks=over.looks)
-
-
-def _read(kept: object) -> Watch | None:
-    """What was remembered; what cannot be read begins anew."""
-    try:
-        return Watch.model_validate(kept) if kept else None
-    except ValidationError:
-        return None

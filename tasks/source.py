@@ -6,12 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from prefect.events import emit_event
-from prefect.events.worker import EventsWorker
-
 from blocks import Workbench
 from supply_chain.adapters.git import Git
 from supply_chain.image import Source
+from tasks.events import post
 from tasks.running import in_thread
 
 
@@ -24,10 +22,6 @@ async def checked_out(workbench: Workbench, path: Path, revision: str | None) ->
 
 def post_pushed(path: Path, revision: str) -> None:
     """Post `cscm.source.pushed` for the application in `path`, a directory or a bare repository."""
-    emit_event(
-        event="cscm.source.pushed",
-        resource={"prefect.resource.id": f"cscm.revision.{revision}", "prefect.resource.name": path.name},
-        related=[{"prefect.resource.id": f"cscm.application.{path.name}", "prefect.resource.role": "application"}],
-        payload={"path": str(path), "revision": revision},
-    )
-    EventsWorker.instance().drain()
+    application = {"prefect.resource.id": f"cscm.application.{path.name}", "prefect.resource.role": "application"}
+    payload = {"path": str(path), "revision": revision}
+    post("cscm.source.pushed", f"cscm.revision.{revision}", path.name, payload, [application])

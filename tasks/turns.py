@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,14 +47,32 @@ class Holder(Frozen):
 HOLDERS: TypeAdapter[tuple[Holder, ...]] = TypeAdapter(tuple[Holder, ...])
 
 
+_held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
+"""The turns that this run has already."""
+
+
 @asynccontextmanager
 async def turn(name: str, wait: float | None = None) -> AsyncIterator[tuple[str, ...]]:
     """Wait for, and hold, the one turn of this name; the runs of this machine that had it and did not end well.
 
+    What a run does while it has the turn, a flow within it too, has it with the run.
+
     These are named until a run has ended well after them: it is for the block to clear away what they left.
     Raises `TimeoutError` after so many seconds, `WAIT` unless said otherwise.
     """
-    until = time.monotonic() + (WAIT if wait is None else wait)
+    if name in _held.get():
+        yield ()
+        return
+    token = _held.set(_held.get() | {name})
+    try:
+        async with _turn(name, time.monotonic() + (WAIT if wait is None else wait)) as before:
+            yield before
+    finally:
+        _held.reset(token)
+
+
+@asynccontextmanager
+async def _turn(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
     async with _alone_here(name, until) as file, get_client() as client:
         before = _read(file)
         for holder in before:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cscm.options import as_json
+from cscm.options import NewFile, as_json
 from cscm.session import load_block, use_prefect
 from supply_chain.errors import DeclarationInvalid
+from supply_chain.fleet.where import no_packages, refuse
 from supply_chain.promotion.bridge import Bridge, Message, replay
 from supply_chain.shown import plain
 
@@ -23,9 +25,7 @@ FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 @click.command()
-@click.option(
-    "--alive", type=click.Path(path_type=Path, dir_okay=False), help="Touch this file whenever the queue was read."
-)
+@click.option("--alive", type=NewFile(), help="Touch this file whenever the queue was read.")
 def bridge(alive: Path | None) -> None:
     """Carry pushes that ECR tells of to Prefect, until ended. Safe to end and to run twice."""
     settings = _settings()
@@ -59,8 +59,11 @@ def advisory(name: str, packages: tuple[str, ...]) -> None:
 
     A package is a name, name@version or a package URL.
     """
+    refuse(no_packages(packages))
     use_prefect()
-    from tasks.database import post_advisory  # noqa: PLC0415 - Prefect, after its environment is set
+    import prefect.main  # noqa: F401, PLC0415 - sets logging up: what Prefect says of its own is not for the terminal
+
+    from tasks.database import post_advisory  # noqa: PLC0415
 
     post_advisory(name, packages)
     click.echo(plain(f"announced {name}: rescan/on-advisory looks at {', '.join(packages) or 'every image'}"))
@@ -72,8 +75,7 @@ def dead(as_json: bool) -> None:
     """List what lies in the dead-letter queue, with the reason. It stays there for 14 days."""
     found = _settings().dead_letters().all()
     if as_json:
-        kept = {"id", "sent", "reason", "body"}
-        click.echo(json.dumps([each.model_dump(mode="json", include=kept) for each in found], indent=2))
+        click.echo(_json_of(found))
     elif not found:
         click.echo("nothing to report")
     for each in () if as_json else found:
@@ -84,7 +86,8 @@ def dead(as_json: bool) -> None:
 @events.command(name="replay")
 @click.argument("message", required=False, metavar="[ID]")
 @click.option("--all", "everything", is_flag=True, help="Send all of them.")
-def replayed(message: str | None, everything: bool) -> None:
+@as_json
+def replayed(message: str | None, everything: bool, as_json: bool) -> None:
     """Send the dead message ID (its beginning is enough), or all, through the bridge again."""
     if bool(message) == everything:
         raise click.UsageError("Name one message by its ID, or say --all.")
@@ -92,8 +95,15 @@ def replayed(message: str | None, everything: bool) -> None:
     chosen = replay(settings.dead_letters(), settings.queue(), message)
     if message and not chosen:
         raise DeclarationInvalid(f"No dead message's ID begins with {message!r}.\n`cscm events dead` lists them.")
-    for each in chosen:
+    if as_json:
+        click.echo(_json_of(chosen))
+    for each in () if as_json else chosen:
         click.echo(plain(f"sent again: {each.id}"))
+
+
+def _json_of(messages: Sequence[Message]) -> str:
+    kept = {"id", "sent", "reason", "body"}
+    return json.dumps([each.model_dump(mode="json", include=kept) for each in messages], indent=2)
 
 
 def _when(message: Message) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
-from cscm.options import as_json, json_of
+from cscm.options import Image, as_json, json_of
 from cscm.session import load_block
 from supply_chain import pages
 from supply_chain.fleet.explain import explain as explained
-from supply_chain.fleet.where import understood
+from supply_chain.fleet.where import not_counted, understood
 from supply_chain.fleet.where import where as places_of
 from supply_chain.shown import counted
 
@@ -30,16 +31,17 @@ WIDEST = 60
 def images(application: str | None, as_json: bool) -> None:
     """List the curated images, of APPLICATION or of all, the last push first."""
     kept = _inventory()
+    found = chain(kept.gone(application), kept.images(application))
     if as_json:  # one by one, as there may be many
         before = "["
-        for image in kept.images(application):
+        for image in found:
             click.echo(before + json.dumps(image.model_dump(mode="json")))  # in ASCII: names in it are anybody's
             before = ","
         click.echo("]" if before == "," else "[]")
         return
-    rows = [pages.image_row(image) for image in kept.images(application)]
+    rows = [pages.image_row(image) for image in found]
     _table(rows, ("application", "digest", "revision", "state", "runs in", "findings", "size", "pushed", "pulled"))
-    click.echo(_as_of(kept), err=True)
+    click.echo(pages.as_of(kept.reconciled()), err=True)
 
 
 @click.command()
@@ -55,20 +57,16 @@ def where(question: str, as_json: bool) -> None:
         _table([pages.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "why"))
     running = sum(1 for each in found if each.running)
     click.echo(f"{asked}: in {counted(len(found), 'curated image')}, of which {running} run", err=True)
-    click.echo(_as_of(kept), err=True)
+    click.echo(pages.as_of(kept.reconciled(), not_counted(kept, asked)), err=True)
 
 
 @click.command()
-@click.argument("digest")
+@click.argument("digest", type=Image())
 @as_json
 def explain(digest: str, as_json: bool) -> None:
     """Tell what happened to the image DIGEST and why, what runs from it and what hangs on it."""
     found = explained(digest, _inventory())
     click.echo(json_of(found) if as_json else "\n".join(map(pages.explanation_lines, found)))
-
-
-def _as_of(kept: SqlInventory) -> str:
-    return pages.as_of(kept.reconciled(), kept.unread())
 
 
 def _inventory() -> SqlInventory:

@@ -65,10 +65,9 @@ def _tell_of(database: Any, told: Path) -> None:
     """Post that the vulnerability database is another one than the last time; the first one is no news."""
     before = told.read_text(encoding="ascii") if told.exists() else database.digest
     if database.digest != before:
-        from supply_chain.vulnerability.findings import Database  # noqa: PLC0415
         from tasks.database import post_updated  # noqa: PLC0415
 
-        post_updated(Database(kind=database.kind, built=database.built, digest=database.digest))
+        post_updated(database.facts)
     write_private(told, database.digest)
 
 

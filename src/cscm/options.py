@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import click
 from pydantic import BaseModel
 
 from supply_chain.evidence.approval import MOST_WORDS
+from supply_chain.image import HEXADECIMAL, PATH
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -31,6 +35,36 @@ class Words(click.ParamType[str]):
         if not 0 < len(said) <= MOST_WORDS:
             self.fail(f"say something, in at most {MOST_WORDS} characters", param, ctx)
         return said
+
+
+class Image(click.ParamType[str]):
+    """An image as people name it: looked at before Prefect is asked, which takes seconds."""
+
+    name = "image"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As it was typed; whether there is one is another question."""
+        repository, _, digest = value.strip().rpartition("@")
+        if not HEXADECIMAL.fullmatch(digest) or not re.fullmatch(PATH, repository or "any"):
+            self.fail(f"{value!r} names no image: write NAME@sha256:…, or 12 digits or more of its digest", param, ctx)
+        return value
+
+
+class NewFile(click.ParamType[Path]):
+    """A file that can be written where it is, before anything is done for what it will hold."""
+
+    name = "file"
+
+    def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path; a directory is none, nor a file in one that is not there."""
+        path = Path(value)
+        if path.is_dir():
+            self.fail(f"{path} is a directory", param, ctx)
+        try:
+            with TemporaryFile(dir=path.parent):
+                return path
+        except OSError as error:
+            self.fail(f"{path} cannot be written: {error.strerror}", param, ctx)
 
 
 by = click.option(

@@ -22,6 +22,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from supply_chain.adapters.command import inherit
+
 FLOWS = (
     "chain", "develop", "curate", "execute", "monitor", "bases", "promote", "reconcile", "respond", "inventory",
     "lifecycle", "morning", "rescan", "rulings",
@@ -118,6 +120,7 @@ def _run(connection: socket.socket, environment: dict[str, str], directory: str,
         os.close(each)
     os.environ.clear()
     os.environ.update(environment)
+    inherit()
     os.chdir(directory)
     sys.argv = ["prefect.engine"]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

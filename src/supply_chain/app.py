@@ -11,11 +11,11 @@ from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter, fie
 
 from supply_chain.documents import read_document
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.image import COMPONENT, Frozen
+from supply_chain.image import PATH, Frozen
 
 FILE = "supply-chain.yaml"
 
-Name = Annotated[str, StringConstraints(pattern=rf"^{COMPONENT}(?:/{COMPONENT})*$", min_length=2, max_length=128)]
+Name = Annotated[str, StringConstraints(pattern=rf"^{PATH}$", min_length=2, max_length=128)]
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$", max_length=128)]
 Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=4096)]
 Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]

@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 from pydantic import Field
 
 from supply_chain.app import Runtime
-from supply_chain.image import Digest, Frozen, short
+from supply_chain.image import Digest, Frozen, digest_of, short
 
 MANAGED = "cscm.managed"
 APPLICATION = "cscm.application"
@@ -37,6 +37,8 @@ Wait = Callable[[float], None]
 
 POLL = 0.02
 """Seconds between two looks at a container that is starting or stopping."""
+LINES = 200
+"""Lines of each of a container's streams that are read: what it said last."""
 
 
 class Profile(Frozen):
@@ -235,8 +237,8 @@ class Engine(Protocol):
     def restart_always(self, container: str) -> None:
         """From now on it is started again whenever it ends, unless it was stopped."""
 
-    def logs(self, container: str, lines: int = 200) -> Logs:
-        """The last `lines` of each stream."""
+    def logs(self, container: str) -> Logs:
+        """The last `LINES` of each stream."""
 
     def changes(self, container: str) -> tuple[Change, ...]:
         """The paths that differ from the image; mounts are not looked into."""
@@ -321,7 +323,7 @@ def configuration_digest(environment: Mapping[str, str], wanted: Profile) -> Dig
     """One digest for an application's configuration and profile, whatever their order."""
     value = {"environment": dict(environment), "profile": wanted.model_dump(mode="json")}
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return digest_of(text.encode())
 
 
 def slug(application: str) -> str:

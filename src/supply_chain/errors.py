@@ -133,11 +133,22 @@ class DatabaseUnusable(SupplyChainError):
     code = "scanner.database-unusable"
 
 
+class DatabaseOutdated(SupplyChainError):
+    """The vulnerability database knows less than the one by which this image was scanned last.
+
+    Get a newer one (`cscm up`) on the machine that scans, and run the step again. A scan with this one would count for
+    nothing: what is known already is not forgotten.
+    """
+
+    code = "scanner.database-outdated"
+
+
 class EvidenceInvalid(SupplyChainError):
     """Evidence is there but cannot be read or verified; it proves nothing.
 
-    Find out what wrote it. Evidence of an older version of the chain is made again by the tier that signed
-    it, with `--fresh`.
+    Find out what wrote it (`cosign tree IMAGE` lists what is attached), have an administrator remove it from the
+    registry, and run the step again. `--fresh` is only for provenance, SBOM and scans of an older version of the
+    chain, of which the newest counts.
     """
 
     code = "evidence.invalid"
@@ -349,6 +360,15 @@ class PlanUnfinished(SupplyChainError):
     """
 
     code = "lifecycle.unfinished"
+
+
+class ApplicationBusy(SupplyChainError):
+    """Images of an application were being admitted or deployed for as long as a plan waited to remove some.
+
+    Carry the same plan out again when they are through; look in the UI for a run of the application that hangs.
+    """
+
+    code = "lifecycle.busy"
 
 
 class ContainerGone(EngineFailed):

@@ -6,6 +6,7 @@ state before it, so that the type checker refuses a chain that skips a step.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,14 +27,19 @@ from pydantic import (
 from supply_chain.errors import DeclarationInvalid, ImageDamaged
 
 DIGEST = r"sha256:[0-9a-f]{64}"
+HEXADECIMAL = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
+"""A digest, or as much of one as tables show, as people type it."""
 ATTACHED = "sha256-"
 """How a tag begins under which something is attached to a digest (OCI distribution 1.1, "Referrers Tag Schema")."""
+ATTACHED_TO = re.compile(rf"{ATTACHED}(?P<digest>[0-9a-f]{{64}})(?:\..*)?")
+"""Such a tag: `sha256-….sig` and so on, as cosign did before there were subjects, or without an ending."""
 COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+PATH = rf"{COMPONENT}(?:/{COMPONENT})*"
 
 Digest = Annotated[str, StringConstraints(pattern=rf"^{DIGEST}$")]
 """`sha256:` and 64 lower-case hexadecimal digits: what a registry calls a piece of content."""
 
-Repository = Annotated[str, StringConstraints(pattern=rf"^{COMPONENT}(?:/{COMPONENT})*$", min_length=2, max_length=256)]
+Repository = Annotated[str, StringConstraints(pattern=rf"^{PATH}$", min_length=2, max_length=256)]
 """A repository's path in its registry, without the host (OCI distribution 1.1, "Pulling manifests")."""
 
 
@@ -69,6 +75,10 @@ class ImageRef(Frozen):
         """The same content in another repository."""
         return ImageRef(repository=repository, digest=self.digest)
 
+    def beside(self, digest: Digest) -> ImageRef:
+        """Other content in the same repository, whose digest is one already."""
+        return self.model_copy(update={"digest": digest})
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `repository@sha256:…`; a tag or a host is refused, for neither names content."""
@@ -78,7 +88,7 @@ class ImageRef(Frozen):
                 f"{text!r} does not name an image by digest.\n"
                 "Write repository@sha256:<64 hexadecimal digits>, as the run that made it printed it."
             )
-        if not re.fullmatch(rf"{COMPONENT}(?:/{COMPONENT})*", repository) or not 2 <= len(repository) <= 256:
+        if not re.fullmatch(PATH, repository) or not 2 <= len(repository) <= 256:
             raise DeclarationInvalid(
                 f"{repository!r} is not a repository of this registry.\n"
                 "Write its path without a host or tag, for example dev/hello."
@@ -90,6 +100,11 @@ def application_of(repository: str) -> str:
     """The application that a repository's path is of, whatever else the text is."""
     first, _, rest = repository.partition("/")
     return rest.partition("/")[2] if first == "evidence" else rest
+
+
+def digest_of(content: bytes) -> Digest:
+    """What a registry calls this content."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 ENCRYPTED = "-encrypted"
@@ -147,11 +162,25 @@ class StoredManifest(Frozen):
     subject: Digest | None = Field(default=None, description="what it refers to")
     status: StorageStatus = StorageStatus.ACTIVE
 
+    @property
+    def came_at(self) -> datetime:
+        """When it was pushed or restored, whichever was later."""
+        return max(self.pushed_at, self.restored_at or self.pushed_at)
+
+    @property
+    def subjects(self) -> tuple[Digest, ...]:
+        """What it is attached to: its `subject` (OCI image 1.1), or else what all of its tags name; sorted."""
+        if self.subject:
+            return (self.subject,)
+        named = {found and f"sha256:{found['digest']}" for found in map(ATTACHED_TO.fullmatch, self.tags)}
+        digests = sorted(each for each in named if each)
+        return tuple(digests) if len(digests) == len(named) and self.digest not in named else ()
+
 
 class Removal(Frozen):
-    """What became of one digest or tag that should go."""
+    """What became of one image that should go."""
 
-    name: str = Field(description="the digest or the tag")
+    name: str = Field(description="its digest")
     code: str | None = Field(description="the registry's code for why it is still there; None when it is gone")
     reason: str | None = Field(description="the registry's words for that")
 

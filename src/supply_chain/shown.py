@@ -17,6 +17,11 @@ def plain_lines(text: object) -> str:
     return "\n".join(plain(line) for line in str(text).split("\n"))
 
 
+def first_line(error: Exception) -> str:
+    """What an error says has happened, without what to do next."""
+    return str(error.args[0]).partition("\n")[0].rstrip(".")
+
+
 def in_a_line(error: Exception) -> str:
     """What an error says, what to do next included, in one line."""
     return " — ".join(str(error).splitlines())

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from supply_chain.app import Runtime
 from supply_chain.container import (
+    LINES,
     OWNER,
     Change,
     Container,
@@ -220,10 +221,10 @@ class MemoryEngine:
     def restart_always(self, container: str) -> None:
         self._now(self.inspect(container), restart=True)
 
-    def logs(self, container: str, lines: int = 200) -> Logs:
+    def logs(self, container: str) -> Logs:
         now = self.inspect(container)
         said = self._program(now).logs if now.started_at else Logs("", "")
-        out, err = (("".join(text.splitlines(keepends=True)[-lines:])) for text in (said.stdout, said.stderr))
+        out, err = (("".join(text.splitlines(keepends=True)[-LINES:])) for text in (said.stdout, said.stderr))
         return Logs(out, err)
 
     def changes(self, container: str) -> tuple[Change, ...]:

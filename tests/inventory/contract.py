@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from supply_chain.adapters.inventory import SqlInventory, open_inventory
 from supply_chain.evidence.sbom import Package
 from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan, Seen
-from supply_chain.image import Digest, ImageRef, StoredManifest
+from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.policy.outcome import Reason
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Database, Finding, Severity
@@ -122,6 +123,32 @@ class InventoryContract:
         assert everything[3:] == [f"many {number}" for number in range(1000, 1450)]
         assert refs(inventory.images("b")) == ["b 2", "b 1"]
 
+    def test_an_answer_is_of_one_moment(self, inventory: SqlInventory, address: str) -> None:
+        """Whoever reads an image again meanwhile, it is found, and with all that is known of it."""
+        whole = entry(
+            1, packages=frozenset({ZLIB}), scan=scan(finding("CVE-1")), bases=(BuiltOn(digest=digest(50), name="b"),),
+            deployed=(deployment("staging"),),
+        )  # fmt: skip
+        inventory.put([whole, entry(2)])
+        before, _ = inventory.images()
+        another = open_inventory(address)
+        event.listen(inventory.engine, "after_cursor_execute", lambda *_: another.put([whole, entry(2)]))
+
+        assert [image for image in inventory.images() if image.ref == before.ref] == [before]
+        assert inventory.affected("CVE-1") == inventory.of(digest(1)) == inventory.built_on([digest(50)]) == (before,)
+        assert inventory.carrying("zlib1g") == ((before, ("zlib1g 1:1.2.13",)),)
+
+    def test_what_is_read_again_while_many_are_listed_is_among_them(self, inventory: SqlInventory) -> None:
+        """What was listed before counts by its name; what went meanwhile does not come."""
+        many = [entry(number) for number in range(1000, 1250)]
+        inventory.put(many)
+        listing = iter(inventory.images())
+        first = next(listing)
+        inventory.put(many[210:220])
+        inventory.forget([many[-1].image.ref])
+
+        assert refs([first, *listing]) == [f"hello {number}" for number in range(1000, 1249)]
+
     def test_what_the_registry_lists_is_kept_beside_what_was_read(self, inventory: SqlInventory) -> None:
         """A pull changes when it was pulled, and nothing else has to be read for it."""
         inventory.put([entry(1, signed=True), entry(2)])
@@ -199,11 +226,22 @@ class InventoryContract:
         inventory.put([entry(3)])
 
         found = [
-            refs(inventory.carrying(*asked))
+            refs(image for image, _ in inventory.carrying(*asked))
             for asked in (("zlib1g",), ("zlib1g", "1:1.2.13"), ("zlib1g", "1.2.13"), ("flask", "3.0.0"), ("zlib",))
         ]
         both = ["hello 1", "hello 2"]
         assert found == [both, both, [], both, []]
+
+    def test_counts_the_images_with_another_version_alone(self, inventory: SqlInventory) -> None:
+        """What has both, or one that nobody knows, may be meant; the name is whichever way it is written."""
+        new: Package = ("deb", "zlib1g", "pkg:deb/debian/zlib1g@2")
+        any_of_them: Package = ("deb", "zlib1g", "")
+        for number, packages in enumerate([{ZLIB}, {new}, {ZLIB, new}, {any_of_them}, {FLASK}]):
+            listed = {"sbom": digest(800), "sbom_content": digest(810 + number)}
+            inventory.put([entry(number, packages=frozenset(packages), **listed)])
+
+        counts = [inventory.in_other_versions("ZLIB1g", version) for version in ("2", "1:1.2.13", "3")]
+        assert counts == [1, 1, 3] and inventory.in_other_versions("zlib", "2") == 0
 
     def test_a_package_is_found_by_what_it_was_built_from(self, inventory: SqlInventory) -> None:
         """As advisories name it; in the version of that."""
@@ -211,14 +249,42 @@ class InventoryContract:
         inventory.put([entry(1, packages=frozenset({libssl, ZLIB}))])
 
         asked = (("openssl",), ("openssl", "3.0.15"), ("openssl", "3.0.15-1"), ("libssl3", "3.0.15-1"), ("",))
-        assert [refs(inventory.carrying(*each)) for each in asked] == [["hello 1"], ["hello 1"], [], ["hello 1"], []]
+        found = [[packages for _, packages in inventory.carrying(*each)] for each in asked]
+        of_openssl = [("libssl3 3.0.15-1 (built from openssl 3.0.15)",)]
+        assert found == [of_openssl, of_openssl, [], [("libssl3 3.0.15-1",)], []]
+
+    def test_a_package_is_found_however_an_advisory_writes_it(self, inventory: SqlInventory) -> None:
+        """Names in other letters or with their group, a version as the scanner prints it; told as the SBOM names it."""
+        packages: frozenset[Package] = frozenset(
+            {
+                ("python", "zope-interface", "pkg:pypi/zope-interface@5.1"),
+                ("java-archive", "log4j-core", "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1"),
+                ("go-module", "stdlib", "pkg:golang/stdlib@1.22.1"),
+                ("rpm", "bind-libs", "pkg:rpm/centos/bind-libs@9.16-1?epoch=32&upstream=bind-9.16-1.src.rpm"),
+                ("wordpress-plugin", "akismet", ""),
+            }
+        )
+        inventory.put([entry(1, packages=packages), entry(2)])
+
+        asked = {
+            ("Zope.Interface", "5.1"): "zope-interface 5.1",
+            ("org.apache.logging.log4j:log4j-core", None): "log4j-core 2.14.1",
+            ("stdlib", "go1.22.1"): "stdlib 1.22.1",
+            ("stdlib", "1.22.1"): "stdlib 1.22.1",
+            ("bind-libs", "32:9.16-1"): "bind-libs 9.16-1",
+            ("bind-libs", "9.16-1"): "bind-libs 9.16-1",
+            ("akismet", "5.0"): "akismet",
+        }
+        found = {each: [(refs([image]), told) for image, told in inventory.carrying(*each)] for each in asked}
+        assert found == {each: [(["hello 1"], (told,))] for each, told in asked.items()}
+        assert inventory.carrying("stdlib", "1.22") == ()
 
     def test_names_from_outside_are_only_names(self, inventory: SqlInventory) -> None:
         """However long they are, and whatever characters they have."""
         odd: Package = ("python", "a\x00" + "'; DROP TABLE images; --%" * 200, "pkg:pypi/" + "x" * 9000 + "@1\x00")
         inventory.put([entry(1, packages=frozenset({odd}), scan=scan(finding("CVE-" + "9" * 5000)))])
 
-        assert refs(inventory.carrying(odd[1])) == ["hello 1"]
+        assert refs(image for image, _ in inventory.carrying(odd[1])) == ["hello 1"]
         assert refs(inventory.affected("CVE-" + "9" * 5000)) == ["hello 1"]
         assert inventory.of("%") == ()
 
@@ -228,6 +294,17 @@ class InventoryContract:
 
         assert refs(inventory.built_on([digest(49), digest(50)])) == ["hello 1"]
         assert inventory.built_on([]) == ()
+
+    def test_what_is_built_on_what_is_built_on_it_is_found_too(self, inventory: SqlInventory) -> None:
+        """However many bases lie between, and be one said to be built on itself."""
+        python, os = BuiltOn(digest=digest(2), name="base/python"), BuiltOn(digest=digest(1), name="base/os")
+        inventory.put([entry(1, "base/os", bases=(python,)), entry(2, "base/python", bases=(os,))])
+        inventory.put([entry(3, "shop", bases=(python, os)), entry(4, "other")])
+
+        assert refs(inventory.built_on([digest(1)])) == ["base/os 1", "base/python 2", "shop 3"]
+        inventory.put([entry(1, "base/os")])
+        assert refs(inventory.built_on([digest(1)])) == ["base/python 2", "shop 3"]
+        assert refs(inventory.built_on([digest(2)])) == ["shop 3"]
 
     def test_a_digest_is_found_by_how_it_begins(self, inventory: SqlInventory) -> None:
         """With and without the algorithm; the same content in two repositories is two images."""
@@ -242,7 +319,7 @@ class InventoryContract:
         inventory.put([entry(1, copies=(digest(2),)), entry(2), entry(2, "other")])
 
         assert refs(inventory.images()) == ["hello 1", "other 2"]
-        assert refs(inventory.of(digest(2))) == ["other 2"]
+        assert refs(inventory.of(digest(2))) == refs(inventory.of(digest(2)[:-1])) == ["hello 1", "other 2"]
         assert len(inventory.marks("hello")) == 2
 
     def test_says_when_it_was_reconciled(self, inventory: SqlInventory) -> None:
@@ -263,10 +340,116 @@ class InventoryContract:
         assert [*inventory.marks("other").values()] == [""] and list(inventory.images()) == before
 
     def test_counts_the_images_of_which_no_content_is_known(self, inventory: SqlInventory) -> None:
-        """A copy is none; in the others nobody can tell what there is."""
+        """A copy is none; in the others nobody can tell what there is, for one of two reasons."""
         inventory.put([entry(1, packages=frozenset({ZLIB}), copies=(digest(3),)), entry(2, unreadable="x"), entry(3)])
+        assert (inventory.unreadable(), inventory.unlisted()) == (1, 0)
 
-        assert inventory.unread() == 1
+        inventory.put([entry(4), entry(5)])
+        assert (inventory.unreadable(), inventory.unlisted()) == (1, 2)
+
+    def test_counts_the_images_that_were_not_scanned(self, inventory: SqlInventory) -> None:
+        """An SBOM is no scan, and a scan without findings is one; a copy is no image."""
+        listed = frozenset({ZLIB})
+        inventory.put([entry(1, packages=listed, scan=scan(), copies=(digest(3),)), entry(2, packages=listed)])
+        inventory.put([entry(3), entry(4, unreadable="x")])
+
+        assert inventory.unscanned() == 2
+
+    def test_what_the_starter_database_judged_is_counted(self, inventory: SqlInventory) -> None:
+        """It knows so few packages that no finding in the others means nothing."""
+        official = scan().model_copy(update={"database": scan().database.model_copy(update={"kind": "official"})})
+        inventory.put([entry(1, scan=scan()), entry(2, scan=official), entry(3)])
+        assert inventory.by_starter() == 1
+        inventory.put([entry(1, scan=official)])
+        assert inventory.by_starter() == 0
+
+    def test_what_is_archived_does_not_count_as_scanned(self, inventory: SqlInventory) -> None:
+        """Nobody looks for what became known since, until it is restored."""
+        archived = stored(1, status=StorageStatus.ARCHIVED)
+        inventory.put([entry(1, stored=archived, scan=scan()), entry(2, scan=scan())])
+        assert inventory.unscanned() == 1
+
+        inventory.listed("curated/hello", [stored(1), stored(2, status=StorageStatus.ACTIVATING)])
+        assert inventory.unscanned() == 0
+        inventory.listed("curated/hello", [archived])
+        assert inventory.unscanned() == 1
+
+    def test_what_is_archived_and_runs_is_scanned_like_any_other(self, inventory: SqlInventory) -> None:
+        """By a record, or seen on a host; where another one was deployed since, it does not run."""
+        archived = [
+            entry(n, application, stored=stored(n, status=StorageStatus.ARCHIVED), scan=scan(), deployed=deployed)
+            for n, application, deployed in ((1, "hello", (deployment("staging"),)), (2, "other", ()))
+        ]
+        inventory.put(archived)
+        assert inventory.unscanned() == 1
+        inventory.saw("laptop", [Seen(container="c7", name="x", digest=digest(2), running=True)], LATER)
+        assert inventory.unscanned() == 0
+
+        inventory.put([entry(3, scan=scan(), deployed=(deployment("staging", LATER, "c2"),))])
+        assert inventory.unscanned() == sum(image.shelved for image in inventory.images()) == 1
+
+    def test_what_is_gone_is_no_image_and_still_what_ran_last(self, inventory: SqlInventory) -> None:
+        """No older image runs because it went."""
+        inventory.put([entry(1, deployed=(deployment("staging"),))])
+        inventory.put(
+            [entry(2, gone=True, deployed=(deployment("staging", LATER, "c2"),)), entry(3, "other", gone=True)]
+        )
+
+        assert refs(inventory.images()) == ["hello 1"]
+        assert [(i.running, [r.container for r in i.deployed]) for i in inventory.images()] == [((), ["c1"])]
+        assert [r.container for r in inventory.running()] == ["c2"]
+        assert inventory.applications() == ("hello",)
+        assert inventory.marks("hello") == {entry(n).image.ref: f"mark {n}" for n in (1, 2)}
+
+    def test_what_is_gone_is_in_answers_while_it_runs(self, inventory: SqlInventory) -> None:
+        """By a record or seen on a host; in counts too, as what became known since it went is found in it no more."""
+        known: dict[str, Any] = {
+            "packages": frozenset({ZLIB}), "scan": scan(finding("CVE-1")),
+            "bases": (BuiltOn(digest=digest(50), name="b"),),
+        }  # fmt: skip
+        inventory.put([entry(1, gone=True, deployed=(deployment("staging"),), **known), entry(2, "other", gone=True)])
+
+        def answers() -> list[Any]:
+            return [
+                inventory.gone(), inventory.of(digest(1)), inventory.affected("CVE-1"),
+                tuple(image for image, _ in inventory.carrying("zlib1g")), inventory.built_on([digest(50)]),
+            ]  # fmt: skip
+
+        assert [refs(each) for each in answers()] == [["hello 1"]] * 5 and all(each[0].gone for each in answers())
+        assert (inventory.gone("other"), inventory.unscanned(), inventory.unlisted()) == ((), 1, 0)
+        inventory.saw("laptop", [Seen(container="c7", name="x", digest=digest(2), running=True)], LATER)
+        assert refs(inventory.gone("other")) == ["other 2"] and inventory.applications() == ("hello", "other")
+        assert (inventory.unscanned(), inventory.unlisted()) == (2, 1)
+        inventory.saw("laptop", [], LATER)
+        inventory.put([entry(3, deployed=(deployment("staging", LATER, "c3"),))])
+        assert answers() == [()] * 5
+
+    def test_the_copy_of_what_is_gone_is_no_image(self, inventory: SqlInventory) -> None:
+        """Nobody judged it, and nobody will."""
+        inventory.put([entry(1, gone=True, copies=(digest(2),)), entry(2)])
+
+        assert list(inventory.images()) == []
+
+    def test_what_other_hosts_showed_is_forgotten(self, inventory: SqlInventory) -> None:
+        """Nobody looks at them any more; all of them where there are none."""
+        inventory.put([entry(1)])
+        for host in ("old", "laptop"):
+            inventory.saw(host, [Seen(container="c1", name="x", digest=digest(1), running=True)], NOON)
+
+        inventory.unwatched(["laptop"])
+        assert [each.host for image in inventory.images() for each in image.running] == ["laptop"]
+        inventory.unwatched([])
+        assert [image.running for image in inventory.images()] == [()]
+
+    def test_an_environment_is_where_it_is_now(self, inventory: SqlInventory) -> None:
+        """Without reading anything again; in other applications nothing changes."""
+        inventory.put([entry(1, deployed=(deployment("staging"), deployment("production", container="c2")))])
+        inventory.put([entry(2, "other", deployed=(deployment("staging", container="c3"),))])
+        inventory.placed("hello", {"staging": "north", "production": "laptop"}.__getitem__)
+
+        assert {(r.container, r.host) for r in inventory.running()} == {
+            ("c1", "north"), ("c2", "laptop"), ("c3", "laptop"),
+        }  # fmt: skip
 
     def test_several_make_and_fill_it_at_once(self, address: str) -> None:
         """Each waits for its turn, and nothing is lost."""

@@ -24,6 +24,7 @@ from supply_chain.laptop.laptop import LaptopState
 from supply_chain.laptop.prefect_server import auth_string
 from supply_chain.tier import TierName
 from tests.real.command import ROOT
+from tests.real.waiting import eventually
 
 
 def toolbox_in(directory: Path) -> Toolbox:
@@ -76,6 +77,22 @@ class Prefect:
     def delete(self, path: str) -> None:
         """Remove what is there."""
         self._answer(lambda client: client.delete(f"{self.url}/{path}"))
+
+    def start(self, deployment: str, **parameters: object) -> str:
+        """Start a run of `flow/deployment`, as its button in the UI does; the run's id."""
+        made = self.get(f"deployments/name/{deployment}")
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return str(self.ask(f"deployments/{made['id']}/create_flow_run", body)["id"])
+
+    def ended(self, run: str, seconds: float = 180) -> dict[str, Any]:
+        """Wait until a run is over; the run."""
+
+        def over() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.get(f"flow_runs/{run}")
+            return found if found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+        found: dict[str, Any] = eventually(over, seconds, lambda: self.get(f"flow_runs/{run}")["state"])
+        return found
 
     def _answer(self, request: Callable[[httpx.Client], httpx.Response]) -> Any:
         with httpx.Client(auth=self.auth, timeout=30, transport=httpx.HTTPTransport(retries=3)) as client:

@@ -31,9 +31,26 @@ def home() -> Home:
 def laptop(home: Home) -> Iterator[LaptopState]:
     """The running laptop, on which nothing is promoted but by the test that wants it."""
     state = load_state(home)
+    _freeze()
+    yield state
+    assert cscm("thaw").status == 0
+
+
+def _freeze() -> None:
     frozen = cscm("freeze", "--why", "tests run tiers by hand")
     assert frozen.status == 0, frozen.stderr
-    yield state
+
+
+@pytest.fixture
+def frozen_again(laptop: LaptopState) -> Iterator[None]:
+    """After a test that thaws: the others want the freeze that they began with."""
+    yield
+    _freeze()
+
+
+@pytest.fixture
+def thawed(frozen_again: None) -> None:
+    """Images move by events while the test runs."""
     assert cscm("thaw").status == 0
 
 

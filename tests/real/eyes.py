@@ -14,6 +14,7 @@ import docker
 import httpx
 from docker.models.containers import Container
 
+from supply_chain.adapters.engine import listed
 from supply_chain.container import APPLICATION, ENVIRONMENT, MANAGED, ROLE
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.laptop.emulator_service import emulator_root, root_key
@@ -161,7 +162,7 @@ class Eyes:
             volumes = [v.name for v in client.volumes.list(filters=label)]
             networks = [n.name for n in client.networks.list(filters={"label": f"{APPLICATION}={application}"})]
             fronts = [c.name for c in self.containers(application, **{ROLE: "front"})]
-            tags = [tag for image in client.api.images() for tag in image["RepoTags"] or ()]
+            tags = [tag for image in listed(client.api) for tag in image["RepoTags"] or ()]
         return [
             *networks,
             *(v for v in volumes if v not in fronts),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 import docker
 import yaml
@@ -12,12 +14,21 @@ import yaml
 from supply_chain.container import ENVIRONMENT
 from tests.real.command import ROOT
 
+_PORTS = iter(random.sample(range(20_000, 30_000), 10_000))
+"""Each once: a document may name a port long before anything listens there. Below those of outgoing connections."""
+
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, each another."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in probes]
+    """Ports that were free a moment ago, and that nobody else in this session was given."""
+    return list(islice(filter(_free, _PORTS), count))
+
+
+def _free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def free_port() -> int:

@@ -87,7 +87,8 @@ def test_an_advisory_starts_a_rescan_of_what_carries_its_packages(prefect: Prefe
 
     (run,) = eventually(rescans, 240)
     found = prefect.ask(
-        "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["rescan-summary"]}}}
+        "artifacts/filter",
+        {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["rescan-packages-summary"]}}},
     )
     passed = re.search(r"images without the packages asked for \| (\d+) \|", found[0]["data"])
     assert passed and int(passed[1]) >= 2, found[0]["data"]

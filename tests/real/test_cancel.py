@@ -38,9 +38,7 @@ class Operator:
 
     def start(self, path: Path) -> str:
         """Start a chain; the run's id."""
-        deployment = self._prefect.get("deployments/name/chain/on-demand")["id"]
-        run = self._prefect.ask(f"deployments/{deployment}/create_flow_run", {"parameters": {"path": str(path)}})
-        return str(run["id"])
+        return self._prefect.start("chain/on-demand", path=str(path))
 
     def state(self, run: str) -> dict[str, Any]:
         state: dict[str, Any] = self._prefect.get(f"flow_runs/{run}")["state"]

@@ -52,8 +52,8 @@ def run(commands: list[str], directory: Path) -> list[str]:
     return done.stdout.split(f"{mark}\n")[:-1]
 
 
-def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
-    """From a file to a refusal, and from the refusal to a signed image."""
+def test_the_tutorial_does_what_it_says(frozen_again: None, tmp_path: Path) -> None:
+    """From a file to a refusal, and from the refusal to a signed image; it thaws at its end."""
     told = steps()
     clone = tmp_path / "container-supply-chain"
     clone.mkdir()

@@ -227,16 +227,11 @@ def report(*findings: Finding, at: datetime = NOON, kind: str = "official", **ch
 
 
 def sbom_reference(
-    registry: MemoryReferrers, subject: ImageRef, *packages: str, kind: str = "deb", at: datetime = NOON
+    registry: MemoryReferrers, subject: ImageRef, *packages: str, kind: str = "deb", at: datetime = NOON, **more: Any
 ) -> dict[str, Any]:
-    """Attach an SBOM that lists these packages; the predicate that names it."""
-    listed = json.dumps(
-        {
-            "artifacts": [
-                {"type": kind, "name": name.partition("@")[0], "purl": f"pkg:{kind}/{name}"} for name in packages
-            ]
-        }
-    ).encode()
+    """Attach an SBOM that lists these packages, and says what `more` does; the predicate that names it."""
+    artifacts = [{"type": kind, "name": name.partition("@")[0], "purl": f"pkg:{kind}/{name}"} for name in packages]
+    listed = json.dumps({"artifacts": artifacts, **more}).encode()
     referrer = registry.attach(subject, "application/vnd.syft+json", gzip.compress(listed, mtime=0), {})
     syft = {
         "name": "syft",

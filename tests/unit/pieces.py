@@ -1,5 +1,7 @@
 """The evidence that a good image carries at each boundary, one piece at a time."""
 
+from types import SimpleNamespace
+
 from supply_chain.evidence.checks import required
 from supply_chain.evidence.statement import (
     BUNDLE,
@@ -23,6 +25,8 @@ OFFERED = ImageRef(repository="dev/hello", digest=DIGEST)
 CURATED = ImageRef(repository="curated/hello", digest=DIGEST)
 ELSEWHERE = ImageRef(repository="evidence/curation/hello", digest=DIGEST)
 KEY = "arn:aws:kms:eu-west-1:1:key/s"
+REPOSITORIES = SimpleNamespace(ensure_repository=lambda *_, **__: None)
+"""All are there."""
 
 
 class Pieces:

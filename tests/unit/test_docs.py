@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
+from prefect.blocks.core import Block
 from pydantic import BaseModel, TypeAdapter
 
+from blocks import register
+from cscm import events
 from cscm.main import main
 from scripts import reference
 from supply_chain import errors
@@ -22,6 +29,8 @@ from supply_chain.errors import SupplyChainError
 from supply_chain.execution.environment import Environment
 from supply_chain.laptop.profile import Profile
 from supply_chain.policy.names import NameRegister
+from supply_chain.policy.rules import POLICIES
+from supply_chain.promotion.bridge import Message
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -115,6 +124,65 @@ def test_every_key_that_people_write_has_a_meaning() -> None:
 
     assert len(rows) > 50
     assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def commands(command: click.Command = main, name: str = "") -> Iterator[tuple[str, bool]]:
+    """Each command, and whether it has the option --json."""
+    if isinstance(command, click.Group):
+        for word, each in command.commands.items():
+            yield from commands(each, f"{name} {word}".strip())
+    else:
+        yield name, any("--json" in each.opts for each in command.params)
+
+
+def test_every_command_that_prints_json_has_its_shape() -> None:
+    """And no other has."""
+    assert {name for name, with_json in commands() if with_json} == set(reference.PRINTED)
+    assert set(reference.LISTS) < set(reference.PRINTED)
+
+
+def test_every_command_without_json_is_named_as_one() -> None:
+    """Whoever writes a script finds it among the exceptions."""
+    page = (DOCS / "how-to/command.md").read_text(encoding="utf-8")
+    (exceptions,) = re.findall(r"Every command that has a result has it;(.*)", page)
+    named = set(re.findall(r"`([^`-]+)`", exceptions.replace("registry-token", "registry_token")))
+
+    assert {name.replace("-", "_") for name, with_json in commands() if not with_json} == named
+
+
+def test_a_gates_rules_are_all_in_its_column() -> None:
+    """Nobody looks for a rule of a gate in vain."""
+    lines = (DOCS / "explanation/gates.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.count("|") == 6]
+
+    for column, policy in enumerate(POLICIES.values(), 2):
+        said = [inspect.cleandoc(rule.__doc__ or "").split("\n\n")[0] for rule in policy.rules]
+        assert {row[1] for row in rows if row[column] == "yes"} == {" ".join(each.split()) for each in said}
+
+
+@pytest.mark.parametrize("command", ["dead", "replay --all"])
+def test_a_dead_message_has_the_keys_of_its_shape(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """What only the queue itself takes is not printed."""
+    known = (Message(id="1", receipt="r", body="{}", reason="x"),)
+    dead = SimpleNamespace(all=lambda: known, delete=lambda _: None)
+    queue = SimpleNamespace(send=lambda _: None)
+    monkeypatch.setattr(events, "_settings", lambda: SimpleNamespace(dead_letters=lambda: dead, queue=lambda: queue))
+
+    (printed,) = json.loads(CliRunner().invoke(main, ["events", *command.split(), "--json"]).stdout)
+
+    assert printed.keys() == reference.DeadMessage.model_json_schema(mode="serialization")["properties"].keys()
+
+
+def test_every_type_of_block_that_is_registered_is_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator finds each in Prefect's catalog, under the same name."""
+    registered = []
+    monkeypatch.setattr(Block, "register_type_and_schema", classmethod(registered.append))
+    monkeypatch.setattr(Block, "save", lambda *_, **__: None)
+    register.register_types()
+
+    titles = re.findall(r"^## (.+)$", (DOCS / "reference/blocks.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert sorted(titles) == sorted(kind.get_block_type_name() for kind in registered)
 
 
 WRITTEN: dict[str, type[BaseModel] | TypeAdapter[Any]] = {

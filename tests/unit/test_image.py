@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.image import ImageRef, Interval, Proof, Source, short
+from supply_chain.image import ImageRef, Interval, Proof, Source, digest_of, short
 
 HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"
+
+
+def test_content_is_called_by_its_sha256():
+    """As FIPS 180-4's own example has it."""
+    assert digest_of(b"abc") == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 @pytest.mark.parametrize("repository", ["dev/hello", "curated/base/python-build", "a0", "x_y/z__w.v/q---r"])

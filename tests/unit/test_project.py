@@ -47,7 +47,12 @@ class Trigger(Strict):
     name: str
     expect: list[str]
     match: dict[str, str]
-    parameters: dict[str, str]
+    parameters: dict[str, str | bool]
+
+    @property
+    def templates(self) -> list[str]:
+        """The parameters that the event fills in."""
+        return [each for each in self.parameters.values() if isinstance(each, str)]
 
 
 class ConcurrencyLimit(Strict):
@@ -115,14 +120,14 @@ def test_a_misspelt_key_is_found(change: dict[str, Any]) -> None:
 def test_a_push_starts_a_chain_with_what_the_hook_posts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trigger's event, resource and payload are those of `post_pushed`; else nothing would start."""
     posted: dict[str, Any] = {}
-    monkeypatch.setattr(source, "emit_event", lambda **event: posted.update(event))
-    monkeypatch.setattr(source.EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: None))
+    monkeypatch.setattr(events, "emit_event", lambda **event: posted.update(event))
+    monkeypatch.setattr(events.EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: None))
     source.post_pushed(Path("/shop/hello"), "a" * 40)
     (trigger,) = next(d for d in DEPLOYMENTS if d.name == "on-push").triggers
 
     assert posted["event"] in trigger.expect
     assert fnmatch.fnmatch(posted["resource"]["prefect.resource.id"], trigger.match["prefect.resource.id"])
-    for template in trigger.parameters.values():
+    for template in trigger.templates:
         field = re.fullmatch(r"\{\{ event\.payload\.(\w+) \}\}", template)
         assert field and field[1] in posted["payload"]
 
@@ -160,7 +165,7 @@ def started(event: dict[str, Any]) -> list[str]:
     """The deployments that an event starts; what their parameters need is in it."""
     found = [(d, t) for d in DEPLOYMENTS for t in d.triggers if matched(t, event)]
     for _, trigger in found:
-        for template in trigger.parameters.values():
+        for template in trigger.templates:
             assert re.fullmatch(r"\{\{ [^{}]*\bevent\.(?:payload\.\w+|event)\b[^{}]* \}\}", template), template
             assert set(re.findall(r"event\.payload\.(\w+)", template)) <= event["payload"].keys(), template
     return [f"{d.entrypoint.partition(':')[2]}/{d.name}" for d, _ in found]

@@ -11,12 +11,14 @@ import contextlib
 import itertools
 import logging
 import os
+import re
 import select
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +42,16 @@ LINES = 5000
 """Lines of a command's output that go to the log."""
 PIPE = 1024 * 1024
 """Bytes that a pipe may hold (pipe(7))."""
+OF_TOOLS = re.compile(
+    r"(?!GRYPE_DB_(UPDATE_URL|CA_CERT)$)"
+    r"((GRYPE|SYFT|COSIGN|SIGSTORE|HADOLINT|BUILDX|BUILDKIT|EXPERIMENTAL_BUILDKIT)_.*|TUF_ROOT"
+    r"|DOCKER_(AUTH_CONFIG|CONTENT_TRUST|DEFAULT_PLATFORM)"
+    r"|GIT_(DIR|WORK_TREE|INDEX_FILE|COMMON_DIR|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|NAMESPACE"
+    r"|REPLACE_REF_BASE))"
+)
+"""Environment variables that change what a tool finds, makes or takes for true. Those that happen to be set where we
+run are kept from it, so that it says the same everywhere; it gets what it is given. Where a vulnerability database
+comes from is none of them: which one it is stands in every report."""
 WHOLE_OUTPUT = "Its whole output is in the run's log (in the UI, or here with --verbose)"
 """Where to look on, of a command that was not quiet."""
 
@@ -91,13 +103,44 @@ def cancellation() -> Cancellation:
     return current.get() or Cancellation()
 
 
+@contextlib.contextmanager
+def to_its_end() -> Iterator[None]:
+    """What runs in this block goes on when the run is cancelled: something short that nobody else would do."""
+    token = current.set(None)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+def all_at_once(*parts: Callable[[], Any]) -> list[Any]:
+    """Do all parts at once and give their results in order; the first failure is raised when all ended.
+
+    An interrupt ends the commands of all of them.
+    """
+    scope = cancellation()
+
+    def cancellable(part: Callable[[], Any]) -> Any:
+        current.set(scope)
+        return part()
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        futures = [pool.submit(copy_context().run, cancellable, part) for part in parts]
+        try:
+            wait(futures)
+        except BaseException:
+            scope.cancel()
+            raise
+    return [future.result() for future in futures]
+
+
 def end_group(process: subprocess.Popen[bytes], grace: float = GRACE) -> None:
     """End a process that leads its own group, and the whole group with it."""
-    for sig, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+    for sig, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, sig)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(wait)
+            process.wait(seconds)
             break
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -223,6 +266,15 @@ def run(
 def _said(done: Done) -> list[str]:
     """The lines that a program said, errors first."""
     return [*done.stderr.splitlines(), *done.stdout.splitlines()]
+
+
+def inherit() -> None:
+    """Let commands inherit this process's environment as it is now. plumbum's own copy is of when it was imported."""
+    local.env.clear()
+    local.env.update({name: value for name, value in os.environ.items() if not OF_TOOLS.fullmatch(name)})
+
+
+inherit()
 
 
 def _start(

@@ -21,6 +21,8 @@ UNCLEAR = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]|\r(?!\n|
 WILD = re.compile(r"[*?\[\]\\]")
 LIMIT = 64 * 1024
 """Bytes of patterns that are read; a person does not write more."""
+PORTION = 1000
+"""Files in one command line."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,10 @@ def _text(path: str) -> str:
     return path
 
 
-def portions(files: Sequence[str], size: int = 1000) -> Iterator[list[str]]:
+def portions(files: Sequence[str]) -> Iterator[list[str]]:
     """The files as arguments, so many at a time that a command line holds them; none looks like an option."""
-    for start in range(0, len(files), size):
-        yield [f"./{name}" for name in files[start : start + size]]
+    for start in range(0, len(files), PORTION):
+        yield [f"./{name}" for name in files[start : start + PORTION]]
 
 
 def told(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[str, ...]:

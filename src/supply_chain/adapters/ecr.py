@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,9 +16,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from supply_chain.adapters.aws import error_code, translated
-from supply_chain.adapters.ecr_images import EcrImages, missing
-from supply_chain.errors import SettingInvalid
-from supply_chain.image import ATTACHED, Digest, ImageRef
+from supply_chain.adapters.ecr_images import EcrImages, found
+from supply_chain.concurrency import side_by_side
+from supply_chain.errors import ImageNotFound
+from supply_chain.image import ATTACHED, DIGEST, Digest, ImageRef
 from supply_chain.scratch import scratch
 
 MARGIN = 15 * 60
@@ -89,50 +91,32 @@ class Ecr(EcrImages):
 
     def encryption(self, repository: str) -> tuple[str, str | None]:
         """How a repository is encrypted at rest: `KMS` or `AES256`, and the key's ARN or id."""
-        found = self._repository(repository).get("encryptionConfiguration", {})
-        return found.get("encryptionType", "AES256"), found.get("kmsKey")
+        configured = self._repository(repository).get("encryptionConfiguration", {})
+        return configured.get("encryptionType", "AES256"), configured.get("kmsKey")
 
     def immutable(self, repository: str) -> bool:
         """Whether a tag in this repository can never be moved."""
         return bool(self._repository(repository).get("imageTagMutability") == "IMMUTABLE")
 
     def _repository(self, repository: str) -> dict[str, Any]:
-        with translated(f"look at the repository {repository}"):
-            try:
-                found: dict[str, Any] = self.client.describe_repositories(repositoryNames=[repository])["repositories"][
-                    0
-                ]
-            except ClientError as error:
-                if error_code(error) == "RepositoryNotFoundException":
-                    raise missing(repository) from error
-                raise
-        return found
+        with translated(f"look at the repository {repository}"), found(repository):
+            (described,) = self.client.describe_repositories(repositoryNames=[repository])["repositories"]
+        known: dict[str, Any] = described
+        return known
 
     def tags(self, ref: ImageRef) -> tuple[str, ...]:
         """The tags of an image; none where it has none."""
-        with translated(f"look at {ref}"):
-            try:
-                details = self.client.describe_images(
-                    repositoryName=ref.repository, imageIds=[{"imageDigest": ref.digest}]
-                )["imageDetails"]
-            except ClientError as error:
-                if error_code(error) in ("ImageNotFoundException", "RepositoryNotFoundException"):
-                    raise missing(str(ref)) from error
-                raise
-        return tuple(sorted(details[0].get("imageTags", [])))
+        return tuple(sorted(self._detail(ref).get("imageTags", [])))
 
-    def find(self, digest: Digest, prefix: str) -> ImageRef:
-        """The image with this digest in the repositories below `prefix`; one, or an error."""
-        candidates = self.repositories(prefix)
-        with translated(f"look for {digest}"):
-            found = [repository for repository in candidates if self._holds(repository, digest)]
-        if not found:
-            raise missing(f"{prefix}*@{digest}")
-        if len(found) > 1:
-            raise SettingInvalid(
-                f"{digest} is in several repositories: {', '.join(found)}.\nName the one you mean: repository@digest."
-            )
-        return ImageRef(repository=found[0], digest=digest)
+    def having(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
+        """The images below `prefix` whose digests begin so, archived or not. To look is no pull."""
+        repositories = self.repositories(prefix)
+        having = side_by_side(lambda repository: self._having(repository, begins), repositories)
+        return tuple(
+            ImageRef(repository=repository, digest=digest)
+            for repository, digests in zip(repositories, having, strict=True)
+            for digest in digests
+        )
 
     def repositories(self, prefix: str) -> tuple[str, ...]:
         """The repositories whose names begin with `prefix`, sorted."""
@@ -142,10 +126,11 @@ class Ecr(EcrImages):
         return tuple(sorted(name for name in names if name.startswith(prefix)))
 
     def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
-        """Every manifest of a repository, tagged or not, and when it was pushed, the last one first."""
-        with translated(f"look at {repository}"):
-            pages = self.client.get_paginator("describe_images").paginate(repositoryName=repository)
-            details = [d for page in pages for d in page["imageDetails"]]
+        """Every manifest of a repository, tagged or not, and when it was pushed, the last one first.
+
+        But for those that nobody can pull, being archived or on their way back. None where there is no repository.
+        """
+        details = self._details(repository)
         details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple((d["imageDigest"], d["imagePushedAt"]) for d in details)
 
@@ -156,24 +141,20 @@ class Ecr(EcrImages):
         archived or on their way back, only where they are asked for.
         """
         status = {"imageStatus": "ANY"} if archived else {}
-        with translated(f"look at {repository}"):
-            try:
-                pages = self.client.get_paginator("describe_images").paginate(
-                    repositoryName=repository, filter={"tagStatus": "TAGGED", **status}
-                )
-                details = [d for page in pages for d in page["imageDetails"]]
-            except ClientError as error:
-                if error_code(error) == "RepositoryNotFoundException":
-                    return ()
-                raise
+        details = self._details(repository, filter={"tagStatus": "TAGGED", **status})
         # an emulator may answer without the filter
         tagged = [d for d in details if any(_names(tag, tag_prefix) for tag in d.get("imageTags", ()))]
         tagged.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple(ImageRef(repository=repository, digest=d["imageDigest"]) for d in tagged)
 
-    def _holds(self, repository: str, digest: Digest) -> bool:
-        answer = self.client.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])
-        return bool(answer["images"])
+    def _having(self, repository: str, begins: str) -> tuple[Digest, ...]:
+        if not re.fullmatch(DIGEST, begins):
+            return tuple(each.digest for each in self.images(repository) if each.digest.startswith(begins))
+        try:
+            self.status(ImageRef(repository=repository, digest=begins))
+        except ImageNotFound:
+            return ()
+        return (begins,)
 
 
 def _names(tag: str, prefix: str) -> bool:

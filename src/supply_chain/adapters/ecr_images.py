@@ -1,4 +1,4 @@
-"""What ECR holds, and the ways an image goes: archived, restored, untagged, deleted."""
+"""What ECR holds, and the ways an image goes: archived, restored, deleted."""
 
 from __future__ import annotations
 
@@ -31,25 +31,12 @@ class EcrImages:
 
         None at all where there is no such repository.
         """
-        with translated(f"look at {repository}"):
-            try:
-                pages = self.client.get_paginator("describe_images").paginate(
-                    repositoryName=repository, filter={"imageStatus": "ANY"}
-                )
-                facts = [_facts(each) for page in pages for each in page["imageDetails"]]
-            except ClientError as error:
-                if error_code(error) == "RepositoryNotFoundException":
-                    return ()
-                raise
+        facts = map(_facts, self._details(repository, filter={"imageStatus": "ANY"}))
         return tuple(sorted(facts, key=lambda each: (each.pushed_at, each.digest), reverse=True))
 
     def status(self, ref: ImageRef) -> StorageStatus:
         """Whether an image is active, archived or on its way back."""
-        with translated(f"look at {ref}"), _found(str(ref)):
-            (detail,) = self.client.describe_images(
-                repositoryName=ref.repository, imageIds=[{"imageDigest": ref.digest}]
-            )["imageDetails"]
-        return _status(detail)
+        return _status(self._detail(ref))
 
     def archive(self, ref: ImageRef) -> None:
         """Make an image impossible to pull, at once and until it is restored; nothing for one that is archived.
@@ -70,14 +57,21 @@ class EcrImages:
 
         What an index lists stays until the index has gone: `ImageReferencedByManifestList`.
         """
-        return self._remove(repository, "imageDigest", digests)
-
-    def untag(self, repository: str, tags: Sequence[str]) -> tuple[Removal, ...]:
-        """Remove tags; what became of each, in their order. **The last tag of an image takes the image along.**"""
-        return self._remove(repository, "imageTag", tags)
+        unique = list(dict.fromkeys(digests))
+        removed: list[Removal] = []
+        for at in range(0, len(unique), BATCH):
+            batch = unique[at : at + BATCH]
+            with translated(f"delete images of {repository}"), found(repository):
+                answer = self.client.batch_delete_image(
+                    repositoryName=repository, imageIds=[{"imageDigest": digest} for digest in batch]
+                )
+            failed = {each["imageId"].get("imageDigest"): each for each in answer.get("failures", ())}
+            gone = {each.get("imageDigest") for each in answer.get("imageIds", ())}
+            removed += [_removal(digest, failed.get(digest), gone=digest in gone) for digest in batch]
+        return tuple(removed)
 
     def _store(self, ref: ImageRef, target: str, doing: str, *, done: Sequence[StorageStatus]) -> StorageStatus:
-        with translated(f"{doing} {ref}"), _found(str(ref)):
+        with translated(f"{doing} {ref}"), found(str(ref)):
             try:
                 answer = self.client.update_image_storage_class(
                     repositoryName=ref.repository, imageId={"imageDigest": ref.digest}, targetStorageClass=target
@@ -88,34 +82,37 @@ class EcrImages:
                 return status
         return _status(answer)
 
-    def _remove(self, repository: str, kind: str, names: Sequence[str]) -> tuple[Removal, ...]:
-        unique = list(dict.fromkeys(names))
-        removed: list[Removal] = []
-        for at in range(0, len(unique), BATCH):
-            batch = unique[at : at + BATCH]
-            with translated(f"delete images of {repository}"), _found(repository):
-                answer = self.client.batch_delete_image(
-                    repositoryName=repository, imageIds=[{kind: name} for name in batch]
-                )
-            failed = {each["imageId"].get(kind): each for each in answer.get("failures", ())}
-            gone = {each.get(kind) for each in answer.get("imageIds", ())}
-            removed += [_removal(name, failed.get(name), gone=name in gone) for name in batch]
-        return tuple(removed)
+    def _detail(self, ref: ImageRef) -> dict[str, Any]:
+        """What ECR says of one image, archived or not; `ImageNotFound`."""
+        with translated(f"look at {ref}"), found(str(ref)):
+            details: list[dict[str, Any]] = self.client.describe_images(
+                repositoryName=ref.repository, imageIds=[{"imageDigest": ref.digest}]
+            )["imageDetails"]
+        return details[0]
 
-
-def missing(what: str) -> ImageNotFound:
-    """The error for what the registry does not hold."""
-    return ImageNotFound(f"The registry has no {what}.\nCheck the reference; the run that made it printed it.")
+    def _details(self, repository: str, **which: Any) -> list[dict[str, Any]]:
+        """What it says of each image of a repository; of none where there is no repository."""
+        with translated(f"look at {repository}"):
+            try:
+                pages = self.client.get_paginator("describe_images").paginate(repositoryName=repository, **which)
+                return [each for page in pages for each in page["imageDetails"]]
+            except ClientError as error:
+                if error_code(error) == "RepositoryNotFoundException":
+                    return []
+                raise
 
 
 @contextlib.contextmanager
-def _found(what: str) -> Iterator[None]:
+def found(what: str) -> Iterator[None]:
+    """`ImageNotFound` where ECR has no such image or repository."""
     try:
         yield
     except ClientError as error:
-        if error_code(error) in ABSENT:
-            raise missing(what) from error
-        raise
+        if error_code(error) not in ABSENT:
+            raise
+        raise ImageNotFound(
+            f"The registry has no {what}.\nCheck the reference; the run that made it printed it."
+        ) from error
 
 
 def _facts(detail: dict[str, Any]) -> StoredManifest:

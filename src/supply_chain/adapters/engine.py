@@ -28,6 +28,7 @@ from supply_chain.adapters.engine_reading import (
     without_init,
 )
 from supply_chain.container import (
+    LINES,
     OWNER,
     Change,
     Container,
@@ -120,7 +121,7 @@ class DockerEngine:
 
     def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
         with _translated(f"list the images of {repository}"):
-            ids = [entry["Id"] for entry in self._api.images(name=repository)]  # with their names in it alone
+            ids = [entry["Id"] for entry in listed(self._api, repository)]  # with their names in it alone
         found = []
         for each in ids:
             with contextlib.suppress(ImageNotFound), _translated(f"look for the image {each}"):  # removed in between
@@ -176,10 +177,10 @@ class DockerEngine:
         with _translated(f"update {_shown(container)}"):
             self._api.update_container(container, restart_policy=_restart(True))
 
-    def logs(self, container: str, lines: int = 200) -> Logs:
+    def logs(self, container: str) -> Logs:
         with _translated(f"read the logs of {_shown(container)}"):
             out, err = (
-                self._api.logs(container, stdout=stdout, stderr=not stdout, tail=lines) for stdout in (True, False)
+                self._api.logs(container, stdout=stdout, stderr=not stdout, tail=LINES) for stdout in (True, False)
             )
         return Logs(out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
@@ -344,6 +345,18 @@ def _tar(name: str, content: bytes) -> bytes:
         entry.size, entry.mode = len(content), 0o644
         archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
+
+
+LISTINGS = 5
+"""How often an engine is asked again for a list that it gave up: each time an image went while it was made."""
+
+
+def listed(api: docker.APIClient, repository: str | None = None) -> list[dict[str, Any]]:
+    """The engine's images, as it lists them; it gives up the whole list where one of them goes meanwhile (404)."""
+    for _ in range(LISTINGS - 1):
+        with contextlib.suppress(NotFound):
+            return list(api.images(name=repository))
+    return list(api.images(name=repository))
 
 
 @contextlib.contextmanager

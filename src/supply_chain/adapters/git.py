@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import tarfile
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.image import Source
+from supply_chain.image import Source, digest_of
 from supply_chain.scratch import scratch
 
 TIMEOUT = 60.0
@@ -151,7 +150,7 @@ def _without_credentials(remote: str) -> str:
 
 def file_digest(path: Path) -> str:
     """The digest of a file's content."""
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return digest_of(path.read_bytes())
 
 
 def hooks_of(path: Path) -> tuple[Path, str]:

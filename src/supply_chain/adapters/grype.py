@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import DatabaseUnusable, ScannerFailed
 from supply_chain.evidence.sbom import SYSTEM
-from supply_chain.image import Digest
+from supply_chain.image import Digest, digest_of
 from supply_chain.scratch import scratch
 from supply_chain.vulnerability.findings import Database, Distribution, Report, parse_report, united
 from supply_chain.vulnerability.scanner import Sbom
@@ -88,7 +87,7 @@ class Grype:
     @cached_property
     def configuration(self) -> str:
         """Names how grype is called."""
-        return f"sha256:{hashlib.sha256(json.dumps([*MATCHED, CLAIMED_TOO]).encode()).hexdigest()}"
+        return digest_of(json.dumps([*MATCHED, CLAIMED_TOO]).encode())
 
     def scan(self, sbom: Sbom) -> Report:
         """A whole report; `ScannerFailed` or `DatabaseUnusable` otherwise.

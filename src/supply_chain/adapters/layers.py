@@ -6,7 +6,6 @@ Layers are laid one upon the other as OCI image 1.1, "Image Layer Filesystem Cha
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import posixpath
 import tarfile
@@ -18,7 +17,7 @@ from typing import IO, Any, Literal, NamedTuple, Protocol
 
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade
-from supply_chain.image import Digest
+from supply_chain.image import Digest, digest_of
 from supply_chain.scratch import scratch
 
 DOCUMENT = 4 * 1024 * 1024
@@ -87,7 +86,7 @@ def _document(archive: tarfile.TarFile, name: str) -> bytes:
 
 def _blob(archive: tarfile.TarFile, digest: Digest) -> Any:
     content = _document(archive, _path(digest))
-    if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+    if digest_of(content) != digest:
         raise ValueError(f"a document is not {digest}")
     return json.loads(content)
 

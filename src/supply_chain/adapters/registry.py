@@ -26,7 +26,7 @@ from supply_chain.errors import (
     RegistryUnavailable,
 )
 from supply_chain.evidence.store import NotEvidence, Referrer
-from supply_chain.image import Descriptor, Digest, ImageRef, blobs_of
+from supply_chain.image import Descriptor, Digest, ImageRef, blobs_of, digest_of
 from supply_chain.shown import plain
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -130,7 +130,7 @@ class Registry:
         if answer.status == 404:
             return None
         digest = answer.headers.get("Docker-Content-Digest")
-        return digest or _digest(self._manifest_of(f"{repository}/manifests/{tag}").content)
+        return digest or digest_of(self._manifest_of(f"{repository}/manifests/{tag}").content)
 
     def has(self, ref: ImageRef) -> bool:
         """Whether the repository holds this manifest."""
@@ -157,7 +157,7 @@ class Registry:
 
     def _known(self, path: str, digest: Digest) -> tuple[bytes, str] | None:
         known = self.memory.get(path)
-        return known if known and _digest(known[0]) == digest else None
+        return known if known and digest_of(known[0]) == digest else None
 
     def _manifest_of(self, path: str) -> _Answer:
         return self._call("GET", path, accept=ACCEPT, most=LARGEST_MANIFEST)
@@ -225,7 +225,7 @@ class Registry:
             config, *layers = blobs_of(_object(content, media_type, referrer), referrer)
         except ImageDamaged:
             return NotEvidence(why="no manifest of an artifact")
-        if config.digest != _digest(EMPTY) or len(layers) != 1:
+        if config.digest != digest_of(EMPTY) or len(layers) != 1:
             return NotEvidence(why="not laid out as one piece of evidence")
         return layers[0] if layers[0].size <= SMALL else TOO_LARGE
 
@@ -278,8 +278,8 @@ class Registry:
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "artifactType": artifact_type,
-            "config": {"mediaType": EMPTY_TYPE, "digest": _digest(EMPTY), "size": len(EMPTY)},
-            "layers": [{"mediaType": media_type or artifact_type, "digest": _digest(content), "size": len(content)}],
+            "config": {"mediaType": EMPTY_TYPE, "digest": digest_of(EMPTY), "size": len(EMPTY)},
+            "layers": [{"mediaType": media_type or artifact_type, "digest": digest_of(content), "size": len(content)}],
             "subject": {"mediaType": MANIFEST, "digest": subject.digest, "size": self._size(subject)},
             "annotations": dict(annotations),
         }
@@ -291,7 +291,7 @@ class Registry:
 
     def push_blob(self, repository: str, content: bytes) -> Digest:
         """Push a small blob if it is not there."""
-        digest = _digest(content)
+        digest = digest_of(content)
         self._ensure_blob(repository, digest, lambda: content)
         return digest
 
@@ -303,7 +303,7 @@ class Registry:
 
     def push_manifest(self, repository: str, content: bytes, media_type: str) -> Digest:
         """Push a manifest by digest."""
-        digest = _digest(content)
+        digest = digest_of(content)
         self._call("PUT", f"{repository}/manifests/{digest}", content=content, media_type=media_type)
         return digest
 
@@ -486,6 +486,13 @@ def _referrers(content: bytes, subject: ImageRef) -> list[Referrer]:
     ]
 
 
+def manifest_in(content: bytes, ref: ImageRef) -> dict[str, Any]:
+    """A manifest that somebody else kept; `ImageDamaged` unless it is what the digest is of."""
+    if digest_of(content) != ref.digest:
+        raise ImageDamaged(f"What was kept as the manifest of {ref} is another.\nFind out who signed it.")
+    return _object(content, "", ref)
+
+
 def _object(content: bytes, media_type: str, ref: ImageRef) -> dict[str, Any]:
     try:
         value = json.loads(content)
@@ -494,7 +501,7 @@ def _object(content: bytes, media_type: str, ref: ImageRef) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ImageDamaged(f"{ref} is not a manifest.\nFind out who pushed it; it is of no use here.")
     said = value.get("mediaType", media_type)
-    if said != media_type.partition(";")[0].strip():
+    if media_type and said != media_type.partition(";")[0].strip():
         raise ImageDamaged(
             f"{ref} calls itself {said!r} and is served as {media_type!r}: clients would read it differently.\n"
             "Do not use it. Find out who pushed it."
@@ -502,12 +509,8 @@ def _object(content: bytes, media_type: str, ref: ImageRef) -> dict[str, Any]:
     return value
 
 
-def _digest(content: bytes) -> Digest:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
 def _same(content: bytes, digest: Digest, what: str) -> None:
-    if _digest(content) != digest:
+    if digest_of(content) != digest:
         raise ImageDamaged(
             f"The registry answers {what} with other content than {digest}.\n"
             "Do not use it. Look at the registry's storage and at who can write to it."

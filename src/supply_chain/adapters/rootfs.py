@@ -178,11 +178,11 @@ class Rootfs:
         """An empty directory, when there is none yet."""
         self._entries.setdefault(name, _Entry(self._info(name, tarfile.DIRTYPE, mode, owner)))
 
-    def add_file(self, name: str, content: bytes, mode: int = 0o644) -> None:
+    def add_file(self, name: str, content: bytes) -> None:
         """A file that no package brings; its directories are made."""
         for parent in reversed(PurePosixPath(name).parents[:-1]):
             self.add_directory(str(parent))
-        info = self._info(name, tarfile.REGTYPE, mode)
+        info = self._info(name, tarfile.REGTYPE, 0o644)
         info.size = len(content)
         self._entries[name] = _Entry(info, content=content)
 

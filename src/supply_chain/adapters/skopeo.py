@@ -39,7 +39,7 @@ from supply_chain.errors import (
     ToolFailed,
 )
 from supply_chain.execution.supply import LOADED
-from supply_chain.image import Digest, ImageRef, short
+from supply_chain.image import Digest, ImageRef, digest_of, short
 from supply_chain.scratch import scratch
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -125,7 +125,7 @@ class Skopeo:
             )  # fmt: skip
         _checked(done, f"read the manifest of {ref}")
         content = path.read_bytes()
-        if f"sha256:{hashlib.sha256(content).hexdigest()}" != ref.digest:
+        if digest_of(content) != ref.digest:
             raise ImageDamaged(
                 f"The registry answers the manifest of {ref} with other content than its digest.\n"
                 "Do not use it. Look at the registry's storage and at who can write to it."

@@ -173,7 +173,7 @@ def existing_copy(
             context_of(image.digest),
         ):
             continue
-        if encryptor.is_encrypted(image.model_copy(update={"digest": copy.encrypted})):
+        if encryptor.is_encrypted(image.beside(copy.encrypted)):
             return copy
     return None
 

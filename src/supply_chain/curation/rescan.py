@@ -1,16 +1,18 @@
 """rescan: what is known by now of an image that lies in the curated repository, and what that changes.
 
 An image is done when signed evidence says so: its last report is what a scan would say now and will not be too
-old before the next rescans, and the last verdict of curation's gate rests on that report, on the policy of today,
-and on what was said last of its bases. Whatever is missing of this is made, in this order; so a run that was killed
-is gone on with by the next. That tells of it too: what it compares with is what was said when last it was told.
+old before the next rescans, and the last verdict of curation's gate rests on what is verified of it now, on the policy
+of today, and on what was said last of it and of its bases. Whatever is missing of this is made, in this order; so a
+run that was killed is gone on with by the next. That tells of it too: what it compares with is what was said when last
+it was told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Protocol
 
 from supply_chain.app import Limits
@@ -20,16 +22,17 @@ from supply_chain.errors import ClockWrong, EvidenceInvalid
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said
 from supply_chain.evidence.sbom import Listed, last_listed
-from supply_chain.evidence.standing import Act, read_standing, rulings
-from supply_chain.evidence.statement import PROVENANCE, SBOM, SUMMARY, VULNERABILITIES, Evidence
+from supply_chain.evidence.standing import Act, read_standing, rulings, standing
+from supply_chain.evidence.statement import VULNERABILITIES, Evidence
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, verdicts
 from supply_chain.image import Digest, Frozen, ImageRef, digest_set
-from supply_chain.policy.dossier import Layers, kept, with_their_bases
+from supply_chain.policy.dossier import Layers, kept, upon, with_their_bases
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.policy.rules import POLICIES
-from supply_chain.policy.verdict import record
+from supply_chain.policy.verdict import Repositories, is_conclusion, record
+from supply_chain.policy.verdict import keep as keep_refusal
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
@@ -58,13 +61,18 @@ class Kept:
     last: Known
     told: Known
     """The last verdict when a rescan told of it, where none did yet the first one, and what that rests on."""
-    judged: tuple[Said[Summary], ...] = ()
+    judged: tuple[Said[Summary], ...]
     """Every verdict of curation's gate, the oldest first."""
+    verified: frozenset[Digest]
+    """What lies beside it and is verified now, but for what curation concluded from it."""
+    ruled: frozenset[Digest]
+    """The statements by which somebody blocked or unblocked it."""
+    blocked: bool
 
     @property
-    def bases(self) -> tuple[Digest, ...]:
-        """The curated bases that its build names."""
-        return tuple(digest for digest, _ in self.built.curated) if self.built else ()
+    def materials(self) -> tuple[Digest, ...]:
+        """The images that went into its build."""
+        return tuple(digest for digest, _ in self.built.materials) if self.built else ()
 
     @property
     def limits(self) -> Limits:
@@ -103,10 +111,11 @@ class Concluded:
     signed: bool
     """Whether it was signed."""
     news: News | None
-    """How the verdict differs from the one that was told last, or else from the one that was signed before."""
+    """How the verdict differs from the one that was told last, or else from the last one since that said otherwise."""
     change: Change | None
     """How the verdict differs from the one that was told last."""
     passes: bool
+    """Whether the gate says yes now. To what is blocked it says no."""
 
 
 class Registry(Attacher, Protocol):
@@ -141,22 +150,31 @@ def look(
 
 def _read(ref: ImageRef, evidence: EvidenceStore, told: datetime | None) -> Kept | None:
     """None where there is no SBOM."""
-    reading = evidence.read(ref, PROVENANCE, SBOM, VULNERABILITIES, SUMMARY)
-    own = reading.by(TierName.CURATION)
+    reading = evidence.read(ref)
+    own, development = reading.by(TierName.CURATION), reading.by(TierName.DEVELOPMENT)
     listed = last_listed(own)
     if listed is None:
         return None
     judged, report = verdicts(own, Boundary.CURATION, ref.digest), last_report(own)
     last = next(reversed(judged), None)
     known = next((each for each in reversed(judged) if told is None or each.at <= told), next(iter(judged), None))
+    said = read_standing(ref, evidence).evidence
     return Kept(
         ref=ref,
-        built=last_provenance(reading.by(TierName.DEVELOPMENT)),
+        built=last_provenance(development),
         listed=listed,
         last=Known(report, last),
         told=Known(_ground(known, report, own), known),
         judged=judged,
+        verified=frozenset(e.digest for e in (*development, *own) if not is_conclusion(e, TierName.CURATION)),
+        ruled=_of_blocks(said),
+        blocked=standing(said).block is not None,
     )
+
+
+def _of_blocks(evidence: Iterable[Evidence]) -> frozenset[Digest]:
+    """The statements by which somebody blocked or unblocked something."""
+    return frozenset(each.evidence.digest for each in rulings(evidence) if each.value.act in (Act.BLOCK, Act.UNBLOCK))
 
 
 def _ground(verdict: Said[Summary] | None, last: Said[Report] | None, own: Iterable[Evidence]) -> Said[Report] | None:
@@ -167,7 +185,7 @@ def _ground(verdict: Said[Summary] | None, last: Said[Report] | None, own: Itera
     return last_report(each for each in own if each.digest in inputs)
 
 
-Ruled = Mapping[Digest, frozenset[Digest] | None]
+Ruled = Mapping[ImageRef, frozenset[Digest] | None]
 """Base → the statements by which somebody blocked or unblocked it; None where they cannot be read."""
 
 
@@ -182,19 +200,19 @@ def ruled_bases(bases: Iterable[ImageRef], evidence: EvidenceStore) -> Ruled:
     def ruled(base: ImageRef) -> frozenset[Digest] | None:
         try:
             below = with_their_bases([base], asked, evidence)
-            said = [each for one in below for each in rulings(read_standing(one, evidence).evidence)]
+            return _of_blocks(each for one in below for each in read_standing(one, evidence).evidence)
         except (EvidenceInvalid, ClockWrong):
             return None
-        return frozenset(each.evidence.digest for each in said if each.value.act in (Act.BLOCK, Act.UNBLOCK))
 
     found = zip(asked, side_by_side(ruled, asked), strict=True)
-    return {base.digest: said for base, said in found if said is None or said}
+    return {base: said for base, said in found if said is None or said}
 
 
 def conclude(
     image: Kept,
     report: Report,
     evidence: EvidenceStore,
+    repositories: Repositories,
     layers: Layers,
     bases: Sequence[ImageRef],
     ruled: Ruled,
@@ -203,19 +221,29 @@ def conclude(
     """Sign what is new about an image, and judge it anew where its last verdict does not rest on what is known now.
 
     `report` may be the one that is signed. A report that finds the same is not signed again before the signed
-    one has to be renewed. `bases` are those that may be used, `ruled` is what `ruled_bases` gives.
+    one has to be renewed. `bases` are all that there are, `ruled` is what `ruled_bases` gives.
+    What is blocked is not judged: every gate says no to it until somebody unblocks it, and a signed no would stay.
     """
     signed = image.last.report is None or _new(image, image.last.report.value, report, now())
-    where = evidence.attach(image.ref, VULNERABILITIES, report.predicate(), now()) if signed else _where(image)
-    if image.last.verdict is not None and _rests_on(image.last.verdict, where, image, ruled):
+    if signed:
+        evidence.attach(image.ref, VULNERABILITIES, report.predicate(), now())
+    if image.blocked:
+        return Concluded(signed, news=None, change=None, passes=False)
+    if (
+        image.last.verdict
+        and not signed
+        and _rests_on(image.last.verdict, image, _ruled(image, ruled, layers, evidence))
+    ):
         reasons, given = _reasons(image.last.verdict), image.last.verdict.evidence.digest
     else:
         dossier = kept(image.ref, evidence, layers, bases)
         verdict = judge(dossier, POLICY)
-        given = record(verdict, dossier, evidence, now())
-        reasons = verdict.reasons if isinstance(verdict, Refused) else ()
+        if isinstance(verdict, Refused):
+            reasons, given = verdict.reasons, keep_refusal(verdict, dossier, repositories, evidence, now())
+        else:
+            reasons, given = (), record(verdict, dossier, evidence, now())
     change = _change(image.told.verdict, reasons)
-    differs = change or _change(image.last.verdict, reasons)
+    differs = change or _turned_back(image, reasons)
     news = News(**differs.model_dump(), since=_since(image.judged, reasons, given)) if differs else None
     return Concluded(signed, news=news, change=change, passes=not reasons)
 
@@ -226,25 +254,28 @@ def _new(image: Kept, signed: Report, report: Report, now: datetime) -> bool:
     )
 
 
-def _where(image: Kept) -> Digest:
-    assert image.last.report is not None  # asked only where there is one
-    return image.last.report.evidence.digest
+def _ruled(image: Kept, ruled: Ruled, layers: Layers, evidence: EvidenceStore) -> tuple[frozenset[Digest] | None, ...]:
+    """What was said of the bases that went into an image, as its build says or its layers show; None for what nobody
+    can tell."""
+    below = upon(image.ref, tuple(ruled), layers, evidence)[0] if ruled else ()
+    return tuple(said for base, said in ruled.items() if base in below or base.digest in image.materials)
 
 
-def _rests_on(verdict: Said[Summary], report: Digest, image: Kept, ruled: Ruled) -> bool:
-    """Whether the verdict was given on this report, by the policy of today, and on what was said of its bases."""
-    said = [ruled[base] for base in image.bases if base in ruled]
+def _rests_on(verdict: Said[Summary], image: Kept, of_bases: Collection[frozenset[Digest] | None]) -> bool:
+    """Whether the verdict was given on all that is verified of the image now and on nothing that no longer is, by the
+    policy of today, and on what was said of the image and of its bases."""
     inputs = _inputs(verdict)
     return (
         verdict.value.policy.digest == digest_set(POLICY.digest)
-        and report in inputs
-        and all(each is not None and each <= inputs for each in said)
+        and _inputs(verdict, beside=f"{image.ref.repository}@") == image.verified
+        and all(each is not None and each <= inputs for each in (image.ruled, *of_bases))
     )
 
 
-def _inputs(verdict: Said[Summary]) -> frozenset[Digest]:
-    """The statements that a verdict rests on, by the digests of what holds them."""
-    return frozenset(f"sha256:{each.digest.get('sha256')}" for each in verdict.value.input_attestations)
+def _inputs(verdict: Said[Summary], beside: str = "") -> frozenset[Digest]:
+    """The statements that a verdict rests on, by the digests of what holds them; all, or those of one place."""
+    named = (each for each in verdict.value.input_attestations if each.uri.startswith(beside))
+    return frozenset(f"sha256:{each.digest.get('sha256')}" for each in named)
 
 
 def _change(before: Said[Summary] | None, reasons: tuple[Reason, ...]) -> Change | None:
@@ -252,6 +283,13 @@ def _change(before: Said[Summary] | None, reasons: tuple[Reason, ...]) -> Change
     if before is not None and _reasons(before) == reasons:
         return None
     return Change(before=before.value.passed if before else None, after=not reasons, reasons=reasons)
+
+
+def _turned_back(image: Kept, reasons: tuple[Reason, ...]) -> Change | None:
+    """How the verdict differs from the last one since what was told last, where it says that again: the turn away from
+    it may have been heard, and the turn back not."""
+    after = takewhile(lambda each: each is not image.told.verdict, reversed(image.judged))
+    return next((change for each in after if (change := _change(each, reasons))), None)
 
 
 def _since(judged: Sequence[Said[Summary]], reasons: tuple[Reason, ...], given: Digest) -> Digest:

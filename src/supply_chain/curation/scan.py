@@ -17,7 +17,7 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, EncryptedImage, ImageRef, ScannedImage
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.findings import Report
-from supply_chain.vulnerability.reports import current_report
+from supply_chain.vulnerability.reports import current_report, require_no_better
 from supply_chain.vulnerability.scanner import Sbom, SbomGenerator, Sboms, Scanner
 
 FORMATS = {
@@ -60,9 +60,10 @@ def scan(
     database on the same SBOM is good for `days`; unless the scan is to be `fresh`.
     """
     ref = image.stored.ref
-    known = () if fresh else evidence.verified(ref, TierName.CURATION, SBOM, VULNERABILITIES)
-    before = sbom_in(known, evidence.referrers.content)
+    known = evidence.verified(ref, TierName.CURATION, SBOM, VULNERABILITIES)
+    before = None if fresh else sbom_in(known, evidence.referrers.content)
     if before is None or before.generator != generator.generator:
+        require_no_better(known, scanner)
         return _whole_scan(image, generator, scanner, registry, evidence, now)
     sbom = Sbom(before.content, len(before.packages), before.generator)
     current = current_report(known, scanner, now(), days=days, sbom=sbom.digest)

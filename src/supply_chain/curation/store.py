@@ -81,6 +81,7 @@ def store(
     _ensure_immutable(ref.repository, repositories, storage_key)
     there = registry.digest_of(ref.repository, tag) == ref.digest
     if not there:
+        blobs_in(candidate.ref, registry)  # what is no image is not brought in, nor with it what was archived here
         copier.copy(candidate.ref, ref.repository, tag)
     before = last_verdict(evidence.verified(ref, TierName.CURATION, SUMMARY), Boundary.TO_CURATION, ref.digest)
     proven = proof([before.evidence]) if before and there and not fresh else None
@@ -88,7 +89,7 @@ def store(
     if proven is None:
         side_by_side(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
     side_by_side(
-        lambda digest: registry.copy_referrer(candidate.ref.model_copy(update={"digest": digest}), ref.repository),
+        lambda digest: registry.copy_referrer(candidate.ref.beside(digest), ref.repository),
         _missing(candidate, ref, registry),
     )
     record(admitted, dossier, evidence, now())
@@ -115,7 +116,7 @@ def _ensure_immutable(repository: str, repositories: Repositories, storage_key: 
 
 
 def _missing(candidate: Candidate, ref: ImageRef, registry: Stored) -> Sequence[Digest]:
-    there = side_by_side(lambda d: registry.has(ref.model_copy(update={"digest": d})), candidate.evidence)
+    there = side_by_side(lambda d: registry.has(ref.beside(d)), candidate.evidence)
     return [digest for digest, has in zip(candidate.evidence, there, strict=True) if not has]
 
 

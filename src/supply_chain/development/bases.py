@@ -1,18 +1,19 @@
-"""Base images by digest: curated ones that curation's last verdict admits and nobody blocks, or a profile's."""
+"""Base images by digest: curated ones that curation's last verdict admits and no block concerns, or a profile's."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from supply_chain.errors import BaseMissing
-from supply_chain.evidence.standing import read_standing, standing
+from supply_chain.evidence.standing import Ruling, read_standing, standing
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_vended
 from supply_chain.image import DIGEST, Digest, ImageRef, Material
+from supply_chain.policy.dossier import with_their_bases
 from supply_chain.tier import BASES, TierName, is_base_repository
 
 PINNED = re.compile(rf"^(?P<name>[^@$\s]+)@(?P<digest>{DIGEST})$")
@@ -46,8 +47,8 @@ class CuratedBases:
             )
         if name in self.instead:
             return self._pinned(name, self.instead[name])
-        if is_base_repository(name):
-            return self.curated(name)
+        if is_base_repository(name.removeprefix(f"{self.host}/")):
+            return self.curated(name.removeprefix(f"{self.host}/"))
         if PINNED.match(name):
             return self._pinned(name, name)
         return self._pinned(name, f"{name.partition('@')[0]}@{self.upstream(name)}")
@@ -62,10 +63,10 @@ class CuratedBases:
 
     def _why(self, name: str, repository: str) -> str:
         newest = next(iter(self.catalogue.newest_first(repository)), None)
-        block = standing(read_standing(newest, self.evidence).evidence).block if newest else None
-        if newest and block:
+        for base, block in self._blocks(newest) if newest else ():
+            which = "is" if base == newest else f"is built on {base}, which is"
             return (
-                f"There is no curated image {name} that may be used: the newest, {newest}, is blocked {block}\n"
+                f"There is no curated image {name} that may be used: the newest, {newest}, {which} blocked {block}\n"
                 "Use a newer base, or let whoever blocked it lift that: `cscm unblock`."
             )
         called = repository.removeprefix(f"{BASES}/")
@@ -82,4 +83,10 @@ class CuratedBases:
 
     def _admitted(self, ref: ImageRef) -> bool:
         vended = is_vended(self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
-        return vended and standing(read_standing(ref, self.evidence).evidence).block is None
+        return vended and not any(self._blocks(ref))
+
+    def _blocks(self, ref: ImageRef) -> Iterator[tuple[ImageRef, Ruling]]:
+        """The blocks of a base and of those that it is built on: before any rescan judged it for them."""
+        for base in with_their_bases([ref], (), self.evidence):
+            if block := standing(read_standing(base, self.evidence).evidence).block:
+                yield base, block

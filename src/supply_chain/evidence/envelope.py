@@ -18,6 +18,8 @@ from supply_chain.image import Frozen
 Key = ec.EllipticCurvePublicKey
 Base64 = Annotated[bytes, AfterValidator(lambda text: base64.b64decode(text, validate=True))]
 
+END = "-----END PUBLIC KEY-----"
+"""How a public key in PEM ends."""
 BRACKETS = 20
 """More than such a bundle has of them; what has more is not even parsed, however large or deep it is."""
 
@@ -76,8 +78,16 @@ def envelope_in(bundle: bytes) -> Envelope | None:
         return None
 
 
-def key_of(pem: str, name: str) -> Key:
-    """A public key to verify with; `SettingInvalid` unless it is one on P-256."""
+def keys_of(pem: str, name: str) -> tuple[Key, ...]:
+    """The public keys of a tier to verify with: its own, and after it those that it had before.
+
+    `SettingInvalid` unless there is one, and all are on P-256.
+    """
+    blocks = [each + END for each in pem.split(END) if each.strip()] or [pem]
+    return tuple(_key_of(each, name) for each in blocks)
+
+
+def _key_of(pem: str, name: str) -> Key:
     try:
         key = load_pem_public_key(pem.encode())
     except ValueError:

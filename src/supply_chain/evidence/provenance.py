@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
-from pydantic import AwareDatetime, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AwareDatetime,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    model_serializer,
+    model_validator,
+)
 
 from supply_chain.app import AppManifest, Base, Service
 from supply_chain.evidence.reading import newest
 from supply_chain.evidence.statement import PROVENANCE, Evidence, Foreign, Predicate
-from supply_chain.image import BuildInputs, BuiltImage, Digest, Material, Source, digest_set
+from supply_chain.image import BuildInputs, BuiltImage, Digest, ImageRef, Material, Source, digest_set
+from supply_chain.tier import is_base_repository
 
 BUILD_TYPE = "urn:cscm:build:buildkit:v1"
+TEXTS = DOCKERFILE, DECLARATION = "Dockerfile", "supply-chain.yaml"
+"""What a build takes in besides the source and images."""
+_DIGEST: TypeAdapter[Digest] = TypeAdapter(Digest)
 
 
 class ExternalParameters(Foreign):
@@ -37,6 +48,21 @@ class Dependency(Foreign):
     uri: str | None = None
     digest: dict[str, str]
     annotations: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_content(self) -> Self:
+        """Who reads this looks an image up by it; a curated base has to be one by its name too."""
+        base = self.name.partition("@")[0]
+        if is_base_repository(base):
+            ImageRef(repository=base, digest=self.content)
+        elif "sha256" in self.digest:
+            _DIGEST.validate_python(self.content)
+        return self
+
+    @property
+    def content(self) -> Digest:
+        """Of which content it is; empty hexadecimal digits where it is named by something else."""
+        return f"sha256:{self.digest.get('sha256', '')}"
 
     @model_serializer(mode="wrap")
     def _what_there_is(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -96,10 +122,10 @@ class Provenance(Predicate):
         return self.build_definition.internal_parameters.uncurated
 
     @property
-    def curated(self) -> tuple[tuple[Digest, str], ...]:
-        """The curated bases: what each is, and how the Dockerfile calls it."""
-        found = (d for d in self.build_definition.resolved_dependencies if d.annotations.get("curated"))
-        return tuple((f"sha256:{each.digest.get('sha256')}", each.name) for each in found)
+    def materials(self) -> tuple[tuple[Digest, str], ...]:
+        """The images that went in: what each is, and how the Dockerfile calls it. No name is believed to tell more."""
+        found = (d for d in self.build_definition.resolved_dependencies if d.name not in TEXTS and "sha256" in d.digest)
+        return tuple((each.content, each.name) for each in found)
 
 
 def provenance(built: BuiltImage, manifest: Service | Base) -> Provenance:
@@ -127,8 +153,8 @@ def definition(inputs: BuildInputs, manifest: Service | Base) -> Definition:
                 digest={"gitCommit": source.revision},
                 annotations={"dirty": source.dirty},
             ),
-            Dependency(name="Dockerfile", digest=digest_set(inputs.dockerfile)),
-            Dependency(name="supply-chain.yaml", digest=digest_set(inputs.declaration)),
+            Dependency(name=DOCKERFILE, digest=digest_set(inputs.dockerfile)),
+            Dependency(name=DECLARATION, digest=digest_set(inputs.declaration)),
             *(_dependency(material) for material in inputs.materials),
         ),
     )

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.clock import said_at
-from supply_chain.evidence.statement import SIGNATURE, UNREADABLE, Evidence
+from supply_chain.evidence.statement import LOOK_AT_IT, SIGNATURE, Evidence
 from supply_chain.image import Proof
 from supply_chain.tier import TierName
 
@@ -76,7 +76,7 @@ def unreadable(evidence: Evidence, why: str) -> EvidenceInvalid:
     """What to raise for a statement that a tier signed and that is not what it should be."""
     return EvidenceInvalid(
         f"{evidence.signer} signed {evidence.repository}@{evidence.digest} ({evidence.predicate_type}), "
-        f"which cannot be read: {why[:500]}\n{UNREADABLE}"
+        f"which cannot be read: {why[:500]}\n{LOOK_AT_IT}"
     )
 
 

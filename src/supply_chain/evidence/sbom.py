@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote
 
 from pydantic import AwareDatetime, Field
@@ -15,7 +16,9 @@ from pydantic import AwareDatetime, Field
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.reading import newest
 from supply_chain.evidence.statement import SBOM, Evidence, Foreign, Predicate
-from supply_chain.image import Digest, ImageRef
+from supply_chain.image import Digest, ImageRef, digest_of
+
+T = TypeVar("T")
 
 LIMIT = 512 * 1024 * 1024
 """Bytes an SBOM may have; more is no inventory but an attack on whoever reads it."""
@@ -38,13 +41,21 @@ class SignedSbom:
     @property
     def digest(self) -> Digest:
         """Of its content."""
-        return f"sha256:{hashlib.sha256(self.content).hexdigest()}"
+        return digest_of(self.content)
 
     @property
     def packages(self) -> frozenset[Package]:
         """Everything it lists; `EvidenceInvalid` where it is no SBOM of syft's."""
+        return self._read(lambda sbom: frozenset(map(_package, sbom["artifacts"])))
+
+    @property
+    def manifest(self) -> bytes:
+        """The image's manifest, as syft read it: whoever uses it compares it with the image's digest."""
+        return self._read(lambda sbom: base64.b64decode(sbom["source"]["metadata"]["manifest"], validate=True))
+
+    def _read(self, find: Callable[[Any], T]) -> T:
         try:
-            return frozenset(map(_package, json.loads(self.content)["artifacts"]))
+            return find(json.loads(self.content))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise _unreadable(self.evidence, error) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from pydantic import AwareDatetime, Field
@@ -28,16 +29,25 @@ class Soak(Frozen):
         """From the first look to the last."""
         return (self.until - self.since).total_seconds()
 
+    def __str__(self) -> str:
+        return f"well in {self.environment} for {timedelta(seconds=int(self.seconds))}"
+
     def predicate(self) -> dict[str, Any]:
         """As it is signed."""
         return self.model_dump(mode="json")
 
 
-def last_soak(evidence: Iterable[Evidence], environment: str, digest: Digest) -> Said[Soak] | None:
-    """The last soak of a digest in an environment; `EvidenceInvalid` for one that cannot be read."""
-    about = [
-        each
-        for each in said(evidence, SOAK, Soak.model_validate)
-        if (each.value.environment, each.value.digest) == (environment, digest)
-    ]
+def last_soak(evidence: Iterable[Evidence], environment: str, digest: Digest, container: str) -> Said[Soak] | None:
+    """The last soak of a digest in an environment, as this container; `EvidenceInvalid` for one that cannot be read."""
+    about = [each for each in _about(evidence, environment, digest) if each.value.container == container]
     return about[-1] if about else None
+
+
+def longest_soak(evidence: Iterable[Evidence], environment: str, digest: Digest) -> Said[Soak] | None:
+    """The longest soak of a digest in an environment, as whichever container; `EvidenceInvalid` as above."""
+    return max(_about(evidence, environment, digest), key=lambda each: each.value.seconds, default=None)
+
+
+def _about(evidence: Iterable[Evidence], environment: str, digest: Digest) -> list[Said[Soak]]:
+    known = said(evidence, SOAK, Soak.model_validate)
+    return [each for each in known if (each.value.environment, each.value.digest) == (environment, digest)]

@@ -34,19 +34,24 @@ class Act(StrEnum):
     """The lifecycle takes nothing of it away, until somebody releases it."""
     RELEASE = "release"
     """The rules decide about it again."""
+
+
+class PlanAct(StrEnum):
+    """What is said of a plan that is above its limits."""
+
     APPROVE = "approve"
-    """Of a plan that is above its limits: it is carried out."""
+    """It is carried out."""
     REJECT = "reject"
-    """Of such a plan: it is not."""
+    """It is not."""
 
 
 UNDOES = {Act.BLOCK: Act.UNBLOCK, Act.HOLD: Act.RELEASE}
 
 
 class Ruling(Predicate):
-    """The predicate of `statement.LIFECYCLE`: what somebody decided about one image."""
+    """The predicate of `statement.LIFECYCLE`: what somebody decided about one image, or about a plan."""
 
-    act: Act
+    act: Act | PlanAct
     by: Words = Field(description="who decided it, as they call themselves")
     why: Words
     at: AwareDatetime

@@ -38,7 +38,7 @@ SOAK = "urn:cscm:soak:v1"
 APPROVAL = "urn:cscm:approval:v1"
 """A person's yes or no to an image in an environment that asks for it. Signed by execution."""
 LIFECYCLE = "urn:cscm:lifecycle:v1"
-"""That an image is blocked or held, or no longer: who said so, why and when. Signed by lifecycle."""
+"""That an image is blocked or held, or no longer, or a plan approved: who, why and when. Signed by lifecycle."""
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 """What `cosign sign` states. `cosign verify` alone accepts any other statement in its place. Signed by curation."""
 
@@ -86,9 +86,9 @@ def about(subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any]) 
     )
 
 
-UNREADABLE = (
+LOOK_AT_IT = (
     "It may say no, so that nothing is decided while it lies there. An administrator looks at it "
-    "(`cosign tree` lists what is attached), removes it from the registry, and the step is run again."
+    "(`cosign tree IMAGE` lists what is attached), removes it from the registry, and the step is run again."
 )
 """What to do about a statement that a tier signed and nobody can read."""
 
@@ -125,10 +125,7 @@ def read_statement(envelope: Envelope, where: str) -> Statement:
 
 
 def _unreadable(where: str, why: str) -> EvidenceInvalid:
-    return EvidenceInvalid(
-        f"A tier signed what is no statement that can be read, {where}: {why[:500]}\n"
-        "It may have said no. Find out what signed it; evidence that is needed has to be made again."
-    )
+    return EvidenceInvalid(f"A tier signed what is no statement that can be read, {where}: {why[:500]}\n{LOOK_AT_IT}")
 
 
 def is_about(statement: Statement, subject: ImageRef) -> bool:

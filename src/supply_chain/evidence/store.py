@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from supply_chain.concurrency import SIDE_BY_SIDE, side_by_side
+from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.clock import refuse_the_future
-from supply_chain.evidence.envelope import Key, envelope_in, key_of
+from supply_chain.evidence.envelope import Key, envelope_in, keys_of
 from supply_chain.evidence.statement import BUNDLE, Evidence, Statement, about, is_about, read_statement
 from supply_chain.image import Descriptor, Digest, Frozen, ImageRef
-from supply_chain.tier import TierName
+from supply_chain.tier import EVIDENCE, TierName
 
 PREDICATE = "dev.sigstore.bundle.predicateType"
 CONTENT = "dev.sigstore.bundle.content"
@@ -38,6 +39,9 @@ class NotEvidence(Frozen):
     """What somebody attached and is no evidence, read whole and looked at: it is left out."""
 
     why: str
+
+
+STRANGE = NotEvidence(why="not signed by a tier that is trusted here")
 
 
 class Referrers(Protocol):
@@ -101,6 +105,7 @@ class _Signed:
 class EvidenceStore:
     """One tier's view: it signs with its own key, and trusts the keys it was given. `now` is the clock.
 
+    `trusted` has for each tier its public key in PEM, and after it any that it had before.
     Of an image so many pieces are read at a time as `wide` says: one, where many images are read side by side.
     """
 
@@ -135,16 +140,15 @@ class EvidenceStore:
 
         Whoever may push can attach anything: what no trusted key signed, or is about another image, is
         left out as if it were not there. What a tier did sign and nobody can read raises
-        `EvidenceInvalid`, for it may have said no; what it signed in the future raises `ClockWrong`; what
-        the registry does not give raises its errors.
+        `EvidenceInvalid`, for it may have said no; so does what no trusted key signed in a repository for
+        evidence, where a tier alone may push: a key that it had before may have signed it. What is signed in the
+        future raises `ClockWrong`; what the registry does not give raises its errors.
         """
         attached = sorted(
             (r for r in self.referrers.referrers(subject) if r.artifact_type == BUNDLE and _filed(r, types)),
             key=lambda r: (_attached(r) or BEFORE_ALL, r.digest),
         )
-        layers = side_by_side(
-            lambda r: self.referrers.layer(subject.model_copy(update={"digest": r.digest})), attached, self.wide
-        )
+        layers = side_by_side(lambda r: self.referrers.layer(subject.beside(r.digest)), attached, self.wide)
         digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)})
         contents = side_by_side(lambda d: self._opened(subject.repository, d), digests, self.wide)
         opened = dict(zip(digests, contents, strict=True))
@@ -154,8 +158,8 @@ class EvidenceStore:
         return reading
 
     @cached_property
-    def _keys(self) -> dict[TierName, Key]:
-        return {tier: key_of(pem, tier) for tier, pem in self.trusted.items()}
+    def _keys(self) -> tuple[tuple[TierName, Key], ...]:
+        return tuple((tier, key) for tier, pem in self.trusted.items() for key in keys_of(pem, tier))
 
     def _opened(self, repository: str, digest: Digest) -> _Signed | NotEvidence:
         """What a bundle says and who signed it; read once, however many referrers name it."""
@@ -165,10 +169,10 @@ class EvidenceStore:
         envelope = envelope_in(bundle)
         if envelope is None:
             return NotEvidence(why="no signed statement")
-        signed_by = next((key for key in self._keys.values() if envelope.signed_by(key)), None)
-        signers = tuple(tier for tier, key in self._keys.items() if key == signed_by)
+        signed_by = next((key for _, key in self._keys if envelope.signed_by(key)), None)
+        signers = tuple(tier for tier, key in self._keys if key == signed_by)
         if not signers:
-            return NotEvidence(why="not signed by a tier that is trusted here")
+            return STRANGE
         statement = read_statement(envelope, f"{repository}@{digest}")
         return _Signed(statement, signers, len(bundle))
 
@@ -206,6 +210,8 @@ def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotE
     left_out: list[NotEvidence] = []
     known: set[tuple[tuple[TierName, ...], bytes]] = set()
     for referrer, signed in weighed:
+        if signed is STRANGE and subject.repository.startswith(EVIDENCE):
+            raise _of_nobody(subject.beside(referrer.digest))
         if isinstance(signed, NotEvidence):
             left_out.append(signed)
         elif (said := (signed.signers, signed.statement.bytes())) in known:
@@ -214,6 +220,14 @@ def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotE
             known.add(said)
             evidence += [_evidence(subject, referrer, signed.statement, tier) for tier in signed.signers]
     return Reading(subject, tuple(evidence), tuple(left_out))
+
+
+def _of_nobody(statement: ImageRef) -> EvidenceInvalid:
+    return EvidenceInvalid(
+        f"No key that is trusted here signed {statement}, and one tier alone may push there: it may say no.\n"
+        "Where that tier's key was changed, add the one before it after the new one, in the trusted keys of the tiers' "
+        "blocks. Otherwise find out who wrote it, and have an administrator remove it."
+    )
 
 
 def _evidence(subject: ImageRef, referrer: Referrer, statement: Statement, signer: TierName) -> Evidence:

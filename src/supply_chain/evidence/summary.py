@@ -32,6 +32,7 @@ class Grounds(Foreign):
 
     reasons: tuple[dict[str, str], ...] = Field(description="code, fact and remedy; none where it passed")
     notes: tuple[str, ...]
+    environment: str = Field(default="", description="for which it was asked; empty but at boundary 2")
 
 
 class Summary(Predicate):
@@ -70,6 +71,7 @@ def summary(
     notes: Sequence[str],
     inputs: Sequence[Evidence],
     now: datetime,
+    environment: str = "",
 ) -> Summary:
     """PASSED without reasons, FAILED with them; `inputs` are what the verdict rests on."""
     return Summary(
@@ -80,7 +82,7 @@ def summary(
         input_attestations=tuple(Named(uri=f"{e.repository}@{e.digest}", digest=digest_set(e.digest)) for e in inputs),
         verification_result="FAILED" if reasons else "PASSED",
         verified_levels=() if reasons else ("SLSA_BUILD_LEVEL_1",),
-        cscm=Grounds(reasons=tuple(dict(reason) for reason in reasons), notes=tuple(notes)),
+        cscm=Grounds(reasons=tuple(dict(reason) for reason in reasons), notes=tuple(notes), environment=environment),
     )
 
 

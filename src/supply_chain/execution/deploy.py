@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import sleep
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from supply_chain.app import Probe, Service
 from supply_chain.container import (
@@ -43,6 +43,7 @@ from supply_chain.execution.watch import Watch
 from supply_chain.image import CuratedImage, Digest, Frozen, Proven
 from supply_chain.policy.outcome import Admitted
 from supply_chain.readiness import trouble_at, wait_ready
+from supply_chain.shown import first_line
 
 SETTLE = 0.3
 """Seconds after which a container that was ready is looked at once more."""
@@ -71,8 +72,10 @@ class Expected(Frozen):
         return f"http://{host}:{self.port}{self.probe.path}"
 
 
-class Deployment(Expected, Proven):
-    """What a deployment came to. As evidence it says what should run from then on."""
+class Deployed(Expected):
+    """What runs from a deployment on, and how the change went."""
+
+    model_config = ConfigDict(extra="ignore")  # it is read again, also where another version signed more
 
     changed: bool = Field(description="false when the same already ran and was well")
     previous: str | None = Field(default=None, description="name of the container that was replaced")
@@ -83,6 +86,15 @@ class Deployment(Expected, Proven):
     failed_requests: int = 0
     front_replaced: bool = Field(default=False, description="the address went from one front to another")
     started_at: datetime
+
+    @property
+    def expected(self) -> Expected:
+        """What should run from then on."""
+        return Expected.model_validate(self.model_dump(include=set(Expected.model_fields)))
+
+
+class Deployment(Deployed, Proven):
+    """What a deployment came to."""
 
 
 @dataclass(frozen=True)
@@ -127,14 +139,17 @@ def deploy(
     *,
     now: Callable[[], datetime],
     wait: Wait = sleep,
-    may_serve: Callable[[], object] = lambda: None,
+    may_serve: Callable[[], object],
+    recorded: Callable[[Deployment], Deployment],
 ) -> Deployment:
     """Run the admitted image; the deployment, also when the same already runs and is well.
 
     `may_serve` is asked when it is ready and nothing reaches it yet: what it raises ends the deployment.
+    `recorded` gets the deployment as soon as it serves, before the one before it is stopped, which may take a minute:
+    a run that is cancelled from then on has said what it leaves.
     Raises `DeploymentFailed` with the container's last words when it does not become ready or the
     address cannot be served, and `PortBusy` when somebody else listens there; then, as when `wait`
-    raises `Cancelled`, the container before serves on and nothing of the new one is left.
+    raises `Cancelled` before it serves, the container before serves on and nothing of the new one is left.
     """
     reference = supply.supply(order.admitted.image.ref)
     front = Front(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
@@ -142,29 +157,31 @@ def deploy(
     server = front.serves()
     serving = next((each for each in others if server_of(each) == server), None)
     if serving and not order.fresh and (unchanged := _unchanged(order, serving, front, now)):
-        _retire(engine, order, front, unchanged.front, [c for c in others if c.id != serving.id], wait)
-        return unchanged
+        with _retiring(engine, order, front, unchanged.front, [c for c in others if c.id != serving.id], wait):
+            return recorded(unchanged)
     with contextlib.ExitStack() as undo:
         new = _created(engine, order, reference, others, serving, undo)
         ready_seconds = _ready(engine, order, new, wait)
         may_serve()
         with _watching(order, serving) as watch:
             served_by = _switched(engine, order, front, new, wait)
-            undo.pop_all()
-            _retire(engine, order, front, served_by.id, others, wait)
-    running = engine.inspect(new.id)
-    return Deployment(
-        **_expected(order, running, served_by).model_dump(),
-        changed=True,
-        previous=serving.name if serving else None,
-        previous_digest=serving.image if serving else None,
-        ready_seconds=round(ready_seconds, 3),
-        gap_seconds=round(watch.gap, 3) if watch else None,
-        requests=watch.requests if watch else 0,
-        failed_requests=watch.failed if watch else 0,
-        front_replaced=bool(fronts) and served_by.id not in fronts,
-        started_at=running.started_at or now(),
-    )
+        undo.pop_all()
+    with _retiring(engine, order, front, served_by.id, others, wait):
+        running = engine.inspect(new.id)
+        return recorded(
+            Deployment(
+                **_expected(order, running, served_by).model_dump(),
+                changed=True,
+                previous=serving.name if serving else None,
+                previous_digest=serving.image if serving else None,
+                ready_seconds=round(ready_seconds, 3),
+                gap_seconds=round(watch.gap, 3) if watch else None,
+                requests=watch.requests if watch else 0,
+                failed_requests=watch.failed if watch else 0,
+                front_replaced=bool(fronts) and served_by.id not in fronts,
+                started_at=running.started_at or now(),
+            )
+        )
 
 
 def _expected(order: Order, running: Container, front: Container) -> Expected:
@@ -311,32 +328,30 @@ def _switched(engine: Engine, order: Order, front: Front, new: Container, wait: 
         place = order.place
         raise PortBusy(
             f"Something else listens at {place.address}:{place.port}, the address of {order.manifest.name} in "
-            f"{order.environment.name}: {_first_line(error)}.\nThe new container was removed; what ran before, if "
+            f"{order.environment.name}: {first_line(error)}.\nThe new container was removed; what ran before, if "
             "anything, still serves where it did. End what listens there, or give the application another port."
         ) from error
     except (DeploymentFailed, ProgramNotStarted) as error:
-        raise _failed(engine, order, new, _first_line(error)) from error
+        raise _failed(engine, order, new, first_line(error)) from error
     engine.restart_always(new.id)
     return served_by
 
 
-def _first_line(error: Exception) -> str:
-    return str(error.args[0]).partition("\n")[0].rstrip(".")
-
-
-def _retire(
+@contextlib.contextmanager
+def _retiring(
     engine: Engine,
     order: Order,
     front: Front,
     served_by: str,
     others: Sequence[Container],
     wait: Wait,
-) -> None:
-    """Stop and remove what served before, once its last requests are answered; also when cancelled.
+) -> Iterator[None]:
+    """Stop and remove what served before after the block, once its last requests are answered; also when cancelled.
 
     And what a deployment left that was interrupted: `served_by` is the id of the one front that stays.
     """
     try:
+        yield
         if others:
             front.finish(served_by, wait)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -12,6 +13,7 @@ from supply_chain.container import ENVIRONMENT, MANAGED
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
 from supply_chain.image import Digest, Frozen
+from supply_chain.policy.gate import Place, SoakAsked
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
 
@@ -45,6 +47,11 @@ class Environment(Frozen):
         description="how long an image has to be well here before it goes to the next environment that it declares, "
         "as 30min, 2h or 1d; null: nothing goes on from here by itself",
     )
+    after: EnvironmentName | None = Field(
+        default=None,
+        description="the environment in which an image has to have soaked before it is deployed here, by whomever and "
+        "whatever it declares; null: it may come from curation",
+    )
     production: bool = Field(
         default=False, description="whether users reach what runs here: what is found in it is told before all else"
     )
@@ -55,6 +62,12 @@ class Environment(Frozen):
     applications: dict[str, Placement] = Field(
         default_factory=dict, description="application → where it is reached; what is not here is not deployed here"
     )
+
+    @model_validator(mode="after")
+    def _after_another(self) -> Self:
+        if self.after == self.name:
+            raise ValueError(f"{self.name} cannot come after itself")
+        return self
 
     @model_validator(mode="after")
     def _one_application_per_address(self) -> Self:
@@ -69,6 +82,21 @@ class Environment(Frozen):
     def asks(self) -> bool:
         """Whether a person has to approve each image for it."""
         return self.approval == "required"
+
+    def place(self, read: Callable[[str], Environment]) -> Place:
+        """What the gate asks for of what is deployed here; `read` gives the environment that comes before this one.
+
+        `SettingInvalid` where that is none, or says no soak: nothing would ever come here.
+        """
+        if self.after is None:
+            return Place(self.name, self.asks)
+        seconds = read(self.after).soak
+        if seconds is None:
+            raise SettingInvalid(
+                f"{self.name} takes only what soaked in {self.after}, which says no `soak`.\n"
+                f"Say there how long that is, as `soak: 1h` in deployments/environments/{self.after}.yaml."
+            )
+        return Place(self.name, self.asks, SoakAsked(self.after, seconds))
 
     @property
     def network(self) -> str:
@@ -107,9 +135,28 @@ def read_environment(directory: Path, name: str) -> Environment:
     return environment
 
 
+def _before(environment: Environment, named: Mapping[str, Environment]) -> Iterator[Environment]:
+    """What comes before an environment, the nearest first; of a circle each once."""
+    seen: set[str] = set()
+    while (after := environment.after) and after not in seen:
+        seen.add(after)
+        environment = named[after]
+        yield environment
+
+
 def read_environments(directory: Path) -> tuple[Environment, ...]:
-    """All environments; two that share an address on one host are an error."""
+    """All environments; two that share an address on one host are an error, and one that nothing could reach."""
     found = tuple(read_environment(directory, path.stem) for path in sorted(directory.glob("*.yaml")))
+    named = {environment.name: environment for environment in found}
+    for environment in found:
+        environment.place(lambda name: named.get(name) or read_environment(directory, name))
+    for environment in found:
+        before = list(_before(environment, named))
+        if environment in before:
+            raise SettingInvalid(
+                f"{environment.name} comes after itself: {', '.join(each.name for each in before)}.\n"
+                "Take `after` out of one of deployments/environments."
+            )
     taken: dict[tuple[str, str, int], str] = {}
     for environment in found:
         for application, place in environment.applications.items():

@@ -4,6 +4,9 @@ Application containers come and go behind it. haproxy runs in master-worker mode
 worker takes over the listening sockets, and the old one finishes what it has begun (haproxy
 management guide, "Stopping and restarting HAProxy").
 
+The name server is the engine's. While that is away, as when it is updated, nothing moves either: what the front
+knew last holds (`hold timeout`, as long as haproxy can).
+
 A front with another image or address is another container, and an address belongs to one container at
 a time. The new front is made ready on the applications' network, which publishes nothing; then the old
 one leaves the edge network and the new one joins it, and the address goes with it. In between, for as
@@ -82,6 +85,7 @@ resolvers engine
     timeout resolve 1s
     timeout retry 1s
     hold valid 1s
+    hold timeout 20d
 
 frontend application
     bind :{listen}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol
+
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from supply_chain.concurrency import side_by_side
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.reading import Said, proof, said
 from supply_chain.evidence.statement import DEPLOYMENT, Evidence
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
-from supply_chain.execution.deploy import Deployment, Expected
-from supply_chain.image import Digest, ImageRef
+from supply_chain.execution.deploy import Deployed, Deployment, Expected
+from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.policy.verdict import execution_place
 from supply_chain.tier import TierName, evidence_repository
 
 
@@ -22,7 +25,7 @@ class Repositories(Protocol):
     def repositories(self, prefix: str) -> tuple[str, ...]: ...
 
     def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
-        """Every manifest of a repository, and when it was pushed, the last one first."""
+        """Every manifest but archived ones, and when it was pushed, the last one first; none without a repository."""
 
 
 class Manifests(Protocol):
@@ -31,17 +34,30 @@ class Manifests(Protocol):
     def manifest(self, ref: ImageRef) -> dict[str, Any]: ...
 
 
+class DeploymentRecord(Frozen):
+    """The predicate of `statement.DEPLOYMENT`."""
+
+    model_config = ConfigDict(populate_by_name=True, extra="ignore")  # as `Deployed`
+
+    deployed_at: AwareDatetime = Field(alias="deployedAt")
+    deployment: Deployed
+
+    def predicate(self) -> dict[str, Any]:
+        """As it is signed: the time as `datetime` writes it."""
+        told = self.model_dump(mode="json", by_alias=True)
+        return {**told, "deployedAt": self.deployed_at.isoformat()}
+
+
 def record(deployment: Deployment, ref: ImageRef, evidence: EvidenceStore, now: datetime) -> Deployment:
     """Leave a record with the image's digest in the execution tier's own repository, which has to be there.
 
     The deployment, and the record that proves it where nothing changed since.
     """
-    where = ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
+    where = execution_place(ref)
     known = None if deployment.changed else _last(where, deployment, evidence)
     if known:
         return deployment.model_copy(update={"proven": proof([known])})
-    told = deployment.model_dump(mode="json", exclude={"proven"})
-    evidence.attach(where, DEPLOYMENT, {"deployedAt": now.isoformat(), "deployment": told}, now)
+    evidence.attach(where, DEPLOYMENT, DeploymentRecord(deployed_at=now, deployment=deployment).predicate(), now)
     return deployment
 
 
@@ -49,8 +65,7 @@ def _last(where: ImageRef, deployment: Deployment, evidence: EvidenceStore) -> E
     """The last record of this environment, if it says of this container what is so now."""
     known = records(evidence.verified(where, TierName.EXECUTION, DEPLOYMENT))
     here = [each for each in known if each.value.environment == deployment.environment]
-    expected = Expected.model_validate(deployment.model_dump(include=set(Expected.model_fields)))
-    return here[-1].evidence if here and here[-1].value == expected else None
+    return here[-1].evidence if here and here[-1].value == deployment.expected else None
 
 
 def should_run(
@@ -61,10 +76,9 @@ def should_run(
     application: str | None = None,
 ) -> tuple[Expected, ...]:
     """The last deployment that the execution tier signed, for each environment; of one application, or of all."""
-    where = [evidence_repository(TierName.EXECUTION, application or "")]
     found = side_by_side(
         lambda repository: _last_of(repository, environments, repositories, manifests, evidence),
-        where if application else repositories.repositories(where[0]),
+        _places(repositories, application),
     )
     return tuple(sorted((e for each in found for e in each), key=lambda e: (e.environment, e.application)))
 
@@ -73,8 +87,7 @@ def history(
     repositories: Repositories, manifests: Manifests, evidence: EvidenceStore, application: str | None = None
 ) -> tuple[Said[Expected], ...]:
     """Every deployment that the execution tier signed, the oldest first; of one application, or of all."""
-    prefix = evidence_repository(TierName.EXECUTION, application or "")
-    there = [name for name in repositories.repositories(prefix) if application is None or name == prefix]
+    there = _places(repositories, application)
     subjects = [subject for name in there for subject, _ in _subjects(name, repositories, manifests)]
     read = side_by_side(lambda subject: records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)), subjects)
     own = [
@@ -84,6 +97,12 @@ def history(
         if evidence_repository(TierName.EXECUTION, each.value.application) == subject.repository
     ]
     return tuple(sorted(own, key=lambda each: each.at))
+
+
+def _places(repositories: Repositories, application: str | None) -> Sequence[str]:
+    """Where records lie, of one application or of all. To ask for one lists no others' repositories."""
+    where = evidence_repository(TierName.EXECUTION, application or "")
+    return [where] if application else repositories.repositories(where)
 
 
 def _last_of(
@@ -124,9 +143,4 @@ def _subjects(repository: str, repositories: Repositories, manifests: Manifests)
 
 def records(evidence: Iterable[Evidence]) -> tuple[Said[Expected], ...]:
     """What each deployment record says should run, the oldest first; `EvidenceInvalid`."""
-    return said(evidence, DEPLOYMENT, _expected)
-
-
-def _expected(predicate: Mapping[str, Any]) -> Expected:
-    known = predicate["deployment"]
-    return Expected.model_validate({name: known[name] for name in Expected.model_fields if name in known})
+    return said(evidence, DEPLOYMENT, lambda predicate: DeploymentRecord.model_validate(predicate).deployment.expected)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from supply_chain.app import Classification
 from supply_chain.container import PREVIOUS, Engine, LocalImage, Login
 from supply_chain.errors import EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.encryption import EncryptedCopy, context_of, encryption_records
@@ -95,7 +94,7 @@ class DecryptingSupply:
         key = self.keys.unwrap(copy.key, copy.wrapped, context_of(ref.digest))
         with scratch("supply") as work:
             archive = work / "image.tar"
-            self.decryptor.decrypt(ref.model_copy(update={"digest": copy.encrypted}), ref, key, archive)
+            self.decryptor.decrypt(ref.beside(copy.encrypted), ref, key, archive)
             return same(ref, self.engine.load(archive))
 
     def _copy(self, ref: ImageRef) -> EncryptedCopy:
@@ -108,11 +107,6 @@ class DecryptingSupply:
                 "Run `cscm curate` again; it writes the copy and records how to open it."
             )
         return copy
-
-
-def supply_for(classification: Classification, plain: Supply, confidential: Supply) -> Supply:
-    """How an application of this classification gets to its host."""
-    return confidential if classification is Classification.CONFIDENTIAL else plain
 
 
 def tidy(connect: Callable[[], Engine], host: str, repositories: Iterable[str]) -> None:

@@ -8,11 +8,14 @@ from pydantic import Field
 
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.evidence.statement import (
+    APPROVAL,
     DEPLOYMENT,
     ENCRYPTION,
+    LIFECYCLE,
     PROVENANCE,
     SBOM,
     SIGNATURE,
+    SOAK,
     SUMMARY,
     TEST_RESULT,
     VULNERABILITIES,
@@ -20,8 +23,7 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import BEFORE_ALL
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import Judgement, KnownImage, Note
-from supply_chain.fleet.where import HEXADECIMAL
-from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.image import HEXADECIMAL, Digest, Frozen, ImageRef
 from supply_chain.tier import TierName
 
 SAYS = {
@@ -30,8 +32,11 @@ SAYS = {
     ENCRYPTION: "encryption attested",
     SBOM: "SBOM made",
     SIGNATURE: "signed",
+    SOAK: "a soak",
+    APPROVAL: "an approval",
+    LIFECYCLE: "a ruling",
 }
-"""What a statement of a type says, in a word or two; one of another is told by its type."""
+"""What a statement of a type says, in a word or two, where no more is known; one of another is told by its type."""
 
 
 class Moment(Frozen):
@@ -88,8 +93,10 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
 
 def timeline(image: KnownImage) -> tuple[Moment, ...]:
     """Everything with a time, the oldest first; what has none comes first of all."""
-    stored = image.stored
-    moments = [Moment(at=stored.pushed_at, what=f"pushed to {image.ref.repository} as {', '.join(stored.tags) or '—'}")]
+    stored, moments = image.stored, []
+    if not image.gone:
+        names = ", ".join(stored.tags) or "—"
+        moments.append(Moment(at=stored.pushed_at, what=f"pushed to {image.ref.repository} as {names}"))
     if stored.pulled_at:
         moments.append(Moment(at=stored.pulled_at, what="pulled last, as ECR recorded"))
     moments += [
@@ -114,9 +121,11 @@ def _said(note: Note, image: KnownImage) -> str:
 
 def _verdict(judgement: Judgement) -> str:
     codes = ", ".join(dict.fromkeys(reason.code for reason in judgement.reasons))
-    return f"admitted at {judgement.boundary}" if judgement.passed else f"refused at {judgement.boundary}: {codes}"
+    return f"admitted at {judgement.gate}" if judgement.passed else f"refused at {judgement.gate}: {codes}"
 
 
 def _base(name: str, digest: Digest, inventory: Inventory) -> Base:
-    found = inventory.of(digest)
-    return Base(name=name, digest=digest, known=bool(found), vended=any(each.vended for each in found))
+    found = [each for each in inventory.of(digest) if not each.gone]
+    return Base(
+        name=name, digest=digest, known=bool(found), vended=any(each.vended and not each.blocked for each in found)
+    )

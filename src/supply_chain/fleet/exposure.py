@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pydantic import AwareDatetime, Field
 
 from supply_chain.app import Limits
 from supply_chain.curation.rescan import Change, News
-from supply_chain.evidence.sbom import Package, in_url, source_in, version_in
+from supply_chain.errors import RescanIncomplete
+from supply_chain.evidence.sbom import Package, in_url
+from supply_chain.fleet.packages import asked_for, name_of, names_of, version_of
 from supply_chain.image import Digest, Frozen, ImageRef
-from supply_chain.vulnerability.findings import Database, Finding, Report, Severity
+from supply_chain.policy.rules import exceeded
+from supply_chain.shown import counted
+from supply_chain.vulnerability.findings import Database, Finding, Report
 
 FindingKey = tuple[str, str, str, str]
 """Vulnerability, package, type of package and version: what makes two findings the same."""
@@ -33,7 +36,7 @@ class Judged(Frozen):
     owner: str = ""
     running: tuple[str, ...] = Field(default=(), description="environments")
     in_production: bool = Field(default=False, description="whether one of them is what users reach")
-    passes: bool = Field(description="whether curation's gate says yes by now")
+    passes: bool = Field(description="whether curation's gate says yes by now; to what is blocked it does not")
     news: News | None = Field(default=None, description="of the gate's verdict, which somebody may not know yet")
     change: Change | None = Field(default=None, description="of the gate's verdict, against what was told last")
     signed: bool = Field(default=False, description="whether a new report was signed")
@@ -46,8 +49,9 @@ class Judged(Frozen):
 
     @property
     def tells(self) -> bool:
-        """Whether there is anything to read about it."""
-        return bool(self.change or self.exploited or self.worse or self.better or self.due or self.rebuild)
+        """Whether there is anything to read about it: what is refused and runs stays to be read."""
+        refused = not self.passes and self.running
+        return bool(refused or self.change or self.exploited or self.worse or self.better or self.due or self.rebuild)
 
 
 class Unjudged(Frozen):
@@ -79,14 +83,16 @@ TOLD = 500
 
 
 class Rescanned(Frozen):
-    """A rescan that came to its end."""
+    """What a rescan came to, at its end or where it broke off."""
 
     database: Database
     scanner: str
     started: AwareDatetime
     seconds: float
     images: int = Field(description="that were looked at")
+    only: tuple[str, ...] = Field(default=(), description="packages that were asked for; empty: all images were")
     without: int = Field(default=0, description="that carry none of the packages asked for")
+    left: int = Field(default=0, description="that were not looked at, as the run broke off")
     archived: int = Field(default=0, description="that are archived, so that nobody can pull them: not looked at")
     signed: int = Field(description="new reports")
     changed: int = Field(description="verdicts that are others than before")
@@ -97,6 +103,20 @@ class Rescanned(Frozen):
         default=(), description="applications of all of them, that of the most exposed image first"
     )
     unjudged: tuple[Unjudged, ...] = ()
+
+    @property
+    def tells_all(self) -> bool:
+        """Whether it tells what there is to tell of all images: of one that may still be judged nobody knows that."""
+        return not (self.only or self.left or any(each.retryable for each in self.unjudged))
+
+
+def incomplete(unjudged: Sequence[Unjudged]) -> RescanIncomplete:
+    """What to raise for images that could not be judged."""
+    named = "\n".join(f"  {each.ref}: {each.message}" for each in unjudged)
+    return RescanIncomplete(
+        f"{counted(len(unjudged), 'image')} could not be judged; all others were:\n{named}\n"
+        "Do what each one says, and start the rescan again: it goes on with what is missing."
+    )
 
 
 def key_of(finding: Finding) -> FindingKey:
@@ -115,9 +135,7 @@ def compared(before: Report | None, after: Report) -> tuple[tuple[Finding, ...],
 
 def due(report: Report, limits: Limits) -> tuple[Finding, ...]:
     """What has a fix and is known to be exploited, or of a severity of which there is more than the owner accepts."""
-    counts = Counter(f.severity for f in report.findings)
-    accepted = {severity: getattr(limits, severity.value) for severity in Severity}
-    over = {severity for severity, limit in accepted.items() if limit is not None and counts[severity] > limit}
+    over = exceeded(report, limits)
     return tuple(f for f in report.findings if f.fixable and (f.known_exploited or f.severity in over))
 
 
@@ -164,19 +182,20 @@ def _concerned(owner: str, application: str, images: Sequence[Judged]) -> Concer
 def carries(packages: Iterable[Package], wanted: Collection[str]) -> bool:
     """Whether one of the packages is named, or the source package that it was built from, as advisories name it.
 
-    By name, by name@version, or by package URL with or without version.
+    By name, by name@version, or by package URL with or without version; see `fleet.packages`.
     """
-    return any(_named(name, purl, each) for _, name, purl in packages for each in wanted)
+    asked = [(kind, name_of(name), version_of(version)) for kind, name, version in map(asked_for, wanted)]
+    return any(_named(package, asked) for package in packages)
 
 
-def _named(name: str, purl: str, wanted: str) -> bool:
-    if wanted.startswith("pkg:"):
-        kind, asked, version = in_url(wanted)
-        if purl and in_url(purl)[0] != kind:
-            return False
-        wanted = f"{asked}@{version}" if version else asked
-    source, version = source_in(purl)
-    return wanted in (name, f"{name}@{version_in(purl)}", *((source, f"{source}@{version}") if source else ()))
+def _named(package: Package, asked: Iterable[tuple[str, str, str]]) -> bool:
+    of_kind, names = in_url(package[2])[0], names_of(package)
+    return any(
+        name == own and (not version or at in ("", version))
+        for kind, name, version in asked
+        if not kind or of_kind in ("", kind)
+        for own, at in names
+    )
 
 
 Gone = Mapping[Digest, tuple[ImageRef, frozenset[FindingKey]]]
@@ -184,7 +203,8 @@ Gone = Mapping[Digest, tuple[ImageRef, frozenset[FindingKey]]]
 
 
 def gone(bases: Sequence[Judged]) -> Gone:
-    """Of the images of bases, the newest of each name first, what the newest one that passes is rid of."""
+    """Of the images of bases, the newest of each name first, what the newest one that passes is rid of; none that is
+    blocked passes."""
     newest: dict[str, Judged] = {}
     for each in bases:
         if each.passes:

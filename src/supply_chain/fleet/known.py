@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.image import Digest, Frozen, ImageRef, Source, StoredManifest
+from supply_chain.image import Digest, Frozen, ImageRef, Source, StorageStatus, StoredManifest
 from supply_chain.policy.outcome import Reason
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Database, Finding, Report
@@ -24,18 +24,24 @@ class Note(Frozen):
     predicate_type: str
     signer: TierName
     at: AwareDatetime | None = Field(description="when it was made, by what was signed")
-    said: str = Field(default="", description="what it says, where that is a person's decision")
+    said: str = Field(default="", description="what it says, where that is a person's decision or a soak")
 
 
 class Judgement(Frozen):
     """A gate's verdict about an image."""
 
     boundary: Boundary
+    environment: str = Field(default="", description="for which boundary 2 was asked, where it says so")
     passed: bool
     at: AwareDatetime
     reasons: tuple[Reason, ...] = ()
     policy: Digest
     evidence: Digest = Field(description="of the referrer that holds it")
+
+    @property
+    def gate(self) -> str:
+        """Which gate it is of, for people."""
+        return f"{self.boundary} for {self.environment}" if self.environment else str(self.boundary)
 
 
 class Scan(Frozen):
@@ -85,7 +91,7 @@ class Seen(Frozen):
 
 
 class BuiltOn(Frozen):
-    """A curated base that went into an image."""
+    """An image that went into the build of another: a base, curated or not."""
 
     digest: Digest
     name: str = Field(description="as the Dockerfile calls it")
@@ -116,6 +122,9 @@ class KnownImage(Frozen):
     )
     blocked: str = Field(default="", description="by whom, when and why; empty where it is not")
     held: str = Field(default="", description="by whom, when and why; empty where it is not")
+    gone: bool = Field(
+        default=False, description="whether the registry has it no more, and this is what is still signed of it"
+    )
     unreadable: str = Field(
         default="", description="why its evidence could not be read; then only copies and running are known"
     )
@@ -123,6 +132,11 @@ class KnownImage(Frozen):
     @property
     def application(self) -> str:
         return self.ref.application
+
+    @property
+    def shelved(self) -> bool:
+        """Whether it is archived and runs nowhere: nobody can pull it before it is restored."""
+        return self.stored.status is StorageStatus.ARCHIVED and not self.running
 
     @property
     def vended(self) -> bool:
@@ -135,11 +149,18 @@ class KnownImage(Frozen):
         of = (j for j in self.judgements if j.boundary is boundary)
         return max(of, key=lambda j: (j.at, not j.passed), default=None)
 
+    @property
+    def refusals(self) -> tuple[Judgement, ...]:
+        """The last words of gates that are a no; of boundary 2 for each environment, where it says which."""
+        last: dict[str, Judgement] = {}
+        for each in sorted(self.judgements, key=lambda j: (j.at, not j.passed)):
+            last[each.gate] = each
+        stand = (each for each in last.values() if each.environment or each == self.last(each.boundary))
+        return tuple(sorted((each for each in stand if not each.passed), key=lambda each: each.gate))
+
     def bare(self) -> KnownImage:
         """Which image it is, whose, and where it runs: what is held of all images while they are rescanned."""
-        return KnownImage(
-            ref=self.ref, stored=self.stored, owner=self.owner, running=self.running, unreadable=self.unreadable
-        )
+        return KnownImage(ref=self.ref, stored=self.stored, owner=self.owner, running=self.running)
 
     def lean(self) -> KnownImage:
         """The same with those findings alone that are known to be exploited, where many images are held at once."""

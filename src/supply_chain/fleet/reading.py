@@ -8,15 +8,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from supply_chain.errors import UNREADABLE
+from pydantic import ValidationError
+
+from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.clock import made_at
 from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said, is_signed, said
 from supply_chain.evidence.sbom import Package, sbom_in
+from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.standing import rulings, standing
-from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, ENCRYPTION, Evidence
+from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, ENCRYPTION, LOOK_AT_IT, SOAK, Evidence
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
 from supply_chain.evidence.summary import verdicts
 from supply_chain.execution.deploy import Expected
@@ -24,6 +27,7 @@ from supply_chain.execution.records import records
 from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Note, Running, Scan
 from supply_chain.image import Digest, ImageRef, StoredManifest
+from supply_chain.policy.dossier import said_by_execution
 from supply_chain.policy.outcome import Reason
 from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
 from supply_chain.vulnerability.reports import last_report
@@ -53,6 +57,8 @@ class Listing:
 
     application: str
     images: tuple[StoredManifest, ...]
+    gone: Mapping[Digest, StoredManifest]
+    """What it has no more and of which something is left: it may be what runs, or have left its encrypted copy."""
     referrers: Mapping[Digest, tuple[str, ...]]
     """Digest → what refers to it, in whichever repository, sorted."""
 
@@ -72,8 +78,13 @@ def evidence_places(application: str) -> tuple[str, ...]:
     return curated_repository(application), *(evidence_repository(tier, application) for tier in ELSEWHERE)
 
 
+def is_image(stored: StoredManifest) -> bool:
+    """Whether a manifest of a curated repository is an image, or the encrypted copy of one, and not attached to one."""
+    return not stored.subjects
+
+
 def listing(application: str, registry: Registry) -> Listing:
-    """List what there is of an application; what refers to something is not an image."""
+    """List what there is of an application."""
     places = evidence_places(application)
     held = {place: registry.images(place) for place in places}
     referrers: dict[Digest, list[str]] = {}
@@ -81,9 +92,13 @@ def listing(application: str, registry: Registry) -> Listing:
         for each in manifests:
             if each.subject:
                 referrers.setdefault(each.subject, []).append(f"{place}@{each.digest}")
+    own = held[curated_repository(application)]
+    told = (*own, *held[evidence_repository(TierName.EXECUTION, application)])
+    gone = {each.subject for each in told if each.subject} - {each.digest for each in own}
     return Listing(
         application,
-        tuple(each for each in held[places[0]] if each.subject is None),
+        tuple(filter(is_image, own)),
+        {each: StoredManifest(digest=each, pushed_at=BEFORE_ALL, size=0) for each in sorted(gone)},
         {subject: tuple(sorted(refs)) for subject, refs in referrers.items()},
     )
 
@@ -91,7 +106,8 @@ def listing(application: str, registry: Registry) -> Listing:
 def read(
     listed: Listing, wanted: Sequence[StoredManifest], store: EvidenceStore, host_of: Callable[[str], str]
 ) -> tuple[Entry, ...]:
-    """What is known of these images of a listing. One whose evidence cannot be read is told as such.
+    """What is known of these images of a listing, those that are gone too. One whose evidence cannot be read is told
+    as such.
 
     `host_of` gives the container host of an environment. Raises what the registry raises: nothing is known then.
     """
@@ -100,12 +116,27 @@ def read(
 
 def _entry(listed: Listing, stored: StoredManifest, store: EvidenceStore, host_of: Callable[[str], str]) -> Entry:
     ref = ImageRef(repository=listed.repository, digest=stored.digest)
+    mark, packages = listed.mark(stored), frozenset[Package]()
     try:
-        image, packages = known(ref, stored, store, host_of)
-    except UNREADABLE as error:
-        bare = KnownImage(ref=ref, stored=stored, unreadable=str(error))
-        return Entry(bare.model_copy(update=_still_told(ref, store, host_of)), frozenset(), "")
-    return Entry(image, packages, listed.mark(stored))
+        image, packages = _fitting(ref, stored, store, host_of)
+    except (ImageNotFound, *UNREADABLE) as error:
+        if isinstance(error, ImageNotFound) and stored.digest not in listed.gone:
+            raise  # it went while it was read; of what is gone the SBOM may be, too
+        mark, told = "", _still_told(ref, store, host_of)
+        image = KnownImage(ref=ref, stored=stored, unreadable=str(error), **told)
+    return Entry(image.model_copy(update={"gone": stored.digest in listed.gone}), packages, mark)
+
+
+def _fitting(
+    ref: ImageRef, stored: StoredManifest, store: EvidenceStore, host_of: Callable[[str], str]
+) -> tuple[KnownImage, frozenset[Package]]:
+    """As `known`; `EvidenceInvalid` too where a value that was signed has no place in the inventory."""
+    try:
+        return known(ref, stored, store, host_of)
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = f"{error.title}.{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise EvidenceInvalid(f"What is signed of {ref} cannot be read: {why[:500]}\n{LOOK_AT_IT}") from error
 
 
 def _still_told(ref: ImageRef, store: EvidenceStore, host_of: Callable[[str], str]) -> dict[str, Any]:
@@ -115,8 +146,7 @@ def _still_told(ref: ImageRef, store: EvidenceStore, host_of: Callable[[str], st
     with suppress(*UNREADABLE):
         told["copies"] = _copies(store.verified(ref, TierName.CURATION, ENCRYPTION))
     with suppress(*UNREADABLE):
-        place = ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
-        told["deployed"] = _deployments(store.verified(place, TierName.EXECUTION, DEPLOYMENT), host_of)
+        told["deployed"] = _deployments(said_by_execution(ref, store, DEPLOYMENT), host_of)
     return told
 
 
@@ -158,14 +188,16 @@ def _declared(built: Provenance | None) -> dict[str, Any]:
         "owner": manifest.owner,
         "source": built.source,
         "environments": manifest.environments,
-        "bases": tuple(BuiltOn(digest=digest, name=name) for digest, name in built.curated),
+        "bases": tuple(BuiltOn(digest=digest, name=name) for digest, name in built.materials),
     }
 
 
 def _judgements(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest) -> Iterator[Judgement]:
-    for each in verdicts(evidence, boundary, digest):
+    known = {each.at: each for each in verdicts(evidence, boundary, digest)}  # a no of curation lies in two places
+    for each in known.values():
         yield Judgement(
             boundary=boundary,
+            environment=each.value.cscm.environment,
             passed=each.value.passed,
             at=each.at,
             reasons=tuple(Reason.model_validate(reason) for reason in each.value.cscm.reasons),
@@ -176,9 +208,11 @@ def _judgements(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest
 
 def _notes(evidence: Iterable[Evidence]) -> tuple[Note, ...]:
     known = tuple(evidence)
+    execution = [each for each in known if each.signer is TierName.EXECUTION]
     ruled = {each.evidence.digest: f"{each.value.act}: {each.value}" for each in rulings(known)}
-    decided = {each.evidence.digest: str(each.value) for each in said(known, APPROVAL, Approval.model_validate)}
-    told = {**ruled, **decided}
+    decided = {each.evidence.digest: str(each.value) for each in said(execution, APPROVAL, Approval.model_validate)}
+    soaked = {each.evidence.digest: str(each.value) for each in said(execution, SOAK, Soak.model_validate)}
+    told = {**ruled, **decided, **soaked}
     notes = (
         Note(
             digest=each.digest,

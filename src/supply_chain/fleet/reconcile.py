@@ -12,9 +12,10 @@ from supply_chain.container import Container, Engine
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import KnownImage, Running, Seen
-from supply_chain.fleet.reading import Listing, Registry, listing, read
-from supply_chain.image import ENCRYPTED, Digest, Frozen, ImageRef, StoredManifest, application_of, short
+from supply_chain.fleet.reading import Listing, Registry, is_image, listing, read
+from supply_chain.image import ENCRYPTED, Digest, Frozen, ImageRef, StoredManifest, application_of
 from supply_chain.readiness import trouble_at
+from supply_chain.shown import counted
 from supply_chain.tier import CURATED
 
 
@@ -27,6 +28,13 @@ class Reconciled(Frozen):
     gone: tuple[ImageRef, ...] = Field(default=(), description="that the inventory had and the registry has not")
     unreadable: dict[str, str] = Field(default_factory=dict, description="image → why its evidence cannot be read")
 
+    def __str__(self) -> str:
+        gone = f"; gone: {', '.join(map(str, self.gone))}" if self.gone else ""
+        unread = [
+            f"  cannot be read: {image}: {' — '.join(why.splitlines())}" for image, why in self.unreadable.items()
+        ]
+        return "\n".join([f"{self.application}: {counted(self.images, 'image')}, {self.read} read anew{gone}", *unread])
+
 
 def applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:
     """Every application of which the registry holds images or the inventory knows some."""
@@ -37,7 +45,7 @@ def applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:
 def everything(registry: Registry, inventory: Inventory) -> Iterator[KnownImage]:
     """Every curated image that the registry lists, bare, with what the inventory knows of it, be it nothing.
 
-    What the inventory does not know is an image if curation gave it a tag of its own: an encrypted copy has another.
+    Of what the inventory does not know, encrypted copies are told by the tag that curation gave them.
     """
     for repository in registry.repositories(CURATED):
         known: dict[Digest, KnownImage] = {}
@@ -48,12 +56,12 @@ def everything(registry: Registry, inventory: Inventory) -> Iterator[KnownImage]
         for stored in registry.images(repository):
             if there := known.get(stored.digest):
                 yield there.model_copy(update={"stored": stored})
-            elif stored.subject is None and stored.digest not in copies and _tagged(stored):
+            elif is_image(stored) and stored.digest not in copies and not _is_copy(stored):
                 yield KnownImage(ref=ImageRef(repository=repository, digest=stored.digest), stored=stored)
 
 
-def _tagged(stored: StoredManifest) -> bool:
-    return any(tag.endswith(f"-{short(stored.digest)}") and ENCRYPTED not in tag for tag in stored.tags)
+def _is_copy(stored: StoredManifest) -> bool:
+    return bool(stored.tags) and all(ENCRYPTED in tag for tag in stored.tags)
 
 
 def refresh(
@@ -65,24 +73,32 @@ def refresh(
 ) -> Reconciled:
     """Read what has changed of an application's images, and keep it; what the registry has no more is forgotten.
 
+    What is still signed of that is kept: else an older image would count as what runs, and a copy as an image.
+
     `host_of` gives the container host of an environment. What the registry does not give raises, and then the
     inventory is as it was.
     """
     now, before = listing(application, registry), inventory.marks(application)
-    stored = {_ref(now, each.digest): each for each in now.images}
-    changed = [each for ref, each in stored.items() if before.get(ref) != now.mark(each)]
-    entries = read(now, changed, store, host_of)
-    gone = tuple(sorted(before.keys() - stored.keys(), key=str))
+    stored, went = ({_ref(now, each.digest): each for each in of} for of in (now.images, now.gone.values()))
+    entries = read(now, _changed(now, {**stored, **went}, before), store, host_of)
+    known = went.keys() - {each.image.ref for each in entries}
     inventory.put(entries)
     inventory.listed(now.repository, now.images)
-    inventory.forget(gone)
+    inventory.placed(application, host_of)
+    inventory.forget(before.keys() - stored.keys() - went.keys())
     return Reconciled(
         application=application,
         images=len(now.images),
-        read=len(entries),
-        gone=gone,
+        read=sum(not each.image.gone for each in entries),
+        gone=tuple(sorted(before.keys() - stored.keys() - known, key=str)),
         unreadable={str(e.image.ref): e.image.unreadable for e in entries if e.image.unreadable},
     )
+
+
+def _changed(
+    now: Listing, listed: Mapping[ImageRef, StoredManifest], before: Mapping[ImageRef, str]
+) -> list[StoredManifest]:
+    return [each for ref, each in listed.items() if before.get(ref) != now.mark(each)]
 
 
 def _ref(listed: Listing, digest: str) -> ImageRef:
@@ -123,7 +139,10 @@ def _answers(address: str) -> bool:
 def watch(
     hosts: Mapping[str, Callable[[], Engine]], inventory: Inventory, now: Callable[[], datetime]
 ) -> tuple[Seen, ...]:
-    """Look at every host, and keep what it shows. `hosts` gives the engine of each, by its name."""
+    """Look at every host, and keep what it shows, and nothing of any other. `hosts` gives the engine of each, by its
+    name.
+    """
+    inventory.unwatched(hosts)
     wanted: dict[str, list[Running]] = {name: [] for name in hosts}
     for each in inventory.running():
         if each.host in wanted:

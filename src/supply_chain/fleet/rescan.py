@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -14,14 +14,16 @@ from supply_chain.curation.rescan import Concluded, Kept, Registry, Ruled, concl
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.statement import VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.fleet.exposure import Gone, Judged, Unjudged, carries, compared, due, rebuilds
+from supply_chain.fleet.exposure import Gone, Judged, Unjudged, carries, compared, due, gone, rebuilds
 from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.where import no_packages, refuse
 from supply_chain.image import ImageRef
 from supply_chain.policy.dossier import Layers
+from supply_chain.policy.verdict import Repositories
 from supply_chain.tier import TierName, is_base_repository
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, Results, Wanted, match, processors
-from supply_chain.vulnerability.reports import last_report
+from supply_chain.vulnerability.reports import last_report, outdated
 from supply_chain.vulnerability.scanner import Sbom, SbomGenerator, Scanner
 
 LEAST = 48
@@ -41,6 +43,7 @@ class Bench:
     results: Results
     registry: Registry
     evidence: EvidenceStore
+    repositories: Repositories
     layers: Layers
     bases: Sequence[ImageRef]
     ruled: Ruled
@@ -55,13 +58,40 @@ class Bench:
     """Called with each image as it is done, from any thread; None for one that carries none of the packages."""
 
 
+def packages_among(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those that are of packages, and the others; `DeclarationInvalid` where there are others alone."""
+    strange = no_packages(names)
+    packages = tuple(each for each in names if each not in strange)
+    if not packages:
+        refuse(strange)
+    return packages, strange
+
+
 def is_base(image: KnownImage) -> bool:
     """Whether others are built on it."""
     return is_base_repository(image.ref.repository)
 
 
+def in_order(images: Iterable[KnownImage]) -> tuple[list[KnownImage], list[KnownImage]]:
+    """The bases that are looked at, and then the other images, the newest of each first."""
+    looked_at = [each for each in _newest_first(images) if not each.shelved]
+    return [each for each in looked_at if is_base(each)], [each for each in looked_at if not is_base(each)]
+
+
+def _newest_first(images: Iterable[KnownImage]) -> list[KnownImage]:
+    return sorted(images, key=lambda each: each.stored.pushed_at, reverse=True)
+
+
+def fixed_by(images: Iterable[KnownImage], judged: Iterable[Judged], bench: Bench) -> Gone:
+    """What newer bases are rid of. One that is shelved, as it was blocked, is still what images were built on."""
+    found = {each.ref: each for each in judged}
+    bases = filter(is_base, _newest_first(images))
+    seen = (as_signed(each, bench) if each.shelved else found.get(each.ref) for each in bases)
+    return gone([each for each in seen if each])
+
+
 def as_signed(image: KnownImage, bench: Bench) -> Judged | None:
-    """An archived base as the last signed report has it, for what is built on it; None where none can be read."""
+    """A shelved base as the last signed report has it, for what is built on it; None where none can be read."""
     try:
         report = last_report(bench.evidence.verified(image.ref, TierName.CURATION, VULNERABILITIES))
     except SupplyChainError as error:
@@ -114,12 +144,13 @@ def _part(
 def _look(image: KnownImage, bench: Bench, only: Collection[str]) -> Kept | Unjudged | None:
     """None where it carries none of the packages."""
     try:
-        if image.unreadable:
-            return Unjudged(ref=image.ref, code="evidence.invalid", message=image.unreadable)
         found = look(image.ref, bench.generator, bench.registry, bench.evidence, bench.now, bench.told_last)
         if only and not carries(found.listed.read(bench.registry.content).packages, only):
             bench.told(image.ref, None)
             return None
+        report = found.last.report.value if found.last.report else None
+        if report and _better(report, bench.scanner) and not _is_known(found, bench.scanner, bench.now()):
+            raise outdated(report.database, bench.scanner)
     except SupplyChainError as error:
         return _unjudged(image.ref, error)
     return found
@@ -136,15 +167,28 @@ def _wanted(images: Sequence[Kept], bench: Bench) -> Iterator[Wanted]:
     now = bench.now()
     for image in images:
         if not _is_known(image, bench.scanner, now):
-            yield Wanted(image.listed.content, partial(_sbom, image, bench.registry), image.renewed_after(now))
+            yield Wanted(image.listed.content, partial(_sbom, image, bench.registry), _after(image, now))
+
+
+def _after(image: Kept, now: datetime) -> datetime:
+    """A report has to be of a later time: one that is older than the signed one, as of a scanner before it was
+    replaced and put back, would not be the last, by which gates judge."""
+    due = image.renewed_after(now)
+    return max(due, image.last.report.at) if image.last.report else due
 
 
 def _is_known(image: Kept, scanner: Scanner, now: datetime) -> bool:
     """Whether signed evidence says what a scan would say, and for long enough."""
     if image.last.report is None:
         return False
-    report = image.last.report.value
-    return report.scanned >= image.renewed_after(now) and Key.made(report) == Key.of(image.listed.content, scanner)
+    report, listed = image.last.report.value, image.listed.content
+    same = report.sbom == listed if _better(report, scanner) else Key.made(report) == Key.of(listed, scanner)
+    return same and report.scanned >= image.renewed_after(now)
+
+
+def _better(report: Report, scanner: Scanner) -> bool:
+    """Whether it was made with a database that knows more, on another machine or since this one's is held."""
+    return report.database.knows_more_than(scanner.current()[1])
 
 
 def _sbom(image: Kept, registry: Registry) -> Sbom:
@@ -161,7 +205,9 @@ def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: Bench, fix
         if isinstance(report, SupplyChainError):
             raise report
         assert report is not None  # what evidence does not say was wanted
-        concluded = conclude(kept, report, bench.evidence, bench.layers, bench.bases, bench.ruled, bench.now)
+        concluded = conclude(
+            kept, report, bench.evidence, bench.repositories, bench.layers, bench.bases, bench.ruled, bench.now
+        )
     except SupplyChainError as error:
         seen: Judged | Unjudged = _unjudged(image.ref, error)
     else:
@@ -188,6 +234,6 @@ def _seen(
         worse=worse,
         better=better,
         due=due(report, kept.limits),
-        rebuild=rebuilds(report.findings, kept.bases, fixed),
+        rebuild=rebuilds(report.findings, kept.materials, fixed),
         findings=report.findings if is_base(image) else (),
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Self
 
 from supply_chain.fleet.exposure import TOLD, Judged, Rescanned, Unjudged, by_exposure, concerned
 from supply_chain.fleet.known import KnownImage
 from supply_chain.image import ImageRef
 from supply_chain.tier import is_base_repository
 from supply_chain.vulnerability.findings import Database, Finding
+from supply_chain.vulnerability.scanner import Scanner
 
 FINDINGS = ("exploited", "worse", "better", "due", "findings")
 """Where a judgement names findings."""
@@ -29,6 +31,8 @@ class Tally:
     scanner: str
     database: Database
     begun: datetime
+    only: tuple[str, ...] = ()
+    archived: int = 0
     started: float = field(default_factory=time.monotonic)
     without: int = 0
     found: dict[ImageRef, Judged | Unjudged] = field(default_factory=dict)
@@ -36,6 +40,13 @@ class Tally:
     _done: set[ImageRef] = field(default_factory=set)
     _signed: set[ImageRef] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, images: Sequence[KnownImage], scanner: Scanner, begun: datetime, only: tuple[str, ...]) -> Self:
+        """Of a run over these images, none of which is done yet; those that are shelved are left out."""
+        version, database = scanner.current()
+        archived = sum(each.shelved for each in images)
+        return cls(len(images) - archived, f"grype {version}", database, begun, only, archived=archived)
 
     def add(self, ref: ImageRef, seen: Judged | Unjudged | None) -> None:
         """One is done, maybe once more; None carries none of the packages that were asked for."""
@@ -87,7 +98,7 @@ class Tally:
         """0 to 100."""
         return min(100.0 * self.done / self.total, 100.0) if self.total else 100.0
 
-    def rescanned(self, archived: int) -> Rescanned:
+    def rescanned(self) -> Rescanned:
         """What it came to so far."""
         telling = by_exposure(each for each in self.judged if each.tells)
         return Rescanned(
@@ -96,8 +107,10 @@ class Tally:
             started=self.begun,
             seconds=self.seconds,
             images=self.done - self.without,
+            only=self.only,
             without=self.without,
-            archived=archived,
+            left=self.total - self.done,
+            archived=self.archived,
             signed=len(self._signed),
             changed=sum(each.change is not None for each in self.judged),
             exploited=sum(bool(each.exploited) for each in self.judged),

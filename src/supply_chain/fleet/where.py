@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 
 from pydantic import Field
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.sbom import in_url
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import KnownImage, Running
-from supply_chain.image import DIGEST, Frozen, ImageRef
+from supply_chain.fleet.packages import asked_for
+from supply_chain.image import DIGEST, HEXADECIMAL, Frozen, ImageRef
+from supply_chain.shown import counted
 from supply_chain.tier import BASES, CURATED
 
-ADVISORY = re.compile(r"(?i)GHSA(?:-[0-9a-z]{4}){3}|[A-Z]+[A-Z0-9]*-\d{3,}[-:]\d+")
-"""CVE-2026-1234, GHSA-xxxx-xxxx-xxxx, DSA-5001-1, RHSA-2026:1; anything else may be a package's name."""
-HEXADECIMAL = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
+ADVISORY = re.compile(
+    r"(?i)CVE-\d{4}-\d{4,}|(?:GHSA|CGA)(?:-[0-9a-z]{4}){3}|TEMP-\d{7}-[0-9A-F]{6}"
+    r"|(?!CVE-)[A-Z]+[A-Z0-9]*(?:-[A-Z]+)*-\d{3,}[-:]\d+(?:-\d+)?"
+)
+"""CVE-2026-1234, GHSA-xxxx-xxxx-xxxx, DSA-5001-1, RHSA-2026:1, SUSE-SU-2026:1-1; anything else may be a package's."""
+MISSPELT = re.compile(r"(?i)CVE[\W_]?\d|GHSA[\W_]|(?:DSA|DLA|USN|RHSA|ELSA|ALSA|RLSA)[\W_]?\d{3}")
+"""How what is meant for an advisory begins, and no package's name does: cve-bin-tool is one."""
 NAMED_BASE = f"{BASES.removeprefix(CURATED)}/"
 
 
@@ -64,10 +70,13 @@ def understood(text: str) -> Question:
         return Question(kind=Sought.VULNERABILITY, name=asked)
     if asked.removeprefix(CURATED).startswith(NAMED_BASE):
         return Question(kind=Sought.BASE, name=asked.removeprefix(CURATED))
-    if asked.startswith("pkg:"):
-        _, name, version = in_url(asked)
-    else:
-        name, _, version = asked.rpartition("@") if "@" in asked[1:] else (asked, "", "")
+    if MISSPELT.match(asked):
+        raise DeclarationInvalid(
+            f"{text!r} is no whole identifier of a vulnerability.\n"
+            "Write CVE-2026-1234, a year and four digits or more, GHSA-2c7j-xj9m-q2vp, three groups of four, or an "
+            "advisory to its end: DSA-5001-1, RHSA-2026:1234."
+        )
+    _, name, version = asked_for(asked)
     if len(asked.split()) != 1 or not any(map(str.isalnum, name)):
         raise DeclarationInvalid(
             f"{text!r} is nothing that can be looked for.\n"
@@ -75,6 +84,53 @@ def understood(text: str) -> Question:
             "base/python."
         )
     return Question(kind=Sought.PACKAGE, name=name, version=version or None)
+
+
+def not_counted(inventory: Inventory, question: Question) -> str:
+    """What an answer leaves out: images of which nobody can tell what is in them, or whether the vulnerability is, and
+    what may have been meant; empty for nothing.
+    """
+    return "; ".join(_not_counted(inventory, question))
+
+
+def _not_counted(inventory: Inventory, question: Question) -> Iterator[str]:
+    if question.kind is Sought.VULNERABILITY:
+        if number := inventory.unscanned():
+            not_since = "not scanned, or archived or gone and not scanned since (`cscm images` tells which)"
+            yield f"{counted(number, 'image')} {not_since}"
+        if number := inventory.by_starter():
+            yield f"{counted(number, 'image')} of which the starter database knows only some packages"
+        return
+    if number := inventory.unreadable():
+        why = "whose evidence cannot be read (`cscm images` tells which, `cscm explain` why)"
+        yield f"{counted(number, 'image')} {why}"
+    if question.kind is Sought.PACKAGE:
+        if number := inventory.unlisted():
+            yield f"{counted(number, 'image')} without an SBOM"
+        if question.version and (number := inventory.in_other_versions(question.name, question.version)):
+            yield f"{counted(number, 'image')} with another version of it (`cscm where {question.name}`)"
+    if question.kind is Sought.BASE and not _bases(question.name, inventory):
+        yield "no base of that name is there"
+
+
+def no_packages(said: Iterable[str]) -> tuple[str, ...]:
+    """Those of the names that advisories and people give that are of no package."""
+
+    def is_package(each: str) -> bool:
+        try:
+            return understood(each).kind is Sought.PACKAGE
+        except DeclarationInvalid:
+            return False
+
+    return tuple(each for each in said if not is_package(each))
+
+
+def refuse(names: Collection[str]) -> None:
+    """`DeclarationInvalid` for names that are of no package."""
+    if names:
+        raise DeclarationInvalid(
+            f"{', '.join(map(repr, names))}: no package is called so.\nSay openssl, openssl@3.0.1 or a package URL."
+        )
 
 
 def where(question: Question, inventory: Inventory) -> tuple[Place, ...]:
@@ -89,16 +145,25 @@ def _found(question: Question, inventory: Inventory) -> list[tuple[KnownImage, s
         case Sought.VULNERABILITY:
             return [(image, _findings(image, name)) for image in inventory.affected(name)]
         case Sought.PACKAGE:
-            what = f"{name} {question.version}" if question.version else name
-            return [(image, f"lists {what}") for image in inventory.carrying(name, question.version)]
+            listed = inventory.carrying(name, question.version)
+            return [(image, f"lists {', '.join(packages)}") for image, packages in listed]
         case Sought.BASE:
-            bases = tuple(inventory.images(name))
+            bases = _bases(name, inventory)
             built = inventory.built_on([base.ref.digest for base in bases])
             return [*((base, "is that base") for base in bases), *((image, f"built on {name}") for image in built)]
         case Sought.DIGEST:
             own = inventory.of(name)
             built = inventory.built_on([image.ref.digest for image in own])
-            return [*((image, f"built on {name}") for image in built), *((image, "is that image") for image in own)]
+            return [*((image, f"built on {name}") for image in built), *((image, _which(image, name)) for image in own)]
+
+
+def _bases(name: str, inventory: Inventory) -> tuple[KnownImage, ...]:
+    return *inventory.images(name), *inventory.gone(name)
+
+
+def _which(image: KnownImage, begins: str) -> str:
+    own = image.ref.digest.removeprefix("sha256:").startswith(begins.removeprefix("sha256:"))
+    return "is that image" if own else "its encrypted copy is that image"
 
 
 def _findings(image: KnownImage, name: str) -> str:
@@ -110,4 +175,5 @@ def _findings(image: KnownImage, name: str) -> str:
 
 
 def _place(image: KnownImage, why: str) -> Place:
+    why = f"{why}; gone from the registry" if image.gone else why
     return Place(image=image.ref, owner=image.owner, tags=image.stored.tags, why=why, running=image.running)

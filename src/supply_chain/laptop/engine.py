@@ -22,6 +22,7 @@ from requests.exceptions import RequestException
 
 from supply_chain.adapters.buildx import find_client
 from supply_chain.adapters.command import run
+from supply_chain.adapters.engine import listed
 from supply_chain.errors import EngineUnavailable, EngineUnsuitable
 from supply_chain.image import Frozen
 from supply_chain.laptop import engine_setup
@@ -157,6 +158,17 @@ def ensure_engine(home: Home, progress: Progress) -> Engine:
     return check_engine(url)
 
 
+def wake(home: Home, progress: Progress) -> None:
+    """Start the engine that is installed, where none answers and this user may; raises `EngineUnavailable`."""
+    url = engine_url()
+    try:
+        ask(url)
+    except EngineUnavailable:
+        if url != DEFAULT_URL or os.geteuid() != 0 or find_daemon() is None:
+            raise
+        start(home, progress)
+
+
 def engine_service(home: Home) -> Service:
     """dockerd as a process of ours, for machines without systemd."""
     return Service(
@@ -218,8 +230,8 @@ def clear(label: str, images: str | None, progress: Progress) -> None:
         for volume in client.volumes.list(filters={"label": label}):
             progress(f"engine: removing the volume {volume.name}")
             volume.remove()
-        for image in client.images.list() if images else ():
-            for name in (*image.tags, *image.attrs.get("RepoDigests", ())):
+        for image in listed(client.api) if images else ():
+            for name in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())):
                 if name.startswith(str(images)):
                     progress(f"engine: removing the image {name}")
                     with contextlib.suppress(APIError):

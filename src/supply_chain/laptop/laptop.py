@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextvars
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -22,7 +20,7 @@ from supply_chain.adapters.accounts import (
     TierIdentity,
     ensure_accounts,
 )
-from supply_chain.adapters.command import Cancellation, current
+from supply_chain.adapters.command import all_at_once
 from supply_chain.adapters.database import FEED, Database, ensure_database, read_database
 from supply_chain.adapters.registration import declared, ensure_automations, ensure_views, forget_undeclared, registered
 from supply_chain.adapters.tools.pins import Pins
@@ -31,21 +29,20 @@ from supply_chain.container import OWNER
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, namespaces, prefect_server
-from supply_chain.laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine
+from supply_chain.laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine, wake
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.ports import request
 from supply_chain.laptop.profile import Profile
 from supply_chain.laptop.services import Progress, Record, Service, read_record, stop
 from supply_chain.promotion.freeze import VARIABLE, Freeze
 from supply_chain.scratch import sweep, write_private
+from supply_chain.shown import first_line
 from supply_chain.tier import TierName
 
 PINS = Path("deployments/tools.yaml")
 STATE = "laptop.json"
 DATABASE_CHECK = timedelta(hours=20)
 """How long an official database is used before the network is asked for a newer one."""
-
-T = TypeVar("T")
 
 
 class LaptopState(Frozen):
@@ -100,7 +97,7 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
         profile.certificates()
         _free_ports(profile, home)
         sweep()
-        accounts, (engine, database), _ = side_by_side(
+        accounts, (engine, database), _ = all_at_once(
             lambda: _aws(profile, home, progress),
             lambda: _machine(profile, home, progress),
             lambda: _server(profile, home, progress),
@@ -121,24 +118,6 @@ def _free_ports(profile: Profile, home: Home) -> None:
     services = (emulator_service.emulator(home, profile), prefect_server.server(home, profile))
     if taken := [said for service in services if (said := service.port_taken())]:
         raise PortBusy("\n".join(taken))
-
-
-def side_by_side(*parts: Callable[[], Any]) -> list[Any]:
-    """Do all parts at once and give their results in order; the first failure is raised when all ended."""
-    cancellation = Cancellation()
-
-    def cancellable(part: Callable[[], T]) -> T:
-        current.set(cancellation)
-        return part()
-
-    with ThreadPoolExecutor(len(parts)) as pool:
-        futures: list[Future[Any]] = [pool.submit(contextvars.copy_context().run, cancellable, part) for part in parts]
-        try:
-            wait(futures)
-        except BaseException:
-            cancellation.cancel()
-            raise
-    return [future.result() for future in futures]
 
 
 def _aws(profile: Profile, home: Home, progress: Progress) -> Accounts:
@@ -299,7 +278,8 @@ def down(home: Home, progress: Progress, *, keep: frozenset[str] = frozenset()) 
 def reset(home: Home, progress: Progress) -> None:
     """Stop everything, remove what this home's chains made in the engine, and remove the home.
 
-    Raises `SettingInvalid` when the home is not one that `up` made.
+    Raises `SettingInvalid` when the home is not one that `up` made, and `EngineUnavailable` when the engine in which
+    something may run for it can be neither asked nor started: the home stays, for it is what removes that.
     """
     if not home.directory.exists():
         return
@@ -309,13 +289,25 @@ def reset(home: Home, progress: Progress) -> None:
             "Look at CSCM_HOME, or remove it yourself."
         )
     down(home, progress, keep=frozenset({"engine"}))
-    try:
-        remove_from_engine(home.owner, progress, _registry(home))
-    except EngineUnavailable:
-        progress(f"engine: does not answer; what is labelled {OWNER}={home.owner} in it stays")
+    _clear(home, progress)
     down(home, progress)
     progress(f"removing {home.directory}")
     shutil.rmtree(home.directory)
+
+
+def _clear(home: Home, progress: Progress) -> None:
+    registry = _registry(home)
+    try:
+        if registry:
+            wake(home, progress)
+        remove_from_engine(home.owner, progress, registry)
+    except EngineUnavailable as error:
+        if registry:
+            raise EngineUnavailable(
+                f"{first_line(error)}.\nNothing was removed, for what this supply chain deployed may run there. Start "
+                f"the engine and run this again; or, to leave all that is labelled {OWNER}={home.owner} in it, remove "
+                f"{home.directory} yourself."
+            ) from error
 
 
 def _registry(home: Home) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import Standing, read_standing, standing
 from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import history
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known
@@ -46,16 +47,19 @@ class Manifests(Protocol):
 
 @dataclass(frozen=True)
 class Read:
-    """What is so now, as the lifecycle sees it (`lifecycle.apply.Present`)."""
+    """What is so now, as the lifecycle sees it (`lifecycle.looking.Present`)."""
 
     images: Images
     manifests: Manifests
     evidence: EvidenceStore
+    environments: Callable[[], Sequence[Environment]] = tuple
+    """As they are written down now."""
 
     def members(self, repository: str) -> tuple[Member, ...]:
         """Every manifest of a repository and what belongs to what; of an archived one as far as evidence says it.
 
-        Where nobody can tell which are an image's encrypted copies, whatever may be one counts as a part of it.
+        Where nobody can tell which are an image's encrypted copies, or of what an index consists, whatever may be one
+        is guessed to be a part of it; of an image that is gone, to be a part of what is attached to that.
         """
         return self._members(repository)[0]
 
@@ -64,35 +68,35 @@ class Read:
         stored = self.images.images(repository)
         found = side_by_side(lambda each: self._member(repository, each), stored)
         read = [member for member, _ in found]
-        images = [member.ref for member in read if member.subject is None]
-        said = dict(zip(images, side_by_side(self._encryption, images), strict=True))
+        images = [member.ref for member in read if not member.subjects]
+        gone = _gone(read)
+        asked = (*images, *gone)
+        said = dict(zip(asked, side_by_side(self._encryption, asked), strict=True))
         copies = {copy.digest: ref.digest for ref, each in said.items() for copy in _copies(ref, each.records)}
         dark = {ref: each.unreadable for ref, each in said.items() if each.unreadable and ref.digest not in copies}
         dark |= {member.ref: why for member, why in found if why}
         # curation signs this of every image, and of no copy
-        perhaps = tuple(ref.digest for ref, each in said.items() if each == _Encryption() and ref.digest not in copies)
-        members = tuple(
-            member.model_copy(
-                update={
-                    "copy_of": copies.get(member.ref.digest),
-                    "children": (*member.children, *perhaps) if member.ref in dark else member.children,
-                }
-            )
-            for member in read
-        )
-        return members, dark
+        perhaps = tuple(ref.digest for ref in images if said[ref] == _Encryption() and ref.digest not in copies)
+        told = [member.model_copy(update={"copy_of": copies.get(member.ref.digest)}) for member in read]
+        darkened = {
+            *dark,
+            *(m.ref for m in told if {m.ref.beside(each) for each in m.subjects} & dark.keys() & set(gone)),
+        }
+        return tuple(_guessed(m, perhaps) if m.guessed or m.ref in darkened else m for m in told), dark
 
     def _member(self, repository: str, stored: StoredManifest) -> tuple[Member, str]:
         """A manifest; and why it cannot be read of what it consists, where it is a damaged index."""
         ref = ImageRef(repository=repository, digest=stored.digest)
-        children: tuple[Digest, ...] = ()
-        why = ""
-        if stored.media_type in INDEXES and stored.status is StorageStatus.ACTIVE:  # nobody can read an archived one
-            try:
-                children = tuple(each["digest"] for each in self.manifests.manifest(ref).get("manifests") or ())
-            except UNREADABLE as error:
-                why = str(error)
-        return Member(ref=ref, stored=stored, subject=stored.subject, children=children), why
+        member = Member(ref=ref, stored=stored, subjects=stored.subjects)
+        if stored.media_type not in INDEXES:
+            return member, ""
+        if stored.status is not StorageStatus.ACTIVE:  # nobody can pull it
+            return member.model_copy(update={"guessed": True}), ""
+        try:
+            children = tuple(each["digest"] for each in self.manifests.manifest(ref).get("manifests") or ())
+        except UNREADABLE as error:
+            return member, str(error)
+        return member.model_copy(update={"children": children}), ""
 
     def _encryption(self, ref: ImageRef) -> _Encryption:
         try:
@@ -123,6 +127,11 @@ class Read:
             for each in found
         )
 
+    def proxies(self) -> dict[Digest, tuple[str, ...]]:
+        """The images that environments name for their fronts, and which do: whatever is deployed next has them."""
+        named = [(each.proxy, each.name) for each in self.environments() if each.proxy]
+        return {digest: tuple(name for of, name in named if of == digest) for digest, _ in sorted(named)}
+
     def standing(self, ref: ImageRef) -> Standing:
         """How an image stands."""
         return standing(read_standing(ref, self.evidence).evidence)
@@ -142,7 +151,7 @@ class Read:
         evidence = replace(self.evidence, wide=1)  # many images are read at a time, and one piece of each
         read = side_by_side(lambda ref: evidence.verified(ref, TierName.DEVELOPMENT, PROVENANCE), there)
         built = (last_provenance(each) for each in read)
-        return frozenset(digest for each in built if each for digest, _ in each.curated)
+        return frozenset(digest for each in built if each for digest, _ in each.materials)
 
     def stock(self, images: tuple[KnownImage, ...], now: datetime) -> Stock:
         """Everything that a plan about these images looks at.
@@ -151,28 +160,33 @@ class Read:
         encrypted copies, whether the inventory knows it or not.
         """
         repositories = sorted({i.ref.repository for i in images if not i.ref.repository.startswith(EVIDENCE)})
-        read = side_by_side(self._with_standing, images)
         found = [self._members(repository) for repository in repositories]
         members = tuple(member for there, _ in found for member in there)
         dark = {ref: why for _, untold in found for ref, why in untold.items()}
-        listed = {image.ref for image in images}
+        listed = dict.fromkeys(image.ref for image in images)
         unknown = [m for m in members if m.ref in dark and m.ref not in listed]
+        gone = _gone(members)
+        asked = (*listed, *(ref for ref in gone if ref not in listed))
+        stand = dict(zip(asked, side_by_side(self._stands, asked), strict=True))
         return Stock(
             images=(
-                *(_unreadable(image, dark.get(image.ref, "")) for image, _ in read),
+                *(_unreadable(image, stand[image.ref][1] or dark.get(image.ref, "")) for image in images),
                 *(KnownImage(ref=m.ref, stored=m.stored, unreadable=dark[m.ref]) for m in unknown),
             ),
             members=members,
             deployments=self.deployments(None),
-            standings={str(image.ref): stands for image, stands in read if stands != Standing()},
+            proxies=self.proxies(),
+            standings={str(ref): stands for ref, (stands, _) in stand.items() if stands != Standing()},
+            untold={str(ref): why for ref in gone if (why := stand[ref][1] or dark.get(ref, ""))},
             read_at=now,
         )
 
-    def _with_standing(self, image: KnownImage) -> tuple[KnownImage, Standing]:
+    def _stands(self, ref: ImageRef) -> tuple[Standing, str]:
+        """How an image stands, or why nobody can read that."""
         try:
-            return image, self.standing(image.ref)
+            return self.standing(ref), ""
         except UNREADABLE as error:
-            return _unreadable(image, str(error)), Standing()
+            return Standing(), str(error)
 
 
 @dataclass(frozen=True)
@@ -183,10 +197,22 @@ class _Encryption:
     unreadable: str = ""
 
 
+def _gone(members: Iterable[Member]) -> list[ImageRef]:
+    """What is not there, and something that is there is attached to it."""
+    there = {member.ref: member for member in members}
+    return sorted({ref.beside(each) for ref, m in there.items() for each in m.subjects} - there.keys(), key=str)
+
+
 def _copies(ref: ImageRef, records: Iterable[EncryptionRecord]) -> tuple[ImageRef, ...]:
     copies = [each.encrypted_copy for each in records]
     digests = {copy.encrypted for copy in copies if copy and copy.plain == ref.digest}
-    return tuple(ref.model_copy(update={"digest": digest}) for digest in sorted(digests))
+    return tuple(ref.beside(digest) for digest in sorted(digests))
+
+
+def _guessed(member: Member, perhaps: Iterable[Digest]) -> Member:
+    """With whatever else may be a part of it."""
+    others = (each for each in perhaps if each != member.ref.digest)
+    return member.model_copy(update={"children": (*member.children, *others), "guessed": True})
 
 
 def _unreadable(image: KnownImage, why: str) -> KnownImage:

@@ -6,7 +6,6 @@ expect, or that no test is about, do not load.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import Field, StringConstraints
 
 from supply_chain.documents import read_document
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.image import Digest, Frozen, StorageStatus
+from supply_chain.image import Digest, Frozen, StorageStatus, digest_of
 from supply_chain.lifecycle.stock import Verdict
 from supply_chain.shown import counted
 
@@ -47,7 +46,7 @@ class Keep(Frozen):
     on_hold: Literal[True] = Field(default=True, description="what somebody holds (`cscm hold`)")
     rollback: int = Field(default=1, ge=1, description="earlier deployments of an application in each environment")
     newest: int = Field(default=3, ge=1, description="vended images of each application for each environment")
-    pushed_days: Days = Field(default=30, description="what was pushed within so many days")
+    pushed_days: Days = Field(default=30, description="what was pushed or restored within so many days")
     pulled_days: Days = Field(default=30, description="what was pulled within so many days")
 
 
@@ -83,7 +82,7 @@ class Limits(Frozen):
     """Above which a plan waits for somebody's approval."""
 
     count: int = Field(default=20, ge=0, description="images that one plan changes")
-    share: float = Field(default=0.5, ge=0, le=1, description="of a repository's images")
+    share: float = Field(default=0.5, ge=0, le=1, description="of the images that a repository has")
 
 
 class Rules(Frozen):
@@ -91,7 +90,7 @@ class Rules(Frozen):
 
     name: RulesName = Field(description="as the file is called, without .yaml")
     description: str = Field(default="", description="for people")
-    floor_days: Days = Field(description="nothing that was pushed within so many days is touched")
+    floor_days: Days = Field(description="nothing that was pushed or restored within so many days is touched")
     keep: Keep = Field(default=Keep(), description="what stays")
     age_out: AgeOut = Field(default=AgeOut(), description="what is removed")
     archive: Archive = Field(default=Archive(), description="what is archived instead")
@@ -101,21 +100,26 @@ class Rules(Frozen):
     @property
     def digest(self) -> Digest:
         """Names exactly these rules."""
-        return f"sha256:{hashlib.sha256(self.model_dump_json().encode()).hexdigest()}"
+        return digest_of(self.model_dump_json().encode())
 
 
 class Facts(Frozen):
     """What the rules look at: an image in numbers. What a test does not say is as of an ordinary old image."""
 
-    age_days: float = Field(default=400, description="since it was pushed")
-    pulled_days: float | None = Field(default=None, description="since it was pulled last; null: nobody ever did")
+    age_days: float = Field(default=400, description="since it was pushed, or came back from the archive")
+    pulled_days: float | None = Field(
+        default=None, description="since it or its encrypted copy was pulled last; null: nobody ever did"
+    )
     tagged: bool = Field(default=True, description="whether it has a tag")
     status: StorageStatus = Field(default=StorageStatus.ACTIVE, description="whether ECR gives it to who pulls it")
     signed: bool = Field(default=True, description="whether curation signed that it may be used")
     verdict: Verdict = Field(
-        default="passed", description="curation's last one; base-blocked: it failed for nothing but a blocked base"
+        default="passed",
+        description="curation's last one; blocked: it failed for nothing but a block, its own or a base's",
     )
-    verdict_days: float = Field(default=400, description="since that verdict")
+    verdict_days: float = Field(
+        default=400, description="since curation began to say that, without another verdict in between"
+    )
     rank: int | None = Field(
         default=None, description="among the vended images of its application for an environment; 1: the newest"
     )
@@ -132,8 +136,8 @@ class Facts(Frozen):
 
     @property
     def idle_days(self) -> float:
-        """Since somebody pulled it, or else since it was pushed."""
-        return self.age_days if self.pulled_days is None else self.pulled_days
+        """Since somebody pulled it, or it came: by a push, or back from the archive."""
+        return self.age_days if self.pulled_days is None else min(self.age_days, self.pulled_days)
 
 
 class Decision(Frozen):
@@ -186,7 +190,7 @@ def _settled(facts: Facts, outlived: bool) -> Iterator[Decision]:
 
 def _guarded(facts: Facts, rules: Rules) -> Iterator[Decision]:
     if facts.age_days < rules.floor_days:
-        yield _keep("floor", f"it was pushed less than {counted(rules.floor_days, 'day')} ago")
+        yield _keep("floor", f"it was pushed or restored less than {counted(rules.floor_days, 'day')} ago")
     if facts.runs:
         yield _keep("in-use", f"it runs: {', '.join(facts.runs)}")
     if facts.rollback:
@@ -216,7 +220,7 @@ def _wanted(facts: Facts, keep: Keep) -> Iterator[Decision]:
     if facts.rank is not None and facts.rank <= keep.newest:
         yield _keep("newest", f"it is number {facts.rank} of the {keep.newest} newest that are kept")
     if facts.age_days < keep.pushed_days:
-        yield _keep("pushed", f"it was pushed within {counted(keep.pushed_days, 'day')}")
+        yield _keep("pushed", f"it was pushed or restored within {counted(keep.pushed_days, 'day')}")
     if facts.pulled_days is not None and facts.pulled_days < keep.pulled_days:
         yield _keep("pulled", f"it was pulled within {counted(keep.pulled_days, 'day')}")
 

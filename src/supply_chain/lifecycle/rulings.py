@@ -12,13 +12,19 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import UNREADABLE, DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.provenance import last_provenance
-from supply_chain.evidence.standing import Act, Repositories, Ruling, rule
+from supply_chain.evidence.standing import Act, PlanAct, Repositories, Ruling, rule
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.stock import Deployed, Member, histories
 from supply_chain.shown import in_a_line
-from supply_chain.tier import TierName, curated_repository, evidence_repository, is_base_repository
+from supply_chain.tier import (
+    TierName,
+    curated_repository,
+    development_repository,
+    evidence_repository,
+    is_base_repository,
+)
 
 PLANS = evidence_repository(TierName.LIFECYCLE, "plans")
 """Where it lies what somebody decided about a plan."""
@@ -61,9 +67,9 @@ class RunsFrom(Frozen):
 
 
 STOOD = {
-    Act.BLOCK: "it was blocked already",
+    Act.BLOCK: "it was blocked already: what was said then stands",
     Act.UNBLOCK: "it was not blocked",
-    Act.HOLD: "it was held already",
+    Act.HOLD: "it was held already: what was said then stands",
     Act.RELEASE: "it was not held",
 }
 """What is told where nothing changed."""
@@ -88,7 +94,19 @@ class Ruled(Frozen):
         built = f"  what is built on it is judged anew by the rescan that this starts: cscm where {self.ref.short}"
         runs = [f"  what runs from it cannot be told: {self.unread}"] if self.unread else []
         runs += [f"  runs from it: {each}" for each in self.running]
-        return "\n".join([how, *runs, *([built] if judged else [])])
+        return "\n".join([how, *runs, *([built] if judged else []), *self._next()])
+
+    def _next(self) -> Iterator[str]:
+        """How it is taken back; and how an image comes back that a gate refused while it was blocked."""
+        if self.act is Act.BLOCK:
+            yield f"  to lift it: cscm unblock {self.ref.short} --why …"
+        if self.act is Act.HOLD:
+            yield f"  to end it: cscm release {self.ref.short} --why …"
+        if self.act is Act.UNBLOCK and self.changed:
+            offered = self.ref.moved_to(development_repository(self.ref.application))
+            yield f"  first, where curation refused it meanwhile: cscm curate {offered}"
+            if not is_base_repository(self.ref.repository):
+                yield f"  then, where execution did: cscm execute {self.ref} --environment …"
 
 
 @dataclass(frozen=True)
@@ -145,15 +163,15 @@ def _image(ref: ImageRef, bench: Bench) -> ImageRef:
     try:
         if stored is None or bench.evidence.verified(ref, TierName.CURATION):
             return ref  # curation says something of an image, and nothing of a copy of it or of what is attached
-        if stored.subject:
+        if subjects := stored.subjects:
             raise DeclarationInvalid(
-                f"{ref} is attached to {stored.subject}, and is no image itself.\nName that one: "
-                f"{ref.repository}@{stored.subject}"
+                f"{ref} is attached to {subjects[0]}, and is no image itself.\nName that one: "
+                f"{ref.repository}@{subjects[0]}"
             )
         of = next((each.copy_of for each in bench.present.members(ref.repository) if each.ref == ref), None)
     except UNREADABLE:
         return ref  # nothing that somebody signed keeps anybody from blocking
-    return ref.model_copy(update={"digest": of}) if of else ref
+    return ref.beside(of) if of else ref
 
 
 @contextmanager
@@ -225,5 +243,5 @@ def approve(
 ) -> Digest:
     """Sign what somebody decided about a plan; the statement's digest. Its subject is the plan, by its digest."""
     repositories.ensure_repository(PLANS, immutable=True, key=None)
-    ruling = Ruling(act=Act.APPROVE if yes else Act.REJECT, by=by, why=why, at=now)
+    ruling = Ruling(act=PlanAct.APPROVE if yes else PlanAct.REJECT, by=by, why=why, at=now)
     return evidence.attach(ImageRef(repository=PLANS, digest=plan), LIFECYCLE, ruling.predicate(), now)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
+from itertools import takewhile
 from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.standing import Standing
 from supply_chain.fleet.known import Judgement, KnownImage
-from supply_chain.image import Digest, Frozen, ImageRef, StoredManifest
-from supply_chain.policy.rules import BASE_BLOCKED
+from supply_chain.image import Digest, Frozen, ImageRef, StoredManifest, digest_of
+from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
 from supply_chain.tier import Boundary
 
 
@@ -22,20 +23,47 @@ class Member(Frozen):
 
     ref: ImageRef
     stored: StoredManifest
-    subject: Digest | None = Field(default=None, description="what it is attached to (OCI image 1.1, `subject`)")
+    subjects: tuple[Digest, ...] = Field(default=(), description="what it is attached to")
     children: tuple[Digest, ...] = Field(default=(), description="what it consists of, where it is an index")
+    guessed: bool = Field(default=False, description="whether nobody can read that: its children are what may be some")
     copy_of: Digest | None = Field(default=None, description="of which image it is the encrypted copy")
+
+    @property
+    def of(self) -> tuple[Digest, ...]:
+        """What it is attached to, and what it is a copy of."""
+        return (*self.subjects, self.copy_of) if self.copy_of else self.subjects
 
     @property
     def belonging(self) -> Iterator[tuple[Digest, Digest]]:
         """What belongs to what by this manifest: it to its subject and to what it is a copy of, its parts to it."""
-        yield from ((self.ref.digest, owner) for owner in (self.subject, self.copy_of) if owner)
+        yield from ((self.ref.digest, owner) for owner in self.of)
         yield from ((child, self.ref.digest) for child in self.children)
 
 
-Verdict = Literal["passed", "failed", "base-blocked", "none"]
-"""Of curation's gate, the last one. What it refuses for nothing but a base that is blocked may be used again when that
-is unblocked: no rule takes it away for that no."""
+def owners(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
+    """What each manifest belongs to, of what is there: its subjects, the indexes it is in, what it is a copy of."""
+    there = {member.ref for member in members}
+    found: dict[ImageRef, set[ImageRef]] = defaultdict(set)
+    for member in members:
+        for digest, owner in member.belonging:
+            if digest != owner and member.ref.beside(owner) in there:
+                found[member.ref.beside(digest)].add(member.ref.beside(owner))
+    return {ref: tuple(sorted(found[ref], key=str)) for ref in sorted(found, key=str)}
+
+
+def belongings(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
+    """What belongs to each manifest, of what is there."""
+    there = {member.ref for member in members}
+    found: dict[ImageRef, list[ImageRef]] = defaultdict(list)
+    for ref, of in owners(members).items():
+        for owner in of if ref in there else ():
+            found[owner].append(ref)
+    return {ref: tuple(refs) for ref, refs in found.items()}
+
+
+Verdict = Literal["passed", "failed", "blocked", "none"]
+"""Of curation's gate, the last one. What it refuses for nothing but a block, of the image or of a base, may be used
+again when that is lifted: no rule takes it away for that no."""
 
 
 def _verdict(last: Judgement | None) -> Verdict:
@@ -43,7 +71,15 @@ def _verdict(last: Judgement | None) -> Verdict:
         return "none"
     if last.passed:
         return "passed"
-    return "base-blocked" if {each.code for each in last.reasons} == {BASE_BLOCKED} else "failed"
+    codes = {each.code for each in last.reasons}
+    return "blocked" if codes and codes <= {IMAGE_BLOCKED, BASE_BLOCKED} else "failed"
+
+
+def said_since(image: KnownImage) -> datetime | None:
+    """Since when curation's gate says of an image what it said last; rescans say it again every few days."""
+    said = sorted((j for j in image.judgements if j.boundary is Boundary.CURATION), key=lambda j: (j.at, not j.passed))
+    row = takewhile(lambda each: _verdict(each) == _verdict(said[-1]), reversed(said))
+    return min((each.at for each in row), default=None)
 
 
 class Evidenced(Frozen):
@@ -99,7 +135,16 @@ class Stock(Frozen):
     images: tuple[KnownImage, ...] = Field(description="the inventory")
     members: tuple[Member, ...] = Field(default=(), description="every manifest of the repositories it is about")
     deployments: tuple[Deployed, ...] = ()
-    standings: dict[str, Standing] = Field(default_factory=dict, description="image → how it stands")
+    proxies: dict[Digest, tuple[str, ...]] = Field(
+        default_factory=dict, description="image that environments name for their fronts → which; deployed or not yet"
+    )
+    standings: dict[str, Standing] = Field(
+        default_factory=dict,
+        description="image → how it stands; also of one that is gone and of which something is left",
+    )
+    untold: dict[str, str] = Field(
+        default_factory=dict, description="image that is gone → why that cannot be read of it"
+    )
     read_at: AwareDatetime = Field(description="when all this was so")
 
     def standing(self, ref: ImageRef) -> Standing:
@@ -112,8 +157,9 @@ class Stock(Frozen):
         told = [
             *sorted(each.model_dump_json() for each in (*self.images, *self.members, *self.deployments)),
             json.dumps({name: each.model_dump(mode="json") for name, each in sorted(self.standings.items())}),
+            json.dumps([self.untold, self.proxies], sort_keys=True),
         ]
-        return f"sha256:{hashlib.sha256(chr(10).join(told).encode()).hexdigest()}"
+        return digest_of(chr(10).join(told).encode())
 
     @property
     def databases(self) -> tuple[str, ...]:
@@ -124,17 +170,20 @@ class Stock(Frozen):
 def in_use(deployments: Iterable[Deployed], rollback: int) -> tuple[dict[Digest, list[str]], dict[Digest, list[str]]]:
     """What should run, and what ran before it, in each environment: digest → environments.
 
-    An application's earlier deployments are counted by what they were of: one that was deployed twice is one.
+    An application's earlier deployments are counted by what they were of: one that was deployed twice is one. The
+    image of a front counts with the last deployment of what it was before.
     """
     running: dict[Digest, list[str]] = defaultdict(list)
     before: dict[Digest, list[str]] = defaultdict(list)
     for (environment, _), history in histories(deployments).items():
-        running[history[0].digest].append(environment)
-        if history[0].proxy:
-            running[history[0].proxy].append(f"{environment}, as the front of {history[0].application}")
-        earlier = list(dict.fromkeys(each.digest for each in history if each.digest != history[0].digest))
-        for digest in earlier[:rollback]:
-            before[digest].append(environment)
+        last: dict[Digest, Deployed] = {}
+        for each in history:
+            last.setdefault(each.digest, each)
+        now, *earlier = last.values()
+        for found, each in [(running, now), *((before, each) for each in earlier[:rollback])]:
+            found[each.digest].append(environment)
+            if each.proxy:
+                found[each.proxy].append(f"{environment}, as the front of {each.application}")
     return dict(running), dict(before)
 
 

@@ -11,7 +11,7 @@ from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.fleet.where import Place
 from supply_chain.image import short
 from supply_chain.pages.text import day, escaped, megabytes, table
-from supply_chain.shown import counted, plain
+from supply_chain.shown import plain
 from supply_chain.tier import Boundary
 
 NEVER = "The inventory was never reconciled; `cscm inventory` does it."
@@ -34,26 +34,32 @@ def image_row(image: KnownImage) -> dict[str, str]:
         "state": _state(image),
         "runs in": _where(image.running),
         "findings": _counted_findings(image),
-        "size": megabytes(image.stored.size),
-        "pushed": day(image.stored.pushed_at),
-        "pulled": day(image.stored.pulled_at),
+        **_stored(image),
         "judged": day(last.at if last else None),
         "tags": plain(", ".join(image.stored.tags)) or "—",
     }
 
 
 def _state(image: KnownImage) -> str:
+    kept = ", gone from the registry" if image.gone else ""
     if image.unreadable:
-        return f"unreadable: {plain(image.unreadable.splitlines()[0])}"
-    kept = "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
+        return f"unreadable: {plain(image.unreadable.splitlines()[0])}{kept}"
+    kept += "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
     if image.blocked:
         return plain(f"blocked {image.blocked}{kept}")
     gates = (Boundary.TO_CURATION, Boundary.CURATION)  # what boundary 2 says is of one environment
     refused = [each for boundary in gates if (each := image.last(boundary)) and not each.passed]
-    state = "refused" if refused else "vended" if image.vended else "never admitted"
+    state = "refused" if refused else "vended" if image.vended else "not admitted yet"
     codes = sorted({reason.code for each in refused for reason in each.reasons})
     held = ", held" if image.held else ""
     return plain(state + (f" ({', '.join(codes)})" if codes else "") + held + kept)
+
+
+def _stored(image: KnownImage) -> dict[str, str]:
+    """What the registry says of it, which is nothing where it is gone."""
+    stored = image.stored
+    said = {"size": megabytes(stored.size), "pushed": day(stored.pushed_at), "pulled": day(stored.pulled_at)}
+    return dict.fromkeys(said, "—") if image.gone else said
 
 
 def _where(running: Sequence[Running]) -> str:
@@ -79,12 +85,10 @@ def place_row(place: Place) -> dict[str, str]:
     }
 
 
-def as_of(reconciled: datetime | None, unread: int) -> str:
-    """How much an answer of the inventory is worth: how old it is, and of how many images it knows no content."""
+def as_of(reconciled: datetime | None, not_counted: str = "") -> str:
+    """How much an answer of the inventory is worth: how old it is, and which images it says nothing about."""
     when = f"as of {reconciled:%Y-%m-%d %H:%M} UTC and the events since" if reconciled else NEVER
-    if not unread:
-        return when
-    return f"{when}\nnot counted: {counted(unread, 'image')} without an SBOM that can be read; `cscm images` tells why"
+    return f"{when}\nnot counted: {not_counted}" if not_counted else when
 
 
 Section = tuple[str, Sequence[str], Sequence[Sequence[str]], str]
@@ -101,17 +105,16 @@ def _told(told: Explanation) -> list[Section]:
         ("revision", image.source.revision if image.source else "—"),
         ("source", image.source.repository if image.source else "—"),
         ("tags", ", ".join(image.stored.tags) or "—"),
-        ("size", megabytes(image.stored.size)),
-        ("pulled", day(image.stored.pulled_at)),
-        ("SBOM", f"{image.ref.repository}@{image.sbom}" if image.sbom else "—"),
+        *((name, _stored(image)[name]) for name in ("size", "pulled")),
+        ("SBOM", f"{image.ref.repository}@{image.sbom}" if image.sbom else "not known" if image.unreadable else "none"),
         ("findings", _counted_findings(image)),
+        *([("cannot be read", " — ".join(image.unreadable.splitlines()))] if image.unreadable else []),
     ]
     runs = [
         (each.environment or "unrecorded", each.name, each.address, _health(each), f"{each.since:%Y-%m-%d %H:%M} UTC")
         for each in image.running
     ]
-    refused = [each for boundary in Boundary if (each := image.last(boundary)) and not each.passed]
-    reasons = [(str(each.boundary), r.code, r.fact, r.remedy) for each in refused for r in each.reasons]
+    reasons = [(each.gate, r.code, r.fact, r.remedy) for each in image.refusals for r in each.reasons]
     events = [(f"{m.at:%Y-%m-%d %H:%M:%S}" if m.at else "?", m.what, m.by or "—", m.evidence) for m in told.timeline]
     below = [
         (base.name, base.digest, "vended" if base.vended else "not vended" if base.known else "no longer there")

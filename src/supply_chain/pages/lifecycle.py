@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.pages.text import ROWS, at_most, megabytes
@@ -29,12 +31,15 @@ def plan_rows(plan: Plan, most: int = ROWS) -> list[dict[str, str]]:
 
 
 def plan_lines(plan: Plan) -> str:
-    """What a plan changes, for a terminal."""
+    """What a plan changes, and by which rules the other images stay, for a terminal."""
     lines = [
         f"{step.action.value}: {step.ref} ({', '.join(step.tags) or 'no tag'}): {step.reason} [{step.rule}]"
         for step in plan.changes
     ]
-    return "\n".join([*lines, *(f"needs approval: {each}" for each in plan.over), str(plan)])
+    kept = Counter(step.rule for step in plan.steps if not step.touches and not step.attached)
+    rules = ", ".join(f"{number} by {rule}" for rule, number in sorted(kept.items(), key=lambda each: (-each[1], each)))
+    over = [f"needs approval: {each}" for each in plan.over]
+    return "\n".join([*lines, *([f"keep: {rules}"] if rules else []), *over, str(plan)])
 
 
 def applied_lines(applied: Applied) -> str:

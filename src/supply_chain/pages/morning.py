@@ -25,7 +25,12 @@ UNDER_WAY = (
     "AwaitingConcurrencySlot",
 )  # fmt: skip
 """States in which there is no answer yet."""
-QUIET = ("Completed", "Unneeded", "Cached", "RolledBack", "Cancelled", "Cancelling", "Skipped")
+CALLED_OFF = ("Cancelled", "Cancelling")
+NO_SLOT = ("Cancelled", "Deployment concurrency limit reached.")
+"""State and message of a run that Prefect called off, as the one before had not ended at its time."""
+IN_PART = ("Unreadable",)
+"""States in which some of it could not be done."""
+QUIET = ("Completed", "Unneeded", "Cached", "RolledBack", "Skipped", *CALLED_OFF)
 """States in which nothing has to be done; a run that ended well under another name found something."""
 DIGEST = re.compile(r"sha256:([0-9a-f]{12})[0-9a-f]{52}")
 MOST = 50
@@ -38,6 +43,7 @@ CHANGES = {
     "cscm.image.released": "released from its hold",
     "cscm.image.refused": "refused",
     "cscm.image.signed": "admitted and signed",
+    "cscm.image.decided": "decided by a person",
     "cscm.deployment.started": "deployed",
     "cscm.deployment.drifted": "drifted",
 }
@@ -47,6 +53,7 @@ HELD = {
     "running": "what runs, and what differs from its record",
     "rescan": "the last rescan, by exposure",
     "rescan-owners": "the last rescan, by owner",
+    "rescan-packages": "the last rescan for some packages",
     "lifecycle-plan": "what the lifecycle would do",
     "lifecycle-applied": "what the lifecycle did",
 }
@@ -93,8 +100,8 @@ class Morning(Frozen):
 
     @property
     def late(self) -> tuple[Run, ...]:
-        """Runs that should have begun."""
-        return tuple(run for run in self.runs if run.state == LATE)
+        """Runs that should have begun, be it that nobody took them up or that the one before had not ended."""
+        return tuple(run for run in self.runs if run.state == LATE or (run.state, run.message) == NO_SLOT)
 
     @property
     def found(self) -> tuple[Run, ...]:
@@ -141,13 +148,16 @@ def page(morning: Morning) -> str:
         _rows(
             ("when", "run", "said", "what to do"),
             [
-                (_at(last.at), _link(last, morning) + times, _said(last.message), _to_do(last, morning.runs))
-                for last, times in _alike(morning.failed)
+                (_at(last.at), _link(last, morning) + _and_more(more), _said(last.message), _to_do(kind, morning.runs))
+                for kind in _alike(morning.failed)
+                for last, *more in [kind]
             ],
             "Nothing.",
         ),
         "## Did not start",
-        _rows(("due", "run"), [(_at(r.at), _link(r, morning)) for r in morning.late], "Nothing."),
+        _rows(
+            ("due", "run", "said"), [(_at(r.at), _link(r, morning), _said(r.message)) for r in morning.late], "Nothing."
+        ),
         *_letters(morning.dead_letters),
         "## What changed",
         _rows(
@@ -207,24 +217,36 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -> str:
     return grid(head, rows[:MOST]) + (f"\n\n… and {more} more." if more > 0 else "")
 
 
-def _to_do(failed: Run, runs: Iterable[Run]) -> str:
-    """What to do about it, unless the same went well since."""
-    same = (failed.deployment, failed.name)
-    after = [r for r in runs if (r.deployment, r.name) == same and r.at > failed.at and r.state not in FAILED]
-    return f"Went well at {_at(after[0].at)}." if after else escaped(remedy(failed.message))
+def _to_do(alike: Sequence[Run], runs: Sequence[Run]) -> str:
+    """What to do about runs that said the same, unless each came to an answer since."""
+    well = [_went_well(each, runs) for each in alike]
+    since = [each.at for each in well if each]
+    if len(since) == len(alike):
+        return f"Went well at {_at(max(since))}."
+    return escaped((f"{len(since)} of them went well since. " if since else "") + remedy(alike[0].message))
+
+
+def _went_well(failed: Run, runs: Iterable[Run]) -> Run | None:
+    """The same run, later, with an answer."""
+    same, none = (failed.deployment, failed.name), (*FAILED, *WAITING, *UNDER_WAY, *CALLED_OFF, *IN_PART, LATE)
+    after = (r for r in runs if (r.deployment, r.name) == same and r.at > failed.at and r.state not in none)
+    return next(after, None)
 
 
 def _link(run: Run, morning: Morning) -> str:
     return f"[{escaped(run.name)}]({morning.ui.rstrip('/')}/runs/flow-run/{run.id})"
 
 
-def _alike(runs: Sequence[Run]) -> Iterator[tuple[Run, str]]:
-    """The last of each kind of run that said the same, and how often that was; the last one first."""
+def _alike(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs of a deployment that said the same, together; the last one first."""
     kinds: dict[tuple[str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.at, reverse=True):
         kinds.setdefault((run.deployment, _said(run.message)), []).append(run)
-    for last, *more in kinds.values():
-        yield last, f" and {len(more)} more" if more else ""
+    return list(kinds.values())
+
+
+def _and_more(runs: Sequence[Run]) -> str:
+    return f" and {len(runs)} more" if runs else ""
 
 
 def _said(message: str) -> str:

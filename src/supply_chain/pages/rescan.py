@@ -10,9 +10,15 @@ from supply_chain.pages.text import at_most, escaped, more_rows, table
 from supply_chain.shown import counted, plain
 from supply_chain.vulnerability.findings import Finding
 
+TITLES = (
+    "image", "runs in", "exploited", "verdict", "worse", "better", "due", "rebuild on", "owner", "what to do", "digest",
+)  # fmt: skip
+
 
 def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
-    """One row per image of which there is something to tell, the most exposed first; what was not judged before all."""
+    """One row per image of which there is something to tell, the most exposed first; before all what was not looked at
+    and what was not judged."""
+    broke_off = [{"image": "broke off", "verdict": _left(rescanned)}] if rescanned.left else []
     unjudged = [
         {
             "image": plain(f"{each.ref.application} {each.ref.short}"),
@@ -21,16 +27,37 @@ def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
         }
         for each in rescanned.unjudged
     ]
-    rows = [*at_most(unjudged), *map(_seen_row, rescanned.told)]
+    told = [*broke_off, *at_most(unjudged), *map(_seen_row, rescanned.told)]
+    rows = [{title: row.get(title, "") for title in TITLES} for row in told]  # Prefect's columns are the first row's
     return [*rows, *more_rows(rows, rescanned.more)] or [
-        {"image": "nothing to tell", "verdict": f"{counted(rescanned.images, 'image')} looked at"}
+        {
+            "image": "nothing to tell",
+            "verdict": _nowhere(rescanned) or f"{counted(rescanned.images, 'image')} looked at",
+        }
     ]
+
+
+def _left(rescanned: Rescanned) -> str:
+    total = rescanned.images + rescanned.without + rescanned.left
+    return f"{rescanned.left} of {counted(total, 'image')} not looked at"
+
+
+def _nowhere(rescanned: Rescanned) -> str:
+    """That no image carries what was asked for; empty where one does, or nobody can know."""
+    if rescanned.images or rescanned.left or not rescanned.only:
+        return ""
+    archived = f"; {counted(rescanned.archived, 'archived image')} not looked at" if rescanned.archived else ""
+    return plain(f"no curated image that can be pulled carries {', '.join(rescanned.only)}{archived}")
+
+
+def _where(running: Sequence[str]) -> str:
+    return plain(", ".join(each or "unrecorded" for each in running)) or "—"
 
 
 def _seen_row(seen: Judged) -> dict[str, str]:
     return {
         "image": plain(f"{seen.ref.application} {seen.ref.short}"),
-        "runs in": plain(", ".join(seen.running)) or "—",
+        "runs in": _where(seen.running),
         "exploited": _ids(seen.exploited),
         "verdict": _verdict(seen),
         "worse": _ids(seen.worse),
@@ -64,41 +91,46 @@ def owner_rows(rescanned: Rescanned) -> list[dict[str, str]]:
         {
             "owner": plain(each.owner),
             "application": plain(each.application),
-            "runs in": plain(", ".join(each.running)) or "—",
+            "runs in": _where(each.running),
             **{title: str(getattr(each, title)) for title in ("exploited", "worse", "better", "due", "refused")},
             "rebuild on": plain(", ".join(each.rebuild)),
         }
         for each in rescanned.concerned
     ]
+    if rescanned.left:
+        rows = [{"owner": "broke off", "application": _left(rescanned)}, *rows]
     return rows or [{"owner": "—", "application": "nothing to tell anybody"}]
 
 
 def rescan_summary(rescanned: Rescanned) -> str:
     """A rescan in one sentence."""
+    carrying = plain(f" with {', '.join(rescanned.only)}") if rescanned.only else ""
     said = [
-        f"{counted(rescanned.images, 'image')} in {rescanned.seconds:.0f} s",
+        f"{counted(rescanned.images, 'image')}{carrying} in {rescanned.seconds:.0f} s",
         f"{counted(rescanned.changed, 'verdict')} changed",
         f"{counted(rescanned.exploited, 'image')} with known exploited findings",
         f"{counted(rescanned.signed, 'report')} signed",
     ]
+    if rescanned.archived and rescanned.only:
+        said.append(f"{counted(rescanned.archived, 'archived image')} not looked at")
     if rescanned.unjudged:
         said.insert(0, f"{counted(len(rescanned.unjudged), 'image')} NOT JUDGED")
-    return "; ".join(said)
+    if rescanned.left:
+        said.insert(0, f"broke off: {_left(rescanned)}")
+    return _nowhere(rescanned) or "; ".join(said)
 
 
 def rescan_message(rescanned: Rescanned) -> str:
     """What is sent to people: the sentence, and a line for each application of which somebody should hear."""
     lines = [
-        rescan_summary(rescanned),
-        *(
-            plain(
-                f"{each.owner or 'nobody'}: {each.application}: {each.images_exploited} exploited, "
-                f"{each.refused} refused, {each.due} due"
-            )
-            for each in rescanned.concerned
-        ),
+        plain(
+            f"{each.owner or 'nobody'}: {each.application}: {each.images_exploited} exploited, "
+            f"{each.refused} refused, {each.due} due"
+        )
+        for each in rescanned.concerned[:TOLD]
     ]
-    return "\n".join(lines[:TOLD])
+    more = len(rescanned.concerned) - TOLD
+    return "\n".join([rescan_summary(rescanned), *lines, *([f"… and {more} more"] if more > 0 else [])])
 
 
 def rescan_progress(done: int, total: int, seconds: float, unjudged: int) -> str:
@@ -121,13 +153,14 @@ def rescan_page(rescanned: Rescanned) -> str:
         ("its digest", rescanned.database.digest),
         ("scanner", rescanned.scanner),
         ("started", f"{rescanned.started:%Y-%m-%d %H:%M:%S} UTC"),
+        *([("packages asked for", ", ".join(rescanned.only))] if rescanned.only else []),
         ("images looked at", str(rescanned.images)),
         ("images without the packages asked for", str(rescanned.without)),
         ("archived images, not looked at", str(rescanned.archived)),
         ("rate", f"{rescanned.images / max(rescanned.seconds, 0.001):.1f} images/s"),
     ]
     parts = ["# Rescan", f"**{escaped(rescan_summary(rescanned))}**", table(("", ""), about)]
-    titles = ("image", "runs in", "exploited", "verdict", "worse", "better", "due", "rebuild on", "owner", "what to do")
+    titles = TITLES[:-1]
     rows = [[row.get(title, "") for title in titles] for row in rescan_rows(rescanned)]
     parts.append("## By exposure\n\n" + table(titles, rows))
     return "\n\n".join(parts) + "\n"

@@ -43,12 +43,13 @@ def observation_lines(observation: Observation) -> str:
 
 def response_page(found: Response) -> str:
     """What is told to the owner of an image about which something happened."""
-    rows = [(r.environment, r.address, r.container, r.seen) for r in found.running]
-    running = table(("environment", "address", "container", "seen"), rows) if rows else "Nothing runs from it."
+    rows = [(r.environment, r.what, r.owner, r.address, r.container, r.seen) for r in found.running]
+    nothing = "Nothing is known to run from it." if found.unread else "Nothing runs from it."
+    running = table(("environment", "what", "owner", "address", "container", "seen"), rows) if rows else nothing
     parts = [
         f"# {escaped(found.image.application)}: {escaped(found.happened)}",
         f"`{found.image}` of **{escaped(found.owner)}**",
-        "\n".join(f"- {escaped(fact)}" for fact in found.facts),
+        "\n".join(f"- {escaped(fact)}" for fact in (*found.facts, *found.unread)),
         f"## What it stops\n\n{escaped(found.stops)}",
         "\n".join(f"- on its way: {escaped(run)}" for run in found.on_the_way),
         f"## What runs from it\n\n{running}",

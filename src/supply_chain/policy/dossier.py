@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import chain
+from itertools import chain, compress
 from typing import Any, TypeVar
 
 from supply_chain.concurrency import both, side_by_side
-from supply_chain.errors import EvidenceInvalid, ImageDamaged
+from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.checks import newest_results
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said, is_signed
 from supply_chain.evidence.sbom import Package, packages_in, system_packages
-from supply_chain.evidence.standing import read_standing, standing
-from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, Evidence
+from supply_chain.evidence.soak import longest_soak
+from supply_chain.evidence.standing import Ruling, read_standing, standing
+from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SOAK, SUMMARY, Evidence
 from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict
 from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, Source
-from supply_chain.policy.gate import Dossier
+from supply_chain.policy.gate import Dossier, Place
 from supply_chain.policy.names import Holder
-from supply_chain.policy.verdict import verdict_place
+from supply_chain.policy.verdict import execution_place, refusals_place
 from supply_chain.tier import Boundary, TierName, is_base_repository
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
@@ -29,7 +30,7 @@ from supply_chain.vulnerability.reports import last_report
 T = TypeVar("T")
 
 Layers = Callable[[ImageRef], tuple[Digest, ...]]
-"""The layers of an image, as the registry's manifest lists them."""
+"""The layers of an image, as its manifest lists them; of a base also where it is archived. `ImageNotFound`."""
 UNKNOWN_SOURCE = Source(path=".", repository="unknown", revision="none", dirty=True)
 
 
@@ -43,8 +44,8 @@ def candidate(
     """
     reading, said = _with_standing(ref, store)
     evidence = reading.by(TierName.DEVELOPMENT)
-    first, known = holder(curated_before, store), _development(evidence)
-    source = known["source"] or UNKNOWN_SOURCE
+    first, built = holder(curated_before, store), last_provenance(evidence)
+    source = built.source if built else UNKNOWN_SOURCE
     return Dossier(
         image=Candidate(ref=ref, source=source, evidence=tuple(e.digest for e in evidence)),
         ref=ref,
@@ -52,7 +53,7 @@ def candidate(
         left_out=(*reading.notes(), *said.notes()),
         standing=standing(said.evidence),
         holder=registered.over(first) if registered else first,
-        **known,
+        **_development(built, evidence),
     )
 
 
@@ -70,8 +71,8 @@ def scanned(
 ) -> Dossier[ScannedImage]:
     """At curation's own gate: development's word, and what curation found since.
 
-    `bases` are the images in the curated base repositories: which of them an image begins with is seen in
-    its layers, whatever its Dockerfile called them.
+    `bases` are the images in the curated base repositories, archived ones too: which of them an image begins with is
+    seen in its layers, whatever its Dockerfile called them.
     """
     return _at_curation(image, image.encrypted.stored.ref, store, layers, bases)
 
@@ -84,24 +85,33 @@ def kept(ref: ImageRef, store: EvidenceStore, layers: Layers, bases: Sequence[Im
 def _at_curation(
     image: T, ref: ImageRef, store: EvidenceStore, layers: Layers, bases: Sequence[ImageRef]
 ) -> Dossier[T]:
-    reading, said = _with_standing(ref, store)
+    (reading, said), refusals = both(
+        lambda: _with_standing(ref, store),
+        lambda: store.verified(refusals_place(ref), TierName.CURATION, SUMMARY),
+    )
     development, own = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
-    inventory, (below, strange) = packages_in(own, store.referrers.content), _below(ref, bases, layers, store)
+    inventory, (below, strange) = packages_in(own, store.referrers.content), upon(ref, bases, layers, store)
     built = last_provenance(development)
     of_bases = _said_of_bases({*below, *_named(built, bases)}, bases, store)
     return Dossier(
         image=image,
         ref=ref,
-        evidence=(*development, *own, *said.by(TierName.LIFECYCLE), *chain.from_iterable(of_bases.values())),
+        evidence=(
+            *development,
+            *own,
+            *refusals,
+            *said.by(TierName.LIFECYCLE),
+            *chain.from_iterable(of_bases.values()),
+        ),
         left_out=(*reading.notes(), *said.notes(), *strange),
         standing=standing(said.evidence),
-        blocked_bases={str(base): block for base, said in of_bases.items() if (block := standing(said).block)},
+        blocked_bases=_blocked(of_bases),
         report=_report(own),
         signed=is_signed(own),
         inventory=inventory,
         inherited=frozenset().union(*(_system_packages(base, store) for base in below)),
         built_with=_built_with(built, below, bases, inventory or frozenset(), store),
-        **_development(development),
+        **_development(built, development),
     )
 
 
@@ -116,6 +126,11 @@ def _said_of_bases(
     """What the lifecycle said of these bases and of those that they are built on."""
     all_of_them = with_their_bases(suspects, bases, store)
     return dict(side_by_side(lambda base: (base, read_standing(base, store).by(TierName.LIFECYCLE)), all_of_them))
+
+
+def _blocked(said_of: Mapping[ImageRef, tuple[Evidence, ...]]) -> dict[str, Ruling]:
+    """Those that are blocked, and how."""
+    return {str(base): block for base, said in said_of.items() if (block := standing(said).block)}
 
 
 def with_their_bases(
@@ -134,16 +149,15 @@ def with_their_bases(
 
 
 def _named(built: Provenance | None, bases: Sequence[ImageRef]) -> set[ImageRef]:
-    """The curated bases that a build names.
-
-    One that is archived is not among those the registry lists: it is found under the name that the build gave it.
+    """The curated bases that went into a build: by their digests, whatever it calls them; and those that it calls so,
+    where the registry has them no more.
     """
-    used = {digest: name.partition("@")[0] for digest, name in (built.curated if built else ())}
+    used = {digest: name.partition("@")[0] for digest, name in (built.materials if built else ())}
     listed = {base for base in bases if base.digest in used}
     return listed | {ImageRef.parse(f"{name}@{digest}") for digest, name in used.items() if is_base_repository(name)}
 
 
-def _below(
+def upon(
     ref: ImageRef, bases: Sequence[ImageRef], layers: Layers, store: EvidenceStore
 ) -> tuple[list[ImageRef], tuple[str, ...]]:
     """The curated bases whose layers the image begins with, and a note about each that curation did not sign.
@@ -151,16 +165,19 @@ def _below(
     Whoever may push there can leave a manifest: what nobody signed is no base, and stops nobody.
     """
     own, below, notes = layers(ref), list[ImageRef](), list[str]()
-    for base in bases:
+
+    def compared(base: ImageRef) -> bool:
         try:
-            begins = base.digest != ref.digest and _begins(own, layers(base))
-        except ImageDamaged:
+            return base.digest != ref.digest and _begins(own, layers(base))
+        except (ImageNotFound, *UNREADABLE):
             if _is_vouched_for(base, store):
                 raise
-            continue
-        if begins and _is_vouched_for(base, store):
+            return False
+
+    for base in compress(bases, side_by_side(compared, bases)):
+        if _is_vouched_for(base, store):
             below.append(base)
-        elif begins:
+        else:
             notes.append(f"it begins like {base.repository}@{base.short}, which counts as no base: nobody signed it")
     return below, tuple(notes)
 
@@ -177,11 +194,11 @@ def _built_with(
     store: EvidenceStore,
 ) -> tuple[str, ...]:
     """The curated bases of its build that it does not begin with, but for those whose packages it lists all."""
-    known = {base.digest: base for base in bases}
-    upon = {base.digest for base in below}
-    used = {digest: name for digest, name in (built.curated if built else ()) if digest not in upon}
-    listed = {digest for digest in used if digest in known and _system_packages(known[digest], store) <= inventory}
-    return tuple(sorted(name for digest, name in used.items() if digest not in listed))
+    names = dict(built.materials) if built else {}
+    known, there = {base.digest: base for base in bases}, {base.digest for base in below}
+    used = {base.digest for base in _named(built, bases)} - there
+    listed = {digest for digest in used & known.keys() if _system_packages(known[digest], store) <= inventory}
+    return tuple(sorted(names[digest] for digest in used - listed))
 
 
 def _begins(layers: tuple[Digest, ...], below: tuple[Digest, ...]) -> bool:
@@ -201,49 +218,59 @@ def _system_packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]
 def curated(
     ref: ImageRef,
     tag: str,
-    environment: str,
+    place: Place,
     store: EvidenceStore,
     now: datetime,
     *,
-    approval_required: bool = False,
+    bases: Sequence[ImageRef],
 ) -> Dossier[CuratedImage]:
-    """At boundary 2: everything that both tiers before have signed, and what people said of it there."""
+    """At boundary 2: everything that both tiers before have signed, what people said of it, and how it was elsewhere.
+
+    `bases` as at curation's own gate: a block of one that went into the build holds here before any rescan judged it.
+    """
     (reading, said), (refusals, own) = both(
         lambda: _with_standing(ref, store),
         lambda: both(
-            lambda: store.read(verdict_place(ref, Boundary.TO_CURATION, admitted=False)),
-            lambda: approvals(ref, store),
+            lambda: store.read(refusals_place(ref)),
+            lambda: said_by_execution(ref, store, APPROVAL, SOAK),
         ),
     )
     development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
-    elsewhere, known = refusals.by(TierName.CURATION), _development(development)
-    source, manifest = known["source"] or UNKNOWN_SOURCE, known["manifest"]
+    elsewhere, built = refusals.by(TierName.CURATION), last_provenance(development)
+    source, environments = (built.source, built.manifest.environments) if built else (UNKNOWN_SOURCE, ())
+    of_bases = _said_of_bases(_named(built, bases), bases, store)
     return Dossier(
-        image=CuratedImage(ref=ref, tag=tag, source=source, environments=manifest.environments if manifest else ()),
+        image=CuratedImage(ref=ref, tag=tag, source=source, environments=environments),
         ref=ref,
-        evidence=(*development, *curation, *elsewhere, *said.by(TierName.LIFECYCLE), *own),
+        evidence=(
+            *development,
+            *curation,
+            *elsewhere,
+            *said.by(TierName.LIFECYCLE),
+            *own,
+            *chain.from_iterable(of_bases.values()),
+        ),
         left_out=(*reading.notes(), *refusals.notes(), *said.notes()),
         standing=standing(said.evidence),
+        blocked_bases=_blocked(of_bases),
         report=_report(curation),
         signed=is_signed(curation),
         inventory=packages_in(curation, store.referrers.content),
         verdicts=_verdicts((*curation, *elsewhere), ref),
-        environment=environment,
-        approval_required=approval_required,
-        approval=last_approval(own, environment, ref.digest),
+        place=place,
+        approval=last_approval(own, place.name, ref.digest),
+        soak=longest_soak(own, place.soak.environment, ref.digest) if place.soak else None,
         now=now,
-        **known,
+        **_development(built, development),
     )
 
 
-def approvals(ref: ImageRef, store: EvidenceStore) -> tuple[Evidence, ...]:
-    """What execution signed of people's decisions about an image, for whichever environment."""
-    where = verdict_place(ref, Boundary.TO_EXECUTION, admitted=True)
-    return store.verified(where, TierName.EXECUTION, APPROVAL)
+def said_by_execution(ref: ImageRef, store: EvidenceStore, *kinds: str) -> tuple[Evidence, ...]:
+    """What execution signed of these predicate types about an image, for whichever environment."""
+    return store.verified(execution_place(ref), TierName.EXECUTION, *kinds)
 
 
-def _development(evidence: Sequence[Evidence]) -> dict[str, Any]:
-    built = last_provenance(evidence)
+def _development(built: Provenance | None, evidence: Sequence[Evidence]) -> dict[str, Any]:
     return {
         "manifest": built.manifest if built else None,
         "source": built.source if built else None,

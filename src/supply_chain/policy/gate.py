@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,10 +12,11 @@ from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.reading import Said
 from supply_chain.evidence.sbom import Package, system_packages
+from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.standing import Ruling, Standing
 from supply_chain.evidence.statement import Evidence
 from supply_chain.evidence.summary import Summary
-from supply_chain.image import Digest, ImageRef, Source
+from supply_chain.image import Digest, ImageRef, Source, digest_of
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.shown import counted
@@ -24,6 +24,30 @@ from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SoakAsked:
+    """A soak that an environment asks for."""
+
+    environment: str
+    """The one in which it has to have been well."""
+    seconds: int
+
+    def met_by(self, longest: Said[Soak] | None) -> bool:
+        """Whether the longest soak there, if there was any, is long enough."""
+        return longest is not None and longest.value.seconds >= self.seconds
+
+
+@dataclass(frozen=True)
+class Place:
+    """What an environment asks for of everything that is deployed there."""
+
+    name: str
+    approval: bool = False
+    """Whether a person's."""
+    soak: SoakAsked | None = None
+    """Where it has to have been well before; None where it may come from curation."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +67,12 @@ class Dossier(Generic[T]):
     signed: bool = False
     verdicts: Mapping[Boundary, Said[Summary]] = field(default_factory=dict)
     """The last verdict of each gate of the tier before, where there is one."""
-    environment: str | None = None
-    approval_required: bool = False
-    """Whether the environment takes nothing without a person's approval."""
+    place: Place | None = None
+    """Where it is to be deployed, at boundary 2."""
     approval: Said[Approval] | None = None
     """The last word of a person about this image in this environment."""
+    soak: Said[Soak] | None = None
+    """Its longest soak in the environment that comes before this one, where one does."""
     now: datetime | None = None
     uncurated: tuple[str, ...] = ()
     source: Source | None = None
@@ -85,7 +110,7 @@ class Policy:
     def digest(self) -> Digest:
         """Names exactly these rules in this version."""
         names = [self.boundary.value, self.version, *(rule.__name__ for rule in self.rules)]
-        return f"sha256:{hashlib.sha256(chr(10).join(names).encode()).hexdigest()}"
+        return digest_of(chr(10).join(names).encode())
 
 
 def judge(dossier: Dossier[T], policy: Policy) -> Admitted[T] | Refused:

@@ -10,11 +10,9 @@ from pydantic import Field, StringConstraints, model_validator
 from supply_chain.app import Base, Name, Service, Word
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
-from supply_chain.image import COMPONENT, Frozen, Source
+from supply_chain.image import PATH, Frozen, Source
 
-Pattern = Annotated[
-    str, StringConstraints(pattern=rf"^{COMPONENT}(?:/{COMPONENT})*(?:/\*)?$", min_length=2, max_length=128)
-]
+Pattern = Annotated[str, StringConstraints(pattern=rf"^{PATH}(?:/\*)?$", min_length=2, max_length=128)]
 """A name, or every name below one: `base/*`."""
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from supply_chain.app import Limits, Service
@@ -16,16 +18,16 @@ from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
 
-VERSION = "6"
-BASE_BLOCKED = "base.blocked"
-"""The reason that goes away with the block."""
+VERSION = "8"
+IMAGE_BLOCKED, BASE_BLOCKED = "image.blocked", "base.blocked"
+"""The reasons that go away with a block."""
 
 
 def not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
     """What somebody blocked goes nowhere, whatever else speaks for it."""
     if ruling := dossier.standing.block:
         yield Reason(
-            code="image.blocked",
+            code=IMAGE_BLOCKED,
             fact=f"it was blocked {ruling}",
             remedy="build a new one without what it was blocked for; `cscm unblock` lifts the block",
         )
@@ -190,20 +192,28 @@ def scan_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 def over_limits(report: Report, limits: Limits, what: str) -> Iterator[Reason]:
     """One reason per finding known to be exploited, and one per severity above its limit."""
+    over = exceeded(report, limits)
     for finding in report.findings:
         if finding.known_exploited:
             yield Reason(code=f"{what}.known-exploited", fact=str(finding), remedy=_raise(finding))
     for severity in Severity:
         limit = getattr(limits, severity.value)
         found = [f for f in report.findings if f.severity is severity]
-        if limit is not None and len(found) > limit:
+        if severity in over:
             worst = "; ".join(str(f) for f in found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
             fixable = sum(f.fixable for f in found)
             yield Reason(
                 code=f"{what}.{severity}",
                 fact=f"{counted(len(found), 'finding')} of severity {severity}, {limit} accepted: {worst}",
-                remedy=f"{fixable} of them have a fix: raise those packages, or rebuild on a newer base",
+                remedy=f"for {fixable} of them there is a fix: raise those packages, or rebuild on a newer base",
             )
+
+
+def exceeded(report: Report, limits: Limits) -> frozenset[Severity]:
+    """The severities of which there are more findings than the owner accepts."""
+    found = Counter(finding.severity for finding in report.findings)
+    accepted = {severity: getattr(limits, severity.value) for severity in found}
+    return frozenset(severity for severity, limit in accepted.items() if limit is not None and found[severity] > limit)
 
 
 def _raise(finding: Finding) -> str:
@@ -261,16 +271,17 @@ def may_run_here(dossier: Dossier[Any]) -> Iterator[Reason]:
     """A base never runs; a service runs where its owner says."""
     if dossier.manifest is None:
         return
+    environment = dossier.place.name if dossier.place else ""
     if not isinstance(dossier.manifest, Service):
         yield Reason(
             code="placement.not-a-service",
             fact=f"{dossier.manifest.name} is a {dossier.manifest.kind}",
             remedy="deploy services; a base is built upon",
         )
-    elif dossier.environment not in dossier.manifest.environments:
+    elif environment not in dossier.manifest.environments:
         yield Reason(
             code="placement.not-declared",
-            fact=f"{dossier.environment} is not among its environments ({', '.join(dossier.manifest.environments)})",
+            fact=f"{environment} is not among its environments ({', '.join(dossier.manifest.environments)})",
             remedy="add the environment to supply-chain.yaml, and let the chain run again",
         )
 
@@ -278,19 +289,35 @@ def may_run_here(dossier: Dossier[Any]) -> Iterator[Reason]:
 def approved(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Nobody's last word about this very image there is no; where the environment asks for it, somebody's is yes."""
     if dossier.approval is None:
-        if dossier.approval_required:
+        if dossier.place and dossier.place.approval:
+            environment = dossier.place.name
             yield Reason(
                 code="approval.missing",
-                fact=f"{dossier.environment} takes nothing without approval, and no signed one is about this digest "
-                "there",
+                fact=f"{environment} takes nothing without approval, and no signed one is about this digest there",
                 remedy="let it be promoted: the run asks for approval when its soak is over; or `cscm approve`",
             )
     elif not dossier.approval.value.approved:
         said = dossier.approval.value
         yield Reason(
             code="approval.denied",
-            fact=f"{said.who} denied it for {dossier.environment} on {said.decided:%Y-%m-%d %H:%M %Z}: {said.why}",
+            fact=f"{said.who} denied it for {said.environment} on {said.decided:%Y-%m-%d %H:%M %Z}: {said.why}",
             remedy="offer an image that answers this; a later approval (`cscm approve`) outweighs it",
+        )
+
+
+def soaked(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Where the environment takes nothing that was not well in another one, it was, and for as long as that asks for.
+
+    Whatever its owner declares: that says where an application may run, not what must have been seen of it before.
+    """
+    place, known = dossier.place, dossier.soak
+    if place and place.soak and not place.soak.met_by(known):
+        environment, after, time = place.name, place.soak.environment, timedelta(seconds=place.soak.seconds)
+        longest = f"this one was {known.value}" if known else "nobody signed a soak of this one there"
+        yield Reason(
+            code="soak.missing",
+            fact=f"{environment} takes only what was well in {after} for {time}, and {longest}",
+            remedy=f"deploy it to {after} first; when its soak is over there, it goes on",
         )
 
 
@@ -308,8 +335,9 @@ POLICIES = {
     ),
     Boundary.TO_EXECUTION: Policy(
         Boundary.TO_EXECUTION,
-        (not_blocked, provenance_signed, names_agree, signature_there, summaries_passed, inventory_whole, scanned,
-         scan_current, distribution_known, scan_within_limits, encrypted, may_run_here, approved),
+        (not_blocked, bases_not_blocked, provenance_signed, names_agree, signature_there, summaries_passed,
+         inventory_whole, scanned, scan_current, distribution_known, scan_within_limits, encrypted, may_run_here,
+         soaked, approved),
         VERSION,
     ),
 }  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Protocol
 from supply_chain.errors import EventNotTaken, EventUnreadable, SupplyChainError
 from supply_chain.image import Frozen
 from supply_chain.promotion.pushes import Pushed, read_push
-from supply_chain.shown import plain
+from supply_chain.shown import first_line, plain
 
 FIRST, LONGEST = 1.0, 15.0
 """Seconds until what failed is tried again, at first and at most."""
@@ -91,7 +91,7 @@ class Bridge:
                     self._until_taken(pushed)
                     announced += 1
             except EventUnreadable as error:
-                reason = str(error.args[0]).partition("\n")[0]
+                reason = first_line(error)
                 log.warning("%s", plain(f"message {message.id} goes to the dead-letter queue: {reason}"))
                 self.dead.send(message.body, reason)
             self.queue.delete(message)

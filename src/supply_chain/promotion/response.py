@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import Frozen, ImageRef
+from supply_chain.tier import curated_repository
 
 STOPS = {
-    "cscm.image.blocked": "Nothing new of it is deployed: every gate refuses a blocked image, and what was on its way "
-    "was cancelled.",
+    "cscm.image.blocked": "Nothing new of it is deployed: every gate refuses a blocked image, and what is on its way "
+    "is cancelled.",
     "cscm.image.verdict-changed": "The next deployment of it is judged by what is known now; what is on its way meets "
     "that gate too.",
     "cscm.deployment.drifted": "Nothing is stopped: what runs is not what was deployed. Deploy it again.",
@@ -21,15 +22,25 @@ STOPS = {
 """Event → what it does to new deployments."""
 CANCELS = frozenset({"cscm.image.blocked"})
 """The events that end what is on its way."""
+UNKNOWN = "nobody known"
+"""The owner of what has none that can be read."""
 
 
 class Running(Frozen):
     """One place where the image should run, and how it was seen there."""
 
     environment: str
+    application: str
+    front: bool = Field(description="whether it is the front of the application, not the application")
+    owner: str = Field(description="the application's")
     address: str
-    container: str
+    container: str = Field(description="the application's")
     seen: str = Field(description="as monitor saw it")
+
+    @property
+    def what(self) -> str:
+        """What runs from it, for people."""
+        return f"the front of {self.application}" if self.front else self.application
 
 
 class Response(Frozen):
@@ -42,6 +53,7 @@ class Response(Frozen):
     stops: str
     on_the_way: tuple[str, ...] = Field(default=(), description="runs that promote it")
     facts: tuple[str, ...] = Field(default=(), description="what the event says besides")
+    unread: tuple[str, ...] = Field(default=(), description="what cannot be told, and why")
 
     @property
     def fingerprint(self) -> str:
@@ -50,36 +62,64 @@ class Response(Frozen):
             self.happened,
             str(self.image),
             self.facts,
-            [(r.environment, r.container, r.seen) for r in self.running],
+            self.unread,
+            [(r.environment, r.what, r.container, r.seen) for r in self.running],
         )
         return hashlib.sha256(repr(what).encode()).hexdigest()
+
+
+def run_from(image: ImageRef, expected: Iterable[Expected]) -> tuple[Expected, ...]:
+    """What of all that should run does so from an image: deployments of its application, and whatever has it as its
+    front, of which a record names the digest alone."""
+    return tuple(
+        each
+        for each in expected
+        if image.digest == each.proxy or (image.digest, image.application) == (each.digest, each.application)
+    )
+
+
+def image_of(expected: Expected) -> ImageRef:
+    """Which image a deployment is of."""
+    return ImageRef(repository=curated_repository(expected.application), digest=expected.digest)
 
 
 def response(
     happened: str,
     image: ImageRef,
-    owner: str,
-    expected: Sequence[Expected],
+    owners: Mapping[ImageRef, str],
+    expected: Iterable[Expected],
     observed: Sequence[Observation],
     *,
     on_the_way: Sequence[str] = (),
     facts: Sequence[str] = (),
+    unread: Sequence[str] = (),
 ) -> Response:
-    """What to tell: `expected` is all that should run by the signed records, `observed` what monitor sees of it."""
+    """What to tell: `expected` is what should run from the image (`run_from`), `observed` what monitor sees of it.
+
+    `owners` tells whose the image is, and that of each of these deployments.
+    """
     seen = {each.container: each for each in observed}
     running = tuple(
-        Running(environment=e.environment, address=e.url, container=e.name, seen=_seen(seen.get(e.container)))
-        for e in expected
-        if (e.digest, e.application) == (image.digest, image.application)
+        Running(
+            environment=each.environment,
+            application=each.application,
+            front=image_of(each) != image,
+            owner=owners.get(image_of(each), UNKNOWN),
+            address=each.url,
+            container=each.name,
+            seen=_seen(seen.get(each.container)),
+        )
+        for each in expected
     )
     return Response(
         happened=happened,
         image=image,
-        owner=owner,
+        owner=owners.get(image, UNKNOWN),
         running=running,
         stops=STOPS.get(happened, "Nothing is known of what this stops."),
         on_the_way=tuple(on_the_way),
         facts=tuple(facts),
+        unread=tuple(unread),
     )
 
 

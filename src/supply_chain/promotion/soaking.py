@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from pydantic import AwareDatetime
 
+from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.soak import Soak
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import Digest, Frozen
@@ -34,13 +35,17 @@ class Watch(Frozen):
 
 
 def watched(before: Watch | None, seen: Observation) -> Watch | None:
-    """What is remembered after another look; None where it was not well, so that the next one begins anew."""
+    """What is remembered after another look; None where it was not well, so that the next one begins anew.
+
+    Whoever may log in to Prefect may change what is remembered: nothing was well before it was started.
+    """
     if not seen.healthy or seen.deviations or seen.restarts or not seen.wanted or seen.running != seen.wanted:
         return None
     same = (
         before is not None
         and (before.digest, before.container, before.started_at) == (seen.wanted, seen.container, seen.started_at)
         and before.last <= seen.at <= before.last + GAP
+        and (seen.started_at is None or before.since >= seen.started_at - SKEW)
     )
     if before is not None and same:
         return before.model_copy(update={"last": seen.at, "looks": before.looks + 1})

@@ -30,7 +30,8 @@ from tests.real.command import cscm
 from tests.real.place import placed
 
 PLACE = "attacked"
-NAMES = ("prey", "quarry", "foreign", "copied", "hostile")
+NAMES = ("prey", "quarry", "foreign", "copied", "hostile", "caught")
+BAIT = "base/bait"
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def adversary(laptop: LaptopState, ecr: Any, toolbox: Toolbox) -> Iterator[Adver
 
 def _forget(ecr: Any) -> None:
     """Remove the repositories of the tests' applications: what is pushed there is of no use to anybody."""
-    for name in NAMES:
-        for prefix in ("dev", "curated", "evidence/curation", "evidence/execution"):
+    for name in (*NAMES, BAIT):
+        for prefix in ("dev", "curated", "evidence/curation", "evidence/execution", "evidence/lifecycle"):
             with contextlib.suppress(ecr.exceptions.RepositoryNotFoundException):
                 ecr.delete_repository(repositoryName=f"{prefix}/{name}", force=True)
 

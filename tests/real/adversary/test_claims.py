@@ -17,7 +17,6 @@ from supply_chain.adapters.database import grype_environment, knows, read_databa
 from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.laptop.home import Home
-from supply_chain.vulnerability.findings import Database
 from supply_chain.vulnerability.scanner import Sbom
 
 pytestmark = pytest.mark.real
@@ -85,8 +84,7 @@ def layout(directory: Path, files: Mapping[str, bytes]) -> Path:
 def found(directory: Path, files: Mapping[str, bytes], tools: Toolbox, database: Path) -> set[str]:
     """What a scan finds in Django, by real syft and grype."""
     made = tools.find("syft").run("scan", f"oci-dir:{layout(directory, files)}", "--output", "syft-json", timeout=120)
-    held = read_database(database)
-    about = Database(kind=held.kind, built=held.built, digest=held.digest)
+    about = read_database(database).facts
     scanner = Grype(
         tool=tools.find("grype"), environment=grype_environment(database), database=lambda: about,
         knows=lambda distribution: knows(database, distribution), now=lambda: datetime.now(UTC),

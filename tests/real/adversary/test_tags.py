@@ -9,6 +9,7 @@ import pytest
 
 from supply_chain.evidence.statement import SIGNATURE
 from supply_chain.image import ImageRef
+from tests.real.access import Prefect
 from tests.real.command import cscm
 
 from .conftest import PLACE, Adversary
@@ -21,13 +22,18 @@ def tag_of(adversary: Adversary, ref: ImageRef) -> str:
     return tag
 
 
-def test_a_tag_names_no_image(offered: ImageRef, curated: ImageRef, adversary: Adversary) -> None:
-    """Whoever types one is told to name the digest; nothing is looked up."""
-    for verb, ref, *rest in (("curate", offered), ("execute", curated, "--environment", PLACE)):
-        ran = cscm(verb, f"{ref.repository}:{tag_of(adversary, ref)}", *rest)
+def test_a_tag_names_no_image(offered: ImageRef, curated: ImageRef, adversary: Adversary, prefect: Prefect) -> None:
+    """Whoever types one is told to name the digest, at the command and in a form of Prefect; nothing is looked up."""
+    for verb, ref, parameters in (("curate", offered, {}), ("execute", curated, {"environment": PLACE})):
+        named = f"{ref.repository}:{tag_of(adversary, ref)}"
+        options = [word for name, value in parameters.items() for word in (f"--{name}", value)]
 
-        assert ran.status == 1
-        assert "[declaration.invalid]" in ran.stderr and "by digest" in ran.stderr
+        typed = cscm(verb, named, *options)
+        run = prefect.ended(prefect.start(f"{verb}/on-demand", image=named, **parameters))
+
+        assert typed.status == 2 and "names no image: write NAME@sha256:" in typed.stderr, typed.stderr
+        assert run["state_type"] == "FAILED"
+        assert "[declaration.invalid]" in run["state"]["message"] and "by digest" in run["state"]["message"]
 
 
 def test_a_tag_that_moves_between_two_steps_changes_nothing(

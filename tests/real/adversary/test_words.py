@@ -59,19 +59,19 @@ def test_what_an_application_says_is_shown_and_not_carried_out(
 
 
 def test_what_somebody_types_is_shown_and_not_carried_out(prefect: Prefect) -> None:
-    """As an image or an environment, and in the name of the run."""
-    calls = {
-        ("curate", f"dev/{WORDS}@sha256:{WORDS}"): "[declaration.invalid]",
-        ("execute", f"sha256:{WORDS}", "--environment", WORDS): "[setting.invalid]",
-    }
+    """As an image or an environment: at the command, which starts nothing, and in a form and the name of its run."""
+    image, nothing = f"dev/{WORDS}@sha256:{WORDS}", f"sha256:{'0' * 64}"
+    typed = {("curate", image): 2, ("execute", nothing, "--environment", WORDS): 1}
+    forms = {"curate/on-demand": {"image": image}, "execute/on-demand": {"image": nothing, "environment": WORDS}}
     with ThreadPoolExecutor() as pool:
-        ended = list(pool.map(lambda args: cscm(*args), calls))
-    for ran, code in zip(ended, calls.values(), strict=True):
-        assert ran.status == 1
-        assert code in ran.stderr
+        ended = list(pool.map(lambda args: cscm(*args), typed))
+        runs = [prefect.start(deployment, **parameters) for deployment, parameters in forms.items()]
+    for ran, status in zip(ended, typed.values(), strict=True):
+        assert ran.status == status, ran.stderr
         assert not CONTROL.search(ran.stderr), ran.stderr
-    for verb, *_ in calls:
-        asked = {"flows": {"name": {"any_": [verb]}}, "sort": "START_TIME_DESC", "limit": 1}
-        (run,) = prefect.ask("flow_runs/filter", asked)
+    assert "names no image" in ended[0].stderr and "[setting.invalid]" in ended[1].stderr
+    for started, code in zip(runs, ("[declaration.invalid]", "[setting.invalid]"), strict=True):
+        run = prefect.ended(started)
         assert "owned" in run["name"] and run["state_type"] == "FAILED"
+        assert code in run["state"]["message"]
         assert not CONTROL.search(run["name"] + str(run["state"]["message"]))

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.real
 LAST = {"sort": "START_TIME_DESC", "limit": 20}
 
 
-def test_a_push_starts_a_chain_of_the_pushed_revision(bases: None, tmp_path: Path, prefect: Prefect) -> None:
+def test_a_push_starts_a_chain_of_the_pushed_revision(
+    bases: None, thawed: None, tmp_path: Path, prefect: Prefect
+) -> None:
     """The files may have changed since: what was pushed is what is built."""
     work, remote = tmp_path / "careless", tmp_path / "remote.git"
     shutil.copytree(ROOT / "examples/careless", work)

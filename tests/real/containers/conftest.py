@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,9 @@ import pytest
 from supply_chain.adapters.engine import DockerEngine
 from supply_chain.app import Probe, Runtime, Service, Test
 from supply_chain.container import ENVIRONMENT
-from supply_chain.execution.deploy import Order
+from supply_chain.execution.deploy import Deployment, Order, deploy
 from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.supply import Supply
 from supply_chain.image import CuratedImage, Digest, ImageRef, Source
 from supply_chain.policy.outcome import Admitted
 from supply_chain.tier import Boundary
@@ -179,6 +181,15 @@ def order(image: Digest, environment: Environment, manifest: Service, proxy: str
     curated = CuratedImage(ref=ref, tag="none", source=source, environments=manifest.environments)
     admitted = Admitted[CuratedImage](image=curated, boundary=Boundary.TO_EXECUTION, policy="sha256:" + "0" * 64)
     return Order(admitted=admitted, manifest=manifest, environment=environment, proxy=proxy, run_id="run-1")
+
+
+def carried_out(
+    engine: DockerEngine, wanted: Order, supply: Supply | None = None, wait: Callable[[float], None] = time.sleep
+) -> Deployment:
+    """The deployment of an order, which no gate is asked about again and which nobody signs."""
+    return deploy(
+        engine, wanted, supply or Loaded(), now=now, wait=wait, may_serve=lambda: None, recorded=lambda done: done
+    )
 
 
 @pytest.fixture

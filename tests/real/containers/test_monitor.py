@@ -7,11 +7,11 @@ import pytest
 from supply_chain.adapters.engine import DockerEngine
 from supply_chain.app import Service
 from supply_chain.container import ContainerSpec, Profile, profile
-from supply_chain.execution.deploy import Deployment, deploy
+from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation, monitor
 
-from .conftest import Declared, Image, Loaded, now, order
+from .conftest import Declared, Image, carried_out, now, order
 
 pytestmark = pytest.mark.real
 
@@ -27,7 +27,7 @@ def deployed(engine: DockerEngine, environment: Environment, service: Declared, 
 def deployment(
     engine: DockerEngine, environment: Environment, manifest: Service, proxy: str, digest: str
 ) -> Deployment:
-    return deploy(engine, order(digest, environment, manifest, proxy), Loaded(), now=now)
+    return carried_out(engine, order(digest, environment, manifest, proxy))
 
 
 @pytest.fixture

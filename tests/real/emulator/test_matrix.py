@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Callable, Iterator
@@ -9,10 +10,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import boto3
 import httpx
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from supply_chain.adapters.accounts import DEAD, POLICIES, RULE, Accounts, Administrator, ensure_accounts
@@ -296,6 +301,68 @@ def test_a_role_may_do_exactly_what_the_table_says(account: Account, role: str) 
     assert len(wanted) > 45
     assert found == wanted
     assert any(found.values())
+
+
+QUERY = {"Action": "DescribeRepositories"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.mark.parametrize(
+    ("role", "service", "target", "query", "headers", "body"),
+    [
+        ("development", "ecr", "{ecr}PutImageTagMutability", QUERY, {}, "{curated}"),
+        ("development", "ecr", "{ecr}BatchDeleteImage", QUERY, {}, "{curated}"),
+        ("development", "ecr", "PutImageTagMutability", {}, {}, "{curated}"),
+        ("development", "ecr", "x.PutImageTagMutability", QUERY, {}, "{curated}"),
+        ("development", "ecr", "{ecr}x.PutImageTagMutability", {}, {}, "{curated}"),
+        ("curation", "kms", "TrentService.Decrypt", {"Action": "DescribeKey"}, {}, "{wrapped}"),
+        ("bridge", "sts", "x.GetCallerIdentity", {}, FORM, "{role}"),
+        ("bridge", "sts", "", {"Action": "GetCallerIdentity", "Version": "2011-06-15"}, FORM, "{role}"),
+        ("bridge", "sqs", "AmazonSQS.PurgeQueue", {"Action": "ReceiveMessage"}, {}, "{queue}"),
+    ],
+    ids=str,
+)
+def test_who_names_two_operations_may_do_neither(
+    account: Account, role: str, service: str, target: str, query: dict[str, str], headers: dict[str, str], body: str
+) -> None:
+    """In the header, the query and the form of one request: who is asked must be what is done."""
+    of_curation = account.accounts.identities["curation"].role_arn  # type: ignore[index]
+    wrapped = {"KeyId": "alias/cscm-content", "CiphertextBlob": base64.b64encode(account.wrapped).decode()}
+    old = {"imageDigest": account.old["curated/hello", role]}
+    told = {
+        "{curated}": json.dumps(
+            {"repositoryName": "curated/hello", "imageTagMutability": "MUTABLE", "imageIds": [old]}
+        ),
+        "{wrapped}": json.dumps(wrapped),
+        "{queue}": json.dumps({"QueueUrl": account.url("cscm-pushed")}),
+        "{role}": urlencode(
+            {"Action": "AssumeRole", "Version": "2011-06-15", "RoleArn": of_curation, "RoleSessionName": "x"}
+        ),
+    }[body]
+    named = {"X-Amz-Target": target.format(ecr="AmazonEC2ContainerRegistry_V20150921.")} if target else {}
+    before = account.emulator.client("ecr").describe_repositories(repositoryNames=["curated/hello"])["repositories"]
+
+    answer = signed(
+        account, role, service, query, {"Content-Type": "application/x-amz-json-1.1", **named, **headers}, told
+    )
+
+    assert answer.status_code in (400, 403), answer.text
+    assert "Credentials" not in answer.text and "Plaintext" not in answer.text
+    ecr = account.emulator.client("ecr")
+    assert ecr.describe_repositories(repositoryNames=["curated/hello"])["repositories"] == before
+    assert ecr.describe_images(repositoryName="curated/hello", imageIds=[old])["imageDetails"]
+
+
+def signed(
+    account: Account, role: str, service: str, query: dict[str, str], headers: dict[str, str], body: str
+) -> httpx.Response:
+    """The answer to a request as nobody's client makes it, with the role's own signature."""
+    key = account.credentials(role)
+    url = f"http://{account.emulator.host}/" + (f"?{urlencode(query)}" if query else "")
+    request = AWSRequest("POST", url, data=body, headers=headers)
+    SigV4Auth(Credentials(key["key"], key["secret"], key["token"]), service, REGION).add_auth(request)
+    made = request.prepare()
+    return httpx.post(made.url, content=made.body, headers=dict(made.headers), trust_env=False)
 
 
 def test_a_push_to_dev_reaches_the_bridges_queue_and_nobody_else_speaks_as_ecr(account: Account) -> None:

@@ -21,11 +21,12 @@ from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known as read_known
 from supply_chain.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, built_on, needed_anywhere
-from supply_chain.lifecycle.plan import Plan, plan
+from supply_chain.lifecycle.plan import Plan
+from supply_chain.lifecycle.planning import plan
 from supply_chain.lifecycle.rules import Rules
 from supply_chain.lifecycle.rulings import decide
 from supply_chain.policy import dossier as dossiers
-from supply_chain.policy.gate import judge
+from supply_chain.policy.gate import Place, judge
 from supply_chain.policy.outcome import Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.tier import Boundary, TierName
@@ -51,7 +52,7 @@ def ruled(shop: Shop, ref: ImageRef, act: Act) -> tuple[Digest, ...]:
 
 def refusal(shop: Shop, ref: ImageRef) -> list[str]:
     """Why boundary 2 refuses it."""
-    dossier = dossiers.curated(ref, "", "staging", shop.store(TierName.EXECUTION), datetime.now(UTC))
+    dossier = dossiers.curated(ref, "", Place("staging"), shop.store(TierName.EXECUTION), datetime.now(UTC), bases=())
     verdict = judge(dossier, POLICIES[Boundary.TO_EXECUTION])
     assert isinstance(verdict, Refused)
     return [reason.code for reason in verdict.reasons]
@@ -69,6 +70,9 @@ def test_a_blocked_image_cannot_be_pulled_and_stays_refused_whoever_pushes_it_ag
     assert repository.described(image)["imageTags"] == ["one"]
     assert repository.referrers(image.digest) == [evidence.digest]
     assert "image.blocked" in refusal(shop, ref)
+    assert (
+        shop.ecr.having(image.digest, repository.name) == shop.ecr.having(image.digest[:19], repository.name) == (ref,)
+    )
 
     repository.put_manifest(image, "one")  # as anybody's CI does
     assert repository.pull(image.digest).status_code == 200

@@ -146,8 +146,7 @@ def test_a_freeze_holds_what_comes_and_the_reconcile_finds_it_after_it(way: Way,
     assert "by ann" in run["state"]["message"]
     assert cscm("thaw").status == 0
     for tier in ("curation", "execution"):
-        deployment = way.prefect.get(f"deployments/name/reconcile/{tier}")
-        way.prefect.ask(f"deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+        way.prefect.start(f"reconcile/{tier}")
 
     def deployed() -> bool:
         found = cscm("where", digest, "--json").result

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.fleet import Fleet, digest_of
+from bench.fleet import Fleet
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.database import ensure_database, pinned, read_database
 from supply_chain.adapters.database.held import MODEL, Record
@@ -24,6 +24,7 @@ from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import everything
+from supply_chain.image import digest_of
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
@@ -170,7 +171,7 @@ def test_an_unreadable_sbom_is_named_and_the_others_are_judged(rescans: Rescans,
 
 
 def test_every_curated_image_is_found_and_nothing_else(fleet: Fleet, sboms: list[bytes], tmp_path: Path) -> None:
-    """By the tag that curation gave it, as the inventory knows nothing yet; evidence and encrypted copies have none."""
+    """As the registry lists them, for the inventory knows nothing yet; what is attached is none, nor a copy."""
     images = [*fleet.add("one", sboms[:2]), *fleet.add("two", sboms[:1])]
     fleet.ecr.put_image(
         repositoryName="curated/one",

@@ -10,17 +10,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import docker
 import pytest
 import yaml
 
+from supply_chain.adapters.engine import listed
 from supply_chain.app import FILE
 from supply_chain.laptop.home import Home
 from tests.real.command import Ran, cscm
 from tests.real.eyes import Eyes
-from tests.real.waiting import eventually
 
 from .cases import DECLARATION
 
@@ -137,15 +136,8 @@ def test_a_run_that_prefect_starts_fails_with_the_same_words(home: Home, tmp_pat
     directory, eyes = tmp_path / "rubbish-typed", Eyes(home, tmp_path, tmp_path, "rubbish")
     directory.mkdir()
     changed("port: 8080", "port: many")(directory / FILE)
-    wanted = {"flows": {"name": {"any_": ["chain"]}}, "deployments": {"name": {"any_": ["on-demand"]}}}
-    (deployment,) = eyes.prefect.ask("deployments/filter", wanted)
-    made = eyes.prefect.ask(f"deployments/{deployment['id']}/create_flow_run", {"parameters": {"path": str(directory)}})
 
-    def over() -> dict[str, Any] | None:
-        (run,) = eyes.prefect.ask("flow_runs/filter", {"flow_runs": {"id": {"any_": [made["id"]]}}})
-        return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else None
-
-    run = eventually(over, 180)
+    run = eyes.prefect.ended(eyes.prefect.start("chain/on-demand", path=str(directory)))
 
     assert (run["state_name"], run["name"]) == ("Failed", "chain rubbish-typed")
     assert f"{FILE}:{PORT}:3: service.probe.port: " in run["state"]["message"]
@@ -161,7 +153,7 @@ def test_nothing_is_started_by_them(answers: dict[str, Ran], home: Home, tmp_pat
         each["repositoryName"] for each in eyes.ecr().describe_repositories(maxResults=1000)["repositories"]
     ]
     client = docker.from_env()
-    images = [tag for image in client.api.images() for tag in image["RepoTags"] or ()]
+    images = [tag for image in listed(client.api) for tag in image["RepoTags"] or ()]
     client.close()
 
     assert answers and runs == []

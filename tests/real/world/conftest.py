@@ -16,6 +16,7 @@ import pytest
 from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.database import grype_environment, knows, read_database
 from supply_chain.adapters.ecr import Ecr
+from supply_chain.adapters.engine import listed
 from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.kms import Kms
 from supply_chain.adapters.registry import Registry
@@ -24,7 +25,6 @@ from supply_chain.container import OWNER as OWNED
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
-from supply_chain.vulnerability.findings import Database
 from tests.real.access import toolbox_in
 from tests.real.application import Application
 from tests.real.command import Ran, cscm
@@ -44,8 +44,8 @@ def world(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
     with made(tmp_path_factory.mktemp("world")) as it:
         yield it
     clear(engine, f"{OWNED}={OWNER}")
-    for image in engine.images.list():
-        for name in (*image.tags, *image.attrs.get("RepoDigests", ())):
+    for image in listed(engine.api):
+        for name in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())):
             if name.startswith((it.between.host, f"cscm.local/{NAME}")):
                 with contextlib.suppress(docker.errors.ImageNotFound):  # went with another of its names
                     engine.images.remove(name, force=True)
@@ -165,13 +165,9 @@ def grype(world: World) -> Callable[[], Grype]:
 
     def now() -> Grype:
         tool = toolbox_in(world.tools).find("grype")
-
-        def database() -> Database:
-            found = read_database(world.database)
-            return Database(kind=found.kind, built=found.built, digest=found.digest)
-
-        environment = grype_environment(world.database)
-        return Grype(tool, environment, database, lambda d: knows(world.database, d), clock)
+        held = world.database
+        environment = grype_environment(held)
+        return Grype(tool, environment, lambda: read_database(held).facts, lambda d: knows(held, d), clock)
 
     return now
 

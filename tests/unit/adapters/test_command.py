@@ -5,6 +5,7 @@ import contextvars
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,8 +15,8 @@ from unittest import mock
 import pytest
 
 from supply_chain.adapters import command
-from supply_chain.adapters.command import LINES, Cancellation, Tool, _Kept, cancellation, current, run
-from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
+from supply_chain.adapters.command import LINES, Cancellation, Tool, _Kept, all_at_once, cancellation, current, run
+from supply_chain.errors import Cancelled, DiskFull, EngineUnsuitable, ToolFailed, ToolMissing, ToolTimedOut
 from supply_chain.shown import CONTROL
 
 SH = Tool("sh", Path("/bin/sh"), "1")
@@ -74,6 +75,39 @@ def test_arguments_are_never_read_by_a_shell():
     done = PYTHON.run("-c", "import sys; print(sys.argv[1:])", *words, timeout=20)
 
     assert done.stdout.strip() == repr(words)
+
+
+def test_what_is_set_where_we_run_configures_no_tool():
+    """What is in no argument and no cache must not silence a finding; what a command is given, it gets."""
+    ours = {"PATH": "/usr/bin:/bin", "HOME": "/home/x", "HTTPS_PROXY": "http://proxy", "SSL_CERT_FILE": "/ca.pem",
+            "DOCKER_CONFIG": "/docker", "DOCKER_HOST": "unix:///x", "GRYPE_DB_UPDATE_URL": "http://mirror",
+            "GIT_CONFIG_COUNT": "0"}  # fmt: skip
+    theirs = ["GRYPE_DISTRO", "SYFT_EXCLUDE", "COSIGN_REPOSITORY", "HADOLINT_IGNORE", "BUILDX_BUILDER", "GIT_DIR",
+              "GIT_OBJECT_DIRECTORY", "DOCKER_AUTH_CONFIG", "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]  # fmt: skip
+    code = (
+        "from supply_chain.adapters.command import run\n"
+        "print(run(['/usr/bin/env'], name='env', timeout=9, environment={'GRYPE_DB_CACHE_DIR': '/d'}).stdout)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], env={**ours, **dict.fromkeys(theirs, "x")},
+        capture_output=True, text=True, check=True, timeout=60,
+    ).stdout  # fmt: skip
+
+    got = dict(line.split("=", 1) for line in said.split())
+    assert {**ours, "GRYPE_DB_CACHE_DIR": "/d"}.items() <= got.items()
+    assert not set(theirs) & set(got)
+
+
+def test_a_run_that_was_given_another_environment_gives_commands_that(monkeypatch):
+    """A copy of a warm process, of which plumbum was imported long before."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://mine")
+    try:
+        command.inherit()
+        assert "HTTPS_PROXY=http://mine" in SH.run("-c", "env", timeout=9).stdout.split()
+    finally:
+        monkeypatch.undo()
+        command.inherit()
+    assert "http://mine" not in SH.run("-c", "env", timeout=9).stdout
 
 
 @pytest.mark.parametrize("path", ["/nothing/there", "/etc/hostname", "/etc"])
@@ -215,6 +249,75 @@ def test_without_a_cancellation_there_is_one_that_never_comes():
     """Code that waits need not ask."""
     assert not cancellation().cancelled
     cancellation().wait(0)
+
+
+def test_independent_parts_start_at_once():
+    """Each waits for the other here, so one after the other would never end."""
+    barrier = threading.Barrier(2, timeout=10)
+
+    assert sorted(all_at_once(barrier.wait, barrier.wait)) == [0, 1]
+
+
+def test_a_part_that_fails_is_told_after_the_others_ended():
+    """So that the next `cscm up` finds what did succeed."""
+    finished = threading.Event()
+
+    def fails():
+        raise EngineUnsuitable("too old\nupgrade it")
+
+    def succeeds():
+        finished.wait(0.2)
+        finished.set()
+
+    with pytest.raises(EngineUnsuitable):
+        all_at_once(fails, succeeds)
+
+    assert finished.is_set()
+
+
+def test_an_interrupt_ends_the_commands_of_all_parts(monkeypatch):
+    """Ctrl-C does not leave a download or a build behind."""
+    started, scopes = threading.Event(), []
+
+    def builds():
+        scopes.append(cancellation())
+        started.set()
+        run([sys.executable, "-c", "import time; time.sleep(60)"], name="build", timeout=60)
+
+    def interrupted(futures):
+        started.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("supply_chain.adapters.command.wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        all_at_once(builds)
+
+    assert scopes[0].cancelled
+
+
+def test_parts_of_a_part_are_ended_with_it(monkeypatch):
+    """The tools that are fetched at once are one part of what `cscm up` does at once."""
+    started, said = threading.Event(), []
+
+    def builds():
+        started.set()
+        try:
+            run([sys.executable, "-c", "import time; time.sleep(60)"], name="build", timeout=60)
+        except Cancelled:
+            said.append("ended")
+            raise
+
+    def waits(futures, *, real=command.wait):
+        if len(futures) == 2:
+            return real(futures)
+        started.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "wait", waits)
+    with pytest.raises(KeyboardInterrupt):
+        all_at_once(lambda: all_at_once(builds, builds))
+
+    assert said == ["ended", "ended"]
 
 
 def test_an_interrupted_caller_leaves_no_process(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from supply_chain.adapters.database.feed.compile import compile_feed
 from supply_chain.adapters.database.feed.model import Feed, GoPackage, Window, read_feed
 from supply_chain.adapters.database.feed.versions import constraint, go_ranges, python_range
 from supply_chain.errors import DatabaseUnusable
+from supply_chain.vulnerability import findings
 from supply_chain.vulnerability.findings import Distribution
 
 CONTENT = "6080971b0aa21bc1"
@@ -208,6 +209,7 @@ def test_starter_database_is_made_where_the_official_one_cannot_be_had(
 
     assert database.kind == "starter"
     assert database.built == datetime(2024, 10, 10, tzinfo=UTC)
+    assert database.facts == findings.Database(kind="starter", built=database.built, digest=database.digest)
     assert database.sources["debian"] == datetime(2026, 11, 24, tzinfo=UTC)
     assert read_database(tmp_path / "db") == database
     assert "no official vulnerability database: unable to reach the server" in said

@@ -3,13 +3,15 @@
 import base64
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from supply_chain.adapters.ecr import MARGIN, Ecr
-from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ImageNotFound, SettingInvalid
+from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ImageNotFound
 from supply_chain.image import ImageRef
 
 DIGEST = "sha256:" + "a" * 64
@@ -180,35 +182,37 @@ def test_an_image_that_is_not_there_has_no_tags_to_list(ecr, stub, code):
         ecr.tags(REF)
 
 
-def held(stub, *answers):
-    for found in answers:
-        stub.add_response("batch_get_image", {"images": [{"imageId": {"imageDigest": DIGEST}}] if found else []})
+class Holding:
+    """ECR as far as it is asked which repositories hold an image; several at once."""
+
+    def __init__(self, **held):
+        self.held = held
+
+    def get_paginator(self, operation):
+        return SimpleNamespace(paginate=getattr(self, operation))
+
+    def describe_repositories(self):
+        return [{"repositories": [{"repositoryName": f"dev/{name}"} for name in self.held]}, repositories("curated/a")]
+
+    def describe_images(self, repositoryName, imageIds=(), filter=None):  # noqa: N803 - as AWS calls them
+        held = self.held[repositoryName.removeprefix("dev/")]
+        if held is None:
+            raise ClientError({"Error": {"Code": "RepositoryNotFoundException"}}, "DescribeImages")
+        asked = [each["imageDigest"] for each in imageIds]
+        found = images(*((digest, 0) for digest in held))["imageDetails"]
+        if asked and not (found := [each for each in found if each["imageDigest"] in asked]):
+            raise ClientError({"Error": {"Code": "ImageNotFoundException"}}, "DescribeImages")
+        details = [{**each, "imageStatus": "ARCHIVED", "imageManifestMediaType": "m"} for each in found]
+        assert asked or filter == {"imageStatus": "ANY"}
+        return {"imageDetails": details} if asked else [{"imageDetails": details}]
 
 
-def test_finds_a_digest_in_the_one_repository_that_holds_it(ecr, stub):
-    """Below the prefix only."""
-    stub.add_response("describe_repositories", repositories("dev/b", "curated/a", "dev/a"))
-    held(stub, False, True)
+@pytest.mark.parametrize("begins", [DIGEST, DIGEST[:19]])
+def test_finds_an_image_in_every_repository_that_holds_it(begins):
+    """By all of its digest or as much as tables show, below the prefix only, archived or not; that is no pull of it."""
+    ecr = Ecr(Holding(c=[OTHER], b=[OTHER, DIGEST], a=[DIGEST], gone=None), "registry.test")
 
-    assert ecr.find(DIGEST, "dev/") == ImageRef(repository="dev/b", digest=DIGEST)
-
-
-def test_a_digest_that_nobody_holds_is_missing(ecr, stub):
-    """With where it was looked for."""
-    stub.add_response("describe_repositories", repositories("dev/a"))
-    held(stub, False)
-
-    with pytest.raises(ImageNotFound, match="dev/"):
-        ecr.find(DIGEST, "dev/")
-
-
-def test_a_digest_in_two_repositories_has_to_be_named_whole(ecr, stub):
-    """It is not guessed which application is meant."""
-    stub.add_response("describe_repositories", repositories("dev/a", "dev/b"))
-    held(stub, True, True)
-
-    with pytest.raises(SettingInvalid, match="dev/a, dev/b"):
-        ecr.find(DIGEST, "dev/")
+    assert ecr.having(begins, "dev/") == tuple(ImageRef(repository=f"dev/{name}", digest=DIGEST) for name in "ab")
 
 
 def test_lists_repositories_of_every_page(ecr, stub):
@@ -250,6 +254,8 @@ def test_a_repository_that_is_not_there_holds_no_images(ecr, stub):
     stub.add_client_error("describe_images", "RepositoryNotFoundException")
 
     assert ecr.newest_first("curated/base/python") == ()
+    stub.add_client_error("describe_images", "RepositoryNotFoundException")
+    assert ecr.pushed("evidence/execution/never") == ()
 
 
 def test_lists_every_manifest_tagged_or_not(ecr, stub):
@@ -268,7 +274,7 @@ CALLS = {
     "credentials": ("get_authorization_token", lambda e: e.credentials()),
     "encryption": ("describe_repositories", lambda e: e.encryption("a/b")),
     "tags": ("describe_images", lambda e: e.tags(REF)),
-    "find": ("describe_repositories", lambda e: e.find(DIGEST, "dev/")),
+    "having": ("describe_repositories", lambda e: e.having(DIGEST, "dev/")),
     "newest_first": ("describe_images", lambda e: e.newest_first("a/b")),
     "pushed": ("describe_images", lambda e: e.pushed("a/b")),
 }

@@ -171,19 +171,6 @@ def test_nothing_to_delete_asks_nothing(ecr):
     assert ecr.delete("curated/hello", []) == ()
 
 
-def test_removes_tags(ecr, stub):
-    """One by one, each with what became of it."""
-    wanted = {"repositoryName": "curated/hello", "imageIds": [{"imageTag": "1"}, {"imageTag": "2"}]}
-    failed = {"imageId": {"imageTag": "2"}, "failureCode": "ImageNotFound"}
-    gone = [{"imageDigest": A, "imageTag": "1"}]
-    stub.add_response("batch_delete_image", {"imageIds": gone, "failures": [failed]}, wanted)
-
-    assert [(each.name, each.code) for each in ecr.untag("curated/hello", ["1", "2"])] == [
-        ("1", None),
-        ("2", "ImageNotFound"),
-    ]
-
-
 def test_what_aws_says_nothing_of_does_not_count_as_deleted(ecr, stub):
     """Nothing said is not nothing there."""
     stub.add_response("batch_delete_image", {"failures": []})
@@ -197,7 +184,6 @@ CALLS = {
     "archive": ("update_image_storage_class", lambda e: e.archive(REF)),
     "restore": ("update_image_storage_class", lambda e: e.restore(REF)),
     "delete": ("batch_delete_image", lambda e: e.delete("a/b", [A])),
-    "untag": ("batch_delete_image", lambda e: e.untag("a/b", ["1"])),
 }
 
 

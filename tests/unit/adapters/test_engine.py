@@ -7,7 +7,7 @@ import pytest
 import requests
 from docker.errors import APIError, DockerException
 
-from supply_chain.adapters.engine import translated
+from supply_chain.adapters.engine import LISTINGS, listed, translated
 from supply_chain.adapters.engine_reading import (
     container_from,
     image_from,
@@ -75,6 +75,20 @@ INSPECTED = {
     "Mounts": [{"Type": "bind", "Destination": "/host"}, {"Type": "tmpfs", "Destination": "/tmp"}],
     "NetworkSettings": {"Networks": {"cscm-staging": {"IPAddress": "172.18.0.2"}}},
 }
+
+
+class Listing:
+    """An engine that gives up a list as often as it is told."""
+
+    def __init__(self, gone: int) -> None:
+        self.gone = gone
+        self.asked: list[str | None] = []
+
+    def images(self, name: str | None = None) -> list[dict[str, str]]:
+        self.asked.append(name)
+        if len(self.asked) <= self.gone:
+            raise docker.errors.NotFound("failed to calculate size of image hello: content digest not found")
+        return [{"Id": DIGEST}]
 
 
 def api_error(message: str, status: int = 500) -> APIError:
@@ -238,3 +252,18 @@ def test_sockets_that_cannot_be_read_are_no_pass(tmp_path):
     """A container without a process here has not been looked at."""
     with pytest.raises(CheckNotMade):
         listeners_of(container_from(INSPECTED), tmp_path)
+
+
+@pytest.mark.parametrize("gone", [0, 1, LISTINGS - 1])
+def test_a_list_that_an_image_went_from_is_asked_for_again(gone: int) -> None:
+    """Removed by another run: the engine gives up the whole list, of which the rest is as it was."""
+    engine = Listing(gone)
+    assert listed(engine, "hello") == [{"Id": DIGEST}]
+    assert engine.asked == ["hello"] * (gone + 1)
+
+
+def test_a_list_that_is_never_made_is_an_error() -> None:
+    engine = Listing(LISTINGS)
+    with pytest.raises(docker.errors.NotFound):
+        listed(engine)
+    assert engine.asked == [None] * LISTINGS

@@ -1,21 +1,25 @@
 """The inventory on SQLite."""
 
 import contextlib
+import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
 
 from supply_chain.adapters.inventory import database, open_inventory
 from supply_chain.adapters.inventory.database import instant
-from supply_chain.adapters.inventory.schema import VERSION
+from supply_chain.adapters.inventory.schema import VERSION, changing, configuration
 from supply_chain.adapters.inventory.tables import metadata
 from supply_chain.errors import InventoryFailed, InventoryUnavailable, SettingInvalid
 from supply_chain.evidence.sbom import version_in
-from tests.inventory.contract import NOON, InventoryContract, entry
+from supply_chain.image import StorageStatus
+from tests.inventory.contract import NOON, InventoryContract, digest, entry, scan, stored
 
 
 class TestSqlite(InventoryContract):
@@ -39,6 +43,74 @@ def test_keeps_what_it_has_when_it_is_opened_again(tmp_path):
     open_inventory(address).put([entry(1)])
 
     assert len(list(open_inventory(address).images())) == 1
+
+
+@pytest.mark.parametrize("step", ["0001", "0002"])
+def test_an_older_inventory_says_that_it_knows_nothing_until_it_is_read_anew(tmp_path, step):
+    """Of what a step forgot nobody is told that it is in no image."""
+    engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
+    with changing(engine) as connection:
+        command.upgrade(configuration(connection), step)
+        ref = entry(1).image.ref
+        image = (ref.repository, ref.digest, "hello", "", digest(801), "mark 1", entry(1).image.model_dump_json())
+        connection.exec_driver_sql(
+            "INSERT INTO images (repository, digest, application, pushed, sbom, mark, document)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)", image,
+        )  # fmt: skip
+        connection.exec_driver_sql("INSERT INTO facts VALUES ('reconciled', '2026-11-24T12:00:00+00:00')")
+    inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
+
+    assert (inventory.reconciled(), inventory.unlisted(), inventory.unscanned()) == (None, 1, 1)
+    assert inventory.marks("hello") == {ref: ""} and len(list(inventory.images())) == 1
+
+
+def test_an_older_inventory_knows_what_is_archived_without_reading_it_again(tmp_path):
+    """However the document was written, and whatever else stands in it."""
+    engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
+    archived = {"status": StorageStatus.ARCHIVED}
+    images = [
+        entry(
+            n, owner='"status":"ARCHIVED"', stored=stored(n, **(archived if n else {})), scan=scan() if n else None
+        ).image
+        for n in range(3)
+    ]
+    documents = [each.model_dump_json() for each in images[:2]] + [json.dumps(images[2].model_dump(mode="json"))]
+    with changing(engine) as connection:
+        command.upgrade(configuration(connection), "0003")
+        for each, document in zip(images, documents, strict=True):
+            row = (each.ref.repository, each.ref.digest, "hello", "", True, "mark", document)
+            connection.exec_driver_sql(
+                "INSERT INTO images (repository, digest, application, pushed, scanned, mark, document)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)", row,
+            )  # fmt: skip
+    inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
+
+    assert set(inventory.marks("hello").values()) == {"mark"} and list(inventory.images()) == images
+    assert (inventory.unscanned(), inventory.by_starter()) == (2, 2)
+
+
+def test_an_older_inventory_reads_what_is_gone_again_and_knows_what_cannot_be_read(tmp_path):
+    """Of what is gone only the deployments were kept; nothing else is read again for it."""
+    engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
+    spoilt = entry(2, owner='"unreadable":""', unreadable="x").image
+    documents = [
+        entry(1).image.model_dump_json(),
+        spoilt.model_dump_json(),
+        json.dumps(entry(3).image.model_dump(mode="json")),
+    ]
+    with changing(engine) as connection:
+        command.upgrade(configuration(connection), "0004")
+        for number, document in enumerate(documents, 1):
+            ref = entry(number).image.ref
+            row = (ref.repository, ref.digest, "hello", "", number == 1, "mark", document)
+            connection.exec_driver_sql(
+                "INSERT INTO images (repository, digest, application, pushed, gone, mark, document)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)", row,
+            )  # fmt: skip
+    inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
+
+    assert list(inventory.marks("hello").values()) == ["", "mark", "mark"]
+    assert (inventory.unreadable(), inventory.unlisted()) == (1, 1)
 
 
 @pytest.mark.parametrize("address", ["", "inventory.db", "mysql://x/y", "sqlite+aiosqlite:///x", "postgresql://x/y"])

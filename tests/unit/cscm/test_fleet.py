@@ -16,7 +16,9 @@ NASTY = "web\u009b2J\u202e\x1b[2J"
 def test_json_controls_no_terminal(monkeypatch):
     """It is the same JSON, in ASCII."""
     known = image(1, owner=NASTY)
-    kept = SimpleNamespace(images=lambda application: iter((known,)), reconciled=lambda: None)
+    kept = SimpleNamespace(
+        images=lambda application: iter((known,)), gone=lambda application: (), reconciled=lambda: None
+    )
     monkeypatch.setattr(fleet, "_inventory", lambda: kept)
 
     printed = CliRunner().invoke(main, ["images", "--json"]).output
@@ -29,14 +31,30 @@ def test_json_controls_no_terminal(monkeypatch):
 
 def test_an_answer_says_how_old_it_is_and_what_it_cannot_know(monkeypatch):
     """No image found is no good news where nobody looked."""
-    kept = SimpleNamespace(affected=lambda name: (), reconciled=lambda: None, unread=lambda: 2)
+    kept = SimpleNamespace(affected=lambda name: (), reconciled=lambda: None, unscanned=lambda: 2, by_starter=lambda: 0)
     monkeypatch.setattr(fleet, "_inventory", lambda: kept)
 
     never = CliRunner().invoke(main, ["where", "CVE-2026-1234"])
-    kept.reconciled, kept.unread = lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), lambda: 0
+    kept.reconciled, kept.unscanned = lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), lambda: 0
     after = CliRunner().invoke(main, ["where", "CVE-2026-1234", "--json"])
 
     assert "in 0 curated images, of which 0 run\nThe inventory was never reconciled" in never.stderr
-    assert "not counted: 2 images without an SBOM" in never.stderr
+    assert "not counted: 2 images not scanned" in never.stderr
     assert "as of 2026-11-24 12:00 UTC" in after.stderr and "not counted" not in after.stderr
     assert json.loads(after.stdout) == []
+
+
+def test_a_list_says_how_old_it_is_and_leaves_nothing_out(monkeypatch):
+    """It names what cannot be read and what has no SBOM; what runs and is gone from the registry stands first."""
+    known, gone = image(1, unreadable="it is damaged"), image(2, gone=True)
+    kept = SimpleNamespace(
+        images=lambda application: iter((known,)), gone=lambda application: (gone,),
+        reconciled=lambda: datetime(2026, 11, 24, 12, tzinfo=UTC),
+    )  # fmt: skip
+    monkeypatch.setattr(fleet, "_inventory", lambda: kept)
+
+    listed = CliRunner().invoke(main, ["images", "hello"])
+
+    assert listed.stderr == "as of 2026-11-24 12:00 UTC and the events since\n"
+    first, second = listed.stdout.splitlines()[1:]
+    assert "gone from the registry" in first and "unreadable: it is damaged" in second

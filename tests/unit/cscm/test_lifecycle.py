@@ -6,14 +6,13 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-import cscm.main as cli
 from cscm import lifecycle, options
 from cscm.main import main
 from supply_chain.evidence.standing import Act
 from supply_chain.laptop.home import Home
 from supply_chain.lifecycle.apply import Applied
-from supply_chain.lifecycle.plan import plan as plan_of
 from supply_chain.lifecycle.plan import read_plan, write_plan
+from supply_chain.lifecycle.planning import plan as plan_of
 from supply_chain.lifecycle.rulings import Ruled, RunsFrom
 from tests.unit.lifecycle.stock import NOW, RULES, ref, stock
 from tests.unit.lifecycle.test_plan import newest
@@ -35,7 +34,7 @@ def run(monkeypatch):
             running.asked = parameters
             return result
 
-        monkeypatch.setattr(cli, "use_prefect", lambda **_: None)
+        monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
         for name in ("flows.lifecycle.plan_only", "flows.lifecycle.apply_only",
                      *(f"flows.rulings.{act}" for act in lifecycle.RULINGS)):  # fmt: skip
             monkeypatch.setattr(name, flow)
@@ -83,6 +82,19 @@ def test_a_plan_is_told_and_written_where_it_is_asked_for(run, tmp_path):
     assert done.output.startswith(f"age-out: {ref(1)} (t1): a newer one was vended")
     assert read_plan(tmp_path / "plan.json") == planned()
     assert run("lifecycle", "plan", result=planned()).exit_code == 0 and run.asked == {"rules": "nightly"}
+
+
+@pytest.mark.parametrize(
+    ("output", "why"), [(".", "is a directory"), ("nowhere/plan.json", "No such file or directory")]
+)
+def test_a_plan_that_could_not_be_written_is_not_made(run, tmp_path, output, why):
+    """To plan takes minutes."""
+    run.asked = None
+
+    done = run("lifecycle", "plan", "-o", str(tmp_path / output), result=planned())
+
+    assert done.exit_code == 2 and why in done.output
+    assert run.asked is None and list(tmp_path.iterdir()) == []
 
 
 def test_a_plan_can_be_read_by_a_program(run):
@@ -150,3 +162,33 @@ def test_a_shell_is_offered_the_rules_and_not_their_tests(monkeypatch, tmp_path)
 
     assert lifecycle._rules_there(None, None, "") == ["nightly", "weekly"]
     assert lifecycle._rules_there(None, None, "w") == ["weekly"]
+
+
+@pytest.mark.parametrize(
+    "name", ["hello", "curated/hello:tag", "curated/hello@12", "host:5000/hello@sha256:" + "a" * 64, "@"]
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["block", "--why", "x"],
+        ["execute"],
+        ["curate"],
+        ["approve", "--environment", "e", "--who", "a", "--why", "b"],
+        ["explain"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_what_names_no_image_is_refused_before_anybody_is_asked(run, command, name):
+    """A misspelt digest should not take as long as a right one."""
+    done = run(command[0], name, *command[1:])
+
+    assert done.exit_code == 2 and "names no image: write NAME@sha256:…" in done.output
+
+
+@pytest.mark.parametrize(
+    "name", ["0" * 12, f"sha256:{'0' * 64}", f"curated/a/b@{'0' * 12}", f" dev/a@sha256:{'0' * 64} "]
+)
+def test_however_an_image_is_named_it_is_asked_for_so(run, name):
+    """As tables, runs and registries write it."""
+    assert run("hold", name, "--why", "x").exception is None or run.asked
+    assert run.asked["image"] == name

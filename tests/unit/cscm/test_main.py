@@ -14,14 +14,12 @@ import pytest
 from click.testing import CliRunner
 from prefect.exceptions import TerminationSignal
 
-import cscm.main as cli
 from cscm.main import main
 from cscm.session import STEPS
 from supply_chain.app import json_schema
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.image import CuratedImage, ImageRef, Source
-from supply_chain.laptop.home import Home
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.tier import Boundary
 
@@ -61,7 +59,7 @@ def run(monkeypatch):
                 raise result
             return result
 
-        monkeypatch.setattr(cli, "use_prefect", lambda **_: None)
+        monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
         for name in ("chain", "develop", "curate", "execute", "monitor"):
             monkeypatch.setattr(f"flows.{name}.{name}", flow)
         return CliRunner().invoke(main, args)
@@ -238,13 +236,13 @@ def test_without_prefect_it_says_how_to_start_it(tmp_path, monkeypatch):
     assert "cscm up" in done.output
 
 
-def test_bases_can_be_read_by_a_program(monkeypatch, tmp_path):
+def test_bases_can_be_read_by_a_program(monkeypatch):
     """Which images they are, by digest."""
 
     async def flow(**parameters):
         return [REF]
 
-    monkeypatch.setattr(cli, "use_prefect", lambda **_: Home(tmp_path, tmp_path))
+    monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
     monkeypatch.setattr("flows.bases.bases", flow)
 
     assert json.loads(CliRunner().invoke(main, ["bases", "--json"]).output) == [REF.model_dump()]

@@ -17,10 +17,12 @@ ROOT = Path(__file__).parents[3]
 SERVER = """
 import os, signal, sys, time
 from pathlib import Path
+from plumbum import local
 from cscm import warm
 
 def engine(*_, **how):
     assert sys.argv == ["prefect.engine"]
+    assert local.env["SAID"] == os.environ["SAID"], "and so do the commands that it runs"
     print(os.environ["SAID"], Path.cwd().name, os.environ.get("PREFECT__FLOW_RUN_ID"), flush=True)
     what = os.environ["DOES"]
     if what == "waits":

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.curation.rescan import conclude, look, ruled_bases
-from supply_chain.errors import EvidenceInvalid
+from supply_chain.errors import EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.standing import standing_place
-from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM, SUMMARY, VULNERABILITIES
+from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.image import ImageRef, Material
 from supply_chain.policy.dossier import kept
 from supply_chain.policy.gate import judge
@@ -16,7 +16,7 @@ from supply_chain.policy.rules import POLICIES
 from supply_chain.policy.verdict import record
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.scanner import Sbom, Sboms
-from tests.unit.pieces import CURATED, Pieces
+from tests.unit.pieces import CURATED, REPOSITORIES, Pieces
 
 POLICY = POLICIES[Boundary.CURATION]
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "9" * 64)
@@ -41,15 +41,16 @@ def image(world, make):
     pieces.scanned["provenance"] = (TierName.DEVELOPMENT, PROVENANCE, make.provenance(built=built))
     for signer, kind, predicate in pieces.scanned.values():
         pieces.attach(CURATED, signer, kind, predicate)
+    pieces.attach(BASE, TierName.CURATION, SBOM, make.sbom(world.registry, BASE, "openssl"))
     world.now = make.noon
     dossier = kept(CURATED, curation, lambda ref: (), ())
     record(judge(dossier, POLICY), dossier, curation, make.noon)
 
-    def rescan(report=None, later=timedelta(days=1), told=None, bases=()):
+    def rescan(report=None, later=timedelta(days=1), told=None, bases=(), layers=lambda ref: ()):
         world.now = make.noon + later
         found = look(CURATED, Generator(), world.registry, curation, lambda: world.now, told)
         given, ruled = report or found.last.report.value, ruled_bases(bases, curation)
-        return conclude(found, given, curation, lambda ref: (), (), ruled, lambda: world.now)
+        return conclude(found, given, curation, REPOSITORIES, layers, bases, ruled, lambda: world.now)
 
     return rescan
 
@@ -143,6 +144,18 @@ def test_a_change_is_the_same_news_however_often_its_verdict_is_given_again(imag
     assert better.news.since != first.news.since
 
 
+def test_a_verdict_that_turned_back_is_told_to_whoever_heard_that_it_had_turned(image, make):
+    """Killed between the second turn and its event: it says what was told last, and not what was heard last."""
+    image(make.report(make.finding("critical"), at=make.noon + timedelta(days=1)), told=make.noon)
+    back = image(make.report(at=make.noon + timedelta(days=2)), timedelta(days=2), told=make.noon)
+    more = make.report(make.finding("low"), at=make.noon + timedelta(days=3))
+
+    for found in (image(None, timedelta(days=2, hours=1), told=make.noon), image(more, timedelta(days=3), make.noon)):
+        assert (found.change, found.news) == (None, back.news)
+        assert (found.news.before, found.news.after) == (False, True)
+    assert image(None, timedelta(days=4), told=make.noon + timedelta(days=3)).news is None
+
+
 @pytest.mark.parametrize(("told", "found"), [(0, 0), (1, 1), (2, 2), (-1, 0)])
 def test_the_report_that_was_told_last_is_what_a_new_one_is_compared_with(image, world, make, told, found):
     """Of an image that is younger than what was told, its first."""
@@ -178,6 +191,49 @@ def test_a_base_that_was_blocked_turns_the_verdict_and_one_that_is_unblocked_tur
     assert (count(world, SUMMARY), count(world, VULNERABILITIES)) == (3, 1)
 
 
+def test_a_base_that_only_the_layers_show_turns_the_verdict_once_it_is_blocked(image, world, make):
+    """Whoever built it did not say so; a layer that cannot be read is looked at again by the gate."""
+    proxy = BASE.moved_to("curated/base/proxy").model_copy(update={"digest": make.other})
+    at = make.noon + timedelta(days=1)
+    say = {"act": "block", "by": "ann", "why": "a key in it", "at": at.isoformat()}
+    world.store(TierName.LIFECYCLE).attach(standing_place(proxy), LIFECYCLE, say, at)
+    Pieces(world, make).attach(proxy, TierName.CURATION, SIGNATURE, {})
+    Pieces(world, make).attach(proxy, TierName.CURATION, SBOM, make.sbom(world.registry, proxy, "openssl"))
+
+    def layers(ref):
+        return (make.other,) if ref in (proxy, CURATED) else (BASE.digest,)
+
+    def unreadable(ref):
+        raise ImageNotFound(f"The registry has no {ref}.\nLook.")
+
+    assert image(later=timedelta(days=2), bases=[proxy]).passes
+    with pytest.raises(ImageNotFound):
+        image(later=timedelta(days=2), bases=[proxy], layers=unreadable)
+    found = image(later=timedelta(days=2), bases=[proxy], layers=layers)
+    assert [each.code for each in found.news.reasons] == ["base.blocked"]
+
+
+def test_what_is_blocked_does_not_pass_and_no_verdict_of_that_outlives_the_block(image, world, make):
+    """A rescan signs none; one that `curate` signed meanwhile is given anew once somebody unblocked the image."""
+
+    def say(act, days):
+        at = make.noon + timedelta(days=days)
+        predicate = {"act": act, "by": "ann", "why": "a key in it", "at": at.isoformat()}
+        world.store(TierName.LIFECYCLE).attach(standing_place(CURATED), LIFECYCLE, predicate, at)
+
+    say("block", 1)
+    blocked = image(make.report(make.finding("low"), at=make.noon + timedelta(days=2)), timedelta(days=2))
+    assert blocked.signed and (blocked.passes, blocked.news) == (False, None) and count(world, SUMMARY) == 1
+    curation = world.store(TierName.CURATION)
+    dossier = kept(CURATED, curation, lambda ref: (), ())
+    record(judge(dossier, POLICY), dossier, curation, world.now)
+    say("unblock", 3)
+
+    unblocked = image(later=timedelta(days=4))
+    assert unblocked.passes and unblocked.news.turned and count(world, SUMMARY) == 3
+    assert image(later=timedelta(days=5)).news is None and count(world, SUMMARY) == 3
+
+
 def test_what_is_said_of_a_base_and_cannot_be_read_is_told_of_what_is_built_on_it(image, world, make):
     """Nobody knows whether it is blocked; other images are judged all the same."""
     world.store(TierName.LIFECYCLE).attach(standing_place(BASE), LIFECYCLE, {"act": 7}, make.noon)
@@ -209,7 +265,7 @@ def test_an_image_without_an_sbom_gets_one(world, make):
     """Made and signed as `scan` does it; it was never judged, and is now."""
     curation, generator = world.store(TierName.CURATION), Generator()
     found = look(CURATED, generator, world.registry, curation, lambda: world.now)
-    concluded = conclude(found, make.report(), curation, lambda ref: (), (), {}, lambda: world.now)
+    concluded = conclude(found, make.report(), curation, REPOSITORIES, lambda ref: (), (), {}, lambda: world.now)
 
     assert generator.asked == [CURATED] and count(world, SBOM) == 1
     assert found.listed.content == make.digest_of(b'{"artifacts": []}')

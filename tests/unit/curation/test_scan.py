@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.curation.scan import FORMATS, scan
-from supply_chain.errors import ScannerFailed
+from supply_chain.errors import DatabaseOutdated, ScannerFailed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.image import EncryptedImage, ImageRef, StoredImage
 from supply_chain.tier import TierName
@@ -103,6 +103,23 @@ def test_a_scan_that_fails_leaves_nothing(scanned, world):
     with pytest.raises(ScannerFailed):
         scanned(ScannerFailed("it broke\nmend it"))
     assert world.registry.held == {}
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_database_that_knows_less_scans_nothing_anew(scanned, world, make, fresh):
+    """What the better one found serves while it is good; a scan that would count for nothing is not made."""
+    good = make.report(make.finding("critical"), sbom=make.digest_of(CONTENT))
+    scanned(good)
+    held = dict(world.registry.held["curated/hello"])
+    behind = make.report(database=good.database.model_copy(update={"built": make.noon - timedelta(days=9)}))
+
+    later = make.noon + timedelta(days=0 if fresh else 8)
+    with pytest.raises(DatabaseOutdated):
+        scanned(behind, now=later, fresh=fresh)
+    (_, found), tools = scanned(behind)
+
+    assert found == good and not tools.scanned
+    assert world.registry.held["curated/hello"] == held
 
 
 def reports(world):

@@ -229,6 +229,15 @@ def test_what_is_no_manifest_of_one_image_is_damage(registry, manifest):
         blobs_in(CURATED, registry)
 
 
+def test_nothing_of_what_is_no_image_is_brought_in(kept, registry):
+    """A copy of an index brings its parts along, and what was archived among them back."""
+    registry.described = {"manifests": []}
+
+    with pytest.raises(ImageDamaged, match="dev/hello"):
+        kept()
+    assert registry.copies == []
+
+
 def test_a_candidate_of_a_dirty_source_keeps_its_mark(world, make, registry):
     """In the tag, for people."""
     dossier = dossiers.candidate(REF, world.store(TierName.CURATION), (), None)

@@ -1,17 +1,17 @@
 """Base images by digest: what curation's last word admits, or what was pinned by hand."""
 
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 
 from supply_chain.development.bases import CuratedBases
 from supply_chain.errors import BaseMissing, EvidenceInvalid
 from supply_chain.evidence.standing import Act, rule
-from supply_chain.evidence.statement import SIGNATURE, SUMMARY
+from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
-from supply_chain.image import ImageRef
+from supply_chain.image import ImageRef, Material
 from supply_chain.tier import Boundary, TierName
+from tests.unit.pieces import REPOSITORIES
 
 NEW = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
 OLD = ImageRef(repository="curated/base/python", digest="sha256:" + "b" * 64)
@@ -85,17 +85,33 @@ def test_without_any_there_is_no_base(bases):
     assert bases.asked == []
 
 
+def test_a_base_on_one_that_is_blocked_is_not_built_upon(bases, world, make):
+    """The one before it is, as long as it has nothing to do with that; the error names what is blocked."""
+    below = ImageRef(repository="curated/base/debian", digest="sha256:" + "d" * 64)
+    material = Material(name=below.repository, digest=below.digest, curated=True)
+    built = make.provenance(built={"digest": NEW.digest, "materials": (material,)})
+    world.store(TierName.DEVELOPMENT).attach(NEW, PROVENANCE, built, make.noon)
+    for ref in (NEW, OLD):
+        bases.sign(ref)
+        bases.verdict(ref)
+    rule(below, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", why="exploited", now=make.noon)
+
+    assert bases.resolve(BASE)[1].digest == OLD.digest
+    bases.held.remove(OLD)
+    with pytest.raises(BaseMissing, match=f"is built on {below}, which is blocked by ann"):
+        bases.resolve(BASE)
+
+
 def test_a_base_that_is_blocked_is_told_as_such(bases):
     """To make it again makes the same one."""
     for ref in (NEW, OLD):
         bases.sign(ref)
         bases.verdict(ref)
-    repositories = SimpleNamespace(ensure_repository=lambda *_, **__: None)
     store = bases.world.store(TierName.LIFECYCLE)
-    rule(NEW, Act.BLOCK, store, repositories, by="ann", why="it is bad", now=bases.make.noon)
+    rule(NEW, Act.BLOCK, store, REPOSITORIES, by="ann", why="it is bad", now=bases.make.noon)
     assert bases.resolve(BASE)[1].digest == OLD.digest
 
-    rule(OLD, Act.BLOCK, store, repositories, by="ann", why="it too", now=bases.make.noon)
+    rule(OLD, Act.BLOCK, store, REPOSITORIES, by="ann", why="it too", now=bases.make.noon)
 
     with pytest.raises(BaseMissing, match=r"is blocked by ann .*: it is bad\n.*cscm unblock"):
         bases.resolve(BASE)
@@ -153,10 +169,11 @@ def test_a_curated_base_by_digest_is_the_registrys_own(bases):
     bases.sign(OLD)
     bases.verdict(OLD)
 
-    address, material = bases.resolve(str(OLD))
+    for name in (str(OLD), f"registry.test/{OLD}"):
+        address, material = bases.resolve(name)
 
-    assert address == f"registry.test/{OLD}"
-    assert (material.digest, material.curated) == (OLD.digest, True)
+        assert address == f"registry.test/{OLD}"
+        assert (material.name, material.digest, material.curated) == (str(OLD), OLD.digest, True)
     with pytest.raises(BaseMissing, match="no curated image"):
         bases.resolve(str(NEW))
 

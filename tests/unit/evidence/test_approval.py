@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.approval import Approval, last_approval
+from supply_chain.evidence.approval import Approval, last_approval, to_sign
 from supply_chain.evidence.statement import APPROVAL, Evidence, about
 from supply_chain.image import ImageRef
 from tests.unit.conftest import DIGEST, NOON, OTHER
@@ -84,3 +84,50 @@ def test_a_word_has_an_end(word):
 def test_a_decision_is_told_in_a_sentence():
     """For whoever asks what happened to an image."""
     assert str(approval("denied")) == "denied for production by Ada: it is well"
+
+
+def test_what_is_said_now_is_later_than_what_was_said_before():
+    """Two machines whose clocks differ: a no of an earlier time would not be heard; a yes to another place is none."""
+    before = evidence(approval(hour=3), approval(hour=9, environment="staging"))
+
+    said = to_sign(approval("denied"), before, sent=False)
+
+    assert NOON + timedelta(hours=3) < said.decided < NOON + timedelta(hours=4)
+    assert to_sign(approval(), [], sent=False) == approval()
+    assert to_sign(approval(), evidence(approval()), sent=False).decided > NOON
+
+
+def test_a_yes_that_was_sent_long_before_outweighs_nothing_that_was_said_since():
+    """Nobody read the form before; a no counts whenever it is read."""
+    no = evidence(approval("denied", 1, who="Bob"))
+
+    assert to_sign(approval(), no, sent=True) == approval()
+    assert to_sign(approval("denied"), evidence(approval(hour=1)), sent=True).decided > NOON + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "decided_last"), [(-6, "approved"), (-5, "approved"), (-4, "denied"), (3, "denied")]
+)
+def test_a_no_of_about_the_same_time_outweighs_a_yes_that_was_sent(minutes, decided_last):
+    """One clock says when the form was sent, another when the no was signed; they may differ by five minutes."""
+    no = approval("denied", minutes / 60, who="Bob")
+
+    said = to_sign(approval(), evidence(no), sent=True)
+
+    assert said.decided <= NOON and decided(no, said) == decided_last
+    assert to_sign(approval(), evidence(no, said), sent=True) is None
+    assert to_sign(approval(), evidence(approval(hour=minutes / 60, who="Bob")), sent=True) == approval()
+
+
+@pytest.mark.parametrize(("decision", "changed", "again"), [
+    ("approved", {}, False), ("denied", {}, False), ("denied", {"why": "another"}, True), ("denied", {"hour": 1}, True),
+])  # fmt: skip
+def test_what_was_signed_of_a_form_is_not_signed_again(decision, changed, again):
+    """The run was killed before it forgot it, and somebody decided otherwise since."""
+    first = to_sign(approval(decision), evidence(approval("approved", 1, who="Ada L.")), sent=True)
+    before = evidence(approval("approved", 1, who="Ada L."), first, approval("denied", 2, who="Bob"))
+
+    found = to_sign(approval(decision, **{**changed, "hour": changed.get("hour", 0) * 20}), before, sent=True)
+
+    assert (found is not None) is again
+    assert to_sign(approval(decision), evidence(approval(decision)), sent=True) is None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import SettingInvalid
-from supply_chain.evidence.envelope import _Bundle, envelope_in, key_of
+from supply_chain.evidence.envelope import END, _Bundle, envelope_in, keys_of
 from supply_chain.evidence.statement import PAYLOAD, TEST_RESULT, about
 from supply_chain.image import ImageRef
 from tests.unit.conftest import EcdsaSigner
@@ -37,8 +37,8 @@ def test_gives_what_was_signed_and_knows_by_whom():
     envelope = envelope_in(MINE.sign(STATEMENT))
 
     assert (envelope.payload, envelope.payload_type) == (STATEMENT.bytes(), PAYLOAD)
-    assert envelope.signed_by(key_of(MINE.public, "development"))
-    assert not envelope.signed_by(key_of(OTHER.public, "development"))
+    assert envelope.signed_by(keys_of(MINE.public, "development")[0])
+    assert not envelope.signed_by(keys_of(OTHER.public, "development")[0])
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_gives_what_was_signed_and_knows_by_whom():
 )
 def test_what_was_changed_is_not_signed(values):
     """The signature is over payload and type; one of another key, or none, does not do."""
-    assert not envelope_in(changed(**values)).signed_by(key_of(MINE.public, "development"))
+    assert not envelope_in(changed(**values)).signed_by(keys_of(MINE.public, "development")[0])
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,20 @@ def test_arbitrary_values_in_a_bundle_are_never_taken_for_signed(key, value):
 
     envelope = envelope_in(json.dumps(bundle).encode())
 
-    if envelope and envelope.signed_by(key_of(MINE.public, "development")):
+    if envelope and envelope.signed_by(keys_of(MINE.public, "development")[0]):
         assert (envelope.payload, envelope.payload_type) == (STATEMENT.bytes(), PAYLOAD)
+
+
+def test_a_tier_has_its_key_and_those_that_it_had_before():
+    """One text, with whatever blanks between them."""
+    keys = keys_of(f"{MINE.public}\n\n{OTHER.public}\n", "development")
+
+    assert keys == (*keys_of(MINE.public, "development"), *keys_of(OTHER.public, "development"))
 
 
 @pytest.mark.parametrize(
     "pem",
-    ["", "rubbish", "é"]
+    ["", "rubbish", "é", f"{MINE.public}rubbish", f"rubbish{END}"]
     + [
         key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         for key in (
@@ -154,9 +161,9 @@ def test_arbitrary_values_in_a_bundle_are_never_taken_for_signed(key, value):
             ed25519.Ed25519PrivateKey.generate().public_key(),
         )
     ],
-    ids=["empty", "rubbish", "text", "P-384", "RSA", "Ed25519"],
+    ids=["empty", "rubbish", "text", "rubbish after it", "rubbish in it", "P-384", "RSA", "Ed25519"],
 )
 def test_a_key_that_cannot_verify_is_a_wrong_setting(pem):
     """Otherwise everything that the tier signed would be left out as a stranger's."""
     with pytest.raises(SettingInvalid, match="curation"):
-        key_of(pem, "curation")
+        keys_of(pem, "curation")

@@ -29,7 +29,7 @@ def test_what_was_signed_is_read_back_whole(make):
 
     assert read == said
     assert (read.manifest, read.source, read.uncurated) == (manifest, built.source, (OTHER.name,))
-    assert read.curated == ((CURATED.digest, CURATED.name),)
+    assert read.materials == ((CURATED.digest, CURATED.name), (OTHER.digest, OTHER.name))
     assert said.predicate()["buildDefinition"]["internalParameters"]["base"] == CURATED.name
 
 
@@ -107,3 +107,29 @@ def test_one_that_cannot_be_read_is_an_error(make, part):
     unreadable = {**later, part: {"metadata": later["runDetails"]["metadata"]}}
     with pytest.raises(EvidenceInvalid, match="provenance"):
         last_provenance([signed(make.provenance()), signed(unreadable)])
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("docker.io/python", {"sha256": "zz"}),
+        ("curated/base/python", {"sha256": "zz"}),
+        ("curated/base/python@3.12", {}),
+        ("curated/base/Python", {"sha256": "1" * 64}),
+    ],
+)
+def test_one_that_names_no_content_where_it_has_to_cannot_be_read(make, name, digest):
+    """Everybody who looks an image up by it would fail, each in another way."""
+    said = provenance(make.built(), make.manifest()).predicate()
+    said["buildDefinition"]["resolvedDependencies"].append({"name": name, "digest": digest})
+
+    with pytest.raises(EvidenceInvalid):
+        last_provenance([signed(said)])
+
+
+def test_what_is_no_image_needs_no_such_digest(make):
+    """Sources are named by commits, and whatever else SLSA knows."""
+    said = provenance(make.built(), make.manifest()).predicate()
+    said["buildDefinition"]["resolvedDependencies"].append({"name": "vendored", "digest": {"sha1": "1" * 40}})
+
+    assert last_provenance([signed(said)]).materials == ()

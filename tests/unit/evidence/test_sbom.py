@@ -161,6 +161,15 @@ def test_what_was_signed_and_is_no_sbom_is_an_error(world, make, signed, listed)
         packages_in(signed(predicate), world.registry.content)
 
 
+@pytest.mark.parametrize("source", [None, {}, {"metadata": {}}, {"metadata": {"manifest": "?"}}], ids=str)
+def test_an_sbom_without_the_manifest_that_it_was_made_of_says_so(world, make, signed, source):
+    """One of a directory, or of another generator."""
+    found = sbom_in(signed(make.sbom(world.registry, REF, source=source)), world.registry.content)
+
+    with pytest.raises(EvidenceInvalid, match="cannot be read"):
+        _ = found.manifest
+
+
 def test_a_package_without_a_url_is_listed_all_the_same(world, make, signed):
     """Not everything that is found has one."""
     listed = b'{"artifacts": [{"type": "binary", "name": "busybox"}]}'

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import EvidenceInvalid, RegistryUnavailable
 from supply_chain.evidence.reading import is_signed
-from supply_chain.evidence.statement import BUNDLE, SIGNATURE, SUMMARY, TEST_RESULT, about
+from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, TEST_RESULT, about
 from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence
 from supply_chain.image import Descriptor, ImageRef
 from supply_chain.tier import TierName
@@ -150,6 +151,22 @@ def test_rubbish_of_unknown_origin_is_left_out(world, store, make):
     assert [note.partition(": ")[2] for note in reading.notes()] == [
         "4 × no signed statement; 1 × not signed by a tier that is trusted here"
     ]
+
+
+@pytest.mark.parametrize("place", ["evidence/lifecycle/hello", "evidence/execution/hello", "evidence/curation/hello"])
+def test_what_nobody_signed_where_one_tier_may_push_is_no_rubbish(world, store, make, place):
+    """A key that it had before may have signed it, and it may say no; a former key that is named counts."""
+    subject, before = IMAGE.moved_to(place), make.signer()
+    bundle = before.sign(about(subject, LIFECYCLE, {"at": make.noon.isoformat()}))
+    world.registry.attach(subject, BUNDLE, bundle, {PREDICATE: LIFECYCLE})
+
+    with pytest.raises(EvidenceInvalid, match="add the one before it"):
+        store.read(subject)
+    assert store.read(subject, SUMMARY).evidence == (), "of another type nothing is there"
+
+    keys = {**store.trusted, TierName.LIFECYCLE: store.trusted[TierName.LIFECYCLE] + before.public}
+    (said,) = replace(store, trusted=keys).read(subject).evidence
+    assert said.signer is TierName.LIFECYCLE
 
 
 def test_where_everything_counts_nothing_is_told(world, store, make):

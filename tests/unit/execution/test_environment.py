@@ -4,6 +4,7 @@ import pytest
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.execution.environment import Environment, read_environment, read_environments
+from supply_chain.policy.gate import Place, SoakAsked
 
 
 def write(directory, name, text):
@@ -75,6 +76,44 @@ def test_a_soak_or_an_approval_that_is_none_is_refused(tmp_path, text):
     write(tmp_path, "staging", text)
     with pytest.raises(DeclarationInvalid):
         read_environment(tmp_path, "staging")
+
+
+def test_an_environment_may_come_after_another_one(tmp_path):
+    """The gate is told of where it has to have been, and for how long that asks today."""
+    write(tmp_path, "staging", "soak: 2h")
+    write(tmp_path, "production", "after: staging\napproval: required")
+
+    production, staging = read_environments(tmp_path)
+    asked = [each.place(lambda name: read_environment(tmp_path, name)) for each in (production, staging)]
+
+    assert asked == [Place("production", approval=True, soak=SoakAsked("staging", 7200)), Place("staging")]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("after: staging", SettingInvalid, "production takes only what soaked in staging, which says no `soak`"),
+        ("after: stagign", SettingInvalid, "There is no environment 'stagign'"),
+        ("after: production\nsoak: 1h", DeclarationInvalid, "cannot come after itself"),
+        ("after: acceptance\nsoak: 1h", SettingInvalid, "comes after itself: "),
+    ],
+)
+def test_an_environment_that_nothing_could_reach_is_an_error(tmp_path, text, error, said):
+    """And nothing is admitted to it meanwhile."""
+    write(tmp_path, "acceptance", "after: production\nsoak: 1h" if "acceptance" in text else "")
+    write(tmp_path, "staging", "")
+    write(tmp_path, "production", text)
+
+    with pytest.raises(error, match=said):
+        read_environments(tmp_path)
+
+
+def test_several_environments_may_follow_each_other(tmp_path):
+    """Each after the one before."""
+    for name, text in {"a": "soak: 1h", "b": "after: a\nsoak: 1h", "c": "after: b", "d": "after: a"}.items():
+        write(tmp_path, name, text)
+
+    assert [each.after for each in read_environments(tmp_path)] == [None, "a", "b", "a"]
 
 
 def test_an_environment_asks_nobody_unless_it_says_so(tmp_path):

@@ -20,6 +20,16 @@ def test_serves_one_container_and_says_which():
     assert target_of(text) == ("0123456789ab", 9000)
 
 
+def test_what_a_front_knew_last_holds_while_nobody_answers_it():
+    """The engine is the name server, and containers outlive it; what it says does not exist is gone at once."""
+    resolvers = render("0123456789ab", 9000, "r1").partition("resolvers engine")[2].partition("frontend")[0]
+
+    assert [line.split()[1:] for line in resolvers.splitlines() if "hold" in line] == [
+        ["valid", "1s"],
+        ["timeout", "20d"],
+    ]
+
+
 def test_another_address_or_proxy_is_another_front():
     """Each makes the front one that has to be replaced."""
     fronts = (front(), front(port=18081), front(address="127.0.0.2"), front(image=OTHER))

@@ -29,15 +29,16 @@ class Registry:
     """ECR's and the registry's part, over the referrers that the world keeps."""
 
     def __init__(self, world):
-        self.world, self.asked = world, []
+        self.world, self.asked, self.listed = world, [], []
         self.ahead: dict[datetime, timedelta] = {}
 
     def repositories(self, prefix):
+        self.listed.append(prefix)
         return tuple(name for name in self.world.registry.held if name.startswith(prefix))
 
     def pushed(self, repository):
         """Each a second after it was signed; `ahead` is how much the signer's clock was, by the time it signed."""
-        held = self.world.registry.held[repository].items()
+        held = self.world.registry.held.get(repository, {}).items()
         signed = [(digest, self._signed(annotations)) for digest, (_, _, _, annotations) in held]
         times = [(digest, at + timedelta(seconds=1) - self.ahead.get(at, timedelta())) for digest, at in signed]
         return tuple(sorted(times, key=lambda each: each[1], reverse=True))
@@ -97,6 +98,27 @@ def test_a_record_lies_in_the_execution_tiers_own_repository(deployed, registry,
     assert found.predicate_type == DEPLOYMENT
 
 
+def test_what_is_signed_is_the_deployment_and_its_time(deployed, world, make):
+    """As it was from the first version on; what made it needless to do again is no part of it."""
+    deployment = deployed(SECOND, previous="staging-hello-0", ready_seconds=0.5)
+
+    told = deployment.model_dump(mode="json", exclude={"proven"})
+    assert json.dumps(_predicate(world)) == json.dumps({"deployedAt": "2026-11-24T12:00:00+00:00", "deployment": told})
+
+
+@pytest.mark.parametrize("change", [{"proven": None}, {"of a later version": 1}, {"front_replaced": ...}], ids=str)
+def test_what_another_version_signed_is_read(deployed, expected, world, make, change):
+    """It knew a key more or less."""
+    deployed(SECOND)
+    predicate = {**_predicate(world), "more": 1}
+    known = {**predicate["deployment"], "name": "later", **change}
+    predicate["deployment"] = {key: value for key, value in known.items() if value is not ...}
+    predicate["deployedAt"] = "2026-11-24T12:00:01+00:00"
+    world.store(EXECUTION).attach(FIRST.moved_to("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
+
+    assert [each.name for each in expected()] == ["later"]
+
+
 def test_what_was_deployed_should_run(deployed, expected):
     """All that the monitor compares comes back."""
     deployment = deployed()
@@ -142,7 +164,8 @@ def test_one_application_is_asked_for_without_reading_the_others(deployed, world
     found = should_run(PLACES, registry, registry, world.store(EXECUTION), "hello")
 
     assert [(e.environment, e.application) for e in found] == [("production", "hello"), ("staging", "hello")]
-    assert set(registry.asked) == {"evidence/execution/hello"}
+    assert set(registry.asked) == {"evidence/execution/hello"} and registry.listed == []
+    assert should_run(PLACES, registry, registry, world.store(EXECUTION), "never/deployed") == ()
 
 
 def test_an_environment_that_is_not_asked_for_is_left_out(deployed, world, registry):

@@ -3,23 +3,29 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 
+from supply_chain.adapters.command import Cancellation, cancellation, current, to_its_end
 from supply_chain.app import Probe
 from supply_chain.container import profile
-from supply_chain.errors import AccessDenied, DeploymentFailed
+from supply_chain.errors import AccessDenied, BaseMissing, DeploymentFailed
+from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.standing import Act, Ruling, standing_place
-from supply_chain.evidence.statement import DEPLOYMENT, LIFECYCLE, SUMMARY
+from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, LIFECYCLE, SUMMARY
+from supply_chain.evidence.summary import last_verdict, summary
 from supply_chain.execution import service
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.service import PROXY, Site, take_into_service
 from supply_chain.image import CuratedImage, ImageRef
-from supply_chain.policy.gate import Dossier
+from supply_chain.policy.gate import Dossier, Place
 from supply_chain.policy.outcome import Admitted
 from supply_chain.tier import Boundary, TierName
 from tests.engine.memory import MemoryEngine
+from tests.unit.conftest import EcdsaSigner
+from tests.unit.pieces import Pieces
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 WHERE = REF.moved_to("evidence/execution/hello")
@@ -35,6 +41,7 @@ class Around:
     asked: list = field(default_factory=list)
     orders: list = field(default_factory=list)
     may_record: bool = True
+    no_proxy: bool = False
     meanwhile: Callable[[], object] = lambda: None
 
     def ensure_repository(self, repository, *, immutable, key):
@@ -43,32 +50,34 @@ class Around:
         self.asked.append(f"repository {repository}")
 
     def vended(self, name):
+        if self.no_proxy:
+            raise BaseMissing("no\nno")
         return name.partition("@")[2] or NEWEST
 
-    def deploy(self, engine, order, supply, *, now, wait, may_serve):
+    def deploy(self, engine, order, supply, *, now, wait, may_serve, recorded):
         """In place of the real one, which needs an engine that runs things."""
         kinds = [e.predicate_type for e in self.world.store(TierName.EXECUTION).verified(WHERE, TierName.EXECUTION)]
         self.asked.append(f"deploy after {kinds}")
         self.orders.append((order, supply.supply(REF)))
         self.meanwhile()
         may_serve()
-        return Deployment(
+        return recorded(Deployment(
             environment=order.environment.name, application="hello", digest=order.digest, container="c" * 64,
             name="staging-hello-1", front="f" * 64, proxy=order.proxy, address="127.0.0.1", port=8080,
             probe=Probe(port=8080), settings={}, profile=profile(order.manifest.runtime),
             configuration="sha256:" + "e" * 64, changed=True, started_at=self.make.noon,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def taken(self, *, proxy=None, fresh=False, **declared):
         manifest = self.make.manifest(**declared)
         image = CuratedImage(ref=REF, tag="t", source=self.make.source(), environments=manifest.environments)
         admitted = Admitted[CuratedImage](image=image, boundary=Boundary.TO_EXECUTION, policy="sha256:" + "9" * 64)
-        dossier = Dossier(image=image, ref=REF, manifest=manifest, evidence=())
+        dossier = Dossier(image=image, ref=REF, manifest=manifest, evidence=(), place=Place("staging"))
         environment = Environment(name="staging", proxy=proxy, applications={"hello": Placement(port=8080)})
         site = Site(
             engine=MemoryEngine(), plain=Brought("pulled", self.asked), confidential=Brought("decrypted", self.asked),
-            vended=self.vended, repositories=self, evidence=self.world.store(TierName.EXECUTION),
-            now=lambda: self.make.noon, wait=time.sleep,
+            vended=self.vended, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
+            now=lambda: self.make.noon, wait=time.sleep, to_its_end=to_its_end,
         )  # fmt: skip
         return take_into_service(admitted, dossier, environment, site, "run", fresh=fresh)
 
@@ -87,7 +96,9 @@ class Brought:
 
 @pytest.fixture
 def around(world, make, monkeypatch):
-    around = Around(world, make)
+    around, pieces = Around(world, make), Pieces(world, make)
+    for piece in (*pieces.development.values(), *pieces.curated.values()):
+        pieces.attach(REF, *piece)
     monkeypatch.setattr(service, "deploy", around.deploy)
     return around
 
@@ -104,20 +115,55 @@ def test_the_verdict_is_kept_before_anything_starts_and_the_record_after(around,
     assert record.predicate["deployment"]["container"] == deployment.container
 
 
-def test_what_is_blocked_while_it_is_made_ready_does_not_serve(around, world):
-    """A block says what runs from the image; that has to be all that ever will."""
+def blocked(world, make):
+    by = Ruling(act=Act.BLOCK, by="ann", why="exploited", at=make.noon)
+    world.store(TierName.LIFECYCLE).attach(standing_place(REF), LIFECYCLE, by.predicate(), make.noon)
 
-    def block():
-        by = Ruling(act=Act.BLOCK, by="ann", why="exploited", at=around.make.noon)
-        world.store(TierName.LIFECYCLE).attach(standing_place(REF), LIFECYCLE, by.predicate(), around.make.noon)
 
-    around.meanwhile = block
+def denied(world, make):
+    said = Approval(
+        environment="staging", digest=REF.digest, decision="denied", who="bob", why="not today", decided=make.noon
+    )
+    world.store(TierName.EXECUTION).attach(WHERE, APPROVAL, said.predicate(), make.noon)
 
-    with pytest.raises(DeploymentFailed, match=r"blocked by ann on .*: exploited, after"):
+
+def refused_by_curation(world, make):
+    reasons = [{"code": "scan.critical", "fact": "one", "remedy": "mend it"}]
+    at = make.noon + timedelta(minutes=1)
+    said = summary(REF, Boundary.CURATION, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
+    world.now = at
+    world.store(TierName.CURATION).attach(REF, SUMMARY, said.predicate(), at)
+
+
+@pytest.mark.parametrize(
+    ("signed", "why"),
+    [
+        (blocked, r"blocked by ann on .*: exploited"),
+        (denied, r"bob .*not today.*approval\.denied"),
+        (refused_by_curation, r"verdict\.curation\.refused"),
+    ],
+)
+def test_what_is_refused_while_it_is_made_ready_does_not_serve(around, world, make, signed, why):
+    """A block, a person's no, a rescan's verdict: what they say runs from the image has to be all that ever will."""
+    around.meanwhile = lambda: signed(world, make)
+
+    with pytest.raises(DeploymentFailed, match=rf"would not any more: .*{why}"):
         around.taken()
 
     found = world.store(TierName.CURATION).verified(WHERE, TierName.EXECUTION)
-    assert [e.predicate_type for e in found] == [SUMMARY]
+    assert DEPLOYMENT not in [e.predicate_type for e in found]
+    assert not last_verdict(found, Boundary.TO_EXECUTION, REF.digest).value.passed, "what was signed before is a yes"
+
+
+def test_a_proxy_that_is_blocked_meanwhile_serves_nothing(around, world):
+    """Users would reach the image through it."""
+    around.meanwhile = lambda: setattr(around, "no_proxy", True)
+
+    with pytest.raises(BaseMissing):
+        around.taken()
+
+    found = world.store(TierName.CURATION).verified(WHERE, TierName.EXECUTION)
+    assert DEPLOYMENT not in [e.predicate_type for e in found]
 
 
 def test_who_may_not_record_it_starts_nothing(around):
@@ -149,3 +195,24 @@ def test_what_is_confidential_comes_from_its_encrypted_copy(around, classificati
 
     ((order, brought),) = around.orders
     assert (brought, order.run_id, order.fresh) == (how, "run", True)
+
+
+def test_what_serves_is_recorded_though_the_run_is_cancelled(around, world, monkeypatch):
+    """A block cancels what is on its way; what runs from the image would be found nowhere if that was not signed."""
+    scope = Cancellation()
+    sign = EcdsaSigner.sign
+
+    def signed(signer, *payload):
+        cancellation().wait(0)  # as the signer's command, which is ended with its run
+        return sign(signer, *payload)
+
+    monkeypatch.setattr(EcdsaSigner, "sign", signed)
+    around.meanwhile = scope.cancel
+    token = current.set(scope)
+    try:
+        around.taken()
+    finally:
+        current.reset(token)
+
+    found = world.store(TierName.EXECUTION).verified(WHERE, TierName.EXECUTION)
+    assert scope.cancelled and DEPLOYMENT in [e.predicate_type for e in found]

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from supply_chain.app import Classification
 from supply_chain.container import PREVIOUS, Container, LocalImage, Login
 from supply_chain.errors import AccessDenied, EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
-from supply_chain.execution.supply import DecryptingSupply, PullSupply, supply_for, tidy
+from supply_chain.execution.supply import DecryptingSupply, PullSupply, tidy
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
 from tests.engine.memory import MemoryEngine
@@ -169,18 +168,6 @@ def test_another_digest_than_the_one_asked_for_is_damaged() -> None:
     for supply in (pulled, decrypting(Takes(OTHER), record())):
         with pytest.raises(ImageDamaged):
             supply.supply(REF)
-
-
-def test_only_confidential_applications_take_the_encrypted_way() -> None:
-    """The declaration decides, and nothing else."""
-    plain = PullSupply(Takes(), "registry.example", lambda: ("AWS", "secret"))
-    confidential = decrypting(Takes(), record())
-
-    assert {c: supply_for(c, plain, confidential) is confidential for c in Classification} == {
-        Classification.PUBLIC: False,
-        Classification.INTERNAL: False,
-        Classification.CONFIDENTIAL: True,
-    }
 
 
 HERE = "registry.example/curated/secret"

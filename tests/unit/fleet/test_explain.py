@@ -6,10 +6,16 @@ import pytest
 
 from supply_chain import pages
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
-from supply_chain.evidence.statement import PROVENANCE, SUMMARY
-from supply_chain.fleet.explain import explain
-from supply_chain.image import Material
-from supply_chain.tier import Boundary, TierName
+from supply_chain.evidence import statement
+from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.soak import Soak
+from supply_chain.evidence.standing import standing_place
+from supply_chain.evidence.statement import APPROVAL, LIFECYCLE, PROVENANCE, SOAK, SUMMARY
+from supply_chain.evidence.summary import summary
+from supply_chain.fleet.explain import explain, timeline
+from supply_chain.fleet.known import KnownImage, Note, Seen
+from supply_chain.image import ImageRef, Material, StoredManifest
+from supply_chain.tier import Boundary, TierName, evidence_repository
 
 BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
 
@@ -47,6 +53,25 @@ def test_what_happened_is_told_in_order(story, make):
     assert all(moment.evidence for moment in told.timeline if moment.by)
 
 
+def test_what_one_environment_is_refused_hides_nothing_of_another(fleet, make):
+    """Each asks boundary 2 for itself. A verdict that does not say for which stands until the next one."""
+    ref = fleet.curated()
+    for hour, yes, environment in (
+        (1, False, ""), (2, False, "production"), (3, True, "staging"), (4, False, "canary"), (5, True, "canary"),
+    ):  # fmt: skip
+        no = () if yes else [{"code": "x", "fact": f"f{hour}", "remedy": "r"}]
+        said = summary(ref, Boundary.TO_EXECUTION, OTHER, reasons=no, notes=(), inputs=(),
+                       now=make.noon + timedelta(hours=hour), environment=environment)  # fmt: skip
+        fleet.say(ref.moved_to("evidence/execution/hello"), TierName.EXECUTION, SUMMARY, said.predicate())
+    fleet.refresh("hello")
+
+    (told,) = explain(ref.digest, fleet.inventory)
+
+    assert [(each.gate, each.reasons[0].fact) for each in told.image.refusals] == [("boundary-2 for production", "f2")]
+    assert "admitted at boundary-2 for staging" in [moment.what for moment in told.timeline]
+    assert "boundary-2 for production  x" in pages.explanation_lines(told)
+
+
 def test_what_it_hangs_together_with_is_told(story):
     """Below it and above it; what is no longer there is told as such."""
     (base,) = explain(BASE[7:19], story.inventory)
@@ -55,6 +80,127 @@ def test_what_it_hangs_together_with_is_told(story):
     assert [(b.name, b.known, b.vended) for b in hello.built_from] == [
         ("base/python:3", True, False), ("base/old", False, False),
     ]  # fmt: skip
+
+
+def test_a_base_that_somebody_blocked_may_not_be_used(fleet, make):
+    """Though its gate admitted it before."""
+    base, above = fleet.curated(BASE, "base/python"), fleet.curated(without=("provenance",))
+    material = Material(name="base/python:3", digest=BASE, curated=True)
+    fleet.say(above, TierName.DEVELOPMENT, PROVENANCE, make.provenance(built={"materials": (material,)}))
+    fleet.refresh()
+    block = {"act": "block", "by": "ann", "why": "a key in it", "at": make.noon.isoformat()}
+    for vended in (True, False):
+        fleet.refresh("base/python")
+        assert [each.vended for each in explain("a" * 12, fleet.inventory)[0].built_from] == [vended]
+        fleet.say(standing_place(base), TierName.LIFECYCLE, LIFECYCLE, block)
+
+
+def test_what_runs_is_explained_though_the_registry_has_it_no_more(fleet):
+    """With what is still signed of it; of what only the registry would know, nothing."""
+    ref = fleet.curated()
+    fleet.deploy(ref)
+    del fleet.registry.stored["curated/hello"][ref.digest]
+    fleet.refresh()
+
+    (told,) = explain(ref.digest, fleet.inventory)
+
+    said = [moment.what for moment in told.timeline]
+    assert "signed" in said and "deployed to staging as staging-hello" in said
+    assert not any(each.startswith("pushed") for each in said)
+    lines = pages.explanation_lines(told).splitlines()
+    assert "  state     vended, gone from the registry" in lines and "  size      —" in lines
+    row = pages.image_row(told.image)
+    assert (row["state"], row["runs in"]) == ("vended, gone from the registry", "staging")
+    assert {row[each] for each in ("size", "pushed", "pulled")} == {"—"}
+
+
+def test_a_base_that_is_gone_is_no_longer_there(fleet, make):
+    """Be something of it left, and a host still run it."""
+    fleet.curated(BASE, "base/python")
+    above = fleet.curated(without=("provenance",))
+    material = Material(name="base/python:3", digest=BASE, curated=True)
+    fleet.say(above, TierName.DEVELOPMENT, PROVENANCE, make.provenance(built={"materials": (material,)}))
+    del fleet.registry.stored["curated/base/python"]
+    for application in ("base/python", "hello"):
+        fleet.refresh(application)
+    fleet.inventory.saw("laptop", [Seen(container="f1", name="front", digest=BASE, running=True)], make.noon)
+
+    (told,) = explain(above.digest, fleet.inventory)
+    assert [(base.known, base.vended) for base in told.built_from] == [(False, False)]
+
+
+def test_why_an_image_cannot_be_read_is_told_whole(fleet):
+    """A table of many has room for its beginning alone. What has no SBOM has none."""
+    spoilt, bare = fleet.curated(), fleet.curated(OTHER, without=("inventory",))
+    fleet.spoil(spoilt)
+    unreadable = fleet.refresh().unreadable[str(spoilt)]
+
+    (one,), (other,) = (explain(ref.digest, fleet.inventory) for ref in (spoilt, bare))
+
+    assert " — ".join(unreadable.splitlines()) in pages.explanation_lines(one)
+    assert "SBOM            not known" in pages.explanation_lines(one)
+    assert "SBOM      none" in pages.explanation_lines(other)
+
+
+def said_of(fleet, ref):
+    """What its story says, and who does."""
+    fleet.refresh()
+    (explained,) = explain(ref.digest, fleet.inventory)
+    return [(moment.what, moment.by) for moment in explained.timeline]
+
+
+def words(ref, noon):
+    """A person's approval and hold of an image, and its soak, each as it is signed."""
+    approval = Approval(
+        environment="production", digest=ref.digest, decision="approved", who="Ada", why="seen", decided=noon
+    )
+    soak = Soak(
+        environment="staging", digest=ref.digest, container="c", since=noon, until=noon + timedelta(hours=1),
+        looks=13, asked=3600,
+    )  # fmt: skip
+    hold = {"act": "hold", "by": "Ada", "why": "audit", "at": noon.isoformat()}
+    return {APPROVAL: approval.predicate(), SOAK: soak.predicate(), LIFECYCLE: hold}
+
+
+@pytest.mark.parametrize(("kind", "signer", "what"), [
+    (APPROVAL, TierName.EXECUTION, "approved for production by Ada: seen"),
+    (SOAK, TierName.EXECUTION, "well in staging for 1:00:00"),
+    (LIFECYCLE, TierName.LIFECYCLE, "hold: by Ada on 2026-11-24 12:00 UTC: audit"),
+])  # fmt: skip
+def test_what_a_person_decided_and_the_monitor_saw_is_told_in_its_words(fleet, make, kind, signer, what):
+    """As it is signed by whoever may say so."""
+    ref = fleet.curated()
+    fleet.say(ref.moved_to(evidence_repository(signer, ref.application)), signer, kind, words(ref, make.noon)[kind])
+
+    assert (what, signer) in said_of(fleet, ref)
+
+
+@pytest.mark.parametrize(("kind", "what"), [(APPROVAL, "an approval"), (SOAK, "a soak"), (LIFECYCLE, "a ruling")])
+def test_what_is_not_for_development_to_say_is_told_without_its_words(fleet, make, kind, what):
+    """It is there, with its signer; nobody takes it for a person's yes."""
+    ref = fleet.curated()
+    fleet.say(ref, TierName.DEVELOPMENT, kind, words(ref, make.noon)[kind])
+
+    assert (what, "development") in said_of(fleet, ref)
+
+
+def test_every_type_that_is_signed_has_words(make):
+    """Nobody reads a predicate type's URN in a story."""
+    types = {
+        value for value in vars(statement).values()
+        if isinstance(value, str) and value.startswith(("https://", "urn:")) and value != statement.STATEMENT
+    }  # fmt: skip
+    ref = ImageRef(repository="curated/hello", digest=BASE)
+    notes = [
+        Note(digest=BASE, repository=ref.repository, predicate_type=each, signer=TierName.EXECUTION, at=None)
+        for each in types
+    ]
+    stored = StoredManifest(digest=BASE, pushed_at=make.noon, size=1)
+
+    moments = timeline(KnownImage(ref=ref, stored=stored, notes=tuple(notes)))
+
+    assert len(moments) == len(types) + 1 > 10
+    assert [each.what for each in moments if "://" in each.what or "urn:" in each.what] == []
 
 
 def test_an_unknown_digest_is_an_error(story):

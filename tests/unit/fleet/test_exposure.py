@@ -6,12 +6,15 @@ from supply_chain.app import Limits
 from supply_chain.fleet.exposure import (
     Judged,
     Rebuild,
+    Rescanned,
+    Unjudged,
     by_exposure,
     carries,
     compared,
     concerned,
     due,
     gone,
+    incomplete,
     key_of,
     rebuilds,
 )
@@ -42,6 +45,22 @@ def test_what_runs_in_production_and_is_exploited_comes_first(seen, make):
     ]
 
     assert by_exposure(reversed(order)) == tuple(order)
+
+
+def test_all_is_told_where_no_image_may_still_have_something_to_tell(make):
+    """Nobody waits for what cannot be judged however often it is asked; it is named."""
+    lost = Unjudged(ref=ImageRef(repository="curated/a", digest=make.other), code="x", message="it is damaged")
+    late = lost.model_copy(update={"retryable": True})
+
+    def tells_all(**changes):
+        return Rescanned(database=make.report().database, scanner="grype", started=make.noon, seconds=1, images=1,
+                         signed=0, changed=0, exploited=0, told=(), **changes).tells_all  # fmt: skip
+
+    assert tells_all() and tells_all(unjudged=(lost,))
+    assert not any((tells_all(only=("openssl",)), tells_all(left=1), tells_all(unjudged=(lost, late))))
+    assert f"2 images could not be judged; all others were:\n  {lost.ref}: it is damaged" in str(
+        incomplete([lost, late])
+    )
 
 
 def test_an_application_is_told_with_all_of_its_images(seen):
@@ -117,7 +136,23 @@ def test_due_is_what_has_a_fix_beyond_the_limit(make):
         ("glibc@2.36", True),
         ("glibc@2.36+1", False),
         ("libc6@2.36+1", True),
+        ("Zope.Interface", True),
+        ("pkg:pypi/Zope_Interface@5.1", True),
+        ("pkg:npm/zope-interface", False),
+        ("org.apache.logging.log4j:log4j-core", True),
+        ("org.apache.logging.log4j:log4j-core@2.14.1", True),
+        ("pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1", True),
+        ("log4j-core@2.14", False),
+        ("stdlib@go1.22.1", True),
+        ("pkg:golang/stdlib@1.22.1", True),
+        ("bind-libs@32:9.16-1", True),
+        ("bind-libs@9.16-1", True),
+        ("bind", True),
+        ("github.com/apple/swift-nio", True),
+        ("akismet@5.0", True),
+        ("pkg:generic/akismet@5.0", True),
         ("", False),
+        (".", False),
         ("@1", False),
     ],
 )
@@ -127,6 +162,12 @@ def test_a_package_is_carried_by_its_name_version_or_url(wanted, carried):
         ("deb", "zlib1g", "pkg:deb/debian/zlib1g@1"),
         ("deb", "openssl", "pkg:deb/debian/openssl@3.0.1?arch=amd64"),
         ("deb", "libc6", "pkg:deb/debian/libc6@2.36%2B1?upstream=glibc%402.36"),
+        ("python", "zope-interface", "pkg:pypi/zope-interface@5.1"),
+        ("java-archive", "log4j-core", "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1"),
+        ("go-module", "stdlib", "pkg:golang/stdlib@1.22.1"),
+        ("rpm", "bind-libs", "pkg:rpm/centos/bind-libs@9.16-1?epoch=32&upstream=bind-9.16-1.src.rpm"),
+        ("swift", "swift-nio", "pkg:swift/github.com/apple/swift-nio@2.0"),
+        ("wordpress-plugin", "akismet", ""),
     ]
 
     assert carries(packages, ["nothing", wanted]) is carried

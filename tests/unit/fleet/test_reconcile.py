@@ -4,12 +4,14 @@ from datetime import timedelta
 
 import pytest
 
+from supply_chain.adapters.inventory import open_inventory
 from supply_chain.container import ContainerSpec, profile
-from supply_chain.errors import RegistryUnavailable
-from supply_chain.evidence.statement import ENCRYPTION, SUMMARY, VULNERABILITIES
-from supply_chain.fleet.reconcile import applications, everything, look, watch
+from supply_chain.errors import ImageNotFound, RegistryUnavailable
+from supply_chain.evidence.statement import BUNDLE, DEPLOYMENT, ENCRYPTION, SUMMARY, VULNERABILITIES
+from supply_chain.fleet.known import Seen
+from supply_chain.fleet.reconcile import applications, everything, look, refresh, watch
 from supply_chain.image import ImageRef
-from supply_chain.policy.verdict import verdict_place
+from supply_chain.policy.verdict import verdict_places
 from supply_chain.tier import Boundary, TierName
 from tests.engine.memory import MemoryEngine
 from tests.unit.pieces import CURATED
@@ -39,7 +41,7 @@ def test_an_image_is_known_by_its_evidence(fleet, make):
         ("staging", "laptop", make.noon + timedelta(hours=1))
     ]
     assert {note.signer for note in image.notes} == set(TierName) - {"lifecycle"}
-    assert [i.ref for i in fleet.inventory.carrying("openssl")] == [ref]
+    assert [i.ref for i, _ in fleet.inventory.carrying("openssl")] == [ref]
 
 
 def test_what_did_not_change_is_not_read_again(fleet):
@@ -58,9 +60,10 @@ def test_what_did_not_change_is_not_read_again(fleet):
 
 @pytest.mark.parametrize("where", ["beside it", "in the evidence of curation", "in the evidence of execution"])
 def test_what_is_said_later_is_read(fleet, where):
-    """Wherever a tier says it."""
+    """Wherever a tier says it; a no of curation lies in two places and is one."""
     ref = fleet.curated()
     fleet.refresh()
+    (before,) = fleet.images
     boundary = {
         "beside it": Boundary.CURATION,
         "in the evidence of curation": Boundary.TO_CURATION,
@@ -68,13 +71,37 @@ def test_what_is_said_later_is_read(fleet, where):
     }[where]
     no = fleet.pieces.verdict(boundary, ref, yes=False, at=fleet.make.noon + timedelta(days=1))
     signer = EXECUTION if boundary is Boundary.TO_EXECUTION else CURATION
-    fleet.say(verdict_place(ref, boundary, admitted=False), signer, SUMMARY, no)
+    for place in verdict_places(ref, boundary, admitted=False):
+        fleet.say(place, signer, SUMMARY, no)
 
     assert fleet.refresh().read == 1
     (image,) = fleet.images
+    assert len(image.judgements) == len(before.judgements) + 1
     assert image.last(boundary).passed is False
     assert [reason.code for reason in image.last(boundary).reasons] == ["x"]
     assert image.vended is (boundary is not Boundary.CURATION)
+
+
+def test_of_an_image_that_is_gone_the_sbom_may_be_gone_too(fleet, monkeypatch):
+    """It cannot be read, and keeps no other from being read; one that is there has to have its own."""
+    ref = fleet.curated()
+    fleet.deploy(ref)
+    read = fleet.world.registry.content
+
+    def content(referrer):
+        if "syft" in fleet.world.registry.held[referrer.repository][referrer.digest][1]:
+            raise ImageNotFound("no SBOM\nsome time it was there")
+        return read(referrer)
+
+    monkeypatch.setattr(fleet.world.registry, "content", content)
+    with pytest.raises(ImageNotFound):
+        fleet.refresh()
+    del fleet.registry.stored["curated/hello"][ref.digest]
+
+    fleet.refresh()
+
+    (left,) = fleet.inventory.gone()
+    assert left.unreadable.startswith("no SBOM") and left.running
 
 
 def test_another_tiers_word_is_not_taken_for_a_gates(fleet):
@@ -99,7 +126,71 @@ def test_an_image_that_went_is_forgotten(fleet):
     done = fleet.refresh()
 
     assert done.gone == (ImageRef(repository="curated/hello", digest=OTHER),)
+    assert str(done) == f"hello: 1 image, 0 read anew; gone: curated/hello@{OTHER}"
     assert [image.ref.digest for image in fleet.images] == [CURATED.digest]
+
+
+def test_what_ran_last_did_so_though_it_went(fleet, make, tmp_path):
+    """No older image takes its place: not when it goes, and not in an inventory that never knew it."""
+    older, last = fleet.curated(), fleet.curated(OTHER)
+    for ref, hours in ((older, 1), (last, 2)):
+        fleet.deploy(ref, at=make.noon + timedelta(hours=hours), container=ref.digest[7:])
+    fleet.refresh()
+    del fleet.registry.stored["curated/hello"][OTHER]
+
+    done, again = fleet.refresh(), fleet.refresh()
+    assert (done.gone, done.images, done.read) == ((last,), 1, 0) and again.gone == ()
+    before = fleet.images
+    assert [(each.ref, each.running, len(each.deployed)) for each in before] == [(older, (), 1)]
+    assert [each.ref for each in fleet.inventory.gone()] == [last]
+    assert [each.container for each in fleet.inventory.running()] == [OTHER[7:]]
+
+    fleet.world.registry.layer = None  # reading evidence again would fail
+    assert fleet.refresh() == again
+    del fleet.world.registry.layer
+    fleet.inventory = open_inventory(f"sqlite:///{tmp_path}/another.db")
+    assert fleet.refresh().gone == () and fleet.images == before
+
+
+def test_what_ran_and_went_is_an_image_again_when_it_is_pushed_again(fleet, make):
+    """With all that is said of it, and where it runs."""
+    ref = fleet.curated()
+    fleet.deploy(ref)
+    fleet.refresh()
+    (before,) = fleet.images
+    stored = fleet.registry.stored["curated/hello"].pop(ref.digest)
+    fleet.refresh()
+    assert fleet.images == []
+
+    fleet.registry.stored["curated/hello"][ref.digest] = stored
+    fleet.refresh()
+    assert fleet.images == [before]
+
+
+def test_what_went_and_cannot_be_read_is_named(fleet, make):
+    """For nobody can tell what runs; each time, until it can be read."""
+    ref = fleet.curated()
+    bundle = fleet.world.signers[EXECUTION].sign_bytes(b"no statement")
+    filed = {"dev.sigstore.bundle.predicateType": DEPLOYMENT}
+    fleet.world.registry.attach(ref.moved_to("evidence/execution/hello"), BUNDLE, bundle, filed)
+    del fleet.registry.stored["curated/hello"][ref.digest]
+
+    for _ in range(2):
+        done = fleet.refresh()
+        assert list(done.unreadable) == [str(ref)] and "no statement" in done.unreadable[str(ref)]
+    assert fleet.images == [] and done.images == 0
+
+
+def test_an_environment_that_moved_is_where_it_is_now(fleet):
+    """Nothing that is signed changed with it, and nothing is read again for it."""
+    fleet.deploy(fleet.curated())
+    fleet.refresh()
+
+    moved = refresh("hello", fleet.registry, fleet.store, fleet.inventory, lambda name: f"north of {name}")
+
+    assert moved.read == 0
+    assert [each.host for each in fleet.inventory.running()] == ["north of staging"]
+    assert [each.host for image in fleet.images for each in image.running] == ["north of staging"]
 
 
 def test_an_image_that_cannot_be_read_is_named_and_kept(fleet):
@@ -113,6 +204,25 @@ def test_an_image_that_cannot_be_read_is_named_and_kept(fleet):
     known = {image.ref: image for image in fleet.images}
     assert "no statement" in known[spoilt].unreadable and not known[spoilt].vended
     assert known[good].vended and done.read == 1
+    assert str(done).startswith(f"hello: 2 images, 1 read anew\n  cannot be read: {spoilt}: ")
+
+
+@pytest.mark.parametrize(("changed", "why"), [
+    ({"policy": {"uri": "x", "digest": {"sha512": "ab"}}}, "Judgement.policy: "),
+    ({"cscm": {"reasons": [{"code": "x"}], "notes": []}}, "Reason.fact: "),
+])  # fmt: skip
+def test_an_image_of_which_a_value_has_no_place_here_cannot_be_read(fleet, changed, why):
+    """A statement may be well-formed and say what no field takes; every other image is read all the same."""
+    good, odd = fleet.curated(), fleet.curated(OTHER)
+    verdict = fleet.pieces.verdict(Boundary.CURATION, odd, at=fleet.make.noon + timedelta(hours=1))
+    fleet.say(odd, CURATION, SUMMARY, {**verdict, **changed})
+
+    done = fleet.refresh()
+
+    assert list(done.unreadable) == [str(odd)]
+    said, remedy = done.unreadable[str(odd)].splitlines()
+    assert said.startswith(f"What is signed of {odd} cannot be read: {why}") and remedy.endswith("[evidence.invalid]")
+    assert {image.ref: image.vended for image in fleet.images} == {good: True, odd: False}
 
 
 def test_an_image_that_cannot_be_read_still_runs_and_has_its_copies(fleet, make):
@@ -164,6 +274,39 @@ def test_what_refers_to_an_image_is_no_image(fleet):
     assert image.copies == (OTHER,)
 
 
+def test_the_copy_of_an_image_that_went_is_no_image(fleet, make):
+    """As long as something says that it is one; nobody could judge it by itself."""
+    ref = fleet.curated(without=("encryption",))
+    record = {
+        **fleet.pieces.scanned["encryption"][2],
+        "classification": "confidential",
+        "copy": {"plain": ref.digest, "encrypted": OTHER, "wrapped_key": "AAAA", "key": "k", "context": {}},
+    }
+    fleet.say(ref, CURATION, ENCRYPTION, record)
+    fleet.registry.add("curated/hello", OTHER, at=make.noon, tags=("v1-encrypted",))
+    fleet.refresh()
+    del fleet.registry.stored["curated/hello"][ref.digest]
+
+    done, again = fleet.refresh(), fleet.refresh()
+
+    assert (done.gone, again.gone, fleet.images) == ((ref,), (), [])
+    assert again.read == 0, "what is left of it does not change"
+
+
+def test_what_cosign_attached_by_a_tag_is_no_image(fleet, make):
+    """So it did before there were referrers; whatever else an image is called, it stays one."""
+    ref = fleet.curated(tags=("v1", f"sha256-{'1' * 64}"))
+    other = fleet.curated(OTHER, tags=("sha256-notes",))
+    for number, name in enumerate(("", ".sig", ".att")):
+        fleet.registry.add(
+            "curated/hello", f"sha256:{number:064x}", at=make.noon, tags=(f"sha256-{ref.digest[7:]}{name}",)
+        )
+
+    assert [each.ref for each in everything(fleet.registry, fleet.inventory)] == [ref, other]
+    assert fleet.refresh().images == 2
+    assert [image.ref for image in fleet.images] == [ref, other]
+
+
 def test_the_applications_are_those_of_the_registry_and_those_that_went(fleet):
     """A repository that was removed is found out too."""
     fleet.curated()
@@ -194,10 +337,10 @@ def test_it_is_the_same_when_it_is_made_anew(fleet):
 
 
 def test_everything_is_what_the_registry_lists_whatever_the_inventory_knows(fleet):
-    """An image that no event told of is among them; an encrypted copy and evidence are not."""
+    """An image that no event told of is among them, whatever its tags are; an encrypted copy and evidence are not."""
     ref = fleet.curated()
     fleet.refresh()
-    fleet.registry.add("curated/hello", OTHER, at=fleet.make.noon, tags=(f"r-{OTHER[7:19]}",))
+    fleet.registry.add("curated/hello", OTHER, at=fleet.make.noon, tags=())
     fleet.registry.add(
         "curated/hello", "sha256:" + "c" * 64, at=fleet.make.noon, tags=("r-aaaaaaaaaaaa-encrypted-cccccccccccc",)
     )
@@ -219,6 +362,17 @@ def test_an_image_is_lean_without_what_nobody_exploits(fleet, make):
     (image,) = fleet.images
     assert len(image.scan.findings) == 2
     assert [each.id for each in image.lean().scan.findings] == ["CVE-2026-9"]
+
+
+def test_what_a_host_showed_that_no_environment_names_any_more_is_forgotten(fleet, make):
+    """Nobody looks at it: what ran on it would run for ever."""
+    ref = fleet.curated()
+    fleet.refresh()
+    fleet.inventory.saw("old", [Seen(container="9" * 64, name="x", digest=ref.digest, running=True)], make.noon)
+
+    watch({"new": MemoryEngine}, fleet.inventory, lambda: make.noon)
+
+    assert [image.running for image in fleet.images] == [()]
 
 
 def test_a_host_shows_what_runs_on_it(fleet):

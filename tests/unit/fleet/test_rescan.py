@@ -6,18 +6,24 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import DatabaseUnusable, EvidenceInvalid, RegistryUnavailable
+from supply_chain.errors import (
+    DatabaseUnusable,
+    DeclarationInvalid,
+    EvidenceInvalid,
+    ImageNotFound,
+    RegistryUnavailable,
+)
 from supply_chain.evidence.sbom import last_listed
 from supply_chain.evidence.standing import standing_place
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SBOM, VULNERABILITIES
-from supply_chain.fleet.exposure import Judged, Unjudged
+from supply_chain.fleet.exposure import Judged, Unjudged, key_of
 from supply_chain.fleet.known import KnownImage, Running
-from supply_chain.fleet.rescan import Bench, as_signed, chunks, is_base
+from supply_chain.fleet.rescan import Bench, as_signed, chunks, fixed_by, in_order, is_base, packages_among
 from supply_chain.fleet.rescan import rescan as part_by_part
-from supply_chain.image import ImageRef, Material, StoredManifest
+from supply_chain.image import ImageRef, Material, StorageStatus, StoredManifest
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.matching import match
-from tests.unit.pieces import CURATION, DEV, Pieces
+from tests.unit.pieces import CURATION, DEV, REPOSITORIES, Pieces
 
 
 class Scanner:
@@ -87,6 +93,7 @@ def bench(world, make):
         results=Memory(),
         registry=world.registry,
         evidence=world.store(TierName.CURATION),
+        repositories=REPOSITORIES,
         layers=lambda ref: (),
         bases=(),
         ruled={},
@@ -131,6 +138,18 @@ def test_another_database_is_matched_once_and_signed_where_it_finds_something_el
     assert all(each.signed and each.change.turned and each.worse and not each.better and each.due for each in seen)
 
 
+def test_a_verdict_stands_for_as_long_as_all_that_it_rests_on_is_verified(fleet, bench, world):
+    """A key that is trusted no more turns it, and one that is trusted again turns it back."""
+    rescan(fleet, bench)
+    trusted = {tier: key for tier, key in bench.evidence.trusted.items() if tier is not TierName.DEVELOPMENT}
+    revoked = replace(bench, evidence=replace(bench.evidence, trusted=trusted))
+
+    for night, passes in ((revoked, False), (bench, True)):
+        world.now += timedelta(days=1)
+        assert all(each.passes is passes and each.change.turned for each in rescan(fleet, night))
+        assert not any(each.change for each in rescan(fleet, night))
+
+
 def test_what_was_told_last_is_what_is_compared_with(fleet, bench, world, make):
     """A run that was killed after it had signed is told by the next one, as the same news."""
     rescan(fleet, bench)
@@ -143,6 +162,48 @@ def test_what_was_told_last_is_what_is_compared_with(fleet, bench, world, make):
         assert seen.worse and seen.change.before and not seen.change.after
         assert seen.news and seen.news == killed[seen.ref]
     assert not any(seen.worse or seen.change or seen.news for seen in rescan(fleet, replace(bench, scanner=worse)))
+
+
+def test_what_a_rolled_back_scanner_says_is_what_counts_again(fleet, bench, world, make):
+    """What it said before the bad release is older than that one's signed report, and would never count."""
+    good = make.report(make.finding("low"))
+    bad = make.report(make.finding("critical")).model_copy(update={"scanner_version": "9.9"})
+    night = timedelta(hours=2)  # so that nothing has to be renewed
+
+    def passes(report):
+        world.now += night
+        return [(each.passes, each.signed) for each in rescan(fleet, replace(bench, scanner=Scanner(world, report)))]
+
+    assert passes(good) == [(True, True)] * 3
+    assert passes(bad) == [(False, True)] * 3
+    assert passes(good) == [(True, True)] * 3
+    assert passes(good) == [(True, False)] * 3, "and is not signed again"
+
+
+def test_what_a_better_database_found_meanwhile_stands(fleet, bench, world, make):
+    """A rescan that holds an older one takes it as it is, signs nothing over it, and says so once it is too old."""
+    older = make.report(make.finding("low"))
+    newer = make.report(make.finding("critical"), database=older.database.model_copy(update={"built": make.noon}))
+    rescan(fleet, replace(bench, scanner=Scanner(world, newer)))
+    world.now += timedelta(hours=2)
+    held = replace(bench, scanner=Scanner(world, older))
+
+    seen = rescan(fleet, held)
+
+    assert [(each.passes, each.signed, each.news) for each in seen] == [(False, False, None)] * 3
+    assert not held.scanner.scanned
+    world.now += timedelta(days=6)
+    assert {each.code for each in rescan(fleet, held)} == {"scanner.database-outdated"}
+    assert not held.scanner.scanned
+
+
+def test_a_better_report_on_another_sbom_is_no_report_of_this_one(fleet, bench, world, make):
+    """What is in the image now nobody scanned with as good a database."""
+    good = bench.scanner.report
+    newer = make.report(database=good.database.model_copy(update={"built": make.noon}), sbom="sha256:" + "f" * 64)
+    bench.evidence.attach(fleet[0].ref, VULNERABILITIES, newer.predicate(), world.now)
+
+    assert rescan(fleet[:1], bench)[0].code == "scanner.database-outdated"
 
 
 def test_an_archived_base_is_what_its_last_report_says(fleet, bench, world, make):
@@ -168,7 +229,7 @@ def test_a_base_of_which_something_was_said_has_what_names_it_judged(fleet, benc
     block = {"act": "block", "by": "ann", "why": "x", "at": world.now.isoformat()}
     said = world.store(TierName.LIFECYCLE).attach(standing_place(base), LIFECYCLE, block, world.now)
 
-    seen = rescan(fleet, replace(bench, ruled={base.digest: frozenset({said})}))
+    seen = rescan(fleet, replace(bench, ruled={base: frozenset({said})}))
 
     assert [each.passes for each in seen] == [False, True, True]
     assert [each.code for each in seen[0].news.reasons] == ["base.blocked"]
@@ -179,17 +240,20 @@ def _other(make, digest="xxh64:1"):
 
 
 def test_an_image_that_cannot_be_judged_is_named_and_the_others_are_judged(fleet, bench, world):
-    """Its SBOM is not what was signed; one that only says that it is unreadable is named too."""
+    """An SBOM is not what was signed, what is said of another cannot be read; what the inventory says is not asked."""
     listed = last_listed(bench.evidence.verified(fleet[2].ref, TierName.CURATION, SBOM))
     world.registry.change(fleet[2].ref.repository, listed.referrer, b"rubbish")
-    lost = known("d", "4", pushed=world.now, unreadable="it is damaged")
+    lost = known("d", "4", pushed=world.now)
+    world.store(TierName.LIFECYCLE).attach(standing_place(fleet[1].ref), LIFECYCLE, {"act": 7}, world.now)
+    world.store(TierName.CURATION).attach(lost.ref, SBOM, {"rubbish": 1}, world.now)
+    whole = fleet[0].model_copy(update={"unreadable": "it was damaged"})
     told = []
 
-    seen = rescan([*fleet, lost], replace(bench, told=lambda ref, seen: told.append(seen)))
+    seen = rescan([whole, *fleet[1:], lost], replace(bench, told=lambda ref, seen: told.append(seen)))
 
     named = {each.ref: each.code for each in seen if isinstance(each, Unjudged)}
-    assert named == {fleet[2].ref: EvidenceInvalid.code, lost.ref: EvidenceInvalid.code}
-    assert [each.ref for each in seen if isinstance(each, Judged)] == [each.ref for each in fleet[:2]]
+    assert named == dict.fromkeys((fleet[1].ref, fleet[2].ref, lost.ref), EvidenceInvalid.code)
+    assert [each.ref for each in seen if isinstance(each, Judged)] == [whole.ref]
     assert len(told) == 4
 
 
@@ -223,6 +287,60 @@ def test_an_advisory_concerns_the_images_that_carry_the_package(fleet, bench):
 
     assert [each.ref for each in seen] == [fleet[2].ref]
     assert len(bench.scanner.scanned) == 1 and told.count(None) == 2
+
+
+def test_what_is_refused_and_runs_is_told_for_as_long_as_it_is(fleet, bench, world, make):
+    """The night after too, though nothing changed since; what only lies there is told once."""
+    running = Running(environment="", application="a", container="c", name="n", address="", host="h", since=make.noon)
+    images = [fleet[0].model_copy(update={"running": (running,)}), fleet[2]]
+    bad = replace(bench, scanner=Scanner(world, make.report(make.finding("critical", fixed_in=()))))
+    rescan(images, bad)
+    world.now += timedelta(days=1)
+
+    assert [(each.passes, each.tells) for each in rescan(images, bad)] == [(False, True), (False, False)]
+
+
+def test_what_is_blocked_and_runs_is_scanned_though_it_is_archived(fleet, bench, world, make):
+    """Its evidence is all that is asked for; what runs nowhere waits until it is restored."""
+    running = Running(environment="production", application="a", container="c", name="n", address="x", host="h",
+                      since=make.noon)  # fmt: skip
+    cold, hot = (
+        each.model_copy(update={"stored": each.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
+        for each in fleet[:2]
+    )
+    block = {"act": "block", "by": "ann", "why": "x", "at": world.now.isoformat()}
+    world.store(TierName.LIFECYCLE).attach(standing_place(hot.ref), LIFECYCLE, block, world.now)
+
+    def archived(ref):
+        raise ImageNotFound(f"The registry has no {ref}.\nLook.")
+
+    bases, others = in_order([cold, hot.model_copy(update={"running": (running,)})])
+    (seen,) = rescan(others, replace(bench, layers=archived))
+
+    assert (bases, seen.ref) == ([], hot.ref)
+    assert seen.signed and seen.tells and seen.in_production and not seen.passes
+
+
+def test_what_is_shelved_is_a_base_all_the_same(fleet, bench, monkeypatch, make):
+    """It is not looked at, and what is built on it is held against the newest that passes."""
+    old, new = (known("base/python", number, pushed=make.noon + timedelta(days=int(number))) for number in "12")
+    shelved = old.model_copy(update={"stored": old.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
+    flaw = make.finding("high")
+    monkeypatch.setattr(
+        "supply_chain.fleet.rescan.as_signed", lambda image, _: Judged(ref=image.ref, passes=False, findings=(flaw,))
+    )
+
+    assert in_order([*fleet, old, new, shelved]) == ([new, old], fleet)
+    fixed = fixed_by([*fleet, shelved, new], [Judged(ref=new.ref, passes=True)], bench)
+    assert fixed == {old.ref.digest: (new.ref, frozenset({key_of(flaw)}))}
+
+
+def test_names_that_are_of_no_package_are_told_apart():
+    """What is left is asked for; where nothing is, nobody meant all images."""
+    assert packages_among(("openssl", "CVE-2026-1234", "zlib1g@1")) == (("openssl", "zlib1g@1"), ("CVE-2026-1234",))
+    assert packages_among(()) == ((), ())
+    with pytest.raises(DeclarationInvalid, match="CVE-2026-1234"):
+        packages_among(("CVE-2026-1234",))
 
 
 def test_where_an_image_runs_is_told(fleet, bench, make):

@@ -1,10 +1,13 @@
 """The tally: each image once, and what many images have in common held once."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from supply_chain.fleet.exposure import Judged, Unjudged
+from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.fleet.tally import Tally
-from supply_chain.image import ImageRef
+from supply_chain.image import ImageRef, StorageStatus, StoredManifest
 
 
 def ref(number):
@@ -13,7 +16,7 @@ def ref(number):
 
 @pytest.fixture
 def tally(make):
-    return Tally(4, "grype 0.1", make.report().database, make.noon)
+    return Tally(4, "grype 0.1", make.report().database, make.noon, archived=7)
 
 
 def test_what_many_images_have_is_held_once(tally, make):
@@ -25,7 +28,7 @@ def test_what_many_images_have_is_held_once(tally, make):
     first, second = tally.judged
     assert first.due == second.due == (make.finding("high"),)
     assert first.due[0] is first.worse[0] is second.due[0] is second.worse[0]
-    assert tally.rescanned(0).told == (first, second)
+    assert tally.rescanned().told == (first, second)
 
 
 def test_an_image_that_is_done_again_counts_once(tally, make):
@@ -38,9 +41,23 @@ def test_an_image_that_is_done_again_counts_once(tally, make):
     tally.add(ref(1), Judged(ref=ref(1), passes=True, signed=True))
     tally.add(ref(1), Judged(ref=ref(1), passes=True, signed=True))
 
-    done = tally.rescanned(7)
-    assert (done.images, done.without, done.signed, done.archived) == (1, 1, 1, 7)
+    done = tally.rescanned()
+    assert (done.images, done.without, done.left, done.signed, done.archived) == (1, 1, 2, 1, 7)
     assert done.told == done.unjudged == () and tally.unjudged == 0
+
+
+def test_what_is_archived_and_runs_nowhere_is_counted_and_not_waited_for(make):
+    """What is archived and runs is one of those that have to be done."""
+    running = Running(environment="", application="a", container="c", name="n", address="", host="h", since=make.noon)
+    active = KnownImage(ref=ref(1), stored=StoredManifest(digest=ref(1).digest, pushed_at=make.noon, size=1))
+    cold = active.model_copy(update={"stored": active.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
+    images = [active, cold, cold.model_copy(update={"running": (running,)})]
+    scanner = SimpleNamespace(current=lambda: ("0.1", make.report().database))
+
+    done = Tally.of(images, scanner, make.noon, ("openssl",)).rescanned()
+
+    assert (done.left, done.archived, done.only) == (2, 1, ("openssl",))
+    assert (done.scanner, done.database, done.started) == ("grype 0.1", make.report().database, make.noon)
 
 
 def test_the_most_exposed_are_told_one_by_one_and_all_with_their_applications(tally, make, monkeypatch):
@@ -52,7 +69,7 @@ def test_the_most_exposed_are_told_one_by_one_and_all_with_their_applications(ta
             ref(number), Judged(ref=ref(number), owner="web", passes=True, running=running, due=(make.finding(),))
         )
 
-    done = tally.rescanned(0)
+    done = tally.rescanned()
     assert [each.ref for each in done.told] == [ref(3), ref(0)] and done.more == 3
     ((owner, due, running),) = [(each.owner, each.due, each.running) for each in done.concerned]
     assert (owner, due, running) == ("web", 5, ("staging",))

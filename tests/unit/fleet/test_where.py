@@ -1,12 +1,17 @@
 """A question is understood as it is meant, and answered with every image."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from supply_chain.adapters.inventory import open_inventory
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.statement import PROVENANCE, VULNERABILITIES
-from supply_chain.fleet.where import Question, Sought, understood, where
+from supply_chain.fleet.known import Seen
+from supply_chain.fleet.where import Question, Sought, no_packages, not_counted, refuse, understood, where
 from supply_chain.image import Material
 from supply_chain.tier import TierName
+from tests.inventory.contract import digest, entry
 
 BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
 
@@ -19,7 +24,12 @@ BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
         ("GHSA-2c7j-xj9m-q2vp", "vulnerability", "GHSA-2c7j-xj9m-q2vp", None),
         ("RHSA-2026:1234", "vulnerability", "RHSA-2026:1234", None),
         ("GO-2026-1234", "vulnerability", "GO-2026-1234", None),
+        ("DSA-5987-1", "vulnerability", "DSA-5987-1", None),
+        ("alsa-lib", "package", "alsa-lib", None),
+        ("usn-7", "package", "usn-7", None),
         ("go-md2man", "package", "go-md2man", None),
+        ("cve-bin-tool", "package", "cve-bin-tool", None),
+        ("org.apache.logging.log4j:log4j-core@2.14.1", "package", "org.apache.logging.log4j:log4j-core", "2.14.1"),
         ("zlib1g", "package", "zlib1g", None),
         ("zlib1g@1:1.2.13", "package", "zlib1g", "1:1.2.13"),
         ("@scope/name", "package", "@scope/name", None),
@@ -50,6 +60,71 @@ def test_what_cannot_be_looked_for_is_an_error(text):
         understood(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CVE-2024-1x",
+        "CVE-202-12345",
+        "cve-2024-123",
+        "CVE2024-1234",
+        "CVE\u20112024-1234",
+        "CVE-2024",
+        "GHSA-2c7j-xj9m",
+        "DSA-5987",
+        "dla-3000",
+        "USN-6000",
+        "RHSA-2026",
+    ],
+)
+def test_a_misspelt_vulnerability_is_no_package(text):
+    """In no image is a package of that name, which would read as if none were affected."""
+    with pytest.raises(DeclarationInvalid, match="Write CVE-2026-1234"):
+        understood(text)
+
+
+def test_a_vulnerability_may_be_in_what_was_not_scanned():
+    """Or archived or gone since; of a package the SBOM tells, whatever was scanned."""
+    inventory = SimpleNamespace(unscanned=lambda: 2, by_starter=lambda: 0, unreadable=lambda: 0, unlisted=lambda: 0)
+    unscanned = "2 images not scanned, or archived or gone and not scanned since (`cscm images` tells which)"
+
+    assert not_counted(inventory, understood("CVE-2026-1234")) == unscanned
+    inventory.by_starter = lambda: 1
+    assert not_counted(inventory, understood("CVE-2026-1234")) == (
+        f"{unscanned}; 1 image of which the starter database knows only some packages"
+    )
+    assert not_counted(inventory, understood("zlib")) == ""
+
+
+def test_a_package_may_be_in_what_has_no_sbom():
+    """Or where nobody can read which; on what such an image was built nobody can tell either."""
+    inventory = SimpleNamespace(
+        unreadable=lambda: 1, unlisted=lambda: 2, images=lambda name: iter([name]), gone=lambda name: ()
+    )
+    unreadable = "1 image whose evidence cannot be read (`cscm images` tells which, `cscm explain` why)"
+
+    assert not_counted(inventory, understood("zlib")) == f"{unreadable}; 2 images without an SBOM"
+    assert not_counted(inventory, understood("base/python")) == not_counted(inventory, understood(OTHER)) == unreadable
+
+
+def test_what_may_have_been_meant_is_told():
+    """Another version, or a name that nothing has: else the answer reads as if nobody had to care."""
+    inventory = SimpleNamespace(
+        unreadable=lambda: 0,
+        unlisted=lambda: 0,
+        in_other_versions=lambda name, version: {"2": 0, "3": 2}[version],
+        images=lambda name: iter(["one"] if name == "base/python" else []),
+        gone=lambda name: ("one",) if name == "base/proxy" else (),
+    )
+    asked = ("z", "z@2", "z@3", "base/python", "base/proxy", "base/pyton")
+
+    said = {text: not_counted(inventory, understood(text)) for text in asked}
+
+    assert {text: each for text, each in said.items() if each} == {
+        "z@3": "2 images with another version of it (`cscm where z`)",
+        "base/pyton": "no base of that name is there",
+    }
+
+
 @pytest.fixture
 def built_on_base(fleet, make):
     """A base, an image on it that runs and has a finding, and another that has nothing to do with it."""
@@ -73,7 +148,8 @@ def built_on_base(fleet, make):
         ("ghsa-1111-2222-3333", {"hello": "CVE-2026-0001"}),
         ("CVE-2026-0002", {}),
         ("openssl", {"hello": "lists openssl", "another": "lists openssl", "base/python": "lists openssl"}),
-        ("openssl@3", {}),
+        ("openssl@3", {"hello": "lists openssl", "another": "lists openssl", "base/python": "lists openssl"}),
+        ("nothing@3", {}),
         ("base/python", {"hello": "built on base/python", "base/python": "is that base"}),
         (BASE, {"hello": "built on", "base/python": "is that image"}),
         (OTHER[7:20], {"another": "is that image"}),
@@ -81,7 +157,7 @@ def built_on_base(fleet, make):
     ],
 )
 def test_every_image_in_which_it_is_is_found(built_on_base, text, found):
-    """With what of it is there; what runs comes first."""
+    """With what of it is there; what runs comes first. A package of no known version may be of any."""
     places = where(understood(text), built_on_base.inventory)
 
     assert {place.image.application for place in places} == set(found)
@@ -91,6 +167,80 @@ def test_every_image_in_which_it_is_is_found(built_on_base, text, found):
         assert places[0].image.application == "hello" and places[0].running[0].environment == "staging"
 
 
+def test_what_is_built_on_a_base_of_a_base_is_found(fleet, make):
+    """A block of the lowest refuses it too, and sends whoever asks why here."""
+    fleet.curated(OTHER, "base/os")
+    for application, own, base in (("base/python", BASE, OTHER), ("shop", "sha256:" + "e" * 64, BASE)):
+        material = Material(name="base", digest=base, curated=True)
+        ref = fleet.curated(own, application, without=("provenance",))
+        fleet.say(ref, TierName.DEVELOPMENT, PROVENANCE, make.provenance(built={"materials": (material,)}))
+    for application in ("base/os", "base/python", "shop"):
+        fleet.refresh(application)
+
+    for asked in ("base/os", OTHER):
+        places = where(understood(asked), fleet.inventory)
+        assert [place.image.application for place in places] == ["base/os", "base/python", "shop"]
+
+
+def test_what_runs_is_found_though_the_registry_has_it_no_more(fleet):
+    """By what is still signed of it: somebody has to deploy another one."""
+    ref = fleet.curated()
+    fleet.deploy(ref)
+    del fleet.registry.stored["curated/hello"][ref.digest]
+    fleet.refresh()
+
+    for asked, why in (("openssl", "lists openssl"), (ref.digest, "is that image")):
+        (place,) = where(understood(asked), fleet.inventory)
+        assert (place.image, place.owner, place.running[0].environment) == (ref, "web team", "staging")
+        assert place.why.startswith(why) and place.why.endswith("; gone from the registry")
+    assert not_counted(fleet.inventory, understood("openssl")) == ""
+    assert not_counted(fleet.inventory, understood("CVE-2026-1234")).startswith("1 image not scanned, or ")
+
+
+def test_what_runs_and_of_which_nothing_is_left_is_told_as_what_is_not_known(fleet):
+    """Its deployment record lies in another repository: neither an answer nor what it leaves out is without it."""
+    ref = fleet.curated()
+    fleet.deploy(ref)
+    del fleet.registry.stored["curated/hello"], fleet.world.registry.held["curated/hello"]
+    fleet.refresh()
+
+    assert not_counted(fleet.inventory, understood("openssl")) == "1 image without an SBOM"
+    assert [place.image for place in where(understood(ref.digest), fleet.inventory)] == [ref]
+
+
+def test_a_base_that_runs_as_a_front_is_found_though_it_is_gone(fleet, make):
+    """What a host shows of it is all that says so."""
+    ref = fleet.curated(BASE, "base/proxy")
+    del fleet.registry.stored["curated/base/proxy"]
+    fleet.refresh("base/proxy")
+    fleet.inventory.saw("laptop", [Seen(container="f1", name="front", digest=BASE, running=True)], make.noon)
+
+    (place,) = where(understood("base/proxy"), fleet.inventory)
+    assert (place.image, place.why) == (ref, "is that base; gone from the registry")
+
+
+def test_an_encrypted_copy_is_found_as_its_image(tmp_path):
+    """It is what runs, and what a host shows."""
+    inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
+    inventory.put([entry(1, copies=(BASE,)), entry(2)])
+
+    asked = (BASE, "d" * 12, digest(1))
+    found = [[(place.image, place.why) for place in where(understood(each), inventory)] for each in asked]
+    ref, copied = entry(1).image.ref, "its encrypted copy is that image"
+    assert found == [[(ref, copied)], [(ref, copied)], [(ref, "is that image")]]
+
+
 def test_a_question_tells_what_was_understood():
     """For people."""
     assert str(Question(kind=Sought.PACKAGE, name="zlib", version="1")) == "the package zlib in version 1"
+
+
+@pytest.mark.parametrize(
+    "said", ["pkg:", "CVE-2026-1234", "openssl, libssl3", "base/python", "SUSE-SU-2026:1234-1", ""]
+)
+def test_what_is_no_package_is_looked_for_in_no_image(said):
+    """A rescan that looks at nothing would say that nothing is wrong."""
+    assert no_packages(["openssl", said, " zlib1g "]) == (said,)
+    with pytest.raises(DeclarationInvalid, match="no package is called so"):
+        refuse([said])
+    refuse([])

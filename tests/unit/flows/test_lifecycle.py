@@ -1,16 +1,18 @@
 """The lifecycle's flows: what is planned alone, what is carried out, and what waits for somebody."""
 
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 from prefect.client.schemas.objects import State
 
 from flows import lifecycle, rulings
-from supply_chain.errors import DeclarationInvalid
+from supply_chain.errors import AwsUnavailable, DeclarationInvalid, PlanUnfinished
 from supply_chain.evidence.standing import Act
-from supply_chain.lifecycle.apply import Applied
+from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.plan import Plan, write_plan
-from supply_chain.lifecycle.plan import plan as plan_of
+from supply_chain.lifecycle.planning import plan as plan_of
+from tasks import lifecycle as tasks
 from tests.unit.lifecycle.stock import NOW, RULES, image, ref, stock
 from tests.unit.lifecycle.test_plan import newest
 
@@ -23,9 +25,9 @@ def planned(count=100, *images):
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(monkeypatch, tmp_path):
     """What the flows do, and what somebody says when asked."""
-    done = SimpleNamespace(calls=[], held=[], plan=planned(), dry=False, says=None, rules=RULES)
+    done = SimpleNamespace(calls=[], held=[], published=[], plan=planned(), dry=False, says=None, rules=RULES)
 
     async def load(name):
         return SimpleNamespace(
@@ -53,7 +55,7 @@ def run(monkeypatch):
         return ()
 
     async def publish(applied, found):
-        return applied
+        done.published.append(applied)
 
     async def sign(found, yes, by, why, tier, workbench):
         done.calls.append(("sign", yes, by, why))
@@ -73,6 +75,7 @@ def run(monkeypatch):
         async def __aexit__(self, *_):
             assert done.held.pop() == self.name
 
+    monkeypatch.setattr(tasks, "get_current_settings", lambda: SimpleNamespace(home=tmp_path))
     for module in (lifecycle, rulings):
         monkeypatch.setattr(module, "Tier", SimpleNamespace(aload=load))
         monkeypatch.setattr(module, "Workbench", SimpleNamespace(aload=load))
@@ -102,18 +105,117 @@ async def test_plans_alone_until_the_profile_or_somebody_says_otherwise(run, dry
     assert isinstance(found, Applied) is applied
 
 
-async def test_nothing_of_an_application_is_deployed_while_its_images_are_removed(run):
+async def test_nothing_of_an_application_is_admitted_or_deployed_while_its_images_are_removed(run):
     """Wherever it could be; bases are never deployed."""
     run.plan = planned(100, *(image(n, signed=False, repository=r) for n, r in ((2, BASE), (3, "curated/shop"))))
 
     await lifecycle.lifecycle.fn("nightly")
 
     assert [call[2:] for call in run.calls if call[0] == "apply"] == [
-        ("curated/hello", ("lifecycle", "deploy production hello", "deploy staging hello")),
-        ("curated/shop", ("lifecycle", "deploy production shop", "deploy staging shop")),
-        (BASE, ("lifecycle",)),
+        ("curated/hello", ("lifecycle", "curate hello", "deploy production hello", "deploy staging hello")),
+        ("curated/shop", ("lifecycle", "curate shop", "deploy production shop", "deploy staging shop")),
+        (BASE, ("lifecycle", "curate base:hello")),
     ]  # bases after what is built on them
     assert run.held == []
+
+
+async def test_an_application_that_is_never_free_holds_up_no_other(run, monkeypatch):
+    """It is told, and tried again with the same plan."""
+    run.plan = planned(100, image(3, signed=False, repository="curated/shop"))
+    taken = lifecycle.turn
+
+    def turn(name):
+        if name == "curate hello":
+            raise TimeoutError("15 minutes")
+        return taken(name)
+
+    monkeypatch.setattr(lifecycle, "turn", turn)
+
+    with pytest.raises(PlanUnfinished, match=r"lifecycle\.busy"):
+        await lifecycle.lifecycle.fn("nightly")
+
+    assert [call[2] for call in run.calls if call[0] == "apply"] == ["curated/shop"] and run.held == []
+    (found,) = run.published
+    assert {(e.ref.repository, e.outcome.value, e.code) for e in found.entries} == {
+        ("curated/hello", "failed", "lifecycle.busy")
+    }
+
+
+def entry(step, outcome=Outcome.DONE):
+    return Entry(ref=step.ref, action=step.action, outcome=outcome)
+
+
+async def test_a_repository_that_aws_does_not_answer_for_holds_up_no_other(run, monkeypatch):
+    """What was done before that, there too, is told; the run ends as failed."""
+    others = [image(n, signed=False, repository=r) for n, r in ((3, "curated/shop"), (4, "curated/zoo"))]
+    run.plan = planned(100, image(2, signed=False), *others)
+
+    async def apply(found, repository, needed, bases, tier, workbench):
+        steps = found.unquote().steps_in(repository)
+        if repository == "curated/hello":
+            tasks._journal(run.plan).add(entry(steps[0]))
+            raise AwsUnavailable("AWS could not delete images now\nIt is tried again.")
+        return tuple(map(entry, steps))
+
+    monkeypatch.setattr(lifecycle, "apply", apply)
+
+    with pytest.raises(PlanUnfinished, match=r"1 of the 4 steps of the plan sha256:\w{12} failed: aws\.unavailable"):
+        await lifecycle.lifecycle.fn("nightly")
+
+    (found,) = run.published
+    assert [(e.ref.repository, e.outcome.value, e.code) for e in found.entries] == [
+        ("curated/hello", "done", ""), ("curated/hello", "failed", "aws.unavailable"), ("curated/shop", "done", ""),
+        ("curated/zoo", "done", ""),
+    ]  # fmt: skip
+    assert run.held == []
+
+
+async def test_what_bases_are_built_on_that_cannot_be_read_holds_up_no_application(run, monkeypatch):
+    """Each base failed."""
+    run.plan = planned(100, image(2, signed=False, repository=BASE))
+
+    async def built_on(*_):
+        raise AwsUnavailable("throttled\nlater")
+
+    monkeypatch.setattr(lifecycle, "built_on", built_on)
+
+    with pytest.raises(PlanUnfinished, match=r"aws\.unavailable"):
+        await lifecycle.lifecycle.fn("nightly")
+
+    assert [call[2] for call in run.calls if call[0] == "apply"] == ["curated/hello"]
+    assert [e.ref for e in run.published[0].of(Outcome.FAILED)] == [ref(2, BASE)]
+
+
+async def test_what_was_done_is_published_whatever_ends_the_run(run, monkeypatch):
+    """In the repository that it was in, too. Somebody looks what is missing in the morning."""
+    shop = (image(n, signed=False, repository="curated/shop") for n in (3, 4))
+    run.plan = planned(100, *shop, image(5, signed=False, repository="curated/zoo"))
+
+    async def apply(found, repository, needed, bases, tier, workbench):
+        if repository == "curated/shop":
+            tasks._journal(run.plan).add(entry(run.plan.step(ref(3, "curated/shop"))))
+            raise OSError("no space left on device")
+        return tuple(map(entry, found.unquote().steps_in(repository)))
+
+    monkeypatch.setattr(lifecycle, "apply", apply)
+
+    with pytest.raises(OSError, match="no space"):
+        await lifecycle.lifecycle.fn("nightly")
+
+    assert [e.ref for e in run.published[0].entries] == [ref(1), ref(3, "curated/shop")]
+
+
+@pytest.mark.parametrize(("hours", "began", "left_out"), [(25, None, True), (23, None, False), (100, 99, False)])
+async def test_nights_that_were_missed_are_not_made_up_for_at_once(run, monkeypatch, hours, began, left_out):
+    """Each may change as much as one may. A plan that waited for somebody for days is none of them."""
+    times = [None if each is None else datetime.now(UTC) - timedelta(hours=each) for each in (hours, began)]
+    context = SimpleNamespace(flow_run=SimpleNamespace(expected_start_time=times[0], start_time=times[1]))
+    monkeypatch.setattr(lifecycle, "FlowRunContext", SimpleNamespace(get=lambda: context))
+
+    found = await lifecycle.lifecycle.fn("nightly", True)
+
+    assert (isinstance(found, State) and found.name == "Unneeded") is left_out
+    assert kinds(run) == ([] if left_out else ["plan"])
 
 
 async def test_a_plan_that_changes_nothing_is_the_answer(run):

@@ -1,5 +1,6 @@
 """A plan that waits for approval, on Prefect's own server: suspended, resumed with the form, and the same plan."""
 
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from flows import lifecycle
 from supply_chain.lifecycle.apply import Applied
-from supply_chain.lifecycle.plan import plan as plan_of
+from supply_chain.lifecycle.planning import plan as plan_of
 from tasks import lifecycle as tasks
 from tests.unit.lifecycle.stock import NOW, RULES, stock
 from tests.unit.lifecycle.test_plan import newest
@@ -58,8 +59,8 @@ def place(monkeypatch):
 
 
 @pytest.mark.parametrize("yes", [True, False])
-async def test_the_plan_that_was_approved_is_the_one_that_is_carried_out(machine, place, tmp_path, yes):
-    """Not one that was made after the approval; and a rejected one is not."""
+async def test_the_plan_that_was_approved_is_the_one_that_is_carried_out(machine, place, tmp_path, monkeypatch, yes):
+    """Not one that was made after the approval, days later; and a rejected one is not."""
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
         async with get_client() as client:
             flow = await client.create_flow(lifecycle.lifecycle)
@@ -73,6 +74,7 @@ async def test_the_plan_that_was_approved_is_the_one_that_is_carried_out(machine
 
             await resume_flow_run(run.id, run_input={"approve": yes, "by": "ann", "why": "read it"})
             again = await client.read_flow_run(run.id)
+            monkeypatch.setattr(lifecycle, "now", lambda: datetime.now(UTC) + timedelta(days=3))
             await run_flow(lifecycle.lifecycle, flow_run=again, return_type="state")
             ended = await client.read_flow_run(run.id)
 

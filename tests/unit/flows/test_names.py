@@ -92,3 +92,14 @@ def test_files_of_git_that_cannot_be_read_make_a_name_all_the_same(named, applic
 def test_a_tier_is_named_after_the_image(named, image, more, expected):
     """Application and twelve digits; whatever was typed instead."""
     assert named(names.by_image, "curate", image=image, **more) == expected
+
+
+@pytest.mark.parametrize(("parameters", "expected"), [
+    ({"packages": ["openssl", "zlib1g"]}, "rescan openssl zlib1g"), ({"packages": None}, "rescan"),
+    ({"application": "hello", "image": None, "rebuild": True}, "rescan hello"), ({"packages": ["\x1b" * 400]}, None),
+])  # fmt: skip
+def test_a_run_about_some_things_is_named_after_them(named, parameters, expected):
+    """So that no other is taken for it."""
+    name = named(names.by_parameters, "rescan", **parameters)
+
+    assert name == expected if expected else len(name) <= 200 and name.isprintable()

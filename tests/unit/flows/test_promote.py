@@ -1,16 +1,26 @@
 """promote: what one run holds while it looks, so that it sees what another one is about to sign; and decisions."""
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from unittest.mock import AsyncMock
 from uuid import uuid4
 
+import orjson
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.exceptions import Pause
+from prefect.flow_engine import run_flow
+from prefect.flow_runs import resume_flow_run
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 import tasks.freeze
 from flows import promote as flows
 from flows.promote import approve, promote
+from supply_chain.errors import ImageNotFound
+from supply_chain.execution.environment import Environment, Placement
 from supply_chain.image import ImageRef
+from supply_chain.promotion.freeze import Freeze
 from supply_chain.promotion.moves import Move
 
 IMAGE = "curated/hello@sha256:" + "a" * 64
@@ -22,7 +32,8 @@ def parts(machine, monkeypatch):
     monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     for block in (flows.Tier, flows.Workbench):
         monkeypatch.setattr(block, "aload", AsyncMock())
-    monkeypatch.setattr(flows, "find", AsyncMock(return_value=ImageRef.parse(IMAGE)))
+    for find in ("find", "find_stored"):
+        monkeypatch.setattr(flows, find, AsyncMock(return_value=ImageRef.parse(IMAGE)))
 
 
 @pytest.mark.parametrize(("after", "held"), [(None, ["promote hello", "curate hello"]), ("staging", ["promote hello"])])
@@ -47,47 +58,161 @@ async def test_what_was_admitted_just_now_is_looked_at_when_its_curation_has_end
     assert seen == [(after, held)] and turns == []
 
 
-@pytest.mark.parametrize(("runs", "state", "signs"), [(1, "Unneeded", 0), (2, "Completed", 1)])
-async def test_what_a_person_answered_is_signed_whatever_else_is_on_the_way(monkeypatch, runs, state, signs):
-    """An event that came twice has started another run of the same move: who was not asked yet leaves it to that."""
-    ref, place = ImageRef.parse(IMAGE), SimpleNamespace(asks=True)
-    flows.Workbench.aload.return_value = SimpleNamespace(environment=lambda name: place)
+async def test_who_was_not_asked_yet_leaves_it_to_another_run_that_asks(monkeypatch):
+    """An event that came twice has started it."""
+    move = Move(image=ImageRef.parse(IMAGE), to="production", asks=True)
     monkeypatch.setattr(flows, "deployment", SimpleNamespace(id="d"))
-    monkeypatch.setattr(flows, "flow_run", SimpleNamespace(run_count=runs))
-    monkeypatch.setattr(flows, "due_at_execution", AsyncMock(return_value=Move(image=ref, to="production", asks=True)))
+    monkeypatch.setattr(flows, "due_at_execution", AsyncMock(return_value=move))
     monkeypatch.setattr(flows, "on_the_way", AsyncMock(return_value=True))
-    monkeypatch.setattr(flows, "_asked", AsyncMock(return_value="yes"))
-    monkeypatch.setattr(flows, "execute", AsyncMock(return_value=None))
-    signed = AsyncMock()
-    monkeypatch.setattr(flows, "sign_decision", signed)
 
-    assert (await promote(IMAGE, "staging", return_state=True)).name == state
-    assert [call.args[:2] for call in signed.await_args_list] == [(ref, "yes")] * signs
+    state = await promote(IMAGE, "staging", return_state=True)
+
+    assert state.name == "Unneeded" and "another run asks" in state.message
 
 
-@pytest.mark.parametrize(("runs", "asks", "signs"), [(2, True, 1), (2, False, 0), (1, True, 0)])
-async def test_what_a_person_answered_is_signed_though_others_decided_meanwhile(monkeypatch, runs, asks, signs):
-    """The last word counts: a no in the form, after a yes on the command line, is one."""
-    ref, place = ImageRef.parse(IMAGE), SimpleNamespace(asks=asks)
-    flows.Workbench.aload.return_value = SimpleNamespace(environment=lambda name: place)
-    monkeypatch.setattr(flows, "deployment", SimpleNamespace(id="d"))
-    monkeypatch.setattr(flows, "flow_run", SimpleNamespace(run_count=runs))
-    monkeypatch.setattr(flows, "due_at_execution", AsyncMock(return_value=Move(image=ref, to="production")))
-    monkeypatch.setattr(flows, "_asked", AsyncMock(return_value="no"))
-    monkeypatch.setattr(flows, "execute", AsyncMock(return_value=None))
-    signed = AsyncMock()
-    monkeypatch.setattr(flows, "sign_decision", signed)
+@pytest.mark.parametrize(
+    ("image", "due", "does", "step"),
+    [
+        ("dev/hello@sha256:" + "a" * 64, "due_at_curation", "curate", "curate hello"),
+        (IMAGE, "due_at_execution", "execute", "deploy staging hello"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("meanwhile", "ends"), [("freeze", "Frozen"), ("deployed", "Unneeded"), ("nothing", "Completed")]
+)
+async def test_what_happens_while_it_waits_for_its_turn_counts(
+    monkeypatch, make, image, due, does, step, meanwhile, ends
+):
+    """Somebody holds everything, or brings a newer image there by hand; it is looked at again in the turn itself."""
+    ref, held = ImageRef.parse(image), []
+    to = Move(image=ref, to="curation" if does == "curate" else "staging")
 
-    await promote(IMAGE, "staging", return_state=True)
+    @asynccontextmanager
+    async def turn(name, *_):
+        if name == step and meanwhile == "freeze":
+            await tasks.freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
+        held.append(name)
+        yield
+        held.remove(name)
 
-    assert [call.args[:2] for call in signed.await_args_list] == [(ref, "no")] * signs
+    async def look(*_):
+        return Move(image=ref, why="another") if step in held and meanwhile == "deployed" else to
+
+    async def do(**_):
+        assert step in held
+
+    for name, stand_in in ((due, look), ("turn", turn), (does, AsyncMock(side_effect=do, return_value=None))):
+        monkeypatch.setattr(flows, name, stand_in)
+    monkeypatch.setattr(flows, "find", AsyncMock(return_value=ref))
+
+    assert (await promote(image, return_state=True)).name == ends
+    assert getattr(flows, does).await_count == (meanwhile == "nothing")
 
 
-@pytest.mark.parametrize(("asks", "deny", "told"), [(True, False, False), (False, False, True), (False, True, False)])
-async def test_of_a_yes_that_nobody_asks_for_it_is_told_what_it_counts_for(monkeypatch, caplog, asks, deny, told):
+@pytest.fixture
+async def waiting(monkeypatch, tmp_path):
+    """A promotion that waits for a person on Prefect's own server; how it goes on, and what was signed by then."""
+    ref, signed = ImageRef.parse(IMAGE), []
+    due = AsyncMock(return_value=Move(image=ref, to="production", after="staging", asks=True))
+
+    async def find(image, *_):
+        return ImageRef.parse(image)
+
+    async def sign(ref, said, *_, sent):
+        assert sent and (datetime.now(UTC) - said.decided).total_seconds() >= 0
+        signed.append((str(ref), said.environment, said.digest, said.decision, said.who))
+
+    for name, stand_in in (
+        ("find", find), ("due_at_execution", due), ("on_the_way", AsyncMock(return_value=False)),
+        ("sign_decision", sign), ("execute", AsyncMock(return_value=None)),
+    ):  # fmt: skip
+        monkeypatch.setattr(flows, name, stand_in)
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
+        async with get_client() as client:
+            made = await client.create_deployment(await client.create_flow(promote), "p", parameter_openapi_schema={})
+            run = await client.create_flow_run_from_deployment(made, parameters={"image": IMAGE, "after": "staging"})
+
+            async def go_on(**changed):
+                known = await client.read_flow_run(run.id)
+                known.parameters.update(changed)
+                with suppress(Pause):
+                    await run_flow(promote, flow_run=known, parameters=known.parameters, return_type="state")
+                return (await client.read_flow_run(run.id)).state.name
+
+            assert await go_on() == "Suspended"
+            await resume_flow_run(run.id, run_input={"approve": False, "who": "bob", "why": "no"})
+            yield SimpleNamespace(go_on=go_on, due=due, signed=signed, image=ref, run=run.id)
+
+
+NO = (IMAGE, "production", "sha256:" + "a" * 64, "denied", "bob")
+
+
+async def test_what_a_person_answered_is_signed_though_nothing_is_due_any_more(waiting):
+    """It is the last word all the same: what somebody said before it, and a later verdict, would else undo it."""
+    waiting.due.return_value = Move(image=waiting.image, why="curation does not vend it")
+
+    assert await waiting.go_on() == "Unneeded"
+    assert waiting.signed == [NO]
+
+
+async def test_what_a_person_answered_is_signed_once(waiting):
+    """A run that somebody starts again says nothing against what others decided since."""
+    waiting.due.return_value = Move(image=waiting.image, to="production", after="staging")
+
+    assert await waiting.go_on() == "Completed"
+    assert await waiting.go_on() == "Completed"
+    assert waiting.signed == [NO]
+
+
+async def test_an_answer_that_is_none_is_asked_for_once_more(waiting):
+    """Prefect takes a reason of blanks; nobody would know why."""
+    async with get_client() as client:
+        (sent,) = [
+            i for i in await client.filter_flow_run_input(waiting.run, "suspended", 9, set()) if "response" in i.key
+        ]
+        await client.delete_flow_run_input(waiting.run, sent.key)
+        blank = {**orjson.loads(sent.value), "why": "  "}
+        await client.create_flow_run_input(waiting.run, sent.key, orjson.dumps(blank).decode())
+
+    assert await waiting.go_on() == "Suspended"
+    assert waiting.signed == []
+
+
+async def test_what_a_person_answered_is_signed_in_a_freeze_too(waiting, make):
+    """And then the run ends, as all do."""
+    await tasks.freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
+
+    assert await waiting.go_on() == "Frozen"
+    assert waiting.signed == [NO]
+
+
+async def test_what_was_answered_of_one_image_is_said_of_no_other(waiting):
+    """Whoever may change a run's parameters has the person asked about the other one."""
+    other = waiting.image.model_copy(update={"digest": "sha256:" + "b" * 64})
+    waiting.due.return_value = Move(image=other, to="production", after="staging", asks=True)
+
+    assert await waiting.go_on(image=str(other)) == "Suspended"
+    assert waiting.signed == [NO]
+
+
+@pytest.mark.parametrize(
+    ("place", "deny", "notes"),
+    [
+        ({"approval": "required"}, False, []),
+        ({}, False, ["staging asks for no approval: a yes counts there against an earlier no"]),
+        ({}, True, []),
+        (
+            {"approval": "required", "applications": {}},
+            False,
+            ["hello has no place in staging: nothing of it is deployed there"],
+        ),
+        ({"applications": {}}, True, []),
+    ],
+)
+async def test_of_a_yes_that_nobody_asks_for_it_is_told_what_it_counts_for(monkeypatch, caplog, place, deny, notes):
     """A no is heard everywhere."""
-    place = SimpleNamespace(name="staging", asks=asks)
-    flows.Workbench.aload.return_value = SimpleNamespace(environment=lambda name: place)
+    there = Environment(**{"name": "staging", "applications": {"hello": Placement(port=8080)}, **place})
+    flows.Workbench.aload.return_value = SimpleNamespace(environment=lambda name: there)
     signed = AsyncMock()
     monkeypatch.setattr(flows, "sign_decision", signed)
     caplog.set_level("INFO", "supply_chain.steps")
@@ -95,4 +220,17 @@ async def test_of_a_yes_that_nobody_asks_for_it_is_told_what_it_counts_for(monke
     said = await approve(IMAGE, "staging", who="ann", why="so", deny=deny)
 
     assert signed.await_args.args[1] == said and said.approved is not deny
-    assert ("asks for no approval" in caplog.text) is told
+    assert [record.getMessage() for record in caplog.records if record.name == "supply_chain.steps"] == [
+        f"note: {note}" for note in notes
+    ]
+
+
+async def test_a_decision_about_an_image_that_is_not_there_is_none(monkeypatch):
+    """It would be signed for nothing, and somebody would wait for it."""
+    monkeypatch.setattr(flows, "find_stored", AsyncMock(side_effect=ImageNotFound("curated/hello does not have it")))
+    monkeypatch.setattr(flows, "sign_decision", AsyncMock())
+
+    with pytest.raises(ImageNotFound):
+        await approve(IMAGE, "staging", who="ann", why="so")
+
+    assert not flows.sign_decision.await_count

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import ArtifactSort
 
 import tasks.freeze
 import tasks.promote
@@ -56,7 +57,7 @@ def shop(machine, monkeypatch):
 
 async def table(tier):
     async with get_client() as client:
-        found = await client.read_artifacts()
+        found = await client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
     return max((each for each in found if each.key == f"reconciled-{tier}"), key=lambda each: each.created).data
 
 

@@ -8,15 +8,17 @@ from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import ArtifactSort
 from prefect.variables import Variable
 
 import flows.rescan
+import supply_chain.fleet.rescan
 import tasks.rescan
 from flows.rescan import rescan
 from supply_chain.curation.rescan import Change, News
 from supply_chain.errors import DiskFull, RescanIncomplete
 from supply_chain.fleet.exposure import Judged, Unjudged, key_of
-from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.image import ImageRef, StorageStatus, StoredManifest
 
 
@@ -98,7 +100,7 @@ def seen(make, name, **changes):
 async def artifacts():
     """The newest of each key."""
     async with get_client() as client:
-        found = await client.read_artifacts()
+        found = await client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
     return {each.key: each for each in sorted(found, key=lambda each: each.created)}
 
 
@@ -127,6 +129,23 @@ async def test_all_images_are_judged_bases_first_and_what_changed_is_told(fleet,
     ((subject, message),) = fleet.messages
     assert "hello" in message and subject.startswith("Rescan: ")
     assert "CVE-2026-0001 in openssl" in written["rescan"].data and "3 of 3" in written["rescan-progress"].description
+
+
+async def test_what_is_archived_and_runs_is_looked_at_like_any_other(fleet, make):
+    """A block archives it and stops nothing: what becomes known of it somebody has to hear."""
+    running = Running(environment="production", application="hot", container="c", name="n", address="x", host="h",
+                      since=make.noon)  # fmt: skip
+    archived = [known(make, name) for name in ("cold", "hot")]
+    cold, hot = (
+        each.model_copy(update={"stored": each.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
+        for each in archived
+    )
+    blocked = seen(make, "hot", passes=False, running=("production",), in_production=True)
+    bench = fleet.run([cold, hot.model_copy(update={"running": (running,)})], {"hot": blocked})
+
+    done = await rescan()
+
+    assert bench.asked == ["hot"] and (done.images, done.archived, done.told) == (1, 1, (blocked,))
 
 
 async def test_the_newest_of_a_base_is_what_the_older_ones_are_held_against(fleet, make):
@@ -229,7 +248,8 @@ async def test_what_is_built_on_an_archived_base_is_held_against_its_last_report
         [old, new, known(make, "hello")],
         {"base/python": Judged(ref=new.ref, passes=True), "hello": seen(make, "hello")},
     )
-    monkeypatch.setattr(flows.rescan, "as_signed", lambda i, _: Judged(ref=i.ref, passes=False, findings=(flaw,)))
+    as_signed = Judged(ref=old.ref, passes=False, findings=(flaw,))
+    monkeypatch.setattr(supply_chain.fleet.rescan, "as_signed", lambda image, bench: as_signed)
 
     done = await rescan()
 
@@ -248,5 +268,21 @@ async def test_what_was_found_before_a_run_failed_is_told(fleet, make):
         await rescan()
 
     ((subject, _),) = fleet.messages
-    assert "1 report signed" in subject and fleet.forgotten == []
-    assert "CVE-2026-0001 in openssl" in (await artifacts())["rescan"].data
+    assert "broke off: 1 of 2 images not looked at" in subject and "1 report signed" in subject
+    assert fleet.forgotten == []
+    told = (await artifacts())["rescan"].data
+    assert "CVE-2026-0001 in openssl" in told and "1 of 2 images not looked at" in told
+
+
+async def test_what_is_found_for_some_packages_leaves_the_tables_of_all(fleet, make):
+    """It has its own, which say too where no image carries them."""
+    fleet.run([known(make, "hello")], {"hello": seen(make, "hello", worse=(make.finding("critical"),))})
+    await rescan()
+    fleet.run([known(make, "hello")], {"hello": None})
+
+    await rescan(packages=["opensll"])
+
+    written = await artifacts()
+    assert "CVE-2026-0001 in openssl" in written["rescan"].data
+    assert {"rescan-packages-owners", "rescan-packages-summary"} <= written.keys()
+    assert "no curated image that can be pulled carries opensll" in written["rescan-packages"].data

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.envelope import envelope_in, key_of
+from supply_chain.evidence.envelope import envelope_in, keys_of
 from supply_chain.evidence.sbom import packages_in
 from supply_chain.evidence.statement import SBOM, TEST_RESULT, Evidence, about, read_statement
 from supply_chain.image import ImageRef
@@ -19,7 +19,7 @@ from tests.unit.fuzz.changes import ASSETS, JSON, changed, recorded
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 BUNDLE = (ASSETS / "bundle.json").read_bytes()
-KEY = key_of((ASSETS / "bundle.pub").read_text(), "development")
+(KEY,) = keys_of((ASSETS / "bundle.pub").read_text(), "development")
 SIGNED = about(IMAGE, TEST_RESULT, {"result": "PASSED"})
 SYFT = recorded("syft.json")
 

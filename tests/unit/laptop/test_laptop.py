@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from supply_chain.adapters.accounts import BridgeIdentity, TierIdentity
-from supply_chain.adapters.command import cancellation, run
 from supply_chain.adapters.database import Database
-from supply_chain.errors import EngineUnsuitable, PartFailed, SettingInvalid
+from supply_chain.errors import EngineUnavailable, PartFailed, SettingInvalid
+from supply_chain.laptop import laptop
 from supply_chain.laptop.engine import Engine
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import (
@@ -23,7 +23,6 @@ from supply_chain.laptop.laptop import (
     load_state,
     register_changed,
     reset,
-    side_by_side,
 )
 from supply_chain.laptop.profile import Ports, Profile
 from supply_chain.laptop.services import Record, boot_id, start_time
@@ -77,50 +76,6 @@ def state(tmp_path):
         ca_bundle=None,
         bases={"python": None},
     )
-
-
-def test_independent_parts_start_at_once():
-    """Each waits for the other here, so one after the other would never end."""
-    barrier = threading.Barrier(2, timeout=10)
-
-    assert sorted(side_by_side(barrier.wait, barrier.wait)) == [0, 1]
-
-
-def test_a_part_that_fails_is_told_after_the_others_ended():
-    """So that the next `cscm up` finds what did succeed."""
-    finished = threading.Event()
-
-    def fails():
-        raise EngineUnsuitable("too old\nupgrade it")
-
-    def succeeds():
-        finished.wait(0.2)
-        finished.set()
-
-    with pytest.raises(EngineUnsuitable):
-        side_by_side(fails, succeeds)
-
-    assert finished.is_set()
-
-
-def test_an_interrupt_ends_the_commands_of_all_parts(monkeypatch):
-    """Ctrl-C does not leave a download or a build behind."""
-    started, scopes = threading.Event(), []
-
-    def builds():
-        scopes.append(cancellation())
-        started.set()
-        run([sys.executable, "-c", "import time; time.sleep(60)"], name="build", timeout=60)
-
-    def interrupted(futures):
-        started.wait(10)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("supply_chain.laptop.laptop.wait", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        side_by_side(builds)
-
-    assert scopes[0].cancelled
 
 
 def test_blocks_are_registered_only_when_something_is_new(home, state):
@@ -205,15 +160,36 @@ def test_reset_refuses_a_directory_that_is_not_a_home(tmp_path):
 
 
 def test_reset_removes_the_home_though_no_engine_answers(home, monkeypatch):
-    """And says what it could not remove."""
+    """One that was never brought up left nothing in any."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{home.directory}/nothing.sock")
-    said = []
 
-    reset(home, said.append)
-    reset(home, said.append)
+    reset(home, print)
+    reset(home, print)
 
     assert not home.directory.exists()
-    assert any("does not answer" in line for line in said)
+
+
+def test_reset_leaves_the_home_where_no_engine_answers_in_which_something_may_run(home, state, monkeypatch):
+    """Whatever runs there would be nobody's, and the home is what removes it."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{home.directory}/nothing.sock")
+    write_private(home.state / STATE, state.model_dump_json())
+
+    with pytest.raises(EngineUnavailable, match=rf"nothing\.sock.*\.\nNothing was removed.*cscm.owner={home.owner}"):
+        reset(home, print)
+
+    assert load_state(home) == state
+
+
+def test_reset_starts_the_engine_that_down_has_stopped(home, state, monkeypatch):
+    """What is deployed outlives the engine."""
+    done, owner = [], home.owner
+    write_private(home.state / STATE, state.model_dump_json())
+    monkeypatch.setattr(laptop, "wake", lambda *_: done.append("started"))
+    monkeypatch.setattr(laptop, "clear", lambda label, images, _: done.append(f"{label} {images}"))
+
+    reset(home, print)
+
+    assert done == ["started", f"cscm.owner={owner} 127.0.0.1:4566/"] and not home.directory.exists()
 
 
 class _Server(BaseHTTPRequestHandler):

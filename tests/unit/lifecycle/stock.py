@@ -70,17 +70,19 @@ def image(number, days=400, *, repository="curated/hello", passed=True, verdict_
 
 def member(of, **changes):
     """The manifest of an image."""
-    return Member(**{"ref": of.ref, "stored": of.stored, **changes})
+    return Member(**{"ref": of.ref, "stored": of.stored, "subjects": of.stored.subjects, **changes})
 
 
-def part(number, days=400, *, repository="curated/hello", subject=None, copy_of=None, children=(), **changes):
+def part(number, days=400, *, repository="curated/hello", subject=None, copy_of=None, children=(), guessed=False,
+         **changes):  # fmt: skip
     """A manifest that the inventory does not know: a referrer, a copy, a child, an index."""
     return Member(
         ref=ref(number, repository),
         stored=stored(number, days, **{"tags": (), **changes}),
-        subject=digest(subject) if subject is not None else None,
+        subjects=() if subject is None else (digest(subject),),
         copy_of=digest(copy_of) if copy_of is not None else None,
         children=tuple(digest(each) for each in children),
+        guessed=guessed,
     )
 
 
@@ -103,13 +105,14 @@ def stands(**acts):
     return Standing(**{k: Ruling(act=act[k], by="ann", why=why, at=ago(1), rule=rule) for k, why in acts.items()})
 
 
-def stock(*images, parts=(), deployments=(), standings=None):
+def stock(*images, parts=(), deployments=(), proxies=None, standings=None):
     known = {each.ref for each in parts}
     members = [member(each) for each in images if each.ref not in known]
     return Stock(
         images=images,
         members=(*members, *parts),
         deployments=tuple(deployments),
+        proxies=proxies or {},
         standings={str(where): each for where, each in (standings or {}).items()},
         read_at=NOW,
     )
@@ -122,6 +125,7 @@ class Shelf:
         self.held = {each.ref: each for each in of.members}
         self.signed, self.stand = list(of.deployments), dict(of.standings)
         self.known = of.images
+        self.named = of.proxies
         self.says, self.new_on = {each.ref: Evidenced.of(each) for each in of.images}, set()
         self.calls, self.refuses, self.broken, self.seen = [], {}, {}, []
         self.dies_after = None
@@ -132,6 +136,9 @@ class Shelf:
 
     def deployments(self, application):
         return tuple(each for each in self.signed if application in (None, each.application))
+
+    def proxies(self):
+        return self.named
 
     def standing(self, where):
         return self.stand.get(str(where), Standing())

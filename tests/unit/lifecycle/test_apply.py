@@ -1,16 +1,16 @@
 """Carrying out a plan: what it says and nothing else, whatever happened meanwhile and wherever it was interrupted."""
 
-from datetime import timedelta
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters.journal import FileJournal
-from supply_chain.errors import AwsFailed, AwsUnavailable, EvidenceInvalid
+from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, EvidenceInvalid
+from supply_chain.execution.service import PROXY
 from supply_chain.image import StorageStatus
+from supply_chain.lifecycle import removing
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome, apply, built_on, needed_anywhere
-from supply_chain.lifecycle.plan import plan
+from supply_chain.lifecycle.planning import plan
 from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.stock import Evidenced
 from supply_chain.tier import is_base_repository
@@ -59,7 +59,7 @@ class House:
         held = self.shelf.held[where]
         if "status" in changes:
             changes["status"] = StorageStatus(changes["status"])
-        of_manifest = {k: v for k, v in changes.items() if k in type(held.stored).model_fields and k != "subject"}
+        of_manifest = {k: v for k, v in changes.items() if k in type(held.stored).model_fields}
         others = {k: v for k, v in changes.items() if k not in of_manifest}
         stored = held.stored.model_copy(update=of_manifest)
         self.shelf.held[where] = held.model_copy(update={"stored": stored, **others})
@@ -105,7 +105,7 @@ CHANGES = {
     "archived": ({"status": "ARCHIVED"}, 1, "it is ARCHIVED now"),
     "restoring": ({"status": "ACTIVATING"}, 3, "it is ACTIVATING now"),
     "pulled what is cold": ({"pulled_at": ago(1)}, 3, "it was pulled since"),
-    "subject": ({"subject": digest(900)}, 1, f"it belongs to {digest(900)} since"),
+    "subject": ({"subjects": (digest(900),)}, 1, f"it belongs to {digest(900)} since"),
 }
 
 
@@ -317,40 +317,81 @@ def test_it_is_not_asked_on_what_images_are_built_where_no_base_is_taken_away(mo
     assert house.outcomes() == {11: "done"}
 
 
-def test_the_last_image_that_may_be_used_is_not_removed(house):
-    """What took its place is blocked, revoked or gone by now."""
-    newer = [ref(900 + n) for n in range(RULES.keep.newest)]
-    house.shelf.stand[str(newer[0])] = stands(block="exploited")
-    house.shelf.says[newer[1]] = Evidenced(signed=True, verdict="failed")
+@pytest.mark.parametrize("became", ["blocked", "revoked", "archived", "unreadable", "gone"])
+def test_as_many_images_that_may_be_used_are_left_as_the_plan_leaves(house, monkeypatch, became):
+    """One that was to stay may not be used any more: what would take its place does not go either."""
+    newer, read = ref(900), house.shelf.evidenced
+    if became == "blocked":
+        house.shelf.stand[str(newer)] = stands(block="exploited")
+    if became == "revoked":
+        house.shelf.says[newer] = Evidenced(signed=True, verdict="failed")
+    if became == "archived":
+        house.change(newer, status="ARCHIVED")
+    if became == "unreadable":
+        monkeypatch.setattr(house.shelf, "evidenced", lambda where, m: dark() if where == newer else read(where, m))
+    if became == "gone":
+        del house.shelf.held[newer]
 
     entries = {e.ref: e for e in house.apply().entries}
 
-    assert entries[ref(1)].said == "none of the images that stay may be used any more"
+    assert entries[ref(1)].said == "fewer of the images that stay may be used by now than the plan leaves"
     assert entries[ref(2)].outcome is Outcome.DONE, "what is blocked is blocked all the same"
 
 
-def test_one_image_that_may_be_used_is_enough(house):
-    """An archived one is none."""
-    newer = [ref(900 + n) for n in range(RULES.keep.newest)]
-    house.change(newer[0], status="ARCHIVED")
-    assert house.outcomes()[1] == "done"
-    house = House(stock(*newest(1)))
-    for each in newer:
-        house.change(each, status="ARCHIVED")
+def test_more_images_that_may_be_used_than_have_to_be_left_are_not_asked_for():
+    """Nor more than the plan left. What is archived nobody can use: an older one stays in its place."""
+    three = House(stock(*newest(1), image(2, pulled_at=ago(1))))
+    three.shelf.stand[str(ref(900))] = stands(block="bad")
+    one = House(stock(image(900, 300), image(901, 299, status="ARCHIVED"), image(1)))
+
+    assert three.outcomes() == {1: "done"}
+    assert one.plan.step(ref(1)).rule == "keep.newest"
+
+
+def test_what_somebody_excused_counts_among_those_that_may_be_used():
+    """Where that is taken back while the plan waits, an older one is all that is left."""
+    numbers = [900 + n for n in range(RULES.keep.newest)]
+    excused = {ref(number): stands(excuse="no way to it") for number in numbers}
+    house = House(stock(*(image(n, 1200 - n, exploited=True) for n in numbers), image(1), standings=excused))
+    assert house.plan.step(ref(1)).action is Action.AGE_OUT
+    for number in numbers:
+        house.shelf.stand[str(ref(number))] = stands(block="it is one")
+
     assert house.outcomes()[1] == "skipped"
 
 
-@pytest.mark.parametrize(("unreadable", "outcome"), [([901], "done"), ([900, 901], "skipped")])
-def test_of_what_nobody_can_read_nothing_may_be_used(house, monkeypatch, unreadable, outcome):
-    """It is no image to be used in place of what goes; the others are."""
-    read = house.shelf.evidenced
-    monkeypatch.setattr(
-        house.shelf,
-        "evidenced",
-        lambda where, stored: dark() if where in map(ref, unreadable) else read(where, stored),
-    )
+def test_images_that_may_be_used_are_left_in_each_environment():
+    """What may be used in another takes no place there."""
+    where = {"environments": ("production",)}
+    house = House(stock(*newest(1), image(3, **where), *(image(n, 300 - n, **where) for n in (10, 11, 12))))
+    house.shelf.stand[str(ref(11))] = stands(block="bad")
 
-    assert house.outcomes()[1] == outcome
+    assert house.outcomes() == {1: "done", 3: "skipped", 10: "skipped"}
+
+
+@pytest.mark.parametrize("meanwhile", ["deployed", "held", "blocked", "held at last"])
+def test_what_vouches_for_an_image_that_is_gone_stays_where_that_is_needed_by_now(monkeypatch, meanwhile):
+    """Whoever pushes it again brings it back."""
+    house = House(stock(*newest(), parts=[part(11, subject=777), part(12, subject=11)]))
+    if meanwhile == "deployed":
+        house.shelf.signed.append(deployed(777, 0))
+    elif meanwhile == "held at last":
+        once_looked_at(house, 777, monkeypatch, hold="audit")
+    else:
+        house.shelf.stand[str(ref(777))] = stands(**{"hold" if meanwhile == "held" else "block": "x"})
+
+    entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
+
+    assert {n: e.outcome for n, e in entries.items()} == {11: "skipped", 12: "skipped"}
+    assert entries[11].said.startswith(f"{digest(777)}, which is gone, ")
+    assert {ref(11), ref(12)} <= house.shelf.held.keys()
+
+
+def test_what_vouches_for_an_image_that_nobody_needs_goes():
+    """It says something of nothing."""
+    house = House(stock(*newest(), parts=[part(11, subject=777)]))
+
+    assert house.outcomes() == {11: "done"}
 
 
 @pytest.mark.parametrize(("number", "outcome"), [(1, "skipped"), (2, "done"), (3, "skipped")])
@@ -405,6 +446,37 @@ def test_what_is_deployed_while_the_plan_is_carried_out_stays():
     assert house.outcomes() == {50: "done", 60: "done", 1: "skipped"}
 
 
+@pytest.mark.parametrize("meanwhile", ["deployed", "named"])
+def test_what_becomes_a_front_while_other_proxies_are_removed_stays(meanwhile, monkeypatch):
+    """Whatever is deployed has one, and waits for none of this: it is looked at before each batch."""
+    monkeypatch.setattr(removing, "AT_ONCE", 1)
+    repo = {"repository": PROXY, "environments": ()}
+    old = [image(n, 500 - n, **repo) for n in (1, 2, 3)]
+    house = House(stock(*old, *(image(n, 300 - n, **repo) for n in (10, 11))))
+    assert {s.ref for s in house.plan.changes} == {each.ref for each in old}
+
+    def watch(*_):
+        if meanwhile == "named":
+            house.shelf.named = {digest(2): ("staging",)}
+        else:
+            house.shelf.signed.append(deployed(903, 0, proxy=2))
+
+    house.shelf.watch = watch
+
+    assert house.outcomes() == {1: "done", 2: "skipped", 3: "done"}
+    assert house.shelf.held[ref(2, PROXY)] == member(old[1])
+
+
+def test_a_proxy_that_an_environment_names_since_stays():
+    """Also before anything is deployed there."""
+    repo = {"repository": PROXY, "environments": ()}
+    house = House(stock(image(1, **repo), *(image(n, 300 - n, **repo) for n in (10, 11))))
+    house.shelf.named = {digest(1): ("staging",)}
+
+    assert needed_anywhere(house.plan, house.shelf) == {digest(1)}
+    assert house.outcomes() == {1: "skipped"}
+
+
 def test_what_is_attached_meanwhile_keeps_its_image(house):
     """Somebody signed it, or scanned it: it is looked at again the next night."""
     new = part(13, subject=1, days=0)
@@ -431,6 +503,19 @@ def test_an_index_stays_where_what_it_consists_of_does():
     assert house.outcomes() == {1: "skipped", 2: "skipped"}
 
 
+def test_an_index_stays_where_what_it_consists_of_lost_its_name_meanwhile():
+    """The plan leaves that alone, as it had one."""
+    whole = stock(
+        *newest(1), image(2), parts=[member(image(1), children=(digest(2),))], standings={ref(2): stands(hold="x")}
+    )
+    house = House(whole)
+    house.change(ref(2), tags=())
+
+    assert house.plan.step(ref(1)).action is Action.AGE_OUT
+    assert house.outcomes() == {1: "skipped"}
+    assert House(whole).outcomes() == {1: "done"}
+
+
 def test_that_we_looked_into_an_index_does_not_keep_it():
     """ECR counts it as a pull, ours as anybody's."""
     house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)]))
@@ -455,6 +540,22 @@ def test_a_copy_is_closed_with_its_image_and_not_without_it():
     house = House(whole)
     house.shelf.stand[str(ref(2))] = stands(hold="x")
     assert house.outcomes() == {2: "skipped", 12: "skipped"}
+
+
+def test_an_image_whose_copy_was_pulled_since_is_not_archived():
+    """Nothing else of a confidential application is ever pulled."""
+    cold = (image(3, 400, signed=False), part(13, copy_of=3))
+    house = House(stock(*newest(), cold[0], parts=cold[1:], deployments=[deployed(3, 399), *LATER]))
+    assert house.plan.step(ref(3)).action is Action.ARCHIVE
+
+    house.change(ref(13), pulled_at=ago(0))
+
+    applied = house.apply()
+    assert {e.outcome for e in applied.entries} == {Outcome.SKIPPED}
+    assert applied.entries[0].said == f"its encrypted copy {ref(13)} was pulled since"
+
+
+LATER = [deployed(900, 100), deployed(901, 90)]
 
 
 def copied():
@@ -645,6 +746,42 @@ def test_an_error_is_told_by_its_code_and_the_rest_is_done(house):
     assert entries[ref(2)].outcome is Outcome.DONE
 
 
+def test_a_call_that_is_refused_ends_no_plan(house):
+    """What it was to remove failed, what comes after that stays, and other repositories are carried out."""
+    other = image(70, 50, repository="curated/zzz", exploited=True)
+    house = House(stock(*newest(1), other, parts=[part(11, subject=1), part(12, subject=11)]))
+
+    def refuse(*_):
+        raise AccessDenied("the role may not\nask")
+
+    delete, house.shelf.delete = house.shelf.delete, refuse
+    entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
+
+    assert {n: (e.outcome, e.code) for n, e in entries.items()} == {
+        1: ("failed", "access.denied"), 11: ("failed", "access.denied"), 12: ("failed", "access.denied"),
+        70: ("done", ""),
+    }  # fmt: skip
+    assert {ref(1), ref(11), ref(12)} <= house.shelf.held.keys()
+    house.shelf.delete = delete
+    assert set(house.outcomes().values()) == {"done"}
+
+
+def test_a_repository_that_cannot_be_read_ends_no_plan():
+    """Each of its steps failed; the others are done."""
+    house = House(stock(*newest(1), image(70, 50, repository="curated/zzz", exploited=True)))
+    read = house.shelf.members
+
+    def members(repository):
+        if repository == "curated/hello":
+            raise AccessDenied("the role may not\nask")
+        return read(repository)
+
+    house.shelf.members = members
+    assert house.outcomes() == {1: "failed", 70: "done"}
+    house.shelf.members = read
+    assert house.outcomes() == {1: "done", 70: "done"}
+
+
 def test_of_what_cannot_be_told_nothing_is_taken(house, monkeypatch):
     """Nobody can read whether it is held; the rest is done, and it is tried again."""
     read = house.shelf.standing
@@ -669,6 +806,20 @@ def test_a_copy_goes_before_what_says_of_which_image_it_is():
     house.apply()
 
     assert [where for _, where in house.shelf.calls] == [ref(13), ref(12), ref(11), ref(1)]
+
+
+@pytest.mark.parametrize("new", [False, True])
+def test_what_says_what_a_copy_is_stays_where_the_copy_does_whose_image_is_gone(new):
+    """Somebody pulled it since, or pushed it."""
+    copy = part(12, copy_of=777)
+    house = House(stock(*newest(), parts=[part(11, subject=777), *([] if new else [copy])]))
+    house.shelf.held[copy.ref] = copy
+    house.change(copy.ref, pulled_at=ago(0))
+
+    found = house.outcomes()
+
+    assert found[11] == "skipped"
+    assert {ref(11), ref(12)} <= house.shelf.held.keys()
 
 
 def test_what_may_succeed_next_time_ends_it(house):
@@ -816,14 +967,11 @@ def test_nothing_is_orphaned_at_any_time(whole):
     def orphans():
         here = house.shelf.held
         return {
-            m.ref
-            for m in here.values()
-            for owner in (m.subject, m.copy_of)
-            if owner and m.ref.model_copy(update={"digest": owner}) not in here
+            m.ref for m in here.values() for owner in m.of if m.ref.model_copy(update={"digest": owner}) not in here
         }
 
     before = orphans()
-    circles = {m.ref for m in whole.members if m.subject == m.ref.digest}
+    circles = {m.ref for m in whole.members if m.ref.digest in m.subjects}
     house.shelf.watch = lambda: seen.append(orphans() - before - circles)
     seen = []
     house.apply()
@@ -869,8 +1017,3 @@ def test_a_line_that_was_cut_off_was_not_written(tmp_path):
     journal.add(entry(2))
 
     assert journal.entries() == (entry(1), entry(2))
-
-
-def test_the_clock_of_the_builders_is_the_plans():
-    """So that ages are what they say."""
-    assert ago(1) == NOW - timedelta(days=1)

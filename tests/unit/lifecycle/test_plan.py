@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.standing import Standing
 from supply_chain.image import StorageStatus
-from supply_chain.lifecycle.plan import plan, read_plan, write_plan
+from supply_chain.lifecycle.plan import read_plan, write_plan
+from supply_chain.lifecycle.planning import plan
 from supply_chain.lifecycle.rules import Action
-from supply_chain.lifecycle.stock import in_use
+from supply_chain.lifecycle.stock import Evidenced, in_use
+from supply_chain.policy.outcome import Reason
 from tests.unit.conftest import tries
 from tests.unit.lifecycle.stock import (
     NOW,
@@ -101,15 +103,74 @@ def test_a_base_is_counted_by_its_name_alone():
         ([deployed(1, 300), deployed(900, 20), deployed(1, 15), deployed(900, 10)], {1: "keep.rollback"}),
         ([deployed(1, 300), deployed(900, 10, environment="production")], {1: "keep.in-use"}),
         ([deployed(900, 5, proxy=1)], {1: "keep.in-use"}),
-        ([deployed(900, 5, proxy=1), deployed(900, 4, proxy=901)], {1: "age-out.superseded"}),
+        ([deployed(900, 5, proxy=1), deployed(900, 4, proxy=901)], {1: "archive.owed"}),
+        ([deployed(2, 300, proxy=1), deployed(900, 10)], {1: "keep.rollback", 2: "keep.rollback"}),
+        ([deployed(2, 300, proxy=1), deployed(900, 20), deployed(901, 10)], {1: "archive.owed", 2: "archive.owed"}),
         ([deployed(1, 399), deployed(900, 250), deployed(901, 240)], {1: "age-out.superseded"}),
     ],
 )
 def test_what_runs_or_ran_before_stays(deployments, rules):
-    """By signed records, in each environment; what ran earlier is owed to an audit for its time."""
-    found = planned(*newest(1), deployments=deployments)
+    """By signed records, in each environment, as a front too; what ran earlier is owed to an audit for its time."""
+    found = planned(*newest(1, 2), deployments=deployments)
 
     assert {n: found[n][1] for n in rules} == rules
+
+
+@pytest.mark.parametrize("deployments", [[], [deployed(1, 300), deployed(900, 190), deployed(901, 180)]])
+@pytest.mark.parametrize("of", ["itself", "its copy"])
+@pytest.mark.parametrize(("days", "rule"), [(1, "keep.floor"), (15, "keep.pushed"), (21, "")])
+def test_what_somebody_restored_is_left_as_if_it_was_pushed_then(deployments, of, days, rule):
+    """It is neither removed nor archived again the next night."""
+    changes = {"restored_at": ago(days)}
+    whole = {"parts": [part(11, copy_of=1, **changes)]} if of == "its copy" else {}
+
+    found = planned(*newest(), image(1, **({} if whole else changes)), deployments=deployments, **whole)
+
+    assert found[1][1] == (rule or ("archive.owed" if deployments else "age-out.superseded"))
+
+
+def test_a_pull_of_an_encrypted_copy_is_one_of_its_image():
+    """Execution pulls nothing else of a confidential application; the later of both counts."""
+    for image_pulled, copy_pulled in ((None, 1), (300, 1), (1, 300)):
+        own = {} if image_pulled is None else {"pulled_at": ago(image_pulled)}
+        found = planned(*newest(), image(1, **own), parts=[part(11, copy_of=1, pulled_at=ago(copy_pulled))])
+
+        assert (found[1], found[11]) == (("keep", "keep.pulled"), ("keep", "keep.belongs"))
+
+
+@pytest.mark.parametrize(("said", "rule"), [
+    ([(31, False), (24, False), (1, False)], "age-out.refused"), ([(29, False), (1, False)], "keep.no-rule"),
+    ([(90, False), (29, True), (20, False), (1, False)], "keep.no-rule"),
+    ([(1, False), (31, False)], "age-out.refused"),
+])  # fmt: skip
+def test_what_is_refused_goes_so_long_after_that_began(said, rule):
+    """The rescan says the same again every few days; a yes in between ends it."""
+    one = image(1, signed=False)
+    judged = [one.judgements[0].model_copy(update={"at": ago(days), "passed": yes}) for days, yes in said]
+    rules = RULES.model_copy(update={
+        "age_out": RULES.age_out.model_copy(update={"unsigned_days": None, "superseded_days": None}),
+        "block": RULES.block.model_copy(update={"refused": False}),
+    })  # fmt: skip
+
+    found = planned(*newest(), one.model_copy(update={"judgements": tuple(judged)}), rules=rules)
+
+    assert found[1][1] == rule
+
+
+def test_the_proxy_that_an_environment_names_stays():
+    """Whatever is deployed there next has it as its front; it is not blocked either."""
+    repo = {"repository": "curated/base/proxy", "environments": ()}
+    proxies = [image(1, **repo), image(2, exploited=True, **repo), image(3, **repo)]
+    newer = [image(n, 300 - n, **repo) for n in (10, 11)]
+    named = {digest(1): ("staging",), digest(2): ("production",)}
+
+    whole = stock(*proxies, *newer, proxies=named)
+
+    assert [plan(whole, RULES, NOW).step(each.ref).rule for each in proxies] == [
+        "keep.in-use", "keep.in-use", "age-out.superseded",
+    ]  # fmt: skip
+    assert plan(whole, RULES, NOW).step(proxies[0].ref).reason == "it runs: staging, as the proxy that it names"
+    assert stock(*proxies, *newer).digest != whole.digest
 
 
 def test_what_the_inventory_saw_running_stays_too():
@@ -135,6 +196,28 @@ def test_of_one_that_runs_twice_the_inventory_counts_both():
     found = planned(*newest(), image(1, running=(running(1, 300),)), image(2, running=(running(2, 200),)))
 
     assert (found[1][1], found[2][1]) == ("keep.in-use", "keep.in-use")
+
+
+def test_what_the_same_plan_blocks_is_none_that_may_be_used():
+    """What is older is kept in its place."""
+    plan_of = plan(stock(*newest(1), *(image(990 + n, days=20 + n, exploited=True) for n in range(3))), RULES, NOW)
+
+    assert {step.rule for step in plan_of.steps if step.evidenced and step.evidenced.exploited} == {"block.exploited"}
+    kept = [step.ref for step in plan_of.steps if step.rule == "keep.newest"]
+    assert kept == sorted((each.ref for each in newest()), key=str)
+
+
+@pytest.mark.parametrize(("codes", "verdict"), [
+    (("base.blocked",), "blocked"), (("image.blocked",), "blocked"), (("image.blocked", "base.blocked"), "blocked"),
+    (("base.blocked", "scan.high"), "failed"), ((), "failed"),
+])  # fmt: skip
+def test_a_no_for_a_block_alone_is_none_for_the_rules(codes, verdict):
+    """It goes away with the block."""
+    said = image(1, passed=False)
+    reasons = [Reason(code=code, fact="f", remedy="r") for code in codes]
+    said = said.model_copy(update={"judgements": (said.judgements[0].model_copy(update={"reasons": tuple(reasons)}),)})
+
+    assert Evidenced.of(said).verdict == verdict
 
 
 def test_what_holds_and_blocks_say_is_heard():
@@ -180,6 +263,19 @@ def test_a_base_of_what_stays_stays():
     assert found[12] == ("age-out", "age-out.superseded")
 
 
+@pytest.mark.parametrize("exploited", [True, False])
+def test_a_base_stays_as_long_as_anything_that_is_built_on_it_is_there(exploited):
+    """Also a base that stays for what is built on that itself, and one that is blocked."""
+    of_bases = {"repository": BASE, "environments": ()}
+    bases = [image(50, **of_bases), *(image(n, 100 + n, **of_bases) for n in (60, 61, 62))]
+    bases.append(image(51, bases=(50,), exploited=exploited, **of_bases))
+
+    found = planned(image(900, 30, bases=(51,)), *bases)
+
+    assert found[50] == ("keep", "keep.needed-base")
+    assert found[62] == ("age-out", "age-out.superseded")
+
+
 def test_nothing_is_taken_from_an_index_that_stays():
     """Its children are what it is."""
     index, child = image(900, 30), image(1, tags=())
@@ -210,6 +306,76 @@ def test_an_index_goes_with_its_children_unless_one_of_them_stays():
     found = planned(*newest(1), tagged, parts=[member(image(1), children=(digest(2),))],
                     standings={ref(2): stands(hold="x")})  # fmt: skip
     assert (found[1][0], found[2][1]) == ("age-out", "keep.hold")
+
+
+@pytest.mark.parametrize("child", [
+    {"days": 5}, {"running": (running(2, 9),)}, {"status": "ACTIVATING"}, {"pulled_at": ago(1)},
+])  # fmt: skip
+def test_what_nobody_knows_stays_where_what_it_consists_of_does(child):
+    """And what that is attached to: a child without a tag would be left alone."""
+    parts = [part(10, subject=1, children=(2,)), part(11, subject=10)]
+
+    found = planned(*newest(1), image(2, tags=(), **child), parts=parts)
+
+    assert [found[n][1] for n in (1, 10, 11)] == ["keep.needed", "keep.needed", "keep.belongs"]
+    assert found[2][0] == "keep"
+
+
+def test_what_nobody_knows_goes_where_what_it_consists_of_has_a_name():
+    """By the registry, whose word is newer than the inventory's."""
+    tagged = image(2, running=(running(2, 9),))
+    untagged = member(tagged).model_copy(update={"stored": stored(2, tags=())})
+
+    found = planned(*newest(1), tagged, parts=[part(10, subject=1, children=(2,))])
+    since = planned(*newest(1), tagged, parts=[part(10, subject=1, children=(2,)), untagged])
+
+    assert (found[1][0], found[10][0], found[2][0]) == ("age-out", "age-out", "keep")
+    assert (since[1][0], since[10][0], since[2][0]) == ("keep", "keep", "keep")
+
+
+@pytest.mark.parametrize("part_of", [{"subject": 10}, {"copy_of": 10}])
+def test_nothing_goes_from_under_what_is_attached_to_it_and_stays(part_of):
+    """An index that stays names that too; what would go is attached to what is gone, or to what goes."""
+    index, last = part(20, tags=("t",), children=(11,)), part(11, **part_of)
+
+    for first in (part(10, subject=99), part(10, subject=1)):
+        found = planned(*newest(1), parts=[index, first, last])
+
+        assert (found[10], found[11]) == (("keep", "keep.needed"), ("keep", "keep.belongs"))
+    assert found[1] == ("keep", "keep.needed")
+
+
+def test_a_base_that_nobody_knows_stays_with_what_is_built_on_it():
+    """It is a part of another, which stays with it; where that is blocked, it is closed all the same."""
+    newer = [image(n, 160 - n, repository=BASE) for n in (60, 61, 62)]
+    app, child = image(900, 30, bases=(51,)), part(51, repository=BASE)
+
+    for exploited, rules in ((False, ("keep.needed", "keep.needed-base")), (True, ("block.exploited",) * 2)):
+        index = image(50, repository=BASE, exploited=exploited)
+        found = planned(app, index, *newer, parts=[member(index, children=(digest(51),)), child])
+
+        assert (found[50][1], found[51][1]) == rules
+
+
+def test_what_is_only_guessed_to_be_a_part_is_kept_and_neither_goes_nor_is_closed_with_its_index():
+    """Nobody can read of what that consists. What has no name keeps it; what belongs to it for sure goes with it."""
+    shelved = image(1, status="ARCHIVED")
+    index = member(shelved, children=(digest(2), digest(3), digest(4)), guessed=True)
+    parts = [index, part(2, tags=("t",)), part(5, subject=1), part(6, children=(4,), subject=7), part(4)]
+
+    going = planned(*newest(1, 7), image(3), parts=parts[:3])
+    nameless = planned(*newest(1, 7), image(3), parts=[index, part(2), *parts[2:]])
+    blocked = planned(*newest(), shelved, image(7), image(3), parts=parts, standings={ref(1): stands(block="bad")})
+    both = planned(*newest(), shelved, image(7), image(3), parts=parts)
+
+    assert [going[n][1] for n in (1, 2, 3, 5)] == [
+        "age-out.superseded", "keep.unknown", "age-out.superseded", "age-out.superseded",
+    ]  # fmt: skip
+    assert [nameless[n][1] for n in (1, 2, 5)] == ["keep.needed", "keep.unknown", "keep.belongs"]
+    assert [blocked[n][1] for n in (1, 2, 3, 4, 5)] == [
+        "keep.blocked", "keep.unknown", "keep.needed", "keep.belongs", "keep.belongs",
+    ]  # fmt: skip
+    assert [both[n][0] for n in (1, 4, 5, 6, 7)] == ["age-out"] * 5
 
 
 def test_an_encrypted_copy_goes_and_is_closed_with_its_image():
@@ -260,14 +426,69 @@ def test_what_is_a_part_of_what_stays_open_too_is_not_closed():
 
 def test_what_belongs_to_nothing_any_more_goes_after_the_floor():
     """A signature without an image; what may still be on its way stays."""
-    found = planned(parts=[part(1, subject=99), part(2, subject=99, days=13), part(3, copy_of=99), part(4, subject=1)])
+    back = part(5, copy_of=98, restored_at=ago(13))
+    young = part(2, subject=99, days=13)
+    found = planned(parts=[part(1, subject=99), young, part(3, copy_of=99), part(4, subject=1), back])
 
     assert found == {
         1: ("age-out", "age-out.orphaned"),
         2: ("keep", "keep.unknown"),
         3: ("age-out", "age-out.orphaned"),
         4: ("age-out", "age-out.orphaned"),
+        5: ("keep", "keep.unknown"),
     }
+
+
+def test_what_says_what_a_copy_is_stays_with_the_copy_once_their_image_is_gone():
+    """Otherwise the copy would be taken for an image that nobody admitted."""
+    copy, left = image(3, 10, signed=False, passed=None), part(1, subject=99)
+
+    found = planned(*newest(), copy, parts=[member(copy, copy_of=digest(99)), left])
+
+    assert (found[3], found[1]) == (("keep", "keep.unknown"), ("keep", "keep.needed"))
+    assert planned(*newest(), parts=[part(3, copy_of=99), left])[1] == ("age-out", "age-out.orphaned")
+
+
+def test_what_is_left_of_an_image_that_is_gone_goes_though_the_inventory_knows_where_that_ran():
+    """Once it is owed to no audit any more."""
+    gone = image(99, deployed=(running(99, 399),))
+    ran = [running(n, d) for n, d in ((900, 250), (901, 240))]
+    newer = [each.model_copy(update={"deployed": (seen,)}) for each, seen in zip(newest(), ran, strict=True)]
+    whole = stock(*newer, gone, parts=[part(1, subject=99), part(2, copy_of=99)])
+    whole = whole.model_copy(update={"members": tuple(m for m in whole.members if m.ref != ref(99))})
+
+    found = plan(whole, RULES, NOW)
+
+    assert [found.step(ref(n)).rule for n in (1, 2, 99)] == ["age-out.orphaned", "age-out.orphaned", "keep.gone"]
+
+
+@pytest.mark.parametrize(("others", "why"), [
+    ({"deployments": [deployed(99, 50)]}, "runs: staging"),
+    ({"deployments": [deployed(99, 50), deployed(900, 40)]}, "is what ran before: staging"),
+    ({"deployments": [deployed(900, 50, proxy=99)]}, "runs: staging, as the front of hello"),
+    ({"deployments": [deployed(99, 300), deployed(900, 100), deployed(901, 90)]}, "ran and is owed to an audit"),
+    ({"standings": {ref(99): stands(hold="audit")}}, "is held by ann"),
+    ({"standings": {ref(99): stands(block="bad")}}, "is blocked by ann"),
+    ({"untold": {str(ref(99)): "damaged"}}, "cannot be read: damaged"),
+    ({"deployments": [deployed(99, 399), deployed(900, 250), deployed(901, 240)]}, ""),
+    ({"standings": {ref(99): stands(excuse="fine")}}, ""),
+])  # fmt: skip
+@pytest.mark.parametrize("left", [part(1, subject=99), part(1, copy_of=99)])
+def test_what_vouches_for_an_image_that_is_gone_and_needed_stays(others, why, left):
+    """Whoever pushes it again brings it back, and its evidence has to be there."""
+    untold = {"untold": others.pop("untold")} if "untold" in others else {}
+    whole = stock(*newest(), parts=[left, part(2, subject=1)], **others).model_copy(update=untold)
+    others |= untold
+
+    found = plan(whole, RULES, NOW)
+
+    step = found.step(ref(1))
+    if why:
+        assert (step.action, step.rule, step.guards) == (Action.KEEP, "keep.orphaned", (step.reason,))
+        assert step.reason.startswith(f"curated/hello@{ref(99).short}, which is gone, {why}")
+        assert found.step(ref(2)).rule == "keep.belongs"
+    else:
+        assert (step.rule, found.step(ref(2)).rule) == ("age-out.orphaned", "age-out.orphaned")
 
 
 def test_what_was_said_of_images_is_never_taken_away():
@@ -278,6 +499,19 @@ def test_what_was_said_of_images_is_never_taken_away():
     assert (found[1][1], found[2][1]) == ("keep.evidence", "keep.evidence")
 
 
+def test_what_the_registry_does_not_have_is_none_of_the_newest():
+    """Somebody removed it since: what is older is all that is left."""
+    whole, there = stock(*newest(1, 2)), {ref(1), ref(2)}
+    whole = whole.model_copy(update={"members": tuple(m for m in whole.members if m.ref in there)})
+
+    found = plan(whole, RULES, NOW)
+
+    assert [found.step(ref(n)).rule for n in (1, 2, 900, 901)] == [
+        "keep.newest", "keep.newest", "keep.gone", "keep.gone",
+    ]  # fmt: skip
+    assert [found.step(ref(n)).counted for n in (1, 2, 900, 901)] == [True, True, False, False]
+
+
 def test_what_the_registry_does_not_have_is_not_touched():
     """The inventory may be older."""
     there, gone = image(1), image(2, tags=())
@@ -285,6 +519,13 @@ def test_what_the_registry_does_not_have_is_not_touched():
 
     assert found.step(ref(2)).rule == "keep.gone"
     assert found.step(ref(1)).rule == "keep.newest"
+
+
+def test_nothing_is_planned_in_a_repository_of_which_everything_is_gone():
+    """It is not as the inventory has it."""
+    whole = stock(image(1, signed=False), image(2, exploited=True)).model_copy(update={"members": ()})
+
+    assert [(step.rule, step.evidenced) for step in plan(whole, RULES, NOW).steps] == [("keep.gone", None)] * 2
 
 
 def test_the_registrys_word_is_newer_than_the_inventorys():
@@ -304,6 +545,19 @@ def test_limits_are_of_images_and_not_of_what_goes_with_them():
     assert over(count=3, share=0.6) == ()
     assert over(count=2, share=1) == ("it changes 3 images, and 2 need no approval",)
     assert over(count=9, share=0.59) == ("it changes 60% of curated/hello, and 59% need no approval",)
+
+
+def test_a_share_is_of_the_images_that_are_there():
+    """What is left of an image that is gone is none, nor is what nobody knows, nor what the inventory alone lists."""
+    left = [part(n, subject=99) for n in range(10, 50)] + [part(n) for n in range(50, 60)]
+    gone = [image(n) for n in range(60, 70)]
+    rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 2, "share": 0.5})})
+    whole = stock(*(image(n, signed=False) for n in (1, 2)), *gone, parts=left, deployments=[deployed(99, 5)])
+    whole = whole.model_copy(update={"members": tuple(m for m in whole.members if m.ref not in {g.ref for g in gone})})
+
+    assert plan(whole, rules, NOW).over == ("it changes 100% of curated/hello, and 50% need no approval",)
+    orphaned = plan(whole.model_copy(update={"deployments": ()}), rules, NOW)
+    assert orphaned.over[0] == "it changes 42 images, and 2 need no approval"
 
 
 def test_nothing_to_change_is_above_no_limit():
@@ -327,7 +581,7 @@ def test_a_step_tells_what_it_rests_on_and_what_guards_it():
     assert follower.reason == f"it belongs to curated/hello@{ref(1).short}, which goes"
     assert runs.guards == ("it runs: staging",) and runs.pulled_at == ago(3)
     assert [s.ref for s in found.changes] == [ref(1)]
-    assert str(found) == "1 to age-out, 0 to archive, 0 to block (0.0 MB), 3 to keep"
+    assert str(found) == "1 to age-out, 0 to archive, 0 to block (0.0 MB); 3 images to keep"
     assert found.step(ref(77)) is None
 
 
@@ -336,7 +590,7 @@ def test_a_plan_names_what_it_was_made_of():
     whole = stock(*newest(1))
     found = plan(whole, RULES, NOW)
 
-    assert (found.made, found.stock_read, found.rules, found.rollback) == (NOW, NOW, "nightly", 1)
+    assert (found.made, found.stock_read, found.rules, found.rollback, found.newest) == (NOW, NOW, "nightly", 1, 2)
     assert (found.rules_digest, found.stock_digest) == (RULES.digest, whole.digest)
     assert found.databases == ("xxh64:0",)
     assert RULES.model_copy(update={"floor_days": 15}).digest != RULES.digest
@@ -362,6 +616,18 @@ def test_a_plan_is_written_and_read_as_the_same_bytes(tmp_path):
         read_plan(path)
 
 
+def test_a_plan_of_an_older_version_is_refused(tmp_path):
+    """It does not say what has to stay."""
+    path = tmp_path / "plan.json"
+    write_plan(plan(stock(*newest(1)), RULES, NOW), path)
+    document = json.loads(path.read_text())
+    del document["plan"]["newest"]
+    path.write_text(json.dumps(document))
+
+    with pytest.raises(DeclarationInvalid, match=r"is no plan of this version\.\nMake one with `cscm lifecycle plan"):
+        read_plan(path)
+
+
 @pytest.mark.parametrize("text", ["", "{}", "no"])
 def test_what_is_no_plan_is_told(tmp_path, text):
     """With how to make one."""
@@ -375,7 +641,7 @@ def test_what_is_no_plan_is_told(tmp_path, text):
 
 def test_in_use_counts_an_applications_deployments_apart():
     """One after the other in one environment is a history; beside each other they are two."""
-    history = [deployed(1, 9), deployed(2, 8, application="other"), deployed(3, 7), deployed(4, 6, proxy=9)]
+    history = [deployed(1, 9, proxy=7), deployed(2, 8, application="other"), deployed(3, 7), deployed(4, 6, proxy=9)]
 
     running_now, before = in_use(history, 1)
 
@@ -385,7 +651,11 @@ def test_in_use_counts_an_applications_deployments_apart():
         digest(2): ["staging"],
     }
     assert before == {digest(3): ["staging"]}
-    assert in_use(history, 2)[1] == {digest(3): ["staging"], digest(1): ["staging"]}
+    assert in_use(history, 2)[1] == {
+        digest(3): ["staging"],
+        digest(1): ["staging"],
+        digest(7): ["staging, as the front of hello"],
+    }
 
 
 @st.composite
@@ -413,11 +683,16 @@ def stocks(draw):
             n, draw(days), repository=draw(names), subject=draw(st.sampled_from([None, *every])),
             copy_of=draw(st.sampled_from([None, None, *numbers])),
             children=tuple(draw(st.lists(st.sampled_from(every), max_size=2))),
+            guessed=draw(st.integers(0, 3)) == 0,
         )
         for n in range(100, 100 + draw(st.integers(0, 6)))
     ]  # fmt: skip
     parts += [
-        member(each, children=tuple(digest(c) for c in draw(st.lists(st.sampled_from(every), max_size=2))))
+        member(
+            each,
+            children=tuple(digest(c) for c in draw(st.lists(st.sampled_from(every), max_size=2))),
+            guessed=draw(st.integers(0, 3)) == 0,
+        )
         for each in images
         if draw(st.integers(0, 3)) == 0
     ]
@@ -443,7 +718,7 @@ def owners(whole, where):
     """What a manifest belongs to, of what is there; but not itself."""
     here = {m.ref.digest: m for m in whole.members if m.ref.repository == where.repository}
     me = here.get(where.digest)
-    named = {me.subject, me.copy_of} if me else set()
+    named = set(me.of) if me else set()
     named |= {d for d, m in here.items() if where.digest in m.children}
     return {d for d in named if d in here and d != where.digest}
 
@@ -505,10 +780,8 @@ def test_a_base_of_what_stays_is_neither_removed_nor_archived(whole):
     """Whatever keeps the image."""
     found = plan(whole, RULES, NOW)
     actions = {step.ref: step for step in found.steps}
-    kept = [
-        i for i in whole.images if actions[i.ref].action is Action.KEEP and actions[i.ref].rule != "keep.needed-base"
-    ]
-    needed = {base.digest for i in kept for base in i.bases if not actions[i.ref].belongs_to}
+    stay = [i for i in whole.images if actions[i.ref].action is not Action.AGE_OUT]
+    needed = {base.digest for i in stay for base in i.bases if not actions[i.ref].belongs_to}
     for step in found.steps:
         if step.ref.digest in needed and not step.belongs_to:
             assert step.action not in (Action.AGE_OUT, Action.ARCHIVE)

@@ -1,5 +1,6 @@
 """What a plan looks at, read from the registry and from signed evidence."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,14 +10,16 @@ from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.standing import Act, rule
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.evidence.summary import summary
-from supply_chain.image import ImageRef, Material, StorageStatus, StoredManifest
-from supply_chain.lifecycle.plan import plan
+from supply_chain.execution.environment import Environment
+from supply_chain.image import ImageRef, Material, StorageStatus
+from supply_chain.lifecycle.planning import plan
 from supply_chain.lifecycle.reading import INDEXES, Read
 from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.stock import Evidenced, Member
 from supply_chain.tier import Boundary, TierName
 from tests.unit.execution import test_records
-from tests.unit.lifecycle.stock import NOW, RULES, digest, image, ref, stored
+from tests.unit.lifecycle.stock import NOW, RULES, ago, digest, image, ref, stands, stored
+from tests.unit.lifecycle.test_plan import newest
 
 registry, deployed = test_records.registry, test_records.deployed
 
@@ -33,7 +36,8 @@ def read(world, registry, monkeypatch):
 
 
 def test_what_belongs_to_what_is_read_from_the_manifests(read, registry):
-    """ECR says what a referrer is attached to; an index names its children, where it can be read."""
+    """ECR says what a referrer is attached to; an index names its children, where it can be read. Where nobody can read
+    that, whatever may be one counts; an index is none of itself, and nothing that is attached is one."""
     attached, index = stored(2, subject=digest(1)), stored(3, media_type=INDEXES[0])
     shelved = stored(4, media_type=INDEXES[0], status=StorageStatus.ARCHIVED)
     registry.there["curated/hello"] = [stored(1), attached, index, shelved]
@@ -41,10 +45,66 @@ def test_what_belongs_to_what_is_read_from_the_manifests(read, registry):
 
     assert read.members("curated/hello") == (
         Member(ref=ref(1), stored=stored(1)),
-        Member(ref=ref(2), stored=attached, subject=digest(1)),
+        Member(ref=ref(2), stored=attached, subjects=(digest(1),)),
         Member(ref=ref(3), stored=index, children=(digest(1), digest(9))),
-        Member(ref=ref(4), stored=shelved),
+        Member(ref=ref(4), stored=shelved, children=(digest(1), digest(3)), guessed=True),
     )
+
+
+@pytest.mark.parametrize(("status", "acts", "rule"), [
+    ("ARCHIVED", {"block": "bad"}, "keep.blocked"), ("ARCHIVED", {"block": "bad", "hold": "audit"}, "keep.blocked"),
+    ("ACTIVATING", {"hold": "audit"}, "keep.restoring"), ("ACTIVATING", {}, "keep.restoring"),
+])  # fmt: skip
+def test_what_an_index_that_is_closed_consists_of_stays_with_it(read, registry, status, acts, rule):
+    """Nobody can pull it to read that: what may be a part stays, with what vouches for it, and is not closed."""
+    index = {"media_type": INDEXES[0], "status": StorageStatus(status)}
+    registry.there["curated/hello"] = [
+        stored(1, **index), stored(2, tags=()), stored(3, tags=(), subject=digest(2)), stored(4, tags=()),
+    ]  # fmt: skip
+    unsigned = {"signed": False, "passed": None}
+    whole = read.stock((image(1, **index, **unsigned), image(2, tags=(), **unsigned)), NOW)
+
+    found = plan(whole.model_copy(update={"standings": {str(ref(1)): stands(**acts)}}), RULES, NOW)
+
+    assert {s.ref: s.rule for s in found.steps} == {
+        ref(1): rule, ref(2): "keep.needed", ref(3): "keep.belongs", ref(4): "keep.unknown",
+    }  # fmt: skip
+
+
+def tagged(number, *about, end=".sig", more=()):
+    """What is attached to these by its tags."""
+    return stored(number, tags=(*(f"sha256-{digest(each)[7:]}{end}" for each in about), *more))
+
+
+@pytest.mark.parametrize(("manifest", "subjects"), [
+    (tagged(2, 1), (1,)), (tagged(2, 1, end=""), (1,)), (tagged(2, 1, 3, end=".sbom"), (1, 3)),
+    (tagged(2, 1, more=("v1",)), ()), (tagged(2, 2), ()), (stored(2, tags=("sha256-12.sig",)), ()),
+    (stored(2, tags=()), ()), (tagged(2, 1).model_copy(update={"subject": digest(9)}), (9,)),
+])  # fmt: skip
+def test_what_a_manifest_is_attached_to_its_tags_may_say(read, registry, manifest, subjects):
+    """As cosign did before there were subjects. What has a name of its own is an image, and nothing is attached to
+    itself."""
+    registry.there["curated/hello"] = [manifest]
+
+    assert [each.subjects for each in read.members("curated/hello")] == [tuple(map(digest, subjects))]
+
+
+@pytest.mark.parametrize(("pulled", "also", "rules"), [
+    (1, 1, ("keep.pulled", "keep.belongs", "keep.belongs")), (None, 1, ("age-out.superseded",) * 3),
+    (None, 900, ("keep.needed", "keep.belongs", "keep.belongs")),
+])  # fmt: skip
+def test_what_is_attached_by_a_tag_stays_with_its_image_and_goes_with_it(read, registry, pulled, also, rules):
+    """The inventory takes it for an image that nobody admitted. What is attached to two images keeps both."""
+    one = stored(1, pulled_at=ago(pulled) if pulled else None)
+    signature, shared = tagged(2, 1), tagged(3, 1, also, end=".sbom")
+    registry.there["curated/hello"] = [*(each.stored for each in newest()), one, signature, shared]
+    unknown = {"signed": False, "passed": None, "kind": "unknown", "owner": "", "environments": ()}
+    known = (*newest(), image(1), *(image(n, **unknown) for n in (2, 3)))
+
+    found = plan(read.stock(known, NOW), RULES, NOW)
+
+    assert [found.step(ref(n)).rule for n in (1, 2, 3)] == list(rules)
+    assert found.over == ()
 
 
 def test_of_what_is_archived_evidence_says_what_it_is(read, registry, world, make):
@@ -133,6 +193,47 @@ def test_a_copy_has_no_copies_whatever_is_said_of_it(read, registry, world, make
     )
 
 
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize(
+    ("needed", "decided_by"), [("runs", "keep.orphaned"), ("held", "keep.orphaned"), ("", "age-out.orphaned")]
+)
+def test_a_copy_whose_image_is_gone_stays_with_what_is_owed_to_that(
+    read, registry, world, deployed, make, needed, decided_by, listed
+):
+    """It is what runs of a confidential application. The inventory takes it for an image that nobody admitted."""
+    plain, left = test_records.FIRST, stored(11, subject=test_records.FIRST.digest)
+    registry.there = {"curated/hello": [stored(2), left]}
+    registry.ensure_repository = lambda *_, **__: None
+    record = record_of(make, (1, 2))
+    record["copy"]["plain"] = plain.digest
+    world.store(TierName.CURATION).attach(plain, ENCRYPTION, record, make.noon)
+    if needed == "runs":
+        deployed()
+    if needed == "held":
+        rule(plain, Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
+    images = (image(2, signed=False, passed=None),)
+    gone = image(1).model_copy(update={"ref": plain, "signed": False, "judgements": ()})
+
+    found = plan(read.stock((*images, gone) if listed else images, NOW), RULES, NOW)
+
+    assert [found.step(ref(n)).rule for n in (2, 11)] == [decided_by, decided_by]
+    assert found.step(ref(2)).evidenced is None
+
+
+def test_what_may_be_a_copy_of_an_image_that_is_gone_stays_where_that_cannot_be_read(read, registry, world, make):
+    """And what is attached to that; what curation signed that it is encrypted is none."""
+    unsigned = {"signed": False, "passed": None}
+    registry.there = {"curated/hello": [stored(2), stored(3), stored(11, subject=digest(1))]}
+    for number, said in ((1, DARK[1][0]), (3, record_of(make))):
+        world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
+
+    found = plan(read.stock((image(2, **unsigned), image(3, **unsigned)), NOW), RULES, NOW)
+
+    assert {s.ref: s.rule for s in found.steps} == {
+        ref(2): "keep.needed", ref(3): "age-out.unsigned", ref(11): "keep.orphaned",
+    }  # fmt: skip
+
+
 def test_who_asks_for_the_copies_of_one_image_is_told_that_they_cannot_be_read(read, world, make):
     """Whoever blocks it cannot close them."""
     world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, DARK[0][0], make.noon)
@@ -159,6 +260,18 @@ def test_every_deployment_that_was_signed_is_read(read, deployed):
     assert {(d.proxy, d.address) for d in found} == {("sha256:" + "f" * 64, "http://127.0.0.1:8080/")}
     assert [d.application for d in read.deployments("shop")] == ["shop"]
     assert [d.at for d in found] == sorted(d.at for d in found)
+
+
+def test_the_proxies_that_environments_name_are_read(read, registry):
+    """From their documents, each time."""
+    named = {"staging": digest(1), "production": digest(1), "test": digest(2), "other": None}
+    places = [Environment(name=name, proxy=proxy) for name, proxy in named.items()]
+    registry.there = {"curated/hello": [stored(1)]}
+
+    whole = replace(read, environments=lambda: places).stock((image(1),), NOW)
+
+    assert whole.proxies == {digest(1): ("staging", "production"), digest(2): ("test",)}
+    assert read.proxies() == {}
 
 
 def test_a_record_of_another_application_counts_nowhere(read, deployed):
@@ -215,6 +328,20 @@ def test_an_image_of_which_nobody_can_read_how_it_stands_is_kept(read, registry,
     assert code in one.unreadable and two.unreadable == ""
 
 
+def test_how_an_image_stands_that_is_gone_is_read_where_something_is_left_of_it(read, registry, world, make):
+    """It may be held; what nobody can read of it is told."""
+    registry.there = {"curated/hello": [stored(1), *(stored(10 + n, subject=digest(n)) for n in (1, 2, 3, 4))]}
+    registry.ensure_repository = lambda *_, **__: None
+    rule(ref(2), Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
+    damaged = ref(3, "evidence/lifecycle/hello")
+    world.store(TierName.LIFECYCLE).attach(damaged, LIFECYCLE, {"at": "no"}, make.noon)
+
+    whole = read.stock((image(1),), NOW)
+
+    assert {where: each.hold.why for where, each in whole.standings.items()} == {str(ref(2)): "audit"}
+    assert whole.untold.keys() == {str(ref(3))} and "evidence.invalid" in whole.untold[str(ref(3))]
+
+
 def test_a_stock_is_whole(read, registry, world, deployed, make):
     """Images, manifests, deployments, and of each image how it stands, where anything was said."""
     registry.there = {"curated/hello": [stored(1)], "curated/shop": [stored(2)]}
@@ -230,4 +357,4 @@ def test_a_stock_is_whole(read, registry, world, deployed, make):
     assert [m.ref.repository for m in whole.members] == ["curated/hello", "curated/shop"]
     assert [d.digest for d in whole.deployments] == [test_records.FIRST.digest]
     assert {where: each.hold.why for where, each in whole.standings.items()} == {str(ref(1)): "audit"}
-    assert isinstance(whole.members[0].stored, StoredManifest)
+    assert [m.stored for m in whole.members] == [stored(1), stored(2)]

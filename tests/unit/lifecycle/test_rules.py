@@ -51,7 +51,7 @@ def test_everything_that_guards_is_told():
     found = guards(Facts(age_days=1, runs=("staging",), rollback=("production",), held="by ann: audit"), NIGHTLY)
 
     assert found == (
-        "it was pushed less than 14 days ago",
+        "it was pushed or restored less than 14 days ago",
         "it runs: staging",
         "it is what ran before: production",
         "it is held by ann: audit",
@@ -106,6 +106,14 @@ def test_what_is_not_to_be_blocked_is_not(rule):
 
     assert decide(Facts(**bad), Rules(name="x", floor_days=1)).rule == f"block.{rule}"
     assert decide(Facts(**bad), Rules(name="x", floor_days=1, block={rule: False})).rule == "keep.newest"
+
+
+def test_what_came_back_from_the_archive_lately_is_not_idle():
+    """However long ago somebody pulled it."""
+    rules = Rules(name="x", floor_days=1, archive={"not_pulled_days": 60}, keep={"pushed_days": 1})
+
+    assert decide(Facts(age_days=59, pulled_days=100, ran_days=100), rules).rule == "keep.no-rule"
+    assert decide(Facts(age_days=61, pulled_days=100, ran_days=100), rules).rule == "archive.cold"
 
 
 def test_without_a_rule_an_image_stays():

@@ -6,7 +6,7 @@ import pytest
 
 from supply_chain.errors import AwsFailed, AwsUnavailable, ClockWrong, DeclarationInvalid, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.encryption import EncryptedCopy
-from supply_chain.evidence.standing import Act, Standing, read_standing, rulings, standing
+from supply_chain.evidence.standing import Act, PlanAct, Standing, read_standing, rulings, standing
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE
 from supply_chain.image import ImageRef, StorageStatus
 from supply_chain.lifecycle.reading import Read
@@ -23,7 +23,7 @@ class Registry:
 
     def __init__(self, world):
         self.world, self.errors, self.made, self.signed, self.subjects = world, {}, {}, [], {}
-        self.unreadable = None
+        self.tags, self.unreadable = {}, None
         self.there = {"curated/hello": {digest(n): StorageStatus.ACTIVE for n in (1, 2, 3)}}
 
     def ensure_repository(self, name, *, immutable, key):
@@ -31,7 +31,7 @@ class Registry:
 
     def images(self, repository):
         return tuple(
-            stored(int(d[7:], 16), status=status, subject=self.subjects.get(d))
+            stored(int(d[7:], 16), status=status, subject=self.subjects.get(d), tags=self.tags.get(d, ("t",)))
             for d, status in self.there.get(repository, {}).items()
         )  # fmt: skip
 
@@ -110,7 +110,7 @@ def test_a_block_is_signed_and_the_image_closed(say, stands, registry):
     assert (stands().block.by, stands().block.why) == ("ann", "CVE-2026-1")
     assert registry.archived() == {digest(1)}
     assert registry.made == {WHERE: (True, None)}
-    assert str(ruled) == f"block: {ref(1)}"
+    assert str(ruled) == f"block: {ref(1)}\n  to lift it: cscm unblock {ref(1).short} --why …"
 
 
 @pytest.mark.parametrize(("act", "told"), [(Act.BLOCK, True), (Act.UNBLOCK, True), (Act.HOLD, False)])
@@ -158,6 +158,15 @@ def test_nothing_is_said_of_what_is_attached_to_an_image(say, stands, registry):
     assert not stands(2).block and not registry.archived()
 
 
+def test_nothing_is_said_of_what_a_tag_attaches_to_an_image(say, stands, registry):
+    """As cosign signed before there were subjects."""
+    registry.tags = {digest(2): (f"sha256-{digest(1)[7:]}.sig",)}
+
+    with pytest.raises(DeclarationInvalid, match=f"curated/hello@{digest(1)}"):
+        say(Act.BLOCK, 2)
+    assert not stands(2).block and not registry.archived()
+
+
 def test_what_is_damaged_keeps_nobody_from_blocking(say, stands, registry, monkeypatch):
     """Neither evidence whose bytes are others, nor another manifest of the repository."""
 
@@ -193,7 +202,7 @@ def test_what_is_blocked_already_is_closed_again_where_it_is_open(say, stands, r
     again = say(Act.BLOCK, at=9, why="another")
 
     assert (again.changed, again.moved, stands().block.why) == (False, (digest(1),), "CVE-2026-1")
-    assert str(again) == f"block: {ref(1)} (it was blocked already)"
+    assert str(again).splitlines()[0] == f"block: {ref(1)} (it was blocked already: what was said then stands)"
     assert say(Act.BLOCK).moved == ()
     assert len(rulings(read_standing(ref(1), world.store(TierName.CURATION)).evidence)) == 1
 
@@ -247,7 +256,7 @@ def test_a_record_that_cannot_be_read_hinders_no_block(say, stands, heard, regis
 
     assert stands().block and registry.archived() == (set() if only_sign else {digest(1)})
     assert heard == [ruled] and ruled.running == ()
-    (line,) = str(ruled).splitlines()[1:]
+    line = str(ruled).splitlines()[1]
     assert line.startswith("  what runs from it cannot be told: a record of shop — ")
 
 
@@ -279,6 +288,26 @@ def test_an_unblocked_image_is_open_and_excused(say, stands, registry):
 
     assert (ruled.changed, ruled.moved, registry.archived()) == (True, (digest(1),), set())
     assert (stands().block, stands().excuse.why) == (None, "false alarm")
+
+
+def test_how_it_is_taken_back_is_told(say):
+    """And after an unblocking, how an image comes back that a gate refused meanwhile: no promotion touches it."""
+    held, released = say(Act.HOLD), say(Act.RELEASE, at=1)
+    say(Act.BLOCK, at=2)
+    unblocked, again = say(Act.UNBLOCK, at=3), say(Act.UNBLOCK, at=4)
+
+    assert str(held) == f"hold: {ref(1)}\n  to end it: cscm release {ref(1).short} --why …"
+    assert str(released) == f"release: {ref(1)}"
+    assert str(unblocked).splitlines()[1:] == [
+        f"  first, where curation refused it meanwhile: cscm curate dev/hello@{digest(1)}",
+        f"  then, where execution did: cscm execute curated/hello@{digest(1)} --environment …",
+    ]
+    assert str(again) == f"unblock: {ref(1)} (it was not blocked)"
+    say(Act.BLOCK, repository="curated/base/python")
+    base = say(Act.UNBLOCK, at=1, repository="curated/base/python")
+    assert str(base).splitlines()[2:] == [
+        f"  first, where curation refused it meanwhile: cscm curate dev/base/python@{digest(1)}"
+    ]
 
 
 @pytest.mark.parametrize("act", [Act.HOLD, Act.RELEASE])
@@ -316,7 +345,7 @@ def test_a_block_lists_what_runs_from_the_image_and_whose_it_is(say, world, make
         RunsFrom(environment="staging", application="hello", address="http://127.0.0.1:1/", owner="web team"),
         RunsFrom(environment="staging", application="shop", address="", owner="", front=True),
     )
-    assert str(ruled).splitlines()[1:] == [
+    assert str(ruled).splitlines()[1:-1] == [
         "  runs from it: broken in staging, of an unknown owner",
         "  runs from it: future in staging, of an unknown owner",
         "  runs from it: hello in staging at http://127.0.0.1:1/, of web team",
@@ -325,7 +354,7 @@ def test_a_block_lists_what_runs_from_the_image_and_whose_it_is(say, world, make
     assert say(Act.UNBLOCK).running == ()
 
 
-@pytest.mark.parametrize(("yes", "act"), [(True, Act.APPROVE), (False, Act.REJECT)])
+@pytest.mark.parametrize(("yes", "act"), [(True, PlanAct.APPROVE), (False, PlanAct.REJECT)])
 def test_what_somebody_decided_about_a_plan_is_signed_about_that_plan(world, make, registry, yes, act):
     """It says nothing of any image."""
     plan = digest(77)

@@ -1,10 +1,10 @@
 """What an operator reads of a plan and of what came of it: worst first, and nothing that controls a terminal."""
 
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome
-from supply_chain.lifecycle.plan import plan
+from supply_chain.lifecycle.planning import plan
 from supply_chain.lifecycle.rules import Action
 from supply_chain.pages import applied_rows, plan_lines, plan_rows
-from tests.unit.lifecycle.stock import NOW, RULES, digest, image, part, ref, running, stock
+from tests.unit.lifecycle.stock import NOW, RULES, digest, image, part, ref, running, stands, stock
 from tests.unit.lifecycle.test_plan import newest
 
 
@@ -41,9 +41,24 @@ def test_a_terminal_is_told_what_changes_and_what_it_comes_to():
     assert plan_lines(planned({"count": 0})).splitlines() == [
         f"age-out: {ref(1)} (t1): a newer one was vended, 300 days ago or longer, and 90 days are allowed "
         "[age-out.superseded]",
+        "keep: 2 by keep.newest, 1 by keep.in-use",
         "needs approval: it changes 1 image, and 0 need no approval",
-        "1 to age-out, 0 to archive, 0 to block (0.0 MB), 3 to keep",
+        "1 to age-out, 0 to archive, 0 to block (0.0 MB); 3 images to keep",
     ]
+
+
+def test_what_belongs_to_an_image_that_stays_is_counted_apart():
+    """Nobody keeps seventy images by keeping one that was signed."""
+    parts = [part(11, subject=900), part(12, subject=11), part(13, copy_of=901), part(14, subject=77)]
+    whole = stock(*newest(), parts=parts, standings={ref(77): stands(hold="audit")})
+
+    assert plan_lines(plan(whole, RULES, NOW)).splitlines() == [
+        "keep: 2 by keep.newest",
+        "0 to age-out, 0 to archive, 0 to block (0.0 MB); 2 images to keep, and 4 manifests with them",
+    ]
+    assert plan_lines(plan(stock(), RULES, NOW)) == (
+        "0 to age-out, 0 to archive, 0 to block (0.0 MB); 0 images to keep"
+    )
 
 
 def test_what_failed_is_told_before_what_was_skipped_and_done():

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from scripts import reference
 from supply_chain.errors import RegistryUnavailable, ScannerFailed
 from supply_chain.pages.morning import CHANGES, Change, Morning, Run, changes, page, remedy
 
@@ -48,6 +49,26 @@ def test_what_went_well_since_needs_nothing(make):
     assert "Went well at" in page(morning(make.noon, run("Completed", make.noon, hours=1), failed))
     for other in (run("Completed", make.noon, name="x", hours=1), run("Completed", make.noon, hours=-1)):
         assert "Went well at" not in page(morning(make.noon, other, failed))
+
+
+@pytest.mark.parametrize(
+    "state", ["Failed", "Running", "Pending", "Late", "Cancelled", "Cancelling", "Suspended", "Unreadable"]
+)
+def test_a_run_that_came_to_no_answer_since_says_nothing(make, state):
+    """The failure is still to be looked at."""
+    assert "Went well at" not in page(morning(make.noon, run(state, make.noon, hours=1), run("Failed", make.noon)))
+
+
+def test_what_was_called_off_as_the_one_before_had_not_ended_did_not_start(make):
+    """A lifecycle that hangs is seen by the next one; what somebody cancelled is theirs."""
+    told = morning(
+        make.noon,
+        run("Cancelled", make.noon, name="lifecycle", message="Deployment concurrency limit reached."),
+        run("Cancelled", make.noon, name="rescan", message="by ann"),
+    )
+
+    assert told.headline == "1 did not start" and [each.name for each in told.late] == ["lifecycle"]
+    assert "| Deployment concurrency limit reached. |" in page(told)
 
 
 def test_a_failure_of_somebody_at_a_terminal_is_theirs(make):
@@ -146,4 +167,17 @@ def test_every_error_has_its_remedy():
 
 def test_every_change_is_an_event_of_ours():
     """A name that nobody emits would never be told."""
-    assert all(name.startswith("cscm.") for name in CHANGES)
+    emitted = {name for name, *_ in reference._events()}
+
+    assert len(emitted) > 15 and CHANGES.keys() <= emitted
+
+
+def test_of_what_failed_in_the_same_way_all_has_to_go_well(make):
+    """One image's promotion says nothing of four others'."""
+    failed = [run("Failed", make.noon, name=f"promote {name}", message="down") for name in "abc"]
+    well = [run("Completed", make.noon, name=f"promote {name}", hours=1) for name in "abc"]
+
+    some, every = page(morning(make.noon, *failed, well[0])), page(morning(make.noon, *failed, *well))
+
+    assert "1 of them went well since. Read the run" in some and "Went well at" not in some
+    assert "Went well at" in every and "Read the run" not in every

@@ -338,6 +338,48 @@ def test_a_quiet_night_says_that_it_was_one(make):
     assert len(rescan_rows(many)) == 2 and rescan_rows(many)[-1]["image"] == "7 more"
 
 
+def test_a_rescan_that_broke_off_says_so_before_all(make):
+    """In each table and in the sentence; the first row has every column, for Prefect's UI shows no other."""
+    told = rescanned(make, images=6, without=1, left=3, told=(a_seen(make),), concerned=concerned([a_seen(make)]))
+
+    first, second = rescan_rows(told)
+    assert (first["image"], first["verdict"]) == ("broke off", "3 of 10 images not looked at")
+    assert first.keys() == second.keys()
+    assert owner_rows(told)[0]["application"] == first["verdict"] and len(owner_rows(told)) == 2
+    for text in (rescan_summary(told), rescan_message(told)):
+        assert text.startswith("broke off: 3 of 10 images not looked at; 6 images in")
+
+
+def test_packages_that_no_image_carries_are_told(make):
+    """Or that some do, of which there is nothing to tell; of a run that broke off nobody knows."""
+    nowhere = rescanned(make, images=0, without=20, only=("opensll", "x"))
+
+    none = "no curated image that can be pulled carries opensll, x"
+    assert rescan_summary(nowhere) == rescan_rows(nowhere)[0]["verdict"] == none
+    archived = rescan_summary(nowhere.model_copy(update={"archived": 2}))
+    assert archived == f"{none}; 2 archived images not looked at"
+    assert "no curated image that can be pulled carries opensll" in rescan_page(nowhere)
+    assert rescan_summary(rescanned(make, only=("openssl",))).startswith("20 images with openssl in 10 s")
+    for other in ({"images": 1}, {"left": 1}, {"only": ()}):
+        assert "no curated image" not in rescan_summary(nowhere.model_copy(update=other))
+
+
+def test_where_no_record_says_what_runs_it_is_told_that_it_does(make):
+    """A container that somebody started by hand."""
+    seen = a_seen(make, running=("", "staging"))
+    told = rescanned(make, told=(seen,), concerned=concerned([seen]))
+
+    assert rescan_rows(told)[0]["runs in"] == owner_rows(told)[0]["runs in"] == "unrecorded, staging"
+
+
+def test_a_long_message_says_what_it_leaves_out(make, monkeypatch):
+    """Nothing is cut in silence."""
+    monkeypatch.setattr("supply_chain.pages.rescan.TOLD", 2)
+    many = rescanned(make, concerned=concerned(a_seen(make, owner=f"team {number}") for number in range(5)))
+
+    assert rescan_message(many).splitlines()[2:] == ["team 1: hello: 0 exploited, 1 refused, 0 due", "… and 3 more"]
+
+
 def test_progress_tells_count_rate_and_time_left():
     """Also before there is a rate."""
     assert "| done | 50 of 100 |" in rescan_progress(50, 100, 10.0, 0)

@@ -137,6 +137,20 @@ def test_a_blocked_base_under_another_name_is_found_by_its_digest(pieces):
     assert [r.code for r in verdict.reasons] == ["base.blocked"]
 
 
+def test_a_base_by_another_name_is_found_by_its_digest_whatever_the_build_says(pieces):
+    """Nobody has to say that it is curated; boundary 2 waits for no rescan."""
+    for boundary in (Boundary.CURATION, Boundary.TO_EXECUTION):
+        pieces.good(boundary, materials=(Material(name="mirror.test/python", digest=BASE.digest, curated=False),))
+    pieces.bases = (BASE,)
+    pieces.vend(BASE, "openssl")
+    for boundary in (Boundary.CURATION, Boundary.TO_EXECUTION):
+        assert isinstance(pieces.judged(boundary), Admitted)
+    pieces.say("block", BASE)
+
+    for boundary in (Boundary.CURATION, Boundary.TO_EXECUTION):
+        assert [r.code for r in pieces.judged(boundary).reasons] == ["base.blocked"]
+
+
 def test_another_base_that_is_blocked_stops_nobody(pieces, monkeypatch):
     """Nor does one that was unblocked, or a held one."""
     pieces.good(Boundary.CURATION, **on(("curated/base/python", BASE.digest)))

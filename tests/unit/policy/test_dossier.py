@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import EvidenceInvalid, ImageDamaged, SupplyChainError
+from supply_chain.errors import EvidenceInvalid, ImageDamaged, ImageNotFound, SupplyChainError
 from supply_chain.evidence.checks import Check, required
 from supply_chain.evidence.statement import (
     APPROVAL,
@@ -15,6 +15,7 @@ from supply_chain.evidence.statement import (
     PROVENANCE,
     SBOM,
     SIGNATURE,
+    SOAK,
     SUMMARY,
     TEST_RESULT,
     VULNERABILITIES,
@@ -23,7 +24,7 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.image import ImageRef, Material, Source
 from supply_chain.policy import dossier as dossiers
-from supply_chain.policy.gate import judge
+from supply_chain.policy.gate import Place, SoakAsked, judge
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.tier import Boundary
@@ -58,7 +59,7 @@ class Judged(Pieces):
             return dossiers.candidate(OFFERED, store, (), None)
         if boundary is Boundary.CURATION:
             return dossiers.scanned(scanned_image(self.make), store, layers, self.bases)
-        return dossiers.curated(CURATED, "tag", "staging", store, self.make.noon)
+        return dossiers.curated(CURATED, "tag", Place("staging"), store, self.make.noon, bases=self.bases)
 
     def vend(self, base, *packages):
         """A base that curation signed, with an SBOM of these packages."""
@@ -323,10 +324,10 @@ def test_without_provenance_the_source_is_unknown(world):
 def test_what_boundary_2_admits_says_where_it_comes_from_and_may_run(pieces, make):
     """As its provenance does; without any, nothing is known and it may run nowhere."""
     store = pieces.world.store(EXECUTION)
-    unknown = dossiers.curated(CURATED, "tag", "staging", store, make.noon).image
+    unknown = dossiers.curated(CURATED, "tag", Place("staging"), store, make.noon, bases=()).image
     pieces.attach(CURATED, DEV, PROVENANCE, make.provenance(environments=["staging", "production"]))
 
-    image = dossiers.curated(CURATED, "tag", "staging", store, make.noon).image
+    image = dossiers.curated(CURATED, "tag", Place("staging"), store, make.noon, bases=()).image
 
     assert (image.ref, image.tag) == (CURATED, "tag")
     assert (image.source, image.environments) == (make.source(), ("staging", "production"))
@@ -484,6 +485,22 @@ def test_a_manifest_among_the_bases_that_cannot_be_read_counts_where_it_is_signe
         assert [each.code for each in verdict.reasons] == ["sbom.incomplete"], "the bases after it are looked at"
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_base_that_is_gone_counts_where_it_is_signed(pieces, signed):
+    """It was removed just now, or its manifest was: nobody knows what begins with it; of others nothing is told."""
+    _built_on_base(pieces)
+    if signed:
+        pieces.vend(BASE, "openssl")
+
+    def gone(ref):
+        if ref == BASE:
+            raise ImageNotFound(f"{ref} is not there\nlook")
+        return layers(ref)
+
+    with pytest.raises(ImageNotFound) if signed else nullcontext():
+        assert dossiers.upon(CURATED, (BASE,), gone, pieces.world.store(CURATION)) == ([], ())
+
+
 def test_a_base_of_no_layers_says_nothing(pieces, monkeypatch):
     """Every image would begin with it."""
     _built_on_base(pieces)
@@ -516,7 +533,7 @@ def _built_with(pieces, *materials):
         ({}, "5", ("openssl", "gcc"), True),
         ({}, "5", ("openssl", "zlib1g"), False),
         ({}, "1", ("openssl", "zlib1g"), False),
-        ({"curated": False}, "5", ("openssl", "gcc"), False),
+        ({"curated": False}, "5", ("openssl", "gcc"), True),
         ({"digest": "sha256:" + "6" * 64}, "5", ("openssl", "zlib1g"), True),
     ],
     ids=str,
@@ -574,11 +591,43 @@ def test_what_people_said_is_read_also_where_nobody_is_asked(pieces, make, requi
         pieces.attach(CURATED.moved_to(place), EXECUTION, APPROVAL, {**said, "why": place})
     store = pieces.world.store(EXECUTION)
 
-    dossier = dossiers.curated(CURATED, "tag", "staging", store, make.noon, approval_required=required)
+    dossier = dossiers.curated(CURATED, "tag", Place("staging", required), store, make.noon, bases=())
 
     read = [each.predicate["why"] for each in dossier.evidence if each.predicate_type == APPROVAL]
-    assert read == ["evidence/execution/hello"] and dossier.approval_required is required
-    assert [each.predicate["why"] for each in dossiers.approvals(CURATED, store)] == ["evidence/execution/hello"]
+    assert read == ["evidence/execution/hello"] and dossier.place.approval is required
+    asked = dossiers.said_by_execution(CURATED, store, APPROVAL)
+    assert [each.predicate["why"] for each in asked] == ["evidence/execution/hello"]
+
+
+SOAKED = {"environment": "staging", "digest": CURATED.digest, "container": "c", "looks": 2, "asked": 60}
+
+
+@pytest.mark.parametrize(
+    ("changes", "repository", "signer", "found"),
+    [
+        ({}, "evidence/execution/hello", EXECUTION, 7200),
+        ({}, "evidence/execution/hello", CURATION, 60),
+        ({}, "curated/hello", EXECUTION, 60),
+        ({"environment": "production"}, "evidence/execution/hello", EXECUTION, 60),
+        ({"digest": BASE.digest}, "evidence/execution/hello", EXECUTION, 60),
+    ],
+)
+def test_the_longest_soak_where_it_has_to_have_been_well_is_read(pieces, make, changes, repository, signer, found):
+    """Of this digest in that environment, by execution's own key, whichever container it was; it is evidence."""
+
+    def attach(seconds, where, by, **changes):
+        times = {"since": make.noon.isoformat(), "until": (make.noon + timedelta(seconds=seconds)).isoformat()}
+        pieces.attach(CURATED.moved_to(where), by, SOAK, {**SOAKED, **times, **changes})
+
+    attach(60, "evidence/execution/hello", EXECUTION, container="another")
+    attach(7200, repository, signer, **changes)
+    attach(30, "evidence/execution/hello", EXECUTION)
+    place, store = Place("production", soak=SoakAsked("staging", 3600)), pieces.world.store(EXECUTION)
+
+    dossier = dossiers.curated(CURATED, "tag", place, store, make.noon, bases=())
+
+    assert dossier.soak.value.seconds == found
+    assert dossier.soak.evidence in dossier.evidence
 
 
 def test_an_image_that_lies_there_is_judged_by_the_same_evidence(pieces, make):

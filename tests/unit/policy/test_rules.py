@@ -10,11 +10,12 @@ from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CHECKS, Check, required
 from supply_chain.evidence.reading import Said
+from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
 from supply_chain.evidence.summary import summary
 from supply_chain.image import ImageRef
 from supply_chain.policy import rules
-from supply_chain.policy.gate import Dossier, judge
+from supply_chain.policy.gate import Dossier, Place, SoakAsked, judge
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Refused
 from supply_chain.policy.rules import POLICIES, over_limits
@@ -44,7 +45,7 @@ def dossier(make):
             "source_report": make.report(),
             "signed": True,
             "verdicts": verdicts(make, boundary_1=True, curation=True),
-            "environment": "staging",
+            "place": Place("staging"),
             "now": make.noon,
         }
         return Dossier(**{**good, **changes})
@@ -98,6 +99,17 @@ def verdicts(make, **results):
 def test_no_rule_objects_to_what_is_good(dossier, boundary):
     """Otherwise the refusals below would prove nothing."""
     assert not isinstance(judge(dossier(), POLICIES[boundary]), Refused)
+
+
+def test_each_severity_is_counted_by_itself(make):
+    """Of what else there is nothing is told for it."""
+    found = [make.finding("low", id="CVE-1"), make.finding("critical", id="CVE-2"), make.finding("low", id="CVE-3")]
+
+    reasons = list(over_limits(make.report(*found), Limits(critical=0, high=0, medium=0, unknown=0), "scan"))
+
+    assert [reason.code for reason in reasons] == ["scan.critical"]
+    assert reasons[0].fact.startswith("1 finding of severity critical, 0 accepted: ") and "CVE-2" in reasons[0].fact
+    assert "CVE-1" not in reasons[0].fact and "CVE-3" not in reasons[0].fact
 
 
 def test_every_rule_is_in_a_policy():
@@ -304,7 +316,7 @@ def test_a_reason_names_the_findings_and_how_many_have_a_fix(make):
 
     assert "8 findings of severity high, 0 accepted" in reason.fact
     assert "CVE-2026-0004" in reason.fact and "CVE-2026-0005" not in reason.fact and "and 3 more" in reason.fact
-    assert reason.remedy.startswith("3 of them have a fix")
+    assert reason.remedy.startswith("for 3 of them there is a fix")
 
 
 def test_an_exploited_finding_without_a_fix_has_to_go(make):
@@ -393,13 +405,56 @@ def test_a_base_never_runs(dossier, make):
 @pytest.mark.parametrize(("environment", "reasons"), [("staging", []), ("production", ["placement.not-declared"])])
 def test_a_service_runs_where_its_owner_says(dossier, environment, reasons):
     """And nowhere else."""
-    assert codes(rules.may_run_here, dossier(environment=environment)) == reasons
+    assert codes(rules.may_run_here, dossier(place=Place(environment))) == reasons
 
 
-@pytest.mark.parametrize("environment", [None, "", "stag", "staging2"])
-def test_a_name_like_a_declared_environments_will_not_do(dossier, environment):
+@pytest.mark.parametrize("place", [None, *map(Place, ("", "stag", "staging2"))])
+def test_a_name_like_a_declared_environments_will_not_do(dossier, place):
     """Names are compared whole."""
-    assert codes(rules.may_run_here, dossier(environment=environment)) == ["placement.not-declared"]
+    assert codes(rules.may_run_here, dossier(place=place)) == ["placement.not-declared"]
+
+
+LATER = Place("production", soak=SoakAsked("staging", 3600))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (None, "nobody signed a soak of this one there"),
+        (3599, "this one was well in staging for 0:59:59"),
+        (3600, None),
+        (7200, None),
+    ],
+)
+def test_what_was_not_well_elsewhere_for_long_enough_is_refused_and_told_why(dossier, make, seconds, told):
+    """With where, and for how long it has to be."""
+    soak = None if seconds is None else Said(well_for(make, seconds), make.noon, encryption())
+
+    reasons = list(rules.soaked(dossier(place=LATER, soak=soak)))
+
+    assert [(reason.code, reason.fact) for reason in reasons] == [
+        ("soak.missing", f"production takes only what was well in staging for 1:00:00, and {told}")
+    ][: told is not None]
+
+
+def well_for(make, seconds):
+    until = make.noon + timedelta(seconds=seconds)
+    return Soak(
+        environment="staging", digest=DIGEST, container="c", since=make.noon, until=until, looks=2, asked=seconds
+    )
+
+
+@pytest.mark.parametrize("place", [None, Place("staging")])
+def test_nobody_asks_for_a_soak_where_nothing_comes_before(dossier, place):
+    """The first environment takes what curation vends."""
+    assert codes(rules.soaked, dossier(place=place)) == []
+
+
+def test_boundary_2_asks_for_the_soak(dossier):
+    """By hand, too."""
+    refused = judge(dossier(place=LATER), POLICIES[Boundary.TO_EXECUTION])
+
+    assert "soak.missing" in [reason.code for reason in refused.reasons]
 
 
 UNKNOWN = Distribution(name="slitaz", version="5")
@@ -456,10 +511,11 @@ def test_a_denial_is_told_with_who_and_why(dossier, make):
     denied = Said(said, make.noon, encryption())
 
     for asks in (True, False):
-        (reason,) = rules.approved(dossier(approval_required=asks, approval=denied))
+        (reason,) = rules.approved(dossier(place=Place("staging", approval=asks), approval=denied))
         assert (reason.code, reason.fact) == (
             "approval.denied",
             "Ada denied it for staging on 2026-11-24 12:00 UTC: not today",
         )
     assert codes(rules.approved, dossier()) == []
-    assert codes(rules.approved, dossier(approval_required=True)) == ["approval.missing"]
+    assert codes(rules.approved, dossier(place=Place("staging", approval=True))) == ["approval.missing"]
+    assert codes(rules.approved, dossier(place=None)) == []

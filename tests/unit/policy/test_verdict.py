@@ -8,13 +8,14 @@ from supply_chain.errors import ClockWrong, GateOvertaken
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.image import ImageRef
-from supply_chain.policy.gate import Dossier, Policy, judge
+from supply_chain.policy.gate import Dossier, Place, Policy, judge
 from supply_chain.policy.outcome import Admitted, Reason, Refused
-from supply_chain.policy.verdict import decide, record, verdict_place
+from supply_chain.policy.verdict import decide, record, verdict_places
 from supply_chain.tier import Boundary, TierName
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 CURATED = IMAGE.moved_to("curated/hello")
+ELSEWHERE = IMAGE.moved_to("evidence/curation/hello")
 REASON = Reason(code="a.b", fact="f", remedy="r")
 
 
@@ -38,18 +39,48 @@ def test_a_verdict_is_signed_where_the_tier_says_about_the_image_it_judged(world
     assert bool(verdict.cscm.notes) is not bool(reasons)
 
 
-@pytest.mark.parametrize(("boundary", "admitted", "repository"), [
-    (Boundary.TO_CURATION, True, "curated/hello"),
-    (Boundary.TO_CURATION, False, "evidence/curation/hello"),
-    (Boundary.CURATION, True, "curated/hello"),
-    (Boundary.CURATION, False, "curated/hello"),
-    (Boundary.TO_EXECUTION, True, "evidence/execution/hello"),
-    (Boundary.TO_EXECUTION, False, "evidence/execution/hello"),
+@pytest.mark.parametrize(("boundary", "admitted", "repositories"), [
+    (Boundary.TO_CURATION, True, ["curated/hello"]),
+    (Boundary.TO_CURATION, False, ["evidence/curation/hello"]),
+    (Boundary.CURATION, True, ["curated/hello"]),
+    (Boundary.CURATION, False, ["curated/hello", "evidence/curation/hello"]),
+    (Boundary.TO_EXECUTION, True, ["evidence/execution/hello"]),
+    (Boundary.TO_EXECUTION, False, ["evidence/execution/hello"]),
 ])  # fmt: skip
-def test_a_verdict_lies_where_the_tier_that_gives_it_may_write(boundary, admitted, repository):
-    """Beside the image, where that is its own by then, else in its repository for evidence."""
+def test_a_verdict_lies_where_the_tier_that_gives_it_may_write(boundary, admitted, repositories):
+    """Beside the image, where that is its own by then, else in its repository for evidence; there each no, too."""
     for ref in (IMAGE, CURATED):
-        assert verdict_place(ref, boundary, admitted=admitted) == IMAGE.moved_to(repository)
+        places = verdict_places(ref, boundary, admitted=admitted)
+        assert places == tuple(map(IMAGE.moved_to, repositories))
+
+
+def test_a_no_is_still_known_where_somebody_removed_what_lies_beside_the_image(world, make, kept):
+    """The lifecycle may do that, and moves no image forward by it."""
+    kept()
+    beside = kept((REASON,), at=60)
+    store = world.store(TierName.EXECUTION)
+    del world.registry.held[CURATED.repository][beside]
+
+    found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
+
+    assert not last_verdict(found, Boundary.CURATION, CURATED.digest).value.passed
+    kept(at=120)
+    found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
+    assert last_verdict(found, Boundary.CURATION, CURATED.digest).value.passed, "a later yes counts"
+
+
+@pytest.mark.parametrize("lost", [CURATED, ELSEWHERE], ids=["beside it", "in the evidence"])
+def test_a_no_of_which_one_half_was_never_written_is_made_whole(world, kept, lost):
+    """A run was killed between the two, or the registry did not answer: the next one says the same in both places."""
+    first = kept((REASON,))
+    world.registry.held[lost.repository].clear()
+
+    again = kept((REASON,), at=60)
+
+    store = world.store(TierName.EXECUTION)
+    found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
+    assert len(found) == 2 and found[0].predicate == found[1].predicate
+    assert again == found[0].digest and (again == first) is (lost == ELSEWHERE)
 
 
 def test_a_verdict_names_the_evidence_it_rests_on(world, make):
@@ -71,10 +102,11 @@ def test_a_verdict_names_the_evidence_it_rests_on(world, make):
 def kept(world, make):
     """Judge and keep the verdict; by default the same way every time."""
 
-    def run(reasons=(), evidence=(), at=0, version="1", boundary=Boundary.CURATION, known=True):
+    def run(reasons=(), evidence=(), at=0, version="1", boundary=Boundary.CURATION, known=True, environment=None):
         store = world.store(TierName.CURATION)
-        own = store.verified(CURATED, TierName.CURATION) if known else ()
-        dossier = Dossier(image="x", ref=CURATED, manifest=None, evidence=(*evidence, *own))
+        own = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)] if known else ()
+        place = Place(environment) if environment else None
+        dossier = Dossier(image="x", ref=CURATED, manifest=None, evidence=(*evidence, *own), place=place)
         verdict = judge(dossier, Policy(boundary, (lambda _: reasons,), version))
         return record(verdict, dossier, store, make.noon + timedelta(seconds=at))
 
@@ -94,12 +126,23 @@ def test_the_same_verdict_on_the_same_evidence_is_kept_once(world, make, kept):
     assert kept(evidence=seen) == kept(evidence=seen, at=60)
 
 
-@pytest.mark.parametrize("change", [{"reasons": (REASON,)}, {"version": "2"}, {"evidence": ()}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"reasons": (REASON,)}, {"version": "2"}, {"evidence": ()}, {"environment": "production"}], ids=str
+)
 def test_another_verdict_or_policy_or_evidence_is_kept_too(world, make, kept, change):
     """What changed is told, with its own time."""
     seen = evidence(world, make)
 
     assert kept(evidence=seen) != kept(**{"evidence": seen, "at": 60, **change})
+
+
+def test_a_verdict_says_for_which_environment_it_was_asked(kept, world):
+    """What one takes, another may not."""
+    kept(environment="production")
+    kept(at=1)
+
+    found = world.store(TierName.CURATION).verified(CURATED, TierName.CURATION)
+    assert sorted(each.predicate["cscm"]["environment"] for each in found) == ["", "production"]
 
 
 def test_a_yes_after_a_no_is_kept_although_there_was_a_yes_before(kept):
@@ -140,8 +183,7 @@ def test_whatever_was_said_in_between_the_last_word_is_the_last(world, make, kep
         kept((REASON,) if word == "n" else (), at=3600 * hours, boundary=Boundary.TO_CURATION)
 
     store = world.store(TierName.EXECUTION)
-    places = [verdict_place(CURATED, Boundary.TO_CURATION, admitted=yes) for yes in (True, False)]
-    found = [e for place in places for e in store.verified(place, TierName.CURATION)]
+    found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
     assert last_verdict(found, Boundary.TO_CURATION, CURATED.digest).value.passed is (words[-1] == "y")
 
 
@@ -203,7 +245,7 @@ class Repositories:
 
 @pytest.mark.parametrize(("boundary", "made"), [
     (Boundary.TO_CURATION, [("evidence/curation/hello", True, None)]),
-    (Boundary.CURATION, []),
+    (Boundary.CURATION, [("evidence/curation/hello", True, None)]),
     (Boundary.TO_EXECUTION, [("evidence/execution/hello", True, None)]),
 ])  # fmt: skip
 def test_a_refusal_is_kept_at_once_and_an_admission_by_the_step_that_it_lets_happen(world, make, boundary, made):
@@ -217,5 +259,6 @@ def test_a_refusal_is_kept_at_once_and_an_admission_by_the_step_that_it_lets_hap
 
     no = decide(dossier, Policy(boundary, (lambda _: (REASON,),), "1"), asked, store, make.noon)
     assert isinstance(no, Refused) and asked.made == made
-    (kept,) = store.verified(verdict_place(ref, boundary, admitted=False), tier)
-    assert not last_verdict([kept], boundary, ref.digest).value.passed
+    for place in verdict_places(ref, boundary, admitted=False):
+        (kept,) = store.verified(place, tier)
+        assert not last_verdict([kept], boundary, ref.digest).value.passed

@@ -10,13 +10,15 @@ from supply_chain.container import profile
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.soak import Soak
-from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SIGNATURE, SOAK, SUMMARY
+from supply_chain.evidence.standing import standing_place
+from supply_chain.evidence.statement import APPROVAL, LIFECYCLE, PROVENANCE, SIGNATURE, SOAK, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import record
 from supply_chain.image import ImageRef
-from supply_chain.policy.verdict import verdict_place
+from supply_chain.policy.verdict import execution_place, verdict_places
+from supply_chain.promotion import moves
 from supply_chain.promotion.moves import (
     View,
     following,
@@ -51,6 +53,7 @@ class Chain:
     asked: int | None = 60
     placed: tuple[str, ...] = PLACES
     others: tuple[str, ...] = ()
+    after: str | None = None
 
     def dev(self, number):
         return ImageRef(repository="dev/hello", digest=digest(number))
@@ -70,7 +73,7 @@ class Chain:
     def judge(self, number, boundary, *codes, hour=0):
         """A verdict: a yes without reasons."""
         ref = self.dev(number) if boundary is Boundary.TO_CURATION else self.curated(number)
-        where = verdict_place(ref, boundary, admitted=not codes)
+        where = verdict_places(ref, boundary, admitted=not codes)[0]
         signer = EXECUTION if boundary is Boundary.TO_EXECUTION else CURATION
         reasons = [{"code": code, "fact": "f", "remedy": "r"} for code in codes]
         at = self.make.noon + timedelta(hours=hour)
@@ -84,19 +87,21 @@ class Chain:
         self.judge(number, Boundary.CURATION, hour=hour)
         self.pieces.attach(self.curated(number), CURATION, SIGNATURE, {})
 
-    def deploy(self, number, environment="staging"):
+    def deploy(self, number, environment="staging", container="1", hour=0):
         self.running[environment] = number
         known = Deployment(
-            environment=environment, application="hello", digest=digest(number), container="1", name="n", front="2",
+            environment=environment, application="hello", digest=digest(number), container=container, name="n",
+            front="2",
             proxy=digest(0), address="127.0.0.1", port=8080, probe=Probe(port=8080), settings={},
             profile=profile(self.make.manifest().runtime), configuration=digest(0), changed=True,
             started_at=self.make.noon,
         )  # fmt: skip
-        record(known, self.curated(number), self.pieces.world.store(EXECUTION), self.make.noon)
+        at = self.make.noon + timedelta(hours=hour)
+        record(known, self.curated(number), self.pieces.world.store(EXECUTION), at)
 
-    def soak(self, number, environment="staging", signer=EXECUTION, seconds=60):
+    def soak(self, number, environment="staging", signer=EXECUTION, seconds=60, container="1"):
         until = self.make.noon + timedelta(seconds=seconds)
-        said = Soak(environment=environment, digest=digest(number), container="1", since=self.make.noon,
+        said = Soak(environment=environment, digest=digest(number), container=container, since=self.make.noon,
                     until=until, looks=2, asked=seconds)  # fmt: skip
         self.pieces.attach(self._evidence(number), signer, SOAK, said.predicate())
 
@@ -107,7 +112,7 @@ class Chain:
         self.pieces.attach(self._evidence(number), signer, APPROVAL, said.predicate())
 
     def _evidence(self, number):
-        return verdict_place(self.curated(number), Boundary.TO_EXECUTION, admitted=True)
+        return execution_place(self.curated(number))
 
     # what a registry and an operator's files say
 
@@ -128,7 +133,8 @@ class Chain:
             raise SettingInvalid(f"There is no environment {name!r}.\nThere are others.")
         places = {"hello": {"port": 8080}} if name in self.placed else {}
         approval = self.approval if name == "production" else "none"
-        return Environment(name=name, applications=places, approval=approval, soak=self.asked)
+        after = self.after if name == "production" else None
+        return Environment(name=name, applications=places, approval=approval, soak=self.asked, after=after)
 
     def current(self, application, environment):
         assert application == "hello"
@@ -251,14 +257,64 @@ def test_a_soak_counts_for_what_the_environment_asks_today(chain, asked, why):
 
 
 def test_what_nobody_signed_holds_nothing_up(chain):
-    """Whoever may push cannot keep a signed image from going on; not even by pushing for ever."""
+    """Whoever may push cannot keep a signed image from going on."""
     chain.offer(1)
-    chain.offer(2, signed=False)
+    for number in range(2, 30):
+        chain.offer(number, signed=False)
+
     assert chain.to_curation(1).to == "curation"
     assert [(move.image, move.to) for move in chain.missed()] == [(chain.dev(1), "curation")]
-    for number in range(3, 30):
+    assert chain.to_curation(2).waits
+
+
+def test_where_too_much_is_unsigned_it_is_told(chain, monkeypatch):
+    """A look has to end somewhere; what was signed before may lie behind that."""
+    monkeypatch.setattr(moves, "RECENT", 3)
+    chain.offer(1)
+    for number in range(2, 6):
         chain.offer(number, signed=False)
-    assert "not among the 20" in chain.to_curation(1).why
+
+    assert "development signed none of the 3 images of dev/hello" in chain.to_curation(1).why
+    ((image, why, unreadable),) = [(move.image, move.why, move.unreadable) for move in chain.missed()]
+    assert (image, unreadable) == (chain.dev(5), True) and "none of the 3" in why
+
+
+def test_what_nobody_can_pull_is_not_curated(chain):
+    """It was removed, or is archived, since it was announced."""
+    chain.offer(2)
+
+    assert "can be pulled" in chain.to_curation(1).why
+
+
+def test_where_nothing_was_ever_offered_nothing_is_missed(chain):
+    """Whoever pushes may still be signing."""
+    chain.offer(1, signed=False)
+
+    assert chain.missed() == ()
+
+
+def test_a_soak_of_a_container_that_was_replaced_counts_no_more(chain):
+    """It says nothing of the same image with another configuration; a newer image in its place takes nothing away."""
+    chain.vend(1)
+    chain.deploy(1)
+    chain.soak(1)
+    assert chain.onward(1, after="staging").to == "production"
+
+    chain.deploy(1, container="3", hour=1)
+    assert "has not soaked in staging yet" in chain.onward(1, after="staging").why
+    chain.soak(1, container="3")
+    assert chain.onward(1, after="staging").to == "production"
+
+    chain.running["staging"] = 2
+    assert chain.onward(1, after="staging").to == "production"
+
+
+def test_what_never_ran_there_did_not_soak(chain):
+    """An event could say so."""
+    chain.vend(1)
+    chain.soak(1)
+
+    assert chain.onward(1, after="staging").why == "it was never deployed to staging"
 
 
 def test_a_soak_that_execution_did_not_sign_is_none(chain):
@@ -301,7 +357,7 @@ def test_an_approval_that_another_tier_signed_is_none(chain):
     ("changes", "why"),
     [
         ({"environments": []}, "it declares no environment"),
-        ({"environments": ["nowhere"]}, "There is no environment 'nowhere'."),
+        ({"environments": ["nowhere"]}, "There is no environment 'nowhere'"),
     ],
 )
 def test_an_image_goes_only_where_it_says_and_where_there_is_a_place(chain, changes, why):
@@ -316,7 +372,7 @@ def test_an_application_without_a_place_there_is_not_deployed(chain):
     chain.placed = ("production",)
     chain.vend(1)
 
-    assert chain.onward(1).why == "hello has no place in staging."
+    assert chain.onward(1).why == "hello has no place in staging"
 
 
 def test_a_base_and_an_image_without_provenance_go_nowhere(chain, make):
@@ -343,6 +399,34 @@ def test_a_refusal_at_boundary_2_stays_one(chain):
     chain.judge(1, Boundary.TO_EXECUTION, "scan.high")
 
     assert chain.onward(1).why == "it was refused at boundary-2: scan.high"
+
+
+@pytest.mark.parametrize(("codes", "goes"), [
+    (("base.blocked",), True), (("image.blocked", "verdict.curation.refused"), True),
+    (("image.blocked", "approval.missing", "scan.old"), True), (("base.blocked", "scan.high"), False),
+])  # fmt: skip
+def test_a_refusal_for_a_block_ends_with_it(chain, codes, goes):
+    """Once curation said yes again, which rests on the block's end."""
+    chain.vend(1)
+    chain.judge(1, Boundary.TO_EXECUTION, *codes, hour=1)
+    assert "refused at boundary-2" in chain.onward(1).why
+
+    chain.judge(1, Boundary.CURATION, hour=2)
+
+    assert (chain.onward(1).to == "staging") is goes
+
+
+@pytest.mark.parametrize(("acts", "goes"), [(("block",), False), (("block", "unblock"), True)])
+def test_what_was_blocked_before_it_was_curated_goes_on_once_that_is_lifted(chain, acts, goes):
+    """Nobody has to push it again."""
+    chain.offer(1)
+    chain.judge(1, Boundary.TO_CURATION, "image.blocked")
+    for number, act in enumerate(acts):
+        at = (chain.make.noon + timedelta(seconds=number)).isoformat()
+        said = {"act": act, "by": "ann", "why": "a key in it", "at": at}
+        chain.pieces.attach(standing_place(chain.dev(1)), TierName.LIFECYCLE, LIFECYCLE, said)
+
+    assert (chain.to_curation(1).to == "curation") is goes
 
 
 @pytest.mark.parametrize("code", ["approval.missing", "placement.not-declared"])
@@ -483,6 +567,28 @@ def test_a_chain_without_anything_misses_nothing(chain):
     chain.vended.append(1)
 
     assert chain.missed() == ()
+
+
+@pytest.mark.parametrize(("soaked", "to"), [(None, ""), (59, ""), (60, "production")])
+def test_an_image_that_declares_less_goes_nowhere_without_the_soak_that_is_asked_for(chain, soaked, to):
+    """The gate would refuse it; nobody starts that, and the move says why."""
+    chain.after = "staging"
+    chain.vend(1, environments=["production"])
+    if soaked:
+        chain.soak(1, seconds=soaked)
+
+    move = chain.onward(1)
+
+    assert move.to == to
+    assert move.why == ("" if to else "production takes only what soaked in staging, and it did not")
+
+
+def test_an_environment_after_one_without_a_soak_takes_nothing(chain):
+    """What is wrong with its document is the reason."""
+    chain.after, chain.asked = "staging", None
+    chain.vend(1, environments=["production"])
+
+    assert chain.onward(1).why.startswith("production takes only what soaked in staging, which says no `soak`")
 
 
 def test_records_of_deployments_are_read_by_environment(chain):

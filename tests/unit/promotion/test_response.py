@@ -9,7 +9,7 @@ from supply_chain.container import profile
 from supply_chain.execution.deploy import Expected
 from supply_chain.image import ImageRef
 from supply_chain.pages import alert_page, response_page
-from supply_chain.promotion.response import response
+from supply_chain.promotion.response import image_of, response, run_from
 from tests.unit.conftest import DIGEST, OTHER
 from tests.unit.promotion.test_soaking import DRIFT, look
 
@@ -33,13 +33,30 @@ def test_all_that_runs_from_the_image_is_told_with_how_it_is(expected):
     """By digest: what else runs of the application, or another's of the same digest, is none of this."""
     known = [expected(), expected("production", container="c2"), expected(digest=OTHER), expected(application="shop")]
 
-    found = response("cscm.image.blocked", IMAGE, "web team", known, [look(0), look(0, container="c3")])
+    found = response("cscm.image.blocked", IMAGE, {}, run_from(IMAGE, known), [look(0), look(0, container="c3")])
 
     assert [(r.environment, r.seen) for r in found.running] == [
         ("staging", "missing, healthy"),
         ("production", "not looked at"),
     ]
-    assert "every gate refuses" in found.stops
+    assert "every gate refuses" in found.stops and {r.owner for r in found.running} == {"nobody known"}
+
+
+def test_what_has_it_as_its_front_runs_from_it_too(expected):
+    """Whichever application that is: each owner's own is what stands still when it has a flaw."""
+    proxy = ImageRef(repository="curated/base/proxy", digest=OTHER)
+    known = [expected(), expected("production", application="shop", container="c2")]
+    owners = {proxy: "platform", image_of(known[0]): "web team", image_of(known[1]): "shop team"}
+
+    found = response("cscm.image.blocked", proxy, owners, run_from(proxy, known), [look(0)])
+
+    assert found.owner == "platform"
+    assert [(r.what, r.environment, r.owner, r.seen) for r in found.running] == [
+        ("the front of hello", "staging", "web team", "missing, healthy"),
+        ("the front of shop", "production", "shop team", "not looked at"),
+    ]
+    page = response_page(found)
+    assert all(said in page for said in ("the front of hello", "web team", "the front of shop", "shop team"))
 
 
 def test_a_page_says_what_runs_and_what_stops(expected):
@@ -49,7 +66,7 @@ def test_a_page_says_what_runs_and_what_stops(expected):
         response(
             "cscm.deployment.drifted",
             IMAGE,
-            "web team",
+            {IMAGE: "web team"},
             [expected()],
             [seen],
             on_the_way=["promote hello"],
@@ -59,12 +76,23 @@ def test_a_page_says_what_runs_and_what_stops(expected):
 
     for said in ("web team", "running, drift.files", "promote hello", "- a: b", "Nothing is stopped", str(IMAGE)):
         assert said in page
-    assert "Nothing runs from it." in response_page(response("other", IMAGE, "x", [], []))
+    assert "Nothing runs from it." in response_page(response("other", IMAGE, {}, [], []))
+
+
+def test_a_page_says_what_cannot_be_told():
+    """Nothing known is not nothing there; and it is something new to tell."""
+    found = response("cscm.image.blocked", IMAGE, {}, [], [], unread=["what runs cannot be told: so"])
+
+    page = response_page(found)
+    assert "- what runs cannot be told: so" in page and "Nothing is known to run from it." in page
+    assert found.fingerprint != response("cscm.image.blocked", IMAGE, {}, [], []).fingerprint
 
 
 def test_what_comes_from_outside_formats_no_page(expected):
     """Facts, owners and names of runs are text."""
-    page = response_page(response("x", IMAGE, HOSTILE, [], [], on_the_way=[HOSTILE], facts=[HOSTILE]))
+    page = response_page(
+        response("x", IMAGE, {IMAGE: HOSTILE}, [expected()], [], on_the_way=[HOSTILE], facts=[HOSTILE])
+    )
 
     for whole in (page, alert_page(HOSTILE, HOSTILE, HOSTILE)):
         assert not re.search(r"(?<!\\)[<|`]img|(?<!\\)<", whole) and "\x1b" not in whole
@@ -72,8 +100,8 @@ def test_what_comes_from_outside_formats_no_page(expected):
 
 def test_the_same_is_told_once_and_anything_new_again(expected):
     """A drift is seen at every look."""
-    first = response("cscm.deployment.drifted", IMAGE, "o", [expected()], [look(0)])
-    again = response("cscm.deployment.drifted", IMAGE, "o", [expected()], [look(5)])
-    worse = response("cscm.deployment.drifted", IMAGE, "o", [expected()], [look(10, deviations=(DRIFT,))])
+    first = response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(0)])
+    again = response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(5)])
+    worse = response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(10, deviations=(DRIFT,))])
 
     assert first.fingerprint == again.fingerprint != worse.fingerprint

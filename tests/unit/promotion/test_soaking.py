@@ -46,6 +46,15 @@ def test_it_has_soaked_when_every_look_for_so_long_found_it_well():
     assert (over.environment, over.digest, over.container, over.asked) == ("staging", DIGEST, "c1", 1800)
 
 
+@pytest.mark.parametrize(("earlier", "looks"), [(timedelta(minutes=5), 2), (timedelta(minutes=5, seconds=1), 1)])
+def test_nothing_was_well_before_it_was_started(earlier, looks):
+    """Whatever is remembered; clocks may differ by five minutes."""
+    seen = look(5)
+    remembered = after(look(0)).model_copy(update={"since": seen.started_at - earlier})
+
+    assert watched(remembered, seen).looks == looks
+
+
 def test_it_is_told_once():
     """What was signed is not signed again at the next look."""
     watch = after(look(0), look(10)).model_copy(update={"told": 60})

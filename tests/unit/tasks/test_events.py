@@ -2,6 +2,8 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -11,7 +13,9 @@ from supply_chain.image import ImageRef
 from supply_chain.promotion.pushes import Pushed
 from tasks import events
 from tasks.announce import event_of
+from tasks.database import post_advisory
 from tasks.running import in_thread
+from tasks.source import post_pushed
 
 REF = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
 
@@ -44,6 +48,32 @@ def test_an_event_is_about_a_digest(emitted, make):
         "revision": f"cscm.revision.{make.source().revision}",
     }
     assert event["payload"] == {"origin": "tier", "image": str(REF), "tag": "t"}
+
+
+@pytest.mark.parametrize(
+    ("post", "name", "about", "payload"),
+    [
+        (lambda: post_pushed(Path("/shop/hello"), "a" * 40),
+         "cscm.source.pushed", f"cscm.revision.{'a' * 40}", {"path": "/shop/hello", "revision": "a" * 40}),
+        (lambda: post_advisory("DSA-1-1", ["openssl"]),
+         "cscm.advisory.published", "cscm.advisory.DSA-1-1", {"packages": ["openssl"]}),
+        (lambda: post_advisory("DSA-1-1", []), "cscm.advisory.published", "cscm.advisory.DSA-1-1", {}),
+    ],
+    ids=["push", "advisory", "advisory about everything"],
+)  # fmt: skip
+def test_what_is_posted_is_sent_before_who_posts_it_may_end(monkeypatch, post, name, about, payload):
+    """A git hook ends at once, and Prefect sends events in a thread that does not outlive it."""
+    done = []
+    monkeypatch.setattr(events, "emit_event", lambda **event: done.append(event))
+    monkeypatch.setattr(
+        events.EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: done.append("all are sent"))
+    )
+
+    post()
+
+    event, last = done
+    assert (event["event"], event["resource"]["prefect.resource.id"], event["payload"]) == (name, about, payload)
+    assert last == "all are sent"
 
 
 def test_an_event_says_whether_it_comes_out_of_a_chain(emitted):

@@ -1,7 +1,5 @@
 """A freeze holds promotions, and says who wanted it."""
 
-from contextlib import asynccontextmanager
-from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
@@ -12,7 +10,6 @@ from flows import promote as flows
 from flows.promote import promote
 from flows.reconcile import reconcile
 from supply_chain.errors import SettingInvalid
-from supply_chain.image import ImageRef
 from supply_chain.promotion.freeze import Freeze
 from tasks.freeze import freeze, frozen, thaw
 
@@ -47,31 +44,6 @@ async def test_a_promotion_ends_as_frozen_and_touches_nothing(make, monkeypatch)
     for state in (await promote(IMAGE, return_state=True), await reconcile("curation", return_state=True)):
         assert (state.type.value, state.name) == ("COMPLETED", "Frozen")
         assert "by ann" in state.message and "holidays" in state.message
-
-
-@pytest.mark.parametrize("image", [IMAGE, IMAGE.replace("dev/", "curated/")])
-async def test_a_freeze_that_comes_while_a_promotion_waits_holds_it_too(make, monkeypatch, image):
-    """It may wait for hours for whoever has the turn."""
-
-    @asynccontextmanager
-    async def turn(*_):
-        await freeze(Freeze(by="ann", why="holidays", since=make.noon))
-        yield
-
-    async def found(*_):
-        return ImageRef.parse(image)
-
-    async def forbidden(*_):
-        raise AssertionError("a frozen promotion went on")
-
-    for block in (flows.Tier, flows.Workbench):
-        monkeypatch.setattr(block, "aload", AsyncMock())
-    for name, stand_in in (
-        ("turn", turn), ("find", found), ("due_at_curation", forbidden), ("due_at_execution", forbidden)
-    ):  # fmt: skip
-        monkeypatch.setattr(flows, name, stand_in)
-
-    assert (await promote(image, return_state=True)).name == "Frozen"
 
 
 async def test_a_freeze_that_cannot_be_read_freezes():

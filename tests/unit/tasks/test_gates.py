@@ -1,7 +1,7 @@
 """The gates as tasks: what they read, what they answer, and what a refusal leaves behind."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -9,11 +9,13 @@ from prefect import Task
 
 from supply_chain.errors import ImageNotFound
 from supply_chain.evidence.approval import Approval
-from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
+from supply_chain.evidence.soak import Soak
+from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SOAK, SUMMARY, VULNERABILITIES
 from supply_chain.execution.environment import Environment
 from supply_chain.image import ImageRef, StorageStatus, StoredManifest
 from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.verdict import verdict_places
 from supply_chain.tier import Boundary, TierName
 from tasks import gates
 from tests.unit.pieces import CURATED, CURATION, DEV, ELSEWHERE, EXECUTION, OFFERED, Pieces, scanned_image, where
@@ -58,15 +60,13 @@ class Registry:
 
     def images(self, repository):
         """Archived as they are."""
+        there = [(ref, ("earlier",)) for ref in self.earlier.get(repository, ())]
         return tuple(
             StoredManifest(
                 digest=ref.digest, tags=tags, pushed_at=self.at, size=1, media_type="", status=StorageStatus.ARCHIVED
             )
-            for ref, tags in self.archived.get(repository, ())
+            for ref, tags in (*there, *self.archived.get(repository, ()))
         )
-
-    def newest_first(self, repository):
-        return self.earlier.get(repository, ())
 
     def repositories(self, prefix):
         return tuple(name for name in self.earlier if name.startswith(prefix))
@@ -84,13 +84,13 @@ class Gate(Pieces):
     def __init__(self, world, make):
         super().__init__(world, make)
         self.registry, self.events, self.names = Registry(), [], NameRegister(names={})
-        self.environment = Environment(name="staging")
+        self.environment, self.others = Environment(name="staging"), {}
 
     async def judge(self, boundary):
         """The gate's answer and dossier."""
         judge, store = KEEPS[boundary][0], self.world.store(KEEPS[boundary][0])
         tier = SimpleNamespace(tier=str(judge), http=self.registry, ecr=self.registry, evidence=lambda _: store)
-        workbench = SimpleNamespace(names=lambda: self.names)
+        workbench = SimpleNamespace(names=lambda: self.names, environment=self.others.__getitem__)
         what = {
             Boundary.TO_CURATION: (OFFERED,),
             Boundary.CURATION: (scanned_image(self.make),),
@@ -171,9 +171,10 @@ async def test_an_admission_tells_what_an_operator_should_know_all_the_same(gate
     ],
 )
 async def test_a_refusal_is_told_and_kept_where_the_judge_may_write(gate, make, boundary, gone, code):
-    """Beside an image of its own, else in its own repository, which is made so that nothing in it moves."""
+    """Beside an image of its own, and in its own repository, which is made so that nothing in it moves."""
     gate.good(boundary, but=gone)
     judge, place = KEEPS[boundary]
+    places = verdict_places(where(boundary), boundary, admitted=False)
     before = gate.verdicts()
 
     verdict, dossier = await gate.judge(boundary)
@@ -184,10 +185,10 @@ async def test_a_refusal_is_told_and_kept_where_the_judge_may_write(gate, make, 
     payload = {"boundary": boundary.value, "reasons": reasons}
     assert gate.events == [("image.refused", where(boundary), make.source(), payload)]
     kept = {at: verdicts for at, verdicts in gate.verdicts().items() if verdicts != before.get(at)}
-    assert list(kept) == [(place, judge)]
+    assert set(kept) == {(each, judge) for each in places}
     last = kept[place, judge][-1]
     assert (last["resourceUri"], last["cscm"]["reasons"]) == (str(where(boundary)), reasons)
-    assert gate.registry.made == ({} if place == CURATED else {place.repository: (True, None)})
+    assert gate.registry.made == {each.repository: (True, None) for each in places if each != CURATED}
 
 
 async def test_an_event_names_at_most_fifty_reasons(gate, make):
@@ -274,6 +275,24 @@ async def test_a_deployment_shows_the_first_tag_there_is(gate, tagged, tag):
     verdict, _ = await gate.judge(Boundary.TO_EXECUTION)
 
     assert isinstance(verdict, Admitted) and verdict.image.tag == tag
+
+
+@pytest.mark.parametrize(("seconds", "codes"), [(None, ["soak.missing"]), (3599, ["soak.missing"]), (3600, [])])
+async def test_an_environment_may_take_only_what_soaked_in_another(gate, make, seconds, codes):
+    """For as long as that one's own document asks for; the verdict rests on the signed soak."""
+    gate.environment = Environment(name="staging", after="acceptance")
+    gate.others["acceptance"] = Environment(name="acceptance", soak="1h")
+    gate.good(Boundary.TO_EXECUTION)
+    if seconds:
+        until = make.noon + timedelta(seconds=seconds)
+        said = Soak(environment="acceptance", digest=CURATED.digest, container="c", since=make.noon, until=until,
+                    looks=2, asked=60)  # fmt: skip
+        gate.attach(KEEPS[Boundary.TO_EXECUTION][1], EXECUTION, SOAK, said.predicate())
+
+    verdict, dossier = await gate.judge(Boundary.TO_EXECUTION)
+
+    assert [reason.code for reason in getattr(verdict, "reasons", ())] == codes
+    assert (SOAK in [each.predicate_type for each in dossier.evidence]) is bool(seconds)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
@@ -9,10 +10,15 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from blocks.workbench import now
 from supply_chain.evidence.approval import Approval, last_approval
+from supply_chain.evidence.statement import APPROVAL
 from supply_chain.image import ImageRef
-from supply_chain.policy.dossier import approvals
+from supply_chain.policy.dossier import said_by_execution
+from supply_chain.promotion.moves import Move
+from supply_chain.promotion.soaking import watched
 from supply_chain.tier import TierName
 from tasks import promote
+from tests.unit.conftest import OTHER
+from tests.unit.promotion.test_soaking import look
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
@@ -54,5 +60,62 @@ async def test_a_decision_is_later_than_the_one_before_whatever_the_clock_says(w
         )  # fmt: skip
         await promote.sign_decision.fn(REF, said, tier, None)
 
-    last = last_approval(approvals(REF, store), "staging", REF.digest)
+    last = last_approval(said_by_execution(REF, store, APPROVAL), "staging", REF.digest)
     assert last.value.decision == "denied" and last.at > make.noon + timedelta(minutes=3)
+
+
+@pytest.mark.parametrize(("seen", "there", "goes"), [
+    ({}, REF.digest, True), ({"digest": OTHER}, REF.digest, False), (None, REF.digest, False), (None, OTHER, True),
+])  # fmt: skip
+async def test_what_soaked_and_is_not_well_any_more_does_not_go_on(machine, monkeypatch, seen, there, goes):
+    """An approval may take days; how what took its place there since is doing says nothing of it."""
+    move = Move(image=REF, to="production", after="staging")
+    kept = None if seen is None else watched(None, look(0, wanted=REF.digest, running=REF.digest))
+    monkeypatch.setattr(promote, "to_environment", lambda *_: move)
+    monkeypatch.setattr(promote, "missed_by_execution", lambda *_: (move,))
+    monkeypatch.setattr(promote, "_current", lambda *_: lambda *_: REF.model_copy(update={"digest": there}))
+    monkeypatch.setattr(promote, "watch_of", AsyncMock(return_value=kept and kept.model_copy(update=seen)))
+    tier = SimpleNamespace(tier="execution", ecr=SimpleNamespace(repositories=None), evidence=lambda workbench: None)
+    workbench = SimpleNamespace(environment=None, environments=list)
+
+    due = await promote.due_at_execution.fn(REF, "staging", tier, workbench)
+
+    assert bool(due.to) is goes and await promote.missed.fn(tier, workbench) == ((move,) if goes else ())
+    assert goes or due.why == "it was not well in staging when it was last looked at"
+
+
+async def test_a_decision_that_was_signed_and_not_told_is_told_and_told_once(world, make, monkeypatch):
+    """Its run was killed in between, and is run again."""
+    told = []
+    monkeypatch.setattr(promote, "emit", lambda event, ref, source, number, **_: told.append(number))
+    monkeypatch.setattr(promote, "is_known", lambda number: number in told)
+    store = world.store(TierName.EXECUTION)
+    tier = SimpleNamespace(
+        ecr=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=lambda workbench: store
+    )
+    said = Approval(
+        environment="staging", digest=REF.digest, decision="approved", who="ann", why="so", decided=make.noon
+    )
+    store.attach(REF.moved_to("evidence/execution/hello"), APPROVAL, said.predicate(), make.noon)
+
+    for _ in range(2):
+        await promote.sign_decision.fn(REF, said, tier, None, sent=True)
+
+    assert len(told) == 1 and len(said_by_execution(REF, store, APPROVAL)) == 1
+
+
+@pytest.mark.parametrize(
+    ("repository", "to", "deployment"),
+    [("dev/hello", "curation", "promote/on-push"), ("curated/hello", "curation", "promote/on-demand")],
+)
+async def test_a_move_is_started_as_its_tiers_work(monkeypatch, repository, to, deployment):
+    """An environment may be called as a tier; and who was asked and has answered is not asked by the same run."""
+    started = AsyncMock(return_value=SimpleNamespace(name="r"))
+    monkeypatch.setattr(promote, "arun_deployment", started)
+    move = Move(image=REF.moved_to(repository), to=to)
+
+    for asks in (True, False):
+        assert await promote.start(move.model_copy(update={"asks": asks})) == "r"
+
+    assert [call.args for call in started.await_args_list] == [(deployment,)] * 2
+    assert len({call.kwargs["idempotency_key"] for call in started.await_args_list}) == 2

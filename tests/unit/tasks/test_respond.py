@@ -1,25 +1,43 @@
 """respond: an event says that something happened, and signed evidence says whether it did."""
 
+import asyncio
 from types import SimpleNamespace
 from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.states import Cancelled, Pending, Running, Suspended
 
+from supply_chain.app import Probe, Runtime
+from supply_chain.container import profile
+from supply_chain.errors import EngineUnavailable, EvidenceInvalid, RegistryUnavailable
 from supply_chain.evidence.standing import standing_place
-from supply_chain.evidence.statement import LIFECYCLE
+from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
+from supply_chain.execution.deploy import Expected
+from supply_chain.execution.environment import Environment
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
 from tasks import respond
+from tests.engine.memory import MemoryEngine
+from tests.unit.conftest import OTHER
+from tests.unit.pieces import Pieces
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+WHERE = REF.moved_to("evidence/execution/hello")
+EXPECTED = Expected(
+    environment="staging", application="hello", digest=REF.digest, container="c1", name="n", front="f", proxy=OTHER,
+    address="127.0.0.1", port=8080, probe=Probe(port=8080), settings={}, profile=profile(Runtime()),
+    configuration=OTHER,
+)  # fmt: skip
 BLOCKED = "cscm.image.blocked"
 
 
 @pytest.fixture
 def told(world, monkeypatch):
     """What is told of an event, and whether it cancelled what was on its way."""
-    run, cancelled = SimpleNamespace(id=uuid4(), name="promote hello"), []
+    run, cancelled = SimpleNamespace(id=uuid4(), name="promote hello", state_type=StateType.RUNNING), []
 
     class Client:
         async def __aenter__(self):
@@ -28,31 +46,42 @@ def told(world, monkeypatch):
         async def __aexit__(self, *_):
             return None
 
-        async def set_flow_run_state(self, id, state, force):
+        async def set_flow_run_state(self, id, state):
             cancelled.append(id)
+
+        async def read_flow_runs(self, **_):
+            return []
 
     monkeypatch.setattr(respond, "get_client", Client)
     monkeypatch.setattr(respond, "promoting", AsyncMock(return_value=[run]))
     tier = SimpleNamespace(
         evidence=lambda workbench: world.store(TierName.EXECUTION),
-        ecr=SimpleNamespace(repositories=lambda prefix: ()),
+        ecr=SimpleNamespace(repositories=lambda prefix: (WHERE.repository,)),
+        http=None,
     )
-    workbench = SimpleNamespace(environments=lambda: ())
+    workbench = SimpleNamespace(environments=lambda: (Environment(name="staging", host="h"),))
+    monkeypatch.setattr(respond, "should_run", lambda *_: ())
 
-    async def tell(happened, facts=("by mallory: for fun",)):
-        return await respond.gathered.fn(REF, happened, facts, tier, workbench), bool(cancelled)
+    async def tell(happened, facts=("by mallory: for fun",), *, ref=REF, as_task=False):
+        gathered = respond.gathered if as_task else respond.gathered.fn
+        on_the_way = await respond.stopped.fn(ref, happened, tier, workbench)
+        return await gathered(ref, happened, facts, on_the_way, tier, workbench), bool(cancelled)
 
     return tell
 
 
-@pytest.mark.parametrize(("acts", "cancels"), [((), False), (("block",), True), (("block", "unblock"), False)])
-async def test_a_block_that_nobody_signed_cancels_nothing(told, world, make, acts, cancels):
-    """Anybody who may emit an event could say so, and an old one may come again after the block was lifted."""
+def block(world, make, *acts):
     for number, act in enumerate(acts):
         at = make.noon.replace(second=number)
         predicate = {"act": act, "by": "ann", "why": "a key in it", "at": at.isoformat()}
         world.store(TierName.LIFECYCLE).attach(standing_place(REF), LIFECYCLE, predicate, at)
     world.now = make.noon.replace(minute=1)
+
+
+@pytest.mark.parametrize(("acts", "cancels"), [((), False), (("block",), True), (("block", "unblock"), False)])
+async def test_a_block_that_nobody_signed_cancels_nothing(told, world, make, acts, cancels):
+    """Anybody who may emit an event could say so, and an old one may come again after the block was lifted."""
+    block(world, make, *acts)
 
     found, cancelled = await told(BLOCKED)
 
@@ -67,3 +96,133 @@ async def test_what_ends_no_way_is_told_as_it_came(told):
     found, cancelled = await told("cscm.image.verdict-changed", ("scan.critical: one",))
 
     assert (found.facts, cancelled, found.on_the_way) == (("scan.critical: one",), False, ("promote hello",))
+
+
+def failing(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("broken", "told_of"),
+    [
+        ("record", "what runs cannot be told: it is damaged — go on"),
+        ("provenance", "whose hello is cannot be told: "),
+        ("engine", "how it is in staging cannot be told: it is down"),
+        ("host", "how it is in staging cannot be told: Unable to find block"),
+    ],
+)
+async def test_what_cannot_be_read_keeps_nobody_from_cancelling_and_telling(
+    told, world, make, monkeypatch, broken, told_of
+):
+    """One deployment record, a statement of the builder's, an engine: the block holds, and is told."""
+    block(world, make, "block")
+    host = SimpleNamespace(engine=failing(EngineUnavailable("it is down")))
+    load = failing(ValueError("Unable to find block document")) if broken == "host" else AsyncMock(return_value=host)
+    monkeypatch.setattr(respond, "ContainerHost", SimpleNamespace(aload=load))
+    monkeypatch.setattr(respond, "task_run", SimpleNamespace(run_count=4))
+    if broken == "record":
+        monkeypatch.setattr(respond, "should_run", failing(EvidenceInvalid("it is damaged\ngo on")))
+    elif broken == "provenance":
+        Pieces(world, make).attach(REF, TierName.DEVELOPMENT, PROVENANCE, {})
+    else:
+        monkeypatch.setattr(respond, "should_run", lambda *_: (EXPECTED,))
+
+    found, cancelled = await told(BLOCKED)
+
+    assert cancelled and found.on_the_way == ("promote hello",) and "by ann" in found.facts[0]
+    assert found.unread[0].startswith(told_of)
+    assert [each.seen for each in found.running] == (["not looked at"] if broken in ("engine", "host") else [])
+
+
+async def test_the_front_of_every_application_is_found_with_its_owner_and_how_it_is(told, world, make, monkeypatch):
+    """Records name the image of a front wherever they lie; of an image that is no base, one application's are read."""
+    asked = []
+
+    def should_run(places, ecr, http, evidence, application):
+        asked.append(application)
+        return (EXPECTED, EXPECTED.model_copy(update={"proxy": REF.digest, "container": "c2"}))
+
+    monkeypatch.setattr(respond, "should_run", should_run)
+    load = AsyncMock(return_value=SimpleNamespace(engine=MemoryEngine))
+    monkeypatch.setattr(respond, "ContainerHost", SimpleNamespace(aload=load))
+    Pieces(world, make).attach(REF, TierName.DEVELOPMENT, PROVENANCE, make.provenance())
+
+    found, _ = await told(BLOCKED, ref=ImageRef(repository="curated/base/proxy", digest=OTHER))
+    await told(BLOCKED)
+
+    assert asked == [None, "hello"] and found.unread == ()
+    (front,) = found.running
+    assert (front.what, front.owner, found.owner) == ("the front of hello", "web team", "nobody known")
+    assert front.seen.startswith("missing")
+
+
+async def test_whether_it_is_blocked_that_cannot_be_read_is_told(told, monkeypatch):
+    """No gate can read it either."""
+    monkeypatch.setattr(respond, "read_standing", failing(EvidenceInvalid("it is damaged")))
+
+    found, cancelled = await told(BLOCKED)
+
+    assert not cancelled and found.unread[0].startswith("whether it is blocked (nothing was cancelled) cannot be told")
+
+
+async def test_what_may_be_read_next_time_is_tried_again_first(machine, told, monkeypatch):
+    """And in the end told, by the task itself."""
+    tries = []
+
+    def down(*_):
+        tries.append(1)
+        raise RegistryUnavailable("it is down")
+
+    monkeypatch.setattr(respond, "should_run", down)
+    at_once = respond.gathered.with_options(retry_delay_seconds=0, retry_jitter_factor=0)
+    monkeypatch.setattr(respond, "gathered", at_once)
+
+    found, _ = await told("cscm.image.verdict-changed", as_task=True)
+
+    assert len(tries) == 4 and found.unread[0].startswith("what runs cannot be told: it is down")
+
+
+async def test_what_runs_is_ended_by_who_runs_it_and_what_waits_at_once(machine, monkeypatch):
+    """A run that is only called cancelled goes on with its work; what it deploys meanwhile is not told here."""
+    monkeypatch.setattr(respond, "ENDED", 0.0)
+    async with get_client() as client:
+        flow = await client.create_flow_from_name("promote")
+        made = await client.create_deployment(flow, uuid4().hex, parameter_openapi_schema={})
+        runs = [await client.create_flow_run_from_deployment(made) for _ in range(5)]
+        scheduled, pending, running, suspended, deleted = runs
+        for run in (pending, running, suspended):
+            await client.set_flow_run_state(run.id, Pending())
+        for run in (running, suspended):
+            await client.set_flow_run_state(run.id, Running())
+        await client.set_flow_run_state(suspended.id, Suspended())
+        await client.delete_flow_run(deleted.id)
+
+        now = [await client.read_flow_run(run.id) for run in runs[:4]]
+        going_on = await respond._cancel([deleted, *now], "it was blocked")
+
+        found = [(await client.read_flow_run(run.id)).state for run in (scheduled, pending, running, suspended)]
+    assert [each.name for each in found] == ["Cancelled", "Cancelling", "Cancelling", "Cancelled"]
+    assert {each.message for each in found} == {"it was blocked"}
+    assert sorted(going_on) == sorted(
+        f"{run.name} has not ended yet: what it puts into service is not told here" for run in (pending, running)
+    )
+
+
+async def test_what_is_cancelled_is_waited_for(machine, monkeypatch):
+    """It may have put the image into service just now, and be signing that."""
+    monkeypatch.setattr(respond, "POLL", 0.01)
+    async with get_client() as client:
+        made = await client.create_deployment(
+            await client.create_flow_from_name("promote"), uuid4().hex, parameter_openapi_schema={}
+        )
+        run = await client.create_flow_run_from_deployment(made)
+        for state in (Pending(), Running()):
+            await client.set_flow_run_state(run.id, state)
+        waiting = asyncio.ensure_future(respond._cancel([await client.read_flow_run(run.id)], "it was blocked"))
+        done, _ = await asyncio.wait([waiting], timeout=0.5)
+        await client.set_flow_run_state(run.id, Cancelled())
+
+    assert not done and await waiting == []

@@ -51,7 +51,7 @@ async def test_a_soak_is_signed_and_told_once(seen):
     ((name, ref, payload),) = told
     assert (name, str(ref)) == ("deployment.soaked", f"curated/hello@{DIGEST}")
     assert payload == {"environment": "staging", "seconds": 600, "looks": 3}
-    said = last_soak(seen.store.verified(WHERE, TierName.EXECUTION, SOAK), "staging", DIGEST)
+    said = last_soak(seen.store.verified(WHERE, TierName.EXECUTION, SOAK), "staging", DIGEST, "c1")
     assert said is not None and said.at == NOON + timedelta(minutes=10)
 
 
@@ -68,6 +68,13 @@ async def test_a_longer_one_is_signed_too_where_more_is_asked_for(seen):
     await seen(look(0), look(10))
 
     assert [payload["seconds"] for *_, payload in await seen(look(15), look(20), look(25), asks=1200)] == [600, 1200]
+
+
+async def test_the_same_image_in_another_container_is_told_too(seen):
+    """It was deployed again, with another configuration: what soaked before does not run any more."""
+    await seen(look(0), look(10))
+
+    assert len(await seen(look(20, container="c2"), look(30, container="c2"))) == 2
 
 
 async def test_a_break_is_remembered(seen):

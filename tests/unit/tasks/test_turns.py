@@ -19,13 +19,23 @@ def name(machine):
     return f"trial {uuid4().hex[:8]}"
 
 
+@contextmanager
+def another_run():
+    """One that has none of the turns of this one."""
+    token = turns._held.set(frozenset())
+    try:
+        yield
+    finally:
+        turns._held.reset(token)
+
+
 @pytest.fixture
 def gives_up(monkeypatch):
-    """A function that waits for a turn that somebody else has, though not for long."""
+    """A function in which another run waits for a turn that somebody else has, though not for long."""
 
     @contextmanager
     def soon(said=None):
-        with monkeypatch.context() as patch, pytest.raises(TimeoutError, match=said):
+        with monkeypatch.context() as patch, another_run(), pytest.raises(TimeoutError, match=said):
             patch.setattr(turns, "WAIT", 0.5)
             yield
 
@@ -63,8 +73,9 @@ async def test_one_waits_for_the_other_of_the_same_name(name):
     said = []
 
     async def waits():
-        async with turn(name):
-            said.append("second")
+        with another_run():
+            async with turn(name):
+                said.append("second")
 
     async with turn(name):
         second = asyncio.create_task(waits())
@@ -75,6 +86,22 @@ async def test_one_waits_for_the_other_of_the_same_name(name):
     await second
 
     assert said == ["other", "first", "second"]
+
+
+async def test_what_a_run_has_it_has_in_all_that_it_does(name, gives_up):
+    """A flow within it that takes the same turn would wait for itself; when that ends, the turn is still the run's."""
+
+    async def within():
+        return await taken(name)
+
+    async with turn(name):
+        assert await takes(name, within) == 1
+        with gives_up():
+            async with turn(name):
+                raise AssertionError("two have the turn")
+    assert await taken(name) == 0
+    async with turn(name):
+        assert await taken(name) == 1
 
 
 async def test_who_waits_too_long_gives_up(name, gives_up):
@@ -155,7 +182,7 @@ async def test_the_lease_of_a_run_that_died_is_given_back_at_once(name, machine,
 
     async def dies():
         written = file_of(name).read_bytes()
-        with machine("after it"):
+        with machine("after it"), another_run():
             file_of(name).parent.mkdir(parents=True)
             file_of(name).write_bytes(written)
             async with turn(name) as before:

@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 
 from supply_chain.errors import DatabaseUnusable
 from supply_chain.image import Frozen
+from supply_chain.vulnerability import findings
 from supply_chain.vulnerability.findings import Distribution
 
 Kind = Literal["official", "starter"]
@@ -43,6 +44,11 @@ class Database(Frozen):
     digest: str
     directory: Path
     sources: dict[str, datetime] = Field(default_factory=dict)
+
+    @property
+    def facts(self) -> findings.Database:
+        """What a report says of it."""
+        return findings.Database(kind=self.kind, built=self.built, digest=self.digest)
 
 
 class Record(Frozen):

@@ -66,9 +66,7 @@ def pinned(grype: Tool, directory: Path) -> Iterator[Pinned]:
             tool.run("db", "status", timeout=VALID_TIMEOUT, quiet=True)
         except ToolFailed as error:
             raise unusable(directory, str(error)) from error
-        found = read_database(place)
-        facts = Database(kind=found.kind, built=found.built, digest=found.digest)
-        yield Pinned(place, facts, _stat(place))
+        yield Pinned(place, read_database(place).facts, _stat(place))
 
 
 def _link(directory: Path, place: Path) -> None:

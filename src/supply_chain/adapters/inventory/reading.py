@@ -6,46 +6,70 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, select, true
+from sqlalchemy import ColumnElement, Connection, func, select, true
 
 from supply_chain.adapters.inventory import tables as t
+from supply_chain.adapters.inventory.database import AT_ONCE, parts
 from supply_chain.fleet.known import KnownImage
 
+Name = tuple[str, str]
+"""Repository and digest: an image keeps them when it is read again."""
 
-def in_order(wanted: Select[Any]) -> Select[Any]:
-    return wanted.order_by(t.images.c.application, t.images.c.pushed.desc(), t.images.c.digest)
+
+def runs() -> ColumnElement[bool]:
+    """Whether it was deployed last of its application in an environment, or a host showed a container of it."""
+    place = func.row_number().over(
+        partition_by=(t.images.c.application, t.deployments.c.environment),
+        order_by=(t.deployments.c.since.desc(), t.deployments.c.id.desc()),
+    )
+    of = select(t.deployments.c.image, place.label("place")).join(t.images, t.images.c.id == t.deployments.c.image)
+    ranked = of.subquery()
+    deployed = select(ranked.c.image).where(ranked.c.place == 1)
+    return t.images.c.id.in_(deployed) | t.images.c.digest.in_(select(t.seen.c.digest))
 
 
-def is_copy() -> ColumnElement[bool]:
-    """Whether an image is the encrypted copy of another one in its repository, which stands for both."""
+def is_image() -> ColumnElement[bool]:
+    """Whether it can be asked for: the registry has it or it runs, and it is not the encrypted copy of another one in
+    its repository, which stands for both."""
     original = t.images.alias()
-    return (
+    copy = (
         select(t.copies.c.id)
         .join(original, original.c.id == t.copies.c.image)
         .where(t.copies.c.digest == t.images.c.digest, original.c.repository == t.images.c.repository)
         .correlate(t.images)
         .exists()
     )
+    return (~t.images.c.gone | runs()) & ~copy
 
 
-def read(connection: Connection, ids: Sequence[int]) -> Iterator[KnownImage]:
-    """These images in this order."""
-    rows = {row.id: row for row in connection.execute(select(t.images).where(t.images.c.id.in_(ids)))}
-    findings = _findings(connection, ids)
-    of_these = t.images.c.application.in_({row.application for row in rows.values()})
-    running, replaced = deployments(connection, of_these)
-    others = _others(connection, {row.digest for row in rows.values()})
-    for number in ids:
-        if row := rows.get(number):  # else it went meanwhile
-            known = json.loads(row.document)
-            if known["scan"]:
-                known["scan"]["findings"] = findings.get(number, [])
-            recorded = running.get(number, [])
-            own = {each["container"] for each in recorded}
-            more = [each for each in others.get(row.digest, ()) if each["container"] not in own]
-            yield KnownImage.model_validate(
-                {**known, "running": [*recorded, *more], "deployed": replaced.get(number, [])}
-            )
+def names(connection: Connection, which: ColumnElement[bool]) -> list[Name]:
+    """The images of which this is so, by application and the last push first."""
+    of = select(t.images.c.repository, t.images.c.digest).where(which, is_image())
+    in_order = of.order_by(t.images.c.application, t.images.c.pushed.desc(), t.images.c.digest)
+    return [(row.repository, row.digest) for row in connection.execute(in_order)]
+
+
+def read(connection: Connection, wanted: Sequence[Name]) -> Iterator[KnownImage]:
+    """These images in this order, as far as they are still there."""
+    of_these = select(t.images).where(t.images.c.digest.in_({digest for _, digest in wanted}), is_image())
+    found = {(row.repository, row.digest): row for row in connection.execute(of_these)}
+    rows = [found[name] for name in wanted if name in found]
+    findings = _findings(connection, [row.id for row in rows])
+    running, replaced = deployments(connection, t.images.c.application.in_({row.application for row in rows}))
+    others = _others(connection, {row.digest for row in rows})
+    for row in rows:
+        known = json.loads(row.document) | {"gone": row.gone}
+        if known["scan"]:
+            known["scan"]["findings"] = findings.get(row.id, [])
+        recorded = running.get(row.id, [])
+        own = {each["container"] for each in recorded}
+        more = [each for each in others.get(row.digest, ()) if each["container"] not in own]
+        yield KnownImage.model_validate({**known, "running": [*recorded, *more], "deployed": replaced.get(row.id, [])})
+
+
+def read_all(connection: Connection, which: ColumnElement[bool]) -> tuple[KnownImage, ...]:
+    """Every image of which this is so."""
+    return tuple(image for part in parts(names(connection, which), AT_ONCE) for image in read(connection, part))
 
 
 def _findings(connection: Connection, ids: Sequence[int]) -> dict[int, list[Any]]:

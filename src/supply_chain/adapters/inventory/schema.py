@@ -37,6 +37,18 @@ def migrate(engine: Engine) -> None:
             command.upgrade(config, "head")
 
 
+SNAPSHOT = {"sqlite": "BEGIN", "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"}
+"""What makes all statements of a transaction see the same. sqlite3 begins none of its own accord to read."""
+
+
+@contextlib.contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction in which everything is as it is at its first question, whoever changes it meanwhile."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql(SNAPSHOT[connection.dialect.name])
+        yield connection
+
+
 @contextlib.contextmanager
 def changing(engine: Engine) -> Iterator[Connection]:
     """A transaction that changes something. In SQLite it waits for its turn now, and not in its midst."""

@@ -5,7 +5,19 @@ Packages are kept once for each SBOM, and a finding once however many images hav
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -31,11 +43,19 @@ images = Table(
     Column("application", String(256), nullable=False, index=True),
     Column("pushed", String(32), nullable=False),
     Column("sbom", String(71), index=True),
+    Column("scanned", Boolean, nullable=False, server_default=false()),
+    Column("archived", Boolean, nullable=False, server_default=false()),
+    Column("starter", Boolean, nullable=False, server_default=false()),
+    Column("gone", Boolean, nullable=False, server_default=false()),
+    Column("unreadable", Boolean, nullable=False, server_default=false()),
     Column("mark", String(64), nullable=False),
     Column("document", Text, nullable=False),
     UniqueConstraint("repository", "digest"),
 )
-"""`document` is a `KnownImage` without findings and deployments; `pushed` is UTC, as RFC 3339 sorts."""
+"""`document` is a `KnownImage` without findings and deployments; `pushed` is UTC, as RFC 3339 sorts.
+
+`gone`: the registry has it no more, and what is still signed of it is kept.
+"""
 
 bases = Table(
     "bases", metadata, Column("id", Integer, primary_key=True), _of_image(), Column("digest", String(71), index=True)
@@ -92,13 +112,22 @@ packages = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("key", String(64), nullable=False, unique=True),
-    Column("name", String(NAME), nullable=False, index=True),
+    Column("name", String(NAME), nullable=False),
     Column("version", String(NAME), nullable=False),
-    Column("source", String(NAME), nullable=False, index=True),
+    Column("source", String(NAME), nullable=False),
     Column("source_version", String(NAME), nullable=False),
 )
 """`key` is the SHA-256 of the whole package, `source` the package that it was built from; what is longer than a name
 is cut off."""
+package_names = Table(
+    "package_names",
+    metadata,
+    Column("package", ForeignKey("packages.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("name", String(NAME), nullable=False, index=True),
+    Column("version", String(NAME), nullable=False),
+)
+"""What packages are found by: `fleet.packages.names_of`, sorted."""
 listed_in = Table(
     "listed_in",
     metadata,

@@ -14,7 +14,8 @@ from supply_chain.adapters.inventory import tables as t
 from supply_chain.adapters.inventory.database import AT_ONCE, instant, parts
 from supply_chain.evidence.sbom import Package, source_in, version_in
 from supply_chain.fleet.inventory import Entry
-from supply_chain.image import Digest, ImageRef
+from supply_chain.fleet.packages import names_of
+from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.shown import plain
 from supply_chain.vulnerability.findings import Finding
 
@@ -30,6 +31,11 @@ def put(connection: Connection, entry: Entry) -> None:
             application=image.application,
             pushed=instant(image.stored.pushed_at),
             sbom=image.sbom_content,
+            scanned=image.scan is not None,
+            archived=is_archived(image.stored),
+            starter=image.scan is not None and image.scan.database.kind == "starter",
+            gone=image.gone,
+            unreadable=bool(image.unreadable),
             mark=entry.mark,
             document=document,
         )
@@ -55,6 +61,10 @@ def put(connection: Connection, entry: Entry) -> None:
     _put_findings(connection, number, image.scan.findings if image.scan else ())
     if image.sbom_content:
         _put_packages(connection, image.sbom_content, entry.packages)
+
+
+def is_archived(stored: StoredManifest) -> bool:
+    return stored.status is StorageStatus.ARCHIVED
 
 
 def _put_findings(connection: Connection, image: int, findings: Sequence[Finding]) -> None:
@@ -91,13 +101,17 @@ def _put_packages(connection: Connection, sbom: Digest, packages: Iterable[Packa
     if connection.execute(select(t.listed_in.c.sbom).where(t.listed_in.c.sbom == sbom).limit(1)).scalar():
         return  # an SBOM is what its digest says
     rows = {_key(json.dumps(each)): each for each in packages}
-    _insert_new(
-        connection,
-        t.packages,
-        [_package_row(key, name, purl) for key, (_, name, purl) in sorted(rows.items())],
-    )
-    ids = _ids(connection, t.packages, list(rows))
-    _insert_new(connection, t.listed_in, [{"sbom": sbom, "package": number} for number in ids.values()])
+    known = _ids(connection, t.packages, list(rows))
+    new = {key: each for key, each in sorted(rows.items()) if key not in known}
+    _insert_new(connection, t.packages, [_package_row(key, name, purl) for key, (_, name, purl) in new.items()])
+    known |= _ids(connection, t.packages, list(new))
+    names = [
+        {"package": known[key], "position": place, "name": named(name), "version": named(version)}
+        for key, each in new.items()
+        for place, (name, version) in enumerate(sorted(names_of(each)))
+    ]
+    _insert_new(connection, t.package_names, names)
+    _insert_new(connection, t.listed_in, [{"sbom": sbom, "package": number} for number in known.values()])
 
 
 def named(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import fcntl
 import os
 import platform
@@ -12,14 +11,14 @@ import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import httpx
 
-from supply_chain.adapters.command import Cancellation, Tool, current
+from supply_chain.adapters.command import Tool, all_at_once
 from supply_chain.adapters.tools import download
 from supply_chain.adapters.tools.found import Versions, ask
 from supply_chain.adapters.tools.install import apt_command, apt_install, go_install
@@ -102,7 +101,9 @@ class Toolbox:
         if packages:
             with self._locked("apt"):
                 self._install_packages(packages, say)
-        self._obtain_all({name: pin for name, pin in missing.items() if isinstance(pin, GoPin)}, say)
+        if programs := {name: pin for name, pin in missing.items() if isinstance(pin, GoPin)}:
+            with download.client() as http:
+                all_at_once(*(partial(self._obtain, name, pin, http, say) for name, pin in programs.items()))
         return {name: self.find(name) for name in self._pins.tools}
 
     # --- what is here ---
@@ -153,26 +154,6 @@ class Toolbox:
         return self._directory / f"{name}-{pin.version}-{origin}"
 
     # --- getting what is missing ---
-
-    def _obtain_all(self, pins: dict[str, GoPin], say: Progress) -> None:
-        """All at once; each is let come to its end before the first error is raised."""
-        if not pins:
-            return
-        scope = current.get() or Cancellation()
-        with ThreadPoolExecutor(len(pins)) as pool, download.client() as http:
-            jobs: list[Future[None]] = []
-            for name, pin in pins.items():
-                context = contextvars.copy_context()
-                context.run(current.set, scope)
-                jobs.append(pool.submit(context.run, self._obtain, name, pin, http, say))
-            try:
-                wait(jobs)
-            except BaseException:  # an interrupt: end what runs, or the pool waits for it
-                scope.cancel()
-                raise
-        errors = [error for job in jobs if (error := job.exception())]
-        if errors:
-            raise errors[0]
 
     def _obtain(self, name: str, pin: GoPin, http: httpx.Client, say: Progress) -> None:
         def progress(line: str) -> None:

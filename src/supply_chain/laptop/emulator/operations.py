@@ -8,8 +8,9 @@ resources, and condition keys for Amazon ECR").
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 from ministack.core import iam_actions, responses
 from ministack.services import ecr
@@ -49,6 +50,10 @@ from supply_chain.laptop.emulator.shapes import (
 )
 
 PERMISSIONS = {"ecr:ListImageReferrers": "ecr:BatchGetImage"}
+TARGET = "AmazonEC2ContainerRegistry_V20150921."
+"""How X-Amz-Target begins in a request to ECR."""
+AMBIGUOUS = "AmbiguousOperation"
+"""The action of a request that names two operations: no policy allows it."""
 
 
 def install(catalogue: Catalogue) -> None:
@@ -57,17 +62,37 @@ def install(catalogue: Catalogue) -> None:
     ours = Operations(catalogue).by_name()
 
     async def handle_request(method: str, path: str, headers: dict[str, str], body: bytes, query: Any) -> Any:
-        operation = ours.get(headers.get("x-amz-target", "").rpartition(".")[2])
-        if operation is None:
+        prefix, target, name = headers.get("x-amz-target", "").rpartition(TARGET)
+        if prefix or not target or name not in ours:
             return await original(method, path, headers, body, query)
-        return answered(operation, body)
+        return answered(ours[name], body)
 
-    def extract_iam_action(*request: Any, **named_parts: Any) -> str | None:
-        action: str | None = permission(*request, **named_parts)
+    def extract_iam_action(
+        service: str, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
+    ) -> str | None:
+        if len(operations_named(headers, body, query)) > 1:
+            return f"{service}:{AMBIGUOUS}"
+        action: str | None = permission(service, method, path, headers, body, query)
         return PERMISSIONS.get(action or "", action)
 
     ecr.handle_request = handle_request
     iam_actions.extract_iam_action = extract_iam_action
+
+
+def operations_named(headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]) -> set[str]:
+    """The operations that a request names, in its header, its query and its form.
+
+    Who is asked for permission reads the one, who carries it out another: of two, one would go unasked.
+    """
+    header = headers.get("x-amz-target", "")
+    form = body.decode("utf-8", "replace") if "x-www-form-urlencoded" in headers.get("content-type", "") else ""
+    asked = query.get("Action", ())
+    named = (
+        header.rpartition(".")[2],
+        *([asked] if isinstance(asked, str) else asked),
+        *parse_qs(form).get("Action", ()),
+    )
+    return {name for name in named if name}
 
 
 def answered(operation: Callable[[Data], dict[str, Any]], body: bytes) -> Answer:

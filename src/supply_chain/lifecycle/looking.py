@@ -1,0 +1,248 @@
+"""Looking at what is there by the time that a plan is carried out: what of it keeps a step from being done."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import islice
+from typing import Protocol
+
+from supply_chain.errors import UNREADABLE
+from supply_chain.evidence.standing import Standing
+from supply_chain.execution.service import PROXY
+from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest, application_of
+from supply_chain.lifecycle.plan import BLOCKED, Plan, Step
+from supply_chain.lifecycle.rules import STANDS, Action
+from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, belongings, in_use, owners
+from supply_chain.tier import is_base_repository
+
+
+class Present(Protocol):
+    """What is so now, read anew from where it is said."""
+
+    def members(self, repository: str) -> tuple[Member, ...]:
+        """Every manifest of a repository, archived ones too, and what belongs to what."""
+
+    def deployments(self, application: str | None) -> tuple[Deployed, ...]:
+        """What was ever deployed by signed records; of one application, or of all."""
+
+    def proxies(self) -> Mapping[Digest, object]:
+        """The images that environments name for their fronts."""
+
+    def standing(self, ref: ImageRef) -> Standing: ...
+
+    def evidenced(self, ref: ImageRef, stored: StoredManifest) -> Evidenced: ...
+
+    def bases(self) -> frozenset[Digest]:
+        """On which bases the images are built that are there."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A repository as it is now, beside what a plan changes in it."""
+
+    repository: str
+    steps: Sequence[Step]
+    plan: Plan
+    present: Present
+    needed_before: Collection[Digest]
+    bases: Collection[Digest]
+    settled: Collection[ImageRef]
+    """What an earlier run was done with, and did not remove."""
+
+    @cached_property
+    def there(self) -> dict[Digest, Member]:
+        """What the repository holds now."""
+        return {member.ref.digest: member for member in self.present.members(self.repository)}
+
+    @cached_property
+    def planned(self) -> dict[Digest, Step]:
+        """What the plan does here, by digest."""
+        return {step.ref.digest: step for step in self.steps}
+
+    @cached_property
+    def going(self) -> set[Digest]:
+        """What the plan removes."""
+        return {step.ref.digest for step in self.steps if step.action is Action.AGE_OUT}
+
+    @cached_property
+    def needed(self) -> set[Digest]:
+        """What should run or a rollback may need, here or anywhere."""
+        application = None if is_base_repository(self.repository) else application_of(self.repository)
+        running, before = in_use(self.present.deployments(application), self.plan.rollback)
+        return {*self.needed_before, *running, *before, *self.present.proxies()}
+
+    def look_again(self) -> None:
+        """Read anew what is needed of proxies: no deployment of one waits for us."""
+        if self.repository == PROXY:
+            vars(self).pop("needed", None)
+
+    @cached_property
+    def short_of_images(self) -> frozenset[str]:
+        """The environments where fewer images may be used by now, of what stays, than the plan left there."""
+        stays: dict[str, list[Step]] = defaultdict(list)
+        for step in sorted(self.plan.steps, key=lambda step: step.pushed_at, reverse=True):
+            if step.ref.repository == self.repository and step.usable:
+                for environment in step.places:
+                    stays[environment].append(step)
+        usable, newest = cache(self._usable), self.plan.newest
+        left = {place: len(tuple(islice(filter(usable, there), newest))) for place, there in stays.items()}
+        return frozenset(place for place, there in stays.items() if left[place] < min(newest, len(there)))
+
+    def _usable(self, step: Step) -> bool:
+        member = self.there.get(step.ref.digest)
+        if member is None or member.stored.status is not StorageStatus.ACTIVE:
+            return False
+        try:
+            return not self.present.standing(step.ref).block and self.present.evidenced(step.ref, member.stored).vended
+        except UNREADABLE:
+            return False
+
+    @cached_property
+    def belongs(self) -> dict[Digest, set[Digest]]:
+        """What each manifest belongs to now."""
+        return _by_digest(owners(self.there.values()))
+
+    @cached_property
+    def belongings(self) -> dict[Digest, set[Digest]]:
+        """What belongs to each manifest now."""
+        return _by_digest(belongings(self.there.values()))
+
+    @cached_property
+    def copies(self) -> defaultdict[Digest, set[Digest]]:
+        """The encrypted copies of each image that are there, be the image there or gone."""
+        found: defaultdict[Digest, set[Digest]] = defaultdict(set)
+        for digest, member in self.there.items():
+            if member.copy_of:
+                found[member.copy_of].add(digest)
+        return found
+
+    def changes(self, step: Step) -> Iterator[str]:
+        """What has become otherwise since the plan was made, in sentences."""
+        digest, member = step.ref.digest, self.there.get(step.ref.digest)
+        stands = self._standing(step)
+        if member is None:
+            if step.action is not Action.AGE_OUT:
+                yield "it is not there any more"
+            return
+        stored = member.stored
+        yield from self._moved(step, member)
+        yield from self._stands(step, stands)
+        if step.evidenced and not closes_again(step) and not self._begun(step):
+            yield from self.present.evidenced(step.ref, stored).otherwise(step.evidenced)
+        if not closes_again(step):
+            yield from self._serves(step)
+        if step.action in (Action.AGE_OUT, Action.ARCHIVE):
+            if digest in self.bases:
+                yield "an image that is still there is built on it, or may be"
+            if step.evidenced and step.evidenced.vended and self.short_of_images.intersection(step.places):
+                yield "fewer of the images that stay may be used by now than the plan leaves"
+        if step.action is Action.AGE_OUT:
+            yield from self._orphaned(step)
+            yield from self._referenced(step)
+
+    def _moved(self, step: Step, member: Member) -> Iterator[str]:
+        """What the registry says otherwise of an image."""
+        stored = member.stored
+        if stored.tags != step.tags:
+            yield f"its tags are {', '.join(stored.tags) or 'none'} now"
+        if stored.pushed_at != step.pushed_at:
+            yield "it was pushed again"
+        if step.action is not Action.BLOCK and not (member.subjects or member.children):
+            copies = [self.planned[each] for each in sorted(self.copies[step.ref.digest]) if each in self.planned]
+            for each in (step, *copies):  # of an index, and of what is attached, our own look at it is a pull
+                if (now := self.there.get(each.ref.digest)) and now.stored.pulled_at != each.pulled_at:
+                    yield "it was pulled since" if each is step else f"its encrypted copy {each.ref} was pulled since"
+        archived = stored.status is StorageStatus.ARCHIVED and step.action is not Action.AGE_OUT  # done already
+        if stored.status is not step.status and not archived:
+            yield f"it is {stored.status} now"
+
+    def _begun(self, step: Step) -> bool:
+        """Whether what is attached to an image is going already, and the evidence about it with that: a killed run
+        looked at it before it began."""
+        return step.action is Action.AGE_OUT and not self.there.keys() >= set(step.depends)
+
+    def since(self, step: Step) -> Iterator[str]:
+        """What has become otherwise since the repository was looked over, for just before a step is done."""
+        if not step.belongs_to or step.action is Action.AGE_OUT:
+            yield from self._stands(step, self._standing(step))
+            if not step.referrer and not closes_again(step):
+                yield from self._serves(step)
+            if step.action is Action.AGE_OUT:
+                yield from self._orphaned(step)
+            return
+        if step.ref.digest not in self.there:
+            yield "it is not there any more"
+        if since := self.belongs.get(step.ref.digest, set()) - set(step.belongs_to):
+            yield f"it belongs to {min(since)} since"
+        looked_at = {s.ref.digest for s in self.steps if s.ref not in self.settled}
+        for owner in sorted(set(step.belongs_to) - looked_at):
+            yield from self._opened(step.ref.beside(owner))
+
+    def _opened(self, owner: ImageRef) -> Iterator[str]:
+        """Whether an image that was archived before, and whose part is to be now, was opened since."""
+        member, stands, before = self.there.get(owner.digest), self.present.standing(owner), self.plan.step(owner)
+        if member is None or member.stored.status is not StorageStatus.ARCHIVED:
+            yield f"{owner.digest}, which it belongs to, is not archived any more"
+        if before and (before.action is Action.BLOCK or before.rule == BLOCKED) and stands.block is None:
+            yield f"somebody unblocked {owner.digest}, which it belongs to"
+        if stands.hold and stands.block is None:
+            yield f"{owner.digest}, which it belongs to, is held {stands.hold}"
+
+    def _standing(self, step: Step) -> Standing:
+        """How an image stands; what is attached to one has no standing of its own."""
+        member = self.there.get(step.ref.digest)
+        return Standing() if member and member.subjects else self.present.standing(step.ref)
+
+    def _stands(self, step: Step, stands: Standing) -> Iterator[str]:
+        if closes_again(step):
+            if stands.block is None:
+                yield "somebody unblocked it"
+            return
+        if stands.hold:
+            yield f"it is held {stands.hold}"
+        outlived = step.action is Action.AGE_OUT and stands.block is not None and stands.block.rule
+        if stands.block and step.action is not Action.BLOCK and not outlived:
+            yield f"it is blocked {stands.block}"
+        if stands.excuse and step.action is Action.BLOCK:
+            yield f"it was unblocked {stands.excuse}"
+
+    def _serves(self, step: Step) -> Iterator[str]:
+        if step.ref.digest in self.needed:
+            yield "it should run, or is what ran before"
+
+    def _orphaned(self, step: Step) -> Iterator[str]:
+        """Why what is left of an image that is gone stays: whoever pushes that again finds what vouches for it."""
+        member = self.there.get(step.ref.digest)
+        for gone in member.of if member else ():
+            if gone in self.there:
+                continue
+            if gone in self.needed:
+                yield f"{gone}, which is gone, should run, or is what ran before"
+            stands = self.present.standing(step.ref.beside(gone))
+            if stands.hold or stands.block:
+                yield f"{gone}, which is gone, is {'held' if stands.hold else 'blocked'} {stands.hold or stands.block}"
+
+    def _referenced(self, step: Step) -> Iterator[str]:
+        digest = step.ref.digest
+        if unknown := self.belongings.get(digest, set()) - set(step.depends):
+            yield f"{min(unknown)} belongs to it since"
+        if staying := self.belongs.get(digest, set()) - self.going:
+            yield f"it belongs to {min(staying)} since"
+
+    def nameless(self, digest: Digest) -> bool:
+        """Whether nothing but what goes names it."""
+        stays = self.belongs.get(digest, set()) - self.going
+        return digest in self.there and not self.there[digest].stored.tags and not stays
+
+
+def _by_digest(found: Mapping[ImageRef, Iterable[ImageRef]]) -> dict[Digest, set[Digest]]:
+    """The same of one repository."""
+    return {ref.digest: {other.digest for other in others} for ref, others in found.items()}
+
+
+def closes_again(step: Step) -> bool:
+    """Whether it closes again what is blocked already: that is done whatever runs from it; nothing is removed so."""
+    return step.rule == STANDS and step.action is Action.BLOCK

@@ -1,0 +1,391 @@
+"""Making a plan: what would be done with each image, by which rule and why. Pure.
+
+`plan` is closed both ways. With an image goes everything that is attached to it; nothing that belongs to an image
+that stays is taken, and no image goes before what it consists of may.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from supply_chain.fleet.known import KnownImage
+from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
+from supply_chain.lifecycle.plan import BLOCKED, Plan, Step, above
+from supply_chain.lifecycle.rules import STANDS, Action, Decision, Facts, Rules, decide, guards
+from supply_chain.lifecycle.stock import (
+    Deployed,
+    Evidenced,
+    Member,
+    Stock,
+    belongings,
+    histories,
+    in_use,
+    owners,
+    said_since,
+)
+from supply_chain.tier import EVIDENCE, is_base_repository
+
+DAY = timedelta(days=1)
+GUARDING = ("keep.needed", "keep.needed-base", "keep.orphaned")
+"""The rules by which something stays for what another needs."""
+CLOSED = {BLOCKED: STANDS, "keep.owed": "archive.owed"}
+"""The rules by which what is archived stays so, and by which a part of it is archived that is not."""
+
+
+def plan(stock: Stock, rules: Rules, now: datetime) -> Plan:
+    """What the rules come to for this stock at this time. Pure: the same of all three is the same plan."""
+    house = _House(stock, rules, now)
+    steps = tuple(house.step(ref) for ref in sorted(house.all, key=str))
+    return Plan(
+        made=now,
+        rules=rules.name,
+        rules_digest=rules.digest,
+        stock_digest=stock.digest,
+        stock_read=stock.read_at,
+        databases=stock.databases,
+        steps=steps,
+        rollback=rules.keep.rollback,
+        newest=rules.keep.newest,
+        over=tuple(above(steps, rules)),
+    )
+
+
+@dataclass(frozen=True)
+class _House:
+    """The stock, in the order in which the plan asks for it."""
+
+    stock: Stock
+    rules: Rules
+    now: datetime
+
+    @cached_property
+    def images(self) -> dict[ImageRef, KnownImage]:
+        return {image.ref: image for image in self.stock.images}
+
+    @cached_property
+    def members(self) -> dict[ImageRef, Member]:
+        return {member.ref: member for member in self.stock.members}
+
+    @cached_property
+    def all(self) -> frozenset[ImageRef]:
+        return frozenset({*self.images, *self.members})
+
+    @cached_property
+    def tellings(self) -> tuple[tuple[Deployed, ...], ...]:
+        """What was signed, and what the inventory knows of it, each for itself: neither hides what the other knows."""
+        seen = tuple(
+            Deployed(environment=r.environment, application=r.application, digest=image.ref.digest, at=r.since)
+            for image in self.stock.images
+            for r in (*image.deployed, *image.running)
+            if r.environment  # what a host shows and no record names takes nobody's place
+        )
+        return self.stock.deployments, seen
+
+    @cached_property
+    def used(self) -> tuple[dict[Digest, list[str]], dict[Digest, list[str]]]:
+        running: dict[Digest, list[str]] = defaultdict(list)
+        before: dict[Digest, list[str]] = defaultdict(list)
+        for telling in self.tellings:
+            now, earlier = in_use(telling, self.rules.keep.rollback)
+            for all_of, some in ((running, now), (before, earlier)):
+                for digest, environments in some.items():
+                    all_of[digest] += environments
+        for digest, names in self.stock.proxies.items():
+            running[digest] += [f"{name}, as the proxy that it names" for name in names]
+        for image in self.stock.images:  # the inventory may know of more than one that runs
+            for each in image.running:
+                running[image.ref.digest].append(each.environment or f"{each.host}, without a record")
+        return running, before
+
+    @cached_property
+    def ran(self) -> dict[Digest, datetime]:
+        """When each digest ran last, as itself or as a front: until the next deployment took its place."""
+        until: dict[Digest, datetime] = {}
+        for history in (history for telling in self.tellings for history in histories(telling).values()):
+            for number, each in enumerate(history):
+                end = history[number - 1].at if number else self.now
+                for digest in filter(None, (each.digest, each.proxy)):
+                    until[digest] = max(end, until.get(digest, end))
+        return until
+
+    @cached_property
+    def owners(self) -> dict[ImageRef, tuple[ImageRef, ...]]:
+        """What each manifest belongs to."""
+        return owners(self.members.values())
+
+    @cached_property
+    def belongings(self) -> dict[ImageRef, tuple[ImageRef, ...]]:
+        """What belongs to each manifest."""
+        return belongings(self.members.values())
+
+    @cached_property
+    def copies(self) -> defaultdict[ImageRef, list[ImageRef]]:
+        """The encrypted copies of each image, be it there or gone."""
+        found: defaultdict[ImageRef, list[ImageRef]] = defaultdict(list)
+        for ref in sorted(self.members, key=str):
+            if of := self.members[ref].copy_of:
+                found[ref.beside(of)].append(ref)
+        return found
+
+    @cached_property
+    def vended(self) -> dict[tuple[str, str], list[KnownImage]]:
+        """Repository and environment → the images that may be used there, the newest first."""
+        found: dict[tuple[str, str], list[KnownImage]] = defaultdict(list)
+        newest_first = sorted(self.stock.images, key=lambda i: (i.stored.pushed_at, str(i.ref)), reverse=True)
+        for image in newest_first:
+            stands = self.stock.standing(image.ref)
+            pulled = self._stored(image.ref).status is StorageStatus.ACTIVE and not self._gone(image.ref)
+            closes = self.rules.block.exploited and Evidenced.of(image).exploited and not stands.excuse
+            if image.vended and not image.unreadable and pulled and not stands.block and not closes:
+                for environment in image.environments or ("",):
+                    found[image.ref.repository, environment].append(image)
+        return found
+
+    @cached_property
+    def counted(self) -> frozenset[ImageRef]:
+        """Every image that may be used somewhere."""
+        return frozenset(image.ref for there in self.vended.values() for image in there)
+
+    @cached_property
+    def ranks(self) -> dict[tuple[str, str], dict[ImageRef, int]]:
+        """Repository and environment → what may be used there → its number; 1 is the newest."""
+        return {place: {image.ref: n for n, image in enumerate(there, 1)} for place, there in self.vended.items()}
+
+    @cached_property
+    def times(self) -> dict[tuple[str, str], list[datetime]]:
+        """Repository and environment → when what may be used there was pushed, the first one first."""
+        return {place: sorted(image.stored.pushed_at for image in there) for place, there in self.vended.items()}
+
+    @cached_property
+    def facts(self) -> dict[ImageRef, Facts]:
+        """Each image as the rules see it."""
+        return {ref: self._facts(image) for ref, image in self.images.items()}
+
+    def _facts(self, image: KnownImage) -> Facts:
+        stands, stored = self.stock.standing(image.ref), self._stored(image.ref)
+        said, says = Evidenced.of(image), said_since(image)
+        places = [(image.ref.repository, environment) for environment in image.environments or ("",)]
+        ranks = [self.ranks[place][image.ref] for place in places if image.ref in self.ranks.get(place, ())]
+        newer = [next_after for place in places if (next_after := _after(self.times.get(place, []), stored.pushed_at))]
+        digest, held = image.ref.digest, (stored, *(self._stored(copy) for copy in self.copies[image.ref]))
+        came = max([stored.came_at, *(each.restored_at for each in held if each.restored_at)])
+        pulled = max((each.pulled_at for each in held if each.pulled_at), default=None)
+        return Facts(
+            age_days=self._days(came),
+            pulled_days=None if pulled is None else self._days(pulled),
+            tagged=bool(stored.tags),
+            status=stored.status,
+            signed=said.signed,
+            verdict=said.verdict,
+            verdict_days=0 if says is None else self._days(says),
+            rank=min(ranks, default=None),
+            superseded_days=self._days(min(newer)) if newer else None,
+            runs=tuple(sorted(set(self.used[0].get(digest, ())))),
+            rollback=tuple(sorted(set(self.used[1].get(digest, ())))),
+            ran_days=self._days(self.ran[digest]) if digest in self.ran else None,
+            exploited=said.exploited,
+            held=str(stands.hold or ""),
+            blocked=str(stands.block or ""),
+            blocked_by_rule=bool(stands.block and stands.block.rule),
+            excused=str(stands.excuse or ""),
+            unreadable=image.unreadable,
+        )
+
+    def _stored(self, ref: ImageRef) -> StoredManifest:
+        """As the registry has it, whose word is newer than the inventory's."""
+        member = self.members.get(ref)
+        return member.stored if member else self.images[ref].stored
+
+    def _gone(self, ref: ImageRef) -> bool:
+        """Whether the registry does not have it any more."""
+        return ref not in self.members
+
+    def _days(self, since: datetime) -> float:
+        return (self.now - since) / DAY
+
+    @cached_property
+    def own(self) -> dict[ImageRef, Decision]:
+        """What is said of each image by itself. What is attached to one, there or gone, or a copy of it, is none."""
+        none = {ref for ref, member in self.members.items() if member.of}
+        return {ref: self._by_itself(image) for ref, image in self.images.items() if ref not in none}
+
+    def _by_itself(self, image: KnownImage) -> Decision:
+        if image.ref.repository.startswith(EVIDENCE):
+            return _kept("evidence", "what was said of images is never taken away")
+        if self._gone(image.ref):
+            return _kept("gone", "the registry does not have it any more")
+        return decide(self.facts[image.ref], self.rules)
+
+    @cached_property
+    def decided(self) -> dict[ImageRef, Decision]:
+        """What is done with each manifest. What may not go keeps what it needs from going, until nothing changes."""
+        found = {ref: self.own.get(ref) or self._foreign(ref) for ref in sorted(self.all, key=str)}
+        followers = self._followers()
+        for ref in followers:
+            found[ref] = self._going(ref, found)
+        while needed := self._needed(found):
+            found |= needed
+        for ref in followers:
+            found[ref] = self._closing(ref, found)
+        return found
+
+    def _foreign(self, ref: ImageRef) -> Decision:
+        """What the inventory does not know: it goes with what it belongs to, or belonged to; else it stays."""
+        member = self.members[ref]
+        if ref.repository.startswith(EVIDENCE):
+            return _kept("evidence", "what was said of images is never taken away")
+        if self._follows(ref):
+            return _kept("belongs", "it belongs to what stays")
+        gone = [ref.beside(owner) for owner in member.of]
+        if not gone or self._days(member.stored.came_at) < self.rules.floor_days:
+            return _kept("unknown", "the inventory does not know it")
+        if why := next((why for each in gone for why in self._owed(each)), ""):
+            return _kept("orphaned", why)
+        return Decision(action=Action.AGE_OUT, rule="age-out.orphaned", reason="what it belongs to is gone")
+
+    def _owed(self, gone: ImageRef) -> Iterator[str]:
+        """Why what is left of an image that is gone stays: whoever pushes that again finds what vouches for it."""
+        digest, told, stands = gone.digest, f"{_told(gone)}, which is gone,", self.stock.standing(gone)
+        if digest in self.used[0]:
+            yield f"{told} runs: {', '.join(sorted(set(self.used[0][digest])))}"
+        if digest in self.used[1]:
+            yield f"{told} is what ran before: {', '.join(sorted(set(self.used[1][digest])))}"
+        if digest in self.ran and self._days(self.ran[digest]) <= self.rules.archive.retention_days:
+            yield f"{told} ran and is owed to an audit"
+        if stands.hold:
+            yield f"{told} is held {stands.hold}"
+        if stands.block:
+            yield f"{told} is blocked {stands.block}"
+        if why := self.stock.untold.get(str(gone)):
+            yield f"{told} cannot be read: {why}"
+
+    def _needed(self, found: Mapping[ImageRef, Decision]) -> dict[ImageRef, Decision]:
+        """What would go, or be archived, and must not."""
+        gone = {ref for ref, each in found.items() if each.action is Action.AGE_OUT}
+        kept: dict[ImageRef, Decision] = {}
+        for ref in gone:
+            staying = [o for o in self.owners.get(ref, ()) if o not in gone]
+            held = [m for m in self.belongings.get(ref, ()) if m not in gone and self._left(m, ref, gone)]
+            if staying:
+                rule = "belongs" if self._follows(ref) else "needed"
+                kept[ref] = _kept(rule, f"it belongs to {_told(staying[0])}, which stays")
+            elif held:
+                kept[ref] = _kept("needed", f"{_told(held[0])} belongs to it and stays")
+            elif copies := [copy for copy in self._named_by(ref) if copy not in gone]:
+                kept[ref] = _kept("needed", f"it says of which image {_told(copies[0])} is a copy, which stays")
+        bases = {
+            base.digest: ref
+            for ref in sorted(self.own, key=str)
+            if found[ref].action is not Action.AGE_OUT
+            for base in self.images[ref].bases
+        }
+        dark = next(
+            (ref for ref in sorted(found, key=str) if found[ref].action is Action.KEEP and self._dark(ref)), None
+        )
+        for ref, each in found.items():
+            if each.action not in (Action.AGE_OUT, Action.ARCHIVE) or ref in kept:
+                continue
+            if ref.digest in bases:
+                kept[ref] = _kept("needed-base", f"{_told(bases[ref.digest])} is built on it, and stays")
+            elif dark and is_base_repository(ref.repository) and not self._follows(ref):
+                kept[ref] = _kept("needed-base", f"nobody can tell on which base {_told(dark)} is built, which stays")
+        return kept
+
+    def _named_by(self, ref: ImageRef) -> list[ImageRef]:
+        """The copies of which what is attached to their image says what they are, be that there or gone."""
+        member = self.members.get(ref)
+        return [copy for subject in (member.subjects if member else ()) for copy in self.copies[ref.beside(subject)]]
+
+    def _dark(self, ref: ImageRef) -> bool:
+        """Whether it is an image of which nobody can tell on which bases it was built."""
+        if ref in self.images:
+            return bool(self.images[ref].unreadable)
+        member = self.members[ref]
+        attached = member.of or ref.repository.startswith(EVIDENCE)
+        return not attached and bool(member.stored.tags)
+
+    def _left(self, ref: ImageRef, owner: ImageRef, gone: set[ImageRef]) -> bool:
+        """Whether what stays would be attached to nothing without its owner, or be without a name."""
+        named = self._stored(ref).tags or any(each not in gone for each in self.owners[ref])
+        return self._attached(ref, owner) or not named
+
+    def _attached(self, ref: ImageRef, owner: ImageRef) -> bool:
+        """Whether it is attached to its owner, or a copy of that; otherwise it is a part of an index."""
+        member = self.members.get(ref)
+        return member is not None and owner.digest in member.of
+
+    def _follows(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+        """What it belongs to, and not only perhaps, where the inventory does not know it: it goes with that."""
+        of = () if ref in self.own else self.owners.get(ref, ())
+        return tuple(o for o in of if self._attached(ref, o) or not self.members[o].guessed)
+
+    def _followers(self) -> list[ImageRef]:
+        """What the inventory does not know and belongs to something, what it belongs to before it."""
+        waiting = {ref for ref in self.all if self._follows(ref)}
+        order: list[ImageRef] = []
+        while ready := sorted((r for r in waiting if waiting.isdisjoint(self.owners[r])), key=str):
+            order += ready
+            waiting.difference_update(ready)
+        return order  # what goes in a circle belongs to nothing that could go
+
+    def _going(self, ref: ImageRef, found: Mapping[ImageRef, Decision]) -> Decision:
+        """It goes with the last of what it belongs to."""
+        if any(found[owner].action is not Action.AGE_OUT for owner in self.owners[ref]):
+            return found[ref]
+        owner = self._follows(ref)[0]
+        reason = f"it belongs to {_told(owner)}, which goes"
+        return Decision(action=Action.AGE_OUT, rule=found[owner].rule, reason=reason)
+
+    def _closing(self, ref: ImageRef, found: Mapping[ImageRef, Decision]) -> Decision:
+        """What is a part of an image is closed as that is, or was."""
+        closed = all(found[o].action is not Action.KEEP or found[o].rule in CLOSED for o in self.owners[ref])
+        of = next((o for o in self._follows(ref) if found[o].action is not Action.AGE_OUT), None)
+        member = self.members[ref]
+        if not closed or of is None or member.stored.status is not StorageStatus.ACTIVE or member.subjects:
+            return found[ref]
+        by = found[of].rule
+        return Decision(action=Action.ARCHIVE, rule=CLOSED.get(by, by), reason=f"it is a part of {_told(of)}")
+
+    def step(self, ref: ImageRef) -> Step:
+        """What is done with one manifest, and what that rests on."""
+        decision, member, stored = self.decided[ref], self.members.get(ref), self._stored(ref)
+        guarded = guards(self.facts[ref], self.rules) if ref in self.images else ()
+        if decision.action is Action.KEEP and decision.rule in GUARDING:
+            guarded = (*guarded, decision.reason)
+        return Step(
+            ref=ref,
+            action=decision.action,
+            rule=decision.rule,
+            reason=decision.reason,
+            size=stored.size,
+            guards=guarded,
+            belongs_to=tuple(owner.digest for owner in self.owners[ref]) if self._follows(ref) else (),
+            depends=tuple(each.digest for each in self.belongings.get(ref, ())),
+            referrer=bool(member and member.of),
+            tags=stored.tags,
+            pushed_at=stored.pushed_at,
+            pulled_at=stored.pulled_at,
+            status=stored.status,
+            evidenced=Evidenced.of(self.images[ref]) if ref in self.own and not self._gone(ref) else None,
+            environments=self.images[ref].environments if ref in self.own else (),
+            counted=ref in self.counted,
+        )
+
+
+def _after(times: Sequence[datetime], at: datetime) -> datetime | None:
+    """The first of ordered times that is later."""
+    place = bisect_right(times, at)
+    return times[place] if place < len(times) else None
+
+
+def _kept(rule: str, reason: str) -> Decision:
+    return Decision(action=Action.KEEP, rule=f"keep.{rule}", reason=reason)
+
+
+def _told(ref: ImageRef) -> str:
+    return f"{ref.repository}@{ref.short}"

@@ -1,0 +1,58 @@
+"""In which order manifests are removed, and which together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+
+from supply_chain.image import Digest
+from supply_chain.lifecycle.plan import Step
+from supply_chain.lifecycle.stock import Member
+
+AT_ONCE = 100
+"""Manifests that are removed by one call (ECR API, BatchDeleteImage)."""
+
+
+def order(going: Collection[Digest], there: Mapping[Digest, Member]) -> dict[Digest, set[Digest]]:
+    """What has to go before each: what is attached to it or is a copy of it, and the indexes it is in.
+
+    A copy goes before what is attached to its image, too: only that says what it is a copy of.
+    """
+    found: dict[Digest, set[Digest]] = {digest: set() for digest in going}
+    copies: dict[Digest, set[Digest]] = defaultdict(set)
+    for digest, member in there.items():
+        if member.copy_of:
+            copies[member.copy_of].add(digest)
+    for digest in going:
+        if digest in there:
+            for subject in there[digest].subjects:
+                found[digest] |= copies[subject] - {digest}
+    for digest, member in there.items():
+        for owner in member.of:
+            if owner in found:
+                found[owner].add(digest)
+        for child in member.children:
+            if child in found:
+                found[child].add(digest)
+    return found
+
+
+def together(going: Mapping[Digest, Step], first: Mapping[Digest, set[Digest]]) -> Iterator[list[Step]]:
+    """What goes, about a batch at a time; what belongs to each other is in one."""
+    near: dict[Digest, set[Digest]] = defaultdict(set)
+    for digest, step in going.items():
+        for other in {*first[digest], *step.belongs_to, *step.depends} & going.keys():
+            near[digest].add(other)
+            near[other].add(digest)
+    left = dict(going)
+    batch: list[Step] = []
+    while left:
+        found = [next(iter(left))]
+        while found:
+            digest = found.pop()
+            if digest in left:
+                batch.append(left.pop(digest))
+                found += near[digest]
+        if len(batch) >= AT_ONCE or not left:
+            yield sorted(batch, key=lambda each: each.ref.digest)
+            batch = []

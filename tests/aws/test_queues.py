@@ -1,0 +1,61 @@
+"""What SQS does with a message that nobody deletes (SQS Developer Guide, "Using dead-letter queues")."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from supply_chain.adapters.accounts import TRIES
+from supply_chain.adapters.queues import SqsQueue
+from supply_chain.promotion.bridge import UNTOLD, replay
+from tests.aws.cloud import Cloud
+from tests.real.waiting import eventually
+
+pytestmark = pytest.mark.real
+
+HIDDEN = "1"
+"""Seconds until a message that was received and not deleted is given again."""
+LONG_ENOUGH = 60.0
+"""Seconds for TRIES of those, on queues that may give nothing when they are asked."""
+
+
+@pytest.fixture
+def queues(cloud: Cloud) -> Iterator[tuple[SqsQueue, SqsQueue]]:
+    """A queue, and the one to which it gives up what was received too often."""
+    sqs, name = cloud.client("sqs"), cloud.name("queue").replace("/", "-")
+    with ExitStack() as stack:
+
+        def made(suffix: str, **attributes: str) -> str:
+            url = str(sqs.create_queue(QueueName=name + suffix, Attributes=attributes)["QueueUrl"])
+            stack.callback(sqs.delete_queue, QueueUrl=url)
+            return url
+
+        dead = made("-dead")
+        arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": TRIES})
+        queue = made("", VisibilityTimeout=HIDDEN, RedrivePolicy=redrive)
+        yield SqsQueue(sqs, queue, wait=1), SqsQueue(sqs, dead)
+
+
+def test_what_is_received_too_often_is_dead_and_can_be_replayed(queues: tuple[SqsQueue, SqsQueue]) -> None:
+    """As where the bridge is killed each time: an operator sees it, with the reason, and it comes again when asked."""
+    queue, dead = queues
+    queue.send("one that is never deleted")
+
+    given: list[str] = []
+
+    def is_dead() -> bool:
+        given.extend(each.id for each in queue.receive(patient=True))
+        return dead.count() > 0
+
+    eventually(is_dead, LONG_ENOUGH, lambda: given)
+
+    assert len(given) == int(TRIES) and len(set(given)) == 1
+    (message,) = dead.all()
+    assert (message.body, message.reason) == ("one that is never deleted", UNTOLD)
+    assert [each.id for each in replay(dead, queue, None)] == [message.id] and dead.all() == ()
+    (again,) = eventually(lambda: queue.receive(patient=True), LONG_ENOUGH)
+    assert again.body == message.body

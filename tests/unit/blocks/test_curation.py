@@ -1,0 +1,66 @@
+"""What curation's gate is put together from: layers of bases also where the registry gives none any more."""
+
+import base64
+import hashlib
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from blocks.curation import layers_of
+from supply_chain.adapters.kept_content import KeptContent
+from supply_chain.adapters.registry import MANIFEST, InProcess, Registry
+from supply_chain.errors import ImageDamaged, ImageNotFound
+from supply_chain.evidence.statement import SBOM
+from supply_chain.image import ImageRef
+from supply_chain.tier import TierName
+from tests.unit.pieces import Pieces
+
+LAYER = "sha256:" + "1" * 64
+CONFIG = {"digest": "sha256:" + "c" * 64, "size": 1}
+CONTENT = json.dumps({"mediaType": MANIFEST, "config": CONFIG, "layers": [{"digest": LAYER, "size": 1}]}).encode()
+BASE = ImageRef(repository="curated/base/python", digest=f"sha256:{hashlib.sha256(CONTENT).hexdigest()}")
+
+
+class Archived(Registry):
+    """Holds no manifest; what it is given it may keep."""
+
+    def _manifest_of(self, path):
+        raise ImageNotFound(f"The registry has no {path}.\nLook.")
+
+
+@pytest.fixture
+def layers(world, tmp_path):
+    """What gives layers, and what is kept for the next run."""
+    registry = Archived("registry.test", lambda: ("", ""), memory=InProcess())
+    workbench = SimpleNamespace(kept_content=KeptContent(tmp_path))
+    return layers_of(registry, world.store(TierName.CURATION), workbench)
+
+
+@pytest.fixture
+def signed(world, make):
+    """Signs an SBOM that says it read this manifest."""
+
+    def sign(manifest):
+        source = {"metadata": {"manifest": base64.b64encode(manifest).decode()}}
+        Pieces(world, make).attach(BASE, TierName.CURATION, SBOM, make.sbom(world.registry, BASE, source=source))
+
+    return sign
+
+
+def test_an_archived_bases_layers_are_in_its_signed_sbom(layers, signed, tmp_path):
+    """Nobody can pull it, and what was built on it is judged all the same; the SBOM is read once."""
+    with pytest.raises(ImageNotFound):
+        layers(BASE)
+    signed(CONTENT)
+
+    assert layers(BASE) == layers(BASE) == (LAYER,)
+    assert KeptContent(tmp_path).get(f"manifest in the SBOM of {BASE}")[0] == CONTENT
+
+
+def test_a_manifest_is_believed_for_its_digest_alone(layers, signed):
+    """Whoever signed the SBOM."""
+    signed(CONTENT + b" ")
+
+    with pytest.raises(ImageDamaged):
+        layers(BASE)

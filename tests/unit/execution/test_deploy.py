@@ -1,0 +1,140 @@
+"""Deployment: what is signed of it when. What it does to containers is tested on the real engine."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from supply_chain.container import labels
+from supply_chain.errors import Cancelled, DeploymentFailed, RegistryUnavailable
+from supply_chain.execution import deploy as module
+from supply_chain.execution.deploy import Order, deploy
+from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.front import server_of
+from supply_chain.image import CuratedImage, ImageRef
+from supply_chain.policy.outcome import Admitted
+from supply_chain.tier import Boundary
+from tests.engine.memory import MemoryEngine
+from tests.unit.conftest import OTHER
+
+REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+
+SUPPLY = SimpleNamespace(supply=lambda ref: ref.digest)
+
+
+class Stage:
+    """An engine on which something runs already, behind a front that goes where it is told."""
+
+    def __init__(self, make, monkeypatch):
+        self.engine, self.make, self.said = MemoryEngine(), make, []
+        self.engine.add(digest=REF.digest)
+        self.front = self.engine.container("front")
+        self.old = self.engine.container(
+            "staging-hello-old-1", labels=labels("application", "hello", OTHER, "r", environment="staging")
+        )
+        self.engine.start(self.old.id)
+        self.serves = server_of(self.old)
+        monkeypatch.setattr(module, "Front", lambda *_: self.as_front())
+        ready = SimpleNamespace(ready=True, says="", seconds=0.1)
+        monkeypatch.setattr(module, "wait_ready", lambda *_: ready)
+        monkeypatch.setattr(module, "trouble_at", lambda *_: "")
+
+    def as_front(self):
+        def switch(new, *_):
+            self.serves = server_of(new)
+            return self.front
+
+        def finish(_, wait):
+            self.said.append("its last requests are waited for")
+            wait(1)
+
+        return SimpleNamespace(
+            known=lambda: (self.front,), serves=lambda: self.serves, fits=lambda: self.front, switch=switch,
+            finish=finish, remove_all_but=lambda _: None,
+        )  # fmt: skip
+
+    @property
+    def order(self):
+        manifest = self.make.manifest()
+        image = CuratedImage(ref=REF, tag="t", source=self.make.source(), environments=("staging",))
+        admitted = Admitted[CuratedImage](image=image, boundary=Boundary.TO_EXECUTION, policy=OTHER)
+        place = Environment(name="staging", applications={"hello": Placement(port=8080)})
+        return Order(admitted, manifest, place, OTHER, "run")
+
+    def deploy(self, recorded, wait=lambda _: None, may_serve=lambda: None):
+        return deploy(
+            self.engine, self.order, SUPPLY,
+            now=lambda: self.make.noon, wait=wait, may_serve=may_serve, recorded=recorded,
+        )  # fmt: skip
+
+    @property
+    def left(self):
+        return [c.image for c in self.engine.containers() if c.id != self.front.id]
+
+
+@pytest.fixture
+def stage(make, monkeypatch):
+    return Stage(make, monkeypatch)
+
+
+def test_it_is_recorded_as_soon_as_it_serves(stage):
+    """What ran before has a minute to end, in which the run may be cancelled or killed."""
+
+    def recorded(deployment):
+        assert stage.serves == deployment.container[:12] and stage.left == [stage.old.image, REF.digest]
+        stage.said.append("recorded")
+        return deployment.model_copy(update={"requests": 7})
+
+    assert stage.deploy(recorded).requests == 7
+    assert stage.said == ["recorded", "its last requests are waited for"] and stage.left == [REF.digest]
+
+
+def test_who_is_cancelled_from_then_on_has_recorded_it(stage):
+    """And leaves one container."""
+
+    def wait(seconds):
+        if stage.said:
+            raise Cancelled("The run was cancelled while it waited.")
+
+    with pytest.raises(Cancelled):
+        stage.deploy(lambda deployment: stage.said.append("recorded"), wait)
+
+    assert stage.said == ["recorded", "its last requests are waited for"] and stage.left == [REF.digest]
+
+
+def test_where_it_cannot_be_recorded_the_next_try_does(stage):
+    """It serves, and what ran before is gone."""
+
+    def fails(deployment):
+        raise RegistryUnavailable("it is down")
+
+    with pytest.raises(RegistryUnavailable):
+        stage.deploy(fails)
+    assert stage.left == [REF.digest]
+
+    again = stage.deploy(lambda deployment: deployment)
+    assert not again.changed and stage.left == [REF.digest]
+
+
+def test_what_may_not_serve_after_all_leaves_what_ran_before(stage):
+    """It was ready, and nothing has reached it."""
+
+    def may_serve():
+        assert REF.digest in stage.left and stage.serves == server_of(stage.old)
+        raise DeploymentFailed("it was blocked meanwhile")
+
+    with pytest.raises(DeploymentFailed, match="blocked"):
+        stage.deploy(stage.said.append, may_serve=may_serve)
+
+    assert stage.said == [] and stage.left == [stage.old.image] and stage.serves == server_of(stage.old)
+
+
+@pytest.mark.parametrize("without", ["may_serve", "recorded"])
+def test_nothing_is_deployed_by_who_leaves_out_a_step(stage, without):
+    """Whether it may serve is asked, and that it serves is signed, wherever it is called from."""
+    steps = {"may_serve": lambda: None, "recorded": lambda deployment: deployment}
+
+    with pytest.raises(TypeError, match=without):
+        deploy(stage.engine, stage.order, SUPPLY, now=lambda: stage.make.noon,
+               **{name: step for name, step in steps.items() if name != without})  # fmt: skip
+
+    assert stage.left == [stage.old.image]

@@ -1,0 +1,112 @@
+"""What Prefect knows of a night: its runs, its events page by page, and what nobody could read."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from uuid import uuid4
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, StateType
+from prefect.events import Event, Resource
+from prefect.states import Scheduled
+
+from blocks.workbench import now
+from tasks import morning
+
+PROJECT = Path(__file__).parents[3]
+
+
+def dead(monkeypatch, number):
+    """A bridge with so many dead letters; None: no bridge is set up."""
+
+    async def load(name):
+        if number is None:
+            raise ValueError(f"there is no block {name}")
+        return SimpleNamespace(dead_letters=lambda: SimpleNamespace(count=lambda: number))
+
+    monkeypatch.setattr(morning.Bridge, "aload", load)
+
+
+@pytest.mark.parametrize("number", [3, 0, None])
+async def test_dead_letters_are_counted_where_there_is_a_bridge(monkeypatch, number):
+    """Where there is none nobody knows of any, which is not the same as none."""
+    dead(monkeypatch, number)
+
+    assert await morning._dead_letters() == number
+
+
+@pytest.mark.parametrize(("payload", "detail"), [
+    ({"by": "ann", "why": "a key in it", "stood": "", "running": ["staging"], "origin": "tier"}, "ann, a key in it"),
+    ({"boundary": "curation", "reasons": [{"code": "scan.high"}, {"code": "scan.high"}]}, "curation, scan.high"),
+    ({"from": "passed", "to": "refused", "reasons": [{"code": "scan.kev"}], "owner": "x"}, "passed, refused, scan.kev"),
+    ({"environment": "production", "decision": "denied", "who": "Ada", "why": "no"}, "production, denied, Ada, no"),
+    ({"environment": "staging", "reasons": ["scan.high", {"fact": "x"}]}, "staging"),
+    ({}, ""),
+])  # fmt: skip
+def test_of_an_event_it_is_told_why(payload, detail):
+    """Each code once, and nothing else that a payload has."""
+    assert morning._detail(payload) == detail
+
+
+async def test_events_are_read_to_the_last_page(machine, monkeypatch):
+    """Prefect gives a part at once; what was emitted before that night, or says of no change, is not told."""
+    monkeypatch.setattr(morning, "EVENTS", 2)
+    since = now() - timedelta(days=2, seconds=Random().uniform(0, 80_000))
+    until = since + timedelta(milliseconds=50)
+
+    def event(number, name="cscm.image.held", at=since):
+        resource = {"prefect.resource.id": f"cscm.image.{number}", "prefect.resource.name": f"hello@{number}"}
+        return Event(event=name, occurred=at, resource=Resource(resource), payload={"by": "ann"}, id=uuid4())
+
+    wanted = [event(number, at=since + timedelta(milliseconds=number)) for number in range(5)]
+    others = [event(8, "cscm.image.tested"), event(9, at=since - timedelta(milliseconds=1))]
+    async with get_client() as client:
+        sent = [each.model_dump(mode="json") for each in (*wanted, *others)]
+        (await client.request("POST", "/events", json=sent)).raise_for_status()
+        for _ in range(300):
+            found = await morning._events(client, since, until)
+            if len(found) >= len(wanted):
+                break
+            await asyncio.sleep(0.1)
+
+    assert sorted((each.about, each.at, each.event, each.detail) for each in found) == [
+        (f"hello@{number}", each.occurred, "cscm.image.held", "ann") for number, each in enumerate(wanted)
+    ]
+
+
+async def test_a_night_has_its_runs_and_what_waits(machine, monkeypatch):
+    """By deployment; a run inside of another is part of that one, and what waits does so since whenever."""
+    dead(monkeypatch, 2)
+    name = f"rescan-{uuid4().hex[:8]}"
+
+    @flow(name=name, flow_run_name=name)
+    async def inside():
+        return None
+
+    @flow(name=name, flow_run_name=name)
+    async def by_hand():
+        await inside()
+
+    async with get_client() as client:
+        nightly = await client.create_deployment(await client.create_flow_from_name(name), "nightly")
+        for kind, said, hours in (("FAILED", "Failed", 1), ("PAUSED", "Suspended", 40), ("COMPLETED", "Completed", 40)):
+            due = Scheduled(scheduled_time=now() - timedelta(hours=hours))
+            run = await client.create_flow_run_from_deployment(nightly, name=name, state=due)
+            await client.set_flow_run_state(run.id, State(type=StateType(kind), name=said, message="why"), force=True)
+    await by_hand()
+    until = now() + timedelta(minutes=1)
+
+    night = await morning.look_back.fn(until, 24, SimpleNamespace(project=str(PROJECT)))
+
+    def mine(runs):
+        return sorted((run.deployment, run.state) for run in runs if run.name == name)
+
+    assert (night.since, night.until, night.dead_letters) == (until - timedelta(hours=24), until, 2)
+    assert mine(night.runs) == [("", "Completed"), (f"{name}/nightly", "Failed")]
+    assert mine(night.waiting) == [(f"{name}/nightly", "Suspended")]
+    assert {run.message for run in (*night.runs, *night.waiting) if run.deployment == f"{name}/nightly"} == {"why"}
+    assert "Failed last night" in night.views
