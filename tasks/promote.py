@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
+from functools import cache
 from typing import Any
 
 from prefect import task
@@ -24,15 +23,9 @@ from supply_chain.execution.records import should_run
 from supply_chain.image import Digest, ImageRef
 from supply_chain.policy.dossier import said_by_execution
 from supply_chain.policy.verdict import execution_place
-from supply_chain.promotion.moves import (
-    Move,
-    View,
-    as_seen,
-    missed_by_curation,
-    missed_by_execution,
-    to_curation,
-    to_environment,
-)
+from supply_chain.promotion.moves import Move, worth_telling
+from supply_chain.promotion.offered import missed_by_curation, to_curation
+from supply_chain.promotion.vended import View, as_seen, missed_by_execution, to_environment
 from supply_chain.tier import OFFERED, curated_repository
 from tasks.events import emit, is_known, numbered
 from tasks.paging import every
@@ -47,8 +40,6 @@ TO_CURATION, TO_EXECUTION = f"{FLOW}/on-push", f"{FLOW}/on-demand"
 """The deployments that `start` runs: each tier's runs are its own workers' work."""
 STALE = timedelta(hours=6)
 """No run waits or works for so long: twice what one may wait for a chain, and what a deployment takes."""
-Current = Callable[[str, str], ImageRef | None]
-"""Application and environment → the image that should run there."""
 ON_THE_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
@@ -66,19 +57,14 @@ async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench) -> Mo
 @task(name="due at boundary 2", task_run_name="due at boundary 2", **RETRYING)
 async def due_at_execution(ref: ImageRef, after: str | None, tier: Tier, workbench: Workbench) -> Move:
     """What is to be done with a curated image: where it goes, and whether a person has to decide first."""
-    current = _current(tier, workbench, ref.application)
-    move = await in_thread(
-        lambda: to_environment(
-            ref, after, tier.ecr, tier.evidence(workbench), workbench.environment, partial(current, ref.application)
-        )
-    )
-    return await _as_seen(move, current)
+    view = _view(tier, workbench, ref.application)
+    return await _as_seen(await in_thread(to_environment, ref, after, view), view)
 
 
-async def _as_seen(move: Move, current: Current) -> Move:
+async def _as_seen(move: Move, view: View) -> Move:
     if not move.to or move.after is None:
         return move
-    there = await in_thread(current, move.image.application, move.after)
+    there = await in_thread(view.current, move.image.application, move.after)
     return as_seen(move, there, await watch_of(move.after, move.image.application))
 
 
@@ -117,16 +103,10 @@ async def sign_decision(
 @task(name="missed", task_run_name="missed", **RETRYING)
 async def missed(tier: Tier, workbench: Workbench) -> tuple[Move, ...]:
     """What no event announced to this tier: the steps that are open, the newest image of each application."""
-
-    def look() -> tuple[Move, ...]:
-        view = View(tier.ecr.repositories, tier.ecr, tier.evidence(workbench))
-        if tier.tier == "curation":
-            return tuple(missed_by_curation(view))
-        return tuple(missed_by_execution(view, workbench.environment, current))
-
-    current = _current(tier, workbench)
-    found = [await _as_seen(move, current) for move in await in_thread(look)]
-    return tuple(move for move in found if move.to or move.unreadable)
+    if tier.tier == "curation":
+        return await in_thread(missed_by_curation, tier.ecr, tier.evidence(workbench))
+    view = _view(tier, workbench)
+    return worth_telling([await _as_seen(move, view) for move in await in_thread(missed_by_execution, view)])
 
 
 async def promoting(digest: Digest) -> list[FlowRun]:
@@ -180,21 +160,18 @@ def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return all(found.get(key) == value for key, value in wanted.items())
 
 
-def _current(tier: Tier, workbench: Workbench, application: str | None = None) -> Current:
-    """The image that should run of an application in an environment, by the signed records; read once."""
-    places = [each.name for each in workbench.environments()]
-    known: dict[tuple[str, str], ImageRef] | None = None
+def _view(tier: Tier, workbench: Workbench, application: str | None = None) -> View:
+    """What execution looks at; what should run, of one application or all of them, is read once."""
+    evidence = tier.evidence(workbench)
 
-    def current(of: str, environment: str) -> ImageRef | None:
-        nonlocal known
-        if known is None:
-            found = should_run(places, tier.ecr, tier.http, tier.evidence(workbench), application)
-            known = {
-                (each.environment, each.application): ImageRef(
-                    repository=curated_repository(each.application), digest=each.digest
-                )
-                for each in found
-            }
-        return known.get((environment, of))
+    @cache
+    def running() -> dict[tuple[str, str], ImageRef]:
+        places = [each.name for each in workbench.environments()]
+        return {
+            (each.application, each.environment): ImageRef(
+                repository=curated_repository(each.application), digest=each.digest
+            )
+            for each in should_run(places, tier.ecr, tier.http, evidence, application)
+        }
 
-    return current
+    return View(tier.ecr, evidence, workbench.environment, lambda *place: running().get(place))

@@ -48,8 +48,8 @@ def shop(machine, monkeypatch):
     monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows.Tier, "aload", load)
     monkeypatch.setattr(flows.Workbench, "aload", load)
-    monkeypatch.setattr(tasks.promote, "missed_by_curation", lambda view: shop.curation)
-    monkeypatch.setattr(tasks.promote, "missed_by_execution", lambda view, read, current: shop.execution)
+    monkeypatch.setattr(tasks.promote, "missed_by_curation", lambda images, store: shop.curation)
+    monkeypatch.setattr(tasks.promote, "missed_by_execution", lambda view: shop.execution)
     monkeypatch.setattr(tasks.promote, "promoting", promoting)
     monkeypatch.setattr(tasks.promote, "arun_deployment", run)
     return shop

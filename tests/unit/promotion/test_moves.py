@@ -18,15 +18,9 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import record
 from supply_chain.image import ImageRef
 from supply_chain.policy.verdict import execution_place, verdict_places
-from supply_chain.promotion import moves
-from supply_chain.promotion.moves import (
-    View,
-    following,
-    missed_by_curation,
-    missed_by_execution,
-    to_curation,
-    to_environment,
-)
+from supply_chain.promotion import offered
+from supply_chain.promotion.offered import missed_by_curation, to_curation
+from supply_chain.promotion.vended import View, following, missed_by_execution, to_environment
 from supply_chain.tier import Boundary, TierName
 from tests.unit.pieces import Pieces
 
@@ -147,14 +141,14 @@ class Chain:
         return to_curation(self.dev(number), self, self.pieces.world.store(CURATION))
 
     def onward(self, number, after=None):
-        return to_environment(
-            self.curated(number), after, self, self.pieces.world.store(EXECUTION), self.read,
-            lambda to: self.current("hello", to),
-        )  # fmt: skip
+        return to_environment(self.curated(number), after, self._view)
 
     def missed(self):
-        seen = [View(self.repositories, self, self.pieces.world.store(tier)) for tier in (CURATION, EXECUTION)]
-        return (*missed_by_curation(seen[0]), *missed_by_execution(seen[1], self.read, self.current))
+        return (*missed_by_curation(self, self.pieces.world.store(CURATION)), *missed_by_execution(self._view))
+
+    @property
+    def _view(self):
+        return View(self, self.pieces.world.store(EXECUTION), self.read, self.current)
 
 
 @pytest.fixture
@@ -269,7 +263,7 @@ def test_what_nobody_signed_holds_nothing_up(chain):
 
 def test_where_too_much_is_unsigned_it_is_told(chain, monkeypatch):
     """A look has to end somewhere; what was signed before may lie behind that."""
-    monkeypatch.setattr(moves, "RECENT", 3)
+    monkeypatch.setattr(offered, "RECENT", 3)
     chain.offer(1)
     for number in range(2, 6):
         chain.offer(number, signed=False)

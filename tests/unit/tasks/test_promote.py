@@ -73,9 +73,10 @@ async def test_what_soaked_and_is_not_well_any_more_does_not_go_on(machine, monk
     kept = None if seen is None else watched(None, look(0, wanted=REF.digest, running=REF.digest))
     monkeypatch.setattr(promote, "to_environment", lambda *_: move)
     monkeypatch.setattr(promote, "missed_by_execution", lambda *_: (move,))
-    monkeypatch.setattr(promote, "_current", lambda *_: lambda *_: REF.model_copy(update={"digest": there}))
+    runs = SimpleNamespace(environment="staging", application="hello", digest=there)
+    monkeypatch.setattr(promote, "should_run", lambda *_: (runs,))
     monkeypatch.setattr(promote, "watch_of", AsyncMock(return_value=kept and kept.model_copy(update=seen)))
-    tier = SimpleNamespace(tier="execution", ecr=SimpleNamespace(repositories=None), evidence=lambda workbench: None)
+    tier = SimpleNamespace(tier="execution", ecr=None, http=None, evidence=lambda workbench: None)
     workbench = SimpleNamespace(environment=None, environments=list)
 
     due = await promote.due_at_execution.fn(REF, "staging", tier, workbench)

@@ -1,0 +1,95 @@
+"""Offered: what is due at boundary 1, for the images in `dev/*`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from supply_chain.concurrency import one_by_one
+from supply_chain.errors import UNREADABLE
+from supply_chain.evidence.standing import read_standing, standing
+from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.summary import Summary, is_vended, last_verdict
+from supply_chain.image import ImageRef
+from supply_chain.policy.rules import IMAGE_BLOCKED
+from supply_chain.policy.verdict import refusals_place
+from supply_chain.promotion.moves import Images, Move, codes_of, nothing, refused, unreadable, worth_telling
+from supply_chain.shown import in_a_line
+from supply_chain.tier import OFFERED, Boundary, TierName, curated_repository
+
+RECENT = 500
+"""Images of an application that are looked at for one that development signed, the last pushed first."""
+
+
+def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
+    """What is to be done with an image in `dev/*`.
+
+    An image without development's provenance was not offered yet: what builds it may still be signing. Only the
+    newest image of an application that was offered goes on.
+    """
+    if later := _offered_later(ref, images.newest_first(ref.repository), store):
+        return nothing(ref, later)
+    return _of_the_newest(ref, store)
+
+
+def missed_by_curation(images: Images, store: EvidenceStore) -> tuple[Move, ...]:
+    """The newest images in `dev/*` that development offered and on which nobody decided.
+
+    One that cannot be judged by what is signed about it (`unreadable`) is told, and keeps no other application;
+    likewise one whose images are unsigned as far as they are looked at.
+    """
+    found: list[Move] = []
+    for repository in images.repositories(OFFERED):
+        if newest := images.newest_first(repository):
+            try:
+                ref = _last_offered(newest, store)
+                found += [_of_the_newest(ref, store)] if ref else []
+            except UNREADABLE as error:
+                found.append(unreadable(newest[0], in_a_line(error)))
+            else:
+                found += [unreadable(newest[0], _unsigned(newest))] if not ref and len(newest) > RECENT else []
+    return worth_telling(found)
+
+
+def _of_the_newest(ref: ImageRef, store: EvidenceStore) -> Move:
+    """What is to be done with the newest image that was offered, by what is signed about it."""
+    if not store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
+        return nothing(ref, "development signed no provenance of it").model_copy(update={"waits": True})
+    own = store.verified(ref.moved_to(curated_repository(ref.application)), TierName.CURATION, SUMMARY, SIGNATURE)
+    refusals = store.verified(refusals_place(ref), TierName.CURATION, SUMMARY)
+    for boundary in (Boundary.TO_CURATION, Boundary.CURATION):
+        verdict = last_verdict((*own, *refusals), boundary, ref.digest)
+        if verdict and not verdict.value.passed and not _unblocked(verdict.value, ref, store):
+            return nothing(ref, refused(verdict.value, boundary))
+    if is_vended(own, ref.digest):
+        return nothing(ref, "it is vended")
+    return Move(image=ref, to="curation")
+
+
+def _offered_later(ref: ImageRef, newest: Sequence[ImageRef], store: EvidenceStore) -> str:
+    """Why an image is too old: another was pushed after it and offered. What nobody signed holds nothing up."""
+    if ref not in newest:
+        return "it is not among those that have a tag and can be pulled" if newest else ""
+    after = newest[: newest.index(ref)]
+    if later := _last_offered(after, store):
+        return f"{later.short} was pushed after it"
+    return _unsigned(after) if len(after) > RECENT else ""
+
+
+def _last_offered(newest: Sequence[ImageRef], store: EvidenceStore) -> ImageRef | None:
+    """The first of the recent ones that development signed: anybody else who may push could hide it behind others."""
+    recent = newest[:RECENT]
+    signed = one_by_one(lambda ref: store.verified(ref, TierName.DEVELOPMENT, PROVENANCE), recent)
+    return next((ref for ref, provenance in zip(recent, signed, strict=False) if provenance), None)
+
+
+def _unsigned(newest: Sequence[ImageRef]) -> str:
+    return (
+        f"development signed none of the {RECENT} images of {newest[0].repository} that were pushed last, and what is "
+        "older is not looked at: find out who pushes them, and remove them"
+    )
+
+
+def _unblocked(verdict: Summary, ref: ImageRef, store: EvidenceStore) -> bool:
+    """Whether it was refused for nothing but its own block, which somebody lifted since."""
+    return codes_of(verdict) == {IMAGE_BLOCKED} and standing(read_standing(ref, store).evidence).block is None
