@@ -33,6 +33,7 @@ from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.kept_content import KeptContent
 from supply_chain.adapters.registry import MANIFEST, Registry
+from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.adapters.results import KeptResults
 from supply_chain.app import MANIFEST as DECLARATION
 from supply_chain.concurrency import side_by_side
@@ -122,7 +123,7 @@ class Fleet:
 
     @cached_property
     def registry(self) -> Registry:
-        registry = Registry(self.host, self._credentials, insecure=True)
+        registry = Registry(RegistryHttp(self.host, self._credentials, insecure=True))
         return replace(registry, memory=KeptContent(self.kept)) if self.kept else registry
 
     @cached_property
@@ -161,7 +162,7 @@ class Fleet:
             "results": KeptResults(results),
             "registry": self.registry,
             "evidence": replace(self.store(TierName.CURATION), wide=1),
-            "repositories": Ecr(self.ecr, self.registry.host),
+            "repositories": Ecr(self.ecr, self.registry.http.host),
             "layers": lambda ref: (),
             "bases": (),
             "ruled": {},

@@ -17,6 +17,7 @@ from supply_chain.adapters.crane import Crane
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.kms import Kms
 from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.adapters.skopeo import Skopeo
 from supply_chain.adapters.syft import Syft
 from supply_chain.errors import SettingInvalid
@@ -81,7 +82,8 @@ class Tier(Block):
     @cached_property
     def http(self) -> Registry:
         """The registry over HTTP, with this role's credentials."""
-        return Registry(self.registry, self.ecr.credentials, self.insecure_registry, renew=self.ecr.forget_token)
+        ecr = self.ecr
+        return Registry(RegistryHttp(self.registry, ecr.credentials, self.insecure_registry, renew=ecr.forget_token))
 
     def cosign(self, workbench: Workbench) -> Cosign:
         """Signs with this tier's key only; registry and KMS see this role."""

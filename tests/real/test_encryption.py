@@ -30,6 +30,7 @@ from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.engine import DockerEngine
 from supply_chain.adapters.kms import Kms
 from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.adapters.skopeo import Skopeo
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.app import Base, Classification
@@ -78,7 +79,7 @@ class Role:
 
     @cached_property
     def registry(self) -> Registry:
-        return Registry(self.host, self.ecr.credentials, insecure=True)
+        return Registry(RegistryHttp(self.host, self.ecr.credentials, insecure=True))
 
     @cached_property
     def skopeo(self) -> Skopeo:

@@ -105,7 +105,7 @@ class Buildx:
 
     def push(self, local: str, repository: str, tag: str) -> Digest:
         """See `development.offer.Pusher`."""
-        remote = f"{self.registry.host}/{repository}:{tag}"
+        remote = f"{self.registry.http.host}/{repository}:{tag}"
         with self.docker_config() as config:
             docker = self.tool.with_environment(DOCKER_CONFIG=str(config))
             docker.run("tag", local, remote, timeout=60)

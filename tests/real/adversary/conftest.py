@@ -17,6 +17,7 @@ import pytest
 from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.registry import MANIFEST, Registry
+from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.concurrency import side_by_side
 from supply_chain.evidence.statement import BUNDLE, about
@@ -54,10 +55,10 @@ class Adversary:
 
     def push(self, repository: str, manifest: bytes, tag: str) -> ImageRef:
         """Push a manifest under a tag, which moves there if it may."""
-        address = f"http://{self.registry.host}/v2/{repository}/manifests/{tag}"
+        address = f"http://{self.registry.http.host}/v2/{repository}/manifests/{tag}"
         headers = {"Content-Type": MANIFEST}
         httpx.put(
-            address, content=manifest, headers=headers, auth=self.registry.credentials(), timeout=30
+            address, content=manifest, headers=headers, auth=self.registry.http.credentials(), timeout=30
         ).raise_for_status()
         return ImageRef(repository=repository, digest=f"sha256:{hashlib.sha256(manifest).hexdigest()}")
 
@@ -110,7 +111,7 @@ class Adversary:
 
 @pytest.fixture(scope="session")
 def adversary(laptop: LaptopState, ecr: Any, toolbox: Toolbox) -> Iterator[Adversary]:
-    registry = Registry(laptop.registry, Ecr(ecr, laptop.registry).credentials, insecure=True)
+    registry = Registry(RegistryHttp(laptop.registry, Ecr(ecr, laptop.registry).credentials, insecure=True))
     _forget(ecr)
     yield Adversary(laptop, ecr, registry, toolbox)
     _forget(ecr)

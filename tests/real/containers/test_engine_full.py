@@ -18,6 +18,7 @@ from supply_chain.adapters.buildx import Buildx, find_client
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.engine import DockerEngine
 from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.development.build import Order
 from supply_chain.errors import DiskFull, EngineUnavailable
 
@@ -88,7 +89,7 @@ def order(context: Path, *, reproducible: bool) -> Order:
 def builder(url: str, tmp_path: Path) -> Buildx:
     client, version = find_client(os.environ["PATH"])
     docker = Tool("docker", client, version).with_environment(DOCKER_HOST=url)
-    registry = Registry("registry.test", lambda: ("", ""), insecure=True)
+    registry = Registry(RegistryHttp("registry.test", lambda: ("", ""), insecure=True))
     return Buildx(docker, lambda: contextlib.nullcontext(tmp_path), lambda: "26.1", registry)
 
 

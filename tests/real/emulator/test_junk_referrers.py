@@ -17,6 +17,7 @@ import pytest
 
 from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.evidence.statement import BUNDLE, TEST_RESULT
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
@@ -96,7 +97,7 @@ def test_junk_of_every_kind_and_in_any_number_changes_nothing(
     ref = ImageRef(repository="dev/app", digest=subject)
     signer, key = cosign("development", emulator.host)
     stranger, _ = cosign("stranger", emulator.host)
-    registry = Registry(emulator.host, lambda: ("AWS", password), insecure=True)
+    registry = Registry(RegistryHttp(emulator.host, lambda: ("AWS", password), insecure=True))
     store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key}, clock)
     digest = store.attach(ref, TEST_RESULT, {"result": "FAILED"}, datetime.now(UTC))
     genuine = registry.content(ref.model_copy(update={"digest": digest}))
@@ -138,7 +139,7 @@ def test_what_cosign_signs_is_known_here_and_what_is_known_here_cosign_verifies(
     subject = emulator.push(password, "dev/app:one").stdout.strip().partition("@")[2]
     ref = ImageRef(repository="dev/app", digest=subject)
     signer, key = cosign("development", emulator.host)
-    registry = Registry(emulator.host, lambda: ("AWS", password), insecure=True)
+    registry = Registry(RegistryHttp(emulator.host, lambda: ("AWS", password), insecure=True))
     store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key}, clock)
     digest = store.attach(ref, TEST_RESULT, {"result": "PASSED"}, datetime.now(UTC))
     (tmp_path / "bundle.json").write_bytes(registry.content(ref.model_copy(update={"digest": digest})))

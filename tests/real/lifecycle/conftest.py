@@ -14,6 +14,7 @@ import pytest
 
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import ImageRef
 from supply_chain.lifecycle.reading import Read
@@ -60,7 +61,7 @@ def shop(emulator: Emulator, tmp_path: Path) -> Iterator[Shop]:
     """An empty registry."""
     client: Any = emulator.client("ecr")
     ecr = Ecr(client, emulator.host)
-    http = Registry(emulator.host, ecr.credentials, insecure=True)
+    http = Registry(RegistryHttp(emulator.host, ecr.credentials, insecure=True))
     with contextlib.ExitStack() as stack:
 
         def repository(name: str) -> Repository:

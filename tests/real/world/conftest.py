@@ -20,6 +20,7 @@ from supply_chain.adapters.engine import listed
 from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.kms import Kms
 from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.container import OWNER as OWNED
 from supply_chain.evidence.store import EvidenceStore
@@ -123,7 +124,9 @@ def ecr(world: World) -> Callable[[TierName], Ecr]:
 @pytest.fixture(scope="session")
 def registry(world: World, ecr: Callable[[TierName], Ecr]) -> Callable[[TierName], Registry]:
     """A client that remembers nothing yet, at every call."""
-    return lambda tier: Registry(world.between.host, ecr(tier).credentials, insecure=True, renew=ecr(tier).forget_token)
+    return lambda tier: Registry(
+        RegistryHttp(world.between.host, ecr(tier).credentials, insecure=True, renew=ecr(tier).forget_token)
+    )
 
 
 @pytest.fixture(scope="session")

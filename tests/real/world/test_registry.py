@@ -11,7 +11,8 @@ import pytest
 from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.crane import Crane
 from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.registry import LONGEST_WAIT, MANIFEST, Registry
+from supply_chain.adapters.registry import MANIFEST, Registry
+from supply_chain.adapters.registry_http import LONGEST_WAIT
 from supply_chain.adapters.syft import Syft
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.errors import ImageDamaged, RegistryUnavailable

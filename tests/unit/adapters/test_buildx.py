@@ -8,6 +8,7 @@ import pytest
 
 from supply_chain.adapters.buildx import Buildx, find_client
 from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.development.build import Order
 from supply_chain.errors import (
     AccessDenied,
@@ -45,7 +46,7 @@ def docker(program, docker_config):
         wrote = json.dumps({"containerimage.digest": DIGEST}) if metadata is None else metadata
         (recorded.directory / "metadata").write_text(wrote)
         reply = answer or (lambda request: httpx.Response(200, headers={"Docker-Content-Digest": DIGEST}))
-        registry = Registry("registry.test", lambda: ("AWS", "x"), transport=httpx.MockTransport(reply))
+        registry = Registry(RegistryHttp("registry.test", lambda: ("AWS", "x"), transport=httpx.MockTransport(reply)))
         settings = {name: kwargs.pop(name) for name in ("network", "ca_bundle") if name in kwargs}
         tool = recorded.does(script, **kwargs)
         return Buildx(tool, docker_config, lambda: "29.0", registry, **settings), recorded

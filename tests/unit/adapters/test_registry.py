@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters.registry import LARGEST_MANIFEST, MANIFEST, SMALL, InProcess, Registry
+from supply_chain.adapters.registry import LARGEST_MANIFEST, MANIFEST, InProcess, Registry
+from supply_chain.adapters.registry_http import SMALL, RegistryHttp
 from supply_chain.errors import (
     AccessDenied,
     ImageDamaged,
@@ -98,10 +99,11 @@ def server():
     return Server()
 
 
-def client(answer, **settings):
+def client(answer, memory=None, **settings):
     transport = httpx.MockTransport(answer)
     settings = {"wait": lambda seconds: None, **settings}
-    return Registry("registry.test", lambda: ("AWS", "secret"), transport=transport, **settings)
+    http = RegistryHttp("registry.test", lambda: ("AWS", "secret"), transport=transport, **settings)
+    return Registry(http, memory or InProcess())
 
 
 def always(status, **kwargs):

@@ -9,7 +9,8 @@ import pytest
 
 from blocks.curation import layers_of
 from supply_chain.adapters.kept_content import KeptContent
-from supply_chain.adapters.registry import MANIFEST, InProcess, Registry
+from supply_chain.adapters.registry import MANIFEST, Registry
+from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.errors import ImageDamaged, ImageNotFound
 from supply_chain.evidence.statement import SBOM
 from supply_chain.image import ImageRef
@@ -32,7 +33,7 @@ class Archived(Registry):
 @pytest.fixture
 def layers(world, tmp_path):
     """What gives layers, and what is kept for the next run."""
-    registry = Archived("registry.test", lambda: ("", ""), memory=InProcess())
+    registry = Archived(RegistryHttp("registry.test", lambda: ("", "")))
     workbench = SimpleNamespace(kept_content=KeptContent(tmp_path))
     return layers_of(registry, world.store(TierName.CURATION), workbench)
 
