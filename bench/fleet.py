@@ -44,7 +44,7 @@ from supply_chain.evidence.sbom import Reference, References, Referred
 from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, PROVENANCE, SBOM, Statement
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.rescan import Bench
+from supply_chain.fleet.rescan import RescanBench
 from supply_chain.image import BuiltImage, ImageRef, Source, StoredManifest, digest_of
 from supply_chain.tier import TierName
 from supply_chain.vulnerability.scanner import Sboms
@@ -154,7 +154,7 @@ class Fleet:
         """Every tier's key."""
         return {name: LocalSigner.kept(self.directory / f"{name}.pem") for name in TierName}
 
-    def bench(self, scanner: Grype, results: Path, **changes: Any) -> Bench:
+    def bench(self, scanner: Grype, results: Path, **changes: Any) -> RescanBench:
         """What a rescan of this fleet works with."""
         values: dict[str, Any] = {
             "generator": NoGenerator(),
@@ -169,7 +169,7 @@ class Fleet:
             "production": frozenset({"production"}),
             "now": self.now,
         }
-        return Bench(**{**values, **changes})
+        return RescanBench(**{**values, **changes})
 
     def add(
         self, name: str, sboms: Sequence[bytes], limits: Mapping[str, int | None] | None = None

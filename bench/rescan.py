@@ -47,7 +47,7 @@ from supply_chain.adapters.results import KeptResults
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.fleet.exposure import Unjudged
 from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.rescan import Bench, chunks, rescan
+from supply_chain.fleet.rescan import RescanBench, chunks, rescan
 from supply_chain.fleet.tally import Tally
 from supply_chain.image import digest_of
 from supply_chain.laptop.home import Home
@@ -122,7 +122,7 @@ def loop(grype: Tool, environment: dict[str, str], files: Sequence[Path], out: P
         raise SystemExit("the loop did not scan everything")
 
 
-def night(images: Sequence[KnownImage], bench: Bench) -> Tally:
+def night(images: Sequence[KnownImage], bench: RescanBench) -> Tally:
     """All images, tallied as a run does it. `SystemExit` where one was not judged."""
     tally = Tally(len(images), "grype", bench.scanner.current()[1], now())
     for chunk in chunks(images):

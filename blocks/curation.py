@@ -15,7 +15,7 @@ from supply_chain.errors import ImageNotFound
 from supply_chain.evidence.sbom import sbom_in
 from supply_chain.evidence.statement import SBOM
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.fleet.rescan import Bench
+from supply_chain.fleet.rescan import RescanBench
 from supply_chain.image import Digest, ImageRef, blobs_of
 from supply_chain.policy.dossier import Layers
 from supply_chain.tier import BASES, TierName
@@ -67,12 +67,12 @@ def base_images(tier: Tier) -> list[ImageRef]:
     ]
 
 
-def rescan_bench(tier: Tier, workbench: Workbench, scanner: Grype) -> Bench:
+def rescan_bench(tier: Tier, workbench: Workbench, scanner: Grype) -> RescanBench:
     """What a rescan needs, as curation may read, sign and believe; what lies under a digest is kept for the next."""
     registry = replace(tier.http, memory=workbench.kept_content)
     evidence = replace(tier.evidence(workbench), referrers=registry, wide=1)
     bases = base_images(tier)
-    return Bench(
+    return RescanBench(
         generator=tier.syft(workbench),
         scanner=scanner,
         results=workbench.kept_results,

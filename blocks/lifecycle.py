@@ -5,7 +5,7 @@ from __future__ import annotations
 from blocks.tier import Tier
 from blocks.workbench import Workbench
 from supply_chain.lifecycle.reading import Read
-from supply_chain.lifecycle.rulings import Bench
+from supply_chain.lifecycle.rulings import RulingBench
 
 
 def present(tier: Tier, workbench: Workbench) -> Read:
@@ -13,6 +13,6 @@ def present(tier: Tier, workbench: Workbench) -> Read:
     return Read(tier.ecr, tier.http, tier.evidence(workbench), workbench.environments)
 
 
-def bench(tier: Tier, workbench: Workbench) -> Bench:
+def bench(tier: Tier, workbench: Workbench) -> RulingBench:
     """What a decision is signed and carried out with."""
-    return Bench(tier.evidence(workbench), tier.ecr, present(tier, workbench))
+    return RulingBench(tier.evidence(workbench), tier.ecr, present(tier, workbench))

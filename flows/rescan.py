@@ -14,7 +14,7 @@ from blocks.workbench import now
 from flows.names import by_parameters
 from supply_chain.fleet.exposure import Gone, Rescanned, incomplete
 from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.rescan import Bench, chunks, fixed_by, in_order, packages_among
+from supply_chain.fleet.rescan import RescanBench, chunks, fixed_by, in_order, packages_among
 from supply_chain.fleet.tally import Tally
 from supply_chain.fleet.where import refuse
 from tasks.rescan import all_told, curated_images, publish, set_up, telling, told_last
@@ -58,14 +58,14 @@ async def rescan(packages: list[str] | None = None) -> Rescanned:
 
 
 @asynccontextmanager
-async def _bench(tier: Tier, workbench: Workbench) -> AsyncIterator[Bench]:
+async def _bench(tier: Tier, workbench: Workbench) -> AsyncIterator[RescanBench]:
     """What the run works with, and the database pinned for as long as it lasts."""
     with ExitStack() as stack:
         scanner = await in_thread(stack.enter_context, workbench.pinned_grype())
         yield await set_up(tier, workbench, whole(scanner))
 
 
-async def _rescan(images: Sequence[KnownImage], bench: Bench, tally: Tally) -> None:
+async def _rescan(images: Sequence[KnownImage], bench: RescanBench, tally: Tally) -> None:
     """Bases first: what they are rid of is what images that are built on them could be rid of."""
     bench = replace(bench, told=tally.add, told_last=await told_last(tally.begun))
     bases, others = in_order(images)
@@ -75,7 +75,7 @@ async def _rescan(images: Sequence[KnownImage], bench: Bench, tally: Tally) -> N
         await _all(others, bench, fixed, tally)
 
 
-async def _all(images: Sequence[KnownImage], bench: Bench, fixed: Gone, tally: Tally) -> None:
+async def _all(images: Sequence[KnownImage], bench: RescanBench, fixed: Gone, tally: Tally) -> None:
     """All images, a chunk at a time; what got no answer is asked once more, and again after a while."""
     for pause in (0.0, *AGAIN):
         left = tally.left(images) if pause else images

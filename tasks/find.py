@@ -2,66 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-
 from blocks import Tier
-from supply_chain.errors import DeclarationInvalid, ImageNotFound
-from supply_chain.image import DIGEST, HEXADECIMAL, ImageRef
-from supply_chain.tier import CURATED, OFFERED, curated_repository
+from supply_chain.fleet import find as fleet
+from supply_chain.image import ImageRef
 from tasks.running import in_thread
 
 
 async def find(image: str, prefix: str, tier: Tier) -> ImageRef:
-    """`repository@sha256:…` as it is; a digest, or 12 digits of it, is looked for below `prefix`, archived or not."""
-    repository, at, typed = image.strip().rpartition("@")
-    if at and not repository.startswith(prefix):
-        raise DeclarationInvalid(
-            f"{repository} is not one of the repositories {prefix}….\n"
-            "Name the image as the run that made it printed it, or by its digest."
-        )
-    if HEXADECIMAL.fullmatch(typed) and not (at and re.fullmatch(DIGEST, typed)):
-        digest = f"sha256:{typed.removeprefix('sha256:')}"
-        return await in_thread(_the_one, digest, prefix, repository, tier)
-    return ImageRef.parse(image)
+    """As `supply_chain.fleet.find.find`, in a tier's registry."""
+    return await in_thread(fleet.find, image, prefix, tier.ecr)
 
 
 async def find_stored(image: str, tier: Tier) -> ImageRef:
-    """The curated image that a person names, archived or not; `dev/hello@…` is the same one before it is curated.
-
-    `ImageNotFound` where a curated repository does not have it: what was said of a misspelt name would hold for
-    nothing.
-    """
-    offered = image.strip().startswith(OFFERED)
-    ref = await find(image, OFFERED if offered else CURATED, tier)
-    if not offered:
-        await in_thread(_check, ref, tier)
-    return ref.moved_to(curated_repository(ref.application))
-
-
-def _check(ref: ImageRef, tier: Tier) -> None:
-    with contextlib.suppress(ImageNotFound):
-        tier.ecr.status(ref)
-        return
-    others = ", ".join(each.repository for each in tier.ecr.having(ref.digest, CURATED))
-    where = f"{others} has" if others else f"No repository {CURATED}… has"
-    raise ImageNotFound(
-        f"{ref.repository} does not have {ref.digest}. {where} it.\n"
-        f"Name the image as curated/NAME@sha256:…; one that is not curated yet as {OFFERED}NAME@sha256:…."
-    )
-
-
-def _the_one(begins: str, prefix: str, repository: str, tier: Tier) -> ImageRef:
-    there = [each for each in tier.ecr.having(begins, repository or prefix) if repository in ("", each.repository)]
-    if not there:
-        nobody = f"{repository} does not have" if repository else f"No repository {prefix}… has"
-        raise ImageNotFound(
-            f"{nobody} {begins}.\nName the image as the run that made it printed it, or as `cscm images` does."
-        )
-    if len(there) > 1:
-        digests = {each.digest for each in there}
-        named = ", ".join(each.repository if len(digests) == 1 else str(each) for each in there)
-        raise DeclarationInvalid(
-            f"{begins} is in several repositories: {named}.\nName the one you mean: repository@digest."
-        )
-    return there[0]
+    """As `supply_chain.fleet.find.find_stored`, in a tier's registry."""
+    return await in_thread(fleet.find_stored, image, tier.ecr)

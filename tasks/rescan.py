@@ -28,7 +28,7 @@ from supply_chain.curation.rescan import News
 from supply_chain.fleet.exposure import Gone, Judged, Rescanned, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import everything
-from supply_chain.fleet.rescan import Bench
+from supply_chain.fleet.rescan import RescanBench
 from supply_chain.fleet.rescan import rescan as rescan_images
 from supply_chain.fleet.tally import Tally
 from supply_chain.image import ImageRef
@@ -55,13 +55,15 @@ async def curated_images(tier: Tier, inventory: Inventory) -> tuple[KnownImage, 
 
 
 @task(name="set up", task_run_name="set up", persist_result=False, **RETRYING)
-async def set_up(tier: Tier, workbench: Workbench, scanner: Grype) -> Bench:
+async def set_up(tier: Tier, workbench: Workbench, scanner: Grype) -> RescanBench:
     """What a rescan works with: also which bases there are, and what was said of them."""
     return await in_thread(rescan_bench, tier, workbench, scanner)
 
 
 @task(name="rescan", task_run_name="rescan {number}", tags=["scanner"], **RETRYING)
-async def rescan(number: int, images: Sequence[KnownImage], bench: Bench, only: tuple[str, ...], fixed: Gone) -> None:
+async def rescan(
+    number: int, images: Sequence[KnownImage], bench: RescanBench, only: tuple[str, ...], fixed: Gone
+) -> None:
     """A chunk of images: matched, signed and judged anew where something changed; each changed verdict an event.
 
     What is found is told to the bench, image by image, and is no result that Prefect would write down once more.

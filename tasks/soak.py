@@ -16,7 +16,7 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import ImageRef
 from supply_chain.policy.verdict import execution_place
-from supply_chain.promotion.soaking import Watch, soaked, watched
+from supply_chain.promotion.soaking import Soaking, soaked, watched
 from supply_chain.tier import curated_repository
 from tasks.events import emit
 from tasks.running import in_thread
@@ -39,11 +39,11 @@ async def soak(seen: Iterable[Observation], place: Environment, tier: Tier, work
         await Variable.aset(name, watch.model_dump(mode="json") if watch else None, overwrite=True)
 
 
-async def watch_of(environment: str, application: str) -> Watch | None:
+async def watch_of(environment: str, application: str) -> Soaking | None:
     """What is remembered; None where it was not well at the last look. What cannot be read begins anew."""
     kept = await Variable.aget(variable_of(environment, application))
     try:
-        return Watch.model_validate(kept) if kept else None
+        return Soaking.model_validate(kept) if kept else None
     except ValidationError:
         return None
 

@@ -35,7 +35,7 @@ PARTS = 10
 
 
 @dataclass(frozen=True)
-class Bench:
+class RescanBench:
     """What a rescan works with, the same from its start to its end."""
 
     generator: SbomGenerator
@@ -82,7 +82,7 @@ def _newest_first(images: Iterable[KnownImage]) -> list[KnownImage]:
     return sorted(images, key=lambda each: each.stored.pushed_at, reverse=True)
 
 
-def fixed_by(images: Iterable[KnownImage], judged: Iterable[Judged], bench: Bench) -> Gone:
+def fixed_by(images: Iterable[KnownImage], judged: Iterable[Judged], bench: RescanBench) -> Gone:
     """What newer bases are rid of. One that is shelved, as it was blocked, is still what images were built on."""
     found = {each.ref: each for each in judged}
     bases = filter(is_base, _newest_first(images))
@@ -90,7 +90,7 @@ def fixed_by(images: Iterable[KnownImage], judged: Iterable[Judged], bench: Benc
     return gone([each for each in seen if each])
 
 
-def as_signed(image: KnownImage, bench: Bench) -> Judged | None:
+def as_signed(image: KnownImage, bench: RescanBench) -> Judged | None:
     """A shelved base as the last signed report has it, for what is built on it; None where none can be read."""
     try:
         report = last_report(bench.evidence.verified(image.ref, TierName.CURATION, VULNERABILITIES))
@@ -113,7 +113,7 @@ def _cut(images: Sequence[KnownImage], parts: int = 1) -> Iterator[tuple[KnownIm
 
 
 def rescan(
-    images: Sequence[KnownImage], bench: Bench, only: Collection[str] = (), fixed: Gone | None = None
+    images: Sequence[KnownImage], bench: RescanBench, only: Collection[str] = (), fixed: Gone | None = None
 ) -> Iterator[Judged | Unjudged]:
     """What is known by now of each image, part by part; with `only`, of those that carry one of these packages.
 
@@ -127,7 +127,7 @@ def rescan(
 
 
 def _part(
-    images: Sequence[KnownImage], bench: Bench, only: Collection[str], fixed: Gone, turn: threading.Lock
+    images: Sequence[KnownImage], bench: RescanBench, only: Collection[str], fixed: Gone, turn: threading.Lock
 ) -> tuple[Judged | Unjudged, ...]:
     """As much as is matched at a time; matching takes turns, as it has work for every processor."""
     looked = side_by_side(lambda image: _look(image, bench, only), images)
@@ -141,7 +141,7 @@ def _part(
     return (*failed, *concluded)
 
 
-def _look(image: KnownImage, bench: Bench, only: Collection[str]) -> Kept | Unjudged | None:
+def _look(image: KnownImage, bench: RescanBench, only: Collection[str]) -> Kept | Unjudged | None:
     """None where it carries none of the packages."""
     try:
         found = look(image.ref, bench.generator, bench.registry, bench.evidence, bench.now, bench.told_last)
@@ -163,7 +163,7 @@ def _unjudged(ref: ImageRef, error: SupplyChainError) -> Unjudged:
     return Unjudged(ref=ref, code=error.code, message=str(error), retryable=error.retryable)
 
 
-def _wanted(images: Sequence[Kept], bench: Bench) -> Iterator[Wanted]:
+def _wanted(images: Sequence[Kept], bench: RescanBench) -> Iterator[Wanted]:
     now = bench.now()
     for image in images:
         if not _is_known(image, bench.scanner, now):
@@ -197,7 +197,7 @@ def _sbom(image: Kept, registry: Registry) -> Sbom:
     return Sbom(found.content, image.listed.packages, found.generator)
 
 
-def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: Bench, fixed: Gone) -> Judged | Unjudged:
+def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: RescanBench, fixed: Gone) -> Judged | Unjudged:
     known = matched.get(kept.listed.content)
     before = kept.last.report.value if kept.last.report else None
     report = before if known is None else known

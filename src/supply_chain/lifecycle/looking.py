@@ -15,7 +15,7 @@ from supply_chain.execution.service import PROXY
 from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest, application_of
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step
 from supply_chain.lifecycle.rules import STANDS, Action
-from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, belongings, in_use, owners
+from supply_chain.lifecycle.stock import Evidenced, Member, PastDeployment, belongings, in_use, owners
 from supply_chain.tier import is_base_repository
 
 
@@ -25,7 +25,7 @@ class Present(Protocol):
     def members(self, repository: str) -> tuple[Member, ...]:
         """Every manifest of a repository, archived ones too, and what belongs to what."""
 
-    def deployments(self, application: str | None) -> tuple[Deployed, ...]:
+    def deployments(self, application: str | None) -> tuple[PastDeployment, ...]:
         """What was ever deployed by signed records; of one application, or of all."""
 
     def proxies(self) -> Mapping[Digest, object]:

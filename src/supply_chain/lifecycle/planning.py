@@ -18,9 +18,9 @@ from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step, above
 from supply_chain.lifecycle.rules import STANDS, Action, Decision, Facts, Rules, decide, guards
 from supply_chain.lifecycle.stock import (
-    Deployed,
     Evidenced,
     Member,
+    PastDeployment,
     Stock,
     belongings,
     histories,
@@ -76,10 +76,10 @@ class _House:
         return frozenset({*self.images, *self.members})
 
     @cached_property
-    def tellings(self) -> tuple[tuple[Deployed, ...], ...]:
+    def tellings(self) -> tuple[tuple[PastDeployment, ...], ...]:
         """What was signed, and what the inventory knows of it, each for itself: neither hides what the other knows."""
         seen = tuple(
-            Deployed(environment=r.environment, application=r.application, digest=image.ref.digest, at=r.since)
+            PastDeployment(environment=r.environment, application=r.application, digest=image.ref.digest, at=r.since)
             for image in self.stock.images
             for r in (*image.deployed, *image.running)
             if r.environment  # what a host shows and no record names takes nobody's place

@@ -19,7 +19,7 @@ from supply_chain.execution.records import history
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known
 from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
-from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, Stock
+from supply_chain.lifecycle.stock import Evidenced, Member, PastDeployment, Stock
 from supply_chain.tier import CURATED, EVIDENCE, TierName
 
 INDEXES = (
@@ -112,11 +112,11 @@ class Read:
         """The encrypted copies of an image, by what curation signed."""
         return _copies(ref, self._records(ref))
 
-    def deployments(self, application: str | None) -> tuple[Deployed, ...]:
+    def deployments(self, application: str | None) -> tuple[PastDeployment, ...]:
         """What was ever deployed, by what execution signed."""
         found = history(self.images, self.manifests, self.evidence, application)
         return tuple(
-            Deployed(
+            PastDeployment(
                 environment=each.value.environment,
                 application=each.value.application,
                 digest=each.value.digest,

@@ -16,7 +16,7 @@ from supply_chain.evidence.standing import Act, PlanAct, Repositories, Ruling, r
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
-from supply_chain.lifecycle.stock import Deployed, Member, histories
+from supply_chain.lifecycle.stock import Member, PastDeployment, histories
 from supply_chain.shown import in_a_line
 from supply_chain.tier import (
     TierName,
@@ -41,14 +41,14 @@ class Storage(Repositories, Protocol):
     def restore(self, ref: ImageRef) -> object: ...
 
 
-class Present(Protocol):
+class Surroundings(Protocol):
     """What is so now."""
 
     def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]: ...
 
     def members(self, repository: str) -> tuple[Member, ...]: ...
 
-    def deployments(self, application: str | None) -> tuple[Deployed, ...]: ...
+    def deployments(self, application: str | None) -> tuple[PastDeployment, ...]: ...
 
 
 class RunsFrom(Frozen):
@@ -110,18 +110,18 @@ class Ruled(Frozen):
 
 
 @dataclass(frozen=True)
-class Bench:
+class RulingBench:
     """What a decision is signed and carried out with."""
 
     evidence: EvidenceStore
     storage: Storage
-    present: Present
+    present: Surroundings
 
 
 def decide(
     ref: ImageRef,
     act: Act,
-    bench: Bench,
+    bench: RulingBench,
     *,
     by: str,
     why: str,
@@ -157,7 +157,7 @@ def decide(
     return ruled
 
 
-def _image(ref: ImageRef, bench: Bench) -> ImageRef:
+def _image(ref: ImageRef, bench: RulingBench) -> ImageRef:
     """The image that somebody means."""
     stored = {each.digest: each for each in bench.storage.images(ref.repository)}.get(ref.digest)
     try:
@@ -183,7 +183,7 @@ def _going_on(failed: list[Exception]) -> Iterator[None]:
         failed.append(error)
 
 
-def _moved(ref: ImageRef, act: Act, bench: Bench, failed: list[Exception]) -> Iterator[Digest]:
+def _moved(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Exception]) -> Iterator[Digest]:
     """Archive or restore the image and then its encrypted copies, as far as they are there."""
     move = bench.storage.archive if act is Act.BLOCK else bench.storage.restore
     with _going_on(failed):
@@ -196,13 +196,13 @@ def _moved(ref: ImageRef, act: Act, bench: Bench, failed: list[Exception]) -> It
                     yield each.digest
 
 
-def _with_copies(ref: ImageRef, bench: Bench) -> Iterator[ImageRef]:
+def _with_copies(ref: ImageRef, bench: RulingBench) -> Iterator[ImageRef]:
     yield ref
     yield from bench.present.copies(ref)  # not looked for before: what is signed about them may not be readable
 
 
 def _running(
-    digest: Digest, bench: Bench, failed: list[Exception], only_sign: bool
+    digest: Digest, bench: RulingBench, failed: list[Exception], only_sign: bool
 ) -> tuple[tuple[RunsFrom, ...], str]:
     """What runs from an image; or why that cannot be told."""
     try:
@@ -213,7 +213,7 @@ def _running(
         return (), in_a_line(error)
 
 
-def runs_from(digest: Digest, bench: Bench) -> tuple[RunsFrom, ...]:
+def runs_from(digest: Digest, bench: RulingBench) -> tuple[RunsFrom, ...]:
     """What should run from an image now, as itself or as a front, by signed records; with the owners."""
     last = [history[0] for history in histories(bench.present.deployments(None)).values()]
     return tuple(
@@ -229,7 +229,7 @@ def runs_from(digest: Digest, bench: Bench) -> tuple[RunsFrom, ...]:
     )
 
 
-def _owner(deployed: Deployed, evidence: EvidenceStore) -> str:
+def _owner(deployed: PastDeployment, evidence: EvidenceStore) -> str:
     where = ImageRef(repository=curated_repository(deployed.application), digest=deployed.digest)
     try:
         built = last_provenance(evidence.verified(where, TierName.DEVELOPMENT, PROVENANCE))

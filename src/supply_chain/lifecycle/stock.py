@@ -118,7 +118,7 @@ class Evidenced(Frozen):
             )
 
 
-class Deployed(Frozen):
+class PastDeployment(Frozen):
     """One deployment, by the record that the execution tier signed."""
 
     environment: str
@@ -134,7 +134,7 @@ class Stock(Frozen):
 
     images: tuple[KnownImage, ...] = Field(description="the inventory")
     members: tuple[Member, ...] = Field(default=(), description="every manifest of the repositories it is about")
-    deployments: tuple[Deployed, ...] = ()
+    deployments: tuple[PastDeployment, ...] = ()
     proxies: dict[Digest, tuple[str, ...]] = Field(
         default_factory=dict, description="image that environments name for their fronts → which; deployed or not yet"
     )
@@ -167,7 +167,9 @@ class Stock(Frozen):
         return tuple(sorted({image.scan.database.digest for image in self.images if image.scan}))
 
 
-def in_use(deployments: Iterable[Deployed], rollback: int) -> tuple[dict[Digest, list[str]], dict[Digest, list[str]]]:
+def in_use(
+    deployments: Iterable[PastDeployment], rollback: int
+) -> tuple[dict[Digest, list[str]], dict[Digest, list[str]]]:
     """What should run, and what ran before it, in each environment: digest → environments.
 
     An application's earlier deployments are counted by what they were of: one that was deployed twice is one. The
@@ -176,7 +178,7 @@ def in_use(deployments: Iterable[Deployed], rollback: int) -> tuple[dict[Digest,
     running: dict[Digest, list[str]] = defaultdict(list)
     before: dict[Digest, list[str]] = defaultdict(list)
     for (environment, _), history in histories(deployments).items():
-        last: dict[Digest, Deployed] = {}
+        last: dict[Digest, PastDeployment] = {}
         for each in history:
             last.setdefault(each.digest, each)
         now, *earlier = last.values()
@@ -187,9 +189,9 @@ def in_use(deployments: Iterable[Deployed], rollback: int) -> tuple[dict[Digest,
     return dict(running), dict(before)
 
 
-def histories(deployments: Iterable[Deployed]) -> dict[tuple[str, str], list[Deployed]]:
+def histories(deployments: Iterable[PastDeployment]) -> dict[tuple[str, str], list[PastDeployment]]:
     """The deployments of each application in each environment, the last one first."""
-    found: dict[tuple[str, str], list[Deployed]] = defaultdict(list)
+    found: dict[tuple[str, str], list[PastDeployment]] = defaultdict(list)
     for each in sorted(deployments, key=lambda d: (d.at, d.digest), reverse=True):
         found[each.environment, each.application].append(each)
     return {place: found[place] for place in sorted(found)}

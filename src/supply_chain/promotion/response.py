@@ -26,7 +26,7 @@ UNKNOWN = "nobody known"
 """The owner of what has none that can be read."""
 
 
-class Running(Frozen):
+class Affected(Frozen):
     """One place where the image should run, and how it was seen there."""
 
     environment: str
@@ -49,7 +49,7 @@ class Response(Frozen):
     happened: str
     image: ImageRef
     owner: str
-    running: tuple[Running, ...]
+    running: tuple[Affected, ...]
     stops: str
     on_the_way: tuple[str, ...] = Field(default=(), description="runs that promote it")
     facts: tuple[str, ...] = Field(default=(), description="what the event says besides")
@@ -100,7 +100,7 @@ def response(
     """
     seen = {each.container: each for each in observed}
     running = tuple(
-        Running(
+        Affected(
             environment=each.environment,
             application=each.application,
             front=image_of(each) != image,

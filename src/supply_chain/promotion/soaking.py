@@ -21,7 +21,7 @@ GAP = timedelta(minutes=15)
 """The longest time without a look; monitor looks every five minutes."""
 
 
-class Watch(Frozen):
+class Soaking(Frozen):
     """What is remembered from look to look of one application in one environment."""
 
     digest: Digest
@@ -34,7 +34,7 @@ class Watch(Frozen):
     """Of how long a soak was signed, in seconds that were asked for; 0 where none was."""
 
 
-def watched(before: Watch | None, seen: Observation) -> Watch | None:
+def watched(before: Soaking | None, seen: Observation) -> Soaking | None:
     """What is remembered after another look; None where it was not well, so that the next one begins anew.
 
     Whoever may log in to Prefect may change what is remembered: nothing was well before it was started.
@@ -49,12 +49,12 @@ def watched(before: Watch | None, seen: Observation) -> Watch | None:
     )
     if before is not None and same:
         return before.model_copy(update={"last": seen.at, "looks": before.looks + 1})
-    return Watch(
+    return Soaking(
         digest=seen.wanted, container=seen.container, started_at=seen.started_at, since=seen.at, last=seen.at, looks=1
     )
 
 
-def soaked(watch: Watch, environment: str, seconds: int | None) -> Soak | None:
+def soaked(watch: Soaking, environment: str, seconds: int | None) -> Soak | None:
     """The soak that is over and was not told yet; None where the environment asks for none, or it still goes on.
 
     An environment that asks for more than before is told again, when that is over.

@@ -22,7 +22,7 @@ from supply_chain.image import ImageRef
 from supply_chain.policy.dossier import said_by_execution
 from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
 from supply_chain.promotion.moves import Images, Move, codes_of, nothing, refused, unreadable, worth_telling
-from supply_chain.promotion.soaking import Watch
+from supply_chain.promotion.soaking import Soaking
 from supply_chain.shown import first_line, in_a_line
 from supply_chain.tier import CURATED, Boundary, TierName
 
@@ -84,7 +84,7 @@ def missed_by_execution(view: View) -> tuple[Move, ...]:
     return worth_telling(found)
 
 
-def as_seen(move: Move, there: ImageRef | None, watch: Watch | None) -> Move:
+def as_seen(move: Move, there: ImageRef | None, watch: Soaking | None) -> Move:
     """A move, but for what soaked, runs there still, and was not well any more when it was last looked at.
 
     `there` is what should run in the environment that it comes from, `watch` what is remembered of how that is.

@@ -18,7 +18,7 @@ from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import ImageRef
 from supply_chain.lifecycle.reading import Read
-from supply_chain.lifecycle.rulings import Bench
+from supply_chain.lifecycle.rulings import RulingBench
 from supply_chain.tier import TierName
 from tests.aws.cloud import Cloud, Repository, credentials
 from tests.aws.content import Content
@@ -47,8 +47,8 @@ class Shop:
         return Read(self.ecr, self.http, self.store(TierName.LIFECYCLE))
 
     @property
-    def bench(self) -> Bench:
-        return Bench(self.store(TierName.LIFECYCLE), self.ecr, self.read)
+    def bench(self) -> RulingBench:
+        return RulingBench(self.store(TierName.LIFECYCLE), self.ecr, self.read)
 
 
 def named(repository: Repository, content: Content) -> ImageRef:

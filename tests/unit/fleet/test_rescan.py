@@ -18,7 +18,7 @@ from supply_chain.evidence.standing import standing_place
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SBOM, VULNERABILITIES
 from supply_chain.fleet.exposure import Judged, Unjudged, key_of
 from supply_chain.fleet.known import KnownImage, Running
-from supply_chain.fleet.rescan import Bench, as_signed, chunks, fixed_by, in_order, is_base, packages_among
+from supply_chain.fleet.rescan import RescanBench, as_signed, chunks, fixed_by, in_order, is_base, packages_among
 from supply_chain.fleet.rescan import rescan as part_by_part
 from supply_chain.image import ImageRef, Material, StorageStatus, StoredManifest
 from supply_chain.tier import TierName
@@ -87,7 +87,7 @@ def fleet(world, make):
 
 @pytest.fixture
 def bench(world, make):
-    return Bench(
+    return RescanBench(
         generator=NoGenerator(),
         scanner=Scanner(world, make.report(make.finding("low"))),
         results=Memory(),

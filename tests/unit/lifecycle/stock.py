@@ -6,7 +6,7 @@ from supply_chain.evidence.standing import Act, Ruling, Standing
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan
 from supply_chain.image import ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.lifecycle.rules import Rules
-from supply_chain.lifecycle.stock import Deployed, Evidenced, Member, Stock
+from supply_chain.lifecycle.stock import Evidenced, Member, PastDeployment, Stock
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Database, Finding
 
@@ -87,7 +87,7 @@ def part(number, days=400, *, repository="curated/hello", subject=None, copy_of=
 
 
 def deployed(number, days, environment="staging", application="hello", proxy=None):
-    return Deployed(
+    return PastDeployment(
         environment=environment, application=application, digest=digest(number), at=ago(days),
         proxy=None if proxy is None else digest(proxy),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from supply_chain.evidence.standing import Act, PlanAct, Standing, read_standing
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE
 from supply_chain.image import ImageRef, StorageStatus
 from supply_chain.lifecycle.reading import Read
-from supply_chain.lifecycle.rulings import Bench, RunsFrom, approve, decide
+from supply_chain.lifecycle.rulings import RulingBench, RunsFrom, approve, decide
 from supply_chain.tier import TierName
 from tests.unit.lifecycle.stock import deployed, digest, ref, stored
 
@@ -79,7 +79,7 @@ def say(world, make, registry, heard):
     """Decide something about an image."""
 
     def said(act, number=1, at=0, why="CVE-2026-1", repository="curated/hello", **asked):
-        bench = Bench(world.store(TierName.LIFECYCLE), registry, registry)
+        bench = RulingBench(world.store(TierName.LIFECYCLE), registry, registry)
         now = make.noon + timedelta(seconds=at)
         return decide(ref(number, repository), act, bench, by="ann", why=why, now=now, tell=heard.append, **asked)
 

@@ -9,7 +9,6 @@ from prefect import Task, flow
 from supply_chain.errors import (
     AwsFailed,
     AwsUnavailable,
-    DeclarationInvalid,
     EvidenceInvalid,
     ImageNotFound,
     PlanUnfinished,
@@ -22,7 +21,6 @@ from supply_chain.lifecycle.planning import plan as plan_of
 from supply_chain.lifecycle.rulings import STOOD, Ruled
 from supply_chain.tier import TierName
 from tasks import lifecycle
-from tasks.find import find_stored
 from tests.unit.lifecycle.stock import NOW, RULES, Shelf, digest, image, ref, stock
 from tests.unit.lifecycle.test_plan import newest
 
@@ -272,49 +270,3 @@ async def test_the_tries_of_a_step_tell_one_event_and_other_runs_another(place, 
     assert (first.changed, first.moved, second.moved) == (False, (digest(1),), ())
     one, tried_again, other = place.numbers
     assert isinstance(one, UUID) and one == tried_again != other
-
-
-@pytest.mark.parametrize("said", [f"curated/hello@{digest(1)}", f"dev/hello@{digest(1)}", digest(1), f" {digest(1)} "])
-async def test_an_image_is_found_however_a_person_names_it(place, said):
-    """Archived ones too; what development offers is the same one."""
-    assert await find_stored(said, place.tier) == ref(1)
-
-
-async def test_the_beginning_of_a_digest_is_enough_where_no_other_begins_so(place):
-    """As tables show it."""
-    for held in [each for each in place.held if each != ref(1)]:
-        del place.held[held]
-
-    assert await find_stored("0" * 12, place.tier) == ref(1)
-    assert await find_stored(f"curated/hello@{'0' * 12}", place.tier) == ref(1)
-    assert await find_stored(f"curated/hello@sha256:{'0' * 12}", place.tier) == ref(1)
-    with pytest.raises(ImageNotFound, match=r"curated/hell does not have sha256:0{12}"):
-        await find_stored(f"curated/hell@{'0' * 12}", place.tier)
-
-
-async def test_a_misspelt_repository_is_told_with_the_one_that_has_it(place):
-    """What is said of it would hold for nothing."""
-    with pytest.raises(ImageNotFound, match=r"curated/helo does not have .*\. curated/hello has it"):
-        await find_stored(f"curated/helo@{digest(1)}", place.tier)
-    with pytest.raises(ImageNotFound, match="No repository curated/… has it"):
-        await find_stored(f"curated/hello@{digest(77)}", place.tier)
-
-
-async def test_an_image_that_is_nowhere_or_twice_is_told(place):
-    """With how to name it."""
-    with pytest.raises(ImageNotFound, match="No repository curated/… has"):
-        await find_stored(digest(77), place.tier)
-
-    other = ref(1, "curated/shop")
-    place.held[other] = place.held[ref(1)].model_copy(update={"ref": other})
-    with pytest.raises(DeclarationInvalid, match="is in several repositories: curated/hello, curated/shop"):
-        await find_stored(digest(1), place.tier)
-    with pytest.raises(DeclarationInvalid, match=r"is in several repositories: curated/hello@sha256:0.*@sha256:0"):
-        await find_stored("0" * 12, place.tier)
-
-
-@pytest.mark.parametrize("said", [f"evidence/lifecycle/hello@{digest(1)}", "curated/hello:tag", f"other/x@{digest(1)}"])
-async def test_what_is_no_image_is_refused(place, said):
-    """A tag names no content, and what is said of images is none."""
-    with pytest.raises(DeclarationInvalid):
-        await find_stored(said, place.tier)
