@@ -1,0 +1,115 @@
+"""What is due at boundary 1, by what is signed about the images in `dev/*`."""
+
+from datetime import timedelta
+
+import pytest
+
+from supply_chain.evidence.standing import standing_place
+from supply_chain.evidence.statement import LIFECYCLE
+from supply_chain.promotion import offered
+from supply_chain.tier import Boundary, TierName
+
+
+def test_an_offered_image_goes_to_curation(chain):
+    """That is what a push is for."""
+    chain.offer(1)
+
+    assert chain.to_curation(1).to == "curation"
+
+
+def test_an_image_without_provenance_may_still_get_it(chain):
+    """Whoever builds it pushes first and signs then; nothing was decided, so that the next look decides."""
+    chain.offer(1, signed=False)
+
+    move = chain.to_curation(1)
+    assert (move.to, move.waits) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("boundary", "why"), [(Boundary.TO_CURATION, "boundary-1: x.y"), (Boundary.CURATION, "curation: x.y")]
+)
+def test_an_image_that_was_refused_stays_where_it_is(chain, boundary, why):
+    """A second event asks no gate again."""
+    chain.offer(1)
+    chain.judge(1, boundary, "x.y")
+
+    move = chain.to_curation(1)
+    assert (move.to, move.waits) == ("", False)
+    assert why in move.why
+
+
+def test_a_refusal_after_it_was_vended_counts(chain):
+    """The last word is a no."""
+    chain.offer(1)
+    chain.vend(1)
+    chain.judge(1, Boundary.TO_CURATION, "x.y", hour=1)
+
+    assert "refused" in chain.to_curation(1).why
+
+
+def test_an_image_that_is_vended_is_not_curated_again(chain):
+    """An event that comes twice changes nothing."""
+    chain.offer(1)
+    chain.vend(1)
+
+    assert chain.to_curation(1).why == "it is vended"
+
+
+def test_what_a_run_left_halfway_is_taken_up_again(chain):
+    """Admitted and stored, and the run that did it ended before it signed."""
+    chain.offer(1)
+    chain.judge(1, Boundary.TO_CURATION)
+
+    assert chain.to_curation(1).to == "curation"
+
+
+def test_only_the_newest_offered_image_goes_on(chain):
+    """A late event of an old push brings nothing old back."""
+    chain.offer(1)
+    chain.offer(2)
+
+    assert "was pushed after it" in chain.to_curation(1).why
+    assert chain.to_curation(2).to == "curation"
+
+
+def test_what_nobody_signed_holds_nothing_up(chain):
+    """Whoever may push cannot keep a signed image from going on."""
+    chain.offer(1)
+    for number in range(2, 30):
+        chain.offer(number, signed=False)
+
+    assert chain.to_curation(1).to == "curation"
+    assert [(move.image, move.to) for move in chain.missed()] == [(chain.dev(1), "curation")]
+    assert chain.to_curation(2).waits
+
+
+def test_where_too_much_is_unsigned_it_is_told(chain, monkeypatch):
+    """A look has to end somewhere; what was signed before may lie behind that."""
+    monkeypatch.setattr(offered, "RECENT", 3)
+    chain.offer(1)
+    for number in range(2, 6):
+        chain.offer(number, signed=False)
+
+    assert "development signed none of the 3 images of dev/hello" in chain.to_curation(1).why
+    ((image, why, unreadable),) = [(move.image, move.why, move.unreadable) for move in chain.missed()]
+    assert (image, unreadable) == (chain.dev(5), True) and "none of the 3" in why
+
+
+def test_what_nobody_can_pull_is_not_curated(chain):
+    """It was removed, or is archived, since it was announced."""
+    chain.offer(2)
+
+    assert "can be pulled" in chain.to_curation(1).why
+
+
+@pytest.mark.parametrize(("acts", "goes"), [(("block",), False), (("block", "unblock"), True)])
+def test_what_was_blocked_before_it_was_curated_goes_on_once_that_is_lifted(chain, acts, goes):
+    """Nobody has to push it again."""
+    chain.offer(1)
+    chain.judge(1, Boundary.TO_CURATION, "image.blocked")
+    for number, act in enumerate(acts):
+        at = (chain.make.noon + timedelta(seconds=number)).isoformat()
+        said = {"act": act, "by": "ann", "why": "a key in it", "at": at}
+        chain.pieces.attach(standing_place(chain.dev(1)), TierName.LIFECYCLE, LIFECYCLE, said)
+
+    assert (chain.to_curation(1).to == "curation") is goes
