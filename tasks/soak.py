@@ -10,13 +10,11 @@ from pydantic import ValidationError
 
 from blocks import Tier, Workbench
 from supply_chain.container import slug
-from supply_chain.evidence.soak import Soak, last_soak
-from supply_chain.evidence.statement import SOAK
+from supply_chain.evidence.soak import Soak
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
 from supply_chain.image import ImageRef
-from supply_chain.policy.verdict import execution_place
-from supply_chain.promotion.soaking import Soaking, soaked, watched
+from supply_chain.promotion.soaking import Soaking, sign, soaked, watched
 from supply_chain.tier import curated_repository
 from tasks.events import emit
 from tasks.running import in_thread
@@ -56,15 +54,5 @@ def variable_of(environment: str, application: str) -> str:
 
 async def _tell(application: str, over: Soak, tier: Tier, workbench: Workbench) -> None:
     ref = ImageRef(repository=curated_repository(application), digest=over.digest)
-    where, evidence = execution_place(ref), tier.evidence(workbench)
-
-    def sign() -> bool:
-        signed = evidence.verified(where, evidence.tier, SOAK)
-        known = last_soak(signed, over.environment, over.digest, over.container)
-        new = known is None or known.value.seconds < over.asked
-        if new:
-            evidence.attach(where, SOAK, over.predicate(), over.until)
-        return new
-
-    if await in_thread(sign):
+    if await in_thread(sign, over, ref, tier.evidence(workbench)):
         emit("deployment.soaked", ref, environment=over.environment, seconds=int(over.seconds), looks=over.looks)

@@ -13,9 +13,12 @@ from datetime import timedelta
 from pydantic import AwareDatetime
 
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.soak import Soak
+from supply_chain.evidence.soak import Soak, last_soak
+from supply_chain.evidence.statement import SOAK
+from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.monitor import Observation
-from supply_chain.image import Digest, Frozen
+from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.policy.verdict import execution_place
 
 GAP = timedelta(minutes=15)
 """The longest time without a look; monitor looks every five minutes."""
@@ -70,3 +73,13 @@ def soaked(watch: Soaking, environment: str, seconds: int | None) -> Soak | None
         looks=watch.looks,
         asked=seconds,
     )
+
+
+def sign(over: Soak, ref: ImageRef, evidence: EvidenceStore) -> bool:
+    """Sign a soak that is over; false where one of the same container is signed that was no shorter."""
+    where = execution_place(ref)
+    known = last_soak(evidence.verified(where, evidence.tier, SOAK), over.environment, over.digest, over.container)
+    if known is not None and known.value.seconds >= over.asked:
+        return False
+    evidence.attach(where, SOAK, over.predicate(), over.until)
+    return True
