@@ -250,6 +250,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "doctor": [DoctorCheck],
     "events dead": [DeadMessage],
     "events replay": [DeadMessage],
+    "events discard": [DeadMessage],
 }
 """What each command prints with --json; of `LISTS` a list, but for a refusal."""
 LISTS = (
@@ -263,6 +264,7 @@ LISTS = (
     "doctor",
     "events dead",
     "events replay",
+    "events discard",
 )
 
 

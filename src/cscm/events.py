@@ -13,9 +13,8 @@ import click
 
 from cscm.options import NewFile, as_json
 from cscm.session import load_block, use_prefect
-from supply_chain.errors import DeclarationInvalid
 from supply_chain.fleet.where import no_packages, refuse
-from supply_chain.promotion.bridge import Bridge, Message, replay
+from supply_chain.promotion.bridge import Bridge, Message, dead_message, replay
 from supply_chain.shown import plain
 
 if TYPE_CHECKING:
@@ -92,13 +91,31 @@ def replayed(message: str | None, everything: bool, as_json: bool) -> None:
     if bool(message) == everything:
         raise click.UsageError("Name one message by its ID, or say --all.")
     settings = _settings()
-    chosen = replay(settings.dead_letters(), settings.queue(), message)
-    if message and not chosen:
-        raise DeclarationInvalid(f"No dead message's ID begins with {message!r}.\n`cscm events dead` lists them.")
+    dead = settings.dead_letters()
+    chosen = (dead_message(dead, message),) if message else dead.all()
+    replay(dead, settings.queue(), chosen)
     if as_json:
         click.echo(_json_of(chosen))
     for each in () if as_json else chosen:
         click.echo(plain(f"sent again: {each.id}"))
+
+
+@events.command()
+@click.argument("message", metavar="ID")
+@as_json
+def discard(message: str, as_json: bool) -> None:
+    """Delete the dead message ID (its beginning is enough), and print it whole: nothing keeps it any longer.
+
+    An image that it was about is found by `reconcile`.
+    """
+    dead = _settings().dead_letters()
+    chosen = dead_message(dead, message)
+    dead.delete(chosen)
+    if as_json:
+        click.echo(_json_of([chosen]))
+    else:
+        click.echo(plain(f"deleted: {chosen.id}  {_when(chosen)}  {chosen.reason}"))
+        click.echo(plain(f"    {chosen.body}"))
 
 
 def _json_of(messages: Sequence[Message]) -> str:

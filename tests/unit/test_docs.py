@@ -160,7 +160,7 @@ def test_a_gates_rules_are_all_in_its_column() -> None:
         assert {row[1] for row in rows if row[column] == "yes"} == {" ".join(each.split()) for each in said}
 
 
-@pytest.mark.parametrize("command", ["dead", "replay --all"])
+@pytest.mark.parametrize("command", ["dead", "replay --all", "discard 1"])
 def test_a_dead_message_has_the_keys_of_its_shape(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """What only the queue itself takes is not printed."""
     known = (Message(id="1", receipt="r", body="{}", reason="x"),)

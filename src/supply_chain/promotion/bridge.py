@@ -7,15 +7,15 @@ in the queue. So an outage on either side loses nothing, and a message that come
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from supply_chain.errors import EventNotTaken, EventUnreadable, SupplyChainError
+from supply_chain.errors import DeclarationInvalid, EventNotTaken, EventUnreadable, SupplyChainError
 from supply_chain.image import Frozen
 from supply_chain.promotion.pushes import Pushed, read_push
-from supply_chain.shown import first_line, plain
+from supply_chain.shown import counted, first_line, plain
 
 FIRST, LONGEST = 1.0, 15.0
 """Seconds until what failed is tried again, at first and at most."""
@@ -115,13 +115,17 @@ class Bridge:
         self.pause[0] = min(2 * self.pause[0], LONGEST)
 
 
-def replay(dead: Stored, queue: Queue, wanted: str | None) -> tuple[Message, ...]:
-    """Send dead messages to the queue again: the one whose id begins so, or all of them; which they were.
+def dead_message(dead: Stored, begins: str) -> Message:
+    """The dead message whose id begins so; `DeclarationInvalid` where none does, or several do."""
+    found = [each for each in dead.all() if each.id.startswith(begins)]
+    if len(found) != 1:
+        which = f"The IDs of {counted(len(found), 'dead message')} begin" if found else "No dead message's ID begins"
+        raise DeclarationInvalid(f"{which} with {begins!r}.\n`cscm events dead` lists them.")
+    return found[0]
 
-    Each is deleted after it was sent, so that none is lost in between.
-    """
-    chosen = tuple(each for each in dead.all() if wanted is None or each.id.startswith(wanted))
-    for message in chosen:
+
+def replay(dead: Stored, queue: Queue, messages: Iterable[Message]) -> None:
+    """Send dead messages to the queue again. Each is deleted after it was sent, so that none is lost in between."""
+    for message in messages:
         queue.send(message.body)
         dead.delete(message)
-    return chosen

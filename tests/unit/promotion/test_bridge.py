@@ -5,8 +5,8 @@ from itertools import count
 
 import pytest
 
-from supply_chain.errors import AwsUnavailable, EventNotTaken, EventUnreadable
-from supply_chain.promotion.bridge import LONGEST, Bridge, Message, replay
+from supply_chain.errors import AwsUnavailable, DeclarationInvalid, EventNotTaken, EventUnreadable
+from supply_chain.promotion.bridge import LONGEST, Bridge, Message, dead_message, replay
 from tests.unit.promotion.test_pushes import message
 
 
@@ -127,13 +127,27 @@ def test_a_message_stays_when_the_bridge_ends_before_prefect_answers():
     assert len(queue.held) == 1
 
 
-@pytest.mark.parametrize(("wanted", "sent"), [("id-1", ["b"]), (None, ["a", "b"]), ("nobody", [])])
-def test_dead_messages_are_sent_again(wanted, sent):
-    """One by the beginning of its id, or all; each is then dead no longer."""
-    dead, queue = Queue(), Queue()
-    dead.send("a", "why")
-    dead.send("b", "why")
+@pytest.fixture
+def dead():
+    held = Queue()
+    for body in ("a", "b"):
+        held.send(body, "why")
+    return held
 
-    assert [each.body for each in replay(dead, queue, wanted)] == sent
-    assert [each.body for each in queue.held] == sent
-    assert [each.body for each in dead.held] == [body for body in ("a", "b") if body not in sent]
+
+def test_dead_messages_are_sent_again(dead):
+    """Each is then dead no longer, and the others are."""
+    queue = Queue()
+
+    replay(dead, queue, [dead.held[1]])
+
+    assert ([each.body for each in queue.held], [each.body for each in dead.held]) == (["b"], ["a"])
+
+
+def test_a_dead_message_is_named_by_the_beginning_of_its_id(dead):
+    """One that several messages share, or none, is told: what is deleted is gone."""
+    assert dead_message(dead, "id-1").body == "b"
+    with pytest.raises(DeclarationInvalid, match="The IDs of 2 dead messages begin with 'id-'"):
+        dead_message(dead, "id-")
+    with pytest.raises(DeclarationInvalid, match="No dead message's ID begins with 'nobody'"):
+        dead_message(dead, "nobody")
