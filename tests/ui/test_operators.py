@@ -9,20 +9,30 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from supply_chain.adapters.registration.views import View, read_views
+from tests.real.waiting import eventually
 
 from .conftest import ROOT, Ui
 
 pytestmark = pytest.mark.real
+SCHEDULED = 120.0
+"""Seconds after which the run of a schedule has ended."""
 
 
 def run(ui: Ui, flow: str, deployment: str, **parameters: Any) -> str:
-    """Run a deployment as its button does; the run's id, when it has ended well."""
+    """Run a deployment as its button does; the run's id, when it has ended well.
+
+    One that was called off, as the run of the schedule was under way, is started again.
+    """
     found = ui.api(f"deployments/name/{flow}/{deployment}")
     body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-    made = ui.api(f"deployments/{found['id']}/create_flow_run", body)
-    ended = ui.ended(made["id"])
-    assert ended["state_type"] == "COMPLETED", ended["state"]
-    return str(made["id"])
+
+    def ended() -> dict[str, Any] | None:
+        run: dict[str, Any] = ui.ended(ui.api(f"deployments/{found['id']}/create_flow_run", body)["id"])
+        return None if run["state_type"] == "CANCELLED" else run
+
+    run = eventually(ended, SCHEDULED)
+    assert run["state_type"] == "COMPLETED", run["state"]
+    return str(run["id"])
 
 
 def test_one_page_answers_in_the_morning(ui: Ui, careless: str) -> None:
