@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from blocks import Tier
-from supply_chain.fleet import find as fleet
+from supply_chain.fleet.find import find as found
+from supply_chain.fleet.find import find_stored as found_stored
 from supply_chain.image import ImageRef
 from tasks.running import in_thread
 
 
 async def find(image: str, prefix: str, tier: Tier) -> ImageRef:
     """As `supply_chain.fleet.find.find`, in a tier's registry."""
-    return await in_thread(fleet.find, image, prefix, tier.ecr)
+    return await in_thread(found, image, prefix, tier.ecr)
 
 
 async def find_stored(image: str, tier: Tier) -> ImageRef:
     """As `supply_chain.fleet.find.find_stored`, in a tier's registry."""
-    return await in_thread(fleet.find_stored, image, tier.ecr)
+    return await in_thread(found_stored, image, tier.ecr)

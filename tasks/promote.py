@@ -30,7 +30,7 @@ from supply_chain.tier import OFFERED, curated_repository
 from tasks.events import emit, is_known, numbered
 from tasks.paging import every
 from tasks.running import RETRYING, in_thread
-from tasks.soak import watch_of
+from tasks.soak import soaking_of
 
 EVIDENCE = 60
 """Seconds to wait for development's evidence, which is attached after the push that was announced."""
@@ -65,7 +65,7 @@ async def _as_seen(move: Move, view: View) -> Move:
     if not move.to or move.after is None:
         return move
     there = await in_thread(view.current, move.image.application, move.after)
-    return as_seen(move, there, await watch_of(move.after, move.image.application))
+    return as_seen(move, there, await soaking_of(move.after, move.image.application))
 
 
 @task(name="decision", task_run_name="decision", **RETRYING)
@@ -160,7 +160,7 @@ def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return all(found.get(key) == value for key, value in wanted.items())
 
 
-def _view(tier: Tier, workbench: Workbench, application: str | None = None) -> View:
+def _view(tier: Tier, workbench: Workbench, only: str | None = None) -> View:
     """What execution looks at; what should run, of one application or all of them, is read once."""
     evidence = tier.evidence(workbench)
 
@@ -171,7 +171,12 @@ def _view(tier: Tier, workbench: Workbench, application: str | None = None) -> V
             (each.application, each.environment): ImageRef(
                 repository=curated_repository(each.application), digest=each.digest
             )
-            for each in should_run(places, tier.ecr, tier.http, evidence, application)
+            for each in should_run(places, tier.ecr, tier.http, evidence, only)
         }
 
-    return View(tier.ecr, evidence, workbench.environment, lambda *place: running().get(place))
+    return View(
+        tier.ecr,
+        evidence,
+        workbench.environment,
+        lambda application, environment: running().get((application, environment)),
+    )

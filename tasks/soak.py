@@ -29,15 +29,15 @@ async def soak(seen: Iterable[Observation], place: Environment, tier: Tier, work
         if not observation.application or not observation.wanted:
             continue
         name = variable_of(place.name, observation.application)
-        watch = watched(await watch_of(place.name, observation.application), observation)
-        over = soaked(watch, place.name, place.soak) if watch else None
-        if over and watch:
+        soaking = watched(await soaking_of(place.name, observation.application), observation)
+        over = soaked(soaking, place.name, place.soak) if soaking else None
+        if over and soaking:
             await _tell(observation.application, over, tier, workbench)
-            watch = watch.model_copy(update={"told": over.asked})
-        await Variable.aset(name, watch.model_dump(mode="json") if watch else None, overwrite=True)
+            soaking = soaking.model_copy(update={"told": over.asked})
+        await Variable.aset(name, soaking.model_dump(mode="json") if soaking else None, overwrite=True)
 
 
-async def watch_of(environment: str, application: str) -> Soaking | None:
+async def soaking_of(environment: str, application: str) -> Soaking | None:
     """What is remembered; None where it was not well at the last look. What cannot be read begins anew."""
     kept = await Variable.aget(variable_of(environment, application))
     try:

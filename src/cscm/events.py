@@ -14,7 +14,7 @@ import click
 from cscm.options import NewFile, as_json
 from cscm.session import load_block, use_prefect
 from supply_chain.fleet.where import no_packages, refuse
-from supply_chain.promotion.bridge import Bridge, Message, dead_message, replay
+from supply_chain.promotion.bridge import Bridge, Message, dead_message, discard, replay
 from supply_chain.shown import plain
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def bridge(alive: Path | None) -> None:
 
 @click.group()
 def events() -> None:
-    """Announce an advisory; look at the messages that the bridge could not read, and send them through again."""
+    """Announce an advisory; see what the bridge could not read, send it through again, or delete one of it."""
 
 
 @events.command()
@@ -100,22 +100,26 @@ def replayed(message: str | None, everything: bool, as_json: bool) -> None:
         click.echo(plain(f"sent again: {each.id}"))
 
 
-@events.command()
+@events.command(name="discard")
 @click.argument("message", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
-def discard(message: str, as_json: bool) -> None:
-    """Delete the dead message ID (its beginning is enough), and print it whole: nothing keeps it any longer.
+def discarded(message: str, yes: bool, as_json: bool) -> None:
+    """Print the dead message ID (its beginning is enough), and delete it, whatever its reason: nothing keeps it then.
 
-    An image that it was about is found by `reconcile`.
+    The newest image of its application is found by `reconcile` all the same.
     """
     dead = _settings().dead_letters()
     chosen = dead_message(dead, message)
-    dead.delete(chosen)
     if as_json:
         click.echo(_json_of([chosen]))
     else:
-        click.echo(plain(f"deleted: {chosen.id}  {_when(chosen)}  {chosen.reason}"))
+        click.echo(plain(f"{chosen.id}  {_when(chosen)}  {chosen.reason}"))
         click.echo(plain(f"    {chosen.body}"))
+    if not yes:
+        click.confirm("Delete it?", abort=True, err=True)
+    discard(dead, chosen)
+    click.echo(plain(f"deleted: {chosen.id}"), err=True)
 
 
 def _json_of(messages: Sequence[Message]) -> str:

@@ -412,7 +412,7 @@ class EventUnreadable(SupplyChainError):
     """A message is not what it should tell of: not JSON, of another shape, or about something else.
 
     It lies in the dead-letter queue, with the reason: `cscm events dead` lists it. Correct who sends it, and
-    `cscm events replay --all` sends it through again.
+    `cscm events replay --all` sends it through again; `cscm events discard ID` deletes what is of no use.
     """
 
     code = "event.unreadable"

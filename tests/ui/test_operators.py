@@ -9,13 +9,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from supply_chain.adapters.registration.views import View, read_views
-from tests.real.waiting import eventually
 
 from .conftest import ROOT, Ui
 
 pytestmark = pytest.mark.real
-SCHEDULED = 120.0
-"""Seconds after which the run of a schedule has ended."""
+SCHEDULED = 10
+"""How often a run is started that a run of the schedule may stand in the way of."""
 
 
 def run(ui: Ui, flow: str, deployment: str, **parameters: Any) -> str:
@@ -26,11 +25,11 @@ def run(ui: Ui, flow: str, deployment: str, **parameters: Any) -> str:
     found = ui.api(f"deployments/name/{flow}/{deployment}")
     body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
 
-    def ended() -> dict[str, Any] | None:
-        run: dict[str, Any] = ui.ended(ui.api(f"deployments/{found['id']}/create_flow_run", body)["id"])
-        return None if run["state_type"] == "CANCELLED" else run
-
-    run = eventually(ended, SCHEDULED)
+    for _ in range(SCHEDULED):
+        run = ui.ended(ui.api(f"deployments/{found['id']}/create_flow_run", body)["id"])
+        if run["state_type"] != "CANCELLED":
+            break
+        ui.page.wait_for_timeout(5000)
     assert run["state_type"] == "COMPLETED", run["state"]
     return str(run["id"])
 

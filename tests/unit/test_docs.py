@@ -160,11 +160,11 @@ def test_a_gates_rules_are_all_in_its_column() -> None:
         assert {row[1] for row in rows if row[column] == "yes"} == {" ".join(each.split()) for each in said}
 
 
-@pytest.mark.parametrize("command", ["dead", "replay --all", "discard 1"])
+@pytest.mark.parametrize("command", ["dead", "replay --all", "discard message-1 --yes"])
 def test_a_dead_message_has_the_keys_of_its_shape(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """What only the queue itself takes is not printed."""
-    known = (Message(id="1", receipt="r", body="{}", reason="x"),)
-    dead = SimpleNamespace(all=lambda: known, delete=lambda _: None)
+    known = [Message(id="message-1", receipt="r", body="{}", reason="x")]
+    dead = SimpleNamespace(all=lambda: tuple(known), delete=known.remove)
     queue = SimpleNamespace(send=lambda _: None)
     monkeypatch.setattr(events, "_settings", lambda: SimpleNamespace(dead_letters=lambda: dead, queue=lambda: queue))
 

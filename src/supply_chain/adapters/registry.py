@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from supply_chain.adapters.registry_http import CHUNK, SMALL, Answer, Larger, RegistryHttp, refused
+from supply_chain.adapters.registry_http import Answer, Larger, RegistryHttp
 from supply_chain.adapters.registry_lists import referrers_in
 from supply_chain.errors import ImageDamaged, RegistryFailed
 from supply_chain.evidence.store import NotEvidence, Referrer
@@ -25,6 +25,8 @@ ACCEPT = ", ".join(
         "application/vnd.docker.distribution.manifest.list.v2+json",
     )
 )
+SMALL = 16 * 1024 * 1024
+"""Bytes a piece of evidence may have, and whatever else is read whole."""
 EMPTY = b"{}"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 LARGEST_MANIFEST = 4 * 1024 * 1024
@@ -114,19 +116,16 @@ class Registry:
     def blob(self, repository: str, digest: Digest) -> bytes:
         """A small blob, checked against its digest."""
         path = f"{repository}/blobs/{digest}"
-        return self._verified(path, digest, f"a blob of {repository}", partial(self.http.call, "GET"))[0]
+        return self._verified(path, digest, f"a blob of {repository}", partial(self.http.call, "GET", most=SMALL))[0]
 
     def verify_blob(self, repository: str, digest: Digest, size: int) -> None:
         """Read a blob of any size and compare size and digest; `ImageDamaged` if they differ."""
         sha, seen = hashlib.sha256(), 0
-        with self.http.asked("GET", f"{repository}/blobs/{digest}") as (answer, said):
-            if answer.status_code != 200:
-                raise refused(answer, said, f"a blob of {repository}")
-            for chunk in answer.iter_bytes(CHUNK):
-                sha.update(chunk)
-                seen += len(chunk)
-                if seen > size:
-                    break
+        for chunk in self.http.chunks(f"{repository}/blobs/{digest}", f"a blob of {repository}"):
+            sha.update(chunk)
+            seen += len(chunk)
+            if seen > size:
+                break
         if f"sha256:{sha.hexdigest()}" != digest or seen != size:
             raise ImageDamaged(
                 f"{repository} answers {digest} with {seen} bytes that are not it ({size} expected).\n"
@@ -148,7 +147,7 @@ class Registry:
                 return ()
             found += referrers_in(answer.content, subject)
             seen.add(str(answer.response.url))
-            path = self.http.following(answer, seen)
+            path = self.http.next_page(answer, seen)
         return tuple(found)
 
     def layer(self, referrer: ImageRef) -> Descriptor | NotEvidence:
@@ -171,7 +170,7 @@ class Registry:
         if known := self._known(path, digest):
             return known[0]
         try:
-            answer = self.http.call("GET", path, missing="BLOB_UNKNOWN")
+            answer = self.http.call("GET", path, missing="BLOB_UNKNOWN", most=SMALL)
         except Larger:
             return TOO_LARGE
         if answer.status == 404:

@@ -17,8 +17,8 @@ from supply_chain.adapters.command import cancellation
 from supply_chain.errors import AccessDenied, ImageNotFound, RegistryFailed, RegistryUnavailable
 from supply_chain.shown import plain
 
-SMALL = 16 * 1024 * 1024
-"""Bytes an answer may have of which nothing else is known."""
+MOST = 1024 * 1024
+"""Bytes an answer may have, where nobody says how many."""
 CHUNK = 1024 * 1024
 TRIES = 4
 """How often a request is made to a registry that asks to come back later, or whose connection breaks."""
@@ -73,7 +73,7 @@ class RegistryHttp:
         content: bytes | None = None,
         media_type: str | None = None,
         missing: str | None = None,
-        most: int = SMALL,
+        most: int = MOST,
     ) -> Answer:
         """A whole answer of at most so many bytes; one of 404 too, where `missing` is in what it says.
 
@@ -82,7 +82,7 @@ class RegistryHttp:
         headers = {key: value for key, value in {"Accept": accept, "Content-Type": media_type}.items() if value}
         for attempt in range(TRIES):
             try:
-                with self.asked(method, path, headers, content) as (answer, said):
+                with self._asked(method, path, headers, content) as (answer, said):
                     if answer.status_code < 300:
                         return Answer(answer, b"" if method == "HEAD" else _whole(answer, most, path))
             except RegistryUnavailable as error:
@@ -93,10 +93,10 @@ class RegistryHttp:
                 break
         if answer.status_code == 404 and missing is not None and missing in said:
             return Answer(answer, said.encode())
-        raise refused(answer, said, f"{method} {path}")
+        raise _refused(answer, said, f"{method} {path}")
 
     @contextmanager
-    def asked(
+    def _asked(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, content: bytes | None = None
     ) -> Iterator[tuple[httpx.Response, str]]:
         """An answer whose body is still to be read, as it is stored; or what an answer of failure says first.
@@ -130,7 +130,14 @@ class RegistryHttp:
         if seconds:
             self.wait(seconds)
 
-    def following(self, answer: Answer, seen: Container[str]) -> str | None:
+    def chunks(self, path: str, what: str) -> Iterator[bytes]:
+        """What lies at a path, in pieces, of any size; `what` is its name in an error."""
+        with self._asked("GET", path) as (answer, said):
+            if answer.status_code != 200:
+                raise _refused(answer, said, what)
+            yield from answer.iter_bytes(CHUNK)
+
+    def next_page(self, answer: Answer, seen: Container[str]) -> str | None:
         """The address of the next page, at this registry and not read yet."""
         link = answer.response.links.get("next", {}).get("url")
         if not link:
@@ -215,7 +222,7 @@ def _unavailable(host: str, error: Exception) -> RegistryUnavailable:
     )
 
 
-def refused(answer: httpx.Response, said: str, what: str) -> RegistryFailed | AccessDenied | ImageNotFound:
+def _refused(answer: httpx.Response, said: str, what: str) -> RegistryFailed | AccessDenied | ImageNotFound:
     if answer.status_code in (401, 403):
         return AccessDenied(
             f"The registry does not let this tier's role do this ({what}): {said}\n"

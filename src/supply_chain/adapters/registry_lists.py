@@ -39,6 +39,7 @@ class _Page(BaseModel):
 
 
 def referrers_in(content: bytes, subject: ImageRef) -> list[Referrer]:
+    """What a page of the list of an image's referrers holds; `RegistryFailed` where it cannot be read."""
     try:
         page = _Page.model_validate(json.loads(content))
     except (ValueError, RecursionError) as error:

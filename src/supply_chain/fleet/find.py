@@ -11,7 +11,7 @@ from supply_chain.image import DIGEST, HEXADECIMAL, ImageRef, StorageStatus
 from supply_chain.tier import CURATED, OFFERED, curated_repository
 
 
-class Catalogue(Protocol):
+class Digests(Protocol):
     """What is asked of a registry."""
 
     def having(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
@@ -21,7 +21,7 @@ class Catalogue(Protocol):
         """How an image is stored; `ImageNotFound` where it is not there."""
 
 
-def find(image: str, prefix: str, catalogue: Catalogue) -> ImageRef:
+def find(image: str, prefix: str, digests: Digests) -> ImageRef:
     """`repository@sha256:…` as it is; a digest, or 12 digits of it, is looked for below `prefix`, archived or not.
 
     `DeclarationInvalid` for what is no name of an image, names several, or one elsewhere; `ImageNotFound` where no
@@ -34,28 +34,28 @@ def find(image: str, prefix: str, catalogue: Catalogue) -> ImageRef:
             "Name the image as the run that made it printed it, or by its digest."
         )
     if HEXADECIMAL.fullmatch(typed) and not (at and re.fullmatch(DIGEST, typed)):
-        return _the_one(f"sha256:{typed.removeprefix('sha256:')}", prefix, repository, catalogue)
+        return _the_one(f"sha256:{typed.removeprefix('sha256:')}", prefix, repository, digests)
     return ImageRef.parse(image)
 
 
-def find_stored(image: str, catalogue: Catalogue) -> ImageRef:
+def find_stored(image: str, digests: Digests) -> ImageRef:
     """The curated image that a person names, archived or not; `dev/hello@…` is the same one before it is curated.
 
     `ImageNotFound` where a curated repository does not have it: what was said of a misspelt name would hold for
     nothing.
     """
     offered = image.strip().startswith(OFFERED)
-    ref = find(image, OFFERED if offered else CURATED, catalogue)
+    ref = find(image, OFFERED if offered else CURATED, digests)
     if not offered:
-        _check(ref, catalogue)
+        _check(ref, digests)
     return ref.moved_to(curated_repository(ref.application))
 
 
-def _check(ref: ImageRef, catalogue: Catalogue) -> None:
+def _check(ref: ImageRef, digests: Digests) -> None:
     with contextlib.suppress(ImageNotFound):
-        catalogue.status(ref)
+        digests.status(ref)
         return
-    others = ", ".join(each.repository for each in catalogue.having(ref.digest, CURATED))
+    others = ", ".join(each.repository for each in digests.having(ref.digest, CURATED))
     where = f"{others} has" if others else f"No repository {CURATED}… has"
     raise ImageNotFound(
         f"{ref.repository} does not have {ref.digest}. {where} it.\n"
@@ -63,16 +63,16 @@ def _check(ref: ImageRef, catalogue: Catalogue) -> None:
     )
 
 
-def _the_one(begins: str, prefix: str, repository: str, catalogue: Catalogue) -> ImageRef:
-    there = [each for each in catalogue.having(begins, repository or prefix) if repository in ("", each.repository)]
+def _the_one(begins: str, prefix: str, repository: str, digests: Digests) -> ImageRef:
+    there = [each for each in digests.having(begins, repository or prefix) if repository in ("", each.repository)]
     if not there:
         nobody = f"{repository} does not have" if repository else f"No repository {prefix}… has"
         raise ImageNotFound(
             f"{nobody} {begins}.\nName the image as the run that made it printed it, or as `cscm images` does."
         )
     if len(there) > 1:
-        digests = {each.digest for each in there}
-        named = ", ".join(each.repository if len(digests) == 1 else str(each) for each in there)
+        several = len({each.digest for each in there}) > 1
+        named = ", ".join(str(each) if several else each.repository for each in there)
         raise DeclarationInvalid(
             f"{begins} is in several repositories: {named}.\nName the one you mean: repository@digest."
         )

@@ -47,7 +47,7 @@ class Manifests(Protocol):
 
 @dataclass(frozen=True)
 class Read:
-    """What is so now, as the lifecycle sees it (`lifecycle.looking.Present`)."""
+    """What is so now, as the lifecycle sees it (`looking.Present`, and of that `rulings.Surroundings`)."""
 
     images: Images
     manifests: Manifests

@@ -42,7 +42,7 @@ class Storage(Repositories, Protocol):
 
 
 class Surroundings(Protocol):
-    """What is so now."""
+    """What there is around an image now."""
 
     def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]: ...
 
@@ -115,7 +115,7 @@ class RulingBench:
 
     evidence: EvidenceStore
     storage: Storage
-    present: Surroundings
+    around: Surroundings
 
 
 def decide(
@@ -168,7 +168,7 @@ def _image(ref: ImageRef, bench: RulingBench) -> ImageRef:
                 f"{ref} is attached to {subjects[0]}, and is no image itself.\nName that one: "
                 f"{ref.repository}@{subjects[0]}"
             )
-        of = next((each.copy_of for each in bench.present.members(ref.repository) if each.ref == ref), None)
+        of = next((each.copy_of for each in bench.around.members(ref.repository) if each.ref == ref), None)
     except UNREADABLE:
         return ref  # nothing that somebody signed keeps anybody from blocking
     return ref.beside(of) if of else ref
@@ -198,7 +198,7 @@ def _moved(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Exception])
 
 def _with_copies(ref: ImageRef, bench: RulingBench) -> Iterator[ImageRef]:
     yield ref
-    yield from bench.present.copies(ref)  # not looked for before: what is signed about them may not be readable
+    yield from bench.around.copies(ref)  # not looked for before: what is signed about them may not be readable
 
 
 def _running(
@@ -215,7 +215,7 @@ def _running(
 
 def runs_from(digest: Digest, bench: RulingBench) -> tuple[RunsFrom, ...]:
     """What should run from an image now, as itself or as a front, by signed records; with the owners."""
-    last = [history[0] for history in histories(bench.present.deployments(None)).values()]
+    last = [history[0] for history in histories(bench.around.deployments(None)).values()]
     return tuple(
         RunsFrom(
             environment=each.environment,

@@ -183,8 +183,8 @@ def _letters(number: int | None) -> list[str]:
     if not number:
         return []
     what = f"{counted(number, 'message')} about pushes could not be read"
-    said = f"{what}: `cscm events dead` shows, `cscm events replay --all` tries again."
-    return ["## Could not be read", said]
+    do = "`cscm events dead` shows, `cscm events replay --all` tries again, `cscm events discard ID` deletes one."
+    return ["## Could not be read", f"{what}: {do}"]
 
 
 def _ran(morning: Morning) -> str:

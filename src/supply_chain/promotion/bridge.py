@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from supply_chain.errors import DeclarationInvalid, EventNotTaken, EventUnreadable, SupplyChainError
+from supply_chain.errors import AwsFailed, DeclarationInvalid, EventNotTaken, EventUnreadable, SupplyChainError
 from supply_chain.image import Frozen
 from supply_chain.promotion.pushes import Pushed, read_push
 from supply_chain.shown import counted, first_line, plain
 
 FIRST, LONGEST = 1.0, 15.0
 """Seconds until what failed is tried again, at first and at most."""
+NAMED = 8
+"""Characters by which a message is named, at least."""
 UNTOLD = "it was received too often without being announced"
 """The reason of what the queue itself gave up."""
 log = logging.getLogger("supply_chain.bridge")
@@ -116,7 +118,11 @@ class Bridge:
 
 
 def dead_message(dead: Stored, begins: str) -> Message:
-    """The dead message whose id begins so; `DeclarationInvalid` where none does, or several do."""
+    """The dead message whose id begins so; `DeclarationInvalid` where none does, several do, or too little is said."""
+    if len(begins) < NAMED:
+        raise DeclarationInvalid(
+            f"{begins!r} names no message.\nGive {NAMED} characters of its ID or more; `cscm events dead` lists them."
+        )
     found = [each for each in dead.all() if each.id.startswith(begins)]
     if len(found) != 1:
         which = f"The IDs of {counted(len(found), 'dead message')} begin" if found else "No dead message's ID begins"
@@ -129,3 +135,10 @@ def replay(dead: Stored, queue: Queue, messages: Iterable[Message]) -> None:
     for message in messages:
         queue.send(message.body)
         dead.delete(message)
+
+
+def discard(dead: Stored, message: Message) -> None:
+    """Delete a dead message for good. `AwsFailed` where it is there still: whoever looks at it meanwhile keeps it."""
+    dead.delete(message)
+    if message.id in {each.id for each in dead.all()}:
+        raise AwsFailed(f"SQS has {message.id} still, as somebody else looked at it meanwhile.\nDo it again.")

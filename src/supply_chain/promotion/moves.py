@@ -64,6 +64,6 @@ def codes_of(verdict: Summary) -> set[str]:
     return {reason.get("code", "") for reason in verdict.cscm.reasons}
 
 
-def refused(verdict: Summary, boundary: Boundary) -> str:
+def why_refused(verdict: Summary, boundary: Boundary) -> str:
     """That it said no, and for what."""
     return f"it was refused at {boundary}: {', '.join(sorted(codes_of(verdict)))}"

@@ -13,7 +13,7 @@ from supply_chain.evidence.summary import Summary, is_vended, last_verdict
 from supply_chain.image import ImageRef
 from supply_chain.policy.rules import IMAGE_BLOCKED
 from supply_chain.policy.verdict import refusals_place
-from supply_chain.promotion.moves import Images, Move, codes_of, nothing, refused, unreadable, worth_telling
+from supply_chain.promotion.moves import Images, Move, codes_of, nothing, unreadable, why_refused, worth_telling
 from supply_chain.shown import in_a_line
 from supply_chain.tier import OFFERED, Boundary, TierName, curated_repository
 
@@ -38,17 +38,18 @@ def missed_by_curation(images: Images, store: EvidenceStore) -> tuple[Move, ...]
     One that cannot be judged by what is signed about it (`unreadable`) is told, and keeps no other application;
     likewise one whose images are unsigned as far as they are looked at.
     """
-    found: list[Move] = []
-    for repository in images.repositories(OFFERED):
-        if newest := images.newest_first(repository):
-            try:
-                ref = _last_offered(newest, store)
-                found += [_of_the_newest(ref, store)] if ref else []
-            except UNREADABLE as error:
-                found.append(unreadable(newest[0], in_a_line(error)))
-            else:
-                found += [unreadable(newest[0], _unsigned(newest))] if not ref and len(newest) > RECENT else []
-    return worth_telling(found)
+    newest = filter(None, map(images.newest_first, images.repositories(OFFERED)))
+    return worth_telling([move for each in newest if (move := _of_an_application(each, store))])
+
+
+def _of_an_application(newest: Sequence[ImageRef], store: EvidenceStore) -> Move | None:
+    """What is to be done with the last of these that was offered; None where nobody knows of one."""
+    try:
+        if ref := _last_offered(newest, store):
+            return _of_the_newest(ref, store)
+    except UNREADABLE as error:
+        return unreadable(newest[0], in_a_line(error))
+    return unreadable(newest[0], _unsigned(newest)) if len(newest) > RECENT else None
 
 
 def _of_the_newest(ref: ImageRef, store: EvidenceStore) -> Move:
@@ -60,7 +61,7 @@ def _of_the_newest(ref: ImageRef, store: EvidenceStore) -> Move:
     for boundary in (Boundary.TO_CURATION, Boundary.CURATION):
         verdict = last_verdict((*own, *refusals), boundary, ref.digest)
         if verdict and not verdict.value.passed and not _unblocked(verdict.value, ref, store):
-            return nothing(ref, refused(verdict.value, boundary))
+            return nothing(ref, why_refused(verdict.value, boundary))
     if is_vended(own, ref.digest):
         return nothing(ref, "it is vended")
     return Move(image=ref, to="curation")

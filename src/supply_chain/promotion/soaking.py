@@ -57,26 +57,26 @@ def watched(before: Soaking | None, seen: Observation) -> Soaking | None:
     )
 
 
-def soaked(watch: Soaking, environment: str, seconds: int | None) -> Soak | None:
+def soaked(soaking: Soaking, environment: str, seconds: int | None) -> Soak | None:
     """The soak that is over and was not told yet; None where the environment asks for none, or it still goes on.
 
     An environment that asks for more than before is told again, when that is over.
     """
-    if seconds is None or watch.told >= seconds or (watch.last - watch.since).total_seconds() < seconds:
+    if seconds is None or soaking.told >= seconds or (soaking.last - soaking.since).total_seconds() < seconds:
         return None
     return Soak(
         environment=environment,
-        digest=watch.digest,
-        container=watch.container,
-        since=watch.since,
-        until=watch.last,
-        looks=watch.looks,
+        digest=soaking.digest,
+        container=soaking.container,
+        since=soaking.since,
+        until=soaking.last,
+        looks=soaking.looks,
         asked=seconds,
     )
 
 
 def sign(over: Soak, ref: ImageRef, evidence: EvidenceStore) -> bool:
-    """Sign a soak that is over; false where one of the same container is signed that was no shorter."""
+    """Sign a soak that is over; false where one of the same container is signed that is as long as is asked for."""
     where = execution_place(ref)
     known = last_soak(evidence.verified(where, evidence.tier, SOAK), over.environment, over.digest, over.container)
     if known is not None and known.value.seconds >= over.asked:

@@ -21,7 +21,7 @@ from supply_chain.execution.records import records
 from supply_chain.image import ImageRef
 from supply_chain.policy.dossier import said_by_execution
 from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
-from supply_chain.promotion.moves import Images, Move, codes_of, nothing, refused, unreadable, worth_telling
+from supply_chain.promotion.moves import Images, Move, codes_of, nothing, unreadable, why_refused, worth_telling
 from supply_chain.promotion.soaking import Soaking
 from supply_chain.shown import first_line, in_a_line
 from supply_chain.tier import CURATED, Boundary, TierName
@@ -84,12 +84,12 @@ def missed_by_execution(view: View) -> tuple[Move, ...]:
     return worth_telling(found)
 
 
-def as_seen(move: Move, there: ImageRef | None, watch: Soaking | None) -> Move:
+def as_seen(move: Move, there: ImageRef | None, soaking: Soaking | None) -> Move:
     """A move, but for what soaked, runs there still, and was not well any more when it was last looked at.
 
-    `there` is what should run in the environment that it comes from, `watch` what is remembered of how that is.
+    `there` is what should run in the environment that it comes from, `soaking` what is remembered of how that is.
     """
-    if there is None or there.digest != move.image.digest or (watch and watch.digest == there.digest):
+    if there is None or there.digest != move.image.digest or (soaking and soaking.digest == there.digest):
         return move
     return nothing(move.image, f"it was not well in {move.after} when it was last looked at")
 
@@ -131,7 +131,7 @@ def _objections(ref: ImageRef, after: str | None, to: str, own: Sequence[Evidenc
         yield f"{to} takes only what soaked in {asked.environment}, and it did not"
     verdict = last_verdict(own, Boundary.TO_EXECUTION, ref.digest)
     if verdict and not verdict.value.passed and not _of_a_place(verdict.value) and not _lifted(verdict, ref, view):
-        yield refused(verdict.value, Boundary.TO_EXECUTION)
+        yield why_refused(verdict.value, Boundary.TO_EXECUTION)
     if later := _later(ref, view.current(ref.application, to), after, view):
         yield later
     decision = last_approval(own, to, ref.digest)

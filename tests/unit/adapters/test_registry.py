@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters.registry import LARGEST_MANIFEST, MANIFEST, InProcess, Registry
-from supply_chain.adapters.registry_http import SMALL, RegistryHttp
+from supply_chain.adapters.registry import LARGEST_MANIFEST, MANIFEST, SMALL, InProcess, Registry
+from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.errors import (
     AccessDenied,
     ImageDamaged,

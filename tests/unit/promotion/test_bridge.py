@@ -5,8 +5,8 @@ from itertools import count
 
 import pytest
 
-from supply_chain.errors import AwsUnavailable, DeclarationInvalid, EventNotTaken, EventUnreadable
-from supply_chain.promotion.bridge import LONGEST, Bridge, Message, dead_message, replay
+from supply_chain.errors import AwsFailed, AwsUnavailable, DeclarationInvalid, EventNotTaken, EventUnreadable
+from supply_chain.promotion.bridge import LONGEST, Bridge, Message, dead_message, discard, replay
 from tests.unit.promotion.test_pushes import message
 
 
@@ -38,7 +38,7 @@ class Queue:
 
     def send(self, body, reason=""):
         number = next(self.numbers)
-        self.held.append(Message(id=f"id-{number}", receipt=f"r-{number}", body=body, reason=reason))
+        self.held.append(Message(id=f"message-id-{number}", receipt=f"r-{number}", body=body, reason=reason))
 
 
 @dataclass
@@ -140,14 +140,38 @@ def test_dead_messages_are_sent_again(dead):
     queue = Queue()
 
     replay(dead, queue, [dead.held[1]])
-
     assert ([each.body for each in queue.held], [each.body for each in dead.held]) == (["b"], ["a"])
+
+    dead.send("c", "why")
+    replay(dead, queue, dead.all())
+    assert ([each.body for each in queue.held], dead.held) == (["b", "a", "c"], [])
 
 
 def test_a_dead_message_is_named_by_the_beginning_of_its_id(dead):
     """One that several messages share, or none, is told: what is deleted is gone."""
-    assert dead_message(dead, "id-1").body == "b"
-    with pytest.raises(DeclarationInvalid, match="The IDs of 2 dead messages begin with 'id-'"):
-        dead_message(dead, "id-")
-    with pytest.raises(DeclarationInvalid, match="No dead message's ID begins with 'nobody'"):
-        dead_message(dead, "nobody")
+    assert dead_message(dead, "message-id-1").body == "b"
+    with pytest.raises(DeclarationInvalid, match="The IDs of 2 dead messages begin with 'message-'"):
+        dead_message(dead, "message-")
+    with pytest.raises(DeclarationInvalid, match="No dead message's ID begins with 'message-2'"):
+        dead_message(dead, "message-2")
+
+
+@pytest.mark.parametrize("begins", ["", "message"])
+def test_where_too_little_is_said_no_message_is_named(begins):
+    """An empty variable would name the only one there is."""
+    dead = Queue()
+    dead.send("a", "why")
+
+    with pytest.raises(DeclarationInvalid, match="Give 8 characters"):
+        dead_message(dead, begins)
+
+
+def test_a_message_is_discarded_or_that_it_was_not_is_told(dead, monkeypatch):
+    """SQS answers that it deleted what it keeps, where somebody else received it meanwhile."""
+    first, second = dead.all()
+    discard(dead, first)
+    assert dead.held == [second]
+
+    monkeypatch.setattr(dead, "delete", lambda _: None)
+    with pytest.raises(AwsFailed, match="somebody else"):
+        discard(dead, second)

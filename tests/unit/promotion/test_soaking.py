@@ -4,8 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from supply_chain.evidence.soak import Soak
 from supply_chain.execution.monitor import Deviation, Observation
-from supply_chain.promotion.soaking import soaked, watched
+from supply_chain.image import ImageRef
+from supply_chain.promotion.soaking import sign, soaked, watched
+from supply_chain.tier import TierName
 from tests.unit.conftest import DIGEST, NOON, OTHER
 
 FIVE = timedelta(minutes=5)
@@ -119,3 +122,16 @@ def test_where_nobody_looked_for_too_long_nothing_is_known():
 def test_a_look_from_before_the_last_one_begins_anew():
     """A clock that was set back says nothing of how long it was."""
     assert after(look(10), look(0)).since == NOON
+
+
+def test_a_soak_is_signed_once_for_a_container_and_again_for_a_longer_one(world):
+    """Who looks at the same time, or again, signs nothing."""
+    store, ref = world.store(TierName.EXECUTION), ImageRef(repository="curated/hello", digest=DIGEST)
+    short, long = (
+        Soak(environment="staging", digest=DIGEST, container="c1", since=NOON, until=NOON + timedelta(seconds=asked),
+             looks=2, asked=asked)
+        for asked in (60, 120)
+    )  # fmt: skip
+
+    assert [sign(each, ref, store) for each in (short, short, long, short)] == [True, False, True, False]
+    assert sign(short.model_copy(update={"container": "c2"}), ref, store)

@@ -10,7 +10,6 @@ from supply_chain.errors import (
     AwsFailed,
     AwsUnavailable,
     EvidenceInvalid,
-    ImageNotFound,
     PlanUnfinished,
 )
 from supply_chain.evidence.standing import Act, PlanAct, read_standing, rulings
@@ -47,13 +46,6 @@ class Place(Shelf):
     def images(self, repository):
         return tuple(m.stored for r, m in self.held.items() if r.repository == repository)
 
-    def status(self, ref):
-        if ref not in self.held:
-            raise ImageNotFound(f"The registry has no {ref}.\nLook.")
-
-    def having(self, begins, prefix):
-        return tuple(r for r in self.held if r.repository.startswith(prefix) and r.digest.startswith(begins))
-
     def copies(self, where):
         return ()
 
@@ -80,7 +72,7 @@ def place(world, monkeypatch, tmp_path):
     async def table(key, table, description):
         place.tables[key] = (table, description)
 
-    bench = SimpleNamespace(evidence=store, storage=place, present=place)
+    bench = SimpleNamespace(evidence=store, storage=place, around=place)
     monkeypatch.setattr(lifecycle, "bench", lambda *_: bench)
     monkeypatch.setattr(lifecycle, "present", lambda *_: place)
     monkeypatch.setattr(lifecycle, "now", lambda: NOW)

@@ -75,7 +75,7 @@ async def test_what_soaked_and_is_not_well_any_more_does_not_go_on(machine, monk
     monkeypatch.setattr(promote, "missed_by_execution", lambda *_: (move,))
     runs = SimpleNamespace(environment="staging", application="hello", digest=there)
     monkeypatch.setattr(promote, "should_run", lambda *_: (runs,))
-    monkeypatch.setattr(promote, "watch_of", AsyncMock(return_value=kept and kept.model_copy(update=seen)))
+    monkeypatch.setattr(promote, "soaking_of", AsyncMock(return_value=kept and kept.model_copy(update=seen)))
     tier = SimpleNamespace(tier="execution", ecr=None, http=None, evidence=lambda workbench: None)
     workbench = SimpleNamespace(environment=None, environments=list)
 
