@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import cached_property
 from typing import ClassVar
 
-from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials
 from pydantic import Field
 
 from blocks.credentials import session
+from blocks.setting import Setting
 from supply_chain.adapters.aws import AwsSession
 from supply_chain.adapters.queues import SqsQueue
 
 
-class Bridge(Block):
+class Bridge(Setting):
     """Whose role carries what ECR says of pushes to Prefect, and from where."""
 
     _block_type_name: ClassVar[str] = "Supply Chain Bridge"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from prefect.blocks.core import Block
 from prefect_docker.host import DockerHost
 from pydantic import Field
 
+from blocks.setting import Setting
 from supply_chain.adapters.engine import DockerEngine
 
 
-class ContainerHost(Block):
+class ContainerHost(Setting):
     """The Docker engine that an environment's containers run on."""
 
     _block_type_name: ClassVar[str] = "Supply Chain Container Host"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
+from blocks.setting import Setting
 from supply_chain.adapters.inventory import SqlInventory, open_inventory
 
 
-class Inventory(Block):
+class Inventory(Setting):
     """The database that holds what is known of every curated image. It can be made anew at any time."""
 
     _block_type_name: ClassVar[str] = "Supply Chain Inventory"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials
 from pydantic import Field
 
 from blocks.credentials import session
+from blocks.setting import Setting
 from blocks.workbench import Workbench, now
 from supply_chain.adapters.aws import AwsSession
 from supply_chain.adapters.cosign import Cosign
@@ -25,7 +25,7 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.tier import TierName
 
 
-class Tier(Block):
+class Tier(Setting):
     """One tier of the supply chain: the role it acts in, its registry, its keys, the keys it trusts."""
 
     _block_type_name: ClassVar[str] = "Supply Chain Tier"

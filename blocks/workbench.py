@@ -12,9 +12,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from prefect.blocks.core import Block
 from pydantic import Field
 
+from blocks.setting import Setting
 from supply_chain.adapters.buildx import find_client
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.database import grype_environment, knows, pinned, read_database
@@ -38,7 +38,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class Workbench(Block):
+class Workbench(Setting):
     """What a machine needs to run the chain: tools, vulnerability database, build settings."""
 
     _block_type_name: ClassVar[str] = "Supply Chain Workbench"

@@ -29,6 +29,7 @@ from prefect.settings import get_current_settings
 
 from blocks import Bridge, Workbench
 from supply_chain.adapters.registration.views import read_views
+from supply_chain.errors import SettingInvalid
 from supply_chain.pages.morning import CHANGES, HELD, Change, Morning, Run, changes
 from tasks.paging import every
 from tasks.running import RETRYING, in_thread
@@ -69,7 +70,7 @@ async def _dead_letters() -> int | None:
     """How many messages nobody could read; None where no bridge is set up."""
     try:
         bridge: Bridge = await Bridge.aload("bridge")
-    except ValueError:
+    except SettingInvalid:
         return None
     return await in_thread(bridge.dead_letters().count)
 

@@ -102,8 +102,8 @@ def _going_on(what: str, unread: list[str]) -> Iterator[None]:
     """What cannot be read in it is told, and what comes after it is done; what may be later is tried again first."""
     try:
         yield
-    except (SupplyChainError, ValueError) as error:  # Prefect's own for a block that is not there
-        if isinstance(error, SupplyChainError) and error.retryable and task_run.run_count <= RETRYING["retries"]:
+    except SupplyChainError as error:
+        if error.retryable and task_run.run_count <= RETRYING["retries"]:
             raise
         unread.append(f"{what} cannot be told: {in_a_line(error)}")
 

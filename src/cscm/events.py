@@ -13,7 +13,7 @@ import click
 
 from cscm.options import NewFile, as_json
 from cscm.session import load_block, use_prefect
-from supply_chain.fleet.where import no_packages, refuse
+from supply_chain.fleet.where import no_packages, refuse, require_advisory
 from supply_chain.promotion.bridge import Bridge, Message, dead_message, discard, replay
 from supply_chain.shown import plain
 
@@ -58,6 +58,7 @@ def advisory(name: str, packages: tuple[str, ...]) -> None:
 
     A package is a name, name@version or a package URL.
     """
+    require_advisory(name, packages)
     refuse(no_packages(packages))
     use_prefect()
     import prefect.main  # noqa: F401, PLC0415 - sets logging up: what Prefect says of its own is not for the terminal

@@ -12,6 +12,7 @@ import click
 from cscm.options import Image, as_json, json_of
 from cscm.session import load_block
 from supply_chain import pages
+from supply_chain.errors import ImageNotFound
 from supply_chain.fleet.explain import explain as explained
 from supply_chain.fleet.where import not_counted, understood
 from supply_chain.fleet.where import where as places_of
@@ -31,6 +32,11 @@ WIDEST = 60
 def images(application: str | None, as_json: bool) -> None:
     """List the curated images, of APPLICATION or of all, the last push first."""
     kept = _inventory()
+    if application and application not in kept.applications():
+        raise ImageNotFound(
+            f"The inventory knows no image of an application {application!r}.\n"
+            "`cscm images` lists all; `cscm inventory` reads the registry anew."
+        )
     found = chain(kept.gone(application), kept.images(application))
     if as_json:  # one by one, as there may be many
         before = "["

@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import Any
 
-from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.errors import PartFailed
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.ports import answers
 from supply_chain.laptop.prefect_server import prefect_environment
@@ -39,17 +39,14 @@ def use_prefect(*, verbose: bool = False) -> Home:
 
 
 def load_block(kind: str, name: str) -> Any:
-    """A block that is called so, of a kind that `blocks` has; Prefect is imported after its environment is set."""
+    """A block that is called so, of a kind that `blocks` has; `SettingInvalid` where there is none.
+
+    Prefect is imported after its environment is set.
+    """
     use_prefect()
     import blocks  # noqa: PLC0415
 
     async def load() -> Any:
         return await getattr(blocks, kind).aload(name)
 
-    try:
-        return asyncio.run(load())
-    except ValueError as error:
-        raise SettingInvalid(
-            f"Prefect has no block {name} of the type {kind} yet: {error}\n"
-            "Wait until `cscm up` is ready, or run it; on a server of your own make the block."
-        ) from error
+    return asyncio.run(load())

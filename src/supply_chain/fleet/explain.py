@@ -23,8 +23,8 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import BEFORE_ALL
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import Judgement, KnownImage, Note
-from supply_chain.image import HEXADECIMAL, Digest, Frozen, ImageRef
-from supply_chain.tier import TierName
+from supply_chain.image import HEXADECIMAL, Digest, Frozen, ImageRef, application_of
+from supply_chain.tier import TierName, curated_repository
 
 SAYS = {
     PROVENANCE: "built",
@@ -71,14 +71,21 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
 
     `DeclarationInvalid` for what is no digest, or too little of one.
     """
-    begins = digest.strip().rpartition("@")[2]
+    repository, _, begins = digest.strip().rpartition("@")
     if not HEXADECIMAL.fullmatch(begins):
         raise DeclarationInvalid(f"{digest!r} is no digest.\nName the image by its digest, by 12 digits or more.")
     found = inventory.of(begins)
+    having = {image.ref.repository for image in found}
+    if repository and having and curated_repository(application_of(repository)) not in having:
+        raise ImageNotFound(
+            f"The inventory has no {repository}@{begins}. {', '.join(sorted(having))} has it.\n"
+            "Name that one, or the digest alone."
+        )
     if not found:
         raise ImageNotFound(
             f"The inventory has no curated image {digest}.\n"
-            "Look for it with `cscm images`; `cscm inventory` reads the registry anew."
+            "Look for it with `cscm images`; `cscm inventory` reads the registry anew. What boundary 1 refused was "
+            "never curated: its run's dossier is in the UI, and its verdict in evidence/curation."
         )
     return tuple(
         Explanation(

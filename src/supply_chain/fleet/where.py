@@ -21,7 +21,7 @@ ADVISORY = re.compile(
     r"|(?!CVE-)[A-Z]+[A-Z0-9]*(?:-[A-Z]+)*-\d{3,}[-:]\d+(?:-\d+)?"
 )
 """CVE-2026-1234, GHSA-xxxx-xxxx-xxxx, DSA-5001-1, RHSA-2026:1, SUSE-SU-2026:1-1; anything else may be a package's."""
-MISSPELT = re.compile(r"(?i)CVE[\W_]?\d|GHSA[\W_]|(?:DSA|DLA|USN|RHSA|ELSA|ALSA|RLSA)[\W_]?\d{3}")
+MISSPELT = re.compile(r"(?i)CVE[\W_]?\d|(?-i:CVE-)|GHSA[\W_]|(?:DSA|DLA|USN|RHSA|ELSA|ALSA|RLSA)[\W_]?\d{3}")
 """How what is meant for an advisory begins, and no package's name does: cve-bin-tool is one."""
 NAMED_BASE = f"{BASES.removeprefix(CURATED)}/"
 
@@ -123,6 +123,14 @@ def no_packages(said: Iterable[str]) -> tuple[str, ...]:
             return False
 
     return tuple(each for each in said if not is_package(each))
+
+
+def require_advisory(name: str, packages: Collection[str]) -> None:
+    """`DeclarationInvalid` for what is no advisory: one that is misspelt, or the name of a package and no more."""
+    if understood(name).kind is not Sought.VULNERABILITY and not packages:
+        raise DeclarationInvalid(
+            f"{name!r} is no advisory.\nSay CVE-2026-1234 or DSA-5987-1, and then the packages that it is about."
+        )
 
 
 def refuse(names: Collection[str]) -> None:

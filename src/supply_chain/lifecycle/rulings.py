@@ -84,27 +84,33 @@ class Ruled(Frozen):
     why: str
     at: AwareDatetime
     changed: bool = Field(description="false where it stood already")
+    curated: bool = Field(default=True, description="false where it is in no curated repository, or not yet")
     moved: tuple[Digest, ...] = Field(default=(), description="what was archived or restored for it")
     running: tuple[RunsFrom, ...] = Field(default=(), description="what runs from it")
     unread: str = Field(default="", description="why it cannot be told what runs from it; empty where it is told")
 
     def __str__(self) -> str:
-        how = f"{self.act}: {self.ref}" + ("" if self.changed else f" ({STOOD[self.act]})")
+        image = self.ref if self.curated else self._offered
+        how = f"{self.act}: {image}" + ("" if self.changed else f" ({STOOD[self.act]})")
         judged = self.act in (Act.BLOCK, Act.UNBLOCK) and is_base_repository(self.ref.repository)
         built = f"  what is built on it is judged anew by the rescan that this starts: cscm where {self.ref.short}"
         runs = [f"  what runs from it cannot be told: {self.unread}"] if self.unread else []
         runs += [f"  runs from it: {each}" for each in self.running]
         return "\n".join([how, *runs, *([built] if judged else []), *self._next()])
 
+    @property
+    def _offered(self) -> ImageRef:
+        return self.ref.moved_to(development_repository(self.ref.application))
+
     def _next(self) -> Iterator[str]:
         """How it is taken back; and how an image comes back that a gate refused while it was blocked."""
+        named = self.ref.short if self.curated else self._offered
         if self.act is Act.BLOCK:
-            yield f"  to lift it: cscm unblock {self.ref.short} --why …"
+            yield f"  to lift it: cscm unblock {named} --why …"
         if self.act is Act.HOLD:
-            yield f"  to end it: cscm release {self.ref.short} --why …"
+            yield f"  to end it: cscm release {named} --why …"
         if self.act is Act.UNBLOCK and self.changed:
-            offered = self.ref.moved_to(development_repository(self.ref.application))
-            yield f"  first, where curation refused it meanwhile: cscm curate {offered}"
+            yield f"  first, where curation refused it meanwhile: cscm curate {self._offered}"
             if not is_base_repository(self.ref.repository):
                 yield f"  then, where execution did: cscm execute {self.ref} --environment …"
 
@@ -146,9 +152,11 @@ def decide(
     moves = act in (Act.BLOCK, Act.UNBLOCK) and not only_sign
     moved = tuple(_moved(ref, act, bench, failed)) if moves else ()
     running, unread = _running(ref.digest, bench, failed, only_sign) if act is Act.BLOCK else ((), "")
+    curated = only_sign or ref.digest in {each.digest for each in bench.storage.images(ref.repository)}
     ruled = Ruled(
-        ref=ref, act=act, by=by, why=why, at=now, changed=changed, moved=moved, running=running, unread=unread
-    )
+        ref=ref, act=act, by=by, why=why, at=now, changed=changed, curated=curated, moved=moved, running=running,
+        unread=unread,
+    )  # fmt: skip
     tell(ruled)
     for other in failed[1:]:
         failed[0].add_note(f"This failed too: {other}")

@@ -49,11 +49,13 @@ def test_a_list_says_how_old_it_is_and_leaves_nothing_out(monkeypatch):
     known, gone = image(1, unreadable="it is damaged"), image(2, gone=True)
     kept = SimpleNamespace(
         images=lambda application: iter((known,)), gone=lambda application: (gone,),
-        reconciled=lambda: datetime(2026, 11, 24, 12, tzinfo=UTC),
+        reconciled=lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), applications=lambda: ("hello",),
     )  # fmt: skip
     monkeypatch.setattr(fleet, "_inventory", lambda: kept)
 
     listed = CliRunner().invoke(main, ["images", "hello"])
+    misspelt = CliRunner().invoke(main, ["images", "helo"])
+    assert misspelt.exit_code == 1 and "'helo'" in misspelt.stderr
 
     assert listed.stderr == "as of 2026-11-24 12:00 UTC and the events since\n"
     first, second = listed.stdout.splitlines()[1:]

@@ -203,6 +203,15 @@ def test_every_type_that_is_signed_has_words(make):
     assert [each.what for each in moments if "://" in each.what or "urn:" in each.what] == []
 
 
+def test_another_name_of_a_digest_is_another_image(story):
+    """Whoever misspells it is told which one is there; what development offers is the same one."""
+    known = next(each.ref for each in story.inventory.images() if each.application == "hello")
+    with pytest.raises(ImageNotFound, match="curated/hello has it"):
+        explain(f"curated/helo@{known.digest}", story.inventory)
+
+    assert explain(f"dev/hello@{known.digest}", story.inventory) == explain(str(known), story.inventory)
+
+
 def test_an_unknown_digest_is_an_error(story):
     """With where to look."""
     with pytest.raises(ImageNotFound, match="cscm images"):

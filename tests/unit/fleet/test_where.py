@@ -8,7 +8,16 @@ from supply_chain.adapters.inventory import open_inventory
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.statement import PROVENANCE, VULNERABILITIES
 from supply_chain.fleet.known import Seen
-from supply_chain.fleet.where import Question, Sought, no_packages, not_counted, refuse, understood, where
+from supply_chain.fleet.where import (
+    Question,
+    Sought,
+    no_packages,
+    not_counted,
+    refuse,
+    require_advisory,
+    understood,
+    where,
+)
 from supply_chain.image import Material
 from supply_chain.tier import TierName
 from tests.inventory.contract import digest, entry
@@ -69,6 +78,7 @@ def test_what_cannot_be_looked_for_is_an_error(text):
         "CVE2024-1234",
         "CVE\u20112024-1234",
         "CVE-2024",
+        "CVE-nonsense",
         "GHSA-2c7j-xj9m",
         "DSA-5987",
         "dla-3000",
@@ -244,3 +254,16 @@ def test_what_is_no_package_is_looked_for_in_no_image(said):
     with pytest.raises(DeclarationInvalid, match="no package is called so"):
         refuse([said])
     refuse([])
+
+
+@pytest.mark.parametrize(("name", "packages"), [("DSA-5987", ["openssl"]), ("nonsense", []), ("openssl", [])])
+def test_what_is_no_advisory_is_not_announced(name, packages):
+    """A package alone, where the advisory was forgotten, would have every image looked at."""
+    with pytest.raises(DeclarationInvalid):
+        require_advisory(name, packages)
+
+
+@pytest.mark.parametrize(("name", "packages"), [("DSA-5987-1", []), ("CVE-2026-1234", []), ("vendor7", ["zlib"])])
+def test_an_advisory_is_announced(name, packages):
+    """Also one of a vendor whose advisories nobody here knows, where the packages are named."""
+    require_advisory(name, packages)

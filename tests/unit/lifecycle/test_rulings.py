@@ -113,6 +113,14 @@ def test_a_block_is_signed_and_the_image_closed(say, stands, registry):
     assert str(ruled) == f"block: {ref(1)}\n  to lift it: cscm unblock {ref(1).short} --why …"
 
 
+def test_what_was_never_curated_is_named_as_whoever_lifts_the_block_has_to(say, registry):
+    """A digest alone is looked for among the curated images."""
+    del registry.there["curated/hello"]
+
+    image = f"dev/hello@{digest(1)}"
+    assert str(say(Act.BLOCK)) == f"block: {image}\n  to lift it: cscm unblock {image} --why …"
+
+
 @pytest.mark.parametrize(("act", "told"), [(Act.BLOCK, True), (Act.UNBLOCK, True), (Act.HOLD, False)])
 def test_of_a_base_it_is_told_what_becomes_of_what_is_built_on_it(say, act, told):
     """Nobody blocks one without asking; it is told also by a second try."""

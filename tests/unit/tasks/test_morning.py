@@ -15,6 +15,7 @@ from prefect.events import Event, Resource
 from prefect.states import Scheduled
 
 from blocks.workbench import now
+from supply_chain.errors import SettingInvalid
 from tasks import morning
 
 PROJECT = Path(__file__).parents[3]
@@ -25,7 +26,7 @@ def dead(monkeypatch, number):
 
     async def load(name):
         if number is None:
-            raise ValueError(f"there is no block {name}")
+            raise SettingInvalid(f"Prefect has no block {name}.\nMake it.")
         return SimpleNamespace(dead_letters=lambda: SimpleNamespace(count=lambda: number))
 
     monkeypatch.setattr(morning.Bridge, "aload", load)

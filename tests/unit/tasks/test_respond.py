@@ -12,7 +12,7 @@ from prefect.states import Cancelled, Pending, Running, Suspended
 
 from supply_chain.app import Probe, Runtime
 from supply_chain.container import profile
-from supply_chain.errors import EngineUnavailable, EvidenceInvalid, RegistryUnavailable
+from supply_chain.errors import EngineUnavailable, EvidenceInvalid, RegistryUnavailable, SettingInvalid
 from supply_chain.evidence.standing import standing_place
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.execution.deploy import Expected
@@ -111,7 +111,7 @@ def failing(error):
         ("record", "what runs cannot be told: it is damaged — go on"),
         ("provenance", "whose hello is cannot be told: "),
         ("engine", "how it is in staging cannot be told: it is down"),
-        ("host", "how it is in staging cannot be told: Unable to find block"),
+        ("host", "how it is in staging cannot be told: Prefect has no block"),
     ],
 )
 async def test_what_cannot_be_read_keeps_nobody_from_cancelling_and_telling(
@@ -120,7 +120,9 @@ async def test_what_cannot_be_read_keeps_nobody_from_cancelling_and_telling(
     """One deployment record, a statement of the builder's, an engine: the block holds, and is told."""
     block(world, make, "block")
     host = SimpleNamespace(engine=failing(EngineUnavailable("it is down")))
-    load = failing(ValueError("Unable to find block document")) if broken == "host" else AsyncMock(return_value=host)
+    load = (
+        failing(SettingInvalid("Prefect has no block.\nMake it.")) if broken == "host" else AsyncMock(return_value=host)
+    )
     monkeypatch.setattr(respond, "ContainerHost", SimpleNamespace(aload=load))
     monkeypatch.setattr(respond, "task_run", SimpleNamespace(run_count=4))
     if broken == "record":

@@ -1,0 +1,25 @@
+"""How a block is loaded: what is not there yet, or cannot be read, is told as every other setting."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from prefect.blocks.core import Block
+from prefect.client.orchestration import PrefectClient
+
+from supply_chain.errors import SettingInvalid
+
+
+class Setting(Block):
+    """A block of the project's own."""
+
+    @classmethod
+    async def aload(cls, name: str, validate: bool = True, client: PrefectClient | None = None) -> Self:
+        """The block that is called so; `SettingInvalid` where Prefect has none, or it holds what it may not."""
+        try:
+            return await super().aload(name, validate=validate, client=client)
+        except ValueError as error:
+            raise SettingInvalid(
+                f"Prefect has no block {name} of the type {cls.get_block_type_name()}: {error}\n"
+                "Wait until `cscm up` is ready, or run it; on a server of your own make the block."
+            ) from error
