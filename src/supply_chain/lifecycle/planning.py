@@ -82,7 +82,7 @@ class _House:
             PastDeployment(environment=r.environment, application=r.application, digest=image.ref.digest, at=r.since)
             for image in self.stock.images
             for r in (*image.deployed, *image.running)
-            if r.environment  # what a host shows and no record names takes nobody's place
+            if r.environment and r.application == image.application  # what a host shows besides takes nobody's place
         )
         return self.stock.deployments, seen
 
@@ -99,7 +99,8 @@ class _House:
             running[digest] += [f"{name}, as the proxy that it names" for name in names]
         for image in self.stock.images:  # the inventory may know of more than one that runs
             for each in image.running:
-                running[image.ref.digest].append(each.environment or f"{each.host}, without a record")
+                front = "" if each.application in ("", image.application) else f", as the front of {each.application}"
+                running[image.ref.digest].append(f"{each.environment}{front}" or f"{each.host}, without a record")
         return running, before
 
     @cached_property

@@ -116,6 +116,21 @@ def test_what_runs_or_ran_before_stays(deployments, rules):
     assert {n: found[n][1] for n in rules} == rules
 
 
+def test_a_front_that_a_host_shows_takes_no_deployments_place():
+    """It is seen later than what it fronts was deployed; what ran before that may be rolled back to."""
+    seen = [
+        image(99, repository="curated/base/proxy", running=(running(99, 0),)),
+        image(2, running=(running(2, 200),)),
+        image(1, deployed=(running(1, 300),)),
+    ]
+    found = plan(stock(*newest(), *seen), RULES, NOW)
+
+    guards = [found.step(each.ref).guards for each in seen]
+    assert guards == [
+        ("it runs: staging, as the front of hello",), ("it runs: staging",), ("it is what ran before: staging",),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("deployments", [[], [deployed(1, 300), deployed(900, 190), deployed(901, 180)]])
 @pytest.mark.parametrize("of", ["itself", "its copy"])
 @pytest.mark.parametrize(("days", "rule"), [(1, "keep.floor"), (15, "keep.pushed"), (21, "")])
