@@ -38,8 +38,8 @@ sys.exit(warm.main(Path(sys.argv[1])))
 """
 
 
-def environment(**changes):
-    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "PREFECT_HOME": "/nonexistent"}
+def environment(place, **changes):
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "PREFECT_HOME": str(place)}
     return {**kept, "SAID": "hello", "DOES": "0", "PREFECT__FLOW_RUN_ID": "the-run", **changes}
 
 
@@ -55,7 +55,9 @@ def place(tmp_path):
 @pytest.fixture
 def served(place):
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, place / "warm.sock", place / "code"], env=environment(), stderr=subprocess.PIPE
+        [sys.executable, "-c", SERVER, place / "warm.sock", place / "code"],
+        env=environment(place),
+        stderr=subprocess.PIPE,
     )
     assert process.stderr is not None and process.stderr.readline() == b"ready\n"
     yield place
@@ -67,7 +69,7 @@ def served(place):
 def asking(place, **changes):
     return subprocess.Popen(
         [sys.executable, "-I", "-S", warmly.__file__, place / "warm.sock"],
-        env=environment(**changes),
+        env=environment(place, **changes),
         cwd=place,
         text=True,
         stdout=subprocess.PIPE,
