@@ -146,16 +146,16 @@ def decide(
     is said of the image that it is of, for gates know no other; of what is attached to an image nothing can be said
     (`DeclarationInvalid`).
     """
-    ref = ref if only_sign else _image(ref, bench)
+    listed = {} if only_sign else {each.digest: each for each in bench.storage.images(ref.repository)}
+    ref = ref if only_sign else _image(ref, listed.get(ref.digest), bench)
     changed = rule(ref, act, bench.evidence, bench.storage, by=by, why=why, now=now, of=of) is not None
     failed: list[Exception] = []
     moves = act in (Act.BLOCK, Act.UNBLOCK) and not only_sign
     moved = tuple(_moved(ref, act, bench, failed)) if moves else ()
     running, unread = _running(ref.digest, bench, failed, only_sign) if act is Act.BLOCK else ((), "")
-    curated = only_sign or ref.digest in {each.digest for each in bench.storage.images(ref.repository)}
     ruled = Ruled(
-        ref=ref, act=act, by=by, why=why, at=now, changed=changed, curated=curated, moved=moved, running=running,
-        unread=unread,
+        ref=ref, act=act, by=by, why=why, at=now, changed=changed, curated=only_sign or ref.digest in listed,
+        moved=moved, running=running, unread=unread,
     )  # fmt: skip
     tell(ruled)
     for other in failed[1:]:
@@ -165,9 +165,8 @@ def decide(
     return ruled
 
 
-def _image(ref: ImageRef, bench: RulingBench) -> ImageRef:
-    """The image that somebody means."""
-    stored = {each.digest: each for each in bench.storage.images(ref.repository)}.get(ref.digest)
+def _image(ref: ImageRef, stored: StoredManifest | None, bench: RulingBench) -> ImageRef:
+    """The image that somebody means, by what is stored under its digest."""
     try:
         if stored is None or bench.evidence.verified(ref, TierName.CURATION):
             return ref  # curation says something of an image, and nothing of a copy of it or of what is attached

@@ -63,6 +63,10 @@ class Registry:
         return Read(self, self, self.world.store(TierName.LIFECYCLE)).copies(where)
 
 
+def fail():
+    raise AwsFailed("AWS does not answer.\nWait.")
+
+
 @pytest.fixture
 def registry(world):
     return Registry(world)
@@ -111,6 +115,18 @@ def test_a_block_is_signed_and_the_image_closed(say, stands, registry):
     assert registry.archived() == {digest(1)}
     assert registry.made == {WHERE: (True, None)}
     assert str(ruled) == f"block: {ref(1)}\n  to lift it: cscm unblock {ref(1).short} --why …"
+
+
+def test_what_is_signed_is_told_though_the_registry_fails_from_then_on(say, registry, heard, monkeypatch):
+    """Which image is meant was found out before that."""
+    lists = iter([registry.images("curated/hello")] * 2)
+    monkeypatch.setattr(registry, "images", lambda repository: next(lists, None) or fail())
+
+    with pytest.raises(AwsFailed):
+        say(Act.BLOCK)
+
+    ((ruled,),) = (heard,)
+    assert (ruled.changed, ruled.curated, ruled.moved) == (True, True, ())
 
 
 def test_what_was_never_curated_is_named_as_whoever_lifts_the_block_has_to(say, registry):
