@@ -79,8 +79,7 @@ def dead(as_json: bool) -> None:
     elif not found:
         click.echo("nothing to report")
     for each in () if as_json else found:
-        click.echo(plain(f"{each.id}  {_when(each)}  {each.reason}"))
-        click.echo(plain(f"    {each.body[:400]}"))
+        _tell(each, each.body[:400])
 
 
 @events.command(name="replay")
@@ -115,8 +114,7 @@ def discarded(message: str, yes: bool, as_json: bool) -> None:
     if as_json:
         click.echo(_json_of([chosen]))
     else:
-        click.echo(plain(f"{chosen.id}  {_when(chosen)}  {chosen.reason}"))
-        click.echo(plain(f"    {chosen.body}"))
+        _tell(chosen, chosen.body)
     if not yes:
         click.confirm("Delete it?", abort=True, err=True)
     discard(dead, chosen)
@@ -126,6 +124,11 @@ def discarded(message: str, yes: bool, as_json: bool) -> None:
 def _json_of(messages: Sequence[Message]) -> str:
     kept = {"id", "sent", "reason", "body"}
     return json.dumps([each.model_dump(mode="json", include=kept) for each in messages], indent=2)
+
+
+def _tell(message: Message, body: str) -> None:
+    click.echo(plain(f"{message.id}  {_when(message)}  {message.reason}"))
+    click.echo(plain(f"    {body}"))
 
 
 def _when(message: Message) -> str:
