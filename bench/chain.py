@@ -38,7 +38,8 @@ use_prefect()  # before Prefect is imported, which reads its settings then
 from bench.section import write_page
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workshop import curated_bases
-from supply_chain.adapters.git import Git
+from supply_chain.adapters.dockerignore import ignored
+from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.app import Service, read_manifest
 from supply_chain.development.build import base_names
 from supply_chain.tier import TierName
@@ -129,7 +130,7 @@ def copied() -> Iterator[Path]:
     """A clone of the project that names the same origin, so that the example is the same application's."""
     with tempfile.TemporaryDirectory(prefix="cscm-bench-") as place:
         copy = Path(place) / PROJECT.name
-        subprocess.run(["git", "clone", "-q", "--shared", str(PROJECT), str(copy)], check=True)
+        subprocess.run(["git", "clone", "-q", str(PROJECT), str(copy)], check=True)
         origin = subprocess.run(
             ["git", "-C", str(PROJECT), "config", "remote.origin.url"], capture_output=True, text=True, check=False
         ).stdout.strip()
@@ -234,15 +235,13 @@ def _application(directory: Path) -> Path:
 def measured(rounds: int) -> tuple[list[Run], list[Run], list[Run]]:
     """Cold chains, scripts and unchanged chains, one after the other in every round; the first round warms up."""
     cold, plain, again = list[Run](), list[Run](), list[Run]()
-    _, workbench, _ = asyncio.run(_blocks())
-    git = Git(workbench.git)
     with copied() as copy, prepared(copy) as environment:
         for n in range(rounds + 1):
             commit(copy)
             first, second = chain(copy / EXAMPLE, *HEAD), chain(copy / EXAMPLE, *HEAD)
             commit(copy)
-            with git.checked_out(copy / EXAMPLE, "HEAD") as (context, source):
-                place = {"CONTEXT": str(context), "EPOCH": str(source.committed)}
+            with take_snapshot(copy / EXAMPLE, "HEAD", ignored) as snapshot:
+                place = {"CONTEXT": str(snapshot.context), "EPOCH": str(snapshot.source.committed)}
                 runs = first, script({**environment, **place}), second
             print(f"round {n}: chain {runs[0].flow:.2f} s, script {runs[1].flow:.2f} s, unchanged {runs[2].flow:.2f} s")
             if n:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,7 +21,6 @@ from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.kept_content import KeptContent
 from supply_chain.adapters.results import KeptResults
 from supply_chain.adapters.tools import Pins, Toolbox
-from supply_chain.errors import ToolMissing
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
 from supply_chain.policy.names import NameRegister, read_register
@@ -100,13 +98,6 @@ class Workbench(Setting):
         """The Docker client that knows buildx."""
         path, version = find_client(os.environ.get("PATH", os.defpath))
         return Tool("docker", path, version)
-
-    @cached_property
-    def git(self) -> Tool:
-        path = shutil.which("git")
-        if path is None:
-            raise ToolMissing("git is not on PATH.\nInstall it; the chain records which revision it builds.")
-        return Tool("git", Path(path), "system")
 
     def grype(self) -> Grype:
         """The scanner, with this workbench's database and no other."""

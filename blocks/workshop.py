@@ -14,20 +14,19 @@ from supply_chain.adapters.bandit import scan_source
 from supply_chain.adapters.buildx import Buildx
 from supply_chain.adapters.command import Tool, cancellation
 from supply_chain.adapters.context import build_context
-from supply_chain.adapters.context_files import BuildContext
 from supply_chain.adapters.crane import digest_upstream
-from supply_chain.adapters.git import Git, file_digest
 from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.layers import read_contents
 from supply_chain.adapters.mmdebstrap import make_rootfs
 from supply_chain.adapters.secrets import SecretSearch, find_secrets
-from supply_chain.app import Base, Rootfs, Service
+from supply_chain.app import Rootfs, Service
 from supply_chain.concurrency import both
 from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import Workshop, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
 from supply_chain.development.probe import check_command, probe, run_tests, tools_of
 from supply_chain.development.review import reviewed
+from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.test import Dependencies, Planned
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import BuiltImage
@@ -40,11 +39,8 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
         work.mkdir()
         return make_rootfs(workbench.tool("mmdebstrap"), wanted, target, epoch, work)
 
-    def context(manifest: Service | Base, directory: Path, epoch: int) -> AbstractContextManager[Path]:
-        return build_context(manifest, directory, epoch, rootfs)
-
-    def unversioned(context: Path, dockerfile: Path) -> bool:
-        return bool(Git(workbench.git).ignored(context) & set(BuildContext(context, dockerfile).files()))
+    def context(snapshot: Snapshot) -> AbstractContextManager[Path]:
+        return build_context(snapshot, rootfs)
 
     builder, bases = both(partial(buildx, tier, host, workbench), partial(curated_bases, tier, workbench))
     return Workshop(
@@ -54,8 +50,6 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
         evidence=tier.evidence(workbench),
         in_engine=in_engine_tools(host, SecretSearch(workbench.tool("detect-secrets"))),
         context=context,
-        unversioned=unversioned,
-        digest=file_digest,
         now=now,
         version=workbench.version,
     )
@@ -84,17 +78,15 @@ def buildx(tier: Tier, host: ContainerHost, workbench: Workbench) -> Buildx:
     )
 
 
-def checks(
-    built: BuiltImage, directory: Path, manifest: Service | Base, host: ContainerHost, workbench: Workbench
-) -> list[Planned]:
+def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench: Workbench) -> list[Planned]:
     """Every check that the kind of application asks for, apart from known vulnerabilities; what takes longest first."""
-    engine, wait, dockerfile = host.engine(), cancellation().wait, directory / manifest.build.dockerfile
-    context, run = BuildContext(directory / manifest.build.context, dockerfile), built.invocation
+    engine, wait, manifest = host.engine(), cancellation().wait, snapshot.manifest
+    context, run = snapshot.context, built.invocation
     image = local_name(built.application, run)
     by_tool: list[tuple[Check, str, Callable[[Tool], CheckResult]]] = [
         (Check.SECRETS, "detect-secrets", lambda t: reviewed(find_secrets(t, context, now), manifest.reviewed)),
         (Check.SOURCE, "bandit", lambda t: reviewed(scan_source(t, context, now), manifest.reviewed)),
-        (Check.DOCKERFILE, "hadolint", lambda t: lint_dockerfile(t, dockerfile, now)),
+        (Check.DOCKERFILE, "hadolint", lambda t: lint_dockerfile(t, snapshot.dockerfile, now)),
     ]
     search = SecretSearch(workbench.tool("detect-secrets"))
     in_engine: list[tuple[Check, Callable[[], CheckResult]]]
@@ -127,12 +119,11 @@ def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) ->
     return Planned(check, {tool.name: tool.version}, lambda: make(tool))
 
 
-def dependencies(directory: Path, manifest: Service | Base, tier: Tier, workbench: Workbench) -> Dependencies:
+def dependencies(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Dependencies:
     """Known vulnerabilities of what the source declares."""
-    context = BuildContext(directory / manifest.build.context, directory / manifest.build.dockerfile)
     return Dependencies(
-        source=context.alone,
+        source=snapshot.context,
         generator=tier.syft(workbench),
         scanner=workbench.grype(),
-        days=manifest.limits.scan_days,
+        days=snapshot.manifest.limits.scan_days,
     )

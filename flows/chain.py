@@ -18,14 +18,14 @@ from flows.ends import held, refused
 from flows.execute import execute
 from flows.journal import journal
 from flows.names import by_path
-from supply_chain.app import Service, read_manifest
-from supply_chain.errors import DeclarationInvalid
+from supply_chain.app import Base, Service
 from supply_chain.execution.deploy import Deployment
 from supply_chain.image import CuratedImage
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import Freeze
 from tasks.events import in_a_chain
 from tasks.freeze import frozen
+from tasks.source import snapshot_of
 from tasks.turns import DEPLOY, turn, turn_name
 
 gc.freeze()  # what the imports made stays for good: no collection in the midst of a run looks at it again
@@ -49,27 +49,16 @@ async def chain(
         by_event: Nobody asked for it by hand: in a freeze it offers what it built, and ends as Frozen.
     """
     with in_a_chain():
-        async with journal(path), _alone(path):
-            return await _chain(path, revision, environment, fresh, by_event)
-
-
-@asynccontextmanager
-async def _alone(path: str) -> AsyncIterator[None]:
-    """Hold what promotions of the application wait for: what this chain pushes is on its way already."""
-    try:
-        name = read_manifest(Path(path)).name
-    except DeclarationInvalid:  # it is told where it is built; of a revision it may be another's
-        yield
-    else:
-        async with turn(turn_name("promote", name)):
-            yield
+        async with journal(path), snapshot_of(Path(path), revision) as snapshot:
+            _known(snapshot.manifest, environment, await Workbench.aload("workbench"))
+            # promotions of the application wait for it: what this chain pushes is on its way already
+            async with turn(turn_name("promote", snapshot.manifest.name)):
+                return await _chain(path, revision, environment, fresh, by_event)
 
 
 async def _chain(
     path: str, revision: str | None, environment: str | None, fresh: bool, by_event: bool
 ) -> CuratedImage | Deployment | Refused | Freeze:
-    if revision is None:
-        _known(Path(path), environment, await Workbench.aload("workbench"))
     candidate = await develop(path=path, revision=revision, fresh=fresh)
     application = candidate.ref.application
     async with _in_turn(turn_name("curate", application), by_event) as freeze:
@@ -95,8 +84,7 @@ async def _in_turn(turn_of_step: str, by_event: bool) -> AsyncIterator[Freeze | 
         yield await frozen() if by_event else None
 
 
-def _known(path: Path, environment: str | None, workbench: Workbench) -> None:
+def _known(manifest: Service | Base, environment: str | None, workbench: Workbench) -> None:
     """Raise `SettingInvalid` where there is no such environment, before all is built, checked and signed for it."""
-    manifest = read_manifest(path)
     if isinstance(manifest, Service) and (place := environment or next(iter(manifest.environments), None)):
         workbench.environment(place)

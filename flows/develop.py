@@ -10,13 +10,12 @@ from prefect import flow
 from blocks import ContainerHost, Tier, Workbench
 from flows.journal import journal
 from flows.names import by_path
-from supply_chain.app import read_manifest
 from supply_chain.image import Candidate, short
 from supply_chain.tier import development_repository
 from tasks.build import build, forget, forget_tests
 from tasks.offer import offer
 from tasks.running import beside, in_thread, invocation
-from tasks.source import checked_out
+from tasks.source import snapshot_of
 from tasks.test import test
 from tasks.turns import turn, turn_name
 
@@ -32,15 +31,15 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
     """
     tier, workbench = await asyncio.gather(Tier.aload("development"), Workbench.aload("workbench"))
     host = await ContainerHost.aload(workbench.build_host)
-    async with checked_out(workbench, Path(path), revision) as (directory, source):
-        manifest = read_manifest(directory)
+    async with snapshot_of(Path(path), revision) as snapshot:
+        manifest, source = snapshot.manifest, snapshot.source
         async with journal(manifest.name) as story, turn(turn_name("develop", manifest.name)) as before:
             story.add(application=manifest.name, owner=manifest.owner, source=source)
             await in_thread(forget, manifest.name, before, tier, host)
             try:
                 built = await story.step(
                     "build",
-                    build(directory, manifest, source, tier, host, workbench, fresh),
+                    build(snapshot, tier, host, workbench, fresh),
                     lambda b: f"image {short(b.digest)}{', of files that no commit holds' if b.source.dirty else ''}",
                 )
                 story.add(
@@ -48,7 +47,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
                 )
                 tested = await story.step(
                     "test",
-                    test(built, directory, manifest, tier, host, workbench),
+                    test(built, snapshot, tier, host, workbench),
                     lambda t: ", ".join(f"{c.check} {c.outcome.lower()}" for c in t.checks),
                 )
                 story.add(checks=tested.checks)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workshop import workshop
-from supply_chain.app import Base, Service
 from supply_chain.development.build import build as build_image
 from supply_chain.development.build import local_name, test_name
+from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.traces import clear, forget_image
-from supply_chain.image import BuiltImage, ImageRef, Source
+from supply_chain.image import BuiltImage, ImageRef
 from supply_chain.tier import development_repository
 from tasks.events import emit
 from tasks.running import in_thread, invocation
@@ -22,20 +21,17 @@ from tasks.running import in_thread, invocation
 
 @task(name="build", task_run_name="build", cache_policy=NO_CACHE)
 async def build(
-    directory: Path,
-    manifest: Service | Base,
-    source: Source,
+    snapshot: Snapshot,
     tier: Tier,
     host: ContainerHost,
     workbench: Workbench,
     fresh: bool,
 ) -> BuiltImage:
     """Build with BuildKit; a build that fails is never tried again by itself."""
-    built = await in_thread(
-        lambda: build_image(directory, manifest, workshop(tier, host, workbench), source, invocation(), fresh=fresh)
-    )
+    built = await in_thread(lambda: build_image(snapshot, workshop(tier, host, workbench), invocation(), fresh=fresh))
     if built.proven is None:
-        emit("image.built", ImageRef(repository=development_repository(manifest.name), digest=built.digest), source)
+        repository = development_repository(built.application)
+        emit("image.built", ImageRef(repository=repository, digest=built.digest), built.source)
     return built
 
 

@@ -1,23 +1,42 @@
-"""source: the files that a run is about, and what happens to them told to the supply chain."""
+"""source: the snapshot that a run is about, and the events of a push."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
-from blocks import Workbench
-from supply_chain.adapters.git import Git
-from supply_chain.image import Source
+from supply_chain.adapters.dockerignore import ignored
+from supply_chain.adapters.snapshot import take_snapshot
+from supply_chain.development.snapshot import Snapshot
 from tasks.events import post
 from tasks.running import in_thread
 
+_taken: ContextVar[tuple[Path, str | None, Snapshot] | None] = ContextVar("taken", default=None)
+"""The snapshot that this run has already, and of what."""
+
 
 @asynccontextmanager
-async def checked_out(workbench: Workbench, path: Path, revision: str | None) -> AsyncIterator[tuple[Path, Source]]:
-    """The application's files as they are, or a private copy of a commit's; and where they come from."""
-    with ExitStack() as stack:
-        yield await in_thread(stack.enter_context, Git(workbench.git).checked_out(path, revision))
+async def snapshot_of(path: Path, revision: str | None) -> AsyncIterator[Snapshot]:
+    """The one snapshot of a run: of the application's files as they are, or of a commit's.
+
+    It is taken where it is first asked for. A flow within a flow that has one builds that, and does not read again.
+    """
+    before = _taken.get()
+    if before and before[:2] == (path, revision):
+        yield before[2]
+        return
+    stack = ExitStack()
+    try:
+        snapshot = await in_thread(stack.enter_context, take_snapshot(path, revision, ignored))
+        token = _taken.set((path, revision, snapshot))
+        try:
+            yield snapshot
+        finally:
+            _taken.reset(token)
+    finally:
+        await in_thread(stack.close)
 
 
 def post_pushed(path: Path, revision: str) -> None:

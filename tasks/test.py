@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import task
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workbench import now
 from blocks.workshop import checks, dependencies
-from supply_chain.app import Base, Service
+from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.test import TestedImage
 from supply_chain.development.test import test as test_built
 from supply_chain.image import BuiltImage, ImageRef
@@ -20,15 +18,15 @@ from tasks.running import RETRYING, in_thread
 
 @task(name="test", task_run_name="test", **RETRYING)
 async def test(
-    built: BuiltImage, directory: Path, manifest: Service | Base, tier: Tier, host: ContainerHost, workbench: Workbench
+    built: BuiltImage, snapshot: Snapshot, tier: Tier, host: ContainerHost, workbench: Workbench
 ) -> TestedImage:
     """Tests, linter, source, secrets, dependencies and readiness probe, side by side."""
-    ref = ImageRef(repository=development_repository(manifest.name), digest=built.digest)
+    ref = ImageRef(repository=development_repository(built.application), digest=built.digest)
 
     def make() -> TestedImage:
         before = tier.evidence(workbench).verified(ref, TierName.DEVELOPMENT) if built.proven else ()
-        planned = checks(built, directory, manifest, host, workbench)
-        return test_built(built, planned, dependencies(directory, manifest, tier, workbench), before, now)
+        planned = checks(built, snapshot, host, workbench)
+        return test_built(built, planned, dependencies(snapshot, tier, workbench), before, now)
 
     tested = await in_thread(make)
     if tested.proven is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from cscm.session import use_prefect
-from supply_chain.adapters.git import hooks_of, pushed
+from supply_chain.adapters.git_hooks import hooks_of, pushed
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.laptop.profile import profile_file
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter, field_validator
 
-from supply_chain.documents import read_document
+from supply_chain.documents import decode_document, parse_document, read_document
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.image import PATH, Frozen
 
@@ -256,6 +256,11 @@ def read_manifest(directory: Path) -> Service | Base:
     _stays_inside(directory, manifest.build.context)
     _stays_inside(directory, manifest.build.dockerfile)
     return manifest
+
+
+def parse_manifest(content: bytes, name: str) -> Service | Base:
+    """The declaration that `content` is; `name` is what errors call it. `DeclarationInvalid`."""
+    return parse_document(decode_document(content, name), MANIFEST, name)
 
 
 def _stays_inside(directory: Path, declared: str) -> None:

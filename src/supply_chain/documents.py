@@ -72,17 +72,25 @@ def read_document(path: Path, model: type[M] | TypeAdapter[M]) -> M:
     try:
         if path.exists() and not path.is_file():
             raise DeclarationInvalid(f"{path} is not a file.\nWrite the document itself there.")
-        if path.stat().st_size > LIMIT:
-            raise DeclarationInvalid(
-                f"{path} has more than {LIMIT // 1024} KiB.\n"
-                "A document of this kind is a page; look at what got into it."
-            )
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(LIMIT + 1)
     except FileNotFoundError:
         raise DeclarationInvalid(f"{path} does not exist.\nCreate it, or name the right directory.") from None
     except (OSError, ValueError) as error:
         raise DeclarationInvalid(f"{path} cannot be read: {error}\nIt has to be a text file in UTF-8.") from error
-    return parse_document(text, model, str(path))
+    return parse_document(decode_document(content, str(path)), model, str(path))
+
+
+def decode_document(content: bytes, name: str) -> str:
+    """The text of a document; `DeclarationInvalid` where it is too long or no UTF-8."""
+    if len(content) > LIMIT:
+        raise DeclarationInvalid(
+            f"{name} has more than {LIMIT // 1024} KiB.\nA document of this kind is a page; look at what got into it."
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DeclarationInvalid(f"{name} cannot be read: {error}\nIt has to be a text file in UTF-8.") from error
 
 
 def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:

@@ -30,6 +30,15 @@ class DeclarationInvalid(SupplyChainError):
     code = "declaration.invalid"
 
 
+class SourceInvalid(SupplyChainError):
+    """The source cannot be taken as it is: it breaks a rule for what is built, or its git repository cannot be read.
+
+    The message names the path and the rule, and what to do. docs/explanation/source.md lists the rules.
+    """
+
+    code = "source.invalid"
+
+
 class SettingInvalid(SupplyChainError):
     """What an operator configured does not hold together.
 

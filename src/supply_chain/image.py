@@ -228,6 +228,10 @@ class Source(Frozen):
         default=0, description="when the directory last changed by a commit, Unix seconds; 0 outside of git"
     )
 
+    snapshot: Digest | None = Field(
+        default=None, description="of the paths, modes and contents of everything that was built from"
+    )
+
     @property
     def short(self) -> str:
         """The revision as people write it, with a mark when it is not all of the truth."""

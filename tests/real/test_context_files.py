@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from supply_chain.adapters.context_files import BuildContext
 
 from supply_chain.adapters.buildx import find_client
-from supply_chain.adapters.context_files import BuildContext
 
 pytestmark = pytest.mark.real
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from supply_chain.adapters.context_files import BuildContext
 
 from supply_chain.adapters.bandit import scan_source
 from supply_chain.adapters.command import Tool
-from supply_chain.adapters.context_files import BuildContext
 from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.secrets import find_secrets
 from supply_chain.app import FILE

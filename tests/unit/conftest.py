@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import fcntl
 import gzip
 import hashlib
@@ -28,7 +29,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import settings
 
 from supply_chain.adapters.command import Tool
-from supply_chain.app import MANIFEST, Base, Service
+from supply_chain.app import FILE, MANIFEST, Base, Service
+from supply_chain.development.snapshot import Entry, Mode, Snapshot, blob_id
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PAYLOAD, Statement
@@ -176,6 +178,27 @@ def base(**changes: Any) -> Service | Base:
 def source(**changes: Any) -> Source:
     values = {"path": ".", "repository": "shop", "revision": "3f2a1c0" + "0" * 33, "dirty": False, "committed": 1000}
     return Source(**{**values, **changes})
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def snapshot(directory: Path, **changes: Any) -> Snapshot:
+    """A snapshot of a small application in `directory`, by what it declares, its Dockerfile, and `files`."""
+    files = {FILE: "the declaration", "Dockerfile": "FROM scratch\n", **changes.pop("files", {})}
+    declared = changes.pop("manifest", manifest())
+    entries = {
+        path: Entry(path, Mode.FILE, len(text), digest_of(_bytes(text)), blob_id(_bytes(text)))
+        for path, text in files.items()
+    }
+    taken = Snapshot(directory, declared, changes.pop("source", source()), entries)
+    for path, text in files.items():
+        (taken.context / path).parent.mkdir(parents=True, exist_ok=True)
+        (taken.context / path).write_bytes(_bytes(text))
+    taken.dockerfile.parent.mkdir(exist_ok=True)
+    taken.dockerfile.write_bytes(_bytes(files[declared.build.dockerfile]))
+    return dataclasses.replace(taken, **changes)
 
 
 def built(**changes: Any) -> BuiltImage:
@@ -377,6 +400,7 @@ def make() -> SimpleNamespace:
     """Builders: each gives a good value; keyword arguments change it."""
     return SimpleNamespace(
         base=base,
+        snapshot=snapshot,
         built=built,
         check=check,
         digest_of=digest_of,

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-
 from supply_chain.adapters.context_files import BuildContext
+
 from supply_chain.app import FILE, Base, Classification, Service, read_manifest
 
 ROOT = Path(__file__).parents[2]

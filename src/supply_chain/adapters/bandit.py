@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.command import Tool
-from supply_chain.adapters.context_files import BuildContext, portions, told
+from supply_chain.adapters.files import files_below, portions, told
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Interval
@@ -60,16 +60,16 @@ class Report(BaseModel):
     results: list[_Finding]
 
 
-def scan_source(tool: Tool, context: BuildContext, now: Callable[[], datetime]) -> CheckResult:
+def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> CheckResult:
     """Look through the Python files of a build context: medium and high findings fail, low ones warn.
 
     What bandit did not read fails, since nothing is known of it; compiled and packed Python warns. Raises
     `CheckNotMade` when bandit gives no answer.
     """
     started = now()
-    present = context.files()
-    files = [name for name in present if _is_source(context.directory / name)]
-    reports = [_report(tool, context.directory, portion) for portion in portions(files)]
+    present = files_below(context)
+    files = [name for name in present if _is_source(context / name)]
+    reports = [_report(tool, context, portion) for portion in portions(files)]
     passed, warned, failed = judged(reports)
     return CheckResult(
         check=Check.SOURCE,

@@ -1,4 +1,4 @@
-"""Build contexts: an application's own directory, or a copy with the root filesystem it declares."""
+"""Build contexts: that of a snapshot, or a copy with the root filesystem that a base declares."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from supply_chain.app import Base, Rootfs, Service
+from supply_chain.app import Base, Rootfs
+from supply_chain.development.snapshot import Snapshot
 from supply_chain.scratch import scratch
 
 MakeRootfs = Callable[[Rootfs, Path, int, Path], object]
@@ -15,15 +16,16 @@ MakeRootfs = Callable[[Rootfs, Path, int, Path], object]
 
 
 @contextlib.contextmanager
-def build_context(manifest: Service | Base, directory: Path, epoch: int, make_rootfs: MakeRootfs) -> Iterator[Path]:
+def build_context(snapshot: Snapshot, make_rootfs: MakeRootfs) -> Iterator[Path]:
     """The directory to build in; a copy is gone afterwards."""
+    manifest = snapshot.manifest
     if not isinstance(manifest, Base) or manifest.rootfs is None:
-        yield directory
+        yield snapshot.context
         return
     with scratch("rootfs") as work:
         copy = work / "context"
-        shutil.copytree(directory, copy, symlinks=True)
-        target = copy / manifest.build.context / "rootfs.tar"
+        shutil.copytree(snapshot.context, copy, symlinks=True)
+        target = copy / "rootfs.tar"
         target.unlink(missing_ok=True)  # also where it is a link to somewhere else
-        make_rootfs(manifest.rootfs, target, epoch, work / "work")
+        make_rootfs(manifest.rootfs, target, snapshot.source.committed, work / "work")
         yield copy

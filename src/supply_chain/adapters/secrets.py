@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.command import Tool
-from supply_chain.adapters.context_files import BuildContext, portions, told
+from supply_chain.adapters.files import files_below, portions, told
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Interval
@@ -60,7 +60,7 @@ class _Kind(StrEnum):
     LARGE = "large"
 
 
-def find_secrets(tool: Tool, context: BuildContext, now: Callable[[], datetime]) -> CheckResult:
+def find_secrets(tool: Tool, context: Path, now: Callable[[], datetime]) -> CheckResult:
     """Look through every file of a build context: what looks like a secret fails.
 
     What a comment declares to be none (`pragma: allowlist secret`) warns, and so do files that were not
@@ -68,7 +68,7 @@ def find_secrets(tool: Tool, context: BuildContext, now: Callable[[], datetime])
     """
     started = now()
     with scratch("secrets") as work:
-        kinds = {file: _copy(context.directory / file, work / file) for file in context.files()}
+        kinds = {file: _copy(context / file, work / file) for file in files_below(context)}
         texts, binary, large = ([file for file, kind in kinds.items() if kind is each] for each in _Kind)
         found = _found(tool, work, texts)
         excused = [file for file in texts if PRAGMA.search((work / file).read_text(encoding="utf-8"))]

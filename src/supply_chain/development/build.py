@@ -10,8 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from supply_chain.app import Base, Service
+from supply_chain.app import FILE, Base, Service
 from supply_chain.concurrency import side_by_side
+from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.checks import Check, passed_before, required_in_engine
 from supply_chain.evidence.provenance import is_of
@@ -24,7 +25,6 @@ from supply_chain.image import (
     Digest,
     ImageRef,
     Material,
-    Source,
 )
 from supply_chain.tier import TierName, development_repository
 
@@ -92,8 +92,8 @@ class Bases(Protocol):
         """A base's address for the builder, and what it is; `BaseMissing` where it cannot be had."""
 
 
-Context = Callable[[Service | Base, Path, int], AbstractContextManager[Path]]
-"""Gives the directory to build in: the application's own, or a copy with its root filesystem in it."""
+Context = Callable[[Snapshot], AbstractContextManager[Path]]
+"""Gives the directory to build in: the snapshot's own, or a copy with its root filesystem in it."""
 
 
 def base_names(dockerfile: str) -> tuple[str, ...]:
@@ -125,41 +125,33 @@ class Workshop:
     in_engine: Mapping[Check, Mapping[str, str]]
     """The checks that need the image in the engine, and the tools that would make them."""
     context: Context
-    unversioned: Callable[[Path, Path], bool]
-    """Whether a context, built from a Dockerfile, holds files that no commit does although git is content."""
-    digest: Callable[[Path], Digest]
     now: Callable[[], datetime]
     version: str
 
 
-def build(
-    directory: Path, manifest: Service | Base, workshop: Workshop, source: Source, run: str, *, fresh: bool = False
-) -> BuiltImage:
-    """Build the image that `manifest` declares, and for a service the stage that holds its tests.
+def build(snapshot: Snapshot, workshop: Workshop, run: str, *, fresh: bool = False) -> BuiltImage:
+    """Build the image that a snapshot declares, and for a service the stage that holds its tests.
 
     Base images are resolved to digests before the build; one that is not curated is recorded as such.
     What was offered before from the same inputs, with the results of its checks, is not built again,
     unless it is to be `fresh`.
     """
-    started = workshop.now()
-    dockerfile = directory / manifest.build.dockerfile
-    text = _text(dockerfile)
-    refuse_detours(dockerfile, text)
-    if workshop.unversioned(directory / manifest.build.context, dockerfile):
-        source = source.model_copy(update={"dirty": True})
+    started, manifest = workshop.now(), snapshot.manifest
+    text = _text(snapshot.dockerfile)
+    refuse_detours(snapshot.dockerfile, text)
     contexts, materials = _resolve(base_names(text), workshop.bases)
     inputs = BuildInputs(
         application=manifest.name,
-        source=source,
-        dockerfile=workshop.digest(dockerfile),
-        declaration=workshop.digest(directory / "supply-chain.yaml"),
+        source=snapshot.source,
+        dockerfile=snapshot.digest_of(manifest.build.dockerfile),
+        declaration=snapshot.digest_of(FILE),
         materials=materials,
         uncurated=tuple(each.name for each in materials if not each.curated),
         base=next((each for each in materials if each.name == final_base(text)), None),
         versions={**workshop.builder.versions(), "cscm": workshop.version},
     )
     known = None if fresh else offered_before(inputs, manifest, workshop)
-    digest = known.ref.digest if known else _built(directory, manifest, inputs, contexts, workshop, run)
+    digest = known.ref.digest if known else _built(snapshot, inputs, contexts, workshop, run)
     return BuiltImage(
         **dict(inputs),
         digest=digest,
@@ -171,17 +163,17 @@ def build(
 
 
 def _built(
-    directory: Path,
-    manifest: Service | Base,
+    snapshot: Snapshot,
     inputs: BuildInputs,
     contexts: Mapping[str, str],
     workshop: Workshop,
     run: str,
 ) -> Digest:
-    with workshop.context(manifest, directory, inputs.source.committed) as place:
+    manifest = snapshot.manifest
+    with workshop.context(snapshot) as place:
         order = Order(
-            context=place / manifest.build.context,
-            dockerfile=place / manifest.build.dockerfile,
+            context=place,
+            dockerfile=snapshot.dockerfile,
             platform=manifest.build.platform,
             target=None,
             name=local_name(manifest.name, run),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,7 +43,7 @@ class Planned:
 class Dependencies:
     """The check for known vulnerabilities of what the source declares. A report is good for `days`."""
 
-    source: Callable[[], AbstractContextManager[Path]]
+    source: Path
     """A directory with the files that the build takes, and no others."""
     generator: SbomGenerator
     scanner: Scanner
@@ -107,8 +106,7 @@ def _tools(report: Report, generator: str) -> dict[str, str]:
 def known_vulnerabilities(dependencies: Dependencies, now: Callable[[], datetime]) -> tuple[CheckResult, Report]:
     """What is known of the source's own dependencies; how much of it is accepted is the gate's to say."""
     started = now()
-    with dependencies.source() as directory:
-        sbom = dependencies.generator.of_directory(directory).record
+    sbom = dependencies.generator.of_directory(dependencies.source).record
     report = dependencies.scanner.scan(sbom)
     looked_at = f"{sbom.packages} declared packages" if sbom.packages else "no declared third-party packages"
     check = CheckResult(

@@ -12,7 +12,6 @@ import pytest
 
 from supply_chain.adapters.bandit import judged, parse_report, scan_source
 from supply_chain.adapters.command import Tool
-from supply_chain.adapters.context_files import BuildContext
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
 
@@ -21,10 +20,6 @@ BANDIT = Tool("bandit", Path(sys.executable).parent / "bandit", "1")
 
 def now() -> datetime:
     return datetime(2026, 11, 24, tzinfo=UTC)
-
-
-def context(directory: Path) -> BuildContext:
-    return BuildContext(directory, directory / "Dockerfile")
 
 
 def report(*results: dict[str, Any], errors: tuple[dict[str, str], ...] = (), nosec: int = 0) -> str:
@@ -98,7 +93,7 @@ def test_finds_what_is_dangerous(tmp_path: Path):
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "main.py").write_text("import subprocess\nsubprocess.run(input(), shell=True)\n")
 
-    result = scan_source(BANDIT, context(tmp_path), now)
+    result = scan_source(BANDIT, tmp_path, now)
 
     assert (result.check, result.outcome) == (Check.SOURCE, Outcome.FAILED)
     assert [line.split(": ")[:2] for line in result.failed] == [["app/main.py:2", "high"]]
@@ -108,7 +103,7 @@ def test_fails_on_a_syntax_error(tmp_path: Path):
     """bandit leaves such a file out and says so only in its report."""
     (tmp_path / "broken.py").write_text("def broken(:\n")
 
-    assert scan_source(BANDIT, context(tmp_path), now).failed[0].startswith("broken.py: not looked at")
+    assert scan_source(BANDIT, tmp_path, now).failed[0].startswith("broken.py: not looked at")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +116,7 @@ def test_reads_python_wherever_it_lies(tmp_path: Path, name: str):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("eval(input())\n")
 
-    result = scan_source(BANDIT, context(tmp_path), now)
+    result = scan_source(BANDIT, tmp_path, now)
 
     assert (result.outcome, result.details) == (Outcome.FAILED, {"files": 1})
     assert result.failed[0].startswith(f"{name}:1: medium")
@@ -133,7 +128,7 @@ def test_reads_programs_that_ask_for_python(tmp_path: Path, first: str):
     (tmp_path / "entrypoint").write_text(f"{first}\neval(input())\n")
     (tmp_path / "run.sh").write_text("#!/bin/sh\npython -c pass\n")
 
-    result = scan_source(BANDIT, context(tmp_path), now)
+    result = scan_source(BANDIT, tmp_path, now)
 
     assert (result.details, len(result.failed)) == ({"files": 1}, 1)
 
@@ -143,7 +138,7 @@ def test_compiled_and_packed_python_is_named(tmp_path: Path):
     for name in ("old.pyc", "lib.whl", "app.pyz", "fine.py"):
         (tmp_path / name).write_bytes(b"")
 
-    result = scan_source(BANDIT, context(tmp_path), now)
+    result = scan_source(BANDIT, tmp_path, now)
 
     assert result.outcome is Outcome.WARNED
     assert result.warned == ("3 compiled or packed files not read: app.pyz, lib.whl, old.pyc",)
@@ -157,7 +152,7 @@ def test_a_file_that_bandit_says_nothing_of_fails(tmp_path: Path):
     silent.write_text("#!/bin/sh\ncat <<'END'\n" + report() + "\nEND\n")
     silent.chmod(0o755)
 
-    result = scan_source(Tool("bandit", silent, "1"), context(tmp_path), now)
+    result = scan_source(Tool("bandit", silent, "1"), tmp_path, now)
 
     assert result.failed == ("other.py: not looked at: bandit says nothing of it",)
 
@@ -167,29 +162,16 @@ def test_only_what_was_read_is_counted_as_read(tmp_path: Path):
     (tmp_path / "broken.py").write_text("def broken(:\n")
     (tmp_path / "fine.py").write_text("print('fine')\n")
 
-    assert scan_source(BANDIT, context(tmp_path), now).passed == ("bandit read 1 lines in 1 files",)
+    assert scan_source(BANDIT, tmp_path, now).passed == ("bandit read 1 lines in 1 files",)
 
 
 def test_says_that_there_is_no_python(tmp_path: Path):
     """A Go service has none, and passes as that."""
     (tmp_path / "main.go").write_text("package main\n")
 
-    result = scan_source(BANDIT, context(tmp_path), now)
+    result = scan_source(BANDIT, tmp_path, now)
 
     assert (result.outcome, result.passed) == (Outcome.PASSED, ("no Python sources",))
-
-
-def test_looks_at_the_build_context_only(tmp_path: Path):
-    """What .dockerignore leaves out does not get into the image."""
-    (tmp_path / ".dockerignore").write_text("# the developer's own\n.venv\n")
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "evil.py").write_text("eval(input())\n")
-    (tmp_path / "-fine.py").write_text("print('fine')\n")
-
-    result = scan_source(BANDIT, context(tmp_path), now)
-
-    assert result.outcome is Outcome.PASSED
-    assert result.details == {"files": 1}
 
 
 def test_an_application_cannot_bring_its_own_configuration(tmp_path: Path):
@@ -197,7 +179,7 @@ def test_an_application_cannot_bring_its_own_configuration(tmp_path: Path):
     (tmp_path / ".bandit").write_text("[bandit]\nskips = B307\n")
     (tmp_path / "app.py").write_text("eval(input())\n")
 
-    assert scan_source(BANDIT, context(tmp_path), now).outcome is Outcome.FAILED
+    assert scan_source(BANDIT, tmp_path, now).outcome is Outcome.FAILED
 
 
 def test_a_bandit_that_crashes_gives_no_answer(tmp_path: Path):
@@ -208,4 +190,4 @@ def test_a_bandit_that_crashes_gives_no_answer(tmp_path: Path):
     crashing.chmod(0o755)
 
     with pytest.raises(CheckNotMade, match="status 2: broken"):
-        scan_source(Tool("bandit", crashing, "1"), context(tmp_path), now)
+        scan_source(Tool("bandit", crashing, "1"), tmp_path, now)

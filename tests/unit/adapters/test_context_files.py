@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from supply_chain.adapters.context_files import LIMIT, BuildContext, portions, told
 
 from supply_chain.adapters import context_files
-from supply_chain.adapters.context_files import LIMIT, BuildContext, portions, told
 from supply_chain.errors import CheckNotMade
 
 FILES = ("Dockerfile", "a.py", "src/a.py", "src/deep/er/b.py", "node_modules/x.js", "src/node_modules/keep")

@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from supply_chain.adapters.git import Git, _without_credentials, file_digest
 
 from supply_chain.adapters.command import Tool
-from supply_chain.adapters.git import Git, _without_credentials, file_digest
 from supply_chain.errors import DeclarationInvalid, SupplyChainError
 
 GIT = Path(shutil.which("git") or "/usr/bin/git")

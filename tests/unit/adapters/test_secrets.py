@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from supply_chain.adapters.command import Tool
-from supply_chain.adapters.context_files import BuildContext
 from supply_chain.adapters.secrets import LARGEST, SecretSearch, find_secrets, sentences
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
@@ -24,15 +23,11 @@ def now() -> datetime:
     return datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def context(directory: Path) -> BuildContext:
-    return BuildContext(directory, directory / "Dockerfile")
-
-
 def test_says_where_and_of_what_kind_but_not_what(tmp_path: Path):
     """Evidence is kept and shown; the secret must not be in it."""
     (tmp_path / "app.ini").write_text(f"[db]\npassword = {FAKE}\n")
 
-    result = find_secrets(DETECT, context(tmp_path), now)
+    result = find_secrets(DETECT, tmp_path, now)
 
     assert (result.check, result.outcome) == (Check.SECRETS, Outcome.FAILED)
     assert result.failed == ("app.ini:2: Secret Keyword",)
@@ -61,15 +56,7 @@ def test_looks_at_files_git_does_not_know(tmp_path: Path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "deep" / "er" / "-untracked.py").write_text(f'password = "{FAKE}"\n')
 
-    assert find_secrets(DETECT, context(tmp_path), now).failed == ("deep/er/-untracked.py:1: Secret Keyword",)
-
-
-def test_leaves_out_what_the_build_leaves_out(tmp_path: Path):
-    """A file that .dockerignore names is in no context."""
-    (tmp_path / ".dockerignore").write_text("*.ini\n")
-    (tmp_path / "local.ini").write_text(f"password = {FAKE}\n")
-
-    assert find_secrets(DETECT, context(tmp_path), now).outcome is Outcome.PASSED
+    assert find_secrets(DETECT, tmp_path, now).failed == ("deep/er/-untracked.py:1: Secret Keyword",)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +72,7 @@ def test_what_a_comment_declares_to_be_none_is_told(tmp_path: Path, text: str):
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "app.py").write_text(text)
 
-    result = find_secrets(DETECT, context(tmp_path), now)
+    result = find_secrets(DETECT, tmp_path, now)
 
     assert (result.failed, result.outcome) == ((), Outcome.WARNED)
     assert result.warned == ("app.py:1: Secret Keyword, which a comment declares to be none",)
@@ -97,7 +84,7 @@ def test_an_exception_for_one_line_excuses_no_other(tmp_path: Path):
         f'# pragma: allowlist nextline secret\npassword = "{FAKE}"\nother_password = "{FAKE}2"\n'
     )
 
-    result = find_secrets(DETECT, context(tmp_path), now)
+    result = find_secrets(DETECT, tmp_path, now)
 
     assert result.failed == ("app.py:3: Secret Keyword",)
     assert result.warned == ("app.py:2: Secret Keyword, which a comment declares to be none",)
@@ -113,7 +100,7 @@ def test_reads_every_text_whatever_it_is_called(tmp_path: Path, name: str):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text(f'password = "{FAKE}"\n')
 
-    assert find_secrets(DETECT, context(tmp_path), now).failed == (f"{name}:1: Secret Keyword",)
+    assert find_secrets(DETECT, tmp_path, now).failed == (f"{name}:1: Secret Keyword",)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-8-sig"])
@@ -122,7 +109,7 @@ def test_reads_texts_in_other_encodings(tmp_path: Path, encoding: str):
     mark = "\ufeff" if encoding == "utf-16-le" else ""
     (tmp_path / "app.ini").write_bytes(f"{mark}[db]\n# clé\npassword = {FAKE}\n".encode(encoding))
 
-    assert find_secrets(DETECT, context(tmp_path), now).failed == ("app.ini:3: Secret Keyword",)
+    assert find_secrets(DETECT, tmp_path, now).failed == ("app.ini:3: Secret Keyword",)
 
 
 def test_a_digest_in_a_lock_file_is_no_secret_and_a_secret_in_one_is(tmp_path: Path):
@@ -131,7 +118,7 @@ def test_a_digest_in_a_lock_file_is_no_secret_and_a_secret_in_one_is(tmp_path: P
     for name in ("package-lock.json", "other.json"):
         (tmp_path / name).write_text(f'{{\n"integrity": "{digest}",\n"token": "ghp_{"a1B2" * 9}"\n}}\n')
 
-    result = find_secrets(DETECT, context(tmp_path), now)
+    result = find_secrets(DETECT, tmp_path, now)
 
     found = dict(line.split(": ", 1) for line in result.failed)
     assert set(found) == {"other.json:2", "other.json:3", "package-lock.json:3"}
@@ -148,7 +135,7 @@ def test_names_what_it_could_not_read(tmp_path: Path):
     (tmp_path / "data.csv").write_bytes(b"1,2\n" * (LARGEST // 4 + 1))
     (tmp_path / "app.py").write_text("print('fine')\n")
 
-    result = find_secrets(DETECT, context(tmp_path), now)
+    result = find_secrets(DETECT, tmp_path, now)
 
     assert (result.outcome, result.passed) == (Outcome.WARNED, ("detect-secrets read 1 file",))
     assert result.warned == ("1 binary file not read: logo.png", "1 file larger than 5 MiB not read: data.csv")
@@ -160,7 +147,7 @@ def test_many_files_are_named_by_the_first_of_them(tmp_path: Path):
     for n in range(100):
         (tmp_path / f"{n:02}.bin").write_bytes(b"\0\xff")
 
-    (sentence, _) = find_secrets(DETECT, context(tmp_path), now).warned
+    (sentence, _) = find_secrets(DETECT, tmp_path, now).warned
 
     assert sentence.startswith("100 binary files not read: 00.bin, 01.bin, ")
     assert sentence.endswith("19.bin and 80 more")
@@ -174,13 +161,13 @@ def test_nothing_of_a_context_stays_behind(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "context" / "app.ini").write_text(f"[db]\npassword = {FAKE}\n")
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
 
-    assert find_secrets(DETECT, context(tmp_path / "context"), now).outcome is Outcome.FAILED
+    assert find_secrets(DETECT, tmp_path / "context", now).outcome is Outcome.FAILED
     assert list(temporary.iterdir()) == []
 
 
 def test_an_empty_context_has_not_passed(tmp_path: Path):
     """Nothing to look at is not the same as nothing found."""
-    assert find_secrets(DETECT, context(tmp_path), now).outcome is Outcome.WARNED
+    assert find_secrets(DETECT, tmp_path, now).outcome is Outcome.WARNED
 
 
 def test_a_place_is_told_once():

@@ -2,13 +2,13 @@
 
 import contextlib
 import dataclasses
-import os
+import itertools
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from supply_chain.app import MANIFEST
+from supply_chain.app import FILE, MANIFEST
 from supply_chain.development.build import (
     LIMIT,
     Workshop,
@@ -114,6 +114,7 @@ class World:
 @pytest.fixture
 def project(tmp_path, make, world):
     """Build an application with this Dockerfile; gives the image and what was asked for."""
+    numbers = itertools.count(1)
     store = world.store(TierName.DEVELOPMENT)
 
     def run(
@@ -121,30 +122,34 @@ def project(tmp_path, make, world):
         manifest=None,
         fail=None,
         fresh=False,
+        declaration=None,
         versions=None,
         tools=TOOLS,
-        unversioned=False,
         **source,
     ):
         world = World()
         world.known = versions or world.known
         if fail:
             world.build = fail
-        (tmp_path / "Dockerfile").write_text(dockerfile)
-        (tmp_path / "supply-chain.yaml").write_text("the declaration")
+        place = tmp_path / str(next(numbers))
+        declared = manifest or make.manifest()
+        snapshot = make.snapshot(
+            place,
+            manifest=declared,
+            source=make.source(**source),
+            files={declared.build.dockerfile: dockerfile, **({} if declaration is None else {FILE: declaration})},
+        )
         workshop = Workshop(
             builder=world,
             bases=world,
             offered=world,
             evidence=store,
             in_engine=dict.fromkeys(Check, tools),
-            context=lambda manifest, directory, epoch: contextlib.nullcontext(directory / f"copy-{epoch}"),
-            unversioned=lambda context, dockerfile: unversioned,
-            digest=lambda path: make.digest_of(path.read_bytes()),
+            context=lambda snapshot: contextlib.nullcontext(snapshot.directory / "built"),
             now=lambda: make.noon,
             version="0.1.0",
         )
-        return build(tmp_path, manifest or make.manifest(), workshop, make.source(**source), "run1", fresh=fresh), world
+        return build(snapshot, workshop, "run1", fresh=fresh), world
 
     return run
 
@@ -181,14 +186,6 @@ def test_what_the_image_is_made_of_is_recorded(project, make):
     assert built.invocation == "run1"
 
 
-def test_files_that_no_commit_holds_make_the_source_dirty(project):
-    """Also where git was told to ignore them: what is built is not what the revision says."""
-    built, world = project(unversioned=True)
-
-    assert built.source.dirty
-    assert world.orders[0].annotations["org.opencontainers.image.revision"].endswith("-dirty")
-
-
 def test_a_service_is_built_with_its_tests_stage(project, make):
     """The tests run in a stage of the same build, from the same inputs."""
     _, world = project(manifest=make.manifest(test={"command": ["x"], "stage": "checks"}))
@@ -210,12 +207,12 @@ def test_a_base_has_no_tests_stage(project, make):
 
 def test_the_context_is_what_the_application_declares(project, make, tmp_path):
     """In the directory that is built in, at the commit's time."""
-    manifest = make.manifest(build={"context": "src", "timeout": 60, "platform": "linux/arm64"})
+    manifest = make.manifest(build={"timeout": 60, "platform": "linux/arm64"})
     _, world = project(manifest=manifest, committed=77)
 
     order = world.orders[0]
-    assert order.context == tmp_path / "copy-77" / "src"
-    assert order.dockerfile == tmp_path / "copy-77" / "Dockerfile"
+    assert order.context == tmp_path / "1" / "built"
+    assert order.dockerfile == tmp_path / "1" / "dockerfile" / "Dockerfile"
     assert (order.epoch, order.timeout, order.platform) == (77, 60, "linux/arm64")
 
 
@@ -240,17 +237,10 @@ def test_a_build_that_fails_makes_no_image(project):
         project(fail=fail)
 
 
-@pytest.mark.parametrize("broken", ["missing", "directory", "binary"])
-def test_a_dockerfile_that_cannot_be_read_is_named(project, tmp_path, make, broken):
-    """As what the application declares."""
-    manifest = make.manifest(build={"dockerfile": "other"})
-    if broken == "directory":
-        (tmp_path / "other").mkdir()
-    if broken == "binary":
-        (tmp_path / "other").write_bytes(b"\xff\xfe")
-
+def test_a_dockerfile_that_is_no_text_is_named(project, make):
+    """As what the application declares; the test writes text as it is."""
     with pytest.raises(DeclarationInvalid, match="other"):
-        project(manifest=manifest)
+        project(dockerfile="FROM \udcff", manifest=make.manifest(build={"dockerfile": "other"}))
 
 
 def test_provenance_is_slsas_and_carries_the_declaration(project, make):
@@ -353,21 +343,6 @@ def test_a_dockerfile_may_be_as_large_as_the_limit_and_no_larger(project):
         project(dockerfile=start + "x" * (LIMIT - len(start) + 1))
 
 
-@pytest.mark.parametrize("how", ["missing", "pipe", "directory", "no text"])
-def test_a_dockerfile_that_cannot_be_taken_as_it_is_is_told(project, tmp_path, how):
-    """A pipe is not waited for."""
-    path = tmp_path / "Other"
-    {
-        "missing": lambda: None,
-        "pipe": lambda: os.mkfifo(path),
-        "directory": path.mkdir,
-        "no text": lambda: path.write_bytes(b"FROM \xff"),
-    }[how]()
-
-    with pytest.raises(DeclarationInvalid):
-        project(manifest=MANIFEST.validate_python({**BASIC, "build": {"dockerfile": "Other"}}))
-
-
 @pytest.fixture
 def offer(world, make):
     """Leave in the registry what development would: provenance of a build, and results of its checks."""
@@ -414,7 +389,7 @@ def test_fresh_builds_again(project, offer):
         {"repository": "another"},
         {"path": "elsewhere"},
         {"dirty": True},
-        {"unversioned": True},
+        {"snapshot": "sha256:" + "7" * 64},
         {"manifest": {"owner": "another team"}},
         {"manifest": {"build": {"platform": "linux/arm64"}}},
     ],
@@ -431,12 +406,11 @@ def test_a_build_whose_inputs_changed_is_made(project, offer, make, change):
     assert again.proven is None and world.orders
 
 
-def test_the_other_declaration_is_another_build(project, offer, tmp_path, monkeypatch):
+def test_the_other_declaration_is_another_build(project, offer):
     """Also where the change is only in its text."""
-    built, _ = project()
-    offer(built.model_copy(update={"declaration": "sha256:" + "8" * 64}))
+    offer(project()[0])
 
-    assert project()[0].proven is None
+    assert project(declaration="another text")[0].proven is None
 
 
 def test_another_digest_of_the_base_is_another_build(project, offer, monkeypatch):

@@ -52,7 +52,7 @@ class Scanner:
 
 
 def dependencies(answer, packages=1):
-    return Dependencies(lambda: nullcontext(Path("source")), Inventory(packages), Scanner(answer), days=7)
+    return Dependencies(Path("source"), Inventory(packages), Scanner(answer), days=7)
 
 
 def planned(make, *checks, **tools):

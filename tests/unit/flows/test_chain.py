@@ -31,7 +31,7 @@ async def test_a_push_is_held_by_a_freeze_and_a_person_is_not(
     """What it has offered or curated by then goes on after the thaw, as the reconcile finds it."""
     monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows, "_known", lambda *_: None)
-    monkeypatch.setattr(flows, "_alone", lambda path: nullcontext())
+    monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
     monkeypatch.setattr(flows, "journal", lambda *_: nullcontext())
     monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
     monkeypatch.setattr(flows, "turn", lambda name: nullcontext(waited.append(name)))
@@ -53,7 +53,7 @@ async def test_a_push_is_held_by_a_freeze_and_a_person_is_not(
 
     assert (await chain("/srv/hello", by_event=by_event, return_state=True)).name == ends
     assert called == list(STEPS[:done])
-    assert waited == (["curate hello", "deploy staging hello"][:done] if by_event else [])
+    assert waited == ["promote hello", *(["curate hello", "deploy staging hello"][:done] if by_event else [])]
 
 
 async def test_a_freeze_that_comes_while_a_chain_waits_for_its_turn_holds_it(machine, make, monkeypatch):

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
-
 from supply_chain.adapters.context_files import BuildContext
+
 from supply_chain.adapters.database import FEED, knows
 from supply_chain.adapters.database.feed.compile import compile_feed
 from supply_chain.adapters.database.feed.model import read_feed

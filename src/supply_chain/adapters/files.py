@@ -1,0 +1,40 @@
+"""The files that a check looks at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from supply_chain.shown import counted
+
+PORTION = 1000
+"""Files in one command line."""
+
+
+def files_below(directory: Path) -> tuple[str, ...]:
+    """Paths relative to the directory, sorted. Links are left out: what they lead to lies in here by itself."""
+    found: list[str] = []
+    directories = [""]
+    while directories:
+        above = directories.pop()
+        with os.scandir(directory / above) as entries:
+            for entry in entries:
+                path = f"{above}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    directories.append(f"{path}/")
+                elif entry.is_file(follow_symlinks=False):
+                    found.append(path)
+    return tuple(sorted(found))
+
+
+def portions(files: Sequence[str]) -> Iterator[list[str]]:
+    """The files as arguments, so many at a time that a command line holds them; none looks like an option."""
+    for start in range(0, len(files), PORTION):
+        yield [f"./{name}" for name in files[start : start + PORTION]]
+
+
+def told(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[str, ...]:
+    """A sentence about files, such as `2 binary files not read: a.png, b.png`; none where there are none."""
+    more = f" and {len(files) - most} more" if len(files) > most else ""
+    return (f"{counted(len(files), noun)} {rest}: {', '.join(files[:most])}{more}",) if files else ()

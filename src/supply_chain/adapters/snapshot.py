@@ -1,0 +1,219 @@
+"""Take the snapshot of an application: of its working copy, or of a commit."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from supply_chain.adapters.command import cancellation
+from supply_chain.adapters.git_commit import CommittedTree
+from supply_chain.adapters.git_repository import Repository, open_repository
+from supply_chain.adapters.openat import opened_directory
+from supply_chain.adapters.working_copy import WorkingCopy
+from supply_chain.app import FILE
+from supply_chain.development.snapshot import (
+    IGNORE,
+    MAX_FILE,
+    MAX_SIZE,
+    Entry,
+    IgnoreMatcher,
+    Kind,
+    Mode,
+    Node,
+    Selection,
+    Snapshot,
+    Tree,
+    blob_id,
+    check,
+    check_links,
+    content_digest,
+    select,
+)
+from supply_chain.errors import DeclarationInvalid, SourceInvalid
+from supply_chain.image import Source, digest_of
+from supply_chain.scratch import scratch
+
+OLDEST = 315532800
+"""1980-01-01: the time of files that no commit dates. Archives of some kinds know no earlier one."""
+
+
+@contextlib.contextmanager
+def take_snapshot(directory: Path, revision: str | None, ignores: IgnoreMatcher) -> Iterator[Snapshot]:
+    """A private copy of what is built: of the files in `directory` as they are, or of a commit's. Gone afterwards.
+
+    Raises `DeclarationInvalid` where there is no application, and `SourceInvalid` where a rule is broken or the git
+    repository cannot be read.
+    """
+    with scratch("snapshot") as place:
+        yield _take(directory, revision, _Remembering(ignores), place)
+
+
+def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: Path) -> Snapshot:
+    with contextlib.ExitStack() as stack:
+        try:
+            root = stack.enter_context(opened_directory(directory))
+        except (OSError, ValueError):
+            raise DeclarationInvalid(
+                f"{directory} is not a directory.\nName the directory that holds {FILE}."
+            ) from None
+        repository = stack.enter_context(open_repository(directory, root))
+        commit = repository.commit(revision) if repository else None
+        if revision is not None and (repository is None or commit is None):
+            raise SourceInvalid(
+                f"{directory} has no revision {revision!r}.\nName a commit that its git repository holds."
+            )
+        working = WorkingCopy(str(directory), root)
+        if repository is None or commit is None:
+            return _copy(
+                working, ignores, place, Source(path=".", repository=_name(directory), revision="none", dirty=True)
+            )
+        source = repository.source(commit, dirty=False)
+        if revision is not None:
+            return _copy(_committed(repository, commit), ignores, place, source)
+        snapshot = _copy(working, ignores, place, source)
+        dirty = _is_dirty(snapshot, working, repository, commit, ignores)
+        return Snapshot(place, snapshot.manifest, snapshot.source.model_copy(update={"dirty": dirty}), snapshot.entries)
+
+
+def _committed(repository: Repository, commit: str) -> CommittedTree:
+    root = repository.tree(commit)
+    if root is None:
+        raise SourceInvalid(
+            f"{repository.inside} is not in revision {commit[:12]}.\nName a commit that holds the application."
+        )
+    return CommittedTree(f"{repository.inside or repository.name}@{commit[:12]}", repository.objects, root)
+
+
+def _is_dirty(snapshot: Snapshot, working: Tree, repository: Repository, commit: str, ignores: IgnoreMatcher) -> bool:
+    """Whether a snapshot is anything else than what the same rules choose of the commit's tree.
+
+    No index is asked, and nothing that git can be told to overlook: git's ids of what was copied are compared.
+    """
+    if repository.tree(commit) is None:
+        return True
+    try:
+        selection = select(_committed(repository, commit), ignores)
+    except (DeclarationInvalid, SourceInvalid):  # the working copy can be read, and so is something else
+        return True
+    check([node for node in selection.nodes if node.kind is Kind.SUBMODULE and working.find(node.path)])
+    return selection.contents != {path: (entry.mode, entry.blob) for path, entry in snapshot.entries.items()}
+
+
+def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source) -> Snapshot:
+    selection = select(tree, ignores)
+    check(selection.nodes)
+    start = len(selection.context) + 1 if selection.context else 0
+    links = {n.path[start:]: b"".join(tree.read(n)) for n in selection.nodes if n.kind is Kind.LINK}
+    check_links({path: os.fsdecode(target) for path, target in links.items()})
+    writer = _Writer(place, source.committed or OLDEST)
+    entries = writer.write_texts(selection)
+    for node in selection.nodes:
+        relative = node.path[start:]
+        if node.kind is Kind.LINK:
+            entry = writer.link(f"context/{relative}", node, links[relative])
+        elif node.path in selection.texts:  # what was read to decide is what is built
+            entry = writer.file(f"context/{relative}", node, [selection.texts[node.path][1]])
+        else:
+            entry = writer.file(f"context/{relative}", node, tree.read(node))
+        entries[node.path] = entry
+    writer.finish()
+    content = content_digest(entries.values())
+    return Snapshot(
+        place, selection.manifest, source.model_copy(update={"snapshot": content}), MappingProxyType(entries)
+    )
+
+
+@dataclass
+class _Writer:
+    """Writes a snapshot's files, with git's modes and one time for all."""
+
+    place: Path
+    time: int
+    size: int = 0
+    made: dict[Path, None] = field(default_factory=dict)
+
+    def write_texts(self, selection: Selection) -> dict[str, Entry]:
+        """The declaration, the Dockerfile, and an empty ignore file beside it: nothing is left out a second time."""
+        dockerfile = f"dockerfile/{Path(selection.dockerfile).name}"
+        self.file(f"{dockerfile}{IGNORE}", Node(IGNORE, Kind.FILE), [])
+        (self.place / "context").mkdir()
+        self.made[self.place / "context"] = None
+        entries = {}
+        for path, (node, content) in selection.texts.items():
+            name = {FILE: FILE, selection.dockerfile: dockerfile}.get(path, f"ignore/{Path(path).name}")
+            entries[path] = self.file(name, node, [content])
+        return entries
+
+    def file(self, name: str, node: Node, pieces: Sequence[bytes] | Iterator[bytes]) -> Entry:
+        """Write a file in pieces."""
+        cancellation().wait(0)
+        path = self._path(name)
+        digest, blob, size = hashlib.sha256(), _blob(node.size), 0
+        with path.open("xb") as file:
+            for piece in pieces:
+                size += len(piece)
+                if size > MAX_FILE or self.size + size > MAX_SIZE:
+                    raise SourceInvalid(
+                        f"{node.path} makes the build context too large: a file may have {MAX_FILE // 1024**3} GiB, "
+                        f"all of them {MAX_SIZE // 1024**3} GiB.\nRemove what is not built, or name it in the ignore "
+                        "file."
+                    )
+                file.write(piece)
+                digest.update(piece)
+                blob.update(piece)
+            os.fchmod(file.fileno(), node.mode.permissions)
+        os.utime(path, (self.time, self.time))
+        self.size += size
+        return Entry(node.path, node.mode, size, f"sha256:{digest.hexdigest()}", node.blob or blob.hexdigest())
+
+    def link(self, name: str, node: Node, target: bytes) -> Entry:
+        """Write a link."""
+        path = self._path(name)
+        path.symlink_to(os.fsdecode(target))
+        os.utime(path, (self.time, self.time), follow_symlinks=False)
+        return Entry(node.path, Mode.LINK, len(target), digest_of(target), node.blob or blob_id(target))
+
+    def finish(self) -> None:
+        """Give the directories their mode and time, once nothing is written into them any more."""
+        for path in self.made:
+            path.chmod(0o755)
+            os.utime(path, (self.time, self.time))
+
+    def _path(self, name: str) -> Path:
+        path = self.place / name
+        for above in reversed(path.relative_to(self.place).parents[:-1]):
+            directory = self.place / above
+            if directory not in self.made:
+                directory.mkdir(exist_ok=True)
+                self.made[directory] = None
+        return path
+
+
+def _blob(size: int) -> hashlib._Hash:
+    """What computes git's id of a file of this size."""
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
+@dataclass(frozen=True)
+class _Remembering:
+    """Asks a matcher once about each path: a commit holds mostly what the working copy does."""
+
+    ignores: IgnoreMatcher
+    answers: dict[bytes, dict[str, bool]] = field(default_factory=dict)
+
+    def __call__(self, ignore: bytes, paths: Sequence[str]) -> Collection[str]:
+        answers = self.answers.setdefault(ignore, {})
+        unknown = [path for path in paths if path not in answers]
+        if unknown:
+            out = frozenset(self.ignores(ignore, unknown))
+            answers.update((path, path in out) for path in unknown)
+        return frozenset(path for path in paths if answers[path])
+
+
+def _name(directory: Path) -> str:
+    return Path(os.path.realpath(directory)).name
