@@ -38,9 +38,10 @@ use_prefect()  # before Prefect is imported, which reads its settings then
 from bench.section import write_page
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workshop import curated_bases
+from supply_chain.adapters.dockerfile import BuildKitReader
 from supply_chain.adapters.git import Git
 from supply_chain.app import Service, read_manifest
-from supply_chain.development.build import base_names
+from supply_chain.development.dockerfile import image_references
 from supply_chain.tier import TierName
 
 PROJECT = Path(__file__).parents[1]
@@ -164,12 +165,19 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cscm-bench-")))
         (work / "curation.pub").write_text(tiers[TierName.CURATION].trusted_keys[TierName.CURATION])
         bases = curated_bases(tiers[TierName.DEVELOPMENT], workbench)
-        names = base_names((copy / EXAMPLE / "Dockerfile").read_text())
-        tools = [workbench.tool(name).path.parent for name in ("grype", "syft", "cosign", "crane", "hadolint")]
+        content = (copy / EXAMPLE / "Dockerfile").read_bytes()
+        targets = ("", manifest.test.stage)
+        reading = BuildKitReader(workbench.tool("dockerfile-reader")).read(
+            content, targets, manifest.build.platform, {}, "bench", {}
+        )
+        found = {name: bases.resolve(name) for name in image_references(reading.targets.values())}
+        tools = [
+            workbench.tool(name).path.parent for name in ("grype", "syft", "cosign", "crane", "hadolint", "buildx")
+        ]
         environment = {
             **os.environ,
             "REGISTRY": tiers[TierName.DEVELOPMENT].registry,
-            "BASES": " ".join(f"--build-context={name}=docker-image://{bases.resolve(name)[0]}" for name in names),
+            "BASES": " ".join(f"--build-context={each.name}=docker-image://{at}" for at, each in found.values()),
             "TOOLS": ":".join(map(str, dict.fromkeys([*tools, workbench.docker.path.parent]))),
             "PUBLIC": str(work / "curation.pub"),
             "CA": workbench.ca_bundle or "",

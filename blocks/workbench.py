@@ -97,9 +97,8 @@ class Workbench(Setting):
 
     @cached_property
     def docker(self) -> Tool:
-        """The Docker client that knows buildx."""
-        path, version = find_client(os.environ.get("PATH", os.defpath))
-        return Tool("docker", path, version)
+        """The Docker client, which loads images into the engine and pushes them."""
+        return Tool("docker", find_client(os.environ.get("PATH", os.defpath)), "system")
 
     @cached_property
     def git(self) -> Tool:
