@@ -37,11 +37,10 @@ use_prefect()  # before Prefect is imported, which reads its settings then
 # ruff: noqa: E402
 from bench.section import write_page
 from blocks import ContainerHost, Tier, Workbench
-from blocks.workshop import curated_bases
-from supply_chain.adapters.dockerignore import ignored
+from blocks.workshop import curated_bases, reader
 from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.app import Service, read_manifest
-from supply_chain.development.build import base_names
+from supply_chain.development.dockerfile import image_references
 from supply_chain.tier import TierName
 
 PROJECT = Path(__file__).parents[1]
@@ -165,12 +164,19 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cscm-bench-")))
         (work / "curation.pub").write_text(tiers[TierName.CURATION].trusted_keys[TierName.CURATION])
         bases = curated_bases(tiers[TierName.DEVELOPMENT], workbench)
-        names = base_names((copy / EXAMPLE / "Dockerfile").read_text())
-        tools = [workbench.tool(name).path.parent for name in ("grype", "syft", "cosign", "crane", "hadolint")]
+        content = (copy / EXAMPLE / "Dockerfile").read_bytes()
+        targets = ("", manifest.test.stage)
+        reading = reader(workbench).read(
+            content, targets, manifest.build.platform, {}, "bench", {}
+        )
+        found = {name: bases.resolve(name) for name in image_references(reading.targets.values())}
+        tools = [
+            workbench.tool(name).path.parent for name in ("grype", "syft", "cosign", "crane", "hadolint", "buildx")
+        ]
         environment = {
             **os.environ,
             "REGISTRY": tiers[TierName.DEVELOPMENT].registry,
-            "BASES": " ".join(f"--build-context={name}=docker-image://{bases.resolve(name)[0]}" for name in names),
+            "BASES": " ".join(f"--build-context={each.name}=docker-image://{at}" for at, each in found.values()),
             "TOOLS": ":".join(map(str, dict.fromkeys([*tools, workbench.docker.path.parent]))),
             "PUBLIC": str(work / "curation.pub"),
             "CA": workbench.ca_bundle or "",
@@ -235,12 +241,13 @@ def _application(directory: Path) -> Path:
 def measured(rounds: int) -> tuple[list[Run], list[Run], list[Run]]:
     """Cold chains, scripts and unchanged chains, one after the other in every round; the first round warms up."""
     cold, plain, again = list[Run](), list[Run](), list[Run]()
+    matcher = reader(asyncio.run(_blocks())[1]).left_out
     with copied() as copy, prepared(copy) as environment:
         for n in range(rounds + 1):
             commit(copy)
             first, second = chain(copy / EXAMPLE, *HEAD), chain(copy / EXAMPLE, *HEAD)
             commit(copy)
-            with take_snapshot(copy / EXAMPLE, "HEAD", ignored) as snapshot:
+            with take_snapshot(copy / EXAMPLE, "HEAD", matcher) as snapshot:
                 place = {"CONTEXT": str(snapshot.context), "EPOCH": str(snapshot.source.committed)}
                 runs = first, script({**environment, **place}), second
             print(f"round {n}: chain {runs[0].flow:.2f} s, script {runs[1].flow:.2f} s, unchanged {runs[2].flow:.2f} s")

@@ -53,7 +53,7 @@ hardened() { # hardened NAME IMAGE [OPTION]: started as the chain starts it
 }
 
 buildx() {
-    SOURCE_DATE_EPOCH=$EPOCH docker buildx build --progress=plain --provenance=false --sbom=false $BASES \
+    SOURCE_DATE_EPOCH=$EPOCH command buildx build --progress=plain --provenance=false --sbom=false $BASES \
         ${CA:+--secret=id=ca,src=$CA} "$@" "$CONTEXT"
 }
 image() {

@@ -95,9 +95,8 @@ class Workbench(Setting):
 
     @cached_property
     def docker(self) -> Tool:
-        """The Docker client that knows buildx."""
-        path, version = find_client(os.environ.get("PATH", os.defpath))
-        return Tool("docker", path, version)
+        """The Docker client, which loads images into the engine and pushes them."""
+        return Tool("docker", find_client(os.environ.get("PATH", os.defpath)), "system")
 
     def grype(self) -> Grype:
         """The scanner, with this workbench's database and no other."""

@@ -14,8 +14,11 @@ from supply_chain.adapters.bandit import scan_source
 from supply_chain.adapters.buildx import Buildx
 from supply_chain.adapters.command import Tool, cancellation
 from supply_chain.adapters.context import build_context
-from supply_chain.adapters.crane import digest_upstream
+from supply_chain.adapters.crane import read_upstream_config
+from supply_chain.adapters.dockerfile import BuildKitReader
+from supply_chain.adapters.fetch import Fetcher
 from supply_chain.adapters.hadolint import lint_dockerfile
+from supply_chain.adapters.hosts import public_addresses
 from supply_chain.adapters.layers import read_contents
 from supply_chain.adapters.mmdebstrap import make_rootfs
 from supply_chain.adapters.secrets import SecretSearch, find_secrets
@@ -24,12 +27,13 @@ from supply_chain.concurrency import both
 from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import Workshop, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
+from supply_chain.development.dockerfile import NETWORKS
 from supply_chain.development.probe import check_command, probe, run_tests, tools_of
 from supply_chain.development.review import reviewed
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.test import Dependencies, Planned
 from supply_chain.evidence.checks import Check, CheckResult
-from supply_chain.image import BuiltImage
+from supply_chain.image import BuiltImage, ImageRef, blobs_of
 
 
 def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
@@ -45,14 +49,22 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
     builder, bases = both(partial(buildx, tier, host, workbench), partial(curated_bases, tier, workbench))
     return Workshop(
         builder=builder,
+        reader=reader(workbench),
         bases=bases,
+        fetch=Fetcher(Path(workbench.ca_bundle) if workbench.ca_bundle else None).fetch,
         offered=tier.ecr,
         evidence=tier.evidence(workbench),
         in_engine=in_engine_tools(host, SecretSearch(workbench.tool("detect-secrets"))),
         context=context,
         now=now,
         version=workbench.version,
+        networks=NETWORKS | ({"host"} if workbench.build_network == "host" else set()),
     )
+
+
+def reader(workbench: Workbench) -> BuildKitReader:
+    """Reads Dockerfiles and ignore files."""
+    return BuildKitReader(workbench.tool("dockerfile-reader"))
 
 
 def curated_bases(tier: Tier, workbench: Workbench) -> CuratedBases:
@@ -62,14 +74,31 @@ def curated_bases(tier: Tier, workbench: Workbench) -> CuratedBases:
         tier.evidence(workbench),
         tier.registry,
         workbench.bases,
-        lambda name: digest_upstream(workbench.tool("crane"), name),
+        partial(_read_config, tier, workbench),
+        lambda host: public_addresses(*_address(host)),
     )
+
+
+def _read_config(tier: Tier, workbench: Workbench, address: str, platform: str) -> bytes:
+    """The configuration of an image, of this chain's registry or of another's."""
+    host, _, rest = address.partition("/")
+    if host != tier.registry:
+        return read_upstream_config(workbench.tool("crane"), address, platform)
+    ref = ImageRef.parse(rest)
+    return tier.http.blob(ref.repository, blobs_of(tier.http.manifest(ref), ref)[0].digest)
+
+
+def _address(host: str) -> tuple[str, int]:
+    """Name and port of a registry."""
+    name, _, port = host.partition(":")
+    return name, int(port or 443)
 
 
 def buildx(tier: Tier, host: ContainerHost, workbench: Workbench) -> Buildx:
     """Builds on the host's engine, and pushes as the tier."""
     return Buildx(
         tool=workbench.docker.with_environment(DOCKER_HOST=host.url),
+        buildx=workbench.tool("buildx").with_environment(DOCKER_HOST=host.url),
         docker_config=tier.ecr.docker_config,
         engine_version=lambda: host.engine().versions()["engine"],
         registry=tier.http,

@@ -49,8 +49,9 @@ async def chain(
         by_event: Nobody asked for it by hand: in a freeze it offers what it built, and ends as Frozen.
     """
     with in_a_chain():
-        async with journal(path), snapshot_of(Path(path), revision) as snapshot:
-            _known(snapshot.manifest, environment, await Workbench.aload("workbench"))
+        workbench: Workbench = await Workbench.aload("workbench")
+        async with journal(path), snapshot_of(Path(path), revision, workbench) as snapshot:
+            _known(snapshot.manifest, environment, workbench)
             # promotions of the application wait for it: what this chain pushes is on its way already
             async with turn(turn_name("promote", snapshot.manifest.name)):
                 return await _chain(path, revision, environment, fresh, by_event)

@@ -31,7 +31,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
     """
     tier, workbench = await asyncio.gather(Tier.aload("development"), Workbench.aload("workbench"))
     host = await ContainerHost.aload(workbench.build_host)
-    async with snapshot_of(Path(path), revision) as snapshot:
+    async with snapshot_of(Path(path), revision, workbench) as snapshot:
         manifest, source = snapshot.manifest, snapshot.source
         async with journal(manifest.name) as story, turn(turn_name("develop", manifest.name)) as before:
             story.add(application=manifest.name, owner=manifest.owner, source=source)

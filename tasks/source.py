@@ -7,7 +7,8 @@ from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from supply_chain.adapters.dockerignore import ignored
+from blocks import Workbench
+from blocks.workshop import reader
 from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.development.snapshot import Snapshot
 from tasks.events import post
@@ -18,7 +19,7 @@ _taken: ContextVar[tuple[Path, str | None, Snapshot] | None] = ContextVar("taken
 
 
 @asynccontextmanager
-async def snapshot_of(path: Path, revision: str | None) -> AsyncIterator[Snapshot]:
+async def snapshot_of(path: Path, revision: str | None, workbench: Workbench) -> AsyncIterator[Snapshot]:
     """The one snapshot of a run: of the application's files as they are, or of a commit's.
 
     It is taken where it is first asked for. A flow within a flow that has one builds that, and does not read again.
@@ -29,7 +30,7 @@ async def snapshot_of(path: Path, revision: str | None) -> AsyncIterator[Snapsho
         return
     stack = ExitStack()
     try:
-        snapshot = await in_thread(stack.enter_context, take_snapshot(path, revision, ignored))
+        snapshot = await in_thread(stack.enter_context, take_snapshot(path, revision, reader(workbench).left_out))
         token = _taken.set((path, revision, snapshot))
         try:
             yield snapshot

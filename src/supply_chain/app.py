@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter, fie
 
 from supply_chain.documents import decode_document, parse_document, read_document
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.image import PATH, Frozen
+from supply_chain.image import DIGEST, PATH, Digest, Frozen
 
 FILE = "supply-chain.yaml"
 
@@ -85,6 +85,36 @@ class Classification(StrEnum):
     CONFIDENTIAL = "confidential"
 
 
+PinnedImage = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^(?:(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{{1,5}})?/)?{PATH})(?::\w[\w.-]{{0,127}})?@{DIGEST}$",
+        max_length=512,
+    ),
+]
+"""An image by digest, with a tag where the Dockerfile names it by that."""
+HttpsUrl = Annotated[
+    str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[!-~]*$", min_length=12, max_length=2048)
+]
+
+
+class Fetch(Frozen):
+    """What a build may fetch besides curated bases. BuildKit refuses everything else."""
+
+    images: tuple[PinnedImage, ...] = Field(
+        default=(),
+        max_length=32,
+        description="upstream images by digest, as in docker.io/library/python:3.13@sha256:…; the Dockerfile names one "
+        "by its digest, or by the tag that stands here",
+    )
+    urls: dict[HttpsUrl, Digest] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="https URLs that the Dockerfile adds, each with the SHA-256 of its content: "
+        "{'https://example.com/a.tgz': 'sha256:…'}; ADD names the same checksum",
+    )
+
+
 class Build(Frozen):
     """How the image is built: BuildKit, from a Dockerfile."""
 
@@ -95,6 +125,7 @@ class Build(Frozen):
     max_size: Size = Field(
         default=1024**3, le=16 * 1024**3, description="bytes the image may have, all of its layers unpacked"
     )
+    fetch: Fetch = Fetch()
 
     _paths = field_validator("context", "dockerfile")(_inside)
 

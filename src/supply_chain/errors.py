@@ -94,6 +94,35 @@ class BuildFailed(SupplyChainError):
     code = "build.failed"
 
 
+class DockerfileRefused(SupplyChainError):
+    """The Dockerfile asks for what a build may not have; nothing was built.
+
+    The message names the line or the source, and what to write instead. What a build may fetch besides curated bases
+    is declared in `build.fetch`.
+    """
+
+    code = "dockerfile.refused"
+
+
+class BuildMaterialsDiffer(SupplyChainError):
+    """BuildKit took in or ran something else than the Dockerfile was read to ask for; the image is not used.
+
+    Report it: the reading and the engine's BuildKit differ. Try a newer engine, or write the Dockerfile more plainly.
+    """
+
+    code = "build.materials-differ"
+
+
+class FetchFailed(SupplyChainError):
+    """A file that a Dockerfile adds by its URL cannot be had as it is declared.
+
+    Check the URL and its checksum in `build.fetch.urls`. Hosts in private, loopback and link-local networks are not
+    asked.
+    """
+
+    code = "build.fetch-failed"
+
+
 class BaseMissing(SupplyChainError):
     """A base image that a Dockerfile names cannot be had.
 
@@ -309,7 +338,7 @@ class EngineUnavailable(SupplyChainError):
 class EngineUnsuitable(SupplyChainError):
     """The container engine lacks what the chain needs.
 
-    Install Docker Engine 26.1 or later with buildx and turn the containerd image store on; `cscm doctor` says which
+    Install Docker Engine 26.1 or later and its client, and turn the containerd image store on; `cscm doctor` says which
     of them is missing.
     """
 

@@ -1,33 +1,35 @@
-"""BuildKit through `docker buildx build`; the engine's image store keeps the result."""
+"""BuildKit through buildx; the engine's image store keeps the result."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from supply_chain.adapters import told
-from supply_chain.adapters.command import WHOLE_OUTPUT, Tool, run
+from supply_chain.adapters.buildkit_record import parse_record
+from supply_chain.adapters.command import WHOLE_OUTPUT, Tool
 from supply_chain.adapters.registry import Registry
-from supply_chain.development.build import Order
+from supply_chain.adapters.source_policy import source_policy
+from supply_chain.development.build import Built, Order
 from supply_chain.errors import (
     AccessDenied,
     BaseMissing,
     BuildFailed,
     DeclarationInvalid,
+    DockerfileRefused,
     EngineUnavailable,
     EngineUnsuitable,
     RegistryFailed,
     RegistryUnavailable,
     SupplyChainError,
-    ToolMissing,
-    ToolTimedOut,
 )
 from supply_chain.image import Digest
 from supply_chain.scratch import scratch
@@ -39,26 +41,37 @@ DIGEST: TypeAdapter[Digest] = TypeAdapter(Digest)
 class Buildx:
     """Builds into the engine's store; what is to be reproducible to an OCI archive, and loads that.
 
-    Only an archive can have its layers' timestamps rewritten. `network` and `ca_bundle` are the profile's; the
-    bundle is mounted as a secret and stays out of layers.
+    `tool` is the Docker client, which loads and pushes; `buildx` builds. Only an archive can have its layers'
+    timestamps rewritten. `network` and `ca_bundle` are the profile's; the bundle is mounted as a secret and stays
+    out of layers.
     """
 
     tool: Tool
+    buildx: Tool
     docker_config: Callable[[], AbstractContextManager[Path]]
     engine_version: Callable[[], str]
     registry: Registry
     network: str = "default"
     ca_bundle: Path | None = None
 
-    def build(self, order: Order) -> Digest:
+    def build(self, order: Order) -> Built:
         """See `development.build.Builder`; `order.timeout` in seconds."""
         with self.docker_config() as config, scratch("build") as work:
             metadata, archive = work / "metadata.json", work / "image.tar"
-            docker = self.tool.with_environment(
-                DOCKER_CONFIG=str(config), SOURCE_DATE_EPOCH=str(order.epoch), BUILDX_CONFIG=f"{work}/buildx"
-            )
-            done = docker.run(
-                *self._arguments(order, metadata, archive), timeout=order.timeout, check=False, keep=1024 * 1024
+            dockerfile = _write_dockerfile(order, work)
+            policy = _write_policy(order, work)
+            docker = self.tool.with_environment(DOCKER_CONFIG=str(config))
+            done = self.buildx.with_environment(
+                DOCKER_CONFIG=str(config),
+                SOURCE_DATE_EPOCH=str(order.epoch),
+                BUILDX_CONFIG=f"{work}/buildx",
+                BUILDX_METADATA_PROVENANCE="max",
+                EXPERIMENTAL_BUILDKIT_SOURCE_POLICY=str(policy),
+            ).run(
+                *self._arguments(order, dockerfile, metadata, archive),
+                timeout=order.timeout,
+                check=False,
+                keep=1024 * 1024,
             )
             if done.status != 0:
                 raise _not_built(order, _last_error(done.stderr))
@@ -66,18 +79,17 @@ class Buildx:
                 loaded = docker.run("load", "--input", archive, timeout=300, quiet=True, check=False)
                 if loaded.status != 0:
                     raise _not_built(order, f"the engine did not take it: {loaded.stderr[-600:].strip()}")
-            return self._digest(metadata)
+            written = _read_metadata(metadata)
+            return Built(digest=_digest(written), record=parse_record(written))
 
-    def _arguments(self, order: Order, metadata: Path, archive: Path) -> list[str]:
+    def _arguments(self, order: Order, dockerfile: Path, metadata: Path, archive: Path) -> list[str]:
         rewritten, here = f"type=oci,dest={archive},rewrite-timestamp=true", "type=image,unpack=true"
         arguments = [
-            "buildx", "build", "--progress=plain", "--provenance=false", "--sbom=false",
-            f"--platform={order.platform}", f"--file={order.dockerfile}", f"--metadata-file={metadata}",
+            "build", "--progress=plain", "--provenance=false", "--sbom=false",
+            f"--platform={order.platform}", f"--file={dockerfile}", f"--metadata-file={metadata}",
             f"--output={rewritten if order.reproducible else here},name={order.name}",
         ]  # fmt: skip
-        arguments.append(
-            f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={order.name.partition(':')[0]}"
-        )  # one application's alone
+        arguments.append(f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={order.namespace}")  # one application's alone
         if self.network != "default":
             arguments += [f"--network={self.network}", f"--allow=network.{self.network}"][
                 : 1 + (self.network == "host")
@@ -86,22 +98,13 @@ class Buildx:
             arguments.append(f"--secret=id=ca,src={self.ca_bundle}")
         if order.target:
             arguments.append(f"--target={order.target}")
-        arguments += [f"--build-context={name}=docker-image://{address}" for name, address in order.contexts.items()]
+        arguments += [f"--build-context={directory.name}={directory}" for directory in order.fetched.values()]
         arguments += [f"--annotation={key}={value}" for key, value in order.annotations.items()]
         return [*arguments, str(order.context)]
 
-    def _digest(self, metadata: Path) -> Digest:
-        try:
-            return DIGEST.validate_python(json.loads(metadata.read_text())["containerimage.digest"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BuildFailed(
-                f"The build did not say which image it made ({error}).\n"
-                "Check that the engine keeps its images in the containerd store (`cscm doctor`)."
-            ) from error
-
     def versions(self) -> dict[str, str]:
         """Versions of buildx and the engine."""
-        return {"buildx": self.tool.version, "engine": self.engine_version()}
+        return {"buildx": self.buildx.version, "engine": self.engine_version()}
 
     def push(self, local: str, repository: str, tag: str) -> Digest:
         """See `development.offer.Pusher`."""
@@ -123,7 +126,48 @@ class Buildx:
         return digest
 
 
+def _write_dockerfile(order: Order, work: Path) -> Path:
+    """The bytes that were read, in a directory that nobody else writes to, with an ignore file that leaves out nothing.
+
+    The context is a snapshot, from which the ignore file's patterns are gone already.
+    """
+    directory = work / "dockerfile"
+    directory.mkdir(mode=0o700)
+    (directory / "Dockerfile").write_bytes(order.dockerfile)
+    (directory / "Dockerfile.dockerignore").touch()
+    return directory / "Dockerfile"
+
+
+def _write_policy(order: Order, work: Path) -> Path:
+    policy = source_policy(order.images, {url: directory.name for url, directory in order.fetched.items()})
+    (work / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
+    return work / "policy.json"
+
+
+def _read_metadata(metadata: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(metadata.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unsaid(error) from error
+    return found if isinstance(found, dict) else {}
+
+
+def _digest(metadata: Mapping[str, Any]) -> Digest:
+    try:
+        return DIGEST.validate_python(metadata["containerimage.digest"])
+    except (ValueError, KeyError) as error:
+        raise _unsaid(error) from error
+
+
+def _unsaid(error: Exception) -> BuildFailed:
+    return BuildFailed(
+        f"The build did not say which image it made ({error}).\n"
+        "Check that the engine keeps its images in the containerd store (`cscm doctor`)."
+    )
+
+
 BASE = "failed to resolve source metadata"
+DENIED = "denied by policy"
 
 
 def _not_built(order: Order, said: str) -> SupplyChainError:
@@ -135,6 +179,10 @@ def _not_built(order: Order, said: str) -> SupplyChainError:
         return DeclarationInvalid(
             f"{what}The Dockerfile has no stage {order.target}, in which supply-chain.yaml runs the tests. Give the "
             "stage of the tests that name, or name it in test.stage."
+        )
+    if DENIED in said:
+        return DockerfileRefused(
+            f"{what}BuildKit was not allowed to take that in. Declare it in build.fetch, or remove it."
         )
     if BASE in said and "not found" in said:
         return BaseMissing(f"{what}A base is no longer where it was. Name one by digest that this machine can reach.")
@@ -154,22 +202,12 @@ def _last_error(stderr: str) -> str:
     return (errors or stderr.splitlines() or ["it said nothing"])[-1][-600:]
 
 
-def find_client(path: str) -> tuple[Path, str]:
-    """The first `docker` on `path` that knows buildx, and buildx's version; `EngineUnsuitable`."""
-    for directory in path.split(os.pathsep):
-        client = Path(directory) / "docker"
-        if os.access(client, os.X_OK) and (version := _buildx(client)):
-            return client, version
-    raise EngineUnsuitable(
-        "No `docker` on PATH knows buildx, which builds the images.\n"
-        "Install it: the package docker-buildx on Debian, docker-buildx-plugin from Docker's own repository."
-    )
-
-
-def _buildx(client: Path) -> str | None:
-    try:
-        done = run([str(client), "buildx", "version"], name="docker", timeout=30, quiet=True)
-    except (ToolMissing, ToolTimedOut):
-        return None
-    match = re.search(r"\bv?(\d+\.\d+\.\d+)", done.stdout)
-    return match[1] if done.status == 0 and match else None
+def find_client(path: str) -> Path:
+    """The first `docker` on `path`, which loads images into the engine and pushes them; `EngineUnsuitable`."""
+    found = shutil.which("docker", path=path or os.defpath)
+    if found is None:
+        raise EngineUnsuitable(
+            "No `docker` on PATH, which loads and pushes images.\n"
+            "Install it: the package docker-cli on Debian, docker-ce-cli from Docker's own repository."
+        )
+    return Path(found)

@@ -198,6 +198,7 @@ class Tool:
         *args: str | Path,
         timeout: float,
         cwd: Path | None = None,
+        stdin_from: Path | None = None,
         stdout_to: Path | None = None,
         keep: int = 64 * 1024 * 1024,
         check: bool = True,
@@ -205,7 +206,8 @@ class Tool:
     ) -> Done:
         """Run to the end; `timeout` in seconds.
 
-        `quiet`: nothing of it goes to the log, unless at debug level. With `stdout_to`, standard output
+        `quiet`: nothing of it goes to the log, unless at debug level. With `stdin_from`, standard input
+        comes from that file; otherwise there is none. With `stdout_to`, standard output
         goes to that file and is not kept. `keep` bounds what is kept of each stream (bytes). Raises
         `ToolFailed` on a status other than 0 unless `check` is off, `ToolTimedOut`, `Cancelled`, or
         `ToolMissing`.
@@ -216,6 +218,7 @@ class Tool:
             timeout=timeout,
             environment=self.environment,
             cwd=cwd,
+            stdin_from=stdin_from,
             stdout_to=stdout_to,
             keep=keep,
             quiet=quiet,
@@ -235,6 +238,7 @@ def run(
     timeout: float,
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    stdin_from: Path | None = None,
     stdout_to: Path | None = None,
     keep: int = 64 * 1024 * 1024,
     quiet: bool = False,
@@ -244,7 +248,7 @@ def run(
     log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", plain(" ".join([name, *argv[1:]])[:2000]))
     scope = cancellation()
     started = time.monotonic()
-    process = _start(argv, name, environment, cwd, stdout_to)
+    process = _start(argv, name, environment, cwd, (stdin_from, stdout_to))
     kept, over = (_Kept(keep // 2), _Kept(keep // 2)), threading.Event()
     talks = [
         threading.Thread(target=copy_context().run, args=talk, daemon=True)
@@ -282,16 +286,21 @@ def _start(
     name: str,
     environment: Mapping[str, str] | None,
     cwd: Path | None,
-    stdout_to: Path | None,
+    files: tuple[Path | None, Path | None],
 ) -> subprocess.Popen[bytes]:
-    """The process, leader of a group of its own; `ToolMissing` where it cannot be started."""
+    """The process, leader of a group of its own; `ToolMissing` where it cannot be started.
+
+    `files` are standard input (None: empty) and output (None: a pipe).
+    """
+    stdin_from, stdout_to = files
+    given: IO[bytes] | int = stdin_from.open("rb") if stdin_from else subprocess.DEVNULL
     out: IO[bytes] | int = stdout_to.open("wb") if stdout_to else subprocess.PIPE
     try:
         process = local[argv[0]].popen(
             args=list(argv[1:]),
             cwd=str(cwd) if cwd else None,
             env=dict(environment or {}),
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             stdout=out,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -301,8 +310,9 @@ def _start(
             f"{name} cannot be started: {error}\nRun `cscm doctor`; it says what is missing and how to get it."
         ) from error
     finally:
-        if not isinstance(out, int):
-            out.close()
+        for file in (given, out):
+            if not isinstance(file, int):
+                file.close()
     return cast("subprocess.Popen[bytes]", process)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pathlib import Path
 from supply_chain.adapters import told
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import AccessDenied, BaseMissing, RegistryFailed, RegistryUnavailable
-from supply_chain.image import DIGEST, Digest, ImageRef
+from supply_chain.image import ImageRef
 
 TIMEOUT = 900.0
 
@@ -52,16 +52,24 @@ class Crane:
         raise kind(f"It could not {doing}: {said}\nNothing was done with it; run the step again.")
 
 
-def digest_upstream(crane: Tool, name: str) -> Digest:
-    """The digest that a name in another registry has now, asked without credentials.
+def read_upstream_config(crane: Tool, address: str, platform: str) -> bytes:
+    """The configuration of an image in another registry, by digest, asked without credentials.
 
     Raises `BaseMissing`, or `RegistryUnavailable` where that registry does not answer.
     """
-    done = crane.run("digest", name, timeout=30, check=False, quiet=True)
-    answer, said = done.stdout.strip(), done.stderr[-1000:].strip()
-    if done.status == 0 and re.fullmatch(DIGEST, answer):
-        return answer
-    remedy = "Use a curated base, or name an image by digest that this machine can reach."
+    done = crane.run("config", "--platform", platform, address, timeout=60, check=False, quiet=True)
+    said = done.stderr[-1000:].strip()
+    if done.status == 0 and is_document(done.stdout):
+        return done.stdout.encode()
+    remedy = "Use a curated base, or declare an image by digest that this machine can reach."
     if done.status != 0 and told.passing(said) and not told.absent(said):
-        raise RegistryUnavailable(f"The registry of the base {name} did not answer: {said}\nBuild again. {remedy}")
-    raise BaseMissing(f"The base {name} cannot be had: {said or answer[:80]}\n{remedy}")
+        raise RegistryUnavailable(f"The registry of the base {address} did not answer: {said}\nBuild again. {remedy}")
+    raise BaseMissing(f"The base {address} cannot be had: {said or done.stdout[:80]}\n{remedy}")
+
+
+def is_document(text: str) -> bool:
+    """Whether it is a JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from supply_chain.errors import BaseMissing
+from supply_chain.development.dockerfile import HUB, declared_image
+from supply_chain.errors import BaseMissing, DockerfileRefused
 from supply_chain.evidence.standing import Ruling, read_standing, standing
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_vended
-from supply_chain.image import DIGEST, Digest, ImageRef, Material
+from supply_chain.image import DIGEST, ImageRef, Material
 from supply_chain.policy.dossier import with_their_bases
 from supply_chain.tier import BASES, TierName, is_base_repository
 
@@ -27,31 +28,41 @@ class Catalogue(Protocol):
 
 @dataclass(frozen=True)
 class CuratedBases:
-    """Resolves the names in a Dockerfile.
+    """Resolves the images that a Dockerfile names.
 
-    `instead` maps a curated base's name to an upstream image by digest, as a profile may ask;
-    `upstream` asks another registry for the digest of a tag, or raises `BaseMissing`.
+    `instead` maps a curated base's name to an upstream image by digest, as a profile may ask. `read_config` reads
+    the configuration of an image for a platform, by its address. `check_host` raises `DockerfileRefused` for a
+    registry that builds may not ask.
     """
 
     catalogue: Catalogue
     evidence: EvidenceStore
     host: str
     instead: Mapping[str, str]
-    upstream: Callable[[str], Digest]
+    read_config: Callable[[str, str], bytes]
+    check_host: Callable[[str], object]
 
-    def resolve(self, name: str) -> tuple[str, Material]:
+    def resolve(self, reference: str, declared: Collection[str] = ()) -> tuple[str, Material]:
         """See `development.build.Bases`."""
-        if "$" in name:
-            raise BaseMissing(
-                f"The Dockerfile names a base by a variable: {name}.\nWrite the name itself, so that it can be pinned."
-            )
+        name = _short(reference, self.host)
         if name in self.instead:
             return self._pinned(name, self.instead[name])
-        if is_base_repository(name.removeprefix(f"{self.host}/")):
-            return self.curated(name.removeprefix(f"{self.host}/"))
-        if PINNED.match(name):
-            return self._pinned(name, name)
-        return self._pinned(name, f"{name.partition('@')[0]}@{self.upstream(name)}")
+        if is_base_repository(name):
+            return self.curated(name)
+        if reference.startswith(f"{self.host}/"):
+            raise DockerfileRefused(
+                f"The Dockerfile takes in {reference}, an image of this chain that is no base.\n"
+                "Build on a base (`curated/base/…`), or bring in as source what you need of it."
+            )
+        address = declared_image(reference, declared)
+        if address is None:
+            raise _undeclared(reference)
+        self.check_host(address.partition("/")[0])
+        return self._pinned(reference, address)
+
+    def config(self, address: str, platform: str) -> bytes:
+        """See `development.build.Bases`."""
+        return self.read_config(address, platform)
 
     def curated(self, name: str) -> tuple[str, Material]:
         """The newest one that curation admits; where `name` has a digest, that one. `BaseMissing` otherwise."""
@@ -90,3 +101,19 @@ class CuratedBases:
         for base in with_their_bases([ref], (), self.evidence):
             if block := standing(read_standing(base, self.evidence).evidence).block:
                 yield base, block
+
+
+def _short(reference: str, host: str) -> str:
+    """An image's name as people write it for our own bases: `docker.io/curated/base/python:latest`, and so on."""
+    name = reference.removeprefix(f"{host}/").removeprefix(HUB)
+    return name if "@" in name else name.removesuffix(":latest")
+
+
+def _undeclared(reference: str) -> DockerfileRefused:
+    pinned = "@" in reference
+    example = reference if pinned else f"{reference}@sha256:…"
+    digest = "" if pinned else f"; `crane digest {reference}` prints the digest"
+    return DockerfileRefused(
+        f"The Dockerfile takes in {reference}, which is no curated base and not declared.\n"
+        f"Use a curated base, or write into supply-chain.yaml, under build.fetch.images: {example}{digest}."
+    )

@@ -2,53 +2,31 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Protocol
 
 from supply_chain.app import FILE, Base, Service
 from supply_chain.concurrency import side_by_side
+from supply_chain.development.dockerfile import NETWORKS, DockerfileReader, SourceOperation, file_name
+from supply_chain.development.plan import Bases, Plan, plan_build
+from supply_chain.development.record import BuildRecord, check_record
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.checks import Check, passed_before, required_in_engine
 from supply_chain.evidence.provenance import is_of
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import (
-    BuildInputs,
-    BuiltImage,
-    Candidate,
-    Digest,
-    ImageRef,
-    Material,
-)
+from supply_chain.image import BuildInputs, BuiltImage, Candidate, Digest, ImageRef
+from supply_chain.scratch import scratch
 from supply_chain.tier import TierName, development_repository
 
 LIMIT = 256 * 1024
 """Bytes a Dockerfile may have; a person does not write more."""
-INDENT = r"[^\S\n]*"
-"""The space before what a line says. That of other lines is not tried: it would be again and again."""
-SYNTAX = re.compile(rf"^{INDENT}(?:#|//)\s*syntax\s*=", re.IGNORECASE | re.MULTILINE)
-FROM = re.compile(
-    rf"^{INDENT}FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE | re.MULTILINE
-)
-ESCAPE = re.compile(rf"^{INDENT}#\s*escape\s*=\s*[^\\\s]", re.IGNORECASE | re.MULTILINE)
-BOM = "\ufeff"
-HEREDOC = re.compile(
-    r"<<-?[ \t]*[\"']?(?P<end>[^\s\"'<]+)[\"']?[^\n]*\n(?P<body>.*?)(?:^[ \t]*(?P=end)[ \t\r]*$|\Z)",
-    re.DOTALL | re.MULTILINE,
-)
-STAGE = re.compile(r"[a-z][a-z0-9_.-]*", re.IGNORECASE)
-COPY_FROM = re.compile(rf"^{INDENT}COPY\s+(?:--\S+\s+)*?--from=(?P<image>\S+)", re.IGNORECASE | re.MULTILINE)
-RUN_FLAGS = re.compile(rf"^{INDENT}RUN[ \t]+(?P<flags>(?:--\S+[ \t]+)+)", re.IGNORECASE | re.MULTILINE)
-MOUNT = re.compile(r"--mount=(?P<settings>\S+)", re.IGNORECASE)
-MOUNT_FROM = re.compile(r"(?:^|,)from=(?P<image>[^,]+)", re.IGNORECASE)
-CONTINUED = re.compile(r"\\[ \t\r]*\n(?:[ \t]*#[^\n]*\n)*")
-"""A line that goes on, with the comments that may stand in between."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +34,16 @@ class Order:
     """What the builder is to do."""
 
     context: Path
-    dockerfile: Path
+    dockerfile: bytes
     platform: str
     target: str | None
     name: str
-    contexts: Mapping[str, str]
+    namespace: str
+    """How the identifiers of cache mounts begin; no declaration can choose it."""
+    images: Mapping[str, str]
+    """Image, as BuildKit reads it in the Dockerfile → its address, by digest. No other is taken in."""
+    fetched: Mapping[str, Path]
+    """URL → a private directory that holds what it gave, under the name that BuildKit copies. No other is taken in."""
     annotations: Mapping[str, str]
     epoch: int
     timeout: float
@@ -68,11 +51,22 @@ class Order:
     """Whether the layers' timestamps are rewritten, which takes longer than many a build."""
 
 
+@dataclass(frozen=True)
+class Built:
+    """What came of an order."""
+
+    digest: Digest
+    record: BuildRecord
+
+
 class Builder(Protocol):
     """BuildKit."""
 
-    def build(self, order: Order) -> Digest:
-        """Build into the engine's store under `order.name`; the manifest's digest. `BuildFailed` otherwise."""
+    def build(self, order: Order) -> Built:
+        """Build into the engine's store under `order.name`; the manifest's digest. `BuildFailed` otherwise.
+
+        BuildKit itself denies every source but the context, `order.images` and `order.fetched`.
+        """
 
     def versions(self) -> dict[str, str]:
         """Versions of builder and engine."""
@@ -85,33 +79,11 @@ class Offered(Protocol):
         """The images with a tag that begins so, the last one first; none where there is no repository."""
 
 
-class Bases(Protocol):
-    """Where base images come from."""
-
-    def resolve(self, name: str) -> tuple[str, Material]:
-        """A base's address for the builder, and what it is; `BaseMissing` where it cannot be had."""
-
+Fetch = Callable[[str, Digest, Path, float], None]
+"""`(URL, checksum, target file, seconds)`: fetches a file, and believes the checksum alone."""
 
 Context = Callable[[Snapshot], AbstractContextManager[Path]]
 """Gives the directory to build in: the snapshot's own, or a copy with its root filesystem in it."""
-
-
-def base_names(dockerfile: str) -> tuple[str, ...]:
-    """The images a Dockerfile starts from, copies from or mounts, without its own stages and `scratch`."""
-    text = CONTINUED.sub("", dockerfile)
-    stages = {"scratch"}
-    names: list[str] = []
-    for match in FROM.finditer(text):
-        if match["image"].lower() not in stages:
-            names.append(match["image"])
-        if match["name"]:
-            stages.add(match["name"].lower())
-    flags = " ".join(match["flags"].replace('"', "") for match in RUN_FLAGS.finditer(text))
-    mounts = (match for mount in MOUNT.finditer(flags) for match in MOUNT_FROM.finditer(mount["settings"]))
-    for match in (*COPY_FROM.finditer(text), *mounts):
-        if match["image"].lower() not in stages and not match["image"].isdigit():
-            names.append(match["image"])
-    return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)
@@ -119,7 +91,9 @@ class Workshop:
     """Everything a build needs of the world."""
 
     builder: Builder
+    reader: DockerfileReader
     bases: Bases
+    fetch: Fetch
     offered: Offered
     evidence: EvidenceStore
     in_engine: Mapping[Check, Mapping[str, str]]
@@ -127,6 +101,8 @@ class Workshop:
     context: Context
     now: Callable[[], datetime]
     version: str
+    networks: Collection[str] = NETWORKS
+    """The networks that commands of a build may have, as an operator configured the builder."""
 
 
 def build(snapshot: Snapshot, workshop: Workshop, run: str, *, fresh: bool = False) -> BuiltImage:
@@ -137,21 +113,20 @@ def build(snapshot: Snapshot, workshop: Workshop, run: str, *, fresh: bool = Fal
     unless it is to be `fresh`.
     """
     started, manifest = workshop.now(), snapshot.manifest
-    text = _text(snapshot.dockerfile)
-    refuse_detours(snapshot.dockerfile, text)
-    contexts, materials = _resolve(base_names(text), workshop.bases)
+    content = read_dockerfile(snapshot.dockerfile)
+    plan = plan_build(content, manifest, snapshot.source, workshop.reader, workshop.bases)
     inputs = BuildInputs(
         application=manifest.name,
         source=snapshot.source,
         dockerfile=snapshot.digest_of(manifest.build.dockerfile),
         declaration=snapshot.digest_of(FILE),
-        materials=materials,
-        uncurated=tuple(each.name for each in materials if not each.curated),
-        base=next((each for each in materials if each.name == final_base(text)), None),
-        versions={**workshop.builder.versions(), "cscm": workshop.version},
+        materials=plan.materials,
+        uncurated=plan.uncurated,
+        base=plan.base,
+        versions={**workshop.builder.versions(), "reader": workshop.reader.version, "cscm": workshop.version},
     )
     known = None if fresh else offered_before(inputs, manifest, workshop)
-    digest = known.ref.digest if known else _built(snapshot, inputs, contexts, workshop, run)
+    digest = known.ref.digest if known else _built(snapshot, inputs, plan, content, workshop, run)
     return BuiltImage(
         **dict(inputs),
         digest=digest,
@@ -165,27 +140,51 @@ def build(snapshot: Snapshot, workshop: Workshop, run: str, *, fresh: bool = Fal
 def _built(
     snapshot: Snapshot,
     inputs: BuildInputs,
-    contexts: Mapping[str, str],
+    plan: Plan,
+    content: bytes,
     workshop: Workshop,
     run: str,
 ) -> Digest:
     manifest = snapshot.manifest
-    with workshop.context(snapshot) as place:
+    with (
+        workshop.context(snapshot) as place,
+        _fetched(plan, workshop.fetch, manifest.build.timeout) as fetched,
+    ):
         order = Order(
             context=place,
-            dockerfile=snapshot.dockerfile,
+            dockerfile=content,
             platform=manifest.build.platform,
             target=None,
             name=local_name(manifest.name, run),
-            contexts=contexts,
+            namespace=plan.namespace,
+            images=plan.addresses,
+            fetched=fetched,
             annotations=_annotations(manifest, inputs),
             epoch=inputs.source.committed,
             timeout=manifest.build.timeout,
             reproducible=True,
         )
         orders = [order, _test_stage(order, manifest)] if isinstance(manifest, Service) else [order]
-        digests = side_by_side(workshop.builder.build, orders)
-    return digests[0]
+        results = side_by_side(workshop.builder.build, orders)
+    for each, result in zip(orders, results, strict=True):
+        check_record(each.target or "", result.record, plan.expected(each.target or "", workshop.networks))
+    return results[0].digest
+
+
+@contextmanager
+def _fetched(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[str, Path]]:
+    """What the Dockerfile adds by URL, each in a directory of its own, whose name nobody can guess."""
+    with scratch("fetched") as work:
+        places = {each.identifier: work / f"fetched-{token_hex(16)}" for each in plan.downloads}
+        for each in plan.downloads:
+            places[each.identifier].mkdir(mode=0o700)
+
+        def get(source: SourceOperation) -> None:
+            target = places[source.identifier] / file_name(source)
+            fetch(source.identifier, plan.urls[source.identifier], target, timeout)
+
+        side_by_side(get, plan.downloads)
+        yield places
 
 
 def offered_before(inputs: BuildInputs, manifest: Service | Base, workshop: Workshop) -> Candidate | None:
@@ -206,47 +205,26 @@ def offered_before(inputs: BuildInputs, manifest: Service | Base, workshop: Work
     return None
 
 
-def _text(dockerfile: Path) -> str:
+def read_dockerfile(dockerfile: Path) -> bytes:
+    """The bytes of a Dockerfile, which are read once; `DeclarationInvalid` for what is none."""
     if dockerfile.exists() and not dockerfile.is_file():
         raise DeclarationInvalid(
             f"{dockerfile} is not a file.\nName a Dockerfile in supply-chain.yaml (build.dockerfile)."
         )
     try:
-        if dockerfile.stat().st_size > LIMIT:
-            raise DeclarationInvalid(
-                f"{dockerfile} has more than {LIMIT // 1024} KiB.\n"
-                "Bring what it holds in as files of the context, and keep the Dockerfile a page."
-            )
-        return dockerfile.read_text(encoding="utf-8")
+        with dockerfile.open("rb") as file:
+            content = file.read(LIMIT + 1)
+        content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DeclarationInvalid(
             f"{dockerfile} cannot be read: {error}\nName the right one in supply-chain.yaml (build.dockerfile)."
         ) from error
-
-
-def refuse_detours(dockerfile: Path, text: str) -> None:
-    """Raise `DeclarationInvalid` where a build would see or run something that no check looks at."""
-    if SYNTAX.search(text):
+    if len(content) > LIMIT:
         raise DeclarationInvalid(
-            f"{dockerfile.name} asks for another frontend (`# syntax=`), which would run unrecorded.\n"
-            "Remove the line; the builder's own frontend is used."
+            f"{dockerfile} has more than {LIMIT // 1024} KiB.\n"
+            "Bring what it holds in as files of the context, and keep the Dockerfile a page."
         )
-    if ESCAPE.search(text):
-        raise DeclarationInvalid(
-            f"{dockerfile.name} does not continue lines by a backslash (`# escape=`), so that bases could hide.\n"
-            "Remove the line, and continue lines with a backslash."
-        )
-    if text.startswith(BOM) or any(FROM.search(each["body"]) for each in HEREDOC.finditer(f"{text}\n")):
-        raise DeclarationInvalid(
-            f"{dockerfile.name} begins with a byte order mark, or holds a line that looks like FROM in a heredoc.\n"
-            "Bases could hide behind either: remove the mark, or bring that text in as a file."
-        )
-    odd = [m["name"] for m in FROM.finditer(CONTINUED.sub("", text)) if m["name"] and not STAGE.fullmatch(m["name"])]
-    if odd:
-        raise DeclarationInvalid(
-            f"{dockerfile.name} calls a stage {odd[0]!r}, which is no name of one.\n"
-            "Use letters, digits, `-`, `_` and `.`, a letter first."
-        )
+    return content
 
 
 def local_name(application: str, run: str) -> str:
@@ -260,34 +238,8 @@ def test_name(local: str) -> str:
 
 
 def _test_stage(order: Order, manifest: Service) -> Order:
-    return Order(
-        context=order.context,
-        dockerfile=order.dockerfile,
-        platform=order.platform,
-        target=manifest.test.stage,
-        name=test_name(order.name),
-        contexts=order.contexts,
-        annotations={},
-        epoch=order.epoch,
-        timeout=order.timeout,
-        reproducible=False,  # it is run here and now, and never offered
-    )
-
-
-def _resolve(names: Sequence[str], bases: Bases) -> tuple[dict[str, str], tuple[Material, ...]]:
-    resolved = dict(zip(names, side_by_side(bases.resolve, names), strict=True))
-    return {name: address for name, (address, _) in resolved.items()}, tuple(m for _, m in resolved.values())
-
-
-def final_base(dockerfile: str) -> str | None:
-    """What the last stage starts from, as far as the text says; None for `scratch`."""
-    starts: dict[str, str] = {}
-    last = "scratch"
-    for match in FROM.finditer(CONTINUED.sub("", dockerfile)):
-        last = starts.get(match["image"].lower(), match["image"])
-        if match["name"]:
-            starts[match["name"].lower()] = last
-    return None if last.lower() == "scratch" else last
+    """It is run here and now, and never offered."""
+    return replace(order, target=manifest.test.stage, name=test_name(order.name), annotations={}, reproducible=False)
 
 
 def _annotations(manifest: Service | Base, inputs: BuildInputs) -> dict[str, str]:

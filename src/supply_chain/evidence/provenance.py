@@ -125,7 +125,7 @@ class Provenance(Predicate):
     def materials(self) -> tuple[tuple[Digest, str], ...]:
         """The images that went in: what each is, and how the Dockerfile calls it. No name is believed to tell more."""
         found = (d for d in self.build_definition.resolved_dependencies if d.name not in TEXTS and "sha256" in d.digest)
-        return tuple((each.content, each.name) for each in found)
+        return tuple((each.content, each.name) for each in found if not is_url(each.name))
 
 
 def provenance(built: BuiltImage, manifest: Service | Base) -> Provenance:
@@ -161,7 +161,14 @@ def definition(inputs: BuildInputs, manifest: Service | Base) -> Definition:
 
 
 def _dependency(material: Material) -> Dependency:
+    if is_url(material.name):
+        return Dependency(name=material.name, uri=material.name, digest=digest_set(material.digest))
     return Dependency(name=material.name, digest=digest_set(material.digest), annotations={"curated": material.curated})
+
+
+def is_url(name: str) -> bool:
+    """Whether a material is a file that was fetched by its URL, rather than an image."""
+    return name.startswith("https://")
 
 
 def _builder(inputs: BuildInputs) -> Builder:

@@ -84,11 +84,11 @@ def _engine() -> Iterable[Check]:
         turn_on = 'put {"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and restart it'
         yield check("image store", found.store or "classic", STORE, found.store == STORE, turn_on)
     try:
-        client, version = find_client(os.environ.get("PATH", os.defpath))
+        client = find_client(os.environ.get("PATH", os.defpath))
     except EngineUnsuitable as error:
-        yield check("buildx", "none", "any", False, _told(error))
+        yield check("docker client", "none", "any", False, _told(error))
     else:
-        yield check("buildx", f"{version} ({client})", "any", True, "")
+        yield check("docker client", str(client), "any", True, "")
 
 
 def _namespaces() -> Iterable[Check]:

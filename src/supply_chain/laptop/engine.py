@@ -43,7 +43,6 @@ class Engine(Frozen):
 
     url: str
     version: str
-    buildx: str
     client: Path
 
 
@@ -138,8 +137,7 @@ def check_engine(url: str | None = None) -> Engine:
     url = url or engine_url()
     found = ask(url)
     judge(found, url)
-    client, buildx = find_client(os.environ.get("PATH", os.defpath))
-    return Engine(url=url, version=found.version, buildx=buildx, client=client)
+    return Engine(url=url, version=found.version, client=find_client(os.environ.get("PATH", os.defpath)))
 
 
 def ensure_engine(home: Home, progress: Progress) -> Engine:

@@ -23,14 +23,14 @@ SERVING = {"live-restore": True, "userland-proxy": False}
 """What runs goes on when the engine stops, and is reached too: the engine's own proxies would end with it."""
 BUILDER = {"gc": {"enabled": True, "defaultKeepStorage": "10GB"}}
 """How much of its cache the builder keeps; without this it grows until the disk is full."""
-PACKAGES = ("docker.io", "docker-cli", "docker-buildx")
+PACKAGES = ("docker.io", "docker-cli")
 AROUND = ("containerd", "runc", "tini", "iptables")
 APT = Path("/etc/apt")
 NEXT_RELEASE = {"bookworm": "trixie"}
 """Releases whose own engine is too old, and the release whose engine they take."""
 
 REMEDY = (
-    "Install Docker Engine 26.1 or later with buildx (https://docs.docker.com/engine/install/), "
+    "Install Docker Engine 26.1 or later (https://docs.docker.com/engine/install/), "
     'put {"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json, '
     "and add your user to the group docker."
 )

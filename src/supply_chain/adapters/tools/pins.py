@@ -71,6 +71,20 @@ class GoPin(Pin):
         return text.replace("{version}", self.version)
 
 
+class SourcePin(Pin):
+    """A program of this project in Go, built from its sources: `package` is their directory among the adapters."""
+
+    kind: Literal["source"]
+    version: Version
+    package: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+    stamp: str = Field(description="the linker's assignment that tells the program its version")
+    toolchain: Annotated[str, StringConstraints(pattern=r"^go1(\.\d+)+$")]
+
+    def filled(self, text: str) -> str:
+        """`text` with the version in it."""
+        return text.replace("{version}", self.version)
+
+
 class DistributionPin(Pin):
     """A package of the Linux distribution."""
 
@@ -87,7 +101,7 @@ class Pins(Frozen):
     """The pin file, `deployments/tools.yaml`."""
 
     releases: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+[^/\s]$")] = "https://github.com"
-    tools: dict[Name, Annotated[GoPin | DistributionPin | WheelPin, Field(discriminator="kind")]]
+    tools: dict[Name, Annotated[GoPin | SourcePin | DistributionPin | WheelPin, Field(discriminator="kind")]]
 
     @classmethod
     def load(cls, path: Path) -> Pins:

@@ -21,13 +21,15 @@ import httpx
 from supply_chain.adapters.command import Tool, all_at_once
 from supply_chain.adapters.tools import download
 from supply_chain.adapters.tools.found import Versions, ask
-from supply_chain.adapters.tools.install import apt_command, apt_install, go_install
-from supply_chain.adapters.tools.pins import DistributionPin, GoPin, Pin, Pins, ReleaseFile, WheelPin
+from supply_chain.adapters.tools.install import apt_command, apt_install, go_build, go_install, source_digest
+from supply_chain.adapters.tools.pins import DistributionPin, GoPin, Pin, Pins, ReleaseFile, SourcePin, WheelPin
 from supply_chain.errors import ToolFailed, ToolMissing
 
-Origin = Literal["path", "release", "go", "distribution", "wheel"]
+Origin = Literal["path", "release", "go", "source", "distribution", "wheel"]
+Own = Literal["release", "go", "source"]
 Progress = Callable[[str], None]
 Build = Callable[[GoPin, Path, Progress], Path]
+BuildSource = Callable[[SourcePin, Path, Progress], Path]
 InstallPackages = Callable[[Sequence[str], Progress], None]
 
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -57,15 +59,22 @@ class Toolbox:
     """The pinned programs. Those that are fetched or built lie in `directory`, each in one of its own.
 
     `build` and `install_packages` are what is done when a release cannot be had and when packages of
-    the distribution are missing.
+    the distribution are missing; `build_source` makes the programs of this project.
     """
 
     def __init__(
-        self, directory: Path, pins: Pins, *, build: Build = go_install, install_packages: InstallPackages = apt_install
+        self,
+        directory: Path,
+        pins: Pins,
+        *,
+        build: Build = go_install,
+        build_source: BuildSource = go_build,
+        install_packages: InstallPackages = apt_install,
     ) -> None:
         self._directory = directory
         self._pins = pins
         self._build = build
+        self._build_source = build_source
         self._install_packages = install_packages
         self._versions = Versions(directory / "versions.json")
         self._building = threading.Lock()
@@ -101,7 +110,7 @@ class Toolbox:
         if packages:
             with self._locked("apt"):
                 self._install_packages(packages, say)
-        if programs := {name: pin for name, pin in missing.items() if isinstance(pin, GoPin)}:
+        if programs := {name: pin for name, pin in missing.items() if isinstance(pin, (GoPin, SourcePin))}:
             with download.client() as http:
                 all_at_once(*(partial(self._obtain, name, pin, http, say) for name, pin in programs.items()))
         return {name: self.find(name) for name in self._pins.tools}
@@ -141,6 +150,11 @@ class Toolbox:
             beside = Path(sysconfig.get_path("scripts")) / name
             if os.access(beside, os.X_OK):
                 yield beside, "wheel"
+        if isinstance(pin, SourcePin):  # of these sources and no others
+            own = self._place(name, pin, "source") / name
+            if own.exists():
+                yield own, "source"
+            return
         on_path = shutil.which(name)
         if on_path:
             yield Path(on_path).absolute(), "distribution" if isinstance(pin, DistributionPin) else "path"
@@ -150,12 +164,14 @@ class Toolbox:
                 if own.exists():
                     yield own, origin
 
-    def _place(self, name: str, pin: GoPin, origin: Literal["release", "go"]) -> Path:
+    def _place(self, name: str, pin: GoPin | SourcePin, origin: Own) -> Path:
+        if isinstance(pin, SourcePin):
+            return self._directory / f"{name}-{pin.version}-{source_digest(pin)[:12]}"
         return self._directory / f"{name}-{pin.version}-{origin}"
 
     # --- getting what is missing ---
 
-    def _obtain(self, name: str, pin: GoPin, http: httpx.Client, say: Progress) -> None:
+    def _obtain(self, name: str, pin: GoPin | SourcePin, http: httpx.Client, say: Progress) -> None:
         def progress(line: str) -> None:
             say(f"{name}: {line}")
 
@@ -163,9 +179,11 @@ class Toolbox:
             if self._fits(name, pin):  # another run got it while this one waited
                 return
             try:
-                self._download(name, pin, http, progress)
+                if isinstance(pin, GoPin):
+                    self._download(name, pin, http, progress)
             except download.Unavailable as error:
                 progress(f"no release to be had ({error})")
+            if not self._fits(name, pin):
                 with self._building:  # one at a time: each build uses all cores and much memory
                     self._build_here(name, pin, progress)
             progress("ready")
@@ -189,11 +207,14 @@ class Toolbox:
             self._put(name, pin, scratch / name, "release")
         fetched.unlink()
 
-    def _build_here(self, name: str, pin: GoPin, progress: Progress) -> None:
+    def _build_here(self, name: str, pin: GoPin | SourcePin, progress: Progress) -> None:
         with self._scratch(name) as scratch:
-            self._put(name, pin, self._build(pin, scratch, progress), "go")
+            if isinstance(pin, SourcePin):
+                self._put(name, pin, self._build_source(pin, scratch, progress), "source")
+            else:
+                self._put(name, pin, self._build(pin, scratch, progress), "go")
 
-    def _put(self, name: str, pin: GoPin, program: Path, origin: Literal["release", "go"]) -> None:
+    def _put(self, name: str, pin: GoPin | SourcePin, program: Path, origin: Own) -> None:
         """Have the program run once, then in its place by one rename."""
         program.chmod(0o755)
         said = ask(name, pin, program)

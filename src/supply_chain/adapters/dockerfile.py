@@ -1,0 +1,84 @@
+"""Dockerfiles and ignore files as BuildKit's own code reads them: a small program of ours around its packages."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from supply_chain.adapters.command import Tool
+from supply_chain.development.dockerfile import Reading
+from supply_chain.errors import CheckNotMade, ToolFailed
+from supply_chain.scratch import scratch
+
+TIMEOUT = 30.0
+LIMIT = 64 * 1024
+"""Bytes an ignore file may have; a person does not write more."""
+
+
+@dataclass(frozen=True)
+class BuildKitReader:
+    """See `development.dockerfile.DockerfileReader`; also decides what an ignore file leaves out."""
+
+    tool: Tool
+
+    @property
+    def version(self) -> str:
+        """The reader's own version, which also names the version of BuildKit in it."""
+        return self.tool.version
+
+    def read(
+        self,
+        content: bytes,
+        targets: Sequence[str],
+        platform: str,
+        arguments: Mapping[str, str],
+        namespace: str,
+        configs: Mapping[str, bytes],
+    ) -> Reading:
+        """See `development.dockerfile.DockerfileReader.read`."""
+        request = {
+            "dockerfile": base64.b64encode(content).decode("ascii"),
+            "targets": list(targets),
+            "platform": platform,
+            "build_args": dict(arguments),
+            "namespace": namespace,
+            "configs": {name: json.loads(config) for name, config in configs.items()},
+        }
+        with scratch("reader") as work:
+            (work / "input").write_text(json.dumps(request), encoding="utf-8")
+            done = self.tool.run("read", timeout=TIMEOUT, stdin_from=work / "input", quiet=True)
+        try:
+            return Reading.model_validate_json(done.stdout)
+        except ValidationError as error:
+            raise ToolFailed(
+                f"What {self.tool.name} says of the Dockerfile cannot be read: {error.errors()[0]['msg']}\n"
+                "Run `cscm up`, which builds the reader of this version."
+            ) from error
+
+    def left_out(self, ignore: bytes, paths: Sequence[str]) -> frozenset[str]:
+        """The paths that an ignore file leaves out of a context, as BuildKit's client applies it.
+
+        A path that ends in a slash is a directory, and left out if neither it nor anything given below it is sent.
+        `CheckNotMade` for an ignore file that is no ignore file, or a path with NUL in it.
+        """
+        if len(ignore) > LIMIT or any("\0" in path for path in paths):
+            raise CheckNotMade(
+                f"The ignore file has more than {LIMIT // 1024} KiB, or a path holds NUL.\n"
+                "Write fewer patterns, one on a line, and rename the file."
+            )
+        listed = "\0".join(paths).encode("utf-8", "surrogateescape")
+        with scratch("ignore") as work:
+            (work / "input").write_bytes(b"%d\n%s%s" % (len(ignore), ignore, listed))
+            done = self.tool.run(
+                "ignore", timeout=TIMEOUT, stdin_from=work / "input", stdout_to=work / "output", check=False, quiet=True
+            )
+            names = (work / "output").read_bytes().split(b"\0")
+        if done.status != 0:
+            raise CheckNotMade(
+                f"The ignore file cannot be read: {done.stderr[-500:].strip()}\nCorrect its patterns, and try again."
+            )
+        return frozenset(name.decode("utf-8", "surrogateescape") for name in names if name)

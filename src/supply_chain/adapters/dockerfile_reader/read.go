@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerui"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// baseLabel carries the name of an image through its configuration, so that the last stage's can be told.
+const baseLabel = "cscm.reader.base"
+
+type request struct {
+	Dockerfile []byte                     `json:"dockerfile"`
+	Targets    []string                   `json:"targets"`
+	Platform   string                     `json:"platform"`
+	BuildArgs  map[string]string          `json:"build_args"`
+	Namespace  string                     `json:"namespace"`
+	Configs    map[string]json.RawMessage `json:"configs"`
+}
+
+type directive struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	Line  int    `json:"line"`
+}
+
+type instruction struct {
+	Name  string   `json:"name"`
+	Line  int      `json:"line"`
+	Flags []string `json:"flags"`
+}
+
+type stage struct {
+	Name     string         `json:"name"`
+	Base     string         `json:"base"`
+	Platform string         `json:"platform"`
+	Line     int            `json:"line"`
+	Commands map[string]int `json:"commands"`
+}
+
+type problem struct {
+	Message string `json:"message"`
+	Line    int    `json:"line"`
+}
+
+type target struct {
+	Graph
+	Base   string   `json:"base"`
+	Images []string `json:"images"`
+	Error  *problem `json:"error"`
+}
+
+type reading struct {
+	Directives   []directive       `json:"directives"`
+	Shebang      bool              `json:"shebang"`
+	JSON         bool              `json:"json"`
+	Arguments    []directive       `json:"arguments"`
+	Instructions []instruction     `json:"instructions"`
+	Stages       []stage           `json:"stages"`
+	Targets      map[string]target `json:"targets"`
+	Error        *problem          `json:"error"`
+}
+
+func read(ctx context.Context, input request) reading {
+	out := reading{Directives: []directive{}, Arguments: []directive{}, Stages: []stage{}, Targets: map[string]target{}}
+	out.frontend(input.Dockerfile)
+	parsed, err := parser.Parse(bytes.NewReader(input.Dockerfile))
+	if err != nil {
+		out.Error = located(err)
+		return out
+	}
+	for _, node := range parsed.AST.Children {
+		out.Instructions = append(out.Instructions, instruction{strings.ToUpper(node.Value), node.StartLine, node.Flags})
+	}
+	stages, meta, err := instructions.Parse(parsed.AST, nil)
+	if err != nil {
+		out.Error = located(err)
+		return out
+	}
+	for _, each := range meta {
+		out.argument(each.Args, each.Location())
+	}
+	for _, each := range stages {
+		described := stage{each.Name, each.BaseName, each.Platform, line(each.Location), map[string]int{}}
+		for _, command := range each.Commands {
+			described.Commands[command.Name()]++
+			if arg, ok := command.(*instructions.ArgCommand); ok {
+				out.argument(arg.Args, arg.Location())
+			}
+		}
+		out.Stages = append(out.Stages, described)
+	}
+	for _, name := range input.Targets {
+		out.Targets[name] = convert(ctx, input, name)
+	}
+	return out
+}
+
+// frontend finds what makes BuildKit load another frontend, in every form that it accepts.
+func (out *reading) frontend(content []byte) {
+	if _, command, location, ok := parser.DetectSyntax(content); ok {
+		out.Directives = append(out.Directives, directive{"syntax", command, line(location)})
+	}
+	for _, name := range []string{"escape", "check"} {
+		if value, _, location, ok := parser.ParseDirective(name, content); ok {
+			out.Directives = append(out.Directives, directive{name, value, line(location)})
+		}
+	}
+	content = bytes.TrimPrefix(content, []byte{0xEF, 0xBB, 0xBF})
+	out.Shebang = bytes.HasPrefix(content, []byte("#!"))
+	if out.Shebang {
+		_, content, _ = bytes.Cut(content, []byte("\n"))
+	}
+	out.JSON = json.Valid(content)
+}
+
+func (out *reading) argument(pairs []instructions.KeyValuePairOptional, location []parser.Range) {
+	for _, pair := range pairs {
+		out.Arguments = append(out.Arguments, directive{pair.Key, pair.ValueString(), line(location)})
+	}
+}
+
+// images answers BuildKit's questions about base images from what the request gave, and records each.
+type images struct {
+	mutex   sync.Mutex
+	configs map[string]json.RawMessage
+	asked   map[string]bool
+}
+
+func (r *images) ResolveImageConfig(_ context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.asked[ref] = true
+	var config map[string]any
+	if given, ok := r.configs[ref]; ok {
+		if err := json.Unmarshal(given, &config); err != nil {
+			return "", "", nil, fmt.Errorf("configuration of %s: %w", ref, err)
+		}
+	} else {
+		config = map[string]any{"config": map[string]any{}}
+		if opt.Platform != nil {
+			config["os"], config["architecture"] = opt.Platform.OS, opt.Platform.Architecture
+		}
+	}
+	// An image without layers is no source, whatever its configuration says.
+	config["rootfs"] = map[string]any{"type": "layers", "diff_ids": []string{digest.FromString(ref).String()}}
+	inner, ok := config["config"].(map[string]any)
+	if !ok {
+		inner = map[string]any{}
+		config["config"] = inner
+	}
+	labels, ok := inner["Labels"].(map[string]any)
+	if !ok {
+		labels = map[string]any{}
+		inner["Labels"] = labels
+	}
+	labels[baseLabel] = ref
+	content, err := json.Marshal(config)
+	return ref, "", content, err
+}
+
+func convert(ctx context.Context, input request, name string) target {
+	out := target{Graph: emptyGraph(), Images: []string{}}
+	platform, err := platforms.Parse(input.Platform)
+	if err != nil {
+		out.Error = located(err)
+		return out
+	}
+	resolver := &images{configs: input.Configs, asked: map[string]bool{}}
+	arguments := map[string]string{}
+	for key, value := range input.BuildArgs {
+		arguments[key] = value
+	}
+	state, _, base, _, err := dockerfile2llb.Dockerfile2LLB(ctx, input.Dockerfile, dockerfile2llb.ConvertOpt{
+		Config: dockerui.Config{
+			BuildArgs:        arguments,
+			CacheIDNamespace: input.Namespace,
+			Target:           name,
+			TargetPlatforms:  []ocispecs.Platform{platform},
+			BuildPlatforms:   []ocispecs.Platform{platforms.Normalize(platforms.DefaultSpec())},
+		},
+		SourceMap:      llb.NewSourceMap(nil, "Dockerfile", "Dockerfile", input.Dockerfile),
+		TargetPlatform: &platform,
+		MetaResolver:   resolver,
+	})
+	for ref := range resolver.asked {
+		out.Images = append(out.Images, ref)
+	}
+	sort.Strings(out.Images)
+	if err != nil {
+		out.Error = located(err)
+		return out
+	}
+	if base != nil {
+		out.Base = base.Config.Labels[baseLabel]
+	}
+	definition, err := state.Marshal(ctx, llb.Platform(platform))
+	if err != nil {
+		out.Error = located(err)
+		return out
+	}
+	found, err := graph(definition.Def)
+	if err != nil {
+		out.Error = located(err)
+		return out
+	}
+	out.Graph = found
+	return out
+}
+
+func located(err error) *problem {
+	var at *parser.LocationError
+	if errors.As(err, &at) && len(at.Locations) > 0 {
+		return &problem{err.Error(), line(at.Locations[0])}
+	}
+	return &problem{err.Error(), 0}
+}
+
+func line(location []parser.Range) int {
+	if len(location) == 0 {
+		return 0
+	}
+	return location[0].Start.Line
+}

@@ -1,0 +1,35 @@
+"""What BuildKit may take in: a source policy (github.com/moby/buildkit/sourcepolicy) that denies everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from supply_chain.development.dockerfile import CONTEXT, IMAGE
+
+LOCALS = (CONTEXT, "local://dockerfile")
+"""What BuildKit gets from its client: the context, and the Dockerfile with its ignore file."""
+
+
+def source_policy(images: Mapping[str, str], fetched: Mapping[str, str]) -> dict[str, Any]:
+    """Deny all sources but the client's, and these.
+
+    `images`: what the Dockerfile names → address by digest. `fetched`: URL → name of the client's directory that has
+    its content. The last rule that matches decides, and after a conversion all rules are asked again.
+    """
+    rules: list[dict[str, Any]] = [{"action": "DENY", "selector": {"identifier": "*", "matchType": "WILDCARD"}}]
+    converted = [
+        *((f"{IMAGE}{name}", f"{IMAGE}{address}") for name, address in images.items()),
+        *((url, f"local://{name}") for url, name in fetched.items()),
+    ]
+    for identifier in dict.fromkeys((*LOCALS, *(address for _, address in converted))):
+        rules.append({"action": "ALLOW", "selector": _exactly(identifier)})
+    for identifier, address in converted:
+        if identifier != address:
+            update = {"identifier": address}
+            rules.append({"action": "CONVERT", "selector": _exactly(identifier), "updates": update})
+    return {"rules": rules}
+
+
+def _exactly(identifier: str) -> dict[str, str]:
+    return {"identifier": identifier, "matchType": "EXACT"}

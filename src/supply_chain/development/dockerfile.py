@@ -1,0 +1,332 @@
+"""What a Dockerfile asks of BuildKit, as BuildKit's own code reads it, and which of that is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from supply_chain.errors import BuildFailed, DeclarationInvalid, DockerfileRefused
+from supply_chain.image import DIGEST, Digest
+
+IMAGE = "docker-image://"
+CONTEXT = "local://context"
+"""How BuildKit identifies an image and the build context as sources."""
+HUB = "docker.io/"
+CACHE_ID = re.compile(r"[A-Za-z0-9._/-]+")
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~@=-]*")
+SECRETS = frozenset({"ca"})
+"""The secrets that a build is given."""
+INSTRUCTIONS = 2000
+"""Instructions a Dockerfile may have; a person does not write more."""
+
+
+class Read(BaseModel):
+    """What the reader prints. Keys that are not known here belong to a later version of it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Directive(Read):
+    """A parser directive, or a declared argument, with its line."""
+
+    name: str
+    value: str
+    line: int
+
+
+class Stage(Read):
+    """A stage as it is written, before variables are expanded."""
+
+    name: str
+    base: str
+    platform: str
+    line: int
+    commands: dict[str, int] = Field(description="how many of each instruction")
+
+
+class Problem(Read):
+    """Why BuildKit cannot read it; line 0 where there is none."""
+
+    message: str
+    line: int
+
+
+class SourceOperation(Read):
+    """Something that a build takes in from outside (BuildKit's `SourceOp`)."""
+
+    identifier: str = Field(description="with its scheme: docker-image, https, http, git, local, oci-layout")
+    attributes: dict[str, str] = Field(default_factory=dict)
+
+
+class Mount(Read):
+    """A mount of a command; `id` of a cache, secret or SSH agent."""
+
+    type: str
+    target: str
+    id: str
+
+
+class Command(Read):
+    """A command that a build runs (BuildKit's `ExecOp`)."""
+
+    command: str = Field(description="its first 200 bytes")
+    network: str = Field(description="unset, none or host")
+    security: str = Field(description="sandbox or insecure")
+    mounts: tuple[Mount, ...] = ()
+    secrets: tuple[str, ...] = Field(default=(), description="secrets that it gets as environment variables")
+    devices: tuple[str, ...] = ()
+
+
+class Operations(Read):
+    """What a build takes in and runs."""
+
+    sources: tuple[SourceOperation, ...] = ()
+    execs: tuple[Command, ...] = ()
+    others: dict[str, int] = Field(default_factory=dict, description="operations that neither take in nor run")
+
+    @property
+    def caches(self) -> frozenset[str]:
+        """The identifiers of all cache mounts, with their namespace."""
+        return frozenset(mount.id for each in self.execs for mount in each.mounts if mount.type == "cache")
+
+
+class Target(Operations):
+    """The build of one stage, with everything that it needs and nothing else."""
+
+    base: str = Field(description="the image at its root, as BuildKit names it; empty for scratch")
+    images: tuple[str, ...] = Field(description="the images that it needs, as BuildKit names them")
+    error: Problem | None = None
+
+
+class Reading(Read):
+    """A Dockerfile as BuildKit reads it."""
+
+    directives: tuple[Directive, ...] = ()
+    shebang: bool = False
+    json_document: bool = Field(default=False, alias="json")
+    arguments: tuple[Directive, ...] = ()
+    instructions: tuple[object, ...] | None = None
+    stages: tuple[Stage, ...] = ()
+    targets: dict[str, Target] = Field(default_factory=dict, description="by name; the empty name is the last stage's")
+    error: Problem | None = None
+
+
+class DockerfileReader(Protocol):
+    """BuildKit's own conversion of Dockerfiles."""
+
+    @property
+    def version(self) -> str: ...
+
+    def read(
+        self,
+        content: bytes,
+        targets: Sequence[str],
+        platform: str,
+        arguments: Mapping[str, str],
+        namespace: str,
+        configs: Mapping[str, bytes],
+    ) -> Reading:
+        """Read a Dockerfile for each of `targets`.
+
+        `arguments` are the build arguments, `namespace` begins the identifiers of cache mounts, `configs` has the
+        configurations of images by the names that BuildKit gives them; others count as empty. An error in the
+        Dockerfile is part of the reading; `ToolFailed` is raised for anything else.
+        """
+
+
+def check_frontend(reading: Reading) -> None:
+    """Refuse what would make BuildKit use another frontend than its own, and what cannot be read at all.
+
+    Raises `DockerfileRefused`, or `BuildFailed` for a Dockerfile that BuildKit cannot parse.
+    """
+    for each in reading.directives:
+        if each.name == "syntax":
+            raise DockerfileRefused(
+                f"The Dockerfile asks for another frontend in line {max(each.line, 1)}: syntax={each.value}\n"
+                "It would run before the build, unrecorded. Remove the line; BuildKit's own frontend is used."
+            )
+    if reading.json_document or reading.shebang:
+        what = "is a JSON document" if reading.json_document else "begins with #!, as a script does"
+        raise DockerfileRefused(
+            f"The Dockerfile {what}.\nWrite a Dockerfile that begins with a comment or an instruction."
+        )
+    if reading.error:
+        raise _unreadable(reading.error)
+    if len(reading.instructions or ()) > INSTRUCTIONS:
+        raise DockerfileRefused(
+            f"The Dockerfile has more than {INSTRUCTIONS} instructions.\nPut what it does into files of the context."
+        )
+    for each in reading.arguments:
+        if each.name.upper().startswith("BUILDKIT_"):
+            raise DockerfileRefused(
+                f"The Dockerfile declares {each.name} in line {each.line}, which is a setting of the builder.\n"
+                "Remove the line; the chain decides how BuildKit works."
+            )
+
+
+NETWORKS = frozenset({"unset", "none"})
+"""The networks that a command may ask for: the builder's own, or none."""
+
+
+def check_target(name: str, target: Target, namespace: str, networks: Collection[str] = NETWORKS) -> None:
+    """Refuse what a build may not ask for, whatever images and URLs it may fetch.
+
+    Raises `DockerfileRefused`, `DeclarationInvalid` where there is no such stage, or `BuildFailed`.
+    """
+    if target.error:
+        if name and "target stage" in target.error.message and "could not be found" in target.error.message:
+            raise DeclarationInvalid(
+                f"{target.error.message}\nThe Dockerfile has no stage {name}, in which supply-chain.yaml runs the "
+                "tests. Give the stage of the tests that name, or name it in test.stage."
+            )
+        raise _unreadable(target.error)
+    unknown = set(target.others) - {"file", "merge", "diff"}
+    if unknown:
+        raise DockerfileRefused(
+            f"The Dockerfile makes BuildKit do what the chain does not know: {', '.join(sorted(unknown))}\n"
+            "Use instructions of the Dockerfile reference that BuildKit 0.22 has."
+        )
+    for source in target.sources:
+        _check_scheme(source.identifier)
+    for command in target.execs:
+        _check_command(command, namespace, networks)
+
+
+def _unreadable(problem: Problem) -> BuildFailed:
+    where = f" in line {problem.line}" if problem.line else ""
+    return BuildFailed(
+        f"BuildKit cannot read the Dockerfile{where}: {problem.message[:600]}\nCorrect it, and build again."
+    )
+
+
+def _check_scheme(identifier: str) -> None:
+    if identifier == CONTEXT or identifier.startswith((IMAGE, "https://")):
+        return
+    scheme = identifier.partition("://")[0]
+    remedies = {
+        "http": "Use https, with --checksum, and declare the URL in build.fetch.urls.",
+        "git": "Bring the files in as part of your source, or fetch an archive by https with a checksum.",
+    }
+    raise DockerfileRefused(
+        f"The Dockerfile takes in {identifier[:300]}, a source of the kind {scheme}.\n"
+        + remedies.get(scheme, "A build takes in its context, images and declared https URLs.")
+    )
+
+
+def _check_command(command: Command, namespace: str, networks: Collection[str]) -> None:
+    for value, allowed, what in (
+        (command.network, networks, "network"),
+        (command.security, ("sandbox",), "security"),
+    ):
+        if value not in allowed:
+            raise _refused(command, f"with --{what}={value}", f"Remove --{what}; commands run in BuildKit's sandbox.")
+    if command.devices:
+        raise _refused(command, f"with the device {command.devices[0]}", "Remove --device.")
+    secrets = {*command.secrets, *(mount.id for mount in command.mounts if mount.type == "secret")}
+    if other := sorted(secrets - SECRETS):
+        raise _refused(
+            command, f"with the secret {other[0]!r}", "Remove it; builds get no secret but the profile's bundle, `ca`."
+        )
+    for mount in command.mounts:
+        if mount.type == "ssh":
+            raise _refused(command, "with an SSH agent", "Remove the mount; builds get no SSH agent.")
+        if mount.type == "cache":
+            _check_cache(command, mount.id.removeprefix(f"{namespace}/"), inside=mount.id.startswith(f"{namespace}/"))
+        elif mount.type not in ("bind", "tmpfs", "secret"):
+            raise _refused(command, f"with a mount of type {mount.type}", "Use bind, cache, tmpfs or secret.")
+
+
+def _check_cache(command: Command, identifier: str, *, inside: bool) -> None:
+    if not inside or not CACHE_ID.fullmatch(identifier) or ".." in identifier.split("/"):
+        raise _refused(
+            command,
+            f"with the cache {identifier[:100]!r}",
+            "Give the mount an id of letters, digits, `.`, `_`, `-` and `/`, without `..` and variables.",
+        )
+
+
+def _refused(command: Command, what: str, remedy: str) -> DockerfileRefused:
+    return DockerfileRefused(f"The Dockerfile runs a command {what}: {command.command[:120]}\n{remedy}")
+
+
+def checksum_of(source: SourceOperation) -> Digest:
+    """The checksum that a URL's content must have, as the Dockerfile says; `DockerfileRefused` without."""
+    value = source.attributes.get("http.checksum", "")
+    if not re.fullmatch(DIGEST, value):
+        raise DockerfileRefused(
+            f"The Dockerfile adds {source.identifier[:300]} without the SHA-256 of its content.\n"
+            "Write ADD --checksum=sha256:…, and declare the URL in build.fetch.urls with the same checksum."
+        )
+    return value
+
+
+def check_urls(sources: Iterable[SourceOperation], declared: Mapping[str, Digest]) -> dict[str, Digest]:
+    """The URLs among the sources, each with its checksum; `DockerfileRefused` for one that is not declared."""
+    found: dict[str, Digest] = {}
+    for source in sources:
+        if not source.identifier.startswith("https://"):
+            continue
+        checksum = checksum_of(source)
+        if declared.get(source.identifier) != checksum:
+            raise DockerfileRefused(
+                f"The Dockerfile adds {source.identifier[:300]} with {checksum}, which is not declared.\n"
+                f'Write into supply-chain.yaml, under build.fetch.urls: "{source.identifier[:300]}": "{checksum}"'
+            )
+        name = file_name(source)
+        if not FILE_NAME.fullmatch(name) or urlsplit(source.identifier).username is not None:
+            raise DockerfileRefused(
+                f"The Dockerfile adds {source.identifier[:300]}, which names a user or ends in no plain file name.\n"
+                "Use a URL whose path ends in a name of letters, digits and `._+~@=-`."
+            )
+        found[source.identifier] = checksum
+    return found
+
+
+def file_name(source: SourceOperation) -> str:
+    """The name under which BuildKit copies what a URL gave."""
+    return source.attributes.get("http.filename", "")
+
+
+def normalize_reference(name: str) -> str:
+    """An image's name as BuildKit writes it: `python` → `docker.io/library/python:latest`.
+
+    Follows github.com/distribution/reference, ParseNormalizedNamed and TagNameOnly.
+    """
+    first, slash, rest = name.partition("/")
+    if not slash or not (set(".:") & set(first) or first == "localhost" or first != first.lower()):
+        host, path = "docker.io", name
+    else:
+        host, path = first, rest
+    host = "docker.io" if host == "index.docker.io" else host
+    if host == "docker.io" and "/" not in path.partition("@")[0]:
+        path = f"library/{path}"
+    tagged = ":" in path.rpartition("/")[2] or "@" in path
+    return f"{host}/{path}" + ("" if tagged else ":latest")
+
+
+def declared_image(reference: str, declared: Collection[str]) -> str | None:
+    """The declared address, by digest, that an image's name in a Dockerfile stands for; None for none.
+
+    A declared image is named by its digest, or by the tag that is declared with the digest.
+    """
+    addresses = [normalize_reference(each) for each in declared]
+    for address in addresses:
+        tagged, _, digest = address.partition("@")
+        if reference in (address, f"{_untagged(tagged)}@{digest}"):
+            return address if reference == address else reference
+    matching = [address for address in addresses if address.partition("@")[0] == reference]
+    return matching[0] if len(matching) == 1 else None
+
+
+def _untagged(name: str) -> str:
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}"
+
+
+def image_references(targets: Iterable[Target]) -> Iterator[str]:
+    """The images that these builds need, each once, in the order of their names."""
+    yield from sorted({name for target in targets for name in target.images})

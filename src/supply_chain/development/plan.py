@@ -1,0 +1,123 @@
+"""What a build is to take in: the Dockerfile read by BuildKit's code, its images resolved, its URLs declared."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from supply_chain.app import Base, Service
+from supply_chain.concurrency import side_by_side
+from supply_chain.development.dockerfile import (
+    NETWORKS,
+    DockerfileReader,
+    Reading,
+    SourceOperation,
+    check_frontend,
+    check_target,
+    check_urls,
+    image_references,
+)
+from supply_chain.development.record import Expected
+from supply_chain.errors import DockerfileRefused
+from supply_chain.image import Digest, Material, Source
+
+ROUNDS = 4
+"""How often it is read: images that are found can have triggers (ONBUILD) that name further ones."""
+
+
+class Bases(Protocol):
+    """Where images come from."""
+
+    def resolve(self, reference: str, declared: Collection[str]) -> tuple[str, Material]:
+        """The address by digest of an image that BuildKit names so, and what it is.
+
+        Raises `BaseMissing` where it cannot be had, `DockerfileRefused` where it is neither a curated base nor among
+        the `declared` ones.
+        """
+
+    def config(self, address: str, platform: str) -> bytes:
+        """The configuration of an image by its address (OCI image 1.1, "Image Configuration")."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build may take in, all of it by digest."""
+
+    reading: Reading
+    images: Mapping[str, tuple[str, Material]]
+    """Image, as BuildKit reads it → its address, and what it is."""
+    urls: Mapping[str, Digest]
+    namespace: str
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Image, as BuildKit reads it → its address, by digest."""
+        return {name: address for name, (address, _) in self.images.items()}
+
+    @property
+    def materials(self) -> tuple[Material, ...]:
+        """Images, each once, and files by their URLs."""
+        images = dict.fromkeys(material for _, material in self.images.values())
+        files = (Material(name=url, digest=digest, curated=False) for url, digest in sorted(self.urls.items()))
+        return (*images, *files)
+
+    @property
+    def uncurated(self) -> tuple[str, ...]:
+        """The names of images that are no curated bases."""
+        return tuple(dict.fromkeys(each.name for _, each in self.images.values() if not each.curated))
+
+    @property
+    def base(self) -> Material | None:
+        """What the last stage is built on; None for scratch."""
+        name = self.reading.targets[""].base
+        return self.images[name][1] if name else None
+
+    @property
+    def downloads(self) -> tuple[SourceOperation, ...]:
+        """What is added by URL, each once."""
+        found = {each.identifier: each for target in self.reading.targets.values() for each in target.sources}
+        return tuple(each for name, each in sorted(found.items()) if name in self.urls)
+
+    def expected(self, target: str, networks: Collection[str] = NETWORKS) -> Expected:
+        """What BuildKit's record of one target has to hold."""
+        return Expected(self.reading.targets[target], self.addresses, self.urls, self.namespace, networks)
+
+
+def cache_namespace(application: str) -> str:
+    """How the identifiers of an application's cache mounts begin."""
+    return f"cscm.local/{application}"
+
+
+def plan_build(
+    content: bytes, manifest: Service | Base, source: Source, reader: DockerfileReader, bases: Bases
+) -> Plan:
+    """Read a Dockerfile for the image and for the stage of its tests, and resolve what these need.
+
+    Raises `DockerfileRefused`, `BuildFailed`, `BaseMissing` or `DeclarationInvalid`, before anything is built.
+    """
+    targets = ("", manifest.test.stage) if isinstance(manifest, Service) else ("",)
+    namespace = cache_namespace(manifest.name)
+    arguments = {"SOURCE_DATE_EPOCH": str(source.committed), "BUILDKIT_CACHE_MOUNT_NS": namespace}
+    declared, platform = manifest.build.fetch.images, manifest.build.platform
+    images: dict[str, tuple[str, Material]] = {}
+    configs: dict[str, bytes] = {}
+    for _ in range(ROUNDS):
+        reading = reader.read(content, targets, platform, arguments, namespace, configs)
+        check_frontend(reading)
+        for name in targets:
+            check_target(name, reading.targets[name], namespace)
+        new = [name for name in image_references(reading.targets.values()) if name not in images]
+        if not new:
+            break
+        found = side_by_side(lambda name: bases.resolve(name, declared), new)
+        images.update(zip(new, found, strict=True))
+        addresses = [address for address, _ in found]
+        configs.update(zip(new, side_by_side(lambda at: bases.config(at, platform), addresses), strict=True))
+    else:
+        raise DockerfileRefused(
+            f"The images that the Dockerfile names have triggers that name more, {ROUNDS} times over.\n"
+            "Build on an image without ONBUILD."
+        )
+    sources = [source for target in reading.targets.values() for source in target.sources]
+    return Plan(reading, images, check_urls(sources, manifest.build.fetch.urls), namespace)
