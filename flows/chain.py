@@ -71,6 +71,8 @@ async def _chain(
     if revision is None:
         _known(Path(path), environment, await Workbench.aload("workbench"))
     candidate = await develop(path=path, revision=revision, fresh=fresh)
+    if isinstance(candidate, Refused):
+        return refused(candidate)
     application = candidate.ref.application
     async with _in_turn(turn_name("curate", application), by_event) as freeze:
         if freeze:
