@@ -61,8 +61,10 @@ class Workbench(Setting):
         title="Build host",
         description="Name of the container host block whose engine builds and tests images.",
     )
-    build_network: Literal["default", "host", "none"] = Field(
-        default="default", title="Build network", description="The network that build steps see."
+    build_network: Literal["default", "none"] = Field(
+        default="default",
+        title="Build network",
+        description="The network that build steps see: the bridge of the engine, or none.",
     )
     ca_bundle: str | None = Field(
         default=None,

@@ -28,13 +28,14 @@ from supply_chain.development.build import Workshop, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
 from supply_chain.development.probe import check_command, probe, run_tests, tools_of
 from supply_chain.development.review import reviewed
+from supply_chain.development.separation import cache_key
 from supply_chain.development.test import Dependencies, Planned
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import BuiltImage
 
 
-def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
-    """What `build` needs."""
+def workshop(tier: Tier, host: ContainerHost, workbench: Workbench, origin: Path) -> Workshop:
+    """What `build` needs; `origin` is the directory that the run was started for."""
 
     def rootfs(wanted: Rootfs, target: Path, epoch: int, work: Path) -> object:
         work.mkdir()
@@ -56,6 +57,7 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
         context=context,
         unversioned=unversioned,
         digest=file_digest,
+        cache_key=partial(cache_key, host.owner, origin),
         now=now,
         version=workbench.version,
     )
@@ -81,6 +83,8 @@ def buildx(tier: Tier, host: ContainerHost, workbench: Workbench) -> Buildx:
         registry=tier.http,
         network=workbench.build_network,
         ca_bundle=Path(workbench.ca_bundle) if workbench.ca_bundle else None,
+        limits=host.build_limits,
+        storage=host.storage,
     )
 
 

@@ -49,7 +49,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
             try:
                 built = await story.step(
                     "build",
-                    build(directory, manifest, source, tier, host, workbench, fresh),
+                    build(Path(path), directory, manifest, source, tier, host, workbench, fresh),
                     lambda b: f"image {short(b.digest)}{', of files that no commit holds' if b.source.dirty else ''}",
                 )
                 story.add(

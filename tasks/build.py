@@ -22,6 +22,7 @@ from tasks.running import in_thread, invocation
 
 @task(name="build", task_run_name="build", cache_policy=NO_CACHE)
 async def build(
+    origin: Path,
     directory: Path,
     manifest: Service | Base,
     source: Source,
@@ -30,9 +31,11 @@ async def build(
     workbench: Workbench,
     fresh: bool,
 ) -> BuiltImage:
-    """Build with BuildKit; a build that fails is never tried again by itself."""
+    """Build with BuildKit; a build that fails is never tried again by itself. `origin` is what the run is for."""
     built = await in_thread(
-        lambda: build_image(directory, manifest, workshop(tier, host, workbench), source, invocation(), fresh=fresh)
+        lambda: build_image(
+            directory, manifest, workshop(tier, host, workbench, origin), source, invocation(), fresh=fresh
+        )
     )
     if built.proven is None:
         emit("image.built", ImageRef(repository=development_repository(manifest.name), digest=built.digest), source)

@@ -13,9 +13,12 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from supply_chain.adapters import told
+from supply_chain.adapters.build_cgroup import separation
+from supply_chain.adapters.build_guard import guarded
 from supply_chain.adapters.command import WHOLE_OUTPUT, Tool, run
 from supply_chain.adapters.registry import Registry
 from supply_chain.development.build import Order
+from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import (
     AccessDenied,
     BaseMissing,
@@ -49,6 +52,9 @@ class Buildx:
     registry: Registry
     network: str = "default"
     ca_bundle: Path | None = None
+    limits: BuildLimits | None = None
+    storage: Path | None = None
+    """Where the engine keeps its images, on this machine."""
 
     def build(self, order: Order) -> Digest:
         """See `development.build.Builder`; `order.timeout` in seconds."""
@@ -57,8 +63,13 @@ class Buildx:
             docker = self.tool.with_environment(
                 DOCKER_CONFIG=str(config), SOURCE_DATE_EPOCH=str(order.epoch), BUILDX_CONFIG=f"{work}/buildx"
             )
-            done = docker.run(
-                *self._arguments(order, metadata, archive), timeout=order.timeout, check=False, keep=1024 * 1024
+            done = guarded(
+                order,
+                self.limits,
+                self.storage,
+                lambda: docker.run(
+                    *self._arguments(order, metadata, archive), timeout=order.timeout, check=False, keep=1024 * 1024
+                ),
             )
             if done.status != 0:
                 raise _not_built(order, _last_error(done.stderr))
@@ -75,13 +86,9 @@ class Buildx:
             f"--platform={order.platform}", f"--file={order.dockerfile}", f"--metadata-file={metadata}",
             f"--output={rewritten if order.reproducible else here},name={order.name}",
         ]  # fmt: skip
-        arguments.append(
-            f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={order.name.partition(':')[0]}"
-        )  # one application's alone
+        arguments += separation(order, self.limits)
         if self.network != "default":
-            arguments += [f"--network={self.network}", f"--allow=network.{self.network}"][
-                : 1 + (self.network == "host")
-            ]
+            arguments.append(f"--network={self.network}")
         if self.ca_bundle:
             arguments.append(f"--secret=id=ca,src={self.ca_bundle}")
         if order.target:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from supply_chain.app import Base, Service
 from supply_chain.concurrency import side_by_side
+from supply_chain.development.separation import run_key
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.checks import Check, passed_before, required_in_engine
 from supply_chain.evidence.provenance import is_of
@@ -66,6 +67,12 @@ class Order:
     timeout: float
     reproducible: bool
     """Whether the layers' timestamps are rewritten, which takes longer than many a build."""
+    key: str
+    """Names the application's caches; no declaration can choose it."""
+    caches: str
+    """Names the caches that its steps mount: the application's, or of a fresh build its own."""
+    fresh: bool = False
+    """Whether every step is made again, whatever was built before."""
 
 
 class Builder(Protocol):
@@ -128,6 +135,8 @@ class Workshop:
     unversioned: Callable[[Path, Path], bool]
     """Whether a context, built from a Dockerfile, holds files that no commit does although git is content."""
     digest: Callable[[Path], Digest]
+    cache_key: Callable[[Source, str], str]
+    """The key of an application's caches, from its source and its name."""
     now: Callable[[], datetime]
     version: str
 
@@ -159,7 +168,7 @@ def build(
         versions={**workshop.builder.versions(), "cscm": workshop.version},
     )
     known = None if fresh else offered_before(inputs, manifest, workshop)
-    digest = known.ref.digest if known else _built(directory, manifest, inputs, contexts, workshop, run)
+    digest = known.ref.digest if known else _built(directory, manifest, inputs, contexts, workshop, run, fresh=fresh)
     return BuiltImage(
         **dict(inputs),
         digest=digest,
@@ -177,7 +186,10 @@ def _built(
     contexts: Mapping[str, str],
     workshop: Workshop,
     run: str,
+    *,
+    fresh: bool,
 ) -> Digest:
+    key = workshop.cache_key(inputs.source, manifest.name)
     with workshop.context(manifest, directory, inputs.source.committed) as place:
         order = Order(
             context=place / manifest.build.context,
@@ -190,6 +202,9 @@ def _built(
             epoch=inputs.source.committed,
             timeout=manifest.build.timeout,
             reproducible=True,
+            key=key,
+            caches=run_key(key, run) if fresh else key,
+            fresh=fresh,
         )
         orders = [order, _test_stage(order, manifest)] if isinstance(manifest, Service) else [order]
         digests = side_by_side(workshop.builder.build, orders)
@@ -268,16 +283,11 @@ def test_name(local: str) -> str:
 
 
 def _test_stage(order: Order, manifest: Service) -> Order:
-    return Order(
-        context=order.context,
-        dockerfile=order.dockerfile,
-        platform=order.platform,
+    return replace(
+        order,
         target=manifest.test.stage,
         name=test_name(order.name),
-        contexts=order.contexts,
         annotations={},
-        epoch=order.epoch,
-        timeout=order.timeout,
         reproducible=False,  # it is run here and now, and never offered
     )
 
