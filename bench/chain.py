@@ -166,9 +166,7 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
         bases = curated_bases(tiers[TierName.DEVELOPMENT], workbench)
         content = (copy / EXAMPLE / "Dockerfile").read_bytes()
         targets = ("", manifest.test.stage)
-        reading = reader(workbench).read(
-            content, targets, manifest.build.platform, {}, "bench", {}
-        )
+        reading = reader(workbench).read(content, targets, manifest.build.platform, {}, "bench", {})
         found = {name: bases.resolve(name) for name in image_references(reading.targets.values())}
         tools = [
             workbench.tool(name).path.parent for name in ("grype", "syft", "cosign", "crane", "hadolint", "buildx")

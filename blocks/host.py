@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 from prefect_docker.host import DockerHost
@@ -9,6 +11,10 @@ from pydantic import Field
 
 from blocks.setting import Setting
 from supply_chain.adapters.engine import DockerEngine
+from supply_chain.container import Machine
+from supply_chain.development.separation import BuildLimits
+
+MEBIBYTE = 1024**2
 
 
 class ContainerHost(Setting):
@@ -28,6 +34,58 @@ class ContainerHost(Setting):
         description="What is made on the engine carries this name, and what carries another is left alone. "
         "Empty where no other supply chain uses the engine.",
     )
+
+    build_cpus: float | None = Field(
+        default=None,
+        gt=0,
+        title="Build processors",
+        description="Processors that all steps of a build may use together, such as 1.5; empty: all. Where processors "
+        "are short, builds get a quarter of what everything else gets.",
+    )
+    build_memory: int | None = Field(
+        default=None,
+        ge=64,
+        title="Build memory",
+        description="MiB of memory for all steps of a build; empty: half of the host's.",
+    )
+    build_processes: int = Field(
+        default=2048, ge=16, title="Build processes", description="Processes and threads for all steps of a build."
+    )
+    build_disk: int = Field(
+        default=10 * 1024,
+        ge=64,
+        title="Build disk",
+        description="MiB that the running steps of a build may have written, their caches included.",
+    )
+    build_reserve: int = Field(
+        default=2 * 1024,
+        ge=0,
+        title="Disk reserve",
+        description="MiB that have to stay free on the engine's disk; builds end before.",
+    )
+
+    @cached_property
+    def machine(self) -> Machine:
+        """What the engine's host has."""
+        return self.engine().machine()
+
+    @property
+    def build_limits(self) -> BuildLimits:
+        """What one build may use of this host."""
+        machine = self.machine
+        return BuildLimits(
+            memory=self.build_memory * MEBIBYTE if self.build_memory else machine.memory // 2,
+            processes=self.build_processes,
+            cpus=min(self.build_cpus or machine.cpus, machine.cpus),
+            disk=self.build_disk * MEBIBYTE,
+            reserve=self.build_reserve * MEBIBYTE,
+        )
+
+    @property
+    def storage(self) -> Path | None:
+        """Where the engine keeps its images; None for one on another machine."""
+        there = Path(self.machine.storage)
+        return there if self.url.startswith("unix://") and there.is_dir() else None
 
     @property
     def url(self) -> str:

@@ -72,7 +72,7 @@ def register_laptop(state: LaptopState) -> None:
         project=str(state.project),
         tools=str(state.tools),
         database=str(state.database_directory),
-        build_network=cast(Literal["default", "host", "none"], state.build_network),
+        build_network=cast(Literal["default", "none"], state.build_network),
         ca_bundle=str(state.ca_bundle) if state.ca_bundle else None,
         notify=state.notify,
         lifecycle=cast(Literal["plan", "apply"], state.lifecycle),

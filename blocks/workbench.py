@@ -17,13 +17,14 @@ from blocks.setting import Setting
 from supply_chain.adapters.buildx import find_client
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.database import grype_environment, knows, pinned, read_database
+from supply_chain.adapters.git_repository import read_remote
 from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.kept_content import KeptContent
 from supply_chain.adapters.results import KeptResults
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
-from supply_chain.policy.names import NameRegister, read_register
+from supply_chain.policy.names import Holder, NameRegister, read_register
 from supply_chain.vulnerability.findings import Database
 
 CHEAPER = {"GOGC": "800", "GOMAXPROCS": "1"}
@@ -58,8 +59,10 @@ class Workbench(Setting):
         title="Build host",
         description="Name of the container host block whose engine builds and tests images.",
     )
-    build_network: Literal["default", "host", "none"] = Field(
-        default="default", title="Build network", description="The network that build steps see."
+    build_network: Literal["default", "none"] = Field(
+        default="default",
+        title="Build network",
+        description="The network that build steps see: the bridge of the engine, or none.",
     )
     ca_bundle: str | None = Field(
         default=None,
@@ -161,6 +164,18 @@ class Workbench(Setting):
     def names(self) -> NameRegister:
         """Whose an application's name is, as the platform's owner wrote it down."""
         return read_register(Path(self.project) / "deployments/names.yaml")
+
+    def registered(self, name: str, directory: Path | None = None) -> Holder | None:
+        """Return whose name it is by the register, with `project` as the repository of the project's checkout.
+
+        With the directory that is to be built, `project` stands for no source where that lies outside of the checkout:
+        which remote a clone claims is up to whoever configured it.
+        """
+        held, project = self.names().of(name), Path(self.project).resolve()
+        if held is None or held.sources is None:
+            return held
+        outside = directory is not None and not directory.resolve().is_relative_to(project)
+        return held.with_project(None if outside else read_remote(project))
 
     @property
     def version(self) -> str:

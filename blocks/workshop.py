@@ -27,17 +27,17 @@ from supply_chain.concurrency import both
 from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import Workshop, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
-from supply_chain.development.dockerfile import NETWORKS
 from supply_chain.development.probe import check_command, probe, run_tests, tools_of
 from supply_chain.development.review import reviewed
+from supply_chain.development.separation import cache_key
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.test import Dependencies, Planned
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import BuiltImage, ImageRef, blobs_of
 
 
-def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
-    """What `build` needs."""
+def workshop(tier: Tier, host: ContainerHost, workbench: Workbench, origin: Path) -> Workshop:
+    """What `build` needs; `origin` is the directory that the run was started for."""
 
     def rootfs(wanted: Rootfs, target: Path, epoch: int, work: Path) -> object:
         work.mkdir()
@@ -56,9 +56,9 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench) -> Workshop:
         evidence=tier.evidence(workbench),
         in_engine=in_engine_tools(host, SecretSearch(workbench.tool("detect-secrets"))),
         context=context,
+        cache_key=partial(cache_key, host.owner, origin),
         now=now,
         version=workbench.version,
-        networks=NETWORKS | ({"host"} if workbench.build_network == "host" else set()),
     )
 
 
@@ -104,6 +104,8 @@ def buildx(tier: Tier, host: ContainerHost, workbench: Workbench) -> Buildx:
         registry=tier.http,
         network=workbench.build_network,
         ca_bundle=Path(workbench.ca_bundle) if workbench.ca_bundle else None,
+        limits=host.build_limits,
+        storage=host.storage,
     )
 
 

@@ -61,6 +61,8 @@ async def _chain(
     path: str, revision: str | None, environment: str | None, fresh: bool, by_event: bool
 ) -> CuratedImage | Deployment | Refused | Freeze:
     candidate = await develop(path=path, revision=revision, fresh=fresh)
+    if isinstance(candidate, Refused):
+        return refused(candidate)
     application = candidate.ref.application
     async with _in_turn(turn_name("curate", application), by_event) as freeze:
         if freeze:

@@ -8,11 +8,14 @@ from pathlib import Path
 from prefect import flow
 
 from blocks import ContainerHost, Tier, Workbench
+from flows.ends import refused
 from flows.journal import journal
 from flows.names import by_path
 from supply_chain.image import Candidate, short
+from supply_chain.policy.outcome import Refused
 from supply_chain.tier import development_repository
 from tasks.build import build, forget, forget_tests
+from tasks.name import check_name
 from tasks.offer import offer
 from tasks.running import beside, in_thread, invocation
 from tasks.source import snapshot_of
@@ -21,7 +24,7 @@ from tasks.turns import turn, turn_name
 
 
 @flow(name="develop", flow_run_name=by_path)
-async def develop(path: str, revision: str | None = None, fresh: bool = False) -> Candidate:
+async def develop(path: str, revision: str | None = None, fresh: bool = False) -> Candidate | Refused:
     """Build an application, make every check, and offer the image with its signed evidence.
 
     Args:
@@ -35,11 +38,17 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
         manifest, source = snapshot.manifest, snapshot.source
         async with journal(manifest.name) as story, turn(turn_name("develop", manifest.name)) as before:
             story.add(application=manifest.name, owner=manifest.owner, source=source)
-            await in_thread(forget, manifest.name, before, tier, host)
+            refusal, _ = await asyncio.gather(
+                story.step("name", check_name(Path(path), manifest, source, tier, workbench), _name_told),
+                in_thread(forget, manifest.name, before, tier, host),
+            )
+            if refusal:
+                story.decided(refusal)
+                return refused(refusal)
             try:
                 built = await story.step(
                     "build",
-                    build(snapshot, tier, host, workbench, fresh),
+                    build(Path(path), snapshot, tier, host, workbench, fresh),
                     lambda b: f"image {short(b.digest)}{', of files that no commit holds' if b.source.dirty else ''}",
                 )
                 story.add(
@@ -59,3 +68,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
                     )
             finally:
                 await in_thread(forget, manifest.name, (invocation(),), tier, host)
+
+
+def _name_told(refusal: Refused | None) -> str:
+    return "another's" if refusal else ""

@@ -38,11 +38,8 @@ async def admit_to_curation(
     def read() -> Dossier[Candidate]:
         if not tier.http.has(ref):
             raise ImageNotFound(f"The registry has no {ref}.\nOffer it first: `cscm develop PATH` prints the digest.")
-        curated = curated_repository(ref.application)
-        there = tier.ecr.images(curated)  # archived ones too: whose name it is does not change with them
-        before = [ImageRef(repository=curated, digest=each.digest) for each in there if each.tags]
-        registered = workbench.names().of(ref.application)
-        return dossiers.candidate(ref, tier.evidence(workbench), before, registered)
+        registered = workbench.registered(ref.application)
+        return dossiers.candidate(ref, tier.evidence(workbench), curated_before(ref.application, tier), registered)
 
     return await in_thread(lambda: _decide(read, Boundary.TO_CURATION, tier, workbench))
 
@@ -81,6 +78,13 @@ async def admit_to_execution(
         return dossiers.curated(ref, tags[0] if tags else "", place, evidence, now(), bases=bases)
 
     return await in_thread(lambda: _decide(read, Boundary.TO_EXECUTION, tier, workbench))
+
+
+def curated_before(application: str, tier: Tier) -> list[ImageRef]:
+    """Return the images under an application's name, the last one first; archived ones too, as they hold the name."""
+    repository = curated_repository(application)
+    images = tier.ecr.images(repository)
+    return [ImageRef(repository=repository, digest=each.digest) for each in images if each.tags]
 
 
 def _decide(

@@ -156,6 +156,14 @@ class Change(Frozen):
     path: str
 
 
+class Machine(Frozen):
+    """The machine that an engine runs on."""
+
+    cpus: int = Field(ge=1, description="processors")
+    memory: int = Field(ge=1, description="bytes")
+    storage: str = Field(description="the directory in which the engine keeps its images, on that machine")
+
+
 @dataclass(frozen=True)
 class Login:
     """What a registry wants to be shown."""

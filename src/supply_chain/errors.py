@@ -123,6 +123,16 @@ class FetchFailed(SupplyChainError):
     code = "build.fetch-failed"
 
 
+class BuildLimitExceeded(SupplyChainError):
+    """A build used more of its host than a build may, and was ended.
+
+    Look at what its steps do. If the work needs that much, raise the limit in the block of the container host
+    (`build_memory`, `build_processes`, `build_disk`), or make room on the engine's disk.
+    """
+
+    code = "build.limit"
+
+
 class BaseMissing(SupplyChainError):
     """A base image that a Dockerfile names cannot be had.
 

@@ -30,3 +30,8 @@ def in_a_line(error: Exception) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 finding`, `2 findings`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def mebibytes(number: int) -> str:
+    """`512 MiB`."""
+    return f"{number // 1024**2} MiB"

@@ -14,11 +14,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from supply_chain.adapters import told
+from supply_chain.adapters.build_cgroup import separation
+from supply_chain.adapters.build_guard import guarded
 from supply_chain.adapters.buildkit_record import parse_record
 from supply_chain.adapters.command import WHOLE_OUTPUT, Tool
 from supply_chain.adapters.registry import Registry
 from supply_chain.adapters.source_policy import source_policy
 from supply_chain.development.build import Built, Order
+from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import (
     AccessDenied,
     BaseMissing,
@@ -53,6 +56,9 @@ class Buildx:
     registry: Registry
     network: str = "default"
     ca_bundle: Path | None = None
+    limits: BuildLimits | None = None
+    storage: Path | None = None
+    """Where the engine keeps its images, on this machine."""
 
     def build(self, order: Order) -> Built:
         """See `development.build.Builder`; `order.timeout` in seconds."""
@@ -61,17 +67,19 @@ class Buildx:
             dockerfile = _write_dockerfile(order, work)
             policy = _write_policy(order, work)
             docker = self.tool.with_environment(DOCKER_CONFIG=str(config))
-            done = self.buildx.with_environment(
+            buildx = self.buildx.with_environment(
                 DOCKER_CONFIG=str(config),
                 SOURCE_DATE_EPOCH=str(order.epoch),
                 BUILDX_CONFIG=f"{work}/buildx",
                 BUILDX_METADATA_PROVENANCE="max",
                 EXPERIMENTAL_BUILDKIT_SOURCE_POLICY=str(policy),
-            ).run(
-                *self._arguments(order, dockerfile, metadata, archive),
-                timeout=order.timeout,
-                check=False,
-                keep=1024 * 1024,
+            )
+            arguments = self._arguments(order, dockerfile, metadata, archive)
+            done = guarded(
+                order,
+                self.limits,
+                self.storage,
+                lambda: buildx.run(*arguments, timeout=order.timeout, check=False, keep=1024 * 1024),
             )
             if done.status != 0:
                 raise _not_built(order, _last_error(done.stderr))
@@ -89,11 +97,9 @@ class Buildx:
             f"--platform={order.platform}", f"--file={dockerfile}", f"--metadata-file={metadata}",
             f"--output={rewritten if order.reproducible else here},name={order.name}",
         ]  # fmt: skip
-        arguments.append(f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={order.namespace}")  # one application's alone
+        arguments += separation(order, self.limits)
         if self.network != "default":
-            arguments += [f"--network={self.network}", f"--allow=network.{self.network}"][
-                : 1 + (self.network == "host")
-            ]
+            arguments.append(f"--network={self.network}")
         if self.ca_bundle:
             arguments.append(f"--secret=id=ca,src={self.ca_bundle}")
         if order.target:

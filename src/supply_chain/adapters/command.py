@@ -63,6 +63,7 @@ class Cancellation:
         self._lock = threading.Lock()
         self._cancelled = threading.Event()
         self._processes: set[subprocess.Popen[bytes]] = set()
+        self._nested: set[Cancellation] = set()
 
     @property
     def cancelled(self) -> bool:
@@ -77,9 +78,27 @@ class Cancellation:
         """End every command that runs under this cancellation, with all its descendants."""
         self._cancelled.set()
         with self._lock:
-            processes = list(self._processes)
+            processes, nested = list(self._processes), list(self._nested)
+        for each in nested:
+            each.cancel()
         for process in processes:
             end_group(process)
+
+    @contextlib.contextmanager
+    def nested(self) -> Iterator[Cancellation]:
+        """Run the block's commands under a cancellation of their own, which ends with this one too."""
+        inner = Cancellation()
+        with self._lock:
+            self._nested.add(inner)
+        token = current.set(inner)
+        try:
+            if self.cancelled:
+                inner.cancel()
+            yield inner
+        finally:
+            current.reset(token)
+            with self._lock:
+                self._nested.discard(inner)
 
     @contextlib.contextmanager
     def watching(self, process: subprocess.Popen[bytes]) -> Iterator[None]:

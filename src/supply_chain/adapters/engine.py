@@ -37,6 +37,7 @@ from supply_chain.container import (
     LocalImage,
     Login,
     Logs,
+    Machine,
     Process,
 )
 from supply_chain.errors import (
@@ -92,6 +93,12 @@ class DockerEngine:
         parts = {part["Name"].lower(): part["Version"] for part in answer.get("Components", [])}
         parts.pop("engine", None)
         return {"engine": answer["Version"], **parts}
+
+    def machine(self) -> Machine:
+        """Return what the engine says of the machine that it runs on."""
+        with _translated("ask for its machine"):
+            answer = self._client.info()
+        return Machine(cpus=answer["NCPU"], memory=answer["MemTotal"], storage=answer["DockerRootDir"])
 
     def image(self, reference: str) -> LocalImage:
         with _translated(f"look for the image {reference}"):

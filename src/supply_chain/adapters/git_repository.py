@@ -67,11 +67,16 @@ class Repository:
         """Where the code of a commit comes from."""
         return Source(
             path=self.inside or ".",
-            repository=_without_credentials(self._remote) or self.name,
+            repository=self.remote,
             revision=commit,
             dirty=dirty,
             committed=self.last_change(commit),
         )
+
+    @property
+    def remote(self) -> str:
+        """The address of its remote, without a user's name or password; its directory's name where it has none."""
+        return _without_credentials(self._remote) or self.name
 
     def tree(self, commit: str) -> str | None:
         """The tree of the application's directory in a commit; None where the commit does not hold it."""
@@ -188,6 +193,12 @@ class Repository:
             return _configuration(self.common).get((b"remote", b"origin"), b"url").decode("utf-8", "replace")
         except KeyError:
             return ""
+
+
+def read_remote(directory: Path) -> str:
+    """Return the repository that a directory's code comes from, as `Source.repository` names it. `SourceInvalid`."""
+    with opened_directory(directory) as root, open_repository(directory, root) as repository:
+        return repository.remote if repository else Path(os.path.realpath(directory)).name
 
 
 @contextlib.contextmanager

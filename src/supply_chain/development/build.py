@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,16 +12,17 @@ from typing import Protocol
 
 from supply_chain.app import FILE, Base, Service
 from supply_chain.concurrency import side_by_side
-from supply_chain.development.dockerfile import NETWORKS, DockerfileReader, SourceOperation, file_name
+from supply_chain.development.dockerfile import DockerfileReader, SourceOperation, file_name
 from supply_chain.development.plan import Bases, Plan, plan_build
 from supply_chain.development.record import BuildRecord, check_record
+from supply_chain.development.separation import run_key
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.checks import Check, passed_before, required_in_engine
 from supply_chain.evidence.provenance import is_of
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import BuildInputs, BuiltImage, Candidate, Digest, ImageRef
+from supply_chain.image import BuildInputs, BuiltImage, Candidate, Digest, ImageRef, Source
 from supply_chain.scratch import scratch
 from supply_chain.tier import TierName, development_repository
 
@@ -38,8 +39,6 @@ class Order:
     platform: str
     target: str | None
     name: str
-    namespace: str
-    """How the identifiers of cache mounts begin; no declaration can choose it."""
     images: Mapping[str, str]
     """Image, as BuildKit reads it in the Dockerfile → its address, by digest. No other is taken in."""
     fetched: Mapping[str, Path]
@@ -49,6 +48,12 @@ class Order:
     timeout: float
     reproducible: bool
     """Whether the layers' timestamps are rewritten, which takes longer than many a build."""
+    key: str
+    """Names the application's caches; no declaration can choose it."""
+    caches: str
+    """Names the caches that its steps mount: the application's, or of a fresh build its own."""
+    fresh: bool = False
+    """Whether every step is made again, whatever was built before."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +104,10 @@ class Workshop:
     in_engine: Mapping[Check, Mapping[str, str]]
     """The checks that need the image in the engine, and the tools that would make them."""
     context: Context
+    cache_key: Callable[[Source, str], str]
+    """The key of an application's caches, from its source and its name."""
     now: Callable[[], datetime]
     version: str
-    networks: Collection[str] = NETWORKS
-    """The networks that commands of a build may have, as an operator configured the builder."""
 
 
 def build(snapshot: Snapshot, workshop: Workshop, run: str, *, fresh: bool = False) -> BuiltImage:
@@ -114,7 +119,9 @@ def build(snapshot: Snapshot, workshop: Workshop, run: str, *, fresh: bool = Fal
     """
     started, manifest = workshop.now(), snapshot.manifest
     content = read_dockerfile(snapshot.dockerfile)
-    plan = plan_build(content, manifest, snapshot.source, workshop.reader, workshop.bases)
+    key = workshop.cache_key(snapshot.source, manifest.name)
+    caches = run_key(key, run) if fresh else key
+    plan = plan_build(content, manifest, snapshot.source, workshop.reader, workshop.bases, caches)
     inputs = BuildInputs(
         application=manifest.name,
         source=snapshot.source,
@@ -126,7 +133,7 @@ def build(snapshot: Snapshot, workshop: Workshop, run: str, *, fresh: bool = Fal
         versions={**workshop.builder.versions(), "reader": workshop.reader.version, "cscm": workshop.version},
     )
     known = None if fresh else offered_before(inputs, manifest, workshop)
-    digest = known.ref.digest if known else _built(snapshot, inputs, plan, content, workshop, run)
+    digest = known.ref.digest if known else _built(snapshot, inputs, plan, content, workshop, key, run, fresh=fresh)
     return BuiltImage(
         **dict(inputs),
         digest=digest,
@@ -143,7 +150,10 @@ def _built(
     plan: Plan,
     content: bytes,
     workshop: Workshop,
+    key: str,
     run: str,
+    *,
+    fresh: bool,
 ) -> Digest:
     manifest = snapshot.manifest
     with (
@@ -156,18 +166,20 @@ def _built(
             platform=manifest.build.platform,
             target=None,
             name=local_name(manifest.name, run),
-            namespace=plan.namespace,
             images=plan.addresses,
             fetched=fetched,
             annotations=_annotations(manifest, inputs),
             epoch=inputs.source.committed,
             timeout=manifest.build.timeout,
             reproducible=True,
+            key=key,
+            caches=plan.namespace,
+            fresh=fresh,
         )
         orders = [order, _test_stage(order, manifest)] if isinstance(manifest, Service) else [order]
         results = side_by_side(workshop.builder.build, orders)
     for each, result in zip(orders, results, strict=True):
-        check_record(each.target or "", result.record, plan.expected(each.target or "", workshop.networks))
+        check_record(each.target or "", result.record, plan.expected(each.target or ""))
     return results[0].digest
 
 

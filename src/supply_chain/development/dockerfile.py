@@ -172,7 +172,7 @@ NETWORKS = frozenset({"unset", "none"})
 """The networks that a command may ask for: the builder's own, or none."""
 
 
-def check_target(name: str, target: Target, namespace: str, networks: Collection[str] = NETWORKS) -> None:
+def check_target(name: str, target: Target, namespace: str) -> None:
     """Refuse what a build may not ask for, whatever images and URLs it may fetch.
 
     Raises `DockerfileRefused`, `DeclarationInvalid` where there is no such stage, or `BuildFailed`.
@@ -193,7 +193,7 @@ def check_target(name: str, target: Target, namespace: str, networks: Collection
     for source in target.sources:
         _check_scheme(source.identifier)
     for command in target.execs:
-        _check_command(command, namespace, networks)
+        _check_command(command, namespace)
 
 
 def _unreadable(problem: Problem) -> BuildFailed:
@@ -217,9 +217,9 @@ def _check_scheme(identifier: str) -> None:
     )
 
 
-def _check_command(command: Command, namespace: str, networks: Collection[str]) -> None:
+def _check_command(command: Command, namespace: str) -> None:
     for value, allowed, what in (
-        (command.network, networks, "network"),
+        (command.network, NETWORKS, "network"),
         (command.security, ("sandbox",), "security"),
     ):
         if value not in allowed:

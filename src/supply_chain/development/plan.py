@@ -9,7 +9,6 @@ from typing import Protocol
 from supply_chain.app import Base, Service
 from supply_chain.concurrency import side_by_side
 from supply_chain.development.dockerfile import (
-    NETWORKS,
     DockerfileReader,
     Reading,
     SourceOperation,
@@ -79,25 +78,21 @@ class Plan:
         found = {each.identifier: each for target in self.reading.targets.values() for each in target.sources}
         return tuple(each for name, each in sorted(found.items()) if name in self.urls)
 
-    def expected(self, target: str, networks: Collection[str] = NETWORKS) -> Expected:
+    def expected(self, target: str) -> Expected:
         """What BuildKit's record of one target has to hold."""
-        return Expected(self.reading.targets[target], self.addresses, self.urls, self.namespace, networks)
-
-
-def cache_namespace(application: str) -> str:
-    """How the identifiers of an application's cache mounts begin."""
-    return f"cscm.local/{application}"
+        return Expected(self.reading.targets[target], self.addresses, self.urls, self.namespace)
 
 
 def plan_build(
-    content: bytes, manifest: Service | Base, source: Source, reader: DockerfileReader, bases: Bases
+    content: bytes, manifest: Service | Base, source: Source, reader: DockerfileReader, bases: Bases, namespace: str
 ) -> Plan:
     """Read a Dockerfile for the image and for the stage of its tests, and resolve what these need.
+
+    `namespace` begins the identifiers of its cache mounts.
 
     Raises `DockerfileRefused`, `BuildFailed`, `BaseMissing` or `DeclarationInvalid`, before anything is built.
     """
     targets = ("", manifest.test.stage) if isinstance(manifest, Service) else ("",)
-    namespace = cache_namespace(manifest.name)
     arguments = {"SOURCE_DATE_EPOCH": str(source.committed), "BUILDKIT_CACHE_MOUNT_NS": namespace}
     declared, platform = manifest.build.fetch.images, manifest.build.platform
     images: dict[str, tuple[str, Material]] = {}

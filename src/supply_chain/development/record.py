@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import Field
 
-from supply_chain.development.dockerfile import IMAGE, NETWORKS, Operations, Read, Target, check_target
+from supply_chain.development.dockerfile import IMAGE, Operations, Read, Target, check_target
 from supply_chain.errors import BuildMaterialsDiffer, DockerfileRefused
 from supply_chain.image import Digest
 
@@ -44,8 +44,6 @@ class Expected:
     urls: Mapping[str, Digest]
     namespace: str
     """How the identifiers of cache mounts begin."""
-    networks: Collection[str] = NETWORKS
-    """The networks that commands may have."""
 
 
 def check_record(name: str, record: BuildRecord, expected: Expected) -> None:
@@ -79,7 +77,7 @@ def _differences(record: BuildRecord, expected: Expected) -> Iterator[str]:
 def _commands(operations: Operations, expected: Expected) -> Iterator[str]:
     """What no command may do, whatever the reading said."""
     try:
-        check_target("", Target(**dict(operations), base="", images=()), expected.namespace, expected.networks)
+        check_target("", Target(**dict(operations), base="", images=()), expected.namespace)
     except DockerfileRefused as error:
         yield str(error).partition("\n")[0]
 

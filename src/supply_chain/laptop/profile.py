@@ -43,8 +43,8 @@ class Profile(Frozen):
     region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(?:-[a-z]+)+-\d$")] = Field(
         default="us-east-1", description="the AWS region that the emulator stands for"
     )
-    build_network: Literal["default", "host", "none"] = Field(
-        default="default", description="the network that build steps see"
+    build_network: Literal["default", "none"] = Field(
+        default="default", description="the network that build steps see: the engine's bridge, or none"
     )
     ca_bundle: Path | None = Field(default=CA_BUNDLE, description="certificates that build steps trust; null for none")
     bases: dict[BaseName, Upstream | None] = Field(

@@ -11,9 +11,26 @@ from supply_chain.app import Base, Name, Service, Word
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
 from supply_chain.image import PATH, Frozen, Source
+from supply_chain.policy.outcome import Reason
 
 Pattern = Annotated[str, StringConstraints(pattern=rf"^{PATH}(?:/\*)?$", min_length=2, max_length=128)]
 """A name, or every name below one: `base/*`."""
+RESERVED = ("base/", "upstream/")
+"""Prefixes that are reserved whatever the register says: what lies there is built upon by everybody."""
+
+
+class NamedSource(Frozen):
+    """A source that may use a name: a repository, and a directory in it or any."""
+
+    repository: str = Field(min_length=1, description="the git repository's remote, without a user's name or password")
+    path: str | None = Field(default=None, description="a directory below the repository's root; null for any")
+
+    def __str__(self) -> str:
+        return f"{self.repository}, {self.path}" if self.path else self.repository
+
+    def includes(self, holder: Holder) -> bool:
+        """Return whether the holder builds from this source."""
+        return holder.repository == self.repository and self.path in (None, holder.path)
 
 
 class Holder(Frozen):
@@ -25,9 +42,16 @@ class Holder(Frozen):
         default=None, description="the git repository's remote, or the directory's name where there is none"
     )
     path: str | None = Field(default=None, description="the application's directory below the repository's root")
+    sources: tuple[Literal["project"] | NamedSource, ...] | None = Field(
+        default=None,
+        description="the sources that may use the name, in place of repository and path; `project` is the checkout "
+        "that the chain itself runs from",
+    )
 
     def __str__(self) -> str:
         where = f" in {self.repository}" if self.repository else ""
+        if self.sources is not None:
+            where = f" in {' or '.join(map(str, self.sources)) or 'a source that the register lists for it'}"
         below = f", {self.path}" if self.path else ""
         return f"the {self.kind or 'application'} of {self.owner or 'anybody'}{where}{below}"
 
@@ -38,11 +62,27 @@ class Holder(Frozen):
 
     def holds_for(self, other: Holder) -> bool:
         """Whether all that is settled here is so there."""
-        return all(getattr(other, key) == value for key, value in self if value is not None)
+        settled = ((key, value) for key, value in self if key != "sources" and value is not None)
+        listed = [each for each in self.sources or () if isinstance(each, NamedSource)]
+        here = self.sources is None or any(each.includes(other) for each in listed)
+        return here and all(getattr(other, key) == value for key, value in settled)
 
     def over(self, earlier: Holder | None) -> Holder:
-        """This, and where it settles nothing, what was so before."""
-        return Holder(**{**dict(earlier or Holder()), **{k: v for k, v in self if v is not None}})
+        """This, and where it settles nothing, what was so before. Listed sources settle repository and path."""
+        before = {k: v for k, v in earlier or Holder() if self.sources is None or k not in ("repository", "path")}
+        return Holder(**{**before, **{k: v for k, v in self if v is not None}})
+
+    def with_project(self, repository: str | None) -> Holder:
+        """Return the holder with `project` replaced by the repository of the project's checkout.
+
+        None where the source is not in that checkout: then `project` stands for no source.
+        """
+        if self.sources is None:
+            return self
+        project = (NamedSource(repository=repository),) if repository else ()
+        sources = (each if isinstance(each, NamedSource) else project for each in self.sources)
+        named = (source for each in sources for source in ([each] if isinstance(each, NamedSource) else each))
+        return self.model_copy(update={"sources": tuple(named)})
 
 
 class NameRegister(Frozen):
@@ -55,13 +95,42 @@ class NameRegister(Frozen):
         for name, holder in self.names.items():
             if holder == Holder():
                 raise ValueError(f"{name} is given to nobody; write kind, owner, repository or path")
+            if self._is_reserved(name) and not (holder.sources or holder.repository):
+                raise ValueError(f"{name} is reserved, and no source is listed that may use it; write sources")
         return self
 
     def of(self, name: Name) -> Holder | None:
-        """What is written down for a name: under itself, else under the nearest pattern."""
-        above = name.split("/")[:-1]
-        patterns = ["/".join(above[:n]) + "/*" for n in range(len(above), 0, -1)]
-        return next((self.names[each] for each in (name, *patterns) if each in self.names), None)
+        """What is written down for a name: under itself, else under the nearest pattern.
+
+        A reserved name for which nothing is written down is held by no source.
+        """
+        found = next((self.names[each] for each in (name, *_patterns(name)) if each in self.names), None)
+        return Holder(sources=()) if found is None and name.startswith(RESERVED) else found
+
+    def _is_reserved(self, name: str) -> bool:
+        return name.endswith("/*") or name.startswith(RESERVED) or any(each in self.names for each in _patterns(name))
+
+
+def _patterns(name: str) -> list[str]:
+    """The patterns that cover a name, the nearest first."""
+    above = name.split("/")[:-1]
+    return ["/".join(above[:n]) + "/*" for n in range(len(above), 0, -1)]
+
+
+def name_reasons(name: str, held: Holder | None, asks: Holder) -> tuple[Reason, ...]:
+    """Return why `asks` may not use the name; empty if it may, or if nobody holds the name yet. Pure.
+
+    The intake gate asks this of the signed provenance, and development before it builds.
+    """
+    if held is None or held.holds_for(asks):
+        return ()
+    return (
+        Reason(
+            code="name.taken",
+            fact=f"{name} is {held}; this is {asks}",
+            remedy="use a name of your own; a name is handed over in deployments/names.yaml",
+        ),
+    )
 
 
 def read_register(path: Path) -> NameRegister:

@@ -32,14 +32,16 @@ class Admitted(Frozen, Generic[T]):
 class Refused(Frozen):
     """The image did not pass; every reason of that gate is here."""
 
-    image: ImageRef
+    image: ImageRef | None = Field(description="none where it was refused before it was built")
+    application: str = Field(default="", description="whose image it would have been, where there is none")
     boundary: Boundary
     policy: Digest
     reasons: tuple[Reason, ...] = Field(min_length=1)
     notes: tuple[str, ...] = Field(default=(), description="what is attached to it and does not count")
 
     def __str__(self) -> str:
-        lines = [f"{self.image} is refused at {self.boundary}:"]
+        subject = self.image or f"{self.application}, before it is built,"
+        lines = [f"{subject} is refused at {self.boundary}:"]
         lines += [f"  {r.code}: {r.fact}\n      → {r.remedy}" for r in self.reasons]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)

@@ -11,14 +11,14 @@ from supply_chain.app import Limits, Service
 from supply_chain.evidence.checks import CHECKS, required
 from supply_chain.evidence.encryption import encryption_records
 from supply_chain.policy.gate import Dossier, Policy, unjudged_packages
-from supply_chain.policy.names import Holder
+from supply_chain.policy.names import Holder, name_reasons
 from supply_chain.policy.outcome import Reason
 from supply_chain.shown import counted
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
 
-VERSION = "8"
+VERSION = "9"
 IMAGE_BLOCKED, BASE_BLOCKED = "image.blocked", "base.blocked"
 """The reasons that go away with a block."""
 
@@ -68,13 +68,7 @@ def name_is_theirs(dossier: Dossier[Any]) -> Iterator[Reason]:
     manifest, source, held = dossier.manifest, dossier.source, dossier.holder
     if manifest is None or source is None or held is None:
         return
-    asks = Holder.of(manifest, source)
-    if not held.holds_for(asks):
-        yield Reason(
-            code="name.taken",
-            fact=f"{manifest.name} is {held}; this is {asks}",
-            remedy="use a name of your own; a name is handed over in deployments/names.yaml",
-        )
+    yield from name_reasons(manifest.name, held, Holder.of(manifest, source))
 
 
 def checks_made(dossier: Dossier[Any]) -> Iterator[Reason]:

@@ -83,6 +83,7 @@ def order(context: Path, *, reproducible: bool) -> Order:
     return Order(
         context=context, dockerfile=context / "Dockerfile", platform="linux/amd64", target=None, name=NAME,
         contexts={}, annotations={}, epoch=0, timeout=120, reproducible=reproducible,
+        key="full", caches="full",
     )  # fmt: skip
 
 

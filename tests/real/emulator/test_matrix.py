@@ -31,14 +31,14 @@ TABLE = """
 get a token for the registry                yes          yes          yes          -            yes
 list the repositories                       yes          yes          yes          -            yes
 pull dev/hello                              yes          yes          -            -            -
-pull curated/hello                          -            yes          yes          -            yes
+pull curated/hello                          yes          yes          yes          -            yes
 pull curated/base/python                    yes          yes          yes          -            yes
 pull evidence/curation/hello                -            yes          yes          -            yes
 pull evidence/execution/hello               -            -            yes          -            yes
 pull evidence/lifecycle/hello               yes          yes          yes          -            yes
 pull other/hello                            -            -            -            -            -
 referrers dev/hello                         yes          yes          -            -            -
-referrers curated/hello                     -            yes          yes          -            yes
+referrers curated/hello                     yes          yes          yes          -            yes
 referrers curated/base/python               yes          yes          yes          -            yes
 referrers evidence/curation/hello           -            yes          yes          -            yes
 referrers evidence/execution/hello          -            -            yes          -            yes
@@ -56,7 +56,7 @@ attach evidence/curation/hello              -            yes          -         
 attach evidence/execution/hello             -            -            yes          -            -
 attach evidence/lifecycle/hello             -            -            -            -            yes
 describe dev/hello                          yes          yes          -            -            -
-describe curated/hello                      -            yes          yes          -            yes
+describe curated/hello                      yes          yes          yes          -            yes
 describe evidence/execution/hello           -            -            yes          -            yes
 create dev/new                              yes          -            -            -            -
 create curated/new                          -            yes          -            -            -

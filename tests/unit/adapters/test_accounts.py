@@ -57,8 +57,8 @@ def test_each_tier_writes_only_what_is_its_own(action):
 
 
 def test_each_tier_reads_what_it_has_to_judge():
-    """Execution sees no image that was not curated; development sees only the bases of what was."""
-    assert may("development", PULL) == {"dev/a", "curated/base/python", "evidence/lifecycle/a"}
+    """Execution sees no image that was not curated; development sees what was, for it holds the names."""
+    assert may("development", PULL) == {"dev/a", "curated/a", "curated/base/python", "evidence/lifecycle/a"}
     assert may("curation", PULL) == {
         "dev/a",
         "curated/a",

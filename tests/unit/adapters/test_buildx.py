@@ -34,6 +34,8 @@ ORDER = Order(
     epoch=1000,
     timeout=30,
     reproducible=True,
+    key="0123",
+    caches="4567",
 )
 WRITES = """for a in "$@"; do case "$a" in --metadata-file=*) cp "$here/metadata" "${a#*=}";; esac; done"""
 
@@ -71,7 +73,8 @@ def test_builds_what_is_ordered_and_loads_it(docker):
         "--file=/context/Dockerfile",
         f"--build-context=curated/base/python=docker-image://registry.test/curated/base/python@{DIGEST}",
         "--annotation=org.opencontainers.image.title=hello world",
-        "--build-arg=BUILDKIT_CACHE_MOUNT_NS=cscm.local/hello",
+        "--build-arg=BUILDKIT_CACHE_MOUNT_NS=4567",
+        "--cgroup-parent=/cscm.build/0123",
     ):
         assert word in build
     (output,) = [word for word in build if word.startswith("--output=")]
@@ -94,13 +97,13 @@ def test_what_is_run_here_alone_goes_straight_into_the_engines_store(docker):
 @pytest.mark.parametrize(
     ("settings", "changes", "there", "absent"),
     [
-        ({}, {}, [], ["--network", "--allow", "--secret", "--target"]),
+        ({}, {}, [], ["--network", "--allow", "--secret", "--target", "--no-cache"]),
         ({}, {"target": "test"}, ["--target=test"], []),
         ({"network": "none"}, {}, ["--network=none"], ["--allow"]),
-        ({"network": "host"}, {}, ["--network=host", "--allow=network.host"], []),
+        ({}, {"fresh": True}, ["--no-cache"], []),
         ({"ca_bundle": Path("/ca.pem")}, {}, ["--secret=id=ca,src=/ca.pem"], ["--build-arg=CA", "--build-context=ca"]),
     ],
-    ids=["plain", "stage", "no network", "host network", "certificates"],
+    ids=["plain", "stage", "no network", "fresh", "certificates"],
 )
 def test_settings_are_the_profiles_and_stay_out_of_layers(docker, settings, changes, there, absent):
     """Certificates are mounted as a secret; a network beyond BuildKit's own is asked for by name."""

@@ -18,6 +18,7 @@ from supply_chain.development.build import (
     refuse_detours,
 )
 from supply_chain.development.build import test_name as stage_name
+from supply_chain.development.separation import run_key
 from supply_chain.errors import BaseMissing, BuildFailed, DeclarationInvalid
 from supply_chain.evidence.checks import Check, required_in_engine
 from supply_chain.evidence.provenance import provenance
@@ -146,6 +147,7 @@ def project(tmp_path, make, world):
             evidence=store,
             in_engine=dict.fromkeys(Check, tools),
             context=lambda snapshot: contextlib.nullcontext(snapshot.directory / "built"),
+            cache_key=lambda source, application: f"key of {application}",
             now=lambda: make.noon,
             version="0.1.0",
         )
@@ -452,3 +454,22 @@ def test_a_base_of_the_distributions_packages_is_always_built(project, offer, ma
     offer(project(manifest=manifest)[0], manifest)
 
     assert (project(manifest=manifest)[0].proven is None) is (rootfs is not None)
+
+
+def test_caches_are_the_applications_by_a_key_that_it_cannot_choose(project):
+    """Image and tests share it, so that a stage of both is built once."""
+    _, world = project()
+
+    assert [(order.key, order.caches, order.fresh) for order in world.orders] == [
+        ("key of hello", "key of hello", False)
+    ] * 2
+
+
+def test_a_fresh_build_uses_no_cache_and_mounts_caches_of_its_own(project):
+    """Which nobody reads again: they are named by the run."""
+    _, world = project(fresh=True)
+
+    image, tests = world.orders
+    assert image.fresh and tests.fresh
+    assert image.key == "key of hello"
+    assert image.caches == tests.caches == run_key("key of hello", "run1") != run_key("key of hello", "run2")

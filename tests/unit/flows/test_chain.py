@@ -11,7 +11,9 @@ import tasks.freeze
 from flows import chain as flows
 from flows.chain import chain
 from supply_chain.image import ImageRef
+from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.promotion.freeze import Freeze
+from supply_chain.tier import Boundary
 
 STEPS = ("develop", "curate", "execute")
 
@@ -71,3 +73,23 @@ async def test_a_freeze_that_comes_while_a_chain_waits_for_its_turn_holds_it(mac
         assert freeze.by == "ann"
     async with flows._in_turn("deploy staging hello", False) as freeze:
         assert freeze is None
+
+
+async def test_a_refused_name_ends_the_chain_as_refused(machine, monkeypatch):
+    """Nothing was built, so that there is nothing to curate."""
+    refusal = Refused(
+        image=None,
+        application="hello",
+        boundary=Boundary.TO_CURATION,
+        policy=f"sha256:{'0' * 64}",
+        reasons=(Reason(code="name.taken", fact="hello is another's", remedy="use another name"),),
+    )
+    monkeypatch.setattr(flows, "_known", lambda *_: None)
+    monkeypatch.setattr(flows, "_alone", lambda path: nullcontext())
+    monkeypatch.setattr(flows, "journal", lambda *_: nullcontext())
+    monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
+    monkeypatch.setattr(flows, "develop", AsyncMock(return_value=refusal))
+
+    state = await chain("/srv/hello", return_state=True)
+
+    assert (state.name, await state.result()) == ("Refused", refusal)

@@ -39,6 +39,7 @@ def test_another_file_can_be_named(tmp_path):
         ("region: us-east-1\nports:\n  emulator: 80\n", ":3:3: ports.emulator"),
         ("ports: {emulator: 5000, prefect: 5000}\n", "two different ports"),
         ("build_network: bridge\n", "build_network"),
+        ("build_network: host\n", "build_network"),
         ("bases: {python: python:3.11}\n", "bases.python"),
         ("region: 'us-east-1; rm'\n", "region"),
         ("database: official\n", "database"),

@@ -6,10 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.policy.names import Holder, NameRegister, read_register
+from supply_chain.policy.names import Holder, NamedSource, NameRegister, name_reasons, read_register
 
 PROJECT = Path(__file__).parents[3]
-PLATFORM = Holder(kind="base", owner="platform")
+PLATFORM = Holder(kind="base", owner="platform", sources=("project",))
 FIRST = Holder(kind="service", owner="greetings", repository="https://git.example/hello", path=".")
 
 
@@ -24,11 +24,11 @@ def test_a_pattern_covers_every_name_below_it_and_no_other():
 
 def test_the_nearest_entry_counts():
     """A name's own entry comes before the pattern above it."""
-    own = Holder(owner="runtime")
-    found = NameRegister(names={"base/*": PLATFORM, "base/team/*": Holder(owner="team"), "base/python": own})
+    own, team = Holder(owner="runtime", repository="runtime"), Holder(owner="team", repository="team")
+    found = NameRegister(names={"base/*": PLATFORM, "base/team/*": team, "base/python": own})
 
     assert found.of("base/python") == own
-    assert found.of("base/team/x") == Holder(owner="team")
+    assert found.of("base/team/x") == team
 
 
 def test_what_the_register_settles_comes_before_who_came_first():
@@ -56,7 +56,10 @@ def test_what_is_not_settled_need_not_agree():
     ("holder", "words"),
     [
         (FIRST, "the service of greetings in https://git.example/hello, ."),
-        (PLATFORM, "the base of platform"),
+        (PLATFORM, "the base of platform in project"),
+        (PLATFORM.with_project("git@x:chain.git"), "the base of platform in git@x:chain.git"),
+        (Holder(sources=()), "the application of anybody in a source that the register lists for it"),
+        (Holder(sources=(NamedSource(repository="r", path="p"),)), "the application of anybody in r, p"),
         (Holder(owner="greetings"), "the application of greetings"),
         (Holder(repository="shop"), "the application of anybody in shop"),
         (Holder(kind="service", path="hello"), "the service of anybody, hello"),
@@ -99,3 +102,64 @@ def test_an_entry_that_settles_nothing_is_an_error(tmp_path):
 
     with pytest.raises(DeclarationInvalid, match="given to nobody"):
         read_register(tmp_path / "names.yaml")
+
+
+@pytest.mark.parametrize("name", ["base/python", "base/team/python", "upstream/debian"])
+def test_names_below_base_and_upstream_are_held_by_no_source_unless_listed(name):
+    """Whoever writes `kind: base` and `owner: platform` into a declaration does not become the platform."""
+    held = NameRegister(names={}).of(name)
+    asks = Holder(kind="base", owner="platform", repository="https://git.example/hello", path=".")
+
+    assert [reason.code for reason in name_reasons(name, held, asks)] == ["name.taken"]
+
+
+@pytest.mark.parametrize("name", ["base", "basement/x", "upstream", "hello", "team/base/x"])
+def test_other_names_are_free_until_somebody_is_admitted(name):
+    """Only the prefixes are reserved."""
+    held = NameRegister(names={}).of(name)
+
+    assert held is None
+    assert name_reasons(name, held, FIRST) == ()
+
+
+@pytest.mark.parametrize(
+    ("repository", "path", "taken"),
+    [("r", "python", False), ("r", "other", True), ("s", "python", True), ("any", "x", False), ("other", "x", True)],
+)
+def test_a_reserved_name_is_for_the_listed_sources(repository, path, taken):
+    """Each listed source by its repository, and by its path where one is listed; kind and owner still count."""
+    listed = (NamedSource(repository="r", path="python"), NamedSource(repository="any"))
+    held = Holder(kind="base", owner="platform", sources=listed)
+    asks = Holder(kind="base", owner="platform", repository=repository, path=path)
+
+    assert bool(name_reasons("base/python", held, asks)) is taken
+    assert name_reasons("base/python", held, asks.model_copy(update={"owner": "x"}))
+
+
+def test_project_is_the_repository_of_the_checkout():
+    """Every path in it; and no source at all where what is built lies outside of it."""
+    asks = Holder(kind="base", owner="platform", repository="chain", path="bases/python")
+
+    assert name_reasons("base/python", PLATFORM.with_project("chain"), asks) == ()
+    assert name_reasons("base/python", PLATFORM.with_project("other"), asks)
+    assert name_reasons("base/python", PLATFORM.with_project(None), asks)
+    assert name_reasons("base/python", PLATFORM, asks), "nobody resolved it"
+    assert FIRST.with_project("chain") == FIRST
+
+
+def test_listed_sources_come_before_the_source_that_came_first():
+    """A fresh clone has another remote, and is listed all the same."""
+    earlier = Holder(kind="base", owner="platform", repository="old", path="bases/python")
+    held = PLATFORM.with_project("new").over(earlier)
+
+    assert held.holds_for(earlier.model_copy(update={"repository": "new"}))
+    assert not held.holds_for(earlier)
+
+
+@pytest.mark.parametrize("name", ["base/*", "team/*", "base/python", "upstream/debian", "team/x"])
+def test_a_reserved_prefix_has_to_list_sources(name):
+    """Kind and owner are what a declaration says of itself: alone they reserve nothing."""
+    with pytest.raises(ValidationError, match="no source is listed"):
+        NameRegister(names={"team/*": Holder(repository="team"), name: Holder(kind="base", owner="platform")})
+
+    assert NameRegister(names={name: Holder(repository="team")})

@@ -90,7 +90,9 @@ class Gate(Pieces):
         """The gate's answer and dossier."""
         judge, store = KEEPS[boundary][0], self.world.store(KEEPS[boundary][0])
         tier = SimpleNamespace(tier=str(judge), http=self.registry, ecr=self.registry, evidence=lambda _: store)
-        workbench = SimpleNamespace(names=lambda: self.names, environment=self.others.__getitem__)
+        workbench = SimpleNamespace(
+            registered=lambda name, _=None: self.names.of(name), environment=self.others.__getitem__
+        )
         what = {
             Boundary.TO_CURATION: (OFFERED,),
             Boundary.CURATION: (scanned_image(self.make),),

@@ -1,0 +1,146 @@
+"""The control group that BuildKit puts an application's build steps into (`buildx build --cgroup-parent`).
+
+Its name holds the application's cache key: BuildKit counts it as part of what a step is, so that no step of another
+application has the same cached result. Whoever may write it (root, on the engine's own machine) sets the limits.
+Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst of the kernel say what each file means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from supply_chain.development.build import Order
+from supply_chain.development.separation import BuildLimits
+
+ROOT = Path("/sys/fs/cgroup")
+PARENT = "cscm.build"
+PERIOD = 100_000
+"""Microseconds over which processor time is shared out."""
+SHARES, WEIGHT = 256, 25
+"""A quarter of what everything else gets where processors are short (cgroup v1 and v2)."""
+
+
+def group_name(key: str) -> str:
+    """Return the name to give to `--cgroup-parent`."""
+    return f"/{PARENT}/{key}"
+
+
+def separation(order: Order, limits: BuildLimits | None) -> list[str]:
+    """Return the arguments of `buildx build` that keep this build apart from every other application's.
+
+    A file may grow as far as all of them together, which also holds where nobody may set a group's limits.
+    """
+    arguments = [f"--cgroup-parent={group_name(order.key)}", f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={order.caches}"]
+    if limits:
+        arguments.append(f"--ulimit=fsize={limits.disk}:{limits.disk}")
+    return [*arguments, "--no-cache"] if order.fresh else arguments
+
+
+@dataclass(frozen=True)
+class BuildCgroup:
+    """The control group of one cache key, of version 1 or 2, whichever the kernel serves."""
+
+    key: str
+    root: Path = ROOT
+
+    @property
+    def unified(self) -> bool:
+        """Whether the kernel serves version 2 alone."""
+        return (self.root / "cgroup.controllers").is_file()
+
+    def directory(self, controller: str) -> Path:
+        """Return where the group's files of a controller are."""
+        return (self.root if self.unified else self.root / controller) / PARENT / self.key
+
+    def limit(self, limits: BuildLimits) -> bool:
+        """Set the limits, with counters that begin at nothing; return False where this user or kernel cannot."""
+        try:
+            if self.unified:
+                self._delegate()
+            for controller, files in self._settings(limits).items():
+                directory = self.directory(controller)
+                _remove(directory)  # its counters go with it; one with processes in it stays
+                directory.mkdir(parents=True, exist_ok=True)
+                for name, value in files:
+                    (directory / name).write_text(value, encoding="ascii")
+        except OSError:
+            return False
+        return True
+
+    def _delegate(self) -> None:
+        (self.root / PARENT).mkdir(exist_ok=True)
+        for directory in (self.root, self.root / PARENT):
+            (directory / "cgroup.subtree_control").write_text("+memory +pids +cpu", encoding="ascii")
+
+    def _settings(self, limits: BuildLimits) -> dict[str, list[tuple[str, str]]]:
+        quota, processes = str(int(limits.cpus * PERIOD)), [("pids.max", str(limits.processes))]
+        memory = str(limits.memory)
+        if self.unified:
+            return {
+                "memory": [("memory.max", memory), ("memory.swap.max", "0")],
+                "pids": processes,
+                "cpu": [("cpu.max", f"{quota} {PERIOD}"), ("cpu.weight", str(WEIGHT))],
+            }
+        directory, both = self.directory("memory"), "memory.memsw.limit_in_bytes"
+        swap = [(both, memory)] if (directory.parents[1] / both).exists() else []  # not every kernel counts it
+        return {
+            "memory": [("memory.limit_in_bytes", memory), *swap],
+            "pids": processes,
+            "cpu": [("cpu.cfs_period_us", str(PERIOD)), ("cpu.cfs_quota_us", quota), ("cpu.shares", str(SHARES))],
+        }
+
+    def is_limited(self) -> bool:
+        """Return whether a limit of processes is set now."""
+        return _read(self.directory("pids") / "pids.max") not in ("", "max")
+
+    def reached(self) -> str:
+        """Return which limit the steps have reached so far: `memory`, `processes`, or an empty text.
+
+        At the limit of memory pages are given up first: whether it ended anything, its end has to tell.
+        """
+        pids, memory = self.directory("pids"), self.directory("memory")
+        refused = any(_counted(each, "max") for each in pids.rglob("pids.events"))
+        peak, most = _read(pids / "pids.peak"), _read(pids / "pids.max")
+        if refused or (peak.isdigit() and most.isdigit() and int(peak) >= int(most)):
+            return "processes"
+        killed = any(_counted(each, "oom_kill") for each in memory.rglob("memory.events"))
+        peak, most = _read(memory / "memory.max_usage_in_bytes"), _read(memory / "memory.limit_in_bytes")
+        return "memory" if killed or (peak and int(peak) >= int(most)) else ""
+
+    def processes(self) -> Iterator[int]:
+        """Yield a process of each step that runs."""
+        for file in self.directory("pids").rglob("cgroup.procs"):
+            for first in _read(file).split()[:1]:
+                yield int(first)
+
+
+def remove_groups(root: Path = ROOT) -> None:
+    """Remove the groups of all builds that are over."""
+    for parent in {*root.glob(PARENT), *root.glob(f"*/{PARENT}")}:
+        for directory in parent.iterdir():
+            if directory.is_dir():
+                _remove(directory)
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+
+
+def _remove(directory: Path) -> None:
+    for inner, _, _ in os.walk(directory, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(inner).rmdir()
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except OSError:  # its step has ended
+        return ""
+
+
+def _counted(file: Path, event: str) -> int:
+    words = dict(line.split(" ", 1) for line in _read(file).splitlines() if " " in line)
+    return int(words.get(event, "0"))

@@ -1,0 +1,40 @@
+"""What keeps one application's build apart from another's: its cache key, and what it may use of the host."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import Field
+
+from supply_chain.image import Frozen, Source
+
+
+class BuildLimits(Frozen):
+    """What all steps of one build may use together, and what they have to leave on the disk."""
+
+    memory: int = Field(ge=64 * 1024**2, description="bytes, swap included")
+    processes: int = Field(ge=16, description="processes and threads")
+    cpus: float = Field(gt=0, description="processors")
+    disk: int = Field(ge=64 * 1024**2, description="bytes that running steps may have written, caches included")
+    reserve: int = Field(ge=0, description="bytes that have to stay free where the engine keeps its images")
+
+
+def cache_key(owner: str, origin: Path, source: Source, application: str) -> str:
+    """Return the key of an application's caches: 32 hexadecimal digits.
+
+    `owner` is the supply chain on that engine, `origin` the directory that the run was started for. No declaration
+    and no Dockerfile can choose one of them; a clone's configuration can choose the repository, but not where it lies.
+    """
+    parts = [owner, str(origin.resolve()), source.repository, source.path, application]
+    return _digest(parts)
+
+
+def run_key(key: str, run: str) -> str:
+    """Return the key of caches that this run alone uses."""
+    return _digest([key, run])
+
+
+def _digest(parts: list[str]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,43 @@
+"""name: whether an application's name belongs to its source, asked before anything is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+
+from blocks import Tier, Workbench
+from supply_chain.app import Base, Service
+from supply_chain.image import Source
+from supply_chain.policy.dossier import holder
+from supply_chain.policy.names import Holder, name_reasons
+from supply_chain.policy.outcome import Reason, Refused
+from supply_chain.policy.rules import POLICIES
+from supply_chain.tier import Boundary
+from tasks.gates import curated_before
+from tasks.running import RETRYING, in_thread
+
+
+@task(name="name", task_run_name="name", **RETRYING)
+async def check_name(
+    path: Path, manifest: Service | Base, source: Source, tier: Tier, workbench: Workbench
+) -> Refused | None:
+    """Return the refusal of a name that is not this source's, or None.
+
+    `path` is the directory that the run was started for. It is the intake gate's rule on what development can read;
+    the gate decides for itself, on the signed provenance.
+    """
+
+    def check() -> Refused | None:
+        first = holder(curated_before(manifest.name, tier), tier.evidence(workbench))
+        registered = workbench.registered(manifest.name, path)
+        held = registered.over(first) if registered else first
+        reasons = name_reasons(manifest.name, held, Holder.of(manifest, source))
+        return _refused(manifest.name, reasons) if reasons else None
+
+    return await in_thread(check)
+
+
+def _refused(application: str, reasons: tuple[Reason, ...]) -> Refused:
+    policy = POLICIES[Boundary.TO_CURATION]
+    return Refused(image=None, application=application, boundary=policy.boundary, policy=policy.digest, reasons=reasons)

@@ -1,0 +1,97 @@
+"""Builds with the real BuildKit, as the chain makes them, of Dockerfiles that a test writes; no laptop is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from supply_chain.adapters.buildx import Buildx, find_client
+from supply_chain.adapters.command import Tool
+from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.registry_http import RegistryHttp
+from supply_chain.development.build import Order
+from supply_chain.development.separation import BuildLimits
+
+GO = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
+BEGIN = "FROM scratch\nCOPY step /\n"
+GIB, MIB = 1024**3, 1024**2
+LIMITS = BuildLimits(memory=512 * MIB, processes=64, cpus=0.5, disk=256 * MIB, reserve=0)
+
+
+def compiled_step(target: Path) -> Path:
+    """Build the program of the steps."""
+    source = Path(__file__).parents[1] / "subject/step"
+    words = ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(target), "."]
+    subprocess.run(words, cwd=source, env={**os.environ, **GO}, check=True, timeout=300)
+    return target
+
+
+@dataclass
+class Steps:
+    """Builds below a directory, and removes from the engine what they make."""
+
+    directory: Path
+    step: Path
+    names: list[str] = field(default_factory=list)
+
+    def order(self, dockerfile: str, key: str, *, caches: str = "", fresh: bool = False, timeout: float = 120) -> Order:
+        """What builds a Dockerfile with the program in its context, for the application of this key."""
+        context = self.directory / uuid.uuid4().hex
+        context.mkdir()
+        shutil.copy2(self.step, context / "step")
+        (context / "Dockerfile").write_text(BEGIN + dockerfile)
+        name = f"cscm.local/steps:{context.name}"
+        self.names.append(name)
+        return Order(
+            context=context, dockerfile=context / "Dockerfile", platform="linux/amd64", target=None, name=name,
+            contexts={}, annotations={}, epoch=1, timeout=timeout, reproducible=False, key=key, caches=caches or key,
+            fresh=fresh,
+        )  # fmt: skip
+
+    def builder(self, limits: BuildLimits | None = LIMITS, storage: Path | None = None) -> Buildx:
+        client, version = find_client(os.environ["PATH"])
+        registry = Registry(RegistryHttp("registry.test", lambda: ("", ""), insecure=True))
+        config = self.directory / "docker"
+        config.mkdir(exist_ok=True)
+        return Buildx(
+            Tool("docker", client, version),
+            lambda: contextlib.nullcontext(config),
+            lambda: "",
+            registry,
+            limits=limits,
+            storage=storage,
+        )
+
+    def result(self, dockerfile: str, key: str, *, caches: str = "", fresh: bool = False) -> str:
+        """Build, and return what the last step left in /said."""
+        order = self.order(dockerfile, key, caches=caches, fresh=fresh)
+        self.builder().build(order)
+        client, _ = find_client(os.environ["PATH"])
+        made = subprocess.run([client, "create", order.name, "x"], check=True, capture_output=True, text=True)
+        container = made.stdout.strip()
+        try:
+            packed = subprocess.run([client, "cp", f"{container}:/said", "-"], check=True, capture_output=True).stdout
+        finally:
+            subprocess.run([client, "rm", container], check=True, capture_output=True)
+        return packed[512:].split(b"\0", 1)[0].decode()
+
+    def remove(self) -> None:
+        client, _ = find_client(os.environ["PATH"])
+        for name in self.names:
+            subprocess.run([client, "rmi", name], check=False, capture_output=True)
+
+
+@contextlib.contextmanager
+def steps_in(directory: Path) -> Iterator[Steps]:
+    """Builds for the tests of one file."""
+    steps = Steps(directory, compiled_step(directory / "step"))
+    try:
+        yield steps
+    finally:
+        steps.remove()

@@ -1,0 +1,99 @@
+"""What one application's build leaves in the builder, and another's tries to read: the real BuildKit."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.real.adversary.steps import BEGIN, Steps, steps_in
+
+pytestmark = pytest.mark.real
+
+RANDOM = 'RUN ["/step", "random", "/said"]\n'
+
+
+def leave(word: str, cache: str) -> str:
+    """A step that adds a word to a cache, and says what was in it before."""
+    return f'RUN --mount=type=cache,{cache}target=/cache ["/step", "leave", "/cache/x", "{word}", "/said"]\n'
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
+    with steps_in(tmp_path_factory.mktemp("caches")) as made:
+        yield made
+
+
+@pytest.fixture
+def keys() -> tuple[str, str]:
+    """Two applications that no test before knew."""
+    return uuid.uuid4().hex, uuid.uuid4().hex
+
+
+def test_a_step_of_another_application_is_made_anew(steps: Steps, keys: tuple[str, str]) -> None:
+    """The same Dockerfile and context: each has its own result, and keeps it."""
+    ours, theirs = keys
+    first = steps.result(RANDOM, ours)
+
+    assert steps.result(RANDOM, theirs) != first
+    assert steps.result(RANDOM, ours) == first
+
+
+def test_a_fresh_build_takes_no_result_of_before(steps: Steps, keys: tuple[str, str]) -> None:
+    """Not of the application itself either."""
+    first = steps.result(RANDOM, keys[0])
+
+    assert steps.result(RANDOM, keys[0], fresh=True) != first
+
+
+@pytest.mark.parametrize(
+    "identifier", ["", "id=shared,", "id=../KEY/shared,", "id=../../KEY/shared,", "id=/KEY/shared,", "id=KEY/shared,"]
+)
+def test_a_cache_of_another_application_cannot_be_mounted(steps: Steps, keys: tuple[str, str], identifier: str) -> None:
+    """By its default name, by a name that is chosen, and by one that leads up and over to the other's."""
+    ours, theirs = keys
+    named = "id=shared," if "KEY" in identifier else identifier
+    steps.result(leave("secret", named), ours)
+
+    assert steps.result(leave("read", identifier.replace("KEY", ours)), theirs) == ""
+    assert steps.result(leave("again", named), ours) == "secret "
+
+
+def test_a_cache_of_a_fresh_run_is_nobodys(steps: Steps, keys: tuple[str, str]) -> None:
+    """It finds nothing, and what it leaves is not found."""
+    ours, run = keys
+    steps.result(leave("first", "id=x,"), ours)
+
+    assert steps.result(leave("fresh", "id=x,"), ours, caches=run, fresh=True) == ""
+    assert steps.result(leave("later", "id=x,"), ours) == "first "
+
+
+def test_a_file_that_looks_the_same_is_not_taken_from_another_context(steps: Steps, keys: tuple[str, str]) -> None:
+    """Same path, size, time and mode, other content: what BuildKit keeps of a transfer is one run's alone."""
+    copy = "COPY said /said\n"
+    orders = [steps.order(copy, key) for key in keys]
+    for order, content in zip(orders, ("ours", "evil"), strict=True):
+        (order.context / "said").write_text(content)
+        os.utime(order.context / "said", (1, 1))
+    digests = [steps.builder().build(order) for order in orders]
+
+    assert digests[0] != digests[1]
+
+
+def test_what_is_copied_is_the_same_for_all(steps: Steps, keys: tuple[str, str]) -> None:
+    """Steps that run nothing are shared: their results are their inputs' own content (docs/adr/0002)."""
+    ours, theirs = ({"key": key} for key in keys)
+    same = [steps.builder().build(steps.order("COPY step /said\n", **each)) for each in (ours, theirs)]
+
+    assert same[0] == same[1]
+    assert BEGIN.startswith("FROM scratch")
+
+
+def test_a_build_is_the_same_under_every_key(steps: Steps, keys: tuple[str, str]) -> None:
+    """Nothing of the key gets into what is built: another host builds the same image."""
+    name = 'RUN ["/step", "dial", "/said"]\n'
+
+    assert len({steps.builder().build(steps.order(name, key)) for key in keys}) in (1, 2)
+    assert steps.result(name, keys[0]) == steps.result(name, keys[1]) == ""

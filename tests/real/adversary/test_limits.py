@@ -1,0 +1,109 @@
+"""Builds that take all that there is: each ends with a clear error, and others go on. The real BuildKit, as root."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters.build_cgroup import BuildCgroup
+from supply_chain.concurrency import both
+from supply_chain.errors import BuildFailed, BuildLimitExceeded, ToolTimedOut
+from tests.real.adversary.steps import LIMITS, MIB, Steps, steps_in
+
+pytestmark = pytest.mark.real
+
+CACHE = "--mount=type=cache,target=/cache "
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
+    with steps_in(tmp_path_factory.mktemp("limits")) as made:
+        yield made
+
+
+@pytest.fixture
+def key() -> str:
+    return uuid.uuid4().hex
+
+
+def running(word: str) -> bool:
+    """Whether a step with this argument runs on this machine."""
+    return any(
+        word.encode() in each.read_bytes()
+        for each in Path("/proc").glob("[0-9]*/cmdline")
+        if each.parent.joinpath("cgroup").is_file()
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        ('RUN ["/step", "fork"]\n', "more than 64 processes"),
+        ('RUN ["/step", "eat"]\n', "more than their 512 MiB of memory"),
+        ('RUN ["/step", "fill", "/"]\n', "written more than 256 MiB"),
+        (f'RUN {CACHE}["/step", "fill", "/cache"]\n', "written more than 256 MiB"),
+    ],
+    ids=["fork bomb", "memory hog", "disk filler", "cache filler"],
+)
+def test_a_step_that_takes_all_is_ended_and_others_go_on(steps: Steps, key: str, step: str, why: str) -> None:
+    """Another application is built meanwhile, and nothing of the first runs on."""
+    with pytest.raises(BuildLimitExceeded, match=why):
+        both(
+            lambda: steps.builder().build(steps.order(step, key)),
+            lambda: steps.result('RUN ["/step", "random", "/said"]\n', uuid.uuid4().hex),
+        )
+
+    assert list(BuildCgroup(key).processes()) == []
+    assert steps.result('RUN ["/step", "random", "/said"]\n', uuid.uuid4().hex)
+
+
+def test_one_file_cannot_grow_without_end(steps: Steps, key: str) -> None:
+    """By the kernel's own limit, which needs no root and nobody who looks."""
+    with pytest.raises((BuildFailed, BuildLimitExceeded)):
+        steps.builder().build(steps.order('RUN ["/step", "grow", "/x"]\n', key))
+
+
+@pytest.mark.parametrize("what", ["spin", "yell"])
+def test_a_step_without_end_is_ended_in_the_engine_too(steps: Steps, key: str, what: str) -> None:
+    """A busy loop has its share of the processors and no more; lines without end are not kept without end."""
+    mark = uuid.uuid4().hex
+    order = steps.order(f'RUN ["/step", "{what}", "{mark}"]\n', key, timeout=8)
+
+    with pytest.raises(ToolTimedOut):
+        steps.builder().build(order)
+
+    deadline = time.monotonic() + 20
+    while running(mark) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not running(mark)
+
+
+def test_processors_are_shared_out(steps: Steps, key: str) -> None:
+    """Half a processor for 6 seconds are 3 seconds of its time, however many there are."""
+    with pytest.raises(ToolTimedOut):
+        steps.builder().build(steps.order('RUN ["/step", "spin"]\n', key, timeout=6))
+
+    (used,) = (
+        int(file.read_text())
+        for file in [BuildCgroup(key).directory("cpuacct" if not BuildCgroup(key).unified else "cpu") / "cpuacct.usage"]
+    )
+    assert used < 4.5e9
+
+
+def test_a_build_leaves_room_on_the_engines_disk(steps: Steps, key: str, tmp_path: Path) -> None:
+    """It ends before the disk is full for everybody."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(small)], check=True)
+    try:
+        (small / "filled").write_bytes(b"x" * 40 * MIB)
+        scarce = LIMITS.model_copy(update={"reserve": 32 * MIB})
+        with pytest.raises(BuildLimitExceeded, match="have to stay"):
+            steps.builder(scarce, small).build(steps.order('RUN ["/step", "wait"]\n', key))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

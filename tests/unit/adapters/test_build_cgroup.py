@@ -1,0 +1,87 @@
+"""The control group of a build: which files are written, and what is read of them."""
+
+import pytest
+
+from supply_chain.adapters.build_cgroup import BuildCgroup, remove_groups
+from supply_chain.development.separation import BuildLimits
+
+LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1.5, disk=2**30, reserve=0)
+
+
+@pytest.fixture(params=["v1", "v2"])
+def group(request, tmp_path):
+    """A group below a tree like the kernel's."""
+    if request.param == "v2":
+        (tmp_path / "cgroup.controllers").write_text("cpu memory pids")
+        return BuildCgroup("0123", tmp_path)
+    for controller in ("memory", "pids", "cpu"):
+        (tmp_path / controller).mkdir()
+    (tmp_path / "memory/memory.memsw.limit_in_bytes").write_text("")
+    return BuildCgroup("0123", tmp_path)
+
+
+def test_limits_are_written_where_the_kernel_reads_them(group):
+    """By the names of the version that it serves."""
+    assert not group.is_limited()
+    assert group.limit(LIMITS) and group.is_limited()
+
+    written = {file.name: file.read_text() for file in group.root.rglob("cscm.build/0123/*")}
+    assert written["pids.max"] == "100"
+    if group.unified:
+        assert (written["memory.max"], written["memory.swap.max"]) == (str(2**30), "0")
+        assert (written["cpu.max"], written["cpu.weight"]) == ("150000 100000", "25")
+        assert (group.root / "cscm.build/cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+    else:
+        assert written["memory.limit_in_bytes"] == written["memory.memsw.limit_in_bytes"] == str(2**30)
+        assert (written["cpu.cfs_quota_us"], written["cpu.cfs_period_us"]) == ("150000", "100000")
+        assert written["cpu.shares"] == "256"
+
+
+def test_a_kernel_that_takes_none_is_told(tmp_path):
+    """As where the user is not root, or the engine is elsewhere."""
+    (tmp_path / "memory").write_text("no directory")
+
+    assert not BuildCgroup("0123", tmp_path).limit(LIMITS)
+
+
+def test_what_was_reached_is_read_from_the_counters(group):
+    """Of the group's own steps, which have groups below it."""
+    group.limit(LIMITS)
+    assert group.reached() == ""
+
+    step = group.directory("memory") / "buildkit/x"
+    step.mkdir(parents=True)
+    if group.unified:
+        (step / "memory.events").write_text("low 0\noom 1\noom_kill 1\n")
+    else:
+        (group.directory("memory") / "memory.max_usage_in_bytes").write_text(f"{2**30}\n")
+    assert group.reached() == "memory"
+
+    (group.directory("pids") / "pids.events").write_text("max 1\n")
+    assert group.reached() == "processes"
+    (group.directory("pids") / "pids.events").write_text("max 0\n")
+    (group.directory("pids") / "pids.peak").write_text("100\n")
+    assert group.reached() == "processes"
+
+
+def test_one_process_of_each_step_is_found(group):
+    """Which is enough to see what its step wrote."""
+    for name, content in (("a", "12\n13\n"), ("b", "14\n"), ("c", "")):
+        (group.directory("pids") / "buildkit" / name).mkdir(parents=True)
+        (group.directory("pids") / "buildkit" / name / "cgroup.procs").write_text(content)
+
+    assert sorted(group.processes()) == [12, 14]
+
+
+def test_groups_of_builds_that_are_over_go(group):
+    """The kernel removes an empty one, with its files; one in which something runs stays."""
+    for controller in ("memory", "pids"):
+        (group.directory(controller) / "buildkit/x").mkdir(parents=True, exist_ok=True)
+    running = group.directory("pids").with_name("4567")
+    running.mkdir()
+    (running / "cgroup.procs").write_text("1\n")
+
+    remove_groups(group.root)
+
+    assert not group.directory("pids").exists() and not group.directory("memory").exists()
+    assert running.exists()

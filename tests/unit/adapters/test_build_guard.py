@@ -1,0 +1,144 @@
+"""The guard of a build: what counts as broken, and what becomes of the build then."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters import build_guard
+from supply_chain.adapters.build_cgroup import BuildCgroup
+from supply_chain.adapters.build_guard import BuildGuard, guarded, written_bytes
+from supply_chain.adapters.command import Cancellation, Done, current, run
+from supply_chain.development.build import Order
+from supply_chain.development.separation import BuildLimits
+from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
+
+LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1, disk=64 * 2**20, reserve=0)
+ORDER = Order(
+    context=Path("/c"), dockerfile=Path("/c/D"), platform="linux/amd64", target=None, name="n", contexts={},
+    annotations={}, epoch=0, timeout=9, reproducible=True, key="0123", caches="0123",
+)  # fmt: skip
+
+
+@pytest.fixture
+def group(tmp_path, monkeypatch):
+    made = BuildCgroup("0123", tmp_path)
+    monkeypatch.setattr(build_guard, "BuildCgroup", lambda key: made)
+    monkeypatch.setattr(build_guard, "INTERVAL", 0.01)
+    return made
+
+
+def sleeping():
+    return run(["sleep", "30"], name="sleep", timeout=60)
+
+
+def too_many(group):
+    """The kernel counted a process that could not be made."""
+    group.directory("pids").mkdir(parents=True, exist_ok=True)
+    (group.directory("pids") / "pids.events").write_text("max 1\n")
+
+
+def test_a_build_that_breaks_a_limit_is_ended_with_its_commands(group):
+    """At once, and told as what it is."""
+
+    def build():
+        too_many(group)
+        return sleeping()
+
+    with pytest.raises(BuildLimitExceeded, match="more than 100 processes"):
+        guarded(ORDER, LIMITS, None, build)
+
+
+def test_a_build_ends_before_the_engines_disk_is_full(group, tmp_path):
+    """Whoever filled it: nothing that is written then would be whole."""
+    scarce = LIMITS.model_copy(update={"reserve": 2**60})
+
+    with pytest.raises(BuildLimitExceeded, match="have to stay"):
+        guarded(ORDER, scarce, tmp_path, sleeping)
+
+
+def test_a_cancelled_run_ends_as_cancelled(group):
+    """The guard's own cancellation ends with that of the run."""
+    outer = Cancellation()
+    token = current.set(outer)
+
+    def build():
+        outer.cancel()
+        return sleeping()
+
+    try:
+        with pytest.raises(Cancelled):
+            guarded(ORDER, LIMITS, None, build)
+    finally:
+        current.reset(token)
+
+
+@pytest.mark.parametrize(("words", "limited"), [("exit code: 137", True), ("exit code: 1", False)])
+def test_memory_is_named_only_where_it_ended_a_step(group, words, limited):
+    """A compiler that fails near its limit has failed for another reason."""
+
+    def build():
+        memory = group.directory("memory")
+        memory.mkdir(parents=True, exist_ok=True)
+        (memory / "memory.limit_in_bytes").write_text("100")
+        (memory / "memory.max_usage_in_bytes").write_text("100")
+        return Done(1, "", words, 1.0)
+
+    if limited:
+        with pytest.raises(BuildLimitExceeded, match="1024 MiB of memory"):
+            guarded(ORDER, LIMITS, None, build)
+    else:
+        assert guarded(ORDER, LIMITS, None, build).stderr == words
+
+
+def test_a_build_that_took_too_long_is_told_as_that(group):
+    """Unless a limit explains it."""
+
+    def build():
+        raise ToolTimedOut("too long\nraise it")
+
+    with pytest.raises(ToolTimedOut):
+        guarded(ORDER, LIMITS, None, build)
+
+
+def test_a_good_build_is_left_alone(group, tmp_path):
+    """With enough of everything."""
+    done = Done(0, "", "", 1.0)
+
+    assert guarded(ORDER, LIMITS, tmp_path, lambda: (time.sleep(0.1), done)[1]) is done
+    assert guarded(ORDER, None, tmp_path, lambda: done) is done
+
+
+def test_what_a_step_writes_is_its_layer_and_its_caches(tmp_path):
+    """Not what lies below its layer, in memory, or in mounts that it can only read."""
+    upper, proc = tmp_path / "upper layer", tmp_path / "proc"
+    cache, hidden = proc / "7/root/var/cache", proc / "7/root/ro"
+    for place in (upper / "a", cache, hidden):
+        place.mkdir(parents=True)
+        (place / "file").write_bytes(b"x" * 8192)
+    (upper / "link").symlink_to("/")
+    escaped = str(upper).replace(" ", r"\040")
+    (proc / "7/mountinfo").write_text(
+        f"1 0 0:1 / / rw - overlay overlay rw,lowerdir=/l,upperdir={escaped},workdir=/w\n"
+        "2 1 0:2 / /proc rw - proc proc rw\n"
+        "3 1 8:1 /snapshots/1/fs /var/cache rw,relatime master:1 - ext4 /dev/vda rw\n"
+        "4 1 8:1 /x /ro ro,relatime - ext4 /dev/vda rw\n"
+        "5 1 0:3 / /dev/shm rw - tmpfs shm rw\n"
+    )
+
+    assert 16384 <= written_bytes(7, 2**30, proc) < 24576
+    assert written_bytes(7, 4096, proc) > 4096
+    assert written_bytes(8, 4096, proc) == 0
+
+
+def test_too_much_written_breaks_the_limit(group, monkeypatch):
+    """All running steps together."""
+    monkeypatch.setattr(build_guard, "written_bytes", lambda process, most: 40 * 2**20)
+    guard = BuildGuard(group, LIMITS, None)
+    (group.directory("pids") / "buildkit/a").mkdir(parents=True)
+    (group.directory("pids") / "buildkit/a/cgroup.procs").write_text("1\n")
+    assert guard.look() == ""
+
+    (group.directory("pids") / "buildkit/b").mkdir()
+    (group.directory("pids") / "buildkit/b/cgroup.procs").write_text("2\n")
+    assert "written more than 64 MiB" in guard.look()

@@ -1,0 +1,72 @@
+"""Whose name it is, asked before the build: the intake gate's answer on what development can read."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from supply_chain.evidence.statement import PROVENANCE, SIGNATURE
+from supply_chain.image import ImageRef, StorageStatus, StoredManifest
+from supply_chain.policy.names import Holder, NameRegister
+from supply_chain.tier import Boundary, TierName
+from tasks.name import check_name
+from tests.unit.pieces import CURATION, DEV, Pieces
+
+EARLIER = ImageRef(repository="curated/hello", digest=f"sha256:{'e' * 64}")
+
+
+class Development(Pieces):
+    """What development reads: an earlier image of the name, where there is one, and the register."""
+
+    def __init__(self, world, make):
+        super().__init__(world, make)
+        self.listed, self.register = [], NameRegister(names={})
+
+    def hold(self, make, owner, *, signed=True):
+        """An image of this owner lies in the curated repository."""
+        status = StorageStatus.ACTIVE
+        self.listed = [StoredManifest(digest=EARLIER.digest, tags=("t",), pushed_at=make.noon, size=1, status=status)]
+        self.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner=owner))
+        if signed:
+            self.attach(EARLIER, CURATION, SIGNATURE, {})
+
+    async def check(self, make, manifest, path):
+        store = self.world.store(TierName.DEVELOPMENT)
+        tier = SimpleNamespace(ecr=SimpleNamespace(images=lambda _: self.listed), evidence=lambda _: store)
+        workbench = SimpleNamespace(registered=lambda name, _: self.register.of(name))
+        return await check_name.fn(path, manifest, make.source(), tier, workbench)
+
+
+@pytest.fixture
+def development(world, make):
+    return Development(world, make)
+
+
+async def test_a_name_that_nobody_holds_may_be_built(development, make, tmp_path):
+    """The first one to be admitted will hold it."""
+    assert await development.check(make, make.manifest(), tmp_path) is None
+
+
+async def test_a_name_that_another_team_holds_is_refused_before_the_build(development, make, tmp_path):
+    """A value with the gate's own reason, about no image: there is none."""
+    development.hold(make, "somebody else")
+
+    refused = await development.check(make, make.manifest(), tmp_path)
+
+    assert [reason.code for reason in refused.reasons] == ["name.taken"]
+    assert (refused.image, refused.application, refused.boundary) == (None, "hello", Boundary.TO_CURATION)
+    assert str(refused).startswith("hello, before it is built, is refused at boundary-1:")
+
+
+async def test_what_curation_did_not_sign_holds_no_name(development, make, tmp_path):
+    """As at the gate: an image that curation's own gate refused settles nothing."""
+    development.hold(make, "somebody else", signed=False)
+
+    assert await development.check(make, make.manifest(), tmp_path) is None
+
+
+async def test_the_register_comes_before_whoever_was_first(development, make, tmp_path):
+    """A name that was handed over is its new holder's at once, before the build too."""
+    development.hold(make, "somebody else")
+    development.register = NameRegister(names={"hello": Holder(owner=make.manifest().owner)})
+
+    assert await development.check(make, make.manifest(), tmp_path) is None
