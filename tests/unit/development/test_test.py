@@ -1,7 +1,6 @@
 """test: every check is made, side by side; one that cannot be made is an error, not a result."""
 
 import threading
-from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
