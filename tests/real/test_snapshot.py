@@ -24,7 +24,7 @@ def build(target: Path, context: Path, dockerfile: Path) -> None:
     """Write what BuildKit copies to `target`."""
     client, _ = find_client(os.environ["PATH"])
     output = f"--output=type=local,dest={target}"
-    command = [client, "buildx", "build", "--quiet", output, f"--file={dockerfile}", context]
+    command = [str(client), "buildx", "build", "--quiet", output, f"--file={dockerfile}", str(context)]
     subprocess.run(command, check=True, timeout=120)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -77,7 +77,7 @@ def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: 
             return _copy(_committed(repository, commit), ignores, place, source)
         snapshot = _copy(working, ignores, place, source)
         dirty = _is_dirty(snapshot, working, repository, commit, ignores)
-        return Snapshot(place, snapshot.manifest, snapshot.source.model_copy(update={"dirty": dirty}), snapshot.entries)
+        return replace(snapshot, source=snapshot.source.model_copy(update={"dirty": dirty}))
 
 
 def _committed(repository: Repository, commit: str) -> CommittedTree:
@@ -123,9 +123,9 @@ def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source) -> Sn
         entries[node.path] = entry
     writer.finish()
     content = content_digest(entries.values())
-    return Snapshot(
-        place, selection.manifest, source.model_copy(update={"snapshot": content}), MappingProxyType(entries)
-    )
+    context = (place / "context").rename(place / f"context-{content.removeprefix('sha256:')}")
+    source = source.model_copy(update={"snapshot": content})
+    return Snapshot(place, selection.manifest, source, MappingProxyType(entries), context)
 
 
 @dataclass
