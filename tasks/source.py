@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from supply_chain.adapters.dockerignore import ignored
-from supply_chain.adapters.snapshot import take_snapshot
+from supply_chain.adapters.snapshot import take_snapshot, verify_snapshot
 from supply_chain.development.snapshot import Snapshot
 from tasks.events import post
 from tasks.running import in_thread
@@ -37,6 +37,11 @@ async def snapshot_of(path: Path, revision: str | None) -> AsyncIterator[Snapsho
             _taken.reset(token)
     finally:
         await in_thread(stack.close)
+
+
+async def verify(snapshot: Snapshot) -> None:
+    """Raise `SourceInvalid` where something wrote to the run's own copy."""
+    await in_thread(verify_snapshot, snapshot)
 
 
 def post_pushed(path: Path, revision: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from supply_chain.adapters import snapshot as adapter
 from supply_chain.adapters.dockerignore import ignored
-from supply_chain.adapters.snapshot import OLDEST, take_snapshot
+from supply_chain.adapters.snapshot import OLDEST, take_snapshot, verify_snapshot
 from supply_chain.development import snapshot as rules
 from supply_chain.errors import DeclarationInvalid, SourceInvalid
 from supply_chain.image import digest_of
@@ -535,8 +535,8 @@ def race(hello, act):
 
 
 def test_file_swapped_for_link_while_reading_is_refused(hello, tmp_path):
-    """Nothing outside is read."""
-    (tmp_path / "secret").write_text("of the machine")
+    """Nothing outside is read, also where it is as large."""
+    (tmp_path / "secret").write_text("two")
 
     def act():
         (hello / "file").unlink(missing_ok=True)
@@ -548,7 +548,7 @@ def test_file_swapped_for_link_while_reading_is_refused(hello, tmp_path):
 
 def test_directory_swapped_for_link_while_reading_is_refused(hello, tmp_path):
     """Neither at its own level nor below."""
-    write(tmp_path / "outside", {"file": "of the machine", "er/file": ""})
+    write(tmp_path / "outside", {"file": "secret", "er/file": ""})  # as large
 
     def act():
         if not (hello / "deep").is_symlink():
@@ -574,6 +574,48 @@ def test_file_that_grows_while_reading_is_refused(hello):
     """Its digest would be of neither."""
     with pytest.raises(SourceInvalid, match="file changed while it was read"):
         race(hello, lambda: (hello / "file").write_text("longer than before"))
+
+
+def write_to(snapshot):
+    (snapshot.context / "file").write_text("evi")
+
+
+def add_to(snapshot):
+    (snapshot.context / "more").write_text("")
+
+
+def remove_from(snapshot):
+    (snapshot.context / "deep/file").unlink()
+
+
+def link_in(snapshot):
+    (snapshot.context / "link").unlink()
+    (snapshot.context / "link").symlink_to("Dockerfile")
+
+
+def write_dockerfile_of(snapshot):
+    snapshot.dockerfile.write_text("FROM evil\n")
+
+
+def write_declaration_of(snapshot):
+    snapshot.declaration.write_text(DECLARATION + "\n")
+
+
+@pytest.mark.parametrize("context", [".", "src"])
+@pytest.mark.parametrize("act", [write_to, add_to, remove_from, link_in, write_dockerfile_of, write_declaration_of])
+def test_snapshot_that_something_wrote_to_is_not_offered(hello, context, act):
+    """Its digests would be of something else; one that nobody wrote to is as it was."""
+    write(hello, {"supply-chain.yaml": f"{DECLARATION}build: {{context: {context}}}\n"})
+    place = hello / context
+    write(place, {"file": "one", "deep/file": "", "Dockerfile": "", ".dockerignore": "supply-chain.yaml\n"})
+    (place / "link").symlink_to("./file")
+    (hello / "Dockerfile").write_text("FROM scratch\n")
+
+    with taken(hello) as snapshot:
+        verify_snapshot(snapshot)
+        act(snapshot)
+        with pytest.raises(SourceInvalid, match="changed in the run's own copy"):
+            verify_snapshot(snapshot)
 
 
 # declarations
