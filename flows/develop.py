@@ -18,7 +18,7 @@ from tasks.build import build, forget, forget_tests
 from tasks.name import check_name
 from tasks.offer import offer
 from tasks.running import beside, in_thread, invocation
-from tasks.source import snapshot_of
+from tasks.source import snapshot_of, verify
 from tasks.test import test
 from tasks.turns import turn, turn_name
 
@@ -60,6 +60,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
                     lambda t: ", ".join(f"{c.check} {c.outcome.lower()}" for c in t.checks),
                 )
                 story.add(checks=tested.checks)
+                await verify(snapshot)
                 async with beside(forget_tests, built, host):
                     return await story.step(
                         "offer",

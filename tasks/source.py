@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blocks import Workbench
 from blocks.workshop import reader
-from supply_chain.adapters.snapshot import take_snapshot
+from supply_chain.adapters.snapshot import take_snapshot, verify_snapshot
 from supply_chain.development.snapshot import Snapshot
 from tasks.events import post
 from tasks.running import in_thread
@@ -38,6 +38,11 @@ async def snapshot_of(path: Path, revision: str | None, workbench: Workbench) ->
             _taken.reset(token)
     finally:
         await in_thread(stack.close)
+
+
+async def verify(snapshot: Snapshot) -> None:
+    """Raise `SourceInvalid` where something wrote to the run's own copy."""
+    await in_thread(verify_snapshot, snapshot)
 
 
 def post_pushed(path: Path, revision: str) -> None:

@@ -84,7 +84,8 @@ fresh = click.option("--fresh", is_flag=True, help="Do every step again, also th
 @verbose
 def chain(path: Path, revision: str | None, environment: str | None, fresh: bool, as_json: bool, verbose: bool) -> None:
     """Take the application in PATH through all three tiers."""
-    read_manifest(path)
+    if revision is None:
+        read_manifest(path)
     where = str(path.resolve())
     run("flows.chain:chain", as_json, verbose, path=where, revision=revision, environment=environment, fresh=fresh)
 
@@ -97,7 +98,8 @@ def chain(path: Path, revision: str | None, environment: str | None, fresh: bool
 @verbose
 def develop(path: Path, revision: str | None, fresh: bool, as_json: bool, verbose: bool) -> None:
     """Build, test and offer the application in PATH."""
-    read_manifest(path)
+    if revision is None:
+        read_manifest(path)
     run("flows.develop:develop", as_json, verbose, path=str(path.resolve()), revision=revision, fresh=fresh)
 
 

@@ -6,15 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
-from supply_chain.adapters.context_files import BuildContext
 
+from supply_chain.adapters.dockerignore import ignored
+from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.app import FILE, Base, Classification, Service, read_manifest
 
 ROOT = Path(__file__).parents[2]
 BASES = sorted(path.parent for path in ROOT.glob(f"bases/*/{FILE}"))
 EXAMPLES = sorted(path.parent for path in ROOT.glob(f"examples/*/{FILE}"))
 OUTSIDE = sorted(path.parent for path in ROOT.glob(f"examples/outside/*/{FILE}"))
-SELF = BuildContext(ROOT, ROOT / "examples" / "self" / "Dockerfile")
 
 
 def name(path: Path) -> str:
@@ -67,11 +67,11 @@ def requirements(text: str) -> dict[str, str]:
 
 def test_the_project_is_an_application_of_its_own_chain():
     """Its declaration lies where its context is; what is not built into it is not in the context."""
-    manifest = read_manifest(ROOT)
-    files = SELF.files()
+    with take_snapshot(ROOT, None, ignored) as snapshot:
+        files = {str(path.relative_to(snapshot.context)) for path in snapshot.context.rglob("*") if path.is_file()}
 
-    assert isinstance(manifest, Base)
-    assert ROOT / manifest.build.dockerfile == SELF.dockerfile
+    assert isinstance(snapshot.manifest, Base)
+    assert snapshot.manifest.build.dockerfile == "examples/self/Dockerfile"
     assert {file.partition("/")[0] for file in files if "/" in file} == {"blocks", "examples", "flows", "src", "tasks"}
     assert {file for file in files if file.startswith("examples/")} <= {
         str(path.relative_to(ROOT)) for path in (ROOT / "examples" / "self").iterdir()

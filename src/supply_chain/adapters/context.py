@@ -23,7 +23,7 @@ def build_context(snapshot: Snapshot, make_rootfs: MakeRootfs) -> Iterator[Path]
         yield snapshot.context
         return
     with scratch("rootfs") as work:
-        copy = work / "context"
+        copy = work / work.name  # a name of its own: see `Snapshot.context`
         shutil.copytree(snapshot.context, copy, symlinks=True)
         target = copy / "rootfs.tar"
         target.unlink(missing_ok=True)  # also where it is a link to somewhere else

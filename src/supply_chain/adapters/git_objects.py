@@ -132,14 +132,14 @@ class Objects:
             try:
                 with os.fdopen(os.dup(index), "rb") as file:
                     loaded = load_pack_index_file(name, file, SHA1)
-                self.stack.callback(loaded.close)
+                self.stack.callback(_close, loaded)
                 with os.fdopen(os.dup(data), "rb") as file:  # both are mapped, and stay so when they are closed
-                    pack = _Pack(PackData(name, SHA1, file=file), loaded, mmap(data, 0, access=ACCESS_READ))
-                self.stack.callback(pack.data.close)
-                self.stack.callback(pack.raw.close)
+                    unpacker = PackData(name, SHA1, file=file)
+                self.stack.callback(_close, unpacker)
+                raw = self.stack.enter_context(mmap(data, 0, access=ACCESS_READ))
             except BROKEN as error:
                 raise _broken(name, f"{type(error).__name__} {error}") from error
-        return pack
+        return _Pack(unpacker, loaded, raw)
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,14 @@ class _Pack:
             self.recent[offset] = kind, content
         if len(self.recent) > REMEMBERED_OBJECTS:
             self.recent.popitem(last=False)
+
+
+def _close(mapped: PackData | PackIndex) -> None:
+    """Close what dulwich maps. Where an error's traceback holds a part of the mapping, it is released with that."""
+    try:
+        mapped.close()
+    except BufferError:
+        mapped.close()
 
 
 def _result_size(delta: bytes) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -32,10 +32,11 @@ from supply_chain.development.snapshot import (
     check,
     check_links,
     content_digest,
+    normalize,
     select,
 )
 from supply_chain.errors import DeclarationInvalid, SourceInvalid
-from supply_chain.image import Source, digest_of
+from supply_chain.image import Digest, Source, digest_of
 from supply_chain.scratch import scratch
 
 OLDEST = 315532800
@@ -51,6 +52,36 @@ def take_snapshot(directory: Path, revision: str | None, ignores: IgnoreMatcher)
     """
     with scratch("snapshot") as place:
         yield _take(directory, revision, _Remembering(ignores), place)
+
+
+def verify_snapshot(snapshot: Snapshot) -> None:
+    """Raise `SourceInvalid` where a snapshot is no longer what was copied; its digests are signed after this."""
+    prefix = normalize(snapshot.manifest.build.context)
+    held = {
+        (f"{prefix}/" if prefix else "") + str(path.relative_to(snapshot.context)): path
+        for path in snapshot.context.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+    expected = {path: entry.digest for path, entry in snapshot.entries.items()}
+    texts = {FILE: snapshot.declaration, normalize(snapshot.manifest.build.dockerfile): snapshot.dockerfile}
+    found = [(path, _digest(place)) for files in (texts, held) for path, place in files.items()]
+    changed = [path for path, digest in found if expected.get(path) != digest]
+    outside = expected.keys() - held.keys() - texts.keys()
+    missing = [path for path in outside if not path.endswith(IGNORE)]  # it need not be in the context itself
+    for path in (*changed, *missing):
+        raise SourceInvalid(
+            f"{path} changed in the run's own copy ({snapshot.directory}), so that what was checked is not known.\n"
+            "Find out what writes to that directory, and run it again."
+        )
+
+
+def _digest(path: Path) -> Digest | None:
+    if path.is_symlink():
+        return digest_of(os.fsencode(os.readlink(str(path))))  # noqa: PTH115 - as it is written
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: Path) -> Snapshot:
@@ -77,7 +108,7 @@ def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: 
             return _copy(_committed(repository, commit), ignores, place, source)
         snapshot = _copy(working, ignores, place, source)
         dirty = _is_dirty(snapshot, working, repository, commit, ignores)
-        return Snapshot(place, snapshot.manifest, snapshot.source.model_copy(update={"dirty": dirty}), snapshot.entries)
+        return replace(snapshot, source=snapshot.source.model_copy(update={"dirty": dirty}))
 
 
 def _committed(repository: Repository, commit: str) -> CommittedTree:
@@ -123,9 +154,9 @@ def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source) -> Sn
         entries[node.path] = entry
     writer.finish()
     content = content_digest(entries.values())
-    return Snapshot(
-        place, selection.manifest, source.model_copy(update={"snapshot": content}), MappingProxyType(entries)
-    )
+    context = (place / "context").rename(place / f"context-{content.removeprefix('sha256:')}")
+    source = source.model_copy(update={"snapshot": content})
+    return Snapshot(place, selection.manifest, source, MappingProxyType(entries), context)
 
 
 @dataclass

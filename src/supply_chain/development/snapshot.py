@@ -139,7 +139,7 @@ class Selection:
 class Snapshot:
     """An immutable, private copy of what a run builds. It is gone when the run is over.
 
-    In `directory` lie `supply-chain.yaml`; `context/` with the files of the build context that the ignore file
+    In `directory` lie `supply-chain.yaml`; a directory with the files of the build context that the ignore file
     leaves, and no others; and `dockerfile/` with the Dockerfile and, beside it, an empty ignore file of its own, so
     that the builder leaves nothing out again.
     """
@@ -150,10 +150,12 @@ class Snapshot:
     entries: Mapping[str, Entry]
     """Path, relative to the application's directory → what is there."""
 
-    @property
-    def context(self) -> Path:
-        """The directory that is the build context."""
-        return self.directory / "context"
+    context: Path
+    """The directory that is the build context. Its name is of its content.
+
+    BuildKit remembers by that name what it was sent, and is sent only what differs by size or time: two contexts of
+    one name and other contents would be taken for one.
+    """
 
     @property
     def dockerfile(self) -> Path:
@@ -363,9 +365,10 @@ def _text(tree: Tree, path: str) -> tuple[Node, bytes] | None:
         return None
     if node.kind is not Kind.FILE:
         raise DeclarationInvalid(f"{tree.name}/{path} is not a file, but a {node.kind}.\nPut a file there.")
-    if node.size > MAX_TEXT:
+    content = b"" if node.size > MAX_TEXT else b"".join(tree.read(node))
+    if max(node.size, len(content)) > MAX_TEXT:
         raise SourceInvalid(f"{path} has more than {MAX_TEXT // 1024} KiB.\nA file of this kind is a page; shorten it.")
-    return node, b"".join(tree.read(node))
+    return node, content
 
 
 def _require_directory(tree: Tree, path: str) -> None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import re
-import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
-from supply_chain.adapters.context_files import BuildContext
 
 from supply_chain.adapters.database import FEED, knows
 from supply_chain.adapters.database.feed.compile import compile_feed
 from supply_chain.adapters.database.feed.model import read_feed
+from supply_chain.adapters.dockerignore import ignored
 from supply_chain.development.build import base_names, final_base, refuse_detours
-from supply_chain.errors import CheckNotMade, DeclarationInvalid
+from supply_chain.errors import DeclarationInvalid, SourceInvalid
 from supply_chain.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
 from supply_chain.laptop.engine import version_of
 from supply_chain.policy.names import Holder, NameRegister
@@ -122,14 +121,7 @@ def test_a_long_dockerfile_is_read_in_seconds(line: str, names: tuple[str, ...])
 
 def taken(ignore: str, files: tuple[str, ...] = ("a", "b/a", "b/c/ab.py", "ab.py")) -> set[str]:
     """What such a list leaves of these files."""
-    with tempfile.TemporaryDirectory() as place:
-        directory = Path(place)
-        for name in files:
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            (directory / name).touch()
-        (directory / ".dockerignore").write_bytes(ignore.encode("utf-8", "surrogatepass"))
-        found = BuildContext(directory, directory / "Dockerfile").files()
-        return set(found) & set(files)
+    return set(files) - ignored(ignore.encode("utf-8", "surrogatepass"), files)
 
 
 patterns = st.lists(
@@ -141,8 +133,8 @@ patterns = st.lists(
 @tries(150)
 @given(patterns | st.text(max_size=40))
 def test_any_text_is_a_list_of_what_to_ignore_or_no_check_is_made(text: str) -> None:
-    """`CheckNotMade` is all that may come out."""
-    with contextlib.suppress(CheckNotMade):
+    """`SourceInvalid` is all that may come out."""
+    with contextlib.suppress(SourceInvalid):
         taken(text)
 
 

@@ -1,4 +1,4 @@
-"""What is read of a build context is what BuildKit takes of it."""
+"""What a snapshot holds of a build context is what BuildKit takes of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from supply_chain.adapters.context_files import BuildContext
 
 from supply_chain.adapters.buildx import find_client
+from supply_chain.adapters.dockerignore import ignored
+from supply_chain.adapters.snapshot import take_snapshot
 
 pytestmark = pytest.mark.real
 
@@ -17,6 +18,20 @@ FILES = (
     "a.py", "src/a.py", "src/deep/b.py", "src/deep/er/c.py", "lib/a.py", "lib.d/a.py", "lib/node_modules/keep",
     "lib/node_modules/x.js", "node_modules/keep", "x.pyc", "a.log", "lib/b.log", "!bang", "# hash", "two words", "é",
 )  # fmt: skip
+
+
+def build(target: Path, context: Path, dockerfile: Path) -> None:
+    """Write what BuildKit copies to `target`."""
+    client, _ = find_client(os.environ["PATH"])
+    output = f"--output=type=local,dest={target}"
+    command = [str(client), "buildx", "build", "--quiet", output, f"--file={dockerfile}", str(context)]
+    subprocess.run(command, check=True, timeout=120)
+
+
+def files(directory: Path) -> dict[str, str]:
+    """Path → content of every file, and where every link leads to."""
+    found = [path for path in directory.rglob("*") if path.is_symlink() or path.is_file()]
+    return {str(p.relative_to(directory)): str(p.readlink()) if p.is_symlink() else p.read_text() for p in found}
 
 
 @pytest.mark.parametrize(
@@ -48,15 +63,15 @@ def test_the_same_files_are_left(tmp_path: Path, ignore: str | None, own: str | 
         (context / name).write_text(name)
     (context / "link").symlink_to("src")
     (context / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    (context / "supply-chain.yaml").write_text("kind: base\nname: hello\nowner: us\ncheck: [x]\n")
     for name, text in ((".dockerignore", ignore), ("Dockerfile.dockerignore", own)):
         if text is not None:
             (context / name).write_text(text)
 
-    client, _ = find_client(os.environ["PATH"])
-    output = f"--output=type=local,dest={tmp_path / 'built'}"
-    subprocess.run([client, "buildx", "build", "--quiet", output, context], check=True, timeout=120)
+    build(tmp_path / "direct", context, context / "Dockerfile")
+    with take_snapshot(context, None, ignored) as snapshot:
+        build(tmp_path / "built", snapshot.context, snapshot.dockerfile)
+        held = files(snapshot.context)
 
-    built = {p for p in (tmp_path / "built").rglob("*") if p.is_file() and not p.is_symlink()}
-    assert built, "nothing was built, so nothing is compared"
-    taken = {str(p.relative_to(tmp_path / "built")) for p in built if "link" not in p.parts}
-    assert set(BuildContext(context, context / "Dockerfile").files()) == taken
+    assert held, "nothing is compared"
+    assert files(tmp_path / "direct") == held == files(tmp_path / "built")

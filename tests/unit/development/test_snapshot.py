@@ -1,0 +1,193 @@
+"""The rules of a snapshot, on trees that lie nowhere."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain.development.snapshot import (
+    MAX_FILE,
+    MAX_SIZE,
+    Entry,
+    Kind,
+    Mode,
+    Node,
+    blob_id,
+    check,
+    check_collisions,
+    check_links,
+    content_digest,
+    normalize,
+    select,
+)
+from supply_chain.errors import SourceInvalid
+from supply_chain.image import digest_of
+from tests.unit.repositories import APPLICATION
+
+
+class MemoryTree:
+    """A tree of files, in memory."""
+
+    name = "/srv/hello"
+
+    def __init__(self, files):
+        self.files = files
+        self.listed, self.opened = [], []
+
+    def list(self, directory):
+        self.listed.append(directory)
+        start = f"{directory}/" if directory else ""
+        names = {path.removeprefix(start).split("/")[0] for path in self.files if path.startswith(start)}
+        return [self.find(f"{start}{name}") for name in sorted(names)]
+
+    def find(self, path):
+        if path in self.files:
+            return Node(path, Kind.FILE, size=len(self.files[path]))
+        return Node(path, Kind.DIRECTORY) if any(each.startswith(f"{path}/") for each in self.files) else None
+
+    def read(self, node):
+        self.opened.append(node.path)
+        yield self.files[node.path].encode()
+
+
+def tree(**files):
+    return MemoryTree({**APPLICATION, **files})
+
+
+def ignoring(*out):
+    return lambda ignore, paths: {path for path in paths if path in out}
+
+
+def names(selection):
+    return {node.path for node in selection.nodes}
+
+
+def test_selection_reads_nothing_of_the_context():
+    """Only what says how to build is read to choose."""
+    source = tree(**{".dockerignore": "x", "deep/file": "", "x": "secret"})
+
+    assert names(select(source, ignoring("x"))) == {*APPLICATION, ".dockerignore", "deep/file"}
+    assert source.opened == ["supply-chain.yaml", "Dockerfile", ".dockerignore"]
+
+
+@pytest.mark.parametrize(
+    ("ignore", "listed"),
+    [("node_modules", {"", "src"}), ("node_modules\n!node_modules/keep", {"", "node_modules", "src"})],
+)
+def test_ignored_directory_is_listed_only_where_a_pattern_may_bring_back_a_file(ignore, listed):
+    """A hundred thousand files that are not built take no time."""
+    source = tree(**{".dockerignore": ignore, "node_modules/a": "", "node_modules/keep": "", "src/a": ""})
+
+    found = select(source, ignoring("node_modules", "node_modules/a"))
+
+    assert set(source.listed) == listed
+    assert ("node_modules/keep" in names(found)) is ("node_modules" in listed)
+
+
+def test_matcher_gets_the_ignore_file_and_paths_of_the_context():
+    """Relative to the context, as BuildKit's own does."""
+    asked = []
+
+    def matcher(ignore, paths):
+        asked.append((ignore, list(paths)))
+        return ()
+
+    declared = f"{APPLICATION['supply-chain.yaml']}build: {{context: src}}\n"
+    select(tree(**{"supply-chain.yaml": declared, "src/.dockerignore": "x\n", "src/a/b": ""}), matcher)
+
+    assert asked == [(b"x\n", [".dockerignore", "a"]), (b"x\n", ["a/b"])]
+
+
+def test_dockerfiles_own_ignore_file_comes_before_the_contexts():
+    """BuildKit looks for it first, also where it is empty."""
+    for own in ("x\n", ""):
+        asked = []
+        source = tree(**{".dockerignore": "y\n", "Dockerfile.dockerignore": own})
+        selection = select(source, lambda ignore, paths, asked=asked: asked.append(ignore) or ())
+        assert set(asked) <= {own.encode()}
+        assert "Dockerfile.dockerignore" in selection.texts and ".dockerignore" not in selection.texts
+
+
+@pytest.mark.parametrize(
+    "node", [Node("a", Kind.SPECIAL), Node("a", Kind.SUBMODULE), Node("a", Kind.FILE, size=MAX_FILE + 1)], ids=str
+)
+def test_node_of_no_snapshot_is_refused(node):
+    """And the message names it."""
+    with pytest.raises(SourceInvalid, match="a "):
+        check([node])
+
+
+def test_files_that_are_too_large_together_are_refused():
+    """Each by itself may be well."""
+    count = MAX_SIZE // MAX_FILE
+    check([Node(str(n), Kind.FILE, size=MAX_FILE) for n in range(count)])
+
+    with pytest.raises(SourceInvalid, match="too large"):
+        check([Node(str(n), Kind.FILE, size=MAX_FILE) for n in range(count + 1)])
+
+
+@given(st.lists(st.text(st.sampled_from("aAbBéÉ/"), min_size=1, max_size=6)))
+def test_names_of_which_no_two_are_alike_do_not_collide(paths):
+    """And two that a file system without case takes for one always do."""
+    plain = ["/".join(part for part in path.split("/") if part) for path in paths]
+    every = {"/".join(path.split("/")[:n]) for path in plain for n in range(1, path.count("/") + 2)} - {""}
+    collide = len({path.casefold() for path in every}) < len(every)
+
+    if collide:
+        with pytest.raises(SourceInvalid):
+            check_collisions(path for path in plain if path)
+    else:
+        check_collisions(path for path in plain if path)
+
+
+steps = st.sampled_from(["..", "a", "b", "c", ".", ""])
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "c", "a/b", "b/c"]), st.lists(steps, min_size=1, max_size=5)))
+def test_link_that_is_kept_resolves_inside_wherever_it_is_unpacked(tmp_path_factory, links):
+    """As the kernel resolves it."""
+    targets = {path: "/".join(parts) for path, parts in links.items()}
+    targets = {path: target for path, target in targets.items() if not any(path.startswith(f"{p}/") for p in targets)}
+    try:
+        check_links(targets)
+    except SourceInvalid:
+        return
+    root = tmp_path_factory.mktemp("links") / "context"
+    root.mkdir()
+    for path, target in targets.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).symlink_to(target)
+    assert all((root / path).resolve().is_relative_to(root) for path in targets)
+
+
+def test_digest_is_of_paths_modes_and_contents():
+    """Of each of them, in any order; and of nothing else."""
+    entry = Entry("a", Mode.FILE, 1, digest_of(b"1"), blob_id(b"1"))
+    other = Entry("b", Mode.FILE, 1, digest_of(b"2"), blob_id(b"2"))
+    changed = [
+        Entry("c", Mode.FILE, 1, digest_of(b"1"), blob_id(b"1")),
+        Entry("a", Mode.EXECUTABLE, 1, digest_of(b"1"), blob_id(b"1")),
+        Entry("a", Mode.LINK, 1, digest_of(b"1"), blob_id(b"1")),
+        Entry("a", Mode.FILE, 1, digest_of(b"3"), blob_id(b"3")),
+    ]
+
+    assert content_digest([entry, other]) == content_digest([other, entry])
+    assert len({content_digest([each, other]) for each in (entry, *changed)} | {content_digest([entry])}) == 6
+
+
+def test_blob_id_is_gits():
+    """git says the same."""
+    said = subprocess.run(["git", "hash-object", "--stdin"], input=b"hello\n", capture_output=True, check=True).stdout
+
+    assert blob_id(b"hello\n") == said.decode().strip()
+
+
+@pytest.mark.parametrize(
+    ("declared", "path"), [(".", ""), ("./", ""), ("src/", "src"), ("./a/./b", "a/b"), ("a//b", "a/b")]
+)
+def test_declared_path_is_written_as_trees_write_it(declared, path):
+    """However a person writes it."""
+    assert normalize(declared) == path

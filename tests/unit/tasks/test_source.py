@@ -1,0 +1,56 @@
+"""source: one snapshot for a run, and for the flows within it."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from supply_chain.errors import SourceInvalid
+from tasks.source import snapshot_of
+from tests.unit.repositories import APPLICATION, write
+
+
+@pytest.fixture
+def hello(tmp_path: Path) -> Path:
+    write(tmp_path / "hello", APPLICATION)
+    return tmp_path / "hello"
+
+
+async def test_flow_within_a_flow_builds_the_same_snapshot(hello: Path):
+    """What was locked and looked at is what is built."""
+    async with snapshot_of(hello, None) as outer:
+        (hello / "file").write_text("evil")
+        async with snapshot_of(hello, None) as inner:
+            assert inner is outer
+        assert outer.directory.exists()
+    assert not outer.directory.exists()
+
+
+async def test_another_source_is_another_snapshot(hello: Path, tmp_path: Path):
+    """Of another directory, or at a revision."""
+    write(tmp_path / "other", APPLICATION)
+
+    async with snapshot_of(hello, None) as outer, snapshot_of(tmp_path / "other", None) as other:
+        assert other.directory != outer.directory
+        with pytest.raises(SourceInvalid):
+            async with snapshot_of(hello, "HEAD"):
+                pass
+
+
+async def test_snapshot_is_gone_when_a_run_is_cancelled(hello: Path):
+    """And the next one is taken anew."""
+    taken, begun = [], asyncio.Event()
+
+    async def run() -> None:
+        async with snapshot_of(hello, None) as snapshot:
+            taken.append(snapshot)
+            begun.set()
+            await asyncio.Event().wait()
+
+    work = asyncio.ensure_future(run())
+    await begun.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+
+    assert not taken[0].directory.exists()
