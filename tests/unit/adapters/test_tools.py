@@ -404,6 +404,8 @@ SAID = {
     "syft": ("Application:   syft\nVersion:       1.57.0\nSchemaVersion: 16.1.13\n", "1.57.0"),
     "cosign": ("cosign: A tool\n\nGitVersion:    v3.1.3\nGoVersion:     go1.27.3\n", "3.1.3"),
     "crane": ("v0.22.1\n", "0.22.1"),
+    "buildx": ("github.com/docker/buildx v0.38.2 \n", "0.38.2"),
+    "dockerfile-reader": ("1.0.0\n", "1.0.0"),
     "skopeo": ("skopeo version 1.9.3\n", "1.9.3"),
     "mmdebstrap": ("mmdebstrap 1.3.5\n", "1.3.5"),
     "bandit": ("bandit 1.9.4\n  python version = 3.11.7 (main)\n", "1.9.4"),

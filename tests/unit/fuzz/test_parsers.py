@@ -17,7 +17,6 @@ from supply_chain.adapters.context_files import BuildContext
 from supply_chain.adapters.database import FEED, knows
 from supply_chain.adapters.database.feed.compile import compile_feed
 from supply_chain.adapters.database.feed.model import read_feed
-from supply_chain.development.build import base_names, final_base, refuse_detours
 from supply_chain.errors import CheckNotMade, DeclarationInvalid
 from supply_chain.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
 from supply_chain.laptop.engine import version_of
@@ -59,65 +58,6 @@ def test_a_digest_and_a_repository_are_nothing_but_that(kind: object, form: str,
     else:
         with pytest.raises(ValidationError):
             adapter.validate_python(text)
-
-
-stage = st.from_regex(r"\A[a-z][a-z0-9]{0,8}\Z").filter(lambda text: text != "scratch")
-image = st.from_regex(r"\A[a-z0-9]{1,6}(/[a-z0-9]{1,6}){1,2}(:[a-z0-9]{1,4})?\Z")
-
-
-@given(st.lists(st.tuples(image, stage), min_size=1, max_size=4, unique_by=lambda each: each[1]), st.lists(image))
-def test_a_dockerfiles_bases_are_all_found(stages: list[tuple[str, str]], copied: list[str]) -> None:
-    """Whatever else stands there: each image that it starts or copies from, once, and no stage of its own."""
-    text = "".join(f"FROM {base} AS {name}\nRUN echo FROM x\n" for base, name in stages)
-    text += "".join(f"COPY --link --from={each} \\\n  /a /b\n" for each in [*copied, *(name for _, name in stages)])
-
-    assert set(base_names(text)) == {*(base for base, _ in stages), *copied}
-    assert final_base(text) == stages[-1][0]
-    refuse_detours(Path("Dockerfile"), text)
-
-
-words = st.sampled_from(
-    ["FROM", "from", "COPY", "RUN", "--from=", "--mount=", "AS", "a/b", "#", "syntax=", "escape=", "<<E", "E", "\\",
-     "\n", "\n", " ", "\t", "\r", "\ufeff", "scratch", "$X", '"', "=", "\x00", "\x85", "\u2028"]
-)  # fmt: skip
-
-
-@tries(300)
-@given(st.text(max_size=200) | st.lists(words, max_size=30).map(" ".join) | st.lists(words, max_size=30).map("".join))
-def test_any_text_is_read_as_a_dockerfile_or_declared_invalid(text: str) -> None:
-    """No error of another kind comes out, and what it starts from is among what it names."""
-    with contextlib.suppress(DeclarationInvalid):
-        refuse_detours(Path("Dockerfile"), text)
-    found = base_names(text)
-    assert len(set(found)) == len(found)
-    assert final_base(text) != ""
-
-
-@pytest.mark.parametrize(
-    ("line", "names"),
-    [
-        ("\n", ()),
-        (" \n", ()),
-        ("#\n", ()),
-        ("\\\n", ()),
-        ("FROM\n", ("FROM",)),
-        ("FROM a AS\n", ("a",)),
-        ("COPY --a \n", ()),
-        ("RUN --mount=a, \\\n", ()),
-        ("RUN <<E\n", ()),
-        ("--from=", ()),
-        ("\r", ()),
-    ],
-    ids=repr,
-)
-@pytest.mark.timeout(120)  # it took hours
-def test_a_long_dockerfile_is_read_in_seconds(line: str, names: tuple[str, ...]) -> None:
-    """Nobody stops a worker with a file of empty lines."""
-    text = line * 40_000
-
-    refuse_detours(Path("Dockerfile"), text)
-    assert base_names(text) == names
-    assert final_base(text) == (names[0] if names else None)
 
 
 def taken(ignore: str, files: tuple[str, ...] = ("a", "b/a", "b/c/ab.py", "ab.py")) -> set[str]:
