@@ -1,4 +1,4 @@
-"""The engine's BuildKit for tests that need no laptop: a registry with one image, a context, and one build at a time."""
+"""The engine's BuildKit for tests that need no laptop: a registry with one image, a context, one build at a time."""
 
 from __future__ import annotations
 

@@ -45,13 +45,13 @@ RECORD = {
     "invocation": {"parameters": {"frontend": "dockerfile.v0", "args": {}}},
     "materials": [{"uri": "pkg:docker/registry.test/a", "digest": {"sha256": "a" * 64}}],
 }
-WRITES = '''
+WRITES = """
 for a in "$@"; do case "$a" in
     --metadata-file=*) cp "$here/metadata" "${a#*=}";;
     --file=*) cp -r "$(dirname "${a#*=}")" "$here/given";;
 esac; done
 [ -z "$EXPERIMENTAL_BUILDKIT_SOURCE_POLICY" ] || cp "$EXPERIMENTAL_BUILDKIT_SOURCE_POLICY" "$here/policy"
-'''
+"""
 
 
 @pytest.fixture

@@ -84,4 +84,6 @@ def test_an_image_in_another_registry_has_a_configuration(program):
 def test_a_registry_that_does_not_answer_is_no_missing_base(program, stdout, stderr, status, error):
     """The one may pass by itself; the other wants another base."""
     with pytest.raises(error, match=r"(?s)docker\.io/python.*curated base"):
-        read_upstream_config(program("crane").does(stdout=stdout, stderr=stderr, status=status), "docker.io/python", "linux/amd64")
+        read_upstream_config(
+            program("crane").does(stdout=stdout, stderr=stderr, status=status), "docker.io/python", "linux/amd64"
+        )

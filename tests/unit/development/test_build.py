@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -421,7 +420,9 @@ def test_another_digest_of_the_base_is_another_build(project, offer, monkeypatch
     """A base that was fixed is what a rebuild is for."""
     offer(project()[0])
     monkeypatch.setattr(
-        World, "resolve", lambda self, name, declared: (f"host/x@{OTHER}", Material(name=name, digest=OTHER, curated=True))
+        World,
+        "resolve",
+        lambda self, name, declared: (f"host/x@{OTHER}", Material(name=name, digest=OTHER, curated=True)),
     )
 
     assert project()[0].proven is None

@@ -17,7 +17,7 @@ from supply_chain.adapters.context_files import BuildContext
 from supply_chain.adapters.database import FEED, knows
 from supply_chain.adapters.database.feed.compile import compile_feed
 from supply_chain.adapters.database.feed.model import read_feed
-from supply_chain.errors import CheckNotMade, DeclarationInvalid
+from supply_chain.errors import CheckNotMade
 from supply_chain.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
 from supply_chain.laptop.engine import version_of
 from supply_chain.policy.names import Holder, NameRegister
