@@ -19,6 +19,7 @@ from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import LaptopState, load_state
 from tests.real.access import Prefect, toolbox_in
 from tests.real.application import compiled
+from tests.real.buildkit import BuildKit, buildkit_in
 from tests.real.command import ROOT, cscm
 
 
@@ -98,3 +99,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("program") / "subject"
     compiled(path, "amd64")
     return path
+
+
+@pytest.fixture(scope="session")
+def buildkit(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildKit]:
+    """The engine's BuildKit, with a registry of the tests' own."""
+    with buildkit_in(tmp_path_factory.mktemp("buildkit"), toolbox) as found:
+        yield found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.dockerignore import ignored
+from tests.unit.dockerignore import ignored
 from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.app import FILE, Base, Classification, Service, read_manifest
 

@@ -38,6 +38,18 @@ class Directive(Read):
     line: int
 
 
+class Instruction(Read):
+    """An instruction as it is written; `words` of those that name other things: ADD, ARG, COPY and FROM."""
+
+    name: str
+    line: int
+    lines: int
+    flags: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    json_form: bool = Field(default=False, alias="json")
+    heredocs: int = 0
+
+
 class Stage(Read):
     """A stage as it is written, before variables are expanded."""
 
@@ -109,7 +121,7 @@ class Reading(Read):
     shebang: bool = False
     json_document: bool = Field(default=False, alias="json")
     arguments: tuple[Directive, ...] = ()
-    instructions: tuple[object, ...] | None = None
+    instructions: tuple[Instruction, ...] = ()
     stages: tuple[Stage, ...] = ()
     targets: dict[str, Target] = Field(default_factory=dict, description="by name; the empty name is the last stage's")
     error: Problem | None = None
@@ -156,7 +168,7 @@ def check_frontend(reading: Reading) -> None:
         )
     if reading.error:
         raise _unreadable(reading.error)
-    if len(reading.instructions or ()) > INSTRUCTIONS:
+    if len(reading.instructions) > INSTRUCTIONS:
         raise DockerfileRefused(
             f"The Dockerfile has more than {INSTRUCTIONS} instructions.\nPut what it does into files of the context."
         )

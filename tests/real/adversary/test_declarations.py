@@ -47,10 +47,14 @@ DECLARATIONS = {
 LINK = "leaves the application's directory"
 DOCKERFILE = "FROM scratch AS test\nCOPY subject /\n{}\nFROM scratch\nCOPY subject /\n"
 DOCKERFILES = {
-    "brings a frontend along": ("# syntax=evil/frontend\n" + DOCKERFILE, "declaration.invalid"),
-    "names its base by a variable": ("ARG BASE=scratch\nFROM $BASE AS test\nCOPY subject /\n", "base.missing"),
+    "brings a frontend along": ("# syntax=evil/frontend\n" + DOCKERFILE, "dockerfile.refused"),
+    "names an image by a variable": ("ARG BASE=evil/a\nFROM $BASE:1 AS test\nCOPY subject /\n", "dockerfile.refused"),
+    "adds what the host has": (DOCKERFILE.format("ADD http://127.0.0.1:4200/api/health /"), "dockerfile.refused"),
     "has no sandbox": (DOCKERFILE.format('RUN --security=insecure ["/subject", "status-0"]'), "build.failed"),
-    "shares the host's network": (DOCKERFILE.format('RUN --network=host ["/subject", "status-0"]'), "build.failed"),
+    "shares the host's network": (
+        DOCKERFILE.format('RUN --network=host ["/subject", "status-0"]'),
+        "dockerfile.refused",
+    ),
     "copies from above": (DOCKERFILE.format("COPY ../../../../etc/shadow /"), "build.failed"),
     "mounts from the host": (
         DOCKERFILE.format('RUN --mount=type=bind,source=/etc/shadow,target=/x ["/subject", "status-0"]'),

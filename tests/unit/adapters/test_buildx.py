@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from supply_chain.adapters.buildkit_record import KEY
 from supply_chain.adapters.buildx import Buildx, find_client
 from supply_chain.adapters.registry import Registry
 from supply_chain.adapters.registry_http import RegistryHttp
@@ -14,7 +15,9 @@ from supply_chain.errors import (
     AccessDenied,
     BaseMissing,
     BuildFailed,
+    BuildMaterialsDiffer,
     DeclarationInvalid,
+    DockerfileRefused,
     EngineUnavailable,
     EngineUnsuitable,
     RegistryFailed,
@@ -25,11 +28,14 @@ from supply_chain.errors import (
 DIGEST = "sha256:" + "a" * 64
 ORDER = Order(
     context=Path("/context"),
-    dockerfile=Path("/context/Dockerfile"),
+    dockerfile=b"FROM curated/base/python\n",
+    ignore=b"ignored\n",
     platform="linux/amd64",
     target=None,
     name="cscm.local/hello:run",
-    contexts={"curated/base/python": f"registry.test/curated/base/python@{DIGEST}"},
+    namespace="cscm.local/hello",
+    images={"docker.io/curated/base/python:latest": f"registry.test/curated/base/python@{DIGEST}"},
+    fetched={"https://files.test/a": Path("/fetched/fetched-1")},
     annotations={"org.opencontainers.image.title": "hello world"},
     epoch=1000,
     timeout=30,
@@ -37,7 +43,17 @@ ORDER = Order(
     key="0123",
     caches="4567",
 )
-WRITES = """for a in "$@"; do case "$a" in --metadata-file=*) cp "$here/metadata" "${a#*=}";; esac; done"""
+RECORD = {
+    "invocation": {"parameters": {"frontend": "dockerfile.v0", "args": {}}},
+    "materials": [{"uri": "pkg:docker/registry.test/a", "digest": {"sha256": "a" * 64}}],
+}
+WRITES = """
+for a in "$@"; do case "$a" in
+    --metadata-file=*) cp "$here/metadata" "${a#*=}";;
+    --file=*) cp -r "$(dirname "${a#*=}")" "$here/given";;
+esac; done
+[ -z "$EXPERIMENTAL_BUILDKIT_SOURCE_POLICY" ] || cp "$EXPERIMENTAL_BUILDKIT_SOURCE_POLICY" "$here/policy"
+"""
 
 
 @pytest.fixture
@@ -45,13 +61,13 @@ def docker(program, docker_config):
     recorded = program("docker")
 
     def make(script=WRITES, metadata=None, answer=None, **kwargs):
-        wrote = json.dumps({"containerimage.digest": DIGEST}) if metadata is None else metadata
+        wrote = json.dumps({"containerimage.digest": DIGEST, KEY: RECORD}) if metadata is None else metadata
         (recorded.directory / "metadata").write_text(wrote)
         reply = answer or (lambda request: httpx.Response(200, headers={"Docker-Content-Digest": DIGEST}))
         registry = Registry(RegistryHttp("registry.test", lambda: ("AWS", "x"), transport=httpx.MockTransport(reply)))
         settings = {name: kwargs.pop(name) for name in ("network", "ca_bundle") if name in kwargs}
         tool = recorded.does(script, **kwargs)
-        return Buildx(tool, docker_config, lambda: "29.0", registry, **settings), recorded
+        return Buildx(tool, tool, docker_config, lambda: "29.0", registry, **settings), recorded
 
     return make
 
@@ -64,14 +80,14 @@ def test_builds_what_is_ordered_and_loads_it(docker):
     """By arguments, each in one piece; the digest is BuildKit's own."""
     builder, recorded = docker()
 
-    assert builder.build(ORDER) == DIGEST
+    assert builder.build(ORDER).digest == DIGEST
 
     build, load = recorded.calls
-    assert build[:2] == ["buildx", "build"] and build[-1] == "/context"
+    assert build[0] == "build" and build[-1] == "/context"
     for word in (
         "--platform=linux/amd64",
-        "--file=/context/Dockerfile",
-        f"--build-context=curated/base/python=docker-image://registry.test/curated/base/python@{DIGEST}",
+        "--build-context=fetched-1=/fetched/fetched-1",
+        "--provenance=false",
         "--annotation=org.opencontainers.image.title=hello world",
         "--build-arg=BUILDKIT_CACHE_MOUNT_NS=4567",
         "--cgroup-parent=/cscm.build/0123",
@@ -82,13 +98,56 @@ def test_builds_what_is_ordered_and_loads_it(docker):
     assert load[:2] == ["load", "--input"] and f"dest={load[2]}" in output
     assert recorded.environments[0]["SOURCE_DATE_EPOCH"] == "1000"
     assert recorded.environments[0]["DOCKER_CONFIG"].endswith("docker-config")
+    assert recorded.environments[0]["BUILDX_METADATA_PROVENANCE"] == "max"
+
+
+def test_build_gives_buildkit_the_bytes_that_were_read(docker):
+    """From a directory of its own, with the ignore file that was read beside them; and the record comes back."""
+    builder, recorded = docker()
+
+    built = builder.build(ORDER)
+
+    given = recorded.directory / "given"
+    assert {path.name: path.read_bytes() for path in given.iterdir()} == {
+        "Dockerfile": ORDER.dockerfile,
+        "Dockerfile.dockerignore": ORDER.ignore,
+    }
+    assert built.record.materials[0].digest == DIGEST
+
+
+def test_build_allows_buildkit_exactly_what_was_resolved(docker):
+    """The context, images by digest, and what was fetched; everything else is denied first."""
+    builder, recorded = docker()
+
+    builder.build(ORDER)
+
+    deny, *rules = json.loads((recorded.directory / "policy").read_text())["rules"]
+    image = f"docker-image://registry.test/curated/base/python@{DIGEST}"
+    assert deny == {"action": "DENY", "selector": {"identifier": "*", "matchType": "WILDCARD"}}
+    assert [(r["action"], r["selector"]["identifier"], r.get("updates", {}).get("identifier")) for r in rules] == [
+        ("ALLOW", "local://context", None),
+        ("ALLOW", "local://dockerfile", None),
+        ("ALLOW", image, None),
+        ("ALLOW", "local://fetched-1", None),
+        ("CONVERT", "docker-image://docker.io/curated/base/python:latest", image),
+        ("CONVERT", "https://files.test/a", "local://fetched-1"),
+    ]
+    assert {rule["selector"]["matchType"] for rule in rules} == {"EXACT"}
+
+
+def test_build_without_a_record_of_buildkit_is_not_used(docker):
+    """Nobody knows what went in."""
+    builder, _ = docker(metadata=json.dumps({"containerimage.digest": DIGEST}))
+
+    with pytest.raises(BuildMaterialsDiffer, match="cannot be read"):
+        builder.build(ORDER)
 
 
 def test_what_is_run_here_alone_goes_straight_into_the_engines_store(docker):
     """Unpacked, and with the times that its layers have."""
     builder, recorded = docker()
 
-    assert builder.build(order(reproducible=False)) == DIGEST
+    assert builder.build(order(reproducible=False)).digest == DIGEST
 
     (build,) = recorded.calls
     assert "--output=type=image,unpack=true,name=cscm.local/hello:run" in build
@@ -157,6 +216,7 @@ def test_a_build_that_fails_tells_its_last_error(docker):
             RegistryUnavailable,
         ),
         ("ERROR: failed to solve: process /bin/sh -c make did not complete: not found", BuildFailed),
+        ('ERROR: failed to load LLB: source "git://x" denied by policy: source denied by policy', DockerfileRefused),
     ],
 )
 def test_what_is_not_the_builds_own_fault_is_told_apart(docker, said, error):
@@ -246,30 +306,15 @@ def test_knows_the_versions_that_decide_a_build(docker):
     assert docker()[0].versions() == {"buildx": "1.2.3", "engine": "29.0"}
 
 
-@pytest.fixture
-def client():
-    """A `docker` that answers `buildx version` like this, in a directory of its own."""
+def test_the_first_docker_client_on_path_is_taken(tmp_path):
+    """It needs no plugin: buildx is a tool of its own."""
+    (tmp_path / "docker").write_text("#!/bin/sh\n")
+    (tmp_path / "docker").chmod(0o755)
 
-    def put(directory, script):
-        directory.mkdir()
-        (directory / "docker").write_text(f"#!/bin/sh\n{script}\n")
-        (directory / "docker").chmod(0o755)
-        return directory / "docker"
-
-    return put
+    assert find_client(f"{tmp_path / 'nothing'}:{tmp_path}") == tmp_path / "docker"
 
 
-def test_a_docker_without_buildx_is_passed_over(client, tmp_path):
-    """A bare client may lie before the whole one on PATH."""
-    bare = client(tmp_path / "bare", "echo \"docker: 'buildx' is not a docker command.\" >&2; exit 1")
-    whole = client(tmp_path / "whole", "echo github.com/docker/buildx 0.13.1+ds1 0.13.1+ds1-3")
-
-    assert find_client(f"{tmp_path}:{bare.parent}:{whole.parent}") == (whole, "0.13.1")
-
-
-def test_without_buildx_the_packages_are_named(client, tmp_path):
+def test_without_a_docker_client_the_packages_are_named(tmp_path):
     """Both distributions of it."""
-    bare = client(tmp_path / "bare", "exit 1")
-
-    with pytest.raises(EngineUnsuitable, match=r"docker-buildx(.|\n)*docker-buildx-plugin"):
-        find_client(str(bare.parent))
+    with pytest.raises(EngineUnsuitable, match=r"docker-cli(.|\n)*docker-ce-cli"):
+        find_client(str(tmp_path))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from supply_chain.adapters.crane import Crane, digest_upstream
+from supply_chain.adapters.crane import Crane, read_upstream_config
 from supply_chain.errors import AccessDenied, BaseMissing, RegistryFailed, RegistryUnavailable
 from supply_chain.image import ImageRef
 
@@ -61,12 +61,13 @@ def test_why_nothing_was_copied(program, docker_config, tmp_path, ref, said, err
     assert said in str(caught.value) and str(ref) in str(caught.value)
 
 
-def test_a_name_in_another_registry_has_a_digest(program):
-    """Asked without credentials."""
+def test_an_image_in_another_registry_has_a_configuration(program):
+    """Asked without credentials, for the platform that is built."""
     recorded = program("crane")
+    address = f"docker.io/library/python@{REF.digest}"
 
-    assert digest_upstream(recorded.does(stdout=f"{REF.digest}\n"), "docker.io/library/python:3") == REF.digest
-    assert recorded.calls == [["digest", "docker.io/library/python:3"]]
+    assert read_upstream_config(recorded.does(stdout='{"os": "linux"}'), address, "linux/arm64") == b'{"os": "linux"}'
+    assert recorded.calls == [["config", "--platform", "linux/arm64", address]]
 
 
 @pytest.mark.parametrize(
@@ -83,4 +84,6 @@ def test_a_name_in_another_registry_has_a_digest(program):
 def test_a_registry_that_does_not_answer_is_no_missing_base(program, stdout, stderr, status, error):
     """The one may pass by itself; the other wants another base."""
     with pytest.raises(error, match=r"(?s)docker\.io/python.*curated base"):
-        digest_upstream(program("crane").does(stdout=stdout, stderr=stderr, status=status), "docker.io/python")
+        read_upstream_config(
+            program("crane").does(stdout=stdout, stderr=stderr, status=status), "docker.io/python", "linux/amd64"
+        )

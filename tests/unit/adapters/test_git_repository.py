@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters import git_objects
-from supply_chain.adapters.dockerignore import ignored
+from tests.unit.dockerignore import ignored
 from supply_chain.adapters.git_repository import _without_credentials
 from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.errors import SourceInvalid, SupplyChainError

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters import snapshot as adapter
-from supply_chain.adapters.dockerignore import ignored
+from tests.unit.dockerignore import ignored
 from supply_chain.adapters.snapshot import OLDEST, take_snapshot, verify_snapshot
 from supply_chain.development import snapshot as rules
 from supply_chain.errors import DeclarationInvalid, SourceInvalid

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from supply_chain.adapters.tools import Pins, Toolbox, download, install
-from supply_chain.adapters.tools.pins import GoPin
+from supply_chain.adapters.tools.pins import GoPin, SourcePin
 from supply_chain.adapters.tools.toolbox import _platform
 from supply_chain.errors import DeclarationInvalid, DownloadFailed, ToolFailed, ToolMissing
 
@@ -404,6 +404,8 @@ SAID = {
     "syft": ("Application:   syft\nVersion:       1.57.0\nSchemaVersion: 16.1.13\n", "1.57.0"),
     "cosign": ("cosign: A tool\n\nGitVersion:    v3.1.3\nGoVersion:     go1.27.3\n", "3.1.3"),
     "crane": ("v0.22.1\n", "0.22.1"),
+    "buildx": ("github.com/docker/buildx v0.38.2 \n", "0.38.2"),
+    "dockerfile-reader": ("1.0.0\n", "1.0.0"),
     "skopeo": ("skopeo version 1.9.3\n", "1.9.3"),
     "mmdebstrap": ("mmdebstrap 1.3.5\n", "1.3.5"),
     "bandit": ("bandit 1.9.4\n  python version = 3.11.7 (main)\n", "1.9.4"),
@@ -434,3 +436,88 @@ def test_pin_file_with_a_mistake_is_refused(key: str, value: str, tmp_path: Path
 
     with pytest.raises(DeclarationInvalid, match=key):
         Pins.load(file)
+
+
+SOURCE = {
+    "kind": "source", "version": "1.2.0", "minimum": "1.2.0", "version_args": ["version"],
+    "version_pattern": r"^(\d+(?:\.\d+)+)$", "package": "a_program", "stamp": "main.version={version}",
+    "toolchain": "go1.27.3",
+}  # fmt: skip
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The sources of a program of this project."""
+    monkeypatch.setattr(install, "ADAPTERS", tmp_path)
+    directory = tmp_path / "a_program"
+    directory.mkdir()
+    for name in ("main.go", "main_test.go", "go.mod", "go.sum"):
+        (directory / name).write_text(name)
+    return directory
+
+
+def test_a_program_of_ours_is_built_again_only_if_its_sources_change(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test of it is no source; one of that name on PATH is never taken."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/reader").write_text("#!/bin/sh\necho 1.2.0\n")
+    (tmp_path / "bin/reader").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    built: list[str] = []
+
+    def build(pin: SourcePin, directory: Path, progress: object) -> Path:
+        built.append(install.source_digest(pin))
+        (directory / "program").write_text(f"#!/bin/sh\necho {pin.version}\n")
+        return directory / "program"
+
+    box = Toolbox(tmp_path / "tools", Pins.model_validate({"tools": {"reader": SOURCE}}), build_source=build)
+    with pytest.raises(ToolMissing, match="cscm up"):
+        box.find("reader")
+    first = box.ensure()["reader"]
+    box.ensure()
+    (sources / "main_test.go").write_text("another")
+    assert box.ensure()["reader"].path == first.path and len(built) == 1
+
+    (sources / "main.go").write_text("another")
+    second = box.ensure()["reader"]
+
+    assert second.path != first.path and len(set(built)) == 2
+    assert box.report()[0].origin == "source"
+
+
+def test_a_program_of_ours_is_built_by_the_pinned_go_from_copies(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its own go.sum, which Go may not change, and the version in it."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "go").write_text(
+        f'#!/bin/sh\n[ "$1" = version ] && {{ echo go version go1.26.8 linux/amd64; exit; }}\n'
+        f'echo "$@" > {tmp_path}/asked; echo "$GOTOOLCHAIN $CGO_ENABLED $GOFLAGS" >> {tmp_path}/asked; ls > {tmp_path}/files\n'
+        f"[ ! -e {tmp_path}/fails ] || {{ echo checksum mismatch >&2; exit 1; }}\n"
+    )
+    (tmp_path / "go").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    one = Pins.model_validate({"tools": {"reader": SOURCE}}).tools["reader"]
+    assert isinstance(one, SourcePin)
+
+    assert install.go_build(one, work, lambda line: None) == work / "program"
+
+    asked = (tmp_path / "asked").read_text()
+    assert "-mod=readonly" in asked and "-X main.version=1.2.0" in asked and asked.endswith("go1.27.3 0 \n")
+    assert (tmp_path / "files").read_text().split() == ["go.mod", "go.sum", "main.go"]
+    (tmp_path / "fails").touch()
+    with pytest.raises(ToolFailed, match="checksum mismatch"):
+        install.go_build(one, work, lambda line: None)
+
+
+def test_the_readers_sources_are_part_of_the_project() -> None:
+    """With the checksums of every module that they need."""
+    one = Pins.load(PINS).tools["dockerfile-reader"]
+    assert isinstance(one, SourcePin)
+
+    files = install.source_files(one)
+
+    assert {"main.go", "read.go", "graph.go", "ignore.go", "go.mod", "go.sum"} == set(files)
+    assert b"github.com/moby/buildkit v0.22.0 h1:" in files["go.sum"]

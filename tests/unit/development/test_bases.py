@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.development.bases import CuratedBases
-from supply_chain.errors import BaseMissing, EvidenceInvalid
+from supply_chain.development.dockerfile import normalize_reference
+from supply_chain.errors import BaseMissing, DockerfileRefused, EvidenceInvalid
 from supply_chain.evidence.standing import Act, rule
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
@@ -22,14 +23,10 @@ BASE = "curated/base/python"
 class Bases:
     def __init__(self, world, make):
         self.world, self.make = world, make
-        self.held, self.instead, self.asked = [NEW, OLD], {}, []
+        self.held, self.instead, self.hosts = [NEW, OLD], {}, []
 
     def newest_first(self, repository):
         return tuple(ref for ref in self.held if ref.repository == repository)
-
-    def upstream(self, name):
-        self.asked.append(name)
-        return UPSTREAM
 
     def sign(self, ref, signer=TierName.CURATION):
         self.world.store(signer).attach(ref, SIGNATURE, {}, self.make.noon)
@@ -40,9 +37,17 @@ class Bases:
         said = summary(ref, boundary, UPSTREAM, reasons=reasons, notes=(), inputs=(), now=now)
         self.world.store(signer).attach(ref, SUMMARY, said.predicate(), now)
 
-    def resolve(self, name):
+    def resolve(self, name, declared=()):
         store = self.world.store(TierName.DEVELOPMENT)
-        return CuratedBases(self, store, "registry.test", self.instead, self.upstream).resolve(name)
+        bases = CuratedBases(
+            self, store, "registry.test", self.instead, lambda at, platform: f"{at} {platform}".encode(), self.host
+        )
+        return bases.resolve(normalize_reference(name), declared)
+
+    def host(self, host):
+        self.hosts.append(host)
+        if host == "inside.test":
+            raise DockerfileRefused("no public network\nno")
 
 
 @pytest.fixture
@@ -82,7 +87,7 @@ def test_without_any_there_is_no_base(bases):
     """Another registry is not asked for a curated name."""
     with pytest.raises(BaseMissing, match="no curated image"):
         bases.resolve("curated/base/python")
-    assert bases.asked == []
+    assert bases.hosts == []
 
 
 def test_a_base_on_one_that_is_blocked_is_not_built_upon(bases, world, make):
@@ -146,22 +151,63 @@ def test_a_profile_cannot_name_one_by_tag(bases, address):
         bases.resolve("curated/base/python")
 
 
-def test_an_upstream_image_that_is_pinned_is_taken_as_it_is(bases):
-    """Nobody has to be asked."""
-    address, material = bases.resolve(f"docker.io/python:3@{UPSTREAM}")
-
-    assert address == f"docker.io/python:3@{UPSTREAM}"
-    assert (material.digest, material.curated) == (UPSTREAM, False)
-    assert bases.asked == []
+PYTHON = f"docker.io/library/python:3@{UPSTREAM}"
 
 
-def test_an_upstream_image_by_tag_is_resolved_once(bases):
-    """From then on only the digest is used."""
-    address, material = bases.resolve("docker.io/python:3")
+@pytest.mark.parametrize(
+    ("name", "declared", "address"),
+    [
+        (f"python@{UPSTREAM}", f"python@{UPSTREAM}", f"docker.io/library/python@{UPSTREAM}"),
+        (f"python:3@{UPSTREAM}", PYTHON, PYTHON),
+        (f"python@{UPSTREAM}", PYTHON, f"docker.io/library/python@{UPSTREAM}"),
+        ("python:3", PYTHON, PYTHON),
+        (f"r.test/a/b:1@{UPSTREAM}", f"r.test/a/b:1@{UPSTREAM}", f"r.test/a/b:1@{UPSTREAM}"),
+    ],
+)
+def test_a_declared_upstream_image_is_taken_by_its_digest(bases, name, declared, address):
+    """Whether the Dockerfile names the digest or the tag that is declared with it; its host has to be public."""
+    found, material = bases.resolve(name, (declared,))
 
-    assert bases.asked == ["docker.io/python:3"]
-    assert address == f"docker.io/python:3@{UPSTREAM}"
-    assert (material.digest, material.curated) == (UPSTREAM, False)
+    assert (found, material.digest, material.curated) == (address, UPSTREAM, False)
+    assert bases.hosts == [address.partition("/")[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "declared"),
+    [
+        ("python:3", ()),
+        (f"python@{UPSTREAM}", ()),
+        (f"python:3@{UPSTREAM}", (f"python@{UPSTREAM}",)),
+        ("python:3.1", (PYTHON,)),
+        ("python", (PYTHON,)),
+        ("other/python:3", (PYTHON,)),
+        ("r.test/library/python:3", (PYTHON,)),
+        (f"python@{NEW.digest}", (PYTHON,)),
+        ("python:3", (PYTHON, f"docker.io/library/python:3@{NEW.digest}")),
+        ("dev/base/python", ()),
+    ],
+)
+def test_an_upstream_image_that_is_not_declared_is_refused(bases, name, declared):
+    """By tag, by digest, in another registry, or declared twice; the error says where to declare it."""
+    with pytest.raises(DockerfileRefused, match=r"(?s)not declared.*build\.fetch\.images"):
+        bases.resolve(name, declared)
+    assert bases.hosts == []
+
+
+def test_an_image_of_a_private_registry_is_refused(bases):
+    """Though it is declared: an operator can map it in the profile."""
+    name = f"inside.test/a@{UPSTREAM}"
+
+    with pytest.raises(DockerfileRefused, match="no public network"):
+        bases.resolve(name, (name,))
+
+
+def test_an_image_of_this_chain_that_is_no_base_is_refused(bases):
+    """Though it is declared: what another team offered went through no gate."""
+    name = f"registry.test/dev/other@{UPSTREAM}"
+
+    with pytest.raises(DockerfileRefused, match="no base"):
+        bases.resolve(name, (name,))
 
 
 def test_a_curated_base_by_digest_is_the_registrys_own(bases):
@@ -176,10 +222,3 @@ def test_a_curated_base_by_digest_is_the_registrys_own(bases):
         assert (material.name, material.digest, material.curated) == (str(OLD), OLD.digest, True)
     with pytest.raises(BaseMissing, match="no curated image"):
         bases.resolve(str(NEW))
-
-
-@pytest.mark.parametrize("name", ["$BASE", "${BASE}", "curated/base/$NAME", f"$BASE@{UPSTREAM}"])
-def test_a_variable_names_no_base(bases, name):
-    """What it holds would be known to the builder only."""
-    with pytest.raises(BaseMissing, match="variable"):
-        bases.resolve(name)

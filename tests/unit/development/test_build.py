@@ -3,23 +3,18 @@
 import contextlib
 import dataclasses
 import itertools
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from supply_chain.app import FILE, MANIFEST
-from supply_chain.development.build import (
-    LIMIT,
-    Workshop,
-    base_names,
-    build,
-    final_base,
-    refuse_detours,
-)
+from supply_chain.app import FILE as DECLARATION
+from supply_chain.app import MANIFEST
+from supply_chain.development.build import LIMIT, Built, Workshop, build
 from supply_chain.development.build import test_name as stage_name
+from supply_chain.development.dockerfile import IMAGE, Operations, Reading, SourceOperation, normalize_reference
+from supply_chain.development.record import BuildRecord, RecordedMaterial
 from supply_chain.development.separation import run_key
-from supply_chain.errors import BaseMissing, BuildFailed, DeclarationInvalid
+from supply_chain.errors import BaseMissing, BuildFailed, BuildMaterialsDiffer, DeclarationInvalid, DockerfileRefused
 from supply_chain.evidence.checks import Check, required_in_engine
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT
@@ -28,6 +23,7 @@ from supply_chain.tier import TierName
 
 DIGEST = "sha256:" + "a" * 64
 BASE = "sha256:" + "b" * 64
+FILE = "sha256:" + "f" * 64
 TOOLS = {"engine": "26.1", "containerd": "1.6"}
 OFFERED, OTHER = "sha256:" + "5" * 64, "sha256:" + "6" * 64
 DOCKERFILE = "FROM curated/base/python AS test\nFROM curated/base/python\nCOPY --from=test /a /a\n"
@@ -36,53 +32,25 @@ DOCKERFILE = "FROM curated/base/python AS test\nFROM curated/base/python\nCOPY -
 BASIC = {"kind": "base", "name": "hello", "owner": "us", "check": ["true"]}
 
 
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("FROM python", ["python"]),
-        ("from python as x\nfrom X", ["python"]),
-        ("FROM --platform=linux/amd64 python:3.11 AS build", ["python:3.11"]),
-        ("FROM scratch", []),
-        ("FROM SCRATCH", []),
-        ("FROM a AS one\nFROM b AS two\nCOPY --from=one x y\nCOPY --from=0 x y", ["a", "b"]),
-        ("FROM a\nFROM a", ["a"]),
-        ("FROM a\nCOPY --from=other/image:1 x y", ["a", "other/image:1"]),
-        ("FROM a\nCOPY --chown=1:1 --from=b --link x y", ["a", "b"]),
-        ("# FROM commented\nFROM a\nRUN echo FROM b", ["a"]),
-        ("FROM a AS b\nFROM b", ["a"]),
-        ("FROM b\nFROM a AS b", ["b", "a"]),
-        ("FROM $BASE", ["$BASE"]),
-        ("ARG BASE=x\nFROM ${BASE}", ["${BASE}"]),
-        ("  FROM\ta", ["a"]),
-        ("FROM \\\n  a \\\n  AS b\nFROM b", ["a"]),
-        ("FROM a\nCOPY \\\n  --from=b \\\n  x y", ["a", "b"]),
-        ("FROM a\nRUN --mount=type=bind,from=b,target=/x cat /x", ["a", "b"]),
-        ("FROM a AS s\nFROM c\nRUN --mount=from=s,target=/x --mount=target=/y,from=b:1 true", ["a", "c", "b:1"]),
-        ("FROM a\nRUN --network=none \\\n  --mount=type=cache,target=/c,from=b \\\n  true", ["a", "b"]),
-        ("FROM a\nRUN --mount=type=cache,target=/x echo --mount=from=b", ["a"]),
-        ("FROM a\nRUN --mount=from=b,target=/x,from=c true", ["a", "b", "c"]),
-        ('FROM a\nRUN --mount="type=bind,from=b" true', ["a", "b"]),
-        ("\n\n \n\t\r\nFROM a\n\n\n COPY --from=b x y", ["a", "b"]),
-        ("", []),
-    ],
-)  # fmt: skip
-def test_finds_every_image_that_a_dockerfile_names(text, names):
-    """What it starts from, copies from or mounts; its own stages are none."""
-    assert sorted(base_names(text)) == sorted(names)
+URL = "https://files.test/a.tgz"
 
 
-@pytest.mark.parametrize(
-    ("text", "base"),
-    [
-        ("FROM a AS build\nFROM b\nCOPY --from=build /x /x\nCOPY --from=c /y /y", "b"),
-        ("FROM a AS one\nFROM one AS two\nFROM two", "a"),
-        ("FROM go AS build\nFROM scratch\nCOPY --from=build /x /x", None),
-        ("FROM a AS Build\nFROM build", "a"),
-    ],
-)
-def test_an_image_names_the_base_of_its_last_stage(text, base):
-    """Not the stage that only built something."""
-    assert final_base(text) == base
+class Reader:
+    """Reads lines that begin with FROM or ADD, and no others; a reading is what the real one gives of such a text."""
+
+    version = "1.0.0"
+
+    def read(self, content, targets, platform, arguments, namespace, configs):
+        words = [line.split() for line in content.decode().splitlines()]
+        images = [normalize_reference(each[1]) for each in words if each[:1] == ["FROM"] and each[1] != "scratch"]
+        urls = [(each[2], each[1].partition("=")[2]) for each in words if each[:1] == ["ADD"]]
+        sources = [
+            *({"identifier": f"{IMAGE}{name}"} for name in images),
+            *({"identifier": url, "attributes": {"http.checksum": sum, "http.filename": "a"}} for url, sum in urls),
+        ]
+        target = {"sources": sources, "images": images, "base": images[-1] if images else ""}
+        syntax = [{"name": "syntax", "value": "evil", "line": 1}] if content.startswith(b"# syntax=") else []
+        return Reading.model_validate({"directives": syntax, "targets": dict.fromkeys(targets, target)})
 
 
 class World:
@@ -92,7 +60,8 @@ class World:
     images = (ImageRef(repository="dev/hello", digest=OFFERED), ImageRef(repository="dev/hello", digest=OTHER))
 
     def __init__(self):
-        self.orders, self.asked, self.looked = [], [], []
+        self.orders, self.asked, self.looked, self.fetched = [], [], [], []
+        self.more = ()
 
     def newest_first(self, repository, tag_prefix=""):
         self.looked.append((repository, tag_prefix))
@@ -100,14 +69,34 @@ class World:
 
     def build(self, order):
         self.orders = sorted([*self.orders, order], key=lambda each: each.target is not None)
-        return DIGEST if order.target is None else "sha256:" + "9" * 64
+        sources = [*(f"{IMAGE}{address}" for address in order.images.values()), *self.more]
+        urls = [SourceOperation(identifier=url, attributes={"http.checksum": FILE}) for url in order.fetched]
+        record = BuildRecord(
+            frontend="dockerfile.v0",
+            arguments={},
+            materials=tuple(
+                RecordedMaterial(uri=f"pkg:docker/{address}", digest=address.partition("@")[2])
+                for address in order.images.values()
+            ),
+            operations=Operations(sources=(*(SourceOperation(identifier=each) for each in sources), *urls)),
+        )
+        self.contents = {url: [p.name for p in place.iterdir()] for url, place in order.fetched.items()}
+        return Built(DIGEST if order.target is None else "sha256:" + "9" * 64, record)
+
+    def fetch(self, url, checksum, target, timeout):
+        self.fetched.append((url, checksum))
+        target.write_text("fetched")
+
+    def config(self, address, platform):
+        return b"{}"
 
     def versions(self):
         return self.known
 
-    def resolve(self, name):
+    def resolve(self, reference, declared):
+        name = reference.removeprefix("docker.io/").removesuffix(":latest")
         self.asked.append(name)
-        if name == "nothing":
+        if name == "library/nothing":
             raise BaseMissing("no\nno")
         return f"host/{name}@{BASE}", Material(name=name, digest=BASE, curated=name.startswith("curated/"))
 
@@ -126,9 +115,11 @@ def project(tmp_path, make, world):
         declaration=None,
         versions=None,
         tools=TOOLS,
+        more=(),
         **source,
     ):
         world = World()
+        world.more = more
         world.known = versions or world.known
         if fail:
             world.build = fail
@@ -138,11 +129,13 @@ def project(tmp_path, make, world):
             place,
             manifest=declared,
             source=make.source(**source),
-            files={declared.build.dockerfile: dockerfile, **({} if declaration is None else {FILE: declaration})},
+            files={declared.build.dockerfile: dockerfile, **({} if declaration is None else {DECLARATION: declaration})},
         )
         workshop = Workshop(
             builder=world,
+            reader=Reader(),
             bases=world,
+            fetch=world.fetch,
             offered=world,
             evidence=store,
             in_engine=dict.fromkeys(Check, tools),
@@ -157,18 +150,21 @@ def project(tmp_path, make, world):
 
 
 def test_bases_are_resolved_to_digests_before_the_build(project):
-    """Each once, and BuildKit gets them under the names that the Dockerfile has."""
+    """Each once, and BuildKit gets them under the names that it reads in the Dockerfile."""
     built, world = project()
 
     assert world.asked == ["curated/base/python"]
-    assert all(order.contexts == {"curated/base/python": f"host/curated/base/python@{BASE}"} for order in world.orders)
+    assert all(
+        order.images == {"docker.io/curated/base/python:latest": f"host/curated/base/python@{BASE}"}
+        for order in world.orders
+    )
     assert built.materials == (Material(name="curated/base/python", digest=BASE, curated=True),)
     assert built.uncurated == ()
 
 
 def test_a_base_that_is_not_curated_is_reported(project):
     """It is built all the same; the gate and the operator learn of it."""
-    assert project("FROM docker.io/python:3\n")[0].uncurated == ("docker.io/python:3",)
+    assert project("FROM docker.io/python:3\n")[0].uncurated == ("library/python:3",)
 
 
 def test_a_base_that_cannot_be_had_stops_the_build(project):
@@ -184,7 +180,7 @@ def test_what_the_image_is_made_of_is_recorded(project, make):
     assert (built.digest, built.application, built.source) == (DIGEST, "hello", make.source(dirty=True))
     assert built.dockerfile == make.digest_of(DOCKERFILE.encode())
     assert built.declaration == make.digest_of(b"the declaration")
-    assert built.versions == {"buildx": "0.30", "cscm": "0.1.0"}
+    assert built.versions == {"buildx": "0.30", "reader": "1.0.0", "cscm": "0.1.0"}
     assert built.invocation == "run1"
 
 
@@ -214,7 +210,7 @@ def test_the_context_is_what_the_application_declares(project, make, tmp_path):
 
     order = world.orders[0]
     assert order.context == tmp_path / "1" / "built"
-    assert order.dockerfile == tmp_path / "1" / "dockerfile" / "Dockerfile"
+    assert order.dockerfile == DOCKERFILE.encode()
     assert (order.epoch, order.timeout, order.platform) == (77, 60, "linux/arm64")
 
 
@@ -254,13 +250,13 @@ def test_provenance_is_slsas_and_carries_the_declaration(project, make):
     definition, details = said["buildDefinition"], said["runDetails"]
     assert definition["buildType"] == "urn:cscm:build:buildkit:v1"
     assert MANIFEST.validate_python(definition["externalParameters"]["declaration"]) == make.manifest()
-    assert definition["internalParameters"]["uncurated"] == ["docker.io/python:3"]
+    assert definition["internalParameters"]["uncurated"] == ["library/python:3"]
     inputs = {each["name"]: each for each in definition["resolvedDependencies"]}
     assert inputs["source"]["digest"] == {"gitCommit": built.source.revision}
     assert inputs["source"]["annotations"] == {"dirty": True}
     assert inputs["Dockerfile"]["digest"] == {"sha256": built.dockerfile.removeprefix("sha256:")}
-    assert inputs["docker.io/python:3"] == {
-        "name": "docker.io/python:3",
+    assert inputs["library/python:3"] == {
+        "name": "library/python:3",
         "digest": {"sha256": "b" * 64},
         "annotations": {"curated": False},
     }
@@ -272,68 +268,37 @@ def test_provenance_is_slsas_and_carries_the_declaration(project, make):
     assert details["builder"]["version"] == built.versions
 
 
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("# syntax=evil/frontend:1\nFROM a", "frontend"),
-        ("#syntax = evil\nFROM a", "frontend"),
-        ("# escape=`\nFROM a\nCOPY `\n --from=evil /x /x\n", "escape"),
-        ("#Escape = `\nFROM a", "escape"),
-        ("\ufeff# escape=`\nFROM a", "byte order mark"),
-        ("FROM a\nRUN <<EOF\nFROM b AS c\nEOF\nFROM c", "heredoc"),
-        ("FROM a\nCOPY <<-'E' /x\n\tFROM b AS c\n\tE\n", "heredoc"),
-        ("FROM a\nRUN <<EOF\nFROM b AS c\n", "heredoc"),
-        ("FROM a AS 127.0.0.1:1/b@sha256:c\nFROM b", "no name of one"),
-        ("FROM a AS host\\\n:1/b\nFROM host\\\n:1/b", "no name of one"),
-    ],
-)
-def test_a_dockerfile_that_hides_what_it_does_is_not_built(project, text, why):
-    """Before anything of it runs."""
-    with pytest.raises(DeclarationInvalid, match=why):
-        project(dockerfile=text)
+def test_build_refuses_another_frontend_before_anything_runs(project):
+    """Nothing is resolved or built."""
+    with pytest.raises(DockerfileRefused, match="another frontend"):
+        project("# syntax=evil\nFROM nothing\n")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "# escape=\\\nFROM a",
-        "FROM a\nRUN echo '# escape'",
-        "# a syntax of its own\nFROM a",
-        "FROM a AS B_1.x-2\nRUN <<EOF\ntrue\nEOF\nFROM a",
-    ],
-)
-def test_a_dockerfile_that_only_looks_so_is_built(project, text):
-    """The backslash is what lines go on after anyway."""
-    assert project(dockerfile=text)[1].orders
+def test_build_fails_if_buildkit_took_in_something_else(project):
+    """Whatever the reading said; the test stage's build is compared as well."""
+    with pytest.raises(BuildMaterialsDiffer, match="git://evil"):
+        project(more=("git://evil/x.git",))
 
 
-FULL = LIMIT - 1000
+def test_build_fetches_declared_urls_and_records_them(project, make):
+    """Once for both builds, with the checksum; the file lies where BuildKit copies it from."""
+    text = f"{DOCKERFILE}ADD --checksum={FILE} {URL} /a\n"
+    manifest = make.manifest(build={"fetch": {"urls": {URL: FILE}}})
+
+    built, world = project(text, manifest=manifest)
+
+    assert world.fetched == [(URL, FILE)] and world.contents == {URL: ["a"]}
+    assert built.materials[-1] == Material(name=URL, digest=FILE, curated=False)
+    assert built.uncurated == ()
+    said = provenance(built, manifest)
+    assert (FILE, URL) not in said.materials and (BASE, "curated/base/python") in said.materials
+    assert said.build_definition.resolved_dependencies[-1].uri == URL
 
 
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("\n" * FULL, ()),
-        ("\n \n" * (FULL // 3), ()),
-        (" " * FULL, ()),
-        ("<<" + "A" * FULL, ()),
-        ("<<A\n" * (FULL // 4), ()),
-        ("<<A " * (FULL // 4), ()),
-        ("RUN " + "--mount=," * (FULL // 9) + " x", ()),
-        ("RUN " + "--mount=,from=a" * (FULL // 15) + " x", ("a--mount=", "a")),
-        ("COPY " + "--x " * (FULL // 4), ()),
-        ("FROM " * (FULL // 5), ("FROM",)),
-        ("\\\n#\n" * (FULL // 4), ()),
-        ("#\n" * (FULL // 2), ()),
-    ],
-    ids=lambda value: repr(value[:12]),
-)
-@pytest.mark.timeout(120)  # they took minutes to hours
-def test_what_a_dockerfile_names_is_found_at_once_whatever_it_holds(text, names):
-    """No text makes a run stand still before its build's own time begins to count."""
-    refuse_detours(Path("Dockerfile"), text)
-    assert base_names(text) == names
-    assert final_base(text) == ("FROM" if text.startswith("FROM") else None)
+def test_build_refuses_an_undeclared_url_before_fetching_it(project):
+    """The error says what to declare."""
+    with pytest.raises(DockerfileRefused, match=r"(?s)not declared.*build\.fetch\.urls"):
+        project(f"{DOCKERFILE}ADD --checksum={FILE} {URL} /a\n")
 
 
 def test_a_dockerfile_may_be_as_large_as_the_limit_and_no_larger(project):
@@ -419,7 +384,9 @@ def test_another_digest_of_the_base_is_another_build(project, offer, monkeypatch
     """A base that was fixed is what a rebuild is for."""
     offer(project()[0])
     monkeypatch.setattr(
-        World, "resolve", lambda self, name: ("host/x", Material(name=name, digest=OTHER, curated=True))
+        World,
+        "resolve",
+        lambda self, name, declared: (f"host/x@{OTHER}", Material(name=name, digest=OTHER, curated=True)),
     )
 
     assert project()[0].proven is None

@@ -15,9 +15,6 @@ from pydantic import TypeAdapter, ValidationError
 from supply_chain.adapters.database import FEED, knows
 from supply_chain.adapters.database.feed.compile import compile_feed
 from supply_chain.adapters.database.feed.model import read_feed
-from supply_chain.adapters.dockerignore import ignored
-from supply_chain.development.build import base_names, final_base, refuse_detours
-from supply_chain.errors import DeclarationInvalid, SourceInvalid
 from supply_chain.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
 from supply_chain.laptop.engine import version_of
 from supply_chain.policy.names import Holder, NameRegister
@@ -58,111 +55,6 @@ def test_a_digest_and_a_repository_are_nothing_but_that(kind: object, form: str,
     else:
         with pytest.raises(ValidationError):
             adapter.validate_python(text)
-
-
-stage = st.from_regex(r"\A[a-z][a-z0-9]{0,8}\Z").filter(lambda text: text != "scratch")
-image = st.from_regex(r"\A[a-z0-9]{1,6}(/[a-z0-9]{1,6}){1,2}(:[a-z0-9]{1,4})?\Z")
-
-
-@given(st.lists(st.tuples(image, stage), min_size=1, max_size=4, unique_by=lambda each: each[1]), st.lists(image))
-def test_a_dockerfiles_bases_are_all_found(stages: list[tuple[str, str]], copied: list[str]) -> None:
-    """Whatever else stands there: each image that it starts or copies from, once, and no stage of its own."""
-    text = "".join(f"FROM {base} AS {name}\nRUN echo FROM x\n" for base, name in stages)
-    text += "".join(f"COPY --link --from={each} \\\n  /a /b\n" for each in [*copied, *(name for _, name in stages)])
-
-    assert set(base_names(text)) == {*(base for base, _ in stages), *copied}
-    assert final_base(text) == stages[-1][0]
-    refuse_detours(Path("Dockerfile"), text)
-
-
-words = st.sampled_from(
-    ["FROM", "from", "COPY", "RUN", "--from=", "--mount=", "AS", "a/b", "#", "syntax=", "escape=", "<<E", "E", "\\",
-     "\n", "\n", " ", "\t", "\r", "\ufeff", "scratch", "$X", '"', "=", "\x00", "\x85", "\u2028"]
-)  # fmt: skip
-
-
-@tries(300)
-@given(st.text(max_size=200) | st.lists(words, max_size=30).map(" ".join) | st.lists(words, max_size=30).map("".join))
-def test_any_text_is_read_as_a_dockerfile_or_declared_invalid(text: str) -> None:
-    """No error of another kind comes out, and what it starts from is among what it names."""
-    with contextlib.suppress(DeclarationInvalid):
-        refuse_detours(Path("Dockerfile"), text)
-    found = base_names(text)
-    assert len(set(found)) == len(found)
-    assert final_base(text) != ""
-
-
-@pytest.mark.parametrize(
-    ("line", "names"),
-    [
-        ("\n", ()),
-        (" \n", ()),
-        ("#\n", ()),
-        ("\\\n", ()),
-        ("FROM\n", ("FROM",)),
-        ("FROM a AS\n", ("a",)),
-        ("COPY --a \n", ()),
-        ("RUN --mount=a, \\\n", ()),
-        ("RUN <<E\n", ()),
-        ("--from=", ()),
-        ("\r", ()),
-    ],
-    ids=repr,
-)
-@pytest.mark.timeout(120)  # it took hours
-def test_a_long_dockerfile_is_read_in_seconds(line: str, names: tuple[str, ...]) -> None:
-    """Nobody stops a worker with a file of empty lines."""
-    text = line * 40_000
-
-    refuse_detours(Path("Dockerfile"), text)
-    assert base_names(text) == names
-    assert final_base(text) == (names[0] if names else None)
-
-
-def taken(ignore: str, files: tuple[str, ...] = ("a", "b/a", "b/c/ab.py", "ab.py")) -> set[str]:
-    """What such a list leaves of these files."""
-    return set(files) - ignored(ignore.encode("utf-8", "surrogatepass"), files)
-
-
-patterns = st.lists(
-    st.sampled_from(["*", "**", "/", "?", "[a-b]", "[^a]", "a", "b", "c", ".py", "!", "\\a", "\n", "#", " "]),
-    max_size=12,
-).map("".join)
-
-
-@tries(150)
-@given(patterns | st.text(max_size=40))
-def test_any_text_is_a_list_of_what_to_ignore_or_no_check_is_made(text: str) -> None:
-    """`SourceInvalid` is all that may come out."""
-    with contextlib.suppress(SourceInvalid):
-        taken(text)
-
-
-@tries(200)
-@given(
-    st.lists(st.sampled_from(["*", "**/", "?", "[a-b]", "a", "b", "/", ".py"]), min_size=1, max_size=7).map("".join),
-    st.lists(st.sampled_from(["a", "b", "ab", "/", ".py"]), min_size=1, max_size=6).map("".join),
-)
-def test_a_pattern_matches_what_its_regular_expression_does(pattern: str, name: str) -> None:
-    """As BuildKit makes one of it; step by step, so that no pattern takes longer than its length."""
-    path, line = posixpath.normpath(name).strip("/"), posixpath.normpath(pattern).strip("/")
-    if path in ("", ".") or line in ("", ".") or re.match(r"\*\*[^/]", line):
-        return  # what begins with two stars and no slash means an ending
-    kinds = {"*": "[^/]*", "?": "[^/]", ".": r"\.", "**": "(.*/)?", "**/": "(.*/)?"}
-    end = ".*" if line.endswith("**") else ""
-    expression = re.sub(r"\*\*/?|[*?.]", lambda found: kinds[found[0]], line.removesuffix("**" if end else "")) + end
-    above = ["/".join(path.split("/")[:n]) for n in range(1, path.count("/") + 2)]
-
-    assert (path not in taken(line, (path,))) is any(re.fullmatch(expression, each) for each in above)
-
-
-@pytest.mark.parametrize("pattern", ["**/" * 40 + "x", "*a" * 60 + "b", "**/a/" * 20 + "x", "?*" * 60 + "x"])
-@pytest.mark.timeout(120)  # they took longer than the universe is old
-def test_no_pattern_takes_longer_than_seconds(pattern: str) -> None:
-    """Nobody stops a worker with a list of what to ignore."""
-    deep = "/".join(["a"] * 30 + ["a" * 100])
-
-    assert taken(pattern, (deep,)) == {deep}
 
 
 @given(st.text(max_size=30) | st.from_regex(r"\d{1,5}\.\d{1,5}.*"))

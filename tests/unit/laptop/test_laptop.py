@@ -69,7 +69,7 @@ def state(tmp_path):
         database_directory=tmp_path,
         state=tmp_path,
         database=Database(kind="starter", built=datetime(2026, 1, 1, tzinfo=UTC), digest="xxh64:1", directory=tmp_path),
-        engine=Engine(url="unix:///x", version="26.1.5", buildx="0.13.1", client=tmp_path),
+        engine=Engine(url="unix:///x", version="26.1.5", client=tmp_path),
         owner="c0ffee",
         inventory="sqlite:////srv/inventory.db",
         build_network="default",

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerui"
+	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -40,9 +41,13 @@ type directive struct {
 }
 
 type instruction struct {
-	Name  string   `json:"name"`
-	Line  int      `json:"line"`
-	Flags []string `json:"flags"`
+	Name     string   `json:"name"`
+	Line     int      `json:"line"`
+	Lines    int      `json:"lines"`
+	Flags    []string `json:"flags"`
+	Words    []string `json:"words"`
+	JSON     bool     `json:"json"`
+	Heredocs int      `json:"heredocs"`
 }
 
 type stage struct {
@@ -77,7 +82,7 @@ type reading struct {
 }
 
 func read(ctx context.Context, input request) reading {
-	out := reading{Directives: []directive{}, Arguments: []directive{}, Stages: []stage{}, Targets: map[string]target{}}
+	out := reading{Directives: []directive{}, Arguments: []directive{}, Instructions: []instruction{}, Stages: []stage{}, Targets: map[string]target{}}
 	out.frontend(input.Dockerfile)
 	parsed, err := parser.Parse(bytes.NewReader(input.Dockerfile))
 	if err != nil {
@@ -85,7 +90,7 @@ func read(ctx context.Context, input request) reading {
 		return out
 	}
 	for _, node := range parsed.AST.Children {
-		out.Instructions = append(out.Instructions, instruction{strings.ToUpper(node.Value), node.StartLine, node.Flags})
+		out.Instructions = append(out.Instructions, described(node))
 	}
 	stages, meta, err := instructions.Parse(parsed.AST, nil)
 	if err != nil {
@@ -107,6 +112,26 @@ func read(ctx context.Context, input request) reading {
 	}
 	for _, name := range input.Targets {
 		out.Targets[name] = convert(ctx, input, name)
+	}
+	return out
+}
+
+// described tells an instruction as it is written, with the words of those that name other things.
+func described(node *parser.Node) instruction {
+	out := instruction{
+		Name:     strings.ToUpper(node.Value),
+		Line:     node.StartLine,
+		Lines:    node.EndLine - node.StartLine + 1,
+		Flags:    append([]string{}, node.Flags...),
+		Words:    []string{},
+		JSON:     node.Attributes["json"],
+		Heredocs: len(node.Heredocs),
+	}
+	switch out.Name {
+	case "ADD", "ARG", "COPY", "FROM":
+		for word := node.Next; word != nil; word = word.Next {
+			out.Words = append(out.Words, word.Value)
+		}
 	}
 	return out
 }
@@ -174,8 +199,13 @@ func (r *images) ResolveImageConfig(_ context.Context, ref string, opt sourceres
 	return ref, "", content, err
 }
 
-func convert(ctx context.Context, input request, name string) target {
-	out := target{Graph: emptyGraph(), Images: []string{}}
+func convert(ctx context.Context, input request, name string) (out target) {
+	out = target{Graph: emptyGraph(), Images: []string{}}
+	defer func() { // what BuildKit's code cannot convert is an error of the Dockerfile, never half a reading
+		if found := recover(); found != nil {
+			out = target{Graph: emptyGraph(), Images: []string{}, Error: &problem{fmt.Sprint(found), 0}}
+		}
+	}()
 	platform, err := platforms.Parse(input.Platform)
 	if err != nil {
 		out.Error = located(err)
@@ -186,6 +216,7 @@ func convert(ctx context.Context, input request, name string) target {
 	for key, value := range input.BuildArgs {
 		arguments[key] = value
 	}
+	capabilities := pb.Caps.CapSet(pb.Caps.All())
 	state, _, base, _, err := dockerfile2llb.Dockerfile2LLB(ctx, input.Dockerfile, dockerfile2llb.ConvertOpt{
 		Config: dockerui.Config{
 			BuildArgs:        arguments,
@@ -197,6 +228,7 @@ func convert(ctx context.Context, input request, name string) target {
 		SourceMap:      llb.NewSourceMap(nil, "Dockerfile", "Dockerfile", input.Dockerfile),
 		TargetPlatform: &platform,
 		MetaResolver:   resolver,
+		LLBCaps:        &capabilities,
 	})
 	for ref := range resolver.asked {
 		out.Images = append(out.Images, ref)

@@ -1,4 +1,4 @@
-"""A `.dockerignore`, read in Python as BuildKit reads it. BuildKit's own matcher takes the place of this module."""
+"""A stand-in for BuildKit's matcher of `.dockerignore`, in memory: what it leaves out of a context."""
 
 from __future__ import annotations
 

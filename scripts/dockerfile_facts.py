@@ -1,0 +1,100 @@
+"""Make tests/assets/dockerfiles.json: facts about Dockerfiles of public repositories, and none of their text.
+
+    python -m scripts.dockerfile_facts READER DIRECTORY…
+
+READER is the program that `cscm up` builds; each DIRECTORY is a git repository called OWNER+NAME, or lies in one.
+Per Dockerfile: where it is, the SHA-256 of its bytes, and its structure as BuildKit's parser sees it. A file that
+BuildKit cannot parse (a template) is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from supply_chain.adapters.command import Tool
+from supply_chain.adapters.dockerfile import BuildKitReader
+from supply_chain.development.dockerfile import Instruction, Reading
+
+NAME = re.compile(r"(^|/)(Dockerfile([._-][\w.-]+)?|[\w-]+\.Dockerfile)$", re.IGNORECASE)
+TARGET = Path("tests/assets/dockerfiles.json")
+MOST = 45
+"""Dockerfiles of one repository."""
+COPYING = ("ADD", "COPY")
+ADDRESS = re.compile(r"=.*(?:://|\s|\n).*", re.DOTALL)
+"""A default that is an address or a sentence is no structure."""
+
+
+def main(reader: str, *directories: str) -> None:
+    """Write the facts of all repositories."""
+    tool = BuildKitReader(Tool("dockerfile-reader", Path(reader), "1.0.0"))
+    seen: set[str] = set()
+    found = []
+    for directory in directories:
+        found += list(of_repository(Path(directory), tool, seen))
+    TARGET.write_text(json.dumps(found, separators=(",", ":")).replace('},{"repo"', '},\n{"repo"') + "\n")
+    print(f"{len(found)} Dockerfiles of {len({each['repo'] for each in found})} repositories")
+
+
+def of_repository(directory: Path, reader: BuildKitReader, seen: set[str]) -> Iterator[dict[str, Any]]:
+    """The facts of at most `MOST` Dockerfiles of a repository, spread over it."""
+    name = next(part for part in reversed(directory.parts) if "+" in part).replace("+", "/")
+    commit = git(directory, "rev-parse", "HEAD").decode().strip()
+    listed = git(directory, "ls-tree", "-r", "-z", "--name-only", "HEAD").decode("utf-8", "replace").split("\0")
+    paths = [path for path in listed if NAME.search(path)]
+    step = max(1, len(paths) // MOST)
+    taken = 0
+    for path in [*paths[::step], *paths]:
+        content = git(directory, "show", f"HEAD:{path}")
+        digest = hashlib.sha256(content).hexdigest()
+        if taken == MOST or digest in seen or not content.strip() or len(content) > 256 * 1024:
+            continue
+        reading = reader.read(content, (), "linux/amd64", {}, "facts", {})
+        if reading.error or len(reading.instructions) > 150:
+            continue
+        seen.add(digest)
+        taken += 1
+        yield {"repo": name, "path": path, "commit": commit, "sha256": digest, **facts(reading)}
+
+
+def git(directory: Path, *args: str) -> bytes:
+    words = ["git", "-C", str(directory), *args]
+    return subprocess.run(words, capture_output=True, check=False).stdout
+
+
+def facts(reading: Reading) -> dict[str, Any]:
+    """The structure of a Dockerfile."""
+    return {
+        "directives": {each.name: each.value for each in reading.directives},
+        "stages": [[each.name, each.base, each.platform] for each in reading.stages],
+        "instructions": [list(fact(each)) for each in reading.instructions],
+    }
+
+
+def fact(instruction: Instruction) -> Iterator[Any]:
+    """Name, lines, flags that name other things, form, and what it takes in, by its kind."""
+    yield instruction.name
+    yield instruction.lines
+    yield [flag for flag in instruction.flags if flag.startswith(("--from=", "--mount=", "--network=", "--platform="))]
+    yield "json" if instruction.json_form else "heredoc" if instruction.heredocs else "shell"
+    if instruction.name in COPYING:
+        yield [kind(word) for word in instruction.words[:-1]]
+    elif instruction.name in ("ARG", "FROM"):
+        yield [ADDRESS.sub("=x", word) for word in instruction.words]
+
+
+def kind(word: str) -> str:
+    """Where a source of ADD or COPY lies."""
+    if word.startswith(("http://", "https://")):
+        return "git" if word.endswith(".git") or ".git#" in word else "url"
+    return "git" if word.startswith("git@") or word.startswith("git://") else "file"
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

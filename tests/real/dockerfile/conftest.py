@@ -1,0 +1,1 @@
+"""Dockerfiles are read by us and built by the engine's BuildKit."""

@@ -1,0 +1,3 @@
+module shell
+
+go 1.19

@@ -1,0 +1,66 @@
+"""What the reader is asked, and what is made of its answers. That it reads as BuildKit does: tests/real/dockerfile."""
+
+import base64
+import json
+
+import pytest
+
+from supply_chain.adapters.dockerfile import LIMIT, BuildKitReader
+from supply_chain.errors import CheckNotMade, ToolFailed
+
+ANSWER = {"targets": {"": {"base": "a", "images": ["a"], "sources": [], "execs": [], "others": {}}}}
+
+
+@pytest.fixture
+def reader(program):
+    recorded = program("dockerfile-reader")
+
+    def make(script='cat > "$here/asked"', **kwargs):
+        return BuildKitReader(recorded.does(script, **kwargs)), recorded
+
+    return make
+
+
+def test_a_dockerfile_is_handed_over_byte_by_byte(reader):
+    """Through standard input; nothing of it is an argument."""
+    made, recorded = reader(stdout=json.dumps(ANSWER))
+    content = b"\xef\xbb\xbfFROM a\r\n\x00\xff"
+
+    found = made.read(content, ("", "test"), "linux/amd64", {"A": "1"}, "ns", {"a": b'{"os": "linux"}'})
+
+    asked = json.loads((recorded.directory / "asked").read_bytes())
+    assert base64.b64decode(asked.pop("dockerfile")) == content
+    assert asked == {
+        "targets": ["", "test"],
+        "platform": "linux/amd64",
+        "build_args": {"A": "1"},
+        "namespace": "ns",
+        "configs": {"a": {"os": "linux"}},
+    }
+    assert recorded.calls == [["read"]]
+    assert found.targets[""].images == ("a",)
+
+
+@pytest.mark.parametrize(("stdout", "status"), [("", 0), ("{", 0), ('{"targets": 1}', 0), ("", 2)])
+def test_an_answer_that_is_none_is_no_reading(reader, stdout, status):
+    """Neither is a reader that fails."""
+    with pytest.raises(ToolFailed):
+        reader(stdout=stdout, status=status)[0].read(b"FROM a", ("",), "linux/amd64", {}, "ns", {})
+
+
+def test_an_ignore_file_is_handed_over_with_the_paths(reader):
+    """Each as it is, also those that are no UTF-8."""
+    made, recorded = reader(stdout=b"a\0b\xff\0")
+
+    assert made.left_out(b"*\n!x\0", ["a", "b\udcff", "x"]) == {"a", "b\udcff"}
+    assert (recorded.directory / "asked").read_bytes() == b"5\n*\n!x\0a\0b\xff\0x"
+
+
+@pytest.mark.parametrize("case", ["fails", "too large", "nul"])
+def test_an_ignore_file_that_cannot_be_read_is_told(reader, case):
+    """No file is taken for left out or kept by a guess."""
+    made, _ = reader(status=1 if case == "fails" else 0, stderr="bad pattern")
+    ignore, paths = (b"x" * (LIMIT + 1) if case == "too large" else b"["), ["a\0b" if case == "nul" else "a"]
+
+    with pytest.raises(CheckNotMade):
+        made.left_out(ignore, paths)

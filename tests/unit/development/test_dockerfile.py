@@ -1,0 +1,206 @@
+"""What a reading may hold, and what is refused: pure, on readings as the reader prints them."""
+
+import pytest
+
+from supply_chain.development.dockerfile import (
+    CONTEXT,
+    INSTRUCTIONS,
+    Reading,
+    SourceOperation,
+    Target,
+    check_frontend,
+    check_target,
+    check_urls,
+    declared_image,
+    normalize_reference,
+)
+from supply_chain.errors import BuildFailed, DeclarationInvalid, DockerfileRefused
+
+SUM = "sha256:" + "a" * 64
+OTHER = "sha256:" + "b" * 64
+URL = "https://files.test/a.tgz"
+SPACE = "cscm.local/hello"
+
+
+def reading(**content):
+    return Reading.model_validate(content)
+
+
+def target(**content):
+    return Target.model_validate({"base": "", "images": [], **content})
+
+
+def command(**content):
+    return target(execs=[{"command": "x", "network": "unset", "security": "sandbox", **content}])
+
+
+def mount(kind, identifier="", at="/x"):
+    return command(mounts=[{"type": kind, "target": at, "id": identifier}])
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"directives": [{"name": "syntax", "value": "evil", "line": 1}]}, "another frontend in line 1: syntax=evil"),
+        ({"directives": [{"name": "syntax", "value": "evil", "line": 0}]}, "line 1"),
+        ({"json": True, "error": {"message": "unknown instruction", "line": 1}}, "JSON document"),
+        ({"shebang": True}, "#!"),
+        ({"arguments": [{"name": "BUILDKIT_SYNTAX", "value": "x", "line": 3}]}, "BUILDKIT_SYNTAX in line 3"),
+        ({"arguments": [{"name": "buildkit_x", "value": "", "line": 3}]}, "setting of the builder"),
+        (
+            {"instructions": [{"name": "RUN", "line": 1, "lines": 1}] * (INSTRUCTIONS + 1)},
+            "more than 2000 instructions",
+        ),
+    ],
+)
+def test_check_frontend_refuses_what_loads_or_sets_another_one(content, why):
+    """In whatever form; the line is named."""
+    with pytest.raises(DockerfileRefused, match=why):
+        check_frontend(reading(**content))
+
+
+def test_check_frontend_reports_what_buildkit_cannot_parse():
+    """With BuildKit's words and the line."""
+    with pytest.raises(BuildFailed, match="in line 7: unknown instruction: FORM"):
+        check_frontend(reading(error={"message": "unknown instruction: FORM", "line": 7}))
+
+
+def test_check_frontend_accepts_other_directives_and_arguments():
+    """Another escape character is BuildKit's to read."""
+    check_frontend(
+        reading(
+            directives=[{"name": "escape", "value": "`", "line": 1}, {"name": "check", "value": "skip=all", "line": 2}],
+            arguments=[{"name": "VERSION", "value": "1", "line": 3}],
+            instructions=[{"name": "RUN", "line": 1, "lines": 1}] * INSTRUCTIONS,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (target(sources=[{"identifier": "http://files.test/a"}]), "of the kind http"),
+        (target(sources=[{"identifier": "git://files.test/a.git"}]), "of the kind git"),
+        (target(sources=[{"identifier": "local://other"}]), "of the kind local"),
+        (target(sources=[{"identifier": "oci-layout://x@sha256:0"}]), "of the kind oci-layout"),
+        (target(sources=[{"identifier": f"{CONTEXT}2"}]), "of the kind local"),
+        (target(others={"build": 1}), "does not know: build"),
+        (command(network="host"), "--network=host"),
+        (command(security="insecure"), "--security=insecure"),
+        (command(devices=["a/b=c"]), "the device a/b=c"),
+        (command(secrets=["aws"]), "the secret 'aws'"),
+        (mount("secret", "aws"), "the secret 'aws'"),
+        (mount("secret", ""), "the secret ''"),
+        (mount("ssh", "default"), "an SSH agent"),
+        (mount("other"), "a mount of type other"),
+        (mount("cache", "elsewhere/c"), "the cache"),
+        (mount("cache", f"{SPACE}2/c"), "the cache"),
+        (mount("cache", SPACE), "the cache"),
+        (mount("cache", f"{SPACE}/"), "the cache"),
+        (mount("cache", f"{SPACE}/../c"), "the cache"),
+        (mount("cache", f"{SPACE}/a/.."), "the cache"),
+        (mount("cache", f"{SPACE}/$X"), "the cache"),
+        (mount("cache", f"{SPACE}/a:b"), "the cache"),
+        (mount("cache", f"{SPACE}/a\n"), "the cache"),
+    ],
+)
+def test_check_target_refuses_what_a_build_may_not_have(asked, why):
+    """Each by itself."""
+    with pytest.raises(DockerfileRefused, match=why):
+        check_target("", asked, SPACE)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        target(sources=[{"identifier": CONTEXT}, {"identifier": "docker-image://docker.io/library/a:1"}]),
+        target(others={"file": 3, "merge": 1, "diff": 1}),
+        command(network="none", secrets=["ca"]),
+        mount("secret", "ca"),
+        mount("bind"),
+        mount("tmpfs"),
+        mount("cache", f"{SPACE}//root/.cache/pip"),
+        mount("cache", f"{SPACE}/a..b"),
+    ],
+)
+def test_check_target_accepts_what_builds_are_made_of(asked):
+    """The context, images, the profile's certificates, caches of one's own."""
+    check_target("", asked, SPACE)
+
+
+def test_check_target_allows_the_networks_that_an_operator_configured():
+    """The Dockerfile's own wish is none of them."""
+    check_target("", command(network="host"), SPACE, {"unset", "host"})
+
+
+def test_check_target_names_a_test_stage_that_is_not_there():
+    """It is the declaration's mistake; any other error is the Dockerfile's."""
+    gone = target(error={"message": 'target stage "test" could not be found', "line": 0})
+
+    with pytest.raises(DeclarationInvalid, match=r"no stage test"):
+        check_target("test", gone, SPACE)
+    with pytest.raises(BuildFailed, match=r"in line 3: no\b"):
+        check_target("test", target(error={"message": "no", "line": 3}), SPACE)
+
+
+def url(at=URL, checksum=SUM, name="a.tgz"):
+    return SourceOperation(identifier=at, attributes={"http.checksum": checksum, "http.filename": name})
+
+
+def test_check_urls_gives_each_declared_url_with_its_checksum():
+    """Images and the context are none."""
+    sources = [url(), url(), SourceOperation(identifier=CONTEXT)]
+
+    assert check_urls(sources, {URL: SUM, "https://other.test/": OTHER}) == {URL: SUM}
+
+
+@pytest.mark.parametrize(
+    ("source", "declared", "why"),
+    [
+        (url(), {}, "not declared"),
+        (url(), {URL: OTHER}, "not declared"),
+        (url(at=f"{URL}?x"), {URL: SUM}, "not declared"),
+        (url(checksum=""), {URL: SUM}, "without the SHA-256"),
+        (url(checksum="sha512:" + "a" * 128), {URL: SUM}, "without the SHA-256"),
+        (url(name=".."), {URL: SUM}, "no plain file name"),
+        (url(name="a/b"), {URL: SUM}, "no plain file name"),
+        (url(name=""), {URL: SUM}, "no plain file name"),
+        (url(at="https://me@files.test/a"), {"https://me@files.test/a": SUM}, "names a user"),
+    ],
+)
+def test_check_urls_refuses_what_is_not_declared_as_it_is_added(source, declared, why):
+    """By exactly that URL and checksum."""
+    with pytest.raises(DockerfileRefused, match=why):
+        check_urls([source], declared)
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("python", "docker.io/library/python:latest"),
+        ("python:3", "docker.io/library/python:3"),
+        (f"python@{SUM}", f"docker.io/library/python@{SUM}"),
+        (f"python:3@{SUM}", f"docker.io/library/python:3@{SUM}"),
+        ("a/b", "docker.io/a/b:latest"),
+        ("index.docker.io/a", "docker.io/library/a:latest"),
+        ("docker.io/python:3", "docker.io/library/python:3"),
+        ("localhost/a", "localhost/a:latest"),
+        ("r.test/a", "r.test/a:latest"),
+        ("r:5000/a/b:1", "r:5000/a/b:1"),
+        ("R/a", "R/a:latest"),
+        ("curated/base/python", "docker.io/curated/base/python:latest"),
+    ],
+)
+def test_an_image_is_named_as_buildkit_names_it(name, full):
+    """What is declared is compared with what BuildKit read."""
+    assert normalize_reference(name) == full
+    assert normalize_reference(full) == full
+
+
+def test_a_declared_tag_stands_for_its_digest_only_if_there_is_one():
+    """Two digests for one tag name neither; by digest both can be had."""
+    both = (f"python:3@{SUM}", f"python:3@{OTHER}")
+
+    assert declared_image("docker.io/library/python:3", both) is None
+    assert declared_image("docker.io/library/python:3", both[:1]) == f"docker.io/library/python:3@{SUM}"
+    assert declared_image(f"docker.io/library/python@{OTHER}", both) == f"docker.io/library/python@{OTHER}"

@@ -1,0 +1,75 @@
+"""plan_build: a Dockerfile is read until every image that it needs is resolved."""
+
+import pytest
+
+from supply_chain.app import MANIFEST
+from supply_chain.development.dockerfile import IMAGE, Reading
+from supply_chain.development.plan import ROUNDS, plan_build
+from supply_chain.errors import DockerfileRefused
+from supply_chain.image import Material, Source
+
+SUM = "sha256:" + "a" * 64
+SOURCE = Source(path=".", repository="r", revision="0" * 40, dirty=False, committed=77)
+
+
+class World:
+    """Images whose configurations name further images, as ONBUILD does: `triggers` image → more."""
+
+    version = "1.0.0"
+
+    def __init__(self, triggers):
+        self.triggers, self.reads, self.asked = triggers, [], []
+
+    def read(self, content, targets, platform, arguments, namespace, configs):
+        self.reads.append((content, tuple(targets), platform, arguments, namespace, dict(configs)))
+        images = ["docker.io/a:1"]
+        for name in images:
+            if name in configs:
+                images += self.triggers.get(name, [])
+        target = {"sources": [{"identifier": f"{IMAGE}{n}"} for n in images], "images": images, "base": images[0]}
+        return Reading.model_validate({"targets": dict.fromkeys(targets, target)})
+
+    def resolve(self, reference, declared):
+        self.asked.append((reference, tuple(declared)))
+        return f"{reference}@{SUM}", Material(name=reference, digest=SUM, curated=reference.endswith("a:1"))
+
+    def config(self, address, platform):
+        return f"{address} {platform}".encode()
+
+
+def plan(world, kind="base", **build):
+    own = {"check": ["x"]} if kind == "base" else {"test": {"command": ["x"]}, "probe": {"port": 8080}}
+    manifest = MANIFEST.validate_python({"kind": kind, "name": "hello", "owner": "us", "build": build, **own})
+    return plan_build(b"FROM a:1\n", manifest, SOURCE, world, world)
+
+
+def test_plan_reads_again_until_triggers_name_nothing_more():
+    """With the configurations of what was resolved; each image is resolved once."""
+    world = World({"docker.io/a:1": ["docker.io/b:1"], "docker.io/b:1": ["docker.io/c:1"]})
+
+    found = plan(world)
+
+    assert [name for name, _ in world.asked] == ["docker.io/a:1", "docker.io/b:1", "docker.io/c:1"]
+    assert world.reads[-1][-1] == {n: f"{n}@{SUM} linux/amd64".encode() for n in found.addresses}
+    assert found.uncurated == ("docker.io/b:1", "docker.io/c:1")
+    assert found.base == Material(name="docker.io/a:1", digest=SUM, curated=True)
+
+
+def test_plan_refuses_triggers_without_end():
+    """After some rounds."""
+    world = World({f"docker.io/a:{n}": [f"docker.io/a:{n + 1}"] for n in range(1, ROUNDS + 3)})
+
+    with pytest.raises(DockerfileRefused, match="ONBUILD"):
+        plan(world)
+
+
+def test_plan_reads_as_the_build_will_be_made():
+    """The same bytes, targets, platform, arguments and namespace."""
+    world = World({})
+
+    plan(world, "service", platform="linux/arm64", fetch={"images": [f"a:1@{SUM}"]})
+
+    content, targets, platform, arguments, namespace, _ = world.reads[0]
+    assert (content, targets, platform) == (b"FROM a:1\n", ("", "test"), "linux/arm64")
+    assert arguments == {"SOURCE_DATE_EPOCH": "77", "BUILDKIT_CACHE_MOUNT_NS": namespace}
+    assert world.asked == [("docker.io/a:1", (f"a:1@{SUM}",))]
