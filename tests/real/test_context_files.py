@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.buildx import find_client
 from supply_chain.adapters.context_files import BuildContext
+from supply_chain.adapters.dockerfile import BuildKitReader
+from supply_chain.adapters.tools import Toolbox
 
 pytestmark = pytest.mark.real
 
@@ -40,7 +41,7 @@ FILES = (
     ],
     ids=str,
 )
-def test_the_same_files_are_left(tmp_path: Path, ignore: str | None, own: str | None) -> None:
+def test_the_same_files_are_left(tmp_path: Path, toolbox: Toolbox, ignore: str | None, own: str | None) -> None:
     """Neither more, which would fail without reason, nor less, which would pass unread."""
     context = tmp_path / "context"
     for name in FILES:
@@ -52,11 +53,17 @@ def test_the_same_files_are_left(tmp_path: Path, ignore: str | None, own: str | 
         if text is not None:
             (context / name).write_text(text)
 
-    client, _ = find_client(os.environ["PATH"])
     output = f"--output=type=local,dest={tmp_path / 'built'}"
-    subprocess.run([client, "buildx", "build", "--quiet", output, context], check=True, timeout=120)
+    settings = {**os.environ, "BUILDX_CONFIG": str(tmp_path / "buildx")}
+    subprocess.run(
+        [toolbox.find("buildx").path, "build", "--quiet", output, context], check=True, timeout=120, env=settings
+    )
 
     built = {p for p in (tmp_path / "built").rglob("*") if p.is_file() and not p.is_symlink()}
     assert built, "nothing was built, so nothing is compared"
     taken = {str(p.relative_to(tmp_path / "built")) for p in built if "link" not in p.parts}
     assert set(BuildContext(context, context / "Dockerfile").files()) == taken
+    reader = BuildKitReader(toolbox.find("dockerfile-reader"))
+    there = [str(p.relative_to(context)) for p in context.rglob("*") if p.is_file() and not p.is_symlink()]
+    rules = (own if own is not None else ignore or "").encode()
+    assert set(there) - reader.left_out(rules, there) == taken
