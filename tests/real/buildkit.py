@@ -125,6 +125,9 @@ def _push(crane: Tool, host: str, work: Path) -> str:
     )  # fmt: skip
     with tarfile.open(work / "layer.tar", "w") as tar:
         tar.add(work / "sh", "bin/sh")
+        for name, line in (("passwd", "root:x:0:0::/:/bin/sh"), ("group", "root:x:0:")):
+            (work / name).write_text(f"{line}\n")
+            tar.add(work / name, f"etc/{name}")
     name = f"{host}/test/shell:1"
     crane.run("append", "--oci-empty-base", "--new_layer", work / "layer.tar", "--new_tag", name, timeout=60)
     crane.run("mutate", "--set-platform", "linux/amd64", "--tag", name, name, timeout=60)

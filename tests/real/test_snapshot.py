@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.buildx import find_client
-from supply_chain.adapters.dockerignore import ignored
+from supply_chain.adapters.dockerfile import BuildKitReader
 from supply_chain.adapters.snapshot import take_snapshot
+from supply_chain.adapters.tools import Toolbox
 
 pytestmark = pytest.mark.real
 
@@ -20,12 +20,11 @@ FILES = (
 )  # fmt: skip
 
 
-def build(target: Path, context: Path, dockerfile: Path) -> None:
+def build(toolbox: Toolbox, target: Path, context: Path, dockerfile: Path) -> None:
     """Write what BuildKit copies to `target`."""
-    client, _ = find_client(os.environ["PATH"])
     output = f"--output=type=local,dest={target}"
-    command = [str(client), "buildx", "build", "--quiet", output, f"--file={dockerfile}", str(context)]
-    subprocess.run(command, check=True, timeout=120)
+    command = [toolbox.find("buildx").path, "build", "--quiet", output, f"--file={dockerfile}", context]
+    subprocess.run(command, check=True, timeout=120, env={**os.environ, "BUILDX_CONFIG": f"{target}-buildx"})
 
 
 def files(directory: Path) -> dict[str, str]:
@@ -55,7 +54,7 @@ def files(directory: Path) -> dict[str, str]:
     ],
     ids=str,
 )
-def test_the_same_files_are_left(tmp_path: Path, ignore: str | None, own: str | None) -> None:
+def test_the_same_files_are_left(toolbox: Toolbox, tmp_path: Path, ignore: str | None, own: str | None) -> None:
     """Neither more, which would fail without reason, nor less, which would pass unread."""
     context = tmp_path / "context"
     for name in FILES:
@@ -68,9 +67,9 @@ def test_the_same_files_are_left(tmp_path: Path, ignore: str | None, own: str | 
         if text is not None:
             (context / name).write_text(text)
 
-    build(tmp_path / "direct", context, context / "Dockerfile")
-    with take_snapshot(context, None, ignored) as snapshot:
-        build(tmp_path / "built", snapshot.context, snapshot.dockerfile)
+    build(toolbox, tmp_path / "direct", context, context / "Dockerfile")
+    with take_snapshot(context, None, BuildKitReader(toolbox.find("dockerfile-reader")).left_out) as snapshot:
+        build(toolbox, tmp_path / "built", snapshot.context, snapshot.dockerfile)
         held = files(snapshot.context)
 
     assert held, "nothing is compared"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.buildx import find_client
-from supply_chain.adapters.dockerignore import ignored
+from supply_chain.adapters.dockerfile import BuildKitReader
 from supply_chain.adapters.snapshot import take_snapshot
-from supply_chain.development.snapshot import Snapshot
+from supply_chain.adapters.tools import Toolbox
+from supply_chain.development.snapshot import IgnoreMatcher, Snapshot
 from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.image import ImageRef
 from tests.real.application import git
@@ -38,11 +38,15 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def built(snapshot: Snapshot, target: Path) -> dict[str, str]:
+@pytest.fixture
+def left_out(toolbox: Toolbox) -> IgnoreMatcher:
+    return BuildKitReader(toolbox.find("dockerfile-reader")).left_out
+
+
+def built(toolbox: Toolbox, snapshot: Snapshot, target: Path) -> dict[str, str]:
     """What BuildKit makes of a snapshot: path → content."""
-    client, _ = find_client(os.environ["PATH"])
-    command = [str(client), "buildx", "build", "--quiet", "--no-cache", f"--output=type=local,dest={target}"]
-    subprocess.run([*command, f"--file={snapshot.dockerfile}", str(snapshot.context)], check=True, timeout=120)
+    command = [toolbox.find("buildx").path, "build", "--quiet", "--no-cache", f"--output=type=local,dest={target}"]
+    subprocess.run([*command, f"--file={snapshot.dockerfile}", snapshot.context], check=True, timeout=120)
     return {str(path.relative_to(target)): path.read_text() for path in target.rglob("*") if path.is_file()}
 
 
@@ -78,31 +82,35 @@ def moved_away(source: Path) -> None:
     ids=lambda act: act.__name__,
 )
 def test_working_copy_that_changes_after_snapshot_changes_no_build(
-    source: Path, tmp_path: Path, act: Callable[[Path], None]
+    toolbox: Toolbox, left_out: IgnoreMatcher, source: Path, tmp_path: Path, act: Callable[[Path], None]
 ) -> None:
     """BuildKit gets the bytes that the checks got."""
-    with take_snapshot(source, None, ignored) as snapshot:
+    with take_snapshot(source, None, left_out) as snapshot:
         act(source)
 
-        assert built(snapshot, tmp_path / "built") == PLAIN
+        assert built(toolbox, snapshot, tmp_path / "built") == PLAIN
 
 
-def test_change_of_same_size_and_time_is_built(source: Path, tmp_path: Path) -> None:
+def test_change_of_same_size_and_time_is_built(
+    toolbox: Toolbox, left_out: IgnoreMatcher, source: Path, tmp_path: Path
+) -> None:
     """BuildKit sends only files whose size or time differs from those of the same directory before."""
     for content in ("good", "evil"):
         (source / "good").write_text(content)
         os.utime(source / "good", (1, 1))
-        with take_snapshot(source, None, ignored) as snapshot:
-            assert built(snapshot, tmp_path / content)["good"] == content
+        with take_snapshot(source, None, left_out) as snapshot:
+            assert built(toolbox, snapshot, tmp_path / content)["good"] == content
 
 
-def test_ignore_file_of_context_is_not_read_twice(source: Path, tmp_path: Path) -> None:
+def test_ignore_file_of_context_is_not_read_twice(
+    toolbox: Toolbox, left_out: IgnoreMatcher, source: Path, tmp_path: Path
+) -> None:
     """What it leaves of the working copy is there; to the snapshot it would say something else."""
     (source / ".dockerignore").write_text("local\ngood\n!g*\n")
     (source / "local").write_text("secret")
 
-    with take_snapshot(source, None, ignored) as snapshot:
-        assert set(built(snapshot, tmp_path / "built")) == {*PLAIN, ".dockerignore"}
+    with take_snapshot(source, None, left_out) as snapshot:
+        assert set(built(toolbox, snapshot, tmp_path / "built")) == {*PLAIN, ".dockerignore"}
 
 
 def linked(name: str, target: str) -> Callable[[Path], None]:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from supply_chain.adapters.tools import Toolbox
 from supply_chain.evidence.statement import BUNDLE
 from supply_chain.laptop.laptop import LaptopState
 from supply_chain.tier import TierName
@@ -107,22 +108,23 @@ def test_the_command_prints_the_key_that_kms_has(keys: dict[TierName, Path], tie
 
 
 def test_the_command_prints_what_a_docker_client_logs_in_with(
-    chain: Chain, laptop: LaptopState, tmp_path: Path
+    chain: Chain, laptop: LaptopState, toolbox: Toolbox, tmp_path: Path
 ) -> None:
     """As the execution role, which reads what curation vends and may not write it."""
     image = f"{laptop.registry}/curated/hello@{chain('hello').result['digest']}"
     token = cscm("registry-token", "execution").result.strip()
 
-    def docker_client(*args: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    def docker_client(*args: str, given: str = "", program: str = "docker") -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "DOCKER_CONFIG": str(tmp_path)}
         return subprocess.run(
-            ["docker", *args], input=given, env=environment, capture_output=True, text=True, check=False
+            [program, *args], input=given, env=environment, capture_output=True, text=True, check=False
         )
 
     login = docker_client("login", "--username", "AWS", "--password-stdin", laptop.registry, given=token)
     assert login.returncode == 0, login.stderr
     assert docker_client("pull", image).returncode == 0
-    pushed = docker_client("buildx", "imagetools", "create", "--tag", f"{laptop.registry}/curated/hello:mine", image)
+    mine, buildx = f"{laptop.registry}/curated/hello:mine", str(toolbox.find("buildx").path)
+    pushed = docker_client("imagetools", "create", "--tag", mine, image, program=buildx)
     assert pushed.returncode != 0 and "403" in pushed.stderr, pushed.stderr
 
 

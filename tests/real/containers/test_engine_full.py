@@ -19,6 +19,7 @@ from supply_chain.adapters.command import Tool
 from supply_chain.adapters.engine import DockerEngine
 from supply_chain.adapters.registry import Registry
 from supply_chain.adapters.registry_http import RegistryHttp
+from supply_chain.adapters.tools import Toolbox
 from supply_chain.development.build import Order
 from supply_chain.errors import DiskFull, EngineUnavailable
 
@@ -81,33 +82,37 @@ def context(tmp_path: Path) -> Path:
 
 def order(context: Path, *, reproducible: bool) -> Order:
     return Order(
-        context=context, dockerfile=context / "Dockerfile", platform="linux/amd64", target=None, name=NAME,
-        contexts={}, annotations={}, epoch=0, timeout=120, reproducible=reproducible,
+        context=context, dockerfile=(context / "Dockerfile").read_bytes(), platform="linux/amd64", target=None,
+        name=NAME, images={}, fetched={}, annotations={}, epoch=0, timeout=120, reproducible=reproducible,
         key="full", caches="full",
     )  # fmt: skip
 
 
-def builder(url: str, tmp_path: Path) -> Buildx:
-    client, version = find_client(os.environ["PATH"])
-    docker = Tool("docker", client, version).with_environment(DOCKER_HOST=url)
+def builder(url: str, toolbox: Toolbox, tmp_path: Path) -> Buildx:
+    docker = Tool("docker", find_client(os.environ["PATH"]), "system").with_environment(DOCKER_HOST=url)
+    buildx = toolbox.find("buildx").with_environment(DOCKER_HOST=url)
     registry = Registry(RegistryHttp("registry.test", lambda: ("", ""), insecure=True))
-    return Buildx(docker, lambda: contextlib.nullcontext(tmp_path), lambda: "26.1", registry)
+    return Buildx(docker, buildx, lambda: contextlib.nullcontext(tmp_path), lambda: "26.1", registry)
 
 
 @pytest.mark.parametrize("reproducible", [True, False], ids=["archive", "store"])
-def test_a_build_on_a_full_engine_says_so(engine: str, context: Path, tmp_path: Path, reproducible: bool) -> None:
+def test_a_build_on_a_full_engine_says_so(
+    engine: str, toolbox: Toolbox, context: Path, tmp_path: Path, reproducible: bool
+) -> None:
     """It is none of the Dockerfile's; nothing half of it is an image."""
     with pytest.raises(DiskFull, match="no space left"):
-        builder(engine, tmp_path).build(order(context, reproducible=reproducible))
+        builder(engine, toolbox, tmp_path).build(order(context, reproducible=reproducible))
 
     assert DockerEngine.connect(engine).names("cscm.local/full") == {}
 
 
-def test_an_image_that_a_full_engine_cannot_take_in_is_not_there(engine: str, context: Path, tmp_path: Path) -> None:
+def test_an_image_that_a_full_engine_cannot_take_in_is_not_there(
+    engine: str, toolbox: Toolbox, context: Path, tmp_path: Path
+) -> None:
     """As with the decrypted copy of a confidential image: made elsewhere, and loaded."""
     archive = tmp_path / "image.tar"
     subprocess.run(
-        [find_client(os.environ["PATH"])[0], "buildx", "build", "--quiet", "--provenance=false",
+        [toolbox.find("buildx").path, "build", "--quiet", "--provenance=false",
          f"--output=type=oci,dest={archive},name={NAME}", str(context)],
         check=True, capture_output=True, timeout=120,
     )  # fmt: skip

@@ -46,8 +46,8 @@ def instruction(draw: st.DrawFn) -> str:
         return draw(continued([cased("copy"), *source, "/d/"]))
     if kind == "RUN":
         mount = draw(st.sampled_from([
-            "type=cache,target=/c", "type=cache,id=$ID,target=/c", 'type=cache,id="q",target=/c', f"from={draw(FROMS)},target=/m",
-            "target=/m", "type=tmpfs,target=/t", f"type=cache,from={draw(FROMS)},target=/c",
+            "type=cache,target=/c", "type=cache,id=$ID,target=/c", 'type=cache,id="q",target=/c',
+            f"from={draw(FROMS)},target=/m", "target=/m", "type=tmpfs,target=/t", f"type=cache,from={draw(FROMS)},target=/c",
         ]))  # fmt: skip
         return draw(
             continued(
@@ -107,7 +107,7 @@ READ = {"read": 0, "refused": 0}
 
 
 @settings(
-    max_examples=150, derandomize=True, deadline=None,
+    max_examples=40, derandomize=True, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 @given(content=dockerfile())
@@ -128,6 +128,8 @@ def test_what_is_read_is_what_is_built(buildkit: BuildKit, content: bytes) -> No
         READ["refused"] += 1
         assert "denied by policy" not in result.done.stderr, result.done.stderr[-2000:]
         return
+    if not (target.sources or target.execs or target.others):
+        return  # BuildKit keeps no record of what holds nothing
     READ["read"] += 1
     expected = Expected(target, dict.fromkeys(images, buildkit.image), {}, NAMESPACE)
     try:

@@ -494,7 +494,8 @@ def test_a_program_of_ours_is_built_by_the_pinned_go_from_copies(
     work.mkdir()
     (tmp_path / "go").write_text(
         f'#!/bin/sh\n[ "$1" = version ] && {{ echo go version go1.26.8 linux/amd64; exit; }}\n'
-        f'echo "$@" > {tmp_path}/asked; echo "$GOTOOLCHAIN $CGO_ENABLED $GOFLAGS" >> {tmp_path}/asked; ls > {tmp_path}/files\n'
+        f'echo "$@" > {tmp_path}/asked; echo "$GOTOOLCHAIN $CGO_ENABLED $GOFLAGS" >> {tmp_path}/asked\n'
+        f"ls > {tmp_path}/files\n"
         f"[ ! -e {tmp_path}/fails ] || {{ echo checksum mismatch >&2; exit 1; }}\n"
     )
     (tmp_path / "go").chmod(0o755)
