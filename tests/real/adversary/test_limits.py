@@ -1,4 +1,4 @@
-"""Builds that take all that there is: each is ended with a clear error, and others go on. The real BuildKit, as root."""
+"""Builds that take all that there is: each is ended with a clear error, and others go on. With the real BuildKit."""
 
 from __future__ import annotations
 
