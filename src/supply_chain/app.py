@@ -178,6 +178,12 @@ class Runtime(Frozen):
     )
     memory: Size = Field(default=128 * 1024**2, description="bytes it may use; also written as 128MiB or 1GiB")
     pids: int = Field(default=64, ge=1, le=4096, description="processes and threads it may have")
+    cpu: float = Field(
+        default=1.0,
+        ge=0.01,
+        le=64,
+        description="processors it may use, such as 0.5; no more than its host has",
+    )
 
     @field_validator("writable")
     @classmethod

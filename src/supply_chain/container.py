@@ -52,6 +52,7 @@ class Profile(Frozen):
     no_new_privileges: bool = True
     memory: int = Field(description="bytes, swap included")
     pids: int
+    cpu: float = Field(default=0.0, description="processors; 0 for as many as there are")
     init: bool = Field(default=False, description="the engine's own first process passes signals on")
     privileged: bool = False
     host_namespaces: tuple[str, ...] = ()
@@ -323,6 +324,7 @@ def profile(runtime: Runtime) -> Profile:
         capabilities=tuple(sorted(runtime.capabilities)),
         memory=runtime.memory,
         pids=runtime.pids,
+        cpu=runtime.cpu,
         init=runtime.init,
     )
 

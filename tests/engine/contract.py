@@ -18,7 +18,7 @@ from supply_chain.errors import CheckNotMade, ContainerGone, EngineFailed, Image
 from supply_chain.image import Digest
 from supply_chain.readiness import wait_ended
 
-HARDENED = Profile(user="10001:10001", memory=64 * 1024**2, pids=16, writable=("/tmp", "/var/cache/app"))
+HARDENED = Profile(user="10001:10001", memory=64 * 1024**2, pids=16, cpu=0.5, writable=("/tmp", "/var/cache/app"))
 ABSENT = "sha256:" + "0" * 64
 MARK = "cscm.test"
 """The label by which whoever gave the engine removes what a test left."""

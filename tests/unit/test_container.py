@@ -42,7 +42,13 @@ def test_the_order_of_a_declaration_makes_no_other_configuration():
 
 @pytest.mark.parametrize(
     ("settings", "runtime"),
-    [({"A": "2"}, Runtime()), ({"B": "1"}, Runtime()), ({}, Runtime()), ({"A": "1"}, Runtime(pids=65))],
+    [
+        ({"A": "2"}, Runtime()),
+        ({"B": "1"}, Runtime()),
+        ({}, Runtime()),
+        ({"A": "1"}, Runtime(pids=65)),
+        ({"A": "1"}, Runtime(cpu=2)),
+    ],
 )
 def test_any_difference_is_another_configuration(settings, runtime):
     """A value, a name, a missing one or another profile changes the digest."""

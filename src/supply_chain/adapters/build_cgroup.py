@@ -118,6 +118,12 @@ class BuildCgroup:
                 yield int(first)
 
 
+def cgroup_writable(root: Path = ROOT) -> bool:
+    """Return whether this user may make groups that hold builds to their limits."""
+    places = [root] if (root / "cgroup.controllers").is_file() else [root / each for each in ("memory", "pids", "cpu")]
+    return all(os.access(place, os.W_OK) for place in places)
+
+
 def remove_groups(root: Path = ROOT) -> None:
     """Remove the groups of all builds that are over."""
     for parent in {*root.glob(PARENT), *root.glob(f"*/{PARENT}")}:

@@ -19,6 +19,7 @@ from requests.exceptions import RequestException
 
 from supply_chain.adapters import told
 from supply_chain.adapters.engine_reading import (
+    NANO,
     change_from,
     container_from,
     image_from,
@@ -64,6 +65,9 @@ TIMEOUT = 60
 
 LOGS = LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"})
 """A container that writes without end must not fill its host."""
+
+SHARES = 1024
+"""The weight of a container that may use one processor, where processors are short."""
 
 
 class DockerEngine:
@@ -318,6 +322,8 @@ def _options(spec: ContainerSpec) -> dict[str, Any]:
         "mem_limit": profile.memory,
         "memswap_limit": profile.memory,
         "pids_limit": profile.pids,
+        "nano_cpus": round(profile.cpu * NANO) or None,
+        "cpu_shares": round(profile.cpu * SHARES) or None,
         "init": profile.init,
         "network": spec.network,
         "ports": {f"{p.container_port}/tcp": (p.address, p.port) for p in spec.published},

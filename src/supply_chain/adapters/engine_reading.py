@@ -23,6 +23,8 @@ from supply_chain.errors import CheckNotMade
 from supply_chain.image import Digest
 
 PROC = Path("/proc")
+NANO = 1_000_000_000
+"""The engine counts processors in these parts."""
 LISTEN = "0A"
 NAME_SERVER = "127.0.0.11"
 INIT = ("/sbin/docker-init", "/usr/sbin/docker-init")
@@ -74,6 +76,7 @@ def profile_from(attrs: Mapping[str, Any]) -> Profile:
         no_new_privileges=any(not option.endswith("false") for option in quiet),
         memory=host.get("Memory") or 0,
         pids=host.get("PidsLimit") or 0,
+        cpu=(host.get("NanoCpus") or 0) / NANO,
         init=bool(host.get("Init")),
         privileged=bool(host.get("Privileged")),
         host_namespaces=tuple(sorted(name for name, key in spaces.items() if host.get(key) == "host")),

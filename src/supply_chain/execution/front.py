@@ -58,7 +58,7 @@ NUDGE = 1.0
 FINISH = 10
 """Seconds an old worker may take to finish the requests it has begun."""
 
-PROFILE = Profile(user="10001:10001", memory=128 * 1024**2, pids=64, mounts=(DIRECTORY,))
+PROFILE = Profile(user="10001:10001", memory=128 * 1024**2, pids=64, cpu=1.0, mounts=(DIRECTORY,))
 
 CONFIGURATION_FILE = """\
 # serves {server} {port} {revision}

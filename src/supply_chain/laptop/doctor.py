@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from supply_chain.adapters.build_cgroup import cgroup_writable
 from supply_chain.adapters.buildx import find_client
 from supply_chain.adapters.database import read_database
 from supply_chain.adapters.registration import declared, registered
@@ -19,7 +20,7 @@ from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SupplyChainError
 from supply_chain.image import Frozen
-from supply_chain.laptop import emulator_service, namespaces, prefect_server
+from supply_chain.laptop import emulator_service, firewall, namespaces, prefect_server
 from supply_chain.laptop.engine import STORE, WANTED, ask, engine_url, version_of
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.laptop import PINS
@@ -54,6 +55,7 @@ def examine(profile: Profile, home: Home) -> list[Check]:
     return [
         _python(),
         *_engine(),
+        *_builds(),
         *_namespaces(),
         *_tools(home),
         *_emulator(profile, home),
@@ -89,6 +91,18 @@ def _engine() -> Iterable[Check]:
         yield check("docker client", "none", "any", False, _told(error))
     else:
         yield check("docker client", str(client), "any", True, "")
+
+
+def _builds() -> Iterable[Check]:
+    """What keeps builds apart and within their limits; only root can set it, on the engine's own machine."""
+    as_root = "run `cscm up` as root (again after each start of the machine): without, builds are kept apart less"
+    can = os.geteuid() == 0 and engine_url().startswith("unix://")
+    open_to = ", ".join(rule.why for rule in firewall.missing_rules()) if can else "unknown: only root may look"
+    found = f"open to: {open_to}" if open_to else "kept apart"
+    yield check("build network", found, "kept apart", not open_to, as_root)
+    limited = can and cgroup_writable()
+    found = "set for each build" if limited else "none, but for the size of a file: only root may set them"
+    yield check("build limits", found, "set for each build", limited, "run builds as root, on the engine's own machine")
 
 
 def _namespaces() -> Iterable[Check]:

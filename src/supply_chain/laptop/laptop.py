@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from supply_chain.adapters.accounts import (
     TierIdentity,
     ensure_accounts,
 )
+from supply_chain.adapters.build_cgroup import remove_groups
 from supply_chain.adapters.command import all_at_once
 from supply_chain.adapters.database import FEED, Database, ensure_database, read_database
 from supply_chain.adapters.registration import declared, ensure_automations, ensure_views, forget_undeclared, registered
@@ -28,7 +30,7 @@ from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.container import OWNER
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.image import Frozen
-from supply_chain.laptop import emulator_service, namespaces, prefect_server
+from supply_chain.laptop import emulator_service, firewall, namespaces, prefect_server
 from supply_chain.laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine, wake
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.ports import request
@@ -130,10 +132,17 @@ def _aws(profile: Profile, home: Home, progress: Progress) -> Accounts:
 
 def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, Database]:
     engine = ensure_engine(home, progress)  # before the tools: both may need apt
+    _separate_builds(engine, progress)
     namespaces.require()
     toolbox = Toolbox(home.tools, Pins.load(home.project / PINS))
     toolbox.ensure(progress)
     return engine, _database(toolbox, profile, home, progress)
+
+
+def _separate_builds(engine: Engine, progress: Progress) -> None:
+    """Set the rules of the build network where this user may; `cscm doctor` says where they are missing."""
+    if os.geteuid() == 0 and engine.url.startswith("unix://") and firewall.set_rules():
+        progress("engine: build steps may reach link-local addresses; `cscm doctor` says what is missing")
 
 
 def _database(toolbox: Toolbox, profile: Profile, home: Home, progress: Progress) -> Database:
@@ -291,6 +300,9 @@ def reset(home: Home, progress: Progress) -> None:
     down(home, progress, keep=frozenset({"engine"}))
     _clear(home, progress)
     down(home, progress)
+    if os.geteuid() == 0:
+        firewall.remove_rules()
+        remove_groups()
     progress(f"removing {home.directory}")
     shutil.rmtree(home.directory)
 

@@ -15,6 +15,7 @@ from supply_chain.adapters.buildx import Buildx, find_client
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.registry import Registry
 from supply_chain.adapters.registry_http import RegistryHttp
+from supply_chain.adapters.tools import Toolbox
 from supply_chain.development.build import Order
 from supply_chain.development.separation import BuildLimits
 
@@ -37,6 +38,7 @@ class Steps:
     """Builds below a directory, and removes from the engine what they make."""
 
     directory: Path
+    toolbox: Toolbox
     step: Path
     names: list[str] = field(default_factory=list)
 
@@ -45,22 +47,21 @@ class Steps:
         context = self.directory / uuid.uuid4().hex
         context.mkdir()
         shutil.copy2(self.step, context / "step")
-        (context / "Dockerfile").write_text(BEGIN + dockerfile)
         name = f"cscm.local/steps:{context.name}"
         self.names.append(name)
         return Order(
-            context=context, dockerfile=context / "Dockerfile", platform="linux/amd64", target=None, name=name,
-            contexts={}, annotations={}, epoch=1, timeout=timeout, reproducible=False, key=key, caches=caches or key,
-            fresh=fresh,
+            context=context, dockerfile=f"{BEGIN}{dockerfile}".encode(), platform="linux/amd64", target=None,
+            name=name, images={}, fetched={}, annotations={}, epoch=1, timeout=timeout, reproducible=False, key=key,
+            caches=caches or key, fresh=fresh,
         )  # fmt: skip
 
     def builder(self, limits: BuildLimits | None = LIMITS, storage: Path | None = None) -> Buildx:
-        client, version = find_client(os.environ["PATH"])
         registry = Registry(RegistryHttp("registry.test", lambda: ("", ""), insecure=True))
         config = self.directory / "docker"
         config.mkdir(exist_ok=True)
         return Buildx(
-            Tool("docker", client, version),
+            Tool("docker", find_client(os.environ["PATH"]), "system"),
+            self.toolbox.find("buildx"),
             lambda: contextlib.nullcontext(config),
             lambda: "",
             registry,
@@ -72,7 +73,7 @@ class Steps:
         """Build, and return what the last step left in /said."""
         order = self.order(dockerfile, key, caches=caches, fresh=fresh)
         self.builder().build(order)
-        client, _ = find_client(os.environ["PATH"])
+        client = find_client(os.environ["PATH"])
         made = subprocess.run([client, "create", order.name, "x"], check=True, capture_output=True, text=True)
         container = made.stdout.strip()
         try:
@@ -82,15 +83,15 @@ class Steps:
         return packed[512:].split(b"\0", 1)[0].decode()
 
     def remove(self) -> None:
-        client, _ = find_client(os.environ["PATH"])
+        client = find_client(os.environ["PATH"])
         for name in self.names:
             subprocess.run([client, "rmi", name], check=False, capture_output=True)
 
 
 @contextlib.contextmanager
-def steps_in(directory: Path) -> Iterator[Steps]:
+def steps_in(directory: Path, toolbox: Toolbox) -> Iterator[Steps]:
     """Builds for the tests of one file."""
-    steps = Steps(directory, compiled_step(directory / "step"))
+    steps = Steps(directory, toolbox, compiled_step(directory / "step"))
     try:
         yield steps
     finally:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +13,7 @@ from supply_chain.evidence.provenance import TEXTS
 from supply_chain.evidence.statement import PROVENANCE, about
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
-from tests.real.command import cscm
+from tests.real.command import ROOT, cscm
 
 from .conftest import BAIT, PLACE, Adversary, Make, statement
 
@@ -33,6 +36,15 @@ ENTRYPOINT ["/subject"]
 """
 
 
+@pytest.fixture
+def in_project() -> Iterator[Path]:
+    """A directory of the project's checkout: names below base/ are for that source alone."""
+    made = ROOT / "tests/real/subject/bait"
+    made.mkdir()
+    yield made
+    shutil.rmtree(made)
+
+
 def reference(*command: str) -> ImageRef:
     ran = cscm(*command, "--json")
     assert ran.status == 0, (ran.stderr, ran.result)
@@ -52,10 +64,13 @@ def unnamed(ref: ImageRef, adversary: Adversary) -> None:
 
 
 def test_what_is_built_on_a_blocked_base_is_admitted_nowhere(
-    bases: None, application: Make, adversary: Adversary
+    bases: None, application: Make, adversary: Adversary, in_project: Path, program: Path
 ) -> None:
     """Boundary 2 waits for no rescan; curation sees it in the layers, though nobody names the base or can pull it."""
-    base = reference("chain", str(application("bait", BASE)))
+    for file, content in BASE.items():
+        (in_project / file).write_text(content)
+    shutil.copy(program, in_project)
+    base = reference("chain", str(in_project))
     offered = reference("develop", str(application("caught", {"Dockerfile": UPON})))
     curated = reference("curate", str(offered))
     assert cscm("block", str(base), "--by", "ann", "--why", "a key in it").status == 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from supply_chain.adapters.build_cgroup import BuildCgroup
+from supply_chain.adapters.tools import Toolbox
 from supply_chain.concurrency import both
 from supply_chain.errors import BuildFailed, BuildLimitExceeded, ToolTimedOut
 from tests.real.adversary.steps import LIMITS, MIB, Steps, steps_in
@@ -21,8 +22,8 @@ CACHE = "--mount=type=cache,target=/cache "
 
 
 @pytest.fixture(scope="module")
-def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
-    with steps_in(tmp_path_factory.mktemp("limits")) as made:
+def steps(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterator[Steps]:
+    with steps_in(tmp_path_factory.mktemp("limits"), toolbox) as made:
         yield made
 
 

@@ -29,7 +29,7 @@ from .conftest import Image, archive
 
 pytestmark = pytest.mark.real
 
-HARDENED = Profile(user="10001:10001", memory=64 * 1024**2, pids=16, writable=("/tmp", "/var/cache/app"))
+HARDENED = Profile(user="10001:10001", memory=64 * 1024**2, pids=16, cpu=0.5, writable=("/tmp", "/var/cache/app"))
 ABSENT = "sha256:" + "0" * 64
 
 

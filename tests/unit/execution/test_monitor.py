@@ -129,6 +129,7 @@ def test_each_change_of_the_container_is_named(changes, code):
         {"no_new_privileges": False},
         {"memory": 0},
         {"pids": 0},
+        {"cpu": 0.0},
         {"privileged": True},
         {"host_namespaces": ("pid",)},
         {"mounts": ("/var/run/docker.sock",)},

@@ -4,6 +4,7 @@ package main
 import (
 	"crypto/rand"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -21,15 +22,36 @@ func main() {
 		before, _ := os.ReadFile(rest[0])
 		os.WriteFile(rest[2], before, 0o644)
 		os.WriteFile(rest[0], append(before, []byte(rest[1]+" ")...), 0o644)
-	case "dial": // dial FILE ADDRESS…: which of them answer
+	case "identity": // what a step sees of where it runs
+		name, _ := os.Hostname()
+		os.WriteFile(rest[0], []byte(fmt.Sprint(name, os.Environ())), 0o644)
+	case "dial": // dial FILE WORD ADDRESS…: behind which of them somebody says the word
 		answers := []string{}
-		for _, address := range rest[1:] {
-			if connection, err := net.DialTimeout("tcp", address, 2*time.Second); err == nil {
-				connection.Close()
+		for _, address := range rest[2:] {
+			connection, err := net.DialTimeout("tcp", address, 2*time.Second)
+			if err != nil {
+				continue
+			}
+			connection.SetDeadline(time.Now().Add(2 * time.Second))
+			said := make([]byte, len(rest[1]))
+			if _, err := io.ReadFull(connection, said); err == nil && string(said) == rest[1] {
 				answers = append(answers, address)
 			}
+			connection.Close()
 		}
 		os.WriteFile(rest[0], []byte(strings.Join(answers, " ")), 0o644)
+	case "listen": // listen ADDRESS WORD: say the word to whoever connects
+		listener, err := net.Listen("tcp", rest[0])
+		if err != nil {
+			panic(err)
+		}
+		for {
+			connection, err := listener.Accept()
+			if err == nil {
+				connection.Write([]byte(rest[1]))
+				connection.Close()
+			}
+		}
 	case "fork": // processes without end
 		for {
 			exec.Command("/step", "wait").Start()

@@ -1,0 +1,71 @@
+"""The rules that keep build steps from where they have no business: link-local addresses, loopback, other containers.
+
+Build steps are on the engine's default bridge. The engine's own isolation keeps them from other networks of its own,
+but for addresses that the host forwards to, such as a cloud's metadata service. Only root can set these rules.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from supply_chain.adapters.command import run
+from supply_chain.image import Frozen
+
+BRIDGE = "docker0"
+COMMENT = ("-m", "comment", "--comment", "cscm-builds")
+PLACES = ("/usr/sbin", "/sbin", "/usr/bin")
+TIMEOUT = 30.0
+
+
+class FirewallRule(Frozen):
+    """A rule of iptables(8) for what comes from the build steps' bridge."""
+
+    table: str
+    chain: str
+    match: tuple[str, ...]
+    why: str
+
+    def words(self, bridge: str) -> list[str]:
+        """Return the rule as iptables wants it, after the word that says what to do with it."""
+        return [self.chain, "-i", bridge, *(bridge if each == "BRIDGE" else each for each in self.match)]
+
+
+RULES = (
+    # before anything is translated: what leads to loopback or to an agent behind a link-local address is gone by then
+    FirewallRule(table="raw", chain="PREROUTING", match=("-d", "169.254.0.0/16"), why="link-local addresses"),
+    FirewallRule(table="raw", chain="PREROUTING", match=("-d", "127.0.0.0/8"), why="the host's loopback"),
+    FirewallRule(table="filter", chain="DOCKER-USER", match=("-o", "br-+"), why="other networks of the engine"),
+    FirewallRule(table="filter", chain="DOCKER-USER", match=("-o", "BRIDGE"), why="other build steps"),
+)
+"""A bridge that the engine makes for a network is called `br-` and the beginning of the network's id."""
+
+
+def find_iptables() -> str | None:
+    """Return where iptables is, also for a user whose PATH leaves out the administrator's programs."""
+    return shutil.which("iptables", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *PLACES]))
+
+
+def missing_rules(bridge: str = BRIDGE) -> list[FirewallRule]:
+    """Return the rules that are not set; all of them where there is no iptables, or this user may not ask."""
+    return [rule for rule in RULES if not _iptables("-C", rule, bridge)]
+
+
+def set_rules(bridge: str = BRIDGE) -> list[FirewallRule]:
+    """Set the rules that are missing; return those that could not be set."""
+    return [rule for rule in missing_rules(bridge) if not _iptables("-I", rule, bridge)]
+
+
+def remove_rules(bridge: str = BRIDGE) -> None:
+    """Remove the rules, however often they are set."""
+    for rule in RULES:
+        while _iptables("-D", rule, bridge):
+            pass
+
+
+def _iptables(action: str, rule: FirewallRule, bridge: str) -> bool:
+    program = find_iptables()
+    if program is None:
+        return False
+    words = [program, "--wait", "10", "--table", rule.table, action, *rule.words(bridge), *COMMENT, "--jump", "DROP"]
+    return run(words, name="iptables", timeout=TIMEOUT, quiet=True).status == 0
