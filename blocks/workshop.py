@@ -26,7 +26,7 @@ from supply_chain.concurrency import both
 from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import Workshop, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
-from supply_chain.development.probe import check_command, probe, run_tests, tools_of
+from supply_chain.development.probe import TESTS_VERSION, check_command, probe, run_tests, tools_of
 from supply_chain.development.review import reviewed
 from supply_chain.development.test import Dependencies, Planned
 from supply_chain.evidence.checks import Check, CheckResult
@@ -120,7 +120,8 @@ def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Ma
     """The checks that need the image in the engine → everything that they depend on, with its version."""
     engine = host.engine()
     both, content = tools_of(engine, search), {**engine.versions(), "content": CONTENT_VERSION}
-    return {Check.TESTS: both, Check.PROBE: both, Check.COMMAND: both, Check.CONTENT: content}
+    tests = {**both, "tests": TESTS_VERSION}
+    return {Check.TESTS: tests, Check.PROBE: both, Check.COMMAND: both, Check.CONTENT: content}
 
 
 def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) -> Planned:

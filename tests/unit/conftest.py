@@ -30,6 +30,7 @@ from hypothesis import settings
 from supply_chain.adapters.command import Tool
 from supply_chain.app import MANIFEST, Base, Service
 from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PAYLOAD, Statement
 from supply_chain.evidence.store import EvidenceStore, NotEvidence, Referrer
@@ -239,7 +240,7 @@ def sbom_reference(
         "digest": {"sha256": hashlib.sha256(listed).hexdigest()},
         "annotations": {"referrer": referrer, "generator": "syft 1.2.3", "packages": len(packages)},
     }
-    return {"references": [syft], "created": at.isoformat()}
+    return {"references": [syft], "created": at.isoformat(), "examination": Examination().model_dump(mode="json")}
 
 
 @dataclass

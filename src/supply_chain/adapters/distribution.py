@@ -149,7 +149,9 @@ def _databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
         manager, directory = _records(path, node)
         if not manager:
             continue
-        place = next((each for each in OWN.get(manager, ()) if directory == each or directory.startswith(f"{each}/")), "")
+        place = next(
+            (each for each in OWN.get(manager, ()) if directory == each or directory.startswith(f"{each}/")), ""
+        )
         if place and own.setdefault(manager, place) == place:
             continue
         others.setdefault(directory, Database(path=printable(directory), manager=manager))

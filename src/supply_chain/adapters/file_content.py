@@ -36,8 +36,8 @@ FORMS = (
     ("private key", b"PRIVATE KEY-----",
      rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:\s|\\[nr])+(?:Proc-Type|[A-Za-z0-9+/]{32})"),
     ("AWS access key", b"AKIA", rb"(?<![A-Za-z0-9+/_])AKIA(?![A-Z0-9]{9}EXAMPLE)[A-Z2-7]{16}(?![A-Za-z0-9+/_])"),
-    ("AWS secret key", b"ws_secret_access_key", rb"aws_secret_access_key\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}\b"),
-    ("AWS secret key", b"WS_SECRET_ACCESS_KEY", rb"AWS_SECRET_ACCESS_KEY\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}\b"),
+    ("AWS key", b"ws_secret_access_key", rb"aws_secret_access_key\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}\b"),
+    ("AWS key", b"WS_SECRET_ACCESS_KEY", rb"AWS_SECRET_ACCESS_KEY\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}\b"),
     ("GitHub token", b"gh", rb"\bgh[pousr]_[A-Za-z0-9]{36}\b"),
     ("GitHub token", b"github_pat_", rb"\bgithub_pat_[A-Za-z0-9_]{60,}"),
     ("GitLab token", b"glpat-", rb"\bglpat-[A-Za-z0-9_-]{20,}"),
@@ -174,22 +174,16 @@ def archive_in(head: bytes, tail: bytes, size: int) -> str:
 
     A single compressed file is none: what counts is what it unpacks to.
     """
-    if head[:4] == b"\x7fELF" and head[8:10] == b"AI" and head[10:11] in (b"\x01", b"\x02"):
-        return "AppImage"
-    if EMBEDDED in tail:
-        return "PyInstaller"
-    for start, name in HEADS:
-        if head.startswith(start):
-            return name
-    if head[1080:1082] == b"\x53\xef" and int.from_bytes(head[1048:1052], "little") < 7:
-        return "ext file system"
-    if head[32769:32774] == b"CD001":
-        return "iso9660"
-    if is_tar(head):
-        return "tar"
-    if is_zip(tail, size):
-        return "jar" if MANIFEST in head else "zip"
-    return _compressed(head)
+    forms = (
+        (head[:4] == b"\x7fELF" and head[8:11] in (b"AI\x01", b"AI\x02"), "AppImage"),
+        (EMBEDDED in tail, "PyInstaller"),
+        *((head.startswith(start), name) for start, name in HEADS),
+        (head[1080:1082] == b"\x53\xef" and int.from_bytes(head[1048:1052], "little") < 7, "ext file system"),
+        (head[32769:32774] == b"CD001", "iso9660"),
+        (is_tar(head), "tar"),
+        (is_zip(tail, size), "jar" if MANIFEST in head else "zip"),
+    )
+    return next((name for holds, name in forms if holds), "") or _compressed(head)
 
 
 def is_tar(head: bytes) -> bool:

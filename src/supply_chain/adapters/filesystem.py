@@ -101,26 +101,38 @@ class Filesystem(Generic[T]):
         self.root: Node[T] = Node(Kind.DIRECTORY)
         self.conflicts: list[str] = []
         self._entries = 0
-        self._layers = 0
+        self._unpacked: list[Node[T]] = []
+        """Each layer by itself."""
 
     def lay(self, members: Iterator[tarfile.TarInfo], read: Callable[[tarfile.TarInfo], T | None]) -> None:
         """Apply a layer; `read` gets each regular file's entry and gives what is kept as its content.
 
         Raises `LayerInvalid` where a layer has more entries than are read, or one that no engine unpacks.
         """
-        layer = _Layer[T](self, first=self._layers == 0)
+        layer = _Layer[T](self, first=not self._unpacked)
         for member in members:
             self._entries += 1
             if self._entries > MOST_ENTRIES:
                 raise LayerInvalid(f"it has more than {MOST_ENTRIES} files")
             layer.add(member, read)
-        self._layers += 1
+        layer.finish()
+        self._unpacked.append(layer.root)
         _merge(self.root, layer.root)
 
     def conflict(self, what: str) -> None:
         """Remember that engines differ about a place."""
         if len(self.conflicts) < MOST_CONFLICTS and what not in self.conflicts:
             self.conflicts.append(what)
+
+    def takes(self, way: list[str]) -> bool:
+        """Whether containerd finds the attributes of a directory that a layer does not list, in the layers below."""
+        for layer in reversed(self._unpacked):
+            found = engine_path(layer, "/".join(way))
+            if found is None:
+                return False
+            if at(layer, found) is not None:
+                return True
+        return True
 
     def resolve(self, path: str, *, follow: bool = True) -> tuple[str, Node[T]] | None:
         """The absolute path without links, and the file there; None where the path leads nowhere.
@@ -194,6 +206,7 @@ class _Layer(Generic[T]):
         self.root: Node[T] = Node(Kind.DIRECTORY)
         self._below = below
         self._first = first
+        self._directories: set[str] = set()
 
     def add(self, member: tarfile.TarInfo, read: Callable[[tarfile.TarInfo], T | None]) -> None:
         """Unpack one entry."""
@@ -205,20 +218,29 @@ class _Layer(Generic[T]):
         directory, name = posixpath.split(posixpath.normpath(member.name))
         if name in ("", ".", ".."):
             return
-        way = self._root_path(directory)
+        way = engine_path(self.root, directory)
         if way is None:
             self._below.conflict(f"{printable(member.name)} lies below a link that leads nowhere")
             return
         self._look_below(directory, member)
         parent = self._directory(way)
         if parent is None:
-            self._below.conflict(f"{printable(member.name)} lies below a file or a whiteout of the same layer")
+            self._below.conflict(
+                f"{printable(member.name)} lies below what is no directory, in its layer or in one below"
+            )
         elif name == OPAQUE:
             self._opaque(parent, way, member)
         elif name.startswith(WHITEOUT):
             self._whiteout(parent, name.removeprefix(WHITEOUT), member)
         else:
             self._put(parent, name, member, content)
+
+    def finish(self) -> None:
+        """Look for the directories again, as containerd does to set their times."""
+        for path in self._directories:
+            way = engine_path(self.root, path)
+            if way is None or at(self.root, way) is None:
+                self._below.conflict(f"{printable(path)} is a directory that its own layer replaces")
 
     def _put(self, parent: Node[T], name: str, member: tarfile.TarInfo, content: T | None) -> None:
         there = parent.children.get(name)
@@ -244,6 +266,8 @@ class _Layer(Generic[T]):
             if member.ischr() and (member.devmajor, member.devminor) == (0, 0):
                 node.hides = True
                 self._below.conflict(f"{printable(member.name)} is a device that overlayfs takes for a whiteout")
+        if member.isdir():
+            self._directories.add(posixpath.normpath(member.name))
         node.mode, node.uid, node.gid = member.mode & 0o7777, member.uid, member.gid
         node.capabilities = CAPABILITY in member.pax_headers or (member.islnk() and node.capabilities)
 
@@ -278,8 +302,10 @@ class _Layer(Generic[T]):
     def _directory(self, way: list[str]) -> Node[T] | None:
         """The directory there, made where it is missing; None where something else is in its place."""
         node = self.root
-        for name in way:
+        for depth, name in enumerate(way, start=1):
             if name not in node.children:
+                if not self._below.takes(way[:depth]):
+                    return None
                 node.children[name] = Node(Kind.DIRECTORY, implicit=True)
             node = node.children[name]
             if node.kind is not Kind.DIRECTORY:
@@ -288,43 +314,47 @@ class _Layer(Generic[T]):
 
     def _link_target(self, path: str) -> Node[T] | None:
         directory, name = posixpath.split(path)
-        way = self._root_path(posixpath.normpath(directory) if directory else "")
-        node = self._at([*(way or ()), name]) if way is not None and name else None
+        way = engine_path(self.root, directory)
+        node = at(self.root, [*way, name]) if way is not None and name else None
         return None if node is None or node.hides else node
 
     def _below_target(self, path: str) -> Node[T] | None:
         found = self._below.resolve(posixpath.normpath(f"/{path}"), follow=False)
         return found[1] if found else None
 
-    def _at(self, way: list[str]) -> Node[T] | None:
-        """What the layer holds there; no link is followed."""
-        node = self.root
-        for name in way:
-            if node.kind is not Kind.DIRECTORY or name not in node.children:
+
+def at(root: Node[T], way: list[str]) -> Node[T] | None:
+    """What lies there in one layer; no link is followed."""
+    node = root
+    for name in way:
+        if node.kind is not Kind.DIRECTORY or name not in node.children:
+            return None
+        node = node.children[name]
+    return node
+
+
+def engine_path(root: Node[T], path: str) -> list[str] | None:
+    """The way to a place in one layer as containerd finds it: its links followed, `..` taken off by name.
+
+    None where the links never end, or a file is in the way.
+    """
+    links = 0
+    while True:
+        before, way = links, list[str]()
+        node: Node[T] | None = root
+        for name in parts_of(posixpath.normpath(f"/{path}")):
+            if node is not None and node.kind is not Kind.DIRECTORY:
                 return None
-            node = node.children[name]
-        return node
-
-    def _root_path(self, path: str) -> list[str] | None:
-        """The way to a directory as containerd finds it: links of this layer followed, `..` taken off by name.
-
-        None where the links never end, or a file is in the way.
-        """
-        links = 0
-        while True:
-            before, way = links, list[str]()
-            node: Node[T] | None = self.root
-            for name in parts_of(posixpath.normpath(f"/{path}")):
-                found = node.children.get(name) if node else None
-                if found is not None and found.kind is Kind.LINK:
-                    links += 1
-                    if links > MOST_ENGINE_LINKS:
-                        return None
-                    way = parts_of(posixpath.normpath(posixpath.join("/", *way, found.target)))
-                    node = self._at(way)
-                else:
-                    way.append(name)
-                    node = found
-            if links == before:
-                return way
-            path = "/".join(way)
+            found = node.children.get(name) if node else None
+            if found is not None and found.kind is Kind.LINK:
+                links += 1
+                if links > MOST_ENGINE_LINKS:
+                    return None
+                way = parts_of(posixpath.normpath(posixpath.join("/", *way, found.target)))
+                node = at(root, way)
+            else:
+                way.append(name)
+                node = found
+        if links == before:
+            return way
+        path = "/".join(way)

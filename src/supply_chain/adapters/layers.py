@@ -48,7 +48,9 @@ Layer = Callable[[], AbstractContextManager[IO[bytes]]]
 """Opens a layer, unpacked, to be read once."""
 
 
-def read_contents(engine: Engine, image: str, most: int, known: Callable[[], frozenset[str]] = frozenset) -> Contents | None:
+def read_contents(
+    engine: Engine, image: str, most: int, known: Callable[[], frozenset[str]] = frozenset
+) -> Contents | None:
     """What the image consists of; None beyond `most` bytes, `CheckNotMade` where it cannot be read.
 
     `known` gives the SHA-256 of files that were searched for secrets elsewhere; what is found in these is left out.
@@ -73,9 +75,7 @@ class _TooLarge(Exception):
     """What was read so far has more bytes than it may."""
 
 
-def _contents(
-    archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callable[[], frozenset[str]]
-) -> Contents:
+def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callable[[], frozenset[str]]) -> Contents:
     (entry,) = json.loads(_document(archive, "index.json"))["manifests"]
     manifest = json.loads(_blob(archive, entry["digest"]))
     described = _blob(archive, manifest["config"]["digest"])
@@ -169,8 +169,8 @@ class _Image:
             if self.size > self.most:
                 raise _TooLarge
             yield member
-        layer.fileobj.seek(layer.offset)  # type: ignore[union-attr]
-        if layer.fileobj.read(tarfile.BLOCKSIZE) not in (b"", tarfile.NUL * tarfile.BLOCKSIZE):  # type: ignore[union-attr]
+        layer.fileobj.seek(layer.offset)
+        if layer.fileobj.read(tarfile.BLOCKSIZE) not in (b"", tarfile.NUL * tarfile.BLOCKSIZE):
             raise ValueError("a layer is damaged in the middle")
 
     def _read(self, layer: tarfile.TarFile, member: tarfile.TarInfo) -> FileContent:
@@ -233,13 +233,16 @@ MOST_TEXTS = 8 * 1024 * 1024
 """Bytes of texts that are searched for passwords."""
 
 
-def _texts(
-    files: Filesystem[FileContent], keeper: Keeper, known: Callable[[], frozenset[str]]
-) -> dict[str, bytes]:
+def _texts(files: Filesystem[FileContent], keeper: Keeper, known: Callable[[], frozenset[str]]) -> dict[str, bytes]:
     """Path → content of the small texts that no package brought and nobody searched."""
     texts, left = dict[str, bytes](), MOST_TEXTS
     for path, node in files.walk():
-        if node.content is None or not node.content.size or path.startswith(PACKAGES) or any(p in path for p in PACKAGED):
+        if (
+            node.content is None
+            or not node.content.size
+            or path.startswith(PACKAGES)
+            or any(p in path for p in PACKAGED)
+        ):
             continue
         content = keeper.read(node.content)
         if content is None or b"\0" in content or len(content) > left:

@@ -9,6 +9,8 @@ from pydantic import Field
 from supply_chain.app import Unjudged, UnjudgedKind
 from supply_chain.image import Frozen
 
+OS_RELEASE = "/etc/os-release"
+"""Where an owner accepts that an image is of another distribution than its base."""
 EXAMINATION_VERSION = "1"
 """Of looking: raised when more is looked for, so that what was examined before is examined again."""
 
