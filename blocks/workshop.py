@@ -18,7 +18,7 @@ from supply_chain.adapters.context_files import BuildContext
 from supply_chain.adapters.crane import digest_upstream
 from supply_chain.adapters.git import Git, file_digest
 from supply_chain.adapters.hadolint import lint_dockerfile
-from supply_chain.adapters.layers import read_contents
+from supply_chain.adapters.layers import digests_in, read_contents
 from supply_chain.adapters.mmdebstrap import make_rootfs
 from supply_chain.adapters.secrets import SecretSearch, find_secrets
 from supply_chain.app import Base, Rootfs, Service
@@ -108,8 +108,13 @@ def checks(
         base = manifest
         in_engine = [(Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, wait=wait))]
     tools = in_engine_tools(host, search)
-    layers = partial(read_contents, engine, image, manifest.build.max_size)
-    in_engine.append((Check.CONTENT, lambda: check_content(layers, built.digest, manifest, tools[Check.CONTENT], now)))
+    layers = partial(read_contents, engine, image, manifest.build.max_size, partial(digests_in, context))
+    in_engine.append(
+        (Check.CONTENT, lambda: reviewed(
+            check_content(layers, built.digest, manifest, tools[Check.CONTENT], now, search.in_files),
+            manifest.reviewed,
+        )),
+    )  # fmt: skip
     return [
         *(Planned(check, tools[check], make) for check, make in in_engine),
         *(_with_tool(check, workbench.tool(name), make) for check, name, make in by_tool),
@@ -119,7 +124,7 @@ def checks(
 def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Mapping[str, str]]:
     """The checks that need the image in the engine → everything that they depend on, with its version."""
     engine = host.engine()
-    both, content = tools_of(engine, search), {**engine.versions(), "content": CONTENT_VERSION}
+    both, content = tools_of(engine, search), {**engine.versions(), **search.tools, "content": CONTENT_VERSION}
     tests = {**both, "tests": TESTS_VERSION}
     return {Check.TESTS: tests, Check.PROBE: both, Check.COMMAND: both, Check.CONTENT: content}
 

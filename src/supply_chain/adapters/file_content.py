@@ -54,8 +54,8 @@ FORMS = (
 _FORMS = tuple((kind, anchor, re.compile(form)) for kind, anchor, form in FORMS)
 LONGEST_FORM = 4096
 """Bytes of one piece that the next one is read together with, so that nothing is missed between them."""
-SEARCHED = 16 * 1024 * 1024
-"""Bytes of the largest file that is searched for secrets."""
+SEARCHED, SEARCHED_BINARY = 16 * 1024 * 1024, 1024 * 1024
+"""Bytes of the largest text that is searched for secrets, and of the largest file with zero bytes in its beginning."""
 MOST_SECRETS = 20
 """Places of one file that are told."""
 SINGLE_EXECUTABLE = b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:1"
@@ -112,7 +112,11 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
         tail = (tail + chunk)[-TAIL:]
         piece = left + chunk
         single = single or (head[:4] == b"\x7fELF" and SINGLE_EXECUTABLE in piece)
-        if secrets and size <= SEARCHED and len(found) < MOST_SECRETS:
+        if (
+            secrets
+            and size <= (SEARCHED_BINARY if b"\0" in head[:LONGEST_FORM] else SEARCHED)
+            and len(found) < MOST_SECRETS
+        ):
             found.update(secrets_in(piece, line))
         left = piece[-LONGEST_FORM:]
         line += piece.count(b"\n") - left.count(b"\n")

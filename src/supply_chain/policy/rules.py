@@ -166,8 +166,8 @@ def layers_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
         yield Reason(
             code="sbom.layers-differ",
             fact=f"its layers give different files in different engines: {'; '.join(conflicts[:5])}",
-            remedy="build it on another base, or with COPY in place of `COPY --link`, so that no layer writes through a "
-            "link of another",
+            remedy="build it on another base, or with COPY in place of `COPY --link`, so that no layer writes through "
+            "a link of another",
         )
 
 
@@ -200,7 +200,7 @@ def distribution_agrees(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def one_database(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if there are records of a package manager besides the distribution's own that the owner does not accept."""
+    """Refuse if there are records of a package manager besides the distribution's own, unless its owner accepts it."""
     databases = unaccepted(dossier).databases
     if databases:
         named = ", ".join(f"{each.path} ({each.manager})" for each in databases[:10])

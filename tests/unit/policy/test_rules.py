@@ -9,6 +9,7 @@ from supply_chain.app import Limits
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CHECKS, Check, required
+from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.reading import Said
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
@@ -40,6 +41,7 @@ def dossier(make):
             "manifest": manifest,
             "evidence": (encryption(),),
             "inventory": frozenset({("deb", "openssl", "pkg:deb/openssl@3"), ("python", "flask", "")}),
+            "examination": Examination(),
             "checks": tuple(make.check(each) for each in required(kind)),
             "report": make.report(),
             "source_report": make.report(),
