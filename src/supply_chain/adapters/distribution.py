@@ -145,7 +145,7 @@ def _databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
     """The package managers of the image's own records, and where there are others."""
     own: dict[str, str] = {}
     others: dict[str, Database] = {}
-    for path, node in files.walk():
+    for path, node in sorted(files.walk(), key=lambda each: each[0]):
         manager, directory = _records(path, node)
         if not manager:
             continue

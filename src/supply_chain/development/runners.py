@@ -152,14 +152,13 @@ def _of_interpreter(program: str, arguments: Sequence[str]) -> str | None:
     """The runner that an interpreter is told to run."""
     if re.fullmatch(r"(python|pypy)(\d(\.\d+)?)?", program):
         return _of_python(arguments)
-    if program in ("node", "nodejs"):
-        if "--test" in arguments:
-            return "node"
-        return next((PROGRAMS.get(_script(a)) for a in arguments if not a.startswith("-")), None)
+    if program in ("node", "nodejs") and "--test" in arguments:
+        return "node"
+    if program in ("node", "nodejs", "php"):
+        first = next(iter(arguments), "-")
+        return None if first.startswith("-") else PROGRAMS.get(_script(first))
     if program == "java":
-        return "junit" if any("junit" in a.lower() for a in arguments) else None
-    if program == "php":
-        return next((PROGRAMS.get(_script(a)) for a in arguments if not a.startswith("-")), None)
+        return "junit" if any("junit" in each.lower() for each in arguments) else None
     return None
 
 
