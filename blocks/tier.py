@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar, Literal
 
 from prefect_aws import AwsCredentials
@@ -16,6 +16,7 @@ from supply_chain.adapters.cosign import Cosign
 from supply_chain.adapters.crane import Crane
 from supply_chain.adapters.ecr import Ecr
 from supply_chain.adapters.kms import Kms
+from supply_chain.adapters.layers import examine_image
 from supply_chain.adapters.registry import Registry
 from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.adapters.skopeo import Skopeo
@@ -101,7 +102,10 @@ class Tier(Setting):
         return Crane(workbench.tool("crane"), self.registry, self.ecr.docker_config, self.insecure_registry)
 
     def syft(self, workbench: Workbench) -> Syft:
-        return Syft(workbench.tool("syft"), self.registry, self.ecr.docker_config, self.insecure_registry)
+        return Syft(
+            workbench.tool("syft"), self.registry, self.ecr.docker_config, self.insecure_registry,
+            partial(examine_image, self.http),
+        )  # fmt: skip
 
     def skopeo(self, workbench: Workbench) -> Skopeo:
         return Skopeo(workbench.tool("skopeo"), self.registry, self.ecr.docker_config, self.insecure_registry)

@@ -19,7 +19,7 @@ from supply_chain.adapters.dockerfile import BuildKitReader
 from supply_chain.adapters.fetch import Fetcher
 from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.hosts import public_addresses
-from supply_chain.adapters.layers import read_contents
+from supply_chain.adapters.layers import digests_in, read_contents
 from supply_chain.adapters.mmdebstrap import make_rootfs
 from supply_chain.adapters.secrets import SecretSearch, find_secrets
 from supply_chain.app import Rootfs, Service
@@ -27,7 +27,7 @@ from supply_chain.concurrency import both
 from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import Workshop, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
-from supply_chain.development.probe import check_command, probe, run_tests, tools_of
+from supply_chain.development.probe import TESTS_VERSION, check_command, probe, run_tests, tools_of
 from supply_chain.development.review import reviewed
 from supply_chain.development.separation import cache_key
 from supply_chain.development.snapshot import Snapshot
@@ -131,8 +131,13 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
         base = manifest
         in_engine = [(Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, wait=wait))]
     tools = in_engine_tools(host, search)
-    layers = partial(read_contents, engine, image, manifest.build.max_size)
-    in_engine.append((Check.CONTENT, lambda: check_content(layers, built.digest, manifest, tools[Check.CONTENT], now)))
+    layers = partial(read_contents, engine, image, manifest.build.max_size, partial(digests_in, context))
+    in_engine.append(
+        (Check.CONTENT, lambda: reviewed(
+            check_content(layers, built.digest, manifest, tools[Check.CONTENT], now, search.in_files),
+            manifest.reviewed,
+        )),
+    )  # fmt: skip
     return [
         *(Planned(check, tools[check], make) for check, make in in_engine),
         *(_with_tool(check, workbench.tool(name), make) for check, name, make in by_tool),
@@ -142,8 +147,9 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
 def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Mapping[str, str]]:
     """The checks that need the image in the engine → everything that they depend on, with its version."""
     engine = host.engine()
-    both, content = tools_of(engine, search), {**engine.versions(), "content": CONTENT_VERSION}
-    return {Check.TESTS: both, Check.PROBE: both, Check.COMMAND: both, Check.CONTENT: content}
+    both, content = tools_of(engine, search), {**engine.versions(), **search.tools, "content": CONTENT_VERSION}
+    tests = {**both, "tests": TESTS_VERSION}
+    return {Check.TESTS: tests, Check.PROBE: both, Check.COMMAND: both, Check.CONTENT: content}
 
 
 def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) -> Planned:

@@ -139,8 +139,18 @@ class Test(Frozen):
         default="test", description="the Dockerfile's stage that holds the tests"
     )
     command: Command = Field(description="the program that runs the tests and its arguments; there is no shell")
+    report: Absolute | None = Field(
+        default=None,
+        description="the file in the image of the test stage that the command writes its report to: JUnit XML, TAP, or "
+        "the output of `go test -json`; null: what the command prints is read",
+    )
     timeout: int = Field(default=300, ge=5, le=3600, description="seconds the tests may take")
     memory: Size | None = Field(default=None, description="bytes the tests may use; null: as many as the application")
+
+    @field_validator("report")
+    @classmethod
+    def _path(cls, value: str | None) -> str | None:
+        return None if value is None else _absolute(value)
 
 
 class Probe(Frozen):
@@ -196,6 +206,25 @@ Limit = Annotated[
 ]
 
 
+UnjudgedKind = Literal["archive", "database", "distribution"]
+ImagePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00*?\[]*(/\*)?$", min_length=2, max_length=1024)]
+"""An absolute path in the image, or a directory followed by `/*`."""
+Justification = Annotated[str, StringConstraints(pattern=r"^\S.*\S$", max_length=512)]
+
+
+class Unjudged(Frozen):
+    """What no scanner judges in the image, and that the owner accepts all the same."""
+
+    what: UnjudgedKind = Field(
+        description="archive: files inside of an archive; database: a second package database; distribution: a file "
+        "that names another distribution than os-release does, or an os-release that differs from the base's"
+    )
+    at: tuple[ImagePath, ...] = Field(
+        min_length=1, max_length=256, description="paths as the gate names them; /directory/* for all below it"
+    )
+    reason: Justification = Field(description="why that is acceptable; it stands in the evidence")
+
+
 class Limits(Frozen):
     """How many findings of each severity the owner accepts. Beyond that, the image is refused."""
 
@@ -210,6 +239,9 @@ class Limits(Frozen):
         description="whether an image may be of a distribution that the vulnerability database knows nothing about, "
         "so that its packages are not judged",
     )
+    unjudged: tuple[Unjudged, ...] = Field(
+        default=(), max_length=64, description="what no scanner judges in the image and may be in it all the same"
+    )
     kev: Literal[0] = Field(default=0, description="known exploited: never accepted")
     scan_days: int = Field(default=7, ge=1, le=30, description="days after which a scan says nothing any more")
 
@@ -221,7 +253,7 @@ Place = Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[1-9][0-9]*$", max
 class Review(Frozen):
     """Findings that somebody looked at and takes for none, in code that cannot be marked itself."""
 
-    check: Literal["secrets", "source"] = Field(description="the check that finds them")
+    check: Literal["secrets", "source", "content"] = Field(description="the check that finds them")
     at: tuple[Place, ...] = Field(
         min_length=1, max_length=256, description="file:line, as a finding is told; another line is another finding"
     )

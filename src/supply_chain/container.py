@@ -288,8 +288,8 @@ class Engine(Protocol):
     def write(self, container: str, path: str, content: bytes) -> None:
         """Put a file, readable by all and root's, into a volume of the container."""
 
-    def read(self, container: str, path: str) -> bytes:
-        """A file of the container, in whatever state it is; `EngineFailed` when there is none."""
+    def read(self, container: str, path: str, most: int = ...) -> bytes:
+        """A file of the container, whatever its state; `EngineFailed` when there is none of at most `most` bytes."""
 
 
 def labels(

@@ -53,6 +53,8 @@ class Program:
     changes: tuple[Change, ...] = ()
     processes: tuple[Process, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """What it leaves in its container."""
 
 
 @dataclass
@@ -273,11 +275,12 @@ class MemoryEngine:
     def write(self, container: str, path: str, content: bytes) -> None:
         self.files[self._file(container, path)] = content
 
-    def read(self, container: str, path: str) -> bytes:
-        try:
-            return self.files[self._file(container, path)]
-        except KeyError:
-            raise EngineFailed(f"{container} has no {path}.\nThe engine's own log says more.") from None
+    def read(self, container: str, path: str, most: int = 16 * 1024 * 1024) -> bytes:
+        written = self._program(self.inspect(container)).files
+        content = written[path] if path in written else self.files.get(self._file(container, path))
+        if content is None or len(content) > most:
+            raise EngineFailed(f"{container} has no {path}.\nThe engine's own log says more.")
+        return content
 
     def _names(self, digest: Digest) -> tuple[str, ...]:
         return tuple(sorted(name for name, named in self.tags.items() if named == digest))

@@ -31,7 +31,8 @@ from hypothesis import settings
 from supply_chain.adapters.command import Tool
 from supply_chain.app import FILE, MANIFEST, Base, Service
 from supply_chain.development.snapshot import Entry, Mode, Snapshot, blob_id
-from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.evidence.checks import TESTED, Check, CheckResult
+from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PAYLOAD, Statement
 from supply_chain.evidence.store import EvidenceStore, NotEvidence, Referrer
@@ -220,7 +221,10 @@ def built(**changes: Any) -> BuiltImage:
 
 def check(which: Check, *, at: datetime = NOON, **changes: Any) -> CheckResult:
     interval = Interval(started=at - timedelta(seconds=1), finished=at)
-    values = {} if {"passed", "failed", "warned"} & changes.keys() else {"passed": ("it is well",)}
+    said = {"passed", "failed", "warned"} & changes.keys()
+    values: dict[str, Any] = {} if said else {"passed": ("it is well",)}
+    if which is Check.TESTS:
+        values["details"] = {TESTED: {"shown": True, "by": "pytest", "ran": 3}}
     return CheckResult(check=which, interval=interval, **{**values, **changes})
 
 
@@ -262,7 +266,7 @@ def sbom_reference(
         "digest": {"sha256": hashlib.sha256(listed).hexdigest()},
         "annotations": {"referrer": referrer, "generator": "syft 1.2.3", "packages": len(packages)},
     }
-    return {"references": [syft], "created": at.isoformat()}
+    return {"references": [syft], "created": at.isoformat(), "examination": Examination().model_dump(mode="json")}
 
 
 @dataclass

@@ -70,6 +70,12 @@ SHARES = 1024
 """The weight of a container that may use one processor, where processors are short."""
 
 
+LARGEST_FILE = 16 * 1024 * 1024
+"""Bytes of a container's file that are read."""
+SLACK = 64 * 1024
+"""Bytes of the archive that a file comes in beyond its own."""
+
+
 class DockerEngine:
     """An `Engine`; `client` is the SDK's, from a block or from `connect`; without an owner everybody's is found."""
 
@@ -270,13 +276,26 @@ class DockerEngine:
         with _translated(f"write {path} in {_shown(container)}"):
             self._api.put_archive(container, str(target.parent), _tar(target.name, content))
 
-    def read(self, container: str, path: str) -> bytes:
+    def read(self, container: str, path: str, most: int = LARGEST_FILE) -> bytes:
+        packed = bytearray()
         with _translated(f"read {path} in {_shown(container)}"):
             stream, _ = self._api.get_archive(container, path)
-            packed = b"".join(stream)
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            file = archive.extractfile(archive.getmembers()[0])
-            return file.read() if file else b""
+            for chunk in stream:
+                packed += chunk
+                if len(packed) > most + SLACK:
+                    break
+        try:
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                member = archive.next()
+                file = archive.extractfile(member) if member and member.isreg() and member.size <= most else None
+                if file:
+                    return file.read()
+        except (tarfile.TarError, EOFError):
+            pass
+        raise EngineFailed(
+            f"{path} in {_shown(container)} is no file of at most {most} bytes.\nA link, a directory and more than "
+            "that are not read."
+        )
 
     def _owned(self, labels: Mapping[str, str]) -> dict[str, str]:
         return {**labels, OWNER: self._owner} if self._owner else dict(labels)

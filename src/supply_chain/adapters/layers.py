@@ -1,33 +1,42 @@
-"""An image's layers, read from an archive of the engine's: streamed, and never more than is asked for.
-
-Layers are laid one upon the other as OCI image 1.1, "Image Layer Filesystem Changeset", says.
-"""
+"""An image's layers, read from an archive of the engine's or from a registry: streamed, and within bounds."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import posixpath
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, Protocol
+from typing import IO, Any, Protocol
 
+import zstandard
+
+from supply_chain.adapters.context_files import BuildContext
+from supply_chain.adapters.distribution import examine
+from supply_chain.adapters.file_content import MACHINES, FileContent, Keeper, read_file, secrets_in
+from supply_chain.adapters.filesystem import Filesystem, Kind, Node, printable
+from supply_chain.adapters.git import file_digest
 from supply_chain.development.content import Contents
-from supply_chain.errors import CheckNotMade
-from supply_chain.image import Digest, digest_of
+from supply_chain.errors import CheckNotMade, ScannerFailed
+from supply_chain.evidence.examination import Examination
+from supply_chain.image import Digest, ImageRef, blobs_of, digest_of
 from supply_chain.scratch import scratch
 
 DOCUMENT = 4 * 1024 * 1024
 """Bytes a manifest or configuration may have, or the header of a file in a layer."""
 MANY = 10_000
-"""Files with more rights, or for another machine, that are remembered of one layer; nobody needs so many."""
-HIDES, OPAQUE = ".wh.", ".wh..wh..opq"
-CAPABILITY = "SCHILY.xattr.security.capability"
+"""Files with more rights, for another machine, or with a secret in them, that are remembered; nobody needs so many."""
 SLACK = 16 * 1024 * 1024
 """Bytes an archive may have beyond its image's: documents, and layers that do not compress."""
+LARGEST_IMAGE = 16 * 1024**3
+"""Bytes of an image, unpacked, that curation reads: as many as a declaration may ask for (`build.max_size`)."""
+LARGEST_WINDOW = 128 * 1024 * 1024
+"""Bytes of memory that unpacking a zstd layer may take (RFC 8878; what `zstd --long` asks for)."""
+UNREADABLE = (tarfile.TarError, OSError, EOFError, zlib.error, zstandard.ZstdError, LookupError, TypeError, ValueError)
+"""What comes of reading what is no layer."""
 
 
 class Engine(Protocol):
@@ -37,43 +46,61 @@ class Engine(Protocol):
         """Write an image as an OCI archive (a tar file); False where it has more bytes than that."""
 
 
-def read_contents(engine: Engine, image: str, most: int) -> Contents | None:
-    """What the image consists of; None beyond `most` bytes, `CheckNotMade` where it cannot be read."""
+Layer = Callable[[], AbstractContextManager[IO[bytes]]]
+"""Opens a layer, unpacked, to be read once."""
+
+
+def read_contents(
+    engine: Engine, image: str, most: int, known: Callable[[], frozenset[str]] = frozenset
+) -> Contents | None:
+    """What the image consists of; None beyond `most` bytes, `CheckNotMade` where it cannot be read.
+
+    `known` gives the SHA-256 of files that were searched for secrets elsewhere; what is found in these is left out.
+    """
     with scratch("content") as work:
         path = work / "image.tar"
         if not engine.save(image, path, most + SLACK):
             return None
         try:
-            with tarfile.open(path, "r:") as archive:
-                return _contents(archive, most)
+            with tarfile.open(path, "r:") as archive, (work / "files").open("w+b") as kept:
+                return _contents(archive, most, Keeper(kept), known)
         except _TooLarge:
             return None
-        except (tarfile.TarError, OSError, EOFError, zlib.error, LookupError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise CheckNotMade(
                 f"The layers of {image} cannot be read: {type(error).__name__}: {error}\n"
                 "Build it again; if that does not help, look at what its base is made of."
             ) from error
 
 
+def digests_in(context: BuildContext) -> frozenset[str]:
+    """The SHA-256 of every file of a build context, in which secrets were looked for already."""
+    return frozenset(file_digest(context.directory / file).removeprefix("sha256:") for file in context.files())
+
+
 class _TooLarge(Exception):
     """What was read so far has more bytes than it may."""
 
 
-def _contents(archive: tarfile.TarFile, most: int) -> Contents:
+def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callable[[], frozenset[str]]) -> Contents:
     (entry,) = json.loads(_document(archive, "index.json"))["manifests"]
-    manifest = _blob(archive, entry["digest"])
-    config = _blob(archive, manifest["config"]["digest"])
-    laid = _Laid(most, MACHINES.get(config.get("architecture"), ""))
+    manifest = json.loads(_blob(archive, entry["digest"]))
+    described = _blob(archive, manifest["config"]["digest"])
+    config = json.loads(described)
+    image = _Image(most, keeper, secrets=True)
     for layer in manifest["layers"]:
-        with _unpacked(archive, layer) as stream:
-            laid.lay(tarfile.open(fileobj=_Guarded(stream), mode="r:"))  # type: ignore[call-overload] # noqa: SIM115
+        image.add(_packed(archive, layer), str(layer["mediaType"]))
+    machine = MACHINES.get(config.get("architecture"), "")
     return Contents(
         digest=entry["digest"],
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
-        size=laid.size,
-        more_rights={path: note.rights for path, note in laid.noted.items() if note.rights},
-        programs=laid.programs,
-        foreign={path: note.machine for path, note in laid.noted.items() if note.machine},
+        size=image.size,
+        more_rights=_more_rights(image.files),
+        programs=image.programs,
+        foreign=_foreign(image.files, machine),
+        secrets=_secrets(image, described, known),
+        examination=examine(image.files, keeper),
+        texts=_texts(image.files, keeper, known),
     )
 
 
@@ -84,133 +111,156 @@ def _document(archive: tarfile.TarFile, name: str) -> bytes:
     return stream.read(DOCUMENT)
 
 
-def _blob(archive: tarfile.TarFile, digest: Digest) -> Any:
+def _blob(archive: tarfile.TarFile, digest: Digest) -> bytes:
     content = _document(archive, _path(digest))
     if digest_of(content) != digest:
         raise ValueError(f"a document is not {digest}")
-    return json.loads(content)
+    return content
 
 
 def _path(digest: Digest) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
-def _unpacked(archive: tarfile.TarFile, layer: Mapping[str, Any]) -> IO[bytes]:
+def _packed(archive: tarfile.TarFile, layer: Mapping[str, Any]) -> IO[bytes]:
     packed = archive.extractfile(_path(layer["digest"]))
-    kind = str(layer["mediaType"])
-    if packed is not None and kind.endswith(("+gzip", ".gzip")):
-        return gzip.GzipFile(fileobj=packed)  # type: ignore[return-value]
-    if packed is not None and kind.endswith(".tar"):
-        return packed
-    raise ValueError(f"a layer is of the type {kind}")
+    if packed is None:
+        raise ValueError(f"{layer['digest']} is not a file")
+    return packed
 
 
-class _Note(NamedTuple):
-    """What there is to say of a file: why it gives more rights, and for which other machine it is."""
-
-    rights: str = ""
-    machine: str = ""
+@contextmanager
+def _unpacked(packed: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
+    """A layer as it is read, by its media type (OCI image 1.1, "Image Layer Filesystem Changeset"; Docker's)."""
+    if kind.endswith(("+gzip", ".gzip")):
+        with gzip.GzipFile(fileobj=packed) as stream:
+            yield stream  # type: ignore[misc]
+    elif kind.endswith(("+zstd", ".zstd")):
+        unpacker = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
+        with unpacker.stream_reader(packed, read_across_frames=True, closefd=False) as stream:
+            yield _Forward(stream)  # type: ignore[misc]
+    elif kind.endswith(".tar"):
+        yield packed
+    else:
+        raise ValueError(f"a layer is of the type {kind}")
 
 
 @dataclass
-class _Laid:
-    """Layers laid one upon the other; of no more than `most` bytes, and for a machine by its name."""
+class _Image:
+    """An image as its layers are read, one after the other; of no more than `most` bytes."""
 
     most: int
-    machine: str
+    keeper: Keeper
+    secrets: bool
     size: int = 0
     """Bytes of all layers."""
     programs: int = 0
     """Programs in all layers."""
-    noted: dict[str, _Note] = field(default_factory=dict)
-    """Path → what there is to say of it."""
+    files: Filesystem[FileContent] = field(default_factory=Filesystem)
+    found: dict[tuple[str, int, str], str] = field(default_factory=dict)
+    """Path, line and kind of each secret, in whichever layer → the file's SHA-256."""
 
-    def lay(self, layer: tarfile.TarFile) -> None:
-        """Lay a layer upon those below."""
-        own: dict[str, _Note] = {}
-        for member in _members(layer):
+    def add(self, packed: IO[bytes], kind: str) -> None:
+        """Read the next layer, and apply it."""
+        with _unpacked(packed, kind) as stream:
+            layer = tarfile.open(fileobj=_Guarded(stream), mode="r:")  # type: ignore[call-overload] # noqa: SIM115
+            self.files.lay(self._members(layer), lambda member: self._read(layer, member))
+
+    def _members(self, layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+        """One after the other; the library would keep them all, and takes what it cannot read for the end."""
+        while (member := layer.next()) is not None:
+            layer.members.clear()  # type: ignore[attr-defined]
+            if layer.pax_headers.keys() - {"comment"}:
+                raise ValueError("a layer has global headers, which engines ignore")
             self.size += tarfile.BLOCKSIZE + member.size
             if self.size > self.most:
                 raise _TooLarge
-            path = posixpath.normpath(f"/{member.name}")
-            directory, name = posixpath.split(path)
-            if name == OPAQUE:
-                self._forget(below=directory)
-            elif name.startswith(HIDES):
-                hidden = posixpath.join(directory, name.removeprefix(HIDES))
-                self.noted.pop(hidden, None)
-                self._forget(below=hidden)
-            else:
-                note = self._note(layer, path, member, own)
-                self.noted.pop(path, None)
-                own.pop(path, None)
-                if not member.isdir():
-                    self._forget(below=path)
-                if any(note):
-                    own[path] = note
-                if len(own) > MANY:
-                    raise ValueError(f"a layer holds more than {MANY} files that should not be in it")
-        self.noted.update(own)
+            yield member
+        layer.fileobj.seek(layer.offset)
+        if layer.fileobj.read(tarfile.BLOCKSIZE) not in (b"", tarfile.NUL * tarfile.BLOCKSIZE):
+            raise ValueError("a layer is damaged in the middle")
 
-    def _forget(self, *, below: str) -> None:
-        for path in [each for each in self.noted if each.startswith(f"{below.rstrip('/')}/")]:
-            del self.noted[path]
-
-    def _note(self, layer: tarfile.TarFile, path: str, member: tarfile.TarInfo, own: Mapping[str, _Note]) -> _Note:
-        if member.islnk():
-            target = posixpath.normpath(f"/{member.linkname}")
-            machine = (own.get(target) or self.noted.get(target) or _Note()).machine
-        else:
-            machine = _machine(layer, member)
-            self.programs += bool(machine)
-        return _Note(_why(path, member), "" if machine == self.machine else machine)
+    def _read(self, layer: tarfile.TarFile, member: tarfile.TarInfo) -> FileContent:
+        content = read_file(layer.extractfile(member), member.size, self.keeper, secrets=self.secrets)
+        self.programs += bool(content.machine and member.mode & 0o111)
+        for line, kind in content.secrets:
+            self.found[printable(f"/{member.name.lstrip('./')}"), line, kind] = content.sha256.hex()
+        if len(self.found) > MANY:
+            raise ValueError(f"it holds more than {MANY} secrets")
+        return content
 
 
-def _members(layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """One after the other; the library would keep them all, and takes what it cannot read for the end."""
-    while (member := layer.next()) is not None:
-        layer.members.clear()  # type: ignore[attr-defined]
-        yield member
-    layer.fileobj.seek(layer.offset)
-    if layer.fileobj.read(tarfile.BLOCKSIZE) not in (b"", tarfile.NUL * tarfile.BLOCKSIZE):
-        raise ValueError("a layer is damaged in the middle")
+def _bounded(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    listed: dict[str, str] = {}
+    for path, why in found:
+        listed[printable(path)] = why
+        if len(listed) > MANY:
+            raise ValueError(f"it holds more than {MANY} files that should not be in it")
+    return listed
 
 
-def _why(path: str, member: tarfile.TarInfo) -> str:
-    """Why this gives more rights than its user's, if it does; a container sees a /dev of its engine's."""
-    file = member.isreg() or member.islnk()
+def _more_rights(files: Filesystem[FileContent]) -> dict[str, str]:
+    """Path → why the file there gives more rights than its user's. What a later layer hides gives none."""
+    return _bounded((path, why) for path, node in files.walk() if (why := _why(path, node)))
+
+
+def _why(path: str, node: Node[FileContent]) -> str:
+    """Why a file gives more rights, if it does; a container sees a /dev of its engine's."""
+    file = node.kind is Kind.FILE
     kinds: tuple[tuple[bool, str], ...] = (
-        (file and bool(member.mode & 0o4000), "setuid"),
-        (file and bool(member.mode & 0o2000), "setgid"),
-        (CAPABILITY in member.pax_headers, "capabilities"),
-        ((member.ischr() or member.isblk()) and not path.startswith("/dev/"), "device"),
+        (file and bool(node.mode & 0o4000), "setuid"),
+        (file and bool(node.mode & 0o2000), "setgid"),
+        (node.capabilities, "capabilities"),
+        (node.kind is Kind.DEVICE and not path.startswith("/dev/"), "device"),
     )
     return ", ".join(word for holds, word in kinds if holds)
 
 
-MACHINES = {"amd64": "x86-64", "arm64": "AArch64"}
-"""A platform's architecture (Go's name) → the machine its programs are for."""
-NAMES = {3: "i386", 8: "MIPS", 21: "PowerPC64", 22: "S390", 40: "ARM", 62: "x86-64", 183: "AArch64", 243: "RISC-V"}
-"""ELF's `e_machine` → the machine (System V ABI, "ELF Header")."""
-EXECUTABLES = (2, 3)
-"""ELF's `e_type` of what can be run: ET_EXEC and ET_DYN, which a library is too."""
-HEADER = 20
-"""Bytes of an ELF header up to its `e_machine`."""
+def _foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str]:
+    """Path → the machine of a program that is for another one."""
+    return _bounded(
+        (path, node.content.machine)
+        for path, node in files.walk()
+        if node.content and node.mode & 0o111 and node.content.machine not in ("", machine)
+    )
 
 
-def _machine(layer: tarfile.TarFile, member: tarfile.TarInfo) -> str:
-    """The machine that a program is for; nothing where the file is none that could be run."""
-    if not member.isreg() or not member.mode & 0o111 or member.size < HEADER:
-        return ""
-    stream = layer.extractfile(member)
-    header = stream.read(HEADER) if stream else b""
-    if header[:4] != b"\x7fELF" or len(header) < HEADER:
-        return ""
-    order: Literal["big", "little"] = "big" if header[5] == 2 else "little"
-    kind, machine = (int.from_bytes(header[at : at + 2], order) for at in (16, 18))
-    if kind not in EXECUTABLES:
-        return ""
-    return NAMES.get(machine, f"machine {machine}") + (", big-endian" if order == "big" else "")
+def _secrets(image: _Image, config: bytes, known: Callable[[], frozenset[str]]) -> tuple[str, ...]:
+    """Where something has the form of a secret: in the configuration, and in any layer, hidden or not."""
+    places = [f"configuration:{line}: {kind}" for line, kind in sorted(set(secrets_in(config)))]
+    searched = known() if image.found else frozenset()
+    places += [f"{path}:{line}: {kind}" for (path, line, kind), digest in image.found.items() if digest not in searched]
+    return tuple(places)
+
+
+PACKAGES = ("/usr/", "/lib/", "/var/lib/", "/var/cache/", "/etc/ssl/", "/etc/ca-certificates", "/proc/", "/sys/")
+PACKAGED = ("/site-packages/", "/dist-packages/", "/node_modules/", "/vendor/", "/.m2/", "/go/pkg/")
+"""Where packages lie: what looks like a password there stands in a program's code or its examples."""
+MOST_TEXTS = 8 * 1024 * 1024
+"""Bytes of texts that are searched for passwords."""
+
+
+def _texts(files: Filesystem[FileContent], keeper: Keeper, known: Callable[[], frozenset[str]]) -> dict[str, bytes]:
+    """Path → content of the small texts that no package brought and nobody searched."""
+    texts, left = dict[str, bytes](), MOST_TEXTS
+    for path, node in files.walk():
+        if (
+            node.content is None
+            or not node.content.size
+            or path.startswith(PACKAGES)
+            or any(p in path for p in PACKAGED)
+        ):
+            continue
+        content = keeper.read(node.content)
+        if content is None or b"\0" in content or len(content) > left:
+            continue
+        left -= len(content)
+        texts[printable(path)] = content
+    if texts:
+        searched = known()
+        digests = {path: node.content.sha256.hex() for path, node in files.walk() if node.content}
+        texts = {path: content for path, content in texts.items() if digests.get(path) not in searched}
+    return texts
 
 
 class _Guarded:
@@ -225,3 +275,66 @@ class _Guarded:
         if not 0 <= size <= DOCUMENT:
             raise ValueError(f"a header of {size} bytes")
         return self._stream.read(size)
+
+
+class _Forward:
+    """A stream that is read on: seeking forward reads, and back it goes by a block at most."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._at = self._end = 0
+        self._last = b""
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        back = self._end - self._at
+        content = self._last[len(self._last) - back :][:size] if back else b""
+        parts, size = [content], size - len(content)
+        while size > 0 and (part := self._stream.read(size)):
+            parts.append(part)
+            size -= len(part)
+            self._end += len(part)
+            self._last = (self._last + part)[-2 * tarfile.BLOCKSIZE :]
+        content = b"".join(parts)
+        self._at += len(content)
+        return content
+
+    def seek(self, to: int) -> int:
+        if to < self._end - len(self._last):
+            raise ValueError("a layer is read once")
+        self._at = min(to, self._end)
+        while self._at < to and self.read(min(to - self._at, 1024 * 1024)):
+            pass
+        return self._at
+
+
+class Registry(Protocol):
+    """What reading needs of a registry."""
+
+    def manifest(self, ref: ImageRef) -> dict[str, Any]: ...
+
+    def download(self, repository: str, digest: Digest, target: Path, size: int) -> None:
+        """Write a blob of so many bytes to a file; its digest is compared."""
+
+
+def examine_image(registry: Registry, ref: ImageRef) -> Examination:
+    """What an SBOM of an image in the registry does not tell; `ScannerFailed` where its layers cannot be read."""
+    manifest = registry.manifest(ref)
+    with scratch("examine") as work:
+        try:
+            with (work / "files").open("w+b") as kept:
+                keeper = Keeper(kept)
+                image = _Image(LARGEST_IMAGE, keeper, secrets=False)
+                for blob, layer in zip(blobs_of(manifest, ref)[1:], manifest["layers"], strict=True):
+                    path = work / "layer"
+                    registry.download(ref.repository, blob.digest, path, blob.size)
+                    with path.open("rb") as packed:
+                        image.add(packed, str(layer["mediaType"]))
+                return examine(image.files, keeper)
+        except (_TooLarge, *UNREADABLE) as error:
+            raise ScannerFailed(
+                f"The layers of {ref} cannot be read: {type(error).__name__}: {error}\n"
+                "Without them nobody knows what a scan does not judge. Build the image again, and look at its base."
+            ) from error

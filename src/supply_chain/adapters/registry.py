@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from supply_chain.adapters.registry_http import Answer, Larger, RegistryHttp
@@ -126,6 +127,21 @@ class Registry:
             seen += len(chunk)
             if seen > size:
                 break
+        if f"sha256:{sha.hexdigest()}" != digest or seen != size:
+            raise ImageDamaged(
+                f"{repository} answers {digest} with {seen} bytes that are not it ({size} expected).\n"
+                "Do not use the image. Push it again from its source and look at the registry's storage."
+            )
+
+    def download(self, repository: str, digest: Digest, target: Path, size: int) -> None:
+        """Write a blob of `size` bytes to a file; `ImageDamaged` where it is another."""
+        sha, seen = hashlib.sha256(), 0
+        with target.open("wb") as file:
+            for chunk in self.http.chunks(f"{repository}/blobs/{digest}", f"a blob of {repository}"):
+                sha.update(chunk)
+                seen += file.write(chunk)
+                if seen > size:
+                    break
         if f"sha256:{sha.hexdigest()}" != digest or seen != size:
             raise ImageDamaged(
                 f"{repository} answers {digest} with {seen} bytes that are not it ({size} expected).\n"

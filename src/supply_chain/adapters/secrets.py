@@ -137,6 +137,25 @@ class SecretSearch:
             report = _scan(self.tool, work, [f"./{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
         return tuple(sorted({kind for kinds in _places(report).values() for kind in kinds}))
 
+    def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
+        """`path:line: kinds` of what looks like a secret in these files, by known forms and by what it is called."""
+        if not files:
+            return ()
+        with scratch("secrets") as work:
+            names = {}
+            for number, (path, content) in enumerate(files.items()):
+                if (text := _decoded(content)) is not None:
+                    ending = re.search(r"\.[A-Za-z0-9]{1,10}$", path)
+                    name = f"{number}{ending[0] if ending else PRINTED[-5:]}"
+                    (work / name).write_text(text, encoding="utf-8", newline="")
+                    names[name] = path
+            found = [
+                (names[name], line, kinds)
+                for part in portions(list(names))
+                for (name, line), kinds in _places(_scan(self.tool, work, part, *NO_GUESSES)).items()
+            ]
+        return tuple(f"{path}:{line}: {', '.join(sorted(kinds))}" for path, line, kinds in sorted(found, key=str))
+
 
 def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
     arguments = ("scan", "--no-verify", "--all-files", *EVERY_FILE, *options, *files)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from supply_chain.adapters import told
 from supply_chain.adapters.command import Tool
+from supply_chain.concurrency import both
 from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolFailed
+from supply_chain.evidence.examination import Examination
 from supply_chain.image import ImageRef
 from supply_chain.scratch import scratch
 from supply_chain.vulnerability.scanner import Sbom, Sboms
@@ -27,6 +29,8 @@ class Syft:
     host: str
     docker_config: Callable[[], AbstractContextManager[Path]]
     insecure: bool = False
+    examine: Callable[[ImageRef], Examination] | None = None
+    """Finds out what an SBOM of an image does not tell."""
 
     @property
     def generator(self) -> str:
@@ -35,6 +39,13 @@ class Syft:
 
     def of_image(self, ref: ImageRef) -> Sboms:
         """The SBOMs of an image; `ScannerFailed` where syft did not make all of them, `RegistryUnavailable`."""
+        examine = self.examine
+        if examine is None:
+            return self._of_image(ref)
+        sboms, examination = both(lambda: self._of_image(ref), lambda: examine(ref))
+        return replace(sboms, examination=examination)
+
+    def _of_image(self, ref: ImageRef) -> Sboms:
         with self.docker_config() as config:
             return self._run(f"registry:{self.host}/{ref}", config)
 

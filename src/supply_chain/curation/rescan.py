@@ -137,7 +137,7 @@ def look(
     `told` is when a rescan last told what it found; without it, all that is signed counts as told.
     """
     found = _read(ref, evidence, told)
-    if found is None:
+    if found is None or found.listed.examination is None:
         keep(generator.of_image(ref), ref, registry=registry, evidence=evidence, now=now)
         found = _read(ref, evidence, told)
     if found is None:

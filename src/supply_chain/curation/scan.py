@@ -11,7 +11,7 @@ from typing import Protocol
 
 from supply_chain.concurrency import both, side_by_side
 from supply_chain.evidence.reading import proof
-from supply_chain.evidence.sbom import Reference, References, Referred, sbom_in
+from supply_chain.evidence.sbom import Reference, References, Referred, last_listed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, EncryptedImage, ImageRef, ScannedImage
@@ -61,7 +61,8 @@ def scan(
     """
     ref = image.stored.ref
     known = evidence.verified(ref, TierName.CURATION, SBOM, VULNERABILITIES)
-    before = None if fresh else sbom_in(known, evidence.referrers.content)
+    listed = None if fresh else last_listed(known)
+    before = listed.read(evidence.referrers.content) if listed and listed.examination else None
     if before is None or before.generator != generator.generator:
         require_no_better(known, scanner)
         return _whole_scan(image, generator, scanner, registry, evidence, now)
@@ -133,5 +134,6 @@ def _references(sboms: Sboms, attached: Mapping[str, Digest], now: datetime) -> 
             )
             for name, content in _contents(sboms).items()
         ),
+        examination=sboms.examination,
         created=now,
     )

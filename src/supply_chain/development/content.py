@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from supply_chain.app import Base, Service
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.evidence.examination import Examination
 from supply_chain.image import Digest, Interval
 from supply_chain.shown import counted
 
 SHOWN = 20
-CONTENT_VERSION = "2"
+MOST_SECRETS = 50
+"""Secrets in an image that are told, one by one."""
+CONTENT_VERSION = "3"
 """Of looking: raised when more is looked at, so that what passed before is looked at again."""
 
 
@@ -34,6 +37,12 @@ class Contents:
     """Machine programs (ELF) in all layers; scripts run on any machine that has their interpreter."""
     foreign: Mapping[str, str]
     """Path of a program for another machine than the platform's → that machine."""
+    secrets: tuple[str, ...] = ()
+    """`path:line: kind` of what has a known form of a secret, in whichever layer; the source's own files excepted."""
+    texts: Mapping[str, bytes] = field(default_factory=dict)
+    """Path → content of small texts that are neither the source's nor a package's."""
+    examination: Examination = field(default_factory=Examination)
+    """What no scanner judges in it, and where engines would unpack other files."""
 
 
 def check_content(
@@ -42,10 +51,12 @@ def check_content(
     manifest: Service | Base,
     tools: Mapping[str, str],
     now: Callable[[], datetime],
+    search: Callable[[Mapping[str, bytes]], tuple[str, ...]] = lambda _: (),
 ) -> CheckResult:
     """Hold what `read` gives against the declaration; `CheckNotMade` where it is not of this digest.
 
-    It gives nothing of an image that has more bytes than it may, and is not read further.
+    It gives nothing of an image that has more bytes than it may, and is not read further. `search` looks through
+    texts for secrets, and gives `path:line: kind` of each.
     """
     started, contents = now(), read()
     if contents and contents.digest != digest:
@@ -53,12 +64,19 @@ def check_content(
             f"The engine gave {contents.digest} in place of {digest}.\nBuild it again with `cscm develop --fresh`."
         )
     passed, failed = _held(contents, manifest) if contents else ([], [_too_large(manifest.build.max_size)])
+    warned: list[str] = []
     seen: dict[str, Any] = {}
     if contents:
+        secrets = sorted({*contents.secrets, *search(contents.texts)})
+        failed += [f"{each}, in the image and not in the build context" for each in secrets[:MOST_SECRETS]]
+        failed += [f"{counted(len(secrets) - MOST_SECRETS, 'more secret')} in it"] if secrets[MOST_SECRETS:] else []
+        warned += _unjudged(contents.examination, manifest)
         seen = {"platform": contents.platform, "bytes": contents.size, "programs": contents.programs}
+        seen["examination"] = contents.examination.model_dump(mode="json")
     return CheckResult(
         check=Check.CONTENT,
         passed=tuple(passed),
+        warned=tuple(warned),
         failed=tuple(failed),
         details={**seen, "max_bytes": manifest.build.max_size},
         tools=dict(tools),
@@ -68,6 +86,7 @@ def check_content(
 
 def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list[str]]:
     declared, rights, foreign = manifest.build.platform, contents.more_rights, contents.foreign
+    conflicts = contents.examination.conflicts
     expectations = (
         (
             contents.platform == declared,
@@ -89,9 +108,26 @@ def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list
             "holds no file that gives more rights than its user's",
             f"{counted(len(rights), 'file')} in it can give more rights than its user's: {_listed(rights)}.",
         ),
+        (
+            not conflicts,
+            "",
+            "Its layers give different files in different engines: " + "; ".join(conflicts[:SHOWN]) + ".",
+        ),
     )
     passed = [good for holds, good, _ in expectations if holds and good]
     return passed, [bad for holds, _, bad in expectations if not holds]
+
+
+def _unjudged(examination: Examination, manifest: Service | Base) -> list[str]:
+    """What curation's gate refuses unless the owner accepts it, or a base that it is built on has it too."""
+    left = examination.unaccepted(manifest.limits.unjudged)
+    found = (
+        *(f"{each.path}: {each.fact}, and os-release names {examination.distribution}" for each in left.contradictions),
+        *(f"{each.path}: a second package database, {each.manager}'s" for each in left.databases),
+        *(f"{each.path}: an archive ({each.format}), in which no scanner looks" for each in left.archives),
+    )
+    more = len(found) - SHOWN + examination.unlisted
+    return [*found[:SHOWN], *([f"{more} more that no scanner judges"] if more > 0 else [])]
 
 
 def _listed(files: Mapping[str, str]) -> str:

@@ -33,9 +33,10 @@ from supply_chain.container import (
     profile,
     slug,
 )
-from supply_chain.development.runners import nothing_tested
-from supply_chain.errors import ProgramNotStarted
-from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.development.reports import LARGEST_REPORT
+from supply_chain.development.tested import Tested, judge_tests
+from supply_chain.errors import EngineFailed, ProgramNotStarted
+from supply_chain.evidence.checks import NOT_SHOWN, TESTED, Check, CheckResult
 from supply_chain.image import Interval
 from supply_chain.readiness import Answer, trouble_at, wait_ended, wait_ready
 
@@ -56,6 +57,8 @@ class Search(Protocol):
 STOPPED_BY_SIGTERM = (0, 143)
 """A program that handles SIGTERM ends with its own status 0, one that does not with 128 + 15."""
 
+TESTS_VERSION = "2"
+"""Of judging what a test run showed: raised when more is asked for, so that the tests run again."""
 COMMAND_TIMEOUT = 60
 """Seconds a base's check command may take."""
 
@@ -154,7 +157,7 @@ def run_tests(
     which nothing was tested has not passed.
     """
     test = manifest.test
-    return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout, test.memory).made(
+    return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout, test.memory, test.report).made(
         engine, image, now, run_id, search, wait
     )
 
@@ -169,6 +172,7 @@ class _Command:
     command: tuple[str, ...]
     timeout: float
     memory: int | None = None
+    report: str | None = None
 
     def made(self, engine: Engine, image: str, now: Clock, run_id: str, search: Search, wait: Wait) -> CheckResult:
         started, clock = now(), time.monotonic()
@@ -177,6 +181,7 @@ class _Command:
             _start(engine, container)
             end = wait_ended(engine, container, self.timeout, wait)
             seconds, logs = time.monotonic() - clock, engine.logs(container)
+            report = self._report(engine, container) if end.over else None
         found = Findings(
             details={
                 "command": list(self.command),
@@ -191,12 +196,26 @@ class _Command:
         shown, kinds = " ".join(self.command), search.kinds(_ends(logs))
         if not (end.over and end.exit_code == 0 and not end.error):
             found.failed.append(f"`{shown}` failed: {how}.{'' if kinds else _last_words(logs)}")
-        elif self.check is not Check.TESTS or not nothing_tested(f"{logs.stdout}\n{logs.stderr}"):
+        elif self.check is not Check.TESTS:
             found.passed.append(f"`{shown}` ended with status 0 after {seconds:.1f} s")
+        else:
+            tested = judge_tests(self.command, f"{logs.stdout}\n{logs.stderr}", self.report, report)
+            _tell_tests(found, shown, seconds, tested)
         if kinds:
             found.warned.append(f"`{shown}` prints what looks like a secret: {', '.join(kinds)}.")
             found.details["output"] = LEFT_OUT
-        return found.result(self.check, tools_of(engine, search), started, now())
+        tools = tools_of(engine, search)
+        if self.check is Check.TESTS:
+            tools |= {"tests": TESTS_VERSION}
+        return found.result(self.check, tools, started, now())
+
+    def _report(self, engine: Engine, container: str) -> bytes | None:
+        """What the tests wrote where the declaration says; None where there is no such file."""
+        if self.report is None:
+            return None
+        with contextlib.suppress(EngineFailed):
+            return engine.read(container, self.report, LARGEST_REPORT)
+        return None
 
     def _spec(self, image: str, digest: str, run_id: str) -> ContainerSpec:
         """The declared profile; tests alone get a writable root, and the memory they declare."""
@@ -211,6 +230,18 @@ class _Command:
             environment=self.manifest.runtime.environment,
             command=self.command,
         )
+
+
+def _tell_tests(found: Findings, command: str, seconds: float, tested: Tested) -> None:
+    """What a run of tests showed that ended with status 0; of one that tested nothing nothing has passed."""
+    found.details[TESTED] = tested.details
+    if tested.failed:
+        found.failed.append(f"`{command}` ended with status 0, and {tested.failed}.")
+    elif not tested.nothing:
+        counted_tests = f", {tested.ran} tests by {tested.by}" if tested.shown else ""
+        found.passed.append(f"`{command}` ended with status 0 after {seconds:.1f} s{counted_tests}")
+        if not tested.shown:
+            found.warned.append(f"It is not shown that anything was tested: {tested.why} ({NOT_SHOWN}).")
 
 
 def _spec(

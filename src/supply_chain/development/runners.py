@@ -1,8 +1,186 @@
-"""What test runners say, so that a run in which nothing was tested does not pass for one."""
+"""Test runners: which one a command is, and what has to be seen for its run to count as one of tests.
+
+A status of 0 and a line that says `3 passed` prove nothing: `echo` can do both. What counts is a runner that is
+recognised by its command and that reports in its own format, or a report in a machine's format that the declaration
+names.
+"""
 
 from __future__ import annotations
 
+import posixpath
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from supply_chain.development.reports import Counts, read_tap
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A test runner and how it reports."""
+
+    name: str
+    read: Callable[[str], Counts | None]
+    """How many tests ran, by its output; None where it reports nothing."""
+
+
+def _sum(*patterns: str, skipped: str = "") -> Callable[[str], Counts | None]:
+    """Add up what the first pattern that is found says; each has a group with a number."""
+    compiled = [re.compile(pattern, re.MULTILINE) for pattern in patterns]
+    left_out = re.compile(skipped, re.MULTILINE) if skipped else None
+
+    def read(output: str) -> Counts | None:
+        for pattern in compiled:
+            if found := pattern.findall(output):
+                without = sum(map(_number, left_out.findall(output))) if left_out else 0
+                return Counts(max(0, sum(map(_number, found)) - without))
+        return None
+
+    return read
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def _pytest(output: str) -> Counts | None:
+    """Its last line: `=== 3 passed, 1 skipped in 0.12s ===`, or without the signs under `-q`."""
+    for line in reversed(output.splitlines()):
+        if re.search(r"\b(?:no tests ran|\d+ [a-z]+(?:, \d+ [a-z]+)*) in \d+(?:\.\d+)?s\b", line):
+            found = re.findall(r"(\d+) (passed|failed|errors?|xfailed|xpassed)\b", line)
+            return Counts(sum(int(number) for number, what in found if what in ("passed", "xpassed", "xfailed")))
+    return None
+
+
+def _unittest(output: str) -> Counts | None:
+    """`Ran 3 tests in 0.1s`, a line between, and `OK (skipped=1)`."""
+    found = re.findall(r"^Ran (\d+) tests? in \d+(?:\.\d+)?s\s*\n\s*\n?(OK\b.*|NO TESTS RAN.*)$", output, re.MULTILINE)
+    if not found:
+        return None
+    ran = 0
+    for number, how in found:
+        skipped = re.search(r"skipped=(\d+)", how)
+        ran += max(0, int(number) - (int(skipped[1]) if skipped else 0))
+    return Counts(ran)
+
+
+def _go(output: str) -> Counts | None:
+    """Under `-v` each test; otherwise each package that was tested, as `ok path 0.1s`."""
+    verbose = re.findall(r"^\s*--- PASS: \S+ \(\d", output, re.MULTILINE)
+    packages = re.findall(r"^ok\s+\S+\s+(?:\d|\(cached\))(?!.*\[no tests)", output, re.MULTILINE)
+    nothing = re.search(r"no tests to run|\[no test files\]", output)
+    ended = re.search(r"^PASS$", output, re.MULTILINE)
+    if verbose or packages:
+        return Counts(max(len(verbose), len(packages)))
+    return Counts(0) if nothing else Counts(1) if ended else None
+
+
+MAVEN, REST = r"(?:\[\w+\] +)?", r", Failures: \d+, Errors: \d+, Skipped: "
+RUNNERS = {
+    "pytest": Runner("pytest", _pytest),
+    "unittest": Runner("unittest", _unittest),
+    "go": Runner("go test", _go),
+    "cargo": Runner("cargo test", _sum(r"^test result: ok\. (\d+) passed; ")),
+    "jest": Runner("jest", _sum(r"^Tests:.*?\b(\d+) passed\b", r"^Tests:.*?\b(0) total\b")),
+    "vitest": Runner("vitest", _sum(r"^\s*Tests\s.*?\b(\d+) passed\b")),
+    "mocha": Runner("mocha", _sum(r"^\s*(\d+) passing \(")),
+    "node": Runner("node --test", _sum(r"^(?:#|ℹ) pass (\d+)$")),
+    "maven": Runner("maven", _sum(rf"^{MAVEN}Tests run: (\d+){REST}\d+\s*$",
+                                  skipped=rf"^{MAVEN}Tests run: \d+{REST}(\d+)\s*$")),
+    "gradle": Runner("gradle", _sum(r"^(\d+) tests completed\b")),
+    "junit": Runner("junit", _sum(r"^\[\s*(\d+) tests successful\s*\]$", r"^OK \((\d+) tests?\)$")),
+    "rspec": Runner("rspec", _sum(r"^(\d+) examples?, 0 failures\b",
+                                  skipped=r"^\d+ examples?, 0 failures, (\d+) pending")),
+    "dotnet": Runner("dotnet test", _sum(r"^Passed!\s+-\s+Failed:\s+0, Passed:\s+(\d+),", r"^\s+Passed: (\d+)$")),
+    "phpunit": Runner("phpunit", _sum(r"^OK \((\d+) tests?, \d+ assertions?\)$", r"^Tests: (\d+), Assertions: [1-9]\d*",
+                                      r"^No tests executed(!)$")),
+    "tap": Runner("TAP", read_tap),
+}  # fmt: skip
+"""Runner → how it reports. What a runner prints otherwise than this is not read."""
+PROGRAMS = {
+    "pytest": "pytest", "py.test": "pytest", "jest": "jest", "vitest": "vitest", "mocha": "mocha", "_mocha": "mocha",
+    "rspec": "rspec", "phpunit": "phpunit", "bats": "tap", "prove": "tap", "tap": "tap", "mvn": "maven",
+    "mvnw": "maven", "gradle": "gradle", "gradlew": "gradle",
+}  # fmt: skip
+"""Program → its runner."""
+SUBCOMMANDS = {
+    ("go", "test"): "go",
+    ("cargo", "test"): "cargo",
+    ("cargo", "nextest"): "cargo",
+    ("dotnet", "test"): "dotnet",
+}
+"""Program and first argument → their runner."""
+LAUNCHERS = (
+    "npx",
+    "bunx",
+    "uv",
+    "poetry",
+    "pdm",
+    "hatch",
+    "bundle",
+    "pipenv",
+    "run",
+    "exec",
+    "tini",
+    "--",
+    "dumb-init",
+)
+"""What starts a runner that is named after it."""
+
+
+def runner_of(command: Sequence[str]) -> Runner | None:
+    """The runner that a command is; None where it is none that is known.
+
+    A shell with a script is none: what it prints may come from anything.
+    """
+    words = list(command)
+    while words and posixpath.basename(words[0]) in LAUNCHERS:
+        words.pop(0)
+    if not words:
+        return None
+    program, arguments = posixpath.basename(words[0]), words[1:]
+    name = (
+        _of_interpreter(program, arguments)
+        or PROGRAMS.get(program.removesuffix(".phar"))
+        or SUBCOMMANDS.get((program, arguments[0] if arguments else ""))
+        or ("go" if program.endswith(".test") and any(a.startswith("-test.") for a in arguments) else None)
+    )
+    return RUNNERS[name] if name else None
+
+
+def _of_interpreter(program: str, arguments: Sequence[str]) -> str | None:
+    """The runner that an interpreter is told to run."""
+    if re.fullmatch(r"(python|pypy)(\d(\.\d+)?)?", program):
+        return _of_python(arguments)
+    if program in ("node", "nodejs") and "--test" in arguments:
+        return "node"
+    if program in ("node", "nodejs", "php"):
+        first = next(iter(arguments), "-")
+        return None if first.startswith("-") else PROGRAMS.get(_script(first))
+    if program == "java":
+        return "junit" if any("junit" in each.lower() for each in arguments) else None
+    return None
+
+
+def _of_python(arguments: Sequence[str]) -> str | None:
+    """`-m pytest` or `-m unittest`, after the interpreter's own options; `-c` runs anything."""
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        if word == "-m":
+            module = words[0] if words else ""
+            return {"pytest": "pytest", "unittest": "unittest", "xmlrunner": "unittest"}.get(module)
+        if word in ("-W", "-X"):
+            words = words[1:]
+        elif not word.startswith("-") or word == "-c":
+            return "pytest" if _script(word) in ("pytest", "py.test") else None
+    return None
+
+
+def _script(path: str) -> str:
+    """A script's name without its directory and ending."""
+    return re.sub(r"\.(c|m)?js$|\.phar$", "", posixpath.basename(path))
+
 
 SKIPPED = re.compile(r"\bRan (\d+) tests? in \S+\s+OK \(skipped=\1\)")
 """unittest counts what it skipped."""
@@ -24,9 +202,9 @@ NOTHING = re.compile(
 
 
 def nothing_tested(output: str) -> bool:
-    """Whether a run that ended well tested nothing, as far as can be told from what it printed.
+    """Whether a run that ended with status 0 says itself that it tested nothing, or says nothing at all.
 
-    One that printed nothing did. A runner that is not known here is believed.
+    It decides only about commands whose runner is not known, which it can never show to have tested anything.
     """
-    said = SKIPPED.sub("Ran 0 tests", output)
-    return not said.strip() or bool(NOTHING.search(said) and not SOMETHING.search(said))
+    output = SKIPPED.sub("Ran 0 tests", output)
+    return not output.strip() or bool(NOTHING.search(output) and not SOMETHING.search(output))

@@ -45,6 +45,11 @@ class About:
     """Whether it needs the image in the engine."""
 
 
+TESTED = "tested"
+"""The detail of the check `tests` that says by what it was seen that tests ran, and how many."""
+NOT_SHOWN = "tests.not-shown"
+"""The code of a test run that nothing shows to have tested anything."""
+
 EVERY: tuple[Literal["service", "base"], ...] = ("service", "base")
 CHECKS: Mapping[Check, About] = {
     Check.TESTS: About(("service",), "make the application's tests pass", in_engine=True),
@@ -109,6 +114,18 @@ class CheckResult(Frozen):
     def empty(self) -> bool:
         """Whether it looked at nothing, which proves nothing."""
         return not (self.failed or self.warned or self.passed)
+
+    @property
+    def shows_tests(self) -> bool:
+        """Whether a runner's own report, or one in a machine's format, tells of tests that ran."""
+        tested = self.details.get(TESTED)
+        return (
+            self.check is Check.TESTS
+            and isinstance(tested, dict)
+            and tested.get("shown") is True
+            and not self.empty
+            and not self.failed
+        )
 
     def predicate(self) -> Mapping[str, Any]:
         """The in-toto test-result predicate v0.1, with the typed form under `details`."""

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote
 from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.examination import EXAMINATION_VERSION, Examination
 from supply_chain.evidence.reading import newest
 from supply_chain.evidence.statement import SBOM, Evidence, Foreign, Predicate
 from supply_chain.image import Digest, ImageRef, digest_of
@@ -128,6 +129,7 @@ class References(Predicate):
 
     attester: Attester = Attester()
     references: tuple[Reference, ...]
+    examination: Examination | None = Field(default=None, description="what no scanner judges; null: nobody looked")
     created: AwareDatetime
 
 
@@ -141,6 +143,8 @@ class Listed:
     generator: str
     packages: int
     evidence: Evidence
+    examination: Examination | None = None
+    """What no scanner judges; None where nobody looked, or not for all that is looked for today."""
 
     def read(self, content: Callable[[ImageRef], bytes]) -> SignedSbom:
         """The SBOM; `content` gives a referrer's only layer. `EvidenceInvalid` where that is not the signed one."""
@@ -162,7 +166,9 @@ def last_listed(evidence: Iterable[Evidence]) -> Listed | None:
         content, about = f"sha256:{syft.digest['sha256']}", syft.annotations
     except (KeyError, ValueError) as error:
         raise _unreadable(last.evidence, error) from error
-    return Listed(content, about.referrer, about.generator, about.packages, last.evidence)
+    looked = last.value.examination
+    current = looked if looked and looked.version == EXAMINATION_VERSION else None
+    return Listed(content, about.referrer, about.generator, about.packages, last.evidence, current)
 
 
 def sbom_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> SignedSbom | None:

@@ -59,6 +59,10 @@ class Environment(Frozen):
         default="none",
         description="required: nothing is deployed here that no person approved for it, in a signed word",
     )
+    tests: Literal["shown", "any"] = Field(
+        default="any",
+        description="shown: nothing is deployed here of which no test runner's own report shows that tests ran",
+    )
     applications: dict[str, Placement] = Field(
         default_factory=dict, description="application → where it is reached; what is not here is not deployed here"
     )
@@ -89,14 +93,14 @@ class Environment(Frozen):
         `SettingInvalid` where that is none, or says no soak: nothing would ever come here.
         """
         if self.after is None:
-            return Place(self.name, self.asks)
+            return Place(self.name, self.asks, tests_shown=self.tests == "shown")
         seconds = read(self.after).soak
         if seconds is None:
             raise SettingInvalid(
                 f"{self.name} takes only what soaked in {self.after}, which says no `soak`.\n"
                 f"Say there how long that is, as `soak: 1h` in deployments/environments/{self.after}.yaml."
             )
-        return Place(self.name, self.asks, SoakAsked(self.after, seconds))
+        return Place(self.name, self.asks, SoakAsked(self.after, seconds), tests_shown=self.tests == "shown")
 
     @property
     def network(self) -> str:

@@ -11,9 +11,10 @@ from supply_chain.concurrency import both, side_by_side
 from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.checks import newest_results
+from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said, is_signed
-from supply_chain.evidence.sbom import Package, packages_in, system_packages
+from supply_chain.evidence.sbom import Package, last_listed, packages_in, system_packages
 from supply_chain.evidence.soak import longest_soak
 from supply_chain.evidence.standing import Ruling, read_standing, standing
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SOAK, SUMMARY, Evidence
@@ -92,6 +93,7 @@ def _at_curation(
     development, own = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
     inventory, (below, strange) = packages_in(own, store.referrers.content), upon(ref, bases, layers, store)
     built = last_provenance(development)
+    examined = _examinations({*below, *_named(built, bases)} & {*below, *bases}, store)
     of_bases = _said_of_bases({*below, *_named(built, bases)}, bases, store)
     return Dossier(
         image=image,
@@ -109,6 +111,9 @@ def _at_curation(
         report=_report(own),
         signed=is_signed(own),
         inventory=inventory,
+        examination=_examined(own),
+        examined_bases=tuple(examined.values()),
+        distributions={str(base): examined[base].distribution for base in below if base in examined},
         inherited=frozenset().union(*(_system_packages(base, store) for base in below)),
         built_with=_built_with(built, below, bases, inventory or frozenset(), store),
         **_development(built, development),
@@ -201,6 +206,19 @@ def _built_with(
     return tuple(sorted(names[digest] for digest in used - listed))
 
 
+def _examined(evidence: Iterable[Evidence]) -> Examination | None:
+    """What curation found in an image that no scanner judges; None where it did not look."""
+    listed = last_listed(evidence)
+    return listed.examination if listed else None
+
+
+def _examinations(bases: Iterable[ImageRef], store: EvidenceStore) -> dict[ImageRef, Examination]:
+    """The same of these bases, as far as curation examined them."""
+    asked = sorted(bases, key=str)
+    found = side_by_side(lambda base: _examined(store.verified(base, TierName.CURATION, SBOM)), asked)
+    return {base: each for base, each in zip(asked, found, strict=True) if each is not None}
+
+
 def _begins(layers: tuple[Digest, ...], below: tuple[Digest, ...]) -> bool:
     return bool(below) and layers[: len(below)] == below
 
@@ -256,6 +274,8 @@ def curated(
         report=_report(curation),
         signed=is_signed(curation),
         inventory=packages_in(curation, store.referrers.content),
+        examination=_examined(curation),
+        examined_bases=tuple(_examinations(_named(built, bases) & set(bases), store).values()),
         verdicts=_verdicts((*curation, *elsewhere), ref),
         place=place,
         approval=last_approval(own, place.name, ref.digest),

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from supply_chain.app import Base, Service
 from supply_chain.evidence.approval import Approval
-from supply_chain.evidence.checks import CheckResult
+from supply_chain.evidence.checks import NOT_SHOWN, Check, CheckResult
+from supply_chain.evidence.examination import Examination, Identity
 from supply_chain.evidence.reading import Said
 from supply_chain.evidence.sbom import Package, system_packages
 from supply_chain.evidence.soak import Soak
@@ -24,6 +25,10 @@ from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 
 T = TypeVar("T")
+
+
+NOTED = 20
+"""Things that no scanner judges that a verdict names one by one."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Place:
     """Whether a person's."""
     soak: SoakAsked | None = None
     """Where it has to have been well before; None where it may come from curation."""
+    tests_shown: bool = False
+    """Whether a test runner's own report has to show that tests ran."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,12 @@ class Dossier(Generic[T]):
     """What the SBOM lists; None where curation signed none."""
     inherited: frozenset[Package] = frozenset()
     """What the SBOM of the curated base below it lists of the distribution's packages."""
+    examination: Examination | None = None
+    """What the image's files hold that no scanner judges; None where curation did not examine them."""
+    examined_bases: tuple[Examination, ...] = ()
+    """The same of the curated bases that went into it."""
+    distributions: Mapping[str, Identity | None] = field(default_factory=dict)
+    """Curated base below it → the distribution that it is of."""
     built_with: tuple[str, ...] = ()
     """Curated bases that were built with, but not upon: not all of their packages are listed."""
     holder: Holder | None = None
@@ -133,11 +146,40 @@ def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:
     report = dossier.report or dossier.source_report
     if packages := unjudged_packages(dossier):
         notes.append(f"not judged, which its owner accepts: {packages}")
+    notes += [f"not judged, which its owner accepts: {each}" for each in _accepted(dossier)]
+    if dossier.checks and not any(each.shows_tests or each.check is Check.COMMAND for each in dossier.checks):
+        notes.append(f"it is not shown that anything was tested ({NOT_SHOWN})")
     if report and report.database.kind == "starter":
         notes.append(
             f"judged with the starter database (facts of {report.database.built:%Y-%m-%d}), which covers few packages"
         )
     return tuple(notes)
+
+
+def unaccepted(dossier: Dossier[Any]) -> Examination:
+    """What no scanner judges in the image, no base of it has too, and its owner does not accept."""
+    if dossier.examination is None or dossier.manifest is None:
+        return Examination()
+    return dossier.examination.without(dossier.examined_bases).unaccepted(dossier.manifest.limits.unjudged)
+
+
+def _accepted(dossier: Dossier[Any]) -> tuple[str, ...]:
+    """What its owner accepts as not judged, each with where it is."""
+    if dossier.examination is None or dossier.manifest is None:
+        return ()
+    own, left = dossier.examination.without(dossier.examined_bases), unaccepted(dossier)
+    found = [
+        *(f"the archive {each.path} ({each.format})" for each in own.archives if each not in left.archives),
+        *(f"the package database {each.path} ({each.manager})" for each in own.databases if each not in left.databases),
+        *(f"{each.path}: {each.fact}" for each in own.contradictions if each not in left.contradictions),
+        *(
+            f"it is of {own.distribution or 'no distribution'}, and {base} of {identity or 'none'}"
+            for base, identity in dossier.distributions.items()
+            if identity != own.distribution
+        ),
+    ]
+    more = [f"{len(found) - NOTED} more (limits.unjudged)"] if found[NOTED:] else []
+    return (*found[:NOTED], *more)
 
 
 def unjudged_packages(dossier: Dossier[Any]) -> str | None:

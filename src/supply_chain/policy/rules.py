@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 from supply_chain.app import Limits, Service
-from supply_chain.evidence.checks import CHECKS, required
+from supply_chain.evidence.checks import CHECKS, NOT_SHOWN, required
 from supply_chain.evidence.encryption import encryption_records
-from supply_chain.policy.gate import Dossier, Policy, unjudged_packages
+from supply_chain.evidence.examination import OS_RELEASE, matches
+from supply_chain.policy.gate import Dossier, Policy, unaccepted, unjudged_packages
 from supply_chain.policy.names import Holder, name_reasons
 from supply_chain.policy.outcome import Reason
 from supply_chain.shown import counted
@@ -140,6 +141,81 @@ def inventory_whole(dossier: Dossier[Any]) -> Iterator[Reason]:
             fact=f"{counted(len(altered), 'package')} of the base says it is another than there, in version, source "
             f"or distribution: {', '.join(altered[:10])}",
             remedy="raise packages in the base and build on that; leave its /var/lib/dpkg and os-release as they are",
+        )
+
+
+def examined(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Refuse if curation did not examine the image's files: an SBOM alone does not tell what it leaves out."""
+    if dossier.inventory is not None and dossier.examination is None:
+        yield Reason(
+            code="sbom.not-examined",
+            fact="the signed SBOM does not tell what in the image no scanner judges",
+            remedy="run `cscm curate` again; it examines the image and makes the SBOM anew",
+        )
+
+
+def layers_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Refuse if engines would unpack other files than the ones that were looked at."""
+    if dossier.examination and (conflicts := dossier.examination.conflicts):
+        yield Reason(
+            code="sbom.layers-differ",
+            fact=f"its layers give different files in different engines: {'; '.join(conflicts[:5])}",
+            remedy="build it on another base, or with COPY in place of `COPY --link`, so that no layer writes through "
+            "a link of another",
+        )
+
+
+def distribution_agrees(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Refuse if the image names another distribution than its base does, or contradicts itself about it.
+
+    A scanner believes os-release; with another name or version it finds other vulnerabilities, or none.
+    """
+    if dossier.examination is None or dossier.manifest is None:
+        return
+    left = dossier.examination.unaccepted(dossier.manifest.limits.unjudged)
+    facts = [f"{each.path}: {each.fact}" for each in left.contradictions]
+    accepts = any(
+        each.what == "distribution" and matches(OS_RELEASE, each.at) for each in dossier.manifest.limits.unjudged
+    )
+    own = dossier.examination.distribution
+    if not accepts:
+        facts += [
+            f"{OS_RELEASE}: {base} is of {identity}"
+            for base, identity in dossier.distributions.items()
+            if identity != own
+        ]
+    if facts:
+        yield Reason(
+            code="sbom.distribution-differs",
+            fact=f"it says to be of {own or 'no distribution'}, and {'; '.join(facts[:10])}",
+            remedy="leave os-release and the distribution's release files as they are in the base; the owner may "
+            "accept it (limits.unjudged in supply-chain.yaml)",
+        )
+
+
+def one_database(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Refuse if there are records of a package manager besides the distribution's own, unless its owner accepts it."""
+    databases = unaccepted(dossier).databases
+    if databases:
+        named = ", ".join(f"{each.path} ({each.manager})" for each in databases[:10])
+        yield Reason(
+            code="sbom.second-database",
+            fact=f"{counted(len(databases), 'package database')} besides the distribution's own: {named}",
+            remedy="install packages with the distribution's package manager, or build on their image; the owner may "
+            "accept it (limits.unjudged in supply-chain.yaml)",
+        )
+
+
+def archives_accepted(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Refuse if there are archives that no scanner opens, unless the owner accepts them or the base has them too."""
+    left = unaccepted(dossier)
+    many = len(left.archives) + left.unlisted
+    if many:
+        named = ", ".join(f"{each.path} ({each.format})" for each in left.archives[:10])
+        yield Reason(
+            code="sbom.archives",
+            fact=f"{counted(many, 'archive')} in which no scanner looks: {named or 'more than are listed'}",
+            remedy="unpack or remove them in the build; the owner may accept them (limits.unjudged)",
         )
 
 
@@ -280,6 +356,16 @@ def may_run_here(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
+def tests_shown(dossier: Dossier[Any]) -> Iterator[Reason]:
+    """Refuse if the environment asks for tests that ran and no report of a test runner shows any."""
+    if dossier.place and dossier.place.tests_shown and not any(each.shows_tests for each in dossier.checks):
+        yield Reason(
+            code=NOT_SHOWN,
+            fact=f"{dossier.place.name} takes only what a test runner's own report shows to be tested, and none does",
+            remedy="name a test runner as test.command, or let it write a report that test.report names; build anew",
+        )
+
+
 def approved(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Nobody's last word about this very image there is no; where the environment asks for it, somebody's is yes."""
     if dossier.approval is None:
@@ -323,15 +409,17 @@ POLICIES = {
     ),
     Boundary.CURATION: Policy(
         Boundary.CURATION,
-        (not_blocked, bases_not_blocked, provenance_signed, names_agree, inventory_whole, scanned,
+        (not_blocked, bases_not_blocked, provenance_signed, names_agree, inventory_whole, examined,
+         layers_agree, distribution_agrees, one_database, archives_accepted, scanned,
          distribution_known, scan_within_limits, encrypted),
         VERSION,
     ),
     Boundary.TO_EXECUTION: Policy(
         Boundary.TO_EXECUTION,
         (not_blocked, bases_not_blocked, provenance_signed, names_agree, signature_there, summaries_passed,
-         inventory_whole, scanned, scan_current, distribution_known, scan_within_limits, encrypted, may_run_here,
-         soaked, approved),
+         inventory_whole, examined, layers_agree, distribution_agrees, one_database, archives_accepted,
+         scanned, scan_current, distribution_known, scan_within_limits, encrypted, may_run_here,
+         tests_shown, soaked, approved),
         VERSION,
     ),
 }  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 from supply_chain.curation.scan import FORMATS, scan
 from supply_chain.errors import DatabaseOutdated, ScannerFailed
+from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.image import EncryptedImage, ImageRef, StoredImage
 from supply_chain.tier import TierName
@@ -17,7 +18,7 @@ from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 CONTENT = b'{"artifacts": [{"type": "deb", "name": "openssl"}]}'
-SBOMS = Sboms(Sbom(CONTENT, 1, "syft 1.2.3"), b"cyclonedx", b"spdx")
+SBOMS = Sboms(Sbom(CONTENT, 1, "syft 1.2.3"), b"cyclonedx", b"spdx", Examination())
 
 
 class Tools:

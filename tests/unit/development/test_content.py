@@ -27,7 +27,9 @@ def test_what_is_as_declared_passes(checked):
     result = checked()
 
     assert (result.check, result.outcome, len(result.passed)) == (Check.CONTENT, Outcome.PASSED, 4)
+    examination = result.details.pop("examination")
     assert result.details == {"platform": "linux/amd64", "bytes": 10 * MIB, "max_bytes": 10 * MIB, "programs": 2}
+    assert examination["conflicts"] == []
     assert result.tools == {"engine": "1"}
 
 

@@ -28,7 +28,7 @@ MANIFEST = Service(
     kind="service",
     name="hello",
     owner="tests",
-    test=Test(command=("true",)),
+    test=Test(command=("python3", "-m", "unittest")),
     probe=Probe(port=8080),
     runtime=Runtime(writable=("/tmp",)),
 )
@@ -238,7 +238,7 @@ def test_tests_pass_by_what_they_tested():
 
 def test_tests_of_nothing_that_fail_have_failed():
     """The reason is their status."""
-    assert of_tests("", status=5).failed == ("`true` failed: it ended with status 5.",)
+    assert of_tests("", status=5).failed == ("`python3 -m unittest` failed: it ended with status 5.",)
 
 
 @pytest.mark.parametrize("program", [Program(status=0), Program(error="no such file")], ids=["ends", "does not start"])
@@ -257,14 +257,17 @@ def test_a_failure_ends_with_what_was_said_last():
     """The cause is seen without looking for the log; lines without a word in them say nothing."""
     (failed,) = of_tests("one\ntwo\nthree  is\n-----\n\nFAILED (failures=1)\n", status=1).failed
 
-    assert failed == "`true` failed: it ended with status 1. It last said: two | three is | FAILED (failures=1)"
+    assert (
+        failed
+        == "`python3 -m unittest` failed: it ended with status 1. It last said: two | three is | FAILED (failures=1)"
+    )
 
 
 def test_what_was_said_last_is_no_secret():
     """Neither in the reason nor elsewhere."""
     result = of_tests("password hunter2\n", status=1)
 
-    assert result.failed == ("`true` failed: it ended with status 1.",)
+    assert result.failed == ("`python3 -m unittest` failed: it ended with status 1.",)
     assert "hunter2" not in result.model_dump_json()
 
 
@@ -274,7 +277,7 @@ def test_a_secret_that_tests_print_is_a_warning_and_not_repeated():
 
     assert result.outcome is Outcome.WARNED and result.passed
     assert "hunter2" not in result.model_dump_json()
-    assert result.tools == {"engine": "1", "detect-secrets": "1"}
+    assert result.tools == {"engine": "1", "detect-secrets": "1", "tests": probing.TESTS_VERSION}
 
 
 def test_a_base_is_checked_by_its_status_alone(make):

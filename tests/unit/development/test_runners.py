@@ -2,7 +2,9 @@
 
 import pytest
 
-from supply_chain.development.runners import nothing_tested
+from supply_chain.development.reports import ReportInvalid, read_report
+from supply_chain.development.runners import RUNNERS, nothing_tested, runner_of
+from supply_chain.development.tested import judge_tests
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,160 @@ def test_a_run_of_nothing_is_seen(said):
 def test_a_run_of_something_is_believed(said):
     """And so is a runner that nobody knows here."""
     assert not nothing_tested(said)
+
+
+@pytest.mark.parametrize(
+    ("command", "runner"),
+    [
+        (["/opt/venv/bin/python", "-m", "pytest", "-q"], "pytest"),
+        (["python3.12", "-X", "dev", "-B", "-m", "pytest"], "pytest"),
+        (["/venv/bin/pytest"], "pytest"),
+        (["python", "/venv/bin/pytest", "tests"], "pytest"),
+        (["uv", "run", "pytest"], "pytest"),
+        (["python3", "-m", "unittest", "-v"], "unittest"),
+        (["/tests/clock.test", "-test.v"], "go test"),
+        (["go", "test", "./..."], "go test"),
+        (["cargo", "test"], "cargo test"),
+        (["npx", "jest"], "jest"),
+        (["node", "node_modules/.bin/vitest", "run"], "vitest"),
+        (["node", "./node_modules/mocha/bin/mocha.js"], "mocha"),
+        (["/usr/bin/node", "--test", "/tests"], "node --test"),
+        (["./mvnw", "test"], "maven"),
+        (["bundle", "exec", "rspec"], "rspec"),
+        (["dotnet", "test"], "dotnet test"),
+        (["php", "vendor/bin/phpunit"], "phpunit"),
+        (["java", "-jar", "/junit-platform-console-standalone.jar"], "junit"),
+        (["bats", "tests"], "TAP"),
+        (["echo", "3 passed"], None),
+        (["sh", "-c", "pytest"], None),
+        (["python3", "-c", "print('3 passed in 0.1s')"], None),
+        (["python3", "-m", "http.server", "pytest"], None),
+        (["node", "-e", "pytest"], None),
+        (["/clock.test"], None),
+        (["npm", "test"], None),
+        (["make", "test"], None),
+        (["npx"], None),
+    ],
+)
+def test_a_runner_is_recognised_by_its_command(command, runner):
+    """A shell, an interpreter with a script in its arguments, and a program that prints are none."""
+    found = runner_of(command)
+
+    assert (found.name if found else None) == runner
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "ran"),
+    [
+        ("pytest", "..\n3 passed, 1 skipped, 2 warnings in 0.12s\n", 3),
+        ("pytest", "==== 3 passed in 0.12s ====\n", 3),
+        ("pytest", "==== 2 skipped in 0.01s ====\n", 0),
+        ("pytest", "==== no tests ran in 0.00s ====\n", 0),
+        ("pytest", "3 passed\n", None),
+        ("unittest", "Ran 3 tests in 0.001s\n\nOK (skipped=1)\n", 2),
+        ("unittest", "Ran 1 test in 0.001s\n\nOK (skipped=1)\n", 0),
+        ("unittest", "Ran 0 tests in 0.000s\n\nNO TESTS RAN\n", 0),
+        ("unittest", "Ran 3 tests\n", None),
+        ("go", "=== RUN   TestA\n--- PASS: TestA (0.00s)\n    --- PASS: TestA/b (0.00s)\nPASS\n", 2),
+        ("go", "ok  \ta/b\t0.002s\n?   \ta/c\t[no test files]\nok  \ta/d\t(cached)\n", 2),
+        ("go", "ok  \ta/b\t0.002s [no tests to run]\n", 0),
+        ("go", "testing: warning: no tests to run\nPASS\n", 0),
+        ("go", "PASS\n", 1),
+        ("cargo", "test result: ok. 0 passed; 0 failed\n\ntest result: ok. 2 passed; 0 failed\n", 2),
+        ("jest", "Test Suites: 1 passed, 1 total\nTests:       1 skipped, 2 passed, 3 total\n", 2),
+        ("vitest", " Test Files  1 passed (1)\n      Tests  2 passed | 1 skipped (3)\n", 2),
+        ("mocha", "  2 passing (4ms)\n  1 pending\n", 2),
+        ("mocha", "  0 passing (1ms)\n", 0),
+        ("node", "ℹ tests 3\nℹ pass 2\nℹ fail 0\n", 2),
+        ("node", "# tests 3\n# pass 2\n", 2),
+        ("maven", "[INFO] Tests run: 4, Failures: 0, Errors: 0, Skipped: 1\n", 3),
+        ("rspec", "4 examples, 0 failures, 1 pending\n", 3),
+        ("dotnet", "Passed!  - Failed:     0, Passed:     4, Skipped:     0, Total:     4\n", 4),
+        ("phpunit", "OK (3 tests, 4 assertions)\n", 3),
+        ("junit", "[         3 tests successful      ]\n", 3),
+        ("tap", "1..2\nok 1 a\nok 2 b # SKIP no network\n", 1),
+        ("tap", "all is well\n", None),
+    ],
+)
+def test_a_runners_own_summary_is_counted(name, output, ran):
+    """Recorded, but for numbers and names; what was skipped did not run."""
+    counts = RUNNERS[name].read(output)
+
+    assert (counts.ran if counts else None) == ran
+
+
+JUNIT = (
+    b'<testsuites><testsuite><testcase name="a"/><testcase name="b"><skipped/></testcase>%s</testsuite></testsuites>'
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "counts"),
+    [
+        (JUNIT % b"", (1, 0)),
+        (JUNIT % b'<testcase><failure message="no"/></testcase>', (2, 1)),
+        (JUNIT % b"<testcase><system-out>failure</system-out></testcase>", (2, 0)),
+        (b"<testsuite/>", (0, 0)),
+        (b"TAP version 14\n1..3\nok 1\nnot ok 2 # TODO later\nok 3 # skip\n", (2, 0)),
+        (b"1..1\nnot ok 1\n", (1, 1)),
+        (b"1..0\n", (0, 0)),
+        (b'{"Action":"run","Test":"A"}\n{"Action":"pass","Test":"A"}\n{"Action":"pass"}\n', (1, 0)),
+        (b'{"Action":"fail","Test":"A"}\n', (1, 1)),
+        (b'{"Action":"skip","Test":"A"}\n', (0, 0)),
+    ],
+)
+def test_a_report_in_a_machines_format_is_counted(content, counts):
+    """JUnit XML, TAP, and test2json."""
+    found = read_report(content)
+
+    assert (found.ran, found.failed) == counts
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"12 passed",
+        b"<html/>",
+        JUNIT[:60],
+        b'<!DOCTYPE x [<!ENTITY a "b">]><testsuites>&a;</testsuites>',
+        b"<testsuite>" * 101,
+        b"1..3\nok 1\n",
+        b'{"Action": 1}',
+        b"{}\n[]",
+        b"<testsuites>" + b" " * 16 * 1024 * 1024,
+    ],
+    ids=["empty", "prose", "html", "cut", "entity", "deep", "fewer than planned", "no action", "list", "large"],
+)
+def test_what_is_no_report_is_refused(content):
+    """An empty one is not a report of nothing."""
+    with pytest.raises(ReportInvalid):
+        read_report(content)
+
+
+PYTEST, PRINTS = ["python", "-m", "pytest"], ["echo", "12 passed in 0.1s"]
+
+
+@pytest.mark.parametrize(
+    ("command", "output", "path", "report", "shown", "nothing", "failed"),
+    [
+        (PYTEST, "12 passed in 0.1s", None, None, True, False, False),
+        (PYTEST, "no tests ran in 0.1s", None, None, False, True, False),
+        (PYTEST, "all is well", None, None, False, False, False),
+        (PRINTS, "12 passed in 0.1s", None, None, False, False, False),
+        (PRINTS, "no tests found", None, None, False, True, False),
+        (PRINTS, "", None, None, False, True, False),
+        (["bats"], "1..2\nok 1\n", None, None, False, False, False),
+        (PRINTS, "", "/r.xml", JUNIT % b"", True, False, False),
+        (PRINTS, "12 passed", "/r.xml", b"<testsuites/>", False, True, False),
+        (PYTEST, "12 passed in 0.1s", "/r.xml", None, False, False, True),
+        (PYTEST, "12 passed in 0.1s", "/r.xml", b"rubbish", False, False, True),
+        (PYTEST, "12 passed in 0.1s", "/r.xml", b"1..1\nnot ok 1\n", False, False, True),
+    ],
+)
+def test_tests_are_shown_by_a_report_that_counts(command, output, path, report, shown, nothing, failed):
+    """A declared report outweighs what is printed; one that is missing or tells of failures fails the run."""
+    found = judge_tests(command, output, path, report)
+
+    assert (found.shown, found.nothing, bool(found.failed)) == (shown, nothing, failed)
+    assert found.shown or found.nothing or found.failed or found.why

@@ -107,6 +107,7 @@ def test_what_is_signed_of_an_sbom_has_in_totos_names(make):
                 "annotations": {"referrer": make.digest, "generator": "syft 1.2.3", "packages": 3},
             }
         ],
+        "examination": None,
         "created": "2026-11-24T12:00:00Z",
     }
     assert References.model_validate(made.predicate()) == made

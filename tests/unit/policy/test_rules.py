@@ -8,7 +8,8 @@ import pytest
 from supply_chain.app import Limits
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.approval import Approval
-from supply_chain.evidence.checks import CHECKS, Check, required
+from supply_chain.evidence.checks import CHECKS, TESTED, Check, required
+from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, Identity
 from supply_chain.evidence.reading import Said
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
@@ -40,6 +41,7 @@ def dossier(make):
             "manifest": manifest,
             "evidence": (encryption(),),
             "inventory": frozenset({("deb", "openssl", "pkg:deb/openssl@3"), ("python", "flask", "")}),
+            "examination": Examination(),
             "checks": tuple(make.check(each) for each in required(kind)),
             "report": make.report(),
             "source_report": make.report(),
@@ -519,3 +521,153 @@ def test_a_denial_is_told_with_who_and_why(dossier, make):
     assert codes(rules.approved, dossier()) == []
     assert codes(rules.approved, dossier(place=Place("staging", approval=True))) == ["approval.missing"]
     assert codes(rules.approved, dossier(place=None)) == []
+
+
+DEBIAN, BUSTER = Identity(id="debian", version="12"), Identity(id="debian", version="10")
+ZIP = Archive(path="/srv/a.zip", format="zip", sha256="a" * 64)
+DPKG = Database(path="/opt/x", manager="dpkg")
+LIE = Contradiction(path="/etc/debian_version", fact="it names the version 11")
+
+
+def accepting(make, what, at):
+    return make.manifest(limits={"unjudged": [{"what": what, "at": [at], "reason": "it is well"}]})
+
+
+def test_an_image_that_nobody_examined_is_refused(dossier):
+    """An SBOM alone does not tell what it leaves out; where there is none, that is the reason."""
+    assert codes(rules.examined, dossier(examination=None)) == ["sbom.not-examined"]
+    assert codes(rules.examined, dossier(examination=None, inventory=None)) == []
+    assert codes(rules.examined, dossier()) == []
+
+
+def test_an_image_that_engines_unpack_differently_is_refused(dossier, make):
+    """No owner may accept it: what was judged is not what would run."""
+    differs = dossier(examination=Examination(conflicts=("a/su is written through the link a",)))
+
+    assert codes(rules.layers_agree, differs) == ["sbom.layers-differ"]
+    assert codes(rules.layers_agree, dossier()) == []
+    assert codes(rules.layers_agree, dossier(examination=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "below", "lie", "accepted", "refused"),
+    [
+        (DEBIAN, DEBIAN, False, "", False),
+        (DEBIAN, BUSTER, False, "", True),
+        (None, DEBIAN, False, "", True),
+        (DEBIAN, BUSTER, False, "/etc/os-release", False),
+        (DEBIAN, BUSTER, False, "/etc/debian_version", True),
+        (DEBIAN, DEBIAN, True, "", True),
+        (DEBIAN, DEBIAN, True, "/etc/debian_version", False),
+        (DEBIAN, DEBIAN, True, "/etc/os-release", True),
+        (DEBIAN, None, False, "", True),
+    ],
+)
+def test_an_image_is_of_its_bases_distribution(dossier, make, own, below, lie, accepted, refused):
+    """Neither its os-release nor another file says otherwise, unless the owner accepts that very file."""
+    judged = dossier(
+        examination=Examination(distribution=own, contradictions=(LIE,) if lie else ()),
+        distributions={"curated/base/python@sha256:0": below},
+        manifest=accepting(make, "distribution", accepted) if accepted else make.manifest(),
+    )
+
+    assert codes(rules.distribution_agrees, judged) == (["sbom.distribution-differs"] if refused else [])
+
+
+def test_nothing_is_said_of_a_distribution_that_nobody_looked_for(dossier):
+    """Another rule refuses that."""
+    assert codes(rules.distribution_agrees, dossier(examination=None)) == []
+    assert codes(rules.distribution_agrees, dossier(manifest=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "found", "what", "path", "code"),
+    [
+        (rules.one_database, Examination(databases=(DPKG,)), "database", "/opt/x", "sbom.second-database"),
+        (rules.archives_accepted, Examination(archives=(ZIP,)), "archive", "/srv/*", "sbom.archives"),
+    ],
+)
+def test_what_no_scanner_judges_is_refused_unless_it_is_accepted(dossier, make, rule, found, what, path, code):
+    """By the owner, or as a part of the base, whose own owner was asked."""
+    other = "archive" if what == "database" else "database"
+
+    assert codes(rule, dossier(examination=found)) == [code]
+    assert codes(rule, dossier(examination=found, manifest=accepting(make, what, path))) == []
+    assert codes(rule, dossier(examination=found, manifest=accepting(make, other, path))) == [code]
+    assert codes(rule, dossier(examination=found, examined_bases=(found,))) == []
+    assert codes(rule, dossier()) == [] == codes(rule, dossier(examination=None)) == codes(rule, dossier(manifest=None))
+
+
+def test_archives_that_are_not_listed_cannot_be_accepted(dossier, make):
+    """Nobody knows which they are."""
+    many = Examination(archives=(ZIP,), unlisted=2)
+    (reason,) = rules.archives_accepted(dossier(examination=many, manifest=accepting(make, "archive", "/srv/*")))
+
+    assert reason.fact == "2 archives in which no scanner looks: more than are listed"
+
+
+def test_a_verdict_says_what_its_owner_accepts_as_not_judged(dossier, make):
+    """Each with where it is; what the base has too is not told again."""
+    limits = [
+        {"what": "archive", "at": ["/srv/*"], "reason": "pictures"},
+        {"what": "database", "at": ["/opt/x"], "reason": "a chroot"},
+        {"what": "distribution", "at": ["/etc/debian_version", "/etc/os-release"], "reason": "an old program"},
+    ]
+    found = Examination(distribution=DEBIAN, archives=(ZIP,), databases=(DPKG,), contradictions=(LIE,))
+    judged = dossier(
+        examination=found, distributions={"base": BUSTER}, manifest=make.manifest(limits={"unjudged": limits})
+    )
+
+    verdict = judge(judged, POLICIES[Boundary.CURATION])
+
+    assert verdict.notes == (
+        "not judged, which its owner accepts: the archive /srv/a.zip (zip)",
+        "not judged, which its owner accepts: the package database /opt/x (dpkg)",
+        "not judged, which its owner accepts: /etc/debian_version: it names the version 11",
+        "not judged, which its owner accepts: it is of debian 12, and base of debian 10",
+    )
+    assert judge(dossier(examination=found, examined_bases=(found,)), POLICIES[Boundary.TO_CURATION]).notes == ()
+
+
+def test_a_verdict_names_so_many_and_counts_the_rest(dossier, make):
+    """It is read by people."""
+    archives = tuple(ZIP.model_copy(update={"path": f"/srv/{number:02}"}) for number in range(25))
+    judged = dossier(examination=Examination(archives=archives), manifest=accepting(make, "archive", "/srv/*"))
+
+    notes = judge(judged, POLICIES[Boundary.CURATION]).notes
+
+    assert len(notes) == 21 and notes[-1] == "not judged, which its owner accepts: 5 more (limits.unjudged)"
+
+
+@pytest.mark.parametrize(
+    ("details", "shown"),
+    [
+        ({TESTED: {"shown": True, "by": "pytest", "ran": 1}}, True),
+        ({TESTED: {"shown": False, "by": "", "ran": 0}}, False),
+        ({TESTED: {"shown": "yes"}}, False),
+        ({TESTED: "shown"}, False),
+        ({}, False),
+    ],
+)
+def test_an_environment_may_ask_for_tests_that_are_shown(dossier, make, details, shown):
+    """Elsewhere it is a note: the chain does not know every runner."""
+    checks = (make.check(Check.PROBE), make.check(Check.TESTS, details=details))
+    asks, not_shown = Place("staging", tests_shown=True), "it is not shown that anything was tested (tests.not-shown)"
+
+    assert codes(rules.tests_shown, dossier(checks=checks, place=asks)) == ([] if shown else ["tests.not-shown"])
+    assert codes(rules.tests_shown, dossier(checks=checks)) == []
+    assert codes(rules.tests_shown, dossier(checks=checks, place=None)) == []
+    assert codes(rules.tests_shown, dossier(checks=(), place=asks)) == ["tests.not-shown"]
+    assert (not_shown in judge(dossier(checks=checks), POLICIES[Boundary.TO_EXECUTION]).notes) is not shown
+
+
+def test_a_failed_or_another_check_shows_no_tests(dossier, make):
+    """Whatever its details say."""
+    asks = Place("staging", tests_shown=True)
+    good = {TESTED: {"shown": True, "by": "pytest", "ran": 1}}
+    for check in (
+        make.check(Check.TESTS, details=good, failed=("no",)),
+        make.check(Check.PROBE, details=good),
+        make.check(Check.TESTS, details=good, passed=()),
+    ):
+        assert codes(rules.tests_shown, dossier(checks=(check,), place=asks)) == ["tests.not-shown"]

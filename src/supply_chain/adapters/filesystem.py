@@ -1,0 +1,360 @@
+"""The file system of an image: layers applied as the engine applies them, and paths resolved as the kernel does.
+
+OCI image 1.1 ("Image Layer Filesystem Changeset") does not say what a layer means that writes through a symbolic
+link, or that hides what it holds itself. containerd unpacks each layer into a directory of its own and overlayfs
+merges the directories; other engines apply each layer to the files below. This module does what containerd does on
+overlayfs, and names in `conflicts` each place where engines give different files or refuse the image.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+MOST_ENTRIES = 300_000
+"""Files, directories and links that an image may have in all of its layers together."""
+MOST_CONFLICTS = 100
+"""Conflicts that are remembered; one is enough to refuse an image."""
+LONGEST_PATH = 4096
+"""Bytes of a path (Linux, PATH_MAX); no engine makes a longer one."""
+DEEPEST = 256
+"""Directories above a file that are read; what software installs is far from it."""
+MOST_LINKS = 40
+"""Symbolic links that Linux follows in one path (path_resolution(7))."""
+MOST_ENGINE_LINKS = 255
+"""Symbolic links that containerd follows in one path."""
+WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
+CAPABILITY = "SCHILY.xattr.security.capability"
+
+
+class Kind(StrEnum):
+    """The type of a file."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    LINK = "symbolic link"
+    DEVICE = "device"
+    PIPE = "pipe"
+
+
+KINDS = {
+    tarfile.REGTYPE: Kind.FILE,
+    tarfile.AREGTYPE: Kind.FILE,
+    tarfile.CONTTYPE: Kind.FILE,
+    tarfile.GNUTYPE_SPARSE: Kind.FILE,
+    tarfile.DIRTYPE: Kind.DIRECTORY,
+    tarfile.SYMTYPE: Kind.LINK,
+    tarfile.CHRTYPE: Kind.DEVICE,
+    tarfile.BLKTYPE: Kind.DEVICE,
+    tarfile.FIFOTYPE: Kind.PIPE,
+}
+
+
+@dataclass(slots=True)
+class Node(Generic[T]):
+    """An inode. Hard links are several names of one."""
+
+    kind: Kind
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    target: str = ""
+    """Of a symbolic link."""
+    capabilities: bool = False
+    content: T | None = None
+    """What the reader made of a regular file."""
+    children: dict[str, Node[T]] = field(default_factory=dict)
+    hides: bool = False
+    """In a layer: a whiteout of what lies below under this name."""
+    opaque: bool = False
+    """In a layer: hides everything that lies below in this directory."""
+    implicit: bool = False
+    """In a layer: a directory that the layer does not list, and that what it holds needs."""
+
+
+class LayerInvalid(ValueError):
+    """A layer cannot be applied by any engine, or is larger than is read."""
+
+
+def parts_of(path: str) -> list[str]:
+    """The names in a path."""
+    return [part for part in path.split("/") if part]
+
+
+def printable(path: str) -> str:
+    """A path as text; bytes that are not UTF-8 are written as escapes."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+class Filesystem(Generic[T]):
+    """The files of an image, as the root of a container sees them. `lay` applies one layer after the other."""
+
+    def __init__(self) -> None:
+        self.root: Node[T] = Node(Kind.DIRECTORY)
+        self.conflicts: list[str] = []
+        self._entries = 0
+        self._unpacked: list[Node[T]] = []
+        """Each layer by itself."""
+
+    def lay(self, members: Iterator[tarfile.TarInfo], read: Callable[[tarfile.TarInfo], T | None]) -> None:
+        """Apply a layer; `read` gets each regular file's entry and gives what is kept as its content.
+
+        Raises `LayerInvalid` where a layer has more entries than are read, or one that no engine unpacks.
+        """
+        layer = _Layer[T](self, first=not self._unpacked)
+        for member in members:
+            self._entries += 1
+            if self._entries > MOST_ENTRIES:
+                raise LayerInvalid(f"it has more than {MOST_ENTRIES} files")
+            layer.add(member, read)
+        layer.finish()
+        self._unpacked.append(layer.root)
+        _merge(self.root, layer.root)
+
+    def conflict(self, what: str) -> None:
+        """Remember that engines differ about a place."""
+        if len(self.conflicts) < MOST_CONFLICTS and what not in self.conflicts:
+            self.conflicts.append(what)
+
+    def takes(self, way: list[str]) -> bool:
+        """Whether containerd finds the attributes of a directory that a layer does not list, in the layers below."""
+        for layer in reversed(self._unpacked):
+            found = engine_path(layer, "/".join(way))
+            if found is None:
+                return False
+            if at(layer, found) is not None:
+                return True
+        return True
+
+    def resolve(self, path: str, *, follow: bool = True) -> tuple[str, Node[T]] | None:
+        """The absolute path without links, and the file there; None where the path leads nowhere.
+
+        As Linux does for a process whose root this is (path_resolution(7)); without `follow`, the last name is not
+        followed where it is a link.
+        """
+        names, links = list(reversed(parts_of(path))), 0
+        at: list[tuple[str, Node[T]]] = [("", self.root)]
+        while names:
+            name = names.pop()
+            above = at[-1][1]
+            if above.kind is not Kind.DIRECTORY:
+                return None
+            if name == ".":
+                continue
+            if name == "..":
+                del at[max(1, len(at) - 1) :]
+                continue
+            node = above.children.get(name)
+            if node is None:
+                return None
+            if node.kind is Kind.LINK and (names or follow):
+                links += 1
+                if links > MOST_LINKS or not node.target:
+                    return None
+                if node.target.startswith("/"):
+                    del at[1:]
+                names += reversed(parts_of(node.target))
+                continue
+            at.append((name, node))
+        return "/" + "/".join(name for name, _ in at[1:]), at[-1][1]
+
+    def walk(self) -> Iterator[tuple[str, Node[T]]]:
+        """Every file with its path, directories before what they hold; links are not followed."""
+        waiting = [("", self.root)]
+        while waiting:
+            above, directory = waiting.pop()
+            for name, node in sorted(directory.children.items()):
+                path = f"{above}/{name}"
+                yield path, node
+                if node.kind is Kind.DIRECTORY:
+                    waiting.append((path, node))
+
+
+def _merge(lower: Node[T], layer: Node[T]) -> None:
+    """Lay a layer's directory upon the one below, as overlayfs merges them."""
+    waiting = [(lower, layer)]
+    while waiting:
+        below, above = waiting.pop()
+        for name, node in above.children.items():
+            there = below.children.get(name)
+            if node.hides:
+                below.children.pop(name, None)
+            elif node.kind is not Kind.DIRECTORY:
+                below.children[name] = node
+            else:
+                if there is None or there.kind is not Kind.DIRECTORY:
+                    there = below.children[name] = Node(Kind.DIRECTORY)
+                elif node.opaque:
+                    there.children = {}
+                if not node.implicit:
+                    there.mode, there.uid, there.gid = node.mode, node.uid, node.gid
+                waiting.append((there, node))
+
+
+class _Layer(Generic[T]):
+    """One layer, unpacked into a directory of its own."""
+
+    def __init__(self, below: Filesystem[T], *, first: bool) -> None:
+        self.root: Node[T] = Node(Kind.DIRECTORY)
+        self._below = below
+        self._first = first
+        self._directories: set[str] = set()
+
+    def add(self, member: tarfile.TarInfo, read: Callable[[tarfile.TarInfo], T | None]) -> None:
+        """Unpack one entry."""
+        if "\0" in member.name or "\0" in member.linkname or len(member.name) > LONGEST_PATH:
+            raise LayerInvalid("it has a name that no file can have")
+        if member.name.count("/") > DEEPEST or member.linkname.count("/") > DEEPEST:
+            raise LayerInvalid(f"it has a path of more than {DEEPEST} directories")
+        content = read(member) if KINDS.get(member.type) is Kind.FILE else None
+        directory, name = posixpath.split(posixpath.normpath(member.name))
+        if name in ("", ".", ".."):
+            return
+        way = engine_path(self.root, directory)
+        if way is None:
+            self._below.conflict(f"{printable(member.name)} lies below a link that leads nowhere")
+            return
+        self._look_below(directory, member)
+        parent = self._directory(way)
+        if parent is None:
+            self._below.conflict(
+                f"{printable(member.name)} lies below what is no directory, in its layer or in one below"
+            )
+        elif name == OPAQUE:
+            self._opaque(parent, way, member)
+        elif name.startswith(WHITEOUT):
+            self._whiteout(parent, name.removeprefix(WHITEOUT), member)
+        else:
+            self._put(parent, name, member, content)
+
+    def finish(self) -> None:
+        """Look for the directories again, as containerd does to set their times."""
+        for path in self._directories:
+            way = engine_path(self.root, path)
+            if way is None or at(self.root, way) is None:
+                self._below.conflict(f"{printable(path)} is a directory that its own layer replaces")
+
+    def _put(self, parent: Node[T], name: str, member: tarfile.TarInfo, content: T | None) -> None:
+        there = parent.children.get(name)
+        if member.islnk():
+            target = self._link_target(member.linkname)
+            if target is None:
+                self._below.conflict(
+                    f"{printable(member.name)} is a hard link to {printable(member.linkname)}, which its layer does "
+                    "not hold"
+                )
+                target = self._below_target(member.linkname)
+            if target is None or target.kind is Kind.DIRECTORY or target is there:
+                self._below.conflict(f"{printable(member.name)} is a hard link to no file")
+                return
+            parent.children[name] = node = target
+        elif member.isdir() and there is not None and there.kind is Kind.DIRECTORY:
+            node, node.implicit = there, False
+        else:
+            kind = KINDS.get(member.type)
+            if kind is None:
+                raise LayerInvalid(f"it has an entry of the type {member.type!r}")
+            node = parent.children[name] = Node(kind, size=member.size, target=member.linkname, content=content)
+            if member.ischr() and (member.devmajor, member.devminor) == (0, 0):
+                node.hides = True
+                self._below.conflict(f"{printable(member.name)} is a device that overlayfs takes for a whiteout")
+        if member.isdir():
+            self._directories.add(posixpath.normpath(member.name))
+        node.mode, node.uid, node.gid = member.mode & 0o7777, member.uid, member.gid
+        node.capabilities = CAPABILITY in member.pax_headers or (member.islnk() and node.capabilities)
+
+    def _opaque(self, parent: Node[T], way: list[str], member: tarfile.TarInfo) -> None:
+        parent.opaque = True
+        if not way and not self._first:
+            self._below.conflict(f"{printable(member.name)} hides everything below, which overlayfs does not do")
+
+    def _whiteout(self, parent: Node[T], name: str, member: tarfile.TarInfo) -> None:
+        there = parent.children.get(name)
+        if name in ("", ".", ".."):
+            raise LayerInvalid(f"it has a whiteout of {name!r}")
+        if there is not None and not there.hides:
+            self._below.conflict(f"{printable(member.name)} hides what its own layer holds")
+        elif not self._first:
+            parent.children[name] = Node(Kind.DEVICE, hides=True)
+
+    def _look_below(self, directory: str, member: tarfile.TarInfo) -> None:
+        """Find out whether the way leads through a link: of this layer, or of one below that this does not replace."""
+        own: Node[T] | None = self.root
+        below: Node[T] | None = self._below.root
+        for name in parts_of(directory):
+            own = own.children.get(name) if own and own.kind is Kind.DIRECTORY else None
+            below = below.children.get(name) if below and below.kind is Kind.DIRECTORY else None
+            if own is not None and not own.implicit:
+                below = below if below and below.kind is Kind.DIRECTORY else None
+            through = own if own is not None and own.kind is Kind.LINK else below
+            if through is not None and through.kind is Kind.LINK:
+                self._below.conflict(f"{printable(member.name)} is written through the link {printable(name)}")
+                return
+
+    def _directory(self, way: list[str]) -> Node[T] | None:
+        """The directory there, made where it is missing; None where something else is in its place."""
+        node = self.root
+        for depth, name in enumerate(way, start=1):
+            if name not in node.children:
+                if not self._below.takes(way[:depth]):
+                    return None
+                node.children[name] = Node(Kind.DIRECTORY, implicit=True)
+            node = node.children[name]
+            if node.kind is not Kind.DIRECTORY:
+                return None
+        return node
+
+    def _link_target(self, path: str) -> Node[T] | None:
+        directory, name = posixpath.split(path)
+        way = engine_path(self.root, directory)
+        node = at(self.root, [*way, name]) if way is not None and name else None
+        return None if node is None or node.hides else node
+
+    def _below_target(self, path: str) -> Node[T] | None:
+        found = self._below.resolve(posixpath.normpath(f"/{path}"), follow=False)
+        return found[1] if found else None
+
+
+def at(root: Node[T], way: list[str]) -> Node[T] | None:
+    """What lies there in one layer; no link is followed."""
+    node = root
+    for name in way:
+        if node.kind is not Kind.DIRECTORY or name not in node.children:
+            return None
+        node = node.children[name]
+    return node
+
+
+def engine_path(root: Node[T], path: str) -> list[str] | None:
+    """The way to a place in one layer as containerd finds it: its links followed, `..` taken off by name.
+
+    None where the links never end, or a file is in the way.
+    """
+    links = 0
+    while True:
+        before, way = links, list[str]()
+        node: Node[T] | None = root
+        for name in parts_of(posixpath.normpath(f"/{path}")):
+            if node is not None and node.kind is not Kind.DIRECTORY:
+                return None
+            found = node.children.get(name) if node else None
+            if found is not None and found.kind is Kind.LINK:
+                links += 1
+                if links > MOST_ENGINE_LINKS:
+                    return None
+                way = parts_of(posixpath.normpath(posixpath.join("/", *way, found.target)))
+                node = at(root, way)
+            else:
+                way.append(name)
+                node = found
+        if links == before:
+            return way
+        path = "/".join(way)

@@ -1,0 +1,111 @@
+"""Test reports in a machine's format: JUnit XML, TAP, and the output of `go test -json`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from xml.parsers import expat
+
+LARGEST_REPORT = 16 * 1024 * 1024
+"""Bytes of a report that are read."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Tests that ran, and of those the ones that failed. What was skipped did not run."""
+
+    ran: int
+    failed: int = 0
+
+
+class ReportInvalid(ValueError):
+    """A report is in none of the formats, or is cut."""
+
+
+def read_report(content: bytes) -> Counts:
+    """How many tests a report tells of; `ReportInvalid` where it cannot be read."""
+    if len(content) > LARGEST_REPORT:
+        raise ReportInvalid(f"it has more than {LARGEST_REPORT} bytes")
+    start = content.lstrip()[:1]
+    if start == b"<":
+        return read_junit(content)
+    text = content.decode("utf-8", "replace")
+    counts = read_go(text) if start == b"{" else read_tap(text)
+    if counts is None:
+        raise ReportInvalid("it is neither JUnit XML nor TAP nor the output of `go test -json`")
+    return counts
+
+
+def read_junit(content: bytes) -> Counts:
+    """JUnit XML: each `testcase`, and whether it was skipped or failed; a document type is refused."""
+    cases: list[set[str]] = []
+    depth: list[str] = []
+
+    def start(name: str, _: object) -> None:
+        depth.append(name)
+        if len(depth) > 100:
+            raise ReportInvalid("its elements are nested too deeply")
+        if len(depth) == 1 and name not in ("testsuites", "testsuite"):
+            raise ReportInvalid(f"its first element is {name[:40]!r}")
+        if name == "testcase":
+            cases.append(set())
+        elif cases and len(depth) > 1 and depth[-2] == "testcase":
+            cases[-1].add(name)
+
+    def refuse(*_: object) -> None:
+        raise ReportInvalid("it has a document type")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = start
+    parser.EndElementHandler = lambda _: depth.pop()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.EntityDeclHandler = refuse
+    try:
+        parser.Parse(content, True)
+    except expat.ExpatError as error:
+        raise ReportInvalid(f"it is no XML: {error}") from error
+    ran = [case for case in cases if "skipped" not in case]
+    return Counts(len(ran), sum(bool(case & {"failure", "error"}) for case in ran))
+
+
+def read_tap(text: str) -> Counts | None:
+    """TAP 12 to 14: the plan, and each test line at the outermost level; None where there is no plan or no version."""
+    plan = re.search(r"^1\.\.(\d{1,9})", text, re.MULTILINE)
+    if plan is None:
+        return None
+    ran = failed = told = 0
+    for line in re.finditer(r"^(not )?ok\b(.*)$", text, re.MULTILINE):
+        directive = re.search(r"#\s*(skip|todo)", line[2], re.IGNORECASE)
+        told += 1
+        if directive and directive[1].lower() == "skip":
+            continue
+        ran += 1
+        failed += bool(line[1]) and directive is None
+    if told != int(plan[1]):
+        raise ReportInvalid(f"it plans {int(plan[1])} tests and tells of {told}")
+    return Counts(ran, failed)
+
+
+def read_go(text: str) -> Counts | None:
+    """The events of test2json: each test that passed or failed; None where a line is no such event."""
+    ran = failed = 0
+    events = 0
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(event, dict) or not isinstance(event.get("Action"), str):
+            return None
+        events += 1
+        if isinstance(event.get("Test"), str) and event["Test"]:
+            ran += event["Action"] in ("pass", "fail")
+            failed += event["Action"] == "fail"
+    return Counts(ran, failed) if events else None
+
+
+Reader = Callable[[bytes], Counts]

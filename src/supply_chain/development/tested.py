@@ -1,0 +1,68 @@
+"""What a test run that ended with status 0 proves: by whose report, and how many tests ran."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from supply_chain.development.reports import Counts, ReportInvalid, read_report
+from supply_chain.development.runners import nothing_tested, runner_of
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The conclusion. `shown` is true where `ran` tests are told of by a report that counts."""
+
+    shown: bool
+    by: str = ""
+    ran: int = 0
+    nothing: bool = False
+    """Whether it says itself that nothing was tested."""
+    failed: str = ""
+    """Why the run has failed all the same; empty where it has not."""
+    why: str = ""
+    """Why it is not shown."""
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """For the check's result."""
+        return {"shown": self.shown, "by": self.by, "ran": self.ran}
+
+
+def judge_tests(command: Sequence[str], output: str, path: str | None, report: bytes | None) -> Tested:
+    """Judge a test run by its report, where one is declared at `path`, or by its runner's output.
+
+    `report` is the content of that file, None where there is none.
+    """
+    if path is not None:
+        return _by_report(path, report)
+    runner = runner_of(command)
+    if runner is None:
+        why = "the command is no test runner that is known; let it write a report (test.report)"
+        return Tested(False, nothing=nothing_tested(output), why=why)
+    try:
+        counts = runner.read(output)
+    except ReportInvalid as error:
+        return Tested(False, by=runner.name, why=f"{runner.name}'s output contradicts itself or is cut: {error}")
+    if counts is None:
+        why = (
+            f"{runner.name} did not report in its own format; let it print its summary, or write a report (test.report)"
+        )
+        return Tested(False, by=runner.name, nothing=nothing_tested(output), why=why)
+    return _counted(runner.name, counts)
+
+
+def _by_report(path: str, report: bytes | None) -> Tested:
+    if report is None:
+        return Tested(False, failed=f"there is no report at {path} (test.report)")
+    try:
+        return _counted(f"the report {path}", read_report(report))
+    except ReportInvalid as error:
+        return Tested(False, failed=f"its report {path} cannot be read: {error}")
+
+
+def _counted(by: str, counts: Counts) -> Tested:
+    if counts.failed:
+        return Tested(False, by, counts.ran, failed=f"{by} tells of {counts.failed} failed tests")
+    return Tested(counts.ran > 0, by, counts.ran, nothing=counts.ran == 0)

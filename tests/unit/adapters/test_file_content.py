@@ -1,0 +1,182 @@
+"""What a file is, by its content: whatever it is called."""
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import tarfile
+import zipfile
+
+import pytest
+import zstandard
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from supply_chain.adapters import file_content
+from supply_chain.adapters.file_content import HEAD, TAIL, Keeper, archive_in, database_in, read_file, secrets_in
+
+
+def tar(*names):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in names or ("package/METADATA",):
+            archive.addfile(tarfile.TarInfo(name))
+    return buffer.getvalue()
+
+
+def zipped(name="flask-0.1.dist-info/METADATA", before=b"", comment=b""):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, b"x" * 100)
+        archive.comment = comment
+    return before + buffer.getvalue()
+
+
+def kind(content):
+    return archive_in(content[:HEAD], content[-TAIL:], len(content))
+
+
+ELF = b"\x7fELF\x02\x01\x01\0" + bytes(8) + b"\x02\0\x3e\0" + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (zipped(), "zip"),
+        (zipped(comment=b"c" * 65535), "zip"),
+        (zipped(before=b"#!/usr/bin/python3\n"), "zip"),
+        (zipped(before=ELF), "zip"),
+        (zipped("META-INF/MANIFEST.MF"), "jar"),
+        (tar(), "tar"),
+        (gzip.compress(tar()), "tar, gzip"),
+        (gzip.compress(tar(".SIGN.RSA")[:512]) + gzip.compress(tar()), "tar, gzip"),
+        (bz2.compress(tar()), "tar, bzip2"),
+        (lzma.compress(tar()), "tar, xz"),
+        (zstandard.compress(tar()), "tar, zstd"),
+        (gzip.compress(b"070701" + b"0" * 200), "cpio, gzip"),
+        (b"!<arch>\ndebian-binary   0  ", "deb"),
+        (b"\xed\xab\xee\xdb\x03\0", "rpm"),
+        (b"hsqs" + bytes(100), "squashfs"),
+        (b"070701" + bytes(100), "cpio"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(30), "7z"),
+        (bytes(1080) + b"\x53\xef" + bytes(100), "ext file system"),
+        (bytes(32769) + b"CD001" + bytes(100), "iso9660"),
+        (ELF[:8] + b"AI\x02" + ELF[11:], "AppImage"),
+        (ELF + b"x" * 1000 + b"MEI\014\013\012\013\016" + bytes(80), "PyInstaller"),
+        (b"", ""),
+        (ELF, ""),
+        (b"!<arch>\nlibc.o/         ", ""),
+        (gzip.compress(b"a changelog\n" * 100), ""),
+        (b"PK\x05\x06" + bytes(18), ""),
+        (b"text about PK\x05\x06 and nothing more of it, for many lines", ""),
+        (gzip.compress(tar())[:40], ""),
+        (b"\x1f\x8b\x08rubbish", ""),
+    ],
+)
+def test_an_archive_is_seen_by_what_is_in_it(content, form):
+    """Appended to a program, or compressed; an empty one and a static library are none."""
+    assert kind(content) == form
+
+
+@given(
+    st.binary(max_size=3000),
+    st.sampled_from([b"", b"PK\x05\x06", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"]),
+)
+@example(b"", b"")
+def test_any_content_is_of_some_kind(content, start):
+    """Nothing is raised, whatever it is."""
+    keeper = Keeper(io.BytesIO())
+    content = start + content
+
+    found = read_file(io.BytesIO(content), len(content), keeper, secrets=True)
+
+    assert found.sha256 == hashlib.sha256(content).digest()
+    assert keeper.read(found) == content
+
+
+def test_a_large_file_is_not_kept():
+    """Memory and disk hold what is small."""
+    keeper = Keeper(io.BytesIO())
+    large = b"x" * (HEAD + 1)
+
+    assert keeper.read(read_file(io.BytesIO(large), len(large), keeper, secrets=False)) is None
+    assert keeper.read(read_file(io.BytesIO(b"small"), 5, keeper, secrets=False)) == b"small"
+
+
+def test_what_unpacks_without_end_is_not_unpacked():
+    """A gibibyte of zeros in a mebibyte."""
+    bomb = zstandard.compress(bytes(64 * 1024 * 1024))
+    assert kind(bomb) == "" and kind(gzip.compress(bytes(64 * 1024 * 1024))) == ""
+
+
+RECORD = b"Package: apt\nStatus: install ok installed\nVersion: 2\nArchitecture: all\n\nPackage: bash\nVersion: 5\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "manager"),
+    [
+        (RECORD, "dpkg"),
+        (RECORD.replace(b"Status", b"Filename"), ""),
+        (b"SQLite format 3\0" + bytes(100) + b"CREATE TABLE 'Packages' (hnum", "rpm"),
+        (b"SQLite format 3\0" + bytes(100) + b"CREATE TABLE ValidPaths (", "nix"),
+        (b"SQLite format 3\0" + bytes(100) + b"CREATE TABLE things (", ""),
+        (b"RpmP" + bytes(20), "rpm"),
+        (bytes(12) + b"\x61\x15\x06\0" + bytes(20), "rpm"),
+        (b"C:Q1abc=\nP:musl\nV:1.2\n", "apk"),
+        (b"%NAME%\nbash\n\n%VERSION%\n5\n", "pacman"),
+        (b"Package: a word in a text\n", ""),
+        (b"", ""),
+    ],
+)
+def test_records_of_a_package_manager_are_seen(content, manager):
+    """Wherever the file lies."""
+    assert database_in(content) == manager
+
+
+TOKEN = b"ghp_" + b"aB3" * 12
+
+
+@pytest.mark.parametrize(
+    ("content", "kinds"),
+    [
+        (TOKEN, ["GitHub token"]),
+        (b"-----BEGIN RSA " + b"PRIVATE KEY-----\n" + b"MIIE" * 16, ["private key"]),
+        (b"-----BEGIN " + b"PRIVATE KEY-----\\n" + b"MIIE" * 16, ["private key"]),
+        (b"if text.startswith('-----BEGIN RSA " + b"PRIVATE KEY-----'):", []),
+        (b"id = AKIA" + b"QWERTYUIOPASDFGH", ["AWS access key"]),
+        (b"id = AKIA" + b"IOSFODNN7EXAMPLE", []),
+        (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
+        (b"//registry.npmjs.org/:_authToken=" + b"0123456789abcdef0123", ["npm token"]),
+        (b"password = hunter2", []),
+    ],
+)
+def test_known_forms_of_secrets_are_seen(content, kinds):
+    """What makers give as examples, and a program that looks for keys, hold none."""
+    assert [kind for _, kind in secrets_in(b"first line\n" + content)] == kinds
+    assert all(line == 2 for line, _ in secrets_in(b"first line\n" + content))
+
+
+@pytest.mark.parametrize("before", [0, 1, file_content.CHUNK - 20, file_content.CHUNK, 3 * file_content.CHUNK - 5])
+def test_a_secret_between_two_pieces_is_seen_on_its_line(before):
+    """A file is read in pieces."""
+    content = b"\n" * before + TOKEN + b"\n" * 100
+
+    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+
+    assert found.secrets == ((before + 1, "GitHub token"),)
+    assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).secrets == ()
+
+
+def test_a_large_binary_is_not_searched():
+    """The bound is told in the documentation."""
+    content = b"\0" + TOKEN + bytes(file_content.SEARCHED_BINARY)
+
+    assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True).secrets == ()
+
+
+def test_a_node_program_with_an_application_in_it_is_one():
+    """The program itself holds the same words, with another ending."""
+    for ending, form in ((b"1", "Node.js application"), (b"0", "")):
+        content = ELF + b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:" + ending
+        assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).archive == form

@@ -1,0 +1,64 @@
+"""What no scanner judges: what of it a base has too, and what the owner accepts."""
+
+import pytest
+
+from supply_chain.app import Unjudged
+from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, Identity, matches
+
+ZIP, OTHER = (Archive(path=f"/srv/{name}.zip", format="zip", sha256=name * 64) for name in "ab")
+DPKG = Database(path="/opt/x/var/lib/dpkg", manager="dpkg")
+VERSION = Contradiction(path="/etc/debian_version", fact="it names the version 11")
+FOUND = Examination(archives=(ZIP, OTHER), databases=(DPKG,), contradictions=(VERSION,), conflicts=("x",), unlisted=1)
+
+
+@pytest.mark.parametrize(
+    ("path", "patterns", "fits"),
+    [
+        ("/srv/a", ["/srv/a"], True),
+        ("/srv/a", ["/srv/*"], True),
+        ("/srv/a/b", ["/srv/*"], True),
+        ("/srvs/a", ["/srv/*"], False),
+        ("/srv", ["/srv/*"], False),
+        ("/srv/a", ["/srv/b", "/srv/a"], True),
+        ("/srv/ab", ["/srv/a"], False),
+        ("/srv/a", [], False),
+    ],
+)
+def test_a_pattern_is_a_path_or_everything_below_a_directory(path, patterns, fits):
+    """No other character means anything."""
+    assert matches(path, patterns) is fits
+
+
+def test_what_a_base_has_too_is_the_bases():
+    """At the same place and with the same content; a conflict and a contradiction are the image's own."""
+    base = Examination(archives=(ZIP, OTHER.model_copy(update={"sha256": "c" * 64})), databases=(DPKG,))
+
+    left = FOUND.without([Examination(), base])
+
+    assert (left.archives, left.databases) == ((OTHER,), ())
+    assert (left.contradictions, left.conflicts, left.unlisted) == ((VERSION,), ("x",), 1)
+    assert FOUND.without([]) == FOUND
+
+
+@pytest.mark.parametrize(
+    ("what", "at", "left"),
+    [
+        ("archive", "/srv/*", (0, 1, 1)),
+        ("archive", "/srv/a.zip", (1, 1, 1)),
+        ("database", "/opt/x/var/lib/dpkg", (2, 0, 1)),
+        ("database", "/srv/*", (2, 1, 1)),
+        ("distribution", "/etc/debian_version", (2, 1, 0)),
+        ("archive", "/etc/debian_version", (2, 1, 1)),
+    ],
+)
+def test_an_owner_accepts_what_is_named(what, at, left):
+    """By its kind and its path, and nothing else."""
+    found = FOUND.unaccepted([Unjudged(what=what, at=(at,), reason="it is well")])
+
+    assert (len(found.archives), len(found.databases), len(found.contradictions)) == left
+    assert found.conflicts == ("x",)
+
+
+def test_a_distribution_is_written_as_people_do():
+    """With its version, where it has one."""
+    assert (str(Identity(id="debian", version="12")), str(Identity(id="arch"))) == ("debian 12", "arch")

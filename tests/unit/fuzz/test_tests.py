@@ -1,0 +1,48 @@
+"""Test reports and runners' output, on anything: a count, or the named error."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain.development.reports import Counts, ReportInvalid, read_report
+from supply_chain.development.runners import RUNNERS, nothing_tested, runner_of
+from supply_chain.development.tested import judge_tests
+
+pieces = st.sampled_from(
+    ["<testsuites>", "</testsuites>", "<testcase>", "<testcase/>", "<failure/>", "</testcase>", "<!DOCTYPE x>", "1..2",
+     "1..99", "ok 1", "not ok 2", " # SKIP", "{", "}", '{"Action":"pass","Test":"A"}', '{"Action":', "3 passed in 0.1s",
+     "Ran 2 tests in 1s", "OK", "PASS", "--- PASS: A (0.0s)", "Tests: 4 passed", "0 passing (", "\n", " ", "&a;", "\0",
+     "9" * 30]
+)  # fmt: skip
+joined = st.tuples(st.sampled_from(["", "\n"]), st.lists(pieces, max_size=12)).map(lambda each: each[0].join(each[1]))
+texts = st.one_of(st.text(max_size=200), joined)
+
+
+@given(st.one_of(texts.map(lambda text: text.encode("utf-8", "replace")), st.binary(max_size=300)))
+def test_any_report_is_counted_or_refused(content: bytes) -> None:
+    """Of tests that failed there are never more than ran."""
+    with contextlib.suppress(ReportInvalid):
+        counts = read_report(content)
+        assert 0 <= counts.failed <= counts.ran
+
+
+@pytest.mark.parametrize("name", RUNNERS)
+@given(output=texts)
+def test_any_output_of_a_runner_is_counted_or_not(name: str, output: str) -> None:
+    """Nothing else comes out."""
+    with contextlib.suppress(ReportInvalid):
+        counts = RUNNERS[name].read(output)
+        assert counts is None or (isinstance(counts, Counts) and counts.ran >= 0)
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=5), texts)
+def test_only_a_known_runner_shows_tests_by_what_is_printed(command: list[str], output: str) -> None:
+    """Whatever the words are."""
+    found = judge_tests(command, output, None, None)
+
+    assert not found.shown or runner_of(command) is not None
+    assert found.nothing == nothing_tested(output) or runner_of(command) is not None
