@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from supply_chain.errors import BaseMissing
-from supply_chain.evidence.standing import Ruling, read_standing, standing
+from supply_chain.evidence.standing import Ruling, read_blocks, read_standing, standing
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_vended
@@ -79,6 +79,11 @@ class CuratedBases:
         match = PINNED.match(address)
         if not match:
             raise BaseMissing(f"{address} does not name {name} by digest.\nWrite image@sha256:… in the profile.")
+        if block := standing(read_blocks(match["digest"], self.evidence).evidence).block:
+            raise BaseMissing(
+                f"{name} may not be used: {match['digest']} is blocked {block}\n"
+                "Use another base, or let whoever blocked it lift that: `cscm unblock`."
+            )
         return address, Material(name=name, digest=match["digest"], curated=False)
 
     def _admitted(self, ref: ImageRef) -> bool:

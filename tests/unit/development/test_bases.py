@@ -183,3 +183,19 @@ def test_a_variable_names_no_base(bases, name):
     """What it holds would be known to the builder only."""
     with pytest.raises(BaseMissing, match="variable"):
         bases.resolve(name)
+
+
+@pytest.mark.parametrize("name", [f"registry.test/dev/base/python@{UPSTREAM}", "python:3", "mapped"])
+def test_blocked_digest_is_no_base_whatever_it_is_called(bases, world, make, name):
+    """By digest, by a tag of another registry, or by a profile's choice."""
+    bases.instead["mapped"] = f"mirror.test/python@{UPSTREAM}"
+    blocked = ImageRef(repository=BASE, digest=UPSTREAM)
+    lifecycle = world.store(TierName.LIFECYCLE)
+    assert bases.resolve(name)
+    rule(blocked, Act.BLOCK, lifecycle, REPOSITORIES, by="ann", why="a key in it", now=make.noon)
+
+    with pytest.raises(BaseMissing, match="is blocked by ann on .*: a key in it"):
+        bases.resolve(name)
+
+    rule(blocked, Act.UNBLOCK, lifecycle, REPOSITORIES, by="ann", why="none", now=make.noon)
+    assert bases.resolve(name)
