@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prefect import task
 
@@ -105,7 +105,7 @@ def _decide(
     verdict = decide(dossier, POLICIES[boundary], tier.ecr, tier.evidence(workbench), now())
     if isinstance(verdict, Refused):
         reasons = [reason.model_dump() for reason in verdict.reasons][:50]
-        blocked = {"blocked": "yes"} if any(each.code == IMAGE_BLOCKED for each in verdict.reasons) else {}
+        blocked: dict[str, Any] = {"blocked": "yes"} if IMAGE_BLOCKED in {r.code for r in verdict.reasons} else {}
         emit("image.refused", dossier.ref, dossier.source, boundary=boundary.value, reasons=reasons, **blocked)
     else:
         emit("image.admitted", dossier.ref, dossier.source, boundary=boundary.value, notes=list(verdict.notes))

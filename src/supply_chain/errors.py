@@ -183,7 +183,6 @@ class ImageNotFound(SupplyChainError):
     code = "image.not-found"
 
 
-
 class ImageArchived(SupplyChainError):
     """An image is archived, so that nobody can pull it, and no block says that it has to be.
 

@@ -70,7 +70,8 @@ def store(
     The tag is `<revision>-<first 12 of the digest>` and never has to move. The verdict says that every
     byte was verified: where one lies there, they are not read again, unless it is to be `fresh`.
     A push brings an archived image back: one that is blocked meanwhile the next gate refuses, and the lifecycle
-    archives it again; curation's role may not. Raises `SettingInvalid` where somebody made the repository so that tags can move.
+    archives it again; curation's role may not. Raises `SettingInvalid` where somebody made the repository so that tags
+    can move.
     """
     candidate = admitted.image
     ref = candidate.ref.moved_to(curated_repository(candidate.ref.application))

@@ -14,7 +14,7 @@ from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.standing import DIGESTS, read_standing, standing
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
-from supply_chain.lifecycle.rulings import PLANS
+from supply_chain.lifecycle.rulings import PLANS, Indexes, close
 from supply_chain.shown import counted
 from supply_chain.tier import CURATED, EVIDENCE, OFFERED, TierName
 
@@ -33,8 +33,8 @@ class Registry(Protocol):
     def archive(self, ref: ImageRef) -> None: ...
 
 
-class Copies(Protocol):
-    """Finds the encrypted copies of an image."""
+class Surroundings(Indexes, Protocol):
+    """Finds the encrypted copies of an image, and the indexes that list it."""
 
     def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]: ...
 
@@ -42,7 +42,9 @@ class Copies(Protocol):
 class Enforced(Frozen):
     """What was archived again, and what could not be."""
 
-    archived: tuple[ImageRef, ...] = Field(default=(), description="blocked images that could be pulled")
+    archived: tuple[ImageRef, ...] = Field(
+        default=(), description="blocked images that could be pulled, and indexes that list them"
+    )
     failed: dict[str, str] = Field(default_factory=dict, description="image → why it is not archived")
 
     def __str__(self) -> str:
@@ -61,7 +63,7 @@ class _Held:
         return self.statuses.get(ref.repository, {}).get(ref.digest, StorageStatus.ARCHIVED) is StorageStatus.ACTIVE
 
 
-def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Copies) -> Enforced:
+def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Surroundings) -> Enforced:
     """Archive every image, and every encrypted copy of one, that is blocked and can be pulled, under whatever name.
 
     One that cannot be archived, or of which it cannot be read whether it is blocked, is reported, and the others are
@@ -76,8 +78,7 @@ def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Copies) 
     for ref in _named(ruled, held):
         try:
             for each in _open_parts(ref, held, evidence, around):
-                registry.archive(each)
-                archived.append(each)
+                archived += close(each, registry, around)
         except SupplyChainError as error:
             failed[str(ref)] = str(error)
     return Enforced(archived=tuple(archived), failed=failed)
@@ -103,7 +104,7 @@ def _named(ruled: dict[Digest, set[str]], held: _Held) -> Iterator[ImageRef]:
                 yield ref
 
 
-def _open_parts(ref: ImageRef, held: _Held, evidence: EvidenceStore, around: Copies) -> Iterator[ImageRef]:
+def _open_parts(ref: ImageRef, held: _Held, evidence: EvidenceStore, around: Surroundings) -> Iterator[ImageRef]:
     """Of a blocked image, itself and its encrypted copies, as far as they can be pulled."""
     if not standing(read_standing(ref, evidence).evidence).block:
         return

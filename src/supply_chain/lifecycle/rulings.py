@@ -10,7 +10,7 @@ from typing import Protocol
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.errors import UNREADABLE, DeclarationInvalid, SupplyChainError
+from supply_chain.errors import UNREADABLE, AwsFailed, DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import Act, PlanAct, Repositories, Ruling, rule
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
@@ -52,6 +52,9 @@ class Surroundings(Protocol):
     """What there is around an image now."""
 
     def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]: ...
+
+    def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+        """The indexes in its repository that can be pulled and list it."""
 
     def members(self, repository: str) -> tuple[Member, ...]: ...
 
@@ -194,6 +197,35 @@ def _image(ref: ImageRef, stored: StoredManifest | None, bench: RulingBench) -> 
     return ref.beside(of) if of else ref
 
 
+class Archive(Protocol):
+    """Archives an image."""
+
+    def archive(self, ref: ImageRef) -> None: ...
+
+
+class Indexes(Protocol):
+    """Finds indexes."""
+
+    def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]: ...
+
+
+def close(ref: ImageRef, storage: Archive, around: Indexes) -> tuple[ImageRef, ...]:
+    """Archive an image, and before it the indexes that list it, for ECR archives nothing that one of them lists.
+
+    What was archived, in its order. Whoever may push could keep a blocked image open by an index of it otherwise.
+    """
+    try:
+        storage.archive(ref)
+    except AwsFailed as error:
+        indexes = () if error.retryable else around.indexes_of(ref)
+        if not indexes:
+            raise
+        above = [each for index in indexes for each in close(index, storage, around)]
+        storage.archive(ref)
+        return (*above, ref)
+    return (ref,)
+
+
 @contextmanager
 def _going_on(failed: list[Exception]) -> Iterator[None]:
     """What fails in it is kept, and what comes after it is done."""
@@ -205,20 +237,25 @@ def _going_on(failed: list[Exception]) -> Iterator[None]:
 
 def _moved(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Exception]) -> Iterator[Digest]:
     """Archive or restore the image and then its encrypted copies, as far as they are there."""
-    move = bench.storage.archive if act is Act.BLOCK else bench.storage.restore
     with _going_on(failed):
         there = {each.digest: each.status for each in bench.storage.images(ref.repository)}
         for each in _with_copies(ref, bench):
             archived = there.get(each.digest) is StorageStatus.ARCHIVED
             if each.digest in there and archived is (act is Act.UNBLOCK):
                 with _going_on(failed):
-                    move(each)
-                    yield each.digest
+                    yield from (moved.digest for moved in _move(each, act, bench))
+
+
+def _move(ref: ImageRef, act: Act, bench: RulingBench) -> tuple[ImageRef, ...]:
+    """Archive or restore one manifest; what was moved."""
+    if act is Act.BLOCK:
+        return close(ref, bench.storage, bench.around)
+    bench.storage.restore(ref)
+    return (ref,)
 
 
 def _elsewhere(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Exception]) -> Iterator[ImageRef]:
     """Archive or restore the same digests under every other name: what development offered, and other applications'."""
-    move = bench.storage.archive if act is Act.BLOCK else bench.storage.restore
     digests = [ref.digest]
     with suppress(*UNREADABLE):  # raised for the image's own repository
         digests += [copy.digest for copy in bench.around.copies(ref)]
@@ -230,8 +267,7 @@ def _elsewhere(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Excepti
                         continue
                     with _going_on(failed):
                         if (bench.storage.status(each) is StorageStatus.ARCHIVED) is (act is Act.UNBLOCK):
-                            move(each)
-                            yield each
+                            yield from _move(each, act, bench)
 
 
 def _with_copies(ref: ImageRef, bench: RulingBench) -> Iterator[ImageRef]:

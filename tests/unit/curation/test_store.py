@@ -1,13 +1,12 @@
 """store: what is kept is what was admitted, to the last byte, with its evidence and the verdict."""
 
 import json
-from datetime import timedelta
 
 import pytest
 
 from supply_chain.curation.store import blobs_in, store
 from supply_chain.errors import AccessDenied, ImageDamaged, SettingInvalid
-from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SUMMARY
+from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.image import Candidate, ImageRef, StoredImage
 from supply_chain.policy import dossier as dossiers

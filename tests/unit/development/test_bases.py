@@ -194,7 +194,7 @@ def test_blocked_digest_is_no_base_whatever_it_is_called(bases, world, make, nam
     assert bases.resolve(name)
     rule(blocked, Act.BLOCK, lifecycle, REPOSITORIES, by="ann", why="a key in it", now=make.noon)
 
-    with pytest.raises(BaseMissing, match="is blocked by ann on .*: a key in it"):
+    with pytest.raises(BaseMissing, match=r"is blocked by ann on .*: a key in it"):
         bases.resolve(name)
 
     rule(blocked, Act.UNBLOCK, lifecycle, REPOSITORIES, by="ann", why="none", now=make.noon)

@@ -5,7 +5,16 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import ClockWrong, EvidenceInvalid, SettingInvalid
-from supply_chain.evidence.standing import Act, Standing, read_blocks, read_standing, rule, rulings, standing, standing_place
+from supply_chain.evidence.standing import (
+    Act,
+    Standing,
+    read_blocks,
+    read_standing,
+    rule,
+    rulings,
+    standing,
+    standing_place,
+)
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE
 from supply_chain.evidence.store import EvidenceStore, Referrer
 from supply_chain.image import ImageRef

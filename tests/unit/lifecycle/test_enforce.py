@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import AwsFailed, EvidenceInvalid, RegistryFailed
+from supply_chain.errors import AwsFailed, RegistryFailed
 from supply_chain.evidence.standing import Act, block_place, rule, standing_place
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.image import ImageRef, StorageStatus
@@ -38,7 +38,12 @@ class Registry:
         if where in self.broken:
             raise self.broken[where]
         assert self.there[where.repository][where.digest] is ACTIVE, "archived for nothing"
+        if any(self.there[each.repository][each.digest] is ACTIVE for each in self.indexes_of(where)):
+            raise AwsFailed("an index lists it")
         self.there[where.repository][where.digest] = ARCHIVED
+
+    def indexes_of(self, where):
+        return getattr(self, "indexes", {}).get(where, ())
 
     def copies(self, where):
         return self.copied.get(where, ())
@@ -73,7 +78,9 @@ def test_blocked_image_is_archived_under_every_name(say, registry, enforced):
     say(Act.BLOCK, BASE)
 
     assert set(enforced().archived) == {ref(1, name) for name in names}
-    assert all(held == {digest(1): ARCHIVED, digest(2): ACTIVE} for name, held in registry.there.items() if name in names)
+    assert all(
+        held == {digest(1): ARCHIVED, digest(2): ACTIVE} for name, held in registry.there.items() if name in names
+    )
     assert enforced().archived == ()
 
 
@@ -84,6 +91,16 @@ def test_encrypted_copy_is_archived_with_its_image(say, registry, enforced):
     say(Act.BLOCK, BASE)
 
     assert enforced().archived == (ref(2, "curated/base/python"),)
+
+
+def test_indexes_that_list_a_blocked_image_are_archived_before_it(say, registry, enforced):
+    """ECR archives nothing that an active index lists; whoever may push makes one, and another of that."""
+    registry.there = {"dev/a": {digest(n): ACTIVE for n in (1, 2, 3)}}
+    image, index, outer = (ref(n, "dev/a") for n in (1, 2, 3))
+    registry.indexes = {image: (index,), index: (outer,)}
+    say(Act.BLOCK, BASE)
+
+    assert enforced().archived == (outer, index, image)
 
 
 @pytest.mark.parametrize("acts", [(Act.BLOCK, Act.UNBLOCK), (Act.HOLD,)])

@@ -68,6 +68,9 @@ class Registry:
     def members(self, repository):
         return Read(self, self, self.world.store(TierName.LIFECYCLE)).members(repository)
 
+    def indexes_of(self, where):
+        return getattr(self, "indexes", {}).get(where, ())
+
     def copies(self, where):
         return Read(self, self, self.world.store(TierName.LIFECYCLE)).copies(where)
 
@@ -175,7 +178,7 @@ def test_the_encrypted_copy_is_closed_and_opened_with_its_image(say, world, make
 
 
 def test_block_closes_the_digest_and_its_copy_under_every_name_and_unblock_opens_them(say, registry, copied):
-    """What development offered can be pulled like what curation keeps; and anybody may push it as another application's.
+    """What development offered can be pulled like what curation keeps; anybody may push it as another application's.
 
     Another digest stays as it is.
     """

@@ -52,6 +52,9 @@ class Place(Shelf):
     def status(self, where):
         return self.held[where].stored.status
 
+    def indexes_of(self, where):
+        return getattr(self, "indexes", {}).get(where, ())
+
     def copies(self, where):
         return ()
 
