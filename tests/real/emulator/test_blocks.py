@@ -122,33 +122,36 @@ def every_call(client: Any, repository: str, digests: Sequence[str]) -> Iterator
                 yield operation
 
 
-def every_request(http: httpx.Client, repository: str, blocked: str, digests: Sequence[str]) -> Iterator[str]:
+def every_request(acting: Role, repository: str, blocked: str, digests: Sequence[str]) -> Iterator[str]:
     """Push, push over, attach to, index and delete; the requests that were let."""
     statements = digests[1:]
     tries: dict[str, Any] = {}
     for tag in ("shop", f"sha256-{blocked[7:]}", f"sha256-{blocked[7:]}.att"):
-        tries[f"push as {tag}"] = lambda tag=tag: pushed(http, repository, tag)
-    tries["push the image again"] = lambda: pushed(http, repository, "shop")
+        tries[f"push as {tag}"] = lambda http, tag=tag: pushed(http, repository, tag)
+    tries["push the image again"] = lambda http: pushed(http, repository, "shop")
     for digest in digests:
-        tries[f"delete {digest}"] = lambda digest=digest: http.delete(f"/v2/{repository}/manifests/{digest}")
-        tries[f"delete the blob {digest}"] = lambda digest=digest: http.delete(f"/v2/{repository}/blobs/{digest}")
-        tries[f"another under {digest}"] = lambda digest=digest: put_manifest(
+        tries[f"delete {digest}"] = lambda http, digest=digest: http.delete(f"/v2/{repository}/manifests/{digest}")
+        tries[f"delete the blob {digest}"] = lambda http, digest=digest: http.delete(f"/v2/{repository}/blobs/{digest}")
+        tries[f"another under {digest}"] = lambda http, digest=digest: put_manifest(
             http, repository, digest, artifact(blocked, 7)
         )
     body = artifact(blocked, 9, "application/vnd.dev.sigstore.bundle.v0.3+json")
-    tries["attach"] = lambda: (put_blob(http, repository, b"{}"), put_manifest(http, repository, sha(body), body))[1]
+    tries["attach"] = lambda http: (put_blob(http, repository, b"{}"), put_manifest(http, repository, sha(body), body))[
+        1
+    ]
     index = json.dumps(
         {"schemaVersion": 2, "mediaType": INDEX, "manifests": [
             {"mediaType": MANIFEST, "digest": each, "size": 1}
             for each in (blocked, *statements)]}
     ).encode()  # fmt: skip
-    tries["an index of it"] = lambda: http.put(
+    tries["an index of it"] = lambda http: http.put(
         f"/v2/{repository}/manifests/index", content=index,
         headers={"Content-Type": INDEX},
     )  # fmt: skip
     for name, attempt in tries.items():
-        with contextlib.suppress(httpx.HTTPStatusError):
-            if attempt().is_success:
+        # each on a connection of its own, for a refusal may end one before all was sent
+        with acting.http() as http, contextlib.suppress(httpx.HTTPStatusError):
+            if attempt(http).is_success:
                 yield name
 
 
