@@ -38,8 +38,6 @@ DEFAULT_CAPABILITIES = frozenset(
     )
 )  # fmt: skip
 """What the engine gives to every container (Docker documentation, "Runtime privilege and Linux capabilities")."""
-BUFFER = 256
-"""Events that an engine keeps (moby, daemon/events: eventsLimit)."""
 ACTIONS = frozenset(get_args(ActionKind))
 KINDS: tuple[Literal["changed", "added", "deleted"], ...] = ("changed", "added", "deleted")
 """Docker Engine API 1.45, ContainerChanges: 0 modified, 1 added, 2 deleted."""
@@ -123,7 +121,6 @@ def access_from(attrs: Mapping[str, Any], device_of: Mapping[str, str], *, priva
     devices = [each["PathOnHost"] for each in host.get("Devices") or ()]
     devices += [f"cgroup rule {rule}" for rule in host.get("DeviceCgroupRules") or ()]
     devices += [str(each.get("Driver") or "device request") for each in host.get("DeviceRequests") or ()]
-    options = [str(option) for option in host.get("SecurityOpt") or ()]
     return HostAccess(
         container=attrs["Id"],
         name=attrs["Name"].lstrip("/"),
@@ -133,16 +130,23 @@ def access_from(attrs: Mapping[str, Any], device_of: Mapping[str, str], *, priva
         capabilities=tuple(sorted(set(_capabilities(host.get("CapAdd"))) - DEFAULT_CAPABILITIES)),
         paths=tuple(sorted(binds | {device_of[name] for name in volumes if name in device_of})),
         devices=tuple(sorted(devices)),
-        host_namespaces=tuple(sorted(space for space, mode in modes.items() if mode == "host")),
+        host_namespaces=tuple(space for space, mode in modes.items() if mode == "host"),
         shared={s: m.partition(":")[2] for s, m in sorted(modes.items()) if m.startswith("container:")},
         volumes=tuple(volumes),
-        unconfined=tuple(sorted(each for each in options if _unconfines(each))),
+        unconfined=_unconfined(host, modes),
     )
 
 
-def _unconfines(option: str) -> bool:
-    name, _, value = option.replace(":", "=", 1).partition("=")
-    return value in ("unconfined", "disable") or (name in ("label", "systempaths") and "disable" in value)
+def _unconfined(host: Mapping[str, Any], modes: Mapping[str, str]) -> tuple[str, ...]:
+    """What takes a protection away, but for the label that the engine itself disables for more than that."""
+    options = {str(option).replace(":", "=", 1) for option in host.get("SecurityOpt") or ()}
+    if host.get("Privileged") or "host" in (modes["pid"], modes["ipc"]):
+        options.discard("label=disable")
+    found = {each for each in options if each.partition("=")[2] in ("unconfined", "disable")}
+    for key, path in (("MaskedPaths", "/proc/kcore"), ("ReadonlyPaths", "/proc/sys")):
+        if host.get(key) is not None and path not in host[key] and not host.get("Privileged"):
+            found.add(f"{path} is open")
+    return tuple(sorted(found))
 
 
 def history_from(events: Sequence[Mapping[str, Any]], after: int) -> History:
