@@ -56,6 +56,8 @@ class CuratedBases:
     def curated(self, name: str) -> tuple[str, Material]:
         """The newest one that curation admits; where `name` has a digest, that one. `BaseMissing` otherwise."""
         repository, at, digest = name.partition("@")
+        if at:
+            self._refuse_blocked(name, digest)
         for ref in self.catalogue.newest_first(repository):
             if (not at or ref.digest == digest) and self._admitted(ref):
                 return f"{self.host}/{ref}", Material(name=name, digest=ref.digest, curated=True)
@@ -79,12 +81,16 @@ class CuratedBases:
         match = PINNED.match(address)
         if not match:
             raise BaseMissing(f"{address} does not name {name} by digest.\nWrite image@sha256:… in the profile.")
-        if block := standing(read_blocks(match["digest"], self.evidence).evidence).block:
+        self._refuse_blocked(name, match["digest"])
+        return address, Material(name=name, digest=match["digest"], curated=False)
+
+    def _refuse_blocked(self, name: str, digest: Digest) -> None:
+        """Raise `BaseMissing` for a digest that is blocked, whatever it is called."""
+        if block := standing(read_blocks(digest, self.evidence).evidence).block:
             raise BaseMissing(
-                f"{name} may not be used: {match['digest']} is blocked {block}\n"
+                f"{name} may not be used: {digest} is blocked {block}\n"
                 "Use another base, or let whoever blocked it lift that: `cscm unblock`."
             )
-        return address, Material(name=name, digest=match["digest"], curated=False)
 
     def _admitted(self, ref: ImageRef) -> bool:
         vended = is_vended(self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)

@@ -185,6 +185,15 @@ def test_a_variable_names_no_base(bases, name):
         bases.resolve(name)
 
 
+def test_blocked_base_that_is_named_by_its_digest_is_refused_as_that(bases, world, make):
+    """It is archived, so that the registry lists it no more."""
+    bases.held = []
+    rule(NEW, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", why="a key in it", now=make.noon)
+
+    with pytest.raises(BaseMissing, match="is blocked by ann"):
+        bases.resolve(f"registry.test/{NEW}")
+
+
 @pytest.mark.parametrize("name", [f"registry.test/dev/base/python@{UPSTREAM}", "python:3", "mapped"])
 def test_blocked_digest_is_no_base_whatever_it_is_called(bases, world, make, name):
     """By digest, by a tag of another registry, or by a profile's choice."""
