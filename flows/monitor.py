@@ -6,6 +6,7 @@ from prefect import flow
 
 from blocks import Tier, Workbench
 from flows.ends import ended
+from supply_chain.execution.host import drifts
 from supply_chain.execution.monitor import Observation
 from tasks.monitor import monitor as watch
 
@@ -20,7 +21,6 @@ async def monitor(environment: str | None = None) -> tuple[Observation, ...]:
     tier = await Tier.aload("execution")
     workbench = await Workbench.aload("workbench")
     observed = await watch(environment, tier, workbench)
-    deviations = [deviation.code for each in observed for deviation in each.deviations]
-    if deviations:
-        return ended("Drifted", ", ".join(sorted(set(deviations))), observed)
+    if codes := drifts(observed):
+        return ended("Drifted", ", ".join(codes), observed)
     return observed

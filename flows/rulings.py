@@ -7,11 +7,14 @@ import asyncio
 from prefect import flow
 
 from blocks import Tier, Workbench
+from flows.ends import ended
 from flows.names import by_image
 from supply_chain.evidence.approval import Words
 from supply_chain.evidence.standing import Act
+from supply_chain.lifecycle.enforce import Enforced
 from supply_chain.lifecycle.rulings import Ruled
 from tasks.find import find_stored
+from tasks.lifecycle import enforce as enforce_blocks
 from tasks.lifecycle import rule
 
 
@@ -61,6 +64,16 @@ async def release(image: str, why: Words, by: Words) -> Ruled:
         by: Who decides it. It is signed.
     """
     return await _rule(image, Act.RELEASE, why, by)
+
+
+@flow(name="enforce", flow_run_name="enforce blocks")
+async def enforce() -> Enforced:
+    """Archive every blocked image that a push brought back, under whatever name somebody pushed it."""
+    tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
+    found = await enforce_blocks(tier, workbench)
+    if found.failed:
+        return ended("Unenforced", str(found), found)
+    return found
 
 
 async def _rule(image: str, act: Act, why: Words, by: Words) -> Ruled:

@@ -18,7 +18,7 @@ from prefect.exceptions import PrefectException
 from supply_chain.image import ImageRef, Source
 
 Origin = Literal["chain", "tier"]
-LABELS = {"boundary"}
+LABELS = {"boundary", "blocked"}
 """What a payload says that a trigger may match."""
 _origin: ContextVar[Origin] = ContextVar("origin", default="tier")
 
@@ -39,7 +39,7 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, number: UUID |
     `number` is the event's own, where the same one may be emitted again. `origin` says whether the event
     comes out of a whole chain or of one tier run alone: a trigger that starts the next tier has to match the
     latter only. It can match labels, so it is one of those too, and so is the boundary of an event that is
-    about one.
+    about one, and whether an image was refused because it is blocked.
     """
     related = [_related("application", ref.application, ref.application)]
     if source is not None:

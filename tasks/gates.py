@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prefect import task
 
 from blocks import Tier, Workbench
 from blocks.curation import base_images, layers_of
 from blocks.workbench import now
-from supply_chain.errors import ImageNotFound
+from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.execution.environment import Environment
-from supply_chain.image import Candidate, CuratedImage, ImageRef, ScannedImage
+from supply_chain.image import Candidate, CuratedImage, ImageRef, ScannedImage, StorageStatus
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.rules import IMAGE_BLOCKED, POLICIES
 from supply_chain.policy.verdict import decide
 from supply_chain.tier import Boundary, curated_repository
 from tasks.events import emit
@@ -36,10 +36,16 @@ async def admit_to_curation(
     """Boundary 1: development's evidence, verified with development's public key."""
 
     def read() -> Dossier[Candidate]:
-        if not tier.http.has(ref):
-            raise ImageNotFound(f"The registry has no {ref}.\nOffer it first: `cscm develop PATH` prints the digest.")
+        status = _offered(ref, tier)
         registered = workbench.registered(ref.application)
-        return dossiers.candidate(ref, tier.evidence(workbench), curated_before(ref.application, tier), registered)
+        before = curated_before(ref.application, tier)
+        dossier = dossiers.candidate(ref, tier.evidence(workbench), before, registered)
+        if status is not StorageStatus.ACTIVE and dossier.standing.block is None:
+            raise ImageArchived(
+                f"{ref} is {status.value.lower()} and cannot be copied.\n"
+                "Where it was unblocked just now, ECR brings it back within 20 minutes; then run the step again."
+            )
+        return dossier
 
     return await in_thread(lambda: _decide(read, Boundary.TO_CURATION, tier, workbench))
 
@@ -87,6 +93,16 @@ def curated_before(application: str, tier: Tier) -> list[ImageRef]:
     return [ImageRef(repository=repository, digest=each.digest) for each in images if each.tags]
 
 
+def _offered(ref: ImageRef, tier: Tier) -> StorageStatus:
+    """How an offered image is stored; a blocked one is archived and judged all the same."""
+    try:
+        return tier.ecr.status(ref)
+    except ImageNotFound as error:
+        raise ImageNotFound(
+            f"The registry has no {ref}.\nOffer it first: `cscm develop PATH` prints the digest."
+        ) from error
+
+
 def _decide(
     read: Callable[[], Dossier[T]], boundary: Boundary, tier: Tier, workbench: Workbench
 ) -> tuple[Admitted[T] | Refused, Dossier[T]]:
@@ -94,7 +110,8 @@ def _decide(
     verdict = decide(dossier, POLICIES[boundary], tier.ecr, tier.evidence(workbench), now())
     if isinstance(verdict, Refused):
         reasons = [reason.model_dump() for reason in verdict.reasons][:50]
-        emit("image.refused", dossier.ref, dossier.source, boundary=boundary.value, reasons=reasons)
+        blocked: dict[str, Any] = {"blocked": "yes"} if IMAGE_BLOCKED in {r.code for r in verdict.reasons} else {}
+        emit("image.refused", dossier.ref, dossier.source, boundary=boundary.value, reasons=reasons, **blocked)
     else:
         emit("image.admitted", dossier.ref, dossier.source, boundary=boundary.value, notes=list(verdict.notes))
     return verdict, dossier

@@ -26,6 +26,7 @@ from supply_chain.lifecycle.apply import built_on as bases_of
 from supply_chain.lifecycle.apply import done as begun
 from supply_chain.lifecycle.apply import needed_anywhere as what_runs
 from supply_chain.lifecycle.apply import unfinished as left_undone
+from supply_chain.lifecycle.enforce import Enforced, enforce_blocks
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan as plan_of
 from supply_chain.lifecycle.rulings import STOOD, Ruled, approve, decide
@@ -115,6 +116,12 @@ async def sign_approval(plan: Digest, yes: bool, by: str, why: str, tier: Tier, 
 async def rule(ref: ImageRef, act: Act, by: str, why: str, tier: Tier, workbench: Workbench) -> Ruled:
     """Sign what somebody decided about an image, and do at once what follows from it."""
     return await in_thread(lambda: decide(ref, act, bench(tier, workbench), by=by, why=why, now=now(), tell=told))
+
+
+@task(name="enforce blocks", task_run_name="enforce blocks", **RETRYING)
+async def enforce(tier: Tier, workbench: Workbench) -> Enforced:
+    """Archive what is blocked and can be pulled again, under whatever name."""
+    return await in_thread(enforce_blocks, tier.ecr, tier.evidence(workbench), present(tier, workbench))
 
 
 def told(ruled: Ruled) -> None:

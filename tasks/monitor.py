@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import task
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
+from prefect.variables import Variable
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workbench import now
+from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
+from supply_chain.execution.host import HostSeen, read_host, with_entries
 from supply_chain.execution.monitor import Observation, settled
 from supply_chain.execution.monitor import monitor as look
 from supply_chain.execution.records import should_run
@@ -30,7 +35,7 @@ async def monitor(
     """Look at one environment or at all; every deviation becomes a row, and one of a deployment an event.
 
     With `application` at nothing else: it is for whoever has the turn to deploy it. Otherwise what is being
-    deployed at this moment is left for later.
+    deployed at this moment is left for later; and where it looks at all environments, at what else is on their hosts.
     """
     places = _places(environment, workbench)
     names, evidence = [place.name for place in places], tier.evidence(workbench)
@@ -40,6 +45,9 @@ async def monitor(
         host: ContainerHost = await ContainerHost.aload(place.host)
         wanted = [each for each in expected if each.environment == place.name]
         observed += await in_thread(look, host.engine(), wanted, [place], now, application)
+    looked = await _hosts(expected, places) if environment is None and application is None else {}
+    for seen in looked.values():
+        observed = [*with_entries(observed, seen.entered), *seen.observations]
     said = tuple(observed) if application else settled(observed, await _under_way())
     for observation in said:
         _emit(observation)
@@ -48,11 +56,32 @@ async def monitor(
     table = [row for each in said for row in observation_rows(each)]
     key = artifact_key("running", application) if application else "running"
     await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")
+    for variable, seen in looked.items():  # last: what a look that fails has seen is seen again
+        await Variable.aset(variable, str(seen.last), overwrite=True)
     return said
 
 
 def _places(environment: str | None, workbench: Workbench) -> tuple[Environment, ...]:
     return (workbench.environment(environment),) if environment else workbench.environments()
+
+
+async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) -> dict[str, HostSeen]:
+    """What is seen of each host since the last look, by the variable that remembers the look."""
+    seen = {}
+    for name in sorted({place.host for place in places}):
+        there = [place for place in places if place.host == name]
+        wanted = [each for each in expected if each.environment in {place.name for place in there}]
+        host: ContainerHost = await ContainerHost.aload(name)
+        variable = f"events_{name}".replace("-", "_")
+        after = _number(await Variable.aget(variable, default="0"))
+        seen[variable] = await in_thread(read_host, host.engine(), name, wanted, there, after, now)
+    return seen
+
+
+def _number(remembered: object) -> int:
+    """What is remembered of the engine's newest event; 0 where that is no number, so that all it knows is read."""
+    text = str(remembered)
+    return int(text) if text.isdecimal() else 0
 
 
 async def _under_way() -> set[tuple[str, str]]:

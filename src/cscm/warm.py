@@ -31,7 +31,7 @@ FLOWS = (
 IMPORTED = (
     "prefect.main", "prefect.engine", "prefect.flow_engine", "prefect.task_engine", "prefect.events.clients",
     "prefect.concurrency.asyncio", "prefect._internal.metrics", "prefect.logging.handlers", "prefect.deployments.steps",
-    "prefect.results", "prefect.client.orchestration", "fastapi.encoders",
+    "prefect.results", "prefect.client.orchestration", "fastapi.encoders", "supply_chain.adapters.registration",
     *(f"flows.{name}" for name in FLOWS),
 )  # fmt: skip
 """What a run would import."""
@@ -126,8 +126,8 @@ def _run(connection: socket.socket, environment: dict[str, str], directory: str,
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     try:
-        sys.modules.pop("prefect.engine", None)
-        runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+        sys.modules.pop("cscm.flow_run", None)
+        runpy.run_module("cscm.flow_run", run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0

@@ -1,8 +1,8 @@
-"""`python -I -S warmly.py SOCKET`: run `prefect.engine` in a process that has imported everything already.
+"""`python -I -S warmly.py SOCKET`: run `cscm.flow_run` in a process that has imported everything already.
 
 The command of the laptop's work pool. It asks the warm process for a copy of itself, hands its environment,
 directory and output over, passes signals on, and ends as the copy ends. Where there is no warm process, or it
-is of other code or other settings, this becomes `python -m prefect.engine` itself, as without it.
+is of other code or other settings, this becomes `python -m cscm.flow_run` itself, as without it.
 
 It imports the standard library's smallest parts alone: its own start is part of what it makes shorter.
 """
@@ -14,7 +14,7 @@ import socket
 import sys
 from contextlib import suppress
 
-COLD = [sys.executable, "-m", "prefect.engine"]
+COLD = [sys.executable, "-m", "cscm.flow_run"]
 
 
 def main(path: str) -> int:

@@ -113,6 +113,7 @@ class Container(Frozen):
     command: tuple[str, ...]
     networks: dict[str, str] = Field(description="network → the container's address there, or empty")
     published: tuple[Published, ...]
+    health_check: tuple[str, ...] = Field(default=(), description="the command that its engine runs in it, if any")
 
     @property
     def running(self) -> bool:
@@ -122,6 +123,44 @@ class Container(Frozen):
     def over(self) -> bool:
         """Whether it has ended, or could not even begin, and the engine will not start it again."""
         return self.status in ("exited", "dead") or bool(self.status == "created" and self.error)
+
+
+class HostAccess(Frozen):
+    """What of its host and of other containers a container can reach, beyond what engines give to all, as reported."""
+
+    container: str = Field(description="its id")
+    name: str
+    image: Digest
+    status: str
+    privileged: bool = False
+    capabilities: tuple[str, ...] = Field(default=(), description="those that engines do not give to all")
+    paths: tuple[str, ...] = Field(default=(), description="of the host, mounted directly or by a volume")
+    devices: tuple[str, ...] = ()
+    host_namespaces: tuple[str, ...] = ()
+    shared: dict[str, str] = Field(default_factory=dict, description="namespace → the container that it is of")
+    volumes: tuple[str, ...] = Field(default=(), description="names")
+    unconfined: tuple[str, ...] = Field(default=(), description="security options that take a protection away")
+
+
+ActionKind = Literal["exec_start", "attach", "archive-path", "extract-to-dir", "export", "commit"]
+"""Docker Engine API, events of containers: what lets somebody into one, or takes its content away."""
+
+
+class Action(Frozen):
+    """Something that somebody did with a container, as its engine's events say."""
+
+    at: datetime
+    container: str
+    kind: ActionKind
+    command: str = Field(default="", description="of an exec")
+
+
+class History(Frozen):
+    """What an engine knows of what was done with its containers."""
+
+    actions: tuple[Action, ...] = ()
+    last: int = Field(default=0, description="the newest event, by its time in nanoseconds; the next look names it")
+    complete: bool = Field(default=True, description="whether all is known since the event that was named")
 
 
 class LocalImage(Frozen):
@@ -230,6 +269,16 @@ class Engine(Protocol):
 
     def containers(self) -> tuple[Container, ...]:
         """All containers there are, also another owner's."""
+
+    def host_accesses(self) -> tuple[HostAccess, ...]:
+        """What each container there is can reach of the host and of others, also another owner's."""
+
+    def history(self, after: int) -> History:
+        """What was done with any container after an event, named as an earlier answer's `last`; 0 for all it knows.
+
+        An engine keeps few events (Docker the last 256 of all kinds) and none over its restart: where it does not
+        know the event any more, the answer is not complete.
+        """
 
     def on_network(self, network: str) -> tuple[Container, ...]:
         """All containers attached to the network, whoever started them; none on another owner's network."""

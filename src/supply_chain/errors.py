@@ -231,6 +231,17 @@ class ImageNotFound(SupplyChainError):
     code = "image.not-found"
 
 
+class ImageArchived(SupplyChainError):
+    """An image is archived, so that nobody can pull it, and no block says that it has to be.
+
+    An image that was unblocked comes back within 20 minutes (ECR): run the step again. Otherwise find out who archived
+    it, and restore it: `aws ecr update-image-storage-class --target-storage-class STANDARD`.
+    """
+
+    code = "image.archived"
+    retryable = True
+
+
 class ImageDamaged(SupplyChainError):
     """What the registry holds is not what its digest says.
 

@@ -11,15 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 from uuid import uuid4
 
 from supply_chain.app import Runtime
 from supply_chain.container import (
     LINES,
     OWNER,
+    Action,
     Change,
     Container,
     ContainerSpec,
+    History,
+    HostAccess,
     Listener,
     LocalImage,
     Login,
@@ -77,6 +81,10 @@ class MemoryEngine:
     """Container → path → volume."""
     files: dict[tuple[str, str], bytes] = field(default_factory=dict)
     """By volume and path in it."""
+    reached: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By a container's name, what it can reach of the host."""
+    done: list[tuple[int, Action]] = field(default_factory=list)
+    """Events that the engine keeps, numbered."""
 
     def owned(self, owner: str) -> MemoryEngine:
         return replace(self, owner=owner)
@@ -200,6 +208,22 @@ class MemoryEngine:
 
     def containers(self) -> tuple[Container, ...]:
         return tuple(self.held.values())
+
+    def host_accesses(self) -> tuple[HostAccess, ...]:
+        return tuple(self._access(each) for each in self.held.values())
+
+    def _access(self, container: Container) -> HostAccess:
+        known = {"name": container.name, "image": container.image, "status": container.status}
+        volumes = tuple(sorted(self.mounted[container.id].values()))
+        return HostAccess(container=container.id, **known, volumes=volumes, **self.reached.get(container.name, {}))
+
+    def history(self, after: int) -> History:
+        known = [number for number, _ in self.done]
+        return History(
+            actions=tuple(action for number, action in self.done if number > after),
+            last=max((after, *known)),
+            complete=not after or after in known,
+        )
 
     def on_network(self, network: str) -> tuple[Container, ...]:
         if self._foreign(self.network_labels.get(network, {})):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.dockerignore import ignored
 from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.app import FILE, Base, Classification, Service, read_manifest
+from tests.unit.dockerignore import ignored
 
 ROOT = Path(__file__).parents[2]
 BASES = sorted(path.parent for path in ROOT.glob(f"bases/*/{FILE}"))

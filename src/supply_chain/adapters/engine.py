@@ -7,6 +7,7 @@ import io
 import logging
 import re
 import tarfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,8 +21,10 @@ from requests.exceptions import RequestException
 from supply_chain.adapters import told
 from supply_chain.adapters.engine_reading import (
     NANO,
+    access_from,
     change_from,
     container_from,
+    history_from,
     image_from,
     listeners_of,
     named_from,
@@ -34,6 +37,8 @@ from supply_chain.container import (
     Change,
     Container,
     ContainerSpec,
+    History,
+    HostAccess,
     Listener,
     LocalImage,
     Login,
@@ -168,6 +173,22 @@ class DockerEngine:
 
     def containers(self) -> tuple[Container, ...]:
         return self._list({})
+
+    def host_accesses(self) -> tuple[HostAccess, ...]:
+        with _translated("list its containers"):
+            private = str(self._api.info().get("CgroupVersion")) == "2"
+            volumes = self._api.volumes()["Volumes"] or ()
+            ids = [entry["Id"] for entry in self._api.containers(all=True)]
+        device_of = {each["Name"]: path for each in volumes if (path := _host_path(each))}
+        found = []
+        for each in ids:
+            with contextlib.suppress(ContainerGone), _translated(f"inspect {_shown(each)}"):  # removed in between
+                found.append(access_from(self._api.inspect_container(each), device_of, private_cgroups=private))
+        return tuple(sorted(found, key=lambda access: access.name))
+
+    def history(self, after: int) -> History:
+        with _translated("read its events"):  # up to this second: the engine would wait for what is still to come
+            return history_from(list(self._api.events(since=1, until=int(time.time()), decode=True)), after)
 
     def on_network(self, network: str) -> tuple[Container, ...]:
         if self._foreign(self._network(network).get("Labels")):
@@ -354,6 +375,12 @@ def _options(spec: ContainerSpec) -> dict[str, Any]:
     if spec.command:
         options |= {"entrypoint": list(spec.command), "command": []}
     return options
+
+
+def _host_path(volume: Mapping[str, Any]) -> str:
+    """The host's path that a volume stands for; empty for one of the engine's own."""
+    device = str((volume.get("Options") or {}).get("device") or "")
+    return device if device.startswith("/") else ""
 
 
 def _restart(always: bool) -> Any:

@@ -8,11 +8,15 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from supply_chain.container import (
+    Action,
+    ActionKind,
     Change,
     Container,
+    History,
+    HostAccess,
     Listener,
     LocalImage,
     Process,
@@ -29,6 +33,14 @@ LISTEN = "0A"
 NAME_SERVER = "127.0.0.11"
 INIT = ("/sbin/docker-init", "/usr/sbin/docker-init")
 """Where a container sees the engine's init, in an image whose /sbin is a directory, and where it is a link."""
+DEFAULT_CAPABILITIES = frozenset(
+    (
+        "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
+        "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+    )
+)  # fmt: skip
+"""What the engine gives to every container (Docker documentation, "Runtime privilege and Linux capabilities")."""
+ACTIONS = frozenset(get_args(ActionKind))
 KINDS: tuple[Literal["changed", "added", "deleted"], ...] = ("changed", "added", "deleted")
 """Docker Engine API 1.45, ContainerChanges: 0 modified, 1 added, 2 deleted."""
 
@@ -57,7 +69,16 @@ def container_from(attrs: Mapping[str, Any]) -> Container:
         command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
         networks={name: each.get("IPAddress") or "" for name, each in networks.items()},
         published=_published(host.get("PortBindings") or {}),
+        health_check=_health_check((config.get("Healthcheck") or {}).get("Test") or ()),
     )
+
+
+def _health_check(test: Sequence[str]) -> tuple[str, ...]:
+    """The command as the engine's events tell it (moby, daemon/health.go)."""
+    kind, command = test[0] if test else "NONE", list(test[1:])
+    if kind == "NONE":
+        return ()
+    return (" ".join(["/bin/sh", "-c", *command] if kind == "CMD-SHELL" else command),)
 
 
 def profile_from(attrs: Mapping[str, Any]) -> Profile:
@@ -84,6 +105,71 @@ def profile_from(attrs: Mapping[str, Any]) -> Profile:
         devices=tuple(sorted(d["PathInContainer"] for d in host.get("Devices") or ())),
         security_options=tuple(sorted(set(options) - set(quiet))),
     )
+
+
+def access_from(attrs: Mapping[str, Any], device_of: Mapping[str, str], *, private_cgroups: bool) -> HostAccess:
+    """What a container can reach of its host and of others.
+
+    `device_of` has for each volume the host's path that it stands for, if any. `private_cgroups`: whether containers
+    have a cgroup namespace of their own unless they are started otherwise, as with cgroup version 2.
+    """
+    host, mounts = attrs["HostConfig"], attrs.get("Mounts") or ()
+    spaces = {"cgroup": "CgroupnsMode", "ipc": "IpcMode", "network": "NetworkMode", "pid": "PidMode",
+              "user": "UsernsMode", "uts": "UTSMode"}  # fmt: skip
+    modes = {space: str(host.get(key) or "") for space, key in spaces.items()}
+    if not private_cgroups:
+        del modes["cgroup"]
+    volumes = sorted(each["Name"] for each in mounts if each.get("Type") == "volume" and each.get("Name"))
+    binds = {each["Source"] for each in mounts if each.get("Type") == "bind"}
+    devices = [each["PathOnHost"] for each in host.get("Devices") or ()]
+    devices += [f"cgroup rule {rule}" for rule in host.get("DeviceCgroupRules") or ()]
+    devices += [str(each.get("Driver") or "device request") for each in host.get("DeviceRequests") or ()]
+    return HostAccess(
+        container=attrs["Id"],
+        name=attrs["Name"].lstrip("/"),
+        image=attrs["Image"],
+        status=attrs["State"]["Status"],
+        privileged=bool(host.get("Privileged")),
+        capabilities=tuple(sorted(set(_capabilities(host.get("CapAdd"))) - DEFAULT_CAPABILITIES)),
+        paths=tuple(sorted(binds | {device_of[name] for name in volumes if name in device_of})),
+        devices=tuple(sorted(devices)),
+        host_namespaces=tuple(space for space, mode in modes.items() if mode == "host"),
+        shared={s: m.partition(":")[2] for s, m in sorted(modes.items()) if m.startswith("container:")},
+        volumes=tuple(volumes),
+        unconfined=_unconfined(host, modes),
+    )
+
+
+def _unconfined(host: Mapping[str, Any], modes: Mapping[str, str]) -> tuple[str, ...]:
+    """What takes a protection away, but for the label that the engine itself disables for more than that."""
+    options = {str(option).replace(":", "=", 1) for option in host.get("SecurityOpt") or ()}
+    if host.get("Privileged") or "host" in (modes["pid"], modes["ipc"]):
+        options.discard("label=disable")
+    found = {each for each in options if each.partition("=")[2] in ("unconfined", "disable")}
+    for key, path in (("MaskedPaths", "/proc/kcore"), ("ReadonlyPaths", "/proc/sys")):
+        if host.get(key) is not None and path not in host[key] and not host.get("Privileged"):
+            found.add(f"{path} is open")
+    return tuple(sorted(found))
+
+
+def history_from(events: Sequence[Mapping[str, Any]], after: int) -> History:
+    """What was done with containers, from all the events that an engine keeps, the oldest first."""
+    times = [int(event["timeNano"]) for event in events]
+    new = [event for event, at in zip(events, times, strict=True) if at > after]
+    return History(
+        actions=tuple(action for event in new if (action := _action(event))),
+        last=max((after, *times)),
+        complete=not after or after in times,
+    )
+
+
+def _action(event: Mapping[str, Any]) -> Action | None:
+    """None for an event that lets nobody in."""
+    kind, _, command = str(event.get("Action") or "").partition(": ")
+    if event.get("Type") != "container" or kind not in ACTIONS:
+        return None
+    at = datetime.fromtimestamp(int(event["timeNano"]) // 1000 / 1_000_000, UTC)
+    return Action(at=at, container=event["Actor"]["ID"], kind=kind, command=command)
 
 
 def image_from(attrs: Mapping[str, Any]) -> LocalImage:

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from supply_chain.concurrency import side_by_side
 from supply_chain.errors import ImageDamaged, SettingInvalid
 from supply_chain.evidence.reading import proof
-from supply_chain.evidence.standing import read_standing, standing
 from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import last_verdict
@@ -47,13 +46,11 @@ class Stored(Protocol):
 
 
 class Repositories(Protocol):
-    """Makes repositories, says what they hold to, and closes an image."""
+    """Makes repositories, and says what they hold to."""
 
     def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None: ...
 
     def immutable(self, repository: str) -> bool: ...
-
-    def archive(self, ref: ImageRef) -> None: ...
 
 
 def store(
@@ -72,8 +69,9 @@ def store(
 
     The tag is `<revision>-<first 12 of the digest>` and never has to move. The verdict says that every
     byte was verified: where one lies there, they are not read again, unless it is to be `fresh`.
-    A push brings an archived image back: one that is blocked meanwhile is archived again, and the next gate
-    refuses it. Raises `SettingInvalid` where somebody made the repository so that tags can move.
+    A push brings an archived image back: one that is blocked meanwhile the next gate refuses, and the lifecycle
+    archives it again; curation's role may not. Raises `SettingInvalid` where somebody made the repository so that tags
+    can move.
     """
     candidate = admitted.image
     ref = candidate.ref.moved_to(curated_repository(candidate.ref.application))
@@ -93,8 +91,6 @@ def store(
         _missing(candidate, ref, registry),
     )
     record(admitted, dossier, evidence, now())
-    if standing(read_standing(ref, evidence).evidence).block:
-        repositories.archive(ref)
     return StoredImage(
         ref=ref,
         tag=tag,

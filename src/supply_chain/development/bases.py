@@ -9,11 +9,11 @@ from typing import Protocol
 
 from supply_chain.development.dockerfile import HUB, declared_image
 from supply_chain.errors import BaseMissing, DockerfileRefused
-from supply_chain.evidence.standing import Ruling, read_standing, standing
+from supply_chain.evidence.standing import Ruling, read_blocks, read_standing, standing
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_vended
-from supply_chain.image import DIGEST, ImageRef, Material
+from supply_chain.image import DIGEST, Digest, ImageRef, Material
 from supply_chain.policy.dossier import with_their_bases
 from supply_chain.tier import BASES, TierName, is_base_repository
 
@@ -67,6 +67,8 @@ class CuratedBases:
     def curated(self, name: str) -> tuple[str, Material]:
         """The newest one that curation admits; where `name` has a digest, that one. `BaseMissing` otherwise."""
         repository, at, digest = name.partition("@")
+        if at:
+            self._refuse_blocked(name, digest)
         for ref in self.catalogue.newest_first(repository):
             if (not at or ref.digest == digest) and self._admitted(ref):
                 return f"{self.host}/{ref}", Material(name=name, digest=ref.digest, curated=True)
@@ -90,7 +92,16 @@ class CuratedBases:
         match = PINNED.match(address)
         if not match:
             raise BaseMissing(f"{address} does not name {name} by digest.\nWrite image@sha256:… in the profile.")
+        self._refuse_blocked(name, match["digest"])
         return address, Material(name=name, digest=match["digest"], curated=False)
+
+    def _refuse_blocked(self, name: str, digest: Digest) -> None:
+        """Raise `BaseMissing` for a digest that is blocked, whatever it is called."""
+        if block := standing(read_blocks(digest, self.evidence).evidence).block:
+            raise BaseMissing(
+                f"{name} may not be used: {digest} is blocked {block}\n"
+                "Use another base, or let whoever blocked it lift that: `cscm unblock`."
+            )
 
     def _admitted(self, ref: ImageRef) -> bool:
         vended = is_vended(self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)

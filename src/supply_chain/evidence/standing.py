@@ -1,7 +1,10 @@
 """How an image stands: whether it is blocked or held, by what the lifecycle's key signed about it.
 
 A statement counts whatever the registry's storage class says: a block outlives a push that brings the image back,
-and a hold the loss of whatever else knew of it.
+and a hold the loss of whatever else knew of it. A block holds for a digest under every name: it is signed twice, in the
+application's place and in one place for all digests. A hold is of one application's image.
+
+All of it lies below `evidence/lifecycle/`, where the lifecycle's role alone writes and no role deletes or archives.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Protocol
 
 from pydantic import AwareDatetime, Field
 
+from supply_chain.concurrency import both
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Words
 from supply_chain.evidence.clock import INSTANT
@@ -46,6 +50,9 @@ class PlanAct(StrEnum):
 
 
 UNDOES = {Act.BLOCK: Act.UNBLOCK, Act.HOLD: Act.RELEASE}
+BLOCKS = (Act.BLOCK, Act.UNBLOCK)
+DIGESTS = evidence_repository(TierName.LIFECYCLE, "digests")
+"""Where blocks lie by digest, whatever the image is called."""
 
 
 class Ruling(Predicate):
@@ -56,6 +63,9 @@ class Ruling(Predicate):
     why: Words
     at: AwareDatetime
     rule: str = Field(default="", description="by which rule of the lifecycle; empty where a person decided it")
+    image: str = Field(
+        default="", description="the image as it was named then; a block holds for its digest under every name"
+    )
 
     def __str__(self) -> str:
         return f"by {self.by} on {self.at:%Y-%m-%d %H:%M %Z}: {self.why}"
@@ -82,21 +92,39 @@ class Repositories(Protocol):
 
 
 def standing_place(ref: ImageRef) -> ImageRef:
-    """Where it is said how an image stands: of one application's digest in one place, wherever the image lies."""
+    """Where it is said how an image of one application stands, wherever the image lies."""
     return ref.moved_to(evidence_repository(TierName.LIFECYCLE, ref.application))
 
 
+def block_place(digest: Digest) -> ImageRef:
+    """Where it is said that a digest is blocked, or not any more, under every name."""
+    return ImageRef(repository=DIGESTS, digest=digest)
+
+
 def read_standing(ref: ImageRef, store: EvidenceStore) -> Reading:
-    """What was ever said about how an image stands; where its repository was never made, nothing.
+    """What was ever said about how an image stands; where no repository for it was ever made, nothing.
 
     `SettingInvalid` where the store trusts no key of the lifecycle: every block would be left out as a stranger's.
+    What the registry does not give raises.
     """
+    own, by_digest = both(lambda: _read(standing_place(ref), store), lambda: read_blocks(ref.digest, store))
+    known = [each.statement.predicate for each in own.evidence]
+    more = (each for each in by_digest.evidence if each.statement.predicate not in known)
+    return Reading(own.subject, (*own.evidence, *more), (*own.left_out, *by_digest.left_out))
+
+
+def read_blocks(digest: Digest, store: EvidenceStore) -> Reading:
+    """What was ever said of a digest that nobody may use under any name. Raises as `read_standing`."""
+    return _read(block_place(digest), store)
+
+
+def _read(place: ImageRef, store: EvidenceStore) -> Reading:
     if TierName.LIFECYCLE not in store.trusted:
         raise SettingInvalid(
             f"The {store.tier} tier trusts no key of the lifecycle, so that it cannot tell what is blocked.\n"
             "Add the public key of `lifecycle` to the trusted keys of the tier's block (`cscm up` does on a laptop)."
         )
-    return store.read(standing_place(ref), LIFECYCLE)
+    return store.read(place, LIFECYCLE)
 
 
 def standing(evidence: Iterable[Evidence]) -> Standing:
@@ -147,15 +175,28 @@ def rule(
     """Sign what somebody or a rule (`of`) decided about an image; the statement's digest, or None where it stands.
 
     It is of a later time than what was said before, whatever the clock says: otherwise it would not be heard. A person
-    may block what a rule blocked: no rule ends that.
+    may block what a rule blocked: no rule ends that. What lies in one of the two places of a block alone is signed in
+    the other one too.
     """
-    place = standing_place(ref)
     before = read_standing(ref, store).by(TierName.LIFECYCLE)
     stands = standing(before)
+    places = (block_place(ref.digest), standing_place(ref)) if act in BLOCKS else (standing_place(ref),)
     stronger = act is Act.BLOCK and not of and stands.block is not None and stands.block.rule
     if stands.has(act) and not stronger:
-        return None
+        missing = [place for place in places if not standing(_read(place, store).by(TierName.LIFECYCLE)).has(act)]
+        first = stands.block or stands.excuse
+        return _sign(first, missing, store, repositories, now) if first else None
     at = max([now, *(each.at + INSTANT for each in rulings(before))])
-    repositories.ensure_repository(place.repository, immutable=True, key=None)
-    ruling = Ruling(act=act, by=by, why=why, at=at, rule=of)
-    return store.attach(place, LIFECYCLE, ruling.predicate(), now)
+    ruling = Ruling(act=act, by=by, why=why, at=at, rule=of, image=str(ref))
+    return _sign(ruling, places, store, repositories, now)
+
+
+def _sign(
+    ruling: Ruling, places: Iterable[ImageRef], store: EvidenceStore, repositories: Repositories, now: datetime
+) -> Digest | None:
+    """Attach a ruling in each place; the digest of the last of the statements, None where there is no place."""
+    signed = None
+    for place in places:
+        repositories.ensure_repository(place.repository, immutable=True, key=None)
+        signed = store.attach(place, LIFECYCLE, ruling.predicate(), now)
+    return signed

@@ -28,6 +28,15 @@ class Placement(Frozen):
     environment: dict[Variable, str] = Field(default_factory=dict, description="configuration, never secrets")
 
 
+class HostAgent(Frozen):
+    """A container of the host's own, such as a node agent, that may reach the host."""
+
+    image: Digest = Field(description="the digest of its image; a container of any other is reported")
+    reason: Annotated[str, StringConstraints(pattern=r"^\S[^\n]*$", max_length=300)] = Field(
+        description="what it is there for"
+    )
+
+
 def network_of(environment: str) -> str:
     """The name of the network on which an environment's applications are."""
     return f"cscm-{environment}"
@@ -62,6 +71,9 @@ class Environment(Frozen):
     tests: Literal["shown", "any"] = Field(
         default="any",
         description="shown: nothing is deployed here of which no test runner's own report shows that tests ran",
+    )
+    agents: tuple[HostAgent, ...] = Field(
+        default=(), description="what may reach this environment's host from a container, without being reported"
     )
     applications: dict[str, Placement] = Field(
         default_factory=dict, description="application → where it is reached; what is not here is not deployed here"

@@ -52,7 +52,8 @@ class Observation(Frozen):
     """What was seen of one container: one that should run, or one that nobody deployed."""
 
     at: datetime
-    environment: str
+    environment: str = Field(description="empty for what belongs to none")
+    host: str = Field(default="", description="of a container that belongs to no environment")
     application: str = Field(description="empty for a container that nobody deployed")
     name: str = Field(description="the container's")
     container: str = Field(description="its id")

@@ -165,7 +165,8 @@ def _server(profile: Profile, home: Home, progress: Progress) -> None:
     before = service.record()
     if _ensure(service, progress) != before:
         prefect_server.free_slots(home, profile)
-    prefect_server.ensure_pool(profile, prefect_server.auth_string(home), prefect_server.warm_command(home))
+    command = prefect_server.warm_command(home)
+    prefect_server.ensure_pool(profile, prefect_server.auth_string(home), command, home.project)
 
 
 def _ensure(service: Service, progress: Progress) -> Record:

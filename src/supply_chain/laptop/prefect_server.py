@@ -181,10 +181,11 @@ def warm(home: Home, profile: Profile) -> Service:
 def worker(home: Home, profile: Profile) -> Service:
     """The process that runs the deployments; cancelled and stopped runs get its signals too."""
     pid_file = home.run / "worker.json"
-    pool = ("--pool", POOL, "--type", "process", "--name", WORKER)
+    pool = ("--pool", POOL, "--name", WORKER, "--command", warm_command(home))
+    code = [home.project / "src/cscm" / name for name in ("worker.py", "flow_run.py")]
     return Service(
         name="worker",
-        argv=(sys.executable, "-m", "prefect", "worker", "start", *pool),
+        argv=(sys.executable, "-m", "cscm.worker", *pool),
         environment=run_environment(home, profile),
         cwd=home.project,
         log=home.log / "worker.log",
@@ -192,7 +193,7 @@ def worker(home: Home, profile: Profile) -> Service:
         ready=lambda: worker_answers(profile, auth_string(home), pid_file),
         deadline=90,
         whole_group=True,
-        changes=version("prefect"),
+        changes=fingerprint(code, version("prefect")),
     )
 
 
@@ -244,24 +245,26 @@ def worker_answers(profile: Profile, auth: str, pid_file: Path) -> bool:
     return record is not None and any(moment > record.since and datetime.now(UTC) - moment < FRESH for moment in heard)
 
 
-def ensure_pool(profile: Profile, auth: str, command: str) -> None:
-    """The work pool with the process worker's own job template, whose runs are started by `command`.
+def job_template(command: str, project: Path) -> dict[str, Any]:
+    """A work pool's job template of fixed values: it has no variables, so that Prefect refuses whoever sets one."""
+    job: dict[str, Any] = {"command": command, "env": {}, "labels": {}, "name": None, "stream_output": True}
+    return {
+        "job_configuration": {**job, "working_dir": str(project)},
+        "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+    }
 
-    One that is there keeps its template, but for a command that is not an operator's own.
+
+def ensure_pool(profile: Profile, auth: str, command: str, project: Path) -> None:
+    """Make the work pool, or its job template again what it has to be: runs are started by `command` in the project.
+
+    The worker starts them so whatever the template says, for whoever may log in may change it.
     """
-    port = profile.ports.prefect
+    port, template = profile.ports.prefect, job_template(command, project)
     for pool in asked("POST", port, "/api/work_pools/filter", body={}, auth=auth):
         if pool["name"] == POOL:
-            variable = pool["base_job_template"]["variables"]["properties"]["command"]
-            found = variable.get("default")
-            if found != command and (not found or WARMLY.name in found):
-                variable["default"] = command
-                body = {"base_job_template": pool["base_job_template"]}
-                asked("PATCH", port, f"/api/work_pools/{POOL}", body=body, auth=auth)
+            if pool["base_job_template"] != template:
+                asked("PATCH", port, f"/api/work_pools/{POOL}", body={"base_job_template": template}, auth=auth)
             return
-    known = asked("GET", port, "/api/collections/views/aggregate-worker-metadata", auth=auth)
-    template = known["prefect"]["process"]["default_base_job_configuration"]
-    template["variables"]["properties"]["command"]["default"] = command
     body = {"name": POOL, "type": "process", "description": "Processes on this machine", "base_job_template": template}
     asked("POST", port, "/api/work_pools/", body=body, auth=auth)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from supply_chain.concurrency import side_by_side
-from supply_chain.errors import UNREADABLE
+from supply_chain.errors import UNREADABLE, ImageNotFound
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import Standing, read_standing, standing
@@ -111,6 +111,21 @@ class Read:
     def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]:
         """The encrypted copies of an image, by what curation signed."""
         return _copies(ref, self._records(ref))
+
+    def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+        """The indexes in an image's repository that can be pulled and list it; those that cannot be read are left out.
+
+        They are read from the registry alone, for anybody who may push there makes them.
+        """
+        listed = (each for each in self.images.images(ref.repository) if each.media_type in INDEXES)
+        indexes = [ref.beside(each.digest) for each in listed if each.status is StorageStatus.ACTIVE]
+        return tuple(each for each in indexes if ref.digest in self._children(each))
+
+    def _children(self, index: ImageRef) -> frozenset[Digest]:
+        try:
+            return frozenset(each["digest"] for each in self.manifests.manifest(index).get("manifests") or ())
+        except (ImageNotFound, *UNREADABLE, KeyError, TypeError):
+            return frozenset()
 
     def deployments(self, application: str | None) -> tuple[PastDeployment, ...]:
         """What was ever deployed, by what execution signed."""

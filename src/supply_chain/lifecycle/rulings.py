@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.errors import UNREADABLE, DeclarationInvalid, SupplyChainError
+from supply_chain.errors import UNREADABLE, AwsFailed, DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import Act, PlanAct, Repositories, Ruling, rule
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
@@ -19,6 +19,8 @@ from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredMa
 from supply_chain.lifecycle.stock import Member, PastDeployment, histories
 from supply_chain.shown import in_a_line
 from supply_chain.tier import (
+    CURATED,
+    OFFERED,
     TierName,
     curated_repository,
     development_repository,
@@ -36,6 +38,11 @@ class Storage(Repositories, Protocol):
     def images(self, repository: str) -> tuple[StoredManifest, ...]:
         """None where there is no such repository: a digest may be blocked before it is curated."""
 
+    def having(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
+        """The images below `prefix` whose digests begin so, archived or not."""
+
+    def status(self, ref: ImageRef) -> StorageStatus: ...
+
     def archive(self, ref: ImageRef) -> None: ...
 
     def restore(self, ref: ImageRef) -> object: ...
@@ -45,6 +52,9 @@ class Surroundings(Protocol):
     """What there is around an image now."""
 
     def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]: ...
+
+    def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+        """The indexes in its repository that can be pulled and list it."""
 
     def members(self, repository: str) -> tuple[Member, ...]: ...
 
@@ -86,6 +96,9 @@ class Ruled(Frozen):
     changed: bool = Field(description="false where it stood already")
     curated: bool = Field(default=True, description="false where it is in no curated repository, or not yet")
     moved: tuple[Digest, ...] = Field(default=(), description="what was archived or restored for it")
+    elsewhere: tuple[ImageRef, ...] = Field(
+        default=(), description="the same digests under other names, archived or restored for it"
+    )
     running: tuple[RunsFrom, ...] = Field(default=(), description="what runs from it")
     unread: str = Field(default="", description="why it cannot be told what runs from it; empty where it is told")
 
@@ -96,7 +109,8 @@ class Ruled(Frozen):
         built = f"  what is built on it is judged anew by the rescan that this starts: cscm where {self.ref.short}"
         runs = [f"  what runs from it cannot be told: {self.unread}"] if self.unread else []
         runs += [f"  runs from it: {each}" for each in self.running]
-        return "\n".join([how, *runs, *([built] if judged else []), *self._next()])
+        names = [f"  under another name too: {each}" for each in self.elsewhere]
+        return "\n".join([how, *names, *runs, *([built] if judged else []), *self._next()])
 
     @property
     def _offered(self) -> ImageRef:
@@ -139,6 +153,7 @@ def decide(
     """Sign what somebody decided about a curated image, or a rule (`of`), and do what follows from it; both only where
     they are needed.
 
+    A block and its lifting hold for the digest under every name: all of them are archived or restored.
     It is signed first: an image whose archiving fails is refused at every gate by then. From then on each part is
     tried though another fails, `tell` gets what came of them, and then the first error is raised. Doing it again does
     what was left undone. That it cannot be read what runs is told, and raised only where it may be read next time.
@@ -152,10 +167,11 @@ def decide(
     failed: list[Exception] = []
     moves = act in (Act.BLOCK, Act.UNBLOCK) and not only_sign
     moved = tuple(_moved(ref, act, bench, failed)) if moves else ()
+    elsewhere = tuple(_elsewhere(ref, act, bench, failed)) if moves else ()
     running, unread = _running(ref.digest, bench, failed, only_sign) if act is Act.BLOCK else ((), "")
     ruled = Ruled(
         ref=ref, act=act, by=by, why=why, at=now, changed=changed, curated=only_sign or ref.digest in listed,
-        moved=moved, running=running, unread=unread,
+        moved=moved, elsewhere=elsewhere, running=running, unread=unread,
     )  # fmt: skip
     tell(ruled)
     for other in failed[1:]:
@@ -181,6 +197,35 @@ def _image(ref: ImageRef, stored: StoredManifest | None, bench: RulingBench) -> 
     return ref.beside(of) if of else ref
 
 
+class Archive(Protocol):
+    """Archives an image."""
+
+    def archive(self, ref: ImageRef) -> None: ...
+
+
+class Indexes(Protocol):
+    """Finds indexes."""
+
+    def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]: ...
+
+
+def close(ref: ImageRef, storage: Archive, around: Indexes) -> tuple[ImageRef, ...]:
+    """Archive an image, and before it the indexes that list it, for ECR archives nothing that one of them lists.
+
+    What was archived, in its order. Whoever may push could keep a blocked image open by an index of it otherwise.
+    """
+    try:
+        storage.archive(ref)
+    except AwsFailed as error:
+        indexes = () if error.retryable else around.indexes_of(ref)
+        if not indexes:
+            raise
+        above = [each for index in indexes for each in close(index, storage, around)]
+        storage.archive(ref)
+        return (*above, ref)
+    return (ref,)
+
+
 @contextmanager
 def _going_on(failed: list[Exception]) -> Iterator[None]:
     """What fails in it is kept, and what comes after it is done."""
@@ -192,15 +237,37 @@ def _going_on(failed: list[Exception]) -> Iterator[None]:
 
 def _moved(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Exception]) -> Iterator[Digest]:
     """Archive or restore the image and then its encrypted copies, as far as they are there."""
-    move = bench.storage.archive if act is Act.BLOCK else bench.storage.restore
     with _going_on(failed):
         there = {each.digest: each.status for each in bench.storage.images(ref.repository)}
         for each in _with_copies(ref, bench):
             archived = there.get(each.digest) is StorageStatus.ARCHIVED
             if each.digest in there and archived is (act is Act.UNBLOCK):
                 with _going_on(failed):
-                    move(each)
-                    yield each.digest
+                    yield from (moved.digest for moved in _move(each, act, bench))
+
+
+def _move(ref: ImageRef, act: Act, bench: RulingBench) -> tuple[ImageRef, ...]:
+    """Archive or restore one manifest; what was moved."""
+    if act is Act.BLOCK:
+        return close(ref, bench.storage, bench.around)
+    bench.storage.restore(ref)
+    return (ref,)
+
+
+def _elsewhere(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Exception]) -> Iterator[ImageRef]:
+    """Archive or restore the same digests under every other name: what development offered, and other applications'."""
+    digests = [ref.digest]
+    with suppress(*UNREADABLE):  # raised for the image's own repository
+        digests += [copy.digest for copy in bench.around.copies(ref)]
+    for prefix in (OFFERED, CURATED):
+        for digest in digests:
+            with _going_on(failed):
+                for each in bench.storage.having(digest, prefix):
+                    if each.repository == ref.repository:
+                        continue
+                    with _going_on(failed):
+                        if (bench.storage.status(each) is StorageStatus.ARCHIVED) is (act is Act.UNBLOCK):
+                            yield from _move(each, act, bench)
 
 
 def _with_copies(ref: ImageRef, bench: RulingBench) -> Iterator[ImageRef]:

@@ -12,7 +12,7 @@ from supply_chain.shown import plain
 def observation_rows(observation: Observation) -> list[dict[str, str]]:
     """One row for what runs as it should, else one per deviation."""
     first = {
-        "environment": plain(observation.environment),
+        "environment": plain(where(observation)),
         "application": plain(observation.application) or "—",
         "status": plain(observation.status) + (", healthy" if observation.healthy else ""),
     }
@@ -30,9 +30,14 @@ def observation_rows(observation: Observation) -> list[dict[str, str]]:
     ]
 
 
+def where(observation: Observation) -> str:
+    """The environment; the host of what belongs to none."""
+    return observation.environment or f"host {observation.host}"
+
+
 def observation_lines(observation: Observation) -> str:
     """What an observation comes to, for a terminal: a line, and one more for each deviation."""
-    who = f"{observation.environment}/{observation.application or 'unknown'}"
+    who = f"{where(observation)}/{observation.application or 'unknown'}"
     health = "healthy" if observation.healthy else observation.status
     lines = [
         f"{who}: {observation.name} {health} {short(observation.running or observation.wanted)} {observation.address}"

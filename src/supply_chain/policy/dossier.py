@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import chain, compress
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said, is_signed
 from supply_chain.evidence.sbom import Package, last_listed, packages_in, system_packages
 from supply_chain.evidence.soak import longest_soak
-from supply_chain.evidence.standing import Ruling, read_standing, standing
+from supply_chain.evidence.standing import Ruling, read_blocks, read_standing, standing
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SOAK, SUMMARY, Evidence
 from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict
@@ -94,7 +95,7 @@ def _at_curation(
     inventory, (below, strange) = packages_in(own, store.referrers.content), upon(ref, bases, layers, store)
     built = last_provenance(development)
     examined = _examinations({*below, *_named(built, bases)} & {*below, *bases}, store)
-    of_bases = _said_of_bases({*below, *_named(built, bases)}, bases, store)
+    of_bases = _said_of_bases({*below, *_named(built, bases)}, built, bases, store)
     return Dossier(
         image=image,
         ref=ref,
@@ -126,16 +127,24 @@ def _with_standing(ref: ImageRef, store: EvidenceStore) -> tuple[Reading, Readin
 
 
 def _said_of_bases(
-    suspects: Iterable[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore
-) -> Mapping[ImageRef, tuple[Evidence, ...]]:
-    """What the lifecycle said of these bases and of those that they are built on."""
+    suspects: Iterable[ImageRef], built: Provenance | None, bases: Sequence[ImageRef], store: EvidenceStore
+) -> Mapping[str, tuple[Evidence, ...]]:
+    """What the lifecycle said of these bases, of those that they are built on, and of whatever else went into a build,
+    by its digest and whatever the build calls it.
+    """
     all_of_them = with_their_bases(suspects, bases, store)
-    return dict(side_by_side(lambda base: (base, read_standing(base, store).by(TierName.LIFECYCLE)), all_of_them))
+    known = {base.digest for base in all_of_them}
+    others = [(digest, name) for digest, name in (built.materials if built else ()) if digest not in known]
+    reads: list[tuple[str, Callable[[], Reading]]] = [
+        *((str(base), partial(read_standing, base, store)) for base in all_of_them),
+        *((f"{name.partition('@')[0]}@{digest}", partial(read_blocks, digest, store)) for digest, name in others),
+    ]
+    return dict(side_by_side(lambda each: (each[0], each[1]().by(TierName.LIFECYCLE)), reads))
 
 
-def _blocked(said_of: Mapping[ImageRef, tuple[Evidence, ...]]) -> dict[str, Ruling]:
+def _blocked(said_of: Mapping[str, tuple[Evidence, ...]]) -> dict[str, Ruling]:
     """Those that are blocked, and how."""
-    return {str(base): block for base, said in said_of.items() if (block := standing(said).block)}
+    return {base: block for base, said in said_of.items() if (block := standing(said).block)}
 
 
 def with_their_bases(
@@ -256,7 +265,7 @@ def curated(
     development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
     elsewhere, built = refusals.by(TierName.CURATION), last_provenance(development)
     source, environments = (built.source, built.manifest.environments) if built else (UNKNOWN_SOURCE, ())
-    of_bases = _said_of_bases(_named(built, bases), bases, store)
+    of_bases = _said_of_bases(_named(built, bases), built, bases, store)
     return Dossier(
         image=CuratedImage(ref=ref, tag=tag, source=source, environments=environments),
         ref=ref,

@@ -14,6 +14,7 @@ from supply_chain.evidence.statement import PROVENANCE, about
 from supply_chain.image import ImageRef
 from supply_chain.tier import TierName
 from tests.real.command import ROOT, cscm
+from tests.real.waiting import eventually
 
 from .conftest import BAIT, PLACE, Adversary, Make, statement
 
@@ -83,3 +84,22 @@ def test_what_is_built_on_a_blocked_base_is_admitted_nowhere(
     assert at_curation.reasons() == {"base.blocked"} and at_curation.result["boundary"] == "curation"
     assert cscm("unblock", str(base), "--by", "ann", "--why", "it was none").status == 0
     assert cscm("curate", str(offered), "--json").status == 0
+
+
+def test_blocked_base_is_pulled_and_built_on_under_no_name(
+    bases: None, application: Make, adversary: Adversary
+) -> None:
+    """Nor by its digest in `dev/`, where development offered it; unblocking brings all of it back."""
+    base = reference("chain", str(application("bait", {**BASE, "revision": "under every name\n"})))
+    names = [base, base.moved_to(f"dev/{BAIT}"), adversary.copy(base, "dev/caught", "the-base")]
+    assert all(map(adversary.registry.has, names))
+    assert cscm("block", str(base), "--by", "ann", "--why", "a key in it").status == 0
+
+    assert [str(each) for each in names if adversary.registry.has(each)] == []
+    for number, name in enumerate(names):
+        named = UPON.replace(f"FROM curated/{BAIT}", f"FROM {adversary.registry.http.host}/{name}")
+        ran = cscm("develop", str(application("caught", {"Dockerfile": named, "revision": f"{number}\n"})), "--json")
+        assert ran.status != 0 and "blocked by ann" in ran.stderr, (name, ran.stderr)
+
+    assert cscm("unblock", str(base), "--by", "ann", "--why", "it was none").status == 0
+    eventually(lambda: all(map(adversary.registry.has, names)), 30)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import docker
 import pytest
 
+from supply_chain.adapters.tools import Toolbox
 from supply_chain.laptop import firewall
 from tests.real.adversary.steps import Steps, steps_in
 
@@ -24,8 +25,8 @@ FREE = 0
 
 
 @pytest.fixture(scope="module")
-def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
-    with steps_in(tmp_path_factory.mktemp("network")) as made:
+def steps(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterator[Steps]:
+    with steps_in(tmp_path_factory.mktemp("network"), toolbox) as made:
         yield made
 
 

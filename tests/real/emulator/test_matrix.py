@@ -37,7 +37,7 @@ pull evidence/curation/hello                -            yes          yes       
 pull evidence/execution/hello               -            -            yes          -            yes
 pull evidence/lifecycle/hello               yes          yes          yes          -            yes
 pull other/hello                            -            -            -            -            -
-referrers dev/hello                         yes          yes          -            -            -
+referrers dev/hello                         yes          yes          -            -            yes
 referrers curated/hello                     yes          yes          yes          -            yes
 referrers curated/base/python               yes          yes          yes          -            yes
 referrers evidence/curation/hello           -            yes          yes          -            yes
@@ -55,7 +55,7 @@ attach curated/hello                        -            yes          -         
 attach evidence/curation/hello              -            yes          -            -            -
 attach evidence/execution/hello             -            -            yes          -            -
 attach evidence/lifecycle/hello             -            -            -            -            yes
-describe dev/hello                          yes          yes          -            -            -
+describe dev/hello                          yes          yes          -            -            yes
 describe curated/hello                      yes          yes          yes          -            yes
 describe evidence/execution/hello           -            -            yes          -            yes
 create dev/new                              yes          -            -            -            -
@@ -64,15 +64,28 @@ create evidence/curation/new                -            yes          -         
 create evidence/execution/new               -            -            yes          -            -
 create evidence/lifecycle/new               -            -            -            -            yes
 create other/new                            -            -            -            -            -
-archive dev/hello                           -            -            -            -            -
-archive curated/hello                       -            yes          -            -            yes
+archive dev/hello                           -            -            -            -            yes
+archive curated/hello                       -            -            -            -            yes
+archive evidence/curation/hello             -            -            -            -            -
 archive evidence/execution/hello            -            -            -            -            -
+archive evidence/lifecycle/hello            -            -            -            -            -
+restore dev/hello                           -            -            -            -            yes
+restore curated/hello                       -            -            -            -            yes
+restore evidence/lifecycle/hello            -            -            -            -            -
 delete dev/hello                            -            -            -            -            -
 delete curated/hello                        -            -            -            -            yes
 delete evidence/curation/hello              -            -            -            -            -
 delete evidence/execution/hello             -            -            -            -            -
 delete evidence/lifecycle/hello             -            -            -            -            -
+remove dev/hello                            -            -            -            -            -
+remove curated/hello                        -            -            -            -            -
+remove evidence/lifecycle/hello             -            -            -            -            -
+expire curated/hello                        -            -            -            -            -
+expire evidence/lifecycle/hello             -            -            -            -            -
+grant curated/hello                         -            -            -            -            -
+grant evidence/lifecycle/hello              -            -            -            -            -
 move tags curated/hello                     -            -            -            -            -
+move tags evidence/lifecycle/hello          -            -            -            -            -
 sign alias/cscm-development                 yes          -            -            -            -
 sign alias/cscm-curation                    -            yes          -            -            -
 sign alias/cscm-execution                   -            -            yes          -            -
@@ -222,6 +235,25 @@ class Role:
         old = {"imageDigest": self.account.old[name, self.name]}
         archived = {"repositoryName": name, "imageId": old, "targetStorageClass": "ARCHIVE"}
         self.client("ecr").update_image_storage_class(**archived)
+
+    def _restore(self, name: str) -> None:
+        """The archived image of nobody else's; `_archive` comes before it in the table."""
+        old = {"imageDigest": self.account.old[name, self.name]}
+        restored = {"repositoryName": name, "imageId": old, "targetStorageClass": "STANDARD"}
+        self.client("ecr").update_image_storage_class(**restored)
+
+    def _remove(self, name: str) -> None:
+        self.client("ecr").delete_repository(repositoryName=name, force=True)
+
+    def _expire(self, name: str) -> None:
+        rule = {"rulePriority": 1, "selection": {"tagStatus": "any", "countType": "imageCountMoreThan",
+                "countNumber": 1}, "action": {"type": "expire"}}  # fmt: skip
+        self.client("ecr").put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=json.dumps({"rules": [rule]}))
+
+    def _grant(self, name: str) -> None:
+        anybody = {"Effect": "Allow", "Principal": "*", "Action": "ecr:*"}
+        text = json.dumps({"Version": "2012-10-17", "Statement": [anybody]})
+        self.client("ecr").set_repository_policy(repositoryName=name, policyText=text)
 
     def _move(self, what: str) -> None:
         name = what.rpartition(" ")[2]

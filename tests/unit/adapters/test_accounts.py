@@ -73,20 +73,18 @@ def test_each_tier_reads_what_it_has_to_judge():
         "evidence/execution/a",
         "evidence/lifecycle/a",
     }
-    assert may("lifecycle", PULL) == set(PLACES) - {"dev/a", "x/a"}
+    assert may("lifecycle", PULL) == set(PLACES) - {"x/a"}
 
 
 def test_only_the_lifecycle_takes_images_away_and_nobody_takes_evidence():
-    """And only curated ones: what was said of an image outlives it. Curation may archive, for what it pushes may be
-    blocked meanwhile."""
+    """It removes only curated ones, and archives what is blocked under every name: what was said of it outlives it."""
     images = {"curated/a", "curated/base/python"}
 
     assert {tier: may(tier, "ecr:BatchDeleteImage") for tier in TierName if may(tier, "ecr:BatchDeleteImage")} == {
         TierName.LIFECYCLE: images
     }
     assert {tier: found for tier in TierName if (found := may(tier, "ecr:UpdateImageStorageClass"))} == {
-        TierName.CURATION: images,
-        TierName.LIFECYCLE: images,
+        TierName.LIFECYCLE: {*images, "dev/a"}
     }
 
 

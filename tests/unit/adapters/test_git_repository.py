@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters import git_objects
-from tests.unit.dockerignore import ignored
 from supply_chain.adapters.git_repository import _without_credentials
 from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.errors import SourceInvalid, SupplyChainError
 from tests.unit.conftest import tries
+from tests.unit.dockerignore import ignored
 from tests.unit.repositories import APPLICATION, commit, git, make_repository, write
 
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters import snapshot as adapter
-from tests.unit.dockerignore import ignored
 from supply_chain.adapters.snapshot import OLDEST, take_snapshot, verify_snapshot
 from supply_chain.development import snapshot as rules
 from supply_chain.errors import DeclarationInvalid, SourceInvalid
 from supply_chain.image import digest_of
 from tests.unit.conftest import tries
+from tests.unit.dockerignore import ignored
 from tests.unit.repositories import APPLICATION, DECLARATION, commit, git, make_repository, write
 
 

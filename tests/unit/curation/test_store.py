@@ -1,13 +1,12 @@
 """store: what is kept is what was admitted, to the last byte, with its evidence and the verdict."""
 
 import json
-from datetime import timedelta
 
 import pytest
 
 from supply_chain.curation.store import blobs_in, store
 from supply_chain.errors import AccessDenied, ImageDamaged, SettingInvalid
-from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SUMMARY
+from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.image import Candidate, ImageRef, StoredImage
 from supply_chain.policy import dossier as dossiers
@@ -25,7 +24,6 @@ class Registry:
 
     def __init__(self, world):
         self.world, self.tags, self.copies, self.verified, self.made = world, {}, [], [], []
-        self.archived = []
         self.described, self.damaged, self.error, self.movable = MANIFEST, (), None, False
 
     def ensure_repository(self, repository, *, immutable, key):
@@ -33,10 +31,6 @@ class Registry:
 
     def immutable(self, repository):
         return not self.movable
-
-    def archive(self, ref):
-        assert self.world.store(TierName.CURATION).verified(CURATED, TierName.CURATION), "closed before it is whole"
-        self.archived.append(ref)
 
     def digest_of(self, repository, tag):
         return self.tags.get((repository, tag))
@@ -126,19 +120,6 @@ def test_the_verdict_lies_beside_the_image(kept, world):
     (found,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert found.predicate_type == SUMMARY
     assert last_verdict([found], Boundary.TO_CURATION, REF.digest).value.passed
-
-
-@pytest.mark.parametrize(("acts", "closed"), [(("block",), [CURATED]), (("block", "unblock"), []), (("hold",), [])])
-def test_what_was_blocked_after_the_gate_is_archived_again(kept, registry, world, make, acts, closed):
-    """The push brought it back; the next gate refuses it."""
-    for n, act in enumerate(acts):
-        said = {"act": act, "by": "ann", "why": "x", "at": (make.noon + timedelta(seconds=n)).isoformat()}
-        place = CURATED.moved_to("evidence/lifecycle/hello")
-        world.store(TierName.LIFECYCLE).attach(place, LIFECYCLE, said, make.noon)
-
-    kept()
-
-    assert registry.archived == closed
 
 
 def test_what_a_verdict_proves_is_not_stored_again(kept, registry, world):

@@ -222,3 +222,28 @@ def test_a_curated_base_by_digest_is_the_registrys_own(bases):
         assert (material.name, material.digest, material.curated) == (str(OLD), OLD.digest, True)
     with pytest.raises(BaseMissing, match="no curated image"):
         bases.resolve(str(NEW))
+
+
+def test_blocked_base_that_is_named_by_its_digest_is_refused_as_that(bases, world, make):
+    """It is archived, so that the registry lists it no more."""
+    bases.held = []
+    rule(NEW, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", why="a key in it", now=make.noon)
+
+    with pytest.raises(BaseMissing, match="is blocked by ann"):
+        bases.resolve(f"registry.test/{NEW}")
+
+
+@pytest.mark.parametrize("name", [PYTHON, "mapped"])
+def test_blocked_digest_is_no_base_whatever_it_is_called(bases, world, make, name):
+    """By a declaration, or by a profile's choice."""
+    bases.instead["mapped"] = f"mirror.test/python@{UPSTREAM}"
+    blocked = ImageRef(repository=BASE, digest=UPSTREAM)
+    lifecycle = world.store(TierName.LIFECYCLE)
+    assert bases.resolve(name, (PYTHON,))
+    rule(blocked, Act.BLOCK, lifecycle, REPOSITORIES, by="ann", why="a key in it", now=make.noon)
+
+    with pytest.raises(BaseMissing, match=r"is blocked by ann on .*: a key in it"):
+        bases.resolve(name, (PYTHON,))
+
+    rule(blocked, Act.UNBLOCK, lifecycle, REPOSITORIES, by="ann", why="none", now=make.noon)
+    assert bases.resolve(name, (PYTHON,))

@@ -129,7 +129,10 @@ def project(tmp_path, make, world):
             place,
             manifest=declared,
             source=make.source(**source),
-            files={declared.build.dockerfile: dockerfile, **({} if declaration is None else {DECLARATION: declaration})},
+            files={
+                declared.build.dockerfile: dockerfile,
+                **({} if declaration is None else {DECLARATION: declaration}),
+            },
         )
         workshop = Workshop(
             builder=world,

@@ -5,7 +5,16 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import ClockWrong, EvidenceInvalid, SettingInvalid
-from supply_chain.evidence.standing import Act, Standing, read_standing, rule, rulings, standing, standing_place
+from supply_chain.evidence.standing import (
+    Act,
+    Standing,
+    read_blocks,
+    read_standing,
+    rule,
+    rulings,
+    standing,
+    standing_place,
+)
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE
 from supply_chain.evidence.store import EvidenceStore, Referrer
 from supply_chain.image import ImageRef
@@ -64,7 +73,8 @@ def test_what_is_decided_is_in_force_for_every_tier_with_who_why_and_when(decide
     """In a repository that is made so that nothing in it moves."""
     digest, made = decide(act)
 
-    assert digest and made == {"evidence/lifecycle/hello": (True, None)}
+    both = {"evidence/lifecycle/digests": (True, None)} if act is Act.BLOCK else {}
+    assert digest and made == {"evidence/lifecycle/hello": (True, None), **both}
     for tier in TierName:
         found = stands(tier)
         other = {"block": found.hold, "hold": found.block}[name]
@@ -130,7 +140,42 @@ def test_an_image_stands_the_same_wherever_it_lies(decide, stands):
 
     assert stands(ref=IMAGE.moved_to("dev/hello")).block
     assert stands(ref=IMAGE.model_copy(update={"digest": "sha256:" + "b" * 64})) == Standing()
+    assert stands(ref=IMAGE.moved_to("curated/other")).block, "whatever else its digest is called"
+
+
+def test_block_counts_once_though_it_is_signed_in_two_places(decide, world):
+    """A verdict names the statements that it rests on."""
+    decide(Act.BLOCK)
+
+    assert len(read_standing(IMAGE, world.store(TierName.CURATION)).evidence) == 1
+
+
+def test_hold_is_of_one_application(decide, stands):
+    """Another one decides for itself what it keeps."""
+    decide(Act.HOLD)
+
     assert stands(ref=IMAGE.moved_to("curated/other")) == Standing()
+
+
+def test_unblock_under_another_name_lifts_the_block_under_all(decide, stands, world, make):
+    """The block is of the digest."""
+    decide(Act.BLOCK)
+    other = IMAGE.moved_to("curated/other")
+    rule(other, Act.UNBLOCK, world.store(TierName.LIFECYCLE), Repositories(), by="ann", why="x", now=make.noon)
+
+    assert stands().block is None and stands(ref=other).block is None
+
+
+@pytest.mark.parametrize("act", [Act.BLOCK, Act.UNBLOCK])
+def test_block_that_lies_in_one_place_alone_is_signed_in_the_other_too(decide, say, stands, world, act):
+    """Whoever signed it was killed in between, or knew one place only; who said it first is not changed."""
+    if act is Act.UNBLOCK:
+        decide(Act.BLOCK)
+    say(act, at=1, change={"by": "bob"})
+    assert decide(act, at=2)[0] and decide(act, at=3)[0] is None
+
+    by_digest = standing(read_blocks(IMAGE.digest, world.store(TierName.EXECUTION)).evidence)
+    assert (by_digest.block or by_digest.excuse).by == "bob"
 
 
 @pytest.mark.parametrize(("act", "undo", "name"), [(Act.BLOCK, Act.UNBLOCK, "block"), (Act.HOLD, Act.RELEASE, "hold")])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import posixpath
 import re
 from pathlib import Path
 

@@ -11,6 +11,7 @@ from supply_chain.laptop.home import Home
 from supply_chain.laptop.prefect_server import (
     auth_string,
     deployments_fingerprint,
+    job_template,
     prefect_environment,
     run_environment,
     server,
@@ -129,3 +130,13 @@ def test_a_server_with_other_batches_is_noticed():
 
     assert wrong_batches({"server": {"services": services}}) == ["task_run_recorder_batch_size=1"]
     assert len(wrong_batches({})) == 7
+
+
+def test_job_template_has_no_variables(home):
+    """So that Prefect refuses whoever sets one; what is fixed names none of them either."""
+    template = job_template("python own.py", home.project)
+
+    assert template["variables"] == {"type": "object", "properties": {}, "additionalProperties": False}
+    assert template["job_configuration"]["command"] == "python own.py"
+    assert template["job_configuration"]["working_dir"] == str(home.project)
+    assert "{{" not in str(template["job_configuration"])

@@ -35,6 +35,15 @@ class Registry:
             for d, status in self.there.get(repository, {}).items()
         )  # fmt: skip
 
+    def having(self, begins, prefix):
+        return tuple(
+            ImageRef(repository=name, digest=begins)
+            for name, held in self.there.items() if name.startswith(prefix) and begins in held
+        )  # fmt: skip
+
+    def status(self, where):
+        return self.there[where.repository][where.digest]
+
     def archive(self, where):
         self._move(where, StorageStatus.ACTIVE, StorageStatus.ARCHIVED)
 
@@ -58,6 +67,9 @@ class Registry:
 
     def members(self, repository):
         return Read(self, self, self.world.store(TierName.LIFECYCLE)).members(repository)
+
+    def indexes_of(self, where):
+        return getattr(self, "indexes", {}).get(where, ())
 
     def copies(self, where):
         return Read(self, self, self.world.store(TierName.LIFECYCLE)).copies(where)
@@ -113,7 +125,7 @@ def test_a_block_is_signed_and_the_image_closed(say, stands, registry):
     assert (ruled.changed, ruled.moved, ruled.running) == (True, (digest(1),), ())
     assert (stands().block.by, stands().block.why) == ("ann", "CVE-2026-1")
     assert registry.archived() == {digest(1)}
-    assert registry.made == {WHERE: (True, None)}
+    assert registry.made == {WHERE: (True, None), "evidence/lifecycle/digests": (True, None)}
     assert str(ruled) == f"block: {ref(1)}\n  to lift it: cscm unblock {ref(1).short} --why …"
 
 
@@ -163,6 +175,40 @@ def test_the_encrypted_copy_is_closed_and_opened_with_its_image(say, world, make
     assert registry.archived() == {digest(1), digest(2)}
     assert say(Act.UNBLOCK, at=1).moved == (digest(1), digest(2))
     assert registry.archived() == set()
+
+
+def test_block_closes_the_digest_and_its_copy_under_every_name_and_unblock_opens_them(say, registry, copied):
+    """What development offered can be pulled like what curation keeps; anybody may push it as another application's.
+
+    Another digest stays as it is.
+    """
+    open_now = {digest(n): StorageStatus.ACTIVE for n in (1, 2, 3)}
+    registry.there |= {name: dict(open_now) for name in ("dev/hello", "dev/other", "curated/other", "other/hello")}
+    elsewhere = {(name, digest(n)) for name in ("dev/hello", "dev/other", "curated/other") for n in (1, 2)}
+
+    ruled = say(Act.BLOCK)
+
+    assert {(each.repository, each.digest) for each in ruled.elsewhere} == elsewhere
+    assert f"  under another name too: dev/hello@{digest(1)}" in str(ruled)
+    closed = {
+        (name, each) for name, held in registry.there.items() for each, status in held.items()
+        if status is StorageStatus.ARCHIVED
+    }  # fmt: skip
+    assert closed == elsewhere | {("curated/hello", digest(1)), ("curated/hello", digest(2))}
+    assert {(each.repository, each.digest) for each in say(Act.UNBLOCK, at=1).elsewhere} == elsewhere
+    assert all(held == open_now for held in registry.there.values())
+
+
+def test_block_is_raised_where_another_name_stays_open(say, registry, stands):
+    """The others are closed all the same."""
+    registry.there |= {name: {digest(7): StorageStatus.ACTIVE} for name in ("dev/a", "dev/hello")}
+    real = registry.status
+    registry.status = lambda where: fail() if where.repository == "dev/a" else real(where)
+
+    with pytest.raises(AwsFailed):
+        say(Act.BLOCK, 7)
+
+    assert stands(7).block and registry.there["dev/hello"] == {digest(7): StorageStatus.ARCHIVED}
 
 
 def test_what_is_said_of_a_copy_is_said_of_its_image(say, stands, copied):
@@ -327,10 +373,10 @@ def test_how_it_is_taken_back_is_told(say):
         f"  then, where execution did: cscm execute curated/hello@{digest(1)} --environment …",
     ]
     assert str(again) == f"unblock: {ref(1)} (it was not blocked)"
-    say(Act.BLOCK, repository="curated/base/python")
-    base = say(Act.UNBLOCK, at=1, repository="curated/base/python")
+    say(Act.BLOCK, 5, repository="curated/base/python")
+    base = say(Act.UNBLOCK, 5, at=1, repository="curated/base/python")
     assert str(base).splitlines()[2:] == [
-        f"  first, where curation refused it meanwhile: cscm curate dev/base/python@{digest(1)}"
+        f"  first, where curation refused it meanwhile: cscm curate dev/base/python@{digest(5)}"
     ]
 
 

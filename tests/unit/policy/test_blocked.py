@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.standing import standing_place
+from supply_chain.evidence.standing import block_place, standing_place
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.image import ImageRef, Material
 from supply_chain.policy.outcome import Admitted, Refused
@@ -149,6 +149,31 @@ def test_a_base_by_another_name_is_found_by_its_digest_whatever_the_build_says(p
 
     for boundary in (Boundary.CURATION, Boundary.TO_EXECUTION):
         assert [r.code for r in pieces.judged(boundary).reasons] == ["base.blocked"]
+
+
+@pytest.mark.parametrize("name", ["docker.io/library/Python", "registry.test/dev/base/python", f"python@{BASE.digest}"])
+@pytest.mark.parametrize("boundary", [Boundary.CURATION, Boundary.TO_EXECUTION])
+def test_blocked_digest_that_went_into_a_build_is_found_whatever_the_build_calls_it(pieces, name, boundary):
+    """Also where no curated repository holds it: development offers it in `dev/`, or another registry does."""
+    pieces.good(boundary, **on((name, BASE.digest)))
+    block = {"act": "block", "by": "ann", "why": "CVE-2026-1", "at": pieces.make.noon.isoformat()}
+    said = pieces.attach(block_place(BASE.digest), TierName.LIFECYCLE, LIFECYCLE, block)
+
+    verdict = pieces.judged(boundary)
+
+    assert [r.code for r in verdict.reasons] == ["base.blocked"]
+    assert verdict.reasons[0].fact.startswith(f"{name.partition('@')[0]}@{BASE.digest}, which it is built on or with")
+    assert said in [e.digest for e in pieces.dossier(boundary).evidence]
+
+
+@pytest.mark.parametrize("boundary", Boundary)
+def test_digest_that_was_blocked_under_another_name_is_refused(pieces, boundary):
+    """Whoever may sign as development can offer a manifest as another application's."""
+    pieces.good(boundary)
+    block = {"act": "block", "by": "ann", "why": "x", "at": pieces.make.noon.isoformat(), "image": "curated/other@x"}
+    pieces.attach(block_place(where(boundary).digest), TierName.LIFECYCLE, LIFECYCLE, block)
+
+    assert [r.code for r in pieces.judged(boundary).reasons] == ["image.blocked"]
 
 
 def test_another_base_that_is_blocked_stops_nobody(pieces, monkeypatch):

@@ -7,10 +7,20 @@ from types import SimpleNamespace
 import pytest
 from prefect import Task
 
-from supply_chain.errors import ImageNotFound
+from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.soak import Soak
-from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SOAK, SUMMARY, VULNERABILITIES
+from supply_chain.evidence.standing import block_place
+from supply_chain.evidence.statement import (
+    APPROVAL,
+    LIFECYCLE,
+    PROVENANCE,
+    SBOM,
+    SIGNATURE,
+    SOAK,
+    SUMMARY,
+    VULNERABILITIES,
+)
 from supply_chain.execution.environment import Environment
 from supply_chain.image import ImageRef, StorageStatus, StoredManifest
 from supply_chain.policy.names import Holder, NameRegister
@@ -51,9 +61,12 @@ class Registry:
     earlier: dict[str, tuple[ImageRef, ...]] = field(default_factory=dict)
     tagged: tuple[str, ...] = ("3f2a1c0-aaaaaaaaaaaa", "later")
     made: dict[str, tuple[bool, str | None]] = field(default_factory=dict)
+    stored: StorageStatus = StorageStatus.ACTIVE
 
-    def has(self, ref):
-        return ref in self.manifests
+    def status(self, ref):
+        if ref not in self.manifests:
+            raise ImageNotFound("The registry has none.")
+        return self.stored
 
     def manifest(self, ref):
         return self.manifests[ref]
@@ -214,6 +227,23 @@ async def test_an_image_that_is_not_there_is_no_refusal(gate):
         await gate.judge(Boundary.TO_CURATION)
 
     assert (gate.events, gate.verdicts(), gate.registry.made) == ([], {}, {})
+
+
+async def test_archived_candidate_is_refused_while_it_is_blocked_and_an_error_before_it_is_back(gate, make):
+    """A block archives it in `dev/` too; nothing can be copied of it until ECR has brought it back."""
+    gate.good(Boundary.TO_CURATION)
+    gate.registry.stored = StorageStatus.ARCHIVED
+    said = {"by": "ann", "why": "x", "at": make.noon.isoformat()}
+    gate.attach(block_place(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {"act": "block", **said})
+
+    verdict, _ = await gate.judge(Boundary.TO_CURATION)
+
+    assert [reason.code for reason in verdict.reasons] == ["image.blocked"]
+    assert gate.events[-1][-1]["blocked"] == "yes"
+    later = (make.noon + timedelta(seconds=1)).isoformat()
+    gate.attach(block_place(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {**said, "act": "unblock", "at": later})
+    with pytest.raises(ImageArchived):
+        await gate.judge(Boundary.TO_CURATION)
 
 
 async def test_a_name_that_the_register_gives_to_others_is_refused(gate):

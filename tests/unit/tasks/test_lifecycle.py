@@ -46,6 +46,15 @@ class Place(Shelf):
     def images(self, repository):
         return tuple(m.stored for r, m in self.held.items() if r.repository == repository)
 
+    def having(self, begins, prefix):
+        return tuple(each for each in self.held if each.digest == begins and each.repository.startswith(prefix))
+
+    def status(self, where):
+        return self.held[where].stored.status
+
+    def indexes_of(self, where):
+        return getattr(self, "indexes", {}).get(where, ())
+
     def copies(self, where):
         return ()
 

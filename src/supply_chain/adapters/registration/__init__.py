@@ -2,7 +2,16 @@
 
 from supply_chain.adapters.registration.asks import Asks
 from supply_chain.adapters.registration.automations import ensure_automations
-from supply_chain.adapters.registration.deployments import declared, deploy, forget_undeclared, registered
+from supply_chain.adapters.registration.deployments import declared, deploy, entrypoints, forget_undeclared, registered
 from supply_chain.adapters.registration.views import ensure_views
 
-__all__ = ["Asks", "declared", "deploy", "ensure_automations", "ensure_views", "forget_undeclared", "registered"]
+__all__ = [
+    "Asks",
+    "declared",
+    "deploy",
+    "ensure_automations",
+    "ensure_views",
+    "entrypoints",
+    "forget_undeclared",
+    "registered",
+]

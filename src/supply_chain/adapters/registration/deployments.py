@@ -16,19 +16,29 @@ TAG = "cscm"
 """What every deployment of `prefect.yaml` carries, and each of their runs: by it they are known on a server of many."""
 
 
-def declared(project: Path) -> frozenset[str]:
-    """The deployments that `prefect.yaml` declares, as `flow/name`; none where there is no file.
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Each run reads the file: the loader in C takes a tenth of the time."""
 
-    A flow is called as its function is, which the entrypoint names.
+
+def declared(project: Path) -> frozenset[str]:
+    """The deployments that `prefect.yaml` declares, as `flow/name`; none where there is no file."""
+    return frozenset(entrypoints(project))
+
+
+def entrypoints(project: Path) -> dict[str, str]:
+    """The deployments that `prefect.yaml` declares, as `flow/name`, and the entrypoint of each; none without a file.
+
+    A flow is called as its function is, which the entrypoint names. `SettingInvalid` for what cannot be read.
     """
     prefect_yaml = project / "prefect.yaml"
     try:
-        content: Any = yaml.safe_load(prefect_yaml.read_text(encoding="utf-8"))
-        return frozenset(
-            f"{each['entrypoint'].rpartition(':')[2]}/{each['name']}" for each in content.get("deployments") or []
-        )
+        content: Any = yaml.load(prefect_yaml.read_text(encoding="utf-8"), LOADER)  # noqa: S506 # nosec B506 - safe
+        return {
+            f"{each['entrypoint'].rpartition(':')[2]}/{each['name']}": each["entrypoint"]
+            for each in content.get("deployments") or []
+        }
     except FileNotFoundError:
-        return frozenset()
+        return {}
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise SettingInvalid(f"{prefect_yaml} cannot be read: {error!r}\nCorrect it; `make check` lints it.") from error
 

@@ -1,0 +1,213 @@
+"""What reaches a host from containers that belong to no environment, and who went into what the chain deployed.
+
+`read_host` asks the engine, `judge_accesses` and `entered` are pure. What they do not see: what happens outside of
+containers (root on the host, another engine); a container that came and went between two looks; events that the
+engine does not keep any more, or lost when it was restarted, which is reported as `host.unwatched`; what was done in
+an exec; and who did it, for an engine does not say. Files that somebody copies into a front are not looked for, as
+the chain does that itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from pydantic import Field
+
+from supply_chain.container import Action, Engine, History, HostAccess
+from supply_chain.errors import ContainerGone
+from supply_chain.execution.deploy import Expected
+from supply_chain.execution.environment import Environment
+from supply_chain.execution.monitor import Deviation, Observation
+from supply_chain.image import Digest, Frozen
+from supply_chain.shown import plain
+
+UNWATCHED = "host.unwatched"
+"""The code of what is no deviation: the engine knows no more what was done since the last look."""
+LOOK = "Find out who started it and why. Remove it, or write its image into `agents` of the environment's document."
+ENTERED = "Find out who did that, and why. Keep a copy of the container, then deploy the application again."
+SECRET = re.compile(r"(?<![\w-])([A-Za-z_]\w*|--?[\w-]+)=\S+")
+"""What is assigned in a command: only its name is reported, for the value may be a secret."""
+LONGEST = 200
+
+
+class HostSeen(Frozen):
+    """What one look at a host shows, and what the next look needs."""
+
+    observations: tuple[Observation, ...] = Field(description="of the host itself")
+    entered: dict[str, tuple[Deviation, ...]] = Field(description="container that the chain deployed → who went in")
+    last: int = Field(description="the engine's newest event, which the next look names")
+
+
+def read_host(
+    engine: Engine,
+    name: str,
+    expected: Sequence[Expected],
+    environments: Sequence[Environment],
+    after: int,
+    now: Callable[[], datetime],
+) -> HostSeen:
+    """Look at all containers of a host, and at what was done with them since the event `after`.
+
+    `expected` are all deployments to the `environments` of this host. Raises `EngineUnavailable`.
+    """
+    accesses, history = engine.host_accesses(), engine.history(after)
+    ours = {each.container: each.name for each in expected} | {each.front: _front(each) for each in expected}
+    agents = {agent.image for environment in environments for agent in environment.agents}
+    found = judge_accesses(accesses, ours, agents)
+    observations = [_observation(name, access, deviations, now()) for access, deviations in found]
+    if not history.complete:
+        observations.append(_unwatched(name, now()))
+    fronts = {each.front for each in expected}
+    return HostSeen(
+        observations=tuple(observations),
+        entered=entered(history, ours, fronts, _checks(engine, ours)),
+        last=history.last,
+    )
+
+
+def judge_accesses(
+    accesses: Sequence[HostAccess], ours: Mapping[str, str], agents: Collection[Digest]
+) -> tuple[tuple[HostAccess, tuple[Deviation, ...]], ...]:
+    """The containers that the chain did not deploy and that reach more than their own, with what they reach.
+
+    Labels do not matter, for anybody can write them. `ours` are the deployed containers, id → name; an image in
+    `agents` may reach the host, and no container of the chain's.
+    """
+    volumes = {volume for each in accesses if each.container in ours for volume in each.volumes}
+    found = []
+    for access in accesses:
+        if access.container in ours:
+            continue
+        deviations = [*_reaches_ours(access, ours, volumes)]
+        if access.image not in agents:
+            deviations += _reaches_host(access)
+        if deviations:
+            found.append((access, tuple(deviations)))
+    return tuple(found)
+
+
+def _reaches_host(access: HostAccess) -> Iterator[Deviation]:
+    reached: tuple[tuple[str, bool, str], ...] = (
+        ("host.privileged", access.privileged, "is privileged: it may do on the host whatever root may"),
+        ("host.capabilities", bool(access.capabilities), f"has capabilities: {', '.join(access.capabilities)}"),
+        ("host.mount", bool(access.paths), f"sees the host's {', '.join(access.paths)}"),
+        ("host.device", bool(access.devices), f"uses devices of the host: {', '.join(access.devices)}"),
+        ("host.namespace", bool(access.host_namespaces), f"shares with the host: {', '.join(access.host_namespaces)}"),
+        ("host.unconfined", bool(access.unconfined), f"is less confined than others: {', '.join(access.unconfined)}"),
+    )
+    for code, does, what in reached:
+        if does:
+            yield Deviation(code=code, fact=plain(f"{access.name}, which nobody deployed, {what}"), remedy=LOOK)
+
+
+def _reaches_ours(access: HostAccess, ours: Mapping[str, str], volumes: Collection[str]) -> Iterator[Deviation]:
+    shared = [f"{space} of {name}" for space, of in access.shared.items() if (name := _named(of, ours))]
+    shared += [f"the volume {volume}" for volume in access.volumes if volume in volumes]
+    if shared:
+        fact = f"{access.name}, which nobody deployed, shares with what the chain deployed: {', '.join(shared)}"
+        yield Deviation(code="host.shares", fact=plain(fact), remedy="Find out who started it, and remove it.")
+
+
+def _named(container: str, ours: Mapping[str, str]) -> str:
+    """The name of a deployed container, given by its id or its name; empty for any other."""
+    return ours.get(container) or next((name for name in ours.values() if name == container), "")
+
+
+def entered(
+    history: History, ours: Mapping[str, str], fronts: Collection[str], checks: Mapping[str, Collection[str]]
+) -> dict[str, tuple[Deviation, ...]]:
+    """Who went into the deployed containers, by container: each command once, with how often and when last.
+
+    `checks` are the commands of the containers' own health checks, which the engine runs.
+    """
+    grouped: dict[tuple[str, str, str], list[Action]] = defaultdict(list)
+    for each in history.actions:
+        own = each.command in checks.get(each.container, ()) or (
+            each.container in fronts and each.kind in ("archive-path", "extract-to-dir")
+        )
+        if each.container in ours and not own:
+            grouped[each.container, each.kind, each.command].append(each)
+    found: dict[str, list[Deviation]] = defaultdict(list)
+    for (container, kind, command), actions in grouped.items():
+        found[container].append(_entry(ours[container], kind, command, actions))
+    return {container: tuple(deviations) for container, deviations in found.items()}
+
+
+def _entry(name: str, kind: str, command: str, actions: Sequence[Action]) -> Deviation:
+    last = max(each.at for each in actions)
+    often = f"{len(actions)} times, last " if len(actions) > 1 else ""
+    code, what = {
+        "exec_start": ("drift.exec", f"somebody ran a command in {name}"),
+        "attach": ("drift.attached", f"somebody attached to {name}"),
+        "extract-to-dir": ("drift.written", f"somebody copied files into {name}"),
+    }.get(kind, ("drift.copied", f"somebody copied content out of {name}"))
+    told = f": {without_values(command)}" if command else ""
+    return Deviation(code=code, fact=plain(f"{what} ({often}{last:%Y-%m-%d %H:%M:%S %Z}){told}"), remedy=ENTERED)
+
+
+def without_values(command: str) -> str:
+    """The beginning of a command without what is assigned in it."""
+    shown = SECRET.sub(r"\1=…", command)
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
+
+
+def with_entries(
+    observations: Iterable[Observation], entries: Mapping[str, tuple[Deviation, ...]]
+) -> tuple[Observation, ...]:
+    """The observations of deployments, and in each who went into its container."""
+    return tuple(
+        each.model_copy(update={"deviations": (*each.deviations, *entries[each.container])})
+        if each.wanted and each.container in entries
+        else each
+        for each in observations
+    )
+
+
+def _checks(engine: Engine, ours: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for container in ours:
+        try:
+            found[container] = engine.inspect(container).health_check
+        except ContainerGone:
+            continue
+    return found
+
+
+def _front(expected: Expected) -> str:
+    return f"the front of {expected.application} in {expected.environment}"
+
+
+def _observation(host: str, access: HostAccess, deviations: tuple[Deviation, ...], at: datetime) -> Observation:
+    return Observation(
+        at=at,
+        environment="",
+        host=host,
+        application="",
+        name=access.name,
+        container=access.container,
+        running=access.image if access.status == "running" else "",
+        status=access.status,
+        deviations=deviations,
+    )
+
+
+def _unwatched(host: str, at: datetime) -> Observation:
+    deviation = Deviation(
+        code=UNWATCHED,
+        fact="the engine does not know any more all that was done since the last look: it keeps its last 256 events, "
+        "and none over its restart",
+        remedy="Where that is not enough, let the host's audit log watch the engine's socket, or look more often.",
+    )
+    return Observation(
+        at=at, environment="", host=host, application="", name="the engine's events", container="", status="unknown",
+        deviations=(deviation,),
+    )  # fmt: skip
+
+
+def drifts(observations: Iterable[Observation]) -> tuple[str, ...]:
+    """The codes of all deviations; that the engine kept too few events is none."""
+    codes = {deviation.code for each in observations for deviation in each.deviations}
+    return tuple(sorted(codes - {UNWATCHED}))
