@@ -18,7 +18,7 @@ from tasks.promote import missed, on_the_way, start
 
 
 @flow(name="reconcile", flow_run_name="reconcile {tier}")
-async def reconcile(tier: Literal["curation", "execution"]) -> tuple[Move, ...] | Freeze:
+async def reconcile(tier: Literal["curation", "execution"], shallow: bool = False) -> tuple[Move, ...] | Freeze:
     """Look at what should have gone on to a tier and did not, and start it: the newest image of each application.
 
     To curation: images in dev/* that were offered and not judged. To execution: curated ones that were deployed
@@ -27,11 +27,12 @@ async def reconcile(tier: Literal["curation", "execution"]) -> tuple[Move, ...] 
 
     Args:
         tier: Whose images they would become; it is looked as this tier, and as no other.
+        shallow: Look at the last images of each application alone, as when many pushes came at once.
     """
     if freeze := await frozen():
         return held(freeze)
     looking, workbench = await asyncio.gather(Tier.aload(tier), Workbench.aload("workbench"))
-    found = await missed(looking, workbench)
+    found = await missed(looking, workbench, shallow=shallow)
     rows = []
     for move in found:
         run = move.why if move.unreadable else "is on its way" if await on_the_way(move) else await start(move)

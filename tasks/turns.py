@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,25 @@ async def turn(name: str, wait: float | None = None) -> AsyncIterator[tuple[str,
             yield before
     finally:
         _held.reset(token)
+
+
+@asynccontextmanager
+async def next_turn(name: str, wait: float | None = None) -> AsyncIterator[bool]:
+    """Hold the turn of this name, unless another run of this machine waits for it already: then give False at once.
+
+    What that run looks at once it has its turn is what this one would have looked at, so that of any number of runs
+    of one kind one works and one waits. Raises `TimeoutError` as `turn` does.
+    """
+    async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as entrance:
+            try:
+                await entrance.enter_async_context(_alone_here(f"{name} next", time.monotonic()))
+            except TimeoutError:
+                is_first = False
+            else:
+                is_first = True
+                await stack.enter_async_context(turn(name, wait))
+        yield is_first
 
 
 @asynccontextmanager

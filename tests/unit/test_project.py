@@ -40,6 +40,7 @@ class Strict(BaseModel):
 
 class WorkPool(Strict):
     name: str
+    work_queue_name: str = "default"
 
 
 class Trigger(Strict):

@@ -95,7 +95,7 @@ async def test_what_happens_while_it_waits_for_its_turn_counts(
         yield
         held.remove(name)
 
-    async def look(*_):
+    async def look(*_, **__):
         return Move(image=ref, why="another") if step in held and meanwhile == "deployed" else to
 
     async def do(**_):
