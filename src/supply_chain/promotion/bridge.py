@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar
 
+from supply_chain.concurrency import side_by_side
 from supply_chain.errors import AwsFailed, DeclarationInvalid, EventNotTaken, EventUnreadable, SupplyChainError
 from supply_chain.image import Frozen
 from supply_chain.promotion.coalescing import Coalescer, Group, Step
@@ -26,6 +27,8 @@ PACE = 0.5
 """Seconds between two looks at the queue while pushes wait for their announcement."""
 ROUNDS = 20
 """How often the queue is read before what it gave is announced: a flood delays no push that came before it."""
+TIDIED, WIDE = 100, 8
+"""How many messages are deleted between two looks at the queue, and how many at a time."""
 NAMED = 8
 """Characters by which a message is named, at least."""
 UNTOLD = "it was received too often without being announced"
@@ -80,7 +83,11 @@ class Announcer(Protocol):
 
 @dataclass(frozen=True)
 class Bridge:
-    """Carries messages from a queue to Prefect. `wait` takes seconds; `clock` gives them and only goes forward."""
+    """Carries messages from a queue to Prefect. `wait` takes seconds; `clock` gives them and only goes forward.
+
+    To announce comes first: what is `finished` or `unreadable` is deleted afterwards, some of it each time, so that a
+    flood of either delays no push.
+    """
 
     queue: Queue
     dead: Stored
@@ -89,6 +96,8 @@ class Bridge:
     clock: Callable[[], float] = time.monotonic
     waiting: Coalescer = field(default_factory=Coalescer)
     messages: dict[str, Message] = field(default_factory=dict)
+    finished: dict[str, Message] = field(default_factory=dict)
+    unreadable: dict[str, tuple[Message, str]] = field(default_factory=dict)
     pause: list[float] = field(default_factory=lambda: [FIRST])
 
     def run(self, alive: Callable[[], object]) -> None:
@@ -103,39 +112,46 @@ class Bridge:
             except SupplyChainError as error:
                 self._rest(error)
             else:
-                self.pause[0], patient = FIRST, not self.waiting.is_busy(self.clock())
+                self.pause[0], patient = FIRST, not self._is_busy()
                 alive()
                 if not patient:
                     self.wait(PACE)
 
     def carry(self, *, patient: bool = False) -> None:
-        """Read what the queue gives now, and announce what is due."""
-        unreadable = self._read(patient=patient)
+        """Read what the queue gives now, announce what is due, and delete some of what needs no more."""
+        for message in self._received(patient=patient):
+            self._sort(message)
         self._announce()
-        for message, reason in unreadable:
-            self._bury(message, reason)
+        self._tidy()
 
-    def _read(self, *, patient: bool) -> list[tuple[Message, str]]:
-        """Let the pushes that the queue gives wait for their announcement; the messages that tell of none, and why."""
-        unreadable: list[tuple[Message, str]] = []
+    def _is_busy(self) -> bool:
+        return bool(self.finished or self.unreadable) or self.waiting.is_busy(self.clock())
+
+    def _received(self, *, patient: bool) -> Iterator[Message]:
+        """What the queue gives, until it gives nothing new or `ROUNDS` times; a patient one waits for the first."""
         seen: set[str] = set()
         for number in range(ROUNDS):
             batch = self.queue.receive(patient=patient and number == 0)
             if all(message.id in seen for message in batch):
                 break
             seen |= {message.id for message in batch}
-            for message in batch:
-                try:
-                    pushed = read_push(message.body)
-                except EventUnreadable as error:
-                    unreadable.append((message, first_line(error)))
-                    continue
-                if pushed is None:
-                    self.queue.delete(message)
-                else:
-                    self.messages[message.id] = message  # the last receipt is the one that is good
-                    self.waiting.add(message.id, pushed)
-        return unreadable
+            yield from batch
+
+    def _sort(self, message: Message) -> None:
+        """Let a push wait for its announcement. A message that came before has a new receipt, which is the good one."""
+        if message.id in self.finished:
+            self.finished[message.id] = message
+            return
+        try:
+            pushed = read_push(message.body)
+        except EventUnreadable as error:
+            self.unreadable[message.id] = (message, first_line(error))
+            return
+        if pushed is None:
+            self.finished[message.id] = message
+        else:
+            self.messages[message.id] = message
+            self.waiting.add(message.id, pushed)
 
     def _announce(self) -> None:
         if not self.waiting.is_busy(self.clock()):
@@ -154,13 +170,13 @@ class Bridge:
             try:
                 self._until_answered(partial(self.announcer.push, pushed))
             except EventUnreadable as error:
-                self._bury(self.messages.pop(name), first_line(error))
+                self.unreadable[name] = (self.messages.pop(name), first_line(error))
                 self.waiting.remove(group, name)
                 continue
             older = len(group.pushes) - 1
             log.info("%s", plain(f"announced {pushed.image} ({pushed.tag}), and with it {older} older"))
             self.waiting.announced_single(group, self.clock())
-            self._forget(group)
+            self._finish(group)
 
     def _announce_catch_up(self, step: Step) -> None:
         applications, pushes = len(step.covered), sum(len(group.pushes) for group in step.covered)
@@ -168,18 +184,27 @@ class Bridge:
         log.info("announced a catch-up run (pushes: %d, applications: %d)", pushes, applications)
         self.waiting.announced_catch_up(step, self.clock())
         for group in step.covered:
-            self._forget(group)
+            self._finish(group)
 
-    def _forget(self, group: Group) -> None:
-        """Delete the messages of a group whose event was taken."""
-        for name in list(group.pushes):
-            self.queue.delete(self.messages.pop(name))
-            self.waiting.remove(group, name)
+    def _finish(self, group: Group) -> None:
+        """The event of these was taken."""
+        self.finished.update({name: self.messages.pop(name) for name in group.pushes})
+        self.waiting.remove(group, *list(group.pushes))
+
+    def _tidy(self) -> None:
+        """Delete up to `TIDIED` messages that were announced, and as many that nobody can read."""
+        side_by_side(self._delete, list(self.finished.values())[:TIDIED], WIDE)
+        side_by_side(lambda bad: self._bury(*bad), list(self.unreadable.values())[:TIDIED], WIDE)
+
+    def _delete(self, message: Message) -> None:
+        self.queue.delete(message)
+        del self.finished[message.id]
 
     def _bury(self, message: Message, reason: str) -> None:
         log.warning("%s", plain(f"message {message.id} goes to the dead-letter queue: {reason}"))
         self.dead.send(message.body, reason)
         self.queue.delete(message)
+        del self.unreadable[message.id]
 
     def _until_answered(self, ask: Callable[[], T]) -> T:
         """Ask Prefect until it answers. Nothing is received meanwhile: an outage does not count against messages."""

@@ -148,6 +148,41 @@ def test_while_promotions_are_unfinished_no_more_are_started(carry):
     assert (prefect.taken, prefect.looks[0]) == ([], (1, 1))
 
 
+def test_a_flood_of_what_nobody_can_read_delays_no_push(carry):
+    """A push that comes in its midst is announced before any of it is put away; then all of it is."""
+    queue, dead, prefect, _, _ = carry(*["no json"] * 300, message(), *["no json"] * 300)
+    assert (prefect.taken, queue.held, len(dead.held)) == (["3f2a1c0"], [], 600)
+
+    held = Queue()
+    for body in (*["no json"] * 300, message(), *["no json"] * 300):
+        held.send(body)
+    seen = []
+    announcer = Prefect()
+    announcer.push = lambda pushed: seen.append(len(held.held))
+    Bridge(held, Queue(), announcer, seen.append).carry()
+    assert seen == [601]
+
+
+def test_what_was_announced_and_comes_again_is_deleted_and_not_announced_again():
+    """The queue shows it again where deleting takes long: with a new receipt, which is the good one."""
+
+    class Busy(Queue):
+        def delete(self, message):
+            raise AwsUnavailable("AWS did not answer\ntry again")
+
+    queue, prefect = Busy(), Prefect()
+    queue.send(message())
+    bridge = Bridge(queue, Queue(), prefect, [].append)
+    for _ in range(2):
+        with pytest.raises(AwsUnavailable):
+            bridge.carry()
+        queue.held = [each.model_copy(update={"receipt": f"{each.receipt} again"}) for each in queue.held]
+    bridge.queue.__class__ = Queue
+    bridge.carry()
+
+    assert (prefect.taken, queue.held, bridge.finished) == (["3f2a1c0"], [], {})
+
+
 def test_an_attachment_is_no_event_and_no_fault(carry):
     """It is deleted, and nothing starts."""
     queue, dead, prefect, _, _ = carry(message(image_tag="sha256-abc"))
