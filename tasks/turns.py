@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -106,6 +106,16 @@ async def _turn(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
             _write(file, (*known, mine.model_copy(update={"lease": _lease()})))
             yield tuple(holder.run for holder in known)
         _write(file, ())
+
+
+def left_turns() -> tuple[str, ...]:
+    """The turns on this machine that nobody has, and that name runs that did not end well with them."""
+    left = []
+    for path in sorted((get_current_settings().home / "turns").glob("*")):
+        with _opened(path) as file:
+            if _locks(file) and _read(file):
+                left.append(unquote(path.name))
+    return tuple(left)
 
 
 def _lease() -> UUID | None:
