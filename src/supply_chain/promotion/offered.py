@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from supply_chain.concurrency import one_by_one
-from supply_chain.errors import UNREADABLE
+from supply_chain.errors import UNREADABLE, EvidenceFlooded
 from supply_chain.evidence.standing import read_standing, standing
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
@@ -21,6 +22,8 @@ RECENT = 2000
 """Images of an application that are looked at for one that development signed, the last pushed first."""
 SHALLOW = 20
 """As many of them as are looked at first, of every application, before more are of any."""
+SHALLOW_JUNK = 200
+"""As many pieces attached to one of them are read then that are no evidence."""
 
 
 def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
@@ -51,9 +54,10 @@ def missed_by_curation(images: Images, store: EvidenceStore, *, shallow: bool = 
     One that cannot be judged by what is signed about it (`unreadable`) is told, and keeps no other application;
     likewise one whose images are unsigned as far as they are looked at.
 
-    A `shallow` look is at the last images of each application alone, so that one with many that nobody signed holds
-    no other up; what it does not find is not told.
+    A `shallow` look is at the last images of each application alone, and at little of what is attached to one that is
+    no evidence, so that no application with much of either holds another up; what it does not find is not told.
     """
+    store = replace(store, most=SHALLOW_JUNK) if shallow else store
     newest = filter(None, map(images.newest_first, images.repositories(OFFERED)))
     return worth_telling([move for each in newest if (move := _of_an_application(each, store, shallow=shallow))])
 
@@ -64,6 +68,8 @@ def _of_an_application(newest: Sequence[ImageRef], store: EvidenceStore, *, shal
         if ref := _last_offered(newest[:SHALLOW] if shallow else newest, store):
             return _of_the_newest(ref, store)
     except UNREADABLE as error:
+        if shallow and isinstance(error, EvidenceFlooded):  # the full look reads more of it
+            return None
         return unreadable(newest[0], in_a_line(error))
     return unreadable(newest[0], _unsigned(newest)) if len(newest) > RECENT and not shallow else None
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.evidence.standing import standing_place
-from supply_chain.evidence.statement import LIFECYCLE
+from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, PROVENANCE
+from supply_chain.evidence.store import PREDICATE
 from supply_chain.promotion import offered
 from supply_chain.tier import Boundary, TierName
 
@@ -143,3 +144,16 @@ def test_a_shallow_look_finds_what_was_pushed_lately_and_tells_nothing_of_the_re
         chain.offer(number, signed=False)
     assert chain.missed(shallow=True) == ()
     assert [move.image for move in chain.missed()] == [chain.dev(1)]
+
+
+def test_an_image_under_much_junk_holds_nobody_up_and_is_decided_by_the_full_look(chain, monkeypatch):
+    """A shallow look leaves it alone, and tells nothing of it."""
+    monkeypatch.setattr(offered, "SHALLOW_JUNK", 5)
+    chain.offer(1)
+    for number in range(6):
+        chain.pieces.world.registry.attach(
+            chain.dev(1), BUNDLE, f"junk {number}".encode(), {PREDICATE: PROVENANCE, "n": str(number)}
+        )
+
+    assert chain.missed(shallow=True) == ()
+    assert [(move.image, move.to) for move in chain.missed()] == [(chain.dev(1), "curation")]
