@@ -23,21 +23,23 @@ from supply_chain.execution.environment import Environment
 from supply_chain.image import CuratedImage, ImageRef
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import Freeze
-from supply_chain.promotion.moves import Move
+from supply_chain.promotion.moves import Move, nothing
 from supply_chain.shown import first_line, plain
 from supply_chain.tier import CURATED, OFFERED
 from tasks.approval import answers, ask, forget
 from tasks.find import find, find_stored
 from tasks.freeze import frozen
 from tasks.promote import due_at_curation, due_at_execution, on_the_way, sign_decision
-from tasks.turns import DEPLOY, turn, turn_name
+from tasks.turns import DEPLOY, next_turn, turn, turn_name
 
 CHAIN = 2 * 3600
 """Seconds that a promotion waits for a chain of the same application, which ends what it has begun itself."""
 
 
 @flow(name="promote", flow_run_name=by_image)
-async def promote(image: str, after: str | None = None) -> CuratedImage | Deployment | Refused | Move | Freeze:
+async def promote(
+    image: str, after: str | None = None, newest: bool = False
+) -> CuratedImage | Deployment | Refused | Move | Freeze:
     """Take one image across its next boundary: an offered one to curation, a curated one to its next environment.
 
     Where there is nothing to do, it ends as Unneeded and says why: also after an event that came twice or late.
@@ -46,25 +48,41 @@ async def promote(image: str, after: str | None = None) -> CuratedImage | Deploy
     Args:
         image: dev/hello@sha256:… as it was pushed, or curated/hello@sha256:… as it was vended.
         after: The environment in which a curated image soaked; empty for the first that it declares.
+        newest: Of an offered image, take the newest of its application that was offered: a push stands for all before.
     """
     await _sign_answers(image)
     if freeze := await frozen():
         return held(freeze)
     workbench: Workbench = await Workbench.aload("workbench")
     if image.startswith(OFFERED):
-        return await _to_curation(image, await Tier.aload("curation"), workbench)
+        return await _to_curation(image, newest, await Tier.aload("curation"), workbench)
     return await _to_environment(image, after, await Tier.aload("execution"), workbench)
 
 
-async def _to_curation(image: str, tier: Tier, workbench: Workbench) -> CuratedImage | Refused | Move | Freeze:
+async def _to_curation(
+    image: str, newest: bool, tier: Tier, workbench: Workbench
+) -> CuratedImage | Refused | Move | Freeze:
     ref = await find(image, OFFERED, tier)
-    async with turn(turn_name("promote", ref.application), CHAIN), turn(turn_name("curate", ref.application)):
-        move = await due_at_curation(ref, tier, workbench)  # whoever had the turn may have decided
+    name = turn_name("promote", ref.application)
+    if not newest:
+        async with turn(name, CHAIN):
+            return await _curated(ref, newest, tier, workbench)
+    async with next_turn(name, CHAIN) as is_first:
+        if is_first:
+            return await _curated(ref, newest, tier, workbench)
+    return unneeded(nothing(ref, "another run waits already, and takes the newest image of this application"))
+
+
+async def _curated(
+    ref: ImageRef, newest: bool, tier: Tier, workbench: Workbench
+) -> CuratedImage | Refused | Move | Freeze:
+    async with turn(turn_name("curate", ref.application)):
+        move = await due_at_curation(ref, tier, workbench, newest=newest)  # whoever had the turn may have decided
         if not move.to:
             return unneeded(move)
         if freeze := await frozen():  # since it waits
             return held(freeze)
-        result = await curate(image=str(ref))
+        result = await curate(image=str(move.image))
     return refused(result) if isinstance(result, Refused) else result
 
 

@@ -18,7 +18,7 @@ from tasks.promote import missed, on_the_way, start
 
 
 @flow(name="reconcile", flow_run_name="reconcile {tier}")
-async def reconcile(tier: Literal["curation", "execution"]) -> tuple[Move, ...] | Freeze:
+async def reconcile(tier: Literal["curation", "execution"], shallow: bool = False) -> tuple[Move, ...] | Freeze:
     """Look at what should have gone on to a tier and did not, and start it: the newest image of each application.
 
     To curation: images in dev/* that were offered and not judged. To execution: curated ones that were deployed
@@ -27,17 +27,22 @@ async def reconcile(tier: Literal["curation", "execution"]) -> tuple[Move, ...] 
 
     Args:
         tier: Whose images they would become; it is looked as this tier, and as no other.
+        shallow: Look at the last images of each application alone, as when many pushes came at once.
     """
     if freeze := await frozen():
         return held(freeze)
     looking, workbench = await asyncio.gather(Tier.aload(tier), Workbench.aload("workbench"))
-    found = await missed(looking, workbench)
-    rows = []
-    for move in found:
-        run = move.why if move.unreadable else "is on its way" if await on_the_way(move) else await start(move)
-        image = f"{move.image.repository}@{move.image.short}"
-        rows.append({"image": plain(image), "to": plain(move.to), "after": plain(move.after or ""), "run": plain(run)})
+    rows, found, seen = [], [], set()
+    for only_shallow in (True, False)[: 1 if shallow else 2]:  # what is quickly found waits for nothing else
+        for move in await missed(looking, workbench, shallow=only_shallow):
+            if (key := (str(move.image), move.to, move.after)) in seen:
+                continue
+            seen.add(key)
+            found.append(move)
+            run = move.why if move.unreadable else "is on its way" if await on_the_way(move) else await start(move)
+            image = plain(f"{move.image.repository}@{move.image.short}")
+            rows.append({"image": image, "to": plain(move.to), "after": plain(move.after or ""), "run": plain(run)})
     await acreate_table_artifact(key=f"reconciled-{tier}", table=rows, description="What no event had announced")
     if unreadable := [str(move.image) for move in found if move.unreadable]:
-        return ended("Unreadable", ", ".join(unreadable), found)
-    return found
+        return ended("Unreadable", ", ".join(unreadable), tuple(found))
+    return tuple(found)

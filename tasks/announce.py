@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from httpx import HTTPError, HTTPStatusError
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from httpx import HTTPError, HTTPStatusError, Response
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.events import Event, Resource
 from prefect.exceptions import PrefectException
@@ -12,8 +15,39 @@ from supply_chain.promotion.pushes import Pushed
 from tasks.events import about, numbered
 
 EVENT = "cscm.image.pushed"
+WAITING = "cscm.pushes.waiting"
 NEVER = (400, 413, 422)
 """Statuses that say something of the event, and nothing of the server."""
+UNFINISHED = {
+    "flows": {"name": {"any_": ["promote"]}},
+    "deployments": {"name": {"any_": ["on-push"]}},
+    "flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}},
+}
+"""The promotions that a push started and that are not finished, as Prefect's API filters runs."""
+
+
+@dataclass(frozen=True)
+class Announcer:
+    """Announces to the Prefect server of a client, and asks it what it has to finish."""
+
+    client: SyncPrefectClient
+
+    def push(self, pushed: Pushed) -> None:
+        """As `announce`."""
+        announce(pushed, self.client)
+
+    def catch_up(self, applications: int, pushes: int) -> None:
+        """Post `cscm.pushes.waiting`, which starts the run of `reconcile` that looks at all applications."""
+        event = Event(
+            event=WAITING,
+            resource=Resource.model_validate({"prefect.resource.id": "cscm.bridge"}),
+            payload={"applications": applications, "pushes": pushes},
+        )
+        _request(self.client, "/events", [event.model_dump(mode="json")], WAITING)
+
+    def unfinished(self) -> int:
+        """Count the promotions that a push started and that are not finished."""
+        return int(_request(self.client, "/flow_runs/count", UNFINISHED, "a question").json())
 
 
 def announce(pushed: Pushed, client: SyncPrefectClient) -> None:
@@ -22,17 +56,25 @@ def announce(pushed: Pushed, client: SyncPrefectClient) -> None:
 
     Not by the way of other events, whose sender is not told whether they arrived.
     """
-    event = event_of(pushed).model_dump(mode="json")
+    what = f"{EVENT} of {pushed.image}"
     try:
-        client.request("POST", "/events", json=[event]).raise_for_status()
-    except (HTTPError, PrefectException) as error:
-        if isinstance(error, HTTPStatusError) and error.response.status_code in NEVER:
+        _request(client, "/events", [event_of(pushed).model_dump(mode="json")], what)
+    except EventNotTaken as error:
+        cause = error.__cause__
+        if isinstance(cause, HTTPStatusError) and cause.response.status_code in NEVER:
             raise EventUnreadable(
-                f"Prefect does not take {EVENT} of {pushed.image} for an event: {error.response.text[:300]}\n"
+                f"Prefect does not take {what} for an event: {cause.response.text[:300]}\n"
                 "It lies in the dead-letter queue (`cscm events dead`); `cscm events replay --all` tries again."
             ) from error
+        raise
+
+
+def _request(client: SyncPrefectClient, path: Literal["/events", "/flow_runs/count"], body: Any, what: str) -> Response:
+    try:
+        return client.request("POST", path, json=body).raise_for_status()
+    except (HTTPError, PrefectException) as error:
         raise EventNotTaken(
-            f"Prefect did not take {EVENT} of {pushed.image}: {error or type(error).__name__}\n"
+            f"Prefect did not take {what}: {error or type(error).__name__}\n"
             "It is tried again; see whether Prefect's server runs (`cscm status`)."
         ) from error
 

@@ -18,15 +18,15 @@ from prefect.runtime import flow_run
 from blocks import Tier, Workbench
 from blocks.workbench import now
 from supply_chain.evidence.approval import Approval, to_sign
-from supply_chain.evidence.statement import APPROVAL
+from supply_chain.evidence.statement import APPROVAL, PROVENANCE
 from supply_chain.execution.records import should_run
 from supply_chain.image import Digest, ImageRef
 from supply_chain.policy.dossier import said_by_execution
 from supply_chain.policy.verdict import execution_place
 from supply_chain.promotion.moves import Move, worth_telling
-from supply_chain.promotion.offered import missed_by_curation, to_curation
+from supply_chain.promotion.offered import missed_by_curation, newest_to_curation, to_curation
 from supply_chain.promotion.vended import View, as_seen, missed_by_execution, to_environment
-from supply_chain.tier import OFFERED, curated_repository
+from supply_chain.tier import OFFERED, TierName, curated_repository
 from tasks.events import emit, is_known, numbered
 from tasks.paging import every
 from tasks.running import RETRYING, in_thread
@@ -36,7 +36,7 @@ EVIDENCE = 60
 """Seconds to wait for development's evidence, which is attached after the push that was announced."""
 POLL = 2
 FLOW = "promote"
-TO_CURATION, TO_EXECUTION = f"{FLOW}/on-push", f"{FLOW}/on-demand"
+TO_CURATION, TO_EXECUTION = f"{FLOW}/on-missed", f"{FLOW}/on-demand"
 """The deployments that `start` runs: each tier's runs are its own workers' work."""
 STALE = timedelta(hours=6)
 """No run waits or works for so long: twice what one may wait for a chain, and what a deployment takes."""
@@ -44,14 +44,20 @@ ON_THE_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateTy
 
 
 @task(name="due at boundary 1", task_run_name="due at boundary 1", **RETRYING)
-async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench) -> Move:
-    """What is to be done with an offered image; waits a minute for evidence that is still being signed."""
+async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench, *, newest: bool = False) -> Move:
+    """What is to be done with an offered image; waits a minute for evidence that is still being signed.
+
+    With `newest`, what is to be done with the newest image of its application that was offered.
+    """
+    store = tier.evidence(workbench)
+    move = await in_thread(to_curation, ref, tier.ecr, store)
     for _ in range(0, EVIDENCE, POLL):
-        move = await in_thread(to_curation, ref, tier.ecr, tier.evidence(workbench))
         if not move.waits:
             break
         await asyncio.sleep(POLL)
-    return move
+        if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):  # the others need no second look
+            move = await in_thread(to_curation, ref, tier.ecr, store)
+    return await in_thread(newest_to_curation, ref, tier.ecr, store) if newest and not move.to else move
 
 
 @task(name="due at boundary 2", task_run_name="due at boundary 2", **RETRYING)
@@ -101,10 +107,10 @@ async def sign_decision(
 
 
 @task(name="missed", task_run_name="missed", **RETRYING)
-async def missed(tier: Tier, workbench: Workbench) -> tuple[Move, ...]:
+async def missed(tier: Tier, workbench: Workbench, *, shallow: bool = False) -> tuple[Move, ...]:
     """What no event announced to this tier: the steps that are open, the newest image of each application."""
     if tier.tier == "curation":
-        return await in_thread(missed_by_curation, tier.ecr, tier.evidence(workbench))
+        return await in_thread(missed_by_curation, tier.ecr, tier.evidence(workbench), shallow=shallow)
     view = _view(tier, workbench)
     return worth_telling([await _as_seen(move, view) for move in await in_thread(missed_by_execution, view)])
 

@@ -12,11 +12,11 @@ import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -72,6 +72,25 @@ async def turn(name: str, wait: float | None = None) -> AsyncIterator[tuple[str,
 
 
 @asynccontextmanager
+async def next_turn(name: str, wait: float | None = None) -> AsyncIterator[bool]:
+    """Hold the turn of this name, unless another run of this machine waits for it already: then give False at once.
+
+    What that run looks at once it has its turn is what this one would have looked at, so that of any number of runs
+    of one kind one works and one waits. Raises `TimeoutError` as `turn` does.
+    """
+    async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as entrance:
+            try:
+                await entrance.enter_async_context(_alone_here(f"{name} next", time.monotonic()))
+            except TimeoutError:
+                is_first = False
+            else:
+                is_first = True
+                await stack.enter_async_context(turn(name, wait))
+        yield is_first
+
+
+@asynccontextmanager
 async def _turn(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
     async with _alone_here(name, until) as file, get_client() as client:
         before = _read(file)
@@ -87,6 +106,16 @@ async def _turn(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
             _write(file, (*known, mine.model_copy(update={"lease": _lease()})))
             yield tuple(holder.run for holder in known)
         _write(file, ())
+
+
+def left_turns() -> tuple[str, ...]:
+    """The turns on this machine that nobody has, and that name runs that did not end well with them."""
+    left = []
+    for path in sorted((get_current_settings().home / "turns").glob("*")):
+        with _opened(path) as file:
+            if _locks(file) and _read(file):
+                left.append(unquote(path.name))
+    return tuple(left)
 
 
 def _lease() -> UUID | None:

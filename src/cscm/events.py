@@ -30,7 +30,7 @@ def bridge(alive: Path | None) -> None:
     settings = _settings()
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - Prefect, after its environment is set
 
-    from tasks.announce import announce  # noqa: PLC0415
+    from tasks.announce import Announcer  # noqa: PLC0415
 
     told = logging.StreamHandler()
     told.setFormatter(logging.Formatter(FORMAT))
@@ -39,9 +39,7 @@ def bridge(alive: Path | None) -> None:
     log.setLevel(logging.INFO)
     log.propagate = False  # it belongs to no run
     with get_client(sync_client=True) as client:
-        carrying = Bridge(
-            settings.queue(), settings.dead_letters(), lambda pushed: announce(pushed, client), time.sleep
-        )
+        carrying = Bridge(settings.queue(), settings.dead_letters(), Announcer(client), time.sleep)
         carrying.run(alive.touch if alive else lambda: None)
 
 

@@ -9,7 +9,14 @@ import click
 
 from cscm.laptop import progress_line
 from cscm.session import load_block, use_prefect
-from supply_chain.adapters.registration import declared, deploy, ensure_automations, ensure_views, forget_undeclared
+from supply_chain.adapters.registration import (
+    declared,
+    deploy,
+    ensure_abandoned,
+    ensure_automations,
+    ensure_views,
+    forget_undeclared,
+)
 from supply_chain.errors import SettingInvalid
 
 
@@ -44,7 +51,7 @@ def register() -> None:
         deploy(project, [sys.executable], {"PREFECT_CLI_PROMPT": "false", "PREFECT_CLI_COLORS": "false"}, ask, say)
         done = {
             "deployments: no longer declared, removed": forget_undeclared(project, ask),
-            "automations": ensure_automations(project, _notify(), ask),
+            "automations": (*ensure_automations(project, _notify(), ask), *ensure_abandoned(ask)),
             "views": ensure_views(project, ask),
         }
     for what, names in done.items():

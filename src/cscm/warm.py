@@ -26,7 +26,7 @@ from supply_chain.adapters.command import inherit
 
 FLOWS = (
     "chain", "develop", "curate", "execute", "monitor", "bases", "promote", "reconcile", "respond", "inventory",
-    "lifecycle", "morning", "rescan", "rulings",
+    "lifecycle", "morning", "rescan", "rulings", "sweep",
 )  # fmt: skip
 IMPORTED = (
     "prefect.main", "prefect.engine", "prefect.flow_engine", "prefect.task_engine", "prefect.events.clients",

@@ -202,6 +202,16 @@ class EvidenceInvalid(SupplyChainError):
     code = "evidence.invalid"
 
 
+class EvidenceFlooded(EvidenceInvalid):
+    """More is attached to an image that is no evidence than is read, so that nobody knows what its evidence is.
+
+    It says nothing of any other image. Find out who attached it (`cosign tree IMAGE` lists it), have an administrator
+    remove it from the registry, and run the step again; or push the image anew, under another digest.
+    """
+
+    code = "evidence.flooded"
+
+
 class GateOvertaken(SupplyChainError):
     """A gate said no to the image after this run had read what it judges by.
 

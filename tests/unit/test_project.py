@@ -23,12 +23,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from flows.respond import alert
 from supply_chain.adapters.registration.automations import as_prefect, read_automations
 from supply_chain.adapters.registration.deployments import TAG
+from supply_chain.adapters.registration.queues import declared_pool
 from supply_chain.app import json_schema, read_manifest
 from supply_chain.execution.environment import read_environments
 from supply_chain.image import ImageRef
+from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
 from tasks import events, source
-from tasks.announce import event_of
+from tasks.announce import WAITING, event_of
 from tasks.rescan import RESCAN, SIGNED
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +42,7 @@ class Strict(BaseModel):
 
 class WorkPool(Strict):
     name: str
+    work_queue_name: str = "default"
 
 
 class Trigger(Strict):
@@ -176,6 +179,28 @@ def test_a_pushed_image_starts_its_promotion() -> None:
     pushed = Pushed(event="1", at=datetime.now(UTC), image=IMAGE, tag="t")
 
     assert started(event_of(pushed).model_dump(mode="json")) == ["promote/on-push"]
+
+
+def test_many_pushes_at_once_start_a_catch_up_run() -> None:
+    """What the bridge posts then is what that trigger waits for."""
+    event = {"event": WAITING, "resource": {"prefect.resource.id": "cscm.bridge"}, "payload": {}}
+
+    assert started(event) == ["reconcile/on-pushes"]
+
+
+def test_what_events_start_leaves_places_in_the_pool_for_everything_else() -> None:
+    """The limits of the queues add up to less than the pool's; a run of a limited queue is started by events alone."""
+    pool = declared_pool(ROOT)
+    assert pool is not None
+    limits = {queue.name: queue.limit for queue in pool.queues}
+
+    assert sum(limit or 0 for limit in limits.values()) + 4 <= pool.limit
+    assert limits["pushes"] == AT_ONCE
+    assert {d.work_pool.work_queue_name for d in DEPLOYMENTS} <= limits.keys()
+    assert [q.priority for q in pool.queues] == list(range(1, len(pool.queues) + 1))
+    unlimited = {name for name, limit in limits.items() if limit is None}
+    free = {(d.entrypoint, d.name) for d in DEPLOYMENTS if d.triggers and d.work_pool.work_queue_name in unlimited}
+    assert {entrypoint for entrypoint, _ in free} == {"flows.respond:respond", "flows.reconcile:reconcile"}
 
 
 BOTH = ["respond/on-verdict-changed", "inventory/on-event"]

@@ -60,8 +60,13 @@ class SqsQueue:
         return sum(int(found[name]) for name in names)
 
     def delete(self, message: Message) -> None:
+        """Delete a message. One that somebody else received since is theirs to delete."""
         with translated("delete a message"):
-            self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
+            try:
+                self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
+            except ClientError as error:
+                if error_code(error).rpartition(".")[2] != "ReceiptHandleIsInvalid":
+                    raise
 
     def send(self, body: str, reason: str = "") -> None:
         attributes = {REASON: {"DataType": "String", "StringValue": reason}} if reason else {}

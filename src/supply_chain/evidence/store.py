@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from supply_chain.concurrency import SIDE_BY_SIDE, side_by_side
-from supply_chain.errors import EvidenceInvalid
+from supply_chain.errors import EvidenceFlooded, EvidenceInvalid
 from supply_chain.evidence.clock import refuse_the_future
 from supply_chain.evidence.envelope import Key, envelope_in, keys_of
 from supply_chain.evidence.statement import BUNDLE, Evidence, Statement, about, is_about, read_statement
@@ -24,6 +24,11 @@ from supply_chain.tier import EVIDENCE, TierName
 PREDICATE = "dev.sigstore.bundle.predicateType"
 CONTENT = "dev.sigstore.bundle.content"
 CREATED = "org.opencontainers.image.created"
+MOST, MOST_BYTES = 20_000, 1024 * 1024 * 1024
+"""How many pieces attached to one image that are no evidence are read, and bytes of them: whoever may push there can
+attach any number, and reading them takes a registry's time from others."""
+PART = 500
+"""Pieces that are read before they are counted."""
 BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
@@ -107,6 +112,7 @@ class EvidenceStore:
 
     `trusted` has for each tier its public key in PEM, and after it any that it had before.
     Of an image so many pieces are read at a time as `wide` says: one, where many images are read side by side.
+    Of pieces that are no evidence at most `most` are read.
     """
 
     tier: TierName
@@ -115,6 +121,7 @@ class EvidenceStore:
     trusted: Mapping[TierName, str]
     now: Callable[[], datetime]
     wide: int = SIDE_BY_SIDE
+    most: int = MOST
 
     def attach(self, subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any], now: datetime) -> Digest:
         """Sign a statement about `subject` and attach it in `subject`'s repository."""
@@ -142,30 +149,49 @@ class EvidenceStore:
         left out as if it were not there. What a tier did sign and nobody can read raises
         `EvidenceInvalid`, for it may have said no; so does what no trusted key signed in a repository for
         evidence, where a tier alone may push: a key that it had before may have signed it. What is signed in the
-        future raises `ClockWrong`; what the registry does not give raises its errors.
+        future raises `ClockWrong`; what the registry does not give raises its errors. More that does not count than
+        is read raises `EvidenceFlooded`.
         """
         attached = sorted(
             (r for r in self.referrers.referrers(subject) if r.artifact_type == BUNDLE and _filed(r, types)),
             key=lambda r: (_attached(r) or BEFORE_ALL, r.digest),
         )
-        layers = side_by_side(lambda r: self.referrers.layer(subject.beside(r.digest)), attached, self.wide)
-        digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)})
-        contents = side_by_side(lambda d: self._opened(subject.repository, d), digests, self.wide)
-        opened = dict(zip(digests, contents, strict=True))
-        weighed = [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(attached, layers, strict=True)]
-        reading = _reading(subject, weighed)
+        reading = _reading(subject, self._weigh(subject, attached))
         refuse_the_future(reading.evidence, self.now())
         return reading
+
+    def _weigh(
+        self, subject: ImageRef, attached: Sequence[Referrer]
+    ) -> tuple[tuple[Referrer, _Signed | NotEvidence], ...]:
+        """Read referrers in parts; raise `EvidenceFlooded` when too much of what was read is no evidence."""
+        weighed: list[tuple[Referrer, _Signed | NotEvidence]] = []
+        opened: dict[Digest, _Signed | NotEvidence] = {}
+        counted: set[tuple[tuple[TierName, ...], bytes]] = set()
+        read = 0
+        for part in (attached[start : start + PART] for start in range(0, len(attached), PART)):
+            layers = side_by_side(lambda r: self.referrers.layer(subject.beside(r.digest)), part, self.wide)
+            digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)} - opened.keys())
+            contents = side_by_side(lambda d: self._opened(subject.repository, d), digests, self.wide)
+            opened |= {digest: found for digest, (found, _) in zip(digests, contents, strict=True)}
+            read += sum(size for found, size in contents if isinstance(found, NotEvidence))
+            weighed += [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(part, layers, strict=True)]
+            counted |= {(s.signers, s.statement.bytes()) for _, s in weighed[-len(part) :] if isinstance(s, _Signed)}
+            if len(weighed) - len(counted) > self.most or read > MOST_BYTES:
+                raise _flooded(subject, len(weighed) - len(counted), read)
+        return tuple(weighed)
 
     @cached_property
     def _keys(self) -> tuple[tuple[TierName, Key], ...]:
         return tuple((tier, key) for tier, pem in self.trusted.items() for key in keys_of(pem, tier))
 
-    def _opened(self, repository: str, digest: Digest) -> _Signed | NotEvidence:
-        """What a bundle says and who signed it; read once, however many referrers name it."""
+    def _opened(self, repository: str, digest: Digest) -> tuple[_Signed | NotEvidence, int]:
+        """What a bundle says and who signed it, and its bytes; read once, however many referrers name it."""
         bundle = self.referrers.bundle(repository, digest)
         if isinstance(bundle, NotEvidence):
-            return bundle
+            return bundle, 0
+        return self._signed(bundle, f"{repository}@{digest}"), len(bundle)
+
+    def _signed(self, bundle: bytes, where: str) -> _Signed | NotEvidence:
         envelope = envelope_in(bundle)
         if envelope is None:
             return NotEvidence(why="no signed statement")
@@ -173,8 +199,7 @@ class EvidenceStore:
         signers = tuple(tier for tier, key in self._keys if key == signed_by)
         if not signers:
             return STRANGE
-        statement = read_statement(envelope, f"{repository}@{digest}")
-        return _Signed(statement, signers, len(bundle))
+        return _Signed(read_statement(envelope, where), signers, len(bundle))
 
 
 def _filed(referrer: Referrer, types: Collection[str]) -> bool:
@@ -220,6 +245,13 @@ def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotE
             known.add(said)
             evidence += [_evidence(subject, referrer, signed.statement, tier) for tier in signed.signers]
     return Reading(subject, tuple(evidence), tuple(left_out))
+
+
+def _flooded(subject: ImageRef, pieces: int, read: int) -> EvidenceFlooded:
+    return EvidenceFlooded(
+        f"{pieces} pieces attached to {subject} ({read // 1024 // 1024} MiB) are no evidence, and no more are read.\n"
+        "Find out who attached them, and have an administrator remove them; then run the step again."
+    )
 
 
 def _of_nobody(statement: ImageRef) -> EvidenceInvalid:

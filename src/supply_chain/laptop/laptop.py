@@ -24,7 +24,14 @@ from supply_chain.adapters.accounts import (
 from supply_chain.adapters.build_cgroup import remove_groups
 from supply_chain.adapters.command import all_at_once
 from supply_chain.adapters.database import FEED, Database, ensure_database, read_database
-from supply_chain.adapters.registration import declared, ensure_automations, ensure_views, forget_undeclared, registered
+from supply_chain.adapters.registration import (
+    declared,
+    ensure_abandoned,
+    ensure_automations,
+    ensure_views,
+    forget_undeclared,
+    registered,
+)
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.container import OWNER
@@ -237,7 +244,7 @@ def _is_of_our_flows(deployment: Mapping[str, Any]) -> bool:
 def _automations(profile: Profile, home: Home, progress: Progress) -> None:
     """Make the automations and views that are missing, and correct those that differ."""
     ask = prefect_server.asks(profile, prefect_server.auth_string(home))
-    if changed := ensure_automations(home.project, profile.notify, ask):
+    if changed := (*ensure_automations(home.project, profile.notify, ask), *ensure_abandoned(ask)):
         progress(f"automations: {', '.join(changed)}")
     if changed := ensure_views(home.project, ask):
         progress(f"views: {', '.join(changed)}")

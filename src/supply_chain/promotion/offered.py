@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from supply_chain.concurrency import one_by_one
-from supply_chain.errors import UNREADABLE
+from supply_chain.errors import UNREADABLE, EvidenceFlooded
 from supply_chain.evidence.standing import read_standing, standing
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
@@ -17,8 +18,12 @@ from supply_chain.promotion.moves import Images, Move, codes_of, nothing, unread
 from supply_chain.shown import in_a_line
 from supply_chain.tier import OFFERED, Boundary, TierName, curated_repository
 
-RECENT = 500
+RECENT = 2000
 """Images of an application that are looked at for one that development signed, the last pushed first."""
+SHALLOW = 20
+"""As many of them as are looked at first, of every application, before more are of any."""
+SHALLOW_JUNK = 200
+"""As many pieces attached to one of them are read then that are no evidence."""
 
 
 def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
@@ -32,24 +37,41 @@ def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
     return _of_the_newest(ref, store)
 
 
-def missed_by_curation(images: Images, store: EvidenceStore) -> tuple[Move, ...]:
+def newest_to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
+    """What is to be done with the newest image of an application that was offered; `ref` was pushed, and is one of
+    the application.
+
+    Whoever started this for a push decides so on every push before it, too.
+    """
+    if offered := _last_offered(images.newest_first(ref.repository), store):
+        return _of_the_newest(offered, store)
+    return to_curation(ref, images, store)
+
+
+def missed_by_curation(images: Images, store: EvidenceStore, *, shallow: bool = False) -> tuple[Move, ...]:
     """The newest images in `dev/*` that development offered and on which nobody decided.
 
     One that cannot be judged by what is signed about it (`unreadable`) is told, and keeps no other application;
     likewise one whose images are unsigned as far as they are looked at.
+
+    A `shallow` look is at the last images of each application alone, and at little of what is attached to one that is
+    no evidence, so that no application with much of either holds another up; what it does not find is not told.
     """
+    store = replace(store, most=SHALLOW_JUNK) if shallow else store
     newest = filter(None, map(images.newest_first, images.repositories(OFFERED)))
-    return worth_telling([move for each in newest if (move := _of_an_application(each, store))])
+    return worth_telling([move for each in newest if (move := _of_an_application(each, store, shallow=shallow))])
 
 
-def _of_an_application(newest: Sequence[ImageRef], store: EvidenceStore) -> Move | None:
+def _of_an_application(newest: Sequence[ImageRef], store: EvidenceStore, *, shallow: bool = False) -> Move | None:
     """What is to be done with the last of these that was offered; None where nobody knows of one."""
     try:
-        if ref := _last_offered(newest, store):
+        if ref := _last_offered(newest[:SHALLOW] if shallow else newest, store):
             return _of_the_newest(ref, store)
     except UNREADABLE as error:
+        if shallow and isinstance(error, EvidenceFlooded):  # the full look reads more of it
+            return None
         return unreadable(newest[0], in_a_line(error))
-    return unreadable(newest[0], _unsigned(newest)) if len(newest) > RECENT else None
+    return unreadable(newest[0], _unsigned(newest)) if len(newest) > RECENT and not shallow else None
 
 
 def _of_the_newest(ref: ImageRef, store: EvidenceStore) -> Move:

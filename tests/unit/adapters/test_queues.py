@@ -38,6 +38,8 @@ class Sqs:
 
     def delete_message(self, **what):
         self.asked.append(what)
+        if code := self.unseen.get(what["ReceiptHandle"]):
+            raise ClientError({"Error": {"Code": code, "Message": "x"}}, "DeleteMessage")
 
 
 def given(number, reason=None, sent=0, receipt=None):
@@ -162,3 +164,13 @@ def test_sqss_errors_are_ours(error, told):
 def test_messages_are_counted_also_those_that_are_out_of_sight():
     """Somebody looks at them; they are there."""
     assert SqsQueue(Sqs(), "url").count() == 5
+
+
+def test_what_somebody_else_received_since_is_theirs_to_delete():
+    """The bridge would otherwise try for ever; any other error is told."""
+    sqs = Sqs()
+    sqs.unseen = {"r1": "AWS.SimpleQueueService.ReceiptHandleIsInvalid", "r2": "AccessDenied"}
+
+    SqsQueue(sqs, "url").delete(Message(id="m", receipt="r1", body="b"))
+    with pytest.raises(AccessDenied):
+        SqsQueue(sqs, "url").delete(Message(id="m", receipt="r2", body="b"))

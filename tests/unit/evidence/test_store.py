@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.errors import EvidenceInvalid, RegistryUnavailable
+from supply_chain.errors import EvidenceFlooded, EvidenceInvalid, RegistryUnavailable
+from supply_chain.evidence import store as evidence_store
 from supply_chain.evidence.reading import is_signed
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, TEST_RESULT, about
 from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence
@@ -342,3 +343,42 @@ def test_a_registry_that_does_not_answer_is_an_error(world, store):
 
     with pytest.raises(RegistryUnavailable):
         store.__class__(DEV, Silent(), store.signer, store.trusted, store.now).verified(IMAGE, DEV)
+
+
+def test_more_junk_than_is_read_is_an_error_for_this_image_alone(world, store, make):
+    """Up to that, what the tier signed is found among it, wherever it lies; and what counts is not counted."""
+    few = replace(store, most=30)
+    for number in range(30):
+        attached(world, f"junk {number}".encode(), {**NOTES, "n": str(number)})
+    for number in range(40):
+        world.store(DEV).attach(IMAGE, TEST_RESULT, {"number": number}, make.noon)
+    assert len(few.verified(IMAGE, DEV)) == 40
+
+    attached(world, b"one more")
+    with pytest.raises(EvidenceFlooded, match="31 pieces attached to dev/hello"):
+        few.read(IMAGE)
+    assert few.read(IMAGE, SUMMARY).evidence == ()
+    assert few.read(IMAGE.moved_to("dev/other")).evidence == ()
+
+
+def test_a_statement_that_is_attached_too_often_is_junk(world, store, make):
+    """Each manifest has to be read."""
+    world.store(DEV).attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
+    (found,) = store.verified(IMAGE, DEV)
+    bundle = world.registry.content(IMAGE.beside(found.digest))
+    for number in range(31):
+        attached(world, bundle, {**NOTES, "n": str(number)})
+
+    with pytest.raises(EvidenceFlooded):
+        replace(store, most=30).read(IMAGE)
+
+
+def test_much_junk_is_an_error_though_it_is_in_few_pieces(world, store, monkeypatch):
+    """Each may be large."""
+    monkeypatch.setattr(evidence_store, "MOST_BYTES", 1000)
+    attached(world, b"x" * 900, {**NOTES, "n": "1"})
+    assert store.read(IMAGE).evidence == ()
+    attached(world, b"y" * 900, {**NOTES, "n": "2"})
+
+    with pytest.raises(EvidenceFlooded):
+        store.read(IMAGE)

@@ -95,7 +95,7 @@ async def test_what_happens_while_it_waits_for_its_turn_counts(
         yield
         held.remove(name)
 
-    async def look(*_):
+    async def look(*_, **__):
         return Move(image=ref, why="another") if step in held and meanwhile == "deployed" else to
 
     async def do(**_):
@@ -107,6 +107,31 @@ async def test_what_happens_while_it_waits_for_its_turn_counts(
 
     assert (await promote(image, return_state=True)).name == ends
     assert getattr(flows, does).await_count == (meanwhile == "nothing")
+
+
+@pytest.mark.parametrize(("is_first", "ends"), [(True, "Completed"), (False, "Unneeded")])
+async def test_a_push_takes_the_newest_of_its_application_or_leaves_it_to_who_waits(monkeypatch, is_first, ends):
+    """A thousand pushes are one run that works and one that waits."""
+    ref, curated = ImageRef.parse("dev/hello@sha256:" + "a" * 64), AsyncMock(return_value=None)
+    newest = ref.model_copy(update={"digest": "sha256:" + "b" * 64})
+
+    @asynccontextmanager
+    async def turn(*_):
+        yield is_first
+
+    async def due(*_, newest):
+        assert newest
+        return Move(image=ref.model_copy(update={"digest": "sha256:" + "b" * 64}), to="curation")
+
+    stand_ins = (
+        ("turn", turn), ("next_turn", turn), ("due_at_curation", due), ("curate", curated),
+        ("find", AsyncMock(return_value=ref)),
+    )  # fmt: skip
+    for name, stand_in in stand_ins:
+        monkeypatch.setattr(flows, name, stand_in)
+
+    assert (await promote(str(ref), newest=True, return_state=True)).name == ends
+    assert [call.kwargs["image"] for call in curated.await_args_list] == ([str(newest)] if is_first else [])
 
 
 @pytest.fixture

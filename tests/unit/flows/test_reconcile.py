@@ -48,7 +48,7 @@ def shop(machine, monkeypatch):
     monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows.Tier, "aload", load)
     monkeypatch.setattr(flows.Workbench, "aload", load)
-    monkeypatch.setattr(tasks.promote, "missed_by_curation", lambda images, store: shop.curation)
+    monkeypatch.setattr(tasks.promote, "missed_by_curation", lambda images, store, shallow: shop.curation)
     monkeypatch.setattr(tasks.promote, "missed_by_execution", lambda view: shop.execution)
     monkeypatch.setattr(tasks.promote, "promoting", promoting)
     monkeypatch.setattr(tasks.promote, "arun_deployment", run)
@@ -62,7 +62,7 @@ async def table(tier):
 
 
 @pytest.mark.parametrize(("tier", "deployment", "move"), [
-    ("curation", "promote/on-push", TO_CURATION), ("execution", "promote/on-demand", TO_STAGING),
+    ("curation", "promote/on-missed", TO_CURATION), ("execution", "promote/on-demand", TO_STAGING),
 ])  # fmt: skip
 async def test_each_tier_looks_for_its_own_and_has_its_own_workers_do_it(shop, tier, deployment, move):
     """No other tier's credentials are even loaded."""

@@ -17,7 +17,7 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import record
 from supply_chain.image import ImageRef
 from supply_chain.policy.verdict import execution_place, verdict_places
-from supply_chain.promotion.offered import missed_by_curation, to_curation
+from supply_chain.promotion.offered import missed_by_curation, newest_to_curation, to_curation
 from supply_chain.promotion.vended import View, missed_by_execution, to_environment
 from supply_chain.tier import Boundary, TierName
 from tests.unit.pieces import Pieces
@@ -138,11 +138,15 @@ class Chain:
     def to_curation(self, number):
         return to_curation(self.dev(number), self, self.pieces.world.store(CURATION))
 
+    def newest(self, number):
+        return newest_to_curation(self.dev(number), self, self.pieces.world.store(CURATION))
+
     def onward(self, number, after=None):
         return to_environment(self.curated(number), after, self._view)
 
-    def missed(self):
-        return (*missed_by_curation(self, self.pieces.world.store(CURATION)), *missed_by_execution(self._view))
+    def missed(self, *, shallow=False):
+        found = missed_by_curation(self, self.pieces.world.store(CURATION), shallow=shallow)
+        return (*found, *missed_by_execution(self._view))
 
     @property
     def _view(self):

@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from supply_chain.errors import AwsFailed, AwsUnavailable, DeclarationInvalid, EventNotTaken, EventUnreadable
-from supply_chain.promotion.bridge import LONGEST, Bridge, Message, dead_message, discard, replay
+from supply_chain.promotion.bridge import LONGEST, PACE, Bridge, Message, dead_message, discard, replay
 from tests.unit.promotion.test_pushes import message
 
 
@@ -43,38 +43,56 @@ class Queue:
 
 @dataclass
 class Prefect:
-    """Takes events; refuses so many of them first."""
+    """Takes events; refuses so many of them first. So many of its promotions by event are `unfinished`."""
 
     refuses: int = 0
     taken: list = field(default_factory=list)
+    looks: list = field(default_factory=list)
+    busy: int = 0
 
-    def __call__(self, pushed):
-        if self.refuses:
-            self.refuses -= 1
-            raise EventNotTaken("Prefect did not take it\ntry again")
+    def unfinished(self):
+        return self.busy
+
+    def push(self, pushed):
+        self._refuse()
         if pushed.tag == "never":
             raise EventUnreadable("Prefect does not take it for an event\nlook")
         self.taken.append(pushed.tag)
+
+    def catch_up(self, applications, pushes):
+        self._refuse()
+        self.looks.append((applications, pushes))
+
+    def _refuse(self):
+        if self.refuses:
+            self.refuses -= 1
+            raise EventNotTaken("Prefect did not take it\ntry again")
 
 
 @pytest.fixture
 def carry():
     """Run the bridge over these messages until its queue is empty; what there is afterwards."""
 
-    def run(*bodies, refuses=0, down=0):
-        queue, dead, prefect, waits, alive = Queue(down=down), Queue(), Prefect(refuses), [], []
+    def run(*bodies, refuses=0, down=0, busy=0):
+        queue, dead, prefect, waits, alive = Queue(down=down), Queue(), Prefect(refuses, busy=busy), [], []
         for body in bodies:
             queue.send(body)
+
+        def clock():
+            clock.now += 1
+            return clock.now
+
+        clock.now = 0
         with pytest.raises(Enough):
-            Bridge(queue, dead, prefect, waits.append).run(lambda: alive.append(True))
-        return queue, dead, prefect, waits, alive
+            Bridge(queue, dead, prefect, waits.append, clock).run(lambda: alive.append(True))
+        return queue, dead, prefect, [each for each in waits if each != PACE], alive
 
     return run
 
 
 def test_what_prefect_never_takes_stands_in_nobodys_way(carry):
-    """It lies where what cannot be read does, with the reason."""
-    queue, dead, prefect, waits, _ = carry(message(**{"image-tag": "never"}), message())
+    """It lies where what cannot be read does, with the reason; the push before it is announced instead."""
+    queue, dead, prefect, waits, _ = carry(message(), message(image_tag="never"))
 
     assert (prefect.taken, queue.held, waits) == (["3f2a1c0"], [], [])
     assert [each.reason for each in dead.held] == ["Prefect does not take it for an event"]
@@ -104,6 +122,65 @@ def test_what_cannot_be_read_stands_in_nobodys_way(carry):
     (poison,) = dead.held
     assert (poison.body, prefect.taken, queue.held) == ("not json", ["3f2a1c0"], [])
     assert "no push" in poison.reason and "\n" not in poison.reason
+
+
+def test_pushes_of_one_application_are_one_event_about_the_newest(carry):
+    """A thousand of them are one run, whatever the order in which the queue gives them."""
+    bodies = [message({"time": f"2026-11-25T12:{n // 60:02}:{n % 60:02}Z"}, image_tag=f"t{n}") for n in range(1000)]
+    queue, dead, prefect, _, _ = carry(*bodies[500:], *bodies[:500])
+
+    assert (prefect.taken, queue.held, dead.held, prefect.looks) == (["t999"], [], [], [])
+
+
+def test_more_applications_than_places_are_looked_at_together(carry):
+    """So many applications are no more runs than a few."""
+    bodies = [message(repository_name=f"dev/team-{n}", image_tag=f"t{n}") for n in range(1000)]
+    queue, _, prefect, _, _ = carry(*bodies)
+
+    assert (prefect.taken, prefect.looks[0], queue.held) == (["t0", "t1", "t2"], (997, 997), [])
+    assert len(prefect.looks) < 12 and set(prefect.looks[1:]) == {(0, 0)}
+
+
+def test_while_promotions_are_unfinished_no_more_are_started(carry):
+    """An application that comes then is looked at with all others."""
+    _, _, prefect, _, _ = carry(message(), busy=3)
+
+    assert (prefect.taken, prefect.looks[0]) == ([], (1, 1))
+
+
+def test_a_flood_of_what_nobody_can_read_delays_no_push(carry):
+    """A push that comes in its midst is announced before any of it is put away; then all of it is."""
+    queue, dead, prefect, _, _ = carry(*["no json"] * 300, message(), *["no json"] * 300)
+    assert (prefect.taken, queue.held, len(dead.held)) == (["3f2a1c0"], [], 600)
+
+    held = Queue()
+    for body in (*["no json"] * 300, message(), *["no json"] * 300):
+        held.send(body)
+    seen = []
+    announcer = Prefect()
+    announcer.push = lambda pushed: seen.append(len(held.held))
+    Bridge(held, Queue(), announcer, seen.append).carry()
+    assert seen == [601]
+
+
+def test_what_was_announced_and_comes_again_is_deleted_and_not_announced_again():
+    """The queue shows it again where deleting takes long: with a new receipt, which is the good one."""
+
+    class Busy(Queue):
+        def delete(self, message):
+            raise AwsUnavailable("AWS did not answer\ntry again")
+
+    queue, prefect = Busy(), Prefect()
+    queue.send(message())
+    bridge = Bridge(queue, Queue(), prefect, [].append)
+    for _ in range(2):
+        with pytest.raises(AwsUnavailable):
+            bridge.carry()
+        queue.held = [each.model_copy(update={"receipt": f"{each.receipt} again"}) for each in queue.held]
+    bridge.queue.__class__ = Queue
+    bridge.carry()
+
+    assert (prefect.taken, queue.held, bridge.finished) == (["3f2a1c0"], [], {})
 
 
 def test_an_attachment_is_no_event_and_no_fault(carry):

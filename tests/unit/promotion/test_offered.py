@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.evidence.standing import standing_place
-from supply_chain.evidence.statement import LIFECYCLE
+from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, PROVENANCE
+from supply_chain.evidence.store import PREDICATE
 from supply_chain.promotion import offered
 from supply_chain.tier import Boundary, TierName
 
@@ -113,3 +114,46 @@ def test_what_was_blocked_before_it_was_curated_goes_on_once_that_is_lifted(chai
         chain.pieces.attach(standing_place(chain.dev(1)), TierName.LIFECYCLE, LIFECYCLE, said)
 
     assert (chain.to_curation(1).to == "curation") is goes
+
+
+def test_a_push_stands_for_every_push_before_it(chain):
+    """What nobody signed was pushed last: the newest that development signed goes on in its place."""
+    chain.offer(1)
+    chain.offer(2)
+    chain.offer(3, signed=False)
+
+    for pushed in (1, 2, 3):
+        assert (chain.newest(pushed).image, chain.newest(pushed).to) == (chain.dev(2), "curation")
+
+
+def test_a_push_of_an_application_that_offered_nothing_waits_for_evidence(chain):
+    """As it would alone."""
+    chain.offer(1, signed=False)
+
+    assert chain.newest(1).waits
+
+
+def test_a_shallow_look_finds_what_was_pushed_lately_and_tells_nothing_of_the_rest(chain, monkeypatch):
+    """Who pushes a thousand images that nobody signed holds nobody else's up: a full look finds what is behind them."""
+    monkeypatch.setattr(offered, "SHALLOW", 3)
+    chain.offer(1)
+    chain.offer(2, signed=False)
+    assert [move.image for move in chain.missed(shallow=True)] == [chain.dev(1)]
+
+    for number in range(3, 6):
+        chain.offer(number, signed=False)
+    assert chain.missed(shallow=True) == ()
+    assert [move.image for move in chain.missed()] == [chain.dev(1)]
+
+
+def test_an_image_under_much_junk_holds_nobody_up_and_is_decided_by_the_full_look(chain, monkeypatch):
+    """A shallow look leaves it alone, and tells nothing of it."""
+    monkeypatch.setattr(offered, "SHALLOW_JUNK", 5)
+    chain.offer(1)
+    for number in range(6):
+        chain.pieces.world.registry.attach(
+            chain.dev(1), BUNDLE, f"junk {number}".encode(), {PREDICATE: PROVENANCE, "n": str(number)}
+        )
+
+    assert chain.missed(shallow=True) == ()
+    assert [(move.image, move.to) for move in chain.missed()] == [(chain.dev(1), "curation")]

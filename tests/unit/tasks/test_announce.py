@@ -8,7 +8,7 @@ import pytest
 from supply_chain.errors import EventNotTaken, EventUnreadable
 from supply_chain.image import ImageRef
 from supply_chain.promotion.pushes import Pushed
-from tasks.announce import announce, event_of
+from tasks.announce import WAITING, Announcer, announce, event_of
 from tests.unit.conftest import DIGEST, NOON
 
 PUSHED = Pushed(event="13cd", at=NOON, image=ImageRef(repository="dev/hello", digest=DIGEST), tag="3f2a1c0")
@@ -64,3 +64,32 @@ def test_what_prefect_will_never_take_is_told_as_such(answer):
     """So that nothing waits for it."""
     with pytest.raises(EventUnreadable, match="for an event"):
         announce(PUSHED, Client(answer))
+
+
+class Server(Client):
+    """It counts."""
+
+    def request(self, method, path, json):
+        super().request(method, path, json)
+        return httpx.Response(200, json=3, request=httpx.Request(method, f"http://prefect{path}"))
+
+
+def test_what_is_unfinished_is_counted_by_prefect():
+    """By kind of run, and by what goes on of it."""
+    server = Server(200)
+
+    assert Announcer(server).unfinished() == 3
+    ((_, path, wanted),) = server.asked
+    assert (path, wanted["deployments"]["name"]["any_"]) == ("/flow_runs/count", ["on-push"])
+
+
+def test_a_catch_up_run_is_announced_or_that_it_was_not_is_told():
+    """The bridge tries again."""
+    client = Client(204)
+    Announcer(client).catch_up(40, 1000)
+    ((_, path, (event,)),) = client.asked
+    assert (path, event["event"], event["payload"]) == ("/events", WAITING, {"applications": 40, "pushes": 1000})
+
+    for call in (Announcer(Client(503)).unfinished, lambda: Announcer(Client(503)).catch_up(1, 1)):
+        with pytest.raises(EventNotTaken):
+            call()

@@ -107,7 +107,7 @@ async def test_a_decision_that_was_signed_and_not_told_is_told_and_told_once(wor
 
 @pytest.mark.parametrize(
     ("repository", "to", "deployment"),
-    [("dev/hello", "curation", "promote/on-push"), ("curated/hello", "curation", "promote/on-demand")],
+    [("dev/hello", "curation", "promote/on-missed"), ("curated/hello", "curation", "promote/on-demand")],
 )
 async def test_a_move_is_started_as_its_tiers_work(monkeypatch, repository, to, deployment):
     """An environment may be called as a tier; and who was asked and has answered is not asked by the same run."""

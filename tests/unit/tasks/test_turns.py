@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
 from tasks import turns
-from tasks.turns import turn, turn_about, turn_name
+from tasks.turns import next_turn, turn, turn_about, turn_name
 
 
 @pytest.fixture
@@ -189,6 +189,33 @@ async def test_the_lease_of_a_run_that_died_is_given_back_at_once(name, machine,
                 return before, await taken(name)
 
     assert await takes(name, dies) == (("dead",), 1)
+
+
+async def test_of_many_runs_one_works_and_one_waits(name):
+    """What a third would look at, the one that waits looks at when it has its turn."""
+    done, works, stay = [], asyncio.Event(), asyncio.Event()
+
+    async def one(who):
+        with another_run():
+            async with next_turn(name) as is_first:
+                done.append((who, is_first))
+                works.set()
+                if is_first:
+                    await stay.wait()
+
+    first = asyncio.create_task(one("first"))
+    await works.wait()
+    second = asyncio.create_task(one("second"))
+    await asyncio.sleep(0.5)
+    for _ in range(3):
+        await one("more")
+    assert done == [("first", True), *[("more", False)] * 3]
+
+    stay.set()
+    await asyncio.gather(first, second)
+    assert done[-1] == ("second", True)
+    await one("later")
+    assert done[-1] == ("later", True)
 
 
 async def test_a_run_is_named_by_what_marks_its_things(name):

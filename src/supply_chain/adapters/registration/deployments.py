@@ -10,6 +10,7 @@ import yaml
 
 from supply_chain.adapters.command import run
 from supply_chain.adapters.registration.asks import Asks, every
+from supply_chain.adapters.registration.queues import ensure_queues
 from supply_chain.errors import PartFailed, SettingInvalid
 
 TAG = "cscm"
@@ -85,6 +86,8 @@ def deploy(
     if not names:
         say("deployments: there is no prefect.yaml, so there are none")
         return
+    if changed := ensure_queues(project, ask):
+        say(f"work queues: {', '.join(changed)}")
     say(f"deployments: registering {', '.join(sorted(names))}")
     done = run(
         [*python, "-m", "prefect", "deploy", "--all", "--no-prompt"],

@@ -1,0 +1,297 @@
+"""One team's flood, and what it does to everybody else; writes its section of docs/performance.md.
+
+`python -m bench.flood [ARM…]` on a laptop that is up, with an image in `dev/*` that development signed. Arms:
+
+- `pushes`: 1,000 pushes in ten seconds to one application, the last of which is signed;
+- `applications`: the same to 100 applications;
+- `referrers`: 10,000 junk referrers on one signed image, and then its push;
+- `malformed`: 1,000 messages that are no pushes, in the bridge's queue.
+
+Meanwhile other applications push honest images, and runs of monitor, respond and lifecycle are scheduled. It reports;
+it decides nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from os import getloadavg
+from typing import Any
+
+from bench.events import p95
+from bench.flooding import Honest, Pusher, spread
+from bench.section import write_section
+from supply_chain.errors import PartFailed
+from supply_chain.laptop import prefect_server
+from supply_chain.laptop.home import Home
+from supply_chain.laptop.ports import asked
+from supply_chain.laptop.profile import load_profile
+
+TITLE = "## One team's flood"
+LATE, SLOW = 30.0, 2.0
+"""Goals: seconds that what others start may be late, and that Prefect's API may take, 95 of 100 times."""
+PUSHES, SECONDS, JUNK = 1000, 10.0, 10_000
+HONEST = (2.0, 5.0, 8.0, 15.0, 25.0, 40.0)
+"""Seconds after the flood's begin at which another application pushes."""
+EVERY = 10.0
+"""Seconds between two runs of each of the others."""
+PATIENCE = 420.0
+OTHERS = ("monitor/every-5-minutes", "respond/on-drift", "lifecycle/nightly")
+SIGNED_LAST = "signed-last"
+
+
+@dataclass
+class Api:
+    """Prefect's API, and how long it took to answer each request of a prober."""
+
+    port: int
+    auth: str
+    seconds: list[float] = field(default_factory=list)
+
+    def ask(self, path: str, body: Any = None, method: str = "POST") -> Any:
+        """As Prefect's client asks: again where the server asks for it."""
+        for pause in (0.5, 1.0, 2.0, 4.0):
+            try:
+                return self.ask_once(path, body, method)
+            except PartFailed:
+                time.sleep(pause)
+        return self.ask_once(path, body, method)
+
+    def ask_once(self, path: str, body: Any = None, method: str = "POST") -> Any:
+        return asked(method, self.port, f"/api/{path}", body=body, auth=self.auth)
+
+    @contextmanager
+    def probed(self) -> Iterator[None]:
+        """Ask for a deployment, and for the last runs, in turn each 200 ms."""
+        over = threading.Event()
+        questions: tuple[Callable[[], Any], ...] = (
+            lambda: self.ask("deployments/name/monitor/every-5-minutes", method="GET"),
+            lambda: self.ask("flow_runs/filter", {"limit": 20, "sort": "EXPECTED_START_TIME_DESC"}),
+        )
+
+        def probe() -> None:
+            while not over.wait(0.2):
+                begun = time.monotonic()
+                questions[len(self.seconds) % 2]()  # with what it waits where the server says that it is busy
+                self.seconds.append(time.monotonic() - begun)
+
+        thread = threading.Thread(target=probe)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def runs(self, since: datetime) -> list[dict[str, Any]]:
+        """All runs that were made since."""
+        found: list[dict[str, Any]] = []
+        wanted = {"flow_runs": {"expected_start_time": {"after_": since.isoformat()}}}
+        while page := self.ask("flow_runs/filter", {**wanted, "limit": 200, "offset": len(found)}):
+            found += page
+        return found
+
+
+@dataclass
+class Result:
+    """What one arm did."""
+
+    arm: str
+    flood: str
+    made: dict[str, int] = field(default_factory=dict)
+    late: dict[str, list[float]] = field(default_factory=dict)
+    api: list[float] = field(default_factory=list)
+    decided: int = 0
+    expected: int = 0
+    done: float | None = None
+    load: float = 0.0
+
+
+@dataclass
+class Bench:
+    """A laptop that is up, and one arm's flood on it."""
+
+    api: Api
+    pusher: Pusher
+    provenance: dict[str, Any]
+    honest: list[Honest] = field(default_factory=list)
+    scheduled: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def here(cls) -> Bench:
+        home = Home.find()
+        profile = load_profile(home.project)
+        pusher = Pusher(home)
+        return cls(Api(profile.ports.prefect, prefect_server.auth_string(home)), pusher, pusher.a_provenance())
+
+    def schedule_others(self) -> None:
+        """One run of each that has to start on time."""
+        image = "curated/hello@sha256:" + "0" * 64
+        for name in OTHERS:
+            found = self.api.ask(f"deployments/name/{name}", method="GET")
+            parameters = {"image": image, "happened": "bench.flood"} if name.startswith("respond") else {}
+            if name.startswith("lifecycle") and len(self.scheduled.get(name, ())) > 1:
+                continue
+            run = self.api.ask(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+            self.scheduled.setdefault(name, []).append(run["id"])
+
+    def meanwhile(self, over: threading.Event) -> None:
+        """Honest pushes at their times, and the others' runs, until it is over."""
+        begun, pushes, next_run = time.monotonic(), list(HONEST), 0.0
+        while not over.wait(0.1):
+            passed = time.monotonic() - begun
+            if pushes and passed >= pushes[0]:
+                pushes.pop(0)
+                self.honest.append(self.pusher.honest(f"honest-{len(pushes)}", self.provenance))
+            if passed >= next_run and passed < HONEST[-1] + 5:
+                self.schedule_others()
+                next_run += EVERY
+
+    def arm(self, name: str, flood: Callable[[], str]) -> Result:
+        """Flood; wait until everything is done; and what it was like meanwhile."""
+        since, begun, over = datetime.now(UTC), time.monotonic(), threading.Event()
+        others = threading.Thread(target=self.meanwhile, args=(over,))
+        result = Result(name, "", load=getloadavg()[0])
+        with self.api.probed():
+            others.start()
+            result.flood = flood()
+            while time.monotonic() - begun < HONEST[-1] + 10 or not self.is_done(since):
+                if time.monotonic() - begun > PATIENCE:
+                    break
+                time.sleep(1)
+            else:
+                result.done = time.monotonic() - begun
+            over.set()
+            others.join()
+        self.collect(result, since)
+        return result
+
+    def is_done(self, since: datetime) -> bool:
+        """Whether the bridge carried all, and nothing waits or runs any more."""
+        ended = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+        now = datetime.now(UTC)
+        open_runs = [
+            run for run in self.api.runs(since)
+            if run["state_type"] not in ended and datetime.fromisoformat(run["expected_start_time"]) < now
+        ]  # fmt: skip
+        return not self.pusher.waiting() and not open_runs
+
+    def collect(self, result: Result, since: datetime) -> None:
+        """How many runs there were, how late what others wanted began, and what was decided."""
+        result.api = self.api.seconds
+        found = self.api.runs(since)
+        runs = [run for run in found if run["start_time"]]
+        names = {flow["id"]: flow["name"] for flow in self.api.ask("flows/filter", {"limit": 200})}
+        for run in runs:
+            kind = names[run["flow_id"]]
+            result.made[kind] = result.made.get(kind, 0) + 1
+        at = {run["id"]: _late(run["expected_start_time"], run["start_time"]) for run in runs}
+        collided = {run["id"] for run in found if run["state_type"] == "CANCELLED"}  # with one that runs
+        result.late = {
+            name: [at.get(run, PATIENCE) for run in made if run not in collided]
+            for name, made in self.scheduled.items()
+        }  # fmt: skip
+        curated = {
+            run["parameters"]["image"]: run["start_time"] for run in reversed(runs) if names[run["flow_id"]] == "curate"
+        }
+        began = [(each, curated.get(str(each.image))) for each in self.honest]
+        result.decided, result.expected = sum(bool(start) for _, start in began), len(began)
+        result.late["another application's promotion"] = [
+            _late(each.pushed.isoformat(), start) if start else PATIENCE for each, start in began
+        ]
+
+    # the floods
+
+    def pushes(self, applications: int) -> str:
+        repositories = [self.pusher.repository(f"noise-{number}") for number in range(applications)]
+
+        def one(number: int) -> None:
+            self.pusher.push(repositories[number % applications], f"t{number}")
+
+        with spread(one, PUSHES, SECONDS) as wait:
+            took = wait()
+        last = self.pusher.push(repositories[-1], SIGNED_LAST)
+        self.pusher.sign(last, self.provenance)
+        self.honest.append(Honest(last, datetime.now(UTC)))
+        return f"{PUSHES} pushes to {applications} in {took:.0f} s"
+
+    def malformed(self) -> str:
+        queue = self.pusher.bridge.queue()
+        bodies = (f"flood-{self.pusher.word} no json", f'{{"flood-{self.pusher.word}": [[[[', "")
+        with spread(lambda n: queue.send(bodies[n % 2] + "x" * (n % 7) * 1000), PUSHES, SECONDS) as wait:
+            return f"{PUSHES} malformed messages in {wait():.0f} s"
+
+    def referrers(self) -> str:
+        ref = self.pusher.push(self.pusher.repository("littered"), "littered")
+        with spread(lambda number: self.pusher.junk(ref, number), JUNK, 0.0) as wait:
+            took = wait()
+        self.pusher.sign(ref, self.provenance)
+        self.honest.append(Honest(ref, datetime.now(UTC)))
+        self.pusher.push(ref.repository, "littered")  # told of again, now that it is signed
+        return f"{JUNK} junk referrers on one image in {took:.0f} s"
+
+
+def _late(expected: str, at: str) -> float:
+    return (datetime.fromisoformat(at) - datetime.fromisoformat(expected)).total_seconds()
+
+
+def measure(arm: str) -> Result:
+    """One arm, and what it left removed."""
+    bench = Bench.here()
+    floods: dict[str, Callable[[], str]] = {
+        "pushes": lambda: bench.pushes(1),
+        "applications": lambda: bench.pushes(100),
+        "referrers": bench.referrers,
+        "malformed": bench.malformed,
+    }
+    try:
+        return bench.arm(arm, floods[arm])
+    finally:
+        bench.pusher.remove()
+
+
+def section(results: Sequence[Result]) -> str:
+    """The bench's own part of the page."""
+    lines = [
+        TITLE, "",
+        f"Written by `python -m bench.flood` on {datetime.now(UTC):%Y-%m-%d}; load before each arm "
+        f"{', '.join(f'{each.load:.1f}' for each in results)}. Seconds late are from the time at which a run was to "
+        "start, or at which another application's push was signed, to the start of its run.", "",
+        "| flood | runs made | others late, median / p95 | Prefect's API, median / p95 | honest pushes decided | done "
+        "after |", "| --- | --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for each in results:
+        lateness = "<br>".join(
+            f"{name}: {statistics.median(late):.1f} / {p95(late):.1f} s{_missed(p95(late), LATE)}"
+            for name, late in each.late.items() if late
+        )  # fmt: skip
+        api = f"{statistics.median(each.api):.2f} / {p95(each.api):.2f} s{_missed(p95(each.api), SLOW)}"
+        made = ", ".join(f"{number} {name}" for name, number in sorted(each.made.items()))
+        done = f"{each.done:.0f} s" if each.done is not None else f"**not within {PATIENCE:.0f} s**"
+        lines.append(f"| {each.flood} | {made} | {lateness} | {api} | {each.decided} of {each.expected} | {done} |")
+    lines += ["", f"Goals: at most {LATE:.0f} s late and {SLOW:.0f} s for the API, 95 of 100 times; nothing is lost."]
+    return "\n".join(lines) + "\n"
+
+
+def _missed(value: float, goal: float) -> str:
+    return "" if value <= goal else " **missed**"
+
+
+def main(arms: Sequence[str]) -> None:
+    """Measure, print, write."""
+    results = []
+    for arm in arms or ("pushes", "applications", "malformed", "referrers"):
+        results.append(measure(arm))
+        print(section(results[-1:]), flush=True)
+    if not arms:
+        write_section("flood", section(results))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

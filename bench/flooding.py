@@ -1,0 +1,158 @@
+"""Floods for `bench.flood`: small images, junk referrers and malformed messages, and the honest pushes between them.
+
+All of it is pushed with the development role, as a team's CI does; its repositories begin with `dev/flood-`, and are
+removed by the administrator of the laptop's emulator afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from cscm.session import load_block
+from supply_chain.adapters.queues import SqsQueue
+from supply_chain.adapters.registry import EMPTY, EMPTY_TYPE, MANIFEST
+from supply_chain.evidence.statement import BUNDLE, PROVENANCE
+from supply_chain.evidence.store import PREDICATE
+from supply_chain.image import ImageRef, digest_of
+from supply_chain.laptop.emulator_service import emulator_root, endpoint_url, root_key
+from supply_chain.laptop.home import Home
+from supply_chain.laptop.profile import load_profile
+from supply_chain.tier import TierName
+
+WIDE = 4
+CONFIG = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}).encode()
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+
+
+@dataclass(frozen=True)
+class Honest:
+    """An image that development signed, and when its push ended."""
+
+    image: ImageRef
+    pushed: datetime
+
+
+@dataclass
+class Pusher:
+    """The development role, on a laptop that is up."""
+
+    home: Home
+    made: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.tier = load_block("Tier", "development")
+        self.bridge = load_block("Bridge", "bridge")
+        self.store = self.tier.evidence(load_block("Workbench", "workbench"))
+        self.word = uuid4().hex[:6]
+
+    def repository(self, name: str) -> str:
+        """Make the repository of an application; its name."""
+        repository = f"dev/flood-{self.word}-{name}"
+        if repository not in self.made:
+            self.tier.ecr.ensure_repository(repository, immutable=False, key=None)
+            self.tier.http.push_blob(repository, CONFIG)
+            self.tier.http.push_blob(repository, EMPTY)
+            self.made.add(repository)
+        return repository
+
+    def push(self, repository: str, note: str) -> ImageRef:
+        """Push an image without layers, told apart from others by an annotation, with a tag: ECR tells of it."""
+        manifest = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "config": {"mediaType": CONFIG_TYPE, "digest": digest_of(CONFIG), "size": len(CONFIG)},
+                "layers": [],
+                "annotations": {"note": note},
+            }
+        ).encode()
+        path = f"{repository}/manifests/{note}"
+        self.tier.http.http.call("PUT", path, content=manifest, media_type=MANIFEST)
+        return ImageRef(repository=repository, digest=digest_of(manifest))
+
+    def junk(self, subject: ImageRef, number: int) -> None:
+        """Attach what is laid out as evidence and is none; each with content of its own, so that each is read."""
+        content = f"junk {number}".encode()
+        repository = subject.repository
+        where = self.tier.http.http.call("POST", f"{repository}/blobs/uploads/").headers["Location"]
+        address = f"{where.removeprefix('/v2/')}{'&' if '?' in where else '?'}digest={digest_of(content)}"
+        self.tier.http.http.call("PUT", address, content=content, media_type="application/octet-stream")
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": BUNDLE,
+            "config": {"mediaType": EMPTY_TYPE, "digest": digest_of(EMPTY), "size": len(EMPTY)},
+            "layers": [{"mediaType": BUNDLE, "digest": digest_of(content), "size": len(content)}],
+            "subject": {"mediaType": MANIFEST, "digest": subject.digest, "size": 1},
+            "annotations": {PREDICATE: PROVENANCE},
+        }
+        self.tier.http.push_manifest(repository, json.dumps(manifest).encode(), MANIFEST)
+
+    def honest(self, name: str, provenance: dict[str, Any]) -> Honest:
+        """Push an image and sign its provenance, as `cscm develop` does."""
+        ref = self.push(self.repository(name), f"honest-{uuid4().hex[:6]}")
+        self.sign(ref, provenance)
+        return Honest(ref, datetime.now(UTC))
+
+    def sign(self, ref: ImageRef, provenance: dict[str, Any]) -> None:
+        self.store.attach(ref, PROVENANCE, provenance, datetime.now(UTC))
+
+    def a_provenance(self) -> dict[str, Any]:
+        """What development signed of an image that is there: of another one it is good enough to be refused."""
+        for repository in self.tier.ecr.repositories("dev/"):
+            for ref in self.tier.ecr.newest_first(repository)[:1]:
+                for found in self.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
+                    return dict(found.predicate)
+        raise SystemExit("No offered image has a provenance. Run `cscm chain examples/hello` first.")
+
+    def waiting(self) -> int:
+        """About how many messages the bridge has not carried yet."""
+        return _count(self.bridge.queue(), self.home)
+
+    def remove(self) -> None:
+        """Remove what was pushed, what curation and execution made of it, and the dead messages."""
+        profile = load_profile(self.home.project)
+        root = emulator_root(root_key(self.home), profile.region)
+        ecr = root.client("ecr", endpoint_url=endpoint_url(profile))
+        for page in ecr.get_paginator("describe_repositories").paginate():
+            for each in page["repositories"]:
+                if f"flood-{self.word}" in each["repositoryName"]:
+                    ecr.delete_repository(repositoryName=each["repositoryName"], force=True)
+        dead = self.bridge.dead_letters()
+        for message in dead.all():
+            if f"flood-{self.word}" in message.body:
+                dead.delete(message)
+
+
+def _count(queue: SqsQueue, home: Home) -> int:
+    profile = load_profile(home.project)
+    sqs = emulator_root(root_key(home), profile.region).client("sqs", endpoint_url=endpoint_url(profile))
+    return SqsQueue(sqs, queue.url).count()
+
+
+@contextmanager
+def spread(do: Callable[[int], object], count: int, seconds: float) -> Iterator[Callable[[], float]]:
+    """Do something so many times, spread over so many seconds or slower; gives a function that waits for the end."""
+    begun = time.monotonic()
+
+    def one(number: int) -> None:
+        time.sleep(max(0.0, begun + seconds * number / count - time.monotonic()))
+        do(number)
+
+    with ThreadPoolExecutor(WIDE) as pool:
+        futures = [pool.submit(one, number) for number in range(count)]
+
+        def wait() -> float:
+            for future in futures:
+                future.result()
+            return time.monotonic() - begun
+
+        yield wait

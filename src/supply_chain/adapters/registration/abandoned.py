@@ -1,0 +1,65 @@
+"""Abandoned runs: what nobody works on any more is Crashed by the server, so that its places are free again.
+
+A run that is killed with its worker, or whose machine is gone, would be Running or Pending for ever and keep its place
+in its work queue and its pool. The server does this by itself: it needs no place of the pool for it (Prefect
+documentation, "Detect zombie flows").
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from supply_chain.adapters.registration.asks import Asks, every
+from supply_chain.adapters.registration.automations import says
+
+LEASE = 300
+"""Seconds without a sign of life after which a run is Crashed. A run gives one every 30 s on a laptop
+(`PREFECT_FLOWS_HEARTBEAT_FREQUENCY`), and every 180 s by Prefect's default."""
+HEARTBEAT = 30
+"""Seconds between two signs of life of a run on a laptop."""
+ANY = "prefect.flow-run.*"
+
+
+def abandoned() -> tuple[dict[str, Any], ...]:
+    """Prefect's automations that crash what nobody works on."""
+    return (
+        _crashing("an abandoned run is Crashed", "prefect.flow-run.heartbeat", "It gave no sign of life any more"),
+        _crashing("a run that never began is Crashed", "prefect.flow-run.Pending", "Its worker took it and is gone"),
+    )
+
+
+def ensure_abandoned(ask: Asks) -> tuple[str, ...]:
+    """Make these automations, or correct them; the names of those that were made or changed."""
+    there = {each["name"]: each for each in every("automations", ask)}
+    changed = []
+    for body in abandoned():
+        found = there.get(body["name"])
+        if found is None:
+            ask("POST", "/automations/", body)
+        elif not says(found, body):
+            ask("PUT", f"/automations/{found['id']}", body)
+        else:
+            continue
+        changed.append(body["name"])
+    return tuple(changed)
+
+
+def _crashing(name: str, after: str, why: str) -> dict[str, Any]:
+    message = f"{why} for {LEASE} s. What it had begun is taken up again by the run after it."
+    return {
+        "name": name,
+        "description": f"A run of which nothing is heard for {LEASE} s keeps no place and no slot.",
+        "enabled": True,
+        "trigger": {
+            "type": "event",
+            "posture": "Proactive",
+            "after": [after],
+            "expect": [ANY],
+            "match": {"prefect.resource.id": ANY},
+            "match_related": {},
+            "threshold": 1,
+            "for_each": ["prefect.resource.id"],
+            "within": LEASE,
+        },
+        "actions": [{"type": "change-flow-run-state", "state": "CRASHED", "name": "Crashed", "message": message}],
+    }

@@ -1,0 +1,68 @@
+"""sweep: what the dead left goes, and what the living have stays."""
+
+from types import SimpleNamespace
+from unittest.mock import AsyncMock
+from uuid import uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
+
+from flows import sweep as flows
+from flows.sweep import sweep
+from tasks import turns
+from tasks.turns import HOLDERS, Holder, turn
+
+
+@pytest.fixture
+def swept(machine, monkeypatch):
+    """What is removed from the engine: application and runs."""
+    found = []
+    for block in (flows.Tier, flows.Workbench, flows.ContainerHost):
+        monkeypatch.setattr(block, "aload", AsyncMock(return_value=SimpleNamespace(build_host="here")))
+    monkeypatch.setattr(flows, "forget", lambda application, runs, *_: found.append((application, runs)))
+    monkeypatch.setattr(flows.scratch, "sweep", tuple)
+    return found
+
+
+async def killed(name):
+    """As a run leaves it that was killed while it had the turn: its lease and its name."""
+    async with get_client() as client:
+        await client.upsert_global_concurrency_limit_by_name(name=name, limit=1)
+        answer = await client._client.post(
+            "/v2/concurrency_limits/increment-with-lease", json={"names": [name], "slots": 1, "lease_duration": 60}
+        )
+    lease = answer.json()["lease_id"]
+    directory = get_current_settings().home / "turns"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / name).write_bytes(HOLDERS.dump_json((Holder(run="dead", lease=lease),)))
+
+
+async def taken(name):
+    async with get_client() as client:
+        return (await client.read_global_concurrency_limit_by_name(name)).active_slots
+
+
+async def test_what_a_killed_run_left_is_removed_and_its_slot_given_back(swept):
+    """Without a next run of the application, and once."""
+    application = f"app-{uuid4().hex[:6]}"
+    await killed(f"develop {application}")
+    await killed(f"deploy staging {application}")
+    assert await taken(f"develop {application}") == 1
+
+    assert await sweep() == (f"deploy staging {application}", f"develop {application}")
+
+    assert swept == [(application, ("dead",))]
+    assert await taken(f"develop {application}") == await taken(f"deploy staging {application}") == 0
+    assert await sweep() == () and len(swept) == 1
+
+
+async def test_what_a_run_has_that_lives_is_left_alone(swept):
+    """It is at work."""
+    name = f"develop app-{uuid4().hex[:6]}"
+    await killed(name)
+
+    async with turn(name):
+        token = turns._held.set(frozenset())
+        assert await sweep() == () and swept == []
+        turns._held.reset(token)

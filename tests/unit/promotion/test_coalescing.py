@@ -1,0 +1,195 @@
+"""Coalescing: whatever comes in whatever order, the newest image of each application is decided, by few runs."""
+
+import itertools
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain.errors import AwsUnavailable, EventNotTaken
+from supply_chain.promotion.bridge import Bridge, Message
+from supply_chain.promotion.coalescing import AGAIN, AT_ONCE, FOLLOW, LOOK
+from tests.unit.promotion.test_pushes import message
+
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+VISIBLE = 30.0
+"""Seconds for which a queue hides a message that somebody received."""
+
+
+@dataclass
+class Simulation:
+    """A registry, a queue, Prefect and a clock. A promotion takes `lasts` seconds, and begins `late` s after its event.
+
+    A promotion decides on the newest image that its application has when it begins; a catch-up run on that of all.
+    """
+
+    lasts: float = 60.0
+    late: float = 2.0
+    now: float = 0.0
+    pushed: dict = field(default_factory=dict)  # application → number of its newest push
+    decided: dict = field(default_factory=dict)
+    hidden: dict = field(default_factory=dict)  # message → (body, hidden until)
+    runs: list = field(default_factory=list)  # (application or "" for all, begins, ends)
+    broken: list = field(default_factory=list)  # whether each next call fails
+    most: int = 0
+
+    def push(self, application, copies):
+        number = self.pushed.get(application, 0) + 1
+        self.pushed[application] = number
+        time = (NOON + timedelta(seconds=self.now, milliseconds=number)).isoformat()
+        body = message({"time": time}, repository_name=f"dev/{application}", image_tag=f"t{number}")
+        for copy in range(copies):
+            self.hidden[f"{application} {number} {copy}"] = (body, 0.0)
+
+    def clock(self):
+        return self.now
+
+    def pass_time(self, seconds):
+        self.now += seconds
+        for application, _begins, _ in [run for run in self.runs if self.now - seconds < run[1] <= self.now]:
+            for name in [application] if application else list(self.pushed):
+                self.decided[name] = self.pushed[name]
+
+    def receive(self, *, patient):
+        self._maybe_fail(AwsUnavailable("AWS is away\nwait"))
+        given = [(name, body) for name, (body, until) in self.hidden.items() if until <= self.now][:10]
+        for name, body in given:
+            self.hidden[name] = (body, self.now + VISIBLE)
+        return tuple(Message(id=name, receipt=name, body=body) for name, body in given)
+
+    def delete(self, message):
+        self.hidden.pop(message.id, None)
+
+    def push_event(self, application):
+        self.runs.append((application, self.now + self.late, self.now + self.late + self.lasts))
+        self.most = max(self.most, self.unfinished())
+
+    def unfinished(self):
+        return sum(bool(application) and ends > self.now for application, _, ends in self.runs)
+
+    def _maybe_fail(self, error):
+        if self.broken and self.broken.pop():
+            raise error
+
+
+@dataclass
+class Announcer:
+    """Prefect as the bridge sees it."""
+
+    simulation: Simulation
+
+    def push(self, pushed):
+        self.simulation._maybe_fail(EventNotTaken("Prefect is away\nwait"))
+        self.simulation.push_event(pushed.image.application)
+
+    def catch_up(self, applications, pushes):
+        self.simulation._maybe_fail(EventNotTaken("Prefect is away\nwait"))
+        self.simulation.push_event("")
+
+    def unfinished(self):
+        return self.simulation.unfinished()
+
+
+def bridge_of(simulation):
+    return Bridge(simulation, simulation, Announcer(simulation), simulation.pass_time, simulation.clock)
+
+
+def carry(bridge, simulation):
+    """As the bridge does, which tries again what failed."""
+    try:
+        bridge.carry()
+    except AwsUnavailable:
+        simulation.pass_time(1)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 3), st.sampled_from([0.0, 0.0, 0.1, 1.0, 15.0, 40.0])),
+    min_size=1,
+    max_size=60,
+)
+
+
+@given(STEPS, st.floats(0, 90), st.lists(st.booleans(), max_size=20), st.lists(st.integers(0, 59), max_size=3))
+def test_the_newest_image_of_each_application_is_always_decided(steps, lasts, broken, restarts):
+    """Pushes come singly or at once, twice, and while the queue or Prefect is away; the bridge is killed in between."""
+    simulation = Simulation(lasts=lasts, broken=list(broken))
+    bridge = bridge_of(simulation)
+    for number, (application, copies, pause) in enumerate(steps):
+        simulation.push(application, copies)
+        if pause or number in restarts:
+            carry(bridge, simulation)
+            simulation.pass_time(pause)
+        if number in restarts:
+            bridge = bridge_of(simulation)
+    begun = simulation.now
+    while simulation.hidden or bridge.waiting.waiting:
+        assert simulation.now - begun < 10 * VISIBLE, "a message is never deleted"
+        carry(bridge, simulation)
+        simulation.pass_time(0.5)
+    simulation.pass_time(simulation.late)
+
+    assert simulation.decided == simulation.pushed
+
+
+@given(STEPS, st.floats(0, 90))
+def test_the_number_of_runs_does_not_depend_on_the_number_of_pushes(steps, lasts):
+    """Each application is announced once in ten seconds at most, and few promotions are unfinished at any time."""
+    simulation = Simulation(lasts=lasts)
+    bridge = bridge_of(simulation)
+    for application, copies, pause in steps:
+        for _ in range(12):
+            simulation.push(application, copies)
+        carry(bridge, simulation)
+        simulation.pass_time(pause)
+    for _ in range(200):
+        carry(bridge, simulation)
+        simulation.pass_time(0.5)
+
+    assert simulation.most <= AT_ONCE + 1
+    for name in simulation.pushed:
+        begun = sorted(begins for application, begins, _ in simulation.runs if application == name)
+        assert all(later - earlier > AGAIN - 0.01 for earlier, later in itertools.pairwise(begun))
+    looks = sorted(begins for application, begins, _ in simulation.runs if not application)
+    assert all(later - earlier > LOOK - 0.01 for earlier, later in itertools.pairwise(looks))
+
+
+@pytest.mark.parametrize("applications", [1, 40, 1000])
+def test_a_thousand_pushes_in_ten_seconds_are_few_runs_and_delay_no_other_application(applications):
+    """One team pushes to one application or to a thousand; another pushes once meanwhile, and is decided in time."""
+    simulation = Simulation(lasts=60)
+    bridge = bridge_of(simulation)
+    for number in range(1000):
+        simulation.push(f"flood-{number % applications}", 1)
+        if number == 500:
+            simulation.push("honest", 1)
+            since = simulation.now
+        if number % 50 == 49:
+            bridge.carry()
+            simulation.pass_time(0.5)
+    while "honest" not in simulation.decided:
+        bridge.carry()
+        simulation.pass_time(0.5)
+    waited = simulation.now - since
+    while simulation.now < 100:
+        bridge.carry()
+        simulation.pass_time(0.5)
+
+    assert waited <= 30
+    assert simulation.decided == simulation.pushed and not simulation.hidden
+    assert len(simulation.runs) <= 2 * AT_ONCE + 2 + (FOLLOW + 30) / LOOK
+
+
+def test_evidence_that_comes_after_the_push_is_looked_for_again():
+    """Catch-up runs go on for as long as a promotion would wait for it."""
+    simulation = Simulation(lasts=1000)
+    bridge = bridge_of(simulation)
+    for number in range(10):
+        simulation.push(f"app-{number}", 1)
+    while simulation.now < 120:
+        bridge.carry()
+        simulation.pass_time(0.5)
+
+    looks = [begins for application, begins, _ in simulation.runs if not application]
+    assert looks[-1] - looks[0] >= 60
