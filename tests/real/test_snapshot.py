@@ -23,7 +23,7 @@ FILES = (
 def build(toolbox: Toolbox, target: Path, context: Path, dockerfile: Path) -> None:
     """Write what BuildKit copies to `target`."""
     output = f"--output=type=local,dest={target}"
-    command = [toolbox.find("buildx").path, "build", "--quiet", output, f"--file={dockerfile}", context]
+    command = [str(toolbox.find("buildx").path), "build", "--quiet", output, f"--file={dockerfile}", str(context)]
     subprocess.run(command, check=True, timeout=120, env={**os.environ, "BUILDX_CONFIG": f"{target}-buildx"})
 
 

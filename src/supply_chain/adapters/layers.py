@@ -14,11 +14,9 @@ from typing import IO, Any, Protocol
 
 import zstandard
 
-from supply_chain.adapters.context_files import BuildContext
 from supply_chain.adapters.distribution import examine
 from supply_chain.adapters.file_content import MACHINES, FileContent, Keeper, read_file, secrets_in
 from supply_chain.adapters.filesystem import Filesystem, Kind, Node, printable
-from supply_chain.adapters.git import file_digest
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade, ScannerFailed
 from supply_chain.evidence.examination import Examination
@@ -71,11 +69,6 @@ def read_contents(
                 f"The layers of {image} cannot be read: {type(error).__name__}: {error}\n"
                 "Build it again; if that does not help, look at what its base is made of."
             ) from error
-
-
-def digests_in(context: BuildContext) -> frozenset[str]:
-    """The SHA-256 of every file of a build context, in which secrets were looked for already."""
-    return frozenset(file_digest(context.directory / file).removeprefix("sha256:") for file in context.files())
 
 
 class _TooLarge(Exception):

@@ -75,7 +75,7 @@ def plan(buildkit: BuildKit, text: str, config: bytes = b"{}", **fetch: Any) -> 
         check_host=lambda host: public_addresses(host.partition(":")[0], 443),
         image=buildkit.image,
     )
-    return plan_build(text.encode(), manifest, SOURCE, buildkit.reader, bases)
+    return plan_build(text.encode(), manifest, SOURCE, buildkit.reader, bases, NAMESPACE)
 
 
 LOOPBACK = {

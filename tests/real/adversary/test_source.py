@@ -45,8 +45,8 @@ def left_out(toolbox: Toolbox) -> IgnoreMatcher:
 
 def built(toolbox: Toolbox, snapshot: Snapshot, target: Path) -> dict[str, str]:
     """What BuildKit makes of a snapshot: path → content."""
-    command = [toolbox.find("buildx").path, "build", "--quiet", "--no-cache", f"--output=type=local,dest={target}"]
-    subprocess.run([*command, f"--file={snapshot.dockerfile}", snapshot.context], check=True, timeout=120)
+    command = [str(toolbox.find("buildx").path), "build", "--quiet", "--no-cache", f"--output=type=local,dest={target}"]
+    subprocess.run([*command, f"--file={snapshot.dockerfile}", str(snapshot.context)], check=True, timeout=120)
     return {str(path.relative_to(target)): path.read_text() for path in target.rglob("*") if path.is_file()}
 
 

@@ -47,7 +47,8 @@ def instruction(draw: st.DrawFn) -> str:
     if kind == "RUN":
         mount = draw(st.sampled_from([
             "type=cache,target=/c", "type=cache,id=$ID,target=/c", 'type=cache,id="q",target=/c',
-            f"from={draw(FROMS)},target=/m", "target=/m", "type=tmpfs,target=/t", f"type=cache,from={draw(FROMS)},target=/c",
+            f"from={draw(FROMS)},target=/m", "target=/m", "type=tmpfs,target=/t",
+            f"type=cache,from={draw(FROMS)},target=/c",
         ]))  # fmt: skip
         return draw(
             continued(
