@@ -194,6 +194,10 @@ def select(tree: Tree, ignores: IgnoreMatcher) -> Selection:
         raise DeclarationInvalid(f"{tree.name}/{FILE} does not exist.\nCreate it, or name the right directory.")
     manifest = parse_manifest(declaration[1], f"{tree.name}/{FILE}")
     context, path = normalize(manifest.build.context), normalize(manifest.build.dockerfile)
+    if path == FILE:
+        raise DeclarationInvalid(
+            f"{tree.name}/{FILE} names itself as the Dockerfile.\nName another (build.dockerfile)."
+        )
     dockerfile = _text(tree, path)
     if dockerfile is None:
         raise DeclarationInvalid(
