@@ -244,7 +244,7 @@ def check(nodes: Sequence[Node]) -> None:
 
 def check_name(name: str) -> None:
     """Refuse a name that is no UTF-8, or that holds characters which are not printed as they are."""
-    for character in name:
+    for character in "" if name.isprintable() else name:
         if unicodedata.category(character) in CONTROL or character in DIRECTION:
             shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             raise SourceInvalid(f"{ascii(shown)[1:-1]}: the name is no UTF-8, or holds control characters.\nRename it.")
