@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from prefect.runtime import flow_run
@@ -10,6 +11,8 @@ from supply_chain.app import read_manifest
 from supply_chain.errors import SupplyChainError
 from supply_chain.image import application_of
 from supply_chain.shown import plain
+
+REVISION = re.compile("[0-9a-f]{40}")
 
 
 def by_path() -> str:
@@ -52,9 +55,9 @@ def _head(path: Path) -> str:
             if head.is_file():
                 text = head.read_text().strip()
                 branch = directory / ".git" / text.removeprefix("ref: ")
-                if not text.startswith("ref: "):
-                    return text
-                return branch.read_text().strip() if branch.is_file() else ""
+                if text.startswith("ref: "):
+                    text = branch.read_text().strip() if branch.is_file() else ""
+                return text if REVISION.fullmatch(text) else ""  # a link may lead to anything
     except (OSError, ValueError):
         return ""
     return ""

@@ -17,7 +17,7 @@ from dulwich.config import ConfigFile
 
 from supply_chain.adapters.git_commit import Commit, find_subtree, parse_commit
 from supply_chain.adapters.git_objects import Objects
-from supply_chain.adapters.openat import DIRECTORY, directory_at, file_at, naming, opened_directory, read_at
+from supply_chain.adapters.openat import DIRECTORY, directory_at, directory_named, file_at, naming, read_at
 from supply_chain.errors import SourceInvalid
 from supply_chain.image import Source
 
@@ -267,7 +267,7 @@ def _linked(at: int, place: Path, stack: ExitStack) -> int:
     target = place / text.removeprefix("gitdir:").strip()
     if text.startswith("gitdir:") and "\0" not in text:
         with contextlib.suppress(OSError):
-            git = stack.enter_context(opened_directory(target))
+            git = stack.enter_context(directory_named(Path(os.path.realpath(target))))
             back = (read_at(git, "gitdir", 8192) or b"").decode("utf-8", "surrogateescape").strip()
             if back and Path(os.path.realpath(target / back)) == place / ".git":
                 return git

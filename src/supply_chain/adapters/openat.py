@@ -35,16 +35,6 @@ def naming(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened_directory(path: Path) -> Iterator[int]:
-    """A directory that a person named; links on the way to it are followed."""
-    file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-@contextlib.contextmanager
 def directory_at(root: int, path: str) -> Iterator[int]:
     """A directory below `root`; "" is `root` itself. `OSError`."""
     at = os.open(".", DIRECTORY, dir_fd=root)
@@ -56,6 +46,17 @@ def directory_at(root: int, path: str) -> Iterator[int]:
         yield at
     finally:
         os.close(at)
+
+
+@contextlib.contextmanager
+def directory_named(path: Path) -> Iterator[int]:
+    """A directory by its whole path, of which no part may be a link. `OSError`."""
+    root = os.open("/", DIRECTORY)
+    try:
+        with directory_at(root, str(path.absolute()).strip("/")) as directory:
+            yield directory
+    finally:
+        os.close(root)
 
 
 @contextlib.contextmanager

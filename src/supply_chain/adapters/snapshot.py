@@ -13,7 +13,7 @@ from types import MappingProxyType
 from supply_chain.adapters.command import cancellation
 from supply_chain.adapters.git_commit import CommittedTree
 from supply_chain.adapters.git_repository import Repository, open_repository
-from supply_chain.adapters.openat import opened_directory
+from supply_chain.adapters.openat import directory_named
 from supply_chain.adapters.working_copy import WorkingCopy
 from supply_chain.app import FILE
 from supply_chain.development.snapshot import (
@@ -86,12 +86,7 @@ def _digest(path: Path) -> Digest | None:
 
 def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: Path) -> Snapshot:
     with contextlib.ExitStack() as stack:
-        try:
-            root = stack.enter_context(opened_directory(directory))
-        except (OSError, ValueError):
-            raise DeclarationInvalid(
-                f"{directory} is not a directory.\nName the directory that holds {FILE}."
-            ) from None
+        root = _open(directory, stack)
         repository = stack.enter_context(open_repository(directory, root))
         commit = repository.commit(revision) if repository else None
         if revision is not None and (repository is None or commit is None):
@@ -109,6 +104,17 @@ def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: 
         snapshot = _copy(working, ignores, place, source)
         dirty = _is_dirty(snapshot, working, repository, commit, ignores)
         return replace(snapshot, source=snapshot.source.model_copy(update={"dirty": dirty}))
+
+
+def _open(directory: Path, stack: contextlib.ExitStack) -> int:
+    """The application's directory. A link on the way would let whoever may change it choose what is built."""
+    try:
+        return stack.enter_context(directory_named(directory))
+    except (OSError, ValueError) as error:
+        real = Path(os.path.realpath(directory)) if "\0" not in str(directory) else directory
+        if real != directory.absolute() and real.is_dir():
+            raise SourceInvalid(f"A link is in the path of {directory}.\nName the directory itself: {real}") from error
+        raise DeclarationInvalid(f"{directory} is not a directory.\nName the directory that holds {FILE}.") from None
 
 
 def _committed(repository: Repository, commit: str) -> CommittedTree:

@@ -203,6 +203,10 @@ def select(tree: Tree, ignores: IgnoreMatcher) -> Selection:
         raise DeclarationInvalid(f"{tree.name}/{FILE} does not exist.\nCreate it, or name the right directory.")
     manifest = parse_manifest(declaration[1], f"{tree.name}/{FILE}")
     context, path = normalize(manifest.build.context), normalize(manifest.build.dockerfile)
+    if path == FILE:
+        raise DeclarationInvalid(
+            f"{tree.name}/{FILE} names itself as the Dockerfile.\nName another (build.dockerfile)."
+        )
     dockerfile = _text(tree, path)
     if dockerfile is None:
         raise DeclarationInvalid(
@@ -249,7 +253,7 @@ def check(nodes: Sequence[Node]) -> None:
 
 def check_name(name: str) -> None:
     """Refuse a name that is no UTF-8, or that holds characters which are not printed as they are."""
-    for character in name:
+    for character in "" if name.isprintable() else name:
         if unicodedata.category(character) in CONTROL or character in DIRECTION:
             shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             raise SourceInvalid(f"{ascii(shown)[1:-1]}: the name is no UTF-8, or holds control characters.\nRename it.")

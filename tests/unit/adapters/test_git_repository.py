@@ -291,6 +291,14 @@ def test_commit_of_another_repository_is_not_read(tmp_path, victim, steal):
         source(tmp_path / "attacker", head)
 
 
+def test_borrowed_objects_are_named(tmp_path, victim):
+    """A clone that shares them says what to do, rather than that objects are missing."""
+    git(tmp_path, "clone", "-q", "--shared", victim, tmp_path / "clone")
+
+    with pytest.raises(SourceInvalid, match="borrows objects"):
+        source(tmp_path / "clone/hello")
+
+
 def test_repository_of_another_user_is_refused(repository, monkeypatch):
     """As one that lies above by chance, such as /tmp/.git."""
     real = os.fstat

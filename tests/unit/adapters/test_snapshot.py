@@ -628,6 +628,25 @@ def test_directory_without_application_is_an_error(tmp_path):
             source(directory)
 
 
+@pytest.mark.parametrize("link", ["shop", "shop/hello"])
+def test_link_in_the_path_of_the_application_is_refused(tmp_path, hello, link):
+    """Whoever may change it would choose what the chain reads, which reads more than they do."""
+    place = tmp_path / "teams" / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to({"shop": hello.parent, "shop/hello": hello}[link])
+
+    with pytest.raises(SourceInvalid, match="Name the directory itself"):
+        source(tmp_path / "teams/shop/hello")
+
+
+def test_declaration_that_is_its_own_dockerfile_is_refused(hello):
+    """It would be both, and is neither."""
+    write(hello, {"supply-chain.yaml": f"{DECLARATION}build: {{dockerfile: ./supply-chain.yaml}}\n"})
+
+    with pytest.raises(DeclarationInvalid, match="names itself"):
+        source(hello)
+
+
 @pytest.mark.parametrize("committed", [False, True])
 def test_dockerfile_that_is_missing_is_named(repository, hello, committed):
     """With the key that names it."""

@@ -44,6 +44,18 @@ def test_without_a_revision_it_is_the_one_that_is_checked_out(named, application
     assert named(names.by_path, path=str(application)) == "chain base/hello 3f2a1c0"
 
 
+def test_link_in_place_of_gits_files_shows_nothing_of_its_target(named, application, tmp_path):
+    """Run names are read by many."""
+    (tmp_path / "secret").write_text("hunter2")
+    git = application.parent / ".git"
+    git.mkdir()
+    (git / "HEAD").symlink_to(tmp_path / "secret")
+    assert named(names.by_path, path=str(application)) == "chain base/hello"
+    (git / "HEAD").unlink()
+    (git / "HEAD").write_text("ref: ../../secret\n")
+    assert named(names.by_path, path=str(application)) == "chain base/hello"
+
+
 def test_a_branch_that_git_has_packed_away_is_left_out(named, application):
     """A name is no place to search."""
     (application.parent / ".git").mkdir()

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from prefect import flow
 
 from supply_chain.errors import SourceInvalid
 from tasks.source import snapshot_of
@@ -24,6 +25,23 @@ async def test_flow_within_a_flow_builds_the_same_snapshot(hello: Path):
             assert inner is outer
         assert outer.directory.exists()
     assert not outer.directory.exists()
+
+
+@flow
+async def inner(path: str) -> str:
+    async with snapshot_of(Path(path), None) as snapshot:
+        return str(snapshot.directory)
+
+
+@flow
+async def outer(path: str) -> bool:
+    async with snapshot_of(Path(path), None) as snapshot:
+        return await inner(path) == str(snapshot.directory)
+
+
+async def test_prefect_hands_the_snapshot_to_a_subflow(machine, hello: Path):
+    """`chain` locks by the declaration that `develop` builds."""
+    assert await outer(str(hello))
 
 
 async def test_another_source_is_another_snapshot(hello: Path, tmp_path: Path):
