@@ -96,7 +96,7 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
         builder=builder,
         reader=buildkit.reader,
         bases=Bases(buildkit.image),
-        fetch=lambda url, checksum, target, timeout: target.write_text("fetched") and None,
+        fetch=hand_over,
         offered=Nothing(),
         evidence=None,  # type: ignore[arg-type] # nothing was offered, so nobody asks
         in_engine={},
@@ -108,6 +108,11 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
     )
     source = Source(path=".", repository="r", revision="1" * 40, dirty=False, committed=1000)
     return build(directory, MANIFEST.validate_python(declared), workshop, source, RUN)
+
+
+def hand_over(url: str, checksum: str, target: Path, timeout: float) -> None:
+    """In place of the network."""
+    target.write_text("fetched")
 
 
 class Nothing:
