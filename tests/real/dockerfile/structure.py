@@ -57,7 +57,7 @@ def _copied(name: str, flags: list[str], form: str, kinds: list[str], checksum: 
         return "<<END /h/"
     if name == "ADD" and kinds == ["url"]:
         return f"--checksum={checksum} {ADDRESS} /u/"
-    source = "/bin/sh" if any(flag.startswith("--from=") for flag in flags) else "file"
+    source = "/bin/s[h]" if any(flag.startswith("--from=") for flag in flags) else "file"
     words = [source] * max(1, len(kinds))
     if form == "json":
         return "[" + ", ".join(f'"{word}"' for word in [*words, "/d/"]) + "]"

@@ -45,22 +45,15 @@ def instruction(draw: st.DrawFn) -> str:
         )
         return draw(continued([cased("copy"), *source, "/d/"]))
     if kind == "RUN":
-        mount = draw(st.sampled_from([
-            "type=cache,target=/c", "type=cache,id=$ID,target=/c", 'type=cache,id="q",target=/c',
-            f"from={draw(FROMS)},target=/m", "target=/m", "type=tmpfs,target=/t",
-            f"type=cache,from={draw(FROMS)},target=/c",
-        ]))  # fmt: skip
+        mounts = [
+            "target=/m",
+            "type=tmpfs,target=/t",
+            *(f"type=cache{i},target=/c" for i in ("", ",id=$ID", ',id="q"')),
+        ]
+        mounts += [f"from={draw(FROMS)},target=/m", f"type=cache,from={draw(FROMS)},target=/c"]
+        network = draw(st.sampled_from([[], ["--network=none"]]))
         return draw(
-            continued(
-                [
-                    cased("run"),
-                    f"--mount={mount}",
-                    *draw(st.sampled_from([[], ["--network=none"]])),
-                    "x",
-                    "FROM",
-                    "one/z",
-                ]
-            )
+            continued([cased("run"), f"--mount={draw(st.sampled_from(mounts))}", *network, "x", "FROM", "one/z"])
         )
     if kind == "Arg":
         return f"{cased('arg')} {draw(st.sampled_from(['ID=i', 'ID', 'IMAGE=one/y', 'X=$ID']))}"
@@ -108,7 +101,7 @@ READ = {"read": 0, "refused": 0}
 
 
 @settings(
-    max_examples=40, derandomize=True, deadline=None,
+    max_examples=100, derandomize=True, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 @given(content=dockerfile())
