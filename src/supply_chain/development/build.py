@@ -139,6 +139,8 @@ class Workshop:
     """The key of an application's caches, from its source and its name."""
     now: Callable[[], datetime]
     version: str
+    hosted: bool = False
+    """Whether the builder's host is there for builds alone."""
 
 
 def build(
@@ -166,6 +168,7 @@ def build(
         uncurated=tuple(each.name for each in materials if not each.curated),
         base=next((each for each in materials if each.name == final_base(text)), None),
         versions={**workshop.builder.versions(), "cscm": workshop.version},
+        hosted=workshop.hosted,
     )
     known = None if fresh else offered_before(inputs, manifest, workshop)
     digest = known.ref.digest if known else _built(directory, manifest, inputs, contexts, workshop, run, fresh=fresh)
