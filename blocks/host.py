@@ -35,6 +35,13 @@ class ContainerHost(Setting):
         "Empty where no other supply chain uses the engine.",
     )
 
+    hosted: bool = Field(
+        default=False,
+        title="Hosted builder",
+        description="Whether this is a host for builds alone, which nobody works on and no developer administers. Its "
+        "builds then earn SLSA Build Level 2; docs/explanation/slsa.md says what else that asks for.",
+    )
+
     build_cpus: float | None = Field(
         default=None,
         gt=0,

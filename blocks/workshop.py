@@ -59,6 +59,7 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench, origin: Path
         cache_key=partial(cache_key, host.owner, origin),
         now=now,
         version=workbench.version,
+        hosted=host.hosted,
     )
 
 

@@ -257,6 +257,7 @@ class BuildInputs(Frozen):
     uncurated: tuple[str, ...] = Field(description="bases that are not from the curated repositories")
     base: Material | None = Field(default=None, description="what the last stage starts from, as the Dockerfile says")
     versions: dict[str, str] = Field(description="builder, engine and project versions")
+    hosted: bool = Field(default=False, description="whether its builder is a host that is there for builds alone")
 
 
 class BuiltImage(BuildInputs, Proven):

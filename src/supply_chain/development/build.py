@@ -108,6 +108,8 @@ class Workshop:
     """The key of an application's caches, from its source and its name."""
     now: Callable[[], datetime]
     version: str
+    hosted: bool = False
+    """Whether the builder's host is there for builds alone."""
 
 
 def build(snapshot: Snapshot, workshop: Workshop, run: str, *, fresh: bool = False) -> BuiltImage:
@@ -131,6 +133,7 @@ def build(snapshot: Snapshot, workshop: Workshop, run: str, *, fresh: bool = Fal
         uncurated=plan.uncurated,
         base=plan.base,
         versions={**workshop.builder.versions(), "reader": workshop.reader.version, "cscm": workshop.version},
+        hosted=workshop.hosted,
     )
     known = None if fresh else offered_before(inputs, manifest, workshop)
     digest = known.ref.digest if known else _built(snapshot, inputs, plan, content, workshop, key, run, fresh=fresh)

@@ -20,6 +20,9 @@ from supply_chain.evidence.statement import PROVENANCE, Evidence, Foreign, Predi
 from supply_chain.image import BuildInputs, BuiltImage, Digest, ImageRef, Material, Source, digest_set
 from supply_chain.tier import is_base_repository
 
+BUILDER, HOSTED_BUILDER = "urn:cscm:builder:workstation:v1", "urn:cscm:builder:hosted:v1"
+"""What builds: the engine of somebody's own machine, or of a host that is there for builds alone (its block says so).
+SLSA wants another identity for what earns another level."""
 BUILD_TYPE = "urn:cscm:build:buildkit:v1"
 TEXTS = DOCKERFILE, DECLARATION = "Dockerfile", "supply-chain.yaml"
 """What a build takes in besides the source and images."""
@@ -172,7 +175,7 @@ def is_url(name: str) -> bool:
 
 
 def _builder(inputs: BuildInputs) -> Builder:
-    return Builder(id="urn:cscm:tier:development", version=inputs.versions)
+    return Builder(id=HOSTED_BUILDER if inputs.hosted else BUILDER, version=inputs.versions)
 
 
 def is_of(evidence: Evidence, inputs: BuildInputs, manifest: Service | Base) -> bool:

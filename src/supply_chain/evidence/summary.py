@@ -8,10 +8,13 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
+from supply_chain.evidence.levels import FAILED
 from supply_chain.evidence.reading import Said, is_signed, said
 from supply_chain.evidence.statement import SUMMARY, Evidence, Foreign, Predicate
 from supply_chain.image import Digest, ImageRef, digest_set
 from supply_chain.tier import Boundary
+
+SLSA_VERSION = "1.2"
 
 
 class Named(Foreign):
@@ -44,7 +47,8 @@ class Summary(Predicate):
     policy: Named
     input_attestations: tuple[Named, ...] = Field(description="what the verdict rests on")
     verification_result: Literal["PASSED", "FAILED"]
-    verified_levels: tuple[str, ...] = ()
+    verified_levels: tuple[str, ...] = Field(default=(), description="the level of each track, or FAILED")
+    slsa_version: str = Field(default="", description="of the specification that the levels are of")
     cscm: Grounds
 
     @property
@@ -69,11 +73,15 @@ def summary(
     *,
     reasons: Sequence[Mapping[str, str]],
     notes: Sequence[str],
+    levels: Sequence[str] = (),
     inputs: Sequence[Evidence],
     now: datetime,
     environment: str = "",
 ) -> Summary:
-    """PASSED without reasons, FAILED with them; `inputs` are what the verdict rests on."""
+    """PASSED without reasons, FAILED with them.
+
+    `inputs` are what the verdict rests on, `levels` what the image's build earned of each of SLSA's tracks.
+    """
     return Summary(
         verifier=Verifier(id=verifier(boundary)),
         time_verified=now,
@@ -81,7 +89,8 @@ def summary(
         policy=Named(uri=f"urn:cscm:policy:{boundary}", digest=digest_set(policy)),
         input_attestations=tuple(Named(uri=f"{e.repository}@{e.digest}", digest=digest_set(e.digest)) for e in inputs),
         verification_result="FAILED" if reasons else "PASSED",
-        verified_levels=() if reasons else ("SLSA_BUILD_LEVEL_1",),
+        verified_levels=(FAILED,) if reasons else tuple(levels),
+        slsa_version=SLSA_VERSION,
         cscm=Grounds(reasons=tuple(dict(reason) for reason in reasons), notes=tuple(notes), environment=environment),
     )
 

@@ -13,6 +13,7 @@ from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.checks import newest_results
 from supply_chain.evidence.examination import Examination
+from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said, is_signed
 from supply_chain.evidence.sbom import Package, last_listed, packages_in, system_packages
@@ -303,6 +304,7 @@ def _development(built: Provenance | None, evidence: Sequence[Evidence]) -> dict
     return {
         "manifest": built.manifest if built else None,
         "source": built.source if built else None,
+        "levels": build_level(built),
         "uncurated": built.uncurated if built else (),
         "checks": tuple(each.value for each in newest_results(evidence).values()),
         "source_report": _report(evidence),

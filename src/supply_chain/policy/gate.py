@@ -84,6 +84,8 @@ class Dossier(Generic[T]):
     uncurated: tuple[str, ...] = ()
     source: Source | None = None
     """What was built; None where there is no signed provenance."""
+    levels: tuple[str, ...] = ()
+    """The level of SLSA's Build track that its build earned."""
     inventory: frozenset[Package] | None = None
     """What the SBOM lists; None where curation signed none."""
     inherited: frozenset[Package] = frozenset()

@@ -92,6 +92,7 @@ def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: Evidenc
         verdict.policy,
         reasons=[r.model_dump() for r in verdict.reasons] if isinstance(verdict, Refused) else [],
         notes=verdict.notes,
+        levels=dossier.levels,
         inputs=[e for e in dossier.evidence if not is_conclusion(e, store.tier)],
         now=max(now, last.at + INSTANT) if last else now,
         environment=dossier.place.name if dossier.place else "",

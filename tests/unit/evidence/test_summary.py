@@ -40,7 +40,7 @@ def test_a_summary_without_reasons_passes_and_one_with_reasons_does_not():
     yes, no = verdict(), verdict(yes=False)
 
     assert passed(last(yes)) and not passed(last(no))
-    assert (no["verificationResult"], no["verifiedLevels"], no["cscm"]["reasons"]) == ("FAILED", [], [REASON])
+    assert (no["verificationResult"], no["verifiedLevels"], no["cscm"]["reasons"]) == ("FAILED", ["FAILED"], [REASON])
     assert yes["resourceUri"] == str(IMAGE)
     assert yes["policy"] == {"uri": "urn:cscm:policy:curation", "digest": {"sha256": "9" * 64}}
 

@@ -72,7 +72,7 @@ def test_a_version_is_read_whatever_follows(major: int, minor: int, rest: str) -
 @given(names, names)
 def test_a_register_knows_a_name_by_itself_before_its_pattern(name: str, other: str) -> None:
     """And no other name by it."""
-    own, all_below = Holder(owner="own"), Holder(owner="all")
+    own, all_below = Holder(repository="own"), Holder(repository="all")
     register = NameRegister(names={name: own, f"{name}/*": all_below})
 
     assert register.of(name) == own

@@ -1,0 +1,48 @@
+"""The level of SLSA's Build track that verdicts state."""
+
+import pytest
+
+from supply_chain.evidence.levels import build_level
+from supply_chain.evidence.provenance import BUILDER, HOSTED_BUILDER, Provenance
+from supply_chain.evidence.summary import summary
+from supply_chain.image import ImageRef
+from supply_chain.tier import Boundary
+
+REF = ImageRef(repository="curated/hello", digest=f"sha256:{'1' * 64}")
+
+
+def built(make, builder, **source):
+    said = make.provenance()
+    said["runDetails"]["builder"]["id"] = builder
+    said["buildDefinition"]["externalParameters"]["source"].update(source)
+    return Provenance.model_validate(said)
+
+
+@pytest.mark.parametrize(
+    ("builder", "source", "level"),
+    [
+        (BUILDER, {}, "SLSA_BUILD_LEVEL_1"),
+        (HOSTED_BUILDER, {}, "SLSA_BUILD_LEVEL_2"),
+        (HOSTED_BUILDER, {"dirty": True}, "SLSA_BUILD_LEVEL_1"),
+        (HOSTED_BUILDER, {"revision": "none", "dirty": True}, "SLSA_BUILD_LEVEL_1"),
+        ("urn:cscm:tier:development", {}, "SLSA_BUILD_LEVEL_1"),
+        ("https://github.com/actions/runner", {}, "SLSA_BUILD_LEVEL_1"),
+    ],
+)
+def test_level_is_what_the_builder_and_the_source_earn(make, builder, source, level):
+    """A workstation earns 1; a hosted builder 2, of a commit that the provenance names; nobody earns 3."""
+    assert build_level(built(make, builder, **source)) == (level,)
+
+
+def test_without_provenance_there_is_no_level():
+    """Not even the lowest: that asks for provenance."""
+    assert build_level(None) == ()
+
+
+def test_a_refusal_states_no_level(make):
+    """FAILED stands in its place, as the specification wants it."""
+    no = [{"code": "x", "fact": "f", "remedy": "r"}]
+    common = {"notes": (), "inputs": (), "levels": ("SLSA_BUILD_LEVEL_2",), "now": make.noon}
+    for reasons, levels in (((), ("SLSA_BUILD_LEVEL_2",)), (no, ("FAILED",))):
+        said = summary(REF, Boundary.CURATION, f"sha256:{'9' * 64}", reasons=reasons, **common)
+        assert (said.verified_levels, said.slsa_version) == (levels, "1.2")
