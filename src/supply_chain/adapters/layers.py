@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -236,6 +237,13 @@ def _secrets(image: _Image, config: bytes, known: Callable[[], frozenset[str]]) 
 PACKAGES = ("/usr/", "/lib/", "/var/lib/", "/var/cache/", "/etc/ssl/", "/etc/ca-certificates", "/proc/", "/sys/")
 PACKAGED = ("/site-packages/", "/dist-packages/", "/node_modules/", "/vendor/", "/.m2/", "/go/pkg/")
 """Where packages lie: what looks like a password there stands in a program's code or its examples."""
+STANDARD = (
+    "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/pam.d/", "/etc/login.defs", "/etc/debconf.conf",
+    "/etc/services", "/etc/protocols", "/etc/security/", "/etc/default/", "/etc/init.d/", "/etc/mime.types",
+)  # fmt: skip
+"""A distribution's own settings, which speak of passwords and hold none."""
+SPEAKS = re.compile(rb"pass|pwd|secret|token|api_?key|private_?key|credential|://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+"""What a text has in it in which something is called a secret."""
 MOST_TEXTS = 8 * 1024 * 1024
 """Bytes of texts that are searched for passwords."""
 
@@ -247,12 +255,12 @@ def _texts(files: Filesystem[FileContent], keeper: Keeper, known: Callable[[], f
         if (
             node.content is None
             or not node.content.size
-            or path.startswith(PACKAGES)
+            or path.startswith(PACKAGES + STANDARD)
             or any(p in path for p in PACKAGED)
         ):
             continue
         content = keeper.read(node.content)
-        if content is None or b"\0" in content or len(content) > left:
+        if content is None or b"\0" in content or len(content) > left or not SPEAKS.search(content):
             continue
         left -= len(content)
         texts[printable(path)] = content
