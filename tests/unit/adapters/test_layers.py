@@ -457,3 +457,17 @@ def test_a_larger_image_than_is_read_is_not_examined(monkeypatch):
     monkeypatch.setattr(layers, "LARGEST_IMAGE", 1000)
     with pytest.raises(ScannerFailed):
         examine_image(Shelf(layer(entry("a", size=2000))), REF)
+
+
+def test_private_keys_that_packages_bring_are_their_examples():
+    """Go's and others' are published; a token of somebody is none, wherever it lies."""
+    key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
+    places = ("usr/share/go/tls.pem", "opt/venv/lib/site-packages/x.pem", "opt/key.pem", "etc/ssl/own.pem")
+
+    found = read_contents(engine(layer(*(text(place, key + TOKEN) for place in places))), "image", MIB).secrets
+
+    assert [each for each in found if "private key" in each] == [
+        "/opt/key.pem:1: private key",
+        "/etc/ssl/own.pem:1: private key",
+    ]
+    assert sum("GitHub token" in each for each in found) == 4

@@ -303,7 +303,7 @@ def declared(command=("echo", "12 passed"), report=None):
     return MANIFEST.model_copy(update={"test": test})
 
 
-def tested_by(manifest, out="12 passed", files=None):
+def result_of(manifest, out="12 passed", files=None):
     engine = MemoryEngine()
     engine.add("image", program=Program(status=0, logs=Logs(out, ""), files=files or {}))
     return probing.run_tests(engine, "image", manifest, lambda: NOON, "run", Sees())
@@ -311,7 +311,7 @@ def tested_by(manifest, out="12 passed", files=None):
 
 def test_a_command_that_merely_prints_is_a_warning():
     """It may be a runner that nobody knows here; a policy may deny it by its code."""
-    result = tested_by(declared())
+    result = result_of(declared())
 
     assert (result.outcome, result.failed, result.shows_tests) == (Outcome.WARNED, (), False)
     (warned,) = result.warned
@@ -321,7 +321,7 @@ def test_a_command_that_merely_prints_is_a_warning():
 
 def test_a_runner_that_reports_shows_how_many_tests_ran():
     """The count stands in the evidence."""
-    result = tested_by(declared(["/venv/bin/pytest", "-q"]), "12 passed in 0.10s")
+    result = result_of(declared(["/venv/bin/pytest", "-q"]), "12 passed in 0.10s")
 
     assert (result.outcome, result.shows_tests) == (Outcome.PASSED, True)
     assert result.details["tested"] == {"shown": True, "by": "pytest", "ran": 12}
@@ -339,7 +339,7 @@ def test_a_runner_that_reports_shows_how_many_tests_ran():
 )
 def test_a_declared_report_decides(content, shown, failed):
     """It is read out of the container that has ended; without it the tests have failed, whatever was printed."""
-    result = tested_by(declared(report="/report.xml"), files={} if content is None else {"/report.xml": content})
+    result = result_of(declared(report="/report.xml"), files={} if content is None else {"/report.xml": content})
 
     assert result.shows_tests is shown
     assert bool(result.failed) is bool(failed) and all(failed in each for each in result.failed)
@@ -347,4 +347,4 @@ def test_a_declared_report_decides(content, shown, failed):
 
 def test_a_report_of_no_tests_is_a_check_of_nothing():
     """The gate refuses it."""
-    assert tested_by(declared(report="/r"), files={"/r": b"<testsuite/>"}).empty
+    assert result_of(declared(report="/r"), files={"/r": b"<testsuite/>"}).empty
