@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import IO, Any, Protocol
 import zstandard
 
 from supply_chain.adapters.distribution import examine
-from supply_chain.adapters.file_content import MACHINES, FileContent, Keeper, read_file, secrets_in
+from supply_chain.adapters.file_content import MACHINES, PRIVATE_KEY, FileContent, Keeper, read_file, secrets_in
 from supply_chain.adapters.filesystem import Filesystem, Kind, Node, printable
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade, ScannerFailed
@@ -222,30 +223,42 @@ def _secrets(image: _Image, config: bytes, known: Callable[[], frozenset[str]]) 
     """Where something has the form of a secret: in the configuration, and in any layer, hidden or not."""
     places = [f"configuration:{line}: {kind}" for line, kind in sorted(set(secrets_in(config)))]
     searched = known() if image.found else frozenset()
-    places += [f"{path}:{line}: {kind}" for (path, line, kind), digest in image.found.items() if digest not in searched]
+    places += [
+        f"{path}:{line}: {kind}"
+        for (path, line, kind), digest in image.found.items()
+        if digest not in searched and not (kind == PRIVATE_KEY and _is_packaged(path, EXAMPLES))
+    ]
     return tuple(places)
 
 
 PACKAGES = ("/usr/", "/lib/", "/var/lib/", "/var/cache/", "/etc/ssl/", "/etc/ca-certificates", "/proc/", "/sys/")
 PACKAGED = ("/site-packages/", "/dist-packages/", "/node_modules/", "/vendor/", "/.m2/", "/go/pkg/")
 """Where packages lie: what looks like a password there stands in a program's code or its examples."""
+EXAMPLES = ("/usr/share/", "/usr/lib/")
+"""Where packages bring private keys that are published, for their examples and tests."""
+STANDARD = (
+    "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/pam.d/", "/etc/login.defs", "/etc/debconf.conf",
+    "/etc/services", "/etc/protocols", "/etc/security/", "/etc/default/", "/etc/init.d/", "/etc/mime.types",
+)  # fmt: skip
+"""A distribution's own settings, which speak of passwords and hold none."""
+SPEAKS = re.compile(rb"pass|pwd|secret|token|api_?key|private_?key|credential|://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+"""What a text has in it in which something is called a secret."""
 MOST_TEXTS = 8 * 1024 * 1024
 """Bytes of texts that are searched for passwords."""
+
+
+def _is_packaged(path: str, places: tuple[str, ...]) -> bool:
+    return path.startswith(places) or any(each in path for each in PACKAGED)
 
 
 def _texts(files: Filesystem[FileContent], keeper: Keeper, known: Callable[[], frozenset[str]]) -> dict[str, bytes]:
     """Path → content of the small texts that no package brought and nobody searched."""
     texts, left = dict[str, bytes](), MOST_TEXTS
     for path, node in files.walk():
-        if (
-            node.content is None
-            or not node.content.size
-            or path.startswith(PACKAGES)
-            or any(p in path for p in PACKAGED)
-        ):
+        if node.content is None or not node.content.size or _is_packaged(path, PACKAGES + STANDARD):
             continue
         content = keeper.read(node.content)
-        if content is None or b"\0" in content or len(content) > left:
+        if content is None or b"\0" in content or len(content) > left or not SPEAKS.search(content):
             continue
         left -= len(content)
         texts[printable(path)] = content

@@ -134,7 +134,15 @@ def judge(dossier: Dossier[T], policy: Policy) -> Admitted[T] | Refused:
     boundary, digest, left_out = policy.boundary, policy.digest, dossier.left_out
     if reasons:
         return Refused(image=dossier.ref, boundary=boundary, policy=digest, reasons=reasons, notes=left_out)
-    return Admitted(image=dossier.image, boundary=boundary, policy=digest, notes=(*_notes(dossier), *left_out))
+    notes = (*_notes(dossier), *left_out, *_not_shown(dossier))
+    return Admitted(image=dossier.image, boundary=boundary, policy=digest, notes=notes)
+
+
+def _not_shown(dossier: Dossier[Any]) -> tuple[str, ...]:
+    """That no report of a test runner shows that tests ran, where there was a check of tests."""
+    tests = [each for each in dossier.checks if each.check is Check.TESTS]
+    shown = any(each.shows_tests for each in tests)
+    return (f"it is not shown that anything was tested ({NOT_SHOWN})",) if tests and not shown else ()
 
 
 def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:
@@ -149,8 +157,6 @@ def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:
     if packages := unjudged_packages(dossier):
         notes.append(f"not judged, which its owner accepts: {packages}")
     notes += [f"not judged, which its owner accepts: {each}" for each in _accepted(dossier)]
-    if dossier.checks and not any(each.shows_tests or each.check is Check.COMMAND for each in dossier.checks):
-        notes.append(f"it is not shown that anything was tested ({NOT_SHOWN})")
     if report and report.database.kind == "starter":
         notes.append(
             f"judged with the starter database (facts of {report.database.built:%Y-%m-%d}), which covers few packages"

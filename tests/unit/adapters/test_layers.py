@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters import layers
-from supply_chain.adapters.layers import read_contents
-from supply_chain.errors import CheckNotMade
+from supply_chain.adapters.layers import examine_image, read_contents
+from supply_chain.errors import CheckNotMade, ScannerFailed
+from supply_chain.image import ImageRef
 from tests.engine.memory import MemoryEngine
 
 MIB = 1024**2
@@ -340,3 +341,133 @@ def test_a_program_can_be_both_for_another_machine_and_of_more_rights():
     found = read_contents(engine(layer(program("bin/su", ARM, mode=0o4755))), "image", MIB)
 
     assert (dict(found.more_rights), dict(found.foreign)) == ({"/bin/su": "setuid"}, {"/bin/su": "AArch64"})
+
+
+TOKEN = b"ghp_" + b"aB3" * 12
+
+
+def text(name, content):
+    return entry(name, 0o644, size=len(content)), content
+
+
+def test_a_secret_is_seen_in_whichever_layer():
+    """What a later layer hides is in the image all the same; what the source holds was searched there."""
+    hidden, known = text("opt/hidden", b"first\n" + TOKEN), text("opt/known", b"x" + b"\n" + TOKEN + b"\n")
+    made = engine(layer(hidden, known), layer(entry("opt/.wh.hidden")))
+    digest = hashlib.sha256(known[1]).hexdigest()
+
+    everything = read_contents(made, "image", MIB).secrets
+    others = read_contents(made, "image", MIB, lambda: frozenset({digest})).secrets
+
+    assert everything == ("/opt/hidden:2: GitHub token", "/opt/known:2: GitHub token")
+    assert others == ("/opt/hidden:2: GitHub token",)
+
+
+def test_a_secret_in_the_configuration_is_seen():
+    """A variable, and what the build was given."""
+    config = {"os": "linux", "architecture": "amd64", "history": [{"created_by": f"ARG T={TOKEN.decode()}"}]}
+
+    assert read_contents(engine(layer(), config=config), "image", MIB).secrets == ("configuration:1: GitHub token",)
+
+
+def test_small_texts_that_no_package_brought_are_searched_by_words():
+    """Neither what the source holds, nor packages, nor what speaks of nothing secret."""
+    word = b"password = hunter2"
+    made = engine(
+        layer(
+            text("opt/app.conf", word),
+            text("srv/known.conf", word + b"\n"),
+            text("usr/lib/python3/x.py", word),
+            text("opt/venv/lib/site-packages/x.py", word),
+            text("etc/nsswitch.conf", b"passwd: files"),
+            text("opt/readme", b"nothing"),
+            text("opt/binary", b"\0" + word),
+            text("opt/gone", word),
+        ),
+        layer(entry("opt/.wh.gone")),
+    )
+
+    found = read_contents(made, "image", MIB, lambda: frozenset({hashlib.sha256(word + b"\n").hexdigest()}))
+
+    assert dict(found.texts) == {"/opt/app.conf": word}
+
+
+def test_global_headers_are_refused():
+    """Python's reader applies them to every file, and engines ignore them."""
+    header = tarfile.TarInfo.create_pax_global_header({"path": "elsewhere"})
+
+    with pytest.raises(CheckNotMade, match="global headers"):
+        read_contents(engine(header + layer(SU)), "image", MIB)
+    assert list(rights(tarfile.TarInfo.create_pax_global_header({"comment": "x"}) + layer(SU))) == ["/bin/su"]
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_and_names_that_are_no_text_are_read(form):
+    """As GNU and POSIX write them."""
+    names = ["d/" * 60 + "su", "\udcff" * 120]
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form, encoding="utf-8", errors="surrogateescape") as tar:
+        for name in names:
+            tar.addfile(entry(name, 0o4755))
+
+    assert sorted(rights(buffer.getvalue())) == ["/" + "\\xff" * 120, "/" + "d/" * 60 + "su"]
+
+
+class Shelf:
+    """A registry with the layers of one image."""
+
+    def __init__(self, *unpacked, kind="tar"):
+        self.blobs = {f"sha256:{hashlib.sha256(each).hexdigest()}": each for each in unpacked}
+        self.kind = kind
+
+    def manifest(self, ref):
+        described = [
+            {"mediaType": f"{OCI}.layer.v1.{self.kind}", "digest": digest, "size": len(content)}
+            for digest, content in self.blobs.items()
+        ]
+        return {"config": {"digest": "sha256:" + "c" * 64, "size": 2}, "layers": described}
+
+    def download(self, repository, digest, target, size):
+        target.write_bytes(self.blobs[digest])
+
+
+REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+
+
+def test_an_image_in_a_registry_is_examined():
+    """By the same function as one in the engine."""
+    release = text("etc/os-release", b"ID=debian\nVERSION_ID=12\n")
+    zipped = text("srv/picture.png", b"hsqs" + bytes(100))
+
+    found = examine_image(Shelf(layer(release), layer(zipped)), REF)
+
+    assert (str(found.distribution), [each.path for each in found.archives]) == ("debian 12", ["/srv/picture.png"])
+    assert found == read_contents(engine(layer(release), layer(zipped)), "image", MIB).examination
+
+
+@pytest.mark.parametrize("shelf", [Shelf(b"rubbish" * 100), Shelf(layer(), kind="tar+encrypted")])
+def test_an_image_whose_layers_cannot_be_read_is_not_examined(shelf):
+    """That is no answer, neither yes nor no."""
+    with pytest.raises(ScannerFailed, match="cannot be read"):
+        examine_image(shelf, REF)
+
+
+def test_a_larger_image_than_is_read_is_not_examined(monkeypatch):
+    """It may hold anything."""
+    monkeypatch.setattr(layers, "LARGEST_IMAGE", 1000)
+    with pytest.raises(ScannerFailed):
+        examine_image(Shelf(layer(entry("a", size=2000))), REF)
+
+
+def test_private_keys_that_packages_bring_are_their_examples():
+    """Go's and others' are published; a token of somebody is none, wherever it lies."""
+    key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
+    places = ("usr/share/go/tls.pem", "opt/venv/lib/site-packages/x.pem", "opt/key.pem", "etc/ssl/own.pem")
+
+    found = read_contents(engine(layer(*(text(place, key + TOKEN) for place in places))), "image", MIB).secrets
+
+    assert [each for each in found if "private key" in each] == [
+        "/opt/key.pem:1: private key",
+        "/etc/ssl/own.pem:1: private key",
+    ]
+    assert sum("GitHub token" in each for each in found) == 4

@@ -192,6 +192,20 @@ def test_a_blob_is_verified_by_digest_and_size(content, size, whole):
             registry.verify_blob("dev/hello", digest_of(b"c"), size)
 
 
+@pytest.mark.parametrize(
+    ("content", "size", "whole"), [(b"c", 1, True), (b"d", 1, False), (b"c", 2, False), (b"cc", 1, False)]
+)
+def test_a_blob_is_downloaded_by_digest_and_size(tmp_path, content, size, whole):
+    """What is another is no layer, however much of it there is."""
+    registry, target = always(200, content=content), tmp_path / "blob"
+    if whole:
+        registry.download("dev/hello", digest_of(b"c"), target, size)
+        assert target.read_bytes() == b"c"
+    else:
+        with pytest.raises(ImageDamaged):
+            registry.download("dev/hello", digest_of(b"c"), target, size)
+
+
 CALLS = {
     "digest_of": lambda r: r.digest_of("dev/hello", "1"),
     "has": lambda r: r.has(REF),

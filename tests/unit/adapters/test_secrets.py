@@ -185,3 +185,17 @@ def test_no_report_is_no_answer(report: str):
     """What cannot be read is neither a pass nor a failure."""
     with pytest.raises(CheckNotMade, match="detect-secrets' report"):
         sentences(report)
+
+
+def test_files_of_an_image_are_searched_by_what_things_are_called():
+    """By path and line; a comment excuses, and what only looks random is none."""
+    files = {
+        "/opt/app.conf": f"# settings\npassword = {FAKE}\n".encode(),
+        "/opt/app.py": f'secret_key = "{FAKE}"\n'.encode(),
+        "/opt/\\xff/none": f"password: {FAKE} # pragma: allowlist secret\n".encode(),
+        "/opt/digest": b"ab12" * 16,
+        "/opt/binary": b"\0\xff",
+    }
+
+    assert SecretSearch(DETECT).in_files(files) == ("/opt/app.conf:2: Secret Keyword", "/opt/app.py:1: Secret Keyword")
+    assert SecretSearch(DETECT).in_files({}) == ()

@@ -5,8 +5,13 @@ import pytest
 from supply_chain.development.content import Contents, check_content
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
+from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination
 
 MIB = 1024**2
+
+
+def search(texts):
+    return tuple(f"{path}:3: Secret Keyword" for path, content in texts.items() if content == b"word")
 
 
 @pytest.fixture
@@ -17,7 +22,7 @@ def checked(make):
         good = {"digest": make.digest, "platform": "linux/amd64", "size": 10 * MIB, "programs": 2}
         seen = Contents(**{**good, "more_rights": {}, "foreign": {}, **changes}) if contents is ... else contents
         manifest = make.manifest(build={"max_size": 10 * MIB, **(declared or {})})
-        return check_content(lambda: seen, make.digest, manifest, {"engine": "1"}, lambda: make.noon)
+        return check_content(lambda: seen, make.digest, manifest, {"engine": "1"}, lambda: make.noon, search)
 
     return run
 
@@ -49,6 +54,12 @@ def test_what_is_as_declared_passes(checked):
             {"foreign": {"/bin/b": "AArch64", "/bin/a": "i386"}},
             "2 programs in it cannot run on linux/amd64: /bin/a (i386), /bin/b (AArch64).",
         ),
+        (
+            {"examination": Examination(conflicts=("a/su is written through the link a",))},
+            "Its layers give different files in different engines: a/su is written through the link a.",
+        ),
+        ({"secrets": ("/opt/x:1: GitHub token",)}, "/opt/x:1: GitHub token, in the image and not in the build context"),
+        ({"texts": {"/a": b"word"}}, "/a:3: Secret Keyword, in the image and not in the build context"),
     ],
     ids=str,
 )
@@ -81,3 +92,39 @@ def test_another_image_in_its_place_is_no_answer(checked, make):
     """Somebody may have given its name to another one."""
     with pytest.raises(CheckNotMade, match="in place of"):
         checked(digest=make.other)
+
+
+ARCHIVE = Archive(path="/srv/a", format="zip", sha256="a" * 64)
+FOUND = Examination(
+    archives=(ARCHIVE,),
+    databases=(Database(path="/opt/x", manager="dpkg"),),
+    contradictions=(Contradiction(path="/etc/debian_version", fact="it names the version 11"),),
+)
+
+
+def test_what_no_scanner_judges_is_told_early(checked, make):
+    """Curation's gate refuses it; here it is a warning, and not one where the owner accepts it."""
+    accepted = [
+        {"what": what, "at": [at], "reason": "it is well"}
+        for what, at in (("archive", "/srv/*"), ("database", "/opt/x"), ("distribution", "/etc/debian_version"))
+    ]
+
+    result = checked(examination=FOUND)
+
+    assert result.outcome is Outcome.WARNED
+    assert [each.partition(":")[0] for each in result.warned] == ["/etc/debian_version", "/opt/x", "/srv/a"]
+    assert result.details["examination"] == FOUND.model_dump(mode="json")
+    manifest = make.manifest(limits={"unjudged": accepted})
+    contents = Contents(make.digest, "linux/amd64", 1, {}, 1, {}, examination=FOUND)
+    assert check_content(lambda: contents, make.digest, manifest, {}, lambda: make.noon).warned == ()
+
+
+def test_so_many_are_told_and_the_rest_counted(checked):
+    """Of what is not judged, and of secrets."""
+    archives = tuple(ARCHIVE.model_copy(update={"path": f"/{number:02}"}) for number in range(25))
+    secrets = tuple(f"/s:{number:02}: private key" for number in range(60))
+
+    result = checked(examination=Examination(archives=archives, unlisted=3), secrets=secrets)
+
+    assert len(result.warned) == 21 and result.warned[-1] == "8 more that no scanner judges"
+    assert len(result.failed) == 51 and result.failed[-1] == "10 more secrets in it"

@@ -296,3 +296,55 @@ def test_silence_is_told_apart_from_the_wrong_stream():
 
     assert "nothing, neither" in silent.warned[0]
     assert "standard error only" in wrong.warned[0]
+
+
+def declared(command=("echo", "12 passed"), report=None):
+    test = Test(command=command, report=report)
+    return MANIFEST.model_copy(update={"test": test})
+
+
+def result_of(manifest, out="12 passed", files=None):
+    engine = MemoryEngine()
+    engine.add("image", program=Program(status=0, logs=Logs(out, ""), files=files or {}))
+    return probing.run_tests(engine, "image", manifest, lambda: NOON, "run", Sees())
+
+
+def test_a_command_that_merely_prints_is_a_warning():
+    """It may be a runner that nobody knows here; a policy may deny it by its code."""
+    result = result_of(declared())
+
+    assert (result.outcome, result.failed, result.shows_tests) == (Outcome.WARNED, (), False)
+    (warned,) = result.warned
+    assert warned.endswith("(tests.not-shown).") and "test.report" in warned
+    assert result.details["tested"] == {"shown": False, "by": "", "ran": 0}
+
+
+def test_a_runner_that_reports_shows_how_many_tests_ran():
+    """The count stands in the evidence."""
+    result = result_of(declared(["/venv/bin/pytest", "-q"]), "12 passed in 0.10s")
+
+    assert (result.outcome, result.shows_tests) == (Outcome.PASSED, True)
+    assert result.details["tested"] == {"shown": True, "by": "pytest", "ran": 12}
+    assert result.passed[0].endswith(", 12 tests by pytest")
+
+
+@pytest.mark.parametrize(
+    ("content", "shown", "failed"),
+    [
+        (b"<testsuite><testcase/></testsuite>", True, None),
+        (b"<testsuite><testcase><error/></testcase></testsuite>", False, "tells of 1 failed tests"),
+        (b"rubbish", False, "cannot be read"),
+        (None, False, "there is no report at /report.xml (test.report)"),
+    ],
+)
+def test_a_declared_report_decides(content, shown, failed):
+    """It is read out of the container that has ended; without it the tests have failed, whatever was printed."""
+    result = result_of(declared(report="/report.xml"), files={} if content is None else {"/report.xml": content})
+
+    assert result.shows_tests is shown
+    assert bool(result.failed) is bool(failed) and all(failed in each for each in result.failed)
+
+
+def test_a_report_of_no_tests_is_a_check_of_nothing():
+    """The gate refuses it."""
+    assert result_of(declared(report="/r"), files={"/r": b"<testsuite/>"}).empty

@@ -69,7 +69,8 @@ def test_a_soak_is_a_duration(tmp_path, text, seconds):
 
 
 @pytest.mark.parametrize(
-    "text", ["soak: 0", "soak: -1h", "soak: soon", "soak: 1w", "soak: 91d", "approval: yes", "approval: maybe"]
+    "text",
+    ["soak: 0", "soak: -1h", "soak: soon", "soak: 1w", "soak: 91d", "approval: yes", "approval: maybe", "tests: yes"],
 )
 def test_a_soak_or_an_approval_that_is_none_is_refused(tmp_path, text):
     """What an operator meant is not guessed."""
@@ -87,6 +88,20 @@ def test_an_environment_may_come_after_another_one(tmp_path):
     asked = [each.place(lambda name: read_environment(tmp_path, name)) for each in (production, staging)]
 
     assert asked == [Place("production", approval=True, soak=SoakAsked("staging", 7200)), Place("staging")]
+
+
+def test_an_environment_may_ask_for_tests_that_are_shown(tmp_path):
+    """Whether it comes after another one or not."""
+    write(tmp_path, "staging", "soak: 2h\ntests: shown")
+    write(tmp_path, "production", "after: staging\ntests: shown")
+    write(tmp_path, "lab", "tests: any")
+
+    found = {each.name: each for each in read_environments(tmp_path)}
+
+    places = {name: each.place(lambda other: found[other]) for name, each in found.items()}
+    assert {name: place.tests_shown for name, place in places.items()} == {
+        "staging": True, "production": True, "lab": False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from supply_chain.errors import EvidenceInvalid, ImageDamaged, ImageNotFound, SupplyChainError
 from supply_chain.evidence.checks import Check, required
+from supply_chain.evidence.examination import Archive, Examination, Identity
 from supply_chain.evidence.statement import (
     APPROVAL,
     BUNDLE,
@@ -24,6 +25,7 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.image import ImageRef, Material, Source
 from supply_chain.policy import dossier as dossiers
+from supply_chain.policy import rules
 from supply_chain.policy.gate import Place, SoakAsked, judge
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
@@ -640,3 +642,76 @@ def test_an_image_that_lies_there_is_judged_by_the_same_evidence(pieces, make):
     before = dossiers.scanned(scanned_image(make), store, layers, ())
 
     assert (kept.image, kept.ref, kept.evidence, kept.report) == (CURATED, CURATED, before.evidence, before.report)
+
+
+ZIP = Archive(path="/srv/a.zip", format="zip", sha256="a" * 64)
+DEBIAN = Identity(id="debian", version="12")
+
+
+def _examined(pieces, ref, **found):
+    """Curation's SBOM of an image, with what it found that no scanner judges."""
+    reference = pieces.make.sbom(pieces.world.registry, ref, "openssl", "zlib1g")
+    examination = Examination(**{"distribution": DEBIAN, **found}).model_dump(mode="json")
+    return CURATION, SBOM, {**reference, "examination": examination}
+
+
+@pytest.mark.parametrize("boundary", [Boundary.CURATION, Boundary.TO_EXECUTION])
+def test_what_no_scanner_judges_is_refused_at_both_gates(pieces, boundary):
+    """By curation's own word, whatever development says of the image."""
+    for name, piece in pieces.at(boundary).items():
+        pieces.attach(where(boundary), *(_examined(pieces, CURATED, archives=(ZIP,)) if name == "inventory" else piece))
+
+    assert never_admitted(pieces, boundary) == ["sbom.archives"]
+
+
+@pytest.mark.parametrize("boundary", [Boundary.CURATION, Boundary.TO_EXECUTION])
+@pytest.mark.parametrize("examination", [None, {"version": "0"}])
+def test_an_image_that_was_not_examined_as_today_is_refused(pieces, boundary, examination):
+    """An SBOM of before says nothing of it."""
+    for name, piece in pieces.at(boundary).items():
+        signer, kind, predicate = piece
+        if name == "inventory":
+            predicate = {**predicate, "examination": examination}
+        pieces.attach(where(boundary), signer, kind, predicate)
+
+    assert never_admitted(pieces, boundary) == ["sbom.not-examined"]
+
+
+@pytest.mark.parametrize("boundary", [Boundary.CURATION, Boundary.TO_EXECUTION])
+def test_what_a_base_of_its_build_has_too_was_asked_of_its_owner(pieces, boundary):
+    """The base by its digest in the build's materials; at boundary 2 nobody reads layers."""
+    pieces.bases = (BASE,)
+    _built_with(pieces, Material(name="curated/base/python", digest=BASE.digest, curated=True))
+    pieces.attach(BASE, CURATION, SIGNATURE, {})
+    pieces.attach(BASE, *_examined(pieces, BASE, archives=(ZIP,)))
+    pieces.attach(CURATED, *_examined(pieces, CURATED, archives=(ZIP,)), created="2026-11-24T12:00:01+00:00")
+
+    dossier = pieces.dossier(boundary)
+
+    assert [each.archives for each in dossier.examined_bases] == [(ZIP,)]
+    assert list(rules.archives_accepted(dossier)) == []
+
+
+def test_an_image_is_compared_with_the_distribution_of_the_base_below(pieces):
+    """Which is seen in its layers."""
+    pieces.bases = (BASE,)
+    _built_with(pieces)
+    pieces.attach(BASE, CURATION, SIGNATURE, {})
+    pieces.attach(BASE, *_examined(pieces, BASE, distribution=Identity(id="debian", version="11")))
+
+    dossier = pieces.dossier(Boundary.CURATION)
+
+    assert dossier.distributions == {str(BASE): Identity(id="debian", version="11")}
+
+
+def test_a_base_that_was_not_examined_is_compared_with_nothing(pieces):
+    """Its packages are; whoever curates it again examines it."""
+    pieces.bases = (BASE,)
+    _built_with(pieces)
+    pieces.attach(BASE, CURATION, SIGNATURE, {})
+    reference = {**pieces.make.sbom(pieces.world.registry, BASE, "openssl"), "examination": None}
+    pieces.attach(BASE, CURATION, SBOM, reference)
+
+    dossier = pieces.dossier(Boundary.CURATION)
+
+    assert (dossier.distributions, dossier.examined_bases) == ({}, ())
