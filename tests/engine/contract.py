@@ -165,6 +165,26 @@ class EngineContract:
         assert found == [{one, two}, {one, two}, {two}, {one}, set(), set()]
         assert {one, two} <= {c.id for c in bench.engine.containers()}
 
+    def test_what_each_container_reaches_is_told(self, bench: Bench) -> None:
+        """A hardened one reaches nothing of its host; another owner's is told, too."""
+        other = bench.owned("another")
+        ids = {bench.create("own"), bench.create("other", other)}
+
+        found = [each for each in bench.engine.host_accesses() if each.container in ids]
+
+        assert {each.name for each in found} == {f"{bench.mark}-own", f"{bench.mark}-other"}
+        reached = found[0].model_dump(exclude={"container", "name", "image", "status"}, exclude_defaults=True)
+        assert reached == {}
+
+    def test_history_goes_on_from_where_it_ended(self, bench: Bench) -> None:
+        """An event that the engine does not know may be followed by others that it does not know either."""
+        first = bench.engine.history(0)
+        again = bench.engine.history(first.last)
+
+        assert first.complete and again.complete
+        assert again.last >= first.last and len(again.actions) <= len(first.actions)
+        assert not bench.engine.history(1).complete
+
     def test_one_owners_things_are_neither_found_nor_taken_by_another(self, bench: Bench) -> None:
         """Two supply chains use one engine side by side; what bears no owner's name is everybody's.
 

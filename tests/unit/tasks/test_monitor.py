@@ -1,10 +1,14 @@
 """Which deployments are under way, by the turns that Prefect knows to be taken."""
 
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.variables import Variable
 
+from supply_chain.execution.environment import Environment
+from supply_chain.execution.host import HostSeen
 from tasks import monitor, paging
 from tasks.turns import DEPLOY, turn, turn_name
 
@@ -48,3 +52,37 @@ async def test_deployments_on_a_later_page_are_seen(environment, monkeypatch):
 
     async with turn(turn_name(DEPLOY, environment, first)), turn(turn_name(DEPLOY, environment, last)):
         assert await under_way(environment) == {(environment, first), (environment, last)}
+
+
+@pytest.mark.parametrize(("remembered", "number"), [("1795798128939676031", 1795798128939676031), ("", 0), ("x", 0),
+                                                    (None, 0), ({"a": 1}, 0)])  # fmt: skip
+def test_the_last_event_is_remembered_as_a_number_or_all_is_read_again(remembered, number):
+    """Whoever may log in may change the variable."""
+    assert monitor._number(remembered) == number
+
+
+async def test_a_host_is_looked_at_once_for_all_of_its_environments(environment, monkeypatch):
+    """From the event on that the last look ended with."""
+    asked = []
+
+    def looked(engine, name, expected, places, after, now):
+        asked.append((engine, name, [each.environment for each in expected], [each.name for each in places], after))
+        return HostSeen(observations=(), entered={}, last=9)
+
+    async def load(name):
+        return SimpleNamespace(engine=lambda: f"engine of {name}")
+
+    host = f"{environment}-host"
+    await Variable.aset(f"events_{environment}_host", "7", overwrite=True)
+    monkeypatch.setattr(monitor, "read_host", looked)
+    monkeypatch.setattr(monitor.ContainerHost, "aload", load)
+    places = [Environment(name=name, host=of) for name, of in (("a", host), ("b", host), ("c", "other"))]
+    expected = [SimpleNamespace(environment=name) for name in "abcd"]
+
+    seen = await monitor._hosts(expected, places)
+
+    assert asked == [
+        ("engine of other", "other", ["c"], ["c"], 0),
+        (f"engine of {host}", host, ["a", "b"], ["a", "b"], 7),
+    ]
+    assert list(seen) == ["events_other", f"events_{environment}_host"]
