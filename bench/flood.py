@@ -1,10 +1,10 @@
 """One team's flood, and what it does to everybody else; writes its section of docs/performance.md.
 
-`python -m bench.flood [ARM…]` on a laptop that is up, with an image in `dev/*` that development signed. Arms:
+`python -m bench.flood [ARM…] [JUNK]` on a laptop that is up, with an image in `dev/*` that development signed. Arms:
 
 - `pushes`: 1,000 pushes in ten seconds to one application, the last of which is signed;
 - `applications`: the same to 100 applications;
-- `referrers`: 10,000 junk referrers on one signed image, and then its push;
+- `referrers`: JUNK referrers (10,000) on one image, which is then signed and announced;
 - `malformed`: 1,000 messages that are no pushes, in the bridge's queue.
 
 Meanwhile other applications push honest images, and runs of monitor, respond and lifecycle are scheduled. It reports;
@@ -206,52 +206,62 @@ class Bench:
             _late(each.pushed.isoformat(), start) if start else PATIENCE for each, start in began
         ]
 
-    # the floods
+    # the floods: each is prepared, and what it gives is done while everything is looked at
 
-    def pushes(self, applications: int) -> str:
+    def pushes(self, applications: int) -> Callable[[], str]:
         repositories = [self.pusher.repository(f"noise-{number}") for number in range(applications)]
 
-        def one(number: int) -> None:
-            self.pusher.push(repositories[number % applications], f"t{number}")
+        def flood() -> str:
+            with spread(
+                lambda number: self.pusher.push(repositories[number % applications], f"t{number}"), PUSHES, SECONDS
+            ) as wait:
+                took = wait()
+            last = self.pusher.push(repositories[-1], SIGNED_LAST)
+            self.pusher.sign(last, self.provenance)
+            self.honest.append(Honest(last, datetime.now(UTC)))
+            return f"{PUSHES} pushes to {applications} application(s) in {took:.0f} s"
 
-        with spread(one, PUSHES, SECONDS) as wait:
-            took = wait()
-        last = self.pusher.push(repositories[-1], SIGNED_LAST)
-        self.pusher.sign(last, self.provenance)
-        self.honest.append(Honest(last, datetime.now(UTC)))
-        return f"{PUSHES} pushes to {applications} in {took:.0f} s"
+        return flood
 
-    def malformed(self) -> str:
+    def malformed(self) -> Callable[[], str]:
         queue = self.pusher.bridge.queue()
-        bodies = (f"flood-{self.pusher.word} no json", f'{{"flood-{self.pusher.word}": [[[[', "")
-        with spread(lambda n: queue.send(bodies[n % 2] + "x" * (n % 7) * 1000), PUSHES, SECONDS) as wait:
-            return f"{PUSHES} malformed messages in {wait():.0f} s"
+        bodies = (f"flood-{self.pusher.word} no json", f'{{"flood-{self.pusher.word}": [[[[')
 
-    def referrers(self) -> str:
+        def flood() -> str:
+            with spread(lambda n: queue.send(bodies[n % 2] + "x" * (n % 7) * 1000), PUSHES, SECONDS) as wait:
+                return f"{PUSHES} malformed messages in {wait():.0f} s"
+
+        return flood
+
+    def referrers(self, count: int) -> Callable[[], str]:
         ref = self.pusher.push(self.pusher.repository("littered"), "littered")
-        with spread(lambda number: self.pusher.junk(ref, number), JUNK, 0.0) as wait:
-            took = wait()
-        self.pusher.sign(ref, self.provenance)
-        self.honest.append(Honest(ref, datetime.now(UTC)))
-        self.pusher.push(ref.repository, "littered")  # told of again, now that it is signed
-        return f"{JUNK} junk referrers on one image in {took:.0f} s"
+        with spread(lambda number: self.pusher.junk(ref, number), count, 0.0) as wait:
+            wait()
+
+        def flood() -> str:
+            self.pusher.sign(ref, self.provenance)
+            self.pusher.push(ref.repository, "littered-signed")  # another image, so that ECR tells of the application
+            self.honest.append(Honest(ref, datetime.now(UTC)))
+            return f"{count} junk referrers on one image"
+
+        return flood
 
 
 def _late(expected: str, at: str) -> float:
     return (datetime.fromisoformat(at) - datetime.fromisoformat(expected)).total_seconds()
 
 
-def measure(arm: str) -> Result:
+def measure(arm: str, junk: int) -> Result:
     """One arm, and what it left removed."""
     bench = Bench.here()
-    floods: dict[str, Callable[[], str]] = {
+    prepare: dict[str, Callable[[], Callable[[], str]]] = {
         "pushes": lambda: bench.pushes(1),
         "applications": lambda: bench.pushes(100),
-        "referrers": bench.referrers,
+        "referrers": lambda: bench.referrers(junk),
         "malformed": bench.malformed,
     }
     try:
-        return bench.arm(arm, floods[arm])
+        return bench.arm(arm, prepare[arm]())
     finally:
         bench.pusher.remove()
 
@@ -283,11 +293,13 @@ def _missed(value: float, goal: float) -> str:
     return "" if value <= goal else " **missed**"
 
 
-def main(arms: Sequence[str]) -> None:
-    """Measure, print, write."""
+def main(words: Sequence[str]) -> None:
+    """Measure, print, write; a number among the words is how many junk referrers there are."""
+    junk = next((int(word) for word in words if word.isdigit()), JUNK)
+    arms = [word for word in words if not word.isdigit()]
     results = []
     for arm in arms or ("pushes", "applications", "malformed", "referrers"):
-        results.append(measure(arm))
+        results.append(measure(arm, junk))
         print(section(results[-1:]), flush=True)
     if not arms:
         write_section("flood", section(results))
