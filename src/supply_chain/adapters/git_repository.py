@@ -197,7 +197,7 @@ class Repository:
 
 def read_remote(directory: Path) -> str:
     """Return the repository that a directory's code comes from, as `Source.repository` names it. `SourceInvalid`."""
-    with opened_directory(directory) as root, open_repository(directory, root) as repository:
+    with directory_named(directory) as root, open_repository(directory, root) as repository:
         return repository.remote if repository else Path(os.path.realpath(directory)).name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -18,12 +19,13 @@ from supply_chain.adapters.buildx import Buildx, find_client
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.registry import Registry
 from supply_chain.adapters.registry_http import RegistryHttp
+from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.app import MANIFEST
 from supply_chain.development.build import Built, Order, Workshop, build, local_name
 from supply_chain.development.build import test_name as tests_name
 from supply_chain.errors import BuildMaterialsDiffer
 from supply_chain.evidence.provenance import provenance
-from supply_chain.image import BuiltImage, Material, Source, digest_of
+from supply_chain.image import BuiltImage, Material, Source
 from tests.real.buildkit import ADDRESS, BuildKit
 
 pytestmark = pytest.mark.real
@@ -90,7 +92,7 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
         "build": {"fetch": {"urls": {ADDRESS: FETCHED}}},
     }  # fmt: skip
     directory.mkdir()
-    for name, text in (("Dockerfile", DOCKERFILE), ("file", "x"), ("supply-chain.yaml", "the declaration")):
+    for name, text in (("Dockerfile", DOCKERFILE), ("file", "x"), ("supply-chain.yaml", json.dumps(declared))):
         (directory / name).write_text(text)
     workshop = Workshop(
         builder=builder,
@@ -100,14 +102,14 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
         offered=Nothing(),
         evidence=None,  # type: ignore[arg-type] # nothing was offered, so nobody asks
         in_engine={},
-        context=lambda manifest, path, epoch: contextlib.nullcontext(path),
-        unversioned=lambda context, dockerfile: False,
-        digest=lambda path: digest_of(path.read_bytes()),
+        context=lambda snapshot: contextlib.nullcontext(snapshot.context),
+        cache_key=lambda source, application: NAME,
         now=lambda: datetime(2026, 11, 27, tzinfo=UTC),
         version="0",
     )
     source = Source(path=".", repository="r", revision="1" * 40, dirty=False, committed=1000)
-    return build(directory, MANIFEST.validate_python(declared), workshop, source, RUN)
+    with take_snapshot(directory, None, buildkit.reader.left_out) as snapshot:
+        return build(replace(snapshot, source=source), workshop, RUN)
 
 
 def hand_over(url: str, checksum: str, target: Path, timeout: float) -> None:
