@@ -13,7 +13,7 @@ from typing import Protocol
 from supply_chain.app import Base, Service
 from supply_chain.concurrency import side_by_side
 from supply_chain.development.dockerfile import NETWORKS, DockerfileReader, SourceOperation, file_name
-from supply_chain.development.plan import Bases, Plan, plan_build
+from supply_chain.development.plan import Bases, Plan, cache_namespace, plan_build
 from supply_chain.development.record import BuildRecord, check_record
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.checks import Check, passed_before, required_in_engine
@@ -121,7 +121,8 @@ def build(
     started = workshop.now()
     dockerfile = directory / manifest.build.dockerfile
     content = read_dockerfile(dockerfile)
-    plan = plan_build(content, manifest, source, workshop.reader, workshop.bases)
+    namespace = cache_namespace(manifest.name)
+    plan = plan_build(content, manifest, source, namespace, workshop.reader, workshop.bases)
     if workshop.unversioned(directory / manifest.build.context, dockerfile):
         source = source.model_copy(update={"dirty": True})
     inputs = BuildInputs(

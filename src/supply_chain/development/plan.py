@@ -90,14 +90,19 @@ def cache_namespace(application: str) -> str:
 
 
 def plan_build(
-    content: bytes, manifest: Service | Base, source: Source, reader: DockerfileReader, bases: Bases
+    content: bytes,
+    manifest: Service | Base,
+    source: Source,
+    namespace: str,
+    reader: DockerfileReader,
+    bases: Bases,
 ) -> Plan:
     """Read a Dockerfile for the image and for the stage of its tests, and resolve what these need.
 
+    `namespace` begins the identifiers of cache mounts, as it will in the build.
     Raises `DockerfileRefused`, `BuildFailed`, `BaseMissing` or `DeclarationInvalid`, before anything is built.
     """
     targets = ("", manifest.test.stage) if isinstance(manifest, Service) else ("",)
-    namespace = cache_namespace(manifest.name)
     arguments = {"SOURCE_DATE_EPOCH": str(source.committed), "BUILDKIT_CACHE_MOUNT_NS": namespace}
     declared, platform = manifest.build.fetch.images, manifest.build.platform
     images: dict[str, tuple[str, Material]] = {}
