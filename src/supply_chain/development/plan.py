@@ -84,12 +84,16 @@ class Plan:
 
 
 def plan_build(
-    content: bytes, manifest: Service | Base, source: Source, reader: DockerfileReader, bases: Bases, namespace: str
+    content: bytes,
+    manifest: Service | Base,
+    source: Source,
+    namespace: str,
+    reader: DockerfileReader,
+    bases: Bases,
 ) -> Plan:
     """Read a Dockerfile for the image and for the stage of its tests, and resolve what these need.
 
-    `namespace` begins the identifiers of its cache mounts.
-
+    `namespace` begins the identifiers of cache mounts, as it will in the build.
     Raises `DockerfileRefused`, `BuildFailed`, `BaseMissing` or `DeclarationInvalid`, before anything is built.
     """
     targets = ("", manifest.test.stage) if isinstance(manifest, Service) else ("",)

@@ -22,7 +22,7 @@ from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.app import MANIFEST
 from supply_chain.development.build import Built, Order, Workshop, build, local_name
-from supply_chain.development.build import test_name as tests_name
+from supply_chain.development.build import test_name as name_of_tests
 from supply_chain.errors import BuildMaterialsDiffer
 from supply_chain.evidence.provenance import provenance
 from supply_chain.image import BuiltImage, Material, Source
@@ -82,7 +82,7 @@ def builder(buildkit: BuildKit, tmp_path: Path) -> Iterator[Buildx]:
     registry = Registry(RegistryHttp("registry.test", lambda: ("", ""), insecure=True))
     yield Buildx(docker, buildkit.buildx, lambda: contextlib.nullcontext(config), lambda: "26.1", registry)
     image = local_name(NAME, RUN)
-    subprocess.run(["docker", "rmi", "--force", image, tests_name(image)], capture_output=True, check=False)
+    subprocess.run(["docker", "rmi", "--force", image, name_of_tests(image)], capture_output=True, check=False)
 
 
 def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:

@@ -40,7 +40,7 @@ class World:
 def plan(world, kind="base", **build):
     own = {"check": ["x"]} if kind == "base" else {"test": {"command": ["x"]}, "probe": {"port": 8080}}
     manifest = MANIFEST.validate_python({"kind": kind, "name": "hello", "owner": "us", "build": build, **own})
-    return plan_build(b"FROM a:1\n", manifest, SOURCE, world, world)
+    return plan_build(b"FROM a:1\n", manifest, SOURCE, "ns", world, world)
 
 
 def test_plan_reads_again_until_triggers_name_nothing_more():
@@ -71,5 +71,6 @@ def test_plan_reads_as_the_build_will_be_made():
 
     content, targets, platform, arguments, namespace, _ = world.reads[0]
     assert (content, targets, platform) == (b"FROM a:1\n", ("", "test"), "linux/arm64")
-    assert arguments == {"SOURCE_DATE_EPOCH": "77", "BUILDKIT_CACHE_MOUNT_NS": namespace}
+    assert namespace == "ns"
+    assert arguments == {"SOURCE_DATE_EPOCH": "77", "BUILDKIT_CACHE_MOUNT_NS": "ns"}
     assert world.asked == [("docker.io/a:1", (f"a:1@{SUM}",))]
