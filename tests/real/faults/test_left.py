@@ -26,7 +26,10 @@ def test_what_a_killed_run_left_is_gone_though_nobody_runs_it_again(
     app = application("beside")
     app.next_revision()
     run = app.chain()
-    under_way = (lambda: eyes.begun(app.name, run.started)) if step == "build" else (lambda: "build" in run.steps)
+
+    def under_way() -> bool:
+        return eyes.begun(app.name, run.started) if step == "build" else "build" in run.steps
+
     eventually(lambda: run.over or under_way(), PATIENCE, run.told)
     assert not run.over, run.told()
     run.kill()
