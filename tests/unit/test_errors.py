@@ -43,5 +43,5 @@ def test_only_what_may_pass_by_itself_is_tried_again():
 
     assert again == {
         "registry.unavailable", "aws.unavailable", "engine.unavailable", "engine.image-gone", "inventory.unavailable",
-        "event.not-taken", "gate.overtaken",
+        "event.not-taken", "gate.overtaken", "image.archived",
     }  # fmt: skip
