@@ -108,7 +108,7 @@ def container(steps: Steps, word: str) -> Iterator[tuple[str, int]]:
 def rules() -> Iterator[None]:
     """The rules as `cscm up` sets them; those of other supply chains here are away while the test runs."""
     listed = subprocess.run(["iptables-save"], check=True, capture_output=True, text=True).stdout
-    others = [each for each in set(re.findall(r"cscm-([0-9a-f]+)", listed)) if not firewall.missing_rules(each)]
+    others = [each for each in set(re.findall(r"cscm-([0-9a-z]+)", listed)) if not firewall.missing_rules(each)]
     for each in others:
         firewall.remove_rules(each)
     assert firewall.set_rules(OWNER) == []
