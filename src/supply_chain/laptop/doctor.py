@@ -55,7 +55,7 @@ def examine(profile: Profile, home: Home) -> list[Check]:
     return [
         _python(),
         *_engine(),
-        *_builds(),
+        *_builds(home),
         *_namespaces(),
         *_tools(home),
         *_emulator(profile, home),
@@ -93,11 +93,13 @@ def _engine() -> Iterable[Check]:
         yield check("docker client", str(client), "any", True, "")
 
 
-def _builds() -> Iterable[Check]:
+def _builds(home: Home) -> Iterable[Check]:
     """What keeps builds apart and within their limits; only root can set it, on the engine's own machine."""
     as_root = "run `cscm up` as root (again after each start of the machine): without, builds are kept apart less"
     can = os.geteuid() == 0 and engine_url().startswith("unix://")
-    open_to = ", ".join(rule.why for rule in firewall.missing_rules()) if can else "unknown: only root may look"
+    open_to = (
+        ", ".join(rule.why for rule in firewall.missing_rules(home.owner)) if can else "unknown: only root may look"
+    )
     found = f"open to: {open_to}" if open_to else "kept apart"
     yield check("build network", found, "kept apart", not open_to, as_root)
     limited = can and cgroup_writable()

@@ -13,7 +13,7 @@ from supply_chain.adapters.command import run
 from supply_chain.image import Frozen
 
 BRIDGE = "docker0"
-COMMENT = ("-m", "comment", "--comment", "cscm-builds")
+COMMENT = ("-m", "comment", "--comment")
 PLACES = ("/usr/sbin", "/sbin", "/usr/bin")
 TIMEOUT = 30.0
 
@@ -46,26 +46,31 @@ def find_iptables() -> str | None:
     return shutil.which("iptables", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *PLACES]))
 
 
-def missing_rules(bridge: str = BRIDGE) -> list[FirewallRule]:
-    """Return the rules that are not set; all of them where there is no iptables, or this user may not ask."""
-    return [rule for rule in RULES if not _iptables("-C", rule, bridge)]
+def missing_rules(owner: str, bridge: str = BRIDGE) -> list[FirewallRule]:
+    """Return the owner's rules that are not set; all where there is no iptables, or this user may not ask."""
+    return [rule for rule in RULES if not run_iptables("-C", rule, owner, bridge)]
 
 
-def set_rules(bridge: str = BRIDGE) -> list[FirewallRule]:
-    """Set the rules that are missing; return those that could not be set."""
-    return [rule for rule in missing_rules(bridge) if not _iptables("-I", rule, bridge)]
+def set_rules(owner: str, bridge: str = BRIDGE) -> list[FirewallRule]:
+    """Set the owner's rules that are missing; return those that could not be set.
+
+    Each supply chain on a machine has rules of its own, so that the end of one leaves those of the others.
+    """
+    return [rule for rule in missing_rules(owner, bridge) if not run_iptables("-I", rule, owner, bridge)]
 
 
-def remove_rules(bridge: str = BRIDGE) -> None:
-    """Remove the rules, however often they are set."""
+def remove_rules(owner: str, bridge: str = BRIDGE) -> None:
+    """Remove the owner's rules, however often they are set."""
     for rule in RULES:
-        while _iptables("-D", rule, bridge):
+        while run_iptables("-D", rule, owner, bridge):
             pass
 
 
-def _iptables(action: str, rule: FirewallRule, bridge: str) -> bool:
+def run_iptables(action: str, rule: FirewallRule, owner: str, bridge: str = BRIDGE) -> bool:
+    """Check (-C), insert (-I) or delete (-D) one rule; return whether that succeeded."""
     program = find_iptables()
     if program is None:
         return False
-    words = [program, "--wait", "10", "--table", rule.table, action, *rule.words(bridge), *COMMENT, "--jump", "DROP"]
+    words = [program, "--wait", "10", "--table", rule.table, action, *rule.words(bridge), *COMMENT, f"cscm-{owner}"]
+    words += ["--jump", "DROP"]
     return run(words, name="iptables", timeout=TIMEOUT, quiet=True).status == 0

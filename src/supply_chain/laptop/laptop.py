@@ -139,16 +139,16 @@ def _aws(profile: Profile, home: Home, progress: Progress) -> Accounts:
 
 def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, Database]:
     engine = ensure_engine(home, progress)  # before the tools: both may need apt
-    _separate_builds(engine, progress)
+    _separate_builds(home, engine, progress)
     namespaces.require()
     toolbox = Toolbox(home.tools, Pins.load(home.project / PINS))
     toolbox.ensure(progress)
     return engine, _database(toolbox, profile, home, progress)
 
 
-def _separate_builds(engine: Engine, progress: Progress) -> None:
+def _separate_builds(home: Home, engine: Engine, progress: Progress) -> None:
     """Set the rules of the build network where this user may; `cscm doctor` says where they are missing."""
-    if os.geteuid() == 0 and engine.url.startswith("unix://") and firewall.set_rules():
+    if os.geteuid() == 0 and engine.url.startswith("unix://") and firewall.set_rules(home.owner):
         progress("engine: build steps may reach link-local addresses; `cscm doctor` says what is missing")
 
 
@@ -309,7 +309,7 @@ def reset(home: Home, progress: Progress) -> None:
     _clear(home, progress)
     down(home, progress)
     if os.geteuid() == 0:
-        firewall.remove_rules()
+        firewall.remove_rules(home.owner)
         remove_groups()
     progress(f"removing {home.directory}")
     shutil.rmtree(home.directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import subprocess
 import threading
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.real
 LINK_LOCAL = "169.254.77.1"
 BRIDGE = "172.17.0.1"
 FREE = 0
+OWNER = "test"
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +107,16 @@ def container(steps: Steps, word: str) -> Iterator[tuple[str, int]]:
 
 @pytest.fixture
 def rules() -> Iterator[None]:
-    """The rules as `cscm up` sets them, and after the test as they were before."""
-    before = firewall.missing_rules()
-    assert firewall.set_rules() == []
+    """The rules as `cscm up` sets them; those of other supply chains here are away while the test runs."""
+    listed = subprocess.run(["iptables-save"], check=True, capture_output=True, text=True).stdout
+    others = [each for each in set(re.findall(r"cscm-([0-9a-z]+)", listed)) if not firewall.missing_rules(each)]
+    for each in others:
+        firewall.remove_rules(each)
+    assert firewall.set_rules(OWNER) == []
     yield
-    firewall.set_rules()
-    for rule in before:
-        firewall._iptables("-D", rule, firewall.BRIDGE)
+    firewall.remove_rules(OWNER)
+    for each in others:
+        firewall.set_rules(each)
 
 
 def dialled(steps: Steps, word: str, *addresses: str) -> set[str]:
@@ -144,10 +149,10 @@ def test_without_the_rule_a_step_reaches_a_link_local_address(
     """It is the rule that keeps it away: `cscm doctor` looks for it."""
     local = listeners.at(link_local)
     (rule,) = [each for each in firewall.RULES if each.why == "link-local addresses"]
-    assert firewall._iptables("-D", rule, firewall.BRIDGE)
+    assert firewall.run_iptables("-D", rule, OWNER)
 
     assert dialled(steps, word, f"{link_local}:{local}") == {f"{link_local}:{local}"}
-    assert firewall.missing_rules() == [rule]
+    assert firewall.missing_rules(OWNER) == [rule]
 
 
 @pytest.mark.parametrize("ruled", [True, False])
@@ -159,7 +164,7 @@ def test_a_step_reaches_another_build_only_without_the_rule(steps: Steps, word: 
     running = client.containers.run(order.name, ["/step", "listen", ":8080", word], detach=True)
     if not ruled:
         (rule,) = [each for each in firewall.RULES if each.why == "other build steps"]
-        assert firewall._iptables("-D", rule, firewall.BRIDGE)
+        assert firewall.run_iptables("-D", rule, OWNER)
     try:
         running.reload()
         address = running.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]

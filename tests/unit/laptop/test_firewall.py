@@ -4,6 +4,7 @@ import pytest
 
 from supply_chain.laptop import firewall
 
+OWNER = "test"
 IPTABLES = r"""#!/bin/bash
 # iptables --wait N --table T -C|-I|-D CHAIN RULE...: rules are lines of a file beside it
 here=$(dirname "$0"); action=$5; line="$4 ${*:6}"
@@ -32,40 +33,43 @@ def rules(tmp_path, monkeypatch):
 
 def test_rules_are_set_once(rules):
     """Each `cscm up` sets what is missing, and nothing twice."""
-    assert len(firewall.missing_rules()) == len(firewall.RULES)
-    assert firewall.set_rules() == []
+    assert len(firewall.missing_rules(OWNER)) == len(firewall.RULES)
+    assert firewall.set_rules(OWNER) == []
     first = rules.read_text()
 
-    assert firewall.set_rules() == firewall.missing_rules() == []
+    assert firewall.set_rules(OWNER) == firewall.missing_rules(OWNER) == []
     assert rules.read_text() == first
-    assert "raw PREROUTING -i docker0 -d 169.254.0.0/16 -m comment --comment cscm-builds --jump DROP" in first
-    assert "filter DOCKER-USER -i docker0 -o docker0 -m comment --comment cscm-builds --jump DROP" in first
+    assert "raw PREROUTING -i docker0 -d 169.254.0.0/16 -m comment --comment cscm-test --jump DROP" in first
+    assert "filter DOCKER-USER -i docker0 -o docker0 -m comment --comment cscm-test --jump DROP" in first
 
 
 def test_a_rule_that_somebody_removed_is_missing_and_set_again(rules):
     """As after a firewall was loaded anew."""
-    firewall.set_rules()
+    firewall.set_rules(OWNER)
     left = [line for line in rules.read_text().splitlines() if "169.254" not in line]
     rules.write_text("\n".join(left) + "\n# another's\n")
 
-    assert [rule.why for rule in firewall.missing_rules()] == ["link-local addresses"]
-    assert firewall.set_rules() == firewall.missing_rules() == []
+    assert [rule.why for rule in firewall.missing_rules(OWNER)] == ["link-local addresses"]
+    assert firewall.set_rules(OWNER) == firewall.missing_rules(OWNER) == []
 
 
 def test_removing_takes_ours_and_nothing_else(rules):
     """Whatever else is set there stays."""
     rules.write_text("filter DOCKER-USER -i docker0 --jump RETURN\n")
-    firewall.set_rules()
+    firewall.set_rules("other")
+    others = rules.read_text()
+    firewall.set_rules(OWNER)
 
-    firewall.remove_rules()
+    firewall.remove_rules(OWNER)
 
-    assert rules.read_text() == "filter DOCKER-USER -i docker0 --jump RETURN\n"
+    assert rules.read_text() == others
+    assert firewall.missing_rules("other") == []
 
 
 def test_what_cannot_be_set_is_told(rules, monkeypatch):
     """A firewall that takes no rule, or none at all."""
     (rules.parent / "closed").touch()
-    assert len(firewall.set_rules()) == len(firewall.RULES)
+    assert len(firewall.set_rules(OWNER)) == len(firewall.RULES)
 
     monkeypatch.setattr(firewall, "find_iptables", lambda: None)
-    assert len(firewall.set_rules()) == len(firewall.RULES)
+    assert len(firewall.set_rules(OWNER)) == len(firewall.RULES)
