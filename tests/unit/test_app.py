@@ -6,8 +6,9 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from supply_chain.app import FILE, Base, Classification, Service, json_schema, read_manifest
+from supply_chain.app import FILE, MANIFEST, Base, Classification, Service, json_schema, read_manifest
 from supply_chain.errors import DeclarationInvalid
 
 SERVICE = {
@@ -294,3 +295,50 @@ def test_the_schema_knows_every_key():
     assert set(definitions["Service"]["properties"]) == set(Service.model_fields)
     assert set(definitions["Base"]["properties"]) == set(Base.model_fields)
     assert all(d["additionalProperties"] is False for d in definitions.values() if d["type"] == "object")
+
+
+IMAGE = "docker.io/library/python:3@sha256:" + "a" * 64
+SUM = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    "fetch",
+    [
+        {"images": [IMAGE, f"python@{SUM}", f"r.test:5000/a/b_c@{SUM}"]},
+        {"urls": {"https://files.test/a.tgz": SUM, "https://files.test:8443/a?b=c": SUM}},
+    ],
+)
+def test_a_build_declares_what_it_fetches(fetch):
+    """Images by digest, URLs by https with the checksum of their content."""
+    assert MANIFEST.validate_python({**FETCHING, "build": {"fetch": fetch}}).build.fetch.model_dump(exclude_unset=True)
+
+
+@pytest.mark.parametrize(
+    "fetch",
+    [
+        {"images": ["docker.io/library/python:3"]},
+        {"images": [f"python@{SUM}0"]},
+        {"images": [f"python:@{SUM}"]},
+        {"images": [f"PYTHON@{SUM}"]},
+        {"images": [f"https://r.test/a@{SUM}"]},
+        {"images": [f"$BASE@{SUM}"]},
+        {"images": [f"*@{SUM}"]},
+        {"images": [f"[::1]:5000/a@{SUM}"]},
+        {"urls": {"http://files.test/a": SUM}},
+        {"urls": {"https://files.test": SUM}},
+        {"urls": {"https://me@files.test/a": SUM}},
+        {"urls": {"https://[::1]/a": SUM}},
+        {"urls": {"https://files.test/a b": SUM}},
+        {"urls": {"https://files.test/a": "latest"}},
+        {"urls": {"https://files.test/a": None}},
+        {"git": []},
+    ],
+    ids=str,
+)
+def test_a_build_declares_nothing_that_is_not_pinned(fetch):
+    """No tags, no other schemes, no patterns."""
+    with pytest.raises(ValidationError):
+        MANIFEST.validate_python({**FETCHING, "build": {"fetch": fetch}})
+
+
+FETCHING = {"kind": "base", "name": "base/x", "owner": "us", "check": ["/x"]}
