@@ -33,7 +33,7 @@ from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.encryption import EncryptionRecord
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.standing import Ruling
-from supply_chain.execution import monitor
+from supply_chain.execution import host, monitor
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
@@ -101,7 +101,11 @@ def errors_page() -> str:
             "",
             table(
                 ["code", "what it says", "what to do"],
-                [[f"`{g.code}`", g.fact, g.remedy] for g in Source(monitor, "Deviation").all()],
+                [
+                    [f"`{g.code}`", g.fact, g.remedy]
+                    for module in (monitor, host)
+                    for g in Source(module, "Deviation").all()
+                ],
             ),
         ]
     )

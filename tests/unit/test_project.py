@@ -278,7 +278,7 @@ def test_the_automations_that_ship_are_well_formed_and_tell_what_to_do() -> None
     expected = {name for each in found for name in each.trigger.expect}
     assert expected == {
         "prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.Late",
-        "prefect.automation.action.failed", "prefect.work-pool.not-ready",
+        "prefect.automation.action.failed", "prefect.flow-run.Foreign", "prefect.work-pool.not-ready",
     }  # fmt: skip
     for each in found:
         (parameters,) = (a["parameters"] for a in as_prefect(each, {"type": "run-deployment"})["actions"])

@@ -90,25 +90,58 @@ def judge_accesses(
 
 
 def _reaches_host(access: HostAccess) -> Iterator[Deviation]:
-    reached: tuple[tuple[str, bool, str], ...] = (
-        ("host.privileged", access.privileged, "is privileged: it may do on the host whatever root may"),
-        ("host.capabilities", bool(access.capabilities), f"has capabilities: {', '.join(access.capabilities)}"),
-        ("host.mount", bool(access.paths), f"sees the host's {', '.join(access.paths)}"),
-        ("host.device", bool(access.devices), f"uses devices of the host: {', '.join(access.devices)}"),
-        ("host.namespace", bool(access.host_namespaces), f"shares with the host: {', '.join(access.host_namespaces)}"),
-        ("host.unconfined", bool(access.unconfined), f"is less confined than others: {', '.join(access.unconfined)}"),
-    )
-    for code, does, what in reached:
-        if does:
-            yield Deviation(code=code, fact=plain(f"{access.name}, which nobody deployed, {what}"), remedy=LOOK)
+    name = plain(access.name)
+    if access.privileged:
+        yield Deviation(
+            code="host.privileged",
+            fact=f"{name}, which nobody deployed, is privileged: it may do on the host whatever root may",
+            remedy=LOOK,
+        )
+    if access.capabilities:
+        yield Deviation(
+            code="host.capabilities",
+            fact=f"{name}, which nobody deployed, has capabilities: {_listed(access.capabilities)}",
+            remedy=LOOK,
+        )
+    if access.paths:
+        yield Deviation(
+            code="host.mount",
+            fact=f"{name}, which nobody deployed, sees the host's {_listed(access.paths)}",
+            remedy=LOOK,
+        )
+    if access.devices:
+        yield Deviation(
+            code="host.device",
+            fact=f"{name}, which nobody deployed, uses devices of the host: {_listed(access.devices)}",
+            remedy=LOOK,
+        )
+    if access.host_namespaces:
+        yield Deviation(
+            code="host.namespace",
+            fact=f"{name}, which nobody deployed, shares with the host: {_listed(access.host_namespaces)}",
+            remedy=LOOK,
+        )
+    if access.unconfined:
+        yield Deviation(
+            code="host.unconfined",
+            fact=f"{name}, which nobody deployed, is less confined than others: {_listed(access.unconfined)}",
+            remedy=LOOK,
+        )
+
+
+def _listed(values: Iterable[str]) -> str:
+    return plain(", ".join(values))
 
 
 def _reaches_ours(access: HostAccess, ours: Mapping[str, str], volumes: Collection[str]) -> Iterator[Deviation]:
     shared = [f"{space} of {name}" for space, of in access.shared.items() if (name := _named(of, ours))]
     shared += [f"the volume {volume}" for volume in access.volumes if volume in volumes]
     if shared:
-        fact = f"{access.name}, which nobody deployed, shares with what the chain deployed: {', '.join(shared)}"
-        yield Deviation(code="host.shares", fact=plain(fact), remedy="Find out who started it, and remove it.")
+        yield Deviation(
+            code="host.shares",
+            fact=f"{plain(access.name)}, which nobody deployed, shares with what was deployed: {_listed(shared)}",
+            remedy="Find out who started it, and remove it.",
+        )
 
 
 def _named(container: str, ours: Mapping[str, str]) -> str:
@@ -139,13 +172,18 @@ def entered(
 def _entry(name: str, kind: str, command: str, actions: Sequence[Action]) -> Deviation:
     last = max(each.at for each in actions)
     often = f"{len(actions)} times, last " if len(actions) > 1 else ""
-    code, what = {
-        "exec_start": ("drift.exec", f"somebody ran a command in {name}"),
-        "attach": ("drift.attached", f"somebody attached to {name}"),
-        "extract-to-dir": ("drift.written", f"somebody copied files into {name}"),
-    }.get(kind, ("drift.copied", f"somebody copied content out of {name}"))
-    told = f": {without_values(command)}" if command else ""
-    return Deviation(code=code, fact=plain(f"{what} ({often}{last:%Y-%m-%d %H:%M:%S %Z}){told}"), remedy=ENTERED)
+    when = f"{often}{last:%Y-%m-%d %H:%M:%S %Z}"
+    match kind:
+        case "exec_start":
+            told = plain(without_values(command))
+            return Deviation(
+                code="drift.exec", fact=f"somebody ran a command in {name} ({when}): {told}", remedy=ENTERED
+            )
+        case "attach":
+            return Deviation(code="drift.attached", fact=f"somebody attached to {name} ({when})", remedy=ENTERED)
+        case "extract-to-dir":
+            return Deviation(code="drift.written", fact=f"somebody copied files into {name} ({when})", remedy=ENTERED)
+    return Deviation(code="drift.copied", fact=f"somebody copied content out of {name} ({when})", remedy=ENTERED)
 
 
 def without_values(command: str) -> str:
