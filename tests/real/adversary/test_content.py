@@ -107,8 +107,7 @@ def test_a_secret_that_the_build_wrote_is_seen_though_a_later_layer_hides_it(bas
     """It is in no file of the source, and whoever pulls the image has it."""
     ran = cscm("chain", str(application("leaky", {"Dockerfile": LEAKY})), "--json")
 
-    assert ran.reasons() == {"content.failed"}
-    (reason,) = ran.result["reasons"]
+    (reason,) = [each for each in ran.result["reasons"] if each["code"] == "content.failed"]
     assert "/opt/settings:1: GitHub token" in reason["fact"] and SECRET not in ran.stdout + ran.stderr
 
 
@@ -125,11 +124,11 @@ def test_an_os_release_that_lies_through_a_link_is_seen(bases: None, application
 
     assert "sbom.distribution-differs" in ran.reasons()
     (reason,) = [each for each in ran.result["reasons"] if each["code"] == "sbom.distribution-differs"]
-    assert "it says to be of debian 99" in reason["fact"] and "is of debian 12" in reason["fact"]
+    assert "it says to be of debian 99" in reason["fact"] and "debian 12" in reason["fact"]
 
 
 PACKAGE = """\
-Package: openssl
+Package: innocent
 Status: install ok installed
 Version: 1.0.1
 Architecture: amd64
@@ -186,13 +185,12 @@ def test_a_second_database_and_an_archive_are_refused_until_the_owner_accepts_th
     offered = cscm("develop", str(source), "--json")
     ran = cscm("curate", str(ImageRef.model_validate(offered.result["ref"])), "--json")
 
-    assert not new & ran.reasons() if ran.status else True
-    if not ran.status:
-        curated = ImageRef.model_validate(ran.result["ref"])
-        verdicts = [statement(kind, bundle) for kind, bundle in adversary.bundles(curated) if kind == SUMMARY]
-        notes = [note for verdict in verdicts for note in verdict["cscm"]["notes"]]
-        for what in ("the archive /usr/share/picture.png", "the package database /opt/root", "/etc/debian_version"):
-            assert any(note.startswith(f"not judged, which its owner accepts: {what}") for note in notes), notes
+    assert ran.status == 0, ran.stderr
+    curated = ImageRef.model_validate(ran.result["ref"])
+    verdicts = [statement(kind, bundle) for kind, bundle in adversary.bundles(curated) if kind == SUMMARY]
+    notes = [note for verdict in verdicts for note in verdict["cscm"]["notes"]]
+    for what in ("the archive /usr/share/picture.png", "the package database /opt/root", "/etc/debian_version"):
+        assert any(note.startswith(f"not judged, which its owner accepts: {what}") for note in notes), notes
 
 
 PRINTER = """\

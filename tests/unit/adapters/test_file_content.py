@@ -73,6 +73,7 @@ ELF = b"\x7fELF\x02\x01\x01\0" + bytes(8) + b"\x02\0\x3e\0" + bytes(100)
         (gzip.compress(tar())[:40], ""),
         (b"\x1f\x8b\x08rubbish", ""),
     ],
+    ids=lambda each: each if isinstance(each, str) else "",
 )
 def test_an_archive_is_seen_by_what_is_in_it(content, form):
     """Appended to a program, or compressed; an empty one and a static library are none."""

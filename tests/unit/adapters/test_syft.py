@@ -1,11 +1,13 @@
 """What is asked of syft, and what is made of its answers."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from supply_chain.adapters.syft import Syft
 from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolTimedOut
+from supply_chain.evidence.examination import Examination
 from supply_chain.image import ImageRef
 from supply_chain.vulnerability.scanner import Sbom
 
@@ -91,3 +93,14 @@ def test_a_syft_that_hangs_is_ended(syft, monkeypatch):
 
     with pytest.raises(ToolTimedOut):
         syft("exec sleep 60")[0].of_image(REF)
+
+
+def test_an_image_is_examined_and_a_directory_is_not(syft, tmp_path):
+    """What an SBOM does not tell goes with it."""
+    adapter, _ = syft()
+    found = Examination(conflicts=("x",))
+    examining = replace(adapter, examine=lambda ref: found if ref == REF else None)
+
+    assert examining.of_image(REF).examination == found
+    assert examining.of_image(REF).record == adapter.of_image(REF).record
+    assert examining.of_directory(tmp_path).examination is None

@@ -280,3 +280,16 @@ def test_an_sbom_that_does_not_come_back_is_told(world, monkeypatch):
 
     with pytest.raises(EvidenceInvalid, match="cannot be read back"):
         look(CURATED, Generator(), world.registry, curation, lambda: world.now)
+
+
+def test_an_image_that_was_not_examined_is_examined_by_the_next_rescan(world, make):
+    """The gate refuses what nobody examined; nobody has to curate it again for that."""
+    curation, generator = world.store(TierName.CURATION), Generator()
+    pieces = Pieces(world, make)
+    before = {**make.sbom(world.registry, CURATED, "openssl"), "examination": None}
+    pieces.attach(CURATED, TierName.CURATION, SBOM, before)
+    world.now = make.noon + timedelta(days=1)
+
+    look(CURATED, generator, world.registry, curation, lambda: world.now)
+
+    assert generator.asked == [CURATED]

@@ -9,6 +9,7 @@ import pytest
 from supply_chain.curation.scan import FORMATS, scan
 from supply_chain.errors import DatabaseOutdated, ScannerFailed
 from supply_chain.evidence.examination import Examination
+from supply_chain.evidence.sbom import last_listed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.image import EncryptedImage, ImageRef, StoredImage
 from supply_chain.tier import TierName
@@ -190,3 +191,19 @@ def test_what_another_tier_says_proves_nothing(scanned, make, world):
     (image, _), tools = scanned(make.report(sbom=make.digest_of(CONTENT)))
 
     assert image.proven is None and tools.asked == [REF]
+
+
+@pytest.mark.parametrize("examination", [None, Examination(version="0")])
+def test_an_image_that_was_not_examined_is_examined_with_a_new_inventory(
+    scanned, world, make, monkeypatch, examination
+):
+    """An SBOM of before does not tell what no scanner judges; the new one is signed with it."""
+    monkeypatch.setattr("tests.unit.curation.test_scan.SBOMS", dataclasses.replace(SBOMS, examination=examination))
+    scanned(make.report(sbom=make.digest_of(CONTENT)))
+    monkeypatch.undo()
+
+    _, tools = scanned(make.report(sbom=make.digest_of(CONTENT)), now=make.noon + timedelta(seconds=1))
+
+    assert tools.asked == [REF]
+    evidence = world.store(TierName.EXECUTION).verified(REF, TierName.CURATION, SBOM)
+    assert last_listed(evidence).examination == Examination()
