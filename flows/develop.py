@@ -72,4 +72,4 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
 
 
 def _name_told(refusal: Refused | None) -> str:
-    return "another's" if refusal else ""
+    return "it is another source's" if refusal else "it is this source's"

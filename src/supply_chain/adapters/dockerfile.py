@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from supply_chain.adapters.command import Tool
 from supply_chain.development.dockerfile import Reading
-from supply_chain.errors import CheckNotMade, ToolFailed
+from supply_chain.errors import SourceInvalid, ToolFailed
 from supply_chain.scratch import scratch
 
 TIMEOUT = 30.0
@@ -63,10 +63,10 @@ class BuildKitReader:
         """The paths that an ignore file leaves out of a context, as BuildKit's client applies it.
 
         A path that ends in a slash is a directory, and left out if neither it nor anything given below it is sent.
-        `CheckNotMade` for an ignore file that is no ignore file, or a path with NUL in it.
+        `SourceInvalid` for an ignore file that is no ignore file, or a path with NUL in it.
         """
         if len(ignore) > LIMIT or any("\0" in path for path in paths):
-            raise CheckNotMade(
+            raise SourceInvalid(
                 f"The ignore file has more than {LIMIT // 1024} KiB, or a path holds NUL.\n"
                 "Write fewer patterns, one on a line, and rename the file."
             )
@@ -78,7 +78,7 @@ class BuildKitReader:
             )
             names = (work / "output").read_bytes().split(b"\0")
         if done.status != 0:
-            raise CheckNotMade(
+            raise SourceInvalid(
                 f"The ignore file cannot be read: {done.stderr[-500:].strip()}\nCorrect its patterns, and try again."
             )
         return frozenset(name.decode("utf-8", "surrogateescape") for name in names if name)

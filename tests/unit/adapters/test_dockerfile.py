@@ -6,7 +6,7 @@ import json
 import pytest
 
 from supply_chain.adapters.dockerfile import LIMIT, BuildKitReader
-from supply_chain.errors import CheckNotMade, ToolFailed
+from supply_chain.errors import SourceInvalid, ToolFailed
 
 ANSWER = {"targets": {"": {"base": "a", "images": ["a"], "sources": [], "execs": [], "others": {}}}}
 
@@ -62,5 +62,5 @@ def test_an_ignore_file_that_cannot_be_read_is_told(reader, case):
     made, _ = reader(status=1 if case == "fails" else 0, stderr="bad pattern")
     ignore, paths = (b"x" * (LIMIT + 1) if case == "too large" else b"["), ["a\0b" if case == "nul" else "a"]
 
-    with pytest.raises(CheckNotMade):
+    with pytest.raises(SourceInvalid):
         made.left_out(ignore, paths)
