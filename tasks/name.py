@@ -10,9 +10,9 @@ from blocks import Tier, Workbench
 from supply_chain.app import Base, Service
 from supply_chain.image import Source
 from supply_chain.policy.dossier import holder
-from supply_chain.policy.names import Holder, name_reasons
+from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason, Refused
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.rules import POLICIES, name_reasons
 from supply_chain.tier import Boundary
 from tasks.gates import curated_before
 from tasks.running import RETRYING, in_thread

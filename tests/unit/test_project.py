@@ -200,7 +200,11 @@ def test_what_events_start_leaves_places_in_the_pool_for_everything_else() -> No
     assert [q.priority for q in pool.queues] == list(range(1, len(pool.queues) + 1))
     unlimited = {name for name, limit in limits.items() if limit is None}
     free = {(d.entrypoint, d.name) for d in DEPLOYMENTS if d.triggers and d.work_pool.work_queue_name in unlimited}
-    assert {entrypoint for entrypoint, _ in free} == {"flows.respond:respond", "flows.reconcile:reconcile"}
+    assert {entrypoint for entrypoint, _ in free} == {
+        "flows.respond:respond",
+        "flows.reconcile:reconcile",
+        "flows.rulings:enforce",
+    }
 
 
 BOTH = ["respond/on-verdict-changed", "inventory/on-event"]

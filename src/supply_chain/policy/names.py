@@ -11,7 +11,6 @@ from supply_chain.app import Base, Name, Service, Word
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
 from supply_chain.image import PATH, Frozen, Source
-from supply_chain.policy.outcome import Reason
 
 Pattern = Annotated[str, StringConstraints(pattern=rf"^{PATH}(?:/\*)?$", min_length=2, max_length=128)]
 """A name, or every name below one: `base/*`."""
@@ -115,22 +114,6 @@ def _patterns(name: str) -> list[str]:
     """The patterns that cover a name, the nearest first."""
     above = name.split("/")[:-1]
     return ["/".join(above[:n]) + "/*" for n in range(len(above), 0, -1)]
-
-
-def name_reasons(name: str, held: Holder | None, asks: Holder) -> tuple[Reason, ...]:
-    """Return why `asks` may not use the name; empty if it may, or if nobody holds the name yet. Pure.
-
-    The intake gate asks this of the signed provenance, and development before it builds.
-    """
-    if held is None or held.holds_for(asks):
-        return ()
-    return (
-        Reason(
-            code="name.taken",
-            fact=f"{name} is {held}; this is {asks}",
-            remedy="use a name of your own; a name is handed over in deployments/names.yaml",
-        ),
-    )
 
 
 def read_register(path: Path) -> NameRegister:

@@ -12,7 +12,7 @@ from supply_chain.evidence.checks import CHECKS, NOT_SHOWN, required
 from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.examination import OS_RELEASE, matches
 from supply_chain.policy.gate import Dossier, Policy, unaccepted, unjudged_packages
-from supply_chain.policy.names import Holder, name_reasons
+from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason
 from supply_chain.shown import counted
 from supply_chain.tier import Boundary, TierName
@@ -70,6 +70,22 @@ def name_is_theirs(dossier: Dossier[Any]) -> Iterator[Reason]:
     if manifest is None or source is None or held is None:
         return
     yield from name_reasons(manifest.name, held, Holder.of(manifest, source))
+
+
+def name_reasons(name: str, held: Holder | None, asks: Holder) -> tuple[Reason, ...]:
+    """Return why `asks` may not use the name; empty if it may, or if nobody holds the name yet. Pure.
+
+    The intake gate asks this of the signed provenance, and development before it builds.
+    """
+    if held is None or held.holds_for(asks):
+        return ()
+    return (
+        Reason(
+            code="name.taken",
+            fact=f"{name} is {held}; this is {asks}",
+            remedy="use a name of your own; a name is handed over in deployments/names.yaml",
+        ),
+    )
 
 
 def checks_made(dossier: Dossier[Any]) -> Iterator[Reason]:

@@ -30,7 +30,7 @@ CLOSE = {"ecr:UpdateImageStorageClass"}
 REPOSITORIES: dict[str, dict[str, set[str]]] = {
     "development": {
         "dev/*": READ | WRITE,
-        "curated/base/*": READ,
+        "curated/*": READ,
         "evidence/lifecycle/*": READ,
     },
     "curation": {

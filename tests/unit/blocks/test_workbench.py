@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from blocks import Workbench
-from supply_chain.policy.names import Holder, name_reasons
+from supply_chain.policy.names import Holder
+from supply_chain.policy.rules import name_reasons
 
 ASKS = {"kind": "base", "owner": "platform"}
 

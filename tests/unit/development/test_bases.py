@@ -233,10 +233,10 @@ def test_blocked_base_that_is_named_by_its_digest_is_refused_as_that(bases, worl
         bases.resolve(f"registry.test/{NEW}")
 
 
-@pytest.mark.parametrize("name", [PYTHON, "mapped"])
+@pytest.mark.parametrize("name", [PYTHON, BASE])
 def test_blocked_digest_is_no_base_whatever_it_is_called(bases, world, make, name):
     """By a declaration, or by a profile's choice."""
-    bases.instead["mapped"] = f"mirror.test/python@{UPSTREAM}"
+    bases.instead[BASE] = f"mirror.test/python@{UPSTREAM}"
     blocked = ImageRef(repository=BASE, digest=UPSTREAM)
     lifecycle = world.store(TierName.LIFECYCLE)
     assert bases.resolve(name, (PYTHON,))

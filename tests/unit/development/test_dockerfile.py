@@ -128,11 +128,6 @@ def test_check_target_accepts_what_builds_are_made_of(asked):
     check_target("", asked, SPACE)
 
 
-def test_check_target_allows_the_networks_that_an_operator_configured():
-    """The Dockerfile's own wish is none of them."""
-    check_target("", command(network="host"), SPACE, {"unset", "host"})
-
-
 def test_check_target_names_a_test_stage_that_is_not_there():
     """It is the declaration's mistake; any other error is the Dockerfile's."""
     gone = target(error={"message": 'target stage "test" could not be found', "line": 0})

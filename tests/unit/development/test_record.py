@@ -82,13 +82,6 @@ def test_check_record_fails_on_any_difference(found, why):
     assert "BuildKit's record of test differs" in str(caught.value)
 
 
-def test_check_record_allows_the_networks_that_an_operator_configured():
-    """And those alone."""
-    allowing = Expected(TARGET, {NAME: ADDRESS}, {URL: SUM}, SPACE, {"unset", "host"})
-
-    check_record("", record(execs=execs(network="host")), allowing)
-
-
 def test_check_record_names_some_differences_and_counts_the_rest():
     """A page, not a book."""
     more = [{"identifier": f"git://evil/{n}"} for n in range(20)]

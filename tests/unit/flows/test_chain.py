@@ -75,7 +75,7 @@ async def test_a_freeze_that_comes_while_a_chain_waits_for_its_turn_holds_it(mac
         assert freeze is None
 
 
-async def test_a_refused_name_ends_the_chain_as_refused(machine, monkeypatch):
+async def test_a_refused_name_ends_the_chain_as_refused(machine, make, monkeypatch):
     """Nothing was built, so that there is nothing to curate."""
     refusal = Refused(
         image=None,
@@ -85,7 +85,8 @@ async def test_a_refused_name_ends_the_chain_as_refused(machine, monkeypatch):
         reasons=(Reason(code="name.taken", fact="hello is another's", remedy="use another name"),),
     )
     monkeypatch.setattr(flows, "_known", lambda *_: None)
-    monkeypatch.setattr(flows, "_alone", lambda path: nullcontext())
+    snapshot = SimpleNamespace(manifest=make.manifest())
+    monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(snapshot))
     monkeypatch.setattr(flows, "journal", lambda *_: nullcontext())
     monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
     monkeypatch.setattr(flows, "develop", AsyncMock(return_value=refusal))

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.policy.names import Holder, NamedSource, NameRegister, name_reasons, read_register
+from supply_chain.policy.names import Holder, NamedSource, NameRegister, read_register
+from supply_chain.policy.rules import name_reasons
 
 PROJECT = Path(__file__).parents[3]
 PLATFORM = Holder(kind="base", owner="platform", sources=("project",))

@@ -1,14 +1,29 @@
 """source: one snapshot for a run, and for the flows within it."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prefect import flow
 
+from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import SourceInvalid
-from tasks.source import snapshot_of
+from tasks import source
+from tasks.source import snapshot_of as snapshot_with
+from tests.unit.dockerignore import ignored
 from tests.unit.repositories import APPLICATION, write
+
+
+@pytest.fixture(autouse=True)
+def reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader of ignore files, in memory."""
+    monkeypatch.setattr(source, "reader", lambda workbench: SimpleNamespace(left_out=ignored))
+
+
+def snapshot_of(path: Path, revision: str | None) -> AbstractAsyncContextManager[Snapshot]:
+    return snapshot_with(path, revision, None)  # type: ignore[arg-type] # the reader in memory needs none
 
 
 @pytest.fixture
