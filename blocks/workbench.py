@@ -168,13 +168,13 @@ class Workbench(Setting):
     def registered(self, name: str, directory: Path | None = None) -> Holder | None:
         """Return whose name it is by the register, with `project` as the repository of the project's checkout.
 
-        With the directory that is to be built, `project` stands for no source where that lies outside of the checkout:
-        which remote a clone claims is up to whoever configured it.
+        With the directory that is built, by its real path, `project` stands for no source where that lies outside of
+        the checkout: which remote a clone claims is up to whoever configured it.
         """
         held, project = self.names().of(name), Path(self.project).resolve()
         if held is None or held.sources is None:
             return held
-        outside = directory is not None and not directory.resolve().is_relative_to(project)
+        outside = directory is not None and not directory.is_relative_to(project)
         return held.with_project(None if outside else read_remote(project))
 
     @property

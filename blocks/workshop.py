@@ -37,7 +37,7 @@ from supply_chain.image import BuiltImage, ImageRef, blobs_of
 
 
 def workshop(tier: Tier, host: ContainerHost, workbench: Workbench, origin: Path) -> Workshop:
-    """What `build` needs; `origin` is the directory that the run was started for."""
+    """What `build` needs; `origin` is the directory that is built, by its real path."""
 
     def rootfs(wanted: Rootfs, target: Path, epoch: int, work: Path) -> object:
         work.mkdir()

@@ -39,7 +39,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
         async with journal(manifest.name) as story, turn(turn_name("develop", manifest.name)) as before:
             story.add(application=manifest.name, owner=manifest.owner, source=source)
             refusal, _ = await asyncio.gather(
-                story.step("name", check_name(Path(path), manifest, source, tier, workbench), _name_told),
+                story.step("name", check_name(snapshot, tier, workbench), _name_told),
                 in_thread(forget, manifest.name, before, tier, host),
             )
             if refusal:
@@ -48,7 +48,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
             try:
                 built = await story.step(
                     "build",
-                    build(Path(path), snapshot, tier, host, workbench, fresh),
+                    build(snapshot, tier, host, workbench, fresh),
                     lambda b: f"image {short(b.digest)}{', of files that no commit holds' if b.source.dirty else ''}",
                 )
                 story.add(

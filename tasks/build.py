@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -22,16 +21,15 @@ from tasks.running import in_thread, invocation
 
 @task(name="build", task_run_name="build", cache_policy=NO_CACHE)
 async def build(
-    origin: Path,
     snapshot: Snapshot,
     tier: Tier,
     host: ContainerHost,
     workbench: Workbench,
     fresh: bool,
 ) -> BuiltImage:
-    """Build with BuildKit; a build that fails is never tried again by itself. `origin` is what the run is for."""
+    """Build with BuildKit; a build that fails is never tried again by itself."""
     built = await in_thread(
-        lambda: build_image(snapshot, workshop(tier, host, workbench, origin), invocation(), fresh=fresh)
+        lambda: build_image(snapshot, workshop(tier, host, workbench, snapshot.origin), invocation(), fresh=fresh)
     )
     if built.proven is None:
         repository = development_repository(built.application)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import task
 
 from blocks import Tier, Workbench
-from supply_chain.app import Base, Service
-from supply_chain.image import Source
+from supply_chain.development.snapshot import Snapshot
 from supply_chain.policy.dossier import holder
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason, Refused
@@ -19,18 +16,16 @@ from tasks.running import RETRYING, in_thread
 
 
 @task(name="name", task_run_name="name", **RETRYING)
-async def check_name(
-    path: Path, manifest: Service | Base, source: Source, tier: Tier, workbench: Workbench
-) -> Refused | None:
+async def check_name(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Refused | None:
     """Return the refusal of a name that is not this source's, or None.
 
-    `path` is the directory that the run was started for. It is the intake gate's rule on what development can read;
-    the gate decides for itself, on the signed provenance.
+    It is the intake gate's rule on what development can read; the gate decides for itself, on the signed provenance.
     """
+    manifest, source = snapshot.manifest, snapshot.source
 
     def check() -> Refused | None:
         first = holder(curated_before(manifest.name, tier), tier.evidence(workbench))
-        registered = workbench.registered(manifest.name, path)
+        registered = workbench.registered(manifest.name, snapshot.origin)
         held = registered.over(first) if registered else first
         reasons = name_reasons(manifest.name, held, Holder.of(manifest, source))
         return _refused(manifest.name, reasons) if reasons else None

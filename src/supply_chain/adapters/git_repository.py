@@ -17,7 +17,7 @@ from dulwich.config import ConfigFile
 
 from supply_chain.adapters.git_commit import Commit, find_subtree, parse_commit
 from supply_chain.adapters.git_objects import Objects
-from supply_chain.adapters.openat import DIRECTORY, directory_at, directory_named, file_at, naming, read_at
+from supply_chain.adapters.openat import DIRECTORY, directory_at, directory_named, file_at, naming, place_of, read_at
 from supply_chain.errors import SourceInvalid
 from supply_chain.image import Source
 
@@ -197,22 +197,25 @@ class Repository:
 
 def read_remote(directory: Path) -> str:
     """Return the repository that a directory's code comes from, as `Source.repository` names it. `SourceInvalid`."""
-    with directory_named(directory) as root, open_repository(directory, root) as repository:
-        return repository.remote if repository else Path(os.path.realpath(directory)).name
+    with directory_named(directory) as root, open_repository(root) as repository:
+        return repository.remote if repository else place_of(root).name
 
 
 @contextlib.contextmanager
-def open_repository(directory: Path, root: int) -> Iterator[Repository | None]:
-    """The repository that the application in `directory`, open as `root`, belongs to; None outside of any.
+def open_repository(root: int) -> Iterator[Repository | None]:
+    """The repository that the application whose directory is open as `root` belongs to; None outside of any.
 
-    Raises `SourceInvalid` where there is one that cannot be read safely, or is not kept as it has to be.
+    Raises `SourceInvalid` where there is one that cannot be read safely, or is not kept as it has to be, and where
+    the directory moves meanwhile: its names are those of the directories that were opened.
     """
-    real = Path(os.path.realpath(directory))
+    real = place_of(root)
     with ExitStack() as stack:
         at, inside = stack.enter_context(directory_at(root, "")), Path()
         for place in (real, *real.parents):
             git = _git_directory(at, place, stack)
             if git is not None:
+                if place_of(at) != place or place_of(root) != real:
+                    raise SourceInvalid(f"{real} was moved while it was read.\nRun it again when nothing changes it.")
                 common = _common_directory(git, stack)
                 yield _opened(place.name, str(inside) if inside.parts else "", root, git, common, stack)
                 return

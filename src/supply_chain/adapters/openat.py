@@ -59,6 +59,19 @@ def directory_named(path: Path) -> Iterator[int]:
         os.close(root)
 
 
+def place_of(directory: int) -> Path:
+    """Where an open directory lies now, by the kernel's own account: no path is followed again. `SourceInvalid`.
+
+    proc(5), "/proc/pid/fd/".
+    """
+    status, place = os.fstat(directory), Path(os.readlink(f"/proc/self/fd/{directory}"))  # noqa: PTH115 - as it is
+    with contextlib.suppress(OSError):
+        found = place.lstat()
+        if (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino):
+            return place
+    raise SourceInvalid(f"{place} was moved or removed while it was read.\nRun it again when nothing changes it.")
+
+
 @contextlib.contextmanager
 def file_at(root: int, path: str) -> Iterator[int]:
     """A regular file below `root`, for reading. `OSError`."""

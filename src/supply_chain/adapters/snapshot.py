@@ -13,7 +13,7 @@ from types import MappingProxyType
 from supply_chain.adapters.command import cancellation
 from supply_chain.adapters.git_commit import CommittedTree
 from supply_chain.adapters.git_repository import Repository, open_repository
-from supply_chain.adapters.openat import directory_named
+from supply_chain.adapters.openat import directory_named, place_of
 from supply_chain.adapters.working_copy import WorkingCopy
 from supply_chain.app import FILE
 from supply_chain.development.snapshot import (
@@ -87,7 +87,8 @@ def _digest(path: Path) -> Digest | None:
 def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: Path) -> Snapshot:
     with contextlib.ExitStack() as stack:
         root = _open(directory, stack)
-        repository = stack.enter_context(open_repository(directory, root))
+        origin = place_of(root)
+        repository = stack.enter_context(open_repository(root))
         commit = repository.commit(revision) if repository else None
         if revision is not None and (repository is None or commit is None):
             raise SourceInvalid(
@@ -95,13 +96,12 @@ def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: 
             )
         working = WorkingCopy(str(directory), root)
         if repository is None or commit is None:
-            return _copy(
-                working, ignores, place, Source(path=".", repository=_name(directory), revision="none", dirty=True)
-            )
+            unnamed = Source(path=".", repository=origin.name, revision="none", dirty=True)
+            return _copy(working, ignores, place, unnamed, origin)
         source = repository.source(commit, dirty=False)
         if revision is not None:
-            return _copy(_committed(repository, commit), ignores, place, source)
-        snapshot = _copy(working, ignores, place, source)
+            return _copy(_committed(repository, commit), ignores, place, source, origin)
+        snapshot = _copy(working, ignores, place, source, origin)
         dirty = _is_dirty(snapshot, working, repository, commit, ignores)
         return replace(snapshot, source=snapshot.source.model_copy(update={"dirty": dirty}))
 
@@ -141,7 +141,7 @@ def _is_dirty(snapshot: Snapshot, working: Tree, repository: Repository, commit:
     return selection.contents != {path: (entry.mode, entry.blob) for path, entry in snapshot.entries.items()}
 
 
-def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source) -> Snapshot:
+def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source, origin: Path) -> Snapshot:
     selection = select(tree, ignores)
     check(selection.nodes)
     start = len(selection.context) + 1 if selection.context else 0
@@ -162,7 +162,7 @@ def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source) -> Sn
     content = content_digest(entries.values())
     context = (place / "context").rename(place / f"context-{content.removeprefix('sha256:')}")
     source = source.model_copy(update={"snapshot": content})
-    return Snapshot(place, selection.manifest, source, MappingProxyType(entries), context)
+    return Snapshot(place, selection.manifest, source, MappingProxyType(entries), context, origin)
 
 
 @dataclass
@@ -250,7 +250,3 @@ class _Remembering:
             out = frozenset(self.ignores(ignore, unknown))
             answers.update((path, path in out) for path in unknown)
         return frozenset(path for path in paths if answers[path])
-
-
-def _name(directory: Path) -> str:
-    return Path(os.path.realpath(directory)).name

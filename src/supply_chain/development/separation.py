@@ -24,10 +24,10 @@ class BuildLimits(Frozen):
 def cache_key(owner: str, origin: Path, source: Source, application: str) -> str:
     """Return the key of an application's caches: 32 hexadecimal digits.
 
-    `owner` is the supply chain on that engine, `origin` the directory that the run was started for. No declaration
+    `owner` is the supply chain on that engine, `origin` the directory that was copied, by its real path. No declaration
     and no Dockerfile can choose one of them; a clone's configuration can choose the repository, but not where it lies.
     """
-    parts = [owner, str(origin.resolve()), source.repository, source.path, application]
+    parts = [owner, str(origin), source.repository, source.path, application]
     return _digest(parts)
 
 

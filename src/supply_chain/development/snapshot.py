@@ -156,6 +156,11 @@ class Snapshot:
     BuildKit remembers by that name what it was sent, and is sent only what differs by size or time: two contexts of
     one name and other contents would be taken for one.
     """
+    origin: Path
+    """The directory that was copied, by the kernel's own account while it was open.
+
+    What a path stands for may change at any time; whose source it is, is decided by this.
+    """
 
     @property
     def dockerfile(self) -> Path:

@@ -710,3 +710,23 @@ def test_same_tree_gives_same_digest_wherever_it_lies(tmp_path_factory, tree):
     if victim.name != "supply-chain.yaml":
         victim.write_bytes(victim.read_bytes() + b"\n")
         assert source(place / "one").snapshot != one.source.snapshot
+
+
+def test_origin_is_the_directory_that_was_copied_whatever_its_path_stands_for_later(hello, tmp_path, monkeypatch):
+    """Whose name and whose caches these are is decided by it: a path that is swapped meanwhile decides nothing."""
+    other = tmp_path / "project"
+    other.mkdir()
+    moved = hello.with_name("moved")
+    opened = adapter.open_repository
+
+    def swapped(root):
+        hello.rename(moved)
+        hello.symlink_to(other)
+        return opened(root)
+
+    real = hello.resolve()
+    monkeypatch.setattr(adapter, "open_repository", swapped)
+
+    with taken(hello) as snapshot:
+        assert hello.resolve() == other.resolve()
+        assert snapshot.origin == real

@@ -45,7 +45,7 @@ def test_a_repository_that_claims_the_projects_remote_is_not_the_project(checkou
     elsewhere = tmp_path / "other/anything/bases/python"
     (checkout / "bases/link").symlink_to(tmp_path)
 
-    for directory in (elsewhere, checkout / "bases/link/other"):
+    for directory in (elsewhere, (checkout / "bases/link/other").resolve()):
         held = workbench(checkout).registered("base/python", directory)
         assert [reason.code for reason in name_reasons("base/python", held, asks)] == ["name.taken"]
 

@@ -33,7 +33,8 @@ class Development(Pieces):
         store = self.world.store(TierName.DEVELOPMENT)
         tier = SimpleNamespace(ecr=SimpleNamespace(images=lambda _: self.listed), evidence=lambda _: store)
         workbench = SimpleNamespace(registered=lambda name, _: self.register.of(name))
-        return await check_name.fn(path, manifest, make.source(), tier, workbench)
+        snapshot = make.snapshot(path, manifest=manifest, source=make.source())
+        return await check_name.fn(snapshot, tier, workbench)
 
 
 @pytest.fixture
