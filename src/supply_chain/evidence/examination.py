@@ -59,16 +59,11 @@ class Examination(Frozen):
     conflicts: tuple[str, ...] = Field(default=(), description="where engines would unpack other files than these")
 
     def without(self, bases: Iterable[Examination]) -> Examination:
-        """What is not in one of the bases too, at the same place and with the same content."""
-        examined = tuple(bases)
-        archives = {archive for base in examined for archive in base.archives}
-        databases = {database for base in examined for database in base.databases}
-        return self.model_copy(
-            update={
-                "archives": tuple(each for each in self.archives if each not in archives),
-                "databases": tuple(each for each in self.databases if each not in databases),
-            }
-        )
+        """What is not in one of the bases too. Archives are told by their content; of a database nothing proves that
+        it is still the base's.
+        """
+        archives = {archive for base in bases for archive in base.archives}
+        return self.model_copy(update={"archives": tuple(each for each in self.archives if each not in archives)})
 
     def unaccepted(self, accepted: Iterable[Unjudged]) -> Examination:
         """What the owner does not accept as not judged."""

@@ -35,7 +35,7 @@ def test_what_a_base_has_too_is_the_bases():
 
     left = FOUND.without([Examination(), base])
 
-    assert (left.archives, left.databases) == ((OTHER,), ())
+    assert (left.archives, left.databases) == ((OTHER,), (DPKG,))
     assert (left.contradictions, left.conflicts, left.unlisted) == ((VERSION,), ("x",), 1)
     assert FOUND.without([]) == FOUND
 
