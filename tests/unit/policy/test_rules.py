@@ -588,7 +588,7 @@ def test_nothing_is_said_of_a_distribution_that_nobody_looked_for(dossier):
     ],
 )
 def test_what_no_scanner_judges_is_refused_unless_it_is_accepted(dossier, make, rule, found, what, path, code):
-    """By the owner; or an archive of the base, whose own owner was asked. Nothing proves that a database is the base's."""
+    """By the owner; or an archive by the base, whose own owner was asked. A database may be another than the base's."""
     other = "archive" if what == "database" else "database"
 
     assert codes(rule, dossier(examination=found)) == [code]
