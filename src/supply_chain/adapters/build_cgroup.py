@@ -103,17 +103,17 @@ class BuildCgroup:
         At the limit of memory pages are given up first: whether it ended anything, its end has to tell.
         """
         pids, memory = self.directory("pids"), self.directory("memory")
-        refused = any(_counted(each, "max") for each in pids.rglob("pids.events"))
+        refused = any(_counted(each, "max") for each in _files(pids, "pids.events"))
         peak, most = _read(pids / "pids.peak"), _read(pids / "pids.max")
         if refused or (peak.isdigit() and most.isdigit() and int(peak) >= int(most)):
             return "processes"
-        killed = any(_counted(each, "oom_kill") for each in memory.rglob("memory.events"))
+        killed = any(_counted(each, "oom_kill") for each in _files(memory, "memory.events"))
         peak, most = _read(memory / "memory.max_usage_in_bytes"), _read(memory / "memory.limit_in_bytes")
         return "memory" if killed or (peak and int(peak) >= int(most)) else ""
 
     def processes(self) -> Iterator[int]:
         """Yield a process of each step that runs."""
-        for file in self.directory("pids").rglob("cgroup.procs"):
+        for file in _files(self.directory("pids"), "cgroup.procs"):
             for first in _read(file).split()[:1]:
                 yield int(first)
 
@@ -138,6 +138,13 @@ def _remove(directory: Path) -> None:
     for inner, _, _ in os.walk(directory, topdown=False):
         with contextlib.suppress(OSError):
             Path(inner).rmdir()
+
+
+def _files(directory: Path, name: str) -> Iterator[Path]:
+    """Yield the files of this name in a group and the groups in it, which may go meanwhile."""
+    for inner, _, files in os.walk(directory):  # what cannot be listed any more is passed over
+        if name in files:
+            yield Path(inner) / name
 
 
 def _read(file: Path) -> str:

@@ -1,5 +1,7 @@
 """The control group of a build: which files are written, and what is read of them."""
 
+import os
+
 import pytest
 
 from supply_chain.adapters.build_cgroup import BuildCgroup, remove_groups
@@ -85,3 +87,23 @@ def test_groups_of_builds_that_are_over_go(group):
 
     assert not group.directory("pids").exists() and not group.directory("memory").exists()
     assert running.exists()
+
+
+def test_group_that_goes_while_it_is_looked_at_ends_no_look(tmp_path, monkeypatch):
+    """A step ends at any time; the guard looks on at the others."""
+    group = BuildCgroup("0123", tmp_path)
+    for name in ("a", "b"):
+        place = group.directory("pids") / "buildkit" / name
+        place.mkdir(parents=True)
+        (place / "cgroup.procs").write_text("7\n")
+    listed = os.scandir
+
+    def gone(path):
+        if str(path).endswith("/a"):
+            raise FileNotFoundError(path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", gone)
+
+    assert list(group.processes()) == [7]
+    assert group.reached() == ""
