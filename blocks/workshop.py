@@ -51,7 +51,9 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench, origin: Path
         builder=builder,
         reader=reader(workbench),
         bases=bases,
-        fetch=Fetcher(Path(workbench.ca_bundle) if workbench.ca_bundle else None).fetch,
+        fetch=Fetcher(
+            Path(workbench.ca_bundle) if workbench.ca_bundle else None, reserve=host.build_limits.reserve
+        ).fetch,
         offered=tier.ecr,
         evidence=tier.evidence(workbench),
         in_engine=in_engine_tools(host, SecretSearch(workbench.tool("detect-secrets"))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +30,8 @@ from supply_chain.tier import TierName, development_repository
 
 LIMIT = 256 * 1024
 """Bytes a Dockerfile may have; a person does not write more."""
+FETCHED = 2 * 1024**3
+"""Bytes that all files of one build may have that its Dockerfile adds by URL."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,23 @@ class Offered(Protocol):
         """The images with a tag that begins so, the last one first; none where there is no repository."""
 
 
-Fetch = Callable[[str, Digest, Path, float], None]
-"""`(URL, checksum, target file, seconds)`: fetches a file, and believes the checksum alone."""
+class Allowance:
+    """Bytes that the downloads of one build may have together; they run side by side and share it."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._left = most
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Take `size` bytes; whether as many were left."""
+        with self._lock:
+            self._left -= size
+            return self._left >= 0
+
+
+Fetch = Callable[[str, Digest, Path, float, Allowance], None]
+"""`(URL, checksum, target file, seconds, allowance)`: fetches a file, and believes the checksum alone."""
 
 Context = Callable[[Snapshot], AbstractContextManager[Path]]
 """Gives the directory to build in: the snapshot's own, or a copy with its root filesystem in it."""
@@ -188,7 +207,11 @@ def _built(
 
 @contextmanager
 def _fetched(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[str, Path]]:
-    """What the Dockerfile adds by URL, each in a directory of its own, whose name nobody can guess."""
+    """What the Dockerfile adds by URL, each in a directory of its own, whose name nobody can guess.
+
+    The downloads share the time of the build, and one allowance.
+    """
+    until, allowance = time.monotonic() + timeout, Allowance(FETCHED)
     with scratch("fetched") as work:
         places = {each.identifier: work / f"fetched-{token_hex(16)}" for each in plan.downloads}
         for each in plan.downloads:
@@ -196,7 +219,7 @@ def _fetched(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[str, 
 
         def get(source: SourceOperation) -> None:
             target = places[source.identifier] / file_name(source)
-            fetch(source.identifier, plan.urls[source.identifier], target, timeout)
+            fetch(source.identifier, plan.urls[source.identifier], target, until - time.monotonic(), allowance)
 
         side_by_side(get, plan.downloads)
         yield places

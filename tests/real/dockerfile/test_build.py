@@ -21,7 +21,7 @@ from supply_chain.adapters.registry import Registry
 from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.app import MANIFEST
-from supply_chain.development.build import Built, Order, Workshop, build, local_name
+from supply_chain.development.build import Allowance, Built, Order, Workshop, build, local_name
 from supply_chain.development.build import test_name as name_of_tests
 from supply_chain.errors import BuildMaterialsDiffer
 from supply_chain.evidence.provenance import provenance
@@ -112,7 +112,7 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
         return build(replace(snapshot, source=source), workshop, RUN)
 
 
-def hand_over(url: str, checksum: str, target: Path, timeout: float) -> None:
+def hand_over(url: str, checksum: str, target: Path, timeout: float, allowance: Allowance) -> None:
     """In place of the network."""
     target.write_text("fetched")
 

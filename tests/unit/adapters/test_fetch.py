@@ -1,10 +1,13 @@
 """Files by URL: from public hosts alone, also after a redirect, and with the checksum that is declared."""
 
+import contextlib
 import datetime
 import hashlib
 import ipaddress
+import socket
 import ssl
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -14,9 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from supply_chain.adapters import fetch
+from supply_chain.adapters.build_guard import free_bytes
+from supply_chain.adapters.command import Cancellation, current
 from supply_chain.adapters.fetch import Fetcher
 from supply_chain.adapters.hosts import is_public, public_addresses
-from supply_chain.errors import DockerfileRefused, FetchFailed
+from supply_chain.development.build import Allowance
+from supply_chain.errors import Cancelled, DiskFull, DockerfileRefused, FetchFailed
 
 CONTENT = b"what was declared"
 SUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -47,14 +53,22 @@ def certificate(directory):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """Serves `answers` (path → status, headers, body) by https; files.test is taken for a public host there."""
+    """Serves `answers` (path → status, headers, body) by https; files.test is taken for a public host there.
+
+    An answer may also be a function that writes to the connection.
+    """
     certificate(tmp_path)
     answers, asked = {}, []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append((self.headers["Host"], self.path))
-            status, headers, body = answers.get(self.path, (404, {}, b""))
+            answer = answers.get(self.path, (404, {}, b""))
+            if callable(answer):
+                with contextlib.suppress(OSError):  # the client has gone
+                    answer(self.wfile)
+                return
+            status, headers, body = answer
             self.send_response(status)
             for key, value in headers.items():
                 self.send_header(key, value)
@@ -80,9 +94,9 @@ def server(tmp_path, monkeypatch):
     served.server_close()
 
 
-def get(tmp_path, url, checksum=SUM, **settings):
-    target = tmp_path / "fetched"
-    Fetcher(tmp_path / "ca.pem", **settings).fetch(url, checksum, target, 30)
+def get(tmp_path, url, checksum=SUM, timeout=30, allowance=None, name="fetched", **settings):
+    target, allowance = tmp_path / name, allowance or Allowance(1024)
+    Fetcher(tmp_path / "ca.pem", **settings).fetch(url, checksum, target, timeout, allowance)
     return target.read_bytes()
 
 
@@ -118,6 +132,12 @@ def test_fetch_follows_redirects_among_public_hosts(server, tmp_path):
         ("file:///etc/passwd", FetchFailed),
         ("", FetchFailed),
         ("/a", FetchFailed),
+        ("https://[", FetchFailed),
+        ("//[::1", FetchFailed),
+        ("https://[x]/c", FetchFailed),
+        ("https://files.test:port/c", FetchFailed),
+        ("https://files.test:99999/c", FetchFailed),
+        ("https://files.test:PORT/\xe9", FetchFailed),
     ],
 )
 def test_fetch_follows_no_redirect_away_from_public_https(server, tmp_path, location, error):
@@ -144,7 +164,7 @@ def test_fetch_connects_to_the_address_that_was_checked(server, tmp_path):
 @pytest.mark.parametrize(
     ("answer", "settings", "why"),
     [
-        ((200, {}, b"other"), {}, "is declared"),
+        ((200, {}, b"other"), {}, "which is declared"),
         ((404, {}, b""), {}, "answered with 404"),
         ((200, {}, CONTENT), {"most": 3}, "more than 3 bytes"),
     ],
@@ -156,6 +176,95 @@ def test_fetch_fails_on_anything_else(server, tmp_path, answer, settings, why):
 
     with pytest.raises(FetchFailed, match=why):
         get(tmp_path, f"https://files.test:{port}/a", **settings)
+
+
+def test_another_checksum_is_not_named(server, tmp_path):
+    """A declaration would learn from it what a host answers this machine, and nobody else."""
+    port, answers, _ = server
+    answers["/a"] = (200, {}, b"other")
+
+    with pytest.raises(FetchFailed) as error:
+        get(tmp_path, f"https://files.test:{port}/a")
+    assert SUM in str(error.value)
+    assert hashlib.sha256(b"other").hexdigest() not in str(error.value)
+
+
+def in_pieces(start, piece, end, then=lambda: None):
+    """An answer that is never silent for long, and complete after three seconds."""
+
+    def answer(file):
+        file.write(start)
+        then()
+        for _ in range(60):
+            file.write(piece)
+            time.sleep(0.05)
+        file.write(end)
+
+    return answer
+
+
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\n"
+PIECES = [
+    (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", NOT_FOUND + b"\r\n"),
+    (NOT_FOUND + b"X: ", b"x", b"\r\n\r\n"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n", b"x", b""),
+]
+
+
+@pytest.mark.parametrize("pieces", PIECES)
+def test_fetch_ends_with_its_time(server, tmp_path, pieces):
+    """However often the server sends something, also before its answer begins."""
+    port, answers, _ = server
+    answers["/a"] = in_pieces(*pieces)
+
+    with pytest.raises(FetchFailed, match="not fetched in the time that a build may take"):
+        get(tmp_path, f"https://files.test:{port}/a", timeout=0.5)
+
+
+@pytest.mark.parametrize("pieces", PIECES)
+def test_fetch_ends_with_its_run(server, tmp_path, pieces):
+    """With the next bytes that come after it was cancelled."""
+    port, answers, _ = server
+    scope = Cancellation()
+    answers["/a"] = in_pieces(*pieces, then=scope.cancel)
+
+    token = current.set(scope)
+    try:
+        with pytest.raises(Cancelled):
+            get(tmp_path, f"https://files.test:{port}/a")
+    finally:
+        current.reset(token)
+
+
+def test_fetch_waits_for_no_handshake_longer_than_its_time(server, tmp_path):
+    """The kernel accepts the connection, and nobody ever answers on it."""
+    why = "not fetched in the time that a build may take"
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(FetchFailed, match=why):
+        get(tmp_path, f"https://files.test:{silent.getsockname()[1]}/a", timeout=0.5)
+
+
+def test_the_files_of_a_build_share_one_allowance(server, tmp_path):
+    """Each of them alone would be small enough."""
+    port, answers, _ = server
+    answers["/a"] = (200, {}, CONTENT)
+    allowance = Allowance(2 * len(CONTENT))
+
+    for name in ("one", "two"):
+        assert get(tmp_path, f"https://files.test:{port}/a", allowance=allowance, name=name) == CONTENT
+    with pytest.raises(FetchFailed, match=r"(?s)0 MiB together.*Fetch fewer or smaller files"):
+        get(tmp_path, f"https://files.test:{port}/a", allowance=allowance, name="three")
+    assert (tmp_path / "three").read_bytes() == b""
+
+
+def test_fetch_keeps_the_reserve_free(server, tmp_path):
+    """In the file system that it writes to."""
+    port, answers, _ = server
+    answers["/a"] = (200, {}, CONTENT)
+
+    assert get(tmp_path, f"https://files.test:{port}/a", reserve=1) == CONTENT
+    with pytest.raises(DiskFull, match="have to stay"):
+        get(tmp_path, f"https://files.test:{port}/a", name="more", reserve=2 * free_bytes(tmp_path))
+    assert (tmp_path / "more").read_bytes() == b""
 
 
 def test_fetch_fails_where_nobody_answers(server, tmp_path):

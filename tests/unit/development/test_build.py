@@ -9,7 +9,7 @@ import pytest
 
 from supply_chain.app import FILE as DECLARATION
 from supply_chain.app import MANIFEST
-from supply_chain.development.build import LIMIT, Built, Workshop, build
+from supply_chain.development.build import FETCHED, LIMIT, Built, Workshop, build
 from supply_chain.development.build import test_name as stage_name
 from supply_chain.development.dockerfile import IMAGE, Operations, Reading, SourceOperation, normalize_reference
 from supply_chain.development.record import BuildRecord, RecordedMaterial
@@ -57,10 +57,12 @@ class World:
     """A builder and bases that write down what they are asked for."""
 
     known: ClassVar = {"buildx": "0.30"}
+    size = FETCHED // 2 + 1
     images = (ImageRef(repository="dev/hello", digest=OFFERED), ImageRef(repository="dev/hello", digest=OTHER))
 
     def __init__(self):
         self.orders, self.asked, self.looked, self.fetched = [], [], [], []
+        self.granted = []
         self.more = ()
 
     def newest_first(self, repository, tag_prefix=""):
@@ -83,8 +85,9 @@ class World:
         self.contents = {url: [p.name for p in place.iterdir()] for url, place in order.fetched.items()}
         return Built(DIGEST if order.target is None else "sha256:" + "9" * 64, record)
 
-    def fetch(self, url, checksum, target, timeout):
+    def fetch(self, url, checksum, target, timeout, allowance):
         self.fetched.append((url, checksum))
+        self.granted.append((timeout, allowance.take(self.size)))
         target.write_text("fetched")
 
     def config(self, address, platform):
@@ -296,6 +299,18 @@ def test_build_fetches_declared_urls_and_records_them(project, make):
     said = provenance(built, manifest)
     assert (FILE, URL) not in said.materials and (BASE, "curated/base/python") in said.materials
     assert said.build_definition.resolved_dependencies[-1].uri == URL
+
+
+def test_the_files_of_a_build_share_its_time_and_one_allowance(project, make):
+    """Two that have more than half of it each are too much, wherever they come from."""
+    urls = {URL: FILE, f"{URL}.2": FILE}
+    text = DOCKERFILE + "".join(f"ADD --checksum={FILE} {url} /a\n" for url in urls)
+    manifest = make.manifest(build={"fetch": {"urls": urls}})
+
+    _, world = project(text, manifest=manifest)
+
+    assert sorted(within for _, within in world.granted) == [False, True]
+    assert all(seconds < manifest.build.timeout for seconds, _ in world.granted)
 
 
 def test_build_refuses_an_undeclared_url_before_fetching_it(project):
