@@ -7,10 +7,10 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from dulwich.config import ConfigFile
@@ -18,6 +18,8 @@ from dulwich.config import ConfigFile
 from supply_chain.adapters.git_commit import Commit, find_subtree, parse_commit
 from supply_chain.adapters.git_objects import Objects
 from supply_chain.adapters.openat import DIRECTORY, directory_at, directory_named, file_at, naming, read_at
+from supply_chain.adapters.snapshot_budget import Budget
+from supply_chain.development.snapshot import check_name, has_control
 from supply_chain.errors import SourceInvalid
 from supply_chain.image import Source
 
@@ -30,9 +32,14 @@ MAX_STEPS = 1000
 """How far a revision's suffixes may lead back, such as in HEAD~3."""
 MAX_TAGS = 10
 """Tags of tags."""
+REMEMBERED = 10_000
+"""Directories that are remembered as holding a part of the application's path, or not."""
 OID = re.compile(r"[0-9a-f]{40}")
 ABBREVIATED = re.compile(r"[0-9a-f]{4,40}")
 REVISION = re.compile(r"(?P<name>[^~^:\\\s]+?)(?P<suffix>(?:~\d*|\^\d*|\^\{commit\})*)")
+SCHEME = re.compile(r"(?:[\w+.-]+::)?[A-Za-z][A-Za-z0-9+.-]*://")
+HOST = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|[\w.-]*)(?::\d{0,5})?")
+"""A host, with its port; nothing in file:///."""
 STEP = re.compile(r"([~^])(\d*)")
 FORMATS = {b"objectformat": b"sha1", b"refstorage": b"files"}
 """Extensions (git-config(1), "extensions.*") that decide how objects and references are stored."""
@@ -76,7 +83,10 @@ class Repository:
     @property
     def remote(self) -> str:
         """The address of its remote, without a user's name or password; its directory's name where it has none."""
-        return _without_credentials(self._remote) or self.name
+        address = _without_credentials(self._remote)
+        if not address:
+            check_name(self.name)
+        return address or self.name
 
     def tree(self, commit: str) -> str | None:
         """The tree of the application's directory in a commit; None where the commit does not hold it."""
@@ -108,8 +118,13 @@ class Repository:
     def _inside(self, commit: Commit) -> str | None:
         at: str | None = commit.tree
         for part in self.inside.split("/") if self.inside else ():
-            at = find_subtree(at, part, self.objects) if at else None
+            at = self._subtree(at, part) if at else None
         return at
+
+    @cached_property
+    def _subtree(self) -> Callable[[str, str], str | None]:
+        """`find_subtree`, once for each directory: most commits leave most directories as they were."""
+        return lru_cache(REMEMBERED)(lambda oid, part: find_subtree(oid, part, self.objects))
 
     def _parent(self, oid: str, number: int) -> str | None:
         if number == 0:
@@ -158,6 +173,7 @@ class Repository:
         try:
             kind, content = self.objects.read(oid)
         except SourceInvalid:
+            self.objects.budget.checkpoint()
             if oid == self._checked_out:
                 raise  # the name is right, and the repository is not
             return None
@@ -202,31 +218,33 @@ def read_remote(directory: Path) -> str:
 
 
 @contextlib.contextmanager
-def open_repository(directory: Path, root: int) -> Iterator[Repository | None]:
+def open_repository(directory: Path, root: int, budget: Budget | None = None) -> Iterator[Repository | None]:
     """The repository that the application in `directory`, open as `root`, belongs to; None outside of any.
 
     Raises `SourceInvalid` where there is one that cannot be read safely, or is not kept as it has to be.
+    Reading it raises what `budget` does.
     """
     real = Path(os.path.realpath(directory))
+    budget = budget or Budget()
     with ExitStack() as stack:
         at, inside = stack.enter_context(directory_at(root, "")), Path()
         for place in (real, *real.parents):
             git = _git_directory(at, place, stack)
             if git is not None:
                 common = _common_directory(git, stack)
-                yield _opened(place.name, str(inside) if inside.parts else "", root, git, common, stack)
+                yield _opened(place.name, str(inside) if inside.parts else "", root, git, common, stack, budget)
                 return
             inside = place.name / inside
             at = os.open("..", DIRECTORY, dir_fd=at)
             stack.callback(os.close, at)
         if _looks_like_repository(root):  # its owner named a bare one; an application's files around it make none
             bare = stack.enter_context(directory_at(root, ""))
-            yield _opened(real.name, "", root, bare, bare, stack)
+            yield _opened(real.name, "", root, bare, bare, stack, budget)
             return
         yield None
 
 
-def _opened(name: str, inside: str, root: int, git: int, common: int, stack: ExitStack) -> Repository:
+def _opened(name: str, inside: str, root: int, git: int, common: int, stack: ExitStack, budget: Budget) -> Repository:
     trusted = {0, os.geteuid(), os.fstat(root).st_uid}
     if not {os.fstat(git).st_uid, os.fstat(common).st_uid} <= trusted:
         raise SourceInvalid(
@@ -241,7 +259,7 @@ def _opened(name: str, inside: str, root: int, git: int, common: int, stack: Exi
             f"The git repository {name} borrows objects from another one (objects/info/alternates), which is not read."
             "\nCopy them (`git repack -a -d`, then remove that file), or clone without --shared and --reference."
         )
-    return Repository(name, inside, git, common, Objects(objects, stack))
+    return Repository(name, inside, git, common, Objects(objects, stack, budget))
 
 
 def _git_directory(at: int, place: Path, stack: ExitStack) -> int | None:
@@ -333,7 +351,46 @@ def _is_reference(name: str) -> bool:
 
 
 def _without_credentials(remote: str) -> str:
-    """A remote's address without a user's name or password."""
-    scheme, separator, rest = remote.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}" if separator else remote
+    """A remote's address without a user's name or password; a user's name alone stays in `user@host:path`.
+
+    It is read as git reads it (RFC 3986; git-clone(1), "GIT URLS"), but for a password that holds `/` or `@` as they
+    are. `SourceInvalid` where more than one `@` could be the end of the password, and for control characters.
+    """
+    if has_control(remote):
+        raise SourceInvalid(
+            "The address of the git remote origin holds control characters.\n"
+            "Set it without them (`git remote set-url origin ADDRESS`)."
+        )
+    url = SCHEME.match(remote)
+    if url is None:
+        return _without_scp_credentials(remote)
+    rest = remote[url.end() :]
+    parts = rest.split("/")
+    if HOST.fullmatch(parts[0]):
+        return remote
+    with_at = sum("@" in part for part in parts)
+    if with_at > 1:
+        raise _unclear_remote()
+    return url[0] + rest.rpartition("@")[2]
+
+
+def _without_scp_credentials(remote: str) -> str:
+    """The same of `host:path`, and of what is no address but a directory."""
+    head, colon, path = remote.partition(":")
+    if not colon or "/" in head or "@" not in path:
+        return remote
+    host, _, _ = (last := path.rpartition("@")[2]).partition(":")
+    is_password = ":" in last and HOST.fullmatch(host)
+    if "@" in head and not is_password:
+        return remote  # the path holds it
+    if "@" in head or not is_password:
+        raise _unclear_remote()
+    return last
+
+
+def _unclear_remote() -> SourceInvalid:
+    return SourceInvalid(
+        "The address of the git remote origin holds an @ that may end a password or be a part of the path.\n"
+        "Set the address without a password (`git remote set-url origin ADDRESS`; see gitcredentials(7)), and write "
+        "an @ of the path as %40."
+    )
