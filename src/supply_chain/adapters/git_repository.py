@@ -38,8 +38,12 @@ OID = re.compile(r"[0-9a-f]{40}")
 ABBREVIATED = re.compile(r"[0-9a-f]{4,40}")
 REVISION = re.compile(r"(?P<name>[^~^:\\\s]+?)(?P<suffix>(?:~\d*|\^\d*|\^\{commit\})*)")
 SCHEME = re.compile(r"(?:[\w+.-]+::)?[A-Za-z][A-Za-z0-9+.-]*://")
-HOST = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|[\w.-]*)(?::\d{0,5})?")
-"""A host, with its port; nothing in file:///."""
+HOST = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|localhost|[\w-]+\.[\w.-]+)(?::\d{0,5})?|[\w.-]*")
+"""A host of a URL; none in file:///. With a port, a name without a dot could as well be a user's, with a password."""
+SCP = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|[\w.-]+):.*")
+"""HOST:PATH"""
+PORT = re.compile(r"[\w-]*:\d{0,5}")
+"""Of a host, or the beginning of a password."""
 STEP = re.compile(r"([~^])(\d*)")
 FORMATS = {b"objectformat": b"sha1", b"refstorage": b"files"}
 """Extensions (git-config(1), "extensions.*") that decide how objects and references are stored."""
@@ -368,8 +372,7 @@ def _without_credentials(remote: str) -> str:
     parts = rest.split("/")
     if HOST.fullmatch(parts[0]):
         return remote
-    with_at = sum("@" in part for part in parts)
-    if with_at > 1:
+    if sum("@" in part for part in parts) > 1 or (PORT.fullmatch(parts[0]) and "@" in rest):
         raise _unclear_remote()
     return url[0] + rest.rpartition("@")[2]
 
@@ -379,13 +382,11 @@ def _without_scp_credentials(remote: str) -> str:
     head, colon, path = remote.partition(":")
     if not colon or "/" in head or "@" not in path:
         return remote
-    host, _, _ = (last := path.rpartition("@")[2]).partition(":")
-    is_password = ":" in last and HOST.fullmatch(host)
-    if "@" in head and not is_password:
-        return remote  # the path holds it
-    if "@" in head or not is_password:
+    last = path.rpartition("@")[2]
+    ends_password = SCP.fullmatch(last) is not None
+    if ("@" in head) is ends_password:
         raise _unclear_remote()
-    return last
+    return last if ends_password else remote
 
 
 def _unclear_remote() -> SourceInvalid:
