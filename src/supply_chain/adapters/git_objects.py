@@ -69,7 +69,6 @@ class Objects:
 
         `SourceInvalid` and `Cancelled` also where the budget says so.
         """
-        self.budget.checkpoint()
         found = self._packed(oid) or self._loose(oid)
         if found is None:
             raise SourceInvalid(

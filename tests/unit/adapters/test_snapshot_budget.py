@@ -18,7 +18,7 @@ from supply_chain.adapters.snapshot_budget import MAX_READ, MAX_SECONDS, Budget,
 from supply_chain.development.snapshot import MAX_SIZE
 from supply_chain.errors import Cancelled, SourceInvalid
 from tests.unit.dockerignore import ignored
-from tests.unit.repositories import commit, git, make_repository, write
+from tests.unit.repositories import APPLICATION, commit, git, make_repository, write
 
 
 def ticking():
@@ -33,7 +33,17 @@ def repository(tmp_path):
     for n in range(10):
         (top / "hello" / f"link{n}").symlink_to(f"directory/{n}")
     commit(top)
+    git(top, "branch", "side")
+    write(top / "other", {"file": "two"})
+    commit(top)
     return top
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """An application outside of git."""
+    write(tmp_path / "plain/hello", APPLICATION)
+    return tmp_path / "plain"
 
 
 def refusal(repository, revision, seconds):
@@ -41,13 +51,13 @@ def refusal(repository, revision, seconds):
     budget = Budget(ticking(), seconds)
     try:
         with take_snapshot(repository / "hello", revision, ignored, budget) as snapshot:
-            assert snapshot.source.dirty is False
+            assert snapshot.source.dirty is (snapshot.source.revision == "none")
             return ""
     except SourceInvalid as error:
         return str(error)
 
 
-@pytest.mark.parametrize("revision", [None, "HEAD"])
+@pytest.mark.parametrize("revision", [None, "side"])
 def test_snapshot_past_its_deadline_is_refused_at_every_step(repository, revision):
     """However far it is: no step passes the deadline unseen, and none takes it for another error or for dirty."""
     messages = list(itertools.takewhile(bool, (refusal(repository, revision, n) for n in itertools.count())))
@@ -56,6 +66,23 @@ def test_snapshot_past_its_deadline_is_refused_at_every_step(repository, revisio
         doing, remedy = phase.value
         assert sum(doing in each and remedy in each for each in messages) > 5, phase
     assert all("took more than" in each for each in messages)
+
+
+def test_files_that_are_left_out_are_listed_until_the_deadline(plain):
+    """No file of a large directory is read, and each is looked at."""
+    write(plain / "hello", {".dockerignore": "many\n!many/1\n", **{f"many/{n}": "" for n in range(50)}})
+
+    assert "listing the files" in refusal(plain, None, 40)
+    assert not refusal(plain, None, 200)
+
+
+def test_large_file_is_copied_until_the_deadline(plain):
+    """A slow disk may need longer for one file than there is for all."""
+    (plain / "hello/large").touch()
+    os.truncate(plain / "hello/large", 50 * 1024**2)
+
+    assert "copying the files" in refusal(plain, None, 40)
+    assert not refusal(plain, None, 200)
 
 
 def test_snapshot_has_minutes_and_its_files_size_at_least():
