@@ -33,6 +33,7 @@ from dulwich.pack import (
 )
 
 from supply_chain.adapters.openat import file_at, names_at, naming, read_at
+from supply_chain.adapters.snapshot_budget import Budget
 from supply_chain.errors import SourceInvalid
 
 MAX_OBJECT = 256 * 1024**2
@@ -61,9 +62,13 @@ class Objects:
     root: int
     stack: ExitStack
     """Closes the packs."""
+    budget: Budget = field(default_factory=Budget)
 
     def read(self, oid: str) -> tuple[str, bytes]:
-        """An object's type and content. `SourceInvalid` where it is missing, too large or not what its id says."""
+        """An object's type and content. `SourceInvalid` where it is missing, too large or not what its id says.
+
+        `SourceInvalid` and `Cancelled` also where the budget says so.
+        """
         found = self._packed(oid) or self._loose(oid)
         if found is None:
             raise SourceInvalid(
@@ -75,6 +80,7 @@ class Objects:
         actual.update(content)
         if actual.hexdigest() != oid:
             raise _broken(oid, "its content is another object's")
+        self.budget.spend(len(content))
         return kind, content
 
     def matching(self, prefix: str) -> frozenset[str]:
@@ -139,7 +145,7 @@ class Objects:
                 raw = self.stack.enter_context(mmap(data, 0, access=ACCESS_READ))
             except BROKEN as error:
                 raise _broken(name, f"{type(error).__name__} {error}") from error
-        return _Pack(unpacker, loaded, raw)
+        return _Pack(unpacker, loaded, raw, self.budget)
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,7 @@ class _Pack:
     data: PackData
     index: PackIndex
     raw: mmap
+    budget: Budget
     recent: OrderedDict[int, tuple[str, bytes]] = field(default_factory=OrderedDict)
 
     def offset(self, oid: str) -> int | None:
@@ -166,6 +173,7 @@ class _Pack:
         deltas: list[tuple[int, list[bytes]]] = []
         held = 0
         while (found := self.recent.get(offset)) is None:
+            self.budget.checkpoint()
             if self._size(offset) > MAX_OBJECT or held > MAX_OBJECT or len(deltas) > MAX_CHAIN:
                 raise _large(oid)
             unpacked = self.data.get_unpacked_object_at(offset)
@@ -180,6 +188,7 @@ class _Pack:
         kind, content = found
         self._remember(offset, kind, content)
         for place, delta in reversed(deltas):
+            self.budget.checkpoint()
             if _result_size(b"".join(delta)) > MAX_OBJECT:
                 raise _large(oid)
             content = b"".join(apply_delta(content, delta))

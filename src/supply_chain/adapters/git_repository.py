@@ -7,10 +7,10 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from dulwich.config import ConfigFile
@@ -18,6 +18,8 @@ from dulwich.config import ConfigFile
 from supply_chain.adapters.git_commit import Commit, find_subtree, parse_commit
 from supply_chain.adapters.git_objects import Objects
 from supply_chain.adapters.openat import DIRECTORY, directory_at, directory_named, file_at, naming, place_of, read_at
+from supply_chain.adapters.snapshot_budget import Budget
+from supply_chain.development.snapshot import check_name, has_control
 from supply_chain.errors import SourceInvalid
 from supply_chain.image import Source
 
@@ -30,9 +32,18 @@ MAX_STEPS = 1000
 """How far a revision's suffixes may lead back, such as in HEAD~3."""
 MAX_TAGS = 10
 """Tags of tags."""
+REMEMBERED = 10_000
+"""Directories that are remembered as holding a part of the application's path, or not."""
 OID = re.compile(r"[0-9a-f]{40}")
 ABBREVIATED = re.compile(r"[0-9a-f]{4,40}")
 REVISION = re.compile(r"(?P<name>[^~^:\\\s]+?)(?P<suffix>(?:~\d*|\^\d*|\^\{commit\})*)")
+SCHEME = re.compile(r"(?:[\w+.-]+::)?[A-Za-z][A-Za-z0-9+.-]*://")
+HOST = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|localhost|[\w-]+\.[\w.-]+)(?::\d{0,5})?|[\w.-]*")
+"""A host of a URL; none in file:///. With a port, a name without a dot could as well be a user's, with a password."""
+SCP = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|[\w.-]+):.*")
+"""HOST:PATH"""
+PORT = re.compile(r"[\w-]*:\d{0,5}")
+"""Of a host, or the beginning of a password."""
 STEP = re.compile(r"([~^])(\d*)")
 FORMATS = {b"objectformat": b"sha1", b"refstorage": b"files"}
 """Extensions (git-config(1), "extensions.*") that decide how objects and references are stored."""
@@ -76,7 +87,10 @@ class Repository:
     @property
     def remote(self) -> str:
         """The address of its remote, without a user's name or password; its directory's name where it has none."""
-        return _without_credentials(self._remote) or self.name
+        address = _without_credentials(self._remote)
+        if not address:
+            check_name(self.name)
+        return address or self.name
 
     def tree(self, commit: str) -> str | None:
         """The tree of the application's directory in a commit; None where the commit does not hold it."""
@@ -108,8 +122,13 @@ class Repository:
     def _inside(self, commit: Commit) -> str | None:
         at: str | None = commit.tree
         for part in self.inside.split("/") if self.inside else ():
-            at = find_subtree(at, part, self.objects) if at else None
+            at = self._subtree(at, part) if at else None
         return at
+
+    @cached_property
+    def _subtree(self) -> Callable[[str, str], str | None]:
+        """`find_subtree`, once for each directory: most commits leave most directories as they were."""
+        return lru_cache(REMEMBERED)(lambda oid, part: find_subtree(oid, part, self.objects))
 
     def _parent(self, oid: str, number: int) -> str | None:
         if number == 0:
@@ -158,6 +177,7 @@ class Repository:
         try:
             kind, content = self.objects.read(oid)
         except SourceInvalid:
+            self.objects.budget.checkpoint()
             if oid == self._checked_out:
                 raise  # the name is right, and the repository is not
             return None
@@ -202,13 +222,15 @@ def read_remote(directory: Path) -> str:
 
 
 @contextlib.contextmanager
-def open_repository(root: int) -> Iterator[Repository | None]:
+def open_repository(root: int, budget: Budget | None = None) -> Iterator[Repository | None]:
     """The repository that the application whose directory is open as `root` belongs to; None outside of any.
 
     Raises `SourceInvalid` where there is one that cannot be read safely, or is not kept as it has to be, and where
-    the directory moves meanwhile: its names are those of the directories that were opened.
+    the directory moves meanwhile: its names are those of the directories that were opened. Reading it raises what
+    `budget` does.
     """
     real = place_of(root)
+    budget = budget or Budget()
     with ExitStack() as stack:
         at, inside = stack.enter_context(directory_at(root, "")), Path()
         for place in (real, *real.parents):
@@ -217,19 +239,19 @@ def open_repository(root: int) -> Iterator[Repository | None]:
                 if place_of(at) != place or place_of(root) != real:
                     raise SourceInvalid(f"{real} was moved while it was read.\nRun it again when nothing changes it.")
                 common = _common_directory(git, stack)
-                yield _opened(place.name, str(inside) if inside.parts else "", root, git, common, stack)
+                yield _opened(place.name, str(inside) if inside.parts else "", root, git, common, stack, budget)
                 return
             inside = place.name / inside
             at = os.open("..", DIRECTORY, dir_fd=at)
             stack.callback(os.close, at)
         if _looks_like_repository(root):  # its owner named a bare one; an application's files around it make none
             bare = stack.enter_context(directory_at(root, ""))
-            yield _opened(real.name, "", root, bare, bare, stack)
+            yield _opened(real.name, "", root, bare, bare, stack, budget)
             return
         yield None
 
 
-def _opened(name: str, inside: str, root: int, git: int, common: int, stack: ExitStack) -> Repository:
+def _opened(name: str, inside: str, root: int, git: int, common: int, stack: ExitStack, budget: Budget) -> Repository:
     trusted = {0, os.geteuid(), os.fstat(root).st_uid}
     if not {os.fstat(git).st_uid, os.fstat(common).st_uid} <= trusted:
         raise SourceInvalid(
@@ -244,7 +266,7 @@ def _opened(name: str, inside: str, root: int, git: int, common: int, stack: Exi
             f"The git repository {name} borrows objects from another one (objects/info/alternates), which is not read."
             "\nCopy them (`git repack -a -d`, then remove that file), or clone without --shared and --reference."
         )
-    return Repository(name, inside, git, common, Objects(objects, stack))
+    return Repository(name, inside, git, common, Objects(objects, stack, budget))
 
 
 def _git_directory(at: int, place: Path, stack: ExitStack) -> int | None:
@@ -336,7 +358,43 @@ def _is_reference(name: str) -> bool:
 
 
 def _without_credentials(remote: str) -> str:
-    """A remote's address without a user's name or password."""
-    scheme, separator, rest = remote.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}" if separator else remote
+    """A remote's address without a user's name or password; a user's name alone stays in `user@host:path`.
+
+    It is read as git reads it (RFC 3986; git-clone(1), "GIT URLS"), but for a password that holds `/` or `@` as they
+    are. `SourceInvalid` where more than one `@` could be the end of the password, and for control characters.
+    """
+    if has_control(remote):
+        raise SourceInvalid(
+            "The address of the git remote origin holds control characters.\n"
+            "Set it without them (`git remote set-url origin ADDRESS`)."
+        )
+    url = SCHEME.match(remote)
+    if url is None:
+        return _without_scp_credentials(remote)
+    rest = remote[url.end() :]
+    parts = rest.split("/")
+    if HOST.fullmatch(parts[0]):
+        return remote
+    if sum("@" in part for part in parts) > 1 or (PORT.fullmatch(parts[0]) and "@" in rest):
+        raise _unclear_remote()
+    return url[0] + rest.rpartition("@")[2]
+
+
+def _without_scp_credentials(remote: str) -> str:
+    """The same of `host:path`, and of what is no address but a directory."""
+    head, colon, path = remote.partition(":")
+    if not colon or "/" in head or "@" not in path:
+        return remote
+    last = path.rpartition("@")[2]
+    ends_password = SCP.fullmatch(last) is not None
+    if ("@" in head) is ends_password:
+        raise _unclear_remote()
+    return last if ends_password else remote
+
+
+def _unclear_remote() -> SourceInvalid:
+    return SourceInvalid(
+        "The address of the git remote origin holds an @ that may end a password or be a part of the path.\n"
+        "Set the address without a password (`git remote set-url origin ADDRESS`; see gitcredentials(7)), and write "
+        "an @ of the path as %40."
+    )

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from supply_chain.adapters.command import cancellation
 from supply_chain.adapters.git_commit import CommittedTree
 from supply_chain.adapters.git_repository import Repository, open_repository
 from supply_chain.adapters.openat import directory_named, place_of
+from supply_chain.adapters.snapshot_budget import Budget, Phase
 from supply_chain.adapters.working_copy import WorkingCopy
 from supply_chain.app import FILE
 from supply_chain.development.snapshot import (
     IGNORE,
     MAX_FILE,
+    MAX_PATH,
     MAX_SIZE,
     Entry,
     IgnoreMatcher,
@@ -31,6 +32,7 @@ from supply_chain.development.snapshot import (
     blob_id,
     check,
     check_links,
+    check_name,
     content_digest,
     normalize,
     select,
@@ -44,14 +46,16 @@ OLDEST = 315532800
 
 
 @contextlib.contextmanager
-def take_snapshot(directory: Path, revision: str | None, ignores: IgnoreMatcher) -> Iterator[Snapshot]:
+def take_snapshot(
+    directory: Path, revision: str | None, ignores: IgnoreMatcher, budget: Budget | None = None
+) -> Iterator[Snapshot]:
     """A private copy of what is built: of the files in `directory` as they are, or of a commit's. Gone afterwards.
 
-    Raises `DeclarationInvalid` where there is no application, and `SourceInvalid` where a rule is broken or the git
-    repository cannot be read.
+    Raises `DeclarationInvalid` where there is no application, and `SourceInvalid` where a rule is broken, the git
+    repository cannot be read, or the budget is exceeded.
     """
     with scratch("snapshot") as place:
-        yield _take(directory, revision, _Remembering(ignores), place)
+        yield _take(directory, revision, _Remembering(ignores), place, budget or Budget())
 
 
 def verify_snapshot(snapshot: Snapshot) -> None:
@@ -84,11 +88,11 @@ def _digest(path: Path) -> Digest | None:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: Path) -> Snapshot:
+def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: Path, budget: Budget) -> Snapshot:
     with contextlib.ExitStack() as stack:
         root = _open(directory, stack)
         origin = place_of(root)
-        repository = stack.enter_context(open_repository(root))
+        repository = stack.enter_context(open_repository(root, budget))
         commit = repository.commit(revision) if repository else None
         if revision is not None and (repository is None or commit is None):
             raise SourceInvalid(
@@ -96,12 +100,12 @@ def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: 
             )
         working = WorkingCopy(str(directory), root)
         if repository is None or commit is None:
-            unnamed = Source(path=".", repository=origin.name, revision="none", dirty=True)
-            return _copy(working, ignores, place, unnamed, origin)
+            unnamed = Source(path=".", repository=_named(origin), revision="none", dirty=True)
+            return _copy(working, ignores, place, unnamed, origin, budget)
         source = repository.source(commit, dirty=False)
         if revision is not None:
-            return _copy(_committed(repository, commit), ignores, place, source, origin)
-        snapshot = _copy(working, ignores, place, source, origin)
+            return _copy(_committed(repository, commit), ignores, place, source, origin, budget)
+        snapshot = _copy(working, ignores, place, source, origin, budget)
         dirty = _is_dirty(snapshot, working, repository, commit, ignores)
         return replace(snapshot, source=snapshot.source.model_copy(update={"dirty": dirty}))
 
@@ -131,23 +135,29 @@ def _is_dirty(snapshot: Snapshot, working: Tree, repository: Repository, commit:
 
     No index is asked, and nothing that git can be told to overlook: git's ids of what was copied are compared.
     """
+    budget = repository.objects.budget
+    budget.phase = Phase.LIST
     if repository.tree(commit) is None:
         return True
     try:
-        selection = select(_committed(repository, commit), ignores)
+        selection = select(_committed(repository, commit), ignores, budget.checkpoint)
     except (DeclarationInvalid, SourceInvalid):  # the working copy can be read, and so is something else
+        budget.checkpoint()
         return True
     check([node for node in selection.nodes if node.kind is Kind.SUBMODULE and working.find(node.path)])
     return selection.contents != {path: (entry.mode, entry.blob) for path, entry in snapshot.entries.items()}
 
 
-def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source, origin: Path) -> Snapshot:
-    selection = select(tree, ignores)
-    check(selection.nodes)
+def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source, origin: Path, budget: Budget) -> Snapshot:
+    budget.phase = Phase.LIST
+    selection = select(tree, ignores, budget.checkpoint)
+    check(selection.nodes, budget.checkpoint)
     start = len(selection.context) + 1 if selection.context else 0
-    links = {n.path[start:]: b"".join(tree.read(n)) for n in selection.nodes if n.kind is Kind.LINK}
-    check_links({path: os.fsdecode(target) for path, target in links.items()})
-    writer = _Writer(place, source.committed or OLDEST)
+    budget.phase = Phase.LINKS
+    links = {n.path[start:]: _target(tree, n, budget) for n in selection.nodes if n.kind is Kind.LINK}
+    check_links({path: os.fsdecode(target) for path, target in links.items()}, budget.checkpoint)
+    budget.phase = Phase.COPY
+    writer = _Writer(place, source.committed or OLDEST, budget)
     entries = writer.write_texts(selection)
     for node in selection.nodes:
         relative = node.path[start:]
@@ -165,12 +175,21 @@ def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source, origi
     return Snapshot(place, selection.manifest, source, MappingProxyType(entries), context, origin)
 
 
+def _target(tree: Tree, link: Node, budget: Budget) -> bytes:
+    budget.checkpoint()
+    target = b"".join(tree.read(link))
+    if len(target) > MAX_PATH:  # in git, a link may have the size of any file
+        raise SourceInvalid(f"{link.path} leads nowhere.\nRemove it, or make it a file.")
+    return target
+
+
 @dataclass
 class _Writer:
     """Writes a snapshot's files, with git's modes and one time for all."""
 
     place: Path
     time: int
+    budget: Budget
     size: int = 0
     made: dict[Path, None] = field(default_factory=dict)
 
@@ -188,11 +207,12 @@ class _Writer:
 
     def file(self, name: str, node: Node, pieces: Sequence[bytes] | Iterator[bytes]) -> Entry:
         """Write a file in pieces."""
-        cancellation().wait(0)
+        self.budget.checkpoint()
         path = self._path(name)
         digest, blob, size = hashlib.sha256(), _blob(node.size), 0
         with path.open("xb") as file:
             for piece in pieces:
+                self.budget.checkpoint()
                 size += len(piece)
                 if size > MAX_FILE or self.size + size > MAX_SIZE:
                     raise SourceInvalid(
@@ -210,6 +230,7 @@ class _Writer:
 
     def link(self, name: str, node: Node, target: bytes) -> Entry:
         """Write a link."""
+        self.budget.checkpoint()
         path = self._path(name)
         path.symlink_to(os.fsdecode(target))
         os.utime(path, (self.time, self.time), follow_symlinks=False)
@@ -250,3 +271,8 @@ class _Remembering:
             out = frozenset(self.ignores(ignore, unknown))
             answers.update((path, path in out) for path in unknown)
         return frozenset(path for path in paths if answers[path])
+
+
+def _named(place: Path) -> str:
+    check_name(place.name)
+    return place.name

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -40,6 +40,14 @@ IGNORE = ".dockerignore"
 CONTROL = frozenset(("Cc", "Cs", "Zl", "Zp"))
 DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that let a name be read in another order than it is written."""
+
+
+Checkpoint = Callable[[], object]
+"""Called at each step of what takes long. It raises where the snapshot has to end."""
+
+
+def _go_on() -> None:
+    """The checkpoint of what has no limit."""
 
 
 class Kind(StrEnum):
@@ -197,7 +205,7 @@ def blob_id(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def select(tree: Tree, ignores: IgnoreMatcher) -> Selection:
+def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = _go_on) -> Selection:
     """Choose what of a tree belongs to a snapshot. No file of the build context is read.
 
     Raises `DeclarationInvalid` where the declaration is missing or wrong, and `SourceInvalid` for a name that cannot
@@ -222,7 +230,7 @@ def select(tree: Tree, ignores: IgnoreMatcher) -> Selection:
     if ignore:
         texts[ignore[0].path] = ignore
     _require_directory(tree, context)
-    nodes = tuple(_walk(tree, context, ignore[1] if ignore else b"", ignores))
+    nodes = tuple(_walk(tree, context, ignore[1] if ignore else b"", ignores, checkpoint))
     return Selection(manifest, context, texts, path, nodes)
 
 
@@ -231,7 +239,7 @@ def normalize(declared: str) -> str:
     return "/".join(part for part in declared.split("/") if part not in ("", "."))
 
 
-def check(nodes: Sequence[Node]) -> None:
+def check(nodes: Sequence[Node], checkpoint: Checkpoint = _go_on) -> None:
     """Refuse what no snapshot holds: submodules, special files, names that collide, and too much of anything."""
     if len(nodes) > MAX_FILES:
         raise SourceInvalid(f"The build context has more than {MAX_FILES} files.\n{_leave_out('what is not built')}")
@@ -253,24 +261,31 @@ def check(nodes: Sequence[Node]) -> None:
                 f"The build context is too large at {node.path}: a file may have {MAX_FILE // 1024**3} GiB, "
                 f"all of them {MAX_SIZE // 1024**3} GiB.\n{_leave_out('what is not built')}"
             )
-    check_collisions(node.path for node in nodes)
+    check_collisions((node.path for node in nodes), checkpoint)
 
 
 def check_name(name: str) -> None:
     """Refuse a name that is no UTF-8, or that holds characters which are not printed as they are."""
-    for character in "" if name.isprintable() else name:
-        if unicodedata.category(character) in CONTROL or character in DIRECTION:
-            shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-            raise SourceInvalid(f"{ascii(shown)[1:-1]}: the name is no UTF-8, or holds control characters.\nRename it.")
+    if has_control(name):
+        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise SourceInvalid(f"{ascii(shown)[1:-1]}: the name is no UTF-8, or holds control characters.\nRename it.")
 
 
-def check_collisions(paths: Iterable[str]) -> None:
+def has_control(text: str) -> bool:
+    """Tell whether a text holds characters that are not printed as they are, or is no UTF-8 (as surrogates)."""
+    return not text.isprintable() and any(
+        unicodedata.category(character) in CONTROL or character in DIRECTION for character in text
+    )
+
+
+def check_collisions(paths: Iterable[str], checkpoint: Checkpoint = _go_on) -> None:
     """Refuse names that a file system takes for one: they differ by case or by Unicode normalization alone.
 
     Unicode 15, section 3.13, "canonical caseless match".
     """
     seen: dict[str, str] = {}
     for path in paths:
+        checkpoint()
         end = len(path)
         while end > 0:
             part = path[:end]
@@ -290,12 +305,14 @@ def _caseless(text: str) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
 
 
-def check_links(links: Mapping[str, str]) -> None:
+def check_links(links: Mapping[str, str], checkpoint: Checkpoint = _go_on) -> None:
     """Refuse a link that does not stay within the build context. `links`: path → target, relative to the context.
 
     A target need not exist: it may be made by the build.
     """
+    top = _Place()
     for path, target in links.items():
+        checkpoint()
         if target.startswith("/"):
             raise SourceInvalid(
                 f"{path} leads to {target!r}, a path of whatever machine reads it.\nMake it a relative link, or a file."
@@ -303,36 +320,60 @@ def check_links(links: Mapping[str, str]) -> None:
         if len(target.encode("utf-8", "surrogateescape")) > MAX_PATH or not target:
             raise SourceInvalid(f"{path} leads nowhere.\nRemove it, or make it a file.")
         check_name(target)
-        _resolve(path, links)
+        top.add(path, target)
+    for path in links:
+        _resolve(path, top, checkpoint)
 
 
-def _resolve(path: str, links: Mapping[str, str]) -> None:
-    """Follow a link as the kernel does, with the build context as the root that `..` must not leave."""
-    at: list[str] = path.split("/")[:-1]
-    left = list(reversed(links[path].split("/")))
-    followed = 1
+@dataclass(slots=True)
+class _Place:
+    """A directory with links in or below it, or a link, which has a target."""
+
+    target: str | None = None
+    below: dict[str, _Place] = field(default_factory=dict)
+
+    def add(self, path: str, target: str) -> None:
+        at = self
+        for part in path.split("/"):
+            at = at.below.setdefault(part, _Place())
+        at.target = target
+
+
+NOWHERE = _Place()
+"""A directory without links below it."""
+
+
+def _resolve(path: str, top: _Place, checkpoint: Checkpoint) -> None:
+    """Follow a link as the kernel does, with the build context as the root that `..` must not leave.
+
+    Each part of a target is looked up in the directory that was reached: the work grows with the parts' number alone.
+    """
+    at = [top]
+    left = list(reversed(path.split("/")))
+    for _ in range(len(left) - 1):
+        at.append(at[-1].below[left.pop()])
+    followed = 0
     while left:
         part = left.pop()
         if part in ("", "."):
             continue
         if part == "..":
-            if not at:
+            if len(at) == 1:
                 raise SourceInvalid(f"{path} leads out of the build context.\nMake it a file, or leave it out.")
             at.pop()
             continue
-        at.append(part)
-        target = links.get("/".join(at))
-        if target is not None:
-            followed += 1
-            if followed > MAX_LINKS:
-                raise SourceInvalid(f"{path} leads to itself.\nRemove it, or let it lead to a file.")
-            at.pop()
-            if target.startswith("/"):
-                at = []  # refused by itself
-            left += reversed(target.split("/"))
+        place = at[-1].below.get(part, NOWHERE)
+        if place.target is None:
+            at.append(place)
+            continue
+        checkpoint()
+        followed += 1
+        if followed > MAX_LINKS:
+            raise SourceInvalid(f"{path} leads to itself.\nRemove it, or let it lead to a file.")
+        left += reversed(place.target.split("/"))
 
 
-def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher) -> Iterator[Node]:
+def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, checkpoint: Checkpoint) -> Iterator[Node]:
     """The files and links below `context` that are not ignored, a level of directories at a time.
 
     What lies in an ignored directory is looked at only where a pattern could bring it back (`!`). What is ignored
@@ -344,6 +385,7 @@ def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher) -> It
         found: list[Node] = []
         for directory in level:
             for node in tree.list(directory):
+                checkpoint()
                 listed += 1
                 if listed > MAX_LISTED:
                     raise SourceInvalid(f"{tree.name} has more than {MAX_LISTED} files.\nBuild from a smaller context.")

@@ -94,8 +94,8 @@ USER 10001:10001
 
 FROM curated/base/python
 USER 0
-RUN ["/usr/bin/python3", "-c", "open('/opt/settings', 'w').write('token: ghp_' + 'aB3' * 12)"]
-RUN ["/usr/bin/python3", "-c", "import os; os.remove('/opt/settings')"]
+RUN ["/usr/bin/python3", "-c", "open('/etc/settings', 'w').write('token: ghp_' + 'aB3' * 12)"]
+RUN ["/usr/bin/python3", "-c", "import os; os.remove('/etc/settings')"]
 COPY subject revision /
 USER 10001:10001
 EXPOSE 8080
@@ -108,14 +108,14 @@ def test_a_secret_that_the_build_wrote_is_seen_though_a_later_layer_hides_it(bas
     ran = cscm("chain", str(application("leaky", {"Dockerfile": LEAKY})), "--json")
 
     (reason,) = [each for each in ran.result["reasons"] if each["code"] == "content.failed"]
-    assert "/opt/settings:1: GitHub token" in reason["fact"] and SECRET not in ran.stdout + ran.stderr
+    assert "/etc/settings:1: GitHub token" in reason["fact"] and SECRET not in ran.stdout + ran.stderr
 
 
 LIAR = LEAKY.replace(
-    "open('/opt/settings', 'w').write('token: ghp_' + 'aB3' * 12)",
-    "import os; open('/opt/r', 'w').write('ID=debian\\\\nVERSION_ID=99\\\\n'); "
-    "os.remove('/etc/os-release'); os.symlink('../opt/r', '/etc/os-release')",
-).replace("import os; os.remove('/opt/settings')", "pass")
+    "open('/etc/settings', 'w').write('token: ghp_' + 'aB3' * 12)",
+    "import os; open('/etc/r', 'w').write('ID=debian\\\\nVERSION_ID=99\\\\n'); "
+    "os.remove('/etc/os-release'); os.symlink('r', '/etc/os-release')",
+).replace("import os; os.remove('/etc/settings')", "pass")
 
 
 def test_an_os_release_that_lies_through_a_link_is_seen(bases: None, application: Make) -> None:

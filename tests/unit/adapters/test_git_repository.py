@@ -128,7 +128,22 @@ def test_environment_does_not_change_what_is_read(repository, head, tmp_path, mo
         ("https://example.org/team@shop/x.git", "https://example.org/team@shop/x.git"),
         ("https://user:token@example.org", "https://example.org"),
         ("ssh://git@example.org:22/shop.git", "ssh://example.org:22/shop.git"),
+        ("https://token:pa/ss@example.org/x", "https://example.org/x"),
+        ("https://token:pa/s@s@example.org/x", "https://example.org/x"),
+        ("https://token:x/2/3:4@example.org:8443/x", "https://example.org:8443/x"),
+        ("https://git:3000/a", "https://git:3000/a"),
+        ("https://localhost:3000/a@b", "https://localhost:3000/a@b"),
+        ("https://git/a@b", "https://git/a@b"),
+        ("https://example.org/a@b", "https://example.org/a@b"),
+        ("https://example.org:8443/a@b/c@d", "https://example.org:8443/a@b/c@d"),
+        ("https://[2001:db8::1]:8443/a@b", "https://[2001:db8::1]:8443/a@b"),
+        ("file:///srv/a@b", "file:///srv/a@b"),
         ("git@example.org:shop.git", "git@example.org:shop.git"),
+        ("git@example.org:team@shop/x.git", "git@example.org:team@shop/x.git"),
+        ("user:pass@example.org:shop.git", "example.org:shop.git"),
+        ("user:p/a@s:s@[::1]:shop.git", "[::1]:shop.git"),
+        ("user:p://w@example.org:shop.git", "example.org:shop.git"),
+        ("/srv/git/team@shop:x@y:z.git", "/srv/git/team@shop:x@y:z.git"),
         ("/srv/git/shop.git", "/srv/git/shop.git"),
     ],
 )
@@ -137,6 +152,35 @@ def test_remote_is_recorded_without_credentials(repository, remote, shown):
     assert _without_credentials(remote) == shown
     git(repository, "remote", "add", "origin", remote)
     assert source(repository / "hello").repository == shown
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "https://user:pa@ss/secret@example.org/x",
+        "https://user:pa/ss@example.org/a@b",
+        "https://user:12/secret@example.org/x",
+        "me@example.org:secret@example.org:shop.git",
+        "user:secret@example.org/shop.git",
+    ],
+)
+def test_remote_whose_password_has_no_clear_end_is_refused(repository, remote):
+    """And the message does not print it."""
+    git(repository, "remote", "add", "origin", remote)
+
+    with pytest.raises(SourceInvalid, match="may end a password") as refused:
+        source(repository / "hello")
+    assert "secret" not in str(refused.value) and "pa/ss" not in str(refused.value)
+
+
+@pytest.mark.parametrize("bad", ["\0", "\x1b[31m", "\x7f", "\\n", "\u202e", "\u2028"])
+def test_remote_with_control_characters_is_refused(repository, bad):
+    """It is in signed provenance, in annotations and in the arguments of commands."""
+    with (repository / ".git/config").open("a") as config:
+        config.write(f'[remote "origin"]\n\turl = "https://example.org/a{bad}b"\n')
+
+    with pytest.raises(SourceInvalid, match="control characters"):
+        source(repository / "hello")
 
 
 def test_configuration_of_other_files_is_not_read(repository, tmp_path):

@@ -719,10 +719,10 @@ def test_origin_is_the_directory_that_was_copied_whatever_its_path_stands_for_la
     moved = hello.with_name("moved")
     opened = adapter.open_repository
 
-    def swapped(root):
+    def swapped(root, budget):
         hello.rename(moved)
         hello.symlink_to(other)
-        return opened(root)
+        return opened(root, budget)
 
     real = hello.resolve()
     monkeypatch.setattr(adapter, "open_repository", swapped)

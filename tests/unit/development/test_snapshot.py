@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 
 import pytest
@@ -161,6 +162,52 @@ def test_link_that_is_kept_resolves_inside_wherever_it_is_unpacked(tmp_path_fact
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).symlink_to(target)
     assert all((root / path).resolve().is_relative_to(root) for path in targets)
+
+
+class Lookups(dict):
+    """Links, and how many characters of paths were looked up in them."""
+
+    characters = 0
+
+    def get(self, path, default=None):
+        self.characters += len(path)
+        return super().get(path, default)
+
+    def __getitem__(self, path):
+        self.characters += len(path)
+        return super().__getitem__(path)
+
+
+def test_work_for_a_link_grows_with_its_length():
+    """Not with its square: a hundred thousand links of a thousand parts would take hours."""
+    links = Lookups({f"link{n}": "/".join(["d"] * 1000) for n in range(20)})
+
+    check_links(links)
+
+    assert links.characters <= sum(map(len, links.values())) * 2
+
+
+def test_chain_of_links_asks_to_go_on_at_each():
+    """Few links lead through many."""
+    links = {f"{n}": f"{n + 1}" for n in range(30)}
+    asked = itertools.count()
+
+    def checkpoint():
+        if next(asked) > 60:
+            raise SourceInvalid("enough")
+
+    with pytest.raises(SourceInvalid, match="enough"):
+        check_links(links, checkpoint)
+
+
+def test_colliding_names_are_looked_for_until_the_time_is_over():
+    """As many as there may be files, each with all directories above it."""
+
+    def checkpoint():
+        raise SourceInvalid("enough")
+
+    with pytest.raises(SourceInvalid, match="enough"):
+        check([Node("a", Kind.FILE)], checkpoint)
 
 
 def test_digest_is_of_paths_modes_and_contents():
