@@ -39,6 +39,8 @@ POLL = 0.02
 """Seconds between two looks at a container that is starting or stopping."""
 LINES = 200
 """Lines of each of a container's streams that are read: what it said last."""
+LOG = 256 * 1024
+"""Bytes of each of a container's streams that are read, however long its lines are."""
 
 
 class Profile(Frozen):
@@ -296,7 +298,7 @@ class Engine(Protocol):
         """From now on it is started again whenever it ends, unless it was stopped."""
 
     def logs(self, container: str) -> Logs:
-        """The last `LINES` of each stream."""
+        """The last `LINES` of each stream, as far as they fit into `LOG` bytes."""
 
     def changes(self, container: str) -> tuple[Change, ...]:
         """The paths that differ from the image; mounts are not looked into."""

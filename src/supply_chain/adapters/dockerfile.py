@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from supply_chain.adapters.command import Tool
-from supply_chain.development.dockerfile import Reading
-from supply_chain.errors import SourceInvalid, ToolFailed
+from supply_chain.adapters.command import Done, Tool
+from supply_chain.development.dockerfile import INSTRUCTIONS, Reading
+from supply_chain.errors import DockerfileRefused, SourceInvalid, ToolFailed
 from supply_chain.scratch import scratch
 
 TIMEOUT = 30.0
 LIMIT = 64 * 1024
 """Bytes an ignore file may have; a person does not write more."""
+EXHAUSTED = re.compile(
+    r"^(?:fatal error|runtime): .*(?:out of memory|cannot allocate memory|stack overflow)", re.MULTILINE
+)
+"""How Go's runtime ends a program whose memory is limited, with status 2."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,13 @@ class BuildKitReader:
             "platform": platform,
             "build_args": dict(arguments),
             "namespace": namespace,
+            "instructions": INSTRUCTIONS,
             "configs": {name: json.loads(config) for name, config in configs.items()},
         }
         with scratch("reader") as work:
             (work / "input").write_text(json.dumps(request), encoding="utf-8")
-            done = self.tool.run("read", timeout=TIMEOUT, stdin_from=work / "input", quiet=True)
+            done = self.tool.run("read", timeout=TIMEOUT, stdin_from=work / "input", check=False, quiet=True)
+        self._check_end(done)
         try:
             return Reading.model_validate_json(done.stdout)
         except ValidationError as error:
@@ -58,6 +65,22 @@ class BuildKitReader:
                 f"What {self.tool.name} says of the Dockerfile cannot be read: {error.errors()[0]['msg']}\n"
                 "Run `cscm up`, which builds the reader of this version."
             ) from error
+
+    def _check_end(self, done: Done) -> None:
+        """Raise `DockerfileRefused` where memory ran out, `ToolFailed` for any other failure.
+
+        The reader limits its own memory; a machine that has less ends it by a signal.
+        """
+        if done.status < 0 or (done.status == 2 and EXHAUSTED.search(done.stderr)):
+            raise DockerfileRefused(
+                "Reading the Dockerfile takes more memory than a build may use for it, and was ended.\n"
+                "Look for variables whose values repeat other variables, as ENV A=$A$A does, and shorten them."
+            )
+        if done.status != 0:
+            raise ToolFailed(
+                f"{self.tool.name} ended with status {done.status}: {done.stderr[:2000].strip()}\n"
+                "Run `cscm up`, which builds the reader of this version."
+            )
 
     def left_out(self, ignore: bytes, paths: Sequence[str]) -> frozenset[str]:
         """The paths that an ignore file leaves out of a context, as BuildKit's client applies it.

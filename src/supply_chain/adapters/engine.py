@@ -26,6 +26,7 @@ from supply_chain.adapters.engine_reading import (
     container_from,
     history_from,
     image_from,
+    last_lines,
     listeners_of,
     named_from,
     processes_from,
@@ -218,9 +219,10 @@ class DockerEngine:
     def logs(self, container: str) -> Logs:
         with _translated(f"read the logs of {_shown(container)}"):
             out, err = (
-                self._api.logs(container, stdout=stdout, stderr=not stdout, tail=LINES) for stdout in (True, False)
+                last_lines(self._api.logs(container, stdout=stdout, stderr=not stdout, tail=LINES, stream=True))
+                for stdout in (True, False)
             )
-        return Logs(out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+        return Logs(out, err)
 
     def changes(self, container: str) -> tuple[Change, ...]:
         with _translated(f"compare {_shown(container)} with its image"):

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from supply_chain.container import (
+    LOG,
     Action,
     ActionKind,
     Change,
@@ -281,3 +282,16 @@ def _time(text: str | None) -> datetime | None:
         raise ValueError(f"not a time: {text!r}")
     fraction = (match[2] or ".0")[:7]
     return datetime.fromisoformat(match[1] + fraction.ljust(7, "0") + match[3].replace("Z", "+00:00"))
+
+
+def last_lines(stream: Iterable[bytes]) -> str:
+    """The last `LOG` bytes of a stream, from the beginning of a line; of a single line that is longer, its end."""
+    end, cut = bytearray(), False
+    for chunk in stream:
+        end += chunk
+        if len(end) > LOG:
+            del end[:-LOG]
+            cut = True
+    if cut:
+        end = end.partition(b"\n")[2] or end
+    return end.decode("utf-8", "replace")

@@ -21,7 +21,7 @@ FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~@=-]*")
 SECRETS = frozenset({"ca"})
 """The secrets that a build is given."""
 INSTRUCTIONS = 2000
-"""Instructions a Dockerfile may have; a person does not write more."""
+"""Instructions a Dockerfile may have; a person does not write more. The reader counts them before it converts."""
 
 
 class Read(BaseModel):
@@ -65,6 +65,7 @@ class Problem(Read):
 
     message: str
     line: int
+    excess: bool = Field(default=False, description="whether it exceeds a limit of the reader")
 
 
 class SourceOperation(Read):
@@ -146,7 +147,8 @@ class DockerfileReader(Protocol):
 
         `arguments` are the build arguments, `namespace` begins the identifiers of cache mounts, `configs` has the
         configurations of images by the names that BuildKit gives them; others count as empty. An error in the
-        Dockerfile is part of the reading; `ToolFailed` is raised for anything else.
+        Dockerfile is part of the reading, also that it has more than `INSTRUCTIONS`. `DockerfileRefused` is raised
+        where reading it takes too much memory, `ToolFailed` for anything else.
         """
 
 
@@ -168,10 +170,6 @@ def check_frontend(reading: Reading) -> None:
         )
     if reading.error:
         raise _unreadable(reading.error)
-    if len(reading.instructions) > INSTRUCTIONS:
-        raise DockerfileRefused(
-            f"The Dockerfile has more than {INSTRUCTIONS} instructions.\nPut what it does into files of the context."
-        )
     for each in reading.arguments:
         if each.name.upper().startswith("BUILDKIT_"):
             raise DockerfileRefused(
@@ -208,7 +206,12 @@ def check_target(name: str, target: Target, namespace: str) -> None:
         _check_command(command, namespace)
 
 
-def _unreadable(problem: Problem) -> BuildFailed:
+def _unreadable(problem: Problem) -> BuildFailed | DockerfileRefused:
+    if problem.excess:
+        return DockerfileRefused(
+            f"The Dockerfile is too large to build: {problem.message[:600]}\nPut what it does and the long values of "
+            "its variables into files of the context."
+        )
     where = f" in line {problem.line}" if problem.line else ""
     return BuildFailed(
         f"BuildKit cannot read the Dockerfile{where}: {problem.message[:600]}\nCorrect it, and build again."

@@ -14,14 +14,38 @@ from dataclasses import dataclass
 
 from supply_chain.development.reports import Counts, read_tap
 
+JUDGED = 512 * 1024
+"""Characters of an output's end that are judged: both streams, as much of each as the engine returns."""
+LONGEST_LINE = 500
+"""Characters of a line that is taken for a part of a runner's summary."""
+OMITTED = "…"
+"""In place of a line that is not judged; no runner prints it."""
+
 
 @dataclass(frozen=True)
 class Runner:
     """A test runner and how it reports."""
 
     name: str
-    read: Callable[[str], Counts | None]
-    """How many tests ran, by its output; None where it reports nothing."""
+    count: Callable[[str], Counts | None]
+    """How many tests ran, by the end of its output; None where it reports nothing."""
+    line: int | None = LONGEST_LINE
+    """Characters of a line of its report; None where its reader takes lines of any length."""
+
+    def read(self, output: str) -> Counts | None:
+        """Count the tests that ran; None where it reports nothing."""
+        return self.count(_last_part(output, self.line))
+
+
+def _last_part(output: str, line: int | None = LONGEST_LINE) -> str:
+    """Return the last part of an output, a sign in place of each line that is cut or longer than `line`.
+
+    A container prints what it likes. Searching costs the square of a line's length.
+    """
+    lines = output[-JUDGED:].split("\n")
+    if len(output) > JUDGED:
+        lines[0] = OMITTED
+    return "\n".join(OMITTED if line is not None and len(each) > line else each for each in lines)
 
 
 def _sum(*patterns: str, skipped: str = "") -> Callable[[str], Counts | None]:
@@ -40,7 +64,7 @@ def _sum(*patterns: str, skipped: str = "") -> Callable[[str], Counts | None]:
 
 
 def _number(text: str) -> int:
-    return int(text.replace(",", ""))
+    return int(text) if text.isdecimal() else 0
 
 
 def _pytest(output: str) -> Counts | None:
@@ -54,7 +78,9 @@ def _pytest(output: str) -> Counts | None:
 
 def _unittest(output: str) -> Counts | None:
     """`Ran 3 tests in 0.1s`, a line between, and `OK (skipped=1)`."""
-    found = re.findall(r"^Ran (\d+) tests? in \d+(?:\.\d+)?s\s*\n\s*\n?(OK\b.*|NO TESTS RAN.*)$", output, re.MULTILINE)
+    found = re.findall(
+        r"^Ran (\d+) tests? in \d+(?:\.\d+)?s[ \t\r]*\n(?:[ \t\r]*\n)?(OK\b.*|NO TESTS RAN.*)$", output, re.MULTILINE
+    )
     if not found:
         return None
     ran = 0
@@ -66,8 +92,8 @@ def _unittest(output: str) -> Counts | None:
 
 def _go(output: str) -> Counts | None:
     """Under `-v` each test; otherwise each package that was tested, as `ok path 0.1s`."""
-    verbose = re.findall(r"^\s*--- PASS: \S+ \(\d", output, re.MULTILINE)
-    packages = re.findall(r"^ok\s+\S+\s+(?:\d|\(cached\))(?!.*\[no tests)", output, re.MULTILINE)
+    verbose = re.findall(r"^[ \t]*--- PASS: \S+ \(\d", output, re.MULTILINE)
+    packages = re.findall(r"^ok[ \t]+\S+[ \t]+(?:\d|\(cached\))(?!.*\[no tests)", output, re.MULTILINE)
     nothing = re.search(r"no tests to run|\[no test files\]", output)
     ended = re.search(r"^PASS$", output, re.MULTILINE)
     if verbose or packages:
@@ -82,19 +108,20 @@ RUNNERS = {
     "go": Runner("go test", _go),
     "cargo": Runner("cargo test", _sum(r"^test result: ok\. (\d+) passed; ")),
     "jest": Runner("jest", _sum(r"^Tests:.*?\b(\d+) passed\b", r"^Tests:.*?\b(0) total\b")),
-    "vitest": Runner("vitest", _sum(r"^\s*Tests\s.*?\b(\d+) passed\b")),
-    "mocha": Runner("mocha", _sum(r"^\s*(\d+) passing \(")),
+    "vitest": Runner("vitest", _sum(r"^[ \t]*Tests[ \t].*?\b(\d+) passed\b")),
+    "mocha": Runner("mocha", _sum(r"^[ \t]*(\d+) passing \(")),
     "node": Runner("node --test", _sum(r"^(?:#|ℹ) pass (\d+)$")),
-    "maven": Runner("maven", _sum(rf"^{MAVEN}Tests run: (\d+){REST}\d+\s*$",
-                                  skipped=rf"^{MAVEN}Tests run: \d+{REST}(\d+)\s*$")),
+    "maven": Runner("maven", _sum(rf"^{MAVEN}Tests run: (\d+){REST}\d+[ \t\r]*$",
+                                  skipped=rf"^{MAVEN}Tests run: \d+{REST}(\d+)[ \t\r]*$")),
     "gradle": Runner("gradle", _sum(r"^(\d+) tests completed\b")),
-    "junit": Runner("junit", _sum(r"^\[\s*(\d+) tests successful\s*\]$", r"^OK \((\d+) tests?\)$")),
+    "junit": Runner("junit", _sum(r"^\[[ \t]*(\d+) tests successful[ \t]*\]$", r"^OK \((\d+) tests?\)$")),
     "rspec": Runner("rspec", _sum(r"^(\d+) examples?, 0 failures\b",
                                   skipped=r"^\d+ examples?, 0 failures, (\d+) pending")),
-    "dotnet": Runner("dotnet test", _sum(r"^Passed!\s+-\s+Failed:\s+0, Passed:\s+(\d+),", r"^\s+Passed: (\d+)$")),
+    "dotnet": Runner("dotnet test", _sum(r"^Passed![ \t]+-[ \t]+Failed:[ \t]+0, Passed:[ \t]+(\d+),",
+                                         r"^[ \t]+Passed: (\d+)$")),
     "phpunit": Runner("phpunit", _sum(r"^OK \((\d+) tests?, \d+ assertions?\)$", r"^Tests: (\d+), Assertions: [1-9]\d*",
                                       r"^No tests executed(!)$")),
-    "tap": Runner("TAP", read_tap),
+    "tap": Runner("TAP", read_tap, line=None),
 }  # fmt: skip
 """Runner → how it reports. What a runner prints otherwise than this is not read."""
 PROGRAMS = {
@@ -190,7 +217,7 @@ SOMETHING = re.compile(
     r"|\b[1-9]\d* (?:tests?|examples?|specs?)\b(?! (?:skipped|filtered|deselected|files?))"  # unittest, RSpec
     r"|\bTests run: [1-9]"  # JUnit
     r"|^# pass [1-9]|^ok \d"  # TAP, node
-    r"|^\s*--- PASS\b|^ok\s+\S+\s+[\d(](?!.*\[no tests)",  # go
+    r"|^[ \t]*--- PASS\b|^ok[ \t]+\S+[ \t]+[\d(](?!.*\[no tests)",  # go
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -206,5 +233,5 @@ def nothing_tested(output: str) -> bool:
 
     It decides only about commands whose runner is not known, which it can never show to have tested anything.
     """
-    output = SKIPPED.sub("Ran 0 tests", output)
-    return not output.strip() or bool(NOTHING.search(output) and not SOMETHING.search(output))
+    judged = SKIPPED.sub("Ran 0 tests", _last_part(output))
+    return not output.strip() or bool(NOTHING.search(judged) and not SOMETHING.search(judged))

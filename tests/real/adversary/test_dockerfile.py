@@ -227,3 +227,44 @@ def test_caches_of_another_namespace_fail_the_build(buildkit: BuildKit) -> None:
 
     with pytest.raises(BuildMaterialsDiffer, match="cache mount other//c was taken in"):
         check_record("", record, found.expected(""))
+
+
+DOUBLING = "{0} A=xxxxxxxxxxxxxxxx\n" + "{0} A=$A$A\n" * 35
+LARGE = {
+    "a variable that doubles": ("FROM scratch AS test\n" + DOUBLING.format("ENV"), "more memory"),
+    "an argument that doubles": ("FROM scratch AS test\n" + DOUBLING.format("ARG"), "more memory"),
+    "an argument of all stages that doubles": (DOUBLING.format("ARG") + "FROM scratch AS test\n", "more memory"),
+    "a variable that doubles in a stage before": (
+        "FROM scratch AS one\n" + DOUBLING.format("ENV") + "FROM scratch AS test\nCOPY --from=one / /\n",
+        "more memory",
+    ),
+    "a variable that doubles a few times": (
+        "FROM scratch AS test\nENV A=xxxxxxxxxxxxxxxx\n" + "ENV A=$A$A\n" * 17,
+        "variables and instructions, expanded, have",
+    ),
+    "a long variable of many commands": (
+        "FROM curated/base/a\nENV A=xxxxxxxxxxxxxxxx\n" + "ENV A=$A$A\n" * 13 + "RUN x\n" * 200,
+        "build definition has",
+    ),
+    "too many instructions that double": (
+        "FROM scratch AS test\nENV A=xxxxxxxxxxxxxxxx\n" + "ENV A=$A$A\n" * 2000,
+        "more than 2000 instructions",
+    ),
+}
+"""Dockerfiles that are short and take any amount of memory, in the reader and then in the engine."""
+
+
+@pytest.mark.parametrize(("text", "why"), LARGE.values(), ids=LARGE)
+def test_reading_refuses_what_takes_too_much_memory(buildkit: BuildKit, text: str, why: str) -> None:
+    """Before BuildKit is asked, which has no limit of its own."""
+    with pytest.raises(DockerfileRefused, match=why):
+        plan(buildkit, text)
+
+
+def test_reading_takes_the_longest_dockerfile_that_is_let_in(buildkit: BuildKit) -> None:
+    """Its memory suffices for a quarter of a MiB, and for as many instructions as there may be."""
+    commands = "".join(f"RUN x {number} {'y' * 90}\n" for number in range(1999))
+    lines = ("z" * 99 + "\n") * 2600
+
+    for text in (f"FROM curated/base/a\n{commands}", f"FROM curated/base/a\nRUN <<EOF\n{lines}EOF\n"):
+        assert plan(buildkit, text).reading.error is None

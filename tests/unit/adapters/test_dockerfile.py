@@ -6,7 +6,8 @@ import json
 import pytest
 
 from supply_chain.adapters.dockerfile import LIMIT, BuildKitReader
-from supply_chain.errors import SourceInvalid, ToolFailed
+from supply_chain.development.dockerfile import INSTRUCTIONS
+from supply_chain.errors import DockerfileRefused, SourceInvalid, ToolFailed
 
 ANSWER = {"targets": {"": {"base": "a", "images": ["a"], "sources": [], "execs": [], "others": {}}}}
 
@@ -35,6 +36,7 @@ def test_a_dockerfile_is_handed_over_byte_by_byte(reader):
         "platform": "linux/amd64",
         "build_args": {"A": "1"},
         "namespace": "ns",
+        "instructions": INSTRUCTIONS,
         "configs": {"a": {"os": "linux"}},
     }
     assert recorded.calls == [["read"]]
@@ -46,6 +48,30 @@ def test_an_answer_that_is_none_is_no_reading(reader, stdout, status):
     """Neither is a reader that fails."""
     with pytest.raises(ToolFailed):
         reader(stdout=stdout, status=status)[0].read(b"FROM a", ("",), "linux/amd64", {}, "ns", {})
+
+
+@pytest.mark.parametrize(
+    ("script", "stderr"),
+    [
+        ("kill -9 $$", ""),
+        ("kill -ABRT $$", ""),
+        ("", "fatal error: runtime: out of memory\n\nruntime stack:\nruntime.throw({0xc27, 0x16})\n"),
+        ("", "runtime: out of memory: cannot allocate 8388608-byte block\nfatal error: out of memory\n"),
+        ("", "fatal error: runtime: cannot allocate memory\n"),
+        ("", "runtime: goroutine stack exceeds 1000000000-byte limit\nfatal error: stack overflow\n"),
+    ],
+)
+def test_a_dockerfile_that_takes_too_much_memory_is_refused(reader, script, stderr):
+    """Whether Go's runtime or the kernel ends the reader."""
+    with pytest.raises(DockerfileRefused, match="more memory"):
+        reader(script, stderr=stderr, status=2)[0].read(b"FROM a", ("",), "linux/amd64", {}, "ns", {})
+
+
+@pytest.mark.parametrize("stderr", ["panic: out of memory", "cannot allocate memory", "fatal error: deadlock"])
+def test_a_reader_that_fails_otherwise_has_failed(reader, stderr):
+    """The Dockerfile is not blamed for it, and the reader's words are passed on."""
+    with pytest.raises(ToolFailed, match=stderr):
+        reader(stderr=stderr, status=2)[0].read(b"FROM a", ("",), "linux/amd64", {}, "ns", {})
 
 
 def test_an_ignore_file_is_handed_over_with_the_paths(reader):

@@ -7,7 +7,7 @@ import pytest
 import requests
 from docker.errors import APIError, DockerException
 
-from supply_chain.adapters.engine import LISTINGS, listed, translated
+from supply_chain.adapters.engine import LISTINGS, DockerEngine, listed, translated
 from supply_chain.adapters.engine_reading import (
     container_from,
     image_from,
@@ -17,7 +17,7 @@ from supply_chain.adapters.engine_reading import (
     processes_from,
     without_init,
 )
-from supply_chain.container import Change, Listener
+from supply_chain.container import LOG, Change, Listener
 from supply_chain.errors import (
     AccessDenied,
     CheckNotMade,
@@ -267,3 +267,35 @@ def test_a_list_that_is_never_made_is_an_error() -> None:
     with pytest.raises(docker.errors.NotFound):
         listed(engine)
     assert engine.asked == [None] * LISTINGS
+
+
+class Printing:
+    """An SDK whose containers print the same on both streams, in frames as the engine sends them."""
+
+    timeout = 1
+
+    def __init__(self, *frames: bytes) -> None:
+        self.api, self._frames = self, frames
+
+    def logs(self, container, *, stdout, stderr, tail, stream=False):
+        return iter(self._frames) if stream else b"".join(self._frames)
+
+
+@pytest.mark.parametrize(
+    ("frames", "text"),
+    [
+        ((), ""),
+        ((b"one\ntw", b"o\n"), "one\ntwo\n"),
+        ((b"a" * LOG,), "a" * LOG),
+        ((b"a" * LOG, b"\n13 passed\n"), "13 passed\n"),
+        ((b"1", b"3 passed\n" + b"a" * (LOG - 9)), "a" * (LOG - 9)),
+        ((b"a" * (3 * LOG), b"b" * LOG), "b" * LOG),
+        ((b"a" * LOG, b"bc\n"), "a" * (LOG - 3) + "bc\n"),
+    ],
+    ids=["nothing", "all", "as much as fits", "whole lines", "no part of a line", "one line", "one line that ends"],
+)
+def test_logs_are_the_last_bytes_of_each_stream(frames, text):
+    """A line may be as long as a container likes."""
+    logs = DockerEngine(Printing(*frames)).logs("c")
+
+    assert (logs.stdout, logs.stderr) == (text, text)

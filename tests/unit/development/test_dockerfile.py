@@ -4,7 +4,6 @@ import pytest
 
 from supply_chain.development.dockerfile import (
     CONTEXT,
-    INSTRUCTIONS,
     Reading,
     SourceOperation,
     Target,
@@ -48,8 +47,8 @@ def mount(kind, identifier="", at="/x"):
         ({"arguments": [{"name": "BUILDKIT_SYNTAX", "value": "x", "line": 3}]}, "BUILDKIT_SYNTAX in line 3"),
         ({"arguments": [{"name": "buildkit_x", "value": "", "line": 3}]}, "setting of the builder"),
         (
-            {"instructions": [{"name": "RUN", "line": 1, "lines": 1}] * (INSTRUCTIONS + 1)},
-            "more than 2000 instructions",
+            {"error": {"message": "it has more than 2000 instructions", "line": 0, "excess": True}},
+            "too large to build: it has more than 2000 instructions",
         ),
     ],
 )
@@ -65,13 +64,21 @@ def test_check_frontend_reports_what_buildkit_cannot_parse():
         check_frontend(reading(error={"message": "unknown instruction: FORM", "line": 7}))
 
 
+def test_check_target_refuses_what_exceeds_a_limit_of_the_reader():
+    """It is no error of BuildKit's, which would take it."""
+    large = target(error={"message": "its build definition has 9 bytes, more than 8", "line": 0, "excess": True})
+
+    with pytest.raises(DockerfileRefused, match="too large to build: its build definition"):
+        check_target("", large, "ns")
+
+
 def test_check_frontend_accepts_other_directives_and_arguments():
     """Another escape character is BuildKit's to read."""
     check_frontend(
         reading(
             directives=[{"name": "escape", "value": "`", "line": 1}, {"name": "check", "value": "skip=all", "line": 2}],
             arguments=[{"name": "VERSION", "value": "1", "line": 3}],
-            instructions=[{"name": "RUN", "line": 1, "lines": 1}] * INSTRUCTIONS,
+            instructions=[{"name": "RUN", "line": 1, "lines": 1}],
         )
     )
 

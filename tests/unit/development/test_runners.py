@@ -3,7 +3,7 @@
 import pytest
 
 from supply_chain.development.reports import ReportInvalid, read_report
-from supply_chain.development.runners import RUNNERS, nothing_tested, runner_of
+from supply_chain.development.runners import JUDGED, RUNNERS, nothing_tested, runner_of
 from supply_chain.development.tested import judge_tests
 
 
@@ -127,8 +127,16 @@ def test_a_runner_is_recognised_by_its_command(command, runner):
         ("rspec", "4 examples, 0 failures, 1 pending\n", 3),
         ("dotnet", "Passed!  - Failed:     0, Passed:     4, Skipped:     0, Total:     4\n", 4),
         ("phpunit", "OK (3 tests, 4 assertions)\n", 3),
+        ("phpunit", "No tests executed!\n", 0),
+        ("unittest", "Ran 3 tests in 0.001s\r\n\r\nOK\r\n", 3),
+        ("unittest", "Ran 3 tests in 0.001s\n" + "a" * 600 + "\nOK\n", None),
+        ("jest", "Tests: " + "9" * 5000 + " passed, 1 total\n", None),
+        ("mocha", "x" * 600 + "\n  2 passing (4ms)\n", 2),
+        ("pytest", "x" * JUDGED + "\n3 passed in 0.12s\n", 3),
+        ("pytest", "3 passed in 0.12s\n" + "x\n" * JUDGED, None),
         ("junit", "[         3 tests successful      ]\n", 3),
         ("tap", "1..2\nok 1 a\nok 2 b # SKIP no network\n", 1),
+        ("tap", "1..1\nok 1 " + "a" * 600 + "\n", 1),
         ("tap", "all is well\n", None),
     ],
 )
@@ -214,3 +222,42 @@ def test_tests_are_shown_by_a_report_that_counts(command, output, path, report, 
 
     assert (found.shown, found.nothing, bool(found.failed)) == (shown, nothing, failed)
     assert found.shown or found.nothing or found.failed or found.why
+
+
+SIZE = 3 * 1024 * 1024
+HOSTILE = {
+    "items": "1 a, " * (SIZE // 5),
+    "items on lines": ("1 a, " * 99 + "\n") * (SIZE // 496),
+    "line feeds": "\n" * SIZE,
+    "blanks": " " * SIZE,
+    "tabs on lines": ("\t" * 400 + "\n") * (SIZE // 401),
+    "digits": "1" * SIZE,
+    "a result and line feeds": "Ran 1 test in 1s" + "\n" * SIZE,
+    "results": "Ran 1 test in 1s\n" * (SIZE // 17),
+    "results and line feeds": ("Ran 1 test in 1s" + "\n" * 5000) * (SIZE // 5016),
+    "packages": "ok " * (SIZE // 3),
+    "packages on lines": "ok\n" * (SIZE // 3),
+    "summaries": "Tests: " * (SIZE // 7),
+    "summaries on lines": ("Tests: " * 70 + "\n") * (SIZE // 491),
+    "returns": "\r" * SIZE,
+}
+"""What a container may print to keep whoever reads it busy; Python holds every other thread off meanwhile."""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", RUNNERS)
+@pytest.mark.parametrize("output", HOSTILE.values(), ids=HOSTILE)
+def test_an_output_that_is_made_to_be_searched_is_judged(name, output):
+    """Searching takes no longer than in proportion to it."""
+    for text in (output, output[-JUDGED:]):
+        counts = RUNNERS[name].read(text)
+
+        assert counts is None or counts.ran >= 0
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("output", HOSTILE.values(), ids=HOSTILE)
+def test_an_output_of_no_known_runner_that_is_made_to_be_searched_is_judged(output):
+    """Blanks say nothing, and one says that nothing ran; the others say something, if not that tests ran."""
+    for text in (output, output[-JUDGED:]):
+        assert nothing_tested(text) == (text.isspace() or text.endswith("0 tests\n"))

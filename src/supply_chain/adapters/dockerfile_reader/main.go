@@ -4,7 +4,7 @@
 //	dockerfile-reader ignore  length of the ignore file in decimal, a line feed, the ignore file, then paths
 //	                          separated by NUL, on stdin; the paths that are left out, separated by NUL, on stdout
 //
-// It opens no file and no connection.
+// It opens no file and no connection. Reading has a limit of memory, beyond which Go's runtime ends it with status 2.
 package main
 
 import (
@@ -13,7 +13,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 )
+
+// memory is how many bytes reading a Dockerfile may take; one of 256 KiB takes less than half of it. The engine's
+// BuildKit converts the same Dockerfile afterwards, without a limit.
+const memory = 384 << 20
 
 // version is set by the linker.
 var version = "0.0.0"
@@ -25,7 +30,9 @@ func main() {
 	var err error
 	switch os.Args[1] {
 	case "read":
-		err = answer(os.Stdin, os.Stdout)
+		if err = limitMemory(memory); err == nil {
+			err = answer(os.Stdin, os.Stdout)
+		}
 	case "ignore":
 		err = ignore(context.Background(), os.Stdin, os.Stdout)
 	case "version":
@@ -36,6 +43,19 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
+}
+
+// limitMemory limits the data of this process (setrlimit(2), RLIMIT_DATA). The limit of the address space would not do:
+// Go's runtime reserves far more addresses than it uses memory.
+func limitMemory(most uint64) error {
+	var now syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_DATA, &now); err != nil {
+		return err
+	}
+	if now.Cur <= most {
+		return nil
+	}
+	return syscall.Setrlimit(syscall.RLIMIT_DATA, &syscall.Rlimit{Cur: most, Max: most})
 }
 
 func answer(in io.Reader, out io.Writer) error {

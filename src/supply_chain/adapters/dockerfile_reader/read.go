@@ -18,6 +18,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerui"
 	"github.com/moby/buildkit/solver/pb"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -25,13 +26,18 @@ import (
 // baseLabel carries the name of an image through its configuration, so that the last stage's can be told.
 const baseLabel = "cscm.reader.base"
 
+// largest is how many bytes an image's configuration with its history, or a build definition, may have. Both hold the
+// values of variables, expanded.
+const largest = 4 << 20
+
 type request struct {
-	Dockerfile []byte                     `json:"dockerfile"`
-	Targets    []string                   `json:"targets"`
-	Platform   string                     `json:"platform"`
-	BuildArgs  map[string]string          `json:"build_args"`
-	Namespace  string                     `json:"namespace"`
-	Configs    map[string]json.RawMessage `json:"configs"`
+	Dockerfile   []byte                     `json:"dockerfile"`
+	Targets      []string                   `json:"targets"`
+	Platform     string                     `json:"platform"`
+	BuildArgs    map[string]string          `json:"build_args"`
+	Namespace    string                     `json:"namespace"`
+	Instructions int                        `json:"instructions"`
+	Configs      map[string]json.RawMessage `json:"configs"`
 }
 
 type directive struct {
@@ -61,6 +67,7 @@ type stage struct {
 type problem struct {
 	Message string `json:"message"`
 	Line    int    `json:"line"`
+	Excess  bool   `json:"excess"`
 }
 
 type target struct {
@@ -87,6 +94,10 @@ func read(ctx context.Context, input request) reading {
 	parsed, err := parser.Parse(bytes.NewReader(input.Dockerfile))
 	if err != nil {
 		out.Error = located(err)
+		return out
+	}
+	if len(parsed.AST.Children) > input.Instructions {
+		out.Error = &problem{fmt.Sprintf("it has more than %d instructions", input.Instructions), 0, true}
 		return out
 	}
 	for _, node := range parsed.AST.Children {
@@ -203,7 +214,7 @@ func convert(ctx context.Context, input request, name string) (out target) {
 	out = target{Graph: emptyGraph(), Images: []string{}}
 	defer func() { // what BuildKit's code cannot convert is an error of the Dockerfile, never half a reading
 		if found := recover(); found != nil {
-			out = target{Graph: emptyGraph(), Images: []string{}, Error: &problem{fmt.Sprint(found), 0}}
+			out = target{Graph: emptyGraph(), Images: []string{}, Error: &problem{fmt.Sprint(found), 0, false}}
 		}
 	}()
 	platform, err := platforms.Parse(input.Platform)
@@ -217,7 +228,7 @@ func convert(ctx context.Context, input request, name string) (out target) {
 		arguments[key] = value
 	}
 	capabilities := pb.Caps.CapSet(pb.Caps.All())
-	state, _, base, _, err := dockerfile2llb.Dockerfile2LLB(ctx, input.Dockerfile, dockerfile2llb.ConvertOpt{
+	state, image, base, _, err := dockerfile2llb.Dockerfile2LLB(ctx, input.Dockerfile, dockerfile2llb.ConvertOpt{
 		Config: dockerui.Config{
 			BuildArgs:        arguments,
 			CacheIDNamespace: input.Namespace,
@@ -238,12 +249,19 @@ func convert(ctx context.Context, input request, name string) (out target) {
 		out.Error = located(err)
 		return out
 	}
+	if out.Error = excess(image); out.Error != nil {
+		return out
+	}
 	if base != nil {
 		out.Base = base.Config.Labels[baseLabel]
 	}
 	definition, err := state.Marshal(ctx, llb.Platform(platform))
 	if err != nil {
 		out.Error = located(err)
+		return out
+	}
+	if size := total(definition.Def); size > largest {
+		out.Error = &problem{fmt.Sprintf("its build definition has %d bytes, more than %d", size, largest), 0, true}
 		return out
 	}
 	found, err := graph(definition.Def)
@@ -255,12 +273,31 @@ func convert(ctx context.Context, input request, name string) (out target) {
 	return out
 }
 
+// excess refuses an image whose configuration and history are larger than any that a person writes.
+func excess(image *dockerspec.DockerOCIImage) *problem {
+	content, err := json.Marshal(image)
+	if err != nil {
+		return located(err)
+	}
+	if len(content) > largest {
+		return &problem{fmt.Sprintf("its variables and instructions, expanded, have %d bytes, more than %d", len(content), largest), 0, true}
+	}
+	return nil
+}
+
+func total(parts [][]byte) (size int) {
+	for _, part := range parts {
+		size += len(part)
+	}
+	return size
+}
+
 func located(err error) *problem {
 	var at *parser.LocationError
 	if errors.As(err, &at) && len(at.Locations) > 0 {
-		return &problem{err.Error(), line(at.Locations[0])}
+		return &problem{err.Error(), line(at.Locations[0]), false}
 	}
-	return &problem{err.Error(), 0}
+	return &problem{err.Error(), 0, false}
 }
 
 func line(location []parser.Range) int {
