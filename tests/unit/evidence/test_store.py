@@ -13,7 +13,7 @@ from supply_chain.errors import EvidenceFlooded, EvidenceInvalid, RegistryUnavai
 from supply_chain.evidence import store as evidence_store
 from supply_chain.evidence.reading import is_signed
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, TEST_RESULT, about
-from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence
+from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence, Referrer
 from supply_chain.image import Descriptor, ImageRef
 from supply_chain.tier import TierName
 from tests.unit.conftest import NOON, EcdsaSigner, MemoryReferrers, World, digest_of
@@ -382,3 +382,39 @@ def test_much_junk_is_an_error_though_it_is_in_few_pieces(world, store, monkeypa
 
     with pytest.raises(EvidenceFlooded):
         store.read(IMAGE)
+
+
+class Large(bytes):
+    """As long as its digits say."""
+
+    def __len__(self):
+        return int(self.decode())
+
+
+@pytest.mark.parametrize(("more", "flooded"), [(b"0", False), (b"1", True)], ids=["1 GiB", "1 GiB and a byte"])
+def test_one_gib_of_junk_is_read_and_no_more(world, store, monkeypatch, more, flooded):
+    """Whatever its pieces are."""
+    bundle = world.registry.bundle
+    monkeypatch.setattr(world.registry, "bundle", lambda *where: Large(bundle(*where)))
+    for content in (b"%d" % 1024**3, more):
+        attached(world, content)
+
+    if flooded:
+        with pytest.raises(EvidenceFlooded, match=r"\(1024 MiB\)"):
+            store.read(IMAGE)
+    else:
+        assert len(store.read(IMAGE).left_out) == 2
+
+
+def test_twenty_thousand_pieces_of_junk_are_read_and_no_more(world, store, monkeypatch):
+    """None of them is fetched: the manifest alone says that it is no evidence."""
+    pieces = [
+        Referrer(digest=f"sha256:{number:064x}", artifact_type=BUNDLE, annotations=NOTES) for number in range(20_001)
+    ]
+    monkeypatch.setattr(world.registry, "layer", lambda _: NotEvidence(why="no layer"))
+    monkeypatch.setattr(world.registry, "referrers", lambda _: pieces[:-1])
+    assert len(replace(store, wide=1).read(IMAGE).left_out) == 20_000
+
+    monkeypatch.setattr(world.registry, "referrers", lambda _: pieces)
+    with pytest.raises(EvidenceFlooded, match="20001 pieces"):
+        replace(store, wide=1).read(IMAGE)

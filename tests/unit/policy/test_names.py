@@ -97,6 +97,13 @@ def test_without_a_register_nothing_is_judged(tmp_path):
         read_register(tmp_path / "names.yaml")
 
 
+def test_a_listed_source_names_a_repository():
+    """An empty one names none, and would hold for whatever comes from nowhere."""
+    assert NamedSource(repository="r").path is None
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        NamedSource(repository="")
+
+
 def test_an_entry_that_settles_nothing_is_an_error(tmp_path):
     """It would read as a reservation and be none."""
     (tmp_path / "names.yaml").write_text("names:\n  hello: {}\n")
