@@ -629,6 +629,61 @@ def test_a_verdict_says_what_its_owner_accepts_as_not_judged(dossier, make):
     assert judge(dossier(examination=found, examined_bases=(found,)), POLICIES[Boundary.TO_CURATION]).notes == ()
 
 
+def test_a_verdict_says_where_there_is_no_distribution(dossier, make):
+    """Neither in the image nor in a base of the same is anything to accept."""
+    accepting_it = accepting(make, "distribution", "/etc/os-release")
+    for own, bases, notes in (
+        (None, {"base": DEBIAN, "other": None}, ["it is of no distribution, and base of debian 12"]),
+        (DEBIAN, {"base": None, "other": DEBIAN}, ["it is of debian 12, and base of none"]),
+    ):
+        judged = dossier(examination=Examination(distribution=own), distributions=bases, manifest=accepting_it)
+        found = judge(judged, POLICIES[Boundary.CURATION]).notes
+        assert found == tuple(f"not judged, which its owner accepts: {note}" for note in notes)
+
+
+def numbered(kind, start):
+    return tuple(start.model_copy(update={kind: f"/x/{number:02}"}) for number in range(11))
+
+
+@pytest.mark.parametrize(
+    ("rule", "found", "words"),
+    [
+        (rules.layers_agree, {"conflicts": tuple("abcdef")}, "in different engines: a; b; c; d; e"),
+        (
+            rules.distribution_agrees,
+            {"contradictions": numbered("path", LIE)},
+            "it says to be of no distribution, and "
+            + "; ".join(f"/x/{number:02}: it names the version 11" for number in range(10)),
+        ),
+        (
+            rules.one_database,
+            {"databases": numbered("path", DPKG)},
+            "11 package databases besides the distribution's own: "
+            + ", ".join(f"/x/{number:02} (dpkg)" for number in range(10)),
+        ),
+        (
+            rules.archives_accepted,
+            {"archives": numbered("path", ZIP), "unlisted": 3},
+            "14 archives in which no scanner looks: " + ", ".join(f"/x/{number:02} (zip)" for number in range(10)),
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_reason_names_the_first_and_counts_all(dossier, rule, found, words):
+    """It is read by people, and has to be of use to them."""
+    (reason,) = rule(dossier(examination=Examination(**found)))
+
+    assert reason.fact.endswith(words)
+
+
+def test_a_reason_says_of_which_distribution_each_is(dossier):
+    """The image, and the base where it is another."""
+    bases = {"base": BUSTER, "other": DEBIAN}
+    (reason,) = rules.distribution_agrees(dossier(examination=Examination(distribution=DEBIAN), distributions=bases))
+
+    assert reason.fact == "it says to be of debian 12, and /etc/os-release: base is of debian 10"
+
+
 def test_a_verdict_names_so_many_and_counts_the_rest(dossier, make):
     """It is read by people."""
     archives = tuple(ZIP.model_copy(update={"path": f"/srv/{number:02}"}) for number in range(25))
