@@ -16,7 +16,7 @@ from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
 from supply_chain.evidence.summary import summary
 from supply_chain.image import ImageRef
 from supply_chain.policy import rules
-from supply_chain.policy.gate import Dossier, Place, SoakAsked, judge
+from supply_chain.policy.gate import Dossier, Place, Policy, SoakAsked, judge
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Refused
 from supply_chain.policy.rules import POLICIES, over_limits
@@ -639,6 +639,14 @@ def test_a_verdict_says_where_there_is_no_distribution(dossier, make):
         judged = dossier(examination=Examination(distribution=own), distributions=bases, manifest=accepting_it)
         found = judge(judged, POLICIES[Boundary.CURATION]).notes
         assert found == tuple(f"not judged, which its owner accepts: {note}" for note in notes)
+
+
+def test_without_a_declaration_nobody_accepted_anything(dossier):
+    """Whatever a policy makes of that."""
+    found = Examination(distribution=DEBIAN, archives=(ZIP,), databases=(DPKG,), contradictions=(LIE,))
+    judged = dossier(examination=found, distributions={"base": BUSTER}, manifest=None)
+
+    assert judge(judged, Policy(Boundary.CURATION, (rules.scanned,), "1")).notes == ()
 
 
 def numbered(kind, start):
