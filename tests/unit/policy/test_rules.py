@@ -641,12 +641,20 @@ def test_a_verdict_says_where_there_is_no_distribution(dossier, make):
         assert found == tuple(f"not judged, which its owner accepts: {note}" for note in notes)
 
 
-def test_without_a_declaration_nobody_accepted_anything(dossier):
-    """Whatever a policy makes of that."""
+def test_what_nobody_accepted_is_not_told_as_accepted(dossier, make):
+    """Whatever a policy makes of it; without a declaration nobody accepted anything."""
     found = Examination(distribution=DEBIAN, archives=(ZIP,), databases=(DPKG,), contradictions=(LIE,))
-    judged = dossier(examination=found, distributions={"base": BUSTER}, manifest=None)
+    lenient = Policy(Boundary.CURATION, (rules.scanned,), "1")
 
-    assert judge(judged, Policy(Boundary.CURATION, (rules.scanned,), "1")).notes == ()
+    assert judge(dossier(examination=found), lenient).notes == ()
+    assert judge(dossier(examination=found, distributions={"base": BUSTER}, manifest=None), lenient).notes == ()
+
+
+def test_no_tests_are_missed_where_none_are_asked_for(dossier, make):
+    """A base has a check command of its own."""
+    judged = dossier(manifest=make.base(), ref=ImageRef(repository="curated/base/python", digest=DIGEST))
+
+    assert judge(judged, POLICIES[Boundary.TO_CURATION]).notes == ()
 
 
 def numbered(kind, start):
