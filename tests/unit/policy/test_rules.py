@@ -574,6 +574,17 @@ def test_an_image_is_of_its_bases_distribution(dossier, make, own, below, lie, a
     assert codes(rules.distribution_agrees, judged) == (["sbom.distribution-differs"] if refused else [])
 
 
+def test_an_archive_at_the_place_of_os_release_accepts_no_distribution(dossier, make):
+    """An owner accepts one kind of thing at a time."""
+    judged = dossier(
+        examination=Examination(distribution=DEBIAN),
+        distributions={"base": BUSTER},
+        manifest=accepting(make, "archive", "/etc/os-release"),
+    )
+
+    assert codes(rules.distribution_agrees, judged) == ["sbom.distribution-differs"]
+
+
 def test_nothing_is_said_of_a_distribution_that_nobody_looked_for(dossier):
     """Another rule refuses that."""
     assert codes(rules.distribution_agrees, dossier(examination=None)) == []
