@@ -224,9 +224,10 @@ def _examined(evidence: Iterable[Evidence]) -> Examination | None:
 
 def _examinations(bases: Iterable[ImageRef], store: EvidenceStore) -> dict[ImageRef, Examination]:
     """The same of these bases, as far as curation examined them."""
-    asked = sorted(bases, key=str)
-    found = side_by_side(lambda base: _examined(store.verified(base, TierName.CURATION, SBOM)), asked)
-    return {base: each for base, each in zip(asked, found, strict=True) if each is not None}
+    found = side_by_side(
+        lambda base: (base, _examined(store.verified(base, TierName.CURATION, SBOM))), sorted(bases, key=str)
+    )
+    return {base: each for base, each in found if each is not None}
 
 
 def _begins(layers: tuple[Digest, ...], below: tuple[Digest, ...]) -> bool:

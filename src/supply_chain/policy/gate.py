@@ -140,9 +140,9 @@ def judge(dossier: Dossier[T], policy: Policy) -> Admitted[T] | Refused:
 
 def _not_shown(dossier: Dossier[Any]) -> tuple[str, ...]:
     """That no report of a test runner shows that tests ran, where there was a check of tests."""
-    tests = [each for each in dossier.checks if each.check is Check.TESTS]
-    shown = any(each.shows_tests for each in tests)
-    return (f"it is not shown that anything was tested ({NOT_SHOWN})",) if tests and not shown else ()
+    made = any(each.check is Check.TESTS for each in dossier.checks)
+    shown = any(each.shows_tests for each in dossier.checks)
+    return (f"it is not shown that anything was tested ({NOT_SHOWN})",) if made and not shown else ()
 
 
 def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:

@@ -107,11 +107,11 @@ class NameRegister(Frozen):
         return Holder(sources=()) if found is None and name.startswith(RESERVED) else found
 
     def _is_reserved(self, name: str) -> bool:
-        return name.endswith("/*") or name.startswith(RESERVED) or any(each in self.names for each in _patterns(name))
+        return name.startswith(RESERVED) or any(each in self.names for each in _patterns(name))
 
 
 def _patterns(name: str) -> list[str]:
-    """The patterns that cover a name, the nearest first."""
+    """The patterns that cover a name, the nearest first; a pattern covers itself."""
     above = name.split("/")[:-1]
     return ["/".join(above[:n]) + "/*" for n in range(len(above), 0, -1)]
 

@@ -1,6 +1,7 @@
 """What no scanner judges: what of it a base has too, and what the owner accepts."""
 
 import pytest
+from pydantic import ValidationError
 
 from supply_chain.app import Unjudged
 from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, Identity, matches
@@ -57,6 +58,13 @@ def test_an_owner_accepts_what_is_named(what, at, left):
 
     assert (len(found.archives), len(found.databases), len(found.contradictions)) == left
     assert found.conflicts == ("x",)
+
+
+def test_what_is_not_listed_is_counted():
+    """None or more: fewer would take archives away that are listed."""
+    assert Examination(unlisted=0) == Examination()
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Examination(unlisted=-1)
 
 
 def test_a_distribution_is_written_as_people_do():

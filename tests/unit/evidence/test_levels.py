@@ -24,6 +24,7 @@ def built(make, builder, **source):
         (BUILDER, {}, "SLSA_BUILD_LEVEL_1"),
         (HOSTED_BUILDER, {}, "SLSA_BUILD_LEVEL_2"),
         (HOSTED_BUILDER, {"dirty": True}, "SLSA_BUILD_LEVEL_1"),
+        (HOSTED_BUILDER, {"revision": "none"}, "SLSA_BUILD_LEVEL_1"),
         (HOSTED_BUILDER, {"revision": "none", "dirty": True}, "SLSA_BUILD_LEVEL_1"),
         ("urn:cscm:tier:development", {}, "SLSA_BUILD_LEVEL_1"),
         ("https://github.com/actions/runner", {}, "SLSA_BUILD_LEVEL_1"),

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.provenance import Provenance, is_of, last_provenance, provenance
+from supply_chain.evidence.provenance import BUILDER, HOSTED_BUILDER, Provenance, is_of, last_provenance, provenance
 from supply_chain.evidence.statement import PROVENANCE, SUMMARY, Evidence, about
 from supply_chain.image import ImageRef, Material
 
@@ -42,6 +42,28 @@ def test_a_resource_without_an_address_has_no_address(make):
         ["digest", "name"],
         ["digest", "name"],
     ]
+
+
+def test_a_file_that_was_fetched_is_told_by_its_address_and_is_no_image(make):
+    """No gate looks for the image that it was made of."""
+    url = "https://files.example/tool.tar.gz"
+    fetched = Material(name=url, digest="sha256:" + "3" * 64, curated=False)
+    said = provenance(make.built(materials=(CURATED, fetched)), make.manifest())
+
+    assert said.materials == ((CURATED.digest, CURATED.name),)
+    *_, image, file = said.predicate()["buildDefinition"]["resolvedDependencies"]
+    assert image == {"name": CURATED.name, "digest": {"sha256": "1" * 64}, "annotations": {"curated": True}}
+    assert file == {"name": url, "uri": url, "digest": {"sha256": "3" * 64}}
+
+
+@pytest.mark.parametrize(("hosted", "builder"), [(True, HOSTED_BUILDER), (False, BUILDER)])
+def test_a_hosted_builder_has_an_identity_of_its_own(make, hosted, builder):
+    """By which its level is judged; what one built the other builds again."""
+    built = make.built(hosted=hosted)
+
+    assert provenance(built, make.manifest()).run_details.builder.id == builder
+    said = signed(provenance(built, make.manifest()).predicate())
+    assert not is_of(said, make.built(hosted=not hosted), make.manifest())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from supply_chain.errors import EvidenceFlooded, EvidenceInvalid, RegistryUnavai
 from supply_chain.evidence import store as evidence_store
 from supply_chain.evidence.reading import is_signed
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, TEST_RESULT, about
-from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence
+from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence, Referrer
 from supply_chain.image import Descriptor, ImageRef
 from supply_chain.tier import TierName
 from tests.unit.conftest import NOON, EcdsaSigner, MemoryReferrers, World, digest_of
@@ -361,6 +361,18 @@ def test_more_junk_than_is_read_is_an_error_for_this_image_alone(world, store, m
     assert few.read(IMAGE.moved_to("dev/other")).evidence == ()
 
 
+def test_junk_is_counted_after_every_five_hundred(world, store, monkeypatch):
+    """Too much of it takes no more time of a registry than that."""
+    fetched, layer = [], world.registry.layer
+    monkeypatch.setattr(world.registry, "layer", lambda ref: fetched.append(ref.digest) or layer(ref))
+    for number in range(1001):
+        attached(world, f"junk {number}".encode(), {**NOTES, "n": str(number)})
+
+    with pytest.raises(EvidenceFlooded, match="500 pieces"):
+        replace(store, most=499).read(IMAGE)
+    assert len(fetched) == 500
+
+
 def test_a_statement_that_is_attached_too_often_is_junk(world, store, make):
     """Each manifest has to be read."""
     world.store(DEV).attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
@@ -374,11 +386,55 @@ def test_a_statement_that_is_attached_too_often_is_junk(world, store, make):
 
 
 def test_much_junk_is_an_error_though_it_is_in_few_pieces(world, store, monkeypatch):
-    """Each may be large."""
+    """Each may be large; what counts is not counted, however large it is."""
     monkeypatch.setattr(evidence_store, "MOST_BYTES", 1000)
+    for number in range(3):
+        store.attach(IMAGE, TEST_RESULT, {"number": number, "counts": "x" * 400}, NOON)
     attached(world, b"x" * 900, {**NOTES, "n": "1"})
-    assert store.read(IMAGE).evidence == ()
+    assert len(store.read(IMAGE).evidence) == 3
     attached(world, b"y" * 900, {**NOTES, "n": "2"})
 
     with pytest.raises(EvidenceFlooded):
         store.read(IMAGE)
+
+
+class Large(bytes):
+    """As long as its digits say."""
+
+    def __len__(self):
+        return int(self.decode())
+
+
+@pytest.mark.parametrize(("more", "flooded"), [(b"0", False), (b"1", True)], ids=["1 GiB", "1 GiB and a byte"])
+def test_one_gib_of_junk_is_read_and_no_more(world, store, monkeypatch, more, flooded):
+    """Whatever its pieces are."""
+    bundle = world.registry.bundle
+    missing = NotEvidence(why="not there")
+
+    def large(*where):
+        content = bundle(*where)
+        return missing if content == b"missing" else Large(content)
+
+    monkeypatch.setattr(world.registry, "bundle", large)
+    for content in (b"%d" % 1024**3, more, b"missing"):
+        attached(world, content)
+
+    if flooded:
+        with pytest.raises(EvidenceFlooded, match=r"\(1024 MiB\)"):
+            store.read(IMAGE)
+    else:
+        assert missing in store.read(IMAGE).left_out
+
+
+def test_twenty_thousand_pieces_of_junk_are_read_and_no_more(world, store, monkeypatch):
+    """None of them is fetched: the manifest alone says that it is no evidence."""
+    pieces = [
+        Referrer(digest=f"sha256:{number:064x}", artifact_type=BUNDLE, annotations=NOTES) for number in range(20_001)
+    ]
+    monkeypatch.setattr(world.registry, "layer", lambda _: NotEvidence(why="no layer"))
+    monkeypatch.setattr(world.registry, "referrers", lambda _: pieces[:-1])
+    assert len(replace(store, wide=1).read(IMAGE).left_out) == 20_000
+
+    monkeypatch.setattr(world.registry, "referrers", lambda _: pieces)
+    with pytest.raises(EvidenceFlooded, match="20001 pieces"):
+        replace(store, wide=1).read(IMAGE)

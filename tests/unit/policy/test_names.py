@@ -97,6 +97,13 @@ def test_without_a_register_nothing_is_judged(tmp_path):
         read_register(tmp_path / "names.yaml")
 
 
+def test_a_listed_source_names_a_repository():
+    """An empty one names none, and would hold for whatever comes from nowhere."""
+    assert NamedSource(repository="r").path is None
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        NamedSource(repository="")
+
+
 def test_an_entry_that_settles_nothing_is_an_error(tmp_path):
     """It would read as a reservation and be none."""
     (tmp_path / "names.yaml").write_text("names:\n  hello: {}\n")
@@ -157,6 +164,13 @@ def test_listed_sources_come_before_the_source_that_came_first():
     assert not held.holds_for(earlier)
 
 
+def test_listed_sources_leave_kind_and_owner_as_they_were():
+    """They say where it is built, and not what it is."""
+    listed = Holder(sources=(NamedSource(repository="new"),))
+
+    assert listed.over(FIRST) == listed.model_copy(update={"kind": "service", "owner": "greetings"})
+
+
 @pytest.mark.parametrize("name", ["base/*", "team/*", "base/python", "upstream/debian", "team/x"])
 def test_a_reserved_prefix_has_to_list_sources(name):
     """Kind and owner are what a declaration says of itself: alone they reserve nothing."""
@@ -164,3 +178,11 @@ def test_a_reserved_prefix_has_to_list_sources(name):
         NameRegister(names={"team/*": Holder(repository="team"), name: Holder(kind="base", owner="platform")})
 
     assert NameRegister(names={name: Holder(repository="team")})
+
+
+@pytest.mark.parametrize("name", ["hello", "team", "teams/x"])
+def test_another_name_may_be_handed_over_by_kind_or_owner_alone(name):
+    """Who came first settles the rest."""
+    handed = Holder(owner="welcomes")
+
+    assert NameRegister(names={"team/*": Holder(repository="team"), name: handed}).of(name) == handed

@@ -16,7 +16,7 @@ from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
 from supply_chain.evidence.summary import summary
 from supply_chain.image import ImageRef
 from supply_chain.policy import rules
-from supply_chain.policy.gate import Dossier, Place, SoakAsked, judge
+from supply_chain.policy.gate import Dossier, Place, Policy, SoakAsked, judge
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Refused
 from supply_chain.policy.rules import POLICIES, over_limits
@@ -574,6 +574,17 @@ def test_an_image_is_of_its_bases_distribution(dossier, make, own, below, lie, a
     assert codes(rules.distribution_agrees, judged) == (["sbom.distribution-differs"] if refused else [])
 
 
+def test_an_archive_at_the_place_of_os_release_accepts_no_distribution(dossier, make):
+    """An owner accepts one kind of thing at a time."""
+    judged = dossier(
+        examination=Examination(distribution=DEBIAN),
+        distributions={"base": BUSTER},
+        manifest=accepting(make, "archive", "/etc/os-release"),
+    )
+
+    assert codes(rules.distribution_agrees, judged) == ["sbom.distribution-differs"]
+
+
 def test_nothing_is_said_of_a_distribution_that_nobody_looked_for(dossier):
     """Another rule refuses that."""
     assert codes(rules.distribution_agrees, dossier(examination=None)) == []
@@ -627,6 +638,77 @@ def test_a_verdict_says_what_its_owner_accepts_as_not_judged(dossier, make):
         "not judged, which its owner accepts: it is of debian 12, and base of debian 10",
     )
     assert judge(dossier(examination=found, examined_bases=(found,)), POLICIES[Boundary.TO_CURATION]).notes == ()
+
+
+def test_a_verdict_says_where_there_is_no_distribution(dossier, make):
+    """Neither in the image nor in a base of the same is anything to accept."""
+    accepting_it = accepting(make, "distribution", "/etc/os-release")
+    for own, bases, notes in (
+        (None, {"base": DEBIAN, "other": None}, ["it is of no distribution, and base of debian 12"]),
+        (DEBIAN, {"base": None, "other": DEBIAN}, ["it is of debian 12, and base of none"]),
+    ):
+        judged = dossier(examination=Examination(distribution=own), distributions=bases, manifest=accepting_it)
+        found = judge(judged, POLICIES[Boundary.CURATION]).notes
+        assert found == tuple(f"not judged, which its owner accepts: {note}" for note in notes)
+
+
+def test_what_nobody_accepted_is_not_told_as_accepted(dossier, make):
+    """Whatever a policy makes of it; without a declaration nobody accepted anything."""
+    found = Examination(distribution=DEBIAN, archives=(ZIP,), databases=(DPKG,), contradictions=(LIE,))
+    lenient = Policy(Boundary.CURATION, (rules.scanned,), "1")
+
+    assert judge(dossier(examination=found), lenient).notes == ()
+    assert judge(dossier(examination=found, distributions={"base": BUSTER}, manifest=None), lenient).notes == ()
+
+
+def test_no_tests_are_missed_where_none_are_asked_for(dossier, make):
+    """A base has a check command of its own."""
+    judged = dossier(manifest=make.base(), ref=ImageRef(repository="curated/base/python", digest=DIGEST))
+
+    assert judge(judged, POLICIES[Boundary.TO_CURATION]).notes == ()
+
+
+def numbered(kind, start):
+    return tuple(start.model_copy(update={kind: f"/x/{number:02}"}) for number in range(11))
+
+
+@pytest.mark.parametrize(
+    ("rule", "found", "words"),
+    [
+        (rules.layers_agree, {"conflicts": tuple("abcdef")}, "in different engines: a; b; c; d; e"),
+        (
+            rules.distribution_agrees,
+            {"contradictions": numbered("path", LIE)},
+            "it says to be of no distribution, and "
+            + "; ".join(f"/x/{number:02}: it names the version 11" for number in range(10)),
+        ),
+        (
+            rules.one_database,
+            {"databases": numbered("path", DPKG)},
+            "11 package databases besides the distribution's own: "
+            + ", ".join(f"/x/{number:02} (dpkg)" for number in range(10)),
+        ),
+        (
+            rules.archives_accepted,
+            {"archives": numbered("path", ZIP), "unlisted": 3},
+            "14 archives in which no scanner looks: " + ", ".join(f"/x/{number:02} (zip)" for number in range(10)),
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_reason_names_the_first_and_counts_all(dossier, rule, found, words):
+    """It is read by people, and has to be of use to them."""
+    (reason,) = rule(dossier(examination=Examination(**found)))
+
+    assert reason.fact.endswith(words)
+
+
+def test_a_reason_says_of_which_distribution_each_is(dossier):
+    """The image, and the base where it is another."""
+    bases = {"base": BUSTER, "other": DEBIAN}
+    (reason,) = rules.distribution_agrees(dossier(examination=Examination(distribution=DEBIAN), distributions=bases))
+
+    assert reason.fact == "it says to be of debian 12, and /etc/os-release: base is of debian 10"
 
 
 def test_a_verdict_names_so_many_and_counts_the_rest(dossier, make):
