@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-
 from prefect.context import TagsContext
 
 from cscm import flow_run

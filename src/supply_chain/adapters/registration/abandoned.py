@@ -16,7 +16,7 @@ from supply_chain.adapters.registration.deployments import TAG
 LEASE = 300
 """Seconds without a sign of life after which a run is Crashed."""
 HEARTBEAT = 30
-"""Seconds between two signs of life of a run. Prefect's default, 180, would leave room for one lost sign and no more."""
+"""Seconds between two signs of life of a run. By Prefect's default, 180, one that is lost would be too many."""
 FREQUENCY = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
 """What a worker gives its runs, and a command itself."""
 ANY = "prefect.flow-run.*"
