@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 
 import fastapi.encoders  # noqa: F401 - Prefect imports these in the midst of a run, if nobody has
 import prefect.task_engine  # noqa: F401
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from blocks import Workbench
 from flows.curate import curate
 from flows.develop import develop
-from flows.ends import held, refused
+from flows.ends import ended, held, refused
 from flows.execute import execute
 from flows.journal import journal
 from flows.names import by_path
@@ -23,8 +23,10 @@ from supply_chain.execution.deploy import Deployment
 from supply_chain.image import CuratedImage
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import Freeze
+from supply_chain.shown import plain
 from tasks.events import in_a_chain
 from tasks.freeze import frozen
+from tasks.pushes import SOON, later_push, may_wait, waits_elsewhere
 from tasks.source import snapshot_of
 from tasks.turns import DEPLOY, turn, turn_name
 
@@ -38,7 +40,9 @@ async def chain(
     environment: str | None = None,
     fresh: bool = False,
     by_event: bool = False,
-) -> CuratedImage | Deployment | Refused | Freeze:
+    ref: str = "",
+    pushed: str = "",
+) -> CuratedImage | Deployment | Refused | Freeze | None:
     """Take an application from its source to a running, watched container; a base, to where others build on it.
 
     Args:
@@ -47,14 +51,25 @@ async def chain(
         environment: Where to deploy, instead of the first environment that the application declares.
         fresh: Do every step again, also those that signed evidence proves.
         by_event: Nobody asked for it by hand: in a freeze it offers what it built, and ends as Frozen.
+        ref: The branch or tag that was pushed, refs/heads/main: a later push of it stands for this one.
+        pushed: When it was pushed, 2026-11-27T12:00:00+00:00.
     """
     with in_a_chain():
+        if by_event and (later := await later_push(path, ref, pushed)):
+            why = plain(f"{later.parameters.get('revision')} was pushed to {ref} after it: {later.name}")
+            get_run_logger().info("%s", why)
+            return ended("Unneeded", why, None)
         workbench: Workbench = await Workbench.aload("workbench")
         async with journal(path), snapshot_of(Path(path), revision, workbench) as snapshot:
             _known(snapshot.manifest, environment, workbench)
             # promotions of the application wait for it: what this chain pushes is on its way already
-            async with turn(turn_name("promote", snapshot.manifest.name)):
-                return await _chain(path, revision, environment, fresh, by_event)
+            async with AsyncExitStack() as stack:
+                if await _has_turn(stack, turn_name("promote", snapshot.manifest.name), by_event):
+                    return await _chain(path, revision, environment, fresh, by_event)
+            application = plain(snapshot.manifest.name)
+        raise await waits_elsewhere(
+            f"another run works on {application}; this one has no place in its work queue meanwhile"
+        )
 
 
 async def _chain(
@@ -78,6 +93,18 @@ async def _chain(
             return held(freeze)
         deployment = await execute(image=str(curated.ref), environment=place, fresh=fresh)
     return refused(deployment) if isinstance(deployment, Refused) else deployment
+
+
+async def _has_turn(stack: AsyncExitStack, name: str, by_event: bool) -> bool:
+    """Whether this run has the turn for as long as the stack; what a push started does not wait long for it."""
+    leaves = by_event and may_wait()
+    try:
+        await stack.enter_async_context(turn(name, SOON if leaves else None))
+    except TimeoutError:
+        if not leaves:
+            raise
+        return False
+    return True
 
 
 @asynccontextmanager

@@ -338,7 +338,8 @@ def events_page() -> str:
         "deploy, which confirms.",
         table(["event", "emitted by", "payload besides"], rows)
         + "\n`cscm.source.pushed` comes from the git hook that `cscm hook install` writes. Its resource is "
-        "`cscm.revision.<revision>`, its payload has `path` and `revision`.\n\n"
+        "`cscm.revision.<revision>`, its payload has `path` and `revision`, `ref`, the branch or tag that was "
+        "pushed, and `pushed`, when. Of pushes to one `ref` the last is built; without `ref` each is.\n\n"
         "`cscm.image.pushed` comes from the bridge (`cscm bridge`), for the newest image that was pushed to a "
         "repository `dev/*`. Its payload has `image`, `repository`, `digest` and `tag` besides `origin`. The same push "
         "is the same event, however often its message comes.\n\n"

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from blocks import Workbench
+from blocks.workbench import now
 from blocks.workshop import reader
 from supply_chain.adapters.snapshot import take_snapshot, verify_snapshot
 from supply_chain.development.snapshot import Snapshot
@@ -45,8 +46,8 @@ async def verify(snapshot: Snapshot) -> None:
     await in_thread(verify_snapshot, snapshot)
 
 
-def post_pushed(path: Path, revision: str) -> None:
-    """Post `cscm.source.pushed` for the application in `path`, a directory or a bare repository."""
+def post_pushed(path: Path, revision: str, ref: str) -> None:
+    """Post `cscm.source.pushed` for the application in `path`, a directory or a bare repository, now."""
     application = {"prefect.resource.id": f"cscm.application.{path.name}", "prefect.resource.role": "application"}
-    payload = {"path": str(path), "revision": revision}
+    payload = {"path": str(path), "revision": revision, "ref": ref, "pushed": now().isoformat()}
     post("cscm.source.pushed", f"cscm.revision.{revision}", path.name, payload, [application])

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import flow_engine
+from prefect import flow_engine, tags
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
@@ -22,6 +22,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Failed
 
 from supply_chain.adapters.registration import entrypoints
+from supply_chain.adapters.registration.deployments import TAG
 
 if TYPE_CHECKING:
     from prefect.flows import Flow
@@ -78,11 +79,12 @@ async def _load_or_end(flow_run: FlowRun, **_: object) -> Flow[..., Any]:
 
 
 def main() -> None:
-    """Be `prefect.engine`, with the project's flows alone."""
+    """Be `prefect.engine`, with the project's flows alone. Flows within the run carry the project's tag too."""
     os.environ.pop("PREFECT__FLOW_ENTRYPOINT", None)
     flow_engine.load_flow_from_flow_run = _load_or_end  # type: ignore[assignment, attr-defined]
     sys.modules.pop("prefect.engine", None)
-    runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+    with tags(TAG):
+        runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

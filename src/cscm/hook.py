@@ -47,14 +47,14 @@ def install(path: Path) -> None:
 
 def post(path: str) -> None:
     """Read the hook's standard input and post one event per revision."""
-    revisions = pushed(sys.stdin.readlines())
-    if not revisions:
+    pushes = pushed(sys.stdin.readlines())
+    if not pushes:
         return
     use_prefect()
     from tasks.source import post_pushed  # noqa: PLC0415 - Prefect only where there is something to post
 
-    for revision in revisions:
-        post_pushed(Path(path), revision)
+    for revision, ref in pushes:
+        post_pushed(Path(path), revision, ref)
         click.echo(f"supply chain: told of {revision[:12]}", err=True)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from typing import Any
 
+from supply_chain.adapters.registration.abandoned import FREQUENCY
 from supply_chain.errors import PartFailed
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.ports import answers
@@ -22,6 +23,7 @@ def use_prefect(*, verbose: bool = False) -> Home:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if not verbose:  # the terminal shows steps and the outcome; the whole log is in the UI
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+    os.environ.update(FREQUENCY)
     if "PREFECT_API_URL" in os.environ:
         return home
     profile = load_profile(home.project)

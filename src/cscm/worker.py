@@ -19,6 +19,7 @@ from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers import process
 
 from cscm.flow_run import load_declared_flow
+from supply_chain.adapters.registration.abandoned import FREQUENCY
 
 OWN = shlex.join([sys.executable, "-m", "cscm.flow_run"])
 
@@ -33,8 +34,10 @@ class ProjectJob(process.ProcessJobConfiguration):
     async def from_template_and_values(
         cls, base_job_template: dict[str, Any], values: dict[str, Any], client: object = None
     ) -> Self:
-        """The worker's own command, environment and directory; template and job variables are not read."""
-        return cls(command=cls.own_command, env={}, working_dir=cls.project)
+        """The worker's own command, environment and directory; template and job variables are not read.
+
+        The server's automations expect the runs' signs of life as often as this environment says."""
+        return cls(command=cls.own_command, env=dict(FREQUENCY), working_dir=cls.project)
 
 
 class ProjectWorker(process.ProcessWorker):

@@ -125,7 +125,7 @@ def test_a_push_starts_a_chain_with_what_the_hook_posts(monkeypatch: pytest.Monk
     posted: dict[str, Any] = {}
     monkeypatch.setattr(events, "emit_event", lambda **event: posted.update(event))
     monkeypatch.setattr(events.EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: None))
-    source.post_pushed(Path("/shop/hello"), "a" * 40)
+    source.post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main")
     (trigger,) = next(d for d in DEPLOYMENTS if d.name == "on-push").triggers
 
     assert posted["event"] in trigger.expect

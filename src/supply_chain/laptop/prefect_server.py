@@ -19,7 +19,7 @@ from typing import Any
 
 from supply_chain.adapters import registration
 from supply_chain.adapters.registration import Asks
-from supply_chain.adapters.registration.abandoned import HEARTBEAT
+from supply_chain.adapters.registration.abandoned import FREQUENCY
 from supply_chain.errors import PartFailed
 from supply_chain.laptop import patient
 from supply_chain.laptop.home import Home, kept
@@ -78,7 +78,7 @@ def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "supply_chain",
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
+        **FREQUENCY,
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home.state / "results"),
         **BATCHES,

@@ -134,7 +134,7 @@ def short_lease(ask, monkeypatch):
 
 
 async def test_a_run_that_nobody_works_on_any_more_is_crashed_and_no_other(ask, short_lease):
-    """One that was killed while it ran, and one that its worker took and never began."""
+    """One that was killed while it ran, and one that its worker took and never began; another team's never is."""
 
     @flow
     def nothing():
@@ -144,19 +144,26 @@ async def test_a_run_that_nobody_works_on_any_more_is_crashed_and_no_other(ask, 
         event = {
             "event": "prefect.flow-run.heartbeat", "occurred": datetime.now(UTC).isoformat(), "id": str(uuid4()),
             "resource": {"prefect.resource.id": f"prefect.flow-run.{run.id}"},
+            "related": [
+                {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{tag}"} for tag in run.tags
+            ],
         }  # fmt: skip
         ask("POST", "/events", [event])
 
     async with get_client() as client:
         states = (Running(), Pending(), Running(), Running())
-        killed, taken, ended, alive = [await client.create_flow_run(nothing, state=state) for state in states]
-        for run in (killed, ended, alive):
+        killed, taken, ended, alive = [
+            await client.create_flow_run(nothing, state=state, tags=["cscm", "chain"]) for state in states
+        ]
+        others = [await client.create_flow_run(nothing, state=state, tags=["b"]) for state in (Running(), Pending())]
+        for run in (*others, killed, ended, alive):
             beat(run)
         await client.set_flow_run_state(ended.id, Completed(name="Refused"))
         names, end = [], time.monotonic() + 120
         while names[:2] != ["Crashed", "Crashed"] and time.monotonic() < end:
             await asyncio.sleep(2)
             beat(alive)
-            names = [(await client.read_flow_run(run.id)).state.name for run in (killed, taken, ended, alive)]
+            runs = (killed, taken, ended, alive, *others)
+            names = [(await client.read_flow_run(run.id)).state.name for run in runs]
 
-    assert names == ["Crashed", "Crashed", "Refused", "Running"]
+    assert names == ["Crashed", "Crashed", "Refused", "Running", "Running", "Pending"]

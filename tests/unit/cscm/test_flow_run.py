@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
+from prefect.context import TagsContext
 
 from cscm import flow_run
 from cscm.flow_run import HARMLESS, ForeignRun, declared_entrypoint
@@ -83,6 +84,7 @@ TEMPLATE = {
 async def test_worker_starts_its_own_command_in_its_own_environment_and_directory(project, monkeypatch):
     """Neither the work pool's template nor job variables say otherwise."""
     monkeypatch.setenv("OF_THE_WORKER", "here")
+    monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "180")
     run = SimpleNamespace(id=uuid4(), name="a-run", deployment_id=None)
     job_class = worker_class("python -m own", project).job_configuration
 
@@ -92,5 +94,17 @@ async def test_worker_starts_its_own_command_in_its_own_environment_and_director
     assert (job.command, job.working_dir, job._command_configured) == ("python -m own", project, True)
     assert job.env["OF_THE_WORKER"] == "here" and str(job.env["PREFECT__FLOW_RUN_ID"]) == str(run.id)
     assert "LD_PRELOAD" not in job.env and job.env.get("PYTHONPATH") != "/tmp"
+    assert job.env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30", "the server would take it for abandoned"
     assert ProjectJob.own_command == OWN and OWN.endswith("-m cscm.flow_run")
     assert Path.cwd() == ProjectJob.project
+
+
+def test_flows_within_a_run_carry_the_projects_tag(monkeypatch):
+    """Else the server would leave them Running for ever when the run is killed."""
+    seen = []
+    monkeypatch.setattr(flow_run.flow_engine, "load_flow_from_flow_run", None)
+    monkeypatch.setattr(flow_run.runpy, "run_module", lambda *_, **__: seen.append(TagsContext.get().current_tags))
+
+    flow_run.main()
+
+    assert seen == [{"cscm"}]

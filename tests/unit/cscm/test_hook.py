@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -16,22 +17,25 @@ OLD, NEW, ZERO = "a" * 40, "b" * 40, "0" * 40
 
 
 @pytest.mark.parametrize(
-    ("lines", "revisions"),
+    ("lines", "pushes"),
     [
-        ([f"refs/heads/main {NEW} refs/heads/main {OLD}\n"], [NEW]),
-        ([f"{OLD} {NEW} refs/heads/main\n"], [NEW]),
-        ([f"refs/heads/main {NEW} refs/heads/main {ZERO}\n"], [NEW]),
+        ([f"refs/heads/mine {NEW} refs/heads/main {OLD}\n"], [(NEW, "refs/heads/main")]),
+        ([f"{OLD} {NEW} refs/heads/main\n"], [(NEW, "refs/heads/main")]),
+        ([f"refs/heads/main {NEW} refs/heads/main {ZERO}\n"], [(NEW, "refs/heads/main")]),
         ([f"(delete) {ZERO} refs/heads/old {OLD}\n"], []),
         ([f"{OLD} {ZERO} refs/heads/old\n"], []),
-        ([f"{ZERO} {NEW} refs/heads/a\n", f"{ZERO} {NEW} refs/heads/b\n", f"{ZERO} {OLD} refs/heads/c\n"], [NEW, OLD]),
+        (
+            [f"{ZERO} {NEW} refs/heads/b\n", f"{ZERO} {NEW} refs/heads/a\n", f"{ZERO} {OLD} refs/heads/c\n"],
+            [(NEW, "refs/heads/a refs/heads/b"), (OLD, "refs/heads/c")],
+        ),
         (["\n", "rubbish\n", ""], []),
         ([], []),
     ],
     ids=["pre-push", "post-receive", "new branch", "deletion", "deletion on a server", "three", "rubbish", "nothing"],
 )
-def test_reads_what_git_says(lines, revisions):
+def test_reads_what_git_says(lines, pushes):
     """In both forms; each revision once, and a deletion is none."""
-    assert pushed(lines) == revisions
+    assert pushed(lines) == pushes
 
 
 @pytest.fixture
@@ -136,11 +140,11 @@ def test_a_push_goes_through_when_nobody_can_be_told(project):
 def test_the_hook_posts_every_revision_with_the_applications_path(project, monkeypatch):
     """As `cscm.source.pushed`."""
     told = []
-    monkeypatch.setattr("tasks.source.post_pushed", lambda path, revision: told.append((str(path), revision)))
+    monkeypatch.setattr("tasks.source.post_pushed", lambda *push: told.append(push))
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     hooks.post("/shop/hello")
     assert told == []
 
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"x {NEW} y {OLD}\nx {OLD} y {ZERO}\n"))
     hooks.post("/shop/hello")
-    assert told == [("/shop/hello", NEW), ("/shop/hello", OLD)]
+    assert told == [(Path("/shop/hello"), NEW, "y"), (Path("/shop/hello"), OLD, "y")]

@@ -1,10 +1,13 @@
 """How a command runs its flow: with what that takes, and nothing else."""
 
+import sys
 from importlib import import_module
+from types import SimpleNamespace
 
 import click
 import pytest
 from click.testing import CliRunner
+from prefect.context import TagsContext
 
 from cscm import lifecycle, running
 from cscm.main import main
@@ -74,3 +77,15 @@ def test_what_is_no_base_is_told_before_prefect_is_asked(monkeypatch):
     done = CliRunner().invoke(main, ["bases", "pyhton"])
 
     assert done.exit_code == 2 and "no base is called pyhton; there are" in done.output
+
+
+def test_a_run_by_hand_carries_the_projects_tag(monkeypatch):
+    """So that the server ends it, when it was killed."""
+
+    async def seen():
+        return TagsContext.get().current_tags
+
+    monkeypatch.setattr(running, "use_prefect", lambda **_: None)
+    monkeypatch.setitem(sys.modules, "trial", SimpleNamespace(seen=seen))
+
+    assert running.result_of("trial:seen", True) == {"cscm"}

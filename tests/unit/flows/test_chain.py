@@ -1,11 +1,17 @@
 """chain: the tiers in a row, as far as somebody lets it go."""
 
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.exceptions import Pause
+from prefect.flow_engine import run_flow
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+from prefect.states import Scheduled
 
 import tasks.freeze
 from flows import chain as flows
@@ -14,6 +20,7 @@ from supply_chain.image import ImageRef
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.promotion.freeze import Freeze
 from supply_chain.tier import Boundary
+from tasks import pushes, turns
 
 STEPS = ("develop", "curate", "execute")
 
@@ -36,7 +43,7 @@ async def test_a_push_is_held_by_a_freeze_and_a_person_is_not(
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
     monkeypatch.setattr(flows, "journal", lambda *_: nullcontext())
     monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
-    monkeypatch.setattr(flows, "turn", lambda name: nullcontext(waited.append(name)))
+    monkeypatch.setattr(flows, "turn", lambda name, *_: nullcontext(waited.append(name)))
     called, waited = [], []
 
     def step(name, following):
@@ -94,3 +101,59 @@ async def test_a_refused_name_ends_the_chain_as_refused(machine, make, monkeypat
     state = await chain("/srv/hello", return_state=True)
 
     assert (state.name, await state.result()) == ("Refused", refusal)
+
+
+@pytest.fixture
+async def by_push(machine, make, monkeypatch, tmp_path):
+    """A function that makes the run of a push, and one that has a worker take it up: the state that it is in then."""
+    name = f"hello-{uuid4().hex[:8]}"
+    steps = AsyncMock(return_value=None)
+    for part, stand_in in (
+        ("_known", lambda *_: None), ("journal", lambda *_: nullcontext()), ("_chain", steps), ("SOON", 0.3),
+        ("snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest(name=name)))),
+    ):  # fmt: skip
+        monkeypatch.setattr(flows, part, stand_in)
+    monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
+        async with get_client() as client:
+            made = await client.create_deployment(await client.create_flow(chain), name, parameter_openapi_schema={})
+
+            async def push(ref, pushed, by_event=True):
+                given = {"path": "/srv/hello", "ref": ref, "pushed": pushed, "by_event": by_event}
+                return await client.create_flow_run_from_deployment(made, parameters=given)
+
+            async def work(run):
+                with suppress(Pause):
+                    run = await client.read_flow_run(run.id)
+                    await run_flow(chain, flow_run=run, parameters=run.parameters, return_type="state")
+                return (await client.read_flow_run(run.id)).state
+
+            yield SimpleNamespace(push=push, work=work, turn=f"promote {name}", steps=steps)
+
+
+async def test_a_push_waits_for_a_chain_of_its_application_without_a_process(by_push, monkeypatch):
+    """Its place in the work queue is another application's meanwhile; it is taken up again, and nothing is lost."""
+    run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
+    async with turns.turn(by_push.turn):
+        token = turns._held.set(frozenset())
+        state = await by_push.work(run)
+        turns._held.reset(token)
+    assert (state.type.value, state.name) == ("SCHEDULED", "Waiting")
+    assert timedelta(seconds=5) < state.state_details.scheduled_time - datetime.now(UTC) < pushes.AGAIN
+    assert not by_push.steps.await_count
+
+    async with get_client() as client:
+        await client.set_flow_run_state(run.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
+    assert (await by_push.work(run)).name == "Completed"
+    assert by_push.steps.await_count == 1
+
+
+async def test_of_pushes_of_one_branch_the_last_is_built(by_push):
+    """The others end as Unneeded; another branch is another matter."""
+    pushed = [
+        await by_push.push(ref, f"2026-11-24T12:0{minute}:00+00:00")
+        for minute, ref in enumerate(["refs/heads/main", "refs/heads/feature", "refs/heads/main", "refs/heads/main"])
+    ]
+
+    assert [(await by_push.work(run)).name for run in pushed] == ["Unneeded", "Completed", "Unneeded", "Completed"]
+    assert by_push.steps.await_count == 2

@@ -11,11 +11,12 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from supply_chain.image import ImageRef
 from supply_chain.promotion.pushes import Pushed
-from tasks import events
+from tasks import events, source
 from tasks.announce import event_of
 from tasks.database import post_advisory
 from tasks.running import in_thread
 from tasks.source import post_pushed
+from tests.unit.conftest import NOON
 
 REF = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
 
@@ -53,8 +54,9 @@ def test_an_event_is_about_a_digest(emitted, make):
 @pytest.mark.parametrize(
     ("post", "name", "about", "payload"),
     [
-        (lambda: post_pushed(Path("/shop/hello"), "a" * 40),
-         "cscm.source.pushed", f"cscm.revision.{'a' * 40}", {"path": "/shop/hello", "revision": "a" * 40}),
+        (lambda: post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main"), "cscm.source.pushed",
+         f"cscm.revision.{'a' * 40}", {"path": "/shop/hello", "revision": "a" * 40, "ref": "refs/heads/main",
+                                       "pushed": "2026-11-24T12:00:00+00:00"}),
         (lambda: post_advisory("DSA-1-1", ["openssl"]),
          "cscm.advisory.published", "cscm.advisory.DSA-1-1", {"packages": ["openssl"]}),
         (lambda: post_advisory("DSA-1-1", []), "cscm.advisory.published", "cscm.advisory.DSA-1-1", {}),
@@ -64,6 +66,7 @@ def test_an_event_is_about_a_digest(emitted, make):
 def test_what_is_posted_is_sent_before_who_posts_it_may_end(monkeypatch, post, name, about, payload):
     """A git hook ends at once, and Prefect sends events in a thread that does not outlive it."""
     done = []
+    monkeypatch.setattr(source, "now", lambda: NOON)
     monkeypatch.setattr(events, "emit_event", lambda **event: done.append(event))
     monkeypatch.setattr(
         events.EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: done.append("all are sent"))

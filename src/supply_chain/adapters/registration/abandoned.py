@@ -2,7 +2,7 @@
 
 A run that is killed with its worker, or whose machine is gone, would be Running or Pending for ever and keep its place
 in its work queue and its pool. The server does this by itself: it needs no place of the pool for it (Prefect
-documentation, "Detect zombie flows").
+documentation, "Detect zombie flows"). It does so for the runs that carry our tag: a server may be one of many teams.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from typing import Any
 
 from supply_chain.adapters.registration.asks import Asks, every
 from supply_chain.adapters.registration.automations import says
+from supply_chain.adapters.registration.deployments import TAG
 
 LEASE = 300
-"""Seconds without a sign of life after which a run is Crashed. A run gives one every 30 s on a laptop
-(`PREFECT_FLOWS_HEARTBEAT_FREQUENCY`), and every 180 s by Prefect's default."""
+"""Seconds without a sign of life after which a run is Crashed."""
 HEARTBEAT = 30
-"""Seconds between two signs of life of a run on a laptop."""
+"""Seconds between two signs of life of a run. By Prefect's default, 180, one that is lost would be too many."""
+FREQUENCY = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
+"""What a worker gives its runs, and a command itself."""
 ANY = "prefect.flow-run.*"
+OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
+"""What events of our runs are related to, signs of life and changes of state alike."""
 
 
 def abandoned() -> tuple[dict[str, Any], ...]:
@@ -56,7 +60,7 @@ def _crashing(name: str, after: str, why: str) -> dict[str, Any]:
             "after": [after],
             "expect": [ANY],
             "match": {"prefect.resource.id": ANY},
-            "match_related": {},
+            "match_related": OURS,
             "threshold": 1,
             "for_each": ["prefect.resource.id"],
             "within": LEASE,
