@@ -138,7 +138,9 @@ async def test_entry_is_reported_and_the_next_look_begins_after_it(environment, 
 async def test_entry_during_a_deployment_is_left_for_the_look_after_it(environment, monkeypatch, before, after):
     """Also where the deployment began or ended during the look: the record that was read is of before."""
     own = {(environment, "hello")}
-    reported, remembered = await looked_at(environment, monkeypatch, [own if each else set() for each in (before, after)])
+    reported, remembered = await looked_at(
+        environment, monkeypatch, [own if each else set() for each in (before, after)]
+    )
 
     assert reported == []
     assert remembered == "7", "the same events are read again"
