@@ -100,7 +100,7 @@ def status(as_json: bool) -> None:
 @click.command()
 @as_json
 def doctor(as_json: bool) -> None:
-    """List every part: found, wanted, ok or the remedy. Exits 1 when something is not ok, for which a note does not count."""
+    """List every part: found, wanted, ok or the remedy. Exits 1 when something is not ok; a note is."""
     from supply_chain.laptop.doctor import examine  # noqa: PLC0415
 
     home = Home.find()
@@ -123,7 +123,8 @@ def doctor(as_json: bool) -> None:
     "--left-by",
     "lost",
     metavar="OWNER",
-    help="Remove only what a lost supply chain left in the engine, and as root its firewall rules; its name is in the message that led here.",
+    help="Remove only what a lost supply chain left in the engine, and as root its firewall rules; its name is in the "
+    "message that led here.",
 )
 def reset(yes: bool, lost: str | None) -> None:
     """Stop everything and remove it: state, tools, database, and what this chain runs in the engine."""

@@ -100,7 +100,7 @@ class BuildCgroup:
                 "pids": processes,
                 "cpu": [("cpu.max", f"{quota} {PERIOD}"), ("cpu.weight", str(WEIGHT))],
             }
-        directory, both = self.directory("memory"), "memory.memsw.limit_in_bytes"
+        both = "memory.memsw.limit_in_bytes"
         swap = [(both, memory)] if (self.root / "memory" / both).exists() else []  # not every kernel counts it
         return {
             "memory": [("memory.limit_in_bytes", memory), *swap],
