@@ -369,17 +369,18 @@ def test_an_unblocked_image_is_open_and_excused(say, stands, registry):
 
 def test_indexes_that_stay_archived_are_named_with_how_to_restore_them(say, registry):
     """What is archived cannot be read, so that nobody knows which of them a block closed."""
-    registry.changes = {digest(n): {"media_type": INDEXES[0]} for n in (2, 3)}
+    registry.changes = {digest(n): {"media_type": INDEXES[0]} for n in (2, 4)}
     registry.there["dev/hello"] = {digest(n): StorageStatus.ACTIVE for n in (1, 2)}
     for name in ("curated/hello", "dev/hello"):
         registry.there[name][digest(2)] = StorageStatus.ARCHIVED
+    registry.there["curated/hello"] |= {digest(3): StorageStatus.ARCHIVED, digest(4): StorageStatus.ACTIVE}
     registry.there["dev/another"] = {digest(2): StorageStatus.ARCHIVED}
     blocked = say(Act.BLOCK)
 
     unblocked = say(Act.UNBLOCK, at=1)
 
     assert (blocked.indexes, unblocked.indexes) == ((), (ref(2), ref(2, "dev/hello")))
-    assert registry.archived() == {digest(2)}
+    assert registry.archived() == {digest(2), digest(3)}
     assert f"  stays archived, and may list it: {ref(2)}\n" in str(unblocked)
     assert f"--repository-name dev/hello --image-id imageDigest={digest(2)} --target-storage" in str(unblocked)
 
