@@ -6,6 +6,7 @@ from typing import Self
 
 from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient
+from pydantic import ValidationError
 
 from supply_chain.errors import SettingInvalid
 
@@ -23,3 +24,11 @@ class Setting(Block):
                 f"Prefect has no block {name} of the type {cls.get_block_type_name()}: {error}\n"
                 "Wait until `cscm up` is ready, or run it; on a server of your own make the block."
             ) from error
+        except RuntimeError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.__cause__.errors()]
+            raise SettingInvalid(
+                f"The block {name} of the type {cls.get_block_type_name()} holds what it may not: {'; '.join(wrong)}\n"
+                "Correct it in Prefect's UI (Blocks); on a laptop `cscm up` writes it anew."
+            ) from None  # the cause holds the values, which may be secrets

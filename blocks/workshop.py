@@ -109,6 +109,7 @@ def buildx(tier: Tier, host: ContainerHost, workbench: Workbench) -> Buildx:
         ca_bundle=Path(workbench.ca_bundle) if workbench.ca_bundle else None,
         limits=host.build_limits,
         storage=host.storage,
+        owner=host.owner,
     )
 
 

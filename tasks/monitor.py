@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from prefect import task
 from prefect.artifacts import acreate_table_artifact
@@ -38,6 +38,7 @@ async def monitor(
     deployed at this moment is left for later; and where it looks at all environments, at what else is on their hosts.
     """
     places = _places(environment, workbench)
+    deploying = await _under_way()
     names, evidence = [place.name for place in places], tier.evidence(workbench)
     expected = await in_thread(should_run, names, tier.ecr, tier.http, evidence, application)
     observed: list[Observation] = []
@@ -48,7 +49,8 @@ async def monitor(
     looked = await _hosts(expected, places) if environment is None and application is None else {}
     for seen in looked.values():
         observed = [*with_entries(observed, seen.entered), *seen.observations]
-    said = tuple(observed) if application else settled(observed, await _under_way())
+    deploying |= await _under_way()  # also what began or ended while it was looked at: the records are of before
+    said = tuple(observed) if application else settled(observed, deploying)
     for observation in said:
         _emit(observation)
     for place in places:
@@ -56,8 +58,7 @@ async def monitor(
     table = [row for each in said for row in observation_rows(each)]
     key = artifact_key("running", application) if application else "running"
     await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")
-    for variable, seen in looked.items():  # last: what a look that fails has seen is seen again
-        await Variable.aset(variable, str(seen.last), overwrite=True)
+    await _remember(looked, places, deploying)  # last: what a look that fails has seen is seen again
     return said
 
 
@@ -66,16 +67,32 @@ def _places(environment: str | None, workbench: Workbench) -> tuple[Environment,
 
 
 async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) -> dict[str, HostSeen]:
-    """What is seen of each host since the last look, by the variable that remembers the look."""
+    """What is seen of each host since the last look, by its name."""
     seen = {}
     for name in sorted({place.host for place in places}):
         there = [place for place in places if place.host == name]
         wanted = [each for each in expected if each.environment in {place.name for place in there}]
         host: ContainerHost = await ContainerHost.aload(name)
-        variable = f"events_{name}".replace("-", "_")
-        after = _number(await Variable.aget(variable, default="0"))
-        seen[variable] = await in_thread(read_host, host.engine(), name, wanted, there, after, now)
+        after = _number(await Variable.aget(_variable(name), default="0"))
+        seen[name] = await in_thread(read_host, host.engine(), name, wanted, there, after, now)
     return seen
+
+
+async def _remember(
+    looked: Mapping[str, HostSeen], places: Sequence[Environment], deploying: Collection[tuple[str, str]]
+) -> None:
+    """Set the event from which each host is looked at next.
+
+    Not for a host to which something is being deployed: who went into that is not reported before it is recorded.
+    """
+    unsettled = {place.host for place in places if any(environment == place.name for environment, _ in deploying)}
+    for host, seen in looked.items():
+        if host not in unsettled:
+            await Variable.aset(_variable(host), str(seen.last), overwrite=True)
+
+
+def _variable(host: str) -> str:
+    return f"events_{host}".replace("-", "_")
 
 
 def _number(remembered: object) -> int:

@@ -100,7 +100,7 @@ def status(as_json: bool) -> None:
 @click.command()
 @as_json
 def doctor(as_json: bool) -> None:
-    """List every part: found, wanted, ok or the remedy. Exits 1 when something is not ok."""
+    """List every part: found, wanted, ok or the remedy. Exits 1 when something is not ok; a note is."""
     from supply_chain.laptop.doctor import examine  # noqa: PLC0415
 
     home = Home.find()
@@ -109,7 +109,8 @@ def doctor(as_json: bool) -> None:
         click.echo(json_of(checks))
     else:
         for line in checks:
-            click.echo(plain(f"{'ok ' if line.ok else 'NOT'} {line.name:<24} {line.found}  (wanted: {line.wanted})"))
+            state = ("note" if line.remedy else "ok") if line.ok else "NOT"
+            click.echo(plain(f"{state:<4} {line.name:<24} {line.found}  (wanted: {line.wanted})"))
             if line.remedy:
                 click.echo(plain(f"    → {line.remedy}"))
     if not all(line.ok for line in checks):
@@ -122,7 +123,8 @@ def doctor(as_json: bool) -> None:
     "--left-by",
     "lost",
     metavar="OWNER",
-    help="Remove only what a lost supply chain left in the engine; its name is in the message that led here.",
+    help="Remove only what a lost supply chain left in the engine, and as root its firewall rules; its name is in the "
+    "message that led here.",
 )
 def reset(yes: bool, lost: str | None) -> None:
     """Stop everything and remove it: state, tools, database, and what this chain runs in the engine."""
@@ -130,8 +132,10 @@ def reset(yes: bool, lost: str | None) -> None:
 
     if lost:
         if not yes:
-            click.confirm(f"Remove every container, network and volume of {lost} from the engine?", abort=True)
-        laptop.remove_from_engine(lost, progress_line())
+            click.confirm(
+                f"Remove every container, network, volume and firewall rule of {lost} from this machine?", abort=True
+            )
+        laptop.remove_left(lost, progress_line())
         return
     home = Home.find()
     if not yes:

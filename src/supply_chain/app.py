@@ -7,15 +7,23 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, field_validator
 
 from supply_chain.documents import decode_document, parse_document, read_document
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.image import DIGEST, PATH, Digest, Frozen
+from supply_chain.tier import BY_DIGEST, OF_PLANS
 
 FILE = "supply-chain.yaml"
 
-Name = Annotated[str, StringConstraints(pattern=rf"^{PATH}$", min_length=2, max_length=128)]
+
+def _free(name: str) -> str:
+    if name in (BY_DIGEST, OF_PLANS):
+        raise ValueError(f"{name!r} is no name of an application: what the lifecycle signs lies under it; take another")
+    return name
+
+
+Name = Annotated[str, StringConstraints(pattern=rf"^{PATH}$", min_length=2, max_length=128), AfterValidator(_free)]
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$", max_length=128)]
 Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=4096)]
 Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]

@@ -116,8 +116,7 @@ class BuildMaterialsDiffer(SupplyChainError):
 class FetchFailed(SupplyChainError):
     """A file that a Dockerfile adds by its URL cannot be had as it is declared.
 
-    Check the URL and its checksum in `build.fetch.urls`. Hosts in private, loopback and link-local networks are not
-    asked.
+    Check the URL and its checksum in `build.fetch.urls`. Hosts in private and local networks are not asked.
     """
 
     code = "build.fetch-failed"
@@ -145,8 +144,7 @@ class BaseMissing(SupplyChainError):
 class CheckNotMade(SupplyChainError):
     """A check could not be carried out; that is neither a pass nor a failure.
 
-    Correct what the message names (a tool, a file that cannot be read, an engine elsewhere), and run
-    `cscm develop` again.
+    Correct what the message names (a tool, a file, an engine elsewhere), and run `cscm develop` again.
     """
 
     code = "check.not-made"
@@ -174,8 +172,7 @@ class RescanIncomplete(SupplyChainError):
 class DatabaseUnusable(SupplyChainError):
     """The vulnerability database is missing, damaged or too old to judge with.
 
-    Run `cscm up`: it gets the database anew, or makes the starter database where the network does not
-    allow it.
+    Run `cscm up`: it gets the database anew, or makes the starter database where the network allows none.
     """
 
     code = "scanner.database-unusable"
@@ -225,8 +222,7 @@ class GateOvertaken(SupplyChainError):
 class SignatureFailed(SupplyChainError):
     """A signature could not be made or could not be verified.
 
-    Look at cosign and KMS with `cscm doctor`, and run the curation tier again. If the image was signed before,
-    find out what changed.
+    Look at cosign and KMS with `cscm doctor`, find out what changed, and run the curation tier again.
     """
 
     code = "signature.failed"
@@ -369,8 +365,7 @@ class EngineUnavailable(SupplyChainError):
 class EngineUnsuitable(SupplyChainError):
     """The container engine lacks what the chain needs.
 
-    Install Docker Engine 26.1 or later and its client, and turn the containerd image store on; `cscm doctor` says which
-    of them is missing.
+    Install Docker Engine 26.1 or later and its client, with the containerd image store; see `cscm doctor`.
     """
 
     code = "engine.unsuitable"
@@ -388,8 +383,7 @@ class DeploymentFailed(SupplyChainError):
 class PortBusy(SupplyChainError):
     """Something else listens where a part of the chain has to.
 
-    Stop what listens there, or give the application (deployments/environments/) or the part (the profile)
-    another port.
+    Stop it, or give the application (deployments/environments/) or the part (the profile) another port.
     """
 
     code = "port.busy"

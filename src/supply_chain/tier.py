@@ -31,6 +31,9 @@ CURATED = f"{PREFIX[TierName.CURATION]}/"
 EVIDENCE = "evidence/"
 """How those begin in which tiers say something of images that are not their own."""
 
+BY_DIGEST, OF_PLANS = "digests", "plans"
+"""Below `evidence/lifecycle/`: where blocks lie by digest, and decisions about plans. No application is called so."""
+
 BASES = "curated/base"
 """Where the internal base images are vended from."""
 

@@ -10,6 +10,9 @@ from pydantic import ValidationError
 
 from supply_chain.app import FILE, MANIFEST, Base, Classification, Service, json_schema, read_manifest
 from supply_chain.errors import DeclarationInvalid
+from supply_chain.evidence.standing import DIGESTS
+from supply_chain.lifecycle.rulings import PLANS
+from supply_chain.tier import TierName, evidence_repository
 
 SERVICE = {
     "kind": "service",
@@ -49,6 +52,17 @@ def test_what_is_not_declared_is_strict(read):
 def test_a_base_has_a_check_in_place_of_a_probe(read):
     """And no environments."""
     assert isinstance(read(BASE), Base)
+
+
+@pytest.mark.parametrize("place", [DIGESTS, PLANS])
+def test_name_under_which_the_lifecycle_signs_other_things_is_refused(read, place):
+    """What is said of such an application's images would be said of every image, or of plans."""
+    name = place.rpartition("/")[2]
+    assert evidence_repository(TierName.LIFECYCLE, name) == place
+
+    with pytest.raises(DeclarationInvalid, match=f"{FILE}:.*{name}.* is no name of an application"):
+        read({**SERVICE, "name": name})
+    assert read({**SERVICE, "name": f"team/{name}"}).name == f"team/{name}"
 
 
 def changed(values, path, value):

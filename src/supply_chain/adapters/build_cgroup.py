@@ -1,7 +1,8 @@
 """The control group that BuildKit puts an application's build steps into (`buildx build --cgroup-parent`).
 
 Its name holds the application's cache key: BuildKit counts it as part of what a step is, so that no step of another
-application has the same cached result. Whoever may write it (root, on the engine's own machine) sets the limits.
+application has the same cached result. The groups of one supply chain lie together. Whoever may write it (root, on the
+engine's own machine) sets the limits.
 Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst of the kernel say what each file means.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +26,25 @@ SHARES, WEIGHT = 256, 25
 """A quarter of what everything else gets where processors are short (cgroup v1 and v2)."""
 
 
-def group_name(key: str) -> str:
+def group_name(key: str, owner: str) -> str:
     """Return the name to give to `--cgroup-parent`."""
-    return f"/{PARENT}/{key}"
+    return f"/{_path(key, owner)}"
 
 
-def separation(order: Order, limits: BuildLimits | None) -> list[str]:
+def _path(key: str, owner: str) -> Path:
+    """Return where a group lies below each root, without a directory of its owner's where it has none."""
+    return Path(PARENT, re.sub(r"[^0-9A-Za-z-]", "-", owner), key)
+
+
+def separation(order: Order, limits: BuildLimits | None, owner: str) -> list[str]:
     """Return the arguments of `buildx build` that keep this build apart from every other application's.
 
     A file may grow as far as all of them together, which also holds where nobody may set a group's limits.
     """
-    arguments = [f"--cgroup-parent={group_name(order.key)}", f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={order.caches}"]
+    arguments = [
+        f"--cgroup-parent={group_name(order.key, owner)}",
+        f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={order.caches}",
+    ]
     if limits:
         arguments.append(f"--ulimit=fsize={limits.disk}:{limits.disk}")
     return [*arguments, "--no-cache"] if order.fresh else arguments
@@ -42,9 +52,13 @@ def separation(order: Order, limits: BuildLimits | None) -> list[str]:
 
 @dataclass(frozen=True)
 class BuildCgroup:
-    """The control group of one cache key, of version 1 or 2, whichever the kernel serves."""
+    """The control group of one cache key, of version 1 or 2, whichever the kernel serves.
+
+    `owner` is the supply chain that builds.
+    """
 
     key: str
+    owner: str = ""
     root: Path = ROOT
 
     @property
@@ -54,7 +68,7 @@ class BuildCgroup:
 
     def directory(self, controller: str) -> Path:
         """Return where the group's files of a controller are."""
-        return (self.root if self.unified else self.root / controller) / PARENT / self.key
+        return (self.root if self.unified else self.root / controller) / _path(self.key, self.owner)
 
     def limit(self, limits: BuildLimits) -> bool:
         """Set the limits, with counters that begin at nothing; return False where this user or kernel cannot."""
@@ -72,8 +86,9 @@ class BuildCgroup:
         return True
 
     def _delegate(self) -> None:
-        (self.root / PARENT).mkdir(exist_ok=True)
-        for directory in (self.root, self.root / PARENT):
+        above = self.directory("").parent
+        above.mkdir(parents=True, exist_ok=True)
+        for directory in dict.fromkeys((self.root, self.root / PARENT, above)):
             (directory / "cgroup.subtree_control").write_text("+memory +pids +cpu", encoding="ascii")
 
     def _settings(self, limits: BuildLimits) -> dict[str, list[tuple[str, str]]]:
@@ -85,8 +100,8 @@ class BuildCgroup:
                 "pids": processes,
                 "cpu": [("cpu.max", f"{quota} {PERIOD}"), ("cpu.weight", str(WEIGHT))],
             }
-        directory, both = self.directory("memory"), "memory.memsw.limit_in_bytes"
-        swap = [(both, memory)] if (directory.parents[1] / both).exists() else []  # not every kernel counts it
+        both = "memory.memsw.limit_in_bytes"
+        swap = [(both, memory)] if (self.root / "memory" / both).exists() else []  # not every kernel counts it
         return {
             "memory": [("memory.limit_in_bytes", memory), *swap],
             "pids": processes,
@@ -124,12 +139,13 @@ def cgroup_writable(root: Path = ROOT) -> bool:
     return all(os.access(place, os.W_OK) for place in places)
 
 
-def remove_groups(root: Path = ROOT) -> None:
-    """Remove the groups of all builds that are over."""
+def remove_groups(owner: str, root: Path = ROOT) -> None:
+    """Remove the groups of this owner's builds that are over.
+
+    Those of others stay, also empty ones: a build that is about to begin has set its limits in one.
+    """
     for parent in {*root.glob(PARENT), *root.glob(f"*/{PARENT}")}:
-        for directory in parent.iterdir():
-            if directory.is_dir():
-                _remove(directory)
+        _remove(parent / _path("", owner).name)
         with contextlib.suppress(OSError):
             parent.rmdir()
 

@@ -148,14 +148,16 @@ def _size(place: Path, most: int) -> int:
     return total
 
 
-def guarded(order: Order, limits: BuildLimits | None, storage: Path | None, build: Callable[[], Done]) -> Done:
+def guarded(
+    order: Order, limits: BuildLimits | None, storage: Path | None, build: Callable[[], Done], owner: str = ""
+) -> Done:
     """Run a build under its limits; `BuildLimitExceeded` where one of them ended it.
 
     Without limits, or where this user cannot set them, only the disk is looked after.
     """
     if limits is None:
         return build()
-    group = BuildCgroup(order.key)
+    group = BuildCgroup(order.key, owner)
     group.limit(limits)
     guard, outer = BuildGuard(group, limits, storage), cancellation()
     try:

@@ -59,6 +59,8 @@ class Buildx:
     limits: BuildLimits | None = None
     storage: Path | None = None
     """Where the engine keeps its images, on this machine."""
+    owner: str = ""
+    """The supply chain that builds, of those on this machine."""
 
     def build(self, order: Order) -> Built:
         """See `development.build.Builder`; `order.timeout` in seconds."""
@@ -80,6 +82,7 @@ class Buildx:
                 self.limits,
                 self.storage,
                 lambda: buildx.run(*arguments, timeout=order.timeout, check=False, keep=1024 * 1024),
+                self.owner,
             )
             if done.status != 0:
                 raise _not_built(order, _last_error(done.stderr))
@@ -97,7 +100,7 @@ class Buildx:
             f"--platform={order.platform}", f"--file={dockerfile}", f"--metadata-file={metadata}",
             f"--output={rewritten if order.reproducible else here},name={order.name}",
         ]  # fmt: skip
-        arguments += separation(order, self.limits)
+        arguments += separation(order, self.limits, self.owner)
         if self.network != "default":
             arguments.append(f"--network={self.network}")
         if self.ca_bundle:

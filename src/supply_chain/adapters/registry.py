@@ -121,27 +121,21 @@ class Registry:
 
     def verify_blob(self, repository: str, digest: Digest, size: int) -> None:
         """Read a blob of any size and compare size and digest; `ImageDamaged` if they differ."""
-        sha, seen = hashlib.sha256(), 0
-        for chunk in self.http.chunks(f"{repository}/blobs/{digest}", f"a blob of {repository}"):
-            sha.update(chunk)
-            seen += len(chunk)
-            if seen > size:
-                break
-        if f"sha256:{sha.hexdigest()}" != digest or seen != size:
-            raise ImageDamaged(
-                f"{repository} answers {digest} with {seen} bytes that are not it ({size} expected).\n"
-                "Do not use the image. Push it again from its source and look at the registry's storage."
-            )
+        self._read_blob(repository, digest, size, len)
 
     def download(self, repository: str, digest: Digest, target: Path, size: int) -> None:
         """Write a blob of `size` bytes to a file; `ImageDamaged` where it is another."""
-        sha, seen = hashlib.sha256(), 0
         with target.open("wb") as file:
-            for chunk in self.http.chunks(f"{repository}/blobs/{digest}", f"a blob of {repository}"):
-                sha.update(chunk)
-                seen += file.write(chunk)
-                if seen > size:
-                    break
+            self._read_blob(repository, digest, size, file.write)
+
+    def _read_blob(self, repository: str, digest: Digest, size: int, take: Callable[[bytes], int]) -> None:
+        """Give a blob to `take`, which returns how many bytes it took, as far as its size; then compare."""
+        sha, seen = hashlib.sha256(), 0
+        for chunk in self.http.chunks(f"{repository}/blobs/{digest}", f"a blob of {repository}"):
+            sha.update(chunk)
+            seen += take(chunk)
+            if seen > size:
+                break
         if f"sha256:{sha.hexdigest()}" != digest or seen != size:
             raise ImageDamaged(
                 f"{repository} answers {digest} with {seen} bytes that are not it ({size} expected).\n"

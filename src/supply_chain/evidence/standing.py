@@ -24,7 +24,7 @@ from supply_chain.evidence.reading import Said, said
 from supply_chain.evidence.statement import LIFECYCLE, Evidence, Predicate
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore, Reading
 from supply_chain.image import Digest, Frozen, ImageRef
-from supply_chain.tier import TierName, evidence_repository
+from supply_chain.tier import BY_DIGEST, TierName, evidence_repository
 
 
 class Act(StrEnum):
@@ -51,7 +51,7 @@ class PlanAct(StrEnum):
 
 UNDOES = {Act.BLOCK: Act.UNBLOCK, Act.HOLD: Act.RELEASE}
 BLOCKS = (Act.BLOCK, Act.UNBLOCK)
-DIGESTS = evidence_repository(TierName.LIFECYCLE, "digests")
+DIGESTS = evidence_repository(TierName.LIFECYCLE, BY_DIGEST)
 """Where blocks lie by digest, whatever the image is called."""
 
 

@@ -37,7 +37,9 @@ class HostSeen(Frozen):
     """What one look at a host shows, and what the next look needs."""
 
     observations: tuple[Observation, ...] = Field(description="of the host itself")
-    entered: dict[str, tuple[Deviation, ...]] = Field(description="container that the chain deployed → who went in")
+    entered: dict[str, tuple[Deviation, ...]] = Field(
+        description="an application's deployed container → who went into it or its front"
+    )
     last: int = Field(description="the engine's newest event, which the next look names")
 
 
@@ -63,7 +65,7 @@ def read_host(
     fronts = {each.front for each in expected}
     return HostSeen(
         observations=tuple(observations),
-        entered=entered(history, ours, fronts, _checks(engine, ours)),
+        entered=of_deployments(expected, entered(history, ours, fronts, _checks(engine, ours))),
         last=history.last,
     )
 
@@ -169,6 +171,14 @@ def entered(
     return {container: tuple(deviations) for container, deviations in found.items()}
 
 
+def of_deployments(
+    expected: Iterable[Expected], entries: Mapping[str, tuple[Deviation, ...]]
+) -> dict[str, tuple[Deviation, ...]]:
+    """Return the entries by the application's container, with those into the front that it is reached through."""
+    found = {each.container: (*entries.get(each.container, ()), *entries.get(each.front, ())) for each in expected}
+    return {container: deviations for container, deviations in found.items() if deviations}
+
+
 def _entry(name: str, kind: str, command: str, actions: Sequence[Action]) -> Deviation:
     last = max(each.at for each in actions)
     often = f"{len(actions)} times, last " if len(actions) > 1 else ""
@@ -195,7 +205,7 @@ def without_values(command: str) -> str:
 def with_entries(
     observations: Iterable[Observation], entries: Mapping[str, tuple[Deviation, ...]]
 ) -> tuple[Observation, ...]:
-    """The observations of deployments, and in each who went into its container."""
+    """The observations of deployments, and in each who went into its container or its front."""
     return tuple(
         each.model_copy(update={"deviations": (*each.deviations, *entries[each.container])})
         if each.wanted and each.container in entries

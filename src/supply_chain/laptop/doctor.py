@@ -36,7 +36,7 @@ OLD = 5
 
 
 class Check(Frozen):
-    """One line of `cscm doctor`."""
+    """One line of `cscm doctor`. One that is ok and has a remedy is a note: it may be better, and need not."""
 
     name: str
     found: str
@@ -48,6 +48,11 @@ class Check(Frozen):
 def check(name: str, found: str, wanted: str, ok: bool, remedy: str) -> Check:
     """A check whose remedy is said only when it is needed."""
     return Check(name=name, found=found, wanted=wanted, ok=ok, remedy="" if ok else remedy)
+
+
+def note(name: str, found: str, wanted: str, remedy: str) -> Check:
+    """A check of what this user, or this place of the engine, does not let anybody see or set from here."""
+    return Check(name=name, found=found, wanted=wanted, ok=True, remedy=remedy)
 
 
 def examine(profile: Profile, home: Home) -> list[Check]:
@@ -95,16 +100,20 @@ def _engine() -> Iterable[Check]:
 
 def _builds(home: Home) -> Iterable[Check]:
     """What keeps builds apart and within their limits; only root can set it, on the engine's own machine."""
-    as_root = "run `cscm up` as root (again after each start of the machine): without, builds are kept apart less"
-    can = os.geteuid() == 0 and engine_url().startswith("unix://")
-    open_to = (
-        ", ".join(rule.why for rule in firewall.missing_rules(home.owner)) if can else "unknown: only root may look"
-    )
-    found = f"open to: {open_to}" if open_to else "kept apart"
-    yield check("build network", found, "kept apart", not open_to, as_root)
-    limited = can and cgroup_writable()
-    found = "set for each build" if limited else "none, but for the size of a file: only root may set them"
-    yield check("build limits", found, "set for each build", limited, "run builds as root, on the engine's own machine")
+    network, apart, limits, each = "build network", "kept apart", "build limits", "set for each build"
+    if os.geteuid() != 0 or not engine_url().startswith("unix://"):
+        who = "root on the engine's machine"
+        rules = firewall.commands(home.owner) if home.is_ours() else UP
+        yield note(network, f"unknown: only {who} may look", apart, f"once after each start of that machine: {rules}")
+        unlimited = f"none, but for the size of a file: only {who} may set them"
+        yield note(limits, unlimited, each, "run builds as root, on the engine's own machine")
+        return
+    open_to = ", ".join(rule.why for rule in firewall.missing_rules(home.owner))
+    found = f"open to: {open_to}" if open_to else apart
+    yield check(network, found, apart, not open_to, "run `cscm up`, again after each start of the machine")
+    limited = cgroup_writable()
+    found = each if limited else "none, but for the size of a file: the control groups are read-only"
+    yield check(limits, found, each, limited, "run builds where /sys/fs/cgroup can be written")
 
 
 def _namespaces() -> Iterable[Check]:

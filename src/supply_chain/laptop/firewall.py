@@ -7,6 +7,7 @@ but for addresses that the host forwards to, such as a cloud's metadata service.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 
 from supply_chain.adapters.command import run
@@ -66,11 +67,22 @@ def remove_rules(owner: str, bridge: str = BRIDGE) -> None:
             pass
 
 
+def commands(owner: str, bridge: str = BRIDGE) -> str:
+    """Return what somebody types who may become root, in one line, to set all rules of an owner once."""
+    return " && ".join(shlex.join(["sudo", "iptables", *_arguments("-I", rule, owner, bridge)]) for rule in RULES)
+
+
+def _arguments(action: str, rule: FirewallRule, owner: str, bridge: str) -> list[str]:
+    words = ["--wait", "10", "--table", rule.table, action, *rule.words(bridge), *COMMENT, f"cscm-{owner}"]
+    return [*words, "--jump", "DROP"]
+
+
 def run_iptables(action: str, rule: FirewallRule, owner: str, bridge: str = BRIDGE) -> bool:
     """Check (-C), insert (-I) or delete (-D) one rule; return whether that succeeded."""
     program = find_iptables()
     if program is None:
         return False
-    words = [program, "--wait", "10", "--table", rule.table, action, *rule.words(bridge), *COMMENT, f"cscm-{owner}"]
-    words += ["--jump", "DROP"]
-    return run(words, name="iptables", timeout=TIMEOUT, quiet=True).status == 0
+    return (
+        run([program, *_arguments(action, rule, owner, bridge)], name="iptables", timeout=TIMEOUT, quiet=True).status
+        == 0
+    )

@@ -308,11 +308,21 @@ def reset(home: Home, progress: Progress) -> None:
     down(home, progress, keep=frozenset({"engine"}))
     _clear(home, progress)
     down(home, progress)
-    if os.geteuid() == 0:
-        firewall.remove_rules(home.owner)
-        remove_groups()
+    _remove_from_host(home.owner)
     progress(f"removing {home.directory}")
     shutil.rmtree(home.directory)
+
+
+def remove_left(owner: str, progress: Progress) -> None:
+    """Remove what a lost supply chain left in the engine and, as root, on its machine; `EngineUnavailable`."""
+    remove_from_engine(owner, progress)
+    _remove_from_host(owner)
+
+
+def _remove_from_host(owner: str) -> None:
+    if os.geteuid() == 0:
+        firewall.remove_rules(owner)
+        remove_groups(owner)
 
 
 def _clear(home: Home, progress: Progress) -> None:

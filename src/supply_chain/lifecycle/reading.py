@@ -19,13 +19,8 @@ from supply_chain.execution.records import history
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known
 from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
-from supply_chain.lifecycle.stock import Evidenced, Member, PastDeployment, Stock
+from supply_chain.lifecycle.stock import INDEXES, Evidenced, Member, PastDeployment, Stock
 from supply_chain.tier import CURATED, EVIDENCE, TierName
-
-INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
 
 
 class Images(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,10 +16,11 @@ from supply_chain.evidence.standing import Act, PlanAct, Repositories, Ruling, r
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
-from supply_chain.lifecycle.stock import Member, PastDeployment, histories
+from supply_chain.lifecycle.stock import INDEXES, Member, PastDeployment, histories
 from supply_chain.shown import in_a_line
 from supply_chain.tier import (
     CURATED,
+    OF_PLANS,
     OFFERED,
     TierName,
     curated_repository,
@@ -28,7 +29,7 @@ from supply_chain.tier import (
     is_base_repository,
 )
 
-PLANS = evidence_repository(TierName.LIFECYCLE, "plans")
+PLANS = evidence_repository(TierName.LIFECYCLE, OF_PLANS)
 """Where it lies what somebody decided about a plan."""
 
 
@@ -99,6 +100,9 @@ class Ruled(Frozen):
     elsewhere: tuple[ImageRef, ...] = Field(
         default=(), description="the same digests under other names, archived or restored for it"
     )
+    indexes: tuple[ImageRef, ...] = Field(
+        default=(), description="indexes that stay archived though it is unblocked: a block archives those that list it"
+    )
     running: tuple[RunsFrom, ...] = Field(default=(), description="what runs from it")
     unread: str = Field(default="", description="why it cannot be told what runs from it; empty where it is told")
 
@@ -124,6 +128,12 @@ class Ruled(Frozen):
         if self.act is Act.HOLD:
             yield f"  to end it: cscm release {named} --why …"
         if self.act is Act.UNBLOCK and self.changed:
+            for index in self.indexes:
+                yield (
+                    f"  stays archived, and may list it: {index}\n    to restore it, where no block closes it: aws ecr "
+                    f"update-image-storage-class --repository-name {index.repository} --image-id "
+                    f"imageDigest={index.digest} --target-storage-class STANDARD"
+                )
             yield f"  first, where curation refused it meanwhile: cscm curate {self._offered}"
             if not is_base_repository(self.ref.repository):
                 yield f"  then, where execution did: cscm execute {self.ref} --environment …"
@@ -168,10 +178,11 @@ def decide(
     moves = act in (Act.BLOCK, Act.UNBLOCK) and not only_sign
     moved = tuple(_moved(ref, act, bench, failed)) if moves else ()
     elsewhere = tuple(_elsewhere(ref, act, bench, failed)) if moves else ()
+    indexes = tuple(_closed_indexes({ref, *elsewhere}, bench, failed)) if moves and act is Act.UNBLOCK else ()
     running, unread = _running(ref.digest, bench, failed, only_sign) if act is Act.BLOCK else ((), "")
     ruled = Ruled(
         ref=ref, act=act, by=by, why=why, at=now, changed=changed, curated=only_sign or ref.digest in listed,
-        moved=moved, elsewhere=elsewhere, running=running, unread=unread,
+        moved=moved, elsewhere=elsewhere, indexes=indexes, running=running, unread=unread,
     )  # fmt: skip
     tell(ruled)
     for other in failed[1:]:
@@ -268,6 +279,15 @@ def _elsewhere(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Excepti
                     with _going_on(failed):
                         if (bench.storage.status(each) is StorageStatus.ARCHIVED) is (act is Act.UNBLOCK):
                             yield from _move(each, act, bench)
+
+
+def _closed_indexes(refs: Iterable[ImageRef], bench: RulingBench, failed: list[Exception]) -> Iterator[ImageRef]:
+    """The archived indexes beside an image. Nobody can read those, so it is not known which of them list it."""
+    for repository in sorted({each.repository for each in refs}):
+        with _going_on(failed):
+            for each in bench.storage.images(repository):
+                if each.media_type in INDEXES and each.status is StorageStatus.ARCHIVED:
+                    yield ImageRef(repository=repository, digest=each.digest)
 
 
 def _with_copies(ref: ImageRef, bench: RulingBench) -> Iterator[ImageRef]:

@@ -17,6 +17,11 @@ from supply_chain.image import Digest, Frozen, ImageRef, StoredManifest, digest_
 from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
 from supply_chain.tier import Boundary
 
+INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+
 
 class Member(Frozen):
     """One manifest as the registry has it, and what it belongs to in its repository."""

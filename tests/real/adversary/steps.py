@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from supply_chain.adapters.build_cgroup import remove_groups
 from supply_chain.adapters.buildx import Buildx, find_client
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.registry import Registry
@@ -21,6 +22,7 @@ from supply_chain.development.separation import BuildLimits
 
 GO = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
 BEGIN = "FROM scratch\nCOPY step /\n"
+OWNER = "cscm-test-steps"
 GIB, MIB = 1024**3, 1024**2
 LIMITS = BuildLimits(memory=512 * MIB, processes=64, cpus=0.5, disk=256 * MIB, reserve=0)
 
@@ -67,6 +69,7 @@ class Steps:
             registry,
             limits=limits,
             storage=storage,
+            owner=OWNER,
         )
 
     def result(self, dockerfile: str, key: str, *, caches: str = "", fresh: bool = False) -> str:
@@ -86,6 +89,7 @@ class Steps:
         client = find_client(os.environ["PATH"])
         for name in self.names:
             subprocess.run([client, "rmi", name], check=False, capture_output=True)
+        remove_groups(OWNER)
 
 
 @contextlib.contextmanager

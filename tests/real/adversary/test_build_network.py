@@ -110,13 +110,14 @@ def rules() -> Iterator[None]:
     """The rules as `cscm up` sets them; those of other supply chains here are away while the test runs."""
     listed = subprocess.run(["iptables-save"], check=True, capture_output=True, text=True).stdout
     others = [each for each in set(re.findall(r"cscm-([0-9a-z]+)", listed)) if not firewall.missing_rules(each)]
-    for each in others:
-        firewall.remove_rules(each)
-    assert firewall.set_rules(OWNER) == []
-    yield
-    firewall.remove_rules(OWNER)
-    for each in others:
-        firewall.set_rules(each)
+    try:
+        for each in others:
+            firewall.remove_rules(each)
+        assert firewall.set_rules(OWNER) == []
+        yield
+    finally:
+        firewall.remove_rules(OWNER)
+        assert [each for each in others if firewall.set_rules(each)] == []
 
 
 def dialled(steps: Steps, word: str, *addresses: str) -> set[str]:

@@ -153,6 +153,20 @@ def test_exec_into_a_deployed_container_is_seen_once_with_its_command(
     assert deployed.container not in look(deployed, after=seen.last).entered
 
 
+def test_exec_into_a_front_is_reported_of_the_application_behind_it(
+    engine: DockerEngine, deployed: Deployment, look: Look
+) -> None:
+    """Whoever is in there reads and answers every request."""
+    before = look().last
+    inside = engine._api.exec_create(deployed.front, ["haproxy", "-v"])
+    engine._api.exec_start(inside["Id"], detach=True)
+
+    seen = eventually_known(lambda: look(deployed, after=before), deployed.container, 1)
+
+    (entry,) = seen.entered[deployed.container]
+    assert entry.code == "drift.exec" and "the front of" in entry.fact and "haproxy -v" in entry.fact
+
+
 def eventually_known(look: Look, container: str, number: int) -> HostSeen:
     """An event of this second is known in the next one."""
     found: list[HostSeen] = []

@@ -1,13 +1,17 @@
 """The control group of a build: which files are written, and what is read of them."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.build_cgroup import BuildCgroup, remove_groups
+from supply_chain.adapters.build_cgroup import BuildCgroup, group_name, remove_groups
 from supply_chain.development.separation import BuildLimits
 
 LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1.5, disk=2**30, reserve=0)
+
+
+OWNER = "0123456789ab"
 
 
 @pytest.fixture(params=["v1", "v2"])
@@ -15,11 +19,11 @@ def group(request, tmp_path):
     """A group below a tree like the kernel's."""
     if request.param == "v2":
         (tmp_path / "cgroup.controllers").write_text("cpu memory pids")
-        return BuildCgroup("0123", tmp_path)
+        return BuildCgroup("0123", OWNER, tmp_path)
     for controller in ("memory", "pids", "cpu"):
         (tmp_path / controller).mkdir()
     (tmp_path / "memory/memory.memsw.limit_in_bytes").write_text("")
-    return BuildCgroup("0123", tmp_path)
+    return BuildCgroup("0123", OWNER, tmp_path)
 
 
 def test_limits_are_written_where_the_kernel_reads_them(group):
@@ -27,12 +31,13 @@ def test_limits_are_written_where_the_kernel_reads_them(group):
     assert not group.is_limited()
     assert group.limit(LIMITS) and group.is_limited()
 
-    written = {file.name: file.read_text() for file in group.root.rglob("cscm.build/0123/*")}
+    written = {file.name: file.read_text() for file in group.root.rglob(f"cscm.build/{OWNER}/0123/*")}
     assert written["pids.max"] == "100"
     if group.unified:
         assert (written["memory.max"], written["memory.swap.max"]) == (str(2**30), "0")
         assert (written["cpu.max"], written["cpu.weight"]) == ("150000 100000", "25")
-        assert (group.root / "cscm.build/cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+        for above in ("", "cscm.build", f"cscm.build/{OWNER}"):
+            assert (group.root / above / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
     else:
         assert written["memory.limit_in_bytes"] == written["memory.memsw.limit_in_bytes"] == str(2**30)
         assert (written["cpu.cfs_quota_us"], written["cpu.cfs_period_us"]) == ("150000", "100000")
@@ -43,7 +48,7 @@ def test_a_kernel_that_takes_none_is_told(tmp_path):
     """As where the user is not root, or the engine is elsewhere."""
     (tmp_path / "memory").write_text("no directory")
 
-    assert not BuildCgroup("0123", tmp_path).limit(LIMITS)
+    assert not BuildCgroup("0123", OWNER, tmp_path).limit(LIMITS)
 
 
 def test_what_was_reached_is_read_from_the_counters(group):
@@ -76,22 +81,40 @@ def test_one_process_of_each_step_is_found(group):
 
 
 def test_groups_of_builds_that_are_over_go(group):
-    """The kernel removes an empty one, with its files; one in which something runs stays."""
+    """The kernel removes an empty one, with its files; one in which something runs stays, and so does another's."""
     for controller in ("memory", "pids"):
         (group.directory(controller) / "buildkit/x").mkdir(parents=True, exist_ok=True)
     running = group.directory("pids").with_name("4567")
     running.mkdir()
     (running / "cgroup.procs").write_text("1\n")
+    others = BuildCgroup("0123", "another", group.root).directory("memory")
+    others.mkdir(parents=True)
 
-    remove_groups(group.root)
+    remove_groups(OWNER, group.root)
 
     assert not group.directory("pids").exists() and not group.directory("memory").exists()
-    assert running.exists()
+    assert running.exists() and others.exists()
+
+
+def test_last_group_takes_the_directory_above_with_it(group):
+    """Nothing of ours stays where no supply chain builds any more."""
+    group.directory("memory").mkdir(parents=True)
+
+    remove_groups(OWNER, group.root)
+
+    assert not list(group.root.rglob("cscm.build"))
+
+
+@pytest.mark.parametrize(("owner", "name"), [("", "/cscm.build/0123"), ("../x", "/cscm.build/---x/0123")])
+def test_owner_leads_nowhere_else(owner, name):
+    """An engine that one supply chain has for itself has no owner; any other text is a part of a name."""
+    assert group_name("0123", owner) == name
+    assert str(BuildCgroup("0123", owner, Path("/g")).directory("pids")) == f"/g/pids{name}"
 
 
 def test_group_that_goes_while_it_is_looked_at_ends_no_look(tmp_path, monkeypatch):
     """A step ends at any time; the guard looks on at the others."""
-    group = BuildCgroup("0123", tmp_path)
+    group = BuildCgroup("0123", OWNER, tmp_path)
     for name in ("a", "b"):
         place = group.directory("pids") / "buildkit" / name
         place.mkdir(parents=True)

@@ -22,8 +22,8 @@ ORDER = Order(
 
 @pytest.fixture
 def group(tmp_path, monkeypatch):
-    made = BuildCgroup("0123", tmp_path)
-    monkeypatch.setattr(build_guard, "BuildCgroup", lambda key: made)
+    made = BuildCgroup("0123", root=tmp_path)
+    monkeypatch.setattr(build_guard, "BuildCgroup", lambda *_: made)
     monkeypatch.setattr(build_guard, "INTERVAL", 0.01)
     return made
 

@@ -11,6 +11,7 @@ from supply_chain.execution.host import (
     drifts,
     entered,
     judge_accesses,
+    of_deployments,
     read_host,
     with_entries,
     without_values,
@@ -132,6 +133,17 @@ def test_entry_is_a_deviation_of_the_deployment():
     assert own.deviations == (first, entry) and rest == others
 
 
+def test_entry_into_a_front_is_a_deviation_of_each_application_behind_it():
+    """An entry into a container concerns no other."""
+    first, second = (Deviation(code=code, fact="f", remedy="r") for code in ("drift.exec", "drift.attached"))
+    others = [EXPECTED.model_copy(update={"container": "3" * 64}), EXPECTED.model_copy(update={"container": "4" * 64})]
+    others[1] = others[1].model_copy(update={"front": "5" * 64})
+
+    found = of_deployments([EXPECTED, *others], {FRONT: (first,), OWN: (second,)})
+
+    assert found == {OWN: (second, first), "3" * 64: (first,)}
+
+
 @pytest.fixture
 def engine():
     image = LocalImage(digest=OTHER, environment={}, command=("run",), volumes=(), labels={})
@@ -163,8 +175,11 @@ def test_host_is_looked_at_whole(engine):
     assert (only.host, only.environment, only.name, only.application) == ("laptop", "", "stranger", "")
     assert [each.code for each in only.deviations] == ["host.privileged"]
     assert {container: [each.code for each in found] for container, found in seen.entered.items()} == {
-        own: ["drift.exec"], front: ["drift.attached"],
+        own: ["drift.exec", "drift.attached"],
     }  # fmt: skip
+    assert "the front of hello in staging" in seen.entered[own][1].fact
+    reported, *_ = with_entries([observation(container=own)], seen.entered)
+    assert [each.code for each in reported.deviations] == ["drift.exec", "drift.attached"]
     assert seen.last == 9
     assert look(engine, [deployed], after=9).entered == {}, "reported once"
     assert look(engine, [deployed], agents=[{"image": OTHER, "reason": "backup"}]).observations == ()

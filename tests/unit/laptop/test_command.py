@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import socket
 import threading
 
@@ -9,7 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from cscm.main import main
-from supply_chain.laptop.home import MARKER
+from supply_chain.errors import EngineUnavailable
+from supply_chain.laptop import doctor, firewall
+from supply_chain.laptop.home import MARKER, Home
 
 
 @pytest.fixture
@@ -70,6 +73,41 @@ def test_doctor_lists_every_part_and_its_remedy(run):
     ):
         assert not lines[name]["ok"]
         assert lines[name]["remedy"]
+
+
+@pytest.mark.parametrize(("user", "engine"), [(1000, "unix:///nothing.sock"), (0, "tcp://192.0.2.1:1")])
+def test_doctor_notes_what_only_root_on_the_engines_machine_can_set(run, tmp_path, monkeypatch, user, engine):
+    """It is no failure, and the note says what that user types."""
+    Home(tmp_path / "project", tmp_path / "home").create()
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setenv("DOCKER_HOST", engine)
+    monkeypatch.setattr(doctor, "ask", unavailable)
+
+    lines = {line["name"]: line for line in json.loads(run("doctor", "--json").stdout)}
+
+    assert lines["build network"]["ok"] and lines["build limits"]["ok"]
+    commands = lines["build network"]["remedy"].partition(": ")[2].split(" && ")
+    owner = (tmp_path / "home/state/owner").read_text().strip()
+    assert len(commands) == len(firewall.RULES)
+    assert commands[0] == (
+        "sudo iptables --wait 10 --table raw -I PREROUTING -i docker0 -d 169.254.0.0/16 "
+        f"-m comment --comment cscm-{owner} --jump DROP"
+    )
+    assert "note build limits" in run("doctor").stdout
+
+
+def unavailable(url):
+    raise EngineUnavailable(f"{url} does not answer.\nStart it.")
+
+
+def test_doctor_on_the_engines_machine_fails_root_whose_rules_are_missing(run, monkeypatch):
+    """There the user can mend it."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(firewall, "find_iptables", lambda: None)
+
+    lines = {line["name"]: line for line in json.loads(run("doctor", "--json").stdout)}
+
+    assert not lines["build network"]["ok"] and "cscm up" in lines["build network"]["remedy"]
 
 
 def test_doctor_names_who_took_a_port(run, tmp_path):

@@ -1,6 +1,7 @@
 """Bringing up, stopping and removing, without the parts themselves."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -8,7 +9,9 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from click.testing import CliRunner
 
+from cscm.main import main
 from supply_chain.adapters.accounts import BridgeIdentity, TierIdentity
 from supply_chain.adapters.database import Database
 from supply_chain.errors import EngineUnavailable, PartFailed, SettingInvalid
@@ -190,6 +193,21 @@ def test_reset_starts_the_engine_that_down_has_stopped(home, state, monkeypatch)
     reset(home, print)
 
     assert done == ["started", f"cscm.owner={owner} 127.0.0.1:4566/"] and not home.directory.exists()
+
+
+@pytest.mark.parametrize(("user", "removed"), [(0, ["cscm.owner=lost None", "rules of lost", "groups of lost"]),
+                                               (1000, ["cscm.owner=lost None"])])  # fmt: skip
+def test_what_a_lost_supply_chain_left_goes_with_its_rules_and_groups(monkeypatch, user, removed):
+    """Which only root may remove."""
+    done = []
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(laptop, "clear", lambda label, images, _: done.append(f"{label} {images}"))
+    monkeypatch.setattr(laptop.firewall, "remove_rules", lambda owner: done.append(f"rules of {owner}"))
+    monkeypatch.setattr(laptop, "remove_groups", lambda owner: done.append(f"groups of {owner}"))
+
+    result = CliRunner().invoke(main, ["reset", "--yes", "--left-by", "lost"])
+
+    assert result.exit_code == 0 and done == removed
 
 
 class _Server(BaseHTTPRequestHandler):

@@ -11,6 +11,7 @@ from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE
 from supply_chain.image import ImageRef, StorageStatus
 from supply_chain.lifecycle.reading import Read
 from supply_chain.lifecycle.rulings import RulingBench, RunsFrom, approve, decide
+from supply_chain.lifecycle.stock import INDEXES
 from supply_chain.tier import TierName
 from tests.unit.lifecycle.stock import deployed, digest, ref, stored
 
@@ -23,7 +24,7 @@ class Registry:
 
     def __init__(self, world):
         self.world, self.errors, self.made, self.signed, self.subjects = world, {}, {}, [], {}
-        self.tags, self.unreadable = {}, None
+        self.tags, self.changes, self.unreadable = {}, {}, None
         self.there = {"curated/hello": {digest(n): StorageStatus.ACTIVE for n in (1, 2, 3)}}
 
     def ensure_repository(self, name, *, immutable, key):
@@ -31,9 +32,15 @@ class Registry:
 
     def images(self, repository):
         return tuple(
-            stored(int(d[7:], 16), status=status, subject=self.subjects.get(d), tags=self.tags.get(d, ("t",)))
+            stored(
+                int(d[7:], 16), status=status, subject=self.subjects.get(d), tags=self.tags.get(d, ("t",)),
+                **self.changes.get(d, {}),
+            )
             for d, status in self.there.get(repository, {}).items()
         )  # fmt: skip
+
+    def manifest(self, where):
+        return {"manifests": []}
 
     def having(self, begins, prefix):
         return tuple(
@@ -358,6 +365,24 @@ def test_an_unblocked_image_is_open_and_excused(say, stands, registry):
 
     assert (ruled.changed, ruled.moved, registry.archived()) == (True, (digest(1),), set())
     assert (stands().block, stands().excuse.why) == (None, "false alarm")
+
+
+def test_indexes_that_stay_archived_are_named_with_how_to_restore_them(say, registry):
+    """What is archived cannot be read, so that nobody knows which of them a block closed."""
+    registry.changes = {digest(n): {"media_type": INDEXES[0]} for n in (2, 4)}
+    registry.there["dev/hello"] = {digest(n): StorageStatus.ACTIVE for n in (1, 2)}
+    for name in ("curated/hello", "dev/hello"):
+        registry.there[name][digest(2)] = StorageStatus.ARCHIVED
+    registry.there["curated/hello"] |= {digest(3): StorageStatus.ARCHIVED, digest(4): StorageStatus.ACTIVE}
+    registry.there["dev/another"] = {digest(2): StorageStatus.ARCHIVED}
+    blocked = say(Act.BLOCK)
+
+    unblocked = say(Act.UNBLOCK, at=1)
+
+    assert (blocked.indexes, unblocked.indexes) == ((), (ref(2), ref(2, "dev/hello")))
+    assert registry.archived() == {digest(2), digest(3)}
+    assert f"  stays archived, and may list it: {ref(2)}\n" in str(unblocked)
+    assert f"--repository-name dev/hello --image-id imageDigest={digest(2)} --target-storage" in str(unblocked)
 
 
 def test_how_it_is_taken_back_is_told(say):

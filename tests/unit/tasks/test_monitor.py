@@ -9,8 +9,10 @@ from prefect.variables import Variable
 
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.host import HostSeen
+from supply_chain.execution.monitor import Deviation, Observation
 from tasks import monitor, paging
 from tasks.turns import DEPLOY, turn, turn_name
+from tests.unit.execution.test_monitor import DIGEST, NOON
 
 
 @pytest.fixture
@@ -85,4 +87,60 @@ async def test_a_host_is_looked_at_once_for_all_of_its_environments(environment,
         ("engine of other", "other", ["c"], ["c"], 0),
         (f"engine of {host}", host, ["a", "b"], ["a", "b"], 7),
     ]
-    assert list(seen) == ["events_other", f"events_{environment}_host"]
+    assert list(seen) == ["other", host]
+
+
+async def looked_at(environment, monkeypatch, deploying):
+    """One look at all of a host on which somebody went into a container; what was reported, and what is remembered."""
+    place = Environment(name=environment, host=f"{environment}-host")
+    entry = Deviation(code="drift.exec", fact="f", remedy="r")
+    observed = Observation(
+        at=NOON, environment=environment, application="hello", name="n", container="1", wanted=DIGEST
+    )
+    turns, reported = iter(deploying), []
+
+    async def hosts(expected, places):
+        return {place.host: HostSeen(observations=(), entered={"1": (entry,)}, last=9)}
+
+    async def under_way():
+        return next(turns)
+
+    async def load(name):
+        return SimpleNamespace(engine=lambda: "engine")
+
+    async def nothing(*_, **__):
+        return None
+
+    for name, stand_in in {
+        "_places": lambda *_: (place,), "should_run": lambda *_: (), "look": lambda *_: (observed,), "_hosts": hosts,
+        "_under_way": under_way, "soak": nothing, "acreate_table_artifact": nothing, "_emit": reported.append,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(monitor, name, stand_in)
+    monkeypatch.setattr(monitor.ContainerHost, "aload", load)
+    await Variable.aset(f"events_{environment}_host", "7", overwrite=True)
+    tier = SimpleNamespace(evidence=lambda _: None, ecr=None, http=None)
+
+    await monitor.monitor.fn(None, tier, None)
+
+    return reported, await Variable.aget(f"events_{environment}_host")
+
+
+async def test_entry_is_reported_and_the_next_look_begins_after_it(environment, monkeypatch):
+    """Also while something is deployed elsewhere."""
+    elsewhere = {("elsewhere", "hello")}
+    (reported,), remembered = await looked_at(environment, monkeypatch, [elsewhere, elsewhere])
+
+    assert [each.code for each in reported.deviations] == ["drift.exec"]
+    assert remembered == "9"
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, True), (False, True), (True, False)])
+async def test_entry_during_a_deployment_is_left_for_the_look_after_it(environment, monkeypatch, before, after):
+    """Also where the deployment began or ended during the look: the record that was read is of before."""
+    own = {(environment, "hello")}
+    reported, remembered = await looked_at(
+        environment, monkeypatch, [own if each else set() for each in (before, after)]
+    )
+
+    assert reported == []
+    assert remembered == "7", "the same events are read again"

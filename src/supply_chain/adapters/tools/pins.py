@@ -55,34 +55,32 @@ class Pin(Frozen):
         return _number(self.minimum) <= number and (self.below is None or number < _number(self.below))
 
 
-class GoPin(Pin):
+class BuiltPin(Pin):
+    """A program written in Go that can be built here."""
+
+    version: Version
+    stamp: str = Field(description="the linker's assignment that tells the program its version")
+    toolchain: Annotated[str, StringConstraints(pattern=r"^go1(\.\d+)+$")]
+
+    def filled(self, text: str) -> str:
+        """`text` with the version in it."""
+        return text.replace("{version}", self.version)
+
+
+class GoPin(BuiltPin):
     """A program written in Go: a release of its project, or built from its module."""
 
     kind: Literal["go"]
-    version: Version
     repository: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
-    stamp: str = Field(description="the linker's assignment that tells the program its version")
-    toolchain: Annotated[str, StringConstraints(pattern=r"^go1(\.\d+)+$")]
     checksums: FileName
     files: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]+/[a-z0-9]+$")], ReleaseFile]
 
-    def filled(self, text: str) -> str:
-        """`text` with the version in it."""
-        return text.replace("{version}", self.version)
 
-
-class SourcePin(Pin):
+class SourcePin(BuiltPin):
     """A program of this project in Go, built from its sources: `package` is their directory among the adapters."""
 
     kind: Literal["source"]
-    version: Version
     package: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-    stamp: str = Field(description="the linker's assignment that tells the program its version")
-    toolchain: Annotated[str, StringConstraints(pattern=r"^go1(\.\d+)+$")]
-
-    def filled(self, text: str) -> str:
-        """`text` with the version in it."""
-        return text.replace("{version}", self.version)
 
 
 class DistributionPin(Pin):
