@@ -133,7 +133,7 @@ def test_a_runner_is_recognised_by_its_command(command, runner):
         ("jest", "Tests: " + "9" * 5000 + " passed, 1 total\n", None),
         ("mocha", "x" * 600 + "\n  2 passing (4ms)\n", 2),
         ("pytest", "x" * JUDGED + "\n3 passed in 0.12s\n", 3),
-        ("pytest", "3 passed in 0.12s\n" + "x\n" * JUDGED, None),
+        ("pytest", "\n3 passed in 0.12s\n" + "x\n" * JUDGED, None),
         ("junit", "[         3 tests successful      ]\n", 3),
         ("tap", "1..2\nok 1 a\nok 2 b # SKIP no network\n", 1),
         ("tap", "1..1\nok 1 " + "a" * 600 + "\n", 1),
@@ -240,6 +240,7 @@ HOSTILE = {
     "summaries": "Tests: " * (SIZE // 7),
     "summaries on lines": ("Tests: " * 70 + "\n") * (SIZE // 491),
     "returns": "\r" * SIZE,
+    "line feeds and nothing": "\n" * SIZE + "0 tests\n",
 }
 """What a container may print to keep whoever reads it busy; Python holds every other thread off meanwhile."""
 
