@@ -8,6 +8,7 @@ import pytest
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.checks import (
     CHECKS,
+    TESTED,
     Check,
     CheckResult,
     Outcome,
@@ -130,3 +131,25 @@ def test_a_check_is_made_again_with_other_tools(tools):
     made = evidence(check(Check.TESTS, tools={"pytest": "9"}))
 
     assert passed_before(Check.TESTS, [made], tools) is None
+
+
+SHOWN = {TESTED: {"shown": True, "by": "pytest", "ran": 3}}
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "shows"),
+    [
+        (Check.TESTS, {}, True),
+        (Check.TESTS, {"passed": ("a",), "warned": ("b",)}, True),
+        (Check.PROBE, {"details": SHOWN}, False),
+        (Check.TESTS, {"details": {TESTED: {"shown": False}}}, False),
+        (Check.TESTS, {"details": {TESTED: {"shown": "yes"}}}, False),
+        (Check.TESTS, {"details": {TESTED: "shown"}}, False),
+        (Check.TESTS, {"details": {}}, False),
+        (Check.TESTS, {"passed": ("a",), "failed": ("b",)}, False),
+        (Check.TESTS, {"passed": ()}, False),
+    ],
+)
+def test_a_report_shows_tests_that_ran_and_did_not_fail(make, check, changes, shows):
+    """Of the check of tests, in its details, and nothing that only looks so."""
+    assert make.check(check, **changes).shows_tests is shows

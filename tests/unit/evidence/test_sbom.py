@@ -10,11 +10,13 @@ import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence import sbom as module
+from supply_chain.evidence.examination import Examination, Identity
 from supply_chain.evidence.sbom import (
     Reference,
     References,
     Referred,
     in_url,
+    last_listed,
     packages_in,
     sbom_in,
     source_in,
@@ -210,6 +212,20 @@ def test_the_inventory_says_where_it_is_and_what_made_it(world, make, signed):
     )
     assert json.loads(found.content)["artifacts"][0]["name"] == "openssl"
     assert found.digest == digest_of(found.content)
+
+
+def test_the_examination_counts_where_it_looked_for_all_that_is_looked_for_today(world, make, signed):
+    """Whoever did not look, or for less, found nothing by that."""
+    predicate = make.sbom(world.registry, REF, "openssl")
+    for number, (said, found) in enumerate(
+        (
+            ({"distribution": {"id": "debian"}}, Examination(distribution=Identity(id="debian"))),
+            ({"version": "0"}, None),
+            (None, None),
+        )
+    ):
+        evidence = signed({**predicate, "examination": said}, f"2026-11-24T12:00:0{number}+00:00")
+        assert last_listed(evidence[-1:]).examination == found
 
 
 def test_syfts_own_format_is_the_one_that_is_read(world, make, signed):
