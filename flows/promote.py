@@ -29,7 +29,7 @@ from supply_chain.tier import CURATED, OFFERED
 from tasks.approval import answers, ask, forget
 from tasks.find import find, find_stored
 from tasks.freeze import frozen
-from tasks.promote import due_at_curation, due_at_execution, on_the_way, sign_decision
+from tasks.promote import due_at_curation, due_at_execution, offered, on_the_way, sign_decision
 from tasks.turns import DEPLOY, next_turn, turn, turn_name
 
 CHAIN = 2 * 3600
@@ -63,6 +63,8 @@ async def _to_curation(
     image: str, newest: bool, tier: Tier, workbench: Workbench
 ) -> CuratedImage | Refused | Move | Freeze:
     ref = await find(image, OFFERED, tier)
+    # before any turn: what nobody signs keeps no other, and whoever waits for the turn sees this one's evidence
+    await offered(ref, tier, workbench)
     name = turn_name("promote", ref.application)
     if not newest:
         async with turn(name, CHAIN):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -43,20 +44,26 @@ STALE = timedelta(hours=6)
 ON_THE_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
+@task(name="offered", task_run_name="offered", **RETRYING)
+async def offered(ref: ImageRef, tier: Tier, workbench: Workbench) -> None:
+    """Wait for an image's evidence that is still being signed, `EVIDENCE` seconds at most."""
+    store, until = tier.evidence(workbench), time.monotonic() + EVIDENCE
+    if not (await in_thread(to_curation, ref, tier.ecr, store)).waits:
+        return
+    while time.monotonic() < until:
+        if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):  # the others need no second look
+            return
+        await asyncio.sleep(POLL)
+
+
 @task(name="due at boundary 1", task_run_name="due at boundary 1", **RETRYING)
 async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench, *, newest: bool = False) -> Move:
-    """What is to be done with an offered image; waits a minute for evidence that is still being signed.
+    """What is to be done with an offered image.
 
     With `newest`, what is to be done with the newest image of its application that was offered.
     """
     store = tier.evidence(workbench)
     move = await in_thread(to_curation, ref, tier.ecr, store)
-    for _ in range(0, EVIDENCE, POLL):
-        if not move.waits:
-            break
-        await asyncio.sleep(POLL)
-        if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):  # the others need no second look
-            move = await in_thread(to_curation, ref, tier.ecr, store)
     return await in_thread(newest_to_curation, ref, tier.ecr, store) if newest and not move.to else move
 
 

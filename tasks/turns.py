@@ -29,6 +29,8 @@ from supply_chain.image import Frozen
 from tasks.running import invocation
 
 DEPLOY = "deploy"
+NEXT = " next"
+"""How the name ends under which a run waits for a turn."""
 WAIT = 900
 """Seconds to wait for the run whose turn it is."""
 LEASE = 60
@@ -81,7 +83,7 @@ async def next_turn(name: str, wait: float | None = None) -> AsyncIterator[bool]
     async with AsyncExitStack() as stack:
         async with AsyncExitStack() as entrance:
             try:
-                await entrance.enter_async_context(_alone_here(f"{name} next", time.monotonic()))
+                await entrance.enter_async_context(_alone_here(f"{name}{NEXT}", time.monotonic()))
             except TimeoutError:
                 is_first = False
             else:
@@ -109,9 +111,15 @@ async def _turn(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
 
 
 def left_turns() -> tuple[str, ...]:
-    """The turns on this machine that nobody has, and that name runs that did not end well with them."""
+    """The turns on this machine that nobody has, and that name runs that did not end well with them.
+
+    To look at one locks it for a moment. Those under which a run waits name nobody and are left alone: a push that
+    found one locked would leave its image to a run that is not there.
+    """
     left = []
     for path in sorted((get_current_settings().home / "turns").glob("*")):
+        if path.name.endswith(NEXT):
+            continue
         with _opened(path) as file:
             if _locks(file) and _read(file):
                 left.append(unquote(path.name))

@@ -207,6 +207,15 @@ def test_what_events_start_leaves_places_in_the_pool_for_everything_else() -> No
     }
 
 
+def test_what_was_missed_takes_no_place_from_deployments_and_is_coalesced() -> None:
+    """A catch-up of many applications would otherwise keep everybody's deployments, and wait for hours."""
+    promotions = {d.name: d for d in DEPLOYMENTS if d.entrypoint == "flows.promote:promote"}
+    queues = {name: d.work_pool.work_queue_name for name, d in promotions.items()}
+
+    assert queues["on-missed"] not in {queue for name, queue in queues.items() if name != "on-missed"}
+    assert promotions["on-missed"].parameters == {"newest": True}
+
+
 BOTH = ["respond/on-verdict-changed", "inventory/on-event"]
 
 

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from supply_chain.adapters.aws import error_code, translated
 from supply_chain.evidence.store import BEFORE_ALL
-from supply_chain.promotion.bridge import UNTOLD, Message
+from supply_chain.promotion.bridge import MOST, UNTOLD, Message
 
 REASON = "reason"
 """The attribute of a dead message that says why."""
@@ -18,8 +18,6 @@ HIDDEN = 60
 """Seconds for which a message that is only looked at is out of sight, unless it is shown again before."""
 LOOKED_FOR = 2
 """Seconds for which each look waits: only one that waits asks all of the servers that may have a message."""
-MOST = 10
-"""Messages that SQS gives at once."""
 NOT_HIDDEN = ("MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidParameterValue")
 """SQS's codes for a message that is to be shown again and is seen or deleted already."""
 

@@ -27,8 +27,15 @@ PACE = 0.5
 """Seconds between two looks at the queue while pushes wait for their announcement."""
 ROUNDS = 20
 """How often the queue is read before what it gave is announced: a flood delays no push that came before it."""
-TIDIED, WIDE = 100, 8
-"""How many messages are deleted between two looks at the queue, and how many at a time."""
+MOST = 10
+"""Messages that a queue gives at once, at most."""
+BURIED = ROUNDS * MOST
+"""How many messages that nobody can read are put away between two looks at the queue: as many as one gives."""
+TIDIED = 2 * BURIED
+"""How many announced messages are deleted between two looks: more than one gives, for a queue gives up a message that
+it gave too often, also one whose event was taken."""
+WIDE = 8
+"""How many of them at a time."""
 NAMED = 8
 """Characters by which a message is named, at least."""
 UNTOLD = "it was received too often without being announced"
@@ -192,9 +199,9 @@ class Bridge:
         self.waiting.remove(group, *list(group.pushes))
 
     def _tidy(self) -> None:
-        """Delete up to `TIDIED` messages that were announced, and as many that nobody can read."""
+        """Delete messages that were announced, up to `TIDIED`, and put away what nobody can read, up to `BURIED`."""
         side_by_side(self._delete, list(self.finished.values())[:TIDIED], WIDE)
-        side_by_side(lambda bad: self._bury(*bad), list(self.unreadable.values())[:TIDIED], WIDE)
+        side_by_side(lambda bad: self._bury(*bad), list(self.unreadable.values())[:BURIED], WIDE)
 
     def _delete(self, message: Message) -> None:
         self.queue.delete(message)
@@ -202,9 +209,22 @@ class Bridge:
 
     def _bury(self, message: Message, reason: str) -> None:
         log.warning("%s", plain(f"message {message.id} goes to the dead-letter queue: {reason}"))
-        self.dead.send(message.body, reason)
-        self.queue.delete(message)
+        if self._is_dead(message.body, reason) or self._is_dead(message.body, ""):
+            self.queue.delete(message)
+        else:
+            log.warning("%s", plain(f"message {message.id} is left to the queue, which gives it up itself"))
         del self.unreadable[message.id]
+
+    def _is_dead(self, body: str, reason: str) -> bool:
+        """Whether the dead-letter queue took a message. An outage is raised: it takes it later."""
+        try:
+            self.dead.send(body, reason)
+        except SupplyChainError as error:
+            if error.retryable:
+                raise
+            log.warning("%s", plain(f"the dead-letter queue does not take it: {first_line(error)}"))
+            return False
+        return True
 
     def _until_answered(self, ask: Callable[[], T]) -> T:
         """Ask Prefect until it answers. Nothing is received meanwhile: an outage does not count against messages."""

@@ -32,6 +32,7 @@ def parts(machine, monkeypatch):
     monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     for block in (flows.Tier, flows.Workbench):
         monkeypatch.setattr(block, "aload", AsyncMock())
+    monkeypatch.setattr(flows, "offered", AsyncMock())
     for find in ("find", "find_stored"):
         monkeypatch.setattr(flows, find, AsyncMock(return_value=ImageRef.parse(IMAGE)))
 
@@ -132,6 +133,29 @@ async def test_a_push_takes_the_newest_of_its_application_or_leaves_it_to_who_wa
 
     assert (await promote(str(ref), newest=True, return_state=True)).name == ends
     assert [call.kwargs["image"] for call in curated.await_args_list] == ([str(newest)] if is_first else [])
+
+
+@pytest.mark.parametrize("newest", [True, False])
+async def test_a_pushs_evidence_is_waited_for_before_any_turn(monkeypatch, newest):
+    """Whoever waits for the turn then sees it; and what nobody signs keeps no other from its turn."""
+    ref, seen = ImageRef.parse("dev/hello@sha256:" + "a" * 64), []
+
+    @asynccontextmanager
+    async def turn(*_):
+        seen.append("turn")
+        yield False
+
+    async def waits(*_):
+        seen.append("offered")
+
+    for name, stand_in in (
+        ("turn", turn), ("next_turn", turn), ("offered", waits), ("find", AsyncMock(return_value=ref)),
+        ("due_at_curation", AsyncMock(return_value=Move(image=ref, why="it is vended"))),
+    ):  # fmt: skip
+        monkeypatch.setattr(flows, name, stand_in)
+
+    assert (await promote(str(ref), newest=newest, return_state=True)).name == "Unneeded"
+    assert seen[:2] == ["offered", "turn"]
 
 
 @pytest.fixture

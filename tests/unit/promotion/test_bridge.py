@@ -183,6 +183,70 @@ def test_what_was_announced_and_comes_again_is_deleted_and_not_announced_again()
     assert (prefect.taken, queue.held, bridge.finished) == (["3f2a1c0"], [], {})
 
 
+class Picky(Queue):
+    """A dead-letter queue that takes no reason, or nothing at all."""
+
+    takes: bool = True
+    error: type = AwsFailed
+
+    def send(self, body, reason=""):
+        if reason or not self.takes:
+            raise self.error("SQS does not take it\nlook")
+        super().send(body)
+
+
+@pytest.mark.parametrize(("takes", "dead_bodies", "left"), [(True, ["not json"], 0), (False, [], 1)])
+def test_what_the_dead_letter_queue_refuses_holds_nothing_up(takes, dead_bodies, left):
+    """It goes there without its reason, or is left to the queue, which gives it up after some receives."""
+    queue, dead, prefect = Queue(), Picky(), Prefect()
+    dead.takes = takes
+    queue.send("not json")
+    queue.send(message())
+    bridge = Bridge(queue, dead, prefect, [].append)
+
+    bridge.carry()
+
+    assert (prefect.taken, bridge.unreadable, bridge.finished) == (["3f2a1c0"], {}, {})
+    assert ([each.body for each in dead.held], len(queue.held)) == (dead_bodies, left)
+
+
+def test_an_outage_of_the_dead_letter_queue_loses_nothing():
+    """The message waits, with its reason."""
+    queue, dead = Queue(), Picky()
+    dead.error = AwsUnavailable
+    queue.send("not json")
+    bridge = Bridge(queue, dead, Prefect(), [].append)
+
+    with pytest.raises(AwsUnavailable):
+        bridge.carry()
+
+    assert (len(queue.held), len(bridge.unreadable), dead.held) == (1, 1, [])
+
+
+@pytest.mark.parametrize("body", [message(image_tag="sha256-abc"), "not json"], ids=["no event", "unreadable"])
+def test_as_many_are_put_away_as_are_received(body):
+    """A queue gives up what it gave too often, also what was announced long ago and waits to be deleted."""
+
+    class Sqs(Queue):
+        def receive(self, *, patient):
+            given, self.in_flight = self.in_flight, self.in_flight + 10
+            return tuple(self.held[given : given + 10])
+
+        def delete(self, message):
+            super().delete(message)
+            self.in_flight -= 1
+
+    queue = Sqs()
+    queue.in_flight = 0
+    for _ in range(600):
+        queue.send(body)
+    bridge = Bridge(queue, Queue(), Prefect(), [].append)
+
+    for left in (400, 200, 0):
+        bridge.carry()
+        assert (len(queue.held), bridge.finished, bridge.unreadable) == (left, {}, {})
+
+
 def test_an_attachment_is_no_event_and_no_fault(carry):
     """It is deleted, and nothing starts."""
     queue, dead, prefect, _, _ = carry(message(image_tag="sha256-abc"))

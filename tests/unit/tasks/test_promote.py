@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from blocks.workbench import now
 from supply_chain.evidence.approval import Approval, last_approval
-from supply_chain.evidence.statement import APPROVAL
+from supply_chain.evidence.statement import APPROVAL, PROVENANCE
 from supply_chain.image import ImageRef
 from supply_chain.policy.dossier import said_by_execution
 from supply_chain.promotion.moves import Move
@@ -120,3 +120,31 @@ async def test_a_move_is_started_as_its_tiers_work(monkeypatch, repository, to, 
 
     assert [call.args for call in started.await_args_list] == [(deployment,)] * 2
     assert len({call.kwargs["idempotency_key"] for call in started.await_args_list}) == 2
+
+
+@pytest.mark.parametrize(("comes", "at"), [(0, 0), (20, 20), (None, 60)])
+async def test_evidence_is_waited_for_a_minute_however_long_each_look_takes(machine, world, monkeypatch, comes, at):
+    """A registry may answer slowly; sixty looks of some seconds each would be many minutes."""
+    ref, clock = ImageRef(repository="dev/hello", digest=OTHER), [0]
+    development, curation = world.store(TierName.DEVELOPMENT), world.store(TierName.CURATION)
+
+    def later(seconds):
+        clock[0] += seconds
+        if comes is not None and clock[0] >= comes and not curation.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
+            development.attach(ref, PROVENANCE, {}, world.now)
+
+    def look(*about):
+        later(18)
+        return curation.verified(*about)
+
+    def move(*_):
+        later(0)
+        return Move(image=ref, waits=not curation.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
+
+    monkeypatch.setattr(promote, "to_curation", move)
+    monkeypatch.setattr(promote, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(promote.asyncio, "sleep", AsyncMock(side_effect=later))
+
+    await promote.offered.fn(ref, SimpleNamespace(ecr=None, evidence=lambda _: SimpleNamespace(verified=look)), None)
+
+    assert at <= clock[0] < at + 20

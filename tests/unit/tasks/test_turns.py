@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
 from tasks import turns
-from tasks.turns import next_turn, turn, turn_about, turn_name
+from tasks.turns import left_turns, next_turn, turn, turn_about, turn_name
 
 
 @pytest.fixture
@@ -240,3 +240,15 @@ def test_a_name_says_what_it_is_about_and_has_no_slash(about):
 
     assert "/" not in name
     assert turn_about(name) == about
+
+
+async def test_to_look_for_what_was_left_is_no_run_that_waits(name, run, monkeypatch):
+    """Else a push that comes just then would leave its image to a run that is not there."""
+    await run(name, "one", ValueError("it fails"))
+    async with next_turn(f"{name} other"):
+        pass
+    opened, real = [], turns._opened
+    monkeypatch.setattr(turns, "_opened", lambda path: (opened.append(path.name), real(path))[1])
+
+    assert left_turns() == (name,)
+    assert opened == [name, f"{name} other"]
