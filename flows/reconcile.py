@@ -17,6 +17,11 @@ from tasks.freeze import frozen
 from tasks.promote import missed, on_the_way, start
 
 
+def looks(tier: str, *, shallow: bool) -> tuple[bool, ...]:
+    """Which looks are taken, each shallow or not. Execution's is the same either way."""
+    return (False,) if tier == "execution" else (True,) if shallow else (True, False)
+
+
 @flow(name="reconcile", flow_run_name="reconcile {tier}")
 async def reconcile(tier: Literal["curation", "execution"], shallow: bool = False) -> tuple[Move, ...] | Freeze:
     """Look at what should have gone on to a tier and did not, and start it: the newest image of each application.
@@ -33,7 +38,7 @@ async def reconcile(tier: Literal["curation", "execution"], shallow: bool = Fals
         return held(freeze)
     looking, workbench = await asyncio.gather(Tier.aload(tier), Workbench.aload("workbench"))
     rows, found, seen = [], [], set()
-    for only_shallow in (True, False)[: 1 if shallow else 2]:  # what is quickly found waits for nothing else
+    for only_shallow in looks(tier, shallow=shallow):  # what is quickly found waits for nothing else
         for move in await missed(looking, workbench, shallow=only_shallow):
             if (key := (str(move.image), move.to, move.after)) in seen:
                 continue

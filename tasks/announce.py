@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,13 +12,18 @@ from prefect.events.schemas.events import Event, Resource
 from prefect.exceptions import PrefectException
 
 from supply_chain.errors import EventNotTaken, EventUnreadable
+from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
+from supply_chain.shown import first_line, plain
 from tasks.events import about, numbered
 
 EVENT = "cscm.image.pushed"
 WAITING = "cscm.pushes.waiting"
 NEVER = (400, 413, 422)
 """Statuses that say something of the event, and nothing of the server."""
+NO_ANSWER = (*NEVER, 404, 405)
+"""Statuses of a question that this server does not answer, however often it is asked."""
+log = logging.getLogger("supply_chain.bridge")
 UNFINISHED = {
     "flows": {"name": {"any_": ["promote"]}},
     "deployments": {"name": {"any_": ["on-push"]}},
@@ -46,8 +52,17 @@ class Announcer:
         _request(self.client, "/events", [event.model_dump(mode="json")], WAITING)
 
     def unfinished(self) -> int:
-        """Count the promotions that a push started and that are not finished."""
-        return int(_request(self.client, "/flow_runs/count", UNFINISHED, "a question").json())
+        """Count the promotions that a push started and that are not finished.
+
+        A server that cannot say so counts as busy: catch-up runs then cover every push, and none waits for ever.
+        """
+        try:
+            return int(_request(self.client, "/flow_runs/count", UNFINISHED, "a question").json())
+        except EventNotTaken as error:
+            if _status(error) not in NO_ANSWER:
+                raise
+            log.warning("%s", plain(f"all pushes are left to catch-up runs: {first_line(error)}"))
+            return AT_ONCE
 
 
 def announce(pushed: Pushed, client: SyncPrefectClient) -> None:
@@ -60,13 +75,23 @@ def announce(pushed: Pushed, client: SyncPrefectClient) -> None:
     try:
         _request(client, "/events", [event_of(pushed).model_dump(mode="json")], what)
     except EventNotTaken as error:
-        cause = error.__cause__
-        if isinstance(cause, HTTPStatusError) and cause.response.status_code in NEVER:
+        if _status(error) in NEVER:
             raise EventUnreadable(
-                f"Prefect does not take {what} for an event: {cause.response.text[:300]}\n"
+                f"Prefect does not take {what} for an event: {_text(error)}\n"
                 "It lies in the dead-letter queue (`cscm events dead`); `cscm events replay --all` tries again."
             ) from error
         raise
+
+
+def _status(error: EventNotTaken) -> int | None:
+    """The status with which Prefect refused, where it answered."""
+    cause = error.__cause__
+    return cause.response.status_code if isinstance(cause, HTTPStatusError) else None
+
+
+def _text(error: EventNotTaken) -> str:
+    cause = error.__cause__
+    return cause.response.text[:300] if isinstance(cause, HTTPStatusError) else ""
 
 
 def _request(client: SyncPrefectClient, path: Literal["/events", "/flow_runs/count"], body: Any, what: str) -> Response:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import flow_engine, tags
+from prefect import flow_engine
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
@@ -21,8 +21,8 @@ from prefect.exceptions import Abort
 from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Failed
 
+from cscm.tagged import tag_flows
 from supply_chain.adapters.registration import entrypoints
-from supply_chain.adapters.registration.deployments import TAG
 
 if TYPE_CHECKING:
     from prefect.flows import Flow
@@ -83,8 +83,8 @@ def main() -> None:
     os.environ.pop("PREFECT__FLOW_ENTRYPOINT", None)
     flow_engine.load_flow_from_flow_run = _load_or_end  # type: ignore[assignment, attr-defined]
     sys.modules.pop("prefect.engine", None)
-    with tags(TAG):
-        runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+    tag_flows()
+    runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

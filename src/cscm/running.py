@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from cscm.session import STEPS, use_prefect
-from supply_chain.adapters.registration.deployments import TAG
 from supply_chain.errors import Cancelled, PartFailed
 from supply_chain.pages import applied_lines, observation_lines, plan_lines, rescan_message
 from supply_chain.shown import plain, plain_lines
@@ -52,13 +51,14 @@ def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
         steps.addHandler(_Terminal())
         steps.setLevel(logging.INFO)
     from httpx import TransportError  # noqa: PLC0415 - Prefect's client lets it through
-    from prefect import tags  # noqa: PLC0415
     from prefect.exceptions import TerminationSignal  # noqa: PLC0415
 
+    from cscm.tagged import tag_flows  # noqa: PLC0415
+
+    tag_flows()  # by which the server knows whose runs it is to end when they are abandoned
     module, _, name = flow.partition(":")
     try:
-        with tags(TAG):  # by which the server knows whose runs it is to end when they are abandoned
-            return asyncio.run(getattr(import_module(module), name)(**parameters))
+        return asyncio.run(getattr(import_module(module), name)(**parameters))
     except TerminationSignal as signal:
         raise Cancelled(
             "The run was told to end (SIGTERM), and ended its commands.\n"

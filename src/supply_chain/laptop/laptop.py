@@ -28,6 +28,7 @@ from supply_chain.adapters.registration import (
     declared,
     ensure_abandoned,
     ensure_automations,
+    ensure_queues,
     ensure_views,
     forget_undeclared,
     registered,
@@ -224,11 +225,13 @@ def register_changed(state: LaptopState, home: Home, progress: Progress, registe
 
 
 def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
-    """Register the deployments when they changed, or when the server lost one."""
+    """Register the deployments when they changed, or when the server lost one; correct the work queues always."""
     stamp = home.state / "prefect" / "deployments.json"
     wanted = prefect_server.deployments_fingerprint(home.project)
     ask = prefect_server.asks(profile, prefect_server.auth_string(home))
     if _read(stamp).get("made") == wanted and declared(home.project) <= registered(ask):
+        if changed := ensure_queues(home.project, ask):
+            progress(f"work queues: {', '.join(changed)}")
         return
     prefect_server.deploy(home, profile, ask, progress)
     if gone := forget_undeclared(home.project, ask, _is_of_our_flows):

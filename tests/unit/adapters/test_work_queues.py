@@ -74,6 +74,21 @@ def test_the_queues_and_limits_of_a_pool_are_those_declared(ask, pool, tmp_path)
     assert queues(ask, pool)["pushes"] == (3, 2) and "ours" in queues(ask, pool)
 
 
+def test_each_work_pool_that_a_deployment_names_has_the_queues(ask, pool, tmp_path):
+    """With a pool for each tier, a flood of one tier's events takes all places of none."""
+    ask("POST", "/work_pools/", {"name": f"{pool}-curation", "type": "process"})
+    named = f"\n  - {{work_pool: {{name: {pool}-curation}}}}\n  - {{work_pool: {{name: {pool}}}}}\n  - {{name: x}}"
+    (tmp_path / "prefect.yaml").write_text(DECLARED.replace("POOL", "nobodys").replace(" []", named))
+
+    ensure_queues(tmp_path, ask)
+
+    assert queues(ask, f"{pool}-curation") == queues(ask, pool) == {
+        "watch": (1, None), "default": (2, None), "pushes": (3, 2),
+    }  # fmt: skip
+    assert ensure_queues(tmp_path, ask) == ()
+    ask("DELETE", f"/work_pools/{pool}-curation")
+
+
 def test_a_project_without_queues_has_none(ask, tmp_path):
     """And one that declares them wrongly is told."""
     assert ensure_queues(tmp_path, ask) == ()

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from prefect.context import TagsContext
 
 from cscm import flow_run
 from cscm.flow_run import HARMLESS, ForeignRun, declared_entrypoint
+from cscm.tagged import FlowTags
 from cscm.worker import OWN, ProjectJob, worker_class
 
 DECLARED = "deployments:\n  - {name: on-demand, entrypoint: 'flows.chain:chain'}\n"
@@ -99,12 +99,13 @@ async def test_worker_starts_its_own_command_in_its_own_environment_and_director
     assert Path.cwd() == ProjectJob.project
 
 
-def test_flows_within_a_run_carry_the_projects_tag(monkeypatch):
+def test_a_run_tags_the_flows_within_it(monkeypatch):
     """Else the server would leave them Running for ever when the run is killed."""
     seen = []
-    monkeypatch.setattr(flow_run.flow_engine, "load_flow_from_flow_run", None)
-    monkeypatch.setattr(flow_run.runpy, "run_module", lambda *_, **__: seen.append(TagsContext.get().current_tags))
+    for name in ("load_flow_from_flow_run", "TagsContext"):
+        monkeypatch.setattr(flow_run.flow_engine, name, None)
+    monkeypatch.setattr(flow_run.runpy, "run_module", lambda *_, **__: seen.append(flow_run.flow_engine.TagsContext))
 
     flow_run.main()
 
-    assert seen == [{"cscm"}]
+    assert seen == [FlowTags]

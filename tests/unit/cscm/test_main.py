@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from prefect.exceptions import TerminationSignal
 
 from cscm.main import main
-from cscm.session import STEPS
+from cscm.session import STEPS, use_prefect
 from supply_chain.app import json_schema
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.execution.monitor import Deviation, Observation
@@ -294,3 +294,16 @@ def test_a_full_disk_is_a_message_and_no_stack_trace(run, application):
 
     assert ended.exit_code == 1
     assert "no space left at /results" in ended.output and "[disk.full]" in ended.output
+
+
+def test_a_command_gives_signs_of_life_as_often_as_the_server_expects(monkeypatch, tmp_path):
+    """Also where the server is another one than the laptop's, and Prefect's default counts."""
+    monkeypatch.setenv("CSCM_HOME", str(tmp_path))
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "180")
+    for name in ("PYTHONDONTWRITEBYTECODE", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"):
+        monkeypatch.setenv(name, "1")
+
+    use_prefect()
+
+    assert os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import click
 import pytest
 from click.testing import CliRunner
-from prefect.context import TagsContext
+from prefect import flow, flow_engine, task
+from prefect.context import FlowRunContext, TaskRunContext
 
 from cscm import lifecycle, running
 from cscm.main import main
@@ -79,13 +80,28 @@ def test_what_is_no_base_is_told_before_prefect_is_asked(monkeypatch):
     assert done.exit_code == 2 and "no base is called pyhton; there are" in done.output
 
 
-def test_a_run_by_hand_carries_the_projects_tag(monkeypatch):
-    """So that the server ends it, when it was killed."""
+def test_every_flow_run_by_hand_carries_the_projects_tag_and_no_task_run(machine, monkeypatch):
+    """The server ends those that were killed; a task run with a tag would ask it for a place each time."""
+    found = []
 
-    async def seen():
-        return TagsContext.get().current_tags
+    @task
+    async def step():
+        found.append(TaskRunContext.get().task_run.tags)
+
+    @flow
+    async def within():
+        found.append(set(FlowRunContext.get().flow_run.tags))
+        await step()
+
+    @flow
+    async def whole():
+        found.append(set(FlowRunContext.get().flow_run.tags))
+        await within()
 
     monkeypatch.setattr(running, "use_prefect", lambda **_: None)
-    monkeypatch.setitem(sys.modules, "trial", SimpleNamespace(seen=seen))
+    monkeypatch.setattr(flow_engine, "TagsContext", flow_engine.TagsContext)  # as it was, afterwards
+    monkeypatch.setitem(sys.modules, "trial", SimpleNamespace(whole=whole))
 
-    assert running.result_of("trial:seen", True) == {"cscm"}
+    running.result_of("trial:whole", True)
+
+    assert [set(tags) for tags in found] == [{"cscm"}, {"cscm"}, set()]

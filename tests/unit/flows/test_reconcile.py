@@ -24,7 +24,13 @@ TO_STAGING = Move(image=VENDED, to="staging")
 def shop(machine, monkeypatch):
     """What each tier would find missed, and what is started where."""
     shop = SimpleNamespace(
-        state=StateType.RUNNING, loaded=[], started=[], on_the_way=[], curation=(TO_CURATION,), execution=(TO_STAGING,)
+        state=StateType.RUNNING,
+        loaded=[],
+        started=[],
+        on_the_way=[],
+        looks=[],
+        curation=(TO_CURATION,),
+        execution=(TO_STAGING,),
     )
 
     async def load(name):
@@ -48,8 +54,17 @@ def shop(machine, monkeypatch):
     monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows.Tier, "aload", load)
     monkeypatch.setattr(flows.Workbench, "aload", load)
-    monkeypatch.setattr(tasks.promote, "missed_by_curation", lambda images, store, shallow: shop.curation)
-    monkeypatch.setattr(tasks.promote, "missed_by_execution", lambda view: shop.execution)
+
+    def curation(images, store, shallow):
+        shop.looks.append(shallow)
+        return shop.curation
+
+    def execution(view):
+        shop.looks.append("all")
+        return shop.execution
+
+    monkeypatch.setattr(tasks.promote, "missed_by_curation", curation)
+    monkeypatch.setattr(tasks.promote, "missed_by_execution", execution)
     monkeypatch.setattr(tasks.promote, "promoting", promoting)
     monkeypatch.setattr(tasks.promote, "arun_deployment", run)
     return shop
@@ -71,6 +86,16 @@ async def test_each_tier_looks_for_its_own_and_has_its_own_workers_do_it(shop, t
     assert sorted(shop.loaded) == sorted([tier, "workbench"])
     assert shop.started == [(deployment, {"image": str(move.image), "after": None})]
     assert "a run" in await table(tier)
+
+
+@pytest.mark.parametrize(("tier", "shallow", "looks"), [
+    ("curation", False, [True, False]), ("curation", True, [True]), ("execution", False, ["all"]),
+])  # fmt: skip
+async def test_nothing_is_looked_at_twice(shop, tier, shallow, looks):
+    """A shallow look at what development offered comes first; of what is vended there is one look alone."""
+    await flows.reconcile(tier, shallow=shallow)
+
+    assert shop.looks == looks
 
 
 async def test_what_is_on_its_way_is_not_started_again(shop):

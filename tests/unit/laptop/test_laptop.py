@@ -129,6 +129,29 @@ def recorded(home, name, process, **more):
     (home.run / f"{name}.json").write_text(record.model_dump_json())
 
 
+def test_a_work_queue_that_somebody_changed_is_corrected_though_no_deployment_is_new(home, monkeypatch):
+    """Its limit is what keeps a flood from everybody else's places."""
+    definitions = "{limit: 9, queues: [{name: pushes, priority: 1, limit: 2}], work_pool: {name: laptop}}"
+    (home.project / "prefect.yaml").write_text(f"definitions: {definitions}\ndeployments: []\n")
+    wanted, sent, said = laptop.prefect_server.deployments_fingerprint(home.project), [], []
+    (home.state / "prefect").mkdir()
+    write_private(home.state / "prefect" / "deployments.json", json.dumps({"made": wanted}))
+
+    def ask(method, path, body=None):
+        if method == "PATCH":
+            sent.append((path, body))
+        queue = {"name": "pushes", "priority": 1, "concurrency_limit": 100}
+        return {"/work_pools/laptop": {"concurrency_limit": 9}, "/work_pools/laptop/queues/filter": [queue]}.get(
+            path, []
+        )
+
+    monkeypatch.setattr(laptop.prefect_server, "asks", lambda *_: ask)
+    laptop._deployments(Profile(), home, said.append)
+
+    assert sent == [("/work_pools/laptop/queues/pushes", {"priority": 1, "concurrency_limit": 2})]
+    assert said == ["work queues: pushes"]
+
+
 def test_down_stops_what_we_started_and_nothing_else(home):
     """A pid that now belongs to somebody else is left alone."""
     sleep = (sys.executable, "-c", "import time; time.sleep(60)")

@@ -7,6 +7,7 @@ import pytest
 
 from supply_chain.errors import EventNotTaken, EventUnreadable
 from supply_chain.image import ImageRef
+from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
 from tasks.announce import WAITING, Announcer, announce, event_of
 from tests.unit.conftest import DIGEST, NOON
@@ -81,6 +82,19 @@ def test_what_is_unfinished_is_counted_by_prefect():
     assert Announcer(server).unfinished() == 3
     ((_, path, wanted),) = server.asked
     assert (path, wanted["deployments"]["name"]["any_"]) == ("/flow_runs/count", ["on-push"])
+
+
+@pytest.mark.parametrize("answer", [404, 422])
+def test_a_server_that_cannot_count_counts_as_busy(answer):
+    """Asked for ever, it would keep every push; catch-up runs look at them all."""
+    assert Announcer(Client(answer)).unfinished() == AT_ONCE
+
+
+@pytest.mark.parametrize("answer", [401, 503])
+def test_a_server_that_does_not_answer_now_is_asked_again(answer):
+    """It may say later how much it has to do."""
+    with pytest.raises(EventNotTaken):
+        Announcer(Client(answer)).unfinished()
 
 
 def test_a_catch_up_run_is_announced_or_that_it_was_not_is_told():

@@ -9,6 +9,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Completed, Failed, Pending, Running, Scheduled
 
+from supply_chain.pages.morning import UNDER_WAY
 from tasks import pushes
 from tasks.pushes import later_push
 from tests.unit.conftest import NOON
@@ -88,3 +89,8 @@ async def test_who_says_no_branch_is_built(push, monkeypatch):
 
     monkeypatch.setattr(pushes, "deployment", SimpleNamespace(id=None))
     assert await asks(await push(0), monkeypatch) is None
+
+
+def test_a_run_that_waits_is_under_way():
+    """The page of the morning would otherwise tell it as one that ended."""
+    assert pushes.WAITING in UNDER_WAY

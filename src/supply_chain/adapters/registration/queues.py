@@ -26,24 +26,25 @@ class Queue(Frozen):
 
 
 class Pool(Frozen):
-    """What `prefect.yaml` says of its work pool under `definitions`."""
+    """What `prefect.yaml` says under `definitions` of its work pool, or of each, where deployments name several."""
 
-    name: str
+    names: tuple[str, ...] = Field(min_length=1)
     limit: int = Field(ge=1)
     queues: tuple[Queue, ...]
 
 
 def declared_pool(project: Path) -> Pool | None:
-    """The work pool with its queues that `prefect.yaml` defines; None where it defines none."""
+    """The queues that `prefect.yaml` defines, and every work pool that a deployment names; None without queues."""
     prefect_yaml = project / "prefect.yaml"
     try:
         content: Any = yaml.safe_load(prefect_yaml.read_text(encoding="utf-8"))
         definitions = content.get("definitions") or {}
         if "queues" not in definitions:
             return None
+        used = {each["work_pool"]["name"] for each in content.get("deployments") or () if "work_pool" in each}
         return Pool.model_validate(
             {
-                "name": definitions["work_pool"]["name"],
+                "names": sorted(used) or (definitions["work_pool"]["name"],),
                 "limit": definitions.get("limit"),
                 "queues": tuple(definitions["queues"]),
             }
@@ -57,23 +58,27 @@ def declared_pool(project: Path) -> Pool | None:
 
 
 def ensure_queues(project: Path, ask: Asks) -> tuple[str, ...]:
-    """Make the pool's work queues and limits what is declared; the names of what was made or changed.
+    """Make the work queues and limits of each pool what is declared; the names of what was made or changed.
 
     Raises `PartFailed` where the server does not take one, also for a pool that it does not have.
     """
     if (pool := declared_pool(project)) is None:
         return ()
-    changed = []
-    if ask("GET", f"/work_pools/{pool.name}")["concurrency_limit"] != pool.limit:
-        ask("PATCH", f"/work_pools/{pool.name}", {"concurrency_limit": pool.limit})
-        changed.append(pool.name)
-    there = {each["name"]: each for each in ask("POST", f"/work_pools/{pool.name}/queues/filter", {"limit": 200})}
+    return tuple(each for name in pool.names for each in _ensure(name, pool, ask))
+
+
+def _ensure(name: str, pool: Pool, ask: Asks) -> tuple[str, ...]:
+    path, changed = f"/work_pools/{name}", []
+    if ask("GET", path)["concurrency_limit"] != pool.limit:
+        ask("PATCH", path, {"concurrency_limit": pool.limit})
+        changed.append(name)
+    there = {each["name"]: each for each in ask("POST", f"{path}/queues/filter", {"limit": 200})}
     for queue in pool.queues:
         found, wanted = there.get(queue.name), queue.as_prefect()
         if found is None:
-            ask("POST", f"/work_pools/{pool.name}/queues", {"name": queue.name, **wanted})
+            ask("POST", f"{path}/queues", {"name": queue.name, **wanted})
         elif any(found[key] != value for key, value in wanted.items()):
-            ask("PATCH", f"/work_pools/{pool.name}/queues/{queue.name}", wanted)
+            ask("PATCH", f"{path}/queues/{queue.name}", wanted)
         else:
             continue
         changed.append(queue.name)
