@@ -87,10 +87,13 @@ def test_what_is_built_on_a_blocked_base_is_admitted_nowhere(
 
 
 def test_blocked_base_is_pulled_and_built_on_under_no_name(
-    bases: None, application: Make, adversary: Adversary
+    bases: None, application: Make, adversary: Adversary, in_project: Path, program: Path
 ) -> None:
     """Nor by its digest in `dev/`, where development offered it; unblocking brings all of it back."""
-    base = reference("chain", str(application("bait", {**BASE, "revision": "under every name\n"})))
+    for file, content in {**BASE, "revision": "under every name\n"}.items():
+        (in_project / file).write_text(content)
+    shutil.copy(program, in_project)
+    base = reference("chain", str(in_project))
     names = [base, base.moved_to(f"dev/{BAIT}"), adversary.copy(base, "dev/caught", "the-base")]
     assert all(map(adversary.registry.has, names))
     assert cscm("block", str(base), "--by", "ann", "--why", "a key in it").status == 0
@@ -99,7 +102,8 @@ def test_blocked_base_is_pulled_and_built_on_under_no_name(
     for number, name in enumerate(names):
         named = UPON.replace(f"FROM curated/{BAIT}", f"FROM {adversary.registry.http.host}/{name}")
         ran = cscm("develop", str(application("caught", {"Dockerfile": named, "revision": f"{number}\n"})), "--json")
-        assert ran.status != 0 and "blocked by ann" in ran.stderr, (name, ran.stderr)
+        why = "blocked by ann" if name == base else "an image of this chain that is no base"
+        assert ran.status != 0 and why in ran.stderr, (name, ran.stderr)
 
     assert cscm("unblock", str(base), "--by", "ann", "--why", "it was none").status == 0
     eventually(lambda: all(map(adversary.registry.has, names)), 30)
