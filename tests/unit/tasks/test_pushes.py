@@ -81,6 +81,15 @@ async def test_no_other_push_stands_for_it(push, monkeypatch, other):
     assert await asks(first, monkeypatch) is None
 
 
+async def test_where_the_two_clocks_differ_each_push_is_built(push, monkeypatch):
+    """The hook's clock went back between them: either may be the last one."""
+    first = await push(1)
+    second = await push(0)
+
+    assert await asks(first, monkeypatch) is None
+    assert await asks(second, monkeypatch) is None
+
+
 async def test_who_says_no_branch_is_built(push, monkeypatch):
     """An event of somebody else's making, or of an older hook: what it does not say is empty."""
     first = await push(0, ref="")
