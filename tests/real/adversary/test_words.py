@@ -33,8 +33,9 @@ def test_what_an_application_says_is_shown_and_not_carried_out(
     bases: None, application: Make, prefect: Prefect
 ) -> None:
     """In a remote's address, a file's name and a command that fails: the image is refused, and every page is plain."""
-    name = WORDS.replace("/", "")
-    source = application("hostile", {"supply-chain.yaml": DECLARATION, f"{name}.py": SECRET}, remote=f"https://{WORDS}")
+    printable = CONTROL.sub("", WORDS)  # others are refused in both: tests/unit/adapters/test_snapshot.py
+    files = {"supply-chain.yaml": DECLARATION, f"{printable.replace('/', '')}.py": SECRET}
+    source = application("hostile", files, remote=f"https://{printable}")
 
     ran = cscm("chain", str(source))
 
