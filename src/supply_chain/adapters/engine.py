@@ -219,7 +219,9 @@ class DockerEngine:
     def logs(self, container: str) -> Logs:
         with _translated(f"read the logs of {_shown(container)}"):
             out, err = (
-                last_lines(self._api.logs(container, stdout=stdout, stderr=not stdout, tail=LINES, stream=True))
+                last_lines(
+                    self._api.logs(container, stdout=stdout, stderr=not stdout, tail=LINES, stream=True, follow=False)
+                )
                 for stdout in (True, False)
             )
         return Logs(out, err)

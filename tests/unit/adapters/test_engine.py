@@ -277,8 +277,12 @@ class Printing:
     def __init__(self, *frames: bytes) -> None:
         self.api, self._frames = self, frames
 
-    def logs(self, container, *, stdout, stderr, tail, stream=False):
-        return iter(self._frames) if stream else b"".join(self._frames)
+    def logs(self, container, *, stdout, stderr, tail, stream=False, follow=None):
+        return self._streamed(follow) if stream else b"".join(self._frames)
+
+    def _streamed(self, follow):
+        yield from self._frames
+        assert follow is False, "a stream goes on for as long as the container runs, unless it is not followed"
 
 
 @pytest.mark.parametrize(
