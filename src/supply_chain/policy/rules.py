@@ -66,10 +66,10 @@ def names_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 def name_is_theirs(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Nobody replaces another's application or a base: a name is whose the register says, or who came first."""
-    manifest, source, held = dossier.manifest, dossier.source, dossier.holder
-    if manifest is None or source is None or held is None:
+    manifest, source = dossier.manifest, dossier.source
+    if manifest is None or source is None:
         return
-    yield from name_reasons(manifest.name, held, Holder.of(manifest, source))
+    yield from name_reasons(manifest.name, dossier.holder, Holder.of(manifest, source))
 
 
 def name_reasons(name: str, held: Holder | None, asks: Holder) -> tuple[Reason, ...]:
