@@ -101,7 +101,7 @@ READ = {"read": 0, "refused": 0}
 
 
 @settings(
-    max_examples=100, derandomize=True, deadline=None,
+    max_examples=40, derandomize=True, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 @given(content=dockerfile())

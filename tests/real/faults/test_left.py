@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real
 SWEEP = "sweep/every-5-minutes"
 
 
-@pytest.mark.parametrize("step", ["build", "test"])
+@pytest.mark.parametrize("step", ["test"])  # each waits for the lease
 def test_what_a_killed_run_left_is_gone_though_nobody_runs_it_again(
     application: Callable[[str], Application], eyes: Eyes, prefect: Prefect, step: str
 ) -> None:
