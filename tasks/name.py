@@ -7,7 +7,7 @@ from prefect import task
 from blocks import Tier, Workbench
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.policy.dossier import holder
-from supply_chain.policy.names import Holder
+from supply_chain.policy.names import Holder, settled_holder
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.policy.rules import POLICIES, name_reasons
 from supply_chain.tier import Boundary
@@ -25,8 +25,7 @@ async def check_name(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Re
 
     def check() -> Refused | None:
         first = holder(curated_before(manifest.name, tier), tier.evidence(workbench))
-        registered = workbench.registered(manifest.name, snapshot.origin)
-        held = registered.over(first) if registered else first
+        held = settled_holder(workbench.registered(manifest.name, snapshot.origin), first)
         reasons = name_reasons(manifest.name, held, Holder.of(manifest, source))
         return _refused(manifest.name, reasons) if reasons else None
 

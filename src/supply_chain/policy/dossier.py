@@ -24,7 +24,7 @@ from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict
 from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, Source
 from supply_chain.policy.gate import Dossier, Place
-from supply_chain.policy.names import Holder
+from supply_chain.policy.names import Holder, settled_holder
 from supply_chain.policy.verdict import execution_place, refusals_place
 from supply_chain.tier import Boundary, TierName, is_base_repository
 from supply_chain.vulnerability.findings import Report
@@ -55,7 +55,7 @@ def candidate(
         evidence=(*evidence, *said.by(TierName.LIFECYCLE)),
         left_out=(*reading.notes(), *said.notes()),
         standing=standing(said.evidence),
-        holder=registered.over(first) if registered else first,
+        holder=settled_holder(registered, first),
         **_development(built, evidence),
     )
 

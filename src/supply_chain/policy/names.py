@@ -84,6 +84,11 @@ class Holder(Frozen):
         return self.model_copy(update={"sources": tuple(named)})
 
 
+def settled_holder(registered: Holder | None, first: Holder | None) -> Holder | None:
+    """Return who holds a name: what the register says comes before whoever was first."""
+    return registered.over(first) if registered else first
+
+
 class NameRegister(Frozen):
     """`deployments/names.yaml`: names that are reserved, and names that were handed over."""
 
