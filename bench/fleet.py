@@ -39,6 +39,7 @@ from supply_chain.app import MANIFEST as DECLARATION
 from supply_chain.concurrency import side_by_side
 from supply_chain.curation.scan import FORMATS
 from supply_chain.evidence.encryption import EncryptionRecord
+from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.sbom import Reference, References, Referred
 from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, PROVENANCE, SBOM, Statement
@@ -223,7 +224,8 @@ class Fleet:
             digest={"sha256": digest_of(sbom).removeprefix("sha256:")},
             annotations=about,
         )
-        yield TierName.CURATION, SBOM, References(references=(reference,), created=now).predicate()
+        references = References(references=(reference,), examination=Examination(), created=now)
+        yield TierName.CURATION, SBOM, references.predicate()
 
 
 @contextlib.contextmanager

@@ -80,7 +80,8 @@ def test_without_a_server_or_its_login_or_a_work_pool_it_says_so(server: Server)
     )
     assert "401 Unauthorized" in cscm("register", environment=nobody).error
     lacking = cscm("register", environment=server.environment)
-    assert lacking.code() == "part.failed" and "work pool 'laptop' which does not" in lacking.error
+    assert lacking.code() == "part.failed" and "the work pool 'laptop', which the server does not have" in lacking.error
+    assert "prefect work-pool create laptop" in lacking.error
     assert server.ask("automations/filter", {}) == [] == server.ask("saved_searches/filter", {})
 
 

@@ -32,9 +32,9 @@ EXECUTABLES = (2, 3)
 HEADER = 20
 """Bytes of an ELF header up to its `e_machine`."""
 
-PRIVATE_KEY = "private key"
+PEM = "private key"
 FORMS = (
-    (PRIVATE_KEY, b"PRIVATE KEY-----",
+    (PEM, b"PRIVATE KEY-----",
      rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:\s|\\[nr])+(?:Proc-Type|[A-Za-z0-9+/]{32})"),
     ("AWS access key", b"AKIA", rb"(?<![A-Za-z0-9+/_])AKIA(?![A-Z0-9]{9}EXAMPLE)[A-Z2-7]{16}(?![A-Za-z0-9+/_])"),
     ("AWS key", b"ws_secret_access_key", rb"aws_secret_access_key\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}\b"),

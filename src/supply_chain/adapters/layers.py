@@ -16,7 +16,7 @@ from typing import IO, Any, Protocol
 import zstandard
 
 from supply_chain.adapters.distribution import examine
-from supply_chain.adapters.file_content import MACHINES, PRIVATE_KEY, FileContent, Keeper, read_file, secrets_in
+from supply_chain.adapters.file_content import MACHINES, PEM, FileContent, Keeper, read_file, secrets_in
 from supply_chain.adapters.filesystem import Filesystem, Kind, Node, printable
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade, ScannerFailed
@@ -226,7 +226,7 @@ def _secrets(image: _Image, config: bytes, known: Callable[[], frozenset[str]]) 
     places += [
         f"{path}:{line}: {kind}"
         for (path, line, kind), digest in image.found.items()
-        if digest not in searched and not (kind == PRIVATE_KEY and _is_packaged(path, EXAMPLES))
+        if digest not in searched and not (kind == PEM and _is_packaged(path, EXAMPLES))
     ]
     return tuple(places)
 

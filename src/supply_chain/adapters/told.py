@@ -23,7 +23,8 @@ _ABSENT = re.compile(r"manifest unknown|name unknown|repository does not exist|n
 _SKEWED = re.compile(r"Signature expired|Signature not yet current|RequestTimeTooSkewed")
 _FULL = re.compile(r"no space left on device", re.IGNORECASE)  # strerror(3), ENOSPC
 _ENGINE_LOST = re.compile(
-    r"Cannot connect to the Docker daemon|error during connect|error reading from server|code = Unavailable"
+    r"Cannot connect to the Docker daemon|failed to connect to the docker API|error during connect"
+    r"|error reading from server|code = Unavailable"
     r"|transport is closing|graceful_stop|server misbehaving.*docker"
 )
 

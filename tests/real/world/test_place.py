@@ -19,7 +19,7 @@ from tests.real.application import Application
 from .between import Fault
 from .conftest import NAME, place
 from .test_registry import subject_of
-from .world import World
+from .world import GONE, World
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
 
@@ -42,27 +42,25 @@ def test_a_base_that_nobody_curated_is_missing(world: World, application: Applic
 
 
 def test_an_upstream_base_that_is_gone_is_missing(world: World, application: Application, tmp_path: Path) -> None:
-    """Named by digest, it is the builder that finds out."""
-    base = f"{world.between.host}/upstream/base@sha256:{'a' * 64}"
+    """Before anything is built on it."""
     with world.between.broken(Fault("/v2/upstream/", status=404, body=b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')):
-        ran = world.cscm("chain", str(other(application, tmp_path, base)))
+        ran = world.cscm("chain", str(other(application, tmp_path, f"curated/base/{GONE}")))
 
     assert ran.status == 1
-    assert "[base.missing]" in ran.error, ran.error
+    assert "[base.missing]" in ran.error and "/upstream/base@sha256:aaa" in ran.error, ran.error
 
 
 def test_a_base_that_changed_under_its_digest_is_not_built_on(
     world: World, application: Application, tmp_path: Path
 ) -> None:
     """The digest is what was asked for; other content is no image."""
-    base = f"{world.between.host}/upstream/base@sha256:{'a' * 64}"
     manifest = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[]}'
     kind = {"Content-Type": "application/vnd.oci.image.manifest.v1+json", "Docker-Content-Digest": "sha256:" + "a" * 64}
     with world.between.broken(Fault("/v2/upstream/", status=200, headers=kind, body=manifest)):
-        ran = world.cscm("chain", str(other(application, tmp_path, base)))
+        ran = world.cscm("chain", str(other(application, tmp_path, f"curated/base/{GONE}")))
 
     assert ran.status == 1
-    assert "[build.failed]" in ran.error, ran.error
+    assert "[base.missing]" in ran.error and "does not match requested digest" in ran.error, ran.error
 
 
 @pytest.mark.parametrize("after", [0.0, 2.0], ids=["as it begins", "while it runs"])

@@ -32,6 +32,8 @@ from .between import Between, Relay
 
 PLACE = "world"
 OWNER = "tests-of-the-world"
+GONE = "gone"
+"""A base that an operator mapped to an image of another registry: the same one, under another name."""
 ROOM = 48 * 1024 * 1024
 """Bytes that the registry's disk has left."""
 PRIVATE = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--mount", "--map-root-user")
@@ -200,5 +202,6 @@ def _state(laptop: LaptopState, directory: Path, between: Between, relay: Relay)
             "database_directory": directory / "database",
             "engine": laptop.engine.model_copy(update={"url": relay.url}),
             "owner": OWNER,
+            "bases": {GONE: f"{between.host.replace('127.0.0.1', 'localhost')}/upstream/base@sha256:{'a' * 64}"},
         }
     )

@@ -68,6 +68,7 @@ def test_a_full_disk_is_told(said):
     "said",
     [
         "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+        "failed to connect to the docker API at unix:///x.sock; check if the path is correct: no such file",
         "error during connect: Post /build: EOF",
         "rpc error: code = Unavailable desc = closing transport due to: connection error",
     ],

@@ -16,7 +16,7 @@ from prefect.states import Completed, Pending, Running
 from supply_chain.adapters import registration
 from supply_chain.adapters.registration import ensure_abandoned, ensure_queues
 from supply_chain.adapters.registration.abandoned import abandoned
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import PartFailed, SettingInvalid
 
 DECLARED = """
 definitions:
@@ -87,6 +87,17 @@ def test_each_work_pool_that_a_deployment_names_has_the_queues(ask, pool, tmp_pa
     }  # fmt: skip
     assert ensure_queues(tmp_path, ask) == ()
     ask("DELETE", f"/work_pools/{pool}-curation")
+
+
+def test_a_work_pool_that_the_server_does_not_have_is_named_and_how_it_is_made(ask, pool, tmp_path):
+    """And no other pool is changed before."""
+    named = f"\n  - {{work_pool: {{name: {pool}}}}}\n  - {{work_pool: {{name: zz-nobodys}}}}"
+    (tmp_path / "prefect.yaml").write_text(DECLARED.replace(" []", named))
+
+    with pytest.raises(PartFailed, match=r"'zz-nobodys', which the server(.|\n)*work-pool create zz-nobodys"):
+        ensure_queues(tmp_path, ask)
+
+    assert "pushes" not in queues(ask, pool)
 
 
 def test_a_project_without_queues_has_none(ask, tmp_path):

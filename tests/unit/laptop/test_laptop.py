@@ -140,10 +140,9 @@ def test_a_work_queue_that_somebody_changed_is_corrected_though_no_deployment_is
     def ask(method, path, body=None):
         if method == "PATCH":
             sent.append((path, body))
-        queue = {"name": "pushes", "priority": 1, "concurrency_limit": 100}
-        return {"/work_pools/laptop": {"concurrency_limit": 9}, "/work_pools/laptop/queues/filter": [queue]}.get(
-            path, []
-        )
+        pool, queue = ({"name": name, "concurrency_limit": limit} for name, limit in (("laptop", 9), ("pushes", 100)))
+        found = {"/work_pools/filter": [pool], "/work_pools/laptop/queues/filter": [{**queue, "priority": 1}]}
+        return found.get(path, [])[(body or {}).get("offset", 0) :]
 
     monkeypatch.setattr(laptop.prefect_server, "asks", lambda *_: ask)
     laptop._deployments(Profile(), home, said.append)

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from supply_chain.adapters.registration.asks import Asks
-from supply_chain.errors import SettingInvalid
+from supply_chain.adapters.registration.asks import Asks, every
+from supply_chain.errors import PartFailed, SettingInvalid
 from supply_chain.image import Frozen
 
 
@@ -60,16 +60,22 @@ def declared_pool(project: Path) -> Pool | None:
 def ensure_queues(project: Path, ask: Asks) -> tuple[str, ...]:
     """Make the work queues and limits of each pool what is declared; the names of what was made or changed.
 
-    Raises `PartFailed` where the server does not take one, also for a pool that it does not have.
+    Raises `PartFailed` for a pool that the server does not have, and where the server does not take a change.
     """
     if (pool := declared_pool(project)) is None:
         return ()
-    return tuple(each for name in pool.names for each in _ensure(name, pool, ask))
+    limits = {each["name"]: each["concurrency_limit"] for each in every("work_pools", ask)}
+    if missing := [name for name in pool.names if name not in limits]:
+        raise PartFailed(
+            f"prefect.yaml names the work pool {missing[0]!r}, which the server does not have.\n"
+            f"Make it with `prefect work-pool create {missing[0]} --type process`, then run the same again."
+        )
+    return tuple(each for name in pool.names for each in _ensure(name, limits[name], pool, ask))
 
 
-def _ensure(name: str, pool: Pool, ask: Asks) -> tuple[str, ...]:
+def _ensure(name: str, limit: int | None, pool: Pool, ask: Asks) -> tuple[str, ...]:
     path, changed = f"/work_pools/{name}", []
-    if ask("GET", path)["concurrency_limit"] != pool.limit:
+    if limit != pool.limit:
         ask("PATCH", path, {"concurrency_limit": pool.limit})
         changed.append(name)
     there = {each["name"]: each for each in ask("POST", f"{path}/queues/filter", {"limit": 200})}
