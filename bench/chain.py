@@ -48,6 +48,7 @@ EXAMPLE = "examples/hello"
 HEAD = ("--revision", "HEAD")
 STEP = re.compile(r"^\S+: (?P<name>.+?) \((?P<seconds>[\d.]+) s\)")
 SAME = {
+    "name": "",
     "build": "build",
     "test": "test",
     "offer": "offer",

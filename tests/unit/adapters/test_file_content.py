@@ -149,7 +149,21 @@ TOKEN = b"ghp_" + b"aB3" * 12
         (b"id = AKIA" + b"IOSFODNN7EXAMPLE", []),
         (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
         (b"//registry.npmjs.org/:_authToken=" + b"0123456789abcdef0123", ["npm token"]),
-        (b"password = hunter2", []),
+        (b"AWS_SECRET_ACCESS_KEY=" + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
+        *((b"gh" + kind + b"_" + b"aB3" * 12, ["GitHub token"]) for kind in (b"o", b"u", b"s", b"r")),
+        (b"github_pat" + b"_" + b"aB3" * 22, ["GitHub token"]),
+        (b"glpat" + b"-" + b"aB3" * 8, ["GitLab token"]),
+        *(
+            (b"xox" + kind + b"-123456789012-" + b"aB3" * 8, ["Slack token"])
+            for kind in (b"a", b"b", b"e", b"p", b"r", b"s")
+        ),
+        (b"https://hooks.slack" + b".com/services/T0123ABCD/B0123ABCD/" + b"aB3" * 8, ["Slack webhook"]),
+        *((kind + b"_live_" + b"aB3" * 8, ["Stripe key"]) for kind in (b"sk", b"rk")),
+        (b"AI" + b"za" + b"aB3_-" * 7, ["Google API key"]),
+        (b"npm" + b"_" + b"aB3" * 12, ["npm token"]),
+        (b"pypi" + b"-AgE" + b"aB3" * 20, ["PyPI token"]),
+        (b"AccountKey" + b"=" + b"aB3+/9" * 14 + b"aB==", ["Azure storage key"]),
+        (b"password = hunter2, ghost_story, xoxo-hugs, npm_config", []),
     ],
 )
 def test_known_forms_of_secrets_are_seen(content, kinds):

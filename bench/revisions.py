@@ -1,0 +1,85 @@
+"""This revision's chain against another's, interleaved; writes its section of docs/performance.md.
+
+    python -m bench.revisions DIRECTORY [--rounds 5]
+
+DIRECTORY is a clone of the other revision with a laptop of its own that is up, on ports of its own
+(`deployments/profiles/laptop.yaml` and the environments). Cold and unchanged chains as in `bench.chain`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.section import write_section
+
+TITLE = "## Against an earlier revision"
+HERE = Path(__file__).parents[1]
+GOAL = 1.05
+ONE_ROUND = """
+import json
+from bench.chain import EXAMPLE, HEAD, chain, commit, copied
+with copied() as copy:
+    commit(copy)
+    print(json.dumps([chain(copy / EXAMPLE, *HEAD).flow, chain(copy / EXAMPLE, *HEAD).flow]))
+"""
+
+
+def one_round(tree: Path) -> tuple[float, float]:
+    """Seconds of a cold and an unchanged chain of a tree."""
+    done = subprocess.run(
+        [tree / ".cscm/venv/bin/python", "-c", ONE_ROUND], cwd=tree, stdout=subprocess.PIPE, text=True, check=True
+    )
+    cold, unchanged = json.loads(done.stdout.splitlines()[-1])
+    return cold, unchanged
+
+
+def revision(tree: Path) -> str:
+    """The commit that is checked out there."""
+    command = ["git", "-C", str(tree), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+def section(rounds: list[list[tuple[float, float]]], names: list[str], load: float) -> list[str]:
+    """The section's lines; `rounds` hold (before, after), each (cold, unchanged), in seconds."""
+    lines = [
+        TITLE,
+        "",
+        f"Written by `python -m bench.revisions` on {datetime.now(UTC):%Y-%m-%d}: {names[0]} and {names[1]}, each with "
+        f"a laptop of its own, {len(rounds)} rounds, arms interleaved, medians; load before {load:.1f}.",
+        "",
+        "| chain | before, s | after, s | ratio, round by round | goal |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for index, name in enumerate(("cold", "unchanged")):
+        before, after = (statistics.median(each[arm][index] for each in rounds) for arm in (0, 1))
+        ratio = statistics.median(new[index] / old[index] for old, new in rounds)
+        goal = f"≤ {GOAL}: {'met' if ratio <= GOAL else 'missed'}" if name == "cold" else ""
+        lines.append(f"| {name} | {before:.2f} | {after:.2f} | {ratio:.2f} | {goal} |")
+    return lines
+
+
+def main() -> None:
+    """Measure, print, and write the section."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    load, trees = os.getloadavg()[0], (asked.directory.resolve(), HERE)
+    rounds = []
+    for number in range(asked.rounds + 1):  # the first warms up
+        seconds = {tree: one_round(tree) for tree in (trees if number % 2 else reversed(trees))}
+        print(f"round {number}: before and after, cold and unchanged: {[seconds[tree] for tree in trees]}", flush=True)
+        rounds.append([seconds[tree] for tree in trees])
+    text = "\n".join(section(rounds[1:], [revision(tree) for tree in trees], load))
+    write_section("revisions", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
