@@ -108,6 +108,9 @@ class NoGenerator:
     def of_image(self, ref: ImageRef) -> Sboms:
         raise AssertionError(f"{ref} has its SBOM")
 
+    def examine(self, ref: ImageRef) -> Examination:
+        raise AssertionError(f"{ref} has its SBOM")
+
     def of_directory(self, directory: Path) -> Sboms:
         raise AssertionError(directory)
 

@@ -77,6 +77,7 @@ def register_laptop(state: LaptopState) -> None:
         notify=state.notify,
         lifecycle=cast(Literal["plan", "apply"], state.lifecycle),
         bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
+        registries=state.registries,
     ).save("workbench", overwrite=True)
     Inventory(address=SecretStr(state.inventory)).save("inventory", overwrite=True)
 

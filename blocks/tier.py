@@ -104,7 +104,7 @@ class Tier(Setting):
     def syft(self, workbench: Workbench) -> Syft:
         return Syft(
             workbench.tool("syft"), self.registry, self.ecr.docker_config, self.insecure_registry,
-            partial(examine_image, self.http),
+            examine=partial(examine_image, self.http),
         )  # fmt: skip
 
     def skopeo(self, workbench: Workbench) -> Skopeo:

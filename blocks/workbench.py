@@ -22,6 +22,7 @@ from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.kept_content import KeptContent
 from supply_chain.adapters.results import KeptResults
 from supply_chain.adapters.tools import Pins, Toolbox
+from supply_chain.development.bases import REGISTRIES
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
 from supply_chain.policy.names import Holder, NameRegister, read_register
@@ -73,6 +74,12 @@ class Workbench(Setting):
         default_factory=dict,
         title="Upstream bases",
         description="Curated base → upstream image by digest that takes its place.",
+    )
+    registries: tuple[str, ...] = Field(
+        default=REGISTRIES,
+        title="Upstream registries",
+        description="Registries from which applications may declare images (`build.fetch.images`). The engine follows "
+        "wherever a registry sends it: list none that a developer controls.",
     )
 
     lifecycle: Literal["plan", "apply"] = Field(

@@ -18,7 +18,6 @@ from supply_chain.adapters.crane import read_upstream_config
 from supply_chain.adapters.dockerfile import BuildKitReader
 from supply_chain.adapters.fetch import Fetcher
 from supply_chain.adapters.hadolint import lint_dockerfile
-from supply_chain.adapters.hosts import public_addresses
 from supply_chain.adapters.layers import read_contents
 from supply_chain.adapters.mmdebstrap import make_rootfs
 from supply_chain.adapters.secrets import SecretSearch, find_secrets
@@ -78,7 +77,7 @@ def curated_bases(tier: Tier, workbench: Workbench) -> CuratedBases:
         tier.registry,
         workbench.bases,
         partial(_read_config, tier, workbench),
-        lambda host: public_addresses(*_address(host)),
+        workbench.registries,
     )
 
 
@@ -89,12 +88,6 @@ def _read_config(tier: Tier, workbench: Workbench, address: str, platform: str) 
         return read_upstream_config(workbench.tool("crane"), address, platform)
     ref = ImageRef.parse(rest)
     return tier.http.blob(ref.repository, blobs_of(tier.http.manifest(ref), ref)[0].digest)
-
-
-def _address(host: str) -> tuple[str, int]:
-    """Name and port of a registry."""
-    name, _, port = host.partition(":")
-    return name, int(port or 443)
 
 
 def buildx(tier: Tier, host: ContainerHost, workbench: Workbench) -> Buildx:

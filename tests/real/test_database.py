@@ -21,6 +21,7 @@ from supply_chain.adapters.database import Database, ensure_database, grype_envi
 from supply_chain.adapters.grype import Grype
 from supply_chain.adapters.syft import Syft
 from supply_chain.adapters.tools import Toolbox
+from supply_chain.evidence.examination import Examination
 from supply_chain.vulnerability.findings import Database as Facts
 from supply_chain.vulnerability.scanner import Sbom
 from tests.real.access import nowhere
@@ -273,7 +274,7 @@ def test_starter_database_is_compiled_where_no_mirror_answers(grype: Tool, tmp_p
 
 @pytest.fixture(scope="module")
 def syft(toolbox: Toolbox) -> Syft:
-    return Syft(toolbox.find("syft"), "127.0.0.1:1", nowhere, insecure=True)
+    return Syft(toolbox.find("syft"), "127.0.0.1:1", nowhere, insecure=True, examine=lambda ref: Examination())
 
 
 @pytest.fixture(scope="module")

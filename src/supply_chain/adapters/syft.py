@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from supply_chain.adapters import told
 from supply_chain.adapters.command import Tool
-from supply_chain.concurrency import both
 from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolFailed
 from supply_chain.evidence.examination import Examination
 from supply_chain.image import ImageRef
@@ -29,8 +28,8 @@ class Syft:
     host: str
     docker_config: Callable[[], AbstractContextManager[Path]]
     insecure: bool = False
-    examine: Callable[[ImageRef], Examination] | None = None
-    """Finds out what an SBOM of an image does not tell."""
+    examine: Callable[[ImageRef], Examination] = field(kw_only=True)
+    """Finds out what an SBOM of an image does not tell; see `vulnerability.scanner.SbomGenerator`."""
 
     @property
     def generator(self) -> str:
@@ -39,13 +38,6 @@ class Syft:
 
     def of_image(self, ref: ImageRef) -> Sboms:
         """The SBOMs of an image; `ScannerFailed` where syft did not make all of them, `RegistryUnavailable`."""
-        examine = self.examine
-        if examine is None:
-            return self._of_image(ref)
-        sboms, examination = both(lambda: self._of_image(ref), lambda: examine(ref))
-        return replace(sboms, examination=examination)
-
-    def _of_image(self, ref: ImageRef) -> Sboms:
         with self.docker_config() as config:
             return self._run(f"registry:{self.host}/{ref}", config)
 

@@ -138,7 +138,7 @@ def look(
     """
     found = _read(ref, evidence, told)
     if found is None or found.listed.examination is None:
-        keep(generator.of_image(ref), ref, registry=registry, evidence=evidence, now=now)
+        keep(generator, generator.of_image(ref), ref, registry=registry, evidence=evidence, now=now)
         found = _read(ref, evidence, told)
     if found is None:
         raise EvidenceInvalid(

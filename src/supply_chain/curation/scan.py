@@ -10,6 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from supply_chain.concurrency import both, side_by_side
+from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.sbom import Reference, References, Referred, last_listed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
@@ -89,20 +90,30 @@ def _whole_scan(
     ref = image.stored.ref
     sboms = generator.of_image(ref)
     report, sbom = both(
-        partial(scanner.scan, sboms.record), partial(keep, sboms, ref, registry=registry, evidence=evidence, now=now)
+        partial(scanner.scan, sboms.record),
+        partial(keep, generator, sboms, ref, registry=registry, evidence=evidence, now=now),
     )
     reported = evidence.attach(ref, VULNERABILITIES, report.predicate(), now())
     return ScannedImage(encrypted=image, sbom=sbom, report=reported), report
 
 
 def keep(
-    sboms: Sboms, ref: ImageRef, *, registry: Attacher, evidence: EvidenceStore, now: Callable[[], datetime]
+    generator: SbomGenerator,
+    sboms: Sboms,
+    ref: ImageRef,
+    *,
+    registry: Attacher,
+    evidence: EvidenceStore,
+    now: Callable[[], datetime],
 ) -> Digest:
-    """Attach the SBOMs and sign where they are; the referrer of the one of record."""
+    """Examine the image, attach its SBOMs, and sign where they are and what was found; the referrer of the one of
+    record.
+    """
+    examination = generator.examine(ref)
     zipped = _zipped(sboms)
     referrers = side_by_side(lambda name: _attach(ref, name, zipped[name], registry), tuple(zipped))
     attached = dict(zip(zipped, referrers, strict=True))
-    evidence.attach(ref, SBOM, _references(sboms, attached, now()).predicate(), now())
+    evidence.attach(ref, SBOM, _references(sboms, attached, examination, now()).predicate(), now())
     return attached["syft"]
 
 
@@ -121,7 +132,7 @@ def _attach(ref: ImageRef, name: str, zipped: bytes, registry: Attacher) -> Dige
     )  # fmt: skip
 
 
-def _references(sboms: Sboms, attached: Mapping[str, Digest], now: datetime) -> References:
+def _references(sboms: Sboms, attached: Mapping[str, Digest], examination: Examination, now: datetime) -> References:
     """The SBOMs by media type and by digest of content and referrer."""
     record = sboms.record
     return References(
@@ -134,6 +145,6 @@ def _references(sboms: Sboms, attached: Mapping[str, Digest], now: datetime) -> 
             )
             for name, content in _contents(sboms).items()
         ),
-        examination=sboms.examination,
+        examination=examination,
         created=now,
     )

@@ -17,6 +17,11 @@ from supply_chain.image import DIGEST, Digest, ImageRef, Material
 from supply_chain.policy.dossier import with_their_bases
 from supply_chain.tier import BASES, TierName, is_base_repository
 
+REGISTRIES = (
+    "docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.access.redhat.com",
+    "registry.k8s.io",
+)  # fmt: skip
+"""Public registries that answer by themselves and whose customers cannot send a client elsewhere."""
 PINNED = re.compile(rf"^(?P<name>[^@$\s]+)@(?P<digest>{DIGEST})$")
 
 
@@ -31,8 +36,8 @@ class CuratedBases:
     """Resolves the images that a Dockerfile names.
 
     `instead` maps a curated base's name to an upstream image by digest, as a profile may ask. `read_config` reads
-    the configuration of an image for a platform, by its address. `check_host` raises `DockerfileRefused` for a
-    registry that builds may not ask.
+    the configuration of an image for a platform, by its address. `registries` may be asked for declared images: the
+    engine follows wherever a registry sends it, so that one of a developer's own could send it into any network.
     """
 
     catalogue: Catalogue
@@ -40,7 +45,7 @@ class CuratedBases:
     host: str
     instead: Mapping[str, str]
     read_config: Callable[[str, str], bytes]
-    check_host: Callable[[str], object]
+    registries: Collection[str]
 
     def resolve(self, reference: str, declared: Collection[str] = ()) -> tuple[str, Material]:
         """See `development.build.Bases`."""
@@ -57,7 +62,12 @@ class CuratedBases:
         address = declared_image(reference, declared)
         if address is None:
             raise _undeclared(reference)
-        self.check_host(address.partition("/")[0])
+        registry = address.partition("/")[0]
+        if registry not in self.registries:
+            raise DockerfileRefused(
+                f"The Dockerfile takes in {reference}: from the registry {registry} builds take no images.\n"
+                "Use a curated base, or let an operator add the registry to the workbench (`registries`)."
+            )
         return self._pinned(reference, address)
 
     def config(self, address: str, platform: str) -> bytes:

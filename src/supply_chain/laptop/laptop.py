@@ -36,6 +36,7 @@ from supply_chain.adapters.registration import (
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.container import OWNER
+from supply_chain.development.bases import REGISTRIES
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.image import Frozen
 from supply_chain.laptop import emulator_service, firewall, namespaces, prefect_server
@@ -78,6 +79,7 @@ class LaptopState(Frozen):
     build_network: str
     ca_bundle: Path | None
     bases: dict[str, str | None]
+    registries: tuple[str, ...] = REGISTRIES
     notify: str = "supply-chain-log/operators"
     lifecycle: str = "plan"
 
@@ -208,6 +210,7 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
         build_network=profile.build_network,
         ca_bundle=profile.certificates(),
         bases=dict(profile.bases),
+        registries=profile.registries,
         notify=profile.notify,
         lifecycle=profile.lifecycle,
     )

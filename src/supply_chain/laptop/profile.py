@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from supply_chain.development.bases import REGISTRIES
 from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
 from supply_chain.image import DIGEST, Frozen
@@ -21,6 +22,9 @@ Port = Annotated[int, Field(ge=1024, le=65535)]
 BaseName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=64)]
 Upstream = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9][a-z0-9._:/-]*@{DIGEST}$", max_length=512)]
 """An image of someone else, with its registry and its digest: `docker.io/library/python@sha256:…`."""
+
+
+Registry = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*(?::\d{1,5})?$", max_length=255)]
 
 
 class Ports(Frozen):
@@ -50,6 +54,11 @@ class Profile(Frozen):
     bases: dict[BaseName, Upstream | None] = Field(
         default={"python": None, "python-build": None},
         description="base images by name; null means our own, curated/base/NAME",
+    )
+    registries: tuple[Registry, ...] = Field(
+        default=REGISTRIES,
+        description="registries from which applications may declare images; none that a developer controls, for the "
+        "engine follows wherever a registry sends it",
     )
     database: Literal["auto", "starter"] = Field(
         default="auto",

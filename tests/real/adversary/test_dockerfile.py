@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from supply_chain.adapters.hosts import public_addresses
 from supply_chain.app import MANIFEST, Base
-from supply_chain.development.bases import CuratedBases
+from supply_chain.development.bases import REGISTRIES, CuratedBases
 from supply_chain.development.plan import Plan, plan_build
 from supply_chain.development.record import check_record
 from supply_chain.errors import BuildFailed, BuildMaterialsDiffer, DockerfileRefused
@@ -72,7 +71,7 @@ def plan(buildkit: BuildKit, text: str, config: bytes = b"{}", **fetch: Any) -> 
         host="registry.of.the.chain",
         instead={},
         read_config=lambda address, platform: config,
-        check_host=lambda host: public_addresses(host.partition(":")[0], 443),
+        registries=REGISTRIES,
         image=buildkit.image,
     )
     return plan_build(text.encode(), manifest, SOURCE, NAMESPACE, buildkit.reader, bases)

@@ -16,6 +16,7 @@ from supply_chain.adapters.registry_http import LONGEST_WAIT
 from supply_chain.adapters.syft import Syft
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.errors import ImageDamaged, RegistryUnavailable
+from supply_chain.evidence.examination import Examination
 from supply_chain.image import ImageRef, blobs_of
 from supply_chain.tier import TierName
 from tests.real.application import Application
@@ -110,7 +111,9 @@ def test_every_tool_that_asks_the_registry_tells_an_outage(
     host, config = world.between.host, ecr(TierName.CURATION).docker_config
     asks: dict[str, Callable[[], object]] = {
         "crane": lambda: Crane(toolbox.find("crane"), host, config, True).copy(first, "curated/other", "tag"),
-        "syft": lambda: Syft(toolbox.find("syft"), host, config, True).of_image(first),
+        "syft": lambda: Syft(toolbox.find("syft"), host, config, True, examine=lambda ref: Examination()).of_image(
+            first
+        ),
         "cosign": lambda: cosign(TierName.CURATION).verify_image(first, public_key(world)),
     }
     cosign(TierName.CURATION).verify_image(first, public_key(world))

@@ -159,7 +159,7 @@ TOKEN = b"ghp_" + b"aB3" * 12
         ),
         (b"https://hooks.slack" + b".com/services/T0123ABCD/B0123ABCD/" + b"aB3" * 8, ["Slack webhook"]),
         *((kind + b"_live_" + b"aB3" * 8, ["Stripe key"]) for kind in (b"sk", b"rk")),
-        (b"AI" + b"za" + b"aB3_-" * 7, ["Google API key"]),
+        (b"AI" + b"za" + b"aB3-x" * 7, ["Google API key"]),
         (b"npm" + b"_" + b"aB3" * 12, ["npm token"]),
         (b"pypi" + b"-AgE" + b"aB3" * 20, ["PyPI token"]),
         (b"AccountKey" + b"=" + b"aB3+/9" * 14 + b"aB==", ["Azure storage key"]),

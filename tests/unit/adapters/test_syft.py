@@ -1,7 +1,6 @@
 """What is asked of syft, and what is made of its answers."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -25,7 +24,8 @@ def syft(program, docker_config):
 
     def make(script=WRITES, inventory=INVENTORY, insecure=False, **kwargs):
         (recorded.directory / "inventory").write_text(inventory)
-        return Syft(recorded.does(script, **kwargs), "registry.test", docker_config, insecure), recorded
+        tool = recorded.does(script, **kwargs)
+        return Syft(tool, "registry.test", docker_config, insecure, examine=lambda ref: Examination()), recorded
 
     return make
 
@@ -93,14 +93,3 @@ def test_a_syft_that_hangs_is_ended(syft, monkeypatch):
 
     with pytest.raises(ToolTimedOut):
         syft("exec sleep 60")[0].of_image(REF)
-
-
-def test_an_image_is_examined_and_a_directory_is_not(syft, tmp_path):
-    """What an SBOM does not tell goes with it."""
-    adapter, _ = syft()
-    found = Examination(conflicts=("x",))
-    examining = replace(adapter, examine=lambda ref: found if ref == REF else None)
-
-    assert examining.of_image(REF).examination == found
-    assert examining.of_image(REF).record == adapter.of_image(REF).record
-    assert examining.of_directory(tmp_path).examination is None

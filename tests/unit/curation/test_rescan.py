@@ -7,6 +7,7 @@ import pytest
 
 from supply_chain.curation.rescan import conclude, look, ruled_bases
 from supply_chain.errors import EvidenceInvalid, ImageNotFound
+from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.standing import standing_place
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.image import ImageRef, Material
@@ -31,6 +32,9 @@ class Generator:
     def of_image(self, ref):
         self.asked.append(ref)
         return Sboms(Sbom(b'{"artifacts": []}', 0, self.generator), b"cyclonedx", b"spdx")
+
+    def examine(self, ref):
+        return Examination()
 
 
 @pytest.fixture

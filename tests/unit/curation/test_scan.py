@@ -19,7 +19,8 @@ from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 CONTENT = b'{"artifacts": [{"type": "deb", "name": "openssl"}]}'
-SBOMS = Sboms(Sbom(CONTENT, 1, "syft 1.2.3"), b"cyclonedx", b"spdx", Examination())
+SBOMS = Sboms(Sbom(CONTENT, 1, "syft 1.2.3"), b"cyclonedx", b"spdx")
+EXAMINED = Examination(conflicts=("a place",))
 
 
 class Tools:
@@ -28,6 +29,10 @@ class Tools:
     def __init__(self, report, generator="syft 1.2.3", current=None):
         self.report, self.asked, self.scanned, self.generator = report, [], [], generator
         self._current = current or (report.scanner_version, report.database) if isinstance(report, Report) else None
+
+    def examine(self, ref):
+        assert ref in self.asked
+        return self.examination
 
     def of_image(self, ref):
         self.asked.append(ref)
@@ -49,9 +54,10 @@ class Tools:
 def scanned(world, make):
     image = EncryptedImage(stored=StoredImage(ref=REF, tag="t", source=make.source(), blobs=1, size=1), key="arn:key")
 
-    def run(report, now=make.noon, fresh=False, **tools):
+    def run(report, now=make.noon, fresh=False, examination=EXAMINED, **tools):
         tools = Tools(report, **tools)
         curation = world.store(TierName.CURATION)
+        tools.examination = examination
         made = scan(image, tools, tools, world.registry, curation, lambda: now, days=7, fresh=fresh)
         return made, tools
 
@@ -194,16 +200,12 @@ def test_what_another_tier_says_proves_nothing(scanned, make, world):
 
 
 @pytest.mark.parametrize("examination", [None, Examination(version="0")])
-def test_an_image_that_was_not_examined_is_examined_with_a_new_inventory(
-    scanned, world, make, monkeypatch, examination
-):
+def test_an_image_that_was_not_examined_is_examined_with_a_new_inventory(scanned, world, make, examination):
     """An SBOM of before does not tell what no scanner judges; the new one is signed with it."""
-    monkeypatch.setattr("tests.unit.curation.test_scan.SBOMS", dataclasses.replace(SBOMS, examination=examination))
-    scanned(make.report(sbom=make.digest_of(CONTENT)))
-    monkeypatch.undo()
+    scanned(make.report(sbom=make.digest_of(CONTENT)), examination=examination)
 
     _, tools = scanned(make.report(sbom=make.digest_of(CONTENT)), now=make.noon + timedelta(seconds=1))
 
     assert tools.asked == [REF]
     evidence = world.store(TierName.EXECUTION).verified(REF, TierName.CURATION, SBOM)
-    assert last_listed(evidence).examination == Examination()
+    assert last_listed(evidence).examination == EXAMINED
