@@ -17,7 +17,7 @@ from typing import Protocol
 
 from supply_chain.app import Limits
 from supply_chain.concurrency import side_by_side
-from supply_chain.curation.scan import Attacher, keep
+from supply_chain.curation.scan import Attacher, keep, list_contents
 from supply_chain.errors import ClockWrong, EvidenceInvalid
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said
@@ -138,7 +138,7 @@ def look(
     """
     found = _read(ref, evidence, told)
     if found is None or found.listed.examination is None:
-        keep(generator, generator.of_image(ref), ref, registry=registry, evidence=evidence, now=now)
+        keep(*list_contents(ref, generator), ref, registry=registry, evidence=evidence, now=now)
         found = _read(ref, evidence, told)
     if found is None:
         raise EvidenceInvalid(

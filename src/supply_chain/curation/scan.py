@@ -88,28 +88,30 @@ def _whole_scan(
 ) -> tuple[ScannedImage, Report]:
     """What the image contains is true whatever a scan says of it: it is signed beside the scan, and stays."""
     ref = image.stored.ref
-    sboms = generator.of_image(ref)
+    listed = list_contents(ref, generator)
     report, sbom = both(
-        partial(scanner.scan, sboms.record),
-        partial(keep, generator, sboms, ref, registry=registry, evidence=evidence, now=now),
+        partial(scanner.scan, listed[0].record),
+        partial(keep, *listed, ref, registry=registry, evidence=evidence, now=now),
     )
     reported = evidence.attach(ref, VULNERABILITIES, report.predicate(), now())
     return ScannedImage(encrypted=image, sbom=sbom, report=reported), report
 
 
+def list_contents(ref: ImageRef, generator: SbomGenerator) -> tuple[Sboms, Examination]:
+    """Make the SBOMs of an image, and examine it for what they do not tell."""
+    return both(lambda: generator.of_image(ref), lambda: generator.examine(ref))
+
+
 def keep(
-    generator: SbomGenerator,
     sboms: Sboms,
+    examination: Examination,
     ref: ImageRef,
     *,
     registry: Attacher,
     evidence: EvidenceStore,
     now: Callable[[], datetime],
 ) -> Digest:
-    """Examine the image, attach its SBOMs, and sign where they are and what was found; the referrer of the one of
-    record.
-    """
-    examination = generator.examine(ref)
+    """Attach the SBOMs, and sign where they are and what was found; the referrer of the one of record."""
     zipped = _zipped(sboms)
     referrers = side_by_side(lambda name: _attach(ref, name, zipped[name], registry), tuple(zipped))
     attached = dict(zip(zipped, referrers, strict=True))
