@@ -67,10 +67,8 @@ def _anchors() -> re2.Pattern[bytes]:
 _ANCHORS = _anchors()
 LONGEST_FORM = 4096
 """Bytes of one piece that the next one is read together with, so that nothing is missed between them."""
-SEARCHED, SEARCHED_BINARY = 16 * 1024 * 1024, 1024 * 1024
-"""Bytes of the largest text that is searched for secrets, and of the largest file with zero bytes in its beginning."""
 MOST_SECRETS = 20
-"""Places of one file that are told."""
+"""Places of one kind of secret in one file that are told."""
 SINGLE_EXECUTABLE = b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:1"
 """What a Node.js program contains that has an application in it ("Single executable applications")."""
 
@@ -89,6 +87,8 @@ class FileContent:
     place: int = -1
     """Where its content is kept, of a small file; -1 for none."""
     size: int = 0
+    text: bool = False
+    """Whether its beginning holds no zero byte."""
     secrets: tuple[tuple[int, str], ...] = ()
     """Line and kind of what has a known form of a secret."""
 
@@ -116,7 +116,7 @@ class Keeper:
 def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: bool) -> FileContent:
     """Read a file once, from its beginning to its end, and find out what it is; with `secrets`, look for these too."""
     digest, head, tail, left, line = hashlib.sha256(), b"", b"", b"", 1
-    found: set[tuple[int, str]] = set()
+    found: dict[str, set[int]] = {}
     single = False
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
@@ -125,12 +125,9 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
         tail = (tail + chunk)[-TAIL:]
         piece = left + chunk
         single = single or (head[:4] == b"\x7fELF" and SINGLE_EXECUTABLE in piece)
-        if (
-            secrets
-            and size <= (SEARCHED_BINARY if b"\0" in head[:LONGEST_FORM] else SEARCHED)
-            and len(found) < MOST_SECRETS
-        ):
-            found.update(secrets_in(piece, line))
+        for place, kind in secrets_in(piece, line) if secrets else ():
+            if len(places := found.setdefault(kind, set())) < MOST_SECRETS:
+                places.add(place)
         left = piece[-LONGEST_FORM:]
         line += piece.count(b"\n") - left.count(b"\n") if secrets else 0
     return FileContent(
@@ -140,7 +137,8 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
         database=database_in(head),
         place=keeper.keep(head) if size <= HEAD else -1,
         size=len(head),
-        secrets=tuple(sorted(found)[:MOST_SECRETS]),
+        text=b"\0" not in head,
+        secrets=tuple(sorted((place, kind) for kind, places in found.items() for place in places)),
     )
 
 

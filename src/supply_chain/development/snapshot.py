@@ -191,15 +191,6 @@ class Snapshot:
         """The digest of a file that the declaration names, relative to the application's directory."""
         return self.entries[normalize(declared)].digest
 
-    def context_checksums(self) -> frozenset[str]:
-        """The SHA-256 of every file of the build context, in hexadecimal digits."""
-        context = normalize(self.manifest.build.context)
-        return frozenset(
-            entry.digest.removeprefix("sha256:")
-            for path, entry in self.entries.items()
-            if entry.mode is not Mode.LINK and (not context or path.startswith(f"{context}/"))
-        )
-
 
 def content_digest(entries: Iterable[Entry]) -> Digest:
     """One digest of all entries: of each its mode, digest and path, sorted by path. Times have no part in it."""
