@@ -277,7 +277,7 @@ def _texts(
         else:
             left -= len(content)
             texts[name] = content
-    return texts, tuple(rest)
+    return texts, tuple(sorted(rest))
 
 
 class _Guarded:

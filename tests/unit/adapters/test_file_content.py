@@ -148,6 +148,7 @@ TOKEN = b"ghp_" + b"aB3" * 12
         (b"id = AKIA" + b"QWERTYUIOPASDFGH", ["AWS access key"]),
         (b"id = AKIA" + b"IOSFODNN7EXAMPLE", []),
         (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
+        (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh123/", ["AWS key"]),
         (b"//registry.npmjs.org/:_authToken=" + b"0123456789abcdef0123", ["npm token"]),
         (b"AWS_SECRET_ACCESS_KEY=" + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
         *((b"gh" + kind + b"_" + b"aB3" * 12, ["GitHub token"]) for kind in (b"o", b"u", b"s", b"r")),
