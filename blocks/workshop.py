@@ -20,7 +20,7 @@ from supply_chain.adapters.fetch import Fetcher
 from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.layers import read_contents
 from supply_chain.adapters.mmdebstrap import make_rootfs
-from supply_chain.adapters.secrets import SecretSearch, find_secrets
+from supply_chain.adapters.secrets import SecretSearch, find_secrets, searched_checksums
 from supply_chain.app import Rootfs, Service
 from supply_chain.concurrency import both
 from supply_chain.development.bases import CuratedBases
@@ -128,7 +128,7 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
         base = manifest
         in_engine = [(Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, wait=wait))]
     tools = in_engine_tools(host, search)
-    layers = partial(read_contents, engine, image, manifest.build.max_size, snapshot.context_checksums)
+    layers = partial(read_contents, engine, image, manifest.build.max_size, partial(searched_checksums, context))
     in_engine.append(
         (Check.CONTENT, lambda: reviewed(
             check_content(layers, built.digest, manifest, tools[Check.CONTENT], now, search.in_files),

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from prefect.runtime import flow_run
 
-from supply_chain.app import read_manifest
-from supply_chain.errors import SupplyChainError
 from supply_chain.image import application_of
 from supply_chain.shown import plain
 
@@ -16,15 +14,15 @@ REVISION = re.compile("[0-9a-f]{40}")
 
 
 def by_path() -> str:
-    """`chain hello 3f2a1c`: flow, application, and the revision where one is given."""
+    """`chain hello 3f2a1c0`: flow, directory, and the revision where one is given.
+
+    Nothing is read for it: what the source says counts once its snapshot is taken.
+    """
     parameters = flow_run.parameters
-    path = Path(str(parameters.get("path", ".")))
-    try:
-        name = read_manifest(path).name
-    except SupplyChainError:
-        name = path.name[:100]
-    revision = str(parameters.get("revision") or _head(path))[:7]
-    return plain(f"{flow_run.flow_name} {name} {revision}".strip())
+    revision = str(parameters.get("revision") or "")
+    short = revision[:7] if REVISION.fullmatch(revision) else revision[:100]
+    words = (flow_run.flow_name, Path(str(parameters.get("path", "."))).name[:100], short)
+    return plain(" ".join(word for word in words if word))
 
 
 def by_image() -> str:
@@ -45,19 +43,3 @@ def by_parameters() -> str:
     given = [each for each in flow_run.parameters.values() if each and each is not True]
     words = [word for each in given for word in (each if isinstance(each, list) else [each])]
     return plain(" ".join([flow_run.flow_name, *map(str, words)]))[:200]
-
-
-def _head(path: Path) -> str:
-    """The revision checked out around `path`, read from git's own files; empty where that is not simple."""
-    try:
-        for directory in (path.absolute(), *path.absolute().parents):
-            head = directory / ".git" / "HEAD"
-            if head.is_file():
-                text = head.read_text().strip()
-                branch = directory / ".git" / text.removeprefix("ref: ")
-                if text.startswith("ref: "):
-                    text = branch.read_text().strip() if branch.is_file() else ""
-                return text if REVISION.fullmatch(text) else ""  # a link may lead to anything
-    except (OSError, ValueError):
-        return ""
-    return ""

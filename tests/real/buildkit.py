@@ -50,9 +50,7 @@ class BuildKit:
     def run(self, content: bytes, policy: Mapping[str, Any], *arguments: str, context: Path | None = None) -> Result:
         """Give BuildKit a Dockerfile, read by nobody, under a source policy. Nothing is kept of it but its cache."""
         with scratch("buildkit") as work:
-            (work / "dockerfile").mkdir()
-            (work / "dockerfile/Dockerfile").write_bytes(content)
-            (work / "dockerfile/Dockerfile.dockerignore").touch()
+            dockerfile = write_dockerfile(content, work / "dockerfile")
             (work / "policy.json").write_text(json.dumps(policy))
             done = self.buildx.with_environment(
                 DOCKER_CONFIG=f"{work}/docker",
@@ -62,7 +60,7 @@ class BuildKit:
                 EXPERIMENTAL_BUILDKIT_SOURCE_POLICY=f"{work}/policy.json",
             ).run(
                 "build", "--progress=plain", "--provenance=false", "--sbom=false", "--platform=linux/amd64",
-                "--output=type=cacheonly", f"--file={work}/dockerfile/Dockerfile", f"--metadata-file={work}/metadata",
+                "--output=type=cacheonly", f"--file={dockerfile}", f"--metadata-file={work}/metadata",
                 f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={NAMESPACE}", *arguments, context or self.context,
                 timeout=300, check=False, quiet=True,
             )  # fmt: skip
@@ -72,6 +70,14 @@ class BuildKit:
     def policy(self, images: Sequence[str] = ()) -> dict[str, Any]:
         """What the chain would allow for these images of a Dockerfile, all of them that image."""
         return source_policy(dict.fromkeys(images, self.image), {ADDRESS: self.fetched.name})
+
+
+def write_dockerfile(content: bytes, directory: Path) -> Path:
+    """Write a Dockerfile with an ignore file that leaves out nothing, as the chain gives them to BuildKit."""
+    directory.mkdir()
+    (directory / "Dockerfile").write_bytes(content)
+    (directory / "Dockerfile.dockerignore").touch()
+    return directory / "Dockerfile"
 
 
 @dataclass(frozen=True)

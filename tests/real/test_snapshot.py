@@ -11,6 +11,7 @@ import pytest
 from supply_chain.adapters.dockerfile import BuildKitReader
 from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.adapters.tools import Toolbox
+from tests.real.buildkit import write_dockerfile
 
 pytestmark = pytest.mark.real
 
@@ -69,7 +70,8 @@ def test_the_same_files_are_left(toolbox: Toolbox, tmp_path: Path, ignore: str |
 
     build(toolbox, tmp_path / "direct", context, context / "Dockerfile")
     with take_snapshot(context, None, BuildKitReader(toolbox.find("dockerfile-reader")).left_out) as snapshot:
-        build(toolbox, tmp_path / "built", snapshot.context, snapshot.dockerfile)
+        dockerfile = write_dockerfile(snapshot.dockerfile.read_bytes(), tmp_path / "dockerfile")
+        build(toolbox, tmp_path / "built", snapshot.context, dockerfile)
         held = files(snapshot.context)
 
     assert held, "nothing is compared"

@@ -193,7 +193,9 @@ def snapshot(directory: Path, **changes: Any) -> Snapshot:
         path: Entry(path, Mode.FILE, len(text), digest_of(_bytes(text)), blob_id(_bytes(text)))
         for path, text in files.items()
     }
-    taken = Snapshot(directory, declared, changes.pop("source", source()), entries, directory / "context", directory)
+    taken = Snapshot(
+        directory, declared, changes.pop("source", source()), entries, {}, directory / "context", directory
+    )
     for path, text in files.items():
         (taken.context / path).parent.mkdir(parents=True, exist_ok=True)
         (taken.context / path).write_bytes(_bytes(text))

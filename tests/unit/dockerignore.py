@@ -13,8 +13,6 @@ TOKEN = re.compile(r"\*\*/?|\*|\?|\[[^\]]*\]|\\.|[^*?\[\\]+|.", re.DOTALL)
 UNCLEAR = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]|\r(?!\n|$)|\[[^\]]*\[")
 """What Python and the builder's Go take differently."""
 WILD = re.compile(r"[*?\[\]\\]")
-LIMIT = 64 * 1024
-"""Bytes of patterns that are read; a person does not write more."""
 
 
 def ignored(ignore: bytes, paths: Sequence[str]) -> frozenset[str]:
@@ -63,8 +61,6 @@ def _ends(part: re.Pattern[str], starts: set[int], path: str) -> set[int]:
 
 def _patterns(content: bytes) -> list[_Pattern]:
     """Docker's documentation, "Build context", ".dockerignore files"; read as BuildKit reads it."""
-    if len(content) > LIMIT:
-        raise SourceInvalid(f"The ignore file has more than {LIMIT // 1024} KiB.\nWrite fewer patterns, one on a line.")
     text = content.decode("utf-8-sig", "replace")
     if UNCLEAR.search(text):
         raise SourceInvalid(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,6 @@ from supply_chain.errors import DockerfileRefused, SourceInvalid, ToolFailed
 from supply_chain.scratch import scratch
 
 TIMEOUT = 30.0
-LIMIT = 64 * 1024
-"""Bytes an ignore file may have; a person does not write more."""
 EXHAUSTED = re.compile(
     r"^(?:fatal error|runtime): .*(?:out of memory|cannot allocate memory|stack overflow)", re.MULTILINE
 )
@@ -69,9 +68,9 @@ class BuildKitReader:
     def _check_end(self, done: Done) -> None:
         """Raise `DockerfileRefused` where memory ran out, `ToolFailed` for any other failure.
 
-        The reader limits its own memory; a machine that has less ends it by a signal.
+        The reader limits its own memory; on a machine that has less, the kernel kills it.
         """
-        if done.status < 0 or (done.status == 2 and EXHAUSTED.search(done.stderr)):
+        if done.status == -signal.SIGKILL or (done.status == 2 and EXHAUSTED.search(done.stderr)):
             raise DockerfileRefused(
                 "Reading the Dockerfile takes more memory than a build may use for it, and was ended.\n"
                 "Look for variables whose values repeat other variables, as ENV A=$A$A does, and shorten them."
@@ -85,14 +84,8 @@ class BuildKitReader:
     def left_out(self, ignore: bytes, paths: Sequence[str]) -> frozenset[str]:
         """The paths that an ignore file leaves out of a context, as BuildKit's client applies it.
 
-        A path that ends in a slash is a directory, and left out if neither it nor anything given below it is sent.
-        `SourceInvalid` for an ignore file that is no ignore file, or a path with NUL in it.
+        No path holds NUL. `SourceInvalid` for an ignore file that is no ignore file.
         """
-        if len(ignore) > LIMIT or any("\0" in path for path in paths):
-            raise SourceInvalid(
-                f"The ignore file has more than {LIMIT // 1024} KiB, or a path holds NUL.\n"
-                "Write fewer patterns, one on a line, and rename the file."
-            )
         listed = "\0".join(paths).encode("utf-8", "surrogateescape")
         with scratch("ignore") as work:
             (work / "input").write_bytes(b"%d\n%s%s" % (len(ignore), ignore, listed))

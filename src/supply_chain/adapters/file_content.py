@@ -38,15 +38,17 @@ FORMS = (
     (PEM, b"PRIVATE KEY-----",
      rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:\s|\\[nr])+(?:Proc-Type|[A-Za-z0-9+/]{32})"),
     ("AWS access key", b"AKIA", rb"(?<![A-Za-z0-9+/_])AKIA(?![A-Z0-9]{9}EXAMPLE)[A-Z2-7]{16}(?![A-Za-z0-9+/_])"),
-    ("AWS key", b"ws_secret_access_key", rb"aws_secret_access_key\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}\b"),
-    ("AWS key", b"WS_SECRET_ACCESS_KEY", rb"AWS_SECRET_ACCESS_KEY\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}\b"),
+    ("AWS key", b"ws_secret_access_key",
+     rb"aws_secret_access_key\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])"),
+    ("AWS key", b"WS_SECRET_ACCESS_KEY",
+     rb"AWS_SECRET_ACCESS_KEY\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])"),
     *(("GitHub token", b"gh%c_" % kind, rb"\bgh%c_[A-Za-z0-9]{36}\b" % kind) for kind in b"pousr"),
     ("GitHub token", b"github_pat_", rb"\bgithub_pat_[A-Za-z0-9_]{60,}"),
     ("GitLab token", b"glpat-", rb"\bglpat-[A-Za-z0-9_-]{20,}"),
     *(("Slack token", b"xox%c-" % kind, rb"\bxox%c-\d{6,}-[A-Za-z0-9-]{10,}" % kind) for kind in b"abeprs"),
     ("Slack webhook", b"hooks.slack.com/services/", rb"hooks\.slack\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/\w{16,}"),
     ("Stripe key", b"k_live_", rb"\b[rs]k_live_[A-Za-z0-9]{20,}"),
-    ("Google API key", b"AIza", rb"\bAIza[A-Za-z0-9_-]{35}\b"),
+    ("Google API key", b"AIza", rb"\bAIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"),
     ("npm token", b"npm_", rb"\bnpm_[A-Za-z0-9]{36}\b"),
     ("npm token", b"_authToken=", rb"_authToken=[A-Za-z0-9_-]{20,}"),
     ("PyPI token", b"pypi-AgE", rb"\bpypi-AgE[A-Za-z0-9_-]{50,}"),
@@ -67,10 +69,8 @@ def _anchors() -> re2.Pattern[bytes]:
 _ANCHORS = _anchors()
 LONGEST_FORM = 4096
 """Bytes of one piece that the next one is read together with, so that nothing is missed between them."""
-SEARCHED, SEARCHED_BINARY = 16 * 1024 * 1024, 1024 * 1024
-"""Bytes of the largest text that is searched for secrets, and of the largest file with zero bytes in its beginning."""
 MOST_SECRETS = 20
-"""Places of one file that are told."""
+"""Places of one kind of secret in one file that are told."""
 SINGLE_EXECUTABLE = b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:1"
 """What a Node.js program contains that has an application in it ("Single executable applications")."""
 
@@ -89,6 +89,8 @@ class FileContent:
     place: int = -1
     """Where its content is kept, of a small file; -1 for none."""
     size: int = 0
+    text: bool = False
+    """Whether its beginning holds no zero byte."""
     secrets: tuple[tuple[int, str], ...] = ()
     """Line and kind of what has a known form of a secret."""
 
@@ -116,7 +118,7 @@ class Keeper:
 def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: bool) -> FileContent:
     """Read a file once, from its beginning to its end, and find out what it is; with `secrets`, look for these too."""
     digest, head, tail, left, line = hashlib.sha256(), b"", b"", b"", 1
-    found: set[tuple[int, str]] = set()
+    found: dict[str, set[int]] = {}
     single = False
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
@@ -125,12 +127,9 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
         tail = (tail + chunk)[-TAIL:]
         piece = left + chunk
         single = single or (head[:4] == b"\x7fELF" and SINGLE_EXECUTABLE in piece)
-        if (
-            secrets
-            and size <= (SEARCHED_BINARY if b"\0" in head[:LONGEST_FORM] else SEARCHED)
-            and len(found) < MOST_SECRETS
-        ):
-            found.update(secrets_in(piece, line))
+        for place, kind in secrets_in(piece, line) if secrets else ():
+            if len(places := found.setdefault(kind, set())) < MOST_SECRETS:
+                places.add(place)
         left = piece[-LONGEST_FORM:]
         line += piece.count(b"\n") - left.count(b"\n") if secrets else 0
     return FileContent(
@@ -140,7 +139,8 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
         database=database_in(head),
         place=keeper.keep(head) if size <= HEAD else -1,
         size=len(head),
-        secrets=tuple(sorted(found)[:MOST_SECRETS]),
+        text=b"\0" not in head,
+        secrets=tuple(sorted((place, kind) for kind, places in found.items() for place in places)),
     )
 
 

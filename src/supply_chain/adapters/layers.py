@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import posixpath
 import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -55,6 +57,7 @@ def read_contents(
     """What the image consists of; None beyond `most` bytes, `CheckNotMade` where it cannot be read.
 
     `known` gives the SHA-256 of files that were searched for secrets elsewhere; what is found in these is left out.
+    It is asked once, and not at all where nothing is found.
     """
     with scratch("content") as work:
         path = work / "image.tar"
@@ -62,7 +65,7 @@ def read_contents(
             return None
         try:
             with tarfile.open(path, "r:") as archive, (work / "files").open("w+b") as kept:
-                return _contents(archive, most, Keeper(kept), known)
+                return _contents(archive, most, Keeper(kept), cache(known))
         except _TooLarge:
             return None
         except UNREADABLE as error:
@@ -85,6 +88,7 @@ def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callab
     for layer in manifest["layers"]:
         image.add(_packed(archive, layer), str(layer["mediaType"]))
     machine = MACHINES.get(config.get("architecture"), "")
+    texts, unsearched = _texts(image.files, keeper, known)
     return Contents(
         digest=entry["digest"],
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
@@ -94,7 +98,8 @@ def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callab
         foreign=_foreign(image.files, machine),
         secrets=_secrets(image, described, known),
         examination=examine(image.files, keeper),
-        texts=_texts(image.files, keeper, known),
+        texts=texts,
+        unsearched=unsearched,
     )
 
 
@@ -151,8 +156,8 @@ class _Image:
     programs: int = 0
     """Programs in all layers."""
     files: Filesystem[FileContent] = field(default_factory=Filesystem)
-    found: dict[tuple[str, int, str], str] = field(default_factory=dict)
-    """Path, line and kind of each secret, in whichever layer → the file's SHA-256."""
+    found: set[tuple[str, int, str, str]] = field(default_factory=set)
+    """Path, line and kind of each secret, in whichever layer, and the file's SHA-256."""
 
     def add(self, packed: IO[bytes], kind: str) -> None:
         """Read the next layer, and apply it."""
@@ -178,7 +183,8 @@ class _Image:
         content = read_file(layer.extractfile(member), member.size, self.keeper, secrets=self.secrets)
         self.programs += bool(content.machine and member.mode & 0o111)
         for line, kind in content.secrets:
-            self.found[printable(f"/{member.name.lstrip('./')}"), line, kind] = content.sha256.hex()
+            path = printable(posixpath.normpath(f"/{member.name.lstrip('/')}"))
+            self.found.add((path, line, kind, content.sha256.hex()))
         if len(self.found) > MANY:
             raise ValueError(f"it holds more than {MANY} secrets")
         return content
@@ -221,14 +227,14 @@ def _foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str]:
 
 def _secrets(image: _Image, config: bytes, known: Callable[[], frozenset[str]]) -> tuple[str, ...]:
     """Where something has the form of a secret: in the configuration, and in any layer, hidden or not."""
-    places = [f"configuration:{line}: {kind}" for line, kind in sorted(set(secrets_in(config)))]
+    places = {("configuration", line, kind) for line, kind in secrets_in(config)}
     searched = known() if image.found else frozenset()
-    places += [
-        f"{path}:{line}: {kind}"
-        for (path, line, kind), digest in image.found.items()
+    places |= {
+        (path, line, kind)
+        for path, line, kind, digest in image.found
         if digest not in searched and not (kind == PEM and _is_packaged(path, EXAMPLES))
-    ]
-    return tuple(places)
+    }
+    return tuple(f"{path}:{line}: {kind}" for path, line, kind in sorted(places))
 
 
 PACKAGES = ("/usr/", "/lib/", "/var/lib/", "/var/cache/", "/etc/ssl/", "/etc/ca-certificates", "/proc/", "/sys/")
@@ -244,29 +250,34 @@ STANDARD = (
 SPEAKS = re.compile(rb"pass|pwd|secret|token|api_?key|private_?key|credential|://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
 """What a text has in it in which something is called a secret."""
 MOST_TEXTS = 8 * 1024 * 1024
-"""Bytes of texts that are searched for passwords."""
+"""Bytes of texts that are searched for passwords; what is beyond is told."""
 
 
 def _is_packaged(path: str, places: tuple[str, ...]) -> bool:
     return path.startswith(places) or any(each in path for each in PACKAGED)
 
 
-def _texts(files: Filesystem[FileContent], keeper: Keeper, known: Callable[[], frozenset[str]]) -> dict[str, bytes]:
-    """Path → content of the small texts that no package brought and nobody searched."""
-    texts, left = dict[str, bytes](), MOST_TEXTS
+def _texts(
+    files: Filesystem[FileContent], keeper: Keeper, known: Callable[[], frozenset[str]]
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Path → content of the texts to be searched, which no package brought and nobody searched; and paths of the rest.
+
+    The rest is too large to be kept, or beyond `MOST_TEXTS`. What was searched elsewhere takes no part of these.
+    """
+    texts, rest, left = dict[str, bytes](), list[str](), MOST_TEXTS
     for path, node in files.walk():
-        if node.content is None or not node.content.size or _is_packaged(path, PACKAGES + STANDARD):
+        if node.content is None or not node.content.text or _is_packaged(path, PACKAGES + STANDARD):
             continue
         content = keeper.read(node.content)
-        if content is None or b"\0" in content or len(content) > left or not SPEAKS.search(content):
+        if (content is not None and not SPEAKS.search(content)) or node.content.sha256.hex() in known():
             continue
-        left -= len(content)
-        texts[printable(path)] = content
-    if texts:
-        searched = known()
-        digests = {path: node.content.sha256.hex() for path, node in files.walk() if node.content}
-        texts = {path: content for path, content in texts.items() if digests.get(path) not in searched}
-    return texts
+        name = printable(path)
+        if content is None or len(content) > left or name in texts:
+            rest.append(name)
+        else:
+            left -= len(content)
+            texts[name] = content
+    return texts, tuple(sorted(rest))
 
 
 class _Guarded:

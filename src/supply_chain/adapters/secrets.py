@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,16 +92,29 @@ def find_secrets(tool: Tool, context: Path, now: Callable[[], datetime]) -> Chec
     )
 
 
+def searched_checksums(context: Path) -> frozenset[str]:
+    """The SHA-256, in hexadecimal digits, of the files of a build context that `find_secrets` reads."""
+    read = (_read(context / file) for file in files_below(context))
+    return frozenset(hashlib.sha256(content).hexdigest() for kind, content in read if kind is _Kind.TEXT)
+
+
+def _read(file: Path) -> tuple[_Kind, bytes]:
+    """What can be made of a file, by its content; of a large one, its beginning."""
+    with file.open("rb") as opened:
+        content = opened.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        return _Kind.LARGE, content
+    return (_Kind.BINARY if _decoded(content) is None else _Kind.TEXT), content
+
+
 def _copy(source: Path, target: Path) -> _Kind:
     """Write a text to be looked through, in the one encoding that detect-secrets reads."""
-    if source.stat().st_size > LARGEST:
-        return _Kind.LARGE
-    text = _decoded(source.read_bytes())
-    if text is None:
-        return _Kind.BINARY
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8", newline="")
-    return _Kind.TEXT
+    kind, content = _read(source)
+    text = _decoded(content) if kind is _Kind.TEXT else None
+    if text is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8", newline="")
+    return kind
 
 
 def _decoded(content: bytes) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,6 @@ from supply_chain.adapters.snapshot_budget import Budget, Phase
 from supply_chain.adapters.working_copy import WorkingCopy
 from supply_chain.app import FILE
 from supply_chain.development.snapshot import (
-    IGNORE,
     MAX_FILE,
     MAX_PATH,
     MAX_SIZE,
@@ -34,7 +34,6 @@ from supply_chain.development.snapshot import (
     check_links,
     check_name,
     content_digest,
-    normalize,
     select,
 )
 from supply_chain.errors import DeclarationInvalid, SourceInvalid
@@ -60,32 +59,26 @@ def take_snapshot(
 
 def verify_snapshot(snapshot: Snapshot) -> None:
     """Raise `SourceInvalid` where a snapshot is no longer what was copied; its digests are signed after this."""
-    prefix = normalize(snapshot.manifest.build.context)
-    held = {
-        (f"{prefix}/" if prefix else "") + str(path.relative_to(snapshot.context)): path
-        for path in snapshot.context.rglob("*")
-        if path.is_symlink() or not path.is_dir()
-    }
-    expected = {path: entry.digest for path, entry in snapshot.entries.items()}
-    texts = {FILE: snapshot.declaration, normalize(snapshot.manifest.build.dockerfile): snapshot.dockerfile}
-    found = [(path, _digest(place)) for files in (texts, held) for path, place in files.items()]
-    changed = [path for path, digest in found if expected.get(path) != digest]
-    outside = expected.keys() - held.keys() - texts.keys()
-    missing = [path for path in outside if not path.endswith(IGNORE)]  # it need not be in the context itself
-    for path in (*changed, *missing):
+    written = {path: (entry.mode, entry.digest) for path, entry in snapshot.written.items()}
+    found = {path: _state(path) for path in snapshot.directory.rglob("*") if path.is_symlink() or not path.is_dir()}
+    changed = sorted(path for path in written.keys() | found.keys() if written.get(path) != found.get(path))
+    if changed:
         raise SourceInvalid(
-            f"{path} changed in the run's own copy ({snapshot.directory}), so that what was checked is not known.\n"
+            f"{changed[0]} changed in the run's own copy, so that what was checked is not known.\n"
             "Find out what writes to that directory, and run it again."
         )
 
 
-def _digest(path: Path) -> Digest | None:
-    if path.is_symlink():
-        return digest_of(os.fsencode(os.readlink(str(path))))  # noqa: PTH115 - as it is written
-    if not path.is_file():
-        return None
+def _state(path: Path) -> tuple[Mode | None, Digest | None]:
+    """The mode and the digest of a file or a link; no mode where its permissions are none that a snapshot gives."""
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return Mode.LINK, digest_of(os.fsencode(os.readlink(str(path))))  # noqa: PTH115 - as it is written
+    if not stat.S_ISREG(mode):
+        return None, None
+    kept = next((each for each in (Mode.FILE, Mode.EXECUTABLE) if each.permissions == stat.S_IMODE(mode)), None)
     with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return kept, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: Path, budget: Budget) -> Snapshot:
@@ -170,9 +163,16 @@ def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source, origi
         entries[node.path] = entry
     writer.finish()
     content = content_digest(entries.values())
-    context = (place / "context").rename(place / f"context-{content.removeprefix('sha256:')}")
+    copied = place / "context"
+    context = copied.rename(place / f"context-{content.removeprefix('sha256:')}")
+    written = {
+        context / path.relative_to(copied) if path.is_relative_to(copied) else path: entry
+        for path, entry in writer.written.items()
+    }
     source = source.model_copy(update={"snapshot": content})
-    return Snapshot(place, selection.manifest, source, MappingProxyType(entries), context, origin)
+    return Snapshot(
+        place, selection.manifest, source, MappingProxyType(entries), MappingProxyType(written), context, origin
+    )
 
 
 def _target(tree: Tree, link: Node, budget: Budget) -> bytes:
@@ -192,11 +192,11 @@ class _Writer:
     budget: Budget
     size: int = 0
     made: dict[Path, None] = field(default_factory=dict)
+    written: dict[Path, Entry] = field(default_factory=dict)
 
     def write_texts(self, selection: Selection) -> dict[str, Entry]:
-        """The declaration, the Dockerfile, and an empty ignore file beside it: nothing is left out a second time."""
+        """Write the declaration, the Dockerfile and the ignore file."""
         dockerfile = f"dockerfile/{Path(selection.dockerfile).name}"
-        self.file(f"{dockerfile}{IGNORE}", Node(IGNORE, Kind.FILE), [])
         (self.place / "context").mkdir()
         self.made[self.place / "context"] = None
         entries = {}
@@ -226,7 +226,9 @@ class _Writer:
             os.fchmod(file.fileno(), node.mode.permissions)
         os.utime(path, (self.time, self.time))
         self.size += size
-        return Entry(node.path, node.mode, size, f"sha256:{digest.hexdigest()}", node.blob or blob.hexdigest())
+        entry = Entry(node.path, node.mode, size, f"sha256:{digest.hexdigest()}", node.blob or blob.hexdigest())
+        self.written[path] = entry
+        return entry
 
     def link(self, name: str, node: Node, target: bytes) -> Entry:
         """Write a link."""
@@ -234,7 +236,9 @@ class _Writer:
         path = self._path(name)
         path.symlink_to(os.fsdecode(target))
         os.utime(path, (self.time, self.time), follow_symlinks=False)
-        return Entry(node.path, Mode.LINK, len(target), digest_of(target), node.blob or blob_id(target))
+        entry = Entry(node.path, Mode.LINK, len(target), digest_of(target), node.blob or blob_id(target))
+        self.written[path] = entry
+        return entry
 
     def finish(self) -> None:
         """Give the directories their mode and time, once nothing is written into them any more."""

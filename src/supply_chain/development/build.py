@@ -28,8 +28,6 @@ from supply_chain.image import BuildInputs, BuiltImage, Candidate, Digest, Image
 from supply_chain.scratch import scratch
 from supply_chain.tier import TierName, development_repository
 
-LIMIT = 256 * 1024
-"""Bytes a Dockerfile may have; a person does not write more."""
 FETCHED = 2 * 1024**3
 """Bytes that all files of one build may have that its Dockerfile adds by URL."""
 
@@ -139,7 +137,7 @@ def build(snapshot: Snapshot, workshop: Workshop, run: str, *, fresh: bool = Fal
     unless it is to be `fresh`.
     """
     started, manifest = workshop.now(), snapshot.manifest
-    content = read_dockerfile(snapshot.dockerfile)
+    content = read_dockerfile(snapshot)
     key = workshop.cache_key(snapshot.source, manifest.name)
     caches = run_key(key, run) if fresh else key
     plan = plan_build(content, manifest, snapshot.source, caches, workshop.reader, workshop.bases)
@@ -243,25 +241,16 @@ def offered_before(inputs: BuildInputs, manifest: Service | Base, workshop: Work
     return None
 
 
-def read_dockerfile(dockerfile: Path) -> bytes:
-    """The bytes of a Dockerfile, which are read once; `DeclarationInvalid` for what is none."""
-    if dockerfile.exists() and not dockerfile.is_file():
-        raise DeclarationInvalid(
-            f"{dockerfile} is not a file.\nName a Dockerfile in supply-chain.yaml (build.dockerfile)."
-        )
+def read_dockerfile(snapshot: Snapshot) -> bytes:
+    """The bytes of the Dockerfile, which are read once; `DeclarationInvalid` where they are no text in UTF-8."""
+    content = snapshot.dockerfile.read_bytes()
     try:
-        with dockerfile.open("rb") as file:
-            content = file.read(LIMIT + 1)
         content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise DeclarationInvalid(
-            f"{dockerfile} cannot be read: {error}\nName the right one in supply-chain.yaml (build.dockerfile)."
+            f"{snapshot.manifest.build.dockerfile} cannot be read: {error}\n"
+            "Name the right one in supply-chain.yaml (build.dockerfile)."
         ) from error
-    if len(content) > LIMIT:
-        raise DeclarationInvalid(
-            f"{dockerfile} has more than {LIMIT // 1024} KiB.\n"
-            "Bring what it holds in as files of the context, and keep the Dockerfile a page."
-        )
     return content
 
 

@@ -17,7 +17,7 @@ from supply_chain.shown import counted
 SHOWN = 20
 MOST_SECRETS = 50
 """Secrets in an image that are told, one by one."""
-CONTENT_VERSION = "3"
+CONTENT_VERSION = "4"
 """Of looking: raised when more is looked at, so that what passed before is looked at again."""
 
 
@@ -38,9 +38,11 @@ class Contents:
     foreign: Mapping[str, str]
     """Path of a program for another machine than the platform's → that machine."""
     secrets: tuple[str, ...] = ()
-    """`path:line: kind` of what has a known form of a secret, in whichever layer; the source's own files excepted."""
+    """`path:line: kind` of what has a known form of a secret, in any layer, but in files that check `secrets` reads."""
     texts: Mapping[str, bytes] = field(default_factory=dict)
-    """Path → content of small texts that are neither the source's nor a package's."""
+    """Path → content of small texts that no package brought and the check `secrets` does not read."""
+    unsearched: tuple[str, ...] = ()
+    """Paths of such texts that are too large, each or together, to be searched for what is called a secret."""
     examination: Examination = field(default_factory=Examination)
     """What no scanner judges in it, and where engines would unpack other files."""
 
@@ -68,8 +70,11 @@ def check_content(
     seen: dict[str, Any] = {}
     if contents:
         secrets = sorted({*contents.secrets, *search(contents.texts)})
-        failed += [f"{each}, in the image and not in the build context" for each in secrets[:MOST_SECRETS]]
+        failed += [
+            f"{each}, in the image and in no file that the check secrets read" for each in secrets[:MOST_SECRETS]
+        ]
         failed += [f"{counted(len(secrets) - MOST_SECRETS, 'more secret')} in it"] if secrets[MOST_SECRETS:] else []
+        warned += _unsearched(contents.unsearched)
         warned += _unjudged(contents.examination, manifest)
         seen = {"platform": contents.platform, "bytes": contents.size, "programs": contents.programs}
         seen["examination"] = contents.examination.model_dump(mode="json")
@@ -116,6 +121,14 @@ def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list
     )
     passed = [good for holds, good, _ in expectations if holds and good]
     return passed, [bad for holds, _, bad in expectations if not holds]
+
+
+def _unsearched(paths: tuple[str, ...]) -> list[str]:
+    if not paths:
+        return []
+    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+    what = f"{counted(len(paths), 'text')} in it too large to be searched for what is called a password or token"
+    return [f"{what}: {', '.join(paths[:SHOWN])}{more}"]
 
 
 def _unjudged(examination: Examination, manifest: Service | Base) -> list[str]:

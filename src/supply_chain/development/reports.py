@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from xml.parsers import expat
 
@@ -106,6 +105,3 @@ def read_go(text: str) -> Counts | None:
             ran += event["Action"] in ("pass", "fail")
             failed += event["Action"] == "fail"
     return Counts(ran, failed) if events else None
-
-
-Reader = Callable[[bytes], Counts]

@@ -14,8 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from supply_chain import documents
 from supply_chain.app import FILE, Base, Service, parse_manifest
-from supply_chain.errors import DeclarationInvalid, SourceInvalid
+from supply_chain.errors import DeclarationInvalid, SourceInvalid, SupplyChainError
 from supply_chain.image import Digest, Source, digest_of
 
 MAX_FILES = 100_000
@@ -28,8 +29,12 @@ MAX_FILE = 2 * 1024**3
 """Bytes of the largest file."""
 MAX_SIZE = 8 * 1024**3
 """Bytes of all files together."""
-MAX_TEXT = 1024**2
-"""Bytes of the declaration, the Dockerfile and the ignore file, each."""
+MAX_DECLARATION = documents.LIMIT
+"""Bytes of the declaration."""
+MAX_DOCKERFILE = 256 * 1024
+"""Bytes of the Dockerfile. BuildKit's reader converts as many within its memory."""
+MAX_IGNORE = 64 * 1024
+"""Bytes of the ignore file."""
 MAX_PATH = 4095
 """Bytes of a path, and of what a link leads to (Linux' PATH_MAX)."""
 MAX_LINKS = 40
@@ -148,8 +153,8 @@ class Snapshot:
     """An immutable, private copy of what a run builds. It is gone when the run is over.
 
     In `directory` lie `supply-chain.yaml`; a directory with the files of the build context that the ignore file
-    leaves, and no others; and `dockerfile/` with the Dockerfile and, beside it, an empty ignore file of its own, so
-    that the builder leaves nothing out again.
+    leaves, and no others; `dockerfile/` with the Dockerfile; and `ignore/` with the ignore file, if there is one. A
+    builder is given an empty ignore file, so that nothing is left out again.
     """
 
     directory: Path
@@ -157,6 +162,8 @@ class Snapshot:
     source: Source
     entries: Mapping[str, Entry]
     """Path, relative to the application's directory → what is there."""
+    written: Mapping[Path, Entry]
+    """Path of the copy → what was copied to it; no other file or link is in `directory`."""
 
     context: Path
     """The directory that is the build context. Its name is of its content.
@@ -184,15 +191,6 @@ class Snapshot:
         """The digest of a file that the declaration names, relative to the application's directory."""
         return self.entries[normalize(declared)].digest
 
-    def context_checksums(self) -> frozenset[str]:
-        """The SHA-256 of every file of the build context, in hexadecimal digits."""
-        context = normalize(self.manifest.build.context)
-        return frozenset(
-            entry.digest.removeprefix("sha256:")
-            for path, entry in self.entries.items()
-            if entry.mode is not Mode.LINK and (not context or path.startswith(f"{context}/"))
-        )
-
 
 def content_digest(entries: Iterable[Entry]) -> Digest:
     """One digest of all entries: of each its mode, digest and path, sorted by path. Times have no part in it."""
@@ -211,7 +209,7 @@ def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = _go_on) 
     Raises `DeclarationInvalid` where the declaration is missing or wrong, and `SourceInvalid` for a name that cannot
     be told and for a link on the way to what says how to build. `check` and `check_links` judge the rest.
     """
-    declaration = _text(tree, FILE)
+    declaration = _text(tree, FILE, MAX_DECLARATION)
     if declaration is None:
         raise DeclarationInvalid(f"{tree.name}/{FILE} does not exist.\nCreate it, or name the right directory.")
     manifest = parse_manifest(declaration[1], f"{tree.name}/{FILE}")
@@ -220,7 +218,7 @@ def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = _go_on) 
         raise DeclarationInvalid(
             f"{tree.name}/{FILE} names itself as the Dockerfile.\nName another (build.dockerfile)."
         )
-    dockerfile = _text(tree, path)
+    dockerfile = _text(tree, path, MAX_DOCKERFILE)
     if dockerfile is None:
         raise DeclarationInvalid(
             f"{tree.name}/{path} does not exist.\nName the right Dockerfile in {FILE} (build.dockerfile)."
@@ -411,11 +409,14 @@ def _is_git(path: str) -> bool:
 
 def _ignore_file(tree: Tree, context: str, dockerfile: str) -> tuple[Node, bytes] | None:
     """The Dockerfile's own, or else the context's, as BuildKit looks for them."""
-    return _text(tree, f"{dockerfile}{IGNORE}") or _text(tree, f"{context}/{IGNORE}" if context else IGNORE)
+    paths = (f"{dockerfile}{IGNORE}", f"{context}/{IGNORE}" if context else IGNORE)
+    return next((found for path in paths if (found := _text(tree, path, MAX_IGNORE, SourceInvalid))), None)
 
 
-def _text(tree: Tree, path: str) -> tuple[Node, bytes] | None:
-    """A file that says how to build, with its content; None where there is none.
+def _text(
+    tree: Tree, path: str, most: int, error: type[SupplyChainError] = DeclarationInvalid
+) -> tuple[Node, bytes] | None:
+    """A file that says how to build, with its content; None where there is none, `error` beyond `most` bytes.
 
     `SourceInvalid` where a link is on the way: a reader that follows it would read another file than one that does
     not.
@@ -425,9 +426,9 @@ def _text(tree: Tree, path: str) -> tuple[Node, bytes] | None:
         return None
     if node.kind is not Kind.FILE:
         raise DeclarationInvalid(f"{tree.name}/{path} is not a file, but a {node.kind}.\nPut a file there.")
-    content = b"" if node.size > MAX_TEXT else b"".join(tree.read(node))
-    if max(node.size, len(content)) > MAX_TEXT:
-        raise SourceInvalid(f"{path} has more than {MAX_TEXT // 1024} KiB.\nA file of this kind is a page; shorten it.")
+    content = b"" if node.size > most else b"".join(tree.read(node))
+    if max(node.size, len(content)) > most:
+        raise error(f"{path} has more than {most // 1024} KiB.\nA file of this kind is a page; shorten it.")
     return node, content
 
 

@@ -31,7 +31,7 @@ from tests.real.command import cscm
 from tests.real.place import placed
 
 PLACE = "attacked"
-NAMES = ("prey", "quarry", "foreign", "copied", "hostile", "caught", "leaky", "liar", "twofold", "printer")
+NAMES = ("prey", "quarry", "foreign", "copied", "hostile", "caught", "leaky", "liar", "twofold", "dumped", "printer")
 BAIT = "base/bait"
 
 

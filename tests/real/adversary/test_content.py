@@ -188,6 +188,23 @@ def test_a_second_database_and_an_archive_are_refused_until_the_owner_accepts_th
         assert any(note.startswith(f"not judged, which its owner accepts: {what}") for note in notes), notes
 
 
+DUMPED = TWOFOLD.replace(
+    "COPY status /opt/root/var/lib/dpkg/status\nCOPY picture.png /usr/share/picture.png\n", "COPY dump /\n"
+)
+
+
+def test_a_secret_in_a_file_that_is_too_large_for_the_check_of_the_source_is_seen(
+    bases: None, application: Make
+) -> None:
+    """detect-secrets reads files of up to 5 MiB; what it leaves out was searched by nobody."""
+    ran = cscm(
+        "chain", str(application("dumped", {"Dockerfile": DUMPED, "dump": f"{SECRET}\n" + "x" * 6 * MIB})), "--json"
+    )
+
+    (reason,) = [each for each in ran.result["reasons"] if each["code"] == "content.failed"]
+    assert "/dump:1: GitHub token" in reason["fact"] and SECRET not in ran.stdout + ran.stderr
+
+
 PRINTER = """\
 FROM curated/base/python AS test
 COPY subject /

@@ -16,6 +16,7 @@ from supply_chain.development.snapshot import IgnoreMatcher, Snapshot
 from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.image import ImageRef
 from tests.real.application import git
+from tests.real.buildkit import write_dockerfile
 from tests.real.command import cscm
 
 from .conftest import Adversary, Make, statement
@@ -45,8 +46,9 @@ def left_out(toolbox: Toolbox) -> IgnoreMatcher:
 
 def built(toolbox: Toolbox, snapshot: Snapshot, target: Path) -> dict[str, str]:
     """What BuildKit makes of a snapshot: path → content."""
+    dockerfile = write_dockerfile(snapshot.dockerfile.read_bytes(), target.with_name(f"{target.name}-dockerfile"))
     command = [str(toolbox.find("buildx").path), "build", "--quiet", "--no-cache", f"--output=type=local,dest={target}"]
-    subprocess.run([*command, f"--file={snapshot.dockerfile}", str(snapshot.context)], check=True, timeout=120)
+    subprocess.run([*command, f"--file={dockerfile}", str(snapshot.context)], check=True, timeout=120)
     return {str(path.relative_to(target)): path.read_text() for path in target.rglob("*") if path.is_file()}
 
 

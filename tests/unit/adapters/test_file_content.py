@@ -148,6 +148,7 @@ TOKEN = b"ghp_" + b"aB3" * 12
         (b"id = AKIA" + b"QWERTYUIOPASDFGH", ["AWS access key"]),
         (b"id = AKIA" + b"IOSFODNN7EXAMPLE", []),
         (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
+        (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh123/", ["AWS key"]),
         (b"//registry.npmjs.org/:_authToken=" + b"0123456789abcdef0123", ["npm token"]),
         (b"AWS_SECRET_ACCESS_KEY=" + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
         *((b"gh" + kind + b"_" + b"aB3" * 12, ["GitHub token"]) for kind in (b"o", b"u", b"s", b"r")),
@@ -183,11 +184,24 @@ def test_a_secret_between_two_pieces_is_seen_on_its_line(before):
     assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).secrets == ()
 
 
-def test_a_large_binary_is_not_searched():
-    """The bound is told in the documentation."""
-    content = b"\0" + TOKEN + bytes(file_content.SEARCHED_BINARY)
+@pytest.mark.parametrize(("first", "size"), [(b"\0", 3 * 1024**2), (b"x", 17 * 1024**2)], ids=["binary", "text"])
+def test_a_large_file_is_searched_to_its_end(first, size):
+    """No filler hides what comes after it."""
+    content = first * size + b" " + TOKEN
 
-    assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True).secrets == ()
+    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+
+    assert (found.secrets, found.text) == (((1, "GitHub token"),), first == b"x")
+
+
+def test_many_secrets_of_one_kind_hide_none_of_another():
+    """Private keys may be a package's examples; a token after them is not."""
+    key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
+    content = key * (2 * file_content.MOST_SECRETS) + TOKEN
+
+    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True).secrets
+
+    assert len(found) == file_content.MOST_SECRETS + 1 and found[-1][1] == "GitHub token"
 
 
 def test_a_node_program_with_an_application_in_it_is_one():

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import tarfile
+from functools import partial
 
 import pytest
 import zstandard
@@ -12,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters import layers
+from supply_chain.adapters.file_content import HEAD
 from supply_chain.adapters.layers import examine_image, read_contents
+from supply_chain.adapters.secrets import LARGEST, searched_checksums
 from supply_chain.errors import CheckNotMade, ScannerFailed
 from supply_chain.image import ImageRef
 from tests.engine.memory import MemoryEngine
@@ -363,6 +366,53 @@ def test_a_secret_is_seen_in_whichever_layer():
     assert others == ("/opt/hidden:2: GitHub token",)
 
 
+def test_secret_is_seen_though_later_layer_puts_searched_file_in_its_place():
+    """The same path, line and kind; whoever pulls the image has the first one all the same."""
+    written, copied = text("opt/settings", TOKEN), text("opt/settings", TOKEN + b"\n")
+    digest = hashlib.sha256(copied[1]).hexdigest()
+
+    for unpacked in ((written, copied), (copied, written)):
+        found = read_contents(engine(*map(layer, unpacked)), "image", MIB, lambda: frozenset({digest})).secrets
+        assert found == ("/opt/settings:1: GitHub token",)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (TOKEN, ()),
+        (b"\0\xff" + b"\n" + TOKEN, ("/opt/dump:2: GitHub token",)),
+        (TOKEN + b"\n" + b"x" * LARGEST, ("/opt/dump:1: GitHub token",)),
+    ],
+    ids=["small text", "binary", "large text"],
+)
+def test_secret_of_the_context_is_left_out_only_where_the_check_secrets_reads_it(tmp_path, content, found):
+    """What that check does not read is nobody's finding but this one's."""
+    (tmp_path / "dump").write_bytes(content)
+
+    read = read_contents(
+        engine(layer(text("opt/dump", content))), "image", 10 * MIB, partial(searched_checksums, tmp_path)
+    )
+
+    assert read.secrets == found
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("./.npmrc", "/.npmrc"),
+        ("usr/share/../../opt/key.pem", "/opt/key.pem"),
+        (".usr/share/x.pem", "/.usr/share/x.pem"),
+    ],
+)
+def test_secret_is_told_where_its_file_lies(name, path):
+    """A name that only begins like a package's directory is none of a package."""
+    key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
+
+    found = read_contents(engine(layer(text(name, key))), "image", MIB).secrets
+
+    assert found == (f"{path}:1: private key",)
+
+
 def test_a_secret_in_the_configuration_is_seen():
     """A variable, and what the build was given."""
     config = {"os": "linux", "architecture": "amd64", "history": [{"created_by": f"ARG T={TOKEN.decode()}"}]}
@@ -390,6 +440,35 @@ def test_small_texts_that_no_package_brought_are_searched_by_words():
     found = read_contents(made, "image", MIB, lambda: frozenset({hashlib.sha256(word + b"\n").hexdigest()}))
 
     assert dict(found.texts) == {"/opt/app.conf": word}
+
+
+def test_texts_that_are_not_searched_are_told(monkeypatch):
+    """One that is too large, and what comes after those that are searched; no filler of a package or the source."""
+    word = b"password = hunter2\n"
+    filler, large = word + b"#" * 1000, word * (HEAD // len(word) + 1)
+    monkeypatch.setattr(layers, "MOST_TEXTS", 2 * len(word))
+    made = engine(
+        layer(
+            text("a/known", filler), text("a/known-large", large + b"x"), text("a/one", word), text("a/two", word),
+            text("a/three", word), text("a/short", b"x"), text("b/large", large), text("b/binary", b"\0" + large),
+            text("usr/lib/packaged", filler), text("usr/lib/large", large),
+        )
+    )  # fmt: skip
+    known = frozenset(hashlib.sha256(each).hexdigest() for each in (filler, large + b"x"))
+
+    found = read_contents(made, "image", MIB, lambda: known)
+
+    assert sorted(found.texts) == ["/a/one", "/a/three"]
+    assert found.unsearched == ("/a/two", "/b/large")
+
+
+def test_two_names_that_look_alike_hide_no_text():
+    """Names that are no UTF-8 are told as escapes."""
+    word = b"password = hunter2"
+
+    found = read_contents(engine(layer(text("a\udcff", word), text("a\\xff", word + b"3"))), "image", MIB)
+
+    assert (list(found.texts), found.unsearched) == (["/a\\xff"], ("/a\\xff",))
 
 
 def test_global_headers_are_refused():
@@ -467,7 +546,7 @@ def test_private_keys_that_packages_bring_are_their_examples():
     found = read_contents(engine(layer(*(text(place, key + TOKEN) for place in places))), "image", MIB).secrets
 
     assert [each for each in found if "private key" in each] == [
-        "/opt/key.pem:1: private key",
         "/etc/ssl/own.pem:1: private key",
+        "/opt/key.pem:1: private key",
     ]
     assert sum("GitHub token" in each for each in found) == 4

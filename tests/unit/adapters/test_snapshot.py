@@ -70,10 +70,9 @@ def test_snapshot_holds_declaration_dockerfile_and_context(hello):
         found = [p.relative_to(snapshot.directory) for p in snapshot.directory.rglob("*") if p.is_file()]
         names = {str(p).replace(snapshot.context.name, "context") for p in found}
         assert names == {
-            "supply-chain.yaml", "dockerfile/Dockerfile", "dockerfile/Dockerfile.dockerignore", "ignore/.dockerignore",
+            "supply-chain.yaml", "dockerfile/Dockerfile", "ignore/.dockerignore",
             "context/supply-chain.yaml", "context/.dockerignore", "context/file", "context/deep/er/file",
         }  # fmt: skip
-        assert (snapshot.dockerfile.parent / "Dockerfile.dockerignore").read_bytes() == b""
         assert snapshot.declaration.read_text() == DECLARATION
         assert snapshot.manifest.name == "hello"
         assert snapshot.digest_of("./Dockerfile") == digest_of(APPLICATION["Dockerfile"].encode())
@@ -501,12 +500,12 @@ def test_lfs_pointer_stays_a_pointer(repository, hello):
 @pytest.mark.parametrize(
     ("limit", "value", "why"),
     [("MAX_FILES", 3, "more than 3 files"), ("MAX_LISTED", 3, "more than 3 files"), ("MAX_FILE", 2, "too large"),
-     ("MAX_SIZE", 2, "too large"), ("MAX_DEPTH", 2, "directories deep"), ("MAX_TEXT", 2, "more than 0 KiB")],
+     ("MAX_SIZE", 2, "too large"), ("MAX_DEPTH", 2, "directories deep"), ("MAX_IGNORE", 2, "more than 0 KiB")],
 )  # fmt: skip
 @pytest.mark.parametrize("committed", [False, True])
 def test_more_than_a_limit_is_refused(repository, hello, monkeypatch, limit, value, why, committed):
     """Files, directories and bytes are bounded."""
-    write(hello, {"a/b/c": "x", "a/d": ""})
+    write(hello, {"a/b/c": "x", "a/d": "", ".dockerignore": "none\n"})
     revision = commit(repository) if committed else None
     for module in (rules, adapter):
         monkeypatch.setattr(module, limit, value, raising=module is rules)
@@ -601,13 +600,49 @@ def write_declaration_of(snapshot):
     snapshot.declaration.write_text(DECLARATION + "\n")
 
 
+def make_executable(snapshot):
+    (snapshot.context / "file").chmod(0o755)
+
+
+def make_setuid(snapshot):
+    (snapshot.context / "file").chmod(0o4644)
+
+
+def remove_ignore_file_from(snapshot):
+    (snapshot.context / ".dockerignore").unlink()
+
+
+def remove_other_ignore_file_from(snapshot):
+    (snapshot.context / "deep/.dockerignore").unlink()
+
+
+def write_ignore_file_of(snapshot):
+    (snapshot.directory / "ignore/.dockerignore").write_text("*\n")
+
+
+def add_ignore_file_to(snapshot):
+    (snapshot.dockerfile.parent / "Dockerfile.dockerignore").write_text("*\n")
+
+
+def add_pipe_to(snapshot):
+    os.mkfifo(snapshot.context / "pipe")
+
+
+ACTS = [
+    write_to, add_to, add_pipe_to, remove_from, link_in, make_executable, make_setuid, write_dockerfile_of,
+    write_declaration_of, write_ignore_file_of, remove_ignore_file_from, remove_other_ignore_file_from,
+    add_ignore_file_to,
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("context", [".", "src"])
-@pytest.mark.parametrize("act", [write_to, add_to, remove_from, link_in, write_dockerfile_of, write_declaration_of])
+@pytest.mark.parametrize("act", ACTS)
 def test_snapshot_that_something_wrote_to_is_not_offered(hello, context, act):
     """Its digests would be of something else; one that nobody wrote to is as it was."""
     write(hello, {"supply-chain.yaml": f"{DECLARATION}build: {{context: {context}}}\n"})
     place = hello / context
-    write(place, {"file": "one", "deep/file": "", "Dockerfile": "", ".dockerignore": "supply-chain.yaml\n"})
+    ignore = "supply-chain.yaml\n"
+    write(place, {"file": "one", "deep/file": "", "deep/.dockerignore": "", "Dockerfile": "", ".dockerignore": ignore})
     (place / "link").symlink_to("./file")
     (hello / "Dockerfile").write_text("FROM scratch\n")
 

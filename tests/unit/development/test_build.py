@@ -9,7 +9,7 @@ import pytest
 
 from supply_chain.app import FILE as DECLARATION
 from supply_chain.app import MANIFEST
-from supply_chain.development.build import FETCHED, LIMIT, Built, Workshop, build
+from supply_chain.development.build import FETCHED, Built, Workshop, build
 from supply_chain.development.build import test_name as stage_name
 from supply_chain.development.dockerfile import IMAGE, Operations, Reading, SourceOperation, normalize_reference
 from supply_chain.development.record import BuildRecord, RecordedMaterial
@@ -317,15 +317,6 @@ def test_build_refuses_an_undeclared_url_before_fetching_it(project):
     """The error says what to declare."""
     with pytest.raises(DockerfileRefused, match=r"(?s)not declared.*build\.fetch\.urls"):
         project(f"{DOCKERFILE}ADD --checksum={FILE} {URL} /a\n")
-
-
-def test_a_dockerfile_may_be_as_large_as_the_limit_and_no_larger(project):
-    """A page, not a data set."""
-    start = "FROM a\n#"
-    assert project(dockerfile=start + "x" * (LIMIT - len(start)))[1].orders
-
-    with pytest.raises(DeclarationInvalid, match="more than 256 KiB"):
-        project(dockerfile=start + "x" * (LIMIT - len(start) + 1))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination
 
 MIB = 1024**2
+WHERE = "in the image and in no file that the check secrets read"
 
 
 def search(texts):
@@ -58,8 +59,8 @@ def test_what_is_as_declared_passes(checked):
             {"examination": Examination(conflicts=("a/su is written through the link a",))},
             "Its layers give different files in different engines: a/su is written through the link a.",
         ),
-        ({"secrets": ("/opt/x:1: GitHub token",)}, "/opt/x:1: GitHub token, in the image and not in the build context"),
-        ({"texts": {"/a": b"word"}}, "/a:3: Secret Keyword, in the image and not in the build context"),
+        ({"secrets": ("/opt/x:1: GitHub token",)}, f"/opt/x:1: GitHub token, {WHERE}"),
+        ({"texts": {"/a": b"word"}}, f"/a:3: Secret Keyword, {WHERE}"),
     ],
     ids=str,
 )
@@ -117,6 +118,16 @@ def test_what_no_scanner_judges_is_told_early(checked, make):
     manifest = make.manifest(limits={"unjudged": accepted})
     contents = Contents(make.digest, "linux/amd64", 1, {}, 1, {}, examination=FOUND)
     assert check_content(lambda: contents, make.digest, manifest, {}, lambda: make.noon).warned == ()
+
+
+def test_text_that_is_not_searched_is_a_warning(checked):
+    """It may hold anything, and has not passed."""
+    what = "too large to be searched for what is called a password or token"
+
+    one, many = (checked(unsearched=tuple(f"/{n:02}" for n in range(number))) for number in (1, 25))
+
+    assert (one.outcome, one.warned) == (Outcome.WARNED, (f"1 text in it {what}: /00",))
+    assert many.warned[0].startswith(f"25 texts in it {what}: /00, ") and many.warned[0].endswith(", /19 and 5 more")
 
 
 def test_so_many_are_told_and_the_rest_counted(checked):

