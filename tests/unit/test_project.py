@@ -28,6 +28,7 @@ from supply_chain.adapters.registration.queues import declared_pool
 from supply_chain.app import json_schema, read_manifest
 from supply_chain.execution.environment import read_environments
 from supply_chain.image import ImageRef
+from supply_chain.pages.morning import COVERED
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
 from tasks import events, source
@@ -187,6 +188,10 @@ def test_many_pushes_at_once_start_a_catch_up_run() -> None:
     event = {"event": WAITING, "resource": {"prefect.resource.id": "cscm.bridge"}, "payload": {}}
 
     assert started(event) == ["reconcile/on-pushes"]
+    (limit,) = (d.concurrency_limit for d in DEPLOYMENTS if f"reconcile/{d.name}" == COVERED)
+    assert limit == ConcurrencyLimit(limit=2, collision_strategy="CANCEL_NEW"), (
+        "one looks, and one waits for all others"
+    )
 
 
 def test_what_events_start_leaves_places_in_the_pool_for_everything_else() -> None:
