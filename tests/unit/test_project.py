@@ -295,13 +295,14 @@ def test_what_events_start_is_told_apart_from_what_people_start() -> None:
 
 
 def test_the_automations_that_ship_are_well_formed_and_tell_what_to_do() -> None:
-    """A failed run, one that did not start, an event that started nothing, a runner that is gone."""
+    """A failed run, one that did not start, a block that is not held, an event that started nothing, a lost runner."""
     found = read_automations(ROOT / "deployments/automations")
 
     expected = {name for each in found for name in each.trigger.expect}
     assert expected == {
         "prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.Late",
         "prefect.automation.action.failed", "prefect.flow-run.Foreign", "prefect.work-pool.not-ready",
+        "prefect.flow-run.Unenforced",
     }  # fmt: skip
     for each in found:
         (parameters,) = (a["parameters"] for a in as_prefect(each, {"type": "run-deployment"})["actions"])
