@@ -147,8 +147,7 @@ STAGE = """
 case "$*" in
     *--target=test*) touch "$here/both"; exit 0;;
 esac
-mkdir -p "$CONTROL_GROUPS/pids/cscm.build/0123"
-echo max 1 > "$CONTROL_GROUPS/pids/cscm.build/0123/pids.events"
+echo max 1 > GROUPS/pids/cscm.build/0123/pids.events
 touch "$here/counted"
 until [ -e "$here/both" ]; do sleep 0.02; done
 exit 1
@@ -159,11 +158,10 @@ exit 1
 def test_build_of_the_tests_leaves_what_the_images_build_reached(docker, tmp_path, monkeypatch):
     """They share a control group: set up twice, its counters would be gone, and with them why the build ended."""
     groups = tmp_path / "groups"
-    monkeypatch.setenv("CONTROL_GROUPS", str(groups))
     monkeypatch.setattr(build_guard, "BuildCgroup", lambda key, owner: BuildCgroup(key, owner, groups))
     monkeypatch.setattr(build_guard, "INTERVAL", 60.0)
     monkeypatch.setattr(build_cgroup, "_remove", lambda directory: shutil.rmtree(directory, ignore_errors=True))
-    builder, recorded = docker(STAGE)
+    builder, recorded = docker(STAGE.replace("GROUPS", str(groups)))
     begun = itertools.count()
 
     def configured():

@@ -237,7 +237,7 @@ def test_the_image_says_where_it_comes_from(project):
 def test_a_build_that_fails_makes_no_image(project):
     """Its error is the builder's."""
 
-    def fail(order):
+    def fail(*orders):
         raise BuildFailed("it broke\nmend it")
 
     with pytest.raises(BuildFailed):
