@@ -107,7 +107,7 @@ async def test_a_look_at_many_pushes_waits_for_the_one_before(shop, monkeypatch)
 
     def curation(images, store, shallow):
         with suppress(threading.BrokenBarrierError):
-            together.append(meeting.wait(1))
+            together.append(meeting.wait(4))
         shop.looks.append(shallow)
         return ()
 
