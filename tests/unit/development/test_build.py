@@ -69,7 +69,10 @@ class World:
         self.looked.append((repository, tag_prefix))
         return self.images
 
-    def build(self, order):
+    def build(self, *orders):
+        return tuple(self._built(order) for order in orders)
+
+    def _built(self, order):
         self.orders = sorted([*self.orders, order], key=lambda each: each.target is not None)
         sources = [*(f"{IMAGE}{address}" for address in order.images.values()), *self.more]
         urls = [SourceOperation(identifier=url, attributes={"http.checksum": FILE}) for url in order.fetched]
@@ -234,7 +237,7 @@ def test_the_image_says_where_it_comes_from(project):
 def test_a_build_that_fails_makes_no_image(project):
     """Its error is the builder's."""
 
-    def fail(order):
+    def fail(*orders):
         raise BuildFailed("it broke\nmend it")
 
     with pytest.raises(BuildFailed):
