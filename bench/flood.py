@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from supply_chain.laptop import prefect_server
 from supply_chain.laptop.home import Home
 from supply_chain.laptop.ports import asked
 from supply_chain.laptop.profile import load_profile
+from supply_chain.pages.morning import NO_SLOT
 
 TITLE = "## One team's flood"
 LATE, SLOW = 30.0, 2.0
@@ -44,6 +46,19 @@ EVERY = 10.0
 PATIENCE = 420.0
 OTHERS = ("monitor/every-5-minutes", "respond/on-drift", "lifecycle/nightly")
 SIGNED_LAST = "signed-last"
+
+
+@contextmanager
+def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run `work` in a thread until the block ends, which sets its event. What it raised meanwhile is raised then."""
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work, over)
+        try:
+            yield
+        finally:
+            over.set()
+    done.result()
 
 
 @dataclass
@@ -68,26 +83,24 @@ class Api:
 
     @contextmanager
     def probed(self) -> Iterator[None]:
-        """Ask for a deployment, and for the last runs, in turn each 200 ms."""
-        over = threading.Event()
+        """Ask for a deployment, and for the last runs, in turn each 200 ms. A question that fails took `PATIENCE`."""
         questions: tuple[Callable[[], Any], ...] = (
             lambda: self.ask("deployments/name/monitor/every-5-minutes", method="GET"),
             lambda: self.ask("flow_runs/filter", {"limit": 20, "sort": "EXPECTED_START_TIME_DESC"}),
         )
 
-        def probe() -> None:
+        def probe(over: threading.Event) -> None:
             while not over.wait(0.2):
                 begun = time.monotonic()
-                questions[len(self.seconds) % 2]()  # with what it waits where the server says that it is busy
-                self.seconds.append(time.monotonic() - begun)
+                try:
+                    questions[len(self.seconds) % 2]()  # with what it waits where the server says that it is busy
+                except PartFailed:
+                    self.seconds.append(PATIENCE)
+                else:
+                    self.seconds.append(time.monotonic() - begun)
 
-        thread = threading.Thread(target=probe)
-        thread.start()
-        try:
+        with beside(probe):
             yield
-        finally:
-            over.set()
-            thread.join()
 
     def runs(self, since: datetime) -> list[dict[str, Any]]:
         """All runs that were made since."""
@@ -155,11 +168,9 @@ class Bench:
 
     def arm(self, name: str, flood: Callable[[], str]) -> Result:
         """Flood; wait until everything is done; and what it was like meanwhile."""
-        since, begun, over = datetime.now(UTC), time.monotonic(), threading.Event()
-        others = threading.Thread(target=self.meanwhile, args=(over,))
+        since, begun = datetime.now(UTC), time.monotonic()
         result = Result(name, "", load=getloadavg()[0])
-        with self.api.probed():
-            others.start()
+        with self.api.probed(), beside(self.meanwhile):
             result.flood = flood()
             while time.monotonic() - begun < HONEST[-1] + 10 or not self.is_done(since):
                 if time.monotonic() - begun > PATIENCE:
@@ -167,8 +178,6 @@ class Bench:
                 time.sleep(1)
             else:
                 result.done = time.monotonic() - begun
-            over.set()
-            others.join()
         self.collect(result, since)
         return result
 
@@ -192,7 +201,7 @@ class Bench:
             kind = names[run["flow_id"]]
             result.made[kind] = result.made.get(kind, 0) + 1
         at = {run["id"]: _late(run["expected_start_time"], run["start_time"]) for run in runs}
-        collided = {run["id"] for run in found if run["state_type"] == "CANCELLED"}  # with one that runs
+        collided = {run["id"] for run in found if _collided(run)}
         result.late = {
             name: [at.get(run, PATIENCE) for run in made if run not in collided]
             for name, made in self.scheduled.items()
@@ -245,6 +254,11 @@ class Bench:
             return f"{count} junk referrers on one image"
 
         return flood
+
+
+def _collided(run: dict[str, Any]) -> bool:
+    """Whether Prefect called a run off as the one before it had not ended; what else cancels one is late."""
+    return (run["state_name"], (run["state"] or {}).get("message")) == NO_SLOT
 
 
 def _late(expected: str, at: str) -> float:

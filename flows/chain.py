@@ -27,7 +27,7 @@ from supply_chain.shown import plain
 from tasks.events import in_a_chain
 from tasks.freeze import frozen
 from tasks.pushes import SOON, later_push, may_wait, waits_elsewhere
-from tasks.source import snapshot_of
+from tasks.source import application_in, snapshot_of
 from tasks.turns import DEPLOY, turn, turn_name
 
 gc.freeze()  # what the imports made stays for good: no collection in the midst of a run looks at it again
@@ -59,17 +59,15 @@ async def chain(
             why = plain(f"{later.parameters.get('revision')} was pushed to {ref} after it: {later.name}")
             get_run_logger().info("%s", why)
             return ended("Unneeded", why, None)
-        workbench: Workbench = await Workbench.aload("workbench")
-        async with journal(path), snapshot_of(Path(path), revision, workbench) as snapshot:
-            _known(snapshot.manifest, environment, workbench)
-            # promotions of the application wait for it: what this chain pushes is on its way already
-            async with AsyncExitStack() as stack:
-                if await _has_turn(stack, turn_name("promote", snapshot.manifest.name), by_event):
+        async with AsyncExitStack() as stack:
+            if by_event and may_wait():
+                await _take_turn_or_leave(stack, await application_in(Path(path), revision))
+            workbench: Workbench = await Workbench.aload("workbench")
+            async with journal(path), snapshot_of(Path(path), revision, workbench) as snapshot:
+                _known(snapshot.manifest, environment, workbench)
+                # promotions of the application wait for it: what this chain pushes is on its way already
+                async with turn(turn_name("promote", snapshot.manifest.name)):
                     return await _chain(path, revision, environment, fresh, by_event)
-            application = plain(snapshot.manifest.name)
-        raise await waits_elsewhere(
-            f"another run works on {application}; this one has no place in its work queue meanwhile"
-        )
 
 
 async def _chain(
@@ -95,16 +93,13 @@ async def _chain(
     return refused(deployment) if isinstance(deployment, Refused) else deployment
 
 
-async def _has_turn(stack: AsyncExitStack, name: str, by_event: bool) -> bool:
-    """Whether this run has the turn for as long as the stack; what a push started does not wait long for it."""
-    leaves = by_event and may_wait()
+async def _take_turn_or_leave(stack: AsyncExitStack, application: str) -> None:
+    """Have the turn of an application for as long as the stack; where another run has it, be taken up again later."""
     try:
-        await stack.enter_async_context(turn(name, SOON if leaves else None))
+        await stack.enter_async_context(turn(turn_name("promote", application), SOON))
     except TimeoutError:
-        if not leaves:
-            raise
-        return False
-    return True
+        why = f"another run works on {plain(application)}; this one has no place in its work queue meanwhile"
+        raise await waits_elsewhere(why) from None
 
 
 @asynccontextmanager

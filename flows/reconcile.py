@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Literal
 
 from prefect import flow
@@ -15,6 +16,10 @@ from supply_chain.promotion.moves import Move
 from supply_chain.shown import plain
 from tasks.freeze import frozen
 from tasks.promote import missed, on_the_way, start
+from tasks.turns import turn, turn_name
+
+LONGEST_LOOK = 3600
+"""Seconds for which a shallow look waits for the one before it."""
 
 
 def looks(tier: str, *, shallow: bool) -> tuple[bool, ...]:
@@ -32,8 +37,14 @@ async def reconcile(tier: Literal["curation", "execution"], shallow: bool = Fals
 
     Args:
         tier: Whose images they would become; it is looked as this tier, and as no other.
-        shallow: Look at the last images of each application alone, as when many pushes came at once.
+        shallow: Look at the last images of each application alone, as when many pushes came at once; after the look of
+            another such run, so that a run that waits stands for all that come meanwhile.
     """
+    async with turn(turn_name("reconcile", tier), LONGEST_LOOK) if shallow else nullcontext():
+        return await _reconcile(tier, shallow=shallow)
+
+
+async def _reconcile(tier: str, *, shallow: bool) -> tuple[Move, ...] | Freeze:
     if freeze := await frozen():
         return held(freeze)
     looking, workbench = await asyncio.gather(Tier.aload(tier), Workbench.aload("workbench"))

@@ -9,6 +9,7 @@ from prefect import flow
 from blocks import ContainerHost, Tier, Workbench
 from flows.journal import log
 from supply_chain import scratch
+from supply_chain.errors import SupplyChainError
 from supply_chain.shown import plain
 from tasks.build import forget
 from tasks.running import in_thread
@@ -23,9 +24,11 @@ async def sweep() -> tuple[str, ...]:
 
     The next run of an application does the same; this is for where none comes. It touches nothing of a run that
     lives. Temporary directories that nobody locks are removed, too. Returns the turns that were given back.
+
+    Raises what kept it from clearing some of them, once all others are cleared: the next sweep tries those again.
     """
     await in_thread(scratch.sweep)
-    given_back = []
+    given_back, failed = [], dict[str, SupplyChainError]()
     for name in await in_thread(left_turns):
         try:
             async with turn(name, 0) as before:
@@ -33,8 +36,13 @@ async def sweep() -> tuple[str, ...]:
                     await _forget(turn_about(name)[1], before)
         except TimeoutError:
             continue  # a run took it meanwhile, and clears up itself
+        except SupplyChainError as error:
+            failed[name] = error
+            continue
         given_back.append(name)
         log.info("%s", plain(f"{name}: cleared what {', '.join(before)} left"))
+    for first in failed.values():
+        raise type(first)("\n".join(f"{name}: {error.args[0]}" for name, error in failed.items())) from first
     return tuple(given_back)
 
 

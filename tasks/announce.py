@@ -43,13 +43,21 @@ class Announcer:
         announce(pushed, self.client)
 
     def catch_up(self, applications: int, pushes: int) -> None:
-        """Post `cscm.pushes.waiting`, which starts the run of `reconcile` that looks at all applications."""
+        """Post `cscm.pushes.waiting`, which starts the run of `reconcile` that looks at all applications.
+
+        A server that never takes it is not asked again: the scheduled run of `reconcile` finds the same.
+        """
         event = Event(
             event=WAITING,
             resource=Resource.model_validate({"prefect.resource.id": "cscm.bridge"}),
             payload={"applications": applications, "pushes": pushes},
         )
-        _request(self.client, "/events", [event.model_dump(mode="json")], WAITING)
+        try:
+            _request(self.client, "/events", [event.model_dump(mode="json")], WAITING)
+        except EventNotTaken as error:
+            if _status(error) not in NEVER:
+                raise
+            log.warning("%s", plain(f"{pushes} pushes are left to the next scheduled reconcile: {first_line(error)}"))
 
     def unfinished(self) -> int:
         """Count the promotions that a push started and that are not finished.

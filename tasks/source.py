@@ -10,7 +10,7 @@ from pathlib import Path
 from blocks import Workbench
 from blocks.workbench import now
 from blocks.workshop import reader
-from supply_chain.adapters.snapshot import take_snapshot, verify_snapshot
+from supply_chain.adapters.snapshot import read_manifest_of, take_snapshot, verify_snapshot
 from supply_chain.development.snapshot import Snapshot
 from tasks.events import post
 from tasks.running import in_thread
@@ -39,6 +39,11 @@ async def snapshot_of(path: Path, revision: str | None, workbench: Workbench) ->
             _taken.reset(token)
     finally:
         await in_thread(stack.close)
+
+
+async def application_in(path: Path, revision: str | None) -> str:
+    """Read the application's name from its declaration, without a snapshot."""
+    return (await in_thread(read_manifest_of, path, revision)).name
 
 
 async def verify(snapshot: Snapshot) -> None:

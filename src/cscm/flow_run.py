@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow_engine
-from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import Abort
@@ -39,15 +39,11 @@ class ForeignRun(Exception):
 
 async def load_declared_flow(flow_run: FlowRun, **_: object) -> Flow[..., Any]:
     """Load the flow of a run from the project; raise `ForeignRun` where it is of no declared deployment."""
-    async with get_client() as client:
-        return await _declared_flow(client, flow_run)
-
-
-async def _declared_flow(client: PrefectClient, flow_run: FlowRun) -> Flow[..., Any]:
     if flow_run.deployment_id is None:
         raise ForeignRun("it is of no deployment")
-    deployment = await client.read_deployment(flow_run.deployment_id)
-    flow = await client.read_flow(deployment.flow_id)
+    async with get_client() as client:
+        deployment = await client.read_deployment(flow_run.deployment_id)
+        flow = await client.read_flow(deployment.flow_id)
     entrypoint = declared_entrypoint(f"{flow.name}/{deployment.name}", deployment, Path.cwd())
     return load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
 
@@ -66,16 +62,16 @@ def declared_entrypoint(name: str, deployment: DeploymentResponse, project: Path
 
 async def _load_or_end(flow_run: FlowRun, **_: object) -> Flow[..., Any]:
     """As `load_declared_flow`; a foreign run is ended under its name."""
-    async with get_client() as client:
-        try:
-            return await _declared_flow(client, flow_run)
-        except ForeignRun as error:
-            message = (
-                f"Nothing was run, for {error}. Find out who made or changed it; `cscm up` or `cscm register` corrects "
-                "the project's own deployments once prefect.yaml is touched."
-            )
+    try:
+        return await load_declared_flow(flow_run)
+    except ForeignRun as error:
+        message = (
+            f"Nothing was run, for {error}. Find out who made or changed it; `cscm up` or `cscm register` corrects "
+            "the project's own deployments once prefect.yaml is touched."
+        )
+        async with get_client() as client:
             await client.set_flow_run_state(flow_run.id, Failed(name=FOREIGN, message=message), force=True)
-            raise Abort(message) from error
+        raise Abort(message) from error
 
 
 def main() -> None:

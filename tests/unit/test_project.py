@@ -21,12 +21,14 @@ from prefect.client.schemas.schedules import CronSchedule
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from flows.respond import alert
-from supply_chain.adapters.registration.automations import as_prefect, read_automations
+from supply_chain.adapters.registration.abandoned import SILENT
+from supply_chain.adapters.registration.automations import TELLER, as_prefect, read_automations
 from supply_chain.adapters.registration.deployments import TAG
 from supply_chain.adapters.registration.queues import declared_pool
 from supply_chain.app import json_schema, read_manifest
 from supply_chain.execution.environment import read_environments
 from supply_chain.image import ImageRef
+from supply_chain.pages.morning import COVERED
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
 from tasks import events, source
@@ -186,6 +188,10 @@ def test_many_pushes_at_once_start_a_catch_up_run() -> None:
     event = {"event": WAITING, "resource": {"prefect.resource.id": "cscm.bridge"}, "payload": {}}
 
     assert started(event) == ["reconcile/on-pushes"]
+    (limit,) = (d.concurrency_limit for d in DEPLOYMENTS if f"reconcile/{d.name}" == COVERED)
+    assert limit == ConcurrencyLimit(limit=2, collision_strategy="CANCEL_NEW"), (
+        "one looks, and one waits for all others"
+    )
 
 
 def test_what_events_start_leaves_places_in_the_pool_for_everything_else() -> None:
@@ -198,13 +204,17 @@ def test_what_events_start_leaves_places_in_the_pool_for_everything_else() -> No
     assert limits["pushes"] == AT_ONCE
     assert {d.work_pool.work_queue_name for d in DEPLOYMENTS} <= limits.keys()
     assert [q.priority for q in pool.queues] == list(range(1, len(pool.queues) + 1))
-    unlimited = {name for name, limit in limits.items() if limit is None}
-    free = {(d.entrypoint, d.name) for d in DEPLOYMENTS if d.triggers and d.work_pool.work_queue_name in unlimited}
-    assert {entrypoint for entrypoint, _ in free} == {
-        "flows.respond:respond",
-        "flows.reconcile:reconcile",
-        "flows.rulings:enforce",
-    }
+
+
+def test_whatever_an_event_starts_has_a_limit() -> None:
+    """Of its queue or its own: one rescan makes an event of each image that a new vulnerability is in."""
+    pool = declared_pool(ROOT)
+    assert pool is not None
+    limited = {queue.name for queue in pool.queues if queue.limit}
+    by_event = [d for d in DEPLOYMENTS if d.triggers or f"{d.entrypoint.partition(':')[2]}/{d.name}" == TELLER]
+
+    assert len(by_event) > 10
+    assert [d for d in by_event if d.work_pool.work_queue_name not in limited and d.concurrency_limit is None] == []
 
 
 def test_what_was_missed_takes_no_place_from_deployments_and_is_coalesced() -> None:
@@ -285,17 +295,29 @@ def test_what_events_start_is_told_apart_from_what_people_start() -> None:
 
 
 def test_the_automations_that_ship_are_well_formed_and_tell_what_to_do() -> None:
-    """A failed run, one that did not start, an event that started nothing, a runner that is gone."""
+    """A failed run, one that did not start, a block that is not held, an event that started nothing, a lost runner."""
     found = read_automations(ROOT / "deployments/automations")
 
     expected = {name for each in found for name in each.trigger.expect}
     assert expected == {
         "prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.Late",
         "prefect.automation.action.failed", "prefect.flow-run.Foreign", "prefect.work-pool.not-ready",
+        "prefect.flow-run.Unenforced",
     }  # fmt: skip
     for each in found:
         (parameters,) = (a["parameters"] for a in as_prefect(each, {"type": "run-deployment"})["actions"])
         assert set(parameters) == set(inspect.signature(alert.fn).parameters)
+
+
+def test_a_run_that_stays_suspended_is_no_alert() -> None:
+    """The automation for silent runs fails where Prefect does not let it move one that is suspended."""
+    (failed,) = [
+        each.trigger.match
+        for each in read_automations(ROOT / "deployments/automations")
+        if "prefect.automation.action.failed" in each.trigger.expect
+    ]
+
+    assert failed["prefect.resource.name"] == f"!{SILENT}"
 
 
 def test_the_schema_that_editors_read_is_the_models() -> None:

@@ -108,10 +108,6 @@ class BuildCgroup:
             "cpu": [("cpu.cfs_period_us", str(PERIOD)), ("cpu.cfs_quota_us", quota), ("cpu.shares", str(SHARES))],
         }
 
-    def is_limited(self) -> bool:
-        """Return whether a limit of processes is set now."""
-        return _read(self.directory("pids") / "pids.max") not in ("", "max")
-
     def reached(self) -> str:
         """Return which limit the steps have reached so far: `memory`, `processes`, or an empty text.
 
@@ -119,12 +115,11 @@ class BuildCgroup:
         """
         pids, memory = self.directory("pids"), self.directory("memory")
         refused = any(_counted(each, "max") for each in _files(pids, "pids.events"))
-        peak, most = _read(pids / "pids.peak"), _read(pids / "pids.max")
-        if refused or (peak.isdigit() and most.isdigit() and int(peak) >= int(most)):
+        if refused or _is_reached(pids / "pids.peak", pids / "pids.max"):
             return "processes"
         killed = any(_counted(each, "oom_kill") for each in _files(memory, "memory.events"))
-        peak, most = _read(memory / "memory.max_usage_in_bytes"), _read(memory / "memory.limit_in_bytes")
-        return "memory" if killed or (peak and int(peak) >= int(most)) else ""
+        reached = _is_reached(memory / "memory.max_usage_in_bytes", memory / "memory.limit_in_bytes")
+        return "memory" if killed or reached else ""
 
     def processes(self) -> Iterator[int]:
         """Yield a process of each step that runs."""
@@ -168,6 +163,12 @@ def _read(file: Path) -> str:
         return file.read_text(encoding="ascii").strip()
     except OSError:  # its step has ended
         return ""
+
+
+def _is_reached(peak: Path, limit: Path) -> bool:
+    """Whether a peak is as high as its limit; not where one of the files is gone or says `max`."""
+    used, most = _read(peak), _read(limit)
+    return used.isdigit() and most.isdigit() and int(used) >= int(most)
 
 
 def _counted(file: Path, event: str) -> int:

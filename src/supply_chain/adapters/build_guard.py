@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import threading
@@ -23,12 +24,13 @@ INTERVAL = 0.5
 """Seconds between two looks; after a look that took long, ten times as long."""
 NOT_ON_DISK = {"proc", "sysfs", "tmpfs", "cgroup", "cgroup2", "mqueue", "devpts", "devtmpfs"}
 PROC = Path("/proc")
+log = logging.getLogger("supply_chain.build")
 OUT_OF_MEMORY = re.compile(r"exit code: 137|annot allocate memory|ut of memory|MemoryError|signal: killed")
 
 
 @dataclass
 class BuildGuard:
-    """Watches one build's steps; `broken` says which limit they broke, or is empty."""
+    """Watches one build's steps; `broken` says why it ended the build, in a sentence's half, or is empty."""
 
     group: BuildCgroup
     limits: BuildLimits
@@ -39,7 +41,7 @@ class BuildGuard:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch while the block runs; what the block runs is ended as soon as a limit is broken."""
+        """Watch while the block runs; end what it runs as soon as a limit is broken, or cannot be looked at."""
         with cancellation().nested() as scope:
             thread = threading.Thread(target=copy_context().run, args=(self._watch, scope), daemon=True)
             thread.start()
@@ -53,14 +55,20 @@ class BuildGuard:
         pause = INTERVAL
         while not self._over.wait(pause):
             began = time.monotonic()
-            if broken := self.look():
-                self.broken = broken
+            try:
+                self.broken = self.look()
+            except (OSError, ValueError) as error:
+                self.broken = f"its guard could not look at what its steps use: {error}"
+            if self.broken:
                 scope.cancel()
                 return
             pause = max(INTERVAL, 10 * (time.monotonic() - began))
 
     def look(self) -> str:
-        """Return which limit the steps break now, in a sentence's half; empty where they break none."""
+        """Return which limit the steps break now, in a sentence's half; empty where they break none.
+
+        Raises `OSError` or `ValueError` where the kernel does not say it.
+        """
         if self.group.reached() == "processes":
             return processes_told(self.limits)
         if self.storage and (free := free_bytes(self.storage)) < self.limits.reserve:
@@ -117,7 +125,7 @@ def _written_places(process: int, proc: Path) -> list[Path]:
     places = []
     for line in lines:
         before, _, after = line.partition(" - ")
-        where, options = before.split()[4], before.split()[5]
+        _, _, _, _, where, options, *_ = before.split()
         kind, _, settings = after.split(" ", 2)
         upper = dict(each.partition("=")[::2] for each in settings.split(",")).get("upperdir")
         if kind == "overlay" and where == "/" and upper:
@@ -148,17 +156,24 @@ def _size(place: Path, most: int) -> int:
     return total
 
 
-def guarded(
-    order: Order, limits: BuildLimits | None, storage: Path | None, build: Callable[[], Done], owner: str = ""
-) -> Done:
-    """Run a build under its limits; `BuildLimitExceeded` where one of them ended it.
+def limited_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
+    """Return the control group of a key with its limits set and new counters; call it once for all that share it.
 
-    Without limits, or where this user cannot set them, only the disk is looked after.
+    Where this user cannot set them a warning says so, and the guard looks after the disk alone.
     """
-    if limits is None:
-        return build()
-    group = BuildCgroup(order.key, owner)
-    group.limit(limits)
+    group = BuildCgroup(key, owner)
+    if not group.limit(limits):
+        log.warning(
+            "The limits of memory, processes and processors could not be set: the build runs without them. "
+            "`cscm doctor` says why (build limits)."
+        )
+    return group
+
+
+def guarded(
+    order: Order, group: BuildCgroup, limits: BuildLimits, storage: Path | None, build: Callable[[], Done]
+) -> Done:
+    """Run a build under the limits that its group has; `BuildLimitExceeded` where one of them ended it."""
     guard, outer = BuildGuard(group, limits, storage), cancellation()
     try:
         with guard.watching():

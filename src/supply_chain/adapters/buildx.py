@@ -8,18 +8,20 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from supply_chain.adapters import told
-from supply_chain.adapters.build_cgroup import separation
-from supply_chain.adapters.build_guard import guarded
+from supply_chain.adapters.build_cgroup import BuildCgroup, separation
+from supply_chain.adapters.build_guard import guarded, limited_group
 from supply_chain.adapters.buildkit_record import parse_record
 from supply_chain.adapters.command import WHOLE_OUTPUT, Tool
 from supply_chain.adapters.registry import Registry
 from supply_chain.adapters.source_policy import source_policy
+from supply_chain.concurrency import side_by_side
 from supply_chain.development.build import Built, Order
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import (
@@ -62,8 +64,13 @@ class Buildx:
     owner: str = ""
     """The supply chain that builds, of those on this machine."""
 
-    def build(self, order: Order) -> Built:
+    def build(self, *orders: Order) -> tuple[Built, ...]:
         """See `development.build.Builder`; `order.timeout` in seconds."""
+        keys = {order.key for order in orders}
+        groups = {key: limited_group(key, self.owner, self.limits) for key in keys} if self.limits else {}
+        return side_by_side(lambda order: self._built(order, groups.get(order.key)), orders)
+
+    def _built(self, order: Order, group: BuildCgroup | None) -> Built:
         with self.docker_config() as config, scratch("build") as work:
             metadata, archive = work / "metadata.json", work / "image.tar"
             dockerfile = _write_dockerfile(order, work)
@@ -77,13 +84,8 @@ class Buildx:
                 EXPERIMENTAL_BUILDKIT_SOURCE_POLICY=str(policy),
             )
             arguments = self._arguments(order, dockerfile, metadata, archive)
-            done = guarded(
-                order,
-                self.limits,
-                self.storage,
-                lambda: buildx.run(*arguments, timeout=order.timeout, check=False, keep=1024 * 1024),
-                self.owner,
-            )
+            call = partial(buildx.run, *arguments, timeout=order.timeout, check=False, keep=1024 * 1024)
+            done = guarded(order, group, self.limits, self.storage, call) if group and self.limits else call()
             if done.status != 0:
                 raise _not_built(order, _last_error(done.stderr))
             if order.reproducible:

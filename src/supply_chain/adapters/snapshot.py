@@ -15,7 +15,7 @@ from supply_chain.adapters.git_repository import Repository, open_repository
 from supply_chain.adapters.openat import directory_named, place_of
 from supply_chain.adapters.snapshot_budget import Budget, Phase
 from supply_chain.adapters.working_copy import WorkingCopy
-from supply_chain.app import FILE
+from supply_chain.app import FILE, Base, Service
 from supply_chain.development.snapshot import (
     IGNORE,
     MAX_FILE,
@@ -35,6 +35,7 @@ from supply_chain.development.snapshot import (
     check_name,
     content_digest,
     normalize,
+    read_declaration,
     select,
 )
 from supply_chain.errors import DeclarationInvalid, SourceInvalid
@@ -56,6 +57,16 @@ def take_snapshot(
     """
     with scratch("snapshot") as place:
         yield _take(directory, revision, _Remembering(ignores), place, budget or Budget())
+
+
+def read_manifest_of(directory: Path, revision: str | None, budget: Budget | None = None) -> Service | Base:
+    """Read the declaration that a snapshot of the same source has, by the same rules; nothing is copied."""
+    with contextlib.ExitStack() as stack:
+        root = _open(directory, stack)
+        repository, commit = _repository(directory, root, revision, budget or Budget(), stack)
+        if revision is not None and repository and commit:
+            return read_declaration(_committed(repository, commit))
+        return read_declaration(WorkingCopy(str(directory), root))
 
 
 def verify_snapshot(snapshot: Snapshot) -> None:
@@ -92,12 +103,7 @@ def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: 
     with contextlib.ExitStack() as stack:
         root = _open(directory, stack)
         origin = place_of(root)
-        repository = stack.enter_context(open_repository(root, budget))
-        commit = repository.commit(revision) if repository else None
-        if revision is not None and (repository is None or commit is None):
-            raise SourceInvalid(
-                f"{directory} has no revision {revision!r}.\nName a commit that its git repository holds."
-            )
+        repository, commit = _repository(directory, root, revision, budget, stack)
         working = WorkingCopy(str(directory), root)
         if repository is None or commit is None:
             unnamed = Source(path=".", repository=_named(origin), revision="none", dirty=True)
@@ -108,6 +114,17 @@ def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: 
         snapshot = _copy(working, ignores, place, source, origin, budget)
         dirty = _is_dirty(snapshot, working, repository, commit, ignores)
         return replace(snapshot, source=snapshot.source.model_copy(update={"dirty": dirty}))
+
+
+def _repository(
+    directory: Path, root: int, revision: str | None, budget: Budget, stack: contextlib.ExitStack
+) -> tuple[Repository | None, str | None]:
+    """The git repository around a directory, and the revision's commit, or the one that is checked out."""
+    repository = stack.enter_context(open_repository(root, budget))
+    commit = repository.commit(revision) if repository else None
+    if revision is not None and (repository is None or commit is None):
+        raise SourceInvalid(f"{directory} has no revision {revision!r}.\nName a commit that its git repository holds.")
+    return repository, commit
 
 
 def _open(directory: Path, stack: contextlib.ExitStack) -> int:

@@ -71,10 +71,11 @@ class Built:
 class Builder(Protocol):
     """BuildKit."""
 
-    def build(self, order: Order) -> Built:
-        """Build into the engine's store under `order.name`; the manifest's digest. `BuildFailed` otherwise.
+    def build(self, *orders: Order) -> tuple[Built, ...]:
+        """Build each into the engine's store under its name, side by side; the results in order.
 
-        BuildKit itself denies every source but the context, `order.images` and `order.fetched`.
+        All steps of one key's orders together are held to one build's limits. Raises `BuildFailed` or
+        `BuildLimitExceeded`. BuildKit itself denies every source but the context, `order.images` and `order.fetched`.
         """
 
     def versions(self) -> dict[str, str]:
@@ -199,7 +200,7 @@ def _built(
             fresh=fresh,
         )
         orders = [order, _test_stage(order, manifest)] if isinstance(manifest, Service) else [order]
-        results = side_by_side(workshop.builder.build, orders)
+        results = workshop.builder.build(*orders)
     for each, result in zip(orders, results, strict=True):
         check_record(each.target or "", result.record, plan.expected(each.target or ""))
     return results[0].digest

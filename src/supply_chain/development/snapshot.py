@@ -211,9 +211,7 @@ def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = _go_on) 
     Raises `DeclarationInvalid` where the declaration is missing or wrong, and `SourceInvalid` for a name that cannot
     be told and for a link on the way to what says how to build. `check` and `check_links` judge the rest.
     """
-    declaration = _text(tree, FILE)
-    if declaration is None:
-        raise DeclarationInvalid(f"{tree.name}/{FILE} does not exist.\nCreate it, or name the right directory.")
+    declaration = _declaration(tree)
     manifest = parse_manifest(declaration[1], f"{tree.name}/{FILE}")
     context, path = normalize(manifest.build.context), normalize(manifest.build.dockerfile)
     if path == FILE:
@@ -232,6 +230,18 @@ def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = _go_on) 
     _require_directory(tree, context)
     nodes = tuple(_walk(tree, context, ignore[1] if ignore else b"", ignores, checkpoint))
     return Selection(manifest, context, texts, path, nodes)
+
+
+def read_declaration(tree: Tree) -> Service | Base:
+    """Read what a tree declares, and nothing else of it; raises as `select` does."""
+    return parse_manifest(_declaration(tree)[1], f"{tree.name}/{FILE}")
+
+
+def _declaration(tree: Tree) -> tuple[Node, bytes]:
+    found = _text(tree, FILE)
+    if found is None:
+        raise DeclarationInvalid(f"{tree.name}/{FILE} does not exist.\nCreate it, or name the right directory.")
+    return found
 
 
 def normalize(declared: str) -> str:

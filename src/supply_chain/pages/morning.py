@@ -28,6 +28,8 @@ UNDER_WAY = (
 CALLED_OFF = ("Cancelled", "Cancelling")
 NO_SLOT = ("Cancelled", "Deployment concurrency limit reached.")
 """State and message of a run that Prefect called off, as the one before had not ended at its time."""
+COVERED = "reconcile/on-pushes"
+"""The deployment whose runs are called off as a matter of course: one that waits looks at what they were to look at."""
 IN_PART = ("Unreadable",)
 """States in which some of it could not be done."""
 QUIET = ("Completed", "Unneeded", "Cached", "RolledBack", "Skipped", *CALLED_OFF)
@@ -101,7 +103,7 @@ class Morning(Frozen):
     @property
     def late(self) -> tuple[Run, ...]:
         """Runs that should have begun, be it that nobody took them up or that the one before had not ended."""
-        return tuple(run for run in self.runs if run.state == LATE or (run.state, run.message) == NO_SLOT)
+        return tuple(run for run in self.runs if run.state == LATE or _is_missing(run))
 
     @property
     def found(self) -> tuple[Run, ...]:
@@ -129,6 +131,11 @@ def remedy(message: str) -> str:
         if code and error.code == code[1]:
             return " ".join((error.__doc__ or "").partition("\n\n")[2].split())
     return "Read the run's log. A crash leaves nothing half-done: start it again."
+
+
+def _is_missing(run: Run) -> bool:
+    """Whether a run was called off for the one before it, and none does its work."""
+    return (run.state, run.message) == NO_SLOT and run.deployment != COVERED
 
 
 def _errors(of: type[SupplyChainError]) -> Iterator[type[SupplyChainError]]:

@@ -93,11 +93,11 @@ def test_a_step_without_end_is_ended_in_the_engine_too(steps: Steps, key: str, w
 
 
 def test_processors_are_shared_out(steps: Steps, key: str) -> None:
-    """Half a processor for 6 seconds are 3 seconds of its time, however many there are."""
+    """Half a processor for 6 seconds are 3 seconds of its time, however many there are; its start takes some."""
     with pytest.raises(ToolTimedOut):
         steps.builder().build(steps.order('RUN ["/step", "spin"]\n', key, timeout=6))
 
-    assert seconds_used(BuildCgroup(key, OWNER)) < 4.5
+    assert 0.5 < seconds_used(BuildCgroup(key, OWNER)) < 4.5
 
 
 def test_a_build_leaves_room_on_the_engines_disk(steps: Steps, key: str, tmp_path: Path) -> None:

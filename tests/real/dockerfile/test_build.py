@@ -67,8 +67,8 @@ class Swapped:
     builder: Buildx
     content: bytes
 
-    def build(self, order: Order) -> Built:
-        return self.builder.build(replace(order, dockerfile=self.content))
+    def build(self, *orders: Order) -> tuple[Built, ...]:
+        return self.builder.build(*(replace(order, dockerfile=self.content) for order in orders))
 
     def versions(self) -> dict[str, str]:
         return {}

@@ -7,7 +7,7 @@ import pytest
 
 from supply_chain.adapters import build_guard
 from supply_chain.adapters.build_cgroup import BuildCgroup
-from supply_chain.adapters.build_guard import BuildGuard, guarded, written_bytes
+from supply_chain.adapters.build_guard import BuildGuard, limited_group, written_bytes
 from supply_chain.adapters.command import Cancellation, Done, current, run
 from supply_chain.development.build import Order
 from supply_chain.development.separation import BuildLimits
@@ -28,6 +28,11 @@ def group(tmp_path, monkeypatch):
     return made
 
 
+def guarded(limits, storage, build):
+    """As a builder does it: the limits once, then the build."""
+    return build_guard.guarded(ORDER, limited_group(ORDER.key, "", limits), limits, storage, build)
+
+
 def sleeping():
     return run(["sleep", "30"], name="sleep", timeout=60)
 
@@ -46,7 +51,7 @@ def test_a_build_that_breaks_a_limit_is_ended_with_its_commands(group):
         return sleeping()
 
     with pytest.raises(BuildLimitExceeded, match="more than 100 processes"):
-        guarded(ORDER, LIMITS, None, build)
+        guarded(LIMITS, None, build)
 
 
 def test_a_build_ends_before_the_engines_disk_is_full(group, tmp_path):
@@ -54,7 +59,7 @@ def test_a_build_ends_before_the_engines_disk_is_full(group, tmp_path):
     scarce = LIMITS.model_copy(update={"reserve": 2**60})
 
     with pytest.raises(BuildLimitExceeded, match="have to stay"):
-        guarded(ORDER, scarce, tmp_path, sleeping)
+        guarded(scarce, tmp_path, sleeping)
 
 
 def test_a_cancelled_run_ends_as_cancelled(group):
@@ -68,9 +73,40 @@ def test_a_cancelled_run_ends_as_cancelled(group):
 
     try:
         with pytest.raises(Cancelled):
-            guarded(ORDER, LIMITS, None, build)
+            guarded(LIMITS, None, build)
     finally:
         current.reset(token)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("no such directory"), ValueError("invalid literal")], ids=repr)
+def test_a_build_that_cannot_be_watched_is_ended(group, monkeypatch, tmp_path, error):
+    """Nobody would see what it uses; its own error would be another."""
+
+    def unreadable(_):
+        raise error
+
+    monkeypatch.setattr(build_guard, "free_bytes", unreadable)
+
+    with pytest.raises(BuildLimitExceeded, match=f"its guard could not look at what its steps use: {error}"):
+        guarded(LIMITS, tmp_path, sleeping)
+
+
+def test_a_limit_that_goes_while_it_is_looked_at_ends_no_build(group):
+    """The kernel has removed the group between two files of it: a step's end is no failure."""
+    memory = group.directory("memory")
+    memory.mkdir(parents=True, exist_ok=True)
+    (memory / "memory.max_usage_in_bytes").write_text("100")
+
+    assert BuildGuard(group, LIMITS, None).look() == ""
+
+
+def test_limits_that_cannot_be_set_are_logged(group, tmp_path, caplog):
+    """The build runs without them, as the documentation says; whoever reads its log sees it."""
+    (tmp_path / "memory").write_text("no directory")
+    done = Done(0, "", "", 1.0)
+
+    assert guarded(LIMITS, tmp_path, lambda: done) is done
+    assert "could not be set" in caplog.text
 
 
 @pytest.mark.parametrize(("words", "limited"), [("exit code: 137", True), ("exit code: 1", False)])
@@ -86,9 +122,9 @@ def test_memory_is_named_only_where_it_ended_a_step(group, words, limited):
 
     if limited:
         with pytest.raises(BuildLimitExceeded, match="1024 MiB of memory"):
-            guarded(ORDER, LIMITS, None, build)
+            guarded(LIMITS, None, build)
     else:
-        assert guarded(ORDER, LIMITS, None, build).stderr == words
+        assert guarded(LIMITS, None, build).stderr == words
 
 
 def test_a_build_that_took_too_long_is_told_as_that(group):
@@ -98,15 +134,14 @@ def test_a_build_that_took_too_long_is_told_as_that(group):
         raise ToolTimedOut("too long\nraise it")
 
     with pytest.raises(ToolTimedOut):
-        guarded(ORDER, LIMITS, None, build)
+        guarded(LIMITS, None, build)
 
 
 def test_a_good_build_is_left_alone(group, tmp_path):
     """With enough of everything."""
     done = Done(0, "", "", 1.0)
 
-    assert guarded(ORDER, LIMITS, tmp_path, lambda: (time.sleep(0.1), done)[1]) is done
-    assert guarded(ORDER, None, tmp_path, lambda: done) is done
+    assert guarded(LIMITS, tmp_path, lambda: (time.sleep(0.1), done)[1]) is done
 
 
 def test_what_a_step_writes_is_its_layer_and_its_caches(tmp_path):

@@ -1,20 +1,29 @@
 """What is asked of docker, and what is made of its answers."""
 
+import contextlib
+import itertools
 import json
+import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
+from supply_chain.adapters import build_cgroup, build_guard
+from supply_chain.adapters.build_cgroup import BuildCgroup
 from supply_chain.adapters.buildkit_record import KEY
 from supply_chain.adapters.buildx import Buildx, find_client
 from supply_chain.adapters.registry import Registry
 from supply_chain.adapters.registry_http import RegistryHttp
 from supply_chain.development.build import Order
+from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import (
     AccessDenied,
     BaseMissing,
     BuildFailed,
+    BuildLimitExceeded,
     BuildMaterialsDiffer,
     DeclarationInvalid,
     DockerfileRefused,
@@ -26,6 +35,7 @@ from supply_chain.errors import (
 )
 
 DIGEST = "sha256:" + "a" * 64
+LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1, disk=2**30, reserve=0)
 ORDER = Order(
     context=Path("/context"),
     dockerfile=b"FROM curated/base/python\n",
@@ -78,7 +88,7 @@ def test_builds_what_is_ordered_and_loads_it(docker):
     """By arguments, each in one piece; the digest is BuildKit's own."""
     builder, recorded = docker()
 
-    assert builder.build(ORDER).digest == DIGEST
+    assert builder.build(ORDER)[0].digest == DIGEST
 
     build, load = recorded.calls
     assert build[0] == "build" and build[-1] == "/context"
@@ -103,7 +113,7 @@ def test_build_gives_buildkit_the_bytes_that_were_read(docker):
     """From a directory of its own, with an ignore file that leaves out nothing; and the record comes back."""
     builder, recorded = docker()
 
-    built = builder.build(ORDER)
+    (built,) = builder.build(ORDER)
 
     given = recorded.directory / "given"
     assert {path.name: path.read_bytes() for path in given.iterdir()} == {
@@ -133,6 +143,41 @@ def test_build_allows_buildkit_exactly_what_was_resolved(docker):
     assert {rule["selector"]["matchType"] for rule in rules} == {"EXACT"}
 
 
+STAGE = """
+case "$*" in
+    *--target=test*) touch "$here/both"; exit 0;;
+esac
+mkdir -p "$CONTROL_GROUPS/pids/cscm.build/0123"
+echo max 1 > "$CONTROL_GROUPS/pids/cscm.build/0123/pids.events"
+touch "$here/counted"
+until [ -e "$here/both" ]; do sleep 0.02; done
+exit 1
+"""
+"""A build whose step reached the limit of processes before the build of the tests' stage began."""
+
+
+def test_build_of_the_tests_leaves_what_the_images_build_reached(docker, tmp_path, monkeypatch):
+    """They share a control group: set up twice, its counters would be gone, and with them why the build ended."""
+    groups = tmp_path / "groups"
+    monkeypatch.setenv("CONTROL_GROUPS", str(groups))
+    monkeypatch.setattr(build_guard, "BuildCgroup", lambda key, owner: BuildCgroup(key, owner, groups))
+    monkeypatch.setattr(build_guard, "INTERVAL", 60.0)
+    monkeypatch.setattr(build_cgroup, "_remove", lambda directory: shutil.rmtree(directory, ignore_errors=True))
+    builder, recorded = docker(STAGE)
+    begun = itertools.count()
+
+    def configured():
+        if next(begun) == 1:
+            while not (recorded.directory / "counted").exists():
+                time.sleep(0.01)
+        return contextlib.nullcontext(tmp_path)
+
+    builder = replace(builder, limits=LIMITS, docker_config=configured)
+
+    with pytest.raises(BuildLimitExceeded, match="more than 100 processes"):
+        builder.build(ORDER, order(target="test", reproducible=False))
+
+
 def test_build_without_a_record_of_buildkit_is_not_used(docker):
     """Nobody knows what went in."""
     builder, _ = docker(metadata=json.dumps({"containerimage.digest": DIGEST}))
@@ -145,7 +190,7 @@ def test_what_is_run_here_alone_goes_straight_into_the_engines_store(docker):
     """Unpacked, and with the times that its layers have."""
     builder, recorded = docker()
 
-    assert builder.build(order(reproducible=False)).digest == DIGEST
+    assert builder.build(order(reproducible=False))[0].digest == DIGEST
 
     (build,) = recorded.calls
     assert "--output=type=image,unpack=true,name=cscm.local/hello:run" in build

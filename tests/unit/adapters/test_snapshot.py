@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters import snapshot as adapter
-from supply_chain.adapters.snapshot import OLDEST, take_snapshot, verify_snapshot
+from supply_chain.adapters.snapshot import OLDEST, read_manifest_of, take_snapshot, verify_snapshot
 from supply_chain.development import snapshot as rules
 from supply_chain.errors import DeclarationInvalid, SourceInvalid
 from supply_chain.image import digest_of
@@ -53,6 +53,21 @@ def repository(tmp_path):
 @pytest.fixture
 def hello(repository):
     return repository / "hello"
+
+
+def test_declaration_is_read_by_the_rules_of_a_snapshot(hello):
+    """Of the commit or of the working copy, and never through a link: a run waits by the name that it says."""
+    revision = git(hello, "rev-parse", "HEAD")
+    declared = (hello / "supply-chain.yaml").read_text()
+    (hello / "supply-chain.yaml").write_text(declared.replace("name: hello", "name: other"))
+    assert (read_manifest_of(hello, revision).name, read_manifest_of(hello, None).name) == ("hello", "other")
+
+    (hello / "supply-chain.yaml").rename(hello / "elsewhere.yaml")
+    (hello / "supply-chain.yaml").symlink_to("elsewhere.yaml")
+    with pytest.raises(SourceInvalid):
+        read_manifest_of(hello, None)
+    with pytest.raises(SourceInvalid, match="no revision"):
+        read_manifest_of(hello, "0" * 40)
 
 
 @pytest.fixture

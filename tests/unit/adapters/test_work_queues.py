@@ -11,7 +11,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
-from prefect.states import Completed, Pending, Running
+from prefect.states import Completed, Pending, Running, Scheduled, Suspended
 
 from supply_chain.adapters import registration
 from supply_chain.adapters.registration import ensure_abandoned, ensure_queues
@@ -148,6 +148,28 @@ def test_a_flood_of_one_queue_takes_no_place_from_another(ask, pool, tmp_path):
     ask("DELETE", f"/flows/{flow_id}")
 
 
+@flow
+def nothing():
+    pass
+
+
+@pytest.fixture
+def beat(ask):
+    """Give a run's sign of life."""
+
+    def one(run):
+        event = {
+            "event": "prefect.flow-run.heartbeat", "occurred": datetime.now(UTC).isoformat(), "id": str(uuid4()),
+            "resource": {"prefect.resource.id": f"prefect.flow-run.{run.id}"},
+            "related": [
+                {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{tag}"} for tag in run.tags
+            ],
+        }  # fmt: skip
+        ask("POST", "/events", [event])
+
+    return one
+
+
 @pytest.fixture
 def short_lease(ask, monkeypatch):
     """The automations, after less time."""
@@ -159,23 +181,29 @@ def short_lease(ask, monkeypatch):
             ask("DELETE", f"/automations/{each['id']}")
 
 
-async def test_a_run_that_nobody_works_on_any_more_is_crashed_and_no_other(ask, short_lease):
+@pytest.mark.parametrize("state", [Suspended(), Scheduled(name="Waiting")], ids=lambda state: state.name)
+async def test_a_run_whose_last_sign_of_life_comes_late_is_left_alone(ask, short_lease, beat, state):
+    """Its process ends a moment after its suspension; a form that somebody is to fill in would be lost with it."""
+    async with get_client() as client:
+        made = await client.create_deployment(
+            await client.create_flow(nothing), uuid4().hex, parameter_openapi_schema={}
+        )
+        late = await client.create_flow_run_from_deployment(made, state=Running(), tags=["cscm"])
+        await client.set_flow_run_state(late.id, state, force=True)
+        beat(late)
+        killed = await client.create_flow_run(nothing, state=Running(), tags=["cscm"])
+        beat(killed)
+        name, end = "", time.monotonic() + 120
+        while name != "Crashed" and time.monotonic() < end:
+            await asyncio.sleep(2)
+            name = (await client.read_flow_run(killed.id)).state.name
+
+        assert name == "Crashed"
+        assert (await client.read_flow_run(late.id)).state.name == state.name
+
+
+async def test_a_run_that_nobody_works_on_any_more_is_crashed_and_no_other(ask, short_lease, beat):
     """One that was killed while it ran, and one that its worker took and never began; another team's never is."""
-
-    @flow
-    def nothing():
-        pass
-
-    def beat(run):
-        event = {
-            "event": "prefect.flow-run.heartbeat", "occurred": datetime.now(UTC).isoformat(), "id": str(uuid4()),
-            "resource": {"prefect.resource.id": f"prefect.flow-run.{run.id}"},
-            "related": [
-                {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{tag}"} for tag in run.tags
-            ],
-        }  # fmt: skip
-        ask("POST", "/events", [event])
-
     async with get_client() as client:
         states = (Running(), Pending(), Running(), Running())
         killed, taken, ended, alive = [

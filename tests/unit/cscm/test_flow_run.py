@@ -67,7 +67,7 @@ def test_without_declarations_every_deployment_is_foreign(tmp_path):
 async def test_run_without_deployment_is_foreign():
     """Its command would be all that there is."""
     with pytest.raises(ForeignRun, match="of no deployment"):
-        await flow_run._declared_flow(None, SimpleNamespace(deployment_id=None))
+        await flow_run.load_declared_flow(SimpleNamespace(deployment_id=None))
 
 
 TEMPLATE = {

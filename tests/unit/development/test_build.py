@@ -69,7 +69,10 @@ class World:
         self.looked.append((repository, tag_prefix))
         return self.images
 
-    def build(self, order):
+    def build(self, *orders):
+        return tuple(self._built(order) for order in orders)
+
+    def _built(self, order):
         self.orders = sorted([*self.orders, order], key=lambda each: each.target is not None)
         sources = [*(f"{IMAGE}{address}" for address in order.images.values()), *self.more]
         urls = [SourceOperation(identifier=url, attributes={"http.checksum": FILE}) for url in order.fetched]

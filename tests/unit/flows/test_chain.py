@@ -111,6 +111,7 @@ async def by_push(machine, make, monkeypatch, tmp_path):
     for part, stand_in in (
         ("_known", lambda *_: None), ("journal", lambda *_: nullcontext()), ("_chain", steps), ("SOON", 0.3),
         ("snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest(name=name)))),
+        ("application_in", AsyncMock(return_value=name)),
     ):  # fmt: skip
         monkeypatch.setattr(flows, part, stand_in)
     monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
@@ -146,6 +147,20 @@ async def test_a_push_waits_for_a_chain_of_its_application_without_a_process(by_
         await client.set_flow_run_state(run.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
     assert (await by_push.work(run)).name == "Completed"
     assert by_push.steps.await_count == 1
+
+
+async def test_a_push_that_waits_takes_no_snapshot(by_push, monkeypatch):
+    """It is taken up every 20 s; a copy of all that it builds each time would keep the disk busy."""
+
+    def snapshot_of(*_):
+        raise AssertionError("a snapshot was taken")
+
+    monkeypatch.setattr(flows, "snapshot_of", snapshot_of)
+    run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
+    async with turns.turn(by_push.turn):
+        token = turns._held.set(frozenset())
+        assert (await by_push.work(run)).name == "Waiting"
+        turns._held.reset(token)
 
 
 async def test_of_pushes_of_one_branch_the_last_is_built(by_push):

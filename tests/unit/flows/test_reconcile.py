@@ -1,5 +1,8 @@
 """The reconcile: each tier's own, as that tier and no other; what is on its way already is not started again."""
 
+import asyncio
+import threading
+from contextlib import suppress
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -96,6 +99,22 @@ async def test_nothing_is_looked_at_twice(shop, tier, shallow, looks):
     await flows.reconcile(tier, shallow=shallow)
 
     assert shop.looks == looks
+
+
+async def test_a_look_at_many_pushes_waits_for_the_one_before(shop, monkeypatch):
+    """It begins after it, and so sees all pushes that came meanwhile, also those whose own run was called off."""
+    meeting, together = threading.Barrier(2), []
+
+    def curation(images, store, shallow):
+        with suppress(threading.BrokenBarrierError):
+            together.append(meeting.wait(1))
+        shop.looks.append(shallow)
+        return ()
+
+    monkeypatch.setattr(tasks.promote, "missed_by_curation", curation)
+    await asyncio.gather(*(flows.reconcile("curation", shallow=True) for _ in range(2)))
+
+    assert (shop.looks, together) == ([True, True], [])
 
 
 async def test_what_is_on_its_way_is_not_started_again(shop):

@@ -10,6 +10,7 @@ from prefect.settings import get_current_settings
 
 from flows import sweep as flows
 from flows.sweep import sweep
+from supply_chain.errors import EngineUnavailable
 from tasks import turns
 from tasks.turns import HOLDERS, Holder, turn
 
@@ -55,6 +56,27 @@ async def test_what_a_killed_run_left_is_removed_and_its_slot_given_back(swept):
     assert swept == [(application, ("dead",))]
     assert await taken(f"develop {application}") == await taken(f"deploy staging {application}") == 0
     assert await sweep() == () and len(swept) == 1
+
+
+async def test_an_engine_that_fails_for_one_application_keeps_no_other(swept, monkeypatch):
+    """All others are cleared, the run fails and names each that was not, and the next sweep tries those again."""
+    names = [f"app-{letter}-{uuid4().hex[:6]}" for letter in "abc"]
+    for name in names:
+        await killed(f"develop {name}")
+
+    def forget(application, *_):
+        if application != names[1]:
+            raise EngineUnavailable(f"the engine has no answer about {application}\nstart it")
+        swept.append(application)
+
+    monkeypatch.setattr(flows, "forget", forget)
+    with pytest.raises(EngineUnavailable) as told:
+        await sweep()
+
+    assert swept == [names[1]]
+    assert all(f"develop {name}: the engine has no answer about {name}" in str(told.value) for name in names[::2])
+    monkeypatch.setattr(flows, "forget", lambda application, *_: swept.append(application))
+    assert await sweep() == (f"develop {names[0]}", f"develop {names[2]}")
 
 
 async def test_what_a_run_has_that_lives_is_left_alone(swept):

@@ -7,7 +7,7 @@ import pytest
 
 from scripts import reference
 from supply_chain.errors import RegistryUnavailable, ScannerFailed
-from supply_chain.pages.morning import CHANGES, Change, Morning, Run, changes, page, remedy
+from supply_chain.pages.morning import CHANGES, COVERED, NO_SLOT, Change, Morning, Run, changes, page, remedy
 
 UI = "http://127.0.0.1:4200"
 ID = UUID(int=7)
@@ -69,6 +69,15 @@ def test_what_was_called_off_as_the_one_before_had_not_ended_did_not_start(make)
 
     assert told.headline == "1 did not start" and [each.name for each in told.late] == ["lifecycle"]
     assert "| Deployment concurrency limit reached. |" in page(told)
+
+
+def test_a_catch_up_run_that_another_covers_is_only_counted(make):
+    """A flood of pushes would fill the page with them."""
+    called_off = {"deployment": COVERED, "message": NO_SLOT[1]}
+    told = morning(make.noon, run("Cancelled", make.noon, **called_off), run("Late", make.noon, deployment=COVERED))
+
+    assert [each.state for each in told.late] == ["Late"]
+    assert f"| {COVERED} | 1 Cancelled, 1 Late |" in page(told)
 
 
 def test_a_failure_of_somebody_at_a_terminal_is_theirs(make):

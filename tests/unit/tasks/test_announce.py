@@ -97,6 +97,16 @@ def test_a_server_that_does_not_answer_now_is_asked_again(answer):
         Announcer(Client(answer)).unfinished()
 
 
+@pytest.mark.parametrize("answer", [400, 413, 422])
+def test_a_catch_up_that_prefect_will_never_take_is_left_to_the_schedule(answer, caplog):
+    """Asked for ever, it would keep every push that comes after."""
+    client = Client(answer)
+
+    Announcer(client).catch_up(40, 1000)
+
+    assert len(client.asked) == 1 and "1000 pushes are left to the next scheduled reconcile" in caplog.text
+
+
 def test_a_catch_up_run_is_announced_or_that_it_was_not_is_told():
     """The bridge tries again."""
     client = Client(204)

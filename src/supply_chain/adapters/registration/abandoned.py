@@ -3,6 +3,10 @@
 A run that is killed with its worker, or whose machine is gone, would be Running or Pending for ever and keep its place
 in its work queue and its pool. The server does this by itself: it needs no place of the pool for it (Prefect
 documentation, "Detect zombie flows"). It does so for the runs that carry our tag: a server may be one of many teams.
+
+A run's last sign of life may come after the event of its state, in the moment between its suspension and the end of its
+process. Silence alone says nothing of such a run. So a silent run is first moved to Abandoned, a paused state, which
+Prefect's rules permit from Running alone (`HandlePausingFlows`); what is Abandoned is then Crashed.
 """
 
 from __future__ import annotations
@@ -19,16 +23,27 @@ HEARTBEAT = 30
 """Seconds between two signs of life of a run. By Prefect's default, 180, one that is lost would be too many."""
 FREQUENCY = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
 """What a worker gives its runs, and a command itself."""
+ABANDONED = "Abandoned"
+"""The name of the state of a run between its silence and its crash."""
+SILENT = "a silent run is Abandoned"
 ANY = "prefect.flow-run.*"
 OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 """What events of our runs are related to, signs of life and changes of state alike."""
 
 
 def abandoned() -> tuple[dict[str, Any], ...]:
-    """Prefect's automations that crash what nobody works on."""
+    """Return Prefect's automations that crash what nobody works on."""
+    silent = f"It gave no sign of life any more for {LEASE} s"
     return (
-        _crashing("an abandoned run is Crashed", "prefect.flow-run.heartbeat", "It gave no sign of life any more"),
-        _crashing("a run that never began is Crashed", "prefect.flow-run.Pending", "Its worker took it and is gone"),
+        _automation(SILENT, _silence_after("prefect.flow-run.heartbeat"), "PAUSED", ABANDONED, silent),
+        _automation("an abandoned run is Crashed", _became(ABANDONED), "CRASHED", "Crashed", silent),
+        _automation(
+            "a run that never began is Crashed",
+            _silence_after("prefect.flow-run.Pending"),
+            "CRASHED",
+            "Crashed",
+            f"Its worker took it and is gone for {LEASE} s",
+        ),
     )
 
 
@@ -48,22 +63,27 @@ def ensure_abandoned(ask: Asks) -> tuple[str, ...]:
     return tuple(changed)
 
 
-def _crashing(name: str, after: str, why: str) -> dict[str, Any]:
-    message = f"{why} for {LEASE} s. What it had begun is taken up again by the run after it."
+def _automation(name: str, trigger: dict[str, Any], state: str, state_name: str, why: str) -> dict[str, Any]:
+    message = f"{why}. What it had begun is taken up again by the run after it."
     return {
         "name": name,
         "description": f"A run of which nothing is heard for {LEASE} s keeps no place and no slot.",
         "enabled": True,
         "trigger": {
             "type": "event",
-            "posture": "Proactive",
-            "after": [after],
-            "expect": [ANY],
             "match": {"prefect.resource.id": ANY},
             "match_related": OURS,
             "threshold": 1,
             "for_each": ["prefect.resource.id"],
-            "within": LEASE,
+            **trigger,
         },
-        "actions": [{"type": "change-flow-run-state", "state": "CRASHED", "name": "Crashed", "message": message}],
+        "actions": [{"type": "change-flow-run-state", "state": state, "name": state_name, "message": message}],
     }
+
+
+def _silence_after(event: str) -> dict[str, Any]:
+    return {"posture": "Proactive", "after": [event], "expect": [ANY], "within": LEASE}
+
+
+def _became(state_name: str) -> dict[str, Any]:
+    return {"posture": "Reactive", "after": [], "expect": [f"prefect.flow-run.{state_name}"], "within": 0}
