@@ -48,7 +48,7 @@ class CuratedBases:
     registries: Collection[str]
 
     def resolve(self, reference: str, declared: Collection[str] = ()) -> tuple[str, Material]:
-        """See `development.build.Bases`."""
+        """See `development.plan.Bases`."""
         name = _short(reference, self.host)
         if name in self.instead:
             return self._pinned(name, self.instead[name])
@@ -71,7 +71,7 @@ class CuratedBases:
         return self._pinned(reference, address)
 
     def config(self, address: str, platform: str) -> bytes:
-        """See `development.build.Bases`."""
+        """See `development.plan.Bases`."""
         return self.read_config(address, platform)
 
     def curated(self, name: str) -> tuple[str, Material]:

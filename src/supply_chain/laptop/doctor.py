@@ -108,12 +108,19 @@ def _builds(home: Home) -> Iterable[Check]:
         unlimited = f"none, but for the size of a file: only {who} may set them"
         yield note(limits, unlimited, each, "run builds as root, on the engine's own machine")
         return
-    open_to = ", ".join(rule.why for rule in firewall.missing_rules(home.owner))
-    found = f"open to: {open_to}" if open_to else apart
-    yield check(network, found, apart, not open_to, "run `cscm up`, again after each start of the machine")
+    yield _kept_apart(network, apart, home.owner)
     limited = cgroup_writable()
     found = each if limited else "none, but for the size of a file: the control groups are read-only"
     yield check(limits, found, each, limited, "run builds where /sys/fs/cgroup can be written")
+
+
+def _kept_apart(name: str, wanted: str, owner: str) -> Check:
+    if firewall.has_ipv6():
+        remedy = "give the engine's default bridge no IPv6 addresses (`ipv6` in /etc/docker/daemon.json)"
+        return check(name, "open to: whatever has an IPv6 address", wanted, False, remedy)
+    open_to = ", ".join(rule.why for rule in firewall.missing_rules(owner))
+    found = f"open to: {open_to}" if open_to else wanted
+    return check(name, found, wanted, not open_to, "run `cscm up`, again after each start of the machine")
 
 
 def _namespaces() -> Iterable[Check]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+from pathlib import Path
 
 from supply_chain.adapters.command import run
 from supply_chain.image import Frozen
@@ -17,6 +18,10 @@ BRIDGE = "docker0"
 COMMENT = ("-m", "comment", "--comment")
 PLACES = ("/usr/sbin", "/sbin", "/usr/bin")
 TIMEOUT = 30.0
+ADDRESSES = Path("/proc/net/if_inet6")
+"""The machine's IPv6 addresses (Linux, net/ipv6/addrconf.c): address, index, prefix, scope, flags, interface."""
+LINK_LOCAL = "20"
+"""The scope of an address that every interface has; steps on a bridge without another have no IPv6 at all."""
 
 
 class FirewallRule(Frozen):
@@ -40,6 +45,13 @@ RULES = (
     FirewallRule(table="filter", chain="DOCKER-USER", match=("-o", "BRIDGE"), why="other build steps"),
 )
 """A bridge that the engine makes for a network is called `br-` and the beginning of the network's id."""
+
+
+def has_ipv6(bridge: str = BRIDGE, addresses: Path = ADDRESSES) -> bool:
+    """Return whether build steps have IPv6 addresses, for which there are no rules."""
+    lines = addresses.read_text().split("\n") if addresses.exists() else []
+    found = (line.split() for line in lines if line)
+    return any(interface == bridge and scope != LINK_LOCAL for _, _, _, scope, _, interface in found)
 
 
 def find_iptables() -> str | None:

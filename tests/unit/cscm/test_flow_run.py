@@ -1,5 +1,8 @@
 """Which code a flow run is of is said by the project's prefect.yaml, whatever the server says."""
 
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
@@ -7,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from cscm import flow_run
-from cscm.flow_run import HARMLESS, ForeignRun, declared_entrypoint
+from cscm.flow_run import HARMLESS, ForeignRun, declared_entrypoint, give_way
 from cscm.tagged import FlowTags
 from cscm.worker import OWN, ProjectJob, worker_class
 
@@ -20,9 +23,28 @@ def project(tmp_path):
     return tmp_path
 
 
+def niceness_of(queue):
+    give_way(queue)
+    return os.nice(0)
+
+
 def deployment(**changes):
     known = {"entrypoint": "flows.chain:chain", "storage_document_id": None, "pull_steps": None}
     return SimpleNamespace(**{**known, **changes})
+
+
+@pytest.mark.parametrize(("queue", "nicer"), [("pushes", flow_run.GIVEN_WAY), ("watch", 0), ("other", 0), (None, 0)])
+def test_a_run_of_a_queue_with_a_limit_gives_way_to_others(project, queue, nicer, monkeypatch):
+    """What events start in any number must not take the processor from what watches over the rest."""
+    (project / "prefect.yaml").write_text(
+        "definitions:\n  limit: 9\n  work_pool: {name: laptop}\n"
+        "  queues: [{name: watch, priority: 1}, {name: pushes, priority: 2, limit: 3}]\n" + DECLARED
+    )
+    monkeypatch.chdir(project)
+
+    with ProcessPoolExecutor(1, get_context("fork")) as pool:
+        before = pool.submit(os.nice, 0).result()
+        assert pool.submit(niceness_of, queue).result() == min(before + nicer, 19)
 
 
 @pytest.mark.parametrize("steps", [None, [], [{HARMLESS: {"directory": "/elsewhere"}}]])

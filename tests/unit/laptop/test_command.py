@@ -110,6 +110,17 @@ def test_doctor_on_the_engines_machine_fails_root_whose_rules_are_missing(run, m
     assert not lines["build network"]["ok"] and "cscm up" in lines["build network"]["remedy"]
 
 
+def test_doctor_names_a_bridge_that_has_ipv6_addresses(run, monkeypatch):
+    """There are no rules for these, so build steps would reach whatever has such an address."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(firewall, "has_ipv6", lambda: True)
+
+    lines = {line["name"]: line for line in json.loads(run("doctor", "--json").stdout)}
+
+    assert not lines["build network"]["ok"] and "IPv6" in lines["build network"]["found"]
+    assert "daemon.json" in lines["build network"]["remedy"]
+
+
 def test_doctor_names_who_took_a_port(run, tmp_path):
     """And the setting to change."""
     profile = tmp_path / "project" / MARKER

@@ -73,3 +73,21 @@ def test_what_cannot_be_set_is_told(rules, monkeypatch):
 
     monkeypatch.setattr(firewall, "find_iptables", lambda: None)
     assert len(firewall.set_rules(OWNER)) == len(firewall.RULES)
+
+
+@pytest.mark.parametrize(
+    ("line", "has"),
+    [
+        ("", False),
+        ("fe800000000000000042a1fffe000001 04 40 20 80  docker0", False),
+        ("fd000000000000000000000000000001 04 40 00 80  docker0", True),
+        ("20010db8000000000000000000000001 04 40 00 80  docker0", True),
+        ("20010db8000000000000000000000001 02 40 00 80     eth0", False),
+    ],
+)
+def test_a_bridge_with_ipv6_addresses_is_seen(tmp_path, line, has):
+    """There are no rules for these; a link-local address alone gives the steps none."""
+    (tmp_path / "if_inet6").write_text(f"00000000000000000000000000000001 01 80 10 80       lo\n{line}\n")
+
+    assert firewall.has_ipv6(addresses=tmp_path / "if_inet6") is has
+    assert not firewall.has_ipv6(addresses=tmp_path / "none")

@@ -10,15 +10,11 @@ import yaml
 
 from supply_chain.adapters.command import run
 from supply_chain.adapters.registration.asks import Asks, every
-from supply_chain.adapters.registration.queues import ensure_queues
+from supply_chain.adapters.registration.queues import LOADER, ensure_queues
 from supply_chain.errors import PartFailed, SettingInvalid
 
 TAG = "cscm"
 """What every deployment of `prefect.yaml` carries, and each of their runs: by it they are known on a server of many."""
-
-
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Each run reads the file: the loader in C takes a tenth of the time."""
 
 
 def declared(project: Path) -> frozenset[str]:
