@@ -21,6 +21,7 @@ from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.layers import read_contents
 from supply_chain.adapters.mmdebstrap import make_rootfs
 from supply_chain.adapters.secrets import SecretSearch, find_secrets, searched_checksums
+from supply_chain.adapters.secrets import tools_of as secrets_tools
 from supply_chain.app import Rootfs, Service
 from supply_chain.concurrency import both
 from supply_chain.development.bases import CuratedBases
@@ -112,7 +113,11 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
     context, run = snapshot.context, built.invocation
     image = local_name(built.application, run)
     by_tool: list[tuple[Check, str, Callable[[Tool], CheckResult]]] = [
-        (Check.SECRETS, "detect-secrets", lambda t: reviewed(find_secrets(t, context, now), manifest.reviewed)),
+        (
+            Check.SECRETS,
+            "detect-secrets",
+            lambda t: reviewed(find_secrets(t, context, now, snapshot.beside_context), manifest.reviewed),
+        ),
         (Check.SOURCE, "bandit", lambda t: reviewed(scan_source(t, context, now), manifest.reviewed)),
         (Check.DOCKERFILE, "hadolint", lambda t: lint_dockerfile(t, snapshot.dockerfile, now)),
     ]
@@ -150,7 +155,8 @@ def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Ma
 
 
 def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) -> Planned:
-    return Planned(check, {tool.name: tool.version}, lambda: make(tool))
+    tools = secrets_tools(tool) if check is Check.SECRETS else {tool.name: tool.version}
+    return Planned(check, tools, lambda: make(tool))
 
 
 def dependencies(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Dependencies:

@@ -438,7 +438,8 @@ def translated(error: Exception, doing: str) -> SupplyChainError:
     """The chain's own error for one of the SDK's."""
     said = str(getattr(error, "explanation", None) or error)
     what = f"The engine could not {doing}: {said}"
-    if "unable to start container process" in said:  # the rest of it is the image's own words
+    # the rest of it is the image's own words
+    if "unable to start container process" in said or "no command specified" in said.lower():
         return ProgramNotStarted(f"{what}\nCorrect the image's entrypoint, or the command that was given.")
     if told.full(said):
         return DiskFull(f"{what}\nMake room in the engine's directory (`docker system df`), and run the step again.")

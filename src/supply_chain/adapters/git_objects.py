@@ -114,7 +114,7 @@ class Objects:
                 if offset is not None:
                     return pack.read(offset, oid)
             except BROKEN as error:
-                raise _broken(oid, f"{type(error).__name__} {error}") from error
+                raise _broken(oid, str(error) or "its pack or index is none of git's") from error
         return None
 
     @cached_property
@@ -144,7 +144,7 @@ class Objects:
                 self.stack.callback(_close, unpacker)
                 raw = self.stack.enter_context(mmap(data, 0, access=ACCESS_READ))
             except BROKEN as error:
-                raise _broken(name, f"{type(error).__name__} {error}") from error
+                raise _broken(name, str(error) or "its pack or index is none of git's") from error
         return _Pack(unpacker, loaded, raw, self.budget)
 
 

@@ -310,7 +310,10 @@ def _common_directory(git: int, stack: ExitStack) -> int:
     common = os.open("../..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=git)
     stack.callback(os.close, common)
     if real.parent.name != "worktrees" or not _looks_like_repository(common):
-        raise SourceInvalid(f"{real} is no part of a git repository.\nBuild from a clone.")
+        raise SourceInvalid(
+            f"{real} has a file `commondir`, as work trees have, and is none of a repository above it.\n"
+            "Build from a clone, or from a work tree that `git worktree add` made."
+        )
     return common
 
 

@@ -27,8 +27,13 @@ def naming(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in ABSENT:
+        if error.errno in (errno.ENOENT, errno.EINVAL):
             raise SourceInvalid(f"{path} changed while it was read.\nRun it again when nothing changes it.") from error
+        if error.errno in ABSENT:
+            raise SourceInvalid(
+                f"{path} is a link or lies behind one, or it changed while it was read.\n"
+                "Put what the link leads to in its place; run it again when nothing changes it."
+            ) from error
         raise SourceInvalid(
             f"{path} cannot be read: {error.strerror}\nMake it readable for the user that runs the chain, or remove it."
         ) from error

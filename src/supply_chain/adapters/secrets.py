@@ -26,16 +26,24 @@ TIMEOUT = 300.0
 LARGEST = 5 * 1024 * 1024
 """Bytes a file may have to be read: detect-secrets takes some seconds for each MiB."""
 
+SECRETS_VERSION = "2"
+"""Of looking: raised when more is looked at, so that what was checked before is checked again."""
+
 EVERY_FILE = [
-    f"--disable-filter=detect_secrets.filters.heuristic.{name}"
-    for name in ("is_non_text_file", "is_lock_file", "is_swagger_file")
+    f"--disable-filter=detect_secrets.filters.heuristic.{name}" for name in ("is_lock_file", "is_swagger_file")
 ]
-"""detect-secrets leaves files out by their names, without a word."""
+ENDINGS = {
+    ".c", ".cf", ".cfg", ".cls", ".cnf", ".conf", ".cpp", ".cs", ".example", ".eyaml", ".go", ".ini", ".java", ".js",
+    ".m", ".php", ".properties", ".py", ".pyi", ".swift", ".tf", ".toml", ".yaml", ".yml",
+}  # fmt: skip
+"""By these endings detect-secrets knows how a password is written (its util/filetype.py). It leaves out files with some
+others (`.png`, `.css`, `.lock`), without a word and whatever it is told where it is given several files: so each file
+has one of these or no known ending."""
 NO_COMMENTS = "--disable-filter=detect_secrets.filters.allowlist.is_line_allowlisted"
 NO_GUESSES = [f"--disable-plugin={name}HighEntropyString" for name in ("Base64", "Hex")]
 
-PRINTED = "output.conf"
-"""In files of this kind a password need not stand in quotes, as it does not in a log."""
+TEXT, PRINTED = ".txt", ".conf"
+"""In files of the latter kind a password need not stand in quotes, as it does not in a log."""
 
 DIGESTS = re.compile(
     r"(^|/)([^/]*\.(lock|sum)|[^/]*[.-]lock\.(json|yaml)|npm-shrinkwrap\.json|Package\.resolved|Cartfile\.resolved)$"
@@ -61,18 +69,25 @@ class _Kind(StrEnum):
     LARGE = "large"
 
 
-def find_secrets(tool: Tool, context: Path, now: Callable[[], datetime]) -> CheckResult:
+def find_secrets(
+    tool: Tool, context: Path, now: Callable[[], datetime], others: Mapping[str, Path] | None = None
+) -> CheckResult:
     """Look through every file of a build context: what looks like a secret fails.
 
-    What a comment declares to be none (`pragma: allowlist secret`) warns, and so do files that were not
-    read. Nothing is sent anywhere to be tried. Raises `CheckNotMade` when detect-secrets gives no answer.
+    `others` are files beside the context that say how to build, by their paths from it. What a comment declares to be
+    none (`pragma: allowlist secret`) warns, and so do files that were not read. Nothing is sent anywhere to be tried.
+    Raises `CheckNotMade` when detect-secrets gives no answer.
     """
     started = now()
     with scratch("secrets") as work:
-        kinds = {file: _copy(context / file, work / file) for file in files_below(context)}
+        files = {**(others or {}), **{file: context / file for file in files_below(context)}}
+        copies = {file: f"{number}{_ending(file, TEXT)}" for number, file in enumerate(files)}
+        kinds = {file: _copy(path, work / copies[file]) for file, path in files.items()}
         texts, binary, large = ([file for file, kind in kinds.items() if kind is each] for each in _Kind)
-        found = _found(tool, work, texts)
-        excused = [file for file in texts if PRAGMA.search((work / file).read_text(encoding="utf-8"))]
+        found = _found(tool, work, {copies[file]: file for file in texts})
+        excused = {
+            copies[file]: file for file in texts if PRAGMA.search((work / copies[file]).read_text(encoding="utf-8"))
+        }
         declared = [each for each in _found(tool, work, excused, NO_COMMENTS) if each not in found]
     locks = [file for file in texts if DIGESTS.search(file)]
     read = (f"detect-secrets read {counted(len(texts), 'file')}",) if texts else ()
@@ -87,9 +102,19 @@ def find_secrets(tool: Tool, context: Path, now: Callable[[], datetime]) -> Chec
         ),
         failed=tuple(found),
         details={"files": len(kinds), "binary": binary[:100], "large": large[:100]},
-        tools={tool.name: tool.version},
+        tools=tools_of(tool),
         interval=Interval(started=started, finished=now()),
     )
+
+
+def tools_of(tool: Tool) -> dict[str, str]:
+    """What the check depends on, with its version."""
+    return {tool.name: tool.version, "secrets": SECRETS_VERSION}
+
+
+def _ending(path: str, otherwise: str) -> str:
+    ending = Path(path).suffix
+    return ending if ending in ENDINGS else otherwise
 
 
 def searched_checksums(context: Path) -> frozenset[str]:
@@ -112,7 +137,6 @@ def _copy(source: Path, target: Path) -> _Kind:
     kind, content = _read(source)
     text = _decoded(content) if kind is _Kind.TEXT else None
     if text is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", newline="")
     return kind
 
@@ -125,12 +149,17 @@ def _decoded(content: bytes) -> str | None:
     return None if b"\0" in content else content.decode("latin-1")
 
 
-def _found(tool: Tool, work: Path, files: Sequence[str], *options: str) -> list[str]:
-    """A sentence for each place; a digest is not taken for a secret where it has to be one."""
-    locks = [file for file in files if DIGESTS.search(file)]
-    others = [file for file in files if not DIGESTS.search(file)]
+def _found(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> list[str]:
+    """A sentence for each place in the files that the copies are of; a digest is no secret where it has to be one."""
+    locks = [copy for copy, file in copies.items() if DIGESTS.search(file)]
+    others = [copy for copy in copies if copy not in set(locks)]
     asked = [*((part, options) for part in portions(others)), *((p, (*options, *NO_GUESSES)) for p in portions(locks))]
-    return [sentence for part, chosen in asked for sentence in sentences(_scan(tool, work, part, *chosen))]
+    places = {
+        (copies[copy], line): kinds
+        for part, chosen in asked
+        for (copy, line), kinds in places_in(_scan(tool, work, part, *chosen)).items()
+    }
+    return [f"{file}:{line}: {', '.join(sorted(kinds))}" for (file, line), kinds in sorted(places.items())]
 
 
 @dataclass(frozen=True)
@@ -147,9 +176,9 @@ class SecretSearch:
         if not text.strip():
             return ()
         with scratch("secrets") as work:
-            (work / PRINTED).write_text(text, encoding="utf-8", errors="replace")
-            report = _scan(self.tool, work, [f"./{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
-        return tuple(sorted({kind for kinds in _places(report).values() for kind in kinds}))
+            (work / f"output{PRINTED}").write_text(text, encoding="utf-8", errors="replace")
+            report = _scan(self.tool, work, [f"./output{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
+        return tuple(sorted({kind for kinds in places_in(report).values() for kind in kinds}))
 
     def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
         """`path:line: kinds` of what looks like a secret in these files, by known forms and by what it is called."""
@@ -159,14 +188,13 @@ class SecretSearch:
             names = {}
             for number, (path, content) in enumerate(files.items()):
                 if (text := _decoded(content)) is not None:
-                    ending = re.search(r"\.[A-Za-z0-9]{1,10}$", path)
-                    name = f"{number}{ending[0] if ending else PRINTED[-5:]}"
+                    name = f"{number}{_ending(path, PRINTED)}"
                     (work / name).write_text(text, encoding="utf-8", newline="")
                     names[name] = path
             found = [
                 (names[name], line, kinds)
                 for part in portions(list(names))
-                for (name, line), kinds in _places(_scan(self.tool, work, part, *NO_GUESSES)).items()
+                for (name, line), kinds in places_in(_scan(self.tool, work, part, *NO_GUESSES)).items()
             ]
         return tuple(f"{path}:{line}: {', '.join(sorted(kinds))}" for path, line, kinds in sorted(found, key=str))
 
@@ -182,14 +210,7 @@ def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
     return done.stdout
 
 
-def sentences(report: str) -> tuple[str, ...]:
-    """One sentence for each place that a report names, with all that was seen there."""
-    return tuple(
-        f"{name}:{line}: {', '.join(sorted(kinds))}" for (name, line), kinds in sorted(_places(report).items())
-    )
-
-
-def _places(report: str) -> dict[tuple[str, int], set[str]]:
+def places_in(report: str) -> dict[tuple[str, int], set[str]]:
     """File and line → the kinds of secrets that were seen there; `CheckNotMade` where that cannot be read."""
     try:
         results = _Report.model_validate_json(report).results

@@ -15,13 +15,15 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_vended
 from supply_chain.image import DIGEST, Digest, ImageRef, Material
 from supply_chain.policy.dossier import with_their_bases
-from supply_chain.tier import BASES, TierName, is_base_repository
+from supply_chain.tier import BASES, CURATED, EVIDENCE, OFFERED, TierName, is_base_repository
 
 REGISTRIES = (
     "docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.access.redhat.com",
     "registry.k8s.io",
 )  # fmt: skip
 """Public registries that answer by themselves and whose customers cannot send a client elsewhere."""
+OWN = (OFFERED, CURATED, EVIDENCE)
+"""How this chain's own names begin. On a public registry they are anybody's, and are not asked for there."""
 PINNED = re.compile(rf"^(?P<name>[^@$\s]+)@(?P<digest>{DIGEST})$")
 
 
@@ -54,20 +56,20 @@ class CuratedBases:
             return self._pinned(name, self.instead[name])
         if is_base_repository(name):
             return self.curated(name)
-        if reference.startswith(f"{self.host}/"):
+        if reference.startswith(f"{self.host}/") or name.startswith(OWN):
             raise DockerfileRefused(
                 f"The Dockerfile takes in {reference}, an image of this chain that is no base.\n"
                 "Build on a base (`curated/base/…`), or bring in as source what you need of it."
             )
-        address = declared_image(reference, declared)
-        if address is None:
-            raise _undeclared(reference)
-        registry = address.partition("/")[0]
+        registry = reference.partition("/")[0]
         if registry not in self.registries:
             raise DockerfileRefused(
                 f"The Dockerfile takes in {reference}: from the registry {registry} builds take no images.\n"
                 "Use a curated base, or let an operator add the registry to the workbench (`registries`)."
             )
+        address = declared_image(reference, declared)
+        if address is None:
+            raise _undeclared(reference)
         return self._pinned(reference, address)
 
     def config(self, address: str, platform: str) -> bytes:

@@ -7,6 +7,7 @@ working copy and those of a commit are judged alike.
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -186,6 +187,13 @@ class Snapshot:
     def declaration(self) -> Path:
         """The declaration."""
         return self.directory / FILE
+
+    @property
+    def beside_context(self) -> dict[str, Path]:
+        """The declaration and the Dockerfile by their paths from the build context, which need not hold them."""
+        context = normalize(self.manifest.build.context) or "."
+        named = {FILE: self.declaration, normalize(self.manifest.build.dockerfile): self.dockerfile}
+        return {posixpath.relpath(path, context): place for path, place in named.items()}
 
     def digest_of(self, declared: str) -> Digest:
         """The digest of a file that the declaration names, relative to the application's directory."""

@@ -65,8 +65,8 @@ CHECKS: Mapping[Check, About] = {
     ),
     Check.CONTENT: About(
         EVERY,
-        "build it for the declared platform and no other, smaller, with `chmod a-s` on such files; "
-        "or declare what it is",
+        "change what each line names: leave no secret in any layer (`RUN --mount=type=secret`), build for the declared "
+        "platform and no other, smaller, with `chmod a-s` on such files; or declare what it is",
         in_engine=True,
     ),
     Check.COMMAND: About(("base",), "make the check command succeed in the image", in_engine=True),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from supply_chain.adapters.command import Tool
-from supply_chain.adapters.secrets import LARGEST, SecretSearch, find_secrets, sentences
+from supply_chain.adapters.secrets import LARGEST, SecretSearch, find_secrets, places_in
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
 
@@ -90,17 +90,31 @@ def test_an_exception_for_one_line_excuses_no_other(tmp_path: Path):
     assert result.warned == ("app.py:2: Secret Keyword, which a comment declares to be none",)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["a.css", "a.svg", "a.png", "a.tar", "a.map", "a.doc", "poetry.lock", "go.sum", "package-lock.json", "swagger.yaml",
-     "docs/swagger/a.py", "a.bin", ".env", ".git/x"],
+NAMES = (
+    "a.css", "a.svg", "a.png", "a.tar", "a.map", "a.doc", "poetry.lock", "go.sum", "package-lock.json", "swagger.yaml",
+    "docs/swagger/a.py", "a.bin", ".env", ".git/x", "a", "x" * 255,
 )  # fmt: skip
-def test_reads_every_text_whatever_it_is_called(tmp_path: Path, name: str):
-    """detect-secrets leaves some out by their names, without a word; the image takes them all."""
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_text(f'password = "{FAKE}"\n')
 
-    assert find_secrets(DETECT, tmp_path, now).failed == (f"{name}:1: Secret Keyword",)
+
+@pytest.mark.parametrize("names", [*((name,) for name in NAMES), NAMES])
+def test_reads_every_text_whatever_it_is_called(tmp_path: Path, names: tuple[str, ...]):
+    """detect-secrets leaves some out by their names, without a word; the image takes them all."""
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f'password = "{FAKE}"\n')
+
+    assert find_secrets(DETECT, tmp_path, now).failed == tuple(f"{name}:1: Secret Keyword" for name in sorted(names))
+
+
+def test_reads_what_lies_beside_the_context(tmp_path: Path):
+    """The Dockerfile and the declaration end in the image's configuration and in the provenance."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "Dockerfile").write_text(f'ENV PASSWORD="{FAKE}"\n')
+
+    result = find_secrets(DETECT, tmp_path / "src", now, {"../Dockerfile": tmp_path / "Dockerfile"})
+
+    assert result.failed == ("../Dockerfile:1: Secret Keyword",)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-8-sig"])
@@ -177,14 +191,14 @@ def test_a_place_is_told_once():
         {"type": "AWS Access Key", "line_number": 4, "hashed_secret": "…"},
         {"type": "AWS Access Key", "line_number": 3, "hashed_secret": "…"}]}}"""
 
-    assert sentences(report) == ("a.ini:3: AWS Access Key", "a.ini:4: AWS Access Key, Secret Keyword")
+    assert places_in(report) == {("a.ini", 3): {"AWS Access Key"}, ("a.ini", 4): {"AWS Access Key", "Secret Keyword"}}
 
 
 @pytest.mark.parametrize("report", ["", "[]", "{}", '{"results": []}'])
 def test_no_report_is_no_answer(report: str):
     """What cannot be read is neither a pass nor a failure."""
     with pytest.raises(CheckNotMade, match="detect-secrets' report"):
-        sentences(report)
+        places_in(report)
 
 
 def test_files_of_an_image_are_searched_by_what_things_are_called():
