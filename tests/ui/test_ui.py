@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from playwright.sync_api import Request
 
 from supply_chain.laptop.laptop import LaptopState
+from tests.real.command import ROOT
 
 from .conftest import Ui, form
 
@@ -137,7 +139,7 @@ def test_a_tier_shows_its_steps_by_name(ui: Ui, hello: str, tier: str) -> None:
 
 def test_the_dossier_answers_what_an_operator_asks(ui: Ui, hello: str, laptop: LaptopState) -> None:
     """Application, revision, digest, what was found and decided and why, how long, and where it runs now."""
-    run = ui.ended(hello)
+    ui.ended(hello)
     (container,) = docker.from_env().containers.list(
         filters={"label": ["cscm.environment=staging", "cscm.application=hello", "cscm.role=application"]}
     )
@@ -148,7 +150,9 @@ def test_the_dossier_answers_what_an_operator_asks(ui: Ui, hello: str, laptop: L
     page = ui.shows("Decided", "Steps", "Checks", "Found", "Built on", "curated/base/python")
 
     assert f"Runs in staging at http://127.0.0.1:18080/healthz as container {container.name}" in page
-    assert f"revision {run['name'].split()[-1]}" in page and f"digest {digest}" in page and "owner greetings" in page
+    head = ["git", "-C", str(ROOT), "rev-parse", "--short=7", "HEAD"]
+    revision = subprocess.run(head, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    assert f"revision {revision}" in page and f"digest {digest}" in page and "owner greetings" in page
     for boundary in ("boundary-1 (admission to curation)", "curation (", "boundary-2 (admission to execution)"):
         assert f"Admitted at {boundary}" in page, boundary
     assert page.count("every rule held: not blocked") == 3
