@@ -181,7 +181,7 @@ def _decoded(content: bytes) -> str | None:
 def _found(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> Places:
     """What detect-secrets sees in the files that the copies are of; a digest is no secret where it has to be one."""
     locks = [copy for copy, file in copies.items() if DIGESTS.search(file)]
-    others = [copy for copy in copies if copy not in set(locks)]
+    others = [copy for copy, file in copies.items() if not DIGESTS.search(file)]
     asked = [*((part, options) for part in portions(others)), *((p, (*options, *NO_GUESSES)) for p in portions(locks))]
     return {
         (copies[copy], line): kinds
