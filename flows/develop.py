@@ -38,6 +38,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
         manifest, source = snapshot.manifest, snapshot.source
         async with journal(manifest.name) as story, turn(turn_name("develop", manifest.name)) as before:
             story.add(application=manifest.name, owner=manifest.owner, source=source)
+            story.publish_under(None)
             refusal, _ = await asyncio.gather(
                 story.step("name", check_name(snapshot, tier, workbench), _name_told),
                 in_thread(forget, manifest.name, before, tier, host),
@@ -45,6 +46,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
             if refusal:
                 story.decided(refusal)
                 return refused(refusal)
+            story.publish_under(manifest.name)
             try:
                 built = await story.step(
                     "build",

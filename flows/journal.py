@@ -19,6 +19,7 @@ from blocks.workbench import now
 from supply_chain import pages
 from supply_chain.errors import SupplyChainError
 from supply_chain.image import Proof
+from supply_chain.pages.story import MOST_REASONS
 from supply_chain.pages.text import artifact_key
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.shown import counted, in_a_line, plain
@@ -37,6 +38,7 @@ class Journal:
 
     def __init__(self, application: str) -> None:
         self.story = pages.Story(application=application)
+        self._name: str | None = application
         self._run, self._log = flow_run.id, get_run_logger()
         self._addresses: dict[str, str] = {}
 
@@ -44,12 +46,18 @@ class Journal:
         """Replace what is known."""
         self.story = pages.Story.model_validate({**dict(self.story), **known})
 
+    def publish_under(self, name: str | None) -> None:
+        """Publish the pages under keys of this application; None: of this run alone, whose name may be another's."""
+        self._name = name
+
     def decided(self, verdict: Admitted[Any] | Refused) -> None:
-        """Add a gate's verdict; a refusal is a warning in the log, with every reason."""
+        """Add a gate's verdict; a refusal is a warning in the log, with its first reasons."""
         self.add(verdicts=(*self.story.verdicts, verdict))
         if isinstance(verdict, Refused):
-            for reason in verdict.reasons:
+            for reason in verdict.reasons[:MOST_REASONS]:
                 self._log.warning("%s", plain(f"refused: {reason.code}: {reason.fact} → {reason.remedy}"))
+            if (more := len(verdict.reasons) - MOST_REASONS) > 0:
+                self._log.warning("refused: and %d more reasons", more)
 
     async def gate(self, name: str, work: Awaitable[tuple[V, D]]) -> tuple[V, D]:
         """Await a gate; its verdict is a step's result and a decision."""
@@ -90,7 +98,7 @@ class Journal:
         """Write the pages as artifacts of this run; each key keeps its history. No steps, no pages."""
         if not self.story.steps:
             return
-        name = self.story.application
+        name = self._name or f"run-{self._run}"
         about = pages.summary(self.story)
         self._log.info("%s", about)
         await acreate_markdown_artifact(

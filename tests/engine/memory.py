@@ -59,6 +59,8 @@ class Program:
     listeners: tuple[Listener, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
     """What it leaves in its container."""
+    brought: Mapping[str, bytes] = field(default_factory=dict)
+    """What is in its image."""
 
 
 @dataclass
@@ -300,7 +302,9 @@ class MemoryEngine:
         self.files[self._file(container, path)] = content
 
     def read(self, container: str, path: str, most: int = 16 * 1024 * 1024) -> bytes:
-        written = self._program(self.inspect(container)).files
+        now = self.inspect(container)
+        program = self._program(now)
+        written = {**program.brought, **(program.files if now.started_at else {})}
         content = written[path] if path in written else self.files.get(self._file(container, path))
         if content is None or len(content) > most:
             raise EngineFailed(f"{container} has no {path}.\nThe engine's own log says more.")

@@ -144,14 +144,20 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
     )
 
 
-def secrets_in(content: bytes, line: int = 1) -> Iterator[tuple[int, str]]:
-    """Line and kind of everything that has a known form of a secret; `line` is the number of the first."""
+def secrets_in(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -> Iterator[tuple[int, str]]:
+    """Line and kind of everything that has a known form of a secret; `line` is the number of the first.
+
+    Of each form at most `most` places; None: all of them.
+    """
     if not _ANCHORS.search(content):
         return
     for kind, anchor, form in _FORMS:
         if anchor in content:
-            for match in islice(form.finditer(content), MOST_SECRETS):
-                yield line + content.count(b"\n", 0, match.start()), kind
+            place, counted = line, 0
+            for match in islice(form.finditer(content), most):
+                place += content.count(b"\n", counted, match.start())
+                counted = match.start()
+                yield place, kind
 
 
 def machine_of(head: bytes) -> str:

@@ -1,4 +1,4 @@
-"""detect-secrets: what should not be in a build context. A secret itself is never repeated."""
+"""Secrets in texts, by detect-secrets and by known forms (`file_content`). A secret itself is never repeated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import codecs
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.command import Tool
+from supply_chain.adapters.file_content import secrets_in
 from supply_chain.adapters.files import files_below, portions, told
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
@@ -26,7 +27,7 @@ TIMEOUT = 300.0
 LARGEST = 5 * 1024 * 1024
 """Bytes a file may have to be read: detect-secrets takes some seconds for each MiB."""
 
-SECRETS_VERSION = "2"
+SECRETS_VERSION = "3"
 """Of looking: raised when more is looked at, so that what was checked before is checked again."""
 
 EVERY_FILE = [
@@ -50,6 +51,12 @@ DIGESTS = re.compile(
 )
 """Files full of digests, which look like secrets by their entropy."""
 PRAGMA = re.compile(r"pragma: ?(allow|white)list")
+DECLARED = re.compile(r"pragma: ?(allow|white)list[ -]secret")
+DECLARED_NEXT = re.compile(r"^\W*pragma: ?allowlist[ -]nextline[ -]secret")
+"""detect-secrets' own comments (its filters/allowlist.py), about a line and about the one below."""
+
+Places = dict[tuple[str, int], set[str]]
+"""File and line → the kinds of secrets that were seen there."""
 
 
 class _Finding(BaseModel):
@@ -85,26 +92,48 @@ def find_secrets(
         kinds = {file: _copy(path, work / copies[file]) for file, path in files.items()}
         texts, binary, large = ([file for file, kind in kinds.items() if kind is each] for each in _Kind)
         found = _found(tool, work, {copies[file]: file for file in texts})
-        excused = {
-            copies[file]: file for file in texts if PRAGMA.search((work / copies[file]).read_text(encoding="utf-8"))
-        }
-        declared = [each for each in _found(tool, work, excused, NO_COMMENTS) if each not in found]
+        declared, excused = Places(), dict[str, str]()
+        for file in texts:
+            text = (work / copies[file]).read_text(encoding="utf-8")
+            if PRAGMA.search(text):
+                excused[copies[file]] = file
+            _add_known_forms(file, text, found, declared)
+        for place, seen in _found(tool, work, excused, NO_COMMENTS).items():
+            declared.setdefault(place, set()).update(seen)
+        declared = {place: seen for place, seen in declared.items() if place not in found}
     locks = [file for file in texts if DIGESTS.search(file)]
     read = (f"detect-secrets read {counted(len(texts), 'file')}",) if texts else ()
     return CheckResult(
         check=Check.SECRETS,
         passed=(*read, *told("lock file", "of these read for known forms of secrets only", locks)),
         warned=(
-            *(f"{each}, which a comment declares to be none" for each in declared),
+            *(f"{each}, which a comment declares to be none" for each in _sentences(declared)),
             *told("binary file", "not read", binary),
             *told("file", f"larger than {LARGEST // 1024 // 1024} MiB not read", large),
             *(() if texts else ("The build context holds no text.",)),
         ),
-        failed=tuple(found),
+        failed=_sentences(found),
         details={"files": len(kinds), "binary": binary[:100], "large": large[:100]},
         tools=tools_of(tool),
         interval=Interval(started=started, finished=now()),
     )
+
+
+def _add_known_forms(file: str, text: str, found: Places, declared: Places) -> None:
+    """Add every known form of a secret: detect-secrets leaves some out by how the line is written, or knows none."""
+    lines = ["", *text.split("\n")]
+    for line, kind in secrets_in(text.encode(), most=None):
+        excused = DECLARED.search(lines[line]) or DECLARED_NEXT.search(lines[line - 1])
+        (declared if excused else found).setdefault((file, line), set()).add(kind)
+
+
+def _sentences(places: Places) -> tuple[str, ...]:
+    return tuple(f"{file}:{line}: {', '.join(_distinct(kinds))}" for (file, line), kinds in sorted(places.items()))
+
+
+def _distinct(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Each kind once, as detect-secrets writes it, which begins its words with capital letters."""
+    return tuple(sorted({kind.casefold(): kind for kind in sorted(kinds, reverse=True)}.values()))
 
 
 def tools_of(tool: Tool) -> dict[str, str]:
@@ -149,17 +178,16 @@ def _decoded(content: bytes) -> str | None:
     return None if b"\0" in content else content.decode("latin-1")
 
 
-def _found(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> list[str]:
-    """A sentence for each place in the files that the copies are of; a digest is no secret where it has to be one."""
+def _found(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> Places:
+    """What detect-secrets sees in the files that the copies are of; a digest is no secret where it has to be one."""
     locks = [copy for copy, file in copies.items() if DIGESTS.search(file)]
-    others = [copy for copy in copies if copy not in set(locks)]
+    others = [copy for copy, file in copies.items() if not DIGESTS.search(file)]
     asked = [*((part, options) for part in portions(others)), *((p, (*options, *NO_GUESSES)) for p in portions(locks))]
-    places = {
+    return {
         (copies[copy], line): kinds
         for part, chosen in asked
         for (copy, line), kinds in places_in(_scan(tool, work, part, *chosen)).items()
     }
-    return [f"{file}:{line}: {', '.join(sorted(kinds))}" for (file, line), kinds in sorted(places.items())]
 
 
 @dataclass(frozen=True)
@@ -170,7 +198,7 @@ class SecretSearch:
 
     @property
     def tools(self) -> Mapping[str, str]:
-        return {self.tool.name: self.tool.version}
+        return tools_of(self.tool)
 
     def kinds(self, text: str) -> tuple[str, ...]:
         if not text.strip():
@@ -178,7 +206,8 @@ class SecretSearch:
         with scratch("secrets") as work:
             (work / f"output{PRINTED}").write_text(text, encoding="utf-8", errors="replace")
             report = _scan(self.tool, work, [f"./output{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
-        return tuple(sorted({kind for kinds in places_in(report).values() for kind in kinds}))
+        seen = {kind for kinds in places_in(report).values() for kind in kinds}
+        return _distinct(seen | {kind for _, kind in secrets_in(text.encode(errors="replace"))})
 
     def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
         """`path:line: kinds` of what looks like a secret in these files, by known forms and by what it is called."""
@@ -210,15 +239,15 @@ def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
     return done.stdout
 
 
-def places_in(report: str) -> dict[tuple[str, int], set[str]]:
-    """File and line → the kinds of secrets that were seen there; `CheckNotMade` where that cannot be read."""
+def places_in(report: str) -> Places:
+    """What detect-secrets reports; `CheckNotMade` where that cannot be read."""
     try:
         results = _Report.model_validate_json(report).results
     except ValidationError as error:
         raise CheckNotMade(
             f"detect-secrets' report cannot be read: {error.errors()[0]['msg']}\nCheck its version with `cscm doctor`."
         ) from error
-    places: dict[tuple[str, int], set[str]] = {}
+    places: Places = {}
     for name, findings in results.items():
         for finding in findings:
             places.setdefault((name.removeprefix("./"), finding.line_number), set()).add(finding.type)

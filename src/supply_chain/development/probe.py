@@ -57,7 +57,7 @@ class Search(Protocol):
 STOPPED_BY_SIGTERM = (0, 143)
 """A program that handles SIGTERM ends with its own status 0, one that does not with 128 + 15."""
 
-TESTS_VERSION = "2"
+TESTS_VERSION = "3"
 """Of judging what a test run showed: raised when more is asked for, so that the tests run again."""
 COMMAND_TIMEOUT = 60
 """Seconds a base's check command may take."""
@@ -178,6 +178,7 @@ class _Command:
         started, clock = now(), time.monotonic()
         spec = self._spec(image, engine.image(image).digest, run_id)
         with _container(engine, spec) as container:
+            before = self._report(engine, container)
             _start(engine, container)
             end = wait_ended(engine, container, self.timeout, wait)
             seconds, logs = time.monotonic() - clock, engine.logs(container)
@@ -199,7 +200,7 @@ class _Command:
         elif self.check is not Check.TESTS:
             found.passed.append(f"`{shown}` ended with status 0 after {seconds:.1f} s")
         else:
-            tested = judge_tests(self.command, f"{logs.stdout}\n{logs.stderr}", self.report, report)
+            tested = judge_tests(self.command, f"{logs.stdout}\n{logs.stderr}", self.report, report, before)
             _tell_tests(found, shown, seconds, tested)
         if kinds:
             found.warned.append(f"`{shown}` prints what looks like a secret: {', '.join(kinds)}.")
@@ -210,7 +211,7 @@ class _Command:
         return found.result(self.check, tools, started, now())
 
     def _report(self, engine: Engine, container: str) -> bytes | None:
-        """What the tests wrote where the declaration says; None where there is no such file."""
+        """The file where the declaration says that the tests write it; None where there is none."""
         if self.report is None:
             return None
         with contextlib.suppress(EngineFailed):

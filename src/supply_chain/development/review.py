@@ -20,11 +20,11 @@ def reviewed(result: CheckResult, reviews: Iterable[Review]) -> CheckResult:
     failed, warned = [], list(result.warned)
     met: set[str] = set()
     for sentence in result.failed:
-        at = next((place for place in places if sentence.startswith(f"{place}: ")), None)
-        if at is None:
-            failed.append(sentence)
-        else:
+        at = sentence.partition(": ")[0]
+        if at in places:
             met.add(at)
             warned.append(f"{sentence}, which was reviewed: {places[at]}")
+        else:
+            failed.append(sentence)
     warned += [f"{at} was reviewed, and there is nothing to be found there" for at in places if at not in met]
     return result.model_copy(update={"failed": tuple(failed), "warned": tuple(warned)})

@@ -18,6 +18,9 @@ from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import current_report
 from supply_chain.vulnerability.scanner import SbomGenerator, Scanner
 
+MOST_SENTENCES = 100
+"""Failures of one check that its result tells, and warnings; a source may have any number of them."""
+
 
 class TestedImage(Proven):
     """A built image and what every check said of it; failed checks are in here too."""
@@ -74,7 +77,7 @@ def test(
     (report,) = [before[0]] if before else reports
     return TestedImage(
         built=built,
-        checks=tuple(sorted([*made, *(each.value for each in known.values())], key=lambda c: c.check)),
+        checks=tuple(sorted([*map(_bounded, made), *(each.value for each in known.values())], key=lambda c: c.check)),
         dependencies=report,
         known=tuple(known),
         proven=None if made else proof(sorted((each.evidence for each in known.values()), key=lambda e: e.digest)),
@@ -86,6 +89,15 @@ def _made(
 ) -> tuple[list[CheckResult], list[Report]]:
     pairs = [(result, None) if isinstance(result, CheckResult) else result for result in results]
     return [result for result, _ in pairs], [report for _, report in pairs if report is not None]
+
+
+def _bounded(result: CheckResult) -> CheckResult:
+    return result.model_copy(update={"failed": _first(result.failed), "warned": _first(result.warned)})
+
+
+def _first(sentences: tuple[str, ...]) -> tuple[str, ...]:
+    more = len(sentences) - MOST_SENTENCES
+    return (*sentences[:MOST_SENTENCES], f"and {more} more") if more > 0 else sentences
 
 
 def _known_report(

@@ -30,13 +30,15 @@ class Tested:
         return {"shown": self.shown, "by": self.by, "ran": self.ran}
 
 
-def judge_tests(command: Sequence[str], output: str, path: str | None, report: bytes | None) -> Tested:
+def judge_tests(
+    command: Sequence[str], output: str, path: str | None, report: bytes | None, before: bytes | None
+) -> Tested:
     """Judge a test run by its report, where one is declared at `path`, or by its runner's output.
 
-    `report` is the content of that file, None where there is none.
+    `report` is the content of that file and `before` what it was until the run, None where there is none.
     """
     if path is not None:
-        return _by_report(path, report)
+        return _by_report(path, report, before)
     runner = runner_of(command)
     if runner is None:
         why = "the command is no test runner that is known; let it write a report (test.report)"
@@ -53,9 +55,11 @@ def judge_tests(command: Sequence[str], output: str, path: str | None, report: b
     return _counted(runner.name, counts)
 
 
-def _by_report(path: str, report: bytes | None) -> Tested:
+def _by_report(path: str, report: bytes | None, before: bytes | None) -> Tested:
     if report is None:
         return Tested(False, failed=f"there is no report at {path} (test.report)")
+    if report == before:
+        return Tested(False, failed=f"its report {path} is the one that the image brought before the run (test.report)")
     try:
         return _counted(f"the report {path}", read_report(report))
     except ReportInvalid as error:

@@ -21,6 +21,9 @@ GATES = {
     Boundary.TO_EXECUTION: "admission to execution",
 }
 
+MOST_REASONS = 20
+"""Of a refusal, that its page and the run's log list; the signed verdict has every one."""
+
 
 class Step(Frozen):
     """One step as it went."""
@@ -110,9 +113,14 @@ def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
     notes = [f"    - note: {escaped(note)}" for note in verdict.notes]
     where = f"at {verdict.boundary} ({GATES[verdict.boundary]}), policy `{verdict.policy[:19]}`"
     if isinstance(verdict, Refused):
+        more = len(verdict.reasons) - MOST_REASONS
         return [
             f"- **Refused** {where}, for {counted(len(verdict.reasons), 'reason')}:",
-            *(f"    - `{escaped(r.code)}` {escaped(r.fact)}  \n      → {escaped(r.remedy)}" for r in verdict.reasons),
+            *(
+                f"    - `{escaped(r.code)}` {escaped(r.fact)}  \n      → {escaped(r.remedy)}"
+                for r in verdict.reasons[:MOST_REASONS]
+            ),
+            *([f"    - and {more} more"] if more > 0 else []),
             *notes,
         ]
     policy = POLICIES[verdict.boundary]

@@ -1,6 +1,8 @@
 """The readiness probe and its relatives, on real containers."""
 
+import io
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from supply_chain.errors import Cancelled, ImageNotFound
 from supply_chain.evidence.checks import Outcome
 
 from .conftest import Declared, Image, now
+from .layered import layered
 
 pytestmark = pytest.mark.real
 
@@ -173,6 +176,27 @@ def test_tests_pass_by_their_status(
     assert bool(result.failed) is failed
     assert result.details["status"] == (3 if failed else 0)
     assert ("configuration missing: cannot go on" in result.details["output"]) is failed
+
+
+def test_report_that_the_image_brought_shows_nothing(
+    engine: DockerEngine, service: Declared, rootfs: bytes, tmp_path: Path
+) -> None:
+    """It is in the image before its container starts."""
+    buffer, content = io.BytesIO(), b"<testsuite><testcase/></testsuite>"
+    with tarfile.open(fileobj=buffer, mode="w") as layer:
+        entry = tarfile.TarInfo("report.xml")
+        entry.mode, entry.size = 0o644, len(content)
+        layer.addfile(entry, io.BytesIO(content))
+    digest = layered(tmp_path / "image.tar", [rootfs, buffer.getvalue()], {"Entrypoint": ["/subject"]})
+    engine.load(tmp_path / "image.tar")
+    test = service().test.model_copy(update={"command": ("/subject", "status-0"), "report": "/report.xml"})
+    try:
+        result = run_tests(engine, digest, service().model_copy(update={"test": test}), now, "run-1", SEARCH)
+    finally:
+        engine._client.images.remove(digest, force=True)
+
+    assert result.shows_tests is False
+    assert "brought before the run" in result.failed[0]
 
 
 def test_tests_that_do_not_end_have_failed(engine: DockerEngine, image: Image, service: Declared) -> None:

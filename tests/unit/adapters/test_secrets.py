@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from supply_chain.adapters.command import Tool
+from supply_chain.adapters.file_content import MOST_SECRETS
 from supply_chain.adapters.secrets import LARGEST, SecretSearch, find_secrets, places_in
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
@@ -41,6 +42,8 @@ def test_says_where_and_of_what_kind_but_not_what(tmp_path: Path):
         (f"password: {FAKE} # pragma: allowlist secret\n", ("Secret Keyword",)),
         (f"{'A' + 'KIA'}IOSFODNN7EXAMPLF\npostgres://admin:{FAKE}@db/x", ("AWS Access Key", "Basic Auth Credentials")),
         (f"sha256:{'ab12' * 16} GET / 200\npassword changed for bob\n", ()),
+        (f"token = str(ghp_{'a1B2' * 9})\n", ("GitHub token",)),
+        (f"token: ghp_{'a1B2' * 9}\n", ("GitHub Token", "Secret Keyword")),
         ("\ud800\x1b[31m\n", ()),
         (" \n", ()),
         ("", ()),
@@ -88,6 +91,69 @@ def test_an_exception_for_one_line_excuses_no_other(tmp_path: Path):
 
     assert result.failed == ("app.py:3: Secret Keyword",)
     assert result.warned == ("app.py:2: Secret Keyword, which a comment declares to be none",)
+
+
+LEFT_OUT = {
+    "an indirect reference": (f'SETTING = str("ghp_{"a1B2" * 9}")', "GitHub token"),
+    "a Google API key": (f"key: AIza{'a1B2_' * 7}", "Google API key"),
+    "an npm token": (f"npm_{'a1B2' * 9}", "npm token"),
+    "a fine-grained GitHub token": (f"github_pat_{'a1B2_' * 12}", "GitHub token"),
+}
+"""What detect-secrets does not report."""
+
+
+@pytest.mark.parametrize(("line", "kind"), LEFT_OUT.values(), ids=LEFT_OUT)
+def test_known_forms_that_detect_secrets_leaves_out_fail(tmp_path: Path, line: str, kind: str):
+    """The check content leaves them to this one, in files of the context."""
+    (tmp_path / "app.py").write_text(f"# settings\n{line}\n")
+
+    result = find_secrets(DETECT, tmp_path, now)
+
+    assert (result.failed, result.warned) == ((f"app.py:2: {kind}",), ())
+    assert result.tools["secrets"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("{}  # pragma: allowlist secret\n", 1),
+        ("{}  // pragma: whitelist secret\n", 1),
+        ("# pragma: allowlist nextline secret\n{}\n", 2),
+        ("<!-- pragma: allowlist nextline secret -->\r\n{}\r\n", 2),
+    ],
+)
+def test_comment_excuses_a_known_form_as_any_other(tmp_path: Path, text: str, at: int):
+    """It is told all the same."""
+    (tmp_path / "app.txt").write_bytes(text.format(LEFT_OUT["an npm token"][0]).encode())
+
+    result = find_secrets(DETECT, tmp_path, now)
+
+    assert result.failed == ()
+    assert result.warned == (f"app.txt:{at}: npm token, which a comment declares to be none",)
+
+
+@pytest.mark.parametrize("text", ["x = 1 # pragma: allowlist nextline secret\n{}\n", "# pragma: allowlist\n{}\n"])
+def test_another_comment_excuses_no_known_form(tmp_path: Path, text: str):
+    """What stands behind code, as detect-secrets has it, and what does not speak of secrets."""
+    (tmp_path / "app.txt").write_text(text.format(LEFT_OUT["an npm token"][0]))
+
+    assert find_secrets(DETECT, tmp_path, now).failed == ("app.txt:2: npm token",)
+
+
+def test_what_both_see_in_a_line_is_one_finding(tmp_path: Path):
+    """By detect-secrets' name, and with all that either sees."""
+    token, key = f"ghp_{'a1B2' * 9}", LEFT_OUT["a Google API key"][0]
+    (tmp_path / "app.ini").write_text(f"[a]\ntoken = {token} {key}\n")
+
+    assert find_secrets(DETECT, tmp_path, now).failed == ("app.ini:2: GitHub Token, Google API key, Secret Keyword",)
+
+
+def test_many_excused_places_hide_no_other(tmp_path: Path):
+    """Of one form, in one file."""
+    line = LEFT_OUT["an npm token"][0]
+    (tmp_path / "a.txt").write_text(f"{line}  # pragma: allowlist secret\n" * MOST_SECRETS + line)
+
+    assert find_secrets(DETECT, tmp_path, now).failed == (f"a.txt:{MOST_SECRETS + 1}: npm token",)
 
 
 NAMES = (

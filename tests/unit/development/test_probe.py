@@ -303,9 +303,9 @@ def declared(command=("echo", "12 passed"), report=None):
     return MANIFEST.model_copy(update={"test": test})
 
 
-def result_of(manifest, out="12 passed", files=None):
+def result_of(manifest, out="12 passed", files=None, brought=None):
     engine = MemoryEngine()
-    engine.add("image", program=Program(status=0, logs=Logs(out, ""), files=files or {}))
+    engine.add("image", program=Program(status=0, logs=Logs(out, ""), files=files or {}, brought=brought or {}))
     return probing.run_tests(engine, "image", manifest, lambda: NOON, "run", Sees())
 
 
@@ -343,6 +343,21 @@ def test_a_declared_report_decides(content, shown, failed):
 
     assert result.shows_tests is shown
     assert bool(result.failed) is bool(failed) and all(failed in each for each in result.failed)
+
+
+def test_report_that_the_image_brought_shows_nothing():
+    """It tells of no run, but one that the tests wrote in its place does."""
+    report = {"/r": b"<testsuite><testcase/></testsuite>"}
+
+    brought = result_of(declared(report="/r"), brought=report)
+    written = result_of(declared(report="/r"), brought={"/r": b"<testsuite/>"}, files=report)
+
+    assert brought.shows_tests is False
+    assert brought.failed == (
+        "`echo 12 passed` ended with status 0, and its report /r is the one that the image brought before the run "
+        "(test.report).",
+    )
+    assert written.shows_tests is True
 
 
 def test_a_report_of_no_tests_is_a_check_of_nothing():

@@ -43,6 +43,14 @@ def test_another_place_fails_still(told):
     assert seen.warned == ("a_test.go:2 was reviewed, and there is nothing to be found there",)
 
 
+def test_places_with_odd_names_are_reviewed_too():
+    """A finding's place ends with its first colon and space; a reviewed one has no other colon."""
+    seen = reviewed(result("a b,c.go:2: Secret Keyword: x", "a: b.go:2: Secret Keyword"), [review("a b,c.go:2")])
+
+    assert seen.failed == ("a: b.go:2: Secret Keyword",)
+    assert seen.warned == ("a b,c.go:2: Secret Keyword: x, which was reviewed: known to the test alone",)
+
+
 def test_a_review_is_of_one_check():
     """What is no secret may be dangerous all the same."""
     seen = reviewed(result("a.py:2: high: eval (B307)", check=Check.SOURCE), [review("a.py:2")])

@@ -218,7 +218,7 @@ PYTEST, PRINTS = ["python", "-m", "pytest"], ["echo", "12 passed in 0.1s"]
 )
 def test_tests_are_shown_by_a_report_that_counts(command, output, path, report, shown, nothing, failed):
     """A declared report outweighs what is printed; one that is missing or tells of failures fails the run."""
-    found = judge_tests(command, output, path, report)
+    found = judge_tests(command, output, path, report, None)
 
     assert (found.shown, found.nothing, bool(found.failed)) == (shown, nothing, failed)
     assert found.shown or found.nothing or found.failed or found.why

@@ -82,6 +82,19 @@ def test_gathers_what_every_check_says(make, run):
     assert (tested.built, tested.known, tested.proven) == (make.built(), (), None)
 
 
+def test_findings_of_a_check_are_told_up_to_a_bound(make, run):
+    """A source may bring as many as it likes; evidence, logs and pages hold the first of them."""
+    sentences = tuple(f"a.txt:{n}: token" for n in range(checking.MOST_SENTENCES + 2))
+    many = make.check(Check.SECRETS, failed=sentences, warned=sentences)
+    few = make.check(Check.PROBE, failed=sentences[:-2], warned=sentences[:1])
+
+    tested = {each.check: each for each in run(*planned(make, many, few)).checks}
+
+    told = (*sentences[:-2], "and 2 more")
+    assert (tested[Check.SECRETS].failed, tested[Check.SECRETS].warned) == (told, told)
+    assert tested[Check.PROBE] == few
+
+
 def test_checks_run_side_by_side(make, run):
     """Two that wait for each other do meet."""
     together = threading.Barrier(2, timeout=5)

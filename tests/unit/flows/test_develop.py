@@ -7,10 +7,13 @@ from unittest.mock import AsyncMock
 import pytest
 
 from flows import develop as flows
+from flows import journal as journals
 from flows.develop import develop
 from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.development.snapshot import Snapshot
-from supply_chain.errors import SourceInvalid
+from supply_chain.errors import RegistryUnavailable, SourceInvalid
+from supply_chain.policy.outcome import Reason, Refused
+from supply_chain.tier import Boundary
 from tests.unit.dockerignore import ignored
 from tests.unit.repositories import APPLICATION, write
 
@@ -25,6 +28,9 @@ class Story:
         pass
 
     def decided(self, refusal):
+        pass
+
+    def publish_under(self, name):
         pass
 
 
@@ -78,3 +84,45 @@ async def test_snapshot_that_a_step_wrote_to_is_not_offered(machine, make, monke
     with pytest.raises(SourceInvalid, match="changed in the run's own copy"):
         await state.result()
     assert offered == []
+
+
+REFUSAL = Refused(
+    image=None,
+    application="hello",
+    boundary=Boundary.TO_CURATION,
+    policy="sha256:" + "9" * 64,
+    reasons=(Reason(code="name.taken", fact="it is another's", remedy="use your own"),),
+)
+SILENT = RegistryUnavailable("it is silent\nwait")
+
+
+@pytest.mark.parametrize(
+    ("check_name", "build", "key"),
+    [
+        (AsyncMock(return_value=REFUSAL), AsyncMock(), "dossier-run-"),
+        (AsyncMock(side_effect=SILENT), AsyncMock(), "dossier-run-"),
+        (AsyncMock(return_value=None), AsyncMock(side_effect=SILENT), "dossier-hello"),
+    ],
+    ids=["refused", "not known", "its own"],
+)
+async def test_run_publishes_under_a_name_that_is_its_own(machine, monkeypatch, tmp_path, check_name, build, key):
+    """Otherwise anybody could replace the page of another team's application."""
+    write(tmp_path / "hello", APPLICATION)
+    published = []
+
+    async def publish(key, **_):
+        published.append(key)
+
+    monkeypatch.setattr(journals, "acreate_markdown_artifact", publish)
+    for name, stand_in in {
+        "check_name": check_name, "build": build, "forget": lambda *_: None, "turn": lambda _: nullcontext(()),
+        "snapshot_of": lambda *_: opened(tmp_path / "hello"),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(flows, name, stand_in)
+    for block in ("Tier", "Workbench", "ContainerHost"):
+        monkeypatch.setattr(getattr(flows, block), "aload", AsyncMock())
+
+    await develop(str(tmp_path / "hello"), return_state=True)
+
+    (only,) = published
+    assert only.startswith(key)

@@ -1,7 +1,6 @@
 """The journal: what is known of a run, also of one that ends badly."""
 
 import asyncio
-import logging
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +11,7 @@ from flows import journal as journals
 from flows.journal import journal
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.image import ImageRef
+from supply_chain.pages.story import MOST_REASONS
 from supply_chain.pages.text import artifact_key
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.tier import Boundary
@@ -163,20 +163,42 @@ async def test_a_run_without_a_step_has_no_page(pages):
     assert pages == {}
 
 
-async def test_a_refusal_is_told_with_every_reason(pages, caplog):
-    """In the log, where whoever started the run looks, and on the page."""
-    caplog.set_level(logging.WARNING)
+async def told_of(number):
+    """What the log of a run tells that is refused for so many reasons."""
     verdict = Refused(
         image=ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64),
         boundary=Boundary.CURATION,
         policy="sha256:" + "9" * 64,
-        reasons=tuple(Reason(code=f"scan.r{n}", fact=f"fact{n}\x1b", remedy="mend") for n in range(3)),
+        reasons=tuple(Reason(code=f"scan.r{n}", fact=f"fact{n}\x1b", remedy="mend") for n in range(number)),
     )
     told = []
     async with journal("hello") as story:
         story._log = SimpleNamespace(warning=lambda form, *args: told.append(form % args), info=lambda *_: None)
         story.decided(verdict)
         await story.step("gate", result(1))
+    return told
+
+
+async def test_log_tells_the_first_reasons_of_a_refusal(pages):
+    """A run's log keeps every record."""
+    told = await told_of(MOST_REASONS + 3)
+
+    assert len(told) == MOST_REASONS + 1
+    assert told[-1] == "refused: and 3 more reasons"
+
+
+async def test_pages_of_a_run_whose_name_is_open_are_its_own(pages):
+    """What stands under an application's key is of its own runs."""
+    async with journal("hello") as story:
+        story.publish_under(None)
+        await story.step("name", result(1))
+
+    assert set(pages) == {"dossier-run-run"}
+
+
+async def test_a_refusal_is_told_with_every_reason(pages):
+    """In the log, where whoever started the run looks, and on the page."""
+    told = await told_of(3)
 
     assert [f"scan.r{n}" in line and f"fact{n}" in line for n, line in enumerate(told)] == [True] * 3
     assert "\x1b" not in "".join(told)

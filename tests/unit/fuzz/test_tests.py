@@ -42,7 +42,7 @@ def test_any_output_of_a_runner_is_counted_or_not(name: str, output: str) -> Non
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=5), texts)
 def test_only_a_known_runner_shows_tests_by_what_is_printed(command: list[str], output: str) -> None:
     """Whatever the words are."""
-    found = judge_tests(command, output, None, None)
+    found = judge_tests(command, output, None, None, None)
 
     assert not found.shown or runner_of(command) is not None
     assert found.nothing == nothing_tested(output) or runner_of(command) is not None

@@ -28,6 +28,7 @@ from supply_chain.pages import (
     rescan_summary,
     summary,
 )
+from supply_chain.pages.story import MOST_REASONS
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.shown import CONTROL, plain, plain_lines
@@ -108,7 +109,18 @@ def test_a_refusal_is_told_with_every_reason_and_remedy(story):
 
     assert "**Refused** at curation" in page and "for 3 reasons:" in page
     assert all(word in page for n in range(3) for word in (f"`scan.r{n}`", f"fact {n}", f"remedy {n}"))
-    assert "note: left out 3 of it" in page
+    assert "note: left out 3 of it" in page and "more" not in page
+
+
+def test_a_refusal_lists_its_first_reasons(story):
+    """And says how many there are."""
+    reasons = tuple(Reason(code="secrets.failed", fact=f"fact {n}.", remedy="mend") for n in range(MOST_REASONS + 3))
+    refused = Refused(image=None, application="hello", boundary=Boundary.CURATION, policy=POLICY, reasons=reasons)
+
+    page = unescaped(dossier(story(verdicts=(refused,))))
+
+    assert f"for {MOST_REASONS + 3} reasons:" in page and "    - and 3 more\n" in page
+    assert [f"fact {n}." in page for n in range(MOST_REASONS + 3)] == [True] * MOST_REASONS + [False] * 3
     assert "Nowhere from this run" in page
 
 
