@@ -115,7 +115,6 @@ class Container(Frozen):
     command: tuple[str, ...]
     networks: dict[str, str] = Field(description="network → the container's address there, or empty")
     published: tuple[Published, ...]
-    health_check: tuple[str, ...] = Field(default=(), description="the command that its engine runs in it, if any")
 
     @property
     def running(self) -> bool:

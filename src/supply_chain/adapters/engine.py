@@ -72,6 +72,10 @@ TIMEOUT = 60
 LOGS = LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"})
 """A container that writes without end must not fill its host."""
 
+NO_HEALTH_CHECK = {"test": ["NONE"]}
+"""The image's own is never run: a frequent one would push what others do out of the events that the engine keeps, and
+one that runs a shell would look like somebody who does. Readiness is found out by requests."""
+
 SHARES = 1024
 """The weight of a container that may use one processor, where processors are short."""
 
@@ -375,6 +379,7 @@ def _options(spec: ContainerSpec) -> dict[str, Any]:
         "restart_policy": _restart(spec.restart),
         "stop_signal": "SIGTERM",
         "log_config": LOGS,
+        "healthcheck": NO_HEALTH_CHECK,
     }
     if spec.command:
         options |= {"entrypoint": list(spec.command), "command": []}

@@ -70,16 +70,7 @@ def container_from(attrs: Mapping[str, Any]) -> Container:
         command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
         networks={name: each.get("IPAddress") or "" for name, each in networks.items()},
         published=_published(host.get("PortBindings") or {}),
-        health_check=_health_check((config.get("Healthcheck") or {}).get("Test") or ()),
     )
-
-
-def _health_check(test: Sequence[str]) -> tuple[str, ...]:
-    """The command as the engine's events tell it (moby, daemon/health.go)."""
-    kind, command = test[0] if test else "NONE", list(test[1:])
-    if kind == "NONE":
-        return ()
-    return (" ".join(["/bin/sh", "-c", *command] if kind == "CMD-SHELL" else command),)
 
 
 def profile_from(attrs: Mapping[str, Any]) -> Profile:
