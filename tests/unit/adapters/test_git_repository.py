@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters import git_objects
+from supply_chain.adapters import git_commit, git_objects
 from supply_chain.adapters.git_repository import _without_credentials
 from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.errors import SourceInvalid, SupplyChainError
@@ -452,6 +452,31 @@ def test_tree_that_names_what_is_no_file_of_it_is_refused(repository, name):
     made = tree_of(repository, *names, (b"100644", name, blob))
 
     with pytest.raises(SourceInvalid, match="no tree of files"):
+        source(repository, made)
+
+
+def test_name_that_no_file_system_holds_is_refused(repository):
+    """A megabyte in git is a megabyte for each file below it: these few bytes would be gigabytes of paths."""
+    entries = {each: git(repository, "rev-parse", f"HEAD:hello/{each}") for each in APPLICATION}
+    many = tree_of(repository, *((b"100644", b"%04d" % n, entries["file"]) for n in range(1500)))
+    below = git(repository, "rev-parse", f"{many}^{{tree}}")
+    names = [(b"100644", each.encode(), oid) for each, oid in entries.items()]
+    made = tree_of(repository, *names, (b"40000", b"z" * 1024**2, below))
+
+    with pytest.raises(SourceInvalid, match=r"^z{200}… is too long"):
+        source(repository, made)
+
+
+def test_directory_of_more_names_than_fit_into_memory_is_refused(repository, monkeypatch):
+    """Before they are read: 256 MiB of them take gigabytes."""
+    blob = git(repository, "rev-parse", "HEAD:hello/file")
+    names = [(b"100644", each.encode(), git(repository, "rev-parse", f"HEAD:hello/{each}")) for each in APPLICATION]
+    made = tree_of(repository, *names, *((b"100644", b"x%04d" % n, blob) for n in range(1500)))
+
+    source(repository, made)
+    monkeypatch.setattr(git_commit, "MAX_TREE", 40_000)
+
+    with pytest.raises(SourceInvalid, match="Spread its files over several directories"):
         source(repository, made)
 
 
