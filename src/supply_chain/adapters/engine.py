@@ -9,6 +9,7 @@ import re
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -82,6 +83,8 @@ SHARES = 1024
 
 LARGEST_FILE = 16 * 1024 * 1024
 """Bytes of a container's file that are read."""
+MOST_CHANGES = 100_000
+"""Changes of a container that are looked at: it may write files as fast as it can."""
 SLACK = 64 * 1024
 """Bytes of the archive that a file comes in beyond its own."""
 
@@ -232,7 +235,8 @@ class DockerEngine:
 
     def changes(self, container: str) -> tuple[Change, ...]:
         with _translated(f"compare {_shown(container)} with its image"):
-            found = tuple(change_from(entry) for entry in self._api.diff(container) or ())
+            entries = self._api.diff(container) or ()
+        found = tuple(map(change_from, islice(entries, MOST_CHANGES)))
         return without_init(found) if found and self.inspect(container).profile.init else found
 
     def processes(self, container: str) -> tuple[Process, ...]:

@@ -8,6 +8,7 @@ import pytest
 import requests
 from docker.errors import APIError, DockerException
 
+from supply_chain.adapters import engine as adapter
 from supply_chain.adapters.engine import LISTINGS, DockerEngine, listed, translated
 from supply_chain.adapters.engine_reading import (
     container_from,
@@ -290,6 +291,29 @@ def test_health_check_of_an_image_is_not_run():
     )
 
     assert client.options["healthcheck"] == {"test": ["NONE"]}
+
+
+class Written:
+    """An SDK whose containers wrote three files."""
+
+    timeout = 1
+
+    def __init__(self) -> None:
+        self.api = self
+
+    def diff(self, container):
+        return [{"Path": f"/data/{name}", "Kind": 1} for name in "abc"]
+
+    def inspect_container(self, container):
+        return INSPECTED
+
+
+def test_changes_of_a_container_are_bounded(monkeypatch):
+    """It may write millions of files; the first of them say enough."""
+    assert [each.path for each in DockerEngine(Written()).changes("c")] == ["/data/a", "/data/b", "/data/c"]
+    monkeypatch.setattr(adapter, "MOST_CHANGES", 2)
+
+    assert [each.path for each in DockerEngine(Written()).changes("c")] == ["/data/a", "/data/b"]
 
 
 class Printing:
