@@ -374,12 +374,13 @@ def _limit_memory(pid: int, most: int) -> None:
 
 
 def _await(end: int, name: str, timeout: float, watch: Callable[[], object] | None) -> None:
-    deadline = time.monotonic() + timeout
-    while watch and time.monotonic() + WATCH < deadline:
+    deadline, left = time.monotonic() + timeout, timeout
+    while watch and left > WATCH:
         if _readable(end, WATCH):
             return
         watch()
-    if not _readable(end, max(deadline - time.monotonic(), 0)):
+        left = max(deadline - time.monotonic(), 0)
+    if not _readable(end, left):
         raise ToolTimedOut(
             f"{name} did not end within {timeout:.0f} s and was stopped.\n"
             "Look at its last output in the log; if the work is really that long, raise the timeout."

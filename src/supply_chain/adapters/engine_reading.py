@@ -192,7 +192,8 @@ def without_init(changes: Sequence[Change]) -> tuple[Change, ...]:
     """The changes but for the mount point of the engine's own init, and directories made for it alone."""
     others = [each for each in changes if each.path not in INIT]
     made = {str(above) for each in changes if each.path in INIT for above in PurePosixPath(each.path).parents}
-    needed = {str(above) for each in others if each.path not in made for above in PurePosixPath(each.path).parents}
+    more = [each.path for each in others if each.path not in made]
+    needed = {above for above in made if any(path.startswith(f"{above.rstrip('/')}/") for path in more)}
     return tuple(each for each in others if each.kind == "deleted" or each.path not in made - needed)
 
 
