@@ -115,7 +115,6 @@ class Container(Frozen):
     command: tuple[str, ...]
     networks: dict[str, str] = Field(description="network → the container's address there, or empty")
     published: tuple[Published, ...]
-    health_check: tuple[str, ...] = Field(default=(), description="the command that its engine runs in it, if any")
 
     @property
     def running(self) -> bool:
@@ -301,7 +300,7 @@ class Engine(Protocol):
         """The last `LINES` of each stream, as far as they fit into `LOG` bytes."""
 
     def changes(self, container: str) -> tuple[Change, ...]:
-        """The paths that differ from the image; mounts are not looked into."""
+        """The paths that differ from the image, or many of them; mounts are not looked into."""
 
     def processes(self, container: str) -> tuple[Process, ...]:
         """The processes that run in it; `CheckNotMade` when the host cannot list them."""

@@ -17,6 +17,10 @@ from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.image import Interval
 
 TIMEOUT = 300.0
+MEMORY = 2 * 1024**3
+"""Bytes of memory that bandit may take."""
+LARGEST = 2 * 1024**2
+"""Bytes a file may have to be read: bandit takes some 500 times as many of memory."""
 
 TESTS = re.compile(r"(^|/)(tests?/|test_[^/]*\.py$|[^/]*_test\.py$|conftest\.py$)")
 ASSERT = "B101"
@@ -63,18 +67,24 @@ class Report(BaseModel):
 def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> CheckResult:
     """Look through the Python files of a build context: medium and high findings fail, low ones warn.
 
-    What bandit did not read fails, since nothing is known of it; compiled and packed Python warns. Raises
-    `CheckNotMade` when bandit gives no answer.
+    What bandit did not read fails, since nothing is known of it; compiled and packed Python warns, and so do sources
+    that are too large to be read. Raises `CheckNotMade` when bandit gives no answer.
     """
     started = now()
     present = files_below(context)
-    files = [name for name in present if _is_source(context / name)]
+    sources = [name for name in present if _is_source(context / name)]
+    files = [name for name in sources if (context / name).stat().st_size <= LARGEST]
+    large = sorted(set(sources) - set(files))
     reports = [_report(tool, context, portion) for portion in portions(files)]
     passed, warned, failed = judged(reports)
     return CheckResult(
         check=Check.SOURCE,
-        passed=passed,
-        warned=(*warned, *told("compiled or packed file", "not read", [n for n in present if PACKED.search(n)])),
+        passed=passed if files or not large else (),
+        warned=(
+            *warned,
+            *told("compiled or packed file", "not read", [n for n in present if PACKED.search(n)]),
+            *told("file", f"larger than {LARGEST // 1024**2} MiB not read", large),
+        ),
         failed=(*failed, *_left_out(files, reports)),
         details={"files": len(files)},
         tools={tool.name: tool.version},
@@ -97,7 +107,8 @@ def _left_out(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...
 
 
 def _report(tool: Tool, directory: Path, files: list[str]) -> Report:
-    done = tool.run("--quiet", "--format", "json", "--exclude", "", *files, cwd=directory, timeout=TIMEOUT, check=False)
+    arguments = ("--quiet", "--format", "json", "--exclude", "", *files)
+    done = tool.run(*arguments, cwd=directory, timeout=TIMEOUT, check=False, memory=MEMORY)
     if done.status not in (0, 1):  # 1: there are findings
         raise CheckNotMade(
             f"bandit ended with status {done.status}: {done.stderr[-1000:].strip()}\n"

@@ -12,6 +12,7 @@ import itertools
 import logging
 import os
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -37,6 +39,8 @@ GRACE = 2.0
 """Seconds between asking a process group to end and ending it."""
 IDLE = 0.2
 """Seconds without a word after which a command that is over has said all."""
+WATCH = 1.0
+"""Seconds between two looks at what a command takes."""
 CHUNK = 64 * 1024
 LINES = 5000
 """Lines of a command's output that go to the log."""
@@ -222,14 +226,17 @@ class Tool:
         keep: int = 64 * 1024 * 1024,
         check: bool = True,
         quiet: bool = False,
+        memory: int | None = None,
+        watch: Callable[[], object] | None = None,
     ) -> Done:
         """Run to the end; `timeout` in seconds.
 
         `quiet`: nothing of it goes to the log, unless at debug level. With `stdin_from`, standard input
         comes from that file; otherwise there is none. With `stdout_to`, standard output
-        goes to that file and is not kept. `keep` bounds what is kept of each stream (bytes). Raises
-        `ToolFailed` on a status other than 0 unless `check` is off, `ToolTimedOut`, `Cancelled`, or
-        `ToolMissing`.
+        goes to that file and is not kept. `keep` bounds what is kept of each stream (bytes), and `memory` the
+        address space of each process (bytes; no measure for a Go program, which reserves far more than it uses).
+        `watch` is called every second, and what it raises ends the command. Raises `ToolFailed` on a status other
+        than 0 unless `check` is off, `ToolTimedOut`, `Cancelled`, or `ToolMissing`.
         """
         done = run(
             [str(self.path), *map(str, args)],
@@ -241,6 +248,8 @@ class Tool:
             stdout_to=stdout_to,
             keep=keep,
             quiet=quiet,
+            memory=memory,
+            watch=watch,
         )
         if check and done.status != 0:
             said = (done.stderr or done.stdout)[-2000:].strip()
@@ -262,19 +271,23 @@ def run(
     keep: int = 64 * 1024 * 1024,
     quiet: bool = False,
     on_line: Callable[[str], None] | None = None,
+    memory: int | None = None,
+    watch: Callable[[], object] | None = None,
 ) -> Done:
     """Run one command in a process group of its own; see `Tool.run`. `DiskFull` where it failed for that."""
     log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", plain(" ".join([name, *argv[1:]])[:2000]))
     scope = cancellation()
     started = time.monotonic()
     process = _start(argv, name, environment, cwd, (stdin_from, stdout_to))
+    if memory is not None:
+        _limit_memory(process.pid, memory)
     kept, over = (_Kept(keep // 2), _Kept(keep // 2)), threading.Event()
     talks = [
         threading.Thread(target=copy_context().run, args=talk, daemon=True)
         for talk in _talks(process, kept, _tell(not quiet, on_line), _tell(False, on_line), over)
     ]
     with guardian.guarding(process.pid), _end_seen(process) as end, scope.watching(process):
-        status = _end_of(process, end, name, timeout, talks, over)
+        status = _end_of(process, partial(_await, end, name, timeout, watch), talks, over)
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
     done = Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
@@ -352,8 +365,22 @@ def _end_seen(process: subprocess.Popen[bytes]) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _await(end: int, name: str, timeout: float) -> None:
-    if not _readable(end, timeout):
+def _limit_memory(pid: int, most: int) -> None:
+    """Bound the address space of a process, and of those that it starts from now on."""
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        _, hard = resource.prlimit(pid, resource.RLIMIT_AS)
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.prlimit(pid, resource.RLIMIT_AS, (soft, hard))
+
+
+def _await(end: int, name: str, timeout: float, watch: Callable[[], object] | None) -> None:
+    deadline, left = time.monotonic() + timeout, timeout
+    while watch and left > WATCH:
+        if _readable(end, WATCH):
+            return
+        watch()
+        left = max(deadline - time.monotonic(), 0)
+    if not _readable(end, left):
         raise ToolTimedOut(
             f"{name} did not end within {timeout:.0f} s and was stopped.\n"
             "Look at its last output in the log; if the work is really that long, raise the timeout."
@@ -362,9 +389,7 @@ def _await(end: int, name: str, timeout: float) -> None:
 
 def _end_of(
     process: subprocess.Popen[bytes],
-    end: int,
-    name: str,
-    timeout: float,
+    await_end: Callable[[], None],
     talks: Sequence[threading.Thread],
     over: threading.Event,
 ) -> int:
@@ -372,7 +397,7 @@ def _end_of(
     try:
         for talk in talks:
             talk.start()
-        _await(end, name, timeout)
+        await_end()
         return process.wait()
     except BaseException:
         end_group(process)

@@ -9,6 +9,7 @@ import re
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -72,12 +73,18 @@ TIMEOUT = 60
 LOGS = LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"})
 """A container that writes without end must not fill its host."""
 
+NO_HEALTH_CHECK = {"test": ["NONE"]}
+"""The image's own is never run: a frequent one would push what others do out of the events that the engine keeps, and
+one that runs a shell would look like somebody who does. Readiness is found out by requests."""
+
 SHARES = 1024
 """The weight of a container that may use one processor, where processors are short."""
 
 
 LARGEST_FILE = 16 * 1024 * 1024
 """Bytes of a container's file that are read."""
+MOST_CHANGES = 100_000
+"""Changes of a container that are looked at: it may write files as fast as it can."""
 SLACK = 64 * 1024
 """Bytes of the archive that a file comes in beyond its own."""
 
@@ -228,7 +235,8 @@ class DockerEngine:
 
     def changes(self, container: str) -> tuple[Change, ...]:
         with _translated(f"compare {_shown(container)} with its image"):
-            found = tuple(change_from(entry) for entry in self._api.diff(container) or ())
+            entries = self._api.diff(container) or ()
+        found = tuple(map(change_from, islice(entries, MOST_CHANGES)))
         return without_init(found) if found and self.inspect(container).profile.init else found
 
     def processes(self, container: str) -> tuple[Process, ...]:
@@ -375,6 +383,7 @@ def _options(spec: ContainerSpec) -> dict[str, Any]:
         "restart_policy": _restart(spec.restart),
         "stop_signal": "SIGTERM",
         "log_config": LOGS,
+        "healthcheck": NO_HEALTH_CHECK,
     }
     if spec.command:
         options |= {"entrypoint": list(spec.command), "command": []}

@@ -70,16 +70,7 @@ def container_from(attrs: Mapping[str, Any]) -> Container:
         command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
         networks={name: each.get("IPAddress") or "" for name, each in networks.items()},
         published=_published(host.get("PortBindings") or {}),
-        health_check=_health_check((config.get("Healthcheck") or {}).get("Test") or ()),
     )
-
-
-def _health_check(test: Sequence[str]) -> tuple[str, ...]:
-    """The command as the engine's events tell it (moby, daemon/health.go)."""
-    kind, command = test[0] if test else "NONE", list(test[1:])
-    if kind == "NONE":
-        return ()
-    return (" ".join(["/bin/sh", "-c", *command] if kind == "CMD-SHELL" else command),)
 
 
 def profile_from(attrs: Mapping[str, Any]) -> Profile:
@@ -201,7 +192,8 @@ def without_init(changes: Sequence[Change]) -> tuple[Change, ...]:
     """The changes but for the mount point of the engine's own init, and directories made for it alone."""
     others = [each for each in changes if each.path not in INIT]
     made = {str(above) for each in changes if each.path in INIT for above in PurePosixPath(each.path).parents}
-    needed = {str(above) for each in others if each.path not in made for above in PurePosixPath(each.path).parents}
+    more = [each.path for each in others if each.path not in made]
+    needed = {above for above in made if any(path.startswith(f"{above.rstrip('/')}/") for path in more)}
     return tuple(each for each in others if each.kind == "deleted" or each.path not in made - needed)
 
 

@@ -15,6 +15,8 @@ from supply_chain.errors import SourceInvalid
 
 HEADER = re.compile(rb"tree (?P<tree>[0-9a-f]{40})\n(?P<parents>(?:parent [0-9a-f]{40}\n)*)")
 COMMITTER = re.compile(rb"^committer [^\n]*> (-?\d{1,19}) [+-]\d{1,5}$", re.MULTILINE)
+MAX_TREE = 16 * 1024**2
+"""Bytes of the largest tree object: some 300,000 names in one directory. In memory they take up to 20 times as many."""
 LATEST = 2**33
 """Unix seconds; a commit of a later time counts as one of this."""
 TREE = 0o40000
@@ -113,6 +115,11 @@ def _entries(oid: str, objects: Objects) -> Sequence[tuple[bytes, int, bytes]]:
     kind, content = objects.read(oid)
     if kind != "tree":
         raise _no_tree(oid)
+    if len(content) > MAX_TREE:
+        raise SourceInvalid(
+            f"The git object {oid} is a directory of more than {MAX_TREE // 1024**2} MiB of names.\n"
+            "Spread its files over several directories."
+        )
     try:
         return list(read_tree(content, 20))
     except (ObjectFormatException, ValueError, OverflowError) as error:

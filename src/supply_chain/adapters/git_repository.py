@@ -44,6 +44,8 @@ SCP = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|[\w.-]+):.*")
 """HOST:PATH"""
 PORT = re.compile(r"[\w-]*:\d{0,5}")
 """Of a host, or the beginning of a password."""
+QUERY = re.compile(r"[?#].*", re.DOTALL)
+"""Of a URL, with the fragment (RFC 3986, sections 3.4 and 3.5)."""
 STEP = re.compile(r"([~^])(\d*)")
 FORMATS = {b"objectformat": b"sha1", b"refstorage": b"files"}
 """Extensions (git-config(1), "extensions.*") that decide how objects and references are stored."""
@@ -363,6 +365,7 @@ def _is_reference(name: str) -> bool:
 def _without_credentials(remote: str) -> str:
     """A remote's address without a user's name or password; a user's name alone stays in `user@host:path`.
 
+    Of an address of the web the query and the fragment are left out too, as a token may stand there.
     It is read as git reads it (RFC 3986; git-clone(1), "GIT URLS"), but for a password that holds `/` or `@` as they
     are. `SourceInvalid` where more than one `@` could be the end of the password, and for control characters.
     """
@@ -376,11 +379,14 @@ def _without_credentials(remote: str) -> str:
         return _without_scp_credentials(remote)
     rest = remote[url.end() :]
     parts = rest.split("/")
-    if HOST.fullmatch(parts[0]):
-        return remote
-    if sum("@" in part for part in parts) > 1 or (PORT.fullmatch(parts[0]) and "@" in rest):
-        raise _unclear_remote()
-    return url[0] + rest.rpartition("@")[2]
+    web = url[0].lower().endswith(("http://", "https://"))
+    if not HOST.fullmatch(parts[0]):
+        host = QUERY.sub("", parts[0]) if web else parts[0]
+        ends_early = host != parts[0] and HOST.fullmatch(host)  # by a query, or `host` is a user's name
+        if sum("@" in part for part in parts) > 1 or ((PORT.fullmatch(host) or ends_early) and "@" in rest):
+            raise _unclear_remote()
+        rest = rest.rpartition("@")[2]
+    return url[0] + (QUERY.sub("", rest) if web else rest)
 
 
 def _without_scp_credentials(remote: str) -> str:

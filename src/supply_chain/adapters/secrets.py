@@ -24,6 +24,8 @@ from supply_chain.scratch import scratch
 from supply_chain.shown import counted
 
 TIMEOUT = 300.0
+MEMORY = 2 * 1024**3
+"""Bytes of memory that detect-secrets may take."""
 LARGEST = 5 * 1024 * 1024
 """Bytes a file may have to be read: detect-secrets takes some seconds for each MiB."""
 
@@ -230,7 +232,7 @@ class SecretSearch:
 
 def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
     arguments = ("scan", "--no-verify", "--all-files", *EVERY_FILE, *options, *files)
-    done = tool.run(*arguments, cwd=work, timeout=TIMEOUT, check=False)
+    done = tool.run(*arguments, cwd=work, timeout=TIMEOUT, check=False, memory=MEMORY)
     if done.status != 0:
         raise CheckNotMade(
             f"detect-secrets ended with status {done.status}: {done.stderr[-1000:].strip()}\n"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from supply_chain.adapters import told
 from supply_chain.adapters.command import Tool
+from supply_chain.adapters.layers import LARGEST_IMAGE
 from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolFailed
 from supply_chain.evidence.examination import Examination
 from supply_chain.image import ImageRef
@@ -18,6 +22,8 @@ from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 FORMATS = ("syft-json", "cyclonedx-json", "spdx-json")
 TIMEOUT = 600.0
+MAX_UNPACKED = LARGEST_IMAGE + 4 * 1024**3
+"""Bytes that syft may write: the layers of an image, and the archives in it, which may hold others."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,11 @@ class Syft:
             settings.touch()  # what lies in the working directory or at home must not hide a package
             files = [work / f"{each}.json" for each in FORMATS]
             outputs = [f"--output={each}={path}" for each, path in zip(FORMATS, files, strict=True)]
+            arguments = ("scan", source, "--config", settings, *outputs)
+            watch = partial(_check_unpacked, work, source)
             try:
                 self.tool.with_environment(**environment, TMPDIR=str(work)).run(
-                    "scan", source, "--config", settings, *outputs, timeout=TIMEOUT, quiet=True, cwd=work
+                    *arguments, timeout=TIMEOUT, quiet=True, cwd=work, watch=watch
                 )
                 syft, cyclonedx, spdx = (path.read_bytes() for path in files)
                 packages = len(json.loads(syft)["artifacts"])
@@ -74,3 +82,18 @@ class Syft:
                     "Without an inventory nothing can be matched. Look at its message and run the step again."
                 ) from error
         return Sboms(Sbom(syft, packages, self.generator), cyclonedx, spdx)
+
+
+def _check_unpacked(work: Path, source: str) -> None:
+    """Raise `ScannerFailed` where what syft wrote to its directory takes too much of the disk."""
+    taken = 0
+    for above, _, names in os.walk(work):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                taken += (Path(above) / name).lstat().st_blocks * 512
+        if taken > MAX_UNPACKED:
+            raise ScannerFailed(
+                f"syft unpacked more than {MAX_UNPACKED / 1024**3:g} GiB of {source} and was ended.\n"
+                "Remove archives that hold other archives, such as a jar of jars, or that unpack to much more than "
+                "they are."
+            )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
@@ -414,9 +415,11 @@ def _judge_writes(found: Findings, strict: Run, loose: Run, local: LocalImage, m
         )
 
 
-def _leaves(paths: list[str]) -> list[str]:
-    """The paths without the directories above them."""
-    return [p for p in paths if not any(other.startswith(p + "/") for other in paths)]
+def _leaves(paths: Sequence[str]) -> list[str]:
+    """The paths, in their order, without the directories above others of them."""
+    by_part = sorted(paths, key=lambda path: path.replace("/", "\0"))  # what lies below a path comes next
+    above = {path for path, following in pairwise(by_part) if following.startswith(path + "/")}
+    return [path for path in paths if path not in above]
 
 
 def _secrets(search: Search, *runs: Run) -> tuple[str, ...]:

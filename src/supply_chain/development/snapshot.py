@@ -24,6 +24,8 @@ MAX_FILES = 100_000
 """Files and links that a snapshot may hold."""
 MAX_LISTED = 1_000_000
 """Names that are looked at, with those that the ignore file leaves out."""
+MAX_LISTED_SIZE = 128 * 1024**2
+"""Bytes of the paths of all these together; they are held in memory."""
 MAX_DEPTH = 100
 """Directories below each other."""
 MAX_FILE = 2 * 1024**3
@@ -36,6 +38,8 @@ MAX_DOCKERFILE = 256 * 1024
 """Bytes of the Dockerfile. BuildKit's reader converts as many within its memory."""
 MAX_IGNORE = 64 * 1024
 """Bytes of the ignore file."""
+MAX_NAME = 255
+"""Bytes of a name in a directory (Linux' NAME_MAX). git knows no such limit."""
 MAX_PATH = 4095
 """Bytes of a path, and of what a link leads to (Linux' PATH_MAX)."""
 MAX_LINKS = 40
@@ -396,15 +400,21 @@ def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, check
     is listed and never read.
     """
     start = len(context) + 1 if context else 0
-    level, listed = [context], 0
+    level, listed, size = [context], 0, 0
     for _ in range(MAX_DEPTH):
         found: list[Node] = []
         for directory in level:
             for node in tree.list(directory):
                 checkpoint()
                 listed += 1
+                size += _path_size(node.path)
                 if listed > MAX_LISTED:
                     raise SourceInvalid(f"{tree.name} has more than {MAX_LISTED} files.\nBuild from a smaller context.")
+                if size > MAX_LISTED_SIZE:
+                    raise SourceInvalid(
+                        f"The paths of the files in {tree.name} have more than {MAX_LISTED_SIZE // 1024**2} MiB.\n"
+                        "Build from a smaller context, or give its directories shorter names."
+                    )
                 if not _is_git(node.path):
                     check_name(node.path)
                     found.append(node)
@@ -418,6 +428,17 @@ def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, check
         if not level:
             return
     raise SourceInvalid(f"{level[0][:200]}… lies more than {MAX_DEPTH} directories deep.\n{_leave_out('it')}")
+
+
+def _path_size(path: str) -> int:
+    """The bytes of a path; raise `SourceInvalid` where it, or its name, has more than any file system holds."""
+    content = path.encode("utf-8", "surrogateescape")
+    if len(content) > MAX_PATH or len(content) - content.rfind(b"/") - 1 > MAX_NAME:
+        raise SourceInvalid(
+            f"{ascii(path[:200])[1:-1]}… is too long: a name may have {MAX_NAME} bytes, a path {MAX_PATH}.\n"
+            "Rename it, or move it up."
+        )
+    return len(content)
 
 
 def _is_git(path: str) -> bool:

@@ -17,7 +17,6 @@ from datetime import datetime
 from pydantic import Field
 
 from supply_chain.container import Action, Engine, History, HostAccess
-from supply_chain.errors import ContainerGone
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Deviation, Observation
@@ -65,7 +64,7 @@ def read_host(
     fronts = {each.front for each in expected}
     return HostSeen(
         observations=tuple(observations),
-        entered=of_deployments(expected, entered(history, ours, fronts, _checks(engine, ours))),
+        entered=of_deployments(expected, entered(history, ours, fronts)),
         last=history.last,
     )
 
@@ -151,18 +150,14 @@ def _named(container: str, ours: Mapping[str, str]) -> str:
     return ours.get(container) or next((name for name in ours.values() if name == container), "")
 
 
-def entered(
-    history: History, ours: Mapping[str, str], fronts: Collection[str], checks: Mapping[str, Collection[str]]
-) -> dict[str, tuple[Deviation, ...]]:
+def entered(history: History, ours: Mapping[str, str], fronts: Collection[str]) -> dict[str, tuple[Deviation, ...]]:
     """Who went into the deployed containers, by container: each command once, with how often and when last.
 
-    `checks` are the commands of the containers' own health checks, which the engine runs.
+    No health check of an image is among them: the engine runs none in what the chain starts.
     """
     grouped: dict[tuple[str, str, str], list[Action]] = defaultdict(list)
     for each in history.actions:
-        own = each.command in checks.get(each.container, ()) or (
-            each.container in fronts and each.kind in ("archive-path", "extract-to-dir")
-        )
+        own = each.container in fronts and each.kind in ("archive-path", "extract-to-dir")
         if each.container in ours and not own:
             grouped[each.container, each.kind, each.command].append(each)
     found: dict[str, list[Deviation]] = defaultdict(list)
@@ -212,16 +207,6 @@ def with_entries(
         else each
         for each in observations
     )
-
-
-def _checks(engine: Engine, ours: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    found = {}
-    for container in ours:
-        try:
-            found[container] = engine.inspect(container).health_check
-        except ContainerGone:
-            continue
-    return found
 
 
 def _front(expected: Expected) -> str:

@@ -92,13 +92,16 @@ def image(engine: DockerEngine, rootfs: bytes, tmp_path_factory: pytest.TempPath
     """A function from faults to the digest of a loaded image that has them."""
     made: set[str] = set()
 
-    def make(*faults: str, volumes: tuple[str, ...] = (), revision: str = "") -> str:
+    def make(
+        *faults: str, volumes: tuple[str, ...] = (), revision: str = "", health: dict[str, object] | None = None
+    ) -> str:
         path = tmp_path_factory.mktemp("image") / "image.tar"
         config: dict[str, object] = {
             "Entrypoint": ["/subject"],
             "Cmd": list(faults),
             "Env": ["GREETING=hello"],
             "Volumes": {volume: {} for volume in volumes},
+            "Healthcheck": health,
             "Labels": {"revision": revision, "test": uuid4().hex},
         }
         digest = archive(path, rootfs, config)

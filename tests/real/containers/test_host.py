@@ -167,6 +167,19 @@ def test_exec_into_a_front_is_reported_of_the_application_behind_it(
     assert entry.code == "drift.exec" and "the front of" in entry.fact and "haproxy -v" in entry.fact
 
 
+def test_health_check_of_an_image_is_not_run(
+    engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image
+) -> None:
+    """A frequent one would push what others do out of the events that the engine keeps."""
+    often = image(health={"Test": ["CMD", "/subject", "exit"], "Interval": 1_000_000})
+
+    deployed = carried_out(engine, order(often, environment, service(), proxy))
+
+    assert engine._api.inspect_image(often)["Config"]["Healthcheck"]["Interval"] == 1_000_000
+    for container in (deployed.container, deployed.front):
+        assert "Health" not in engine._api.inspect_container(container)["State"]
+
+
 def eventually_known(look: Look, container: str, number: int) -> HostSeen:
     """An event of this second is known in the next one."""
     found: list[HostSeen] = []

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from supply_chain.adapters.bandit import judged, parse_report, scan_source
+from supply_chain.adapters.bandit import LARGEST, judged, parse_report, scan_source
 from supply_chain.adapters.command import Tool
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
@@ -191,3 +191,24 @@ def test_a_bandit_that_crashes_gives_no_answer(tmp_path: Path):
 
     with pytest.raises(CheckNotMade, match="status 2: broken"):
         scan_source(Tool("bandit", crashing, "1"), tmp_path, now)
+
+
+def test_memory_is_limited(program, tmp_path: Path):
+    """What it reads may be made to take all of it."""
+    asks = "for _ in $(seq 100); do [ $(ulimit -v) = unlimited ] || break; sleep 0.02; done; ulimit -v >&2; exit 3"
+    (tmp_path / "app.py").write_text("")
+
+    with pytest.raises(CheckNotMade, match=str(2 * 1024**2)):  # KiB
+        scan_source(program("bandit").does(asks), tmp_path, now)
+
+
+def test_names_sources_that_are_too_large_to_be_read(tmp_path: Path):
+    """Each byte of one takes hundreds of memory."""
+    (tmp_path / "large.py").write_text("#" * (LARGEST + 1))
+
+    result = scan_source(BANDIT, tmp_path, now)
+
+    assert (result.outcome, result.passed) == (Outcome.WARNED, ())
+    assert result.warned == ("1 file larger than 2 MiB not read: large.py",)
+    (tmp_path / "most.py").write_text("#" * LARGEST)
+    assert scan_source(BANDIT, tmp_path, now).passed == ("bandit read 0 lines in 1 files",)

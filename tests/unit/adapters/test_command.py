@@ -468,3 +468,47 @@ def test_bytes_that_are_no_text_do_not_stop_it():
     done = SH.run("-c", r"printf '\377\376ok'", timeout=10)
 
     assert done.stdout.endswith("ok")
+
+
+def test_memory_of_a_command_and_of_what_it_starts_is_limited():
+    """What it reads may be made to take all of it."""
+    takes = "x = bytearray(2**30); print('taken')"
+    waits = (
+        "import resource, subprocess, sys, time\n"
+        "for _ in range(100):\n"
+        "    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY: break\n"
+        "    time.sleep(0.02)\n"
+        f"subprocess.run([sys.executable, '-c', {takes!r}])\n{takes}\n"
+    )
+
+    done = PYTHON.run("-c", waits, timeout=60, check=False, memory=2**29)
+
+    assert done.stdout == "" and done.stderr.count("MemoryError") == 2
+
+
+def test_a_limit_of_memory_stays_below_that_of_whoever_asks():
+    """Nobody may raise it."""
+    script = "from tests.unit.adapters.test_command import PYTHON; import resource, sys\n"
+    script += "resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))\n"
+    script += "print(PYTHON.run('-c', 'import time; time.sleep(0.2)', timeout=60, memory=2**33).status)"
+
+    assert PYTHON.run("-c", script, timeout=60).stdout == "0\n"
+
+
+def test_what_a_look_at_a_command_raises_ends_it(tmp_path, monkeypatch):
+    """With all that it started; one that is over is not looked at."""
+    monkeypatch.setattr(command, "WATCH", 0.05)
+    note, looks = tmp_path / "pid", []
+
+    def watch():
+        looks.append(1)
+        if note.exists():
+            raise ToolFailed("it takes too much")
+
+    with pytest.raises(ToolFailed, match="too much"):
+        SH.run("-c", GRANDCHILD.format(note) + "sleep 60", timeout=60, watch=watch)
+    assert looks and gone(pid_in(note))
+    with pytest.raises(ToolTimedOut):
+        SH.run("-c", "sleep 60", timeout=0.2, watch=lambda: None)
+    assert SH.run("-c", "exit 0", timeout=60, watch=lambda: looks.append("late")).status == 0
+    assert "late" not in looks

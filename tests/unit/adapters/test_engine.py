@@ -1,12 +1,14 @@
 """The Docker SDK's words and errors, translated."""
 
 import inspect
+from types import SimpleNamespace
 
 import docker.errors
 import pytest
 import requests
 from docker.errors import APIError, DockerException
 
+from supply_chain.adapters import engine as adapter
 from supply_chain.adapters.engine import LISTINGS, DockerEngine, listed, translated
 from supply_chain.adapters.engine_reading import (
     container_from,
@@ -17,7 +19,7 @@ from supply_chain.adapters.engine_reading import (
     processes_from,
     without_init,
 )
-from supply_chain.container import LOG, Change, Listener
+from supply_chain.container import LOG, Change, ContainerSpec, Listener, Profile
 from supply_chain.errors import (
     AccessDenied,
     CheckNotMade,
@@ -267,6 +269,51 @@ def test_a_list_that_is_never_made_is_an_error() -> None:
     with pytest.raises(docker.errors.NotFound):
         listed(engine)
     assert engine.asked == [None] * LISTINGS
+
+
+class Creating:
+    """An SDK that keeps what it was told to create."""
+
+    def __init__(self) -> None:
+        self.api, self.containers, self.options = Printing(), self, {}
+
+    def create(self, image, **options):
+        self.options = options
+        return SimpleNamespace(id="c")
+
+
+def test_health_check_of_an_image_is_not_run():
+    """Its execs would hide those of others, and push them out of what the engine keeps."""
+    client = Creating()
+
+    DockerEngine(client).create(
+        ContainerSpec(image=DIGEST, name="hello", labels={}, profile=Profile(user="1:1", memory=1, pids=1))
+    )
+
+    assert client.options["healthcheck"] == {"test": ["NONE"]}
+
+
+class Written:
+    """An SDK whose containers wrote three files."""
+
+    timeout = 1
+
+    def __init__(self) -> None:
+        self.api = self
+
+    def diff(self, container):
+        return [{"Path": f"/data/{name}", "Kind": 1} for name in "abc"]
+
+    def inspect_container(self, container):
+        return INSPECTED
+
+
+def test_changes_of_a_container_are_bounded(monkeypatch):
+    """It may write millions of files; the first of them say enough."""
+    assert [each.path for each in DockerEngine(Written()).changes("c")] == ["/data/a", "/data/b", "/data/c"]
+    monkeypatch.setattr(adapter, "MOST_CHANGES", 2)
+
+    assert [each.path for each in DockerEngine(Written()).changes("c")] == ["/data/a", "/data/b"]
 
 
 class Printing:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from supply_chain.adapters.engine_reading import access_from, container_from, history_from
+from supply_chain.adapters.engine_reading import access_from, history_from
 from tests.unit.adapters.test_engine import INSPECTED
 
 PLAIN = {"NetworkMode": "bridge", "IpcMode": "private", "MaskedPaths": ["/proc/kcore"], "ReadonlyPaths": ["/proc/sys"]}
@@ -65,23 +65,6 @@ def test_directory_of_the_host_is_read_from_mounts_and_volumes():
     found = access(mounts=mounts, device_of={"disguised": "/root", "other": "/"})
 
     assert (found.paths, found.volumes) == (("/etc", "/root"), ("disguised", "plain"))
-
-
-@pytest.mark.parametrize(
-    ("test", "command"),
-    [
-        (["CMD", "/check", "now"], ("/check now",)),
-        (["CMD-SHELL", "curl -f localhost"], ("/bin/sh -c curl -f localhost",)),
-        (["NONE"], ()),
-        ([], ()),
-        (None, ()),
-    ],
-)
-def test_health_check_is_read_as_events_tell_it(test, command):
-    """The engine runs it as an exec."""
-    attrs = {**INSPECTED, "Config": {**INSPECTED["Config"], "Healthcheck": {"Test": test}}}
-
-    assert container_from(attrs).health_check == command
 
 
 def event(number, action, kind="container"):

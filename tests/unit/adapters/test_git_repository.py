@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters import git_objects
+from supply_chain.adapters import git_commit, git_objects
 from supply_chain.adapters.git_repository import _without_credentials
 from supply_chain.adapters.snapshot import take_snapshot
 from supply_chain.errors import SourceInvalid, SupplyChainError
@@ -137,6 +137,14 @@ def test_environment_does_not_change_what_is_read(repository, head, tmp_path, mo
         ("https://example.org/a@b", "https://example.org/a@b"),
         ("https://example.org:8443/a@b/c@d", "https://example.org:8443/a@b/c@d"),
         ("https://[2001:db8::1]:8443/a@b", "https://[2001:db8::1]:8443/a@b"),
+        ("https://example.org/shop.git?token=secret", "https://example.org/shop.git"),
+        ("https://example.org/shop.git?token=se/c@ret#x", "https://example.org/shop.git"),
+        ("https://user:token@example.org/shop.git#secret", "https://example.org/shop.git"),
+        ("https://example.org?token=secret", "https://example.org"),
+        ("https://user:to?k#en@example.org/shop.git", "https://example.org/shop.git"),
+        ("HTTPS://example.org/shop.git?token=secret", "HTTPS://example.org/shop.git"),
+        ("file:///srv/c#/shop.git", "file:///srv/c#/shop.git"),
+        ("ssh://git@example.org/srv/c#/shop.git", "ssh://example.org/srv/c#/shop.git"),
         ("file:///srv/a@b", "file:///srv/a@b"),
         ("git@example.org:shop.git", "git@example.org:shop.git"),
         ("git@example.org:team@shop/x.git", "git@example.org:team@shop/x.git"),
@@ -160,6 +168,9 @@ def test_remote_is_recorded_without_credentials(repository, remote, shown):
         "https://user:pa@ss/secret@example.org/x",
         "https://user:pa/ss@example.org/a@b",
         "https://user:12/secret@example.org/x",
+        "https://user:12?secret@example.org/x",
+        "https://user?secret@example.org/x",
+        "https://example.org?secret=a@b",
         "me@example.org:secret@example.org:shop.git",
         "user:secret@example.org/shop.git",
     ],
@@ -452,6 +463,31 @@ def test_tree_that_names_what_is_no_file_of_it_is_refused(repository, name):
     made = tree_of(repository, *names, (b"100644", name, blob))
 
     with pytest.raises(SourceInvalid, match="no tree of files"):
+        source(repository, made)
+
+
+def test_name_that_no_file_system_holds_is_refused(repository):
+    """A megabyte in git is a megabyte for each file below it: these few bytes would be gigabytes of paths."""
+    entries = {each: git(repository, "rev-parse", f"HEAD:hello/{each}") for each in APPLICATION}
+    many = tree_of(repository, *((b"100644", b"%04d" % n, entries["file"]) for n in range(1500)))
+    below = git(repository, "rev-parse", f"{many}^{{tree}}")
+    names = [(b"100644", each.encode(), oid) for each, oid in entries.items()]
+    made = tree_of(repository, *names, (b"40000", b"z" * 1024**2, below))
+
+    with pytest.raises(SourceInvalid, match=r"^z{200}… is too long"):
+        source(repository, made)
+
+
+def test_directory_of_more_names_than_fit_into_memory_is_refused(repository, monkeypatch):
+    """Before they are read: 256 MiB of them take gigabytes."""
+    blob = git(repository, "rev-parse", "HEAD:hello/file")
+    names = [(b"100644", each.encode(), git(repository, "rev-parse", f"HEAD:hello/{each}")) for each in APPLICATION]
+    made = tree_of(repository, *names, *((b"100644", b"x%04d" % n, blob) for n in range(1500)))
+
+    source(repository, made)
+    monkeypatch.setattr(git_commit, "MAX_TREE", 40_000)
+
+    with pytest.raises(SourceInvalid, match="Spread its files over several directories"):
         source(repository, made)
 
 

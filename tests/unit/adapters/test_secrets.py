@@ -279,3 +279,12 @@ def test_files_of_an_image_are_searched_by_what_things_are_called():
 
     assert SecretSearch(DETECT).in_files(files) == ("/opt/app.conf:2: Secret Keyword", "/opt/app.py:1: Secret Keyword")
     assert SecretSearch(DETECT).in_files({}) == ()
+
+
+def test_memory_is_limited(program, tmp_path: Path):
+    """What it reads may be made to take all of it."""
+    asks = "for _ in $(seq 100); do [ $(ulimit -v) = unlimited ] || break; sleep 0.02; done; ulimit -v >&2; exit 3"
+    (tmp_path / "app.py").write_text("")
+
+    with pytest.raises(CheckNotMade, match=str(2 * 1024**2)):  # KiB
+        find_secrets(program("detect-secrets").does(asks), tmp_path, now)

@@ -87,6 +87,15 @@ def test_a_registry_that_is_down_is_no_failure_of_the_scanner(syft, tmp_path):
         adapter.of_directory(tmp_path)
 
 
+def test_a_syft_that_unpacks_without_end_is_ended(syft, monkeypatch):
+    """An archive of archives takes any amount of the disk that all runs share."""
+    monkeypatch.setattr("supply_chain.adapters.syft.MAX_UNPACKED", 1024**2)
+    monkeypatch.setattr("supply_chain.adapters.command.WATCH", 0.1)
+
+    with pytest.raises(ScannerFailed, match="unpacked more than"):
+        syft('mkdir "$TMPDIR/deep"; head -c 3000000 /dev/urandom >"$TMPDIR/deep/a"; exec sleep 30')[0].of_image(REF)
+
+
 def test_a_syft_that_hangs_is_ended(syft, monkeypatch):
     """After its timeout."""
     monkeypatch.setattr("supply_chain.adapters.syft.TIMEOUT", 0.2)

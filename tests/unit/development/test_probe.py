@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from supply_chain.app import Probe, Runtime, Service, Test
 from supply_chain.container import (
@@ -130,6 +132,22 @@ def test_what_the_engine_changes_is_not_held_against_the_program():
 
     assert found.failed == ["It writes where nobody declared it to: /srv/log."]
     assert found.details["writes_outside"] == ["/srv", "/srv/log"]
+
+
+@given(st.sets(st.text("/-ab", min_size=1, max_size=8).map("/".__add__), max_size=12).map(sorted))
+def test_paths_are_shown_without_the_directories_above_them(paths):
+    """In their order; a name that sorts between a directory and what lies in it hides neither."""
+    wanted = [path for path in paths if not any(other.startswith(path + "/") for other in paths)]
+
+    assert probing._leaves(paths) == wanted
+
+
+@pytest.mark.timeout(60)
+def test_many_written_paths_are_shown():
+    """A program writes as many as it can; compared with each other, these would take an hour."""
+    paths = [f"/data/{number:06}" for number in range(100_000)]
+
+    assert probing._leaves(["/data", *paths]) == paths
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import subprocess
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supply_chain.development import snapshot as rules
 from supply_chain.development.snapshot import (
     MAX_DECLARATION,
     MAX_DOCKERFILE,
@@ -107,6 +109,38 @@ def test_ignored_directory_is_listed_only_where_a_pattern_may_bring_back_a_file(
 
     assert set(source.listed) == listed
     assert ("node_modules/keep" in names(found)) is ("node_modules" in listed)
+
+
+@pytest.mark.parametrize(
+    ("path", "fits"),
+    [
+        ("z" * 255, True),
+        ("z" * 256, False),
+        ("z" * 256 + "/file", False),
+        ("a/" + "ä" * 127, True),
+        ("a/" + "ä" * 128, False),
+        ("/".join(["z" * 255] * 16), True),
+        ("/".join(["z" * 255] * 16 + ["a"]), False),
+    ],
+    ids=lambda value: f"{len(value)} characters" if isinstance(value, str) else "",
+)
+def test_name_or_path_that_no_file_system_holds_is_refused(path, fits):
+    """git stores a name of any length, once for all files below it, and each of their paths repeats it."""
+    with contextlib.nullcontext() if fits else pytest.raises(SourceInvalid, match=r"^\w[^\n]{,900}… is too long"):
+        assert path in names(select(tree(**{path: ""}), ignoring()))
+
+
+def test_paths_of_all_listed_files_have_a_size_together(monkeypatch):
+    """Those that are ignored too: they are held in memory for the ignore file's reader."""
+    source = tree(**{".dockerignore": "many", **{f"many-{n}-{'z' * 200}": "" for n in range(10)}})
+    out = ignoring(*(path for path in source.files if path.startswith("many")))
+
+    monkeypatch.setattr(rules, "MAX_LISTED_SIZE", 3000)
+    select(source, out)
+    monkeypatch.setattr(rules, "MAX_LISTED_SIZE", 2000)
+
+    with pytest.raises(SourceInvalid, match="The paths of the files"):
+        select(source, out)
 
 
 def test_matcher_gets_the_ignore_file_and_paths_of_the_context():

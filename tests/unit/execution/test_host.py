@@ -73,8 +73,8 @@ def action(kind="exec_start", command="sh", at=0, container=OWN):
     return Action(at=NOON + timedelta(seconds=at), container=container, kind=kind, command=command)
 
 
-def went(*actions, checks=None):
-    return entered(History(actions=actions), OURS, {FRONT}, checks or {})
+def went(*actions):
+    return entered(History(actions=actions), OURS, {FRONT})
 
 
 @pytest.mark.parametrize(
@@ -107,11 +107,8 @@ def test_command_is_reported_once_with_how_often_and_without_values():
     assert len(without_values("x" * 999)) == 201
 
 
-def test_what_the_chain_and_the_engine_do_themselves_is_not_reported():
-    """A deployment writes its front's file; the engine runs an image's health check."""
-    check = {OWN: ("/bin/sh -c curl localhost",)}
-
-    assert went(action(command="/bin/sh -c curl localhost"), checks=check) == {}
+def test_what_the_chain_does_itself_is_not_reported():
+    """A deployment writes its front's file."""
     assert went(action("extract-to-dir", "", container=FRONT), action("archive-path", "", container=FRONT)) == {}
     assert list(went(action(container=FRONT))) == [FRONT]
 
