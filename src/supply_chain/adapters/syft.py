@@ -64,7 +64,7 @@ class Syft:
             settings.touch()  # what lies in the working directory or at home must not hide a package
             files = [work / f"{each}.json" for each in FORMATS]
             outputs = [f"--output={each}={path}" for each, path in zip(FORMATS, files, strict=True)]
-            arguments = ("scan", source, "--config", settings, *outputs)
+            arguments: tuple[str | Path, ...] = ("scan", source, "--config", settings, *outputs)
             watch = partial(_check_unpacked, work, source)
             try:
                 self.tool.with_environment(**environment, TMPDIR=str(work)).run(

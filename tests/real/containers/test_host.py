@@ -175,7 +175,7 @@ def test_health_check_of_an_image_is_not_run(
 
     deployed = carried_out(engine, order(often, environment, service(), proxy))
 
-    assert engine._api.inspect_image(often)["Config"]["Healthcheck"]["Interval"] == 1_000_000
+    assert engine._client.images.get(often).attrs["Config"]["Healthcheck"]["Interval"] == 1_000_000
     for container in (deployed.container, deployed.front):
         assert "Health" not in engine._api.inspect_container(container)["State"]
 
