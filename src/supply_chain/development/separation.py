@@ -17,7 +17,9 @@ class BuildLimits(Frozen):
     memory: int = Field(ge=64 * 1024**2, description="bytes, swap included")
     processes: int = Field(ge=16, description="processes and threads")
     cpus: float = Field(gt=0, description="processors")
-    disk: int = Field(ge=64 * 1024**2, description="bytes that running steps may have written, caches included")
+    disk: int = Field(
+        ge=64 * 1024**2, description="bytes that running steps may have written, and by which free space may fall"
+    )
     reserve: int = Field(ge=0, description="bytes that have to stay free where the engine keeps its images")
 
 
