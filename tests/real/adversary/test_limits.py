@@ -9,6 +9,7 @@ import tarfile
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,11 @@ def test_processors_are_shared_out(steps: Steps, key: str) -> None:
     assert 0.5 < seconds_used(BuildCgroup(key, OWNER)) < 4.5
 
 
+def connected() -> DockerEngine:
+    """The engine that builds."""
+    return DockerEngine.connect(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
+
+
 def write_bomb(target: Path, size: int) -> None:
     """An archive that is small, and unpacks to a file of so many zeros."""
     member = tarfile.TarInfo("zeros")
@@ -136,7 +142,7 @@ TAKES = [
 @pytest.mark.parametrize("step", TAKES, ids=["ADD of a bomb", "unlinked files", "another root"])
 def test_free_space_that_goes_ends_the_build_that_takes_it(steps: Steps, key: str, step: str) -> None:
     """Long before it is all gone, and the disk gets it back: nobody holds it any more."""
-    storage, order = engine_storage(), steps.order(step, key)
+    storage, order = Path(connected().machine().storage), steps.order(step, key)
     if step.startswith("ADD"):
         write_bomb(order.context / "bomb.tar.gz", 6 * GIB)
     before = free_bytes(storage)
@@ -148,9 +154,14 @@ def test_free_space_that_goes_ends_the_build_that_takes_it(steps: Steps, key: st
     assert list(BuildCgroup(key, OWNER).processes()) == []
 
 
-def engine_storage() -> Path:
-    """Where the engine that builds keeps its images, on this machine."""
-    return Path(DockerEngine.connect(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")).machine().storage)
+def test_what_is_sparse_in_a_step_is_not_unpacked_in_the_engine(steps: Steps, key: str) -> None:
+    """There it would take all of its room; the image is larger than its declaration says."""
+    order = replace(steps.order('RUN ["/step", "sparse", "/x"]\n', key), reproducible=True, max_size=64 * MIB)
+
+    with pytest.raises(BuildLimitExceeded, match=r"build\.max_size"):
+        steps.builder().build(order)
+
+    assert order.name not in {name for names in connected().names("cscm.local/steps").values() for name in names}
 
 
 def test_a_build_leaves_room_on_the_engines_disk(steps: Steps, key: str, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
 LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1, disk=64 * 2**20, reserve=0)
 ORDER = Order(
     context=Path("/c"), dockerfile=b"FROM scratch\n", platform="linux/amd64", target=None, name="n", images={},
-    fetched={}, annotations={}, epoch=0, timeout=9, reproducible=True, key="0123", caches="0123",
+    fetched={}, annotations={}, epoch=0, timeout=9, reproducible=True, key="0123", caches="0123", max_size=2**30,
 )  # fmt: skip
 
 

@@ -77,6 +77,9 @@ func main() {
 				os.Exit(4)
 			}
 		}
+	case "sparse": // sparse FILE: one of 200 MiB that takes no room
+		file, _ := os.Create(rest[0])
+		file.Truncate(200 << 20)
 	case "grow": // one file without end
 		file, _ := os.Create(rest[0])
 		for {
