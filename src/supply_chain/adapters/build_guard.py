@@ -49,7 +49,8 @@ class BuildGuard:
         A walk takes as long as the steps' files are many: it has a thread of its own, and delays no other look.
         """
         with cancellation().nested() as scope:
-            self._breaks(scope, self.look)  # what is free now is what later looks compare with
+            if self.space:
+                self._breaks(scope, self.space.look)  # later looks compare with what is free now
             threads = [
                 threading.Thread(target=copy_context().run, args=(self._watch, scope, *each), daemon=True)
                 for each in ((self.look, 0), (self.walk, REST))

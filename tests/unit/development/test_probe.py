@@ -306,7 +306,7 @@ class Specs(MemoryEngine):
 
 GREEDY = MANIFEST.model_copy(
     update={
-        "test": Test(command=("python3", "-m", "unittest"), memory="4000GiB"),
+        "test": Test(command=("python3", "-m", "unittest"), memory="4000GiB", timeout=5),
         "runtime": Runtime(memory="4000GiB"),
         "probe": Probe(port=8080, start_timeout=1, stop_timeout=1),
     }
