@@ -214,7 +214,7 @@ def test_a_walk_without_end_hides_no_loss_of_free_space(group, disk, monkeypatch
     def endless(process, most):
         begun.set()
         with contextlib.suppress(Cancelled):
-            cancellation().wait(60)
+            cancellation().wait(10)
         return 0
 
     def build():
