@@ -62,13 +62,15 @@ class ContainerHost(Setting):
         default=10 * 1024,
         ge=64,
         title="Build disk",
-        description="MiB that the running steps of a build may have written, their caches included.",
+        description="MiB that the running steps of a build may have written, their caches included, and by which each "
+        "build that runs may lower the free space on the engine's disk.",
     )
     build_reserve: int = Field(
         default=2 * 1024,
         ge=0,
         title="Disk reserve",
-        description="MiB that have to stay free on the engine's disk; builds end before.",
+        description="MiB that have to stay free on the engine's disk, and with them 5 % of its inodes; builds end "
+        "before.",
     )
 
     @cached_property

@@ -11,12 +11,14 @@ from blocks.host import ContainerHost
 from blocks.tier import Tier
 from blocks.workbench import Workbench, now
 from supply_chain.adapters.bandit import scan_source
+from supply_chain.adapters.build_cgroup import running_builds
 from supply_chain.adapters.buildx import Buildx
 from supply_chain.adapters.command import Tool, cancellation
 from supply_chain.adapters.context import build_context
 from supply_chain.adapters.crane import read_upstream_config
 from supply_chain.adapters.dockerfile import BuildKitReader
 from supply_chain.adapters.fetch import Fetcher
+from supply_chain.adapters.free_space import FreeSpace
 from supply_chain.adapters.hadolint import lint_dockerfile
 from supply_chain.adapters.layers import read_contents
 from supply_chain.adapters.mmdebstrap import make_rootfs
@@ -29,7 +31,7 @@ from supply_chain.development.build import Workshop, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
 from supply_chain.development.probe import TESTS_VERSION, check_command, probe, run_tests, tools_of
 from supply_chain.development.review import reviewed
-from supply_chain.development.separation import cache_key
+from supply_chain.development.separation import Room, cache_key
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.test import Dependencies, Planned
 from supply_chain.evidence.checks import Check, CheckResult
@@ -126,12 +128,14 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
     if isinstance(manifest, Service):
         service, tests = manifest, test_name(image)
         in_engine = [
-            (Check.PROBE, lambda: probe(engine, image, service, now, run, search, wait=wait)),
-            (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, search, wait=wait)),
+            (Check.PROBE, lambda: probe(engine, image, service, now, run, search, room(host), wait=wait)),
+            (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, search, room(host), wait=wait)),
         ]
     else:
         base = manifest
-        in_engine = [(Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, wait=wait))]
+        in_engine = [
+            (Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, room(host), wait=wait))
+        ]
     tools = in_engine_tools(host, search)
     layers = partial(read_contents, engine, image, manifest.build.max_size, partial(searched_checksums, context))
     in_engine.append(
@@ -144,6 +148,14 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
         *(Planned(check, tools[check], make) for check, make in in_engine),
         *(_with_tool(check, workbench.tool(name), make) for check, name, make in by_tool),
     ]
+
+
+def room(host: ContainerHost) -> Room:
+    """What a check that begins may use of the host; beside it as much is free to each build that runs."""
+    limits, storage = host.build_limits, host.storage
+    if storage is None:
+        return Room(limits, lambda: "")
+    return Room(limits, FreeSpace(storage, limits, lambda: 1 + running_builds(host.owner)).look)
 
 
 def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Mapping[str, str]]:

@@ -90,6 +90,7 @@ class ContainerSpec(Frozen):
     published: tuple[Published, ...] = ()
     volumes: tuple[Volume, ...] = ()
     command: tuple[str, ...] = Field(default=(), description="in place of the image's entrypoint and command")
+    largest_file: int | None = Field(default=None, description="bytes that a file may grow to; null: any number")
     restart: bool = Field(default=False, description="started again whenever it ends, unless it was stopped")
 
 

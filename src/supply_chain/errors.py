@@ -123,10 +123,11 @@ class FetchFailed(SupplyChainError):
 
 
 class BuildLimitExceeded(SupplyChainError):
-    """A build used more of its host than a build may, and was ended.
+    """A build used more of its host than a build may, and was ended; or its image is larger than declared.
 
     Look at what its steps do. If the work needs that much, raise the limit in the block of the container host
-    (`build_memory`, `build_processes`, `build_disk`), or make room on the engine's disk.
+    (`build_memory`, `build_processes`, `build_disk`), or make room on the engine's disk. A larger image is declared
+    with `build.max_size`.
     """
 
     code = "build.limit"

@@ -127,6 +127,16 @@ class BuildCgroup:
             for first in _read(file).split()[:1]:
                 yield int(first)
 
+    def running(self) -> int:
+        """Count the builds of this owner of which a step runs now."""
+        return running_builds(self.owner, self.root)
+
+
+def running_builds(owner: str, root: Path = ROOT) -> int:
+    """Count the builds of an owner of which a step runs now, by their groups."""
+    above = BuildCgroup("", owner, root).directory("pids")
+    return sum(any(BuildCgroup(each.name, owner, root).processes()) for each in above.glob("*"))
+
 
 def cgroup_writable(root: Path = ROOT) -> bool:
     """Return whether this user may make groups that hold builds to their limits."""

@@ -15,13 +15,16 @@ from pathlib import Path
 
 from supply_chain.adapters.build_cgroup import BuildCgroup
 from supply_chain.adapters.command import Cancellation, Done, cancellation
+from supply_chain.adapters.free_space import FreeSpace
 from supply_chain.development.build import Order
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
 from supply_chain.shown import mebibytes
 
 INTERVAL = 0.5
-"""Seconds between two looks; after a look that took long, ten times as long."""
+"""Seconds between two looks."""
+REST = 10
+"""How many times as long as a walk took the next one is waited for."""
 NOT_ON_DISK = {"proc", "sysfs", "tmpfs", "cgroup", "cgroup2", "mqueue", "devpts", "devtmpfs"}
 PROC = Path("/proc")
 log = logging.getLogger("supply_chain.build")
@@ -34,48 +37,63 @@ class BuildGuard:
 
     group: BuildCgroup
     limits: BuildLimits
-    storage: Path | None
-    """Where the engine keeps its images, on this machine; None for an engine elsewhere."""
+    space: FreeSpace | None
+    """Of the engine's images, on this machine; None for an engine elsewhere."""
     broken: str = ""
     _over: threading.Event = field(default_factory=threading.Event)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch while the block runs; end what it runs as soon as a limit is broken, or cannot be looked at."""
+        """Watch while the block runs; end what it runs as soon as a limit is broken, or cannot be looked at.
+
+        A walk takes as long as the steps' files are many: it has a thread of its own, and delays no other look.
+        """
         with cancellation().nested() as scope:
-            thread = threading.Thread(target=copy_context().run, args=(self._watch, scope), daemon=True)
-            thread.start()
+            if self.space:
+                self._breaks(scope, self.space.look)  # later looks compare with what is free now
+            threads = [
+                threading.Thread(target=copy_context().run, args=(self._watch, scope, *each), daemon=True)
+                for each in ((self.look, 0), (self.walk, REST))
+            ]
+            for thread in threads:
+                thread.start()
             try:
                 yield
             finally:
                 self._over.set()
-                thread.join()
+                for thread in threads:
+                    thread.join()
 
-    def _watch(self, scope: Cancellation) -> None:
+    def _watch(self, scope: Cancellation, look: Callable[[], str], rest: float) -> None:
         pause = INTERVAL
         while not self._over.wait(pause):
             began = time.monotonic()
-            try:
-                self.broken = self.look()
-            except (OSError, ValueError) as error:
-                self.broken = f"its guard could not look at what its steps use: {error}"
-            if self.broken:
-                scope.cancel()
+            if self._breaks(scope, look):
                 return
-            pause = max(INTERVAL, 10 * (time.monotonic() - began))
+            pause = max(INTERVAL, rest * (time.monotonic() - began))
+
+    def _breaks(self, scope: Cancellation, look: Callable[[], str]) -> bool:
+        """Whether the build was ended for what a look finds."""
+        try:
+            found = look()
+        except (OSError, ValueError) as error:
+            found = f"its guard could not look at what its steps use: {error}"
+        if found:
+            self.broken = self.broken or found
+            scope.cancel()
+        return bool(found)
 
     def look(self) -> str:
-        """Return which limit the steps break now, in a sentence's half; empty where they break none.
+        """Return which limit is broken now, in a sentence's half; empty where none is; at once.
 
         Raises `OSError` or `ValueError` where the kernel does not say it.
         """
         if self.group.reached() == "processes":
             return processes_told(self.limits)
-        if self.storage and (free := free_bytes(self.storage)) < self.limits.reserve:
-            return (
-                f"only {mebibytes(free)} are free where the engine keeps its images ({self.storage}), and "
-                f"{mebibytes(self.limits.reserve)} have to stay"
-            )
+        return self.space.look() if self.space else ""
+
+    def walk(self) -> str:
+        """Return whether the running steps have written too much, as `look` does; it goes through their files."""
         written = sum(written_bytes(process, self.limits.disk) for process in self.group.processes())
         if written > self.limits.disk:
             return f"its running steps have written more than {mebibytes(self.limits.disk)}"
@@ -95,12 +113,6 @@ class BuildGuard:
 def processes_told(limits: BuildLimits) -> str:
     """Return what a build that reached its limit of processes did."""
     return f"its steps wanted more than {limits.processes} processes"
-
-
-def free_bytes(directory: Path) -> int:
-    """Return how much a directory's file system has left for everybody."""
-    found = os.statvfs(directory)
-    return found.f_bavail * found.f_frsize
 
 
 def written_bytes(process: int, most: int, proc: Path = PROC) -> int:
@@ -173,8 +185,12 @@ def limited_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
 def guarded(
     order: Order, group: BuildCgroup, limits: BuildLimits, storage: Path | None, build: Callable[[], Done]
 ) -> Done:
-    """Run a build under the limits that its group has; `BuildLimitExceeded` where one of them ended it."""
-    guard, outer = BuildGuard(group, limits, storage), cancellation()
+    """Run a build under the limits that its group has; `BuildLimitExceeded` where one of them ended it.
+
+    `storage` is where the engine keeps its images, on this machine; None for an engine elsewhere.
+    """
+    space = FreeSpace(storage, limits, group.running) if storage else None
+    guard, outer = BuildGuard(group, limits, space), cancellation()
     try:
         with guard.watching():
             done = build()

@@ -18,16 +18,19 @@ from supply_chain.adapters import told
 from supply_chain.adapters.build_cgroup import BuildCgroup, separation
 from supply_chain.adapters.build_guard import guarded, limited_group
 from supply_chain.adapters.buildkit_record import parse_record
-from supply_chain.adapters.command import WHOLE_OUTPUT, Tool
+from supply_chain.adapters.command import WHOLE_OUTPUT, Done, Tool
+from supply_chain.adapters.layers import UNREADABLE, is_larger
 from supply_chain.adapters.registry import Registry
 from supply_chain.adapters.source_policy import source_policy
 from supply_chain.concurrency import side_by_side
 from supply_chain.development.build import Built, Order
+from supply_chain.development.content import too_large
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import (
     AccessDenied,
     BaseMissing,
     BuildFailed,
+    BuildLimitExceeded,
     DeclarationInvalid,
     DockerfileRefused,
     EngineUnavailable,
@@ -85,15 +88,20 @@ class Buildx:
             )
             arguments = self._arguments(order, dockerfile, metadata, archive)
             call = partial(buildx.run, *arguments, timeout=order.timeout, check=False, keep=1024 * 1024)
-            done = guarded(order, group, self.limits, self.storage, call) if group and self.limits else call()
+            done = self._guarded(order, group, call)
             if done.status != 0:
                 raise _not_built(order, _last_error(done.stderr))
             if order.reproducible:
-                loaded = docker.run("load", "--input", archive, timeout=300, quiet=True, check=False)
+                _check_size(order, archive)
+                load = partial(docker.run, "load", "--input", archive, timeout=300, quiet=True, check=False)
+                loaded = self._guarded(order, group, load)
                 if loaded.status != 0:
                     raise _not_built(order, f"the engine did not take it: {loaded.stderr[-600:].strip()}")
             written = _read_metadata(metadata)
             return Built(digest=_digest(written), record=parse_record(written))
+
+    def _guarded(self, order: Order, group: BuildCgroup | None, call: Callable[[], Done]) -> Done:
+        return guarded(order, group, self.limits, self.storage, call) if group and self.limits else call()
 
     def _arguments(self, order: Order, dockerfile: Path, metadata: Path, archive: Path) -> list[str]:
         rewritten, here = f"type=oci,dest={archive},rewrite-timestamp=true", "type=image,unpack=true"
@@ -175,6 +183,19 @@ def _unsaid(error: Exception) -> BuildFailed:
         f"The build did not say which image it made ({error}).\n"
         "Check that the engine keeps its images in the containerd store (`cscm doctor`)."
     )
+
+
+def _check_size(order: Order, archive: Path) -> None:
+    """Refuse an image that is too large before the engine unpacks it; what is sparse in a step is not in the engine."""
+    try:
+        larger = is_larger(archive, order.max_size)
+    except UNREADABLE as error:
+        raise _not_built(order, f"its layers cannot be read: {type(error).__name__}: {error}") from error
+    if larger:
+        raise BuildLimitExceeded(
+            f"{too_large(order.max_size)} The engine was not asked to take it.\n"
+            "Make it smaller, or declare its size in supply-chain.yaml."
+        )
 
 
 BASE = "failed to resolve source metadata"

@@ -16,7 +16,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, DockerException, NotFound
 from docker.errors import ImageNotFound as NoSuchImage
-from docker.types import LogConfig, Mount
+from docker.types import LogConfig, Mount, Ulimit
 from requests.exceptions import RequestException
 
 from supply_chain.adapters import told
@@ -385,6 +385,8 @@ def _options(spec: ContainerSpec) -> dict[str, Any]:
         "log_config": LOGS,
         "healthcheck": NO_HEALTH_CHECK,
     }
+    if spec.largest_file is not None:
+        options["ulimits"] = [Ulimit(name="fsize", soft=spec.largest_file, hard=spec.largest_file)]
     if spec.command:
         options |= {"entrypoint": list(spec.command), "command": []}
     return options

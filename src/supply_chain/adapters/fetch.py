@@ -15,8 +15,8 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
-from supply_chain.adapters.build_guard import free_bytes
 from supply_chain.adapters.command import Cancellation, cancellation
+from supply_chain.adapters.free_space import free_bytes
 from supply_chain.adapters.hosts import Resolve, public_addresses, resolve
 from supply_chain.development.build import Allowance
 from supply_chain.errors import Cancelled, DiskFull, FetchFailed

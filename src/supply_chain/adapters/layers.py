@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -80,8 +81,7 @@ class _TooLarge(Exception):
 
 
 def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callable[[], frozenset[str]]) -> Contents:
-    (entry,) = json.loads(_document(archive, "index.json"))["manifests"]
-    manifest = json.loads(_blob(archive, entry["digest"]))
+    digest, manifest = _manifest(archive)
     described = _blob(archive, manifest["config"]["digest"])
     config = json.loads(described)
     image = _Image(most, keeper, secrets=True)
@@ -90,7 +90,7 @@ def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callab
     machine = MACHINES.get(config.get("architecture"), "")
     texts, unsearched = _texts(image.files, keeper, known)
     return Contents(
-        digest=entry["digest"],
+        digest=digest,
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
         size=image.size,
         more_rights=_more_rights(image.files),
@@ -101,6 +101,30 @@ def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callab
         texts=texts,
         unsearched=unsearched,
     )
+
+
+def is_larger(image: Path, most: int) -> bool:
+    """Return whether an OCI archive's one image has more than `most` bytes, all of its layers unpacked.
+
+    It is counted as `read_contents` does, and no more is unpacked than that. What is no such archive raises one of
+    `UNREADABLE`.
+    """
+    with tarfile.open(image, "r:") as archive:
+        _, manifest = _manifest(archive)
+        layers = ((_packed(archive, layer), str(layer["mediaType"])) for layer in manifest["layers"])
+        return any(total > most for total in accumulate(size for each in layers for size in _sizes(*each)))
+
+
+def _sizes(packed: IO[bytes], kind: str) -> Iterator[int]:
+    """The bytes of each member of a layer."""
+    with _opened(packed, kind) as layer:
+        yield from map(_size, _members(layer))
+
+
+def _manifest(archive: tarfile.TarFile) -> tuple[Digest, dict[str, Any]]:
+    """The one image's digest, and its manifest."""
+    (entry,) = json.loads(_document(archive, "index.json"))["manifests"]
+    return entry["digest"], json.loads(_blob(archive, entry["digest"]))
 
 
 def _document(archive: tarfile.TarFile, name: str) -> bytes:
@@ -144,6 +168,28 @@ def _unpacked(packed: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
         raise ValueError(f"a layer is of the type {kind}")
 
 
+@contextmanager
+def _opened(packed: IO[bytes], kind: str) -> Iterator[tarfile.TarFile]:
+    with _unpacked(packed, kind) as stream:
+        yield tarfile.open(fileobj=_Guarded(stream), mode="r:")  # type: ignore[call-overload] # noqa: SIM115
+
+
+def _members(layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """One after the other; the library would keep them all, and takes what it cannot read for the end."""
+    while (member := layer.next()) is not None:
+        layer.members.clear()  # type: ignore[attr-defined]
+        if layer.pax_headers.keys() - {"comment"}:
+            raise ValueError("a layer has global headers, which engines ignore")
+        yield member
+    layer.fileobj.seek(layer.offset)
+    if layer.fileobj.read(tarfile.BLOCKSIZE) not in (b"", tarfile.NUL * tarfile.BLOCKSIZE):
+        raise ValueError("a layer is damaged in the middle")
+
+
+def _size(member: tarfile.TarInfo) -> int:
+    return tarfile.BLOCKSIZE + member.size
+
+
 @dataclass
 class _Image:
     """An image as its layers are read, one after the other; of no more than `most` bytes."""
@@ -161,23 +207,15 @@ class _Image:
 
     def add(self, packed: IO[bytes], kind: str) -> None:
         """Read the next layer, and apply it."""
-        with _unpacked(packed, kind) as stream:
-            layer = tarfile.open(fileobj=_Guarded(stream), mode="r:")  # type: ignore[call-overload] # noqa: SIM115
-            self.files.lay(self._members(layer), lambda member: self._read(layer, member))
+        with _opened(packed, kind) as layer:
+            self.files.lay(self._counted(layer), lambda member: self._read(layer, member))
 
-    def _members(self, layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-        """One after the other; the library would keep them all, and takes what it cannot read for the end."""
-        while (member := layer.next()) is not None:
-            layer.members.clear()  # type: ignore[attr-defined]
-            if layer.pax_headers.keys() - {"comment"}:
-                raise ValueError("a layer has global headers, which engines ignore")
-            self.size += tarfile.BLOCKSIZE + member.size
+    def _counted(self, layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+        for member in _members(layer):
+            self.size += _size(member)
             if self.size > self.most:
                 raise _TooLarge
             yield member
-        layer.fileobj.seek(layer.offset)
-        if layer.fileobj.read(tarfile.BLOCKSIZE) not in (b"", tarfile.NUL * tarfile.BLOCKSIZE):
-            raise ValueError("a layer is damaged in the middle")
 
     def _read(self, layer: tarfile.TarFile, member: tarfile.TarInfo) -> FileContent:
         content = read_file(layer.extractfile(member), member.size, self.keeper, secrets=self.secrets)

@@ -54,6 +54,8 @@ class Order:
     """Names the application's caches; no declaration can choose it."""
     caches: str
     """Names the caches that its steps mount: the application's, or of a fresh build its own."""
+    max_size: int
+    """Bytes that the image may have, all of its layers unpacked; asked of what is reproducible."""
     fresh: bool = False
     """Whether every step is made again, whatever was built before."""
 
@@ -195,6 +197,7 @@ def _built(
             reproducible=True,
             key=key,
             caches=plan.namespace,
+            max_size=manifest.build.max_size,
             fresh=fresh,
         )
         orders = [order, _test_stage(order, manifest)] if isinstance(manifest, Service) else [order]

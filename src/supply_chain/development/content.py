@@ -65,7 +65,7 @@ def check_content(
         raise CheckNotMade(
             f"The engine gave {contents.digest} in place of {digest}.\nBuild it again with `cscm develop --fresh`."
         )
-    passed, failed = _held(contents, manifest) if contents else ([], [_too_large(manifest.build.max_size)])
+    passed, failed = _held(contents, manifest) if contents else ([], [too_large(manifest.build.max_size)])
     warned: list[str] = []
     seen: dict[str, Any] = {}
     if contents:
@@ -106,7 +106,7 @@ def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list
         (
             contents.size <= manifest.build.max_size,
             f"has {_mib(contents.size)} unpacked, of {_mib(manifest.build.max_size)} declared",
-            _too_large(manifest.build.max_size),
+            too_large(manifest.build.max_size),
         ),
         (
             not rights,
@@ -147,7 +147,8 @@ def _listed(files: Mapping[str, str]) -> str:
     return ", ".join(f"{path} ({why})" for path, why in sorted(files.items())[:SHOWN])
 
 
-def _too_large(most: int) -> str:
+def too_large(most: int) -> str:
+    """Return what an image has that is larger than its declaration says."""
     return f"Unpacked, it has more than the {_mib(most)} that are declared (build.max_size)."
 
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
-from supply_chain.app import Base, Probe, Service
+from supply_chain.app import Base, Probe, Runtime, Service
 from supply_chain.concurrency import side_by_side
 from supply_chain.container import (
     DIGEST,
@@ -27,6 +27,7 @@ from supply_chain.container import (
     LocalImage,
     Logs,
     Process,
+    Profile,
     Wait,
     ended,
     labels,
@@ -35,6 +36,7 @@ from supply_chain.container import (
     slug,
 )
 from supply_chain.development.reports import LARGEST_REPORT
+from supply_chain.development.separation import Room
 from supply_chain.development.tested import Tested, judge_tests
 from supply_chain.errors import EngineFailed, ProgramNotStarted
 from supply_chain.evidence.checks import NOT_SHOWN, TESTED, Check, CheckResult
@@ -111,7 +113,15 @@ class Run:
 
 
 def probe(
-    engine: Engine, image: str, manifest: Service, now: Clock, run_id: str, search: Search, *, wait: Wait = time.sleep
+    engine: Engine,
+    image: str,
+    manifest: Service,
+    now: Clock,
+    run_id: str,
+    search: Search,
+    room: Room,
+    *,
+    wait: Wait = time.sleep,
 ) -> CheckResult:
     """Start the image as its runtime profile says and hold what is seen against the declaration.
 
@@ -119,10 +129,14 @@ def probe(
     `Cancelled`. Raises `CheckNotMade` when something could not be looked at.
     """
     started, found = now(), Findings()
-    local = engine.image(image)
-    with _network(engine, manifest.name, local.digest, run_id) as network:
-        specs = [_spec(image, local, manifest, network, run_id, writable=writable) for writable in (False, True)]
-        strict, loose = side_by_side(lambda spec: _run(engine, spec, manifest, wait), specs)
+    local, watched = engine.image(image), _watched(wait, room)
+    try:
+        with _network(engine, manifest.name, local.digest, run_id) as network:
+            specs = [_spec(image, local, manifest, network, run_id, room, writable=each) for each in (False, True)]
+            strict, loose = side_by_side(lambda spec: _run(engine, spec, manifest, watched), specs)
+    except _DiskTaken as taken:
+        found.failed.append(f"It was ended, as {taken}.")
+        return found.result(Check.PROBE, tools_of(engine, search), started, now())
     kinds = _secrets(search, strict, loose)
     _judge_start(found, strict, loose, manifest, secret=bool(kinds))
     if strict.answer.ready:
@@ -141,16 +155,32 @@ def tools_of(engine: Engine, search: Search) -> dict[str, str]:
 
 
 def check_command(
-    engine: Engine, image: str, manifest: Base, now: Clock, run_id: str, search: Search, *, wait: Wait = time.sleep
+    engine: Engine,
+    image: str,
+    manifest: Base,
+    now: Clock,
+    run_id: str,
+    search: Search,
+    room: Room,
+    *,
+    wait: Wait = time.sleep,
 ) -> CheckResult:
     """Run a base's check command in its image: no network, read-only root, its uid; status 0 is wanted."""
     return _Command(Check.COMMAND, "check", manifest, manifest.check, COMMAND_TIMEOUT).made(
-        engine, image, now, run_id, search, wait
+        engine, image, now, run_id, search, room, wait
     )
 
 
 def run_tests(
-    engine: Engine, image: str, manifest: Service, now: Clock, run_id: str, search: Search, *, wait: Wait = time.sleep
+    engine: Engine,
+    image: str,
+    manifest: Service,
+    now: Clock,
+    run_id: str,
+    search: Search,
+    room: Room,
+    *,
+    wait: Wait = time.sleep,
 ) -> CheckResult:
     """Run the application's tests in the image of its test stage, with no network.
 
@@ -159,7 +189,7 @@ def run_tests(
     """
     test = manifest.test
     return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout, test.memory, test.report).made(
-        engine, image, now, run_id, search, wait
+        engine, image, now, run_id, search, room, wait
     )
 
 
@@ -175,9 +205,22 @@ class _Command:
     memory: int | None = None
     report: str | None = None
 
-    def made(self, engine: Engine, image: str, now: Clock, run_id: str, search: Search, wait: Wait) -> CheckResult:
-        started, clock = now(), time.monotonic()
-        spec = self._spec(image, engine.image(image).digest, run_id)
+    def made(
+        self, engine: Engine, image: str, now: Clock, run_id: str, search: Search, room: Room, wait: Wait
+    ) -> CheckResult:
+        started = now()
+        try:
+            found = self._found(engine, image, run_id, search, room, _watched(wait, room))
+        except _DiskTaken as taken:
+            found = Findings(failed=[f"`{' '.join(self.command)}` was ended, as {taken}."])
+        tools = tools_of(engine, search)
+        if self.check is Check.TESTS:
+            tools |= {"tests": TESTS_VERSION}
+        return found.result(self.check, tools, started, now())
+
+    def _found(self, engine: Engine, image: str, run_id: str, search: Search, room: Room, wait: Wait) -> Findings:
+        clock = time.monotonic()
+        spec = self._spec(image, engine.image(image).digest, run_id, room)
         with _container(engine, spec) as container:
             before = self._report(engine, container)
             _start(engine, container)
@@ -206,10 +249,7 @@ class _Command:
         if kinds:
             found.warned.append(f"`{shown}` prints what looks like a secret: {', '.join(kinds)}.")
             found.details["output"] = LEFT_OUT
-        tools = tools_of(engine, search)
-        if self.check is Check.TESTS:
-            tools |= {"tests": TESTS_VERSION}
-        return found.result(self.check, tools, started, now())
+        return found
 
     def _report(self, engine: Engine, container: str) -> bytes | None:
         """The file where the declaration says that the tests write it; None where there is none."""
@@ -219,16 +259,14 @@ class _Command:
             return engine.read(container, self.report, LARGEST_REPORT)
         return None
 
-    def _spec(self, image: str, digest: str, run_id: str) -> ContainerSpec:
+    def _spec(self, image: str, digest: str, run_id: str, room: Room) -> ContainerSpec:
         """The declared profile; tests alone get a writable root, and the memory they declare."""
-        hardened = profile(self.manifest.runtime)
         return ContainerSpec(
             image=image,
             name=f"cscm-{self.role}-{slug(self.manifest.name)}-{uuid4().hex[:8]}",
             labels=labels(self.role, self.manifest.name, digest, run_id),
-            profile=hardened.model_copy(
-                update={"read_only": self.role != "tests", "memory": self.memory or hardened.memory}
-            ),
+            profile=_profile(self.manifest.runtime, room, self.memory, writable=self.role == "tests"),
+            largest_file=room.limits.disk,
             environment=self.manifest.runtime.environment,
             command=self.command,
         )
@@ -247,16 +285,39 @@ def _tell_tests(found: Findings, command: str, seconds: float, tested: Tested) -
 
 
 def _spec(
-    image: str, local: LocalImage, manifest: Service, network: str, run_id: str, *, writable: bool
+    image: str, local: LocalImage, manifest: Service, network: str, run_id: str, room: Room, *, writable: bool
 ) -> ContainerSpec:
     return ContainerSpec(
         image=image,
         name=f"{network}-{'writable' if writable else 'strict'}",
         labels=labels("probe", manifest.name, local.digest, run_id),
-        profile=profile(manifest.runtime).model_copy(update={"read_only": not writable}),
+        profile=_profile(manifest.runtime, room, writable=writable),
+        largest_file=room.limits.disk,
         environment=manifest.runtime.environment,
         network=network,
     )
+
+
+def _profile(runtime: Runtime, room: Room, memory: int | None = None, *, writable: bool) -> Profile:
+    """The declared profile, with no more memory than a build has."""
+    most = min(memory or runtime.memory, room.limits.memory)
+    return profile(runtime).model_copy(update={"read_only": not writable, "memory": most})
+
+
+class _DiskTaken(Exception):
+    """A limit of the host's disk is broken; it says which, in a sentence's half."""
+
+
+def _watched(wait: Wait, room: Room) -> Wait:
+    """Wait as `wait` does, and look at the host's disk each time; raise `_DiskTaken` where a limit of it is broken."""
+    room.look()
+
+    def watched(seconds: float) -> None:
+        wait(seconds)
+        if broken := room.look():
+            raise _DiskTaken(broken)
+
+    return watched
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
@@ -17,8 +19,20 @@ class BuildLimits(Frozen):
     memory: int = Field(ge=64 * 1024**2, description="bytes, swap included")
     processes: int = Field(ge=16, description="processes and threads")
     cpus: float = Field(gt=0, description="processors")
-    disk: int = Field(ge=64 * 1024**2, description="bytes that running steps may have written, caches included")
+    disk: int = Field(
+        ge=64 * 1024**2, description="bytes that running steps may have written, and by which free space may fall"
+    )
     reserve: int = Field(ge=0, description="bytes that have to stay free where the engine keeps its images")
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the containers of a check may use of the host that builds."""
+
+    limits: BuildLimits
+    """A declaration asks for no more memory than a build has, and no file is larger than all that a build may write."""
+    look: Callable[[], str]
+    """Returns which limit of the host's disk is broken since its first call, in a sentence's half, or an empty text."""
 
 
 def cache_key(owner: str, origin: Path, source: Source, application: str) -> str:

@@ -54,7 +54,7 @@ class Steps:
         return Order(
             context=context, dockerfile=f"{BEGIN}{dockerfile}".encode(), platform="linux/amd64", target=None,
             name=name, images={}, fetched={}, annotations={}, epoch=1, timeout=timeout, reproducible=False, key=key,
-            caches=caches or key, fresh=fresh,
+            caches=caches or key, fresh=fresh, max_size=GIB,
         )  # fmt: skip
 
     def builder(self, limits: BuildLimits | None = LIMITS, storage: Path | None = None) -> Buildx:

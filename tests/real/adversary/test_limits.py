@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
+import tarfile
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from supply_chain.adapters.build_cgroup import BuildCgroup
+from supply_chain.adapters.engine import DockerEngine
+from supply_chain.adapters.free_space import free_bytes
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.concurrency import both
 from supply_chain.errors import BuildFailed, BuildLimitExceeded, ToolTimedOut
-from tests.real.adversary.steps import LIMITS, MIB, OWNER, Steps, steps_in
+from tests.real.adversary.steps import GIB, LIMITS, MIB, OWNER, Steps, steps_in
 
 pytestmark = pytest.mark.real
 
@@ -98,6 +104,64 @@ def test_processors_are_shared_out(steps: Steps, key: str) -> None:
         steps.builder().build(steps.order('RUN ["/step", "spin"]\n', key, timeout=6))
 
     assert 0.5 < seconds_used(BuildCgroup(key, OWNER)) < 4.5
+
+
+def connected() -> DockerEngine:
+    """The engine that builds."""
+    return DockerEngine.connect(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
+
+
+def write_bomb(target: Path, size: int) -> None:
+    """An archive that is small, and unpacks to a file of so many zeros."""
+    member = tarfile.TarInfo("zeros")
+    member.size = size
+    with tarfile.open(target, "w:gz", compresslevel=1) as archive:
+        archive.addfile(member, Zeros(size))
+
+
+class Zeros(io.RawIOBase):
+    """Zeros without end."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def read(self, size: int = -1) -> bytes:
+        size = min(self.left if size < 0 else size, self.left)
+        self.left -= size
+        return bytes(size)
+
+
+TAKES = [
+    "ADD bomb.tar.gz /bomb\n",
+    'RUN ["/step", "unlink", "/"]\n',
+    'RUN ["/step", "chroot", "/other", "fill", "/"]\n',
+]
+"""What lowers the free space, and no walk through a step's files sees."""
+
+
+@pytest.mark.parametrize("step", TAKES, ids=["ADD of a bomb", "unlinked files", "another root"])
+def test_free_space_that_goes_ends_the_build_that_takes_it(steps: Steps, key: str, step: str) -> None:
+    """Long before it is all gone, and the disk gets it back: nobody holds it any more."""
+    storage, order = Path(connected().machine().storage), steps.order(step, key)
+    if step.startswith("ADD"):
+        write_bomb(order.context / "bomb.tar.gz", 6 * GIB)
+    before = free_bytes(storage)
+
+    with pytest.raises(BuildLimitExceeded, match="fell by more than"):
+        steps.builder(LIMITS, storage).build(order)
+
+    assert before - free_bytes(storage) < 5 * GIB
+    assert list(BuildCgroup(key, OWNER).processes()) == []
+
+
+def test_what_is_sparse_in_a_step_is_not_unpacked_in_the_engine(steps: Steps, key: str) -> None:
+    """There it would take all of its room; the image is larger than its declaration says."""
+    order = replace(steps.order('RUN ["/step", "sparse", "/x"]\n', key), reproducible=True, max_size=64 * MIB)
+
+    with pytest.raises(BuildLimitExceeded, match=r"build\.max_size"):
+        steps.builder().build(order)
+
+    assert order.name not in {name for names in connected().names("cscm.local/steps").values() for name in names}
 
 
 def test_a_build_leaves_room_on_the_engines_disk(steps: Steps, key: str, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def order(context: Path, *, reproducible: bool) -> Order:
     return Order(
         context=context, dockerfile=(context / "Dockerfile").read_bytes(), platform="linux/amd64", target=None,
         name=NAME, images={}, fetched={}, annotations={}, epoch=0, timeout=120, reproducible=reproducible,
-        key="full", caches="full",
+        key="full", caches="full", max_size=2**30,
     )  # fmt: skip
 
 

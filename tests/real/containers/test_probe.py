@@ -15,6 +15,7 @@ from supply_chain.adapters.secrets import SecretSearch
 from supply_chain.app import Base, Runtime
 from supply_chain.container import RUN
 from supply_chain.development.probe import check_command, probe, run_tests
+from supply_chain.development.separation import BuildLimits, Room
 from supply_chain.errors import Cancelled, ImageNotFound
 from supply_chain.evidence.checks import Outcome
 
@@ -23,6 +24,8 @@ from .layered import layered
 
 pytestmark = pytest.mark.real
 
+LIMITS = BuildLimits(memory=1024**3, processes=64, cpus=1, disk=1024**3, reserve=0)
+ROOM = Room(LIMITS, lambda: "")
 SEARCH = SecretSearch(Tool("detect-secrets", Path(sys.executable).with_name("detect-secrets"), "1"))
 
 
@@ -40,7 +43,7 @@ def nothing_left(engine: DockerEngine) -> Iterator[None]:
 
 def test_a_good_service_passes(engine: DockerEngine, image: Image, service: Declared) -> None:
     """A service that does what it declares passes, with its measurements in the details."""
-    result = probe(engine, image(), service(), now, "run-1", SEARCH)
+    result = probe(engine, image(), service(), now, "run-1", SEARCH, ROOM)
 
     assert result.failed == ()
     assert result.outcome is Outcome.PASSED
@@ -74,7 +77,7 @@ def test_a_good_service_passes(engine: DockerEngine, image: Image, service: Decl
 )
 def test_a_fault_is_named(engine: DockerEngine, image: Image, service: Declared, fault: str, sentence: str) -> None:
     """Each way to misbehave fails the probe with the sentence that names it."""
-    result = probe(engine, image(fault), service(memory="16MiB"), now, "run-1", SEARCH)
+    result = probe(engine, image(fault), service(memory="16MiB"), now, "run-1", SEARCH, ROOM)
 
     assert result.outcome is Outcome.FAILED
     assert any(sentence in said for said in result.failed), result.failed
@@ -92,14 +95,14 @@ def test_what_is_declared_is_no_failure(
     engine: DockerEngine, image: Image, service: Declared, fault: str, declared: dict[str, Any]
 ) -> None:
     """A further port, a variable it cannot do without, a signal that its program leaves to the engine's init."""
-    result = probe(engine, image(fault), service(**declared), now, "run-1", SEARCH)
+    result = probe(engine, image(fault), service(**declared), now, "run-1", SEARCH, ROOM)
 
     assert (result.failed, result.warned) == ((), ())
 
 
 def test_a_port_that_is_declared_in_vain_is_told(engine: DockerEngine, image: Image, service: Declared) -> None:
     """Somebody else may count on it."""
-    result = probe(engine, image(), service(ports=[7070]), now, "run-1", SEARCH)
+    result = probe(engine, image(), service(ports=[7070]), now, "run-1", SEARCH, ROOM)
 
     assert result.warned == ("It declares ports and does not listen there: 7070.",)
 
@@ -111,7 +114,7 @@ def test_tests_see_the_declared_variables(engine: DockerEngine, image: Image, se
         update={"test": manifest.test.model_copy(update={"command": ("/subject", "needs-setting", "status-0")})}
     )
 
-    assert run_tests(engine, image(), manifest, now, "run-1", SEARCH).failed == ()
+    assert run_tests(engine, image(), manifest, now, "run-1", SEARCH, ROOM).failed == ()
 
 
 def test_tests_have_the_memory_that_they_declare(engine: DockerEngine, image: Image, service: Declared) -> None:
@@ -120,28 +123,28 @@ def test_tests_have_the_memory_that_they_declare(engine: DockerEngine, image: Im
     test = {"command": ("/subject", "eats-memory"), "memory": 24 * 1024**2}
     manifest = manifest.model_copy(update={"test": manifest.test.model_copy(update=test)})
 
-    (said,) = run_tests(engine, image(), manifest, now, "run-1", SEARCH).failed
+    (said,) = run_tests(engine, image(), manifest, now, "run-1", SEARCH, ROOM).failed
 
     assert "more than its 24 MiB of memory" in said
 
 
 def test_a_declared_write_is_no_failure(engine: DockerEngine, image: Image, service: Declared) -> None:
     """A path that is declared writable may be written to."""
-    result = probe(engine, image("writes"), service(writable=["/data"]), now, "run-1", SEARCH)
+    result = probe(engine, image("writes"), service(writable=["/data"]), now, "run-1", SEARCH, ROOM)
 
     assert result.failed == ()
 
 
 def test_a_volume_of_the_image_has_to_be_declared(engine: DockerEngine, image: Image, service: Declared) -> None:
     """VOLUME would give the application a disk that nobody declared."""
-    result = probe(engine, image(volumes=("/data",)), service(), now, "run-1", SEARCH)
+    result = probe(engine, image(volumes=("/data",)), service(), now, "run-1", SEARCH, ROOM)
 
     assert any("declares volumes" in said and "/data" in said for said in result.failed)
 
 
 def test_logging_to_standard_error_only_is_a_warning(engine: DockerEngine, image: Image, service: Declared) -> None:
     """What comes on standard error only is seen, and is no reason to refuse."""
-    result = probe(engine, image("quiet"), service(), now, "run-1", SEARCH)
+    result = probe(engine, image("quiet"), service(), now, "run-1", SEARCH, ROOM)
 
     assert result.outcome is Outcome.WARNED
     assert result.warned == ("It logs to standard error only; nothing comes on standard output.",)
@@ -154,13 +157,13 @@ def test_a_cancelled_probe_leaves_nothing(engine: DockerEngine, image: Image, se
         raise Cancelled("The run was cancelled while it waited.")
 
     with pytest.raises(Cancelled):
-        probe(engine, image("hang"), service(), now, "run-1", SEARCH, wait=wait)
+        probe(engine, image("hang"), service(), now, "run-1", SEARCH, ROOM, wait=wait)
 
 
 def test_an_image_that_is_not_there_is_no_failed_check(engine: DockerEngine, service: Declared) -> None:
     """Without the image there is no answer, which is an error and not a failure."""
     with pytest.raises(ImageNotFound):
-        probe(engine, "sha256:" + "0" * 64, service(), now, "run-1", SEARCH)
+        probe(engine, "sha256:" + "0" * 64, service(), now, "run-1", SEARCH, ROOM)
 
 
 @pytest.mark.parametrize(("fault", "failed"), [("status-0", False), ("crash", True)])
@@ -171,7 +174,7 @@ def test_tests_pass_by_their_status(
     declared = service()
     declared = declared.model_copy(update={"test": declared.test.model_copy(update={"command": ("/subject", fault)})})
 
-    result = run_tests(engine, image(), declared, now, "run-1", SEARCH)
+    result = run_tests(engine, image(), declared, now, "run-1", SEARCH, ROOM)
 
     assert bool(result.failed) is failed
     assert result.details["status"] == (3 if failed else 0)
@@ -204,7 +207,7 @@ def test_tests_that_do_not_end_have_failed(engine: DockerEngine, image: Image, s
     declared = service()
     test = declared.test.model_copy(update={"command": ("/subject", "hang"), "timeout": 1})
 
-    result = run_tests(engine, image(), declared.model_copy(update={"test": test}), now, "run-1", SEARCH)
+    result = run_tests(engine, image(), declared.model_copy(update={"test": test}), now, "run-1", SEARCH, ROOM)
 
     assert result.failed == ("`/subject hang` failed: it did not end within 1 s and was stopped.",)
 
@@ -226,7 +229,7 @@ def test_a_base_is_checked_by_its_command(
     """A base's command runs hardened, and only status 0 is a pass."""
     base = Base(kind="base", name="base/subject", owner="tests", check=command, runtime=Runtime())
 
-    result = check_command(engine, image(), base, now, "run-1", SEARCH)
+    result = check_command(engine, image(), base, now, "run-1", SEARCH, ROOM)
 
     assert result.failed == (() if fact is None else (f"`{' '.join(command)}` failed: {fact}",))
 
@@ -235,6 +238,6 @@ def test_a_command_that_is_not_in_the_image_fails(engine: DockerEngine, image: I
     """A missing program is the image's fault, not the engine's."""
     base = Base(kind="base", name="base/subject", owner="tests", check=("/nowhere",), runtime=Runtime())
 
-    result = check_command(engine, image(), base, now, "run-1", SEARCH)
+    result = check_command(engine, image(), base, now, "run-1", SEARCH, ROOM)
 
     assert result.outcome is Outcome.FAILED

@@ -157,5 +157,5 @@ CASES = (
         "declared-for-another", "content.failed", "/subject (x86-64)",
         declares={"build": {"platform": "linux/arm64"}},
     ),
-    refused("too-large", "content.failed", "more than the 2.0 MiB", declares={"build": {"max_size": "2MiB"}}),
+    failed("too-large", "build.limit", "more than the 2.0 MiB", declares={"build": {"max_size": "2MiB"}}),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.build_cgroup import BuildCgroup, group_name, remove_groups
+from supply_chain.adapters.build_cgroup import BuildCgroup, group_name, remove_groups, running_builds
 from supply_chain.development.separation import BuildLimits
 
 LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1.5, disk=2**30, reserve=0)
@@ -77,6 +77,22 @@ def test_one_process_of_each_step_is_found(group):
         (group.directory("pids") / "buildkit" / name / "cgroup.procs").write_text(content)
 
     assert sorted(group.processes()) == [12, 14]
+
+
+def test_builds_that_run_are_counted_by_their_steps(group):
+    """Two steps of a build are one build; a group that is left, and another owner's, is none."""
+    for owner, key, step, content in (
+        (OWNER, "0123", "a", "12\n"),
+        (OWNER, "0123", "b", "13\n"),
+        (OWNER, "4567", "a", "14\n"),
+        (OWNER, "89ab", "a", ""),
+        ("other", "0123", "a", "15\n"),
+    ):
+        directory = BuildCgroup(key, owner, group.root).directory("pids") / "buildkit" / step
+        directory.mkdir(parents=True)
+        (directory / "cgroup.procs").write_text(content)
+
+    assert (group.running(), running_builds("other", group.root), running_builds("none", group.root)) == (2, 1, 0)
 
 
 def test_groups_of_builds_that_are_over_go(group):

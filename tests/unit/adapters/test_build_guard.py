@@ -1,14 +1,18 @@
 """The guard of a build: what counts as broken, and what becomes of the build then."""
 
+import contextlib
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from supply_chain.adapters import build_guard
+from supply_chain.adapters import build_guard, free_space
 from supply_chain.adapters.build_cgroup import BuildCgroup
 from supply_chain.adapters.build_guard import BuildGuard, limited_group, written_bytes
-from supply_chain.adapters.command import Cancellation, Done, current, run
+from supply_chain.adapters.command import Cancellation, Done, cancellation, current, run
+from supply_chain.adapters.free_space import MARGIN
 from supply_chain.development.build import Order
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
@@ -16,7 +20,7 @@ from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
 LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1, disk=64 * 2**20, reserve=0)
 ORDER = Order(
     context=Path("/c"), dockerfile=b"FROM scratch\n", platform="linux/amd64", target=None, name="n", images={},
-    fetched={}, annotations={}, epoch=0, timeout=9, reproducible=True, key="0123", caches="0123",
+    fetched={}, annotations={}, epoch=0, timeout=9, reproducible=True, key="0123", caches="0123", max_size=2**30,
 )  # fmt: skip
 
 
@@ -28,9 +32,24 @@ def group(tmp_path, monkeypatch):
     return made
 
 
+@pytest.fixture
+def disk(monkeypatch):
+    """A file system with 100 GiB free, of which a test takes."""
+    found = SimpleNamespace(f_bavail=100 * 2**30, f_frsize=1, f_files=1000, f_favail=1000)
+    monkeypatch.setattr(free_space, "statvfs", lambda _: found)
+    return found
+
+
 def guarded(limits, storage, build):
     """As a builder does it: the limits once, then the build."""
     return build_guard.guarded(ORDER, limited_group(ORDER.key, "", limits), limits, storage, build)
+
+
+def a_step(group, name):
+    """Runs, as the kernel tells it."""
+    step = group.directory("pids") / "buildkit" / name
+    step.mkdir(parents=True)
+    (step / "cgroup.procs").write_text("1\n")
 
 
 def sleeping():
@@ -85,7 +104,7 @@ def test_a_build_that_cannot_be_watched_is_ended(group, monkeypatch, tmp_path, e
     def unreadable(_):
         raise error
 
-    monkeypatch.setattr(build_guard, "free_bytes", unreadable)
+    monkeypatch.setattr(free_space, "statvfs", unreadable)
 
     with pytest.raises(BuildLimitExceeded, match=f"its guard could not look at what its steps use: {error}"):
         guarded(LIMITS, tmp_path, sleeping)
@@ -170,10 +189,41 @@ def test_too_much_written_breaks_the_limit(group, monkeypatch):
     """All running steps together."""
     monkeypatch.setattr(build_guard, "written_bytes", lambda process, most: 40 * 2**20)
     guard = BuildGuard(group, LIMITS, None)
-    (group.directory("pids") / "buildkit/a").mkdir(parents=True)
-    (group.directory("pids") / "buildkit/a/cgroup.procs").write_text("1\n")
-    assert guard.look() == ""
+    a_step(group, "a")
+    assert guard.walk() == ""
 
-    (group.directory("pids") / "buildkit/b").mkdir()
-    (group.directory("pids") / "buildkit/b/cgroup.procs").write_text("2\n")
-    assert "written more than 64 MiB" in guard.look()
+    a_step(group, "b")
+    assert "written more than 64 MiB" in guard.walk()
+
+
+def test_free_space_that_goes_ends_a_build_whose_steps_show_nothing(group, disk):
+    """As where the engine unpacks an archive, a step removes files that it has open, or its root is another."""
+
+    def build():
+        disk.f_bavail -= LIMITS.disk + MARGIN + 1
+        return sleeping()
+
+    with pytest.raises(BuildLimitExceeded, match="fell by more than 576 MiB since it began"):
+        guarded(LIMITS, Path("/engine"), build)
+
+
+def test_a_walk_without_end_hides_no_loss_of_free_space(group, disk, monkeypatch):
+    """Files that are many make it slow; free space is looked at all the while."""
+    begun = threading.Event()
+
+    def endless(process, most):
+        begun.set()
+        with contextlib.suppress(Cancelled):
+            cancellation().wait(10)
+        return 0
+
+    def build():
+        a_step(group, "a")
+        assert begun.wait(20)
+        disk.f_bavail -= LIMITS.disk + MARGIN + 1
+        return run(["sleep", "5"], name="sleep", timeout=60)
+
+    monkeypatch.setattr(build_guard, "written_bytes", endless)
+
+    with pytest.raises(BuildLimitExceeded, match="fell by more than"):
+        guarded(LIMITS, Path("/engine"), build)

@@ -1,17 +1,22 @@
 """What is asked of docker, and what is made of its answers."""
 
 import contextlib
+import gzip
+import hashlib
+import io
 import itertools
 import json
 import shutil
+import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from supply_chain.adapters import build_cgroup, build_guard
+from supply_chain.adapters import build_cgroup, build_guard, free_space
 from supply_chain.adapters.build_cgroup import BuildCgroup
 from supply_chain.adapters.buildkit_record import KEY
 from supply_chain.adapters.buildx import Buildx, find_client
@@ -50,6 +55,7 @@ ORDER = Order(
     reproducible=True,
     key="0123",
     caches="4567",
+    max_size=2**20,
 )
 RECORD = {
     "invocation": {"parameters": {"frontend": "dockerfile.v0", "args": {}}},
@@ -58,10 +64,35 @@ RECORD = {
 WRITES = """
 for a in "$@"; do case "$a" in
     --metadata-file=*) cp "$here/metadata" "${a#*=}";;
+    --output=*dest=*) a="${a#*dest=}"; cp "$here/image" "${a%%,*}";;
     --file=*) cp -r "$(dirname "${a#*=}")" "$here/given";;
 esac; done
 [ -z "$EXPERIMENTAL_BUILDKIT_SOURCE_POLICY" ] || cp "$EXPERIMENTAL_BUILDKIT_SOURCE_POLICY" "$here/policy"
 """
+
+
+def image(size):
+    """An OCI archive of an image whose one layer has a file of so many zeros."""
+    blobs = {}
+
+    def blob(content):
+        digest = hashlib.sha256(content).hexdigest()
+        blobs[f"blobs/sha256/{digest}"] = content
+        return {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": f"sha256:{digest}"}
+
+    layer = gzip.compress(packed({"zeros": bytes(size)}))
+    top = blob(json.dumps({"config": blob(b"{}"), "layers": [blob(layer)]}).encode())
+    return packed({**blobs, "index.json": json.dumps({"manifests": [top]}).encode()})
+
+
+def packed(files):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -71,6 +102,7 @@ def docker(program, docker_config):
     def make(script=WRITES, metadata=None, answer=None, **kwargs):
         wrote = json.dumps({"containerimage.digest": DIGEST, KEY: RECORD}) if metadata is None else metadata
         (recorded.directory / "metadata").write_text(wrote)
+        (recorded.directory / "image").write_bytes(image(1000))
         reply = answer or (lambda request: httpx.Response(200, headers={"Docker-Content-Digest": DIGEST}))
         registry = Registry(RegistryHttp("registry.test", lambda: ("AWS", "x"), transport=httpx.MockTransport(reply)))
         settings = {name: kwargs.pop(name) for name in ("network", "ca_bundle") if name in kwargs}
@@ -174,6 +206,42 @@ def test_build_of_the_tests_leaves_what_the_images_build_reached(docker, tmp_pat
 
     with pytest.raises(BuildLimitExceeded, match="more than 100 processes"):
         builder.build(ORDER, order(target="test", reproducible=False))
+
+
+def test_an_image_that_is_larger_than_declared_is_not_loaded(docker):
+    """What is sparse where it was made takes all of its room in the engine."""
+    builder, recorded = docker()
+    (recorded.directory / "image").write_bytes(image(ORDER.max_size))
+
+    with pytest.raises(BuildLimitExceeded, match=r"more than the 1.0 MiB that are declared \(build.max_size\)"):
+        builder.build(ORDER)
+    assert [call[0] for call in recorded.calls] == ["build"]
+
+
+def test_an_image_whose_layers_cannot_be_read_is_not_loaded(docker):
+    """Nobody knows how large it is."""
+    builder, recorded = docker()
+    (recorded.directory / "image").write_text("no archive")
+
+    with pytest.raises(BuildFailed, match="its layers cannot be read"):
+        builder.build(ORDER)
+    assert [call[0] for call in recorded.calls] == ["build"]
+
+
+def test_loading_that_takes_the_engines_disk_is_ended(docker, tmp_path, monkeypatch):
+    """By the guard that ends a build."""
+    builder, recorded = docker(f'[ "$1" = load ] && {{ touch "$here/loading"; exec sleep 5; }}\n{WRITES}')
+
+    def disk(_):
+        free = 10 * 2**30 if (recorded.directory / "loading").exists() else 100 * 2**30
+        return SimpleNamespace(f_bavail=free, f_frsize=1, f_files=0, f_favail=0)
+
+    monkeypatch.setattr(free_space, "statvfs", disk)
+    monkeypatch.setattr(build_guard, "INTERVAL", 0.01)
+    monkeypatch.setattr(build_guard, "BuildCgroup", lambda key, owner: BuildCgroup(key, owner, tmp_path / "groups"))
+
+    with pytest.raises(BuildLimitExceeded, match="fell by more than 1536 MiB"):
+        replace(builder, limits=LIMITS, storage=Path("/engine")).build(ORDER)
 
 
 def test_build_without_a_record_of_buildkit_is_not_used(docker):

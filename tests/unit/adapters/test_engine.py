@@ -19,7 +19,8 @@ from supply_chain.adapters.engine_reading import (
     processes_from,
     without_init,
 )
-from supply_chain.container import LOG, Change, ContainerSpec, Listener, Profile
+from supply_chain.app import Runtime
+from supply_chain.container import LOG, Change, ContainerSpec, Listener, Profile, profile
 from supply_chain.errors import (
     AccessDenied,
     CheckNotMade,
@@ -128,6 +129,29 @@ def api_error(message: str, status: int = 500) -> APIError:
 def test_an_error_keeps_its_meaning(doing, error, expected):
     """The same trouble has the same name, whatever engine words it comes in."""
     assert type(translated(error, doing)) is expected
+
+
+class Creating:
+    """An SDK's client that shows what it was asked to create."""
+
+    def __init__(self):
+        self.containers, self.api, self.asked = self, SimpleNamespace(timeout=1), {}
+
+    def create(self, image, **options):
+        self.asked = options
+        return SimpleNamespace(id="c" * 64)
+
+
+@pytest.mark.parametrize(("largest", "ulimits"), [(None, []), (4096, [("fsize", 4096, 4096)])])
+def test_a_file_grows_as_far_as_its_container_may(largest, ulimits):
+    """By the kernel's own limit; where none is asked for, the engine's own holds."""
+    client = Creating()
+
+    DockerEngine(client).create(
+        ContainerSpec(image=DIGEST, name="n", labels={}, profile=profile(Runtime()), largest_file=largest)
+    )
+
+    assert [(u.name, u.soft, u.hard) for u in client.asked.get("ulimits", [])] == ulimits
 
 
 def test_no_error_of_the_sdk_is_left_untranslated():

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from supply_chain.adapters import fetch
-from supply_chain.adapters.build_guard import free_bytes
 from supply_chain.adapters.command import Cancellation, current
 from supply_chain.adapters.fetch import Fetcher
+from supply_chain.adapters.free_space import free_bytes
 from supply_chain.adapters.hosts import is_public, public_addresses
 from supply_chain.development.build import Allowance
 from supply_chain.errors import Cancelled, DiskFull, DockerfileRefused, FetchFailed

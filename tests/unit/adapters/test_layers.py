@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from supply_chain.adapters import layers
 from supply_chain.adapters.file_content import HEAD
-from supply_chain.adapters.layers import examine_image, read_contents
+from supply_chain.adapters.layers import examine_image, is_larger, read_contents
 from supply_chain.adapters.secrets import LARGEST, searched_checksums
 from supply_chain.errors import CheckNotMade, ScannerFailed
 from supply_chain.image import ImageRef
@@ -189,6 +189,28 @@ def test_the_size_is_of_all_layers_unpacked():
 def test_more_than_it_may_have_is_not_read(unpacked):
     """Whatever it packs to."""
     assert read_contents(engine(*unpacked), "image", MIB) is None
+
+
+@pytest.mark.parametrize("kind", ["gzip", "docker", "tar", "tar+zstd"])
+@pytest.mark.parametrize(("most", "larger"), [(5024, False), (5023, True)])
+def test_the_size_of_an_archive_is_that_of_all_its_layers_unpacked(tmp_path, kind, most, larger):
+    """Every member has a header; what its content is, is not looked at."""
+    unpacked = [layer(entry("a", size=1000)), layer(entry("a", size=3000))]
+    pack = {"gzip": bytes, "docker": gzip.compress, "tar": bytes, "tar+zstd": zstandard.compress}[kind]
+    (content,) = engine(*map(pack, unpacked), kind=kind).archives.values()
+    (tmp_path / "image.tar").write_bytes(content)
+
+    assert is_larger(tmp_path / "image.tar", most) is larger
+
+
+def test_what_unpacks_without_end_is_not_measured_to_its_end(tmp_path):
+    """The first member says that it is too large; none of its content is there."""
+    head = tarfile.TarInfo("zeros")
+    head.size = 2**40
+    (content,) = engine(head.tobuf()).archives.values()
+    (tmp_path / "image.tar").write_bytes(content)
+
+    assert is_larger(tmp_path / "image.tar", MIB)
 
 
 def test_an_archive_that_is_larger_than_its_image_may_be_is_not_kept():

@@ -1,6 +1,6 @@
 """What the probe concludes from what it saw."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from supply_chain.app import Probe, Runtime, Service, Test
 from supply_chain.container import (
     Change,
     Container,
+    ContainerSpec,
     Listener,
     LocalImage,
     Logs,
@@ -20,6 +21,7 @@ from supply_chain.container import (
 )
 from supply_chain.development import probe as probing
 from supply_chain.development.probe import SEARCHED, Findings, Run
+from supply_chain.development.separation import BuildLimits, Room
 from supply_chain.evidence.checks import Outcome
 from supply_chain.readiness import Answer
 from tests.engine.memory import MemoryEngine, Program
@@ -150,6 +152,10 @@ def test_many_written_paths_are_shown():
     assert probing._leaves(["/data", *paths]) == paths
 
 
+LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1, disk=2**30, reserve=0)
+ROOM = Room(LIMITS, lambda: "")
+
+
 @dataclass
 class Sees:
     """A search that finds a kind of secret wherever a word stands."""
@@ -242,7 +248,7 @@ def ends(logs, status=0):
 
 
 def of_tests(out, status=0):
-    return probing.run_tests(ends(Logs(out, ""), status), "image", MANIFEST, lambda: NOON, "run", Sees())
+    return probing.run_tests(ends(Logs(out, ""), status), "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM)
 
 
 def test_tests_pass_by_what_they_tested():
@@ -265,7 +271,7 @@ def test_no_container_outlives_its_check(program):
     engine = MemoryEngine()
     engine.add("image", program=program)
 
-    result = probing.run_tests(engine, "image", MANIFEST, lambda: NOON, "run", Sees())
+    result = probing.run_tests(engine, "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM)
 
     assert engine.held == {}
     assert bool(result.failed) == bool(program.error)
@@ -300,9 +306,71 @@ def test_a_secret_that_tests_print_is_a_warning_and_not_repeated():
 
 def test_a_base_is_checked_by_its_status_alone(make):
     """A check command need not say anything."""
-    result = probing.check_command(ends(Logs("", "")), "image", make.base(), lambda: NOON, "run", Sees())
+    result = probing.check_command(ends(Logs("", "")), "image", make.base(), lambda: NOON, "run", Sees(), ROOM)
 
     assert result.outcome is Outcome.PASSED
+
+
+@dataclass
+class Specs(MemoryEngine):
+    """An engine that shows what it was asked for."""
+
+    specs: list[ContainerSpec] = field(default_factory=list)
+
+    def create(self, spec):
+        self.specs.append(spec)
+        return super().create(spec)
+
+
+GREEDY = MANIFEST.model_copy(
+    update={
+        "test": Test(command=("python3", "-m", "unittest"), memory="4000GiB", timeout=5),
+        "runtime": Runtime(memory="4000GiB"),
+        "probe": Probe(port=8080, start_timeout=1, stop_timeout=1),
+    }
+)
+
+
+@pytest.mark.parametrize("asked", [GREEDY, MANIFEST], ids=["more", "less"])
+def test_a_declaration_gets_no_more_of_the_host_than_a_build(asked, make):
+    """Neither memory, which paths in memory count as, nor a file's size; what asks for less gets that."""
+    engine, base = Specs(), make.base().model_copy(update={"runtime": asked.runtime})
+    engine.add("image", program=Program(status=0))
+
+    probing.run_tests(engine, "image", asked, lambda: NOON, "run", Sees(), ROOM)
+    probing.probe(engine, "image", asked, lambda: NOON, "run", Sees(), ROOM)
+    probing.check_command(engine, "image", base, lambda: NOON, "run", Sees(), ROOM)
+
+    memory = min(asked.runtime.memory, LIMITS.memory)
+    assert [(each.profile.memory, each.largest_file) for each in engine.specs] == [(memory, LIMITS.disk)] * 4
+
+
+def taken():
+    """Room on a disk from which something takes too much, from the second look on."""
+    looks = iter(["", *["the free space fell by more than 1 MiB since it began"] * 1000])
+    return Room(LIMITS, lambda: next(looks))
+
+
+@pytest.mark.parametrize(
+    ("check", "failed"),
+    [
+        (probing.probe, "It was ended, as the free space fell by more than 1 MiB since it began."),
+        (
+            probing.run_tests,
+            "`python3 -m unittest` was ended, as the free space fell by more than 1 MiB since it began.",
+        ),
+    ],
+    ids=["probe", "tests"],
+)
+def test_a_container_that_takes_the_hosts_disk_is_ended(check, failed):
+    """The check has failed, and what was written goes with the container."""
+    engine = MemoryEngine()
+    engine.add("image")
+
+    result = check(engine, "image", GREEDY, lambda: NOON, "run", Sees(), taken())
+
+    assert result.failed == (failed,)
+    assert (engine.held, engine.network_labels) == ({}, {})
 
 
 def test_silence_is_told_apart_from_the_wrong_stream():
@@ -324,7 +392,7 @@ def declared(command=("echo", "12 passed"), report=None):
 def result_of(manifest, out="12 passed", files=None, brought=None):
     engine = MemoryEngine()
     engine.add("image", program=Program(status=0, logs=Logs(out, ""), files=files or {}, brought=brought or {}))
-    return probing.run_tests(engine, "image", manifest, lambda: NOON, "run", Sees())
+    return probing.run_tests(engine, "image", manifest, lambda: NOON, "run", Sees(), ROOM)
 
 
 def test_a_command_that_merely_prints_is_a_warning():

@@ -9,8 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 )
+
+// What an unlinked file holds is on the disk as long as it is open; the collector would close it.
+var open []*os.File
 
 func main() {
 	switch what, rest := os.Args[1], os.Args[2:]; what {
@@ -73,6 +77,9 @@ func main() {
 				os.Exit(4)
 			}
 		}
+	case "sparse": // sparse FILE: one of 200 MiB that takes no room
+		file, _ := os.Create(rest[0])
+		file.Truncate(200 << 20)
 	case "grow": // one file without end
 		file, _ := os.Create(rest[0])
 		for {
@@ -81,6 +88,28 @@ func main() {
 				os.Exit(4)
 			}
 		}
+	case "unlink": // unlink DIRECTORY: fill it with files that have no name any more
+		for number := 0; ; number++ {
+			file, err := os.Create(fmt.Sprintf("%s/%d", rest[0], number))
+			if err == nil {
+				os.Remove(file.Name())
+				_, err = file.Write(make([]byte, 64<<20))
+				open = append(open, file)
+			}
+			if err != nil {
+				fmt.Println(err)
+				os.Exit(4)
+			}
+		}
+	case "chroot": // chroot DIRECTORY COMMAND…: its first process has another root, a second one does the work
+		work := exec.Command("/step", rest[1:]...)
+		os.Mkdir(rest[0], 0o755)
+		work.Start()
+		if err := syscall.Chroot(rest[0]); err != nil {
+			fmt.Println(err)
+			os.Exit(4)
+		}
+		work.Wait()
 	case "yell": // lines without end
 		for {
 			fmt.Println(strings.Repeat("all is well ", 100))

@@ -1,0 +1,54 @@
+"""The free space of the file system on which the engine keeps its images, while something runs that may fill it.
+
+Whatever takes it is seen: what the engine unpacks itself, files that have no name any more, and many empty ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from os import statvfs
+from pathlib import Path
+
+from supply_chain.development.separation import BuildLimits
+from supply_chain.shown import mebibytes
+
+MARGIN = 512 * 1024**2
+"""Bytes that free space may fall beyond the limits: logs, databases and the engine itself write meanwhile."""
+FREE_INODES = 0.05
+"""The part of a file system's inodes that has to stay free, where it counts them: 5 % fits file systems of any size."""
+
+
+def free_bytes(directory: Path) -> int:
+    """Return how much a directory's file system has left for everybody."""
+    found = statvfs(directory)
+    return found.f_bavail * found.f_frsize
+
+
+@dataclass
+class FreeSpace:
+    """Compares the free space with what it was at the first look, and with what has to stay.
+
+    All users of a file system share its free space: each of the builds that run may take as much as one build may.
+    """
+
+    directory: Path
+    limits: BuildLimits
+    builds: Callable[[], int] = lambda: 1
+    """Counts the builds that run now, this one among them or not; none counts as one."""
+    _first: int | None = field(default=None, init=False)
+
+    def look(self) -> str:
+        """Return what is broken now, in a sentence's half; empty where nothing is. Raises `OSError`."""
+        found, where = statvfs(self.directory), f"where the engine keeps its images ({self.directory})"
+        free = found.f_bavail * found.f_frsize
+        self._first = free if self._first is None else self._first
+        if free < self.limits.reserve:
+            return f"only {mebibytes(free)} are free {where}, and {mebibytes(self.limits.reserve)} have to stay"
+        if found.f_favail < FREE_INODES * found.f_files:
+            return f"only {found.f_favail} inodes are free {where}, and {FREE_INODES:.0%} have to stay"
+        lost = self._first - free
+        if lost <= self.limits.disk + MARGIN:
+            return ""
+        most = self.limits.disk * max(1, self.builds()) + MARGIN
+        return f"the free space {where} fell by more than {mebibytes(most)} since it began" if lost > most else ""
