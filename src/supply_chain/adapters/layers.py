@@ -13,13 +13,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 import zstandard
 
 from supply_chain.adapters.distribution import examine
 from supply_chain.adapters.file_content import MACHINES, PEM, FileContent, Keeper, read_file, secrets_in
 from supply_chain.adapters.filesystem import Filesystem, Kind, Node, printable
+from supply_chain.adapters.tar_entry import Entry
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade, ScannerFailed
 from supply_chain.evidence.examination import Examination
@@ -162,15 +163,16 @@ class _Image:
     def add(self, packed: IO[bytes], kind: str) -> None:
         """Read the next layer, and apply it."""
         with _unpacked(packed, kind) as stream:
-            layer = tarfile.open(fileobj=_Guarded(stream), mode="r:")  # type: ignore[call-overload] # noqa: SIM115
+            layer = tarfile.open(fileobj=_Guarded(stream), mode="r:", tarinfo=Entry)  # type: ignore[call-overload] # noqa: SIM115
             self.files.lay(self._members(layer), lambda member: self._read(layer, member))
 
     def _members(self, layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         """One after the other; the library would keep them all, and takes what it cannot read for the end."""
-        while (member := layer.next()) is not None:
+        while (member := cast("Entry | None", layer.next())) is not None:
             layer.members.clear()  # type: ignore[attr-defined]
             if layer.pax_headers.keys() - {"comment"}:
                 raise ValueError("a layer has global headers, which engines ignore")
+            member.check()
             self.size += tarfile.BLOCKSIZE + member.size
             if self.size > self.most:
                 raise _TooLarge
@@ -285,13 +287,21 @@ class _Guarded:
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
+        self._again = b""
         self.seek: Callable[[int], int] = stream.seek
         self.tell: Callable[[], int] = stream.tell
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= DOCUMENT:
             raise ValueError(f"a header of {size} bytes")
+        if self._again:
+            content, self._again = self._again, b""
+            return content
         return self._stream.read(size)
+
+    def unread(self, content: bytes) -> None:
+        """Give this once more at the next reading, which asks for as many bytes."""
+        self._again = content
 
 
 class _Forward:
