@@ -135,12 +135,14 @@ class Keeper:
 
 def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: bool) -> FileContent:
     """Read a file once, from its beginning to its end, and find out what it is; with `secrets`, look for these too."""
-    digest, start, tail, left, line, size_read = hashlib.sha256(), b"", b"", b"", 1, 0
+    digest, start, tail, left, line = hashlib.sha256(), b"", b"", b"", 1
+    most = size_read = 0
     found: dict[str, set[int]] = {}
     single, entries = False, ZipEntries()
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
-        if len(start) < (most := START if compression_of(start or chunk) else HEAD):
+        most = most or (START if compression_of(chunk) else HEAD)
+        if len(start) < most:
             start += chunk[: most - len(start)]
         tail = (tail + chunk)[-TAIL:]
         piece = left + chunk
@@ -325,30 +327,31 @@ def _compressed(start: bytes, *, cut: bool, depth: int = DEEPEST) -> str:
     return f"{form}, {name}" if form else ""
 
 
+COMPRESSED = (
+    (b"\x1f\x8b\x08", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    *((bytes((0x50 + n,)) + b"\x2a\x4d\x18", "zstd") for n in range(16)),  # a skippable frame (RFC 8878, 3.1.2)
+)
+"""The beginning of a compressed file → how it is compressed."""
+_COMPRESSED = tuple(start for start, _ in COMPRESSED)
+
+
 def compression_of(start: bytes) -> str:
     """How a file that begins so is compressed; empty for not."""
-    forms = (
-        (start.startswith(b"\x1f\x8b\x08"), "gzip"),
-        (start.startswith(b"BZh"), "bzip2"),
-        (start.startswith(b"\xfd7zXZ\0"), "xz"),
-        (_is_lzma(start), "lzma"),
-        (start.startswith(b"\x28\xb5\x2f\xfd"), "zstd"),
-        (start[1:4] == b"\x2a\x4d\x18" and start[0] >> 4 == 5, "zstd"),  # a skippable frame (RFC 8878, 3.1.2)
-    )
-    return next((name for holds, name in forms if holds), "")
+    if start.startswith(_COMPRESSED):
+        return next(name for magic, name in COMPRESSED if start.startswith(magic))
+    return "lzma" if _is_lzma(start) else ""
 
 
 def _is_lzma(start: bytes) -> bool:
     """Whether the beginning is that of a `.lzma`, which has no magic number, as `xz` and liblzma tell it."""
+    if len(start) <= LZMA_HEADER or start[LZMA_HEADER] or start[0] >= LZMA_PROPERTIES:
+        return False
     window, size = int.from_bytes(start[1:5], "little"), int.from_bytes(start[5:13], "little")
-    one_or_two_bits = window.bit_count() == 1 or (window.bit_count() == 2 and window & window << 1)
-    return bool(
-        len(start) > LZMA_HEADER
-        and start[0] < LZMA_PROPERTIES
-        and (one_or_two_bits or window == 2**32 - 1)
-        and (size < 2**38 or size == 2**64 - 1)
-        and not start[LZMA_HEADER]
-    )
+    few_bits = window.bit_count() == 1 or (window.bit_count() == 2 and window & window << 1)
+    return bool(few_bits or window == 2**32 - 1) and (size < 2**38 or size == 2**64 - 1)
 
 
 def _unpacked(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[bytes, bool]:
