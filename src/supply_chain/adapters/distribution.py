@@ -179,7 +179,7 @@ def _records(path: str, node: Node[FileContent]) -> tuple[str, str]:
 
 
 def _archives(files: Files) -> Iterator[Archive]:
-    """The archives that syft does not open."""
+    """The archives that syft does not open, or in which it sees Java's packages alone and there are others."""
     for path, node in sorted(files.walk(), key=lambda each: each[0]):
         content = node.content
         if content is None or not content.archive:

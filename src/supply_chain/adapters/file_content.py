@@ -8,10 +8,10 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO, Literal
+from typing import IO, Literal, Protocol
 
 import re2
 import zstandard
@@ -23,6 +23,22 @@ TAIL = 66 * 1024
 """Bytes of a file's end that are looked at: a zip archive's directory ends with a comment of at most 64 KiB."""
 INSIDE = 64 * 1024
 """Bytes that a compressed file is unpacked to, to see what is in it."""
+START = 2 * 1024 * 1024
+"""Bytes of a compressed file's beginning that are unpacked: bzip2 gives nothing before a block's end, of 900 kB."""
+DEEPEST = 3
+"""Compressed files within each other that are unpacked."""
+LARGEST_WINDOW = 256 * 1024 * 1024
+"""Bytes of memory that unpacking may take."""
+BLOCK = 512
+"""Bytes of a tar header."""
+PIECE = 16 * 1024
+"""Bytes of a compressed file that are unpacked at once."""
+LZMA_HEADER, LZMA_PROPERTIES = 13, 225
+"""Bytes before the content of a `.lzma`, and what its first byte is below."""
+MOST_ZIP_ENTRIES = 1_000_000
+"""Entries of zip archives in one file that are looked at; what holds more of them and an end is an archive."""
+LONGEST_ZIP_NAME = 2048
+"""Bytes of an entry's name in a zip archive that are read."""
 
 MACHINES = {"amd64": "x86-64", "arm64": "AArch64"}
 """A platform's architecture (Go's name) → the machine its programs are for."""
@@ -71,6 +87,8 @@ LONGEST_FORM = 4096
 """Bytes of one piece that the next one is read together with, so that nothing is missed between them."""
 MOST_SECRETS = 20
 """Places of one kind of secret in one file that are told."""
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""What texts in UTF-16 begin with (and some in UTF-32)."""
 SINGLE_EXECUTABLE = b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:1"
 """What a Node.js program contains that has an application in it ("Single executable applications")."""
 
@@ -117,31 +135,43 @@ class Keeper:
 
 def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: bool) -> FileContent:
     """Read a file once, from its beginning to its end, and find out what it is; with `secrets`, look for these too."""
-    digest, head, tail, left, line = hashlib.sha256(), b"", b"", b"", 1
+    digest, start, tail, left, line = hashlib.sha256(), b"", b"", b"", 1
+    most = size_read = 0
     found: dict[str, set[int]] = {}
-    single = False
+    single, entries = False, ZipEntries()
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
-        if len(head) < HEAD:
-            head += chunk[: HEAD - len(head)]
+        most = most or (START if compression_of(chunk) else HEAD)
+        if len(start) < most:
+            start += chunk[: most - len(start)]
         tail = (tail + chunk)[-TAIL:]
         piece = left + chunk
-        single = single or (head[:4] == b"\x7fELF" and SINGLE_EXECUTABLE in piece)
-        for place, kind in secrets_in(piece, line) if secrets else ():
+        single = single or (start[:4] == b"\x7fELF" and SINGLE_EXECUTABLE in piece)
+        entries.search(piece, size_read - len(left))
+        size_read += len(chunk)
+        for place, kind in _secrets_in_text(piece, start, line) if secrets else ():
             if len(places := found.setdefault(kind, set())) < MOST_SECRETS:
                 places.add(place)
         left = piece[-LONGEST_FORM:]
         line += piece.count(b"\n") - left.count(b"\n") if secrets else 0
+    head = start[:HEAD]
     return FileContent(
         sha256=digest.digest(),
         machine=machine_of(head),
-        archive="Node.js application" if single else archive_in(head, tail, size),
+        archive="Node.js application" if single else archive_in(start, tail, size, entries),
         database=database_in(head),
         place=keeper.keep(head) if size <= HEAD else -1,
         size=len(head),
-        text=b"\0" not in head,
+        text=b"\0" not in head or head.startswith(UTF_16),
         secrets=tuple(sorted((place, kind) for kind, places in found.items() for place in places)),
     )
+
+
+def _secrets_in_text(piece: bytes, start: bytes, line: int) -> Iterator[tuple[int, str]]:
+    """Search a piece of a file that starts so; ASCII in UTF-16 is ASCII with zero bytes in between."""
+    yield from secrets_in(piece, line)
+    if start.startswith(UTF_16):
+        yield from secrets_in(piece.replace(b"\0", b""), line)
 
 
 def secrets_in(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -> Iterator[tuple[int, str]]:
@@ -195,32 +225,38 @@ EMBEDDED = b"MEI\014\013\012\013\016"
 """PyInstaller's cookie, near the end of a program with an archive in it."""
 
 
-def archive_in(head: bytes, tail: bytes, size: int) -> str:
+def archive_in(start: bytes, tail: bytes, size: int, entries: ZipEntries) -> str:
     """The format of an archive of files, also of one that is appended to a program; empty where it is none.
 
-    A single compressed file is none: what counts is what it unpacks to.
+    `start` is the whole file, or its first `START` bytes where it is compressed, and else `HEAD`. A single compressed
+    file is no archive: what counts is what it unpacks to.
     """
+    if EMBEDDED in tail:
+        return "PyInstaller"
+    if form := _begun(start):
+        return form
+    if entries.end_in(tail, size):
+        return "jar" if MANIFEST in start[:HEAD] and entries.java else "zip"
+    return _compressed(start, cut=len(start) < size)
+
+
+def _begun(head: bytes) -> str:
+    """The format of an archive by its beginning; empty for none."""
     forms = (
         (head[:4] == b"\x7fELF" and head[8:11] in (b"AI\x01", b"AI\x02"), "AppImage"),
-        (EMBEDDED in tail, "PyInstaller"),
-        (head.startswith(_STARTS), _started(head)),
+        (head.startswith(_STARTS), next((name for start, name in HEADS if head.startswith(start)), "")),
         (head[1080:1082] == b"\x53\xef" and int.from_bytes(head[1048:1052], "little") < 7, "ext file system"),
         (head[32769:32774] == b"CD001", "iso9660"),
         (is_tar(head), "tar"),
-        (is_zip(tail, size), "jar" if MANIFEST in head else "zip"),
     )
-    return next((name for holds, name in forms if holds), "") or _compressed(head)
-
-
-def _started(head: bytes) -> str:
-    return next((name for start, name in HEADS if head.startswith(start)), "")
+    return next((name for holds, name in forms if holds), "")
 
 
 def is_tar(head: bytes) -> bool:
     """Whether a file begins with a tar header: `ustar`, or an older one by its checksum."""
-    if len(head) < 512:
+    if len(head) < BLOCK:
         return False
-    block = head[:512]
+    block = head[:BLOCK]
     if block[257:262] == b"ustar":
         return True
     field = block[148:156].strip(b" \0")
@@ -229,71 +265,158 @@ def is_tar(head: bytes) -> bool:
     return int(field, 8) == sum(block[:148]) + 8 * 32 + sum(block[156:])
 
 
-def is_zip(tail: bytes, size: int) -> bool:
-    """Whether a file ends as a zip archive with something in it, whatever it begins with."""
-    at = tail.rfind(b"PK\x05\x06")
-    while at >= 0:
-        record = tail[at : at + 22]
-        if len(record) == 22 and at + 22 + int.from_bytes(record[20:22], "little") <= len(tail):
-            entries, length = int.from_bytes(record[10:12], "little"), int.from_bytes(record[12:16], "little")
-            if entries and 46 <= length <= size:
+class ZipEntries:
+    """The entries in the central directories of zip archives (APPNOTE.TXT, 4.3.12), found as a file is read.
+
+    What a directory's end says of counts and comments is no matter: readers take it for one all the same.
+    """
+
+    def __init__(self) -> None:
+        self._places: set[int] = set()
+        self._ends: set[int] = set()
+        self._others = self._many = False
+
+    @property
+    def java(self) -> bool:
+        """Whether all entries could be read, and none is of Python."""
+        return bool(self._places) and not self._others and not self._many
+
+    def search(self, piece: bytes, place: int) -> None:
+        """Find the entries in a piece of the file, which begins there; the next piece overlaps it."""
+        at = piece.find(b"PK\x01\x02")
+        while at >= 0 and len(self._places) < MOST_ZIP_ENTRIES:
+            self._places.add(place + at)
+            name, extra, comment = (int.from_bytes(piece[at + n : at + n + 2], "little") for n in (28, 30, 32))
+            if at + 46 + min(name, LONGEST_ZIP_NAME) <= len(piece):
+                self._ends.add(place + at + 46 + name + extra + comment)
+                self._others = self._others or name > LONGEST_ZIP_NAME or _is_python(piece[at + 46 : at + 46 + name])
+            at = piece.find(b"PK\x01\x02", at + 4)
+        self._many = self._many or at >= 0
+
+    def end_in(self, tail: bytes, size: int) -> bool:
+        """Whether a file of this size and end has the end of a directory, and the directory where that says or before.
+
+        A zip64 archive says so directly before (4.3.15).
+        """
+        at = tail.rfind(b"PK\x05\x06")
+        while at >= 0:
+            place, length = size - len(tail) + at, int.from_bytes(tail[at + 12 : at + 16], "little")
+            offset = int.from_bytes(tail[at + 16 : at + 20], "little")
+            if tail[max(0, at - 20) : at].startswith(b"PK\x06\x07") or place in self._ends:
                 return True
-        at = tail.rfind(b"PK\x05\x06", 0, at)
-    return False
+            if self._many or {place - length, offset} & self._places:
+                return True
+            at = tail.rfind(b"PK\x05\x06", 0, at)
+        return False
 
 
-def _compressed(head: bytes) -> str:
-    """The format where a compressed file holds an archive: that of a Debian, Alpine or pacman package, too."""
-    for name, start, unpack in (
-        ("gzip", b"\x1f\x8b\x08", _gunzip),
-        ("bzip2", b"BZh", _bunzip),
-        ("xz", b"\xfd7zXZ\0", _unxz),
-        ("zstd", b"\x28\xb5\x2f\xfd", _unzstd),
-    ):
-        if head.startswith(start):
-            inside = unpack(head)
-            if is_tar(inside) or inside.startswith((b"070701", b"070702", b"070707")):
-                return f"{'tar' if is_tar(inside) else 'cpio'}, {name}"
-    return ""
+def _is_python(name: bytes) -> bool:
+    return name.endswith((b".py", b".pyc")) or b".dist-info/" in name or b".egg-info/" in name
 
 
-def _gunzip(head: bytes) -> bytes:
-    unzip, inside = zlib.decompressobj(wbits=31), b""
+def _compressed(start: bytes, *, cut: bool, depth: int = DEEPEST) -> str:
+    """The format where a compressed file holds an archive: that of a Debian, Alpine or pacman package, too.
+
+    With `cut` the file goes on. It may hold an archive where nothing comes of its start, or only more compressed files.
+    """
+    name = compression_of(start)
+    if not name:
+        return ""
+    inside, more = _unpacked(start, name, INSIDE, cut=cut)
+    if compression_of(inside):
+        inside, more = _unpacked(start, name, START, cut=cut)
+    if len(inside) < BLOCK and more:
+        return f"unknown, {name}"
+    form = _begun(inside) or ("zip" if inside.startswith(b"PK\x03\x04") else "")
+    if not form and compression_of(inside):
+        form = _compressed(inside, cut=more, depth=depth - 1) if depth else "unknown"
+    return f"{form}, {name}" if form else ""
+
+
+COMPRESSED = (
+    (b"\x1f\x8b\x08", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    *((bytes((0x50 + n,)) + b"\x2a\x4d\x18", "zstd") for n in range(16)),  # a skippable frame (RFC 8878, 3.1.2)
+)
+"""The beginning of a compressed file → how it is compressed."""
+_COMPRESSED = tuple(start for start, _ in COMPRESSED)
+
+
+def compression_of(start: bytes) -> str:
+    """How a file that begins so is compressed; empty for not."""
+    if start.startswith(_COMPRESSED):
+        return next(name for magic, name in COMPRESSED if start.startswith(magic))
+    return "lzma" if _is_lzma(start) else ""
+
+
+def _is_lzma(start: bytes) -> bool:
+    """Whether the beginning is that of a `.lzma`, which has no magic number, as `xz` and liblzma tell it."""
+    if len(start) <= LZMA_HEADER or start[LZMA_HEADER] or start[0] >= LZMA_PROPERTIES:
+        return False
+    window, size = int.from_bytes(start[1:5], "little"), int.from_bytes(start[5:13], "little")
+    few_bits = window.bit_count() == 1 or (window.bit_count() == 2 and window & window << 1)
+    return bool(few_bits or window == 2**32 - 1) and (size < 2**38 or size == 2**64 - 1)
+
+
+def _unpacked(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[bytes, bool]:
+    """The beginning of what is compressed, and whether more may come of it: of the rest, or with more memory."""
+    inside = bytearray()
     try:
-        while head and len(inside) < INSIDE:  # a signature or a control part may be a member of its own
-            inside += unzip.decompress(head, INSIDE - len(inside))
-            head = unzip.unused_data
-            if unzip.eof:
-                unzip = zlib.decompressobj(wbits=31)
-            elif not unzip.unconsumed_tail:
-                break
-            else:
-                head = unzip.unconsumed_tail
-    except zlib.error:
-        pass
-    return inside
+        for part in _UNPACK[name](packed):
+            inside += part
+            if len(inside) >= most:
+                return bytes(inside), True
+    except (zlib.error, OSError, lzma.LZMAError, zstandard.ZstdError) as error:
+        return bytes(inside), "memory" in str(error).lower()
+    return bytes(inside), cut
 
 
-def _bunzip(head: bytes) -> bytes:
-    try:
-        return bz2.BZ2Decompressor().decompress(head, INSIDE)
-    except OSError:
-        return b""
+class _Decompressor(Protocol):
+    """What the standard library's have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-def _unxz(head: bytes) -> bytes:
-    try:
-        return lzma.LZMADecompressor(memlimit=256 * CHUNK).decompress(head, INSIDE)
-    except lzma.LZMAError:
-        return b""
+def _streams(make: Callable[[], _Decompressor]) -> Callable[[bytes], Iterator[bytes]]:
+    """Unpack one stream after the other: a signature or a control part may be one of its own, or an empty one first."""
+
+    def unpack(packed: bytes) -> Iterator[bytes]:
+        unpacker, at = make(), 0
+        while True:
+            piece = packed[at : at + PIECE]
+            part = unpacker.decompress(piece, BLOCK)
+            at += len(piece) - len(unpacker.unused_data) - len(getattr(unpacker, "unconsumed_tail", b""))
+            yield part
+            if unpacker.eof:
+                unpacker = make()
+                while packed[at : at + 1] == b"\0":  # padding
+                    at += 1
+            elif not part and not piece:
+                return
+
+    return unpack
 
 
-def _unzstd(head: bytes) -> bytes:
-    try:
-        with zstandard.ZstdDecompressor(max_window_size=256 * CHUNK).stream_reader(io.BytesIO(head)) as stream:
-            return stream.read(INSIDE)
-    except zstandard.ZstdError:
-        return b""
+def _unzstd(packed: bytes) -> Iterator[bytes]:
+    unpacker = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
+    with unpacker.stream_reader(io.BytesIO(packed), read_across_frames=True) as stream:
+        while part := stream.read(BLOCK):
+            yield part
+
+
+_UNPACK: dict[str, Callable[[bytes], Iterator[bytes]]] = {
+    "gzip": _streams(lambda: zlib.decompressobj(wbits=31)),
+    "bzip2": _streams(bz2.BZ2Decompressor),
+    "xz": _streams(lambda: lzma.LZMADecompressor(memlimit=LARGEST_WINDOW)),
+    "lzma": _streams(lambda: lzma.LZMADecompressor(memlimit=LARGEST_WINDOW)),
+    "zstd": _unzstd,
+}
 
 
 def database_in(head: bytes) -> str:

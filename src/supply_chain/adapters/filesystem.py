@@ -47,7 +47,6 @@ KINDS = {
     tarfile.REGTYPE: Kind.FILE,
     tarfile.AREGTYPE: Kind.FILE,
     tarfile.CONTTYPE: Kind.FILE,
-    tarfile.GNUTYPE_SPARSE: Kind.FILE,
     tarfile.DIRTYPE: Kind.DIRECTORY,
     tarfile.SYMTYPE: Kind.LINK,
     tarfile.CHRTYPE: Kind.DEVICE,

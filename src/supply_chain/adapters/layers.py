@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 import zstandard
 
 from supply_chain.adapters.distribution import examine
 from supply_chain.adapters.file_content import MACHINES, PEM, FileContent, Keeper, read_file, secrets_in
 from supply_chain.adapters.filesystem import Filesystem, Kind, Node, printable
+from supply_chain.adapters.tar_entry import Entry
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade, ScannerFailed
 from supply_chain.evidence.examination import Examination
@@ -171,15 +172,16 @@ def _unpacked(packed: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
 @contextmanager
 def _opened(packed: IO[bytes], kind: str) -> Iterator[tarfile.TarFile]:
     with _unpacked(packed, kind) as stream:
-        yield tarfile.open(fileobj=_Guarded(stream), mode="r:")  # type: ignore[call-overload] # noqa: SIM115
+        yield tarfile.open(fileobj=_Guarded(stream), mode="r:", tarinfo=Entry)  # type: ignore[call-overload] # noqa: SIM115
 
 
 def _members(layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """One after the other; the library would keep them all, and takes what it cannot read for the end."""
-    while (member := layer.next()) is not None:
+    while (member := cast("Entry | None", layer.next())) is not None:
         layer.members.clear()  # type: ignore[attr-defined]
         if layer.pax_headers.keys() - {"comment"}:
             raise ValueError("a layer has global headers, which engines ignore")
+        member.check()
         yield member
     layer.fileobj.seek(layer.offset)
     if layer.fileobj.read(tarfile.BLOCKSIZE) not in (b"", tarfile.NUL * tarfile.BLOCKSIZE):
@@ -323,13 +325,21 @@ class _Guarded:
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
+        self._again = b""
         self.seek: Callable[[int], int] = stream.seek
         self.tell: Callable[[], int] = stream.tell
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= DOCUMENT:
             raise ValueError(f"a header of {size} bytes")
+        if self._again:
+            content, self._again = self._again, b""
+            return content
         return self._stream.read(size)
+
+    def unread(self, content: bytes) -> None:
+        """Give this once more at the next reading, which asks for as many bytes."""
+        self._again = content
 
 
 class _Forward:

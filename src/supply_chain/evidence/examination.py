@@ -11,7 +11,7 @@ from supply_chain.image import Frozen
 
 OS_RELEASE = "/etc/os-release"
 """Where an owner accepts that an image is of another distribution than its base."""
-EXAMINATION_VERSION = "1"
+EXAMINATION_VERSION = "2"
 """Of looking: raised when more is looked for, so that what was examined before is examined again."""
 
 

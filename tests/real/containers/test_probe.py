@@ -194,7 +194,7 @@ def test_report_that_the_image_brought_shows_nothing(
     engine.load(tmp_path / "image.tar")
     test = service().test.model_copy(update={"command": ("/subject", "status-0"), "report": "/report.xml"})
     try:
-        result = run_tests(engine, digest, service().model_copy(update={"test": test}), now, "run-1", SEARCH)
+        result = run_tests(engine, digest, service().model_copy(update={"test": test}), now, "run-1", SEARCH, ROOM)
     finally:
         engine._client.images.remove(digest, force=True)
 

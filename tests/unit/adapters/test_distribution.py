@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import zipfile
 
 import pytest
 from hypothesis import given
@@ -123,14 +124,23 @@ def test_a_database_that_is_linked_elsewhere_is_a_second_one():
     assert [each.path for each in found.databases] == ["/opt/db"]
 
 
-JAR = b"PK\x03\x04META-INF/MANIFEST.MF" + bytes(60) + b"PK\x05\x06" + bytes(6) + b"\1\0" + b"\x2e\0\0\0" + bytes(6)
+def jar(*names):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("META-INF/MANIFEST.MF", *names):
+            archive.writestr(name, b"")
+    return buffer.getvalue()
 
 
 def test_archives_are_told_but_those_that_the_scanner_opens():
-    """syft opens Java's by their names."""
-    found = examined({"/a/app.jar": JAR, "/a/picture.png": JAR, "/a/\udcff": b"hsqs" + bytes(90)})
+    """syft opens Java's by their names, and finds Java's packages in them."""
+    wheel = jar("flask-0.1.dist-info/METADATA")
+    found = examined(
+        {"/a/app.jar": jar("A.class"), "/a/b.jar": wheel, "/a/picture.png": jar(), "/a/\udcff": b"hsqs" + bytes(90)}
+    )
 
     assert [(each.path, each.format) for each in found.archives] == [
+        ("/a/b.jar", "zip"),
         ("/a/picture.png", "jar"),
         ("/a/\\xff", "squashfs"),
     ]

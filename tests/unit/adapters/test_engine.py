@@ -295,17 +295,6 @@ def test_a_list_that_is_never_made_is_an_error() -> None:
     assert engine.asked == [None] * LISTINGS
 
 
-class Creating:
-    """An SDK that keeps what it was told to create."""
-
-    def __init__(self) -> None:
-        self.api, self.containers, self.options = Printing(), self, {}
-
-    def create(self, image, **options):
-        self.options = options
-        return SimpleNamespace(id="c")
-
-
 def test_health_check_of_an_image_is_not_run():
     """Its execs would hide those of others, and push them out of what the engine keeps."""
     client = Creating()
@@ -314,7 +303,7 @@ def test_health_check_of_an_image_is_not_run():
         ContainerSpec(image=DIGEST, name="hello", labels={}, profile=Profile(user="1:1", memory=1, pids=1))
     )
 
-    assert client.options["healthcheck"] == {"test": ["NONE"]}
+    assert client.asked["healthcheck"] == {"test": ["NONE"]}
 
 
 class Written:

@@ -1,12 +1,15 @@
 """What a file is, by its content: whatever it is called."""
 
 import bz2
+import functools
 import gzip
 import hashlib
 import io
 import lzma
+import random
 import tarfile
 import zipfile
+import zlib
 
 import pytest
 import zstandard
@@ -14,29 +17,53 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from supply_chain.adapters import file_content
-from supply_chain.adapters.file_content import HEAD, TAIL, Keeper, archive_in, database_in, read_file, secrets_in
+from supply_chain.adapters.file_content import HEAD, START, Keeper, database_in, read_file, secrets_in
 
 
-def tar(*names):
+def tar(*names, size=0):
+    """A tar archive with files of so many bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in names or ("package/METADATA",):
-            archive.addfile(tarfile.TarInfo(name))
+            member = tarfile.TarInfo(name)
+            member.size = size
+            archive.addfile(member, io.BytesIO(noise(size)))
     return buffer.getvalue()
 
 
-def zipped(name="flask-0.1.dist-info/METADATA", before=b"", comment=b""):
+def zipped(name="flask-0.1.dist-info/METADATA", before=b"", comment=b"", more=()):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(name, b"x" * 100)
+        for each in (name, *more):
+            archive.writestr(each, b"x" * 100)
         archive.comment = comment
     return before + buffer.getvalue()
 
 
 def kind(content):
-    return archive_in(content[:HEAD], content[-TAIL:], len(content))
+    return read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).archive
 
 
+def noise(size):
+    """Bytes that do not compress."""
+    return random.Random(1).randbytes(size)
+
+
+def ended(content, at, value):
+    """The zip archive with other bytes in the record at its end."""
+    end = content.rfind(b"PK\x05\x06")
+    return content[: end + at] + value + content[end + at + len(value) :]
+
+
+ZIP64 = b"PK\x06\x06" + (44).to_bytes(8, "little") + bytes(44) + b"PK\x06\x07" + bytes(16)
+
+
+GZIP_EXTRA = b"\x1f\x8b\x08\x04" + bytes(6) + b"\xff\xff" + b"x" * 65535
+GZIP_NAME = b"\x1f\x8b\x08\x08" + bytes(6)
+BLOCK_HEADER, GIBIBYTE = b"\x02\0!\x01\x16\0\0\0", b"\x02\0!\x01\x24\0\0\0"
+LARGE_DICTIONARY = lzma.compress(tar()).replace(
+    BLOCK_HEADER + zlib.crc32(BLOCK_HEADER).to_bytes(4, "little"), GIBIBYTE + zlib.crc32(GIBIBYTE).to_bytes(4, "little")
+)
 ELF = b"\x7fELF\x02\x01\x01\0" + bytes(8) + b"\x02\0\x3e\0" + bytes(100)
 
 
@@ -70,6 +97,35 @@ ELF = b"\x7fELF\x02\x01\x01\0" + bytes(8) + b"\x02\0\x3e\0" + bytes(100)
         (gzip.compress(b"a changelog\n" * 100), ""),
         (b"PK\x05\x06" + bytes(18), ""),
         (b"text about PK\x05\x06 and nothing more of it, for many lines", ""),
+        (ended(zipped(), 8, bytes(4)), "zip"),
+        (ended(zipped(), 20, b"\xff\xff"), "zip"),
+        (ended(zipped(), 12, bytes(4)), "zip"),
+        (ended(zipped(), 12, bytes(8)), "zip"),
+        (ended(zipped().replace(b"PK\x05\x06", ZIP64 + b"PK\x05\x06"), 8, b"\xff" * 12), "zip"),
+        (zipped(before=bytes(file_content.CHUNK - 150)), "zip"),
+        (zipped("META-INF/MANIFEST.MF", more=["flask-0.1.dist-info/METADATA"]), "zip"),
+        (zipped("META-INF/MANIFEST.MF", more=["flask/__init__.py"]), "zip"),
+        (zipped("META-INF/MANIFEST.MF", more=["x" * 3000]), "zip"),
+        (zipped("META-INF/MANIFEST.MF", more=[f"{n}.class" for n in range(3000)]), "jar"),
+        (bz2.compress(tar(size=800_000)), "tar, bzip2"),
+        (bz2.compress(b"") + bz2.compress(tar()), "tar, bzip2"),
+        (lzma.compress(b"") + bytes(4) + lzma.compress(tar()), "tar, xz"),
+        (lzma.compress(tar(), lzma.FORMAT_ALONE), "tar, lzma"),
+        (lzma.compress(b"text" * 1000, lzma.FORMAT_ALONE), ""),
+        (b"\x57\x2a\x4d\x18" + (9).to_bytes(4, "little") + bytes(9) + zstandard.compress(tar()), "tar, zstd"),
+        (zstandard.compress(tar()) + b"rubbish", "tar, zstd"),
+        (gzip.compress(tar(size=80_000)) + b"rubbish", "tar, gzip"),
+        (GZIP_EXTRA + gzip.compress(tar())[10:], "tar, gzip"),
+        (gzip.compress(gzip.compress(tar())), "tar, gzip, gzip"),
+        (gzip.compress(bz2.compress(tar(size=800_000))), "tar, bzip2, gzip"),
+        (functools.reduce(lambda inside, _: gzip.compress(inside), range(5), tar()), "unknown" + ", gzip" * 4),
+        (gzip.compress(b"!<arch>\ndebian-binary   0  " + bytes(500)), "deb, gzip"),
+        (gzip.compress(b"hsqs" + bytes(100)), "squashfs, gzip"),
+        (gzip.compress(zipped()), "zip, gzip"),
+        (GZIP_NAME + b"x" * START + b"\0" + gzip.compress(tar())[10:], "unknown, gzip"),
+        (LARGE_DICTIONARY, "unknown, xz"),
+        (gzip.compress(noise(3 * START)), ""),
+        (ELF + b"\x81\x38PK\x01\x02\x74" + bytes(50) + b"\x81\x38PK\x05\x06\x0f\x84" + noise(5000), ""),
         (gzip.compress(tar())[:40], ""),
         (b"\x1f\x8b\x08rubbish", ""),
     ],

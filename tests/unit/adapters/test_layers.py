@@ -572,3 +572,92 @@ def test_private_keys_that_packages_bring_are_their_examples():
         "/opt/key.pem:1: private key",
     ]
     assert sum("GitHub token" in each for each in found) == 4
+
+
+def header(name, kind=tarfile.REGTYPE, size=0, mode=0o4755, fields=(), magic=b"ustar\x0000"):
+    """A header as it lies in an archive; `fields` are bytes that are written at places of it."""
+    made = bytearray(entry(name, mode, kind, size).tobuf(tarfile.USTAR_FORMAT))
+    made[257:265], made[156:157] = magic, kind
+    for at, content in ((0, name.encode()), *fields):
+        made[at : at + len(content)] = content
+    made[148:156] = b" " * 8
+    made[148:156] = b"%06o\0 " % sum(made)
+    return bytes(made)
+
+
+def extended(content, kind=tarfile.XHDTYPE, padding=b"", magic=b"ustar\x0000"):
+    packed = (content + padding).ljust(-(-len(content) // 512) * 512, b"\0")
+    return header("x", kind, len(content), 0o644, magic=magic) + packed
+
+
+def record(text):
+    """A pax record, which begins with its own length."""
+    return next(each for n in range(999) if len(each := b"%d %s\n" % (n, text.encode())) == n)
+
+
+def long_name(name, kind=tarfile.GNUTYPE_LONGNAME, padding=b""):
+    return extended(name, kind, padding, b"ustar  \0")
+
+
+HARMLESS, OTHER = record("path=tmp/harmless"), record("path=tmp/another1")
+SETUID = header("usr/bin/su")
+GNU_SETUID = header("usr/bin/su", magic=b"ustar  \0")
+
+
+@pytest.mark.parametrize(
+    "unpacked",
+    [
+        extended(record("GNU.sparse.name=tmp/harmless")) + SETUID,
+        extended(record("GNU.sparse.realsize=0")) + SETUID,
+        header("usr/bin/su/", tarfile.AREGTYPE) + SETUID,
+        extended(record("path=usr/bin/su")) + header("tmp/", tarfile.AREGTYPE, 512) + header("hidden"),
+        extended(record("path=usr/bin/")) + header("usr/bin/su", tarfile.AREGTYPE),
+        long_name(b"usr/bin/") + header("usr/bin/su", tarfile.AREGTYPE, magic=b"ustar  \0"),
+        header("usr/bin/su/"),
+        extended(record("path=")) + SETUID,
+        extended(HARMLESS) + extended(record("size=0")) + SETUID,
+        extended(HARMLESS) + extended(b"", tarfile.XGLTYPE) + SETUID,
+        extended(HARMLESS) + long_name(b"usr/bin/su") + GNU_SETUID,
+        long_name(b"tmp/harmless") + long_name(b"usr/bin/su") + GNU_SETUID,
+        extended(record("a=b"), padding=HARMLESS) + SETUID,
+        extended(b"+9 a=bcd\n" + HARMLESS) + SETUID,
+        long_name(b"usr/bin/su", padding=b"-harmless") + GNU_SETUID,
+        header("usr/bin/su", fields=[(100, b"\0004755\0\0\0")]),
+        header("usr/bin/su", size=512, fields=[(124, b"\0" + b"1000\0")]) + bytes(512),
+        header("su", fields=[(345, b"usr/bin")], magic=b"ustar  \0"),
+        header("usr/bin/su", fields=[(345, b"tmp")], magic=bytes(8)),
+        header("usr/bin/su", fields=[(508, b"tar\0")]),
+        header("usr/bin/su", tarfile.GNUTYPE_SPARSE, magic=b"ustar  \0"),
+        extended(record("size=-512")) + SETUID,
+    ],
+    ids=[
+        "sparse name", "sparse size", "file or directory", "directory or file", "directory by its other name",
+        "directory by its long name", "file with a directory's name", "empty path", "two extended headers",
+        "extended header before a global one", "extended header before a long name", "two long names",
+        "record in the padding", "length with a sign", "long name in the padding", "mode after a zero byte",
+        "size after a zero byte", "prefix of GNU's", "prefix of no format", "star's", "sparse file", "negative size",
+    ],
+)  # fmt: skip
+def test_layer_is_refused_that_engines_read_otherwise(unpacked):
+    """Go's archive/tar makes another file of these, such as `usr/bin/su` with more rights."""
+    with pytest.raises(CheckNotMade, match="LayerInvalid"):
+        read_contents(engine(unpacked + bytes(1024)), "image", MIB)
+
+
+@pytest.mark.parametrize(
+    "unpacked",
+    [
+        SETUID,
+        GNU_SETUID,
+        extended(record("path=usr/bin/su")) + header("other"),
+        long_name(b"usr/bin/su") + GNU_SETUID,
+        long_name(b"to", tarfile.GNUTYPE_LONGLINK) + long_name(b"usr/bin/su") + GNU_SETUID,
+        header("su", fields=[(345, b"usr/bin")]),
+        header("usr/bin/su", fields=[(108, b"\x80\0\0\0\xff\xff\xff\xff")]),
+        header("usr/bin/su", fields=[(100, b"  4755 \0")]),
+    ],
+    ids=["POSIX", "GNU", "extended", "long name", "two long names", "prefix", "large user", "spaces"],
+)
+def test_layer_is_read_however_tools_write_it(unpacked):
+    """What POSIX and GNU describe."""
+    assert list(rights(header("usr/", tarfile.DIRTYPE) + unpacked + bytes(1024))) == ["/usr/bin/su"]
