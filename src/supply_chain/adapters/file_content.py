@@ -74,15 +74,15 @@ FORMS = (
 _FORMS = tuple((kind, anchor, re.compile(form)) for kind, anchor, form in FORMS)
 
 
-def _anchors() -> re2.Pattern[bytes]:
-    """Compile one pattern for whatever a secret contains: RE2 searches for all of it in one pass."""
+def _any_of(*contents: bytes) -> re2.Pattern[bytes]:
+    """Compile one pattern for all of these: RE2 searches for them in one pass, and far faster than `bytes.find`."""
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.never_capture = True
-    return re2.compile(b"|".join(re.escape(anchor) for _, anchor, _ in FORMS), options)
+    return re2.compile(b"|".join(map(re.escape, contents)), options)
 
 
-_ANCHORS = _anchors()
+_ANCHORS = _any_of(*(anchor for _, anchor, _ in FORMS))
 LONGEST_FORM = 4096
 """Bytes of one piece that the next one is read together with, so that nothing is missed between them."""
 MOST_SECRETS = 20
@@ -265,6 +265,11 @@ def is_tar(head: bytes) -> bool:
     return int(field, 8) == sum(block[:148]) + 8 * 32 + sum(block[156:])
 
 
+ZIP_ENTRY = b"PK\x01\x02"
+"""What an entry in a zip archive's directory begins with."""
+_ZIP_ENTRY = _any_of(ZIP_ENTRY)
+
+
 class ZipEntries:
     """The entries in the central directories of zip archives (APPNOTE.TXT, 4.3.12), found as a file is read.
 
@@ -283,14 +288,14 @@ class ZipEntries:
 
     def search(self, piece: bytes, place: int) -> None:
         """Find the entries in a piece of the file, which begins there; the next piece overlaps it."""
-        at = piece.find(b"PK\x01\x02")
+        at = piece.find(ZIP_ENTRY) if _ZIP_ENTRY.search(piece) else -1
         while at >= 0 and len(self._places) < MOST_ZIP_ENTRIES:
             self._places.add(place + at)
             name, extra, comment = (int.from_bytes(piece[at + n : at + n + 2], "little") for n in (28, 30, 32))
             if at + 46 + min(name, LONGEST_ZIP_NAME) <= len(piece):
                 self._ends.add(place + at + 46 + name + extra + comment)
                 self._others = self._others or name > LONGEST_ZIP_NAME or _is_python(piece[at + 46 : at + 46 + name])
-            at = piece.find(b"PK\x01\x02", at + 4)
+            at = piece.find(ZIP_ENTRY, at + 4)
         self._many = self._many or at >= 0
 
     def end_in(self, tail: bytes, size: int) -> bool:

@@ -19,7 +19,7 @@ from typing import IO, Any, Protocol, cast
 import zstandard
 
 from supply_chain.adapters.distribution import examine
-from supply_chain.adapters.file_content import MACHINES, PEM, FileContent, Keeper, read_file, secrets_in
+from supply_chain.adapters.file_content import MACHINES, PEM, UTF_16, FileContent, Keeper, read_file, secrets_in
 from supply_chain.adapters.filesystem import Filesystem, Kind, Node, printable
 from supply_chain.adapters.tar_entry import Entry
 from supply_chain.development.content import Contents
@@ -206,27 +206,40 @@ class _Image:
     files: Filesystem[FileContent] = field(default_factory=Filesystem)
     found: set[tuple[str, int, str, str]] = field(default_factory=set)
     """Path, line and kind of each secret, in whichever layer, and the file's SHA-256."""
+    layers: int = 0
+    """How many were read, with the one that is being read."""
 
     def add(self, packed: IO[bytes], kind: str) -> None:
         """Read the next layer, and apply it."""
+        self.layers += 1
         with _opened(packed, kind) as layer:
             self.files.lay(self._counted(layer), lambda member: self._read(layer, member))
 
     def _counted(self, layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-        for member in _members(layer):
+        for number, member in enumerate(_members(layer), start=1):
+            self._search_names(member, number)
             self.size += _size(member)
             if self.size > self.most:
                 raise _TooLarge
             yield member
+
+    def _search_names(self, member: tarfile.TarInfo, entry: int) -> None:
+        """Look for secrets in an entry's name, and in its link's target. Told is which entry it is, not its name."""
+        names = f"{member.name}\0{member.linkname}".encode("utf-8", "surrogateescape")
+        for _, kind in secrets_in(names) if self.secrets else ():
+            self._find(f"names in layer {self.layers}", entry, kind, "")
+
+    def _find(self, path: str, line: int, kind: str, digest: str) -> None:
+        self.found.add((path, line, kind, digest))
+        if len(self.found) > MANY:
+            raise ValueError(f"it holds more than {MANY} secrets")
 
     def _read(self, layer: tarfile.TarFile, member: tarfile.TarInfo) -> FileContent:
         content = read_file(layer.extractfile(member), member.size, self.keeper, secrets=self.secrets)
         self.programs += bool(content.machine and member.mode & 0o111)
         for line, kind in content.secrets:
             path = printable(posixpath.normpath(f"/{member.name.lstrip('/')}"))
-            self.found.add((path, line, kind, content.sha256.hex()))
-        if len(self.found) > MANY:
-            raise ValueError(f"it holds more than {MANY} secrets")
+            self._find(path, line, kind, content.sha256.hex())
         return content
 
 
@@ -267,21 +280,36 @@ def _foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str]:
 
 def _secrets(image: _Image, config: bytes, known: Callable[[], frozenset[str]]) -> tuple[str, ...]:
     """Where something has the form of a secret: in the configuration, and in any layer, hidden or not."""
-    places = {("configuration", line, kind) for line, kind in secrets_in(config)}
+    places = {
+        ("configuration", line, kind)
+        for text in (config, *_strings(json.loads(config, object_pairs_hook=list)))
+        for line, kind in secrets_in(text)
+    }
     searched = known() if image.found else frozenset()
     places |= {
         (path, line, kind)
         for path, line, kind, digest in image.found
-        if digest not in searched and not (kind == PEM and _is_packaged(path, EXAMPLES))
+        if digest not in searched and not (kind == PEM and _is_example(path))
     }
     return tuple(f"{path}:{line}: {kind}" for path, line, kind in sorted(places))
+
+
+def _strings(document: Any) -> Iterator[bytes]:
+    """Every string in a JSON document, names too, decoded; its objects are lists of pairs."""
+    waiting = [document]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            yield each.encode("utf-8", "surrogatepass")
+        elif isinstance(each, list | tuple):
+            waiting += each
 
 
 PACKAGES = ("/usr/", "/lib/", "/var/lib/", "/var/cache/", "/etc/ssl/", "/etc/ca-certificates", "/proc/", "/sys/")
 PACKAGED = ("/site-packages/", "/dist-packages/", "/node_modules/", "/vendor/", "/.m2/", "/go/pkg/")
 """Where packages lie: what looks like a password there stands in a program's code or its examples."""
-EXAMPLES = ("/usr/share/", "/usr/lib/")
-"""Where packages bring private keys that are published, for their examples and tests."""
+EXAMPLES, EXAMPLES_WITHIN = ("/usr/share/", "/usr/lib/"), ("/site-packages/", "/dist-packages/")
+"""Where packages bring private keys that are published, for their examples and tests: below, or below one so called."""
 STANDARD = (
     "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/pam.d/", "/etc/login.defs", "/etc/debconf.conf",
     "/etc/services", "/etc/protocols", "/etc/security/", "/etc/default/", "/etc/init.d/", "/etc/mime.types",
@@ -297,6 +325,10 @@ def _is_packaged(path: str, places: tuple[str, ...]) -> bool:
     return path.startswith(places) or any(each in path for each in PACKAGED)
 
 
+def _is_example(path: str) -> bool:
+    return path.startswith(EXAMPLES) or any(each in path for each in EXAMPLES_WITHIN)
+
+
 def _texts(
     files: Filesystem[FileContent], keeper: Keeper, known: Callable[[], frozenset[str]]
 ) -> tuple[dict[str, bytes], tuple[str, ...]]:
@@ -309,6 +341,8 @@ def _texts(
         if node.content is None or not node.content.text or _is_packaged(path, PACKAGES + STANDARD):
             continue
         content = keeper.read(node.content)
+        if content is not None and content.startswith(UTF_16):
+            content = content.decode("utf-16", "replace").encode()
         if (content is not None and not SPEAKS.search(content)) or node.content.sha256.hex() in known():
             continue
         name = printable(path)

@@ -72,7 +72,9 @@ def engine(*unpacked, kind="gzip", config=None, changed=None):
     suffix = {"gzip": "tar+gzip", "docker": "tar.gzip"}.get(kind, kind)
     described = config or {"os": "linux", "architecture": "amd64"}
     manifest = {
-        "config": blob(json.dumps(described).encode(), f"{OCI}.config.v1+json"),
+        "config": blob(
+            (described if isinstance(described, str) else json.dumps(described)).encode(), f"{OCI}.config.v1+json"
+        ),
         "layers": [blob(each, f"{OCI}.layer.v1.{suffix}") for each in packed],
     }
     top = blob(json.dumps(manifest).encode(), f"{OCI}.manifest.v1+json")
@@ -442,6 +444,47 @@ def test_a_secret_in_the_configuration_is_seen():
     assert read_contents(engine(layer(), config=config), "image", MIB).secrets == ("configuration:1: GitHub token",)
 
 
+ESCAPED = "".join(f"\\u{letter:04x}" for letter in TOKEN)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [f'"Env": ["{ESCAPED}"]', f'"Env": ["a\\t{TOKEN.decode()}"]', f'"{ESCAPED}": 1', f'"Cmd": "{ESCAPED}", "Cmd": ""'],
+    ids=["escaped", "after a tab", "name", "twice"],
+)
+def test_secret_in_the_configuration_is_seen_however_json_writes_it(written):
+    """JSON has escapes, and gives an object two members of one name."""
+    config = f'{{"os": "linux", "architecture": "amd64", {written}}}'
+
+    assert read_contents(engine(layer(), config=config), "image", MIB).secrets == ("configuration:1: GitHub token",)
+
+
+def test_secret_in_a_name_is_seen():
+    """Of a file that is hidden too, of a directory, and what a link leads to; the finding does not repeat it."""
+    token = TOKEN.decode()
+    names = [text("a", b""), entry(f"opt/{token}.txt"), entry("link", kind=tarfile.SYMTYPE, to=token)]
+
+    found = read_contents(engine(layer(*names), layer(entry(f"opt/.wh.{token}.txt"))), "image", MIB).secrets
+
+    assert found == (
+        "names in layer 1:2: GitHub token",
+        "names in layer 1:3: GitHub token",
+        "names in layer 2:1: GitHub token",
+    )
+
+
+@pytest.mark.parametrize("form", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_text_in_utf_16_is_searched(form):
+    """For known forms, and for what is called a password."""
+    start = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}.get(form, b"")
+    written = start + f"first\n{TOKEN.decode()}\npassword = hunter2\n".encode(form)
+
+    found = read_contents(engine(layer(text("opt/a.reg", written))), "image", MIB)
+
+    assert found.secrets == ("/opt/a.reg:2: GitHub token",)
+    assert found.texts["/opt/a.reg"].decode().endswith("password = hunter2\n")
+
+
 def test_small_texts_that_no_package_brought_are_searched_by_words():
     """Neither what the source holds, nor packages, nor what speaks of nothing secret."""
     word = b"password = hunter2"
@@ -563,15 +606,22 @@ def test_a_larger_image_than_is_read_is_not_examined(monkeypatch):
 def test_private_keys_that_packages_bring_are_their_examples():
     """Go's and others' are published; a token of somebody is none, wherever it lies."""
     key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
-    places = ("usr/share/go/tls.pem", "opt/venv/lib/site-packages/x.pem", "opt/key.pem", "etc/ssl/own.pem")
+    places = (
+        "usr/share/go/tls.pem", "opt/venv/lib/site-packages/x.pem", "opt/key.pem", "etc/ssl/own.pem",
+        "app/vendor/key.pem", "app/node_modules/key.pem", "root/.m2/key.pem", "root/go/pkg/key.pem",
+    )  # fmt: skip
 
     found = read_contents(engine(layer(*(text(place, key + TOKEN) for place in places))), "image", MIB).secrets
 
     assert [each for each in found if "private key" in each] == [
+        "/app/node_modules/key.pem:1: private key",
+        "/app/vendor/key.pem:1: private key",
         "/etc/ssl/own.pem:1: private key",
         "/opt/key.pem:1: private key",
+        "/root/.m2/key.pem:1: private key",
+        "/root/go/pkg/key.pem:1: private key",
     ]
-    assert sum("GitHub token" in each for each in found) == 4
+    assert sum("GitHub token" in each for each in found) == 8
 
 
 def header(name, kind=tarfile.REGTYPE, size=0, mode=0o4755, fields=(), magic=b"ustar\x0000"):
