@@ -10,7 +10,7 @@ import pytest
 
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.file_content import MOST_SECRETS
-from supply_chain.adapters.secrets import LARGEST, SecretSearch, find_secrets, places_in
+from supply_chain.adapters.secrets import LARGEST, SECRETS_VERSION, SecretSearch, find_secrets, places_in, tools_of
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
 
@@ -52,6 +52,11 @@ def test_says_where_and_of_what_kind_but_not_what(tmp_path: Path):
 def test_known_forms_of_secrets_are_seen_in_what_a_program_prints(text: str, kinds: tuple[str, ...]):
     """And what only looks random is not; a comment in a log excuses nothing."""
     assert SecretSearch(DETECT).kinds(text) == kinds
+
+
+def test_checks_that_search_are_made_again_when_more_is_looked_for():
+    """The version of looking stands among their tools, as among those of the check secrets."""
+    assert SecretSearch(DETECT).tools == tools_of(DETECT) == {"detect-secrets": "1", "secrets": SECRETS_VERSION}
 
 
 def test_looks_at_files_git_does_not_know(tmp_path: Path):
