@@ -128,6 +128,18 @@ def test_tests_have_the_memory_that_they_declare(engine: DockerEngine, image: Im
     assert "more than its 24 MiB of memory" in said
 
 
+def test_tests_have_no_more_memory_than_a_build(engine: DockerEngine, image: Image, service: Declared) -> None:
+    """Whatever they declare; the host has others to serve."""
+    test = {"command": ("/subject", "eats-memory"), "memory": 4000 * 1024**3}
+    manifest = service()
+    manifest = manifest.model_copy(update={"test": manifest.test.model_copy(update=test)})
+    scarce = Room(LIMITS.model_copy(update={"memory": 64 * 1024**2}), lambda: "")
+
+    (said,) = run_tests(engine, image(), manifest, now, "run-1", SEARCH, scarce).failed
+
+    assert "more than its 64 MiB of memory" in said
+
+
 def test_a_declared_write_is_no_failure(engine: DockerEngine, image: Image, service: Declared) -> None:
     """A path that is declared writable may be written to."""
     result = probe(engine, image("writes"), service(writable=["/data"]), now, "run-1", SEARCH, ROOM)
