@@ -80,10 +80,11 @@ class Ended:
         return frozenset(self.ran.reasons() if self.status == 3 else ())
 
     def states(self) -> list[str]:
-        """What Prefect calls the ends of the chain's runs of this revision."""
-        name = f"chain {self.subject.app.name} {self.revision[:7]}"
-        found = self.subject.eyes.prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
-        return [run["state_name"] for run in found]
+        """What Prefect calls the ends of the chain's runs of this directory."""
+        path = self.subject.app.path
+        wanted = {"flow_runs": {"name": {"any_": [f"chain {path.name}"]}}, "sort": "START_TIME_DESC", "limit": 200}
+        found = self.subject.eyes.prefect.ask("flow_runs/filter", wanted)
+        return [run["state_name"] for run in found if run["parameters"]["path"] == str(path)]
 
     def offered(self) -> list[str]:
         """The digests that development offered of this revision."""
