@@ -147,7 +147,7 @@ def test_free_space_that_goes_ends_the_build_that_takes_it(steps: Steps, key: st
         write_bomb(order.context / "bomb.tar.gz", 6 * GIB)
     before = free_bytes(storage)
 
-    with pytest.raises(BuildLimitExceeded, match="fell by more than|have written more than"):
+    with pytest.raises(BuildLimitExceeded, match=r"fell by more than|have written more than"):
         steps.builder(LIMITS, storage).build(order)
 
     assert before - free_bytes(storage) < 5 * GIB
