@@ -22,7 +22,7 @@ from supply_chain.image import Proof
 from supply_chain.pages.story import MOST_REASONS
 from supply_chain.pages.text import artifact_key
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.shown import counted, in_a_line, plain
+from supply_chain.shown import counted, first_of, in_a_line, plain
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Admitted[Any] | Refused)
@@ -54,10 +54,9 @@ class Journal:
         """Add a gate's verdict; a refusal is a warning in the log, with its first reasons."""
         self.add(verdicts=(*self.story.verdicts, verdict))
         if isinstance(verdict, Refused):
-            for reason in verdict.reasons[:MOST_REASONS]:
-                self._log.warning("%s", plain(f"refused: {reason.code}: {reason.fact} → {reason.remedy}"))
-            if (more := len(verdict.reasons) - MOST_REASONS) > 0:
-                self._log.warning("refused: and %d more reasons", more)
+            reasons = [f"{reason.code}: {reason.fact} → {reason.remedy}" for reason in verdict.reasons]
+            for reason in first_of(MOST_REASONS, reasons):
+                self._log.warning("%s", plain(f"refused: {reason}"))
 
     async def gate(self, name: str, work: Awaitable[tuple[V, D]]) -> tuple[V, D]:
         """Await a gate; its verdict is a step's result and a decision."""

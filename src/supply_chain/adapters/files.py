@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from supply_chain.shown import counted
+from supply_chain.shown import counted, first_of
 
 PORTION = 1000
 """Files in one command line."""
@@ -36,5 +36,4 @@ def portions(files: Sequence[str]) -> Iterator[list[str]]:
 
 def told(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[str, ...]:
     """A sentence about files, such as `2 binary files not read: a.png, b.png`; none where there are none."""
-    more = f" and {len(files) - most} more" if len(files) > most else ""
-    return (f"{counted(len(files), noun)} {rest}: {', '.join(files[:most])}{more}",) if files else ()
+    return (f"{counted(len(files), noun)} {rest}: {', '.join(first_of(most, files))}",) if files else ()

@@ -12,7 +12,7 @@ from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.evidence.examination import Examination
 from supply_chain.image import Digest, Interval
-from supply_chain.shown import counted
+from supply_chain.shown import counted, first_of
 
 SHOWN = 20
 MOST_SECRETS = 50
@@ -126,9 +126,8 @@ def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list
 def _unsearched(paths: tuple[str, ...]) -> list[str]:
     if not paths:
         return []
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
     what = f"{counted(len(paths), 'text')} in it too large to be searched for what is called a password or token"
-    return [f"{what}: {', '.join(paths[:SHOWN])}{more}"]
+    return [f"{what}: {', '.join(first_of(SHOWN, paths))}"]
 
 
 def _unjudged(examination: Examination, manifest: Service | Base) -> list[str]:

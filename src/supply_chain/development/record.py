@@ -10,6 +10,7 @@ from pydantic import Field
 from supply_chain.development.dockerfile import IMAGE, Operations, Read, Target, check_target
 from supply_chain.errors import BuildMaterialsDiffer, DockerfileRefused
 from supply_chain.image import Digest
+from supply_chain.shown import first_of
 
 FRONTEND = "dockerfile.v0"
 """BuildKit's own frontend, part of the engine."""
@@ -50,11 +51,10 @@ def check_record(name: str, record: BuildRecord, expected: Expected) -> None:
     """Raise `BuildMaterialsDiffer` where BuildKit's record differs from the reading, in either direction."""
     differences = list(_differences(record, expected))
     if differences:
-        more = f"\n… and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise BuildMaterialsDiffer(
             f"BuildKit's record of {name or 'the image'} differs from the reading of the Dockerfile:\n- "
-            + "\n- ".join(differences[:SHOWN])
-            + f"{more}\nThe image is not used. Write the Dockerfile more plainly, and report this with its text."
+            + "\n- ".join(first_of(SHOWN, differences))
+            + "\nThe image is not used. Write the Dockerfile more plainly, and report this with its text."
         )
 
 

@@ -14,6 +14,7 @@ from supply_chain.evidence.checks import Check, CheckResult, passed_before
 from supply_chain.evidence.reading import Said, proof
 from supply_chain.evidence.statement import Evidence
 from supply_chain.image import BuiltImage, Interval, Proven
+from supply_chain.shown import first_of
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import current_report
 from supply_chain.vulnerability.scanner import SbomGenerator, Scanner
@@ -92,12 +93,8 @@ def _made(
 
 
 def _bounded(result: CheckResult) -> CheckResult:
-    return result.model_copy(update={"failed": _first(result.failed), "warned": _first(result.warned)})
-
-
-def _first(sentences: tuple[str, ...]) -> tuple[str, ...]:
-    more = len(sentences) - MOST_SENTENCES
-    return (*sentences[:MOST_SENTENCES], f"and {more} more") if more > 0 else sentences
+    bounded = {name: tuple(first_of(MOST_SENTENCES, getattr(result, name))) for name in ("failed", "warned")}
+    return result.model_copy(update=bounded)
 
 
 def _known_report(

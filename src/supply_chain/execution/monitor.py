@@ -33,6 +33,7 @@ from supply_chain.execution.environment import Environment, network_of
 from supply_chain.execution.front import PORT, PROFILE
 from supply_chain.image import Frozen, short
 from supply_chain.readiness import trouble_at
+from supply_chain.shown import first_of
 
 SHOWN = 10
 """Paths and names that a fact lists."""
@@ -228,10 +229,9 @@ def _files(expected: Expected, changes: Sequence[Change]) -> Iterable[Deviation]
     own = outside(changes, expected.profile.writable)
     if own:
         paths = [f"{change.path} ({change.kind})" for change in own]
-        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
         yield Deviation(
             code="drift.files",
-            fact=f"{expected.name} has files that are not its image's: {', '.join(paths[:SHOWN])}{more}",
+            fact=f"{expected.name} has files that are not its image's: {', '.join(first_of(SHOWN, paths))}",
             remedy="Keep a copy of the container for whoever looks into it, then deploy the application again.",
         )
 

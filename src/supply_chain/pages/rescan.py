@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from supply_chain.fleet.exposure import TOLD, Judged, Rescanned
 from supply_chain.image import short
 from supply_chain.pages.text import at_most, escaped, more_rows, table
-from supply_chain.shown import counted, plain
+from supply_chain.shown import counted, first_of, plain
 from supply_chain.vulnerability.findings import Finding
 
 TITLES = (
@@ -81,8 +81,7 @@ def _verdict(seen: Judged) -> str:
 
 def _ids(findings: Sequence[Finding], most: int = 5) -> str:
     named = list(dict.fromkeys(f"{f.id} in {f.package}" for f in findings))
-    more = f" and {len(named) - most} more" if len(named) > most else ""
-    return plain(", ".join(named[:most]) + more)
+    return plain(", ".join(first_of(most, named)))
 
 
 def owner_rows(rescanned: Rescanned) -> list[dict[str, str]]:
@@ -127,10 +126,9 @@ def rescan_message(rescanned: Rescanned) -> str:
             f"{each.owner or 'nobody'}: {each.application}: {each.images_exploited} exploited, "
             f"{each.refused} refused, {each.due} due"
         )
-        for each in rescanned.concerned[:TOLD]
+        for each in rescanned.concerned
     ]
-    more = len(rescanned.concerned) - TOLD
-    return "\n".join([rescan_summary(rescanned), *lines, *([f"… and {more} more"] if more > 0 else [])])
+    return "\n".join([rescan_summary(rescanned), *first_of(TOLD, lines)])
 
 
 def rescan_progress(done: int, total: int, seconds: float, unjudged: int) -> str:

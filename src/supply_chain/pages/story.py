@@ -11,7 +11,7 @@ from supply_chain.image import Frozen, Material, Source, short
 from supply_chain.pages.text import ROWS, at_most, escaped, table, unbroken
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
-from supply_chain.shown import counted, plain
+from supply_chain.shown import counted, first_of, plain
 from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 
@@ -113,14 +113,10 @@ def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
     notes = [f"    - note: {escaped(note)}" for note in verdict.notes]
     where = f"at {verdict.boundary} ({GATES[verdict.boundary]}), policy `{verdict.policy[:19]}`"
     if isinstance(verdict, Refused):
-        more = len(verdict.reasons) - MOST_REASONS
+        reasons = [f"`{escaped(r.code)}` {escaped(r.fact)}  \n      → {escaped(r.remedy)}" for r in verdict.reasons]
         return [
             f"- **Refused** {where}, for {counted(len(verdict.reasons), 'reason')}:",
-            *(
-                f"    - `{escaped(r.code)}` {escaped(r.fact)}  \n      → {escaped(r.remedy)}"
-                for r in verdict.reasons[:MOST_REASONS]
-            ),
-            *([f"    - and {more} more"] if more > 0 else []),
+            *(f"    - {reason}" for reason in first_of(MOST_REASONS, reasons)),
             *notes,
         ]
     policy = POLICIES[verdict.boundary]

@@ -14,7 +14,7 @@ from supply_chain.evidence.examination import OS_RELEASE, matches
 from supply_chain.policy.gate import Dossier, Policy, unaccepted, unjudged_packages
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason
-from supply_chain.shown import counted
+from supply_chain.shown import counted, first_of
 from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
@@ -286,7 +286,7 @@ def over_limits(report: Report, limits: Limits, what: str) -> Iterator[Reason]:
         limit = getattr(limits, severity.value)
         found = [f for f in report.findings if f.severity is severity]
         if severity in over:
-            worst = "; ".join(str(f) for f in found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+            worst = "; ".join(first_of(5, [str(finding) for finding in found]))
             fixable = sum(f.fixable for f in found)
             yield Reason(
                 code=f"{what}.{severity}",

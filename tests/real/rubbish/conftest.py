@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ class Subject:
 
     def ended(self) -> Ended:
         """Run the chain of the next revision to its end."""
-        revision = self.app.next_revision()
-        return Ended(self, revision, self.app.chain().end())
+        revision, begun = self.app.next_revision(), datetime.now(UTC)
+        return Ended(self, revision, begun, self.app.chain().end())
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Ended:
 
     subject: Subject
     revision: str
+    begun: datetime
     ran: Ran
 
     @property
@@ -80,9 +82,10 @@ class Ended:
         return frozenset(self.ran.reasons() if self.status == 3 else ())
 
     def states(self) -> list[str]:
-        """What Prefect calls the ends of the chain's runs of this directory."""
+        """What Prefect calls the ends of this directory's runs since the chain began."""
         path = self.subject.app.path
-        wanted = {"flow_runs": {"name": {"any_": [f"chain {path.name}"]}}, "sort": "START_TIME_DESC", "limit": 200}
+        since = {"expected_start_time": {"after_": self.begun.isoformat()}}
+        wanted = {"flow_runs": {"name": {"any_": [f"chain {path.name}"]}, **since}, "limit": 200}
         found = self.subject.eyes.prefect.ask("flow_runs/filter", wanted)
         return [run["state_name"] for run in found if run["parameters"]["path"] == str(path)]
 

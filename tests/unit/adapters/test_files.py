@@ -29,5 +29,5 @@ def test_no_file_looks_like_an_option():
 def test_files_are_told_in_a_sentence():
     """Counted; none for none."""
     assert told("file", "not read", ["a"]) == ("1 file not read: a",)
-    assert told("file", "not read", ["a", "b", "c"], most=2) == ("3 files not read: a, b and 1 more",)
+    assert told("file", "not read", ["a", "b", "c"], most=2) == ("3 files not read: a, b, and 1 more",)
     assert told("file", "not read", []) == ()

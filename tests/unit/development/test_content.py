@@ -127,7 +127,7 @@ def test_text_that_is_not_searched_is_a_warning(checked):
     one, many = (checked(unsearched=tuple(f"/{n:02}" for n in range(number))) for number in (1, 25))
 
     assert (one.outcome, one.warned) == (Outcome.WARNED, (f"1 text in it {what}: /00",))
-    assert many.warned[0].startswith(f"25 texts in it {what}: /00, ") and many.warned[0].endswith(", /19 and 5 more")
+    assert many.warned[0].startswith(f"25 texts in it {what}: /00, ") and many.warned[0].endswith(", /19, and 5 more")
 
 
 def test_so_many_are_told_and_the_rest_counted(checked):

@@ -86,5 +86,5 @@ def test_check_record_names_some_differences_and_counts_the_rest():
     """A page, not a book."""
     more = [{"identifier": f"git://evil/{n}"} for n in range(20)]
 
-    with pytest.raises(BuildMaterialsDiffer, match=r"… and 16 more"):
+    with pytest.raises(BuildMaterialsDiffer, match=r"\n- and 16 more"):
         check_record("", record(sources=sources(ADDRESS, added(), *more)), EXPECTED)

@@ -184,7 +184,7 @@ async def test_log_tells_the_first_reasons_of_a_refusal(pages):
     told = await told_of(MOST_REASONS + 3)
 
     assert len(told) == MOST_REASONS + 1
-    assert told[-1] == "refused: and 3 more reasons"
+    assert told[-1] == "refused: and 3 more"
 
 
 async def test_pages_of_a_run_whose_name_is_open_are_its_own(pages):

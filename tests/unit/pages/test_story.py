@@ -389,7 +389,7 @@ def test_a_long_message_says_what_it_leaves_out(make, monkeypatch):
     monkeypatch.setattr("supply_chain.pages.rescan.TOLD", 2)
     many = rescanned(make, concerned=concerned(a_seen(make, owner=f"team {number}") for number in range(5)))
 
-    assert rescan_message(many).splitlines()[2:] == ["team 1: hello: 0 exploited, 1 refused, 0 due", "… and 3 more"]
+    assert rescan_message(many).splitlines()[2:] == ["team 1: hello: 0 exploited, 1 refused, 0 due", "and 3 more"]
 
 
 def test_progress_tells_count_rate_and_time_left():
