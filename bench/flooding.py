@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +28,8 @@ from supply_chain.laptop.profile import load_profile
 from supply_chain.tier import TierName
 
 WIDE = 4
+BATCH = 10
+"""Messages that SQS takes at once."""
 CONFIG = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}).encode()
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 
@@ -102,6 +104,26 @@ class Pusher:
         self.sign(ref, provenance)
         return Honest(ref, datetime.now(UTC))
 
+    def announce(self, refs: Sequence[ImageRef], seconds: float) -> float:
+        """Put ECR's event of each image's push in the bridge's queue, spread over so many seconds; those it took."""
+        sqs = self.administrator("sqs")
+        batches = [refs[start : start + BATCH] for start in range(0, len(refs), BATCH)]
+
+        def send(number: int) -> None:
+            entries = [{"Id": str(at), "MessageBody": event(ref)} for at, ref in enumerate(batches[number])]
+            answer = sqs.send_message_batch(QueueUrl=self.bridge.queue().url, Entries=entries)
+            if answer.get("Failed"):
+                raise SystemExit(f"SQS did not take {len(answer['Failed'])} messages: {answer['Failed'][0]}")
+
+        with spread(send, len(batches), seconds) as wait:
+            return wait()
+
+    def administrator(self, service: str) -> Any:
+        """boto3's client of the laptop's administrator."""
+        profile = load_profile(self.home.project)
+        root = emulator_root(root_key(self.home), profile.region)
+        return root.client(service, endpoint_url=endpoint_url(profile))
+
     def sign(self, ref: ImageRef, provenance: dict[str, Any]) -> None:
         self.store.attach(ref, PROVENANCE, provenance, datetime.now(UTC))
 
@@ -115,13 +137,11 @@ class Pusher:
 
     def waiting(self) -> int:
         """About how many messages the bridge has not carried yet."""
-        return _count(self.bridge.queue(), self.home)
+        return SqsQueue(self.administrator("sqs"), self.bridge.queue().url).count()
 
     def remove(self) -> None:
         """Remove what was pushed, what curation and execution made of it, and the dead messages."""
-        profile = load_profile(self.home.project)
-        root = emulator_root(root_key(self.home), profile.region)
-        ecr = root.client("ecr", endpoint_url=endpoint_url(profile))
+        ecr = self.administrator("ecr")
         for page in ecr.get_paginator("describe_repositories").paginate():
             for each in page["repositories"]:
                 if f"flood-{self.word}" in each["repositoryName"]:
@@ -132,10 +152,17 @@ class Pusher:
                 dead.delete(message)
 
 
-def _count(queue: SqsQueue, home: Home) -> int:
-    profile = load_profile(home.project)
-    sqs = emulator_root(root_key(home), profile.region).client("sqs", endpoint_url=endpoint_url(profile))
-    return SqsQueue(sqs, queue.url).count()
+def event(ref: ImageRef) -> str:
+    """EventBridge's event of an image's push (Amazon ECR User Guide, "Amazon ECR events and EventBridge")."""
+    detail = {
+        "result": "SUCCESS",
+        "repository-name": ref.repository,
+        "image-digest": ref.digest,
+        "action-type": "PUSH",
+        "image-tag": f"t{ref.digest[-12:]}",
+    }
+    known = {"id": str(uuid4()), "source": "aws.ecr", "detail-type": "ECR Image Action", "detail": detail}
+    return json.dumps({**known, "time": datetime.now(UTC).isoformat()})
 
 
 @contextmanager
