@@ -39,7 +39,7 @@ test-sample: $(READY)
 test-real: $(READY)
 	@scripts/test-programs
 	$(BIN)/cscm up
-	$(BIN)/python -m pytest tests/real tests/aws tests/ui
+	$(BIN)/python -m pytest --durations=40 tests/real tests/aws tests/ui
 
 test-faults: $(READY)
 	$(BIN)/cscm up
