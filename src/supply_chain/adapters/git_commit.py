@@ -10,7 +10,7 @@ from dulwich.errors import ObjectFormatException
 from dulwich.objects import parse_tree as read_tree
 
 from supply_chain.adapters.git_objects import Objects
-from supply_chain.development.snapshot import Kind, Mode, Node
+from supply_chain.development.snapshot import MAX_LISTED, Kind, Mode, Node, too_many_files
 from supply_chain.errors import SourceInvalid
 
 HEADER = re.compile(rb"tree (?P<tree>[0-9a-f]{40})\n(?P<parents>(?:parent [0-9a-f]{40}\n)*)")
@@ -49,14 +49,18 @@ class TreeEntry:
         return self.kind is Kind.DIRECTORY
 
 
-@dataclass(frozen=True)
+@dataclass
 class CommittedTree:
-    """A `development.snapshot.Tree` of git's objects; `root` is the tree of the application's directory."""
+    """A `development.snapshot.Tree` of git's objects; `root` is the tree of the application's directory.
+
+    The trees that were read stay in memory. `SourceInvalid` where they have more names than a snapshot may list.
+    """
 
     name: str
     objects: Objects
     root: str
-    trees: dict[str, dict[str, TreeEntry]] = field(default_factory=dict)
+    _trees: dict[str, dict[str, TreeEntry]] = field(default_factory=dict, init=False)
+    _names: int = field(default=0, init=False)
 
     def list(self, directory: str) -> Iterator[Node]:
         at = self._tree(directory)
@@ -86,9 +90,12 @@ class CommittedTree:
         return at
 
     def _parsed(self, oid: str) -> dict[str, TreeEntry]:
-        if oid not in self.trees:
-            self.trees[oid] = parse_tree(oid, self.objects)
-        return self.trees[oid]
+        if oid not in self._trees:
+            self._trees[oid] = parse_tree(oid, self.objects)
+            self._names += len(self._trees[oid])
+            if self._names > MAX_LISTED:
+                raise too_many_files(self.name)
+        return self._trees[oid]
 
 
 def parse_tree(oid: str, objects: Objects) -> dict[str, TreeEntry]:

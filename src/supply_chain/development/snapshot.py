@@ -409,7 +409,7 @@ def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, check
                 listed += 1
                 size += _path_size(node.path)
                 if listed > MAX_LISTED:
-                    raise SourceInvalid(f"{tree.name} has more than {MAX_LISTED} files.\nBuild from a smaller context.")
+                    raise too_many_files(tree.name)
                 if size > MAX_LISTED_SIZE:
                     raise SourceInvalid(
                         f"The paths of the files in {tree.name} have more than {MAX_LISTED_SIZE // 1024**2} MiB.\n"
@@ -428,6 +428,10 @@ def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, check
         if not level:
             return
     raise SourceInvalid(f"{level[0][:200]}… lies more than {MAX_DEPTH} directories deep.\n{_leave_out('it')}")
+
+
+def too_many_files(name: str) -> SourceInvalid:
+    return SourceInvalid(f"{name} has more than {MAX_LISTED} files.\nBuild from a smaller context.")
 
 
 def _path_size(path: str) -> int:

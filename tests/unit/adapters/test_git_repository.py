@@ -491,6 +491,21 @@ def test_directory_of_more_names_than_fit_into_memory_is_refused(repository, mon
         source(repository, made)
 
 
+def test_trees_on_the_way_to_the_dockerfile_count_as_listed(repository, monkeypatch):
+    """All that are read stay in memory, also those of no file of the context."""
+    build = "build: {dockerfile: a/b/Dockerfile, context: c}\n"
+    files = {"supply-chain.yaml": APPLICATION["supply-chain.yaml"] + build, "a/b/Dockerfile": "FROM scratch\n"}
+    above = {f"{directory}/{n}": "" for directory in ("a", "a/b") for n in range(30)}
+    write(repository / "hello", {**files, **above, "c/file": ""})
+    made = commit(repository)
+
+    source(repository / "hello", made)
+    monkeypatch.setattr(git_commit, "MAX_LISTED", 60)
+
+    with pytest.raises(SourceInvalid, match=r"has more than \d+ files"):
+        source(repository / "hello", made)
+
+
 def test_git_directory_in_a_commit_is_left_out(repository):
     """git makes no such commit; a program can."""
     blob = git(repository, "rev-parse", "HEAD:hello/file")
