@@ -18,6 +18,8 @@ from supply_chain.scratch import scratch
 from supply_chain.tier import BASES
 
 TIMEOUT = 60.0
+MEMORY = 1024**3
+"""Bytes of memory that hadolint may take."""
 
 PINNED_BY_THE_CHAIN = "DL3006"
 """An untagged base; a curated one is resolved to its digest by the build, so it needs no tag."""
@@ -48,7 +50,8 @@ def lint_dockerfile(tool: Tool, dockerfile: Path, now: Callable[[], datetime]) -
     with scratch("hadolint") as work:
         config = work / "none.yaml"
         config.write_text("{}\n")  # so that no configuration found on the way decides
-        done = tool.run("--config", config, "--no-fail", "--format", "json", dockerfile, timeout=TIMEOUT, check=False)
+        options = ("--config", config, "--no-fail", "--format", "json")
+        done = tool.run(*options, dockerfile, timeout=TIMEOUT, check=False, memory=MEMORY)
     if done.status != 0:
         raise CheckNotMade(
             f"hadolint ended with status {done.status}: {done.stderr[-1000:].strip()}\n"

@@ -107,3 +107,12 @@ def test_a_dockerfile_that_is_not_there_is_no_answer(tmp_path: Path):
     """hadolint fails, and so nothing was checked."""
     with pytest.raises(CheckNotMade, match="hadolint ended with status"):
         lint_dockerfile(HADOLINT, tmp_path / "Dockerfile", now)
+
+
+def test_memory_is_limited(program, tmp_path: Path):
+    """One line that expands variables thousands of times takes gigabytes."""
+    asks = "for _ in $(seq 100); do [ $(ulimit -v) = unlimited ] || break; sleep 0.02; done; ulimit -v >&2; exit 3"
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+
+    with pytest.raises(CheckNotMade, match=str(1024**2)):  # KiB
+        lint_dockerfile(program("hadolint").does(asks), tmp_path / "Dockerfile", now)
