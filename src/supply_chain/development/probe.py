@@ -38,7 +38,7 @@ from supply_chain.container import (
 from supply_chain.development.reports import LARGEST_REPORT
 from supply_chain.development.separation import Room
 from supply_chain.development.tested import Tested, judge_tests
-from supply_chain.errors import EngineFailed, ProgramNotStarted
+from supply_chain.errors import CheckNotMade, EngineFailed, ProgramNotStarted
 from supply_chain.evidence.checks import NOT_SHOWN, TESTED, Check, CheckResult
 from supply_chain.image import Interval
 from supply_chain.readiness import Answer, trouble_at, wait_ended, wait_ready
@@ -130,13 +130,9 @@ def probe(
     """
     started, found = now(), Findings()
     local, watched = engine.image(image), _watched(wait, room)
-    try:
-        with _network(engine, manifest.name, local.digest, run_id) as network:
-            specs = [_spec(image, local, manifest, network, run_id, room, writable=each) for each in (False, True)]
-            strict, loose = side_by_side(lambda spec: _run(engine, spec, manifest, watched), specs)
-    except _DiskTaken as taken:
-        found.failed.append(f"It was ended, as {taken}.")
-        return found.result(Check.PROBE, tools_of(engine, search), started, now())
+    with _network(engine, manifest.name, local.digest, run_id) as network:
+        specs = [_spec(image, local, manifest, network, run_id, room, writable=each) for each in (False, True)]
+        strict, loose = side_by_side(lambda spec: _run(engine, spec, manifest, watched), specs)
     kinds = _secrets(search, strict, loose)
     _judge_start(found, strict, loose, manifest, secret=bool(kinds))
     if strict.answer.ready:
@@ -209,10 +205,7 @@ class _Command:
         self, engine: Engine, image: str, now: Clock, run_id: str, search: Search, room: Room, wait: Wait
     ) -> CheckResult:
         started = now()
-        try:
-            found = self._found(engine, image, run_id, search, room, _watched(wait, room))
-        except _DiskTaken as taken:
-            found = Findings(failed=[f"`{' '.join(self.command)}` was ended, as {taken}."])
+        found = self._found(engine, image, run_id, search, room, _watched(wait, room))
         tools = tools_of(engine, search)
         if self.check is Check.TESTS:
             tools |= {"tests": TESTS_VERSION}
@@ -304,20 +297,30 @@ def _profile(runtime: Runtime, room: Room, memory: int | None = None, *, writabl
     return profile(runtime).model_copy(update={"read_only": not writable, "memory": most})
 
 
-class _DiskTaken(Exception):
-    """A limit of the host's disk is broken; it says which, in a sentence's half."""
-
-
 def _watched(wait: Wait, room: Room) -> Wait:
-    """Wait as `wait` does, and look at the host's disk each time; raise `_DiskTaken` where a limit of it is broken."""
-    room.look()
+    """Wait as `wait` does, and look at the host's disk each time; raise `CheckNotMade` where a limit of it is broken.
+
+    It is no failure of the application: others write to that disk too.
+    """
+    _look(room)
 
     def watched(seconds: float) -> None:
         wait(seconds)
-        if broken := room.look():
-            raise _DiskTaken(broken)
+        _look(room)
 
     return watched
+
+
+def _look(room: Room) -> None:
+    try:
+        broken = room.look()
+    except OSError as error:
+        broken = f"the disk cannot be looked at: {error}"
+    if broken:
+        raise CheckNotMade(
+            f"What ran for the check was ended, as {broken}. Nothing was judged.\n"
+            "Let the application write less if it was that; else free space on the disk. Then run it again."
+        )
 
 
 @contextlib.contextmanager
