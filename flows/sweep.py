@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
+from httpx import HTTPError
 from prefect import flow
+from prefect.exceptions import PrefectException
 
 from blocks import ContainerHost, Tier, Workbench
 from flows.journal import log
 from supply_chain import scratch
-from supply_chain.errors import SupplyChainError
-from supply_chain.shown import plain
+from supply_chain.errors import PartFailed, SupplyChainError
+from supply_chain.shown import plain, plain_lines
 from tasks.build import forget
 from tasks.running import in_thread
 from tasks.turns import left_turns, turn, turn_about
@@ -25,25 +28,33 @@ async def sweep() -> tuple[str, ...]:
     The next run of an application does the same; this is for where none comes. It touches nothing of a run that
     lives. Temporary directories that nobody locks are removed, too. Returns the turns that were given back.
 
-    Raises what kept it from clearing some of them, once all others are cleared: the next sweep tries those again.
+    Raises `PartFailed` where some could not be cleared, once all others are: the next sweep tries those again.
     """
     await in_thread(scratch.sweep)
-    given_back, failed = [], dict[str, SupplyChainError]()
+    given_back, failed = [], list[str]()
     for name in await in_thread(left_turns):
         try:
-            async with turn(name, 0) as before:
-                if turn_about(name)[0] == DEVELOP:
-                    await _forget(turn_about(name)[1], before)
-        except TimeoutError:
-            continue  # a run took it meanwhile, and clears up itself
-        except SupplyChainError as error:
-            failed[name] = error
-            continue
-        given_back.append(name)
-        log.info("%s", plain(f"{name}: cleared what {', '.join(before)} left"))
-    for first in failed.values():
-        raise type(first)("\n".join(f"{name}: {error.args[0]}" for name, error in failed.items())) from first
+            if await _cleared(name):
+                given_back.append(name)
+        except (SupplyChainError, PrefectException, HTTPError, TimeoutError) as error:
+            failed.append(f"{name}: {type(error).__name__}: {plain_lines(error)}")
+    if failed:
+        raise PartFailed("\n".join(["Not everything could be cleared.", *failed, "The next sweep tries it again."]))
     return tuple(given_back)
+
+
+async def _cleared(name: str) -> bool:
+    """Clear what the runs left that had this turn; False where a run took it meanwhile, which clears up itself."""
+    async with AsyncExitStack() as stack:
+        try:
+            before = await stack.enter_async_context(turn(name, 0))
+        except TimeoutError:
+            return False
+        kind, about = turn_about(name)[:2]
+        if kind == DEVELOP:
+            await _forget(about, before)
+    log.info("%s", plain(f"{name}: cleared what {', '.join(before)} left"))
+    return True
 
 
 async def _forget(application: str, runs: tuple[str, ...]) -> None:

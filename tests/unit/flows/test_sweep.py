@@ -5,12 +5,13 @@ from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
+from httpx import ReadTimeout
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
 from flows import sweep as flows
 from flows.sweep import sweep
-from supply_chain.errors import EngineUnavailable
+from supply_chain.errors import EngineUnavailable, PartFailed
 from tasks import turns
 from tasks.turns import HOLDERS, Holder, turn
 
@@ -58,7 +59,11 @@ async def test_what_a_killed_run_left_is_removed_and_its_slot_given_back(swept):
     assert await sweep() == () and len(swept) == 1
 
 
-async def test_an_engine_that_fails_for_one_application_keeps_no_other(swept, monkeypatch):
+FAILURES = [EngineUnavailable("no answer\nstart it"), TimeoutError("no answer"), ReadTimeout("no answer")]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda each: type(each).__name__)
+async def test_a_failure_for_one_application_keeps_no_other(swept, monkeypatch, failure):
     """All others are cleared, the run fails and names each that was not, and the next sweep tries those again."""
     names = [f"app-{letter}-{uuid4().hex[:6]}" for letter in "abc"]
     for name in names:
@@ -66,15 +71,16 @@ async def test_an_engine_that_fails_for_one_application_keeps_no_other(swept, mo
 
     def forget(application, *_):
         if application != names[1]:
-            raise EngineUnavailable(f"the engine has no answer about {application}\nstart it")
+            raise failure
         swept.append(application)
 
     monkeypatch.setattr(flows, "forget", forget)
-    with pytest.raises(EngineUnavailable) as told:
+    with pytest.raises(PartFailed) as told:
         await sweep()
 
     assert swept == [names[1]]
-    assert all(f"develop {name}: the engine has no answer about {name}" in str(told.value) for name in names[::2])
+    kind = type(failure).__name__
+    assert all(f"develop {name}: {kind}: no answer" in str(told.value) for name in names[::2])
     monkeypatch.setattr(flows, "forget", lambda application, *_: swept.append(application))
     assert await sweep() == (f"develop {names[0]}", f"develop {names[2]}")
 
