@@ -20,9 +20,9 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
-    FlowRunFilterStateType,
+    FlowRunFilterStateName,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
 from prefect.settings import get_current_settings
@@ -30,7 +30,7 @@ from prefect.settings import get_current_settings
 from blocks import Bridge, Workbench
 from supply_chain.adapters.registration.views import read_views
 from supply_chain.errors import SettingInvalid
-from supply_chain.pages.morning import CHANGES, HELD, Change, Morning, Run, changes
+from supply_chain.pages.morning import CHANGES, HELD, WAITING, Change, Morning, Run, changes
 from tasks.paging import every
 from tasks.running import RETRYING, in_thread
 
@@ -46,7 +46,7 @@ async def look_back(until: datetime, hours: int, workbench: Workbench) -> Mornin
     since = until - timedelta(hours=hours)
     async with get_client() as client:
         night = FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(after_=since, before_=until))
-        paused = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
+        paused = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=list(WAITING))))
         runs, waiting = await _runs(client, night), await _runs(client, paused)
         names = await _deployments(client, [*runs, *waiting])
         told = await _events(client, since, until)

@@ -18,6 +18,7 @@ from prefect.runtime import flow_run
 
 from blocks import Tier, Workbench
 from blocks.workbench import now
+from supply_chain.adapters.registration.abandoned import ABANDONED
 from supply_chain.evidence.approval import Approval, to_sign
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE
 from supply_chain.execution.records import should_run
@@ -136,7 +137,7 @@ async def promoting(digest: Digest) -> list[FlowRun]:
 def _goes_on(run: FlowRun) -> bool:
     """Whether anything will come of it: a run whose machine died is Running for ever, and one may be due in years."""
     if run.state_type is StateType.PAUSED:
-        return True
+        return run.state_name != ABANDONED
     since = run.state.timestamp if run.state else run.created
     due = run.expected_start_time or since
     return since is not None and now() - since < STALE and due is not None and due - now() < STALE

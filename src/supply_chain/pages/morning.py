@@ -22,7 +22,7 @@ WAITING = ("Suspended", "Paused")
 LATE = "Late"
 UNDER_WAY = (
     "Running", "Retrying", "Pending", "Submitting", "InfrastructurePending", "Scheduled", "AwaitingRetry",
-    "AwaitingConcurrencySlot", "Waiting",
+    "AwaitingConcurrencySlot", "Waiting", "Abandoned",
 )  # fmt: skip
 """States in which there is no answer yet."""
 CALLED_OFF = ("Cancelled", "Cancelling")

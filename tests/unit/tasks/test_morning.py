@@ -94,7 +94,12 @@ async def test_a_night_has_its_runs_and_what_waits(machine, monkeypatch):
 
     async with get_client() as client:
         nightly = await client.create_deployment(await client.create_flow_from_name(name), "nightly")
-        for kind, said, hours in (("FAILED", "Failed", 1), ("PAUSED", "Suspended", 40), ("COMPLETED", "Completed", 40)):
+        for kind, said, hours in (
+            ("FAILED", "Failed", 1),
+            ("PAUSED", "Suspended", 40),
+            ("PAUSED", "Abandoned", 40),
+            ("COMPLETED", "Completed", 40),
+        ):
             due = Scheduled(scheduled_time=now() - timedelta(hours=hours))
             run = await client.create_flow_run_from_deployment(nightly, name=name, state=due)
             await client.set_flow_run_state(run.id, State(type=StateType(kind), name=said, message="why"), force=True)

@@ -24,22 +24,24 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
 
 @pytest.mark.parametrize(
-    ("kind", "begun", "due", "goes_on"),
+    ("kind", "name", "begun", "due", "goes_on"),
     [
-        ("RUNNING", -1, -1, True),
-        ("RUNNING", -7, -7, False),
-        ("PENDING", -7, -7, False),
-        ("SCHEDULED", -1, 1, True),
-        ("SCHEDULED", -1, 10_000, False),
-        ("PAUSED", -300, -300, True),
+        ("RUNNING", "Running", -1, -1, True),
+        ("RUNNING", "Running", -7, -7, False),
+        ("PENDING", "Pending", -7, -7, False),
+        ("SCHEDULED", "Scheduled", -1, 1, True),
+        ("SCHEDULED", "Scheduled", -1, 10_000, False),
+        ("PAUSED", "Suspended", -300, -300, True),
+        ("PAUSED", "Abandoned", -1, -1, False),
     ],
 )
-def test_a_run_whose_machine_died_holds_nothing_up(kind, begun, due, goes_on):
+def test_a_run_whose_machine_died_holds_nothing_up(kind, name, begun, due, goes_on):
     """It is Running for ever; one that is due in years is as good as none. One that asks a person may take days."""
     at = now()
-    state = State(type=StateType(kind), timestamp=at + timedelta(hours=begun))
+    state = State(type=StateType(kind), name=name, timestamp=at + timedelta(hours=begun))
+    due_at = at + timedelta(hours=due)
     run = FlowRun(
-        flow_id=uuid4(), state=state, state_type=StateType(kind), expected_start_time=at + timedelta(hours=due)
+        flow_id=uuid4(), state=state, state_type=state.type, state_name=state.name, expected_start_time=due_at
     )
 
     assert promote._goes_on(run) is goes_on

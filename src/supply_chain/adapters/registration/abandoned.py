@@ -35,11 +35,18 @@ def abandoned() -> tuple[dict[str, Any], ...]:
     """Return Prefect's automations that crash what nobody works on."""
     silent = f"It gave no sign of life any more for {LEASE} s"
     return (
-        _automation(SILENT, _silence_after("prefect.flow-run.heartbeat"), "PAUSED", ABANDONED, silent),
+        _automation(SILENT, _silence_after("prefect.flow-run.heartbeat", LEASE), "PAUSED", ABANDONED, silent),
         _automation("an abandoned run is Crashed", _became(ABANDONED), "CRASHED", "Crashed", silent),
+        _automation(  # should the server be restarted between the two
+            "a run that stays Abandoned is Crashed",
+            _silence_after(f"prefect.flow-run.{ABANDONED}", 60),
+            "CRASHED",
+            "Crashed",
+            silent,
+        ),
         _automation(
             "a run that never began is Crashed",
-            _silence_after("prefect.flow-run.Pending"),
+            _silence_after("prefect.flow-run.Pending", LEASE),
             "CRASHED",
             "Crashed",
             f"Its worker took it and is gone for {LEASE} s",
@@ -81,8 +88,8 @@ def _automation(name: str, trigger: dict[str, Any], state: str, state_name: str,
     }
 
 
-def _silence_after(event: str) -> dict[str, Any]:
-    return {"posture": "Proactive", "after": [event], "expect": [ANY], "within": LEASE}
+def _silence_after(event: str, within: int) -> dict[str, Any]:
+    return {"posture": "Proactive", "after": [event], "expect": [ANY], "within": within}
 
 
 def _became(state_name: str) -> dict[str, Any]:
