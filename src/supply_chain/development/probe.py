@@ -62,6 +62,8 @@ STOPPED_BY_SIGTERM = (0, 143)
 
 TESTS_VERSION = "3"
 """Of judging what a test run showed: raised when more is asked for, so that the tests run again."""
+AT_ONCE = 3
+"""Containers that run at the same time: the two of the probe, and the tests."""
 COMMAND_TIMEOUT = 60
 """Seconds a base's check command may take."""
 
@@ -218,6 +220,7 @@ class _Command:
             before = self._report(engine, container)
             _start(engine, container)
             end = wait_ended(engine, container, self.timeout, wait)
+            engine.signal(container, "SIGKILL")
             seconds, logs = time.monotonic() - clock, engine.logs(container)
             report = self._report(engine, container) if end.over else None
         found = Findings(
@@ -292,8 +295,8 @@ def _spec(
 
 
 def _profile(runtime: Runtime, room: Room, memory: int | None = None, *, writable: bool) -> Profile:
-    """The declared profile, with no more memory than a build has."""
-    most = min(memory or runtime.memory, room.limits.memory)
+    """The declared profile; the containers of a check have no more memory together than a build."""
+    most = min(memory or runtime.memory, room.limits.memory // AT_ONCE)
     return profile(runtime).model_copy(update={"read_only": not writable, "memory": most})
 
 
@@ -367,7 +370,9 @@ def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> 
         engine.signal(name, "SIGTERM")
         end = wait_ended(engine, name, wanted.stop_timeout, wait)
         stop_seconds = time.monotonic() - clock
+        engine.signal(name, "SIGKILL")  # nothing runs any more that could write while nobody looks
         changes, logs = engine.changes(name), engine.logs(name)
+        wait(0)
     return Run(answer, again, listeners, processes, stop_seconds, end, logs, changes)
 
 

@@ -30,7 +30,7 @@ class Room:
     """What the containers of a check may use of the host that builds."""
 
     limits: BuildLimits
-    """A declaration asks for no more memory than a build has, and no file is larger than all that a build may write."""
+    """The containers of a run's checks have together no more memory than a build. No file is larger than its disk."""
     look: Callable[[], str]
     """Returns which limit of the host's disk is broken since its first call, in a sentence's half, or an empty text."""
 

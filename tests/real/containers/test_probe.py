@@ -129,11 +129,11 @@ def test_tests_have_the_memory_that_they_declare(engine: DockerEngine, image: Im
 
 
 def test_tests_have_no_more_memory_than_a_build(engine: DockerEngine, image: Image, service: Declared) -> None:
-    """Whatever they declare; the host has others to serve."""
+    """With the two containers of the probe, whatever they declare; the host has others to serve."""
     test = {"command": ("/subject", "eats-memory"), "memory": 4000 * 1024**3}
     manifest = service()
     manifest = manifest.model_copy(update={"test": manifest.test.model_copy(update=test)})
-    scarce = Room(LIMITS.model_copy(update={"memory": 64 * 1024**2}), lambda: "")
+    scarce = Room(LIMITS.model_copy(update={"memory": 192 * 1024**2}), lambda: "")
 
     (said,) = run_tests(engine, image(), manifest, now, "run-1", SEARCH, scarce).failed
 

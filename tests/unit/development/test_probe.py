@@ -25,6 +25,7 @@ from supply_chain.development.separation import BuildLimits, Room
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Outcome
 from supply_chain.readiness import Answer
+from tests.engine import memory
 from tests.engine.memory import MemoryEngine, Program
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -342,8 +343,8 @@ def test_a_declaration_gets_no_more_of_the_host_than_a_build(asked, make):
     probing.probe(engine, "image", asked, lambda: NOON, "run", Sees(), ROOM)
     probing.check_command(engine, "image", base, lambda: NOON, "run", Sees(), ROOM)
 
-    memory = min(asked.runtime.memory, LIMITS.memory)
-    assert [(each.profile.memory, each.largest_file) for each in engine.specs] == [(memory, LIMITS.disk)] * 4
+    most = min(asked.runtime.memory, LIMITS.memory // 3)
+    assert [(each.profile.memory, each.largest_file) for each in engine.specs] == [(most, LIMITS.disk)] * 4
 
 
 def taken():
@@ -373,6 +374,19 @@ def test_a_check_is_not_made_where_the_hosts_disk_is_taken(check, looks, said):
         check(engine, "image", GREEDY, lambda: NOON, "run", Sees(), Room(LIMITS, lambda: next(seen)))
 
     assert (engine.held, engine.network_labels) == ({}, {})
+
+
+def test_a_service_that_does_not_stop_is_ended_before_it_is_looked_at(monkeypatch):
+    """It could take the disk meanwhile; what it took before is seen all the same."""
+    monkeypatch.delitem(memory.SIGNALS, "SIGTERM")
+    engine = MemoryEngine()
+    engine.add("image")
+
+    def look():
+        return "the free space fell" if {signal for _, signal in engine.heard} == {"SIGTERM", "SIGKILL"} else ""
+
+    with pytest.raises(CheckNotMade, match="the free space fell"):
+        probing.probe(engine, "image", GREEDY, lambda: NOON, "run", Sees(), Room(LIMITS, look))
 
 
 def test_silence_is_told_apart_from_the_wrong_stream():
