@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from supply_chain.adapters import told
+from supply_chain.adapters.archives import check_archives
 from supply_chain.adapters.build_cgroup import BuildCgroup, separation
 from supply_chain.adapters.build_guard import guarded, limited_group
 from supply_chain.adapters.buildkit_record import parse_record
@@ -75,6 +76,9 @@ class Buildx:
 
     def _built(self, order: Order, group: BuildCgroup | None) -> Built:
         with self.docker_config() as config, scratch("build") as work:
+            if order.unpacks:
+                for directory in (order.context, *order.fetched.values()):
+                    check_archives(directory, order.max_size)
             metadata, archive = work / "metadata.json", work / "image.tar"
             dockerfile = _write_dockerfile(order, work)
             policy = _write_policy(order, work)

@@ -56,6 +56,8 @@ class Order:
     """Names the caches that its steps mount: the application's, or of a fresh build its own."""
     max_size: int
     """Bytes that the image may have, all of its layers unpacked; asked of what is reproducible."""
+    unpacks: bool = False
+    """Whether an instruction may unpack archives of the context (ADD)."""
     fresh: bool = False
     """Whether every step is made again, whatever was built before."""
 
@@ -198,6 +200,7 @@ def _built(
             key=key,
             caches=plan.namespace,
             max_size=manifest.build.max_size,
+            unpacks=plan.unpacks,
             fresh=fresh,
         )
         orders = [order, _test_stage(order, manifest)] if isinstance(manifest, Service) else [order]

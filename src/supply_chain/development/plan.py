@@ -48,6 +48,8 @@ class Plan:
     """Image, as BuildKit reads it → its address, and what it is."""
     urls: Mapping[str, Digest]
     namespace: str
+    unpacks: bool
+    """Whether it may unpack archives: the Dockerfile has an ADD, or an image may have a trigger that is one."""
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -119,4 +121,7 @@ def plan_build(
             "Build on an image without ONBUILD."
         )
     sources = [source for target in reading.targets.values() for source in target.sources]
-    return Plan(reading, images, check_urls(sources, manifest.build.fetch.urls), namespace)
+    unpacks = any(each.name == "ADD" for each in reading.instructions) or any(
+        b"onbuild" in config.lower() for config in configs.values()
+    )
+    return Plan(reading, images, check_urls(sources, manifest.build.fetch.urls), namespace, unpacks)

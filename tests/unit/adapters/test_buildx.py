@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+import zstandard
 
 from supply_chain.adapters import build_cgroup, build_guard, free_space
 from supply_chain.adapters.build_cgroup import BuildCgroup
@@ -139,6 +140,24 @@ def test_builds_what_is_ordered_and_loads_it(docker):
     assert recorded.environments[0]["SOURCE_DATE_EPOCH"] == "1000"
     assert recorded.environments[0]["DOCKER_CONFIG"].endswith("docker-config")
     assert recorded.environments[0]["BUILDX_METADATA_PROVENANCE"] == "max"
+
+
+@pytest.mark.parametrize("where", ["context", "fetched"])
+def test_an_archive_for_the_engines_own_memory_is_refused_before_the_build(docker, tmp_path, where):
+    """Be it the application's, or fetched; where nothing unpacks it, it is a file like others."""
+    window = zstandard.ZstdCompressionParameters(window_log=27, write_content_size=False)
+    packer = zstandard.ZstdCompressor(compression_params=window).compressobj()
+    for name in ("context", "fetched"):
+        (tmp_path / name).mkdir()
+    (tmp_path / where / "a.tar").write_bytes(packer.compress(b"a") + packer.flush())
+    builder, recorded = docker()
+    changes = {"context": tmp_path / "context", "fetched": {"https://files.test/a": tmp_path / "fetched"}}
+
+    with pytest.raises(BuildLimitExceeded, match="ADD of a.tar takes more than 64 MiB"):
+        builder.build(order(**changes, unpacks=True))
+
+    assert recorded.calls == []
+    assert builder.build(order(**changes, unpacks=False))
 
 
 def test_build_gives_buildkit_the_bytes_that_were_read(docker):

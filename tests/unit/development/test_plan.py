@@ -37,6 +37,22 @@ class World:
         return f"{address} {platform}".encode()
 
 
+class Added(World):
+    """With an instruction, and a configuration, of its own."""
+
+    def __init__(self, name, config):
+        super().__init__({})
+        self.name, self.configured = name, config
+
+    def read(self, *args):
+        reading = super().read(*args)
+        instruction = {"name": self.name, "line": 1, "lines": 1}
+        return Reading.model_validate({**reading.model_dump(by_alias=True), "instructions": [instruction]})
+
+    def config(self, address, platform):
+        return self.configured
+
+
 def plan(world, kind="base", **build):
     own = {"check": ["x"]} if kind == "base" else {"test": {"command": ["x"]}, "probe": {"port": 8080}}
     manifest = MANIFEST.validate_python({"kind": kind, "name": "hello", "owner": "us", "build": build, **own})
@@ -53,6 +69,15 @@ def test_plan_reads_again_until_triggers_name_nothing_more():
     assert world.reads[-1][-1] == {n: f"{n}@{SUM} linux/amd64".encode() for n in found.addresses}
     assert found.uncurated == ("docker.io/b:1", "docker.io/c:1")
     assert found.base == Material(name="docker.io/a:1", digest=SUM, curated=True)
+
+
+@pytest.mark.parametrize(
+    ("instruction", "config", "unpacks"),
+    [("ADD", b"{}", True), ("COPY", b"{}", False), ("COPY", b'{"config": {"OnBuild": ["ADD a /"]}}', True)],
+)
+def test_plan_knows_whether_archives_may_be_unpacked(instruction, config, unpacks):
+    """By the Dockerfile, or by a trigger of an image."""
+    assert plan(Added(instruction, config)).unpacks is unpacks
 
 
 def test_plan_refuses_triggers_without_end():
