@@ -153,7 +153,7 @@ def test_an_archive_for_the_engines_own_memory_is_refused_before_the_build(docke
     builder, recorded = docker()
     changes = {"context": tmp_path / "context", "fetched": {"https://files.test/a": tmp_path / "fetched"}}
 
-    with pytest.raises(BuildLimitExceeded, match="ADD of a.tar takes more than 64 MiB"):
+    with pytest.raises(BuildLimitExceeded, match=r"ADD of a\.tar takes more than 64 MiB"):
         builder.build(order(**changes, unpacks=True))
 
     assert recorded.calls == []
