@@ -27,7 +27,7 @@ from supply_chain.container import (
     outside,
     slug,
 )
-from supply_chain.errors import ContainerGone, ImageNotFound
+from supply_chain.errors import CheckNotMade, ContainerGone, ImageNotFound
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment, network_of
 from supply_chain.execution.front import PORT, PROFILE
@@ -37,6 +37,9 @@ from supply_chain.shown import first_of
 
 SHOWN = 10
 """Paths and names that a fact lists."""
+
+EVERYWHERE = (Change(kind="changed", path="/"),)
+"""What a container has changed whose changes are too many to be looked at."""
 
 DEPLOY_AGAIN = "Find out who changed it, then deploy the application again."
 
@@ -115,6 +118,8 @@ def look(engine: Engine, expected: Expected) -> Seen:
             image = engine.image(container.image)
         try:
             changes = engine.changes(container.id)
+        except CheckNotMade:
+            changes = EVERYWHERE
         except ContainerGone:  # removed in between
             container = None
     return Seen(
