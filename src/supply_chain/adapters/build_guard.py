@@ -176,13 +176,13 @@ def limited_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
 
 
 def guarded(
-    order: Order, group: BuildCgroup, limits: BuildLimits, storage: Path | None, build: Callable[[], Done]
+    order: Order, group: BuildCgroup, limits: BuildLimits, storage: tuple[Path, ...], build: Callable[[], Done]
 ) -> Done:
     """Run a build under the limits that its group has; `BuildLimitExceeded` where one of them ended it.
 
-    `storage` is where the engine keeps its images, on this machine; None for an engine elsewhere.
+    `storage` is where the engine keeps its images, on this machine; empty for an engine elsewhere.
     """
-    space = FreeSpace(storage, limits, group.running) if storage else None
+    space = FreeSpace(storage, limits, group.running, order.max_size) if storage else None
     guard, outer = BuildGuard(group, limits, space), cancellation()
     try:
         with guard.watching():

@@ -25,7 +25,7 @@ from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
 LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1, disk=64 * 2**20, reserve=0)
 ORDER = Order(
     context=Path("/c"), dockerfile=b"FROM scratch\n", platform="linux/amd64", target=None, name="n", images={},
-    fetched={}, annotations={}, epoch=0, timeout=9, reproducible=True, key="0123", caches="0123", max_size=2**30,
+    fetched={}, annotations={}, epoch=0, timeout=9, reproducible=True, key="0123", caches="0123", max_size=2**20,
 )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def test_a_build_that_breaks_a_limit_is_ended_with_its_commands(group):
         return sleeping()
 
     with pytest.raises(BuildLimitExceeded, match="more than 100 processes"):
-        guarded(LIMITS, None, build)
+        guarded(LIMITS, (), build)
 
 
 def test_a_build_ends_before_the_engines_disk_is_full(group, tmp_path):
@@ -88,7 +88,7 @@ def test_a_build_ends_before_the_engines_disk_is_full(group, tmp_path):
     scarce = LIMITS.model_copy(update={"reserve": 2**60})
 
     with pytest.raises(BuildLimitExceeded, match="have to stay"):
-        guarded(scarce, tmp_path, sleeping)
+        guarded(scarce, (tmp_path,), sleeping)
 
 
 def test_a_cancelled_run_ends_as_cancelled(group):
@@ -102,7 +102,7 @@ def test_a_cancelled_run_ends_as_cancelled(group):
 
     try:
         with pytest.raises(Cancelled):
-            guarded(LIMITS, None, build)
+            guarded(LIMITS, (), build)
     finally:
         current.reset(token)
 
@@ -117,7 +117,7 @@ def test_a_build_that_cannot_be_watched_is_ended(group, monkeypatch, tmp_path, e
     monkeypatch.setattr(free_space, "statvfs", unreadable)
 
     with pytest.raises(BuildLimitExceeded, match=f"could not look at what its steps use: {type(error).__name__}: "):
-        guarded(LIMITS, tmp_path, sleeping)
+        guarded(LIMITS, (tmp_path,), sleeping)
 
 
 @pytest.mark.parametrize("unreadable", ["buildkit", "mountinfo"])
@@ -141,7 +141,7 @@ def test_a_build_whose_steps_cannot_be_seen_is_ended(group, monkeypatch, unreada
     monkeypatch.setattr(Path, "read_text", refused(read))
 
     with pytest.raises(BuildLimitExceeded, match=f"could not look .*Permission denied.*{unreadable}"):
-        guarded(LIMITS, None, build)
+        guarded(LIMITS, (), build)
 
 
 def test_what_a_group_without_limits_says_ends_no_build(group, monkeypatch):
@@ -172,7 +172,7 @@ def test_limits_that_cannot_be_set_are_logged(group, tmp_path, caplog):
     (tmp_path / "memory").write_text("no directory")
     done = Done(0, "", "", 1.0)
 
-    assert guarded(LIMITS, tmp_path, lambda: (time.sleep(0.1), done)[1]) is done
+    assert guarded(LIMITS, (tmp_path,), lambda: (time.sleep(0.1), done)[1]) is done
     assert not limited_group("0123", "", LIMITS).limited
     assert "could not be set" in caplog.text
 
@@ -190,9 +190,9 @@ def test_memory_is_named_only_where_it_ended_a_step(group, words, limited):
 
     if limited:
         with pytest.raises(BuildLimitExceeded, match="1024 MiB of memory"):
-            guarded(LIMITS, None, build)
+            guarded(LIMITS, (), build)
     else:
-        assert guarded(LIMITS, None, build).stderr == words
+        assert guarded(LIMITS, (), build).stderr == words
 
 
 def test_a_build_that_took_too_long_is_told_as_that(group):
@@ -202,14 +202,14 @@ def test_a_build_that_took_too_long_is_told_as_that(group):
         raise ToolTimedOut("too long\nraise it")
 
     with pytest.raises(ToolTimedOut):
-        guarded(LIMITS, None, build)
+        guarded(LIMITS, (), build)
 
 
 def test_a_good_build_is_left_alone(group, tmp_path):
     """With enough of everything."""
     done = Done(0, "", "", 1.0)
 
-    assert guarded(LIMITS, tmp_path, lambda: (time.sleep(0.1), done)[1]) is done
+    assert guarded(LIMITS, (tmp_path,), lambda: (time.sleep(0.1), done)[1]) is done
 
 
 def test_what_a_step_writes_is_its_layer_and_its_caches(tmp_path):
@@ -264,7 +264,7 @@ def test_free_space_that_goes_ends_a_build_whose_steps_show_nothing(group, disk)
         return sleeping()
 
     with pytest.raises(BuildLimitExceeded, match="fell by more than 576 MiB since it began"):
-        guarded(LIMITS, Path("/engine"), build)
+        guarded(LIMITS, (Path("/engine"),), build)
 
 
 class Endless:
@@ -317,7 +317,7 @@ def test_a_walk_without_end_hides_no_loss_of_free_space(group, disk, endless):
             endless.left.set()
 
     with pytest.raises(BuildLimitExceeded, match="fell by more than"):
-        guarded(LIMITS, Path("/engine"), build)
+        guarded(LIMITS, (Path("/engine"),), build)
     assert endless.most
 
 
@@ -331,5 +331,5 @@ def test_a_build_that_is_over_waits_for_no_walk(group, endless):
         endless.left.set()
         return done
 
-    assert guarded(LIMITS, None, build) is done
+    assert guarded(LIMITS, (), build) is done
     assert endless.most
