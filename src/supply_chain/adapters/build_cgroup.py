@@ -142,7 +142,8 @@ class BuildCgroup:
 def running_builds(owner: str, root: Path = ROOT) -> int:
     """Count the builds of an owner of which a step runs now, by their groups."""
     above = BuildCgroup("", owner, root).directory("pids")
-    return sum(any(BuildCgroup(each.name, owner, root).processes()) for each in above.glob("*"))
+    keys = [each.name for each in above.glob("*") if each.is_dir()]
+    return sum(any(BuildCgroup(key, owner, root).processes()) for key in keys)
 
 
 def cgroup_writable(root: Path = ROOT) -> bool:

@@ -118,6 +118,7 @@ def test_builds_that_run_are_counted_by_their_steps(group):
         directory = BuildCgroup(key, owner, group.root).directory("pids") / "buildkit" / step
         directory.mkdir(parents=True)
         (directory / "cgroup.procs").write_text(content)
+        (group.directory("pids").parent / "cgroup.procs").write_text("")  # each group has its files
 
     assert (group.running(), running_builds("other", group.root), running_builds("none", group.root)) == (2, 1, 0)
 
