@@ -15,6 +15,8 @@ from supply_chain.container import Machine
 from supply_chain.development.separation import BuildLimits
 
 MEBIBYTE = 1024**2
+CONTAINERD = Path("/var/lib/containerd")
+"""Where a containerd of the system's own keeps images; an engine that uses it does not say so."""
 
 
 class ContainerHost(Setting):
@@ -63,7 +65,8 @@ class ContainerHost(Setting):
         ge=64,
         title="Build disk",
         description="MiB that the running steps of a build may have written, their caches included, and by which each "
-        "build that runs may lower the free space on the engine's disk.",
+        "build that runs may lower the free space on the engine's disk, or by four times its `build.max_size`, "
+        "whichever is more.",
     )
     build_reserve: int = Field(
         default=2 * 1024,
@@ -91,10 +94,11 @@ class ContainerHost(Setting):
         )
 
     @property
-    def storage(self) -> Path | None:
-        """Where the engine keeps its images; None for one on another machine."""
+    def storage(self) -> tuple[Path, ...]:
+        """Where the engine keeps its images, or may keep them; empty for one on another machine."""
         there = Path(self.machine.storage)
-        return there if self.url.startswith("unix://") and there.is_dir() else None
+        here = self.url.startswith("unix://") and there.is_dir()
+        return tuple(each for each in (there, CONTAINERD) if each.is_dir()) if here else ()
 
     @property
     def url(self) -> str:

@@ -153,7 +153,7 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
 def room(host: ContainerHost) -> Room:
     """What a check that begins may use of the host; beside it as much is free to each build that runs."""
     limits, storage = host.build_limits, host.storage
-    if storage is None:
+    if not storage:
         return Room(limits, lambda: "")
     return Room(limits, FreeSpace(storage, limits, lambda: 1 + running_builds(host.owner)).look)
 

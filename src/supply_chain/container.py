@@ -301,7 +301,7 @@ class Engine(Protocol):
         """The last `LINES` of each stream, as far as they fit into `LOG` bytes."""
 
     def changes(self, container: str) -> tuple[Change, ...]:
-        """The paths that differ from the image, or many of them; mounts are not looked into."""
+        """The paths that differ from the image; mounts are not looked into. `CheckNotMade` where they are too many."""
 
     def processes(self, container: str) -> tuple[Process, ...]:
         """The processes that run in it; `CheckNotMade` when the host cannot list them."""

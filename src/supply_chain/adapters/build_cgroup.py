@@ -9,6 +9,7 @@ Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst of the kernel say what eac
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ PERIOD = 100_000
 """Microseconds over which processor time is shared out."""
 SHARES, WEIGHT = 256, 25
 """A quarter of what everything else gets where processors are short (cgroup v1 and v2)."""
+GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)
+"""How the kernel says that a group or a process is not there any more."""
 
 
 def group_name(key: str, owner: str) -> str:
@@ -60,6 +63,8 @@ class BuildCgroup:
     key: str
     owner: str = ""
     root: Path = ROOT
+    limited: bool = True
+    """Whether its limits are set; where they are not, what it says of its steps means nothing."""
 
     @property
     def unified(self) -> bool:
@@ -75,12 +80,13 @@ class BuildCgroup:
         try:
             if self.unified:
                 self._delegate()
-            for controller, files in self._settings(limits).items():
-                directory = self.directory(controller)
+            settings = self._settings(limits)
+            for directory in {self.directory(controller) for controller in settings}:  # one for all in version 2
                 _remove(directory)  # its counters go with it; one with processes in it stays
                 directory.mkdir(parents=True, exist_ok=True)
+            for controller, files in settings.items():
                 for name, value in files:
-                    (directory / name).write_text(value, encoding="ascii")
+                    (self.directory(controller) / name).write_text(value, encoding="ascii")
         except OSError:
             return False
         return True
@@ -112,6 +118,7 @@ class BuildCgroup:
         """Return which limit the steps have reached so far: `memory`, `processes`, or an empty text.
 
         At the limit of memory pages are given up first: whether it ended anything, its end has to tell.
+        Raises `OSError` where the kernel does not say it.
         """
         pids, memory = self.directory("pids"), self.directory("memory")
         refused = any(_counted(each, "max") for each in _files(pids, "pids.events"))
@@ -122,7 +129,7 @@ class BuildCgroup:
         return "memory" if killed or reached else ""
 
     def processes(self) -> Iterator[int]:
-        """Yield a process of each step that runs."""
+        """Yield a process of each step that runs. Raises `OSError` where the kernel does not say it."""
         for file in _files(self.directory("pids"), "cgroup.procs"):
             for first in _read(file).split()[:1]:
                 yield int(first)
@@ -135,7 +142,8 @@ class BuildCgroup:
 def running_builds(owner: str, root: Path = ROOT) -> int:
     """Count the builds of an owner of which a step runs now, by their groups."""
     above = BuildCgroup("", owner, root).directory("pids")
-    return sum(any(BuildCgroup(each.name, owner, root).processes()) for each in above.glob("*"))
+    keys = [each.name for each in above.glob("*") if each.is_dir()]
+    return sum(any(BuildCgroup(key, owner, root).processes()) for key in keys)
 
 
 def cgroup_writable(root: Path = ROOT) -> bool:
@@ -161,18 +169,32 @@ def _remove(directory: Path) -> None:
             Path(inner).rmdir()
 
 
+@contextlib.contextmanager
+def unless_gone(*more: int) -> Iterator[None]:
+    """Pass over errors that say that a group or a process has ended, these numbers of errors among them."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*GONE, *more):
+            raise
+
+
 def _files(directory: Path, name: str) -> Iterator[Path]:
     """Yield the files of this name in a group and the groups in it, which may go meanwhile."""
-    for inner, _, files in os.walk(directory):  # what cannot be listed any more is passed over
+
+    def failed(error: OSError) -> None:
+        with unless_gone():
+            raise error
+
+    for inner, _, files in os.walk(directory, onerror=failed):
         if name in files:
             yield Path(inner) / name
 
 
 def _read(file: Path) -> str:
-    try:
+    with unless_gone():
         return file.read_text(encoding="ascii").strip()
-    except OSError:  # its step has ended
-        return ""
+    return ""
 
 
 def _is_reached(peak: Path, limit: Path) -> bool:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
-import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from supply_chain.adapters.build_cgroup import BuildCgroup
-from supply_chain.adapters.command import Cancellation, Done, cancellation
+from supply_chain.adapters.build_cgroup import BuildCgroup, unless_gone
+from supply_chain.adapters.command import REST, Cancellation, Done, cancellation
+from supply_chain.adapters.files import bytes_below
 from supply_chain.adapters.free_space import FreeSpace
 from supply_chain.development.build import Order
 from supply_chain.development.separation import BuildLimits
@@ -23,8 +24,6 @@ from supply_chain.shown import mebibytes
 
 INTERVAL = 0.5
 """Seconds between two looks."""
-REST = 10
-"""How many times as long as a walk took the next one is waited for."""
 NOT_ON_DISK = {"proc", "sysfs", "tmpfs", "cgroup", "cgroup2", "mqueue", "devpts", "devtmpfs"}
 PROC = Path("/proc")
 log = logging.getLogger("supply_chain.build")
@@ -76,8 +75,8 @@ class BuildGuard:
         """Whether the build was ended for what a look finds."""
         try:
             found = look()
-        except (OSError, ValueError) as error:
-            found = f"its guard could not look at what its steps use: {error}"
+        except Exception as error:  # noqa: BLE001  whatever it is, nobody sees what the steps use
+            found = f"its guard could not look at what its steps use: {type(error).__name__}: {error}"
         if found:
             self.broken = self.broken or found
             scope.cancel()
@@ -88,13 +87,19 @@ class BuildGuard:
 
         Raises `OSError` or `ValueError` where the kernel does not say it.
         """
-        if self.group.reached() == "processes":
+        if self._reached() == "processes":
             return processes_told(self.limits)
         return self.space.look() if self.space else ""
 
     def walk(self) -> str:
-        """Return whether the running steps have written too much, as `look` does; it goes through their files."""
-        written = sum(written_bytes(process, self.limits.disk) for process in self.group.processes())
+        """Return whether the running steps have written too much, as `look` does; it goes through their files.
+
+        It ends where the build does.
+        """
+        if not self.group.limited:
+            return ""
+        over, most = self._over.is_set, self.limits.disk
+        written = sum(written_bytes(process, most, over) for process in self.group.processes())
         if written > self.limits.disk:
             return f"its running steps have written more than {mebibytes(self.limits.disk)}"
         return ""
@@ -104,10 +109,15 @@ class BuildGuard:
 
         `last_words` are the builder's: its steps may reach their limit of memory, give up pages, and go on.
         """
-        reached = self.group.reached()
+        reached = ""
+        with contextlib.suppress(OSError, ValueError):  # the build has failed already
+            reached = self._reached()
         if reached == "memory" and OUT_OF_MEMORY.search(last_words):
             return f"its steps needed more than their {mebibytes(self.limits.memory)} of memory"
         return self.broken or (processes_told(self.limits) if reached == "processes" else "")
+
+    def _reached(self) -> str:
+        return self.group.reached() if self.group.limited else ""
 
 
 def processes_told(limits: BuildLimits) -> str:
@@ -115,14 +125,14 @@ def processes_told(limits: BuildLimits) -> str:
     return f"its steps wanted more than {limits.processes} processes"
 
 
-def written_bytes(process: int, most: int, proc: Path = PROC) -> int:
-    """Return what a step has written, by one of its processes; counting ends above `most`.
+def written_bytes(process: int, most: int, over: Callable[[], bool], proc: Path = PROC) -> int:
+    """Return what a step has written, by one of its processes; counting ends above `most`, and when it is `over`.
 
     That is the upper directory of its root (the layer that it makes) and every mount that lies on a disk (caches).
     """
     total = 0
     for place in _written_places(process, proc):
-        total += _size(place, most - total)
+        total += bytes_below(place, most - total, over)
         if total > most:
             break
     return total
@@ -130,12 +140,11 @@ def written_bytes(process: int, most: int, proc: Path = PROC) -> int:
 
 def _written_places(process: int, proc: Path) -> list[Path]:
     """The directories, from /proc/PID/mountinfo (proc_pid_mountinfo(5)); none of a process that has ended."""
-    try:
-        lines = (proc / str(process) / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return []
+    found = ""
+    with unless_gone(errno.EINVAL):  # which it is for one that has ended, and that nobody has waited for
+        found = (proc / str(process) / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     places = []
-    for line in lines:
+    for line in found.splitlines():
         before, _, after = line.partition(" - ")
         _, _, _, _, where, options, *_ = before.split()
         kind, _, settings = after.split(" ", 2)
@@ -151,45 +160,29 @@ def _unescaped(path: str) -> str:
     return path.replace(r"\040", " ").replace(r"\011", "\t").replace(r"\012", "\n").replace(r"\134", "\\")
 
 
-def _size(place: Path, most: int) -> int:
-    """The bytes that files below a place occupy, as far as `most`; what goes meanwhile counts nothing."""
-    total, places = 0, [place]
-    while places and total <= most:
-        try:
-            with os.scandir(places.pop()) as entries:
-                for entry in entries:
-                    with contextlib.suppress(OSError):
-                        if entry.is_dir(follow_symlinks=False):
-                            places.append(Path(entry.path))
-                        else:
-                            total += entry.stat(follow_symlinks=False).st_blocks * 512
-        except OSError:
-            continue
-    return total
-
-
 def limited_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
     """Return the control group of a key with its limits set and new counters; call it once for all that share it.
 
     Where this user cannot set them a warning says so, and the guard looks after the disk alone.
     """
     group = BuildCgroup(key, owner)
-    if not group.limit(limits):
-        log.warning(
-            "The limits of memory, processes and processors could not be set: the build runs without them. "
-            "`cscm doctor` says why (build limits)."
-        )
-    return group
+    if group.limit(limits):
+        return group
+    log.warning(
+        "The limits of memory, processes and processors could not be set: the build runs without them. "
+        "`cscm doctor` says why (build limits)."
+    )
+    return replace(group, limited=False)
 
 
 def guarded(
-    order: Order, group: BuildCgroup, limits: BuildLimits, storage: Path | None, build: Callable[[], Done]
+    order: Order, group: BuildCgroup, limits: BuildLimits, storage: tuple[Path, ...], build: Callable[[], Done]
 ) -> Done:
     """Run a build under the limits that its group has; `BuildLimitExceeded` where one of them ended it.
 
-    `storage` is where the engine keeps its images, on this machine; None for an engine elsewhere.
+    `storage` is where the engine keeps its images, on this machine; empty for an engine elsewhere.
     """
-    space = FreeSpace(storage, limits, group.running) if storage else None
+    space = FreeSpace(storage, limits, group.running, order.max_size) if storage else None
     guard, outer = BuildGuard(group, limits, space), cancellation()
     try:
         with guard.watching():

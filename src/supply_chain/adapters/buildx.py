@@ -63,7 +63,7 @@ class Buildx:
     network: str = "default"
     ca_bundle: Path | None = None
     limits: BuildLimits | None = None
-    storage: Path | None = None
+    storage: tuple[Path, ...] = ()
     """Where the engine keeps its images, on this machine."""
     owner: str = ""
     """The supply chain that builds, of those on this machine."""

@@ -41,6 +41,8 @@ IDLE = 0.2
 """Seconds without a word after which a command that is over has said all."""
 WATCH = 1.0
 """Seconds between two looks at what a command takes."""
+REST = 10
+"""How many times as long as a look took the next one is waited for."""
 CHUNK = 64 * 1024
 LINES = 5000
 """Lines of a command's output that go to the log."""
@@ -235,8 +237,8 @@ class Tool:
         comes from that file; otherwise there is none. With `stdout_to`, standard output
         goes to that file and is not kept. `keep` bounds what is kept of each stream (bytes), and `memory` the
         address space of each process (bytes; no measure for a Go program, which reserves far more than it uses).
-        `watch` is called every second, and what it raises ends the command. Raises `ToolFailed` on a status other
-        than 0 unless `check` is off, `ToolTimedOut`, `Cancelled`, or `ToolMissing`.
+        `watch` is called every second, more seldom where it is slow, and what it raises ends the command. Raises
+        `ToolFailed` on a status other than 0 unless `check` is off, `ToolTimedOut`, `Cancelled`, or `ToolMissing`.
         """
         done = run(
             [str(self.path), *map(str, args)],
@@ -374,12 +376,14 @@ def _limit_memory(pid: int, most: int) -> None:
 
 
 def _await(end: int, name: str, timeout: float, watch: Callable[[], object] | None) -> None:
-    deadline, left = time.monotonic() + timeout, timeout
-    while watch and left > WATCH:
-        if _readable(end, WATCH):
+    deadline, left, pause = time.monotonic() + timeout, timeout, WATCH
+    while watch and left > pause:
+        if _readable(end, pause):
             return
+        began = time.monotonic()
         watch()
-        left = max(deadline - time.monotonic(), 0)
+        now = time.monotonic()
+        left, pause = max(deadline - now, 0), max(WATCH, REST * (now - began))
     if not _readable(end, left):
         raise ToolTimedOut(
             f"{name} did not end within {timeout:.0f} s and was stopped.\n"

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import re
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 import docker
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException, NotFound, create_api_error_from_http_exception
 from docker.errors import ImageNotFound as NoSuchImage
 from docker.types import LogConfig, Mount, Ulimit
-from requests.exceptions import RequestException
+from requests.exceptions import HTTPError, RequestException
 
 from supply_chain.adapters import told
 from supply_chain.adapters.engine_reading import (
@@ -83,8 +84,9 @@ SHARES = 1024
 
 LARGEST_FILE = 16 * 1024 * 1024
 """Bytes of a container's file that are read."""
-MOST_CHANGES = 100_000
-"""Changes of a container that are looked at: it may write files as fast as it can."""
+MOST_CHANGES = 16 * 1024 * 1024
+"""Bytes of the engine's list of what a container changed, which may write files as fast as it can."""
+CHUNK = 64 * 1024
 SLACK = 64 * 1024
 """Bytes of the archive that a file comes in beyond its own."""
 
@@ -235,8 +237,19 @@ class DockerEngine:
 
     def changes(self, container: str) -> tuple[Change, ...]:
         with _translated(f"compare {_shown(container)} with its image"):
-            entries = self._api.diff(container) or ()
-        found = tuple(map(change_from, islice(entries, MOST_CHANGES)))
+            listed = self._answer(f"/containers/{quote(container)}/changes", MOST_CHANGES)
+        if listed is None:
+            raise CheckNotMade(
+                f"{_shown(container)} has changed more paths than can be looked at.\nLet it write less, and that below "
+                "the paths that its declaration makes writable."
+            )
+        try:
+            found = tuple(map(change_from, json.loads(listed) or ()))
+        except ValueError as error:
+            raise EngineFailed(
+                f"The engine's list of what {_shown(container)} changed cannot be read: {error}\n"
+                "The engine's own log says more."
+            ) from error
         return without_init(found) if found and self.inspect(container).profile.init else found
 
     def processes(self, container: str) -> tuple[Process, ...]:
@@ -329,6 +342,20 @@ class DockerEngine:
             f"{path} in {_shown(container)} is no file of at most {most} bytes.\nA link, a directory and more than "
             "that are not read."
         )
+
+    def _answer(self, path: str, most: int) -> bytes | None:
+        """What the engine answers; None where that is longer, which the SDK would read to its end."""
+        address, found = f"{self._api.base_url}/v{self._api.api_version}{path}", bytearray()
+        with self._api.get(address, stream=True, timeout=self._api.timeout) as answer:
+            try:
+                answer.raise_for_status()
+            except HTTPError as error:
+                raise create_api_error_from_http_exception(error) from error
+            for chunk in answer.iter_content(CHUNK):
+                found += chunk
+                if len(found) > most:
+                    return None
+        return bytes(found)
 
     def _owned(self, labels: Mapping[str, str]) -> dict[str, str]:
         return {**labels, OWNER: self._owner} if self._owner else dict(labels)

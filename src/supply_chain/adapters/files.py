@@ -1,9 +1,10 @@
-"""The files that a check looks at."""
+"""The files that a check looks at, and what files take."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from supply_chain.shown import counted, first_of
@@ -26,6 +27,25 @@ def files_below(directory: Path) -> tuple[str, ...]:
                 elif entry.is_file(follow_symlinks=False):
                     found.append(path)
     return tuple(sorted(found))
+
+
+def bytes_below(place: Path, most: int, over: Callable[[], bool] = lambda: False) -> int:
+    """The bytes that files below a place occupy; counting ends above `most`, and when it is `over`.
+
+    What goes meanwhile, and what cannot be looked at, counts nothing.
+    """
+    total, places = 0, [place]
+    while places:
+        with contextlib.suppress(OSError), os.scandir(places.pop()) as entries:
+            for entry in entries:
+                if total > most or over():
+                    return total
+                with contextlib.suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        places.append(Path(entry.path))
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+    return total
 
 
 def portions(files: Sequence[str]) -> Iterator[list[str]]:

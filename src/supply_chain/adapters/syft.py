@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from supply_chain.adapters import told
 from supply_chain.adapters.command import Tool
+from supply_chain.adapters.files import bytes_below
 from supply_chain.adapters.layers import LARGEST_IMAGE
 from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolFailed
 from supply_chain.evidence.examination import Examination
@@ -86,14 +85,9 @@ class Syft:
 
 def _check_unpacked(work: Path, source: str) -> None:
     """Raise `ScannerFailed` where what syft wrote to its directory takes too much of the disk."""
-    taken = 0
-    for above, _, names in os.walk(work):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                taken += (Path(above) / name).lstat().st_blocks * 512
-        if taken > MAX_UNPACKED:
-            raise ScannerFailed(
-                f"syft unpacked more than {MAX_UNPACKED / 1024**3:g} GiB of {source} and was ended.\n"
-                "Remove archives that hold other archives, such as a jar of jars, or that unpack to much more than "
-                "they are."
-            )
+    if bytes_below(work, MAX_UNPACKED) > MAX_UNPACKED:
+        raise ScannerFailed(
+            f"syft unpacked more than {MAX_UNPACKED / 1024**3:g} GiB of {source} and was ended.\n"
+            "Remove archives that hold other archives, such as a jar of jars, or that unpack to much more than they "
+            "are."
+        )

@@ -27,7 +27,7 @@ from supply_chain.container import (
     outside,
     slug,
 )
-from supply_chain.errors import ContainerGone, ImageNotFound
+from supply_chain.errors import CheckNotMade, ContainerGone, ImageNotFound
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment, network_of
 from supply_chain.execution.front import PORT, PROFILE
@@ -37,6 +37,9 @@ from supply_chain.shown import first_of
 
 SHOWN = 10
 """Paths and names that a fact lists."""
+
+EVERYWHERE = (Change(kind="changed", path="/"),)
+"""What a container has changed whose changes are too many to be looked at."""
 
 DEPLOY_AGAIN = "Find out who changed it, then deploy the application again."
 
@@ -115,6 +118,8 @@ def look(engine: Engine, expected: Expected) -> Seen:
             image = engine.image(container.image)
         try:
             changes = engine.changes(container.id)
+        except CheckNotMade:
+            changes = EVERYWHERE
         except ContainerGone:  # removed in between
             container = None
     return Seen(
@@ -228,10 +233,10 @@ def _shown(value: object) -> str:
 def _files(expected: Expected, changes: Sequence[Change]) -> Iterable[Deviation]:
     own = outside(changes, expected.profile.writable)
     if own:
-        paths = [f"{change.path} ({change.kind})" for change in own]
+        paths = first_of(SHOWN, [f"{change.path} ({change.kind})" for change in own])
         yield Deviation(
             code="drift.files",
-            fact=f"{expected.name} has files that are not its image's: {', '.join(first_of(SHOWN, paths))}",
+            fact=f"{expected.name} has files that are not its image's: {', '.join(paths)}",
             remedy="Keep a copy of the container for whoever looks into it, then deploy the application again.",
         )
 

@@ -57,7 +57,7 @@ class Steps:
             caches=caches or key, fresh=fresh, max_size=GIB,
         )  # fmt: skip
 
-    def builder(self, limits: BuildLimits | None = LIMITS, storage: Path | None = None) -> Buildx:
+    def builder(self, limits: BuildLimits | None = LIMITS, storage: tuple[Path, ...] = ()) -> Buildx:
         registry = Registry(RegistryHttp("registry.test", lambda: ("", ""), insecure=True))
         config = self.directory / "docker"
         config.mkdir(exist_ok=True)

@@ -1,6 +1,8 @@
 """The control group of a build: which files are written, and what is read of them."""
 
+import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,18 @@ LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1.5, disk=2**30, reserve=
 OWNER = "0123456789ab"
 
 
+def rmdir(group):
+    """As the kernel does it: a group's files go with it, and one with a process or a group in it stays."""
+    processes = group / "cgroup.procs"
+    if any(each.is_dir() for each in group.iterdir()) or (processes.is_file() and processes.read_text()):
+        raise OSError(errno.EBUSY, "Device or resource busy", str(group))
+    shutil.rmtree(group)
+
+
 @pytest.fixture(params=["v1", "v2"])
-def group(request, tmp_path):
+def group(request, tmp_path, monkeypatch):
     """A group below a tree like the kernel's."""
+    monkeypatch.setattr(Path, "rmdir", rmdir)
     if request.param == "v2":
         (tmp_path / "cgroup.controllers").write_text("cpu memory pids")
         return BuildCgroup("0123", OWNER, tmp_path)
@@ -41,6 +52,22 @@ def test_limits_are_written_where_the_kernel_reads_them(group):
         assert written["memory.limit_in_bytes"] == written["memory.memsw.limit_in_bytes"] == str(2**30)
         assert (written["cpu.cfs_quota_us"], written["cpu.cfs_period_us"]) == ("150000", "100000")
         assert written["cpu.shares"] == "256"
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_counters_begin_at_nothing_and_limits_are_all_set_again(group, running):
+    """What an earlier build reached says nothing of this one; a group in which one runs stays, with its limits."""
+    group.limit(LIMITS)
+    pids = group.directory("pids")
+    (pids / "pids.events").write_text("max 1\n")
+    (pids / "cgroup.procs").write_text("12\n" if running else "")
+
+    assert group.limit(LIMITS.model_copy(update={"processes": 50, "memory": 2**29}))
+
+    assert group.reached() == ("processes" if running else "")
+    assert (pids / "pids.max").read_text() == "50"
+    name = "memory.max" if group.unified else "memory.limit_in_bytes"
+    assert (group.directory("memory") / name).read_text() == str(2**29)
 
 
 def test_a_kernel_that_takes_none_is_told(tmp_path):
@@ -91,6 +118,7 @@ def test_builds_that_run_are_counted_by_their_steps(group):
         directory = BuildCgroup(key, owner, group.root).directory("pids") / "buildkit" / step
         directory.mkdir(parents=True)
         (directory / "cgroup.procs").write_text(content)
+        (group.directory("pids").parent / "cgroup.procs").write_text("")  # each group has its files
 
     assert (group.running(), running_builds("other", group.root), running_builds("none", group.root)) == (2, 1, 0)
 
@@ -138,10 +166,36 @@ def test_group_that_goes_while_it_is_looked_at_ends_no_look(tmp_path, monkeypatc
 
     def gone(path):
         if str(path).endswith("/a"):
-            raise FileNotFoundError(path)
+            raise FileNotFoundError(errno.ENOENT, "gone", path)
         return listed(path)
 
     monkeypatch.setattr(os, "scandir", gone)
 
     assert list(group.processes()) == [7]
     assert group.reached() == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "gone"),
+    [(errno.ENOENT, True), (errno.ENODEV, True), (errno.ESRCH, True), (errno.EACCES, False), (errno.EIO, False)],
+    ids=errno.errorcode.get,
+)
+@pytest.mark.parametrize("what", [(os, "scandir"), (Path, "read_text")], ids=["listing", "reading"])
+def test_what_cannot_be_read_is_not_taken_for_nothing(group, monkeypatch, what, error, gone):
+    """A group that is gone has no step, and has reached nothing; of any other nobody knows."""
+    group.limit(LIMITS)
+    for controller, name in (("pids", "cgroup.procs"), ("pids", "pids.events"), ("memory", "memory.events")):
+        (group.directory(controller) / name).write_text("7\n")
+
+    def fails(path, **_):
+        raise OSError(error, os.strerror(error), str(path))
+
+    monkeypatch.setattr(*what, fails)
+
+    if gone:
+        assert (list(group.processes()), group.reached()) == ([], "")
+        return
+    with pytest.raises(OSError, match=os.strerror(error)):
+        list(group.processes())
+    with pytest.raises(OSError, match=os.strerror(error)):
+        group.reached()

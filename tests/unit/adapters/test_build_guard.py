@@ -1,8 +1,13 @@
 """The guard of a build: what counts as broken, and what becomes of the build then."""
 
 import contextlib
+import errno
+import itertools
+import os
+import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +16,7 @@ import pytest
 from supply_chain.adapters import build_guard, free_space
 from supply_chain.adapters.build_cgroup import BuildCgroup
 from supply_chain.adapters.build_guard import BuildGuard, limited_group, written_bytes
-from supply_chain.adapters.command import Cancellation, Done, cancellation, current, run
+from supply_chain.adapters.command import Cancellation, Done, current, run
 from supply_chain.adapters.free_space import MARGIN
 from supply_chain.development.build import Order
 from supply_chain.development.separation import BuildLimits
@@ -20,7 +25,7 @@ from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
 LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1, disk=64 * 2**20, reserve=0)
 ORDER = Order(
     context=Path("/c"), dockerfile=b"FROM scratch\n", platform="linux/amd64", target=None, name="n", images={},
-    fetched={}, annotations={}, epoch=0, timeout=9, reproducible=True, key="0123", caches="0123", max_size=2**30,
+    fetched={}, annotations={}, epoch=0, timeout=9, reproducible=True, key="0123", caches="0123", max_size=2**20,
 )  # fmt: skip
 
 
@@ -38,6 +43,11 @@ def disk(monkeypatch):
     found = SimpleNamespace(f_bavail=100 * 2**30, f_frsize=1, f_files=1000, f_favail=1000)
     monkeypatch.setattr(free_space, "statvfs", lambda _: found)
     return found
+
+
+def never():
+    """The build goes on."""
+    return False
 
 
 def guarded(limits, storage, build):
@@ -70,7 +80,7 @@ def test_a_build_that_breaks_a_limit_is_ended_with_its_commands(group):
         return sleeping()
 
     with pytest.raises(BuildLimitExceeded, match="more than 100 processes"):
-        guarded(LIMITS, None, build)
+        guarded(LIMITS, (), build)
 
 
 def test_a_build_ends_before_the_engines_disk_is_full(group, tmp_path):
@@ -78,7 +88,7 @@ def test_a_build_ends_before_the_engines_disk_is_full(group, tmp_path):
     scarce = LIMITS.model_copy(update={"reserve": 2**60})
 
     with pytest.raises(BuildLimitExceeded, match="have to stay"):
-        guarded(scarce, tmp_path, sleeping)
+        guarded(scarce, (tmp_path,), sleeping)
 
 
 def test_a_cancelled_run_ends_as_cancelled(group):
@@ -92,12 +102,12 @@ def test_a_cancelled_run_ends_as_cancelled(group):
 
     try:
         with pytest.raises(Cancelled):
-            guarded(LIMITS, None, build)
+            guarded(LIMITS, (), build)
     finally:
         current.reset(token)
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError("no such directory"), ValueError("invalid literal")], ids=repr)
+@pytest.mark.parametrize("error", [FileNotFoundError("no such file"), ValueError("no number"), KeyError("f")], ids=repr)
 def test_a_build_that_cannot_be_watched_is_ended(group, monkeypatch, tmp_path, error):
     """Nobody would see what it uses; its own error would be another."""
 
@@ -106,8 +116,46 @@ def test_a_build_that_cannot_be_watched_is_ended(group, monkeypatch, tmp_path, e
 
     monkeypatch.setattr(free_space, "statvfs", unreadable)
 
-    with pytest.raises(BuildLimitExceeded, match=f"its guard could not look at what its steps use: {error}"):
-        guarded(LIMITS, tmp_path, sleeping)
+    with pytest.raises(BuildLimitExceeded, match=f"could not look at what its steps use: {type(error).__name__}: "):
+        guarded(LIMITS, (tmp_path,), sleeping)
+
+
+@pytest.mark.parametrize("unreadable", ["buildkit", "mountinfo"])
+def test_a_build_whose_steps_cannot_be_seen_is_ended(group, monkeypatch, unreadable):
+    """What the kernel does not tell is not nothing."""
+    listed, read = os.scandir, Path.read_text
+
+    def refused(other):
+        def look(path, **kwargs):
+            if Path(path).name == unreadable:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return other(path, **kwargs)
+
+        return look
+
+    def build():
+        a_step(group, "a")
+        return sleeping()
+
+    monkeypatch.setattr(os, "scandir", refused(listed))
+    monkeypatch.setattr(Path, "read_text", refused(read))
+
+    with pytest.raises(BuildLimitExceeded, match=f"could not look .*Permission denied.*{unreadable}"):
+        guarded(LIMITS, (), build)
+
+
+def test_what_a_group_without_limits_says_ends_no_build(group, monkeypatch):
+    """Another user than root may not look at the steps, and their group has counted for others."""
+
+    def refused(process, proc):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(build_guard, "_written_places", refused)
+    too_many(group)
+    a_step(group, "a")
+    guard = BuildGuard(replace(group, limited=False), LIMITS, None)
+
+    assert (guard.look(), guard.walk(), guard.explain("exit code: 137")) == ("", "", "")
 
 
 def test_a_limit_that_goes_while_it_is_looked_at_ends_no_build(group):
@@ -124,7 +172,8 @@ def test_limits_that_cannot_be_set_are_logged(group, tmp_path, caplog):
     (tmp_path / "memory").write_text("no directory")
     done = Done(0, "", "", 1.0)
 
-    assert guarded(LIMITS, tmp_path, lambda: done) is done
+    assert guarded(LIMITS, (tmp_path,), lambda: (time.sleep(0.1), done)[1]) is done
+    assert not limited_group("0123", "", LIMITS).limited
     assert "could not be set" in caplog.text
 
 
@@ -141,9 +190,9 @@ def test_memory_is_named_only_where_it_ended_a_step(group, words, limited):
 
     if limited:
         with pytest.raises(BuildLimitExceeded, match="1024 MiB of memory"):
-            guarded(LIMITS, None, build)
+            guarded(LIMITS, (), build)
     else:
-        assert guarded(LIMITS, None, build).stderr == words
+        assert guarded(LIMITS, (), build).stderr == words
 
 
 def test_a_build_that_took_too_long_is_told_as_that(group):
@@ -153,14 +202,14 @@ def test_a_build_that_took_too_long_is_told_as_that(group):
         raise ToolTimedOut("too long\nraise it")
 
     with pytest.raises(ToolTimedOut):
-        guarded(LIMITS, None, build)
+        guarded(LIMITS, (), build)
 
 
 def test_a_good_build_is_left_alone(group, tmp_path):
     """With enough of everything."""
     done = Done(0, "", "", 1.0)
 
-    assert guarded(LIMITS, tmp_path, lambda: (time.sleep(0.1), done)[1]) is done
+    assert guarded(LIMITS, (tmp_path,), lambda: (time.sleep(0.1), done)[1]) is done
 
 
 def test_what_a_step_writes_is_its_layer_and_its_caches(tmp_path):
@@ -180,14 +229,25 @@ def test_what_a_step_writes_is_its_layer_and_its_caches(tmp_path):
         "5 1 0:3 / /dev/shm rw - tmpfs shm rw\n"
     )
 
-    assert 16384 <= written_bytes(7, 2**30, proc) < 24576
-    assert written_bytes(7, 4096, proc) > 4096
-    assert written_bytes(8, 4096, proc) == 0
+    assert 16384 <= written_bytes(7, 2**30, never, proc) < 24576
+    assert written_bytes(7, 4096, never, proc) > 4096
+    assert written_bytes(8, 4096, never, proc) == 0
+
+
+def test_a_process_that_has_ended_has_written_nothing(tmp_path):
+    """Also where nobody has waited for it yet; what cannot be read of one that runs is an error."""
+    with subprocess.Popen(["true"]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        assert written_bytes(ended.pid, 4096, never) == 0
+
+    (tmp_path / "7/mountinfo").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        written_bytes(7, 4096, never, tmp_path)
 
 
 def test_too_much_written_breaks_the_limit(group, monkeypatch):
     """All running steps together."""
-    monkeypatch.setattr(build_guard, "written_bytes", lambda process, most: 40 * 2**20)
+    monkeypatch.setattr(build_guard, "written_bytes", lambda process, most, over: 40 * 2**20)
     guard = BuildGuard(group, LIMITS, None)
     a_step(group, "a")
     assert guard.walk() == ""
@@ -204,26 +264,72 @@ def test_free_space_that_goes_ends_a_build_whose_steps_show_nothing(group, disk)
         return sleeping()
 
     with pytest.raises(BuildLimitExceeded, match="fell by more than 576 MiB since it began"):
-        guarded(LIMITS, Path("/engine"), build)
+        guarded(LIMITS, (Path("/engine"),), build)
 
 
-def test_a_walk_without_end_hides_no_loss_of_free_space(group, disk, monkeypatch):
+class Endless:
+    """Empty files without end, all in one directory or each in one below the last; to look at them takes time."""
+
+    def __init__(self, deep):
+        self.deep = deep
+        self.begun, self.left = threading.Event(), threading.Event()
+        self.most = 500
+        """Files that are looked at once the build has left; who goes on to the last one does not stop."""
+
+    def scandir(self, path):
+        return contextlib.nullcontext(itertools.islice(self.entries(), 1 if self.deep else None))
+
+    def entries(self):
+        while self.most:
+            self.begun.set()
+            time.sleep(0.01)
+            self.most -= self.left.is_set()
+            yield self
+
+    path = "/endless"
+
+    def is_dir(self, *, follow_symlinks):
+        return self.deep
+
+    def stat(self, *, follow_symlinks):
+        return SimpleNamespace(st_blocks=0)
+
+
+@pytest.fixture(params=[False, True], ids=["wide", "deep"])
+def endless(request, monkeypatch):
+    """What a step has written."""
+    files, listed = Endless(request.param), os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (files.scandir if str(path) == files.path else listed)(path))
+    monkeypatch.setattr(build_guard, "_written_places", lambda process, proc: [Path(files.path)])
+    return files
+
+
+def test_a_walk_without_end_hides_no_loss_of_free_space(group, disk, endless):
     """Files that are many make it slow; free space is looked at all the while."""
-    begun = threading.Event()
-
-    def endless(process, most):
-        begun.set()
-        with contextlib.suppress(Cancelled):
-            cancellation().wait(10)
-        return 0
 
     def build():
         a_step(group, "a")
-        assert begun.wait(20)
+        assert endless.begun.wait(20)
         disk.f_bavail -= LIMITS.disk + MARGIN + 1
-        return run(["sleep", "5"], name="sleep", timeout=60)
-
-    monkeypatch.setattr(build_guard, "written_bytes", endless)
+        try:
+            return sleeping()
+        finally:
+            endless.left.set()
 
     with pytest.raises(BuildLimitExceeded, match="fell by more than"):
-        guarded(LIMITS, Path("/engine"), build)
+        guarded(LIMITS, (Path("/engine"),), build)
+    assert endless.most
+
+
+def test_a_build_that_is_over_waits_for_no_walk(group, endless):
+    """Empty files take no bytes at which it would end."""
+    done = Done(0, "", "", 1.0)
+
+    def build():
+        a_step(group, "a")
+        assert endless.begun.wait(20)
+        endless.left.set()
+        return done
+
+    assert guarded(LIMITS, (), build) is done
+    assert endless.most

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -512,3 +513,23 @@ def test_what_a_look_at_a_command_raises_ends_it(tmp_path, monkeypatch):
         SH.run("-c", "sleep 60", timeout=0.2, watch=lambda: None)
     assert SH.run("-c", "exit 0", timeout=60, watch=lambda: looks.append("late")).status == 0
     assert "late" not in looks
+
+
+def test_slow_looks_at_a_command_take_little_of_its_time(monkeypatch):
+    """And its timeout holds all the same."""
+    clock, looked = [0.0], [0.0]
+
+    def passes(seconds):
+        clock[0] += seconds
+
+    def watch():
+        passes(7)
+        looked[0] += 7
+
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(command, "_readable", lambda end, seconds: passes(seconds))
+
+    with pytest.raises(ToolTimedOut):
+        command._await(0, "slow", 600, watch)
+    assert 0 < looked[0] < 600 / 10
+    assert clock[0] == 600

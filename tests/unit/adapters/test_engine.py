@@ -1,14 +1,19 @@
 """The Docker SDK's words and errors, translated."""
 
+import contextlib
 import inspect
+import itertools
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
+import docker
 import docker.errors
 import pytest
 import requests
 from docker.errors import APIError, DockerException
 
-from supply_chain.adapters import engine as adapter
 from supply_chain.adapters.engine import LISTINGS, DockerEngine, listed, translated
 from supply_chain.adapters.engine_reading import (
     container_from,
@@ -20,7 +25,7 @@ from supply_chain.adapters.engine_reading import (
     without_init,
 )
 from supply_chain.app import Runtime
-from supply_chain.container import LOG, Change, ContainerSpec, Listener, Profile, profile
+from supply_chain.container import Change, ContainerSpec, Listener, Profile, profile
 from supply_chain.errors import (
     AccessDenied,
     CheckNotMade,
@@ -306,60 +311,77 @@ def test_health_check_of_an_image_is_not_run():
     assert client.asked["healthcheck"] == {"test": ["NONE"]}
 
 
-class Written:
-    """An SDK whose containers wrote three files."""
-
-    timeout = 1
-
-    def __init__(self) -> None:
-        self.api = self
-
-    def diff(self, container):
-        return [{"Path": f"/data/{name}", "Kind": 1} for name in "abc"]
-
-    def inspect_container(self, container):
-        return INSPECTED
+CHANGE = b'{"Path": "/data/a", "Kind": 1}'
 
 
-def test_changes_of_a_container_are_bounded(monkeypatch):
-    """It may write millions of files; the first of them say enough."""
-    assert [each.path for each in DockerEngine(Written()).changes("c")] == ["/data/a", "/data/b", "/data/c"]
-    monkeypatch.setattr(adapter, "MOST_CHANGES", 2)
+@pytest.fixture
+def answering():
+    """Makes an engine that lists a container's changes so, with how much of the list it could send."""
+    servers = []
 
-    assert [each.path for each in DockerEngine(Written()).changes("c")] == ["/data/a", "/data/b"]
+    def make(parts, status=200):
+        sent = []
 
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                if self.path.endswith("/json"):
+                    return self.answer(200, [json.dumps(INSPECTED).encode()])
+                return self.answer(status, map(counted, parts)) if self.path.endswith("/changes") else None
 
-class Printing:
-    """An SDK whose containers print the same on both streams, in frames as the engine sends them."""
+            def answer(self, status, parts):
+                self.send_response(status)
+                self.end_headers()
+                with contextlib.suppress(ConnectionError):
+                    for part in parts:
+                        self.wfile.write(part)
 
-    timeout = 1
+            def log_message(self, *_):
+                pass
 
-    def __init__(self, *frames: bytes) -> None:
-        self.api, self._frames = self, frames
+        def counted(part):
+            sent.append(part)
+            return part
 
-    def logs(self, container, *, stdout, stderr, tail, stream=False, follow=None):
-        return self._streamed(follow) if stream else b"".join(self._frames)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        servers.append(server)
+        client = docker.DockerClient(f"tcp://127.0.0.1:{server.server_port}", version="1.45", timeout=20)
+        return DockerEngine(client), sent
 
-    def _streamed(self, follow):
-        yield from self._frames
-        assert follow is False, "a stream goes on for as long as the container runs, unless it is not followed"
+    yield make
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize(
-    ("frames", "text"),
-    [
-        ((), ""),
-        ((b"one\ntw", b"o\n"), "one\ntwo\n"),
-        ((b"a" * LOG,), "a" * LOG),
-        ((b"a" * LOG, b"\n13 passed\n"), "13 passed\n"),
-        ((b"1", b"3 passed\n" + b"a" * (LOG - 9)), "a" * (LOG - 9)),
-        ((b"a" * (3 * LOG), b"b" * LOG), "b" * LOG),
-        ((b"a" * LOG, b"bc\n"), "a" * (LOG - 3) + "bc\n"),
-    ],
-    ids=["nothing", "all", "as much as fits", "whole lines", "no part of a line", "one line", "one line that ends"],
+    ("listed", "paths"), [(b"null", []), (b"[%s,%s]" % (CHANGE, CHANGE), ["/data/a", "/data/a"])], ids=["none", "two"]
 )
-def test_logs_are_the_last_bytes_of_each_stream(frames, text):
-    """A line may be as long as a container likes."""
-    logs = DockerEngine(Printing(*frames)).logs("c")
+def test_changes_of_a_container_are_read(answering, listed, paths):
+    """As the engine lists them."""
+    assert [each.path for each in answering([listed])[0].changes("c")] == paths
 
-    assert (logs.stdout, logs.stderr) == (text, text)
+
+def test_a_list_of_changes_is_read_no_further_than_its_bound(answering):
+    """A container may write millions of files; a list that was cut would hide what comes after."""
+    parts = itertools.chain([b"[" + CHANGE], itertools.repeat(b"," + CHANGE * 1000, 3000), [b"]"])
+    engine, sent = answering(parts)
+
+    with pytest.raises(CheckNotMade, match="more paths than can be looked at"):
+        engine.changes("c")
+    assert len(sent) < 3000
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "error"),
+    [
+        (404, b'{"message": "No such container: c"}', ContainerGone),
+        (500, b'{"message": "broken"}', EngineFailed),
+        (200, b"[", EngineFailed),
+    ],
+    ids=["gone", "failed", "cut off"],
+)
+def test_changes_that_are_not_listed_are_an_error(answering, status, said, error):
+    """Of the engine's, or of a container that somebody removed."""
+    with pytest.raises(error):
+        answering([said], status)[0].changes("c")

@@ -1,8 +1,11 @@
 """The files that a check looks at."""
 
+import os
 from pathlib import Path
 
-from supply_chain.adapters.files import files_below, portions, told
+import pytest
+
+from supply_chain.adapters.files import bytes_below, files_below, portions, told
 
 
 def test_links_are_not_followed(tmp_path: Path):
@@ -17,6 +20,25 @@ def test_links_are_not_followed(tmp_path: Path):
     (tmp_path / "context" / "circle").symlink_to(".")
 
     assert files_below(tmp_path / "context") == ("b", "deep/c", "deep/er/a")
+
+
+@pytest.mark.parametrize("error", [PermissionError, NotADirectoryError, FileNotFoundError])
+def test_what_cannot_be_looked_at_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]):
+    """A directory may become a file meanwhile, or nobody's; the rest counts."""
+    for name in ("here/a", "deep/er/b", "closed/c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * 8192)
+    listed = os.scandir
+
+    def fails(path):
+        if str(path).endswith("closed"):
+            raise error(path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", fails)
+
+    assert 16384 <= bytes_below(tmp_path, 2**30) < 24576
+    assert 4096 < bytes_below(tmp_path, 4096) < 16384
 
 
 def test_no_file_looks_like_an_option():

@@ -1,5 +1,6 @@
 """Free space on the engine's file system: what may go while something runs, and what has to stay."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from supply_chain.development.separation import BuildLimits
 GIB = 2**30
 LIMITS = BuildLimits(memory=GIB, processes=100, cpus=1, disk=10 * GIB, reserve=2 * GIB)
 ENGINE = Path("/engine")
+CONTAINERD = Path("/containerd")
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def test_what_others_may_use_is_free(disk):
 
 def test_a_build_may_take_its_limit_and_the_margin(disk):
     """From what was free when it began."""
-    space = FreeSpace(ENGINE, LIMITS)
+    space = FreeSpace((ENGINE,), LIMITS)
     assert space.look() == ""
 
     leave(disk, 90 * GIB - MARGIN)
@@ -48,7 +50,7 @@ def test_a_build_may_take_its_limit_and_the_margin(disk):
 @pytest.mark.parametrize(("builds", "most"), [(0, 10_752), (1, 10_752), (2, None), (3, None)])
 def test_each_build_that_runs_may_take_its_limit(disk, builds, most):
     """What went can be another's; of a build none of whose steps runs, the limit counts all the same."""
-    space = FreeSpace(ENGINE, LIMITS, lambda: builds)
+    space = FreeSpace((ENGINE,), LIMITS, lambda: builds)
     space.look()
 
     leave(disk, 85 * GIB)
@@ -56,9 +58,43 @@ def test_each_build_that_runs_may_take_its_limit(disk, builds, most):
     assert space.look().partition(" fell ")[2] == (f"by more than {most} MiB since it began" if most else "")
 
 
+@pytest.mark.parametrize(("image", "builds", "most"), [(1, 1, 10), (4, 1, 16), (16, 0, 64), (16, 1, 64), (16, 3, 84)])
+def test_a_large_image_may_lie_there_four_times_while_it_is_made(disk, image, builds, most):
+    """One that a declaration may ask for can be built; what others may take does not grow with it."""
+    space = FreeSpace((ENGINE,), LIMITS, lambda: builds, image * GIB)
+    space.look()
+
+    leave(disk, (100 - most) * GIB - MARGIN)
+    assert space.look() == ""
+
+    leave(disk, (100 - most) * GIB - MARGIN - 4096)
+    assert f"fell by more than {most * 1024 + 512} MiB" in space.look()
+
+
+@pytest.mark.parametrize("place", [ENGINE, CONTAINERD], ids=str)
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"f_bavail": 50 * GIB // 4096}, "the free space where .* fell by more than"),
+        ({"f_bavail": GIB // 4096}, "only 1024 MiB are free where"),
+        ({"f_favail": 0}, "only 0 inodes are free where"),
+    ],
+    ids=["lost", "reserve", "inodes"],
+)
+def test_each_place_in_which_images_may_lie_is_looked_at(disk, monkeypatch, place, changes, told):
+    """A containerd of the system's own keeps them on another file system than the engine's."""
+    space = FreeSpace((ENGINE, CONTAINERD), LIMITS)
+    assert space.look() == ""
+
+    changed = SimpleNamespace(**{**vars(disk), **changes})
+    monkeypatch.setattr(free_space, "statvfs", lambda each: changed if each == place else disk)
+
+    assert re.match(told, space.look()) and f"({place})" in space.look()
+
+
 def test_the_reserve_stays_however_many_builds_run(disk):
     """Whoever takes it."""
-    space = FreeSpace(ENGINE, LIMITS, lambda: 100)
+    space = FreeSpace((ENGINE,), LIMITS, lambda: 100)
     leave(disk, 3 * GIB)
     assert space.look() == ""
 
@@ -68,7 +104,7 @@ def test_the_reserve_stays_however_many_builds_run(disk):
 
 def test_empty_files_take_inodes_that_have_to_stay(disk):
     """Without them nobody makes a file, however many bytes are free."""
-    space = FreeSpace(ENGINE, LIMITS)
+    space = FreeSpace((ENGINE,), LIMITS)
     disk.f_favail = 50_000
     assert space.look() == ""
 
@@ -80,4 +116,4 @@ def test_a_file_system_that_counts_no_inodes_has_enough(disk):
     """As btrfs does."""
     disk.f_files = disk.f_favail = 0
 
-    assert FreeSpace(ENGINE, LIMITS).look() == ""
+    assert FreeSpace((ENGINE,), LIMITS).look() == ""

@@ -6,6 +6,7 @@ from pydantic import SecretStr, ValidationError
 
 from blocks import ContainerHost, Tier
 from blocks.host import DockerHost
+from supply_chain.container import Machine
 from supply_chain.errors import SettingInvalid
 
 FILLED = {"aws_access_key_id": "AKIA", "aws_secret_access_key": SecretStr("secret"), "region_name": "eu-west-1"}
@@ -75,3 +76,27 @@ def test_there_are_three_tiers():
 def test_a_host_is_reached_where_its_block_says(address, url):
     """Or at the engine's default socket."""
     assert ContainerHost(docker=DockerHost(base_url=address)).url == url
+
+
+@pytest.mark.parametrize(
+    ("address", "engines", "containerds", "found"),
+    [
+        (None, "engine", "containerd", ["engine", "containerd"]),
+        (None, "engine", "none", ["engine"]),
+        (None, "none", "containerd", []),
+        ("tcp://10.0.0.1:2376", "engine", "containerd", []),
+    ],
+    ids=["both", "no containerd of its own", "engine in a container", "engine elsewhere"],
+)
+def test_images_lie_with_the_engine_or_with_the_systems_containerd(
+    tmp_path, monkeypatch, address, engines, containerds, found
+):
+    """The engine tells its own directory alone; on another machine there is nothing to look at."""
+    for name in ("engine", "containerd"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(ContainerHost, "machine", Machine(cpus=1, memory=1, storage=str(tmp_path / engines)))
+    monkeypatch.setattr("blocks.host.CONTAINERD", tmp_path / containerds)
+
+    host = ContainerHost(docker=DockerHost(base_url=address))
+
+    assert [each.name for each in host.storage] == found

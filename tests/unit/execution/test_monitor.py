@@ -20,7 +20,7 @@ from supply_chain.container import (
     container_name,
     profile,
 )
-from supply_chain.errors import EngineUnavailable
+from supply_chain.errors import CheckNotMade, EngineUnavailable
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.front import PROFILE
@@ -313,6 +313,22 @@ def test_one_that_is_gone_is_missing(host):
     assert (observation.status, observation.exit_code, observation.running) == ("missing", None, "")
     assert (observation.container, observation.wanted) == (deployed.container, deployed.digest)
     assert not observation.healthy
+
+
+def test_changes_that_are_too_many_are_drift(host, monkeypatch):
+    """Of that container; the others are looked at all the same."""
+    host.deployed()
+    changes = host.engine.changes
+
+    def too_many(container):
+        if host.engine.inspect(container).name == "staging-hello-1":
+            raise CheckNotMade("too many\nlook")
+        return changes(container)
+
+    monkeypatch.setattr(host.engine, "changes", too_many)
+    host.deployed("shop")
+
+    assert told(host.seen()) == [("staging-hello-1", ["drift.files"]), ("staging-shop-1", [])]
 
 
 def test_what_changed_in_it_is_seen(host):
