@@ -12,17 +12,23 @@ from pathlib import Path
 from supply_chain.adapters import told
 from supply_chain.adapters.command import Tool
 from supply_chain.adapters.files import bytes_below
+from supply_chain.adapters.free_space import free_bytes
 from supply_chain.adapters.layers import LARGEST_IMAGE
 from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolFailed
 from supply_chain.evidence.examination import Examination
 from supply_chain.image import ImageRef
 from supply_chain.scratch import scratch
+from supply_chain.shown import mebibytes
 from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 FORMATS = ("syft-json", "cyclonedx-json", "spdx-json")
 TIMEOUT = 600.0
 MAX_UNPACKED = LARGEST_IMAGE + 4 * 1024**3
 """Bytes that syft may write: the layers of an image, and the archives in it, which may hold others."""
+RESERVE = 2 * 1024**3
+"""Bytes that have to stay free where it writes."""
+MAX_PACKAGES = 30_000
+"""Packages of one image, or one source: each costs some milliseconds and tens of KiB at every gate that reads them."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Syft:
                     *arguments, timeout=TIMEOUT, quiet=True, cwd=work, watch=watch
                 )
                 syft, cyclonedx, spdx = (path.read_bytes() for path in files)
-                packages = len(json.loads(syft)["artifacts"])
+                packages = _counted(syft, source)
             except (ToolFailed, OSError, ValueError, KeyError, TypeError) as error:
                 if config and isinstance(error, ToolFailed) and told.passing(str(error)):
                     raise RegistryUnavailable(
@@ -83,11 +89,23 @@ class Syft:
         return Sboms(Sbom(syft, packages, self.generator), cyclonedx, spdx)
 
 
+def _counted(syft: bytes, source: str) -> int:
+    packages = len(json.loads(syft)["artifacts"])
+    if packages > MAX_PACKAGES:
+        raise ScannerFailed(
+            f"{source} has {packages} packages, and more than {MAX_PACKAGES} are not judged.\n"
+            "Remove what nobody installed: records of packages that are not there, and files that lock other projects."
+        )
+    return packages
+
+
 def _check_unpacked(work: Path, source: str) -> None:
     """Raise `ScannerFailed` where what syft wrote to its directory takes too much of the disk."""
-    if bytes_below(work, MAX_UNPACKED) > MAX_UNPACKED:
+    free = free_bytes(work)
+    if free < RESERVE or bytes_below(work, MAX_UNPACKED) > MAX_UNPACKED:
         raise ScannerFailed(
-            f"syft unpacked more than {MAX_UNPACKED / 1024**3:g} GiB of {source} and was ended.\n"
+            f"syft unpacked too much of {source} and was ended: {MAX_UNPACKED // 1024**3} GiB at most, and "
+            f"{RESERVE // 1024**3} GiB have to stay free in {work.parent} (now {mebibytes(free)}).\n"
             "Remove archives that hold other archives, such as a jar of jars, or that unpack to much more than they "
             "are."
         )

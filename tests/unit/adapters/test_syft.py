@@ -77,6 +77,15 @@ def test_no_whole_set_of_formats_is_no_inventory(syft, kwargs):
         adapter.of_image(REF)
 
 
+def test_more_packages_than_anybody_installs_are_not_judged(syft, monkeypatch):
+    """Records of packages can be written; every gate and every rescan would read them all."""
+    adapter, _ = syft(inventory=json.dumps({"artifacts": [{}] * 4}))
+    monkeypatch.setattr("supply_chain.adapters.syft.MAX_PACKAGES", 3)
+
+    with pytest.raises(ScannerFailed, match="has 4 packages, and more than 3 are not judged"):
+        adapter.of_image(REF)
+
+
 def test_a_registry_that_is_down_is_no_failure_of_the_scanner(syft, tmp_path):
     """The step is worth another try; of a directory no registry is asked."""
     adapter, _ = syft(status=1, stderr="GET http://registry.test/v2/: unexpected status code 503 Service Unavailable")
@@ -87,12 +96,13 @@ def test_a_registry_that_is_down_is_no_failure_of_the_scanner(syft, tmp_path):
         adapter.of_directory(tmp_path)
 
 
-def test_a_syft_that_unpacks_without_end_is_ended(syft, monkeypatch):
+@pytest.mark.parametrize(("limit", "value"), [("MAX_UNPACKED", 1024**2), ("RESERVE", 2**62)])
+def test_a_syft_that_unpacks_without_end_is_ended(syft, monkeypatch, limit, value):
     """An archive of archives takes any amount of the disk that all runs share."""
-    monkeypatch.setattr("supply_chain.adapters.syft.MAX_UNPACKED", 1024**2)
+    monkeypatch.setattr(f"supply_chain.adapters.syft.{limit}", value)
     monkeypatch.setattr("supply_chain.adapters.command.WATCH", 0.1)
 
-    with pytest.raises(ScannerFailed, match="unpacked more than"):
+    with pytest.raises(ScannerFailed, match="unpacked too much"):
         syft('mkdir "$TMPDIR/deep"; head -c 3000000 /dev/urandom >"$TMPDIR/deep/a"; exec sleep 30')[0].of_image(REF)
 
 
