@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import hashlib
 import io
 import lzma
@@ -87,8 +88,14 @@ LONGEST_FORM = 4096
 """Bytes of one piece that the next one is read together with, so that nothing is missed between them."""
 MOST_SECRETS = 20
 """Places of one kind of secret in one file that are told."""
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-"""What texts in UTF-16 begin with (and some in UTF-32)."""
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""The byte order mark that a text begins with → the encoding that it speaks of."""
+_MARKS = tuple(MARKS)
 SINGLE_EXECUTABLE = b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:1"
 """What a Node.js program contains that has an application in it ("Single executable applications")."""
 
@@ -108,7 +115,7 @@ class FileContent:
     """Where its content is kept, of a small file; -1 for none."""
     size: int = 0
     text: bool = False
-    """Whether its beginning holds no zero byte."""
+    """Whether its beginning holds no zero byte, or is a byte order mark."""
     secrets: tuple[tuple[int, str], ...] = ()
     """Line and kind of what has a known form of a secret."""
 
@@ -162,15 +169,15 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
         database=database_in(head),
         place=keeper.keep(head) if size <= HEAD else -1,
         size=len(head),
-        text=b"\0" not in head or head.startswith(UTF_16),
+        text=b"\0" not in head or head.startswith(_MARKS),
         secrets=tuple(sorted((place, kind) for kind, places in found.items() for place in places)),
     )
 
 
 def _secrets_in_text(piece: bytes, start: bytes, line: int) -> Iterator[tuple[int, str]]:
-    """Search a piece of a file that starts so; ASCII in UTF-16 is ASCII with zero bytes in between."""
+    """Search a piece of a file that starts so; ASCII in UTF-16 and UTF-32 is ASCII with zero bytes in between."""
     yield from secrets_in(piece, line)
-    if start.startswith(UTF_16):
+    if start.startswith(_MARKS):
         yield from secrets_in(piece.replace(b"\0", b""), line)
 
 
@@ -188,6 +195,22 @@ def secrets_in(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -
                 place += content.count(b"\n", counted, match.start())
                 counted = match.start()
                 yield place, kind
+
+
+def readings(content: bytes) -> tuple[str, ...]:
+    """Every text that a file can be read as; none where a zero byte says that it is no text.
+
+    A byte order mark proves nothing, so that what follows one is read without it too.
+    """
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if b"\0" in content and not encoding:
+            return ()
+        text = content.decode("latin-1")
+    marked = (content.decode(encoding, "replace"),) if encoding else ()
+    return tuple(dict.fromkeys((*marked, text, text.replace("\0", ""))))
 
 
 def machine_of(head: bytes) -> str:

@@ -19,7 +19,7 @@ from typing import IO, Any, Protocol, cast
 import zstandard
 
 from supply_chain.adapters.distribution import examine
-from supply_chain.adapters.file_content import MACHINES, PEM, UTF_16, FileContent, Keeper, read_file, secrets_in
+from supply_chain.adapters.file_content import MACHINES, PEM, FileContent, Keeper, read_file, readings, secrets_in
 from supply_chain.adapters.filesystem import Filesystem, Kind, Node, printable
 from supply_chain.adapters.tar_entry import Entry
 from supply_chain.development.content import Contents
@@ -315,7 +315,7 @@ STANDARD = (
     "/etc/services", "/etc/protocols", "/etc/security/", "/etc/default/", "/etc/init.d/", "/etc/mime.types",
 )  # fmt: skip
 """A distribution's own settings, which speak of passwords and hold none."""
-SPEAKS = re.compile(rb"pass|pwd|secret|token|api_?key|private_?key|credential|://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+SPEAKS = re.compile(r"pass|pwd|secret|token|api_?key|private_?key|credential|://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
 """What a text has in it in which something is called a secret."""
 MOST_TEXTS = 8 * 1024 * 1024
 """Bytes of texts that are searched for passwords; what is beyond is told."""
@@ -341,9 +341,7 @@ def _texts(
         if node.content is None or not node.content.text or _is_packaged(path, PACKAGES + STANDARD):
             continue
         content = keeper.read(node.content)
-        if content is not None and content.startswith(UTF_16):
-            content = content.decode("utf-16", "replace").encode()
-        if (content is not None and not SPEAKS.search(content)) or node.content.sha256.hex() in known():
+        if (content is not None and not _speaks(content)) or node.content.sha256.hex() in known():
             continue
         name = printable(path)
         if content is None or len(content) > left or name in texts:
@@ -352,6 +350,10 @@ def _texts(
             left -= len(content)
             texts[name] = content
     return texts, tuple(sorted(rest))
+
+
+def _speaks(content: bytes) -> bool:
+    return any(SPEAKS.search(text) for text in readings(content))
 
 
 class _Guarded:

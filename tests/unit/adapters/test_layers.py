@@ -4,24 +4,29 @@ import gzip
 import hashlib
 import io
 import json
+import sys
 import tarfile
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters import layers
-from supply_chain.adapters.file_content import HEAD
+from supply_chain.adapters import layers, secrets
+from supply_chain.adapters.command import Tool
+from supply_chain.adapters.file_content import HEAD, MARKS
 from supply_chain.adapters.layers import examine_image, is_larger, read_contents
-from supply_chain.adapters.secrets import LARGEST, searched_checksums
+from supply_chain.adapters.secrets import LARGEST, find_secrets, searched_checksums
 from supply_chain.errors import CheckNotMade, ScannerFailed
 from supply_chain.image import ImageRef
 from tests.engine.memory import MemoryEngine
 
 MIB = 1024**2
 OCI = "application/vnd.oci.image"
+DETECT = Tool("detect-secrets", Path(sys.executable).parent / "detect-secrets", "1")
 
 
 def holding(archive):
@@ -473,16 +478,54 @@ def test_secret_in_a_name_is_seen():
     )
 
 
-@pytest.mark.parametrize("form", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_text_in_utf_16_is_searched(form):
-    """For known forms, and for what is called a password."""
-    start = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}.get(form, b"")
-    written = start + f"first\n{TOKEN.decode()}\npassword = hunter2\n".encode(form)
+WORDS = f"\n{TOKEN.decode()}\npassword = hunter2\n".encode()
+MARKED = {
+    **{
+        form: f"\ufefffirst{WORDS.decode()}".encode(form)
+        for form in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+    },
+    **{f"{mark!r} before text": mark + WORDS for mark in MARKS},
+    **{f"{mark!r} before more text": mark + WORDS + b"#" for mark in MARKS},
+}
+"""Texts that begin with a byte order mark, which says the truth or not."""
 
+
+@pytest.mark.parametrize("written", MARKED.values(), ids=MARKED)
+def test_text_with_a_byte_order_mark_is_searched(written):
+    """For known forms, and for what is called a password."""
     found = read_contents(engine(layer(text("opt/a.reg", written))), "image", MIB)
 
     assert found.secrets == ("/opt/a.reg:2: GitHub token",)
-    assert found.texts["/opt/a.reg"].decode().endswith("password = hunter2\n")
+    assert found.texts == {"/opt/a.reg": written}
+
+
+MOST = 1000
+FILES = {
+    **MARKED,
+    "text": WORDS,
+    "latin-1": "clé".encode("latin-1") + WORDS,
+    "zero byte": b"\0" + WORDS,
+    "binary": b"\0\xff" + WORDS,
+    "odd utf-16": "\ufeff".encode("utf-16-le") + b"x" + WORDS.decode().encode("utf-16-le"),
+    "largest": WORDS.ljust(MOST, b"#"),
+    "large": WORDS.ljust(MOST + 1, b"#"),
+    "large utf-16": MARKED["utf-16-le"].ljust(MOST + 1, b"#"),
+    "large binary": b"\0\xff" + WORDS.ljust(MOST, b"#"),
+}
+
+
+def test_each_file_of_the_context_is_searched_by_one_check_at_least(tmp_path, monkeypatch):
+    """What one of them leaves to the other is found there."""
+    monkeypatch.setattr(secrets, "LARGEST", MOST)
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    image = engine(layer(*(text(f"opt/{name}", content) for name, content in FILES.items())))
+
+    own = find_secrets(DETECT, tmp_path, lambda: datetime.now(UTC)).failed
+    other = read_contents(image, "image", 10 * MIB, partial(searched_checksums, tmp_path)).secrets
+
+    found = [each.removeprefix("/opt/").partition(":")[0] for each in (*own, *other) if "github token" in each.lower()]
+    assert sorted(found) == sorted(FILES)
 
 
 def test_small_texts_that_no_package_brought_are_searched_by_words():
