@@ -32,6 +32,8 @@ LARGEST_WINDOW = 256 * 1024 * 1024
 """Bytes of memory that unpacking may take."""
 BLOCK = 512
 """Bytes of a tar header."""
+MOST_STREAMS = 64
+"""Compressed streams, one after the other in a file, that are unpacked."""
 PIECE = 16 * 1024
 """Bytes of a compressed file that are unpacked at once."""
 LZMA_HEADER, LZMA_PROPERTIES = 13, 225
@@ -345,7 +347,7 @@ def _is_python(name: bytes) -> bool:
 def _compressed(start: bytes, *, cut: bool, depth: int = DEEPEST) -> str:
     """The format where a compressed file holds an archive: that of a Debian, Alpine or pacman package, too.
 
-    With `cut` the file goes on. It may hold an archive where nothing comes of its start, or only more compressed files.
+    With `cut` the file goes on. It may hold an archive where little comes of its start, or only more compressed files.
     """
     name = compression_of(start)
     if not name:
@@ -353,11 +355,11 @@ def _compressed(start: bytes, *, cut: bool, depth: int = DEEPEST) -> str:
     inside, more = _unpacked(start, name, INSIDE, cut=cut)
     if compression_of(inside):
         inside, more = _unpacked(start, name, START, cut=cut)
-    if len(inside) < BLOCK and more:
-        return f"unknown, {name}"
     form = _begun(inside) or ("zip" if inside.startswith(b"PK\x03\x04") else "")
     if not form and compression_of(inside):
         form = _compressed(inside, cut=more, depth=depth - 1) if depth else "unknown"
+    if not form and more and len(inside) < INSIDE:
+        form = "unknown"
     return f"{form}, {name}" if form else ""
 
 
@@ -396,6 +398,8 @@ def _unpacked(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[bytes,
             inside += part
             if len(inside) >= most:
                 return bytes(inside), True
+    except _ManyStreams:
+        return bytes(inside), True
     except (zlib.error, OSError, lzma.LZMAError, zstandard.ZstdError) as error:
         return bytes(inside), "memory" in str(error).lower()
     return bytes(inside), cut
@@ -411,22 +415,32 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
+class _ManyStreams(Exception):
+    """A file holds more compressed streams than are unpacked."""
+
+
+_PADDING = re.compile(rb"\0*")
+
+
 def _streams(make: Callable[[], _Decompressor]) -> Callable[[bytes], Iterator[bytes]]:
     """Unpack one stream after the other: a signature or a control part may be one of its own, or an empty one first."""
 
     def unpack(packed: bytes) -> Iterator[bytes]:
-        unpacker, at = make(), 0
-        while True:
-            piece = packed[at : at + PIECE]
-            part = unpacker.decompress(piece, BLOCK)
-            at += len(piece) - len(unpacker.unused_data) - len(getattr(unpacker, "unconsumed_tail", b""))
-            yield part
-            if unpacker.eof:
-                unpacker = make()
-                while packed[at : at + 1] == b"\0":  # padding
-                    at += 1
-            elif not part and not piece:
+        at = 0
+        for _ in range(MOST_STREAMS):
+            unpacker = make()
+            while not unpacker.eof:
+                piece = packed[at : at + PIECE]
+                part = unpacker.decompress(piece, BLOCK)
+                at += len(piece) - len(unpacker.unused_data) - len(getattr(unpacker, "unconsumed_tail", b""))
+                yield part
+                if not part and not piece and not unpacker.eof:
+                    return
+            padded = _PADDING.match(packed, at)
+            at = padded.end() if padded else at
+            if at == len(packed):
                 return
+        raise _ManyStreams
 
     return unpack
 

@@ -15,12 +15,13 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters import layers, secrets
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.file_content import HEAD, MARKS
+from supply_chain.adapters import image_budget, layers, secrets
+from supply_chain.adapters.command import Cancellation, Tool
+from supply_chain.adapters.file_content import HEAD, MARKS, Keeper
+from supply_chain.adapters.image_budget import TooLong
 from supply_chain.adapters.layers import examine_image, is_larger, read_contents
 from supply_chain.adapters.secrets import LARGEST, find_secrets, searched_checksums
-from supply_chain.errors import CheckNotMade, ScannerFailed
+from supply_chain.errors import Cancelled, CheckNotMade, ScannerFailed
 from supply_chain.image import ImageRef
 from tests.engine.memory import MemoryEngine
 
@@ -637,6 +638,68 @@ def test_an_image_whose_layers_cannot_be_read_is_not_examined(shelf):
     """That is no answer, neither yes nor no."""
     with pytest.raises(ScannerFailed, match="cannot be read"):
         examine_image(shelf, REF)
+
+
+def saved(tmp_path, *unpacked, **kwargs):
+    """The archive of an image with these layers."""
+    assert engine(*unpacked, **kwargs).save("image", tmp_path / "image.tar", 10 * MIB)
+    return tmp_path / "image.tar"
+
+
+def test_reading_that_takes_too_long_is_no_answer(tmp_path, monkeypatch):
+    """Small files can be made to take hours of a processor."""
+    image = layer(text("a", b"a"))
+    archive = saved(tmp_path, image)
+    monkeypatch.setattr(image_budget, "MAX_SECONDS", -1)
+
+    with pytest.raises(CheckNotMade, match="minutes of processor time"):
+        read_contents(engine(image), "image", MIB)
+    with pytest.raises(ScannerFailed, match="minutes of processor time"):
+        examine_image(Shelf(image), REF)
+    with pytest.raises(TooLong):
+        is_larger(archive, MIB)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [(".tar", layer(entry("a", size=3 * MIB))), ("tar+gzip", gzip.compress(b"") * 10_000 + gzip.compress(layer()))],
+)
+def test_reading_ends_with_its_run(kind, content):
+    """In the middle of a file, and where nothing comes of what is unpacked."""
+    with Cancellation().nested() as scope:
+
+        class Packed(io.BytesIO):
+            def read(self, size=-1):
+                assert not scope.cancelled, "it is read on"
+                if self.tell():
+                    scope.cancel()
+                return super().read(size)
+
+        with pytest.raises(Cancelled):
+            layers._Image(10 * MIB, Keeper(io.BytesIO()), secrets=True).add(Packed(content), kind)
+
+
+def test_nothing_is_counted_after_a_cancellation(tmp_path):
+    """Nor read, from the engine."""
+    image = layer(text("a", b"a"))
+    archive = saved(tmp_path, image)
+
+    with Cancellation().nested() as scope:
+        scope.cancel()
+        with pytest.raises(Cancelled):
+            is_larger(archive, MIB)
+        with pytest.raises(Cancelled):
+            read_contents(engine(image), "image", MIB)
+
+
+def test_texts_are_not_looked_at_after_a_cancellation():
+    """They may be as many as the files."""
+    word = b"password = hunter2"
+
+    with Cancellation().nested() as scope, pytest.raises(Cancelled):
+        read_contents(
+            engine(layer(text("a", word), text("b", word))), "image", MIB, lambda: scope.cancel() or frozenset()
+        )
 
 
 def test_a_larger_image_than_is_read_is_not_examined(monkeypatch):
