@@ -67,8 +67,8 @@ class Report(BaseModel):
 def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> CheckResult:
     """Look through the Python files of a build context: medium and high findings fail, low ones warn.
 
-    What bandit did not read fails, since nothing is known of it; compiled and packed Python warns, and so do sources
-    that are too large to be read. Raises `CheckNotMade` when bandit gives no answer.
+    What bandit did not read fails, since nothing is known of it, and so do sources that are too large to be read;
+    compiled and packed Python warns. Raises `CheckNotMade` when bandit gives no answer.
     """
     started = now()
     present = files_below(context)
@@ -80,12 +80,12 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
     return CheckResult(
         check=Check.SOURCE,
         passed=passed if files or not large else (),
-        warned=(
-            *warned,
-            *told("compiled or packed file", "not read", [n for n in present if PACKED.search(n)]),
-            *told("file", f"larger than {LARGEST // 1024**2} MiB not read", large),
+        warned=(*warned, *told("compiled or packed file", "not read", [n for n in present if PACKED.search(n)])),
+        failed=(
+            *failed,
+            *_left_out(files, reports),
+            *(f"{name}:1: larger than {LARGEST // 1024**2} MiB, not read" for name in large),
         ),
-        failed=(*failed, *_left_out(files, reports)),
         details={"files": len(files)},
         tools={tool.name: tool.version},
         interval=Interval(started=started, finished=now()),

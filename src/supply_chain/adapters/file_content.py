@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import hashlib
 import io
 import lzma
@@ -31,6 +32,8 @@ LARGEST_WINDOW = 256 * 1024 * 1024
 """Bytes of memory that unpacking may take."""
 BLOCK = 512
 """Bytes of a tar header."""
+MOST_STREAMS = 64
+"""Compressed streams, one after the other in a file, that are unpacked."""
 PIECE = 16 * 1024
 """Bytes of a compressed file that are unpacked at once."""
 LZMA_HEADER, LZMA_PROPERTIES = 13, 225
@@ -87,8 +90,14 @@ LONGEST_FORM = 4096
 """Bytes of one piece that the next one is read together with, so that nothing is missed between them."""
 MOST_SECRETS = 20
 """Places of one kind of secret in one file that are told."""
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-"""What texts in UTF-16 begin with (and some in UTF-32)."""
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""The byte order mark that a text begins with → the encoding that it speaks of."""
+_MARKS = tuple(MARKS)
 SINGLE_EXECUTABLE = b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:1"
 """What a Node.js program contains that has an application in it ("Single executable applications")."""
 
@@ -108,7 +117,7 @@ class FileContent:
     """Where its content is kept, of a small file; -1 for none."""
     size: int = 0
     text: bool = False
-    """Whether its beginning holds no zero byte."""
+    """Whether its beginning holds no zero byte, or is a byte order mark."""
     secrets: tuple[tuple[int, str], ...] = ()
     """Line and kind of what has a known form of a secret."""
 
@@ -162,15 +171,15 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
         database=database_in(head),
         place=keeper.keep(head) if size <= HEAD else -1,
         size=len(head),
-        text=b"\0" not in head or head.startswith(UTF_16),
+        text=b"\0" not in head or head.startswith(_MARKS),
         secrets=tuple(sorted((place, kind) for kind, places in found.items() for place in places)),
     )
 
 
 def _secrets_in_text(piece: bytes, start: bytes, line: int) -> Iterator[tuple[int, str]]:
-    """Search a piece of a file that starts so; ASCII in UTF-16 is ASCII with zero bytes in between."""
+    """Search a piece of a file that starts so; ASCII in UTF-16 and UTF-32 is ASCII with zero bytes in between."""
     yield from secrets_in(piece, line)
-    if start.startswith(UTF_16):
+    if start.startswith(_MARKS):
         yield from secrets_in(piece.replace(b"\0", b""), line)
 
 
@@ -188,6 +197,22 @@ def secrets_in(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -
                 place += content.count(b"\n", counted, match.start())
                 counted = match.start()
                 yield place, kind
+
+
+def readings(content: bytes) -> tuple[str, ...]:
+    """Every text that a file can be read as; none where a zero byte says that it is no text.
+
+    A byte order mark proves nothing, so that what follows one is read without it too.
+    """
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if b"\0" in content and not encoding:
+            return ()
+        text = content.decode("latin-1")
+    marked = (content.decode(encoding, "replace"),) if encoding else ()
+    return tuple(dict.fromkeys((*marked, text, text.replace("\0", ""))))
 
 
 def machine_of(head: bytes) -> str:
@@ -322,7 +347,7 @@ def _is_python(name: bytes) -> bool:
 def _compressed(start: bytes, *, cut: bool, depth: int = DEEPEST) -> str:
     """The format where a compressed file holds an archive: that of a Debian, Alpine or pacman package, too.
 
-    With `cut` the file goes on. It may hold an archive where nothing comes of its start, or only more compressed files.
+    With `cut` the file goes on. It may hold an archive where little comes of its start, or only more compressed files.
     """
     name = compression_of(start)
     if not name:
@@ -330,11 +355,11 @@ def _compressed(start: bytes, *, cut: bool, depth: int = DEEPEST) -> str:
     inside, more = _unpacked(start, name, INSIDE, cut=cut)
     if compression_of(inside):
         inside, more = _unpacked(start, name, START, cut=cut)
-    if len(inside) < BLOCK and more:
-        return f"unknown, {name}"
     form = _begun(inside) or ("zip" if inside.startswith(b"PK\x03\x04") else "")
     if not form and compression_of(inside):
         form = _compressed(inside, cut=more, depth=depth - 1) if depth else "unknown"
+    if not form and more and len(inside) < INSIDE:
+        form = "unknown"
     return f"{form}, {name}" if form else ""
 
 
@@ -373,6 +398,8 @@ def _unpacked(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[bytes,
             inside += part
             if len(inside) >= most:
                 return bytes(inside), True
+    except _ManyStreams:
+        return bytes(inside), True
     except (zlib.error, OSError, lzma.LZMAError, zstandard.ZstdError) as error:
         return bytes(inside), "memory" in str(error).lower()
     return bytes(inside), cut
@@ -388,22 +415,32 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
+class _ManyStreams(Exception):
+    """A file holds more compressed streams than are unpacked."""
+
+
+_PADDING = re.compile(rb"\0*")
+
+
 def _streams(make: Callable[[], _Decompressor]) -> Callable[[bytes], Iterator[bytes]]:
     """Unpack one stream after the other: a signature or a control part may be one of its own, or an empty one first."""
 
     def unpack(packed: bytes) -> Iterator[bytes]:
-        unpacker, at = make(), 0
-        while True:
-            piece = packed[at : at + PIECE]
-            part = unpacker.decompress(piece, BLOCK)
-            at += len(piece) - len(unpacker.unused_data) - len(getattr(unpacker, "unconsumed_tail", b""))
-            yield part
-            if unpacker.eof:
-                unpacker = make()
-                while packed[at : at + 1] == b"\0":  # padding
-                    at += 1
-            elif not part and not piece:
+        at = 0
+        for _ in range(MOST_STREAMS):
+            unpacker = make()
+            while not unpacker.eof:
+                piece = packed[at : at + PIECE]
+                part = unpacker.decompress(piece, BLOCK)
+                at += len(piece) - len(unpacker.unused_data) - len(getattr(unpacker, "unconsumed_tail", b""))
+                yield part
+                if not part and not piece and not unpacker.eof:
+                    return
+            padded = _PADDING.match(packed, at)
+            at = padded.end() if padded else at
+            if at == len(packed):
                 return
+        raise _ManyStreams
 
     return unpack
 

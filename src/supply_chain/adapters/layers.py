@@ -19,8 +19,9 @@ from typing import IO, Any, Protocol, cast
 import zstandard
 
 from supply_chain.adapters.distribution import examine
-from supply_chain.adapters.file_content import MACHINES, PEM, UTF_16, FileContent, Keeper, read_file, secrets_in
+from supply_chain.adapters.file_content import MACHINES, PEM, FileContent, Keeper, read_file, readings, secrets_in
 from supply_chain.adapters.filesystem import Filesystem, Kind, Node, printable
+from supply_chain.adapters.image_budget import Budget
 from supply_chain.adapters.tar_entry import Entry
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade, ScannerFailed
@@ -89,7 +90,7 @@ def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callab
     for layer in manifest["layers"]:
         image.add(_packed(archive, layer), str(layer["mediaType"]))
     machine = MACHINES.get(config.get("architecture"), "")
-    texts, unsearched = _texts(image.files, keeper, known)
+    texts, unsearched = _texts(image, known)
     return Contents(
         digest=digest,
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
@@ -107,18 +108,19 @@ def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callab
 def is_larger(image: Path, most: int) -> bool:
     """Return whether an OCI archive's one image has more than `most` bytes, all of its layers unpacked.
 
-    It is counted as `read_contents` does, and no more is unpacked than that. What is no such archive raises one of
-    `UNREADABLE`.
+    It is counted as `read_contents` does, and no more is unpacked than that. What is no such archive, or takes too
+    long, raises one of `UNREADABLE`.
     """
+    budget = Budget()
     with tarfile.open(image, "r:") as archive:
         _, manifest = _manifest(archive)
         layers = ((_packed(archive, layer), str(layer["mediaType"])) for layer in manifest["layers"])
-        return any(total > most for total in accumulate(size for each in layers for size in _sizes(*each)))
+        return any(total > most for total in accumulate(size for each in layers for size in _sizes(*each, budget)))
 
 
-def _sizes(packed: IO[bytes], kind: str) -> Iterator[int]:
+def _sizes(packed: IO[bytes], kind: str, budget: Budget) -> Iterator[int]:
     """The bytes of each member of a layer."""
-    with _opened(packed, kind) as layer:
+    with _opened(packed, kind, budget) as layer:
         yield from map(_size, _members(layer))
 
 
@@ -170,9 +172,9 @@ def _unpacked(packed: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _opened(packed: IO[bytes], kind: str) -> Iterator[tarfile.TarFile]:
-    with _unpacked(packed, kind) as stream:
-        yield tarfile.open(fileobj=_Guarded(stream), mode="r:", tarinfo=Entry)  # type: ignore[call-overload] # noqa: SIM115
+def _opened(packed: IO[bytes], kind: str, budget: Budget) -> Iterator[tarfile.TarFile]:
+    with _unpacked(cast("IO[bytes]", _Watched(packed, budget)), kind) as stream:
+        yield tarfile.open(fileobj=_Guarded(_Watched(stream, budget)), mode="r:", tarinfo=Entry)  # type: ignore[call-overload] # noqa: SIM115
 
 
 def _members(layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -199,6 +201,7 @@ class _Image:
     most: int
     keeper: Keeper
     secrets: bool
+    budget: Budget = field(default_factory=Budget)
     size: int = 0
     """Bytes of all layers."""
     programs: int = 0
@@ -212,7 +215,7 @@ class _Image:
     def add(self, packed: IO[bytes], kind: str) -> None:
         """Read the next layer, and apply it."""
         self.layers += 1
-        with _opened(packed, kind) as layer:
+        with _opened(packed, kind, self.budget) as layer:
             self.files.lay(self._counted(layer), lambda member: self._read(layer, member))
 
     def _counted(self, layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -315,7 +318,7 @@ STANDARD = (
     "/etc/services", "/etc/protocols", "/etc/security/", "/etc/default/", "/etc/init.d/", "/etc/mime.types",
 )  # fmt: skip
 """A distribution's own settings, which speak of passwords and hold none."""
-SPEAKS = re.compile(rb"pass|pwd|secret|token|api_?key|private_?key|credential|://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+SPEAKS = re.compile(r"pass|pwd|secret|token|api_?key|private_?key|credential|://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
 """What a text has in it in which something is called a secret."""
 MOST_TEXTS = 8 * 1024 * 1024
 """Bytes of texts that are searched for passwords; what is beyond is told."""
@@ -329,21 +332,18 @@ def _is_example(path: str) -> bool:
     return path.startswith(EXAMPLES) or any(each in path for each in EXAMPLES_WITHIN)
 
 
-def _texts(
-    files: Filesystem[FileContent], keeper: Keeper, known: Callable[[], frozenset[str]]
-) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def _texts(image: _Image, known: Callable[[], frozenset[str]]) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Path → content of the texts to be searched, which no package brought and nobody searched; and paths of the rest.
 
     The rest is too large to be kept, or beyond `MOST_TEXTS`. What was searched elsewhere takes no part of these.
     """
     texts, rest, left = dict[str, bytes](), list[str](), MOST_TEXTS
-    for path, node in files.walk():
+    for path, node in image.files.walk():
+        image.budget.checkpoint()
         if node.content is None or not node.content.text or _is_packaged(path, PACKAGES + STANDARD):
             continue
-        content = keeper.read(node.content)
-        if content is not None and content.startswith(UTF_16):
-            content = content.decode("utf-16", "replace").encode()
-        if (content is not None and not SPEAKS.search(content)) or node.content.sha256.hex() in known():
+        content = image.keeper.read(node.content)
+        if (content is not None and not _speaks(content)) or node.content.sha256.hex() in known():
             continue
         name = printable(path)
         if content is None or len(content) > left or name in texts:
@@ -354,10 +354,27 @@ def _texts(
     return texts, tuple(sorted(rest))
 
 
+def _speaks(content: bytes) -> bool:
+    return any(SPEAKS.search(text) for text in readings(content))
+
+
+class _Watched:
+    """A stream of which nothing is read without a look at what that may cost."""
+
+    def __init__(self, stream: IO[bytes], budget: Budget) -> None:
+        self._stream, self._budget = stream, budget
+        self.seek: Callable[[int], int] = stream.seek
+        self.tell: Callable[[], int] = stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        self._budget.checkpoint()
+        return self._stream.read(size)
+
+
 class _Guarded:
     """A layer as it unpacks; a header that would fill the memory is not read."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: _Watched) -> None:
         self._stream = stream
         self._again = b""
         self.seek: Callable[[int], int] = stream.seek

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
-import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.command import Tool
-from supply_chain.adapters.file_content import secrets_in
+from supply_chain.adapters.file_content import readings, secrets_in
 from supply_chain.adapters.files import files_below, portions, told
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
@@ -29,7 +26,7 @@ MEMORY = 2 * 1024**3
 LARGEST = 5 * 1024 * 1024
 """Bytes a file may have to be read: detect-secrets takes some seconds for each MiB."""
 
-SECRETS_VERSION = "3"
+SECRETS_VERSION = "4"
 """Of looking: raised when more is looked at, so that what was checked before is checked again."""
 
 EVERY_FILE = [
@@ -70,14 +67,6 @@ class _Report(BaseModel):
     results: dict[str, list[_Finding]]
 
 
-class _Kind(StrEnum):
-    """What can be made of a file."""
-
-    TEXT = "text"
-    BINARY = "binary"
-    LARGE = "large"
-
-
 def find_secrets(
     tool: Tool, context: Path, now: Callable[[], datetime], others: Mapping[str, Path] | None = None
 ) -> CheckResult:
@@ -90,24 +79,28 @@ def find_secrets(
     started = now()
     with scratch("secrets") as work:
         files = {**(others or {}), **{file: context / file for file in files_below(context)}}
-        copies = {file: f"{number}{_ending(file, TEXT)}" for number, file in enumerate(files)}
-        kinds = {file: _copy(path, work / copies[file]) for file, path in files.items()}
-        texts, binary, large = ([file for file, kind in kinds.items() if kind is each] for each in _Kind)
-        found = _found(tool, work, {copies[file]: file for file in texts})
+        texts, binary, large = list[str](), list[str](), list[str]()
+        copies = dict[str, str]()
+        for number, (file, path) in enumerate(files.items()):
+            content = _content(path)
+            read = () if content is None else _copied(content, work, f"{number}", _ending(file, TEXT))
+            copies |= dict.fromkeys(read, file)
+            (large if content is None else texts if read else binary).append(file)
+        found = _found(tool, work, copies)
         declared, excused = Places(), dict[str, str]()
-        for file in texts:
-            text = (work / copies[file]).read_text(encoding="utf-8")
+        for copy, file in copies.items():
+            text = (work / copy).read_text(encoding="utf-8")
             if PRAGMA.search(text):
-                excused[copies[file]] = file
+                excused[copy] = file
             _add_known_forms(file, text, found, declared)
         for place, seen in _found(tool, work, excused, NO_COMMENTS).items():
             declared.setdefault(place, set()).update(seen)
         declared = {place: seen for place, seen in declared.items() if place not in found}
     locks = [file for file in texts if DIGESTS.search(file)]
-    read = (f"detect-secrets read {counted(len(texts), 'file')}",) if texts else ()
+    passed = (f"detect-secrets read {counted(len(texts), 'file')}",) if texts else ()
     return CheckResult(
         check=Check.SECRETS,
-        passed=(*read, *told("lock file", "of these read for known forms of secrets only", locks)),
+        passed=(*passed, *told("lock file", "of these read for known forms of secrets only", locks)),
         warned=(
             *(f"{each}, which a comment declares to be none" for each in _sentences(declared)),
             *told("binary file", "not read", binary),
@@ -115,7 +108,7 @@ def find_secrets(
             *(() if texts else ("The build context holds no text.",)),
         ),
         failed=_sentences(found),
-        details={"files": len(kinds), "binary": binary[:100], "large": large[:100]},
+        details={"files": len(files), "binary": binary[:100], "large": large[:100]},
         tools=tools_of(tool),
         interval=Interval(started=started, finished=now()),
     )
@@ -150,34 +143,24 @@ def _ending(path: str, otherwise: str) -> str:
 
 def searched_checksums(context: Path) -> frozenset[str]:
     """The SHA-256, in hexadecimal digits, of the files of a build context that `find_secrets` reads."""
-    read = (_read(context / file) for file in files_below(context))
-    return frozenset(hashlib.sha256(content).hexdigest() for kind, content in read if kind is _Kind.TEXT)
+    contents = (_content(context / file) for file in files_below(context))
+    return frozenset(hashlib.sha256(each).hexdigest() for each in contents if each is not None and readings(each))
 
 
-def _read(file: Path) -> tuple[_Kind, bytes]:
-    """What can be made of a file, by its content; of a large one, its beginning."""
+def _content(file: Path) -> bytes | None:
+    """What a file holds; None where that is too much to be read."""
     with file.open("rb") as opened:
         content = opened.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        return _Kind.LARGE, content
-    return (_Kind.BINARY if _decoded(content) is None else _Kind.TEXT), content
+    return content if len(content) <= LARGEST else None
 
 
-def _copy(source: Path, target: Path) -> _Kind:
-    """Write a text to be looked through, in the one encoding that detect-secrets reads."""
-    kind, content = _read(source)
-    text = _decoded(content) if kind is _Kind.TEXT else None
-    if text is not None:
-        target.write_text(text, encoding="utf-8", newline="")
-    return kind
-
-
-def _decoded(content: bytes) -> str | None:
-    """The text that a file holds, in whatever encoding; None where a zero byte says that it is none."""
-    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    with contextlib.suppress(UnicodeDecodeError):
-        return content.decode("utf-16" if marked else "utf-8-sig")
-    return None if b"\0" in content else content.decode("latin-1")
+def _copied(content: bytes, work: Path, name: str, ending: str) -> list[str]:
+    """The names of new files with all that a content can be read as, in the one encoding that detect-secrets reads."""
+    names = []
+    for number, text in enumerate(readings(content)):
+        names.append(f"{name}-{number}{ending}")
+        (work / names[-1]).write_text(text, encoding="utf-8", newline="")
+    return names
 
 
 def _found(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> Places:
@@ -185,11 +168,18 @@ def _found(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> 
     locks = [copy for copy, file in copies.items() if DIGESTS.search(file)]
     others = [copy for copy, file in copies.items() if not DIGESTS.search(file)]
     asked = [*((part, options) for part in portions(others)), *((p, (*options, *NO_GUESSES)) for p in portions(locks))]
-    return {
-        (copies[copy], line): kinds
-        for part, chosen in asked
-        for (copy, line), kinds in places_in(_scan(tool, work, part, *chosen)).items()
-    }
+    return _places(tool, work, copies, asked)
+
+
+def _places(
+    tool: Tool, work: Path, copies: Mapping[str, str], asked: Iterable[tuple[Sequence[str], Sequence[str]]]
+) -> Places:
+    """What detect-secrets sees, by the files that the copies are of; `asked` are copies, and options for them."""
+    places = Places()
+    for part, options in asked:
+        for (copy, line), kinds in places_in(_scan(tool, work, part, *options)).items():
+            places.setdefault((copies[copy], line), set()).update(kinds)
+    return places
 
 
 @dataclass(frozen=True)
@@ -216,18 +206,12 @@ class SecretSearch:
         if not files:
             return ()
         with scratch("secrets") as work:
-            names = {}
-            for number, (path, content) in enumerate(files.items()):
-                if (text := _decoded(content)) is not None:
-                    name = f"{number}{_ending(path, PRINTED)}"
-                    (work / name).write_text(text, encoding="utf-8", newline="")
-                    names[name] = path
-            found = [
-                (names[name], line, kinds)
-                for part in portions(list(names))
-                for (name, line), kinds in places_in(_scan(self.tool, work, part, *NO_GUESSES)).items()
-            ]
-        return tuple(f"{path}:{line}: {', '.join(sorted(kinds))}" for path, line, kinds in sorted(found, key=str))
+            copies = {
+                copy: path
+                for number, (path, content) in enumerate(files.items())
+                for copy in _copied(content, work, f"{number}", _ending(path, PRINTED))
+            }
+            return _sentences(_places(self.tool, work, copies, ((part, NO_GUESSES) for part in portions(list(copies)))))
 
 
 def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:

@@ -22,7 +22,7 @@ class Check(StrEnum):
     DOCKERFILE = "dockerfile"
     """hadolint on the Dockerfile: errors and warnings fail, the rest warns."""
     SOURCE = "source"
-    """bandit on the Python files of up to 2 MiB in the build context: medium and high findings fail, low ones warn."""
+    """bandit on the Python files: medium and high findings fail, and files over 2 MiB, unread; low ones warn."""
     SECRETS = "secrets"  # pragma: allowlist secret
     """detect-secrets on every file of the build context: what looks like a secret fails."""
     DEPENDENCIES = "dependencies"

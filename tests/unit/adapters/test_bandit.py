@@ -12,6 +12,8 @@ import pytest
 
 from supply_chain.adapters.bandit import LARGEST, judged, parse_report, scan_source
 from supply_chain.adapters.command import Tool
+from supply_chain.app import Review
+from supply_chain.development.review import reviewed
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
 
@@ -202,13 +204,14 @@ def test_memory_is_limited(program, tmp_path: Path):
         scan_source(program("bandit").does(asks), tmp_path, now)
 
 
-def test_names_sources_that_are_too_large_to_be_read(tmp_path: Path):
-    """Each byte of one takes hundreds of memory."""
+def test_a_source_that_is_too_large_to_be_read_fails(tmp_path: Path):
+    """Each byte of one takes hundreds of memory, and nothing is known of it; its owner may review it."""
     (tmp_path / "large.py").write_text("#" * (LARGEST + 1))
 
     result = scan_source(BANDIT, tmp_path, now)
 
-    assert (result.outcome, result.passed) == (Outcome.WARNED, ())
-    assert result.warned == ("1 file larger than 2 MiB not read: large.py",)
-    (tmp_path / "most.py").write_text("#" * LARGEST)
+    assert (result.failed, result.passed) == (("large.py:1: larger than 2 MiB, not read",), ())
+    review = Review(check="source", at=("large.py:1",), reason="a table of names")
+    assert reviewed(result, [review]).warned == (f"{result.failed[0]}, which was reviewed: a table of names",)
+    (tmp_path / "large.py").write_text("#" * LARGEST)
     assert scan_source(BANDIT, tmp_path, now).passed == ("bandit read 0 lines in 1 files",)

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from supply_chain.adapters import file_content
-from supply_chain.adapters.file_content import HEAD, START, Keeper, database_in, read_file, secrets_in
+from supply_chain.adapters.file_content import HEAD, MOST_STREAMS, START, Keeper, database_in, read_file, secrets_in
 
 
 def tar(*names, size=0):
@@ -124,6 +124,15 @@ ELF = b"\x7fELF\x02\x01\x01\0" + bytes(8) + b"\x02\0\x3e\0" + bytes(100)
         (gzip.compress(zipped()), "zip, gzip"),
         (GZIP_NAME + b"x" * START + b"\0" + gzip.compress(tar())[10:], "unknown, gzip"),
         (LARGE_DICTIONARY, "unknown, xz"),
+        (gzip.compress(b"") * (MOST_STREAMS - 1) + gzip.compress(tar()), "tar, gzip"),
+        (gzip.compress(b"") * MOST_STREAMS + gzip.compress(tar()), "unknown, gzip"),
+        (bz2.compress(b"") * MOST_STREAMS + bz2.compress(tar()), "unknown, bzip2"),
+        (lzma.compress(b"") * MOST_STREAMS + lzma.compress(tar()), "unknown, xz"),
+        (gzip.compress(bz2.compress(b"") * 100_000), "unknown, bzip2, gzip"),
+        (gzip.compress(bytes(100)) * 327 + gzip.compress(bytes(69) + b"CD001" + bytes(100)), "unknown, gzip"),
+        (gzip.compress(tar()[:10]) + gzip.compress(tar()[10:]) + gzip.compress(b"x") * MOST_STREAMS, "tar, gzip"),
+        (gzip.compress(b"a line\n") * MOST_STREAMS, ""),
+        (lzma.compress(b"") + bytes(START - 2000) + lzma.compress(tar()), "tar, xz"),
         (gzip.compress(noise(3 * START)), ""),
         (ELF + b"\x81\x38PK\x01\x02\x74" + bytes(50) + b"\x81\x38PK\x05\x06\x0f\x84" + noise(5000), ""),
         (gzip.compress(tar())[:40], ""),

@@ -4,24 +4,30 @@ import gzip
 import hashlib
 import io
 import json
+import sys
 import tarfile
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters import layers
-from supply_chain.adapters.file_content import HEAD
+from supply_chain.adapters import image_budget, layers, secrets
+from supply_chain.adapters.command import Cancellation, Tool
+from supply_chain.adapters.file_content import HEAD, MARKS, Keeper
+from supply_chain.adapters.image_budget import TooLong
 from supply_chain.adapters.layers import examine_image, is_larger, read_contents
-from supply_chain.adapters.secrets import LARGEST, searched_checksums
-from supply_chain.errors import CheckNotMade, ScannerFailed
+from supply_chain.adapters.secrets import LARGEST, find_secrets, searched_checksums
+from supply_chain.errors import Cancelled, CheckNotMade, ScannerFailed
 from supply_chain.image import ImageRef
 from tests.engine.memory import MemoryEngine
 
 MIB = 1024**2
 OCI = "application/vnd.oci.image"
+DETECT = Tool("detect-secrets", Path(sys.executable).parent / "detect-secrets", "1")
 
 
 def holding(archive):
@@ -473,16 +479,54 @@ def test_secret_in_a_name_is_seen():
     )
 
 
-@pytest.mark.parametrize("form", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_text_in_utf_16_is_searched(form):
-    """For known forms, and for what is called a password."""
-    start = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}.get(form, b"")
-    written = start + f"first\n{TOKEN.decode()}\npassword = hunter2\n".encode(form)
+WORDS = f"\n{TOKEN.decode()}\npassword = hunter2\n".encode()
+MARKED = {
+    **{
+        form: f"\ufefffirst{WORDS.decode()}".encode(form)
+        for form in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+    },
+    **{f"{mark!r} before text": mark + WORDS for mark in MARKS},
+    **{f"{mark!r} before more text": mark + WORDS + b"#" for mark in MARKS},
+}
+"""Texts that begin with a byte order mark, which says the truth or not."""
 
+
+@pytest.mark.parametrize("written", MARKED.values(), ids=MARKED)
+def test_text_with_a_byte_order_mark_is_searched(written):
+    """For known forms, and for what is called a password."""
     found = read_contents(engine(layer(text("opt/a.reg", written))), "image", MIB)
 
     assert found.secrets == ("/opt/a.reg:2: GitHub token",)
-    assert found.texts["/opt/a.reg"].decode().endswith("password = hunter2\n")
+    assert found.texts == {"/opt/a.reg": written}
+
+
+MOST = 1000
+FILES = {
+    **MARKED,
+    "text": WORDS,
+    "latin-1": "clé".encode("latin-1") + WORDS,
+    "zero byte": b"\0" + WORDS,
+    "binary": b"\0\xff" + WORDS,
+    "odd utf-16": "\ufeff".encode("utf-16-le") + b"x" + WORDS.decode().encode("utf-16-le"),
+    "largest": WORDS.ljust(MOST, b"#"),
+    "large": WORDS.ljust(MOST + 1, b"#"),
+    "large utf-16": MARKED["utf-16-le"].ljust(MOST + 1, b"#"),
+    "large binary": b"\0\xff" + WORDS.ljust(MOST, b"#"),
+}
+
+
+def test_each_file_of_the_context_is_searched_by_one_check_at_least(tmp_path, monkeypatch):
+    """What one of them leaves to the other is found there."""
+    monkeypatch.setattr(secrets, "LARGEST", MOST)
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    image = engine(layer(*(text(f"opt/{name}", content) for name, content in FILES.items())))
+
+    own = find_secrets(DETECT, tmp_path, lambda: datetime.now(UTC)).failed
+    other = read_contents(image, "image", 10 * MIB, partial(searched_checksums, tmp_path)).secrets
+
+    found = [each.removeprefix("/opt/").partition(":")[0] for each in (*own, *other) if "github token" in each.lower()]
+    assert sorted(found) == sorted(FILES)
 
 
 def test_small_texts_that_no_package_brought_are_searched_by_words():
@@ -594,6 +638,71 @@ def test_an_image_whose_layers_cannot_be_read_is_not_examined(shelf):
     """That is no answer, neither yes nor no."""
     with pytest.raises(ScannerFailed, match="cannot be read"):
         examine_image(shelf, REF)
+
+
+def saved(tmp_path, *unpacked, **kwargs):
+    """The archive of an image with these layers."""
+    assert engine(*unpacked, **kwargs).save("image", tmp_path / "image.tar", 10 * MIB)
+    return tmp_path / "image.tar"
+
+
+def test_reading_that_takes_too_long_is_no_answer(tmp_path, monkeypatch):
+    """Small files can be made to take hours of a processor."""
+    image = layer(text("a", b"a"))
+    archive = saved(tmp_path, image)
+    monkeypatch.setattr(image_budget, "MAX_SECONDS", -1)
+
+    with pytest.raises(CheckNotMade, match="minutes of processor time"):
+        read_contents(engine(image), "image", MIB)
+    with pytest.raises(ScannerFailed, match="minutes of processor time"):
+        examine_image(Shelf(image), REF)
+    with pytest.raises(TooLong):
+        is_larger(archive, MIB)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (".tar", layer(entry("a", size=3 * MIB))),
+        (".tar+zstd", zstandard.compress(layer(entry("a", size=3 * MIB)))),
+        (".tar+gzip", gzip.compress(b"") * 10_000 + gzip.compress(layer())),
+    ],
+)
+def test_reading_ends_with_its_run(kind, content):
+    """After one look at the layer, where much comes of what was read and where nothing does."""
+    with Cancellation().nested() as scope:
+
+        class Packed(io.BytesIO):
+            def read(self, size=-1):
+                assert not scope.cancelled, "it is read on"
+                scope.cancel()
+                return super().read(size)
+
+        with pytest.raises(Cancelled):
+            layers._Image(10 * MIB, Keeper(io.BytesIO()), secrets=True).add(Packed(content), kind)
+
+
+def test_nothing_is_counted_after_a_cancellation(tmp_path):
+    """Nor read, from the engine."""
+    image = layer(text("a", b"a"))
+    archive = saved(tmp_path, image)
+
+    with Cancellation().nested() as scope:
+        scope.cancel()
+        with pytest.raises(Cancelled):
+            is_larger(archive, MIB)
+        with pytest.raises(Cancelled):
+            read_contents(engine(image), "image", MIB)
+
+
+def test_texts_are_not_looked_at_after_a_cancellation():
+    """They may be as many as the files."""
+    word = b"password = hunter2"
+
+    with Cancellation().nested() as scope, pytest.raises(Cancelled):
+        read_contents(
+            engine(layer(text("a", word), text("b", word))), "image", MIB, lambda: scope.cancel() or frozenset()
+        )
 
 
 def test_a_larger_image_than_is_read_is_not_examined(monkeypatch):

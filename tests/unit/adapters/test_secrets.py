@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from supply_chain.adapters.command import Tool
-from supply_chain.adapters.file_content import MOST_SECRETS
+from supply_chain.adapters.file_content import MARKS, MOST_SECRETS
 from supply_chain.adapters.secrets import LARGEST, SECRETS_VERSION, SecretSearch, find_secrets, places_in, tools_of
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
@@ -115,7 +115,7 @@ def test_known_forms_that_detect_secrets_leaves_out_fail(tmp_path: Path, line: s
     result = find_secrets(DETECT, tmp_path, now)
 
     assert (result.failed, result.warned) == ((f"app.py:2: {kind}",), ())
-    assert result.tools["secrets"] == "3"
+    assert result.tools["secrets"] == SECRETS_VERSION
 
 
 @pytest.mark.parametrize(
@@ -188,13 +188,42 @@ def test_reads_what_lies_beside_the_context(tmp_path: Path):
     assert result.failed == ("../Dockerfile:1: Secret Keyword",)
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 def test_reads_texts_in_other_encodings(tmp_path: Path, encoding: str):
     """A letter of another alphabet does not hide what stands beside it."""
-    mark = "\ufeff" if encoding == "utf-16-le" else ""
+    mark = "\ufeff" if encoding.startswith("utf") else ""
     (tmp_path / "app.ini").write_bytes(f"{mark}[db]\n# clé\npassword = {FAKE}\n".encode(encoding))
 
     assert find_secrets(DETECT, tmp_path, now).failed == ("app.ini:3: Secret Keyword",)
+
+
+def test_a_byte_order_mark_hides_nothing(tmp_path: Path):
+    """It is two to four bytes at the beginning of any file; what follows need not be as it says."""
+    text = f"\npassword = {FAKE}\n{LEFT_OUT['an npm token'][0]}\n".encode()
+    for kind, mark in enumerate(MARKS):
+        for size, more in enumerate((b"", b"#", b"##", b"###", b"\0")):
+            (tmp_path / f"{kind}-{size}.ini").write_bytes(mark + text + more)
+
+    found = find_secrets(DETECT, tmp_path, now).failed
+
+    names = [f"{kind}-{size}.ini" for kind in range(4) for size in range(5)]
+    assert found == tuple(f"{name}:{at}" for name in names for at in ("2: Secret Keyword", "3: npm token"))
+
+
+def test_a_text_in_utf_16_without_a_mark_is_read(tmp_path: Path):
+    """It has a zero byte beside each letter, and is UTF-8 all the same."""
+    (tmp_path / "app.ini").write_bytes(f"[db]\npassword = {FAKE}\n".encode("utf-16-le"))
+
+    assert find_secrets(DETECT, tmp_path, now).failed == ("app.ini:2: Secret Keyword",)
+
+
+def test_a_comment_excuses_however_the_file_can_be_read(tmp_path: Path):
+    """Each reading has the comment in the same line."""
+    (tmp_path / "app.txt").write_bytes(f"{LEFT_OUT['an npm token'][0]} # pragma: allowlist secret\n".encode("utf-16"))
+
+    result = find_secrets(DETECT, tmp_path, now)
+
+    assert (result.failed, len(result.warned)) == ((), 1)
 
 
 def test_a_digest_in_a_lock_file_is_no_secret_and_a_secret_in_one_is(tmp_path: Path):
@@ -280,9 +309,11 @@ def test_files_of_an_image_are_searched_by_what_things_are_called():
         "/opt/\\xff/none": f"password: {FAKE} # pragma: allowlist secret\n".encode(),
         "/opt/digest": b"ab12" * 16,
         "/opt/binary": b"\0\xff",
+        "/opt/marked": b"\xff\xfe" + f"\npassword = {FAKE}\n".encode(),
     }
 
-    assert SecretSearch(DETECT).in_files(files) == ("/opt/app.conf:2: Secret Keyword", "/opt/app.py:1: Secret Keyword")
+    places = ("/opt/app.conf:2", "/opt/app.py:1", "/opt/marked:2")
+    assert SecretSearch(DETECT).in_files(files) == tuple(f"{place}: Secret Keyword" for place in places)
     assert SecretSearch(DETECT).in_files({}) == ()
 
 
