@@ -22,7 +22,9 @@ from supply_chain.shown import counted
 
 TIMEOUT = 300.0
 MEMORY = 2 * 1024**3
-"""Bytes of memory that detect-secrets may take."""
+"""Bytes of memory that each process of detect-secrets may take."""
+CORES = "2"
+"""Processes in which detect-secrets reads files, beside the one that starts them; by itself one for each core."""
 LARGEST = 5 * 1024 * 1024
 """Bytes a file may have to be read: detect-secrets takes some seconds for each MiB."""
 
@@ -215,7 +217,7 @@ class SecretSearch:
 
 
 def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
-    arguments = ("scan", "--no-verify", "--all-files", *EVERY_FILE, *options, *files)
+    arguments = ("--cores", CORES, "scan", "--no-verify", "--all-files", *EVERY_FILE, *options, *files)
     done = tool.run(*arguments, cwd=work, timeout=TIMEOUT, check=False, memory=MEMORY)
     if done.status != 0:
         raise CheckNotMade(

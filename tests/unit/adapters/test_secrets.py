@@ -317,6 +317,18 @@ def test_files_of_an_image_are_searched_by_what_things_are_called():
     assert SecretSearch(DETECT).in_files({}) == ()
 
 
+def test_it_takes_as_many_processes_on_each_host(program, tmp_path: Path):
+    """The limit of memory is of each; by itself it takes one for each core."""
+    context = tmp_path / "context"
+    context.mkdir()
+    for name in ("app.py", "other.py"):
+        (context / name).write_text("")
+
+    with pytest.raises(CheckNotMade, match="--cores 2 scan"):
+        find_secrets(program("detect-secrets").does('echo "$*" >&2; exit 3'), context, now)
+    assert find_secrets(DETECT, context, now).passed == ("detect-secrets read 2 files",)
+
+
 def test_memory_is_limited(program, tmp_path: Path):
     """What it reads may be made to take all of it."""
     asks = "for _ in $(seq 100); do [ $(ulimit -v) = unlimited ] || break; sleep 0.02; done; ulimit -v >&2; exit 3"
