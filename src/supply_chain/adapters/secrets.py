@@ -45,7 +45,7 @@ NO_COMMENTS = "--disable-filter=detect_secrets.filters.allowlist.is_line_allowli
 NO_GUESSES = [f"--disable-plugin={name}HighEntropyString" for name in ("Base64", "Hex")]
 
 TEXT, PRINTED = ".txt", ".conf"
-"""In files of the latter kind a password need not stand in quotes, as it does not in a log."""
+"""In files of the latter kind a password need not stand in quotes, as it does not in a log or in a `.env`."""
 
 DIGESTS = re.compile(
     r"(^|/)([^/]*\.(lock|sum)|[^/]*[.-]lock\.(json|yaml)|npm-shrinkwrap\.json|Package\.resolved|Cartfile\.resolved)$"
@@ -139,8 +139,10 @@ def tools_of(tool: Tool) -> dict[str, str]:
 
 
 def _ending(path: str, otherwise: str) -> str:
-    ending = Path(path).suffix
-    return ending if ending in ENDINGS else otherwise
+    name = Path(path)
+    if name.suffix == ".env" or name.name.startswith(".env"):
+        return PRINTED
+    return name.suffix if name.suffix in ENDINGS else otherwise
 
 
 def searched_checksums(context: Path) -> frozenset[str]:

@@ -177,6 +177,14 @@ def test_reads_every_text_whatever_it_is_called(tmp_path: Path, names: tuple[str
     assert find_secrets(DETECT, tmp_path, now).failed == tuple(f"{name}:1: Secret Keyword" for name in sorted(names))
 
 
+@pytest.mark.parametrize("name", [".env", ".env.local", "prod.env"])
+def test_a_password_in_an_environment_file_needs_no_quotes(tmp_path: Path, name: str):
+    """The check content leaves such a file to this one, too."""
+    (tmp_path / name).write_text(f"DB_PASSWORD={FAKE}\n")
+
+    assert find_secrets(DETECT, tmp_path, now).failed == (f"{name}:1: Secret Keyword",)
+
+
 def test_reads_what_lies_beside_the_context(tmp_path: Path):
     """The Dockerfile and the declaration end in the image's configuration and in the provenance."""
     (tmp_path / "src").mkdir()
