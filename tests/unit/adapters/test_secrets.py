@@ -179,10 +179,10 @@ def test_reads_every_text_whatever_it_is_called(tmp_path: Path, names: tuple[str
 
 @pytest.mark.parametrize("name", [".env", ".env.local", "prod.env"])
 def test_a_password_in_an_environment_file_needs_no_quotes(tmp_path: Path, name: str):
-    """The check content leaves such a file to this one, too."""
-    (tmp_path / name).write_text(f"DB_PASSWORD={FAKE}\n")
+    """Nor is it an INI file, of which a name may be there once; the check content leaves it to this one."""
+    (tmp_path / name).write_text(f"LEVEL=1\nLEVEL=2\nDB_PASSWORD={FAKE}\n")
 
-    assert find_secrets(DETECT, tmp_path, now).failed == (f"{name}:1: Secret Keyword",)
+    assert find_secrets(DETECT, tmp_path, now).failed == (f"{name}:3: Secret Keyword",)
 
 
 def test_reads_what_lies_beside_the_context(tmp_path: Path):
