@@ -281,14 +281,14 @@ def run(
     scope = cancellation()
     started = time.monotonic()
     process = _start(argv, name, environment, cwd, (stdin_from, stdout_to))
-    if memory is not None:
-        _limit_memory(process.pid, memory)
     kept, over = (_Kept(keep // 2), _Kept(keep // 2)), threading.Event()
     talks = [
         threading.Thread(target=copy_context().run, args=talk, daemon=True)
         for talk in _talks(process, kept, _tell(not quiet, on_line), _tell(False, on_line), over)
     ]
-    with guardian.guarding(process.pid), _end_seen(process) as end, scope.watching(process):
+    with _end_seen(process) as end, guardian.guarding(process.pid), scope.watching(process):
+        if memory is not None:
+            _limit_memory(process.pid, memory)
         status = _end_of(process, partial(_await, end, name, timeout, watch), talks, over)
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
@@ -352,19 +352,22 @@ def _start(
 
 @contextlib.contextmanager
 def _end_seen(process: subprocess.Popen[bytes]) -> Iterator[int]:
-    """A descriptor that can be read once the process has ended (pidfd_open(2)).
+    """A descriptor that can be read once the process has ended (pidfd_open(2)); what the block raises ends its group.
 
     `Popen.wait` with a timeout looks every 50 ms only. To be opened before anybody can have waited for it.
     """
     try:
         descriptor = os.pidfd_open(process.pid)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
     except BaseException:
         end_group(process)
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
         raise
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _limit_memory(pid: int, most: int) -> None:

@@ -22,7 +22,9 @@ from supply_chain.shown import counted
 
 TIMEOUT = 300.0
 MEMORY = 2 * 1024**3
-"""Bytes of memory that detect-secrets may take."""
+"""Bytes of memory that each process of detect-secrets may take."""
+CORES = "2"
+"""Processes in which detect-secrets reads files, beside the one that starts them; by itself one for each core."""
 LARGEST = 5 * 1024 * 1024
 """Bytes a file may have to be read: detect-secrets takes some seconds for each MiB."""
 
@@ -43,7 +45,7 @@ NO_COMMENTS = "--disable-filter=detect_secrets.filters.allowlist.is_line_allowli
 NO_GUESSES = [f"--disable-plugin={name}HighEntropyString" for name in ("Base64", "Hex")]
 
 TEXT, PRINTED = ".txt", ".conf"
-"""In files of the latter kind a password need not stand in quotes, as it does not in a log."""
+"""In files of the latter kind a password need not stand in quotes, as it does not in a log or in a `.env`."""
 
 DIGESTS = re.compile(
     r"(^|/)([^/]*\.(lock|sum)|[^/]*[.-]lock\.(json|yaml)|npm-shrinkwrap\.json|Package\.resolved|Cartfile\.resolved)$"
@@ -137,8 +139,10 @@ def tools_of(tool: Tool) -> dict[str, str]:
 
 
 def _ending(path: str, otherwise: str) -> str:
-    ending = Path(path).suffix
-    return ending if ending in ENDINGS else otherwise
+    name = Path(path)
+    if name.suffix == ".env" or name.name.startswith(".env"):
+        return PRINTED
+    return name.suffix if name.suffix in ENDINGS else otherwise
 
 
 def searched_checksums(context: Path) -> frozenset[str]:
@@ -215,7 +219,7 @@ class SecretSearch:
 
 
 def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
-    arguments = ("scan", "--no-verify", "--all-files", *EVERY_FILE, *options, *files)
+    arguments = ("--cores", CORES, "scan", "--no-verify", "--all-files", *EVERY_FILE, *options, *files)
     done = tool.run(*arguments, cwd=work, timeout=TIMEOUT, check=False, memory=MEMORY)
     if done.status != 0:
         raise CheckNotMade(

@@ -496,6 +496,22 @@ def test_a_limit_of_memory_stays_below_that_of_whoever_asks():
     assert PYTHON.run("-c", script, timeout=60).stdout == "0\n"
 
 
+@pytest.mark.parametrize("part", ["resource.prlimit", "os.pidfd_open", "guardian.guarding"])
+def test_a_command_that_cannot_be_guarded_is_ended(tmp_path, monkeypatch, part):
+    """Where the system refuses that its memory is limited, its end is seen, or its guardian is told."""
+    note = tmp_path / "pid"
+
+    def refused(*_):
+        pid_in(note)
+        raise PermissionError("not permitted")
+
+    monkeypatch.setattr(f"supply_chain.adapters.command.{part}", refused)
+    with pytest.raises(PermissionError):
+        SH.run("-c", GRANDCHILD.format(note) + "sleep 60", timeout=60, memory=2**33)
+
+    assert gone(pid_in(note))
+
+
 def test_what_a_look_at_a_command_raises_ends_it(tmp_path, monkeypatch):
     """With all that it started; one that is over is not looked at."""
     monkeypatch.setattr(command, "WATCH", 0.05)

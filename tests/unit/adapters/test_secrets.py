@@ -177,6 +177,14 @@ def test_reads_every_text_whatever_it_is_called(tmp_path: Path, names: tuple[str
     assert find_secrets(DETECT, tmp_path, now).failed == tuple(f"{name}:1: Secret Keyword" for name in sorted(names))
 
 
+@pytest.mark.parametrize("name", [".env", ".env.local", "prod.env"])
+def test_a_password_in_an_environment_file_needs_no_quotes(tmp_path: Path, name: str):
+    """Nor is it an INI file, of which a name may be there once; the check content leaves it to this one."""
+    (tmp_path / name).write_text(f"LEVEL=1\nLEVEL=2\nDB_PASSWORD={FAKE}\n")
+
+    assert find_secrets(DETECT, tmp_path, now).failed == (f"{name}:3: Secret Keyword",)
+
+
 def test_reads_what_lies_beside_the_context(tmp_path: Path):
     """The Dockerfile and the declaration end in the image's configuration and in the provenance."""
     (tmp_path / "src").mkdir()
@@ -315,6 +323,18 @@ def test_files_of_an_image_are_searched_by_what_things_are_called():
     places = ("/opt/app.conf:2", "/opt/app.py:1", "/opt/marked:2")
     assert SecretSearch(DETECT).in_files(files) == tuple(f"{place}: Secret Keyword" for place in places)
     assert SecretSearch(DETECT).in_files({}) == ()
+
+
+def test_it_takes_as_many_processes_on_each_host(program, tmp_path: Path):
+    """The limit of memory is of each; by itself it takes one for each core."""
+    context = tmp_path / "context"
+    context.mkdir()
+    for name in ("app.py", "other.py"):
+        (context / name).write_text("")
+
+    with pytest.raises(CheckNotMade, match="--cores 2 scan"):
+        find_secrets(program("detect-secrets").does('echo "$*" >&2; exit 3'), context, now)
+    assert find_secrets(DETECT, context, now).passed == ("detect-secrets read 2 files",)
 
 
 def test_memory_is_limited(program, tmp_path: Path):
