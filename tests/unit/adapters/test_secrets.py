@@ -272,7 +272,7 @@ def test_many_files_are_named_by_the_first_of_them(tmp_path: Path):
     (sentence, _) = find_secrets(DETECT, tmp_path, now).warned
 
     assert sentence.startswith("100 binary files not read: 00.bin, 01.bin, ")
-    assert sentence.endswith("19.bin and 80 more")
+    assert sentence.endswith("19.bin, and 80 more")
 
 
 def test_nothing_of_a_context_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
