@@ -235,8 +235,8 @@ class Tool:
 
         `quiet`: nothing of it goes to the log, unless at debug level. With `stdin_from`, standard input
         comes from that file; otherwise there is none. With `stdout_to`, standard output
-        goes to that file and is not kept. `keep` bounds what is kept of each stream (bytes), and `memory` the
-        address space of each process (bytes; no measure for a Go program, which reserves far more than it uses).
+        goes to that file and is not kept. `keep` bounds what is kept of each stream (bytes), and `memory` what
+        each process allocates (bytes; address space that is only reserved does not count).
         `watch` is called every second, more seldom where it is slow, and what it raises ends the command. Raises
         `ToolFailed` on a status other than 0 unless `check` is off, `ToolTimedOut`, `Cancelled`, or `ToolMissing`.
         """
@@ -371,11 +371,11 @@ def _end_seen(process: subprocess.Popen[bytes]) -> Iterator[int]:
 
 
 def _limit_memory(pid: int, most: int) -> None:
-    """Bound the address space of a process, and of those that it starts from now on."""
+    """Bound what a process allocates, and each of those that it starts from now on (setrlimit(2), RLIMIT_DATA)."""
     with contextlib.suppress(ProcessLookupError):  # it has ended
-        _, hard = resource.prlimit(pid, resource.RLIMIT_AS)
+        _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
         soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.prlimit(pid, resource.RLIMIT_AS, (soft, hard))
+        resource.prlimit(pid, resource.RLIMIT_DATA, (soft, hard))
 
 
 def _await(end: int, name: str, timeout: float, watch: Callable[[], object] | None) -> None:

@@ -23,6 +23,8 @@ from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 FORMATS = ("syft-json", "cyclonedx-json", "spdx-json")
 TIMEOUT = 600.0
+MEMORY = 4 * 1024**3
+"""Bytes of memory that syft may take."""
 MAX_UNPACKED = LARGEST_IMAGE + 4 * 1024**3
 """Bytes that syft may write: the layers of an image, and the archives in it, which may hold others."""
 RESERVE = 2 * 1024**3
@@ -73,7 +75,7 @@ class Syft:
             watch = partial(_check_unpacked, work, source)
             try:
                 self.tool.with_environment(**environment, TMPDIR=str(work)).run(
-                    *arguments, timeout=TIMEOUT, quiet=True, cwd=work, watch=watch
+                    *arguments, timeout=TIMEOUT, quiet=True, cwd=work, memory=MEMORY, watch=watch
                 )
                 syft, cyclonedx, spdx = (path.read_bytes() for path in files)
                 packages = _counted(syft, source)

@@ -197,7 +197,7 @@ def test_a_bandit_that_crashes_gives_no_answer(tmp_path: Path):
 
 def test_memory_is_limited(program, tmp_path: Path):
     """What it reads may be made to take all of it."""
-    asks = "for _ in $(seq 100); do [ $(ulimit -v) = unlimited ] || break; sleep 0.02; done; ulimit -v >&2; exit 3"
+    asks = "for _ in $(seq 100); do [ $(ulimit -d) = unlimited ] || break; sleep 0.02; done; ulimit -d >&2; exit 3"
     (tmp_path / "app.py").write_text("")
 
     with pytest.raises(CheckNotMade, match=str(2 * 1024**2)):  # KiB

@@ -111,7 +111,7 @@ def test_a_dockerfile_that_is_not_there_is_no_answer(tmp_path: Path):
 
 def test_memory_is_limited(program, tmp_path: Path):
     """One line that expands variables thousands of times takes gigabytes."""
-    asks = "for _ in $(seq 100); do [ $(ulimit -v) = unlimited ] || break; sleep 0.02; done; ulimit -v >&2; exit 3"
+    asks = "for _ in $(seq 100); do [ $(ulimit -d) = unlimited ] || break; sleep 0.02; done; ulimit -d >&2; exit 3"
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
 
     with pytest.raises(CheckNotMade, match=str(1024**2)):  # KiB
