@@ -100,7 +100,10 @@ class BuildGuard:
             return ""
         over, most = self._over.is_set, self.limits.disk
         written = sum(written_bytes(process, most, over) for process in self.group.processes())
-        if written > self.limits.disk:
+        if written > most and not over():
+            self._over.wait(INTERVAL)  # a step that just begins may have had the host's mounts
+            written = sum(written_bytes(process, most, over) for process in self.group.processes())
+        if written > most:
             return f"its running steps have written more than {mebibytes(self.limits.disk)}"
         return ""
 
@@ -139,9 +142,14 @@ def written_bytes(process: int, most: int, over: Callable[[], bool], proc: Path 
 
 
 def _written_places(process: int, proc: Path) -> list[Path]:
-    """The directories, from /proc/PID/mountinfo (proc_pid_mountinfo(5)); none of a process that has ended."""
+    """The directories, from /proc/PID/mountinfo (proc_pid_mountinfo(5)); none of a process that has ended.
+
+    A step's first process has the host's root, and all of its mounts, until it changes to the step's own.
+    """
     found = ""
     with unless_gone(errno.EINVAL):  # which it is for one that has ended, and that nobody has waited for
+        if (proc / str(process) / "root").samefile(proc / "self/root"):
+            return []
         found = (proc / str(process) / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     places = []
     for line in found.splitlines():

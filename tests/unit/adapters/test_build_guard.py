@@ -4,6 +4,7 @@ import contextlib
 import errno
 import itertools
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -120,16 +121,16 @@ def test_a_build_that_cannot_be_watched_is_ended(group, monkeypatch, tmp_path, e
         guarded(LIMITS, (tmp_path,), sleeping)
 
 
-@pytest.mark.parametrize("unreadable", ["buildkit", "mountinfo"])
+@pytest.mark.parametrize("unreadable", ["buildkit", "root"])
 def test_a_build_whose_steps_cannot_be_seen_is_ended(group, monkeypatch, unreadable):
     """What the kernel does not tell is not nothing."""
-    listed, read = os.scandir, Path.read_text
+    listed, compared = os.scandir, Path.samefile
 
     def refused(other):
-        def look(path, **kwargs):
+        def look(path, *args):
             if Path(path).name == unreadable:
                 raise PermissionError(errno.EACCES, "Permission denied", str(path))
-            return other(path, **kwargs)
+            return other(path, *args)
 
         return look
 
@@ -138,7 +139,7 @@ def test_a_build_whose_steps_cannot_be_seen_is_ended(group, monkeypatch, unreada
         return sleeping()
 
     monkeypatch.setattr(os, "scandir", refused(listed))
-    monkeypatch.setattr(Path, "read_text", refused(read))
+    monkeypatch.setattr(Path, "samefile", refused(compared))
 
     with pytest.raises(BuildLimitExceeded, match=f"could not look .*Permission denied.*{unreadable}"):
         guarded(LIMITS, (), build)
@@ -216,6 +217,7 @@ def test_what_a_step_writes_is_its_layer_and_its_caches(tmp_path):
     """Not what lies below its layer, in memory, or in mounts that it can only read."""
     upper, proc = tmp_path / "upper layer", tmp_path / "proc"
     cache, hidden = proc / "7/root/var/cache", proc / "7/root/ro"
+    (proc / "self/root").mkdir(parents=True)
     for place in (upper / "a", cache, hidden):
         place.mkdir(parents=True)
         (place / "file").write_bytes(b"x" * 8192)
@@ -232,6 +234,10 @@ def test_what_a_step_writes_is_its_layer_and_its_caches(tmp_path):
     assert 16384 <= written_bytes(7, 2**30, never, proc) < 24576
     assert written_bytes(7, 4096, never, proc) > 4096
     assert written_bytes(8, 4096, never, proc) == 0
+    (proc / "9").mkdir()
+    (proc / "9/root").symlink_to(proc / "self/root")
+    shutil.copy(proc / "7/mountinfo", proc / "9/mountinfo")
+    assert written_bytes(9, 4096, never, proc) == 0, "a step that has not begun has the mounts of the host"
 
 
 def test_a_process_that_has_ended_has_written_nothing(tmp_path):
@@ -241,6 +247,8 @@ def test_a_process_that_has_ended_has_written_nothing(tmp_path):
         assert written_bytes(ended.pid, 4096, never) == 0
 
     (tmp_path / "7/mountinfo").mkdir(parents=True)
+    (tmp_path / "7/root").mkdir()
+    (tmp_path / "self/root").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
         written_bytes(7, 4096, never, tmp_path)
 
@@ -254,6 +262,16 @@ def test_too_much_written_breaks_the_limit(group, monkeypatch):
 
     a_step(group, "b")
     assert "written more than 64 MiB" in guard.walk()
+
+
+def test_too_much_written_is_looked_at_twice(group, monkeypatch):
+    """A step that just changes its root has the host's mounts for a moment."""
+    monkeypatch.setattr(build_guard, "INTERVAL", 0)
+    found = iter([2**40, 0])
+    monkeypatch.setattr(build_guard, "written_bytes", lambda process, most, over: next(found))
+    a_step(group, "a")
+
+    assert BuildGuard(group, LIMITS, None).walk() == ""
 
 
 def test_free_space_that_goes_ends_a_build_whose_steps_show_nothing(group, disk):
