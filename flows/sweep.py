@@ -19,6 +19,8 @@ from tasks.running import in_thread
 from tasks.turns import left_turns, turn, turn_about
 
 DEVELOP = "develop"
+SHORTLY = 1.0
+"""Seconds that a turn is waited for: a run that lives keeps it longer, and a slow server is no such run."""
 
 
 @flow(name="sweep", flow_run_name="sweep")
@@ -47,7 +49,7 @@ async def _cleared(name: str) -> bool:
     """Clear what the runs left that had this turn; False where a run took it meanwhile, which clears up itself."""
     async with AsyncExitStack() as stack:
         try:
-            before = await stack.enter_async_context(turn(name, 0))
+            before = await stack.enter_async_context(turn(name, SHORTLY))
         except TimeoutError:
             return False
         kind, about = turn_about(name)[:2]
