@@ -26,7 +26,7 @@ MEMORY = 2 * 1024**3
 LARGEST = 5 * 1024 * 1024
 """Bytes a file may have to be read: detect-secrets takes some seconds for each MiB."""
 
-SECRETS_VERSION = "4"
+SECRETS_VERSION = "5"
 """Of looking: raised when more is looked at, so that what was checked before is checked again."""
 
 EVERY_FILE = [
@@ -202,7 +202,10 @@ class SecretSearch:
         return _distinct(seen | {kind for _, kind in secrets_in(text.encode(errors="replace"))})
 
     def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
-        """`path:line: kinds` of what looks like a secret in these files, by known forms and by what it is called."""
+        """`path:line: kinds` of what looks like a secret in these files, by known forms and by what it is called.
+
+        No comment excuses it: nobody would tell of what it hides.
+        """
         if not files:
             return ()
         with scratch("secrets") as work:
@@ -211,7 +214,8 @@ class SecretSearch:
                 for number, (path, content) in enumerate(files.items())
                 for copy in _copied(content, work, f"{number}", _ending(path, PRINTED))
             }
-            return _sentences(_places(self.tool, work, copies, ((part, NO_GUESSES) for part in portions(list(copies)))))
+            asked = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in portions(list(copies))]
+            return _sentences(_places(self.tool, work, copies, asked))
 
 
 def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
