@@ -202,7 +202,7 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
         if secrets:
             found.add(secrets_in(piece, line))
             for content in deflated.read(piece, place):
-                packed.add(secrets_in(content))
+                packed.add(each for each in secrets_in(content) if not (deflated.compiled and each[1] == PEM))
             line += piece.count(b"\n") - left.count(b"\n")
     head, form = start[:HEAD], _compressed(start, inside, cut=len(start) < size)
     for content in inside if secrets else ():
@@ -479,11 +479,14 @@ DEFLATED = _pattern(
     rb"PK\x03\x04[\x00-\xff]{4}\x08\x00[\x00-\xff]{20}"
     rb"|zTXt[^\x00]{1,79}\x00\x00|iTXt[^\x00]{1,79}\x00\x01\x00[^\x00]{0,80}\x00[^\x00]{0,400}\x00"
 )
-"""What stands before compressed content: of an entry in a zip archive (APPNOTE.TXT, 4.3.7), of a PNG's text (11.3.3)."""
+"""What stands before compressed content: a zip entry (APPNOTE.TXT, 4.3.7), or a text in a PNG (11.3.3)."""
 
 
 class Deflated:
     """What is compressed in entries of zip archives and in texts of PNG images, found as a file is read."""
+
+    compiled = False
+    """Whether what was given last is a Java class: libraries have published private keys in theirs, for their tests."""
 
     def __init__(self) -> None:
         self._place = 0
@@ -506,10 +509,11 @@ class Deflated:
         match = DEFLATED.search(piece, max(0, self._place - place))
         if not match:
             return False
-        begun = match.group()
+        begun, at = match.group(), match.end()
         zipped = begun.startswith(b"PK")
-        names = sum(int.from_bytes(begun[at : at + 2], "little") for at in (26, 28)) if zipped else 0
-        self._place = place + match.end() + names
+        name, extra = (int.from_bytes(begun[n : n + 2], "little") if zipped else 0 for n in (26, 28))
+        self.compiled = piece[at : at + name].endswith(b".class")
+        self._place = place + at + name + extra
         self._unpacker, self._inside = zlib.decompressobj(wbits=-15 if zipped else 15), bytearray()
         return True
 

@@ -116,7 +116,7 @@ def find_secrets(
 
 def _add_known_forms(file: str, text: str, found: Places, declared: Places) -> None:
     """Add every known form of a secret: detect-secrets leaves some out by how the line is written, or knows none."""
-    lines = ["", *text.split("\n")]
+    lines = ["", *text.replace("\0", "").split("\n")]
     for line, kind in secrets_in(text.encode(), most=None):
         excused = DECLARED.search(lines[line]) or DECLARED_NEXT.search(lines[line - 1])
         (declared if excused else found).setdefault((file, line), set()).add(kind)

@@ -1,5 +1,6 @@
 """Layers laid one upon the other, as a container would see them, and never more read than is asked for."""
 
+import bz2
 import gzip
 import hashlib
 import io
@@ -491,8 +492,14 @@ MARKED = {
 """Texts that begin with a byte order mark, which says the truth or not."""
 
 
-@pytest.mark.parametrize("written", MARKED.values(), ids=MARKED)
-def test_text_with_a_byte_order_mark_is_searched(written):
+UNMARKED = {
+    f"{form} without a mark": f"clé{WORDS.decode()}".encode(form)
+    for form in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+}
+
+
+@pytest.mark.parametrize("written", (MARKED | UNMARKED).values(), ids=MARKED | UNMARKED)
+def test_text_in_whatever_encoding_is_searched(written):
     """For known forms, and for what is called a password."""
     found = read_contents(engine(layer(text("opt/a.reg", written))), "image", MIB)
 
@@ -503,6 +510,7 @@ def test_text_with_a_byte_order_mark_is_searched(written):
 MOST = 1000
 FILES = {
     **MARKED,
+    **UNMARKED,
     "text": WORDS,
     "latin-1": "clé".encode("latin-1") + WORDS,
     "zero byte": b"\0" + WORDS,
@@ -512,6 +520,8 @@ FILES = {
     "large": WORDS.ljust(MOST + 1, b"#"),
     "large utf-16": MARKED["utf-16-le"].ljust(MOST + 1, b"#"),
     "large binary": b"\0\xff" + WORDS.ljust(MOST, b"#"),
+    "compressed": gzip.compress(WORDS),
+    "compressed without zero bytes": bz2.compress(WORDS),
 }
 
 
