@@ -250,7 +250,7 @@ def secrets_in(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -
         for match in _WIDE.finditer(content):
             line += content.count(b"\n", counted, match.start())
             counted = match.start()
-            yield from _found(match.group().replace(b"\0", b""), line, most, _FORMS + _BINARY_FORMS)
+            yield from secrets_in(match.group().replace(b"\0", b"") + b"\0", line, most)
 
 
 def _found(content: bytes, line: int, most: int | None, forms: Iterable[_Form]) -> Iterator[tuple[int, str]]:
