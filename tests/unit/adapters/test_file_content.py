@@ -328,17 +328,23 @@ def test_aws_key_is_none_amid_longer_words(kind):
     assert kinds(table) == kinds(b"\0" + table + b"\0") == set()
 
 
+@pytest.mark.parametrize(("before", "after"), [("NAME", "AB3X" * 10), ("AB3X" * 10, "NAME")])
+def test_aws_key_beside_one_long_word_is_seen(before, after):
+    """As a secret key or a digest is, in the next column."""
+    assert kinds(database([(before, SECRETS["AWS access key"], after)])) == {"AWS access key"}
+
+
 WIDE = [f"utf-{size}-{order}" for size in (16, 32) for order in ("le", "be")]
 
 
 @pytest.mark.parametrize("encoding", WIDE)
-@pytest.mark.parametrize("before", [b"", b"x", b"\0", b"\xff\0\xff"])
+@pytest.mark.parametrize("before", [b"", b"x", b"\0", b"\xff\0\xff", b"\n\n\xff\xff"])
 def test_secret_in_wide_letters_is_seen_wherever_it_is(encoding, before):
     """Without a byte order mark, and in a binary file, on its line."""
     for name, secret in SECRETS.items():
         content = before + f"é\n{secret}".encode(encoding) + b"\xff\xff\0\0"
         found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
-        assert [line for line, _ in found.secrets] == [2], name
+        assert [line for line, _ in found.secrets] == [2 + before.count(b"\n")], name
 
 
 @pytest.mark.parametrize("encoding", WIDE)
@@ -397,6 +403,7 @@ PACKED = {
     "entry of an archive in an archive": deflated(deflated(TEXT), method=zipfile.ZIP_STORED),
     "entry between two pieces": noise(file_content.CHUNK - 40) + deflated(TEXT),
     "entry with names between two pieces": noise(file_content.CHUNK - 2000) + deflated(TEXT, name="n" * 4000),
+    "entry after what only begins as one": deflated(b"")[:30] + b"\xff" * 100 + deflated(TEXT),
     "zTXt": png(b"zTXt", b"Comment\0\0" + zlib.compress(TEXT)),
     "iTXt": png(b"iTXt", b"Comment\0\x01\0en\0Kommentar\0" + zlib.compress(TEXT)),
 }
