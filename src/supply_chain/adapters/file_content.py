@@ -73,15 +73,16 @@ _BREAK = rb"[ \t]*(?:[\r\n]|\\[nr])[ \t]*"
 _HEADER = rb"[A-Za-z][A-Za-z-]*: (?:[^\r\n\\]|\\[^nr])*(?:%b)+" % _BREAK
 _KEY = rb"(?:\s|\\[nr])+(?:Proc-Type|(?:%b)*[A-Za-z0-9+/](?:(?:%b)*[A-Za-z0-9+/]){31})" % (_HEADER, _BREAK)
 """What follows a private key's first line: headers (RFC 4880, 6.2; RFC 4716, 3.3), and base64 in lines."""
+_AWS_KINDS, _AWS_NAMES = (b"AKIA", b"ASIA"), (b"aws_secret_access_key", b"AWS_SECRET_ACCESS_KEY")
 FORMS = (
     (PEM, b"PRIVATE KEY",
      rb"(?:-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----)" + _KEY),
     (PEM, b"PuTTY-User-Key-File-", rb"PuTTY-User-Key-File-\d+: [A-Za-z0-9@.-]+(?:%b)+Encryption:" % _BREAK),
     *(("AWS access key", kind,
        rb"%b(?![A-Z0-9]{9}EXAMPLE)(?:(?<![A-Z0-9+/]%b)|(?=[A-Z2-7]{16}(?![A-Za-z0-9+/])))[A-Z2-7]{16}" % (kind, kind))
-      for kind in (b"AKIA", b"ASIA")),
-    *(("AWS key", name[1:], name + rb"[\WXq]{0,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])")
-      for name in (b"aws_secret_access_key", b"AWS_SECRET_ACCESS_KEY")),
+      for kind in _AWS_KINDS),
+    *(("AWS key", name[1:], name + rb"\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])")
+      for name in _AWS_NAMES),
     *(("GitHub token", b"gh%c_" % kind, rb"gh%c_[A-Za-z0-9]{36}" % kind) for kind in b"pousr"),
     ("GitHub token", b"github_pat_", rb"github_pat_[A-Za-z0-9_]{60,}"),
     ("GitLab token", b"glpat-", rb"glpat-[A-Za-z0-9_-]{20,}"),
@@ -99,15 +100,15 @@ FORMS = (
 In records of SQLite or pickle anything may stand directly before and after it. An AWS key in a text has to begin or end
 where a word does, as it may else be of a longer word.
 """
-BINARY_FORMS = tuple(
-    ("AWS access key", kind,
-     rb"%b(?![A-Z0-9]{9}EXAMPLE)(?:(?<![A-Za-z0-9+/]{24}%b)|(?=[A-Z2-7]{16}(?![A-Za-z0-9+/]{24})))[A-Z2-7]{16}"
-     % (kind, kind))
-    for kind in (b"AKIA", b"ASIA")
+BINARY_FORMS = (
+    *(("AWS access key", kind,
+       rb"%b(?![A-Z0-9]{9}EXAMPLE)(?:(?<![A-Za-z0-9+/]{24}%b)|(?=[A-Z2-7]{16}(?![A-Za-z0-9+/]{24})))[A-Z2-7]{16}"
+       % (kind, kind))
+      for kind in _AWS_KINDS),
+    *(("AWS key", name[1:], name + rb"[\WXq]{0,8}(?!\S{33}EXAMPLEKEY)(?=[A-Za-z/+]*\d)[A-Za-z0-9/+]{40}")
+      for name in _AWS_NAMES),
 )  # fmt: skip
 """Forms where there are zero bytes: an AWS key is none only in the midst of base64, or of a table of words."""
-
-
 _Form = tuple[str, bytes, "re.Pattern[bytes] | re2.Pattern[bytes]"]
 
 

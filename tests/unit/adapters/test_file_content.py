@@ -334,6 +334,23 @@ def test_aws_key_beside_one_long_word_is_seen(before, after):
     assert kinds(database([(before, SECRETS["AWS access key"], after)])) == {"AWS access key"}
 
 
+AWS_KEY = {"aws_secret_access_key": "wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(pickle.dumps(AWS_KEY, protocol) for protocol in (2, 3, 4, 5)),
+        database([*AWS_KEY.items()]),
+        database([(*each, "next") for each in AWS_KEY.items()]),
+    ],
+)
+def test_aws_key_after_its_name_is_seen(content):
+    """In records too, and not in a program, where names stand one after the other."""
+    assert kinds(content) == {"AWS key"}
+    assert kinds(b"\0aws_secret" + b"_access_keytokenTTLReadTimeoutRetriesOnDeleteOnCreate\0") == set()
+
+
 WIDE = [f"utf-{size}-{order}" for size in (16, 32) for order in ("le", "be")]
 
 
