@@ -9,7 +9,7 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Literal, Protocol
@@ -23,7 +23,9 @@ HEAD = 64 * 1024
 TAIL = 66 * 1024
 """Bytes of a file's end that are looked at: a zip archive's directory ends with a comment of at most 64 KiB."""
 INSIDE = 64 * 1024
-"""Bytes that a compressed file is unpacked to, to see what is in it."""
+"""Bytes of what is compressed that show what it is."""
+UNPACKED = 1024 * 1024
+"""Bytes that a compressed file, and each entry of a zip archive, is unpacked to."""
 START = 2 * 1024 * 1024
 """Bytes of a compressed file's beginning that are unpacked: bzip2 gives nothing before a block's end, of 900 kB."""
 DEEPEST = 3
@@ -52,40 +54,77 @@ EXECUTABLES = (2, 3)
 HEADER = 20
 """Bytes of an ELF header up to its `e_machine`."""
 
-PEM = "private key"
-FORMS = (
-    (PEM, b"PRIVATE KEY-----",
-     rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:\s|\\[nr])+(?:Proc-Type|[A-Za-z0-9+/]{32})"),
-    ("AWS access key", b"AKIA", rb"(?<![A-Za-z0-9+/_])AKIA(?![A-Z0-9]{9}EXAMPLE)[A-Z2-7]{16}(?![A-Za-z0-9+/_])"),
-    ("AWS key", b"ws_secret_access_key",
-     rb"aws_secret_access_key\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])"),
-    ("AWS key", b"WS_SECRET_ACCESS_KEY",
-     rb"AWS_SECRET_ACCESS_KEY\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])"),
-    *(("GitHub token", b"gh%c_" % kind, rb"\bgh%c_[A-Za-z0-9]{36}\b" % kind) for kind in b"pousr"),
-    ("GitHub token", b"github_pat_", rb"\bgithub_pat_[A-Za-z0-9_]{60,}"),
-    ("GitLab token", b"glpat-", rb"\bglpat-[A-Za-z0-9_-]{20,}"),
-    *(("Slack token", b"xox%c-" % kind, rb"\bxox%c-\d{6,}-[A-Za-z0-9-]{10,}" % kind) for kind in b"abeprs"),
-    ("Slack webhook", b"hooks.slack.com/services/", rb"hooks\.slack\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/\w{16,}"),
-    ("Stripe key", b"k_live_", rb"\b[rs]k_live_[A-Za-z0-9]{20,}"),
-    ("Google API key", b"AIza", rb"\bAIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"),
-    ("npm token", b"npm_", rb"\bnpm_[A-Za-z0-9]{36}\b"),
-    ("npm token", b"_authToken=", rb"_authToken=[A-Za-z0-9_-]{20,}"),
-    ("PyPI token", b"pypi-AgE", rb"\bpypi-AgE[A-Za-z0-9_-]{50,}"),
-    ("Azure storage key", b"AccountKey=", rb"AccountKey=[A-Za-z0-9+/]{86}=="),
-)  # fmt: skip
-"""Kind of a secret, what each of it contains, and its form. The values that makers give as examples are none."""
-_FORMS = tuple((kind, anchor, re.compile(form)) for kind, anchor, form in FORMS)
 
-
-def _any_of(*contents: bytes) -> re2.Pattern[bytes]:
-    """Compile one pattern for all of these: RE2 searches for them in one pass, and far faster than `bytes.find`."""
+def _pattern(expression: bytes) -> re2.Pattern[bytes]:
+    """Compile an expression for RE2, which searches in linear time, and far faster than `bytes.find` for several."""
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.never_capture = True
-    return re2.compile(b"|".join(map(re.escape, contents)), options)
+    return re2.compile(expression, options)
 
 
-_ANCHORS = _any_of(*(anchor for _, anchor, _ in FORMS))
+def _any_of(*contents: bytes) -> re2.Pattern[bytes]:
+    """Compile one pattern for all of these."""
+    return _pattern(b"|".join(map(re.escape, contents)))
+
+
+PEM = "private key"
+_BREAK = rb"[ \t]*(?:[\r\n]|\\[nr])[ \t]*"
+_HEADER = rb"[A-Za-z][A-Za-z-]*: (?:[^\r\n\\]|\\[^nr])*(?:%b)+" % _BREAK
+_KEY = rb"(?:\s|\\[nr])+(?:Proc-Type|(?:%b)*[A-Za-z0-9+/](?:(?:%b)*[A-Za-z0-9+/]){31})" % (_HEADER, _BREAK)
+"""What follows a private key's first line: headers (RFC 4880, 6.2; RFC 4716, 3.3), and base64 in lines."""
+_AWS_KINDS, _AWS_NAMES = (b"AKIA", b"ASIA"), (b"aws_secret_access_key", b"AWS_SECRET_ACCESS_KEY")
+FORMS = (
+    (PEM, b"PRIVATE KEY",
+     rb"(?:-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----)" + _KEY),
+    (PEM, b"PuTTY-User-Key-File-", rb"PuTTY-User-Key-File-\d+: [A-Za-z0-9@.-]+(?:%b)+Encryption:" % _BREAK),
+    *(("AWS access key", kind,
+       rb"%b(?![A-Z0-9]{9}EXAMPLE)(?:(?<![A-Z0-9+/]%b)|(?=[A-Z2-7]{16}(?![A-Za-z0-9+/])))[A-Z2-7]{16}" % (kind, kind))
+      for kind in _AWS_KINDS),
+    *(("AWS key", name[1:], name + rb"\W{1,8}(?!\S{33}EXAMPLEKEY)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])")
+      for name in _AWS_NAMES),
+    *(("GitHub token", b"gh%c_" % kind, rb"gh%c_[A-Za-z0-9]{36}" % kind) for kind in b"pousr"),
+    ("GitHub token", b"github_pat_", rb"github_pat_[A-Za-z0-9_]{60,}"),
+    ("GitLab token", b"glpat-", rb"glpat-[A-Za-z0-9_-]{20,}"),
+    *(("Slack token", b"xox%c-" % kind, rb"xox%c-\d{6,}-[A-Za-z0-9-]{10,}" % kind) for kind in b"abeprs"),
+    ("Slack webhook", b"hooks.slack.com/services/", rb"hooks\.slack\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/\w{16,}"),
+    ("Stripe key", b"k_live_", rb"[rs]k_live_[A-Za-z0-9]{20,}"),
+    ("Google API key", b"AIza", rb"AIza[A-Za-z0-9_-]{35}"),
+    ("npm token", b"npm_", rb"npm_[A-Za-z0-9]{36}"),
+    ("npm token", b"_authToken=", rb"_authToken=[A-Za-z0-9_-]{20,}"),
+    ("PyPI token", b"pypi-AgE", rb"pypi-AgE[A-Za-z0-9_-]{50,}"),
+    ("Azure storage key", b"AccountKey=", rb"AccountKey=[A-Za-z0-9+/]{86}=="),
+)  # fmt: skip
+"""Kind of a secret, what each of it contains, and its form. The values that makers give as examples are none.
+
+In records of SQLite or pickle anything may stand directly before and after it. An AWS key in a text has to begin or end
+where a word does, as it may else be of a longer word.
+"""
+BINARY_FORMS = (
+    *(("AWS access key", kind,
+       rb"%b(?![A-Z0-9]{9}EXAMPLE)(?:(?<![A-Za-z0-9+/]{24}%b)|(?=[A-Z2-7]{16}(?![A-Za-z0-9+/]{24})))[A-Z2-7]{16}"
+       % (kind, kind))
+      for kind in _AWS_KINDS),
+    *(("AWS key", name[1:], name + rb"[\WXq]{0,8}(?!\S{33}EXAMPLEKEY)(?=[A-Za-z/+]*\d)[A-Za-z0-9/+]{40}")
+      for name in _AWS_NAMES),
+)  # fmt: skip
+"""Forms where there are zero bytes: an AWS key is none only in the midst of base64, or of a table of words."""
+_Form = tuple[str, bytes, "re.Pattern[bytes] | re2.Pattern[bytes]"]
+
+
+def _compiled(kind: str, anchor: bytes, form: bytes) -> _Form:
+    """RE2 knows no lookahead; what has one is of a bounded length."""
+    return kind, anchor, re.compile(form) if b"(?!" in form else _pattern(form)
+
+
+_FORMS, _BINARY_FORMS = (tuple(_compiled(*form) for form in forms) for forms in (FORMS, BINARY_FORMS))
+_ZEROS = (b"", b"\0", b"\0\0\0")
+"""What stands between ASCII letters, in UTF-16 and in UTF-32 too."""
+_ANCHORS = _any_of(
+    *(zeros.join(anchor[at : at + 1] for at in range(len(anchor))) for _, anchor, _ in FORMS for zeros in _ZEROS)
+)
+_WIDE = _pattern(rb"[^\x00](?:\x00[^\x00]){15,}|[^\x00](?:\x00\x00\x00[^\x00]){15,}")
+"""ASCII in UTF-16 or UTF-32, in whatever order the bytes are."""
 LONGEST_FORM = 4096
 """Bytes of one piece that the next one is read together with, so that nothing is missed between them."""
 MOST_SECRETS = 20
@@ -117,9 +156,11 @@ class FileContent:
     """Where its content is kept, of a small file; -1 for none."""
     size: int = 0
     text: bool = False
-    """Whether its beginning holds no zero byte, or is a byte order mark."""
+    """Whether its beginning holds no zero byte, is a byte order mark, or is of UTF-16 or UTF-32."""
     secrets: tuple[tuple[int, str], ...] = ()
     """Line and kind of what has a known form of a secret."""
+    packed: tuple[tuple[int, str], ...] = ()
+    """The same, by the line of what is compressed in it."""
 
 
 class Keeper:
@@ -146,51 +187,75 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
     """Read a file once, from its beginning to its end, and find out what it is; with `secrets`, look for these too."""
     digest, start, tail, left, line = hashlib.sha256(), b"", b"", b"", 1
     most = size_read = 0
-    found: dict[str, set[int]] = {}
-    single, entries = False, ZipEntries()
+    found, packed = _Places(), _Places()
+    single, entries, deflated, inside = False, ZipEntries(), Deflated(), list[bytes]()
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
         most = most or (START if compression_of(chunk) else HEAD)
         if len(start) < most:
             start += chunk[: most - len(start)]
         tail = (tail + chunk)[-TAIL:]
-        piece = left + chunk
+        piece, place = left + chunk, size_read - len(left)
         single = single or (start[:4] == b"\x7fELF" and SINGLE_EXECUTABLE in piece)
-        entries.search(piece, size_read - len(left))
+        entries.search(piece, place)
         size_read += len(chunk)
-        for place, kind in _secrets_in_text(piece, start, line) if secrets else ():
-            if len(places := found.setdefault(kind, set())) < MOST_SECRETS:
-                places.add(place)
         left = piece[-LONGEST_FORM:]
-        line += piece.count(b"\n") - left.count(b"\n") if secrets else 0
-    head = start[:HEAD]
+        if secrets:
+            found.add(secrets_in(piece, line))
+            for content in deflated.read(piece, place):
+                packed.add(each for each in secrets_in(content) if not (deflated.compiled and each[1] == PEM))
+            line += piece.count(b"\n") - left.count(b"\n")
+    head, form = start[:HEAD], _compressed(start, inside, cut=len(start) < size)
+    for content in inside if secrets else ():
+        packed.add(secrets_in(content))
     return FileContent(
         sha256=digest.digest(),
         machine=machine_of(head),
-        archive="Node.js application" if single else archive_in(start, tail, size, entries),
+        archive="Node.js application" if single else archive_in(head, tail, size, entries) or form,
         database=database_in(head),
         place=keeper.keep(head) if size <= HEAD else -1,
         size=len(head),
-        text=b"\0" not in head or head.startswith(_MARKS),
-        secrets=tuple(sorted((place, kind) for kind, places in found.items() for place in places)),
+        text=b"\0" not in head or head.startswith(_MARKS) or is_wide(head),
+        secrets=found.sorted(),
+        packed=packed.sorted(),
     )
 
 
-def _secrets_in_text(piece: bytes, start: bytes, line: int) -> Iterator[tuple[int, str]]:
-    """Search a piece of a file that starts so; ASCII in UTF-16 and UTF-32 is ASCII with zero bytes in between."""
-    yield from secrets_in(piece, line)
-    if start.startswith(_MARKS):
-        yield from secrets_in(piece.replace(b"\0", b""), line)
+class _Places:
+    """Where secrets are, by their kinds."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, set[int]] = {}
+
+    def add(self, places: Iterable[tuple[int, str]]) -> None:
+        """Add so many that all of them can be told."""
+        for line, kind in places:
+            if len(lines := self._lines.setdefault(kind, set())) < MOST_SECRETS:
+                lines.add(line)
+
+    def sorted(self) -> tuple[tuple[int, str], ...]:
+        return tuple(sorted((line, kind) for kind, lines in self._lines.items() for line in lines))
 
 
 def secrets_in(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -> Iterator[tuple[int, str]]:
     """Line and kind of everything that has a known form of a secret; `line` is the number of the first.
 
-    Of each form at most `most` places; None: all of them.
+    Of each form at most `most` places; None: all of them. ASCII in UTF-16 and in UTF-32 is searched too.
     """
     if not _ANCHORS.search(content):
         return
-    for kind, anchor, form in _FORMS:
+    yield from _found(content, line, most, _FORMS)
+    if b"\0" in content:
+        yield from _found(content, line, most, _BINARY_FORMS)
+        counted = 0
+        for match in _WIDE.finditer(content):
+            line += content.count(b"\n", counted, match.start())
+            counted = match.start()
+            yield from secrets_in(match.group().replace(b"\0", b"") + b"\0", line, most)
+
+
+def _found(content: bytes, line: int, most: int | None, forms: Iterable[_Form]) -> Iterator[tuple[int, str]]:
+    for kind, anchor, form in forms:
         if anchor in content:
             place, counted = line, 0
             for match in islice(form.finditer(content), most):
@@ -199,16 +264,23 @@ def secrets_in(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -
                 yield place, kind
 
 
+def is_wide(content: bytes) -> bool:
+    """Whether most of this is ASCII in UTF-16 or UTF-32, with a byte order mark or without."""
+    few = 3 * content.count(b"\0") < len(content)
+    return not few and 2 * sum(len(each.group()) for each in _WIDE.finditer(content)) > len(content)
+
+
 def readings(content: bytes) -> tuple[str, ...]:
     """Every text that a file can be read as; none where a zero byte says that it is no text.
 
-    A byte order mark proves nothing, so that what follows one is read without it too.
+    A byte order mark proves nothing, so that what follows one is read without it too. UTF-16 and UTF-32 without one
+    are read without their zero bytes.
     """
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        if b"\0" in content and not encoding:
+        if b"\0" in content and not encoding and not is_wide(content):
             return ()
         text = content.decode("latin-1")
     marked = (content.decode(encoding, "replace"),) if encoding else ()
@@ -250,19 +322,15 @@ EMBEDDED = b"MEI\014\013\012\013\016"
 """PyInstaller's cookie, near the end of a program with an archive in it."""
 
 
-def archive_in(start: bytes, tail: bytes, size: int, entries: ZipEntries) -> str:
-    """The format of an archive of files, also of one that is appended to a program; empty where it is none.
-
-    `start` is the whole file, or its first `START` bytes where it is compressed, and else `HEAD`. A single compressed
-    file is no archive: what counts is what it unpacks to.
-    """
+def archive_in(head: bytes, tail: bytes, size: int, entries: ZipEntries) -> str:
+    """The format of an archive of files, also of one that is appended to a program; empty where it is none."""
     if EMBEDDED in tail:
         return "PyInstaller"
-    if form := _begun(start):
+    if form := _begun(head):
         return form
     if entries.end_in(tail, size):
-        return "jar" if MANIFEST in start[:HEAD] and entries.java else "zip"
-    return _compressed(start, cut=len(start) < size)
+        return "jar" if MANIFEST in head and entries.java else "zip"
+    return ""
 
 
 def _begun(head: bytes) -> str:
@@ -344,20 +412,23 @@ def _is_python(name: bytes) -> bool:
     return name.endswith((b".py", b".pyc")) or b".dist-info/" in name or b".egg-info/" in name
 
 
-def _compressed(start: bytes, *, cut: bool, depth: int = DEEPEST) -> str:
+def _compressed(start: bytes, unpacked: list[bytes], *, cut: bool, depth: int = DEEPEST) -> str:
     """The format where a compressed file holds an archive: that of a Debian, Alpine or pacman package, too.
 
-    With `cut` the file goes on. It may hold an archive where little comes of its start, or only more compressed files.
+    A single compressed file is no archive: what counts is what it unpacks to, which is added to `unpacked`. `start` is
+    the whole file or its first `START` bytes. With `cut` the file goes on. It may hold an archive where little comes of
+    its start, or only more compressed files.
     """
     name = compression_of(start)
     if not name:
         return ""
-    inside, more = _unpacked(start, name, INSIDE, cut=cut)
+    inside, more = _unpacked(start, name, UNPACKED, cut=cut)
     if compression_of(inside):
         inside, more = _unpacked(start, name, START, cut=cut)
+    unpacked.append(inside)
     form = _begun(inside) or ("zip" if inside.startswith(b"PK\x03\x04") else "")
     if not form and compression_of(inside):
-        form = _compressed(inside, cut=more, depth=depth - 1) if depth else "unknown"
+        form = _compressed(inside, unpacked, cut=more, depth=depth - 1) if depth else "unknown"
     if not form and more and len(inside) < INSIDE:
         form = "unknown"
     return f"{form}, {name}" if form else ""
@@ -403,6 +474,59 @@ def _unpacked(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[bytes,
     except (zlib.error, OSError, lzma.LZMAError, zstandard.ZstdError) as error:
         return bytes(inside), "memory" in str(error).lower()
     return bytes(inside), cut
+
+
+DEFLATED = _pattern(
+    rb"PK\x03\x04[\x00-\xff]{4}\x08\x00[\x00-\xff]{20}"
+    rb"|zTXt[^\x00]{1,79}\x00\x00|iTXt[^\x00]{1,79}\x00\x01\x00[^\x00]{0,80}\x00[^\x00]{0,400}\x00"
+)
+"""What stands before compressed content: a zip entry (APPNOTE.TXT, 4.3.7), or a text in a PNG (11.3.3)."""
+
+
+class Deflated:
+    """What is compressed in entries of zip archives and in texts of PNG images, found as a file is read."""
+
+    compiled = False
+    """Whether what was given last is a Java class: libraries have published private keys in theirs, for their tests."""
+
+    def __init__(self) -> None:
+        self._place = 0
+        self._unpacker: zlib._Decompress | None = None
+        self._inside = bytearray()
+
+    def read(self, piece: bytes, place: int) -> Iterator[bytes]:
+        """Unpack what a piece of the file holds, which begins there; the next piece overlaps it.
+
+        What goes on in the next piece is given again then, with what was unpacked before.
+        """
+        end = place + len(piece)
+        while self._place < end and (self._unpacker or self._begin(piece, place)):
+            while self._unpacker and self._place < end:
+                at = self._place - place
+                self._unpack(self._unpacker, piece[at : at + PIECE])
+            yield bytes(self._inside)
+
+    def _begin(self, piece: bytes, place: int) -> bool:
+        match = DEFLATED.search(piece, max(0, self._place - place))
+        if not match:
+            return False
+        begun, at = match.group(), match.end()
+        zipped = begun.startswith(b"PK")
+        name, extra = (int.from_bytes(begun[n : n + 2], "little") if zipped else 0 for n in (26, 28))
+        self.compiled = piece[at : at + name].endswith(b".class")
+        self._place = place + at + name + extra
+        self._unpacker, self._inside = zlib.decompressobj(wbits=-15 if zipped else 15), bytearray()
+        return True
+
+    def _unpack(self, unpacker: zlib._Decompress, part: bytes) -> None:
+        try:
+            self._inside += unpacker.decompress(part, UNPACKED - len(self._inside))
+        except zlib.error:
+            self._unpacker = None
+            return
+        self._place += len(part) - len(unpacker.unused_data) - len(unpacker.unconsumed_tail)
+        if unpacker.eof or len(self._inside) >= UNPACKED:
+            self._unpacker = None
 
 
 class _Decompressor(Protocol):

@@ -208,7 +208,7 @@ class _Image:
     """Programs in all layers."""
     files: Filesystem[FileContent] = field(default_factory=Filesystem)
     found: set[tuple[str, int, str, str]] = field(default_factory=set)
-    """Path, line and kind of each secret, in whichever layer, and the file's SHA-256."""
+    """Path, line and kind of each secret, in whichever layer, and the file's SHA-256; of what is compressed none."""
     layers: int = 0
     """How many were read, with the one that is being read."""
 
@@ -240,9 +240,11 @@ class _Image:
     def _read(self, layer: tarfile.TarFile, member: tarfile.TarInfo) -> FileContent:
         content = read_file(layer.extractfile(member), member.size, self.keeper, secrets=self.secrets)
         self.programs += bool(content.machine and member.mode & 0o111)
+        path = printable(posixpath.normpath(f"/{member.name.lstrip('/')}"))
         for line, kind in content.secrets:
-            path = printable(posixpath.normpath(f"/{member.name.lstrip('/')}"))
             self._find(path, line, kind, content.sha256.hex())
+        for line, kind in content.packed:
+            self._find(path, line, kind, "")
         return content
 
 

@@ -28,7 +28,7 @@ CORES = "2"
 LARGEST = 5 * 1024 * 1024
 """Bytes a file may have to be read: detect-secrets takes some seconds for each MiB."""
 
-SECRETS_VERSION = "4"
+SECRETS_VERSION = "5"
 """Of looking: raised when more is looked at, so that what was checked before is checked again."""
 
 EVERY_FILE = [
@@ -118,7 +118,7 @@ def find_secrets(
 
 def _add_known_forms(file: str, text: str, found: Places, declared: Places) -> None:
     """Add every known form of a secret: detect-secrets leaves some out by how the line is written, or knows none."""
-    lines = ["", *text.split("\n")]
+    lines = ["", *text.replace("\0", "").split("\n")]
     for line, kind in secrets_in(text.encode(), most=None):
         excused = DECLARED.search(lines[line]) or DECLARED_NEXT.search(lines[line - 1])
         (declared if excused else found).setdefault((file, line), set()).add(kind)
@@ -206,7 +206,10 @@ class SecretSearch:
         return _distinct(seen | {kind for _, kind in secrets_in(text.encode(errors="replace"))})
 
     def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
-        """`path:line: kinds` of what looks like a secret in these files, by known forms and by what it is called."""
+        """`path:line: kinds` of what looks like a secret in these files, by known forms and by what it is called.
+
+        No comment excuses it: nobody would tell of what it hides.
+        """
         if not files:
             return ()
         with scratch("secrets") as work:
@@ -215,7 +218,8 @@ class SecretSearch:
                 for number, (path, content) in enumerate(files.items())
                 for copy in _copied(content, work, f"{number}", _ending(path, PRINTED))
             }
-            return _sentences(_places(self.tool, work, copies, ((part, NO_GUESSES) for part in portions(list(copies)))))
+            asked = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in portions(list(copies))]
+            return _sentences(_places(self.tool, work, copies, asked))
 
 
 def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:

@@ -6,10 +6,13 @@ import gzip
 import hashlib
 import io
 import lzma
+import pickle
 import random
+import sqlite3
 import tarfile
 import zipfile
 import zlib
+from contextlib import closing
 
 import pytest
 import zstandard
@@ -17,7 +20,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from supply_chain.adapters import file_content
-from supply_chain.adapters.file_content import HEAD, MOST_STREAMS, START, Keeper, database_in, read_file, secrets_in
+from supply_chain.adapters.file_content import (
+    HEAD,
+    MOST_STREAMS,
+    START,
+    Keeper,
+    database_in,
+    read_file,
+    readings,
+    secrets_in,
+)
 
 
 def tar(*names, size=0):
@@ -201,6 +213,7 @@ def test_records_of_a_package_manager_are_seen(content, manager):
 
 
 TOKEN = b"ghp_" + b"aB3" * 12
+PEM = "private key"
 
 
 @pytest.mark.parametrize(
@@ -209,9 +222,27 @@ TOKEN = b"ghp_" + b"aB3" * 12
         (TOKEN, ["GitHub token"]),
         (b"-----BEGIN RSA " + b"PRIVATE KEY-----\n" + b"MIIE" * 16, ["private key"]),
         (b"-----BEGIN " + b"PRIVATE KEY-----\\n" + b"MIIE" * 16, ["private key"]),
+        (b"-----BEGIN PGP " + b"PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\nComment: mine\n\n" + b"lQOY" * 16, [PEM]),
+        (b"---- BEGIN SSH2 " + b'ENCRYPTED PRIVATE KEY ----\nComment: "a\\\nb"\n' + b"P2/5" * 16, [PEM]),
+        (b"PuTTY-User" + b"-Key-File-2: ssh-rsa\r\nEncryption: none\r\nComment: mine", [PEM]),
+        *(
+            (b"-----BEGIN " + b"PRIVATE KEY-----" + (end + b"MIIE" * size) * (16 // size), [PEM])
+            for size in (1, 4)
+            for end in (b"\n", b"\r\n", b"\\n", b"  \n\t")
+        ),
+        (b"-----BEGIN " + b"PRIVATE KEY-----" + b"\nM" * 32, [PEM]),
+        (b"-----BEGIN " + b"PRIVATE KEY-----" + b"\nM" * 31 + b"\n", []),
         (b"if text.startswith('-----BEGIN RSA " + b"PRIVATE KEY-----'):", []),
+        (b"-----BEGIN " + b"PRIVATE KEY----- begins it, and base64 follows in lines of sixty-four letters", []),
+        (b"-----BEGIN PGP " + b"PRIVATE KEY BLOCK-----\0Comment: %s\0Version: %s", []),
+        (b"PuTTY-User" + b"-Key-File-%d: %s\nEncryption: %s", []),
         (b"id = AKIA" + b"QWERTYUIOPASDFGH", ["AWS access key"]),
         (b"id = AKIA" + b"IOSFODNN7EXAMPLE", []),
+        (b"id = ASIA" + b"QWERTYUIOPASDFGH", ["AWS access key"]),
+        (b"xAKIA" + b"QWERTYUIOPASDFGHx", ["AWS access key"]),
+        (b"_AKIA" + b"QWERTYUIOPASDFGH_", ["AWS access key"]),
+        (b"VAKIA" + b"QWERTYUIOPASDFGH\n", ["AWS access key"]),
+        (b"MKAKIA" + b"QWERTYUIOPASDFGHIKL", []),
         (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
         (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh123/", ["AWS key"]),
         (b"//registry.npmjs.org/:_authToken=" + b"0123456789abcdef0123", ["npm token"]),
@@ -236,6 +267,189 @@ def test_known_forms_of_secrets_are_seen(content, kinds):
     """What makers give as examples, and a program that looks for keys, hold none."""
     assert [kind for _, kind in secrets_in(b"first line\n" + content)] == kinds
     assert all(line == 2 for line, _ in secrets_in(b"first line\n" + content))
+
+
+SECRETS = {
+    "AWS access key": "AKIA" + "QWERTYUIOPASDFGH",
+    "AWS access key: of a session": "ASIA" + "QWERTY7UIOPASDFG",
+    "GitHub token": "ghp_" + "aB3" * 12,
+    "GitLab token": "glpat-" + "aB3x" * 5,
+    "Slack token": "xoxb-123456789012-" + "aB3" * 8,
+    "Stripe key": "sk_live" + "_" + "aB3" * 8,
+    "Google API key": "AIza" + "aB3-x" * 7,
+    "npm token": "npm_" + "aB3" * 12,
+    "PyPI token": "pypi-AgE" + "aB3" * 20,
+    "private key": "-----BEGIN OPENSSH " + "PRIVATE KEY-----\n" + "b3BlbnNz" * 20,
+}
+AROUND = ("", "x", "_", "7", "NAME")
+"""What stands in the columns beside it, or nothing."""
+
+
+def database(rows, encoding="UTF-8"):
+    """The file of an SQLite database with one table."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"PRAGMA encoding = '{encoding}'")
+        connection.execute(f"CREATE TABLE t ({', '.join(f'c{n}' for n in range(len(rows[0])))})")
+        connection.executemany(f"INSERT INTO t VALUES ({', '.join('?' * len(rows[0]))})", rows)
+        connection.commit()
+        return connection.serialize()
+
+
+def kinds(content):
+    """The kinds of secrets that are found in a file, and in what is compressed in it."""
+    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+    return {kind for _, kind in (*found.secrets, *found.packed)}
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
+@pytest.mark.parametrize(("name", "secret"), SECRETS.items(), ids=SECRETS)
+def test_secret_in_a_database_is_seen(name, secret, encoding):
+    """SQLite writes columns one after the other, and before the first a byte that tells its length."""
+    for before in AROUND:
+        for after in AROUND:
+            for row in [(secret,), (before, secret), (secret, after), (before, secret, after)]:
+                rows = [("a",) * len(row), row, row[::-1], ("B",) * len(row)]
+                assert kinds(database(rows, encoding)) == {name.partition(":")[0]}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize(("name", "secret"), SECRETS.items(), ids=SECRETS)
+def test_secret_in_a_pickle_is_seen(name, secret, protocol):
+    """It has a text's length before it and what to do with it behind it."""
+    for each in (secret, secret.encode(), [secret], {"key": secret, "other": "a"}, ("A", secret, "A")):
+        assert len(kinds(pickle.dumps(each, protocol))) == 1, name
+
+
+@pytest.mark.parametrize("kind", ["AKIA", "ASIA"])
+def test_aws_key_is_none_amid_longer_words(kind):
+    """Base64 holds the same letters now and then, and so do tables of names."""
+    table = b"ENDSWITHAKATHISTISLOWERSTROKE" + kind.encode() + b"NHORIZONTALLYAGGRAVATEDLYOTHERSYMBOLSANDMORE"
+
+    assert kinds(table) == kinds(b"\0" + table + b"\0") == set()
+
+
+@pytest.mark.parametrize(("before", "after"), [("NAME", "AB3X" * 10), ("AB3X" * 10, "NAME")])
+def test_aws_key_beside_one_long_word_is_seen(before, after):
+    """As a secret key or a digest is, in the next column."""
+    assert kinds(database([(before, SECRETS["AWS access key"], after)])) == {"AWS access key"}
+
+
+AWS_KEY = {"aws_secret_access_key": "wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(pickle.dumps(AWS_KEY, protocol) for protocol in (2, 3, 4, 5)),
+        database([*AWS_KEY.items()]),
+        database([(*each, "next") for each in AWS_KEY.items()]),
+    ],
+)
+def test_aws_key_after_its_name_is_seen(content):
+    """In records too, and not in a program, where names stand one after the other."""
+    assert kinds(content) == {"AWS key"}
+    assert kinds(b"\0aws_secret" + b"_access_keytokenTTLReadTimeoutRetriesOnDeleteOnCreate\0") == set()
+
+
+WIDE = [f"utf-{size}-{order}" for size in (16, 32) for order in ("le", "be")]
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+@pytest.mark.parametrize("before", [b"", b"x", b"\0", b"\xff\0\xff", b"\n\n\xff\xff"])
+def test_secret_in_wide_letters_is_seen_wherever_it_is(encoding, before):
+    """Without a byte order mark, and in a binary file, on its line."""
+    for name, secret in SECRETS.items():
+        content = before + f"é\n{secret}".encode(encoding) + b"\xff\xff\0\0"
+        found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+        assert [line for line, _ in found.secrets] == [2 + before.count(b"\n")], name
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+def test_text_in_wide_letters_is_a_text(encoding):
+    """What is called a password is looked for in it, and numbers in so many bytes are none."""
+    text, numbers = "clé: il n'y a rien à voir\n".encode(encoding), bytes(64) + b"\x01\x02\0\x03" * 16
+
+    assert len(readings(text)) == 2 and "rien" in readings(text)[1]
+    assert read_file(io.BytesIO(text), len(text), Keeper(io.BytesIO()), secrets=True).text
+    assert readings(numbers + b"\xff") == ()
+    assert not read_file(io.BytesIO(numbers), len(numbers), Keeper(io.BytesIO()), secrets=True).text
+
+
+def png(chunk, content):
+    """A PNG image of no size with a chunk."""
+    parts = [(chunk, content), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big") for kind, data in parts
+    )
+
+
+def deflated(*texts, method=zipfile.ZIP_DEFLATED, name="META-INF/MANIFEST.MF", descriptor=False):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(Unseekable(buffer) if descriptor else buffer, "w", method) as archive:
+        for number, text in enumerate(texts):
+            archive.writestr(f"{name}{number or ''}", text)
+    return buffer.getvalue()
+
+
+class Unseekable(io.RawIOBase):
+    """Where a zip archive is written in one go, with sizes behind the content."""
+
+    def __init__(self, target):
+        self._target = target
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        return self._target.write(data)
+
+
+TEXT = b"many words, so that it is worth it; " * 100 + b"\n" + TOKEN + b"\n"
+PACKED = {
+    "gzip": gzip.compress(TEXT),
+    "bzip2": bz2.compress(TEXT),
+    "xz": lzma.compress(TEXT),
+    "lzma": lzma.compress(TEXT, format=lzma.FORMAT_ALONE),
+    "zstd": zstandard.compress(TEXT),
+    "twice": gzip.compress(bz2.compress(TEXT)),
+    "after much": gzip.compress(b"x" * (file_content.UNPACKED - len(TEXT) - 1) + b"\n" + TEXT),
+    "utf-16": gzip.compress(TEXT.decode().encode("utf-16-le")),
+    "entry": deflated(b"", TEXT),
+    "entry of unknown size": deflated(b"x" * 1000, TEXT, descriptor=True),
+    "entry after a large one": deflated(noise(3 * file_content.UNPACKED), TEXT),
+    "entry of an archive in an archive": deflated(deflated(TEXT), method=zipfile.ZIP_STORED),
+    "entry between two pieces": noise(file_content.CHUNK - 40) + deflated(TEXT),
+    "entry with names between two pieces": noise(file_content.CHUNK - 2000) + deflated(TEXT, name="n" * 4000),
+    "entry after what only begins as one": deflated(b"")[:30] + b"\xff" * 100 + deflated(TEXT),
+    "zTXt": png(b"zTXt", b"Comment\0\0" + zlib.compress(TEXT)),
+    "iTXt": png(b"iTXt", b"Comment\0\x01\0en\0Kommentar\0" + zlib.compress(TEXT)),
+}
+
+
+@pytest.mark.parametrize("content", PACKED.values(), ids=PACKED)
+def test_secret_in_what_is_compressed_is_seen(content):
+    """By its line there."""
+    assert TOKEN not in content
+    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+
+    assert found.secrets == ()
+    assert [kind for _, kind in found.packed] == ["GitHub token"]
+    assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).packed == ()
+
+
+def test_private_key_in_a_java_class_is_of_a_library():
+    """netty has one, and every application that is built with it; in another file it is the application's own."""
+    key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16
+
+    assert kinds(deflated(key + TOKEN, name="io/netty/OpenSsl.class")) == {"GitHub token"}
+    assert kinds(deflated(b"x", key + TOKEN, name="x.class")) == {PEM, "GitHub token"}
+
+
+def test_no_more_is_unpacked_than_is_searched():
+    """Of what is compressed, and of an entry."""
+    many = b"x" * file_content.UNPACKED
+    for content in (gzip.compress(many + b"\n" + TOKEN), deflated(many + b"\n" + TOKEN)):
+        assert kinds(content) == set()
 
 
 @pytest.mark.parametrize("before", [0, 1, file_content.CHUNK - 20, file_content.CHUNK, 3 * file_content.CHUNK - 5])

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import tarfile
+import zlib
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -491,8 +492,14 @@ MARKED = {
 """Texts that begin with a byte order mark, which says the truth or not."""
 
 
-@pytest.mark.parametrize("written", MARKED.values(), ids=MARKED)
-def test_text_with_a_byte_order_mark_is_searched(written):
+UNMARKED = {
+    f"{form} without a mark": f"clé{WORDS.decode()}".encode(form)
+    for form in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+}
+
+
+@pytest.mark.parametrize("written", (MARKED | UNMARKED).values(), ids=MARKED | UNMARKED)
+def test_text_in_whatever_encoding_is_searched(written):
     """For known forms, and for what is called a password."""
     found = read_contents(engine(layer(text("opt/a.reg", written))), "image", MIB)
 
@@ -503,6 +510,7 @@ def test_text_with_a_byte_order_mark_is_searched(written):
 MOST = 1000
 FILES = {
     **MARKED,
+    **UNMARKED,
     "text": WORDS,
     "latin-1": "clé".encode("latin-1") + WORDS,
     "zero byte": b"\0" + WORDS,
@@ -512,6 +520,11 @@ FILES = {
     "large": WORDS.ljust(MOST + 1, b"#"),
     "large utf-16": MARKED["utf-16-le"].ljust(MOST + 1, b"#"),
     "large binary": b"\0\xff" + WORDS.ljust(MOST, b"#"),
+    "compressed": gzip.compress(WORDS),
+    "compressed without zero bytes": b"\x1f\x8b\x08\x04"
+    + b"\1" * 8
+    + b"x" * 257
+    + zlib.compress(WORDS, wbits=-15)[:-1],
 }
 
 
@@ -525,6 +538,7 @@ def test_each_file_of_the_context_is_searched_by_one_check_at_least(tmp_path, mo
     own = find_secrets(DETECT, tmp_path, lambda: datetime.now(UTC)).failed
     other = read_contents(image, "image", 10 * MIB, partial(searched_checksums, tmp_path)).secrets
 
+    assert b"\0" not in FILES["compressed without zero bytes"]
     found = [each.removeprefix("/opt/").partition(":")[0] for each in (*own, *other) if "github token" in each.lower()]
     assert sorted(found) == sorted(FILES)
 

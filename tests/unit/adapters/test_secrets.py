@@ -218,11 +218,17 @@ def test_a_byte_order_mark_hides_nothing(tmp_path: Path):
     assert found == tuple(f"{name}:{at}" for name in names for at in ("2: Secret Keyword", "3: npm token"))
 
 
-def test_a_text_in_utf_16_without_a_mark_is_read(tmp_path: Path):
-    """It has a zero byte beside each letter, and is UTF-8 all the same."""
-    (tmp_path / "app.ini").write_bytes(f"[db]\npassword = {FAKE}\n".encode("utf-16-le"))
+@pytest.mark.parametrize("letter", ["", "é"], ids=["utf-8 too", "no utf-8"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_a_text_in_wide_letters_without_a_mark_is_read(tmp_path: Path, encoding: str, letter: str):
+    """It has zero bytes beside each letter."""
+    text = f"[db{letter}]\npassword = {FAKE}\n{LEFT_OUT['an npm token'][0]}\n"
+    (tmp_path / "app.ini").write_bytes(text.encode(encoding))
 
-    assert find_secrets(DETECT, tmp_path, now).failed == ("app.ini:2: Secret Keyword",)
+    result = find_secrets(DETECT, tmp_path, now)
+
+    assert result.failed == ("app.ini:2: Secret Keyword", "app.ini:3: npm token")
+    assert result.warned == ()
 
 
 def test_a_comment_excuses_however_the_file_can_be_read(tmp_path: Path):
@@ -310,17 +316,18 @@ def test_no_report_is_no_answer(report: str):
 
 
 def test_files_of_an_image_are_searched_by_what_things_are_called():
-    """By path and line; a comment excuses, and what only looks random is none."""
+    """By path and line; no comment excuses, which nobody would tell of, and what only looks random is none."""
     files = {
         "/opt/app.conf": f"# settings\npassword = {FAKE}\n".encode(),
         "/opt/app.py": f'secret_key = "{FAKE}"\n'.encode(),
-        "/opt/\\xff/none": f"password: {FAKE} # pragma: allowlist secret\n".encode(),
+        "/opt/\\xff/a": f"password: {FAKE} # pragma: allowlist secret\n".encode(),
+        "/opt/\\xff/b": f"# pragma: allowlist nextline secret\npassword: {FAKE}\n".encode(),
         "/opt/digest": b"ab12" * 16,
         "/opt/binary": b"\0\xff",
         "/opt/marked": b"\xff\xfe" + f"\npassword = {FAKE}\n".encode(),
     }
 
-    places = ("/opt/app.conf:2", "/opt/app.py:1", "/opt/marked:2")
+    places = ("/opt/\\xff/a:1", "/opt/\\xff/b:2", "/opt/app.conf:2", "/opt/app.py:1", "/opt/marked:2")
     assert SecretSearch(DETECT).in_files(files) == tuple(f"{place}: Secret Keyword" for place in places)
     assert SecretSearch(DETECT).in_files({}) == ()
 
