@@ -76,7 +76,7 @@ _KEY = rb"(?:\s|\\[nr])+(?:Proc-Type|(?:%b)*[A-Za-z0-9+/](?:(?:%b)*[A-Za-z0-9+/]
 _AWS_KINDS, _AWS_NAMES = (b"AKIA", b"ASIA"), (b"aws_secret_access_key", b"AWS_SECRET_ACCESS_KEY")
 FORMS = (
     (PEM, b"PRIVATE KEY",
-     rb"(?:-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----)" + _KEY),
+     rb"(?:-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED[ ]PRIVATE KEY ----)" + _KEY),
     (PEM, b"PuTTY-User-Key-File-", rb"PuTTY-User-Key-File-\d+: [A-Za-z0-9@.-]+(?:%b)+Encryption:" % _BREAK),
     *(("AWS access key", kind,
        rb"%b(?![A-Z0-9]{9}EXAMPLE)(?:(?<![A-Z0-9+/]%b)|(?=[A-Z2-7]{16}(?![A-Za-z0-9+/])))[A-Z2-7]{16}" % (kind, kind))
