@@ -94,7 +94,7 @@ class Buildx:
             call = partial(buildx.run, *arguments, timeout=order.timeout, check=False, keep=1024 * 1024)
             done = self._guarded(order, group, call)
             if done.status != 0:
-                raise _not_built(order, _last_error(done.stderr))
+                raise _not_built(order, _last_error(done.stderr), _last_words(done.stderr))
             if order.reproducible:
                 _check_size(order, archive)
                 load = partial(docker.run, "load", "--input", archive, timeout=300, quiet=True, check=False)
@@ -202,12 +202,17 @@ def _check_size(order: Order, archive: Path) -> None:
         )
 
 
+LAST_LINES = 5
+"""Of a failed step that are told."""
 BASE = "failed to resolve source metadata"
 DENIED = "denied by policy"
 
 
-def _not_built(order: Order, said: str) -> SupplyChainError:
-    """Why there is no image: the engine, a base, or the build itself."""
+def _not_built(order: Order, said: str, words: str = "") -> SupplyChainError:
+    """Why there is no image: the engine, a base, or the build itself.
+
+    `words` are the failed step's own; they are told, and decide nothing.
+    """
     what = f"The build of {order.target or 'the image'} failed: {said}\n"
     if told.engine_lost(said):
         return _engine_lost(f"The build of {order.target or 'the image'} ended", said)
@@ -224,6 +229,8 @@ def _not_built(order: Order, said: str) -> SupplyChainError:
         return BaseMissing(f"{what}A base is no longer where it was. Name one by digest that this machine can reach.")
     if BASE in said and told.passing(said):
         return RegistryUnavailable(f"{what}The registry of a base did not answer. Check that it runs, and build again.")
+    if words:
+        what += f"The step last said: {words}\n"
     return BuildFailed(f"{what}{WHOLE_OUTPUT}; correct the Dockerfile or the code and build again.")
 
 
@@ -231,6 +238,13 @@ def _engine_lost(what: str, said: str) -> EngineUnavailable:
     return EngineUnavailable(
         f"{what}, as the engine stopped answering: {said}\nStart it (`cscm up` on a laptop), and run the step again."
     )
+
+
+def _last_words(stderr: str) -> str:
+    """The last lines that a failed step printed, as BuildKit repeats them, each after its time; empty for none."""
+    _, _, repeated = stderr.rpartition("\n------\n > [")
+    lines = repeated.partition("\n------\n")[0].splitlines()[1:]
+    return " | ".join(line.partition(" ")[2].strip() for line in lines[-LAST_LINES:])[-600:]
 
 
 def _last_error(stderr: str) -> str:

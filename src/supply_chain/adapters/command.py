@@ -58,7 +58,7 @@ OF_TOOLS = re.compile(
 """Environment variables that change what a tool finds, makes or takes for true. Those that happen to be set where we
 run are kept from it, so that it says the same everywhere; it gets what it is given. Where a vulnerability database
 comes from is none of them: which one it is stands in every report."""
-WHOLE_OUTPUT = "Its whole output is in the run's log (in the UI, or here with --verbose)"
+WHOLE_OUTPUT = "Its whole output is in the log of the run or task that called it (in the UI, or here with --verbose)"
 """Where to look on, of a command that was not quiet."""
 
 

@@ -320,6 +320,28 @@ def test_a_stage_that_is_not_there_is_the_declarations_mistake(docker, said, err
         builder.build(order(target="test"))
 
 
+FAILED = """#9 ERROR: process "/bin/sh -c pip install x" did not complete successfully: exit code: 1
+------
+ > [build 4/5] RUN pip install x:
+0.512 Collecting x
+1.204 denied by policy, CERTIFICATE_VERIFY_FAILED
+------
+Dockerfile:10
+--------------------
+  10 | >>> RUN pip install x
+--------------------
+ERROR: failed to build: failed to solve: process "/bin/sh -c pip install x" did not complete
+"""
+
+
+def test_a_step_that_fails_is_told_with_its_last_words(docker):
+    """Why it failed; what it prints decides nothing."""
+    builder, _ = docker(stderr=FAILED, status=1)
+
+    with pytest.raises(BuildFailed, match=r"last said: Collecting x \| denied by policy, CERTIFICATE_VERIFY_FAILED\n"):
+        builder.build(ORDER)
+
+
 def test_a_build_that_fails_tells_its_last_error(docker):
     """And nothing is loaded."""
     builder, recorded = docker(stderr="#5 ok\nERROR: failed to solve: no such file\nexit\n", status=1)
