@@ -54,7 +54,7 @@ EVERY: tuple[Literal["service", "base"], ...] = ("service", "base")
 CHECKS: Mapping[Check, About] = {
     Check.TESTS: About(("service",), "make the application's tests pass", in_engine=True),
     Check.DOCKERFILE: About(EVERY, "change the Dockerfile as the linter asks"),
-    Check.SOURCE: About(EVERY, "change the code, or mark the line as reviewed with its reason"),
+    Check.SOURCE: About(EVERY, "change the code, or end the line with `# nosec` and the reason"),
     Check.SECRETS: About(
         EVERY,
         "remove the secret from the context, and treat it as known to others",  # pragma: allowlist secret
