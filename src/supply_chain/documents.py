@@ -110,7 +110,9 @@ def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
         return adapter.validate_python(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        lines = [f"{name}{_place(node, e['loc'])}: {_path(e['loc'])}{_mistake(e, adapter)}" for e in found[:TOLD]]
+        placed = [(_place(node, e["loc"]), f": {_path(e['loc'])}{_mistake(e, adapter)}") for e in found[:TOLD]]
+        placed.sort(key=lambda each: [int(number) for number in each[0].split(":")[1:]])
+        lines = [f"{name}{place}{mistake}" for place, mistake in placed]
         if len(found) > TOLD:
             lines.append(f"{name}: and {len(found) - TOLD} mistakes more")
         raise DeclarationInvalid("\n".join(lines) + "\nCorrect it and try again.") from None  # it repeats the values

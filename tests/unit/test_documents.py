@@ -91,6 +91,13 @@ def test_tells_every_mistake_at_once():
     assert said.splitlines()[-1].startswith("Correct it")
 
 
+def test_tells_mistakes_from_the_top_down():
+    """As somebody mends them."""
+    said = complaint("name: hello\nmore: 1\ninner:\n  port: x\n  prot: 1\n" + "\n" * 6 + "many: 7\n")
+
+    assert [line.split(":")[1] for line in said.splitlines()[:-1]] == ["2", "4", "5", "12"]
+
+
 def test_does_not_repeat_what_was_written():
     """A secret in the wrong place stays out of logs."""
     with pytest.raises(DeclarationInvalid) as caught:
