@@ -7,7 +7,6 @@ bzip2 have fixed ones of less than a MiB.
 from __future__ import annotations
 
 import lzma
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -15,6 +14,8 @@ from typing import IO
 import zstandard
 
 from supply_chain.adapters.command import cancellation
+from supply_chain.adapters.file_content import compression_of
+from supply_chain.adapters.files import files_below
 from supply_chain.errors import BuildLimitExceeded
 from supply_chain.shown import plain
 
@@ -23,10 +24,8 @@ LARGEST_WINDOW = 64 * 1024**2
 OVERHEAD = 8 * 1024**2
 """Bytes that liblzma takes besides the dictionary."""
 PIECE = 1024**2
-XZ = b"\xfd7zXZ\0"
-ZSTD = b"\x28\xb5\x2f\xfd"
-SKIPPABLE = b"\x2a\x4d\x18"
-"""The last three of the first four bytes of a zstd frame that holds no data (RFC 8878, 3.1.2)."""
+LONGEST_MAGIC = 6
+"""Bytes by which xz and zstd are told."""
 
 
 def check_archives(context: Path, most: int) -> None:
@@ -35,21 +34,12 @@ def check_archives(context: Path, most: int) -> None:
     Each file that begins as xz or zstd does is unpacked once and not kept: later streams of a file may ask for more
     than the first. Raises `BuildLimitExceeded`; what is no whole archive is BuildKit's to refuse.
     """
-    for above, _, names in os.walk(context):
-        for name in names:
-            path = Path(above) / name
-            if path.is_symlink() or not path.is_file():
-                continue
-            with path.open("rb") as packed:
-                if pieces := _unpacker(packed.read(6)):
-                    packed.seek(0)
-                    _check(plain(path.relative_to(context)), pieces(packed), most)
-
-
-def _unpacker(head: bytes) -> Callable[[IO[bytes]], Iterator[int]] | None:
-    if head == XZ:
-        return _unxz
-    return _unzstd if head.startswith(ZSTD) or (head[1:4] == SKIPPABLE and head[0] >> 4 == 5) else None
+    for name in files_below(context):
+        with (context / name).open("rb") as packed:
+            pieces = _UNPACK.get(compression_of(packed.read(LONGEST_MAGIC)))
+            if pieces:
+                packed.seek(0)
+                _check(plain(name), pieces(packed), most)
 
 
 def _check(name: str, pieces: Iterator[int], most: int) -> None:
@@ -89,3 +79,6 @@ def _unzstd(packed: IO[bytes]) -> Iterator[int]:
     with unpacker.stream_reader(packed, read_across_frames=True, closefd=False) as stream:
         while piece := stream.read(PIECE):
             yield len(piece)
+
+
+_UNPACK: dict[str, Callable[[IO[bytes]], Iterator[int]]] = {"xz": _unxz, "zstd": _unzstd}

@@ -70,15 +70,15 @@ class Buildx:
 
     def build(self, *orders: Order) -> tuple[Built, ...]:
         """See `development.build.Builder`; `order.timeout` in seconds."""
+        sizes = {place: order.max_size for order in orders if order.unpacks for place in _places(order)}
+        for place, most in sizes.items():
+            check_archives(place, most)
         keys = {order.key for order in orders}
         groups = {key: limited_group(key, self.owner, self.limits) for key in keys} if self.limits else {}
         return side_by_side(lambda order: self._built(order, groups.get(order.key)), orders)
 
     def _built(self, order: Order, group: BuildCgroup | None) -> Built:
         with self.docker_config() as config, scratch("build") as work:
-            if order.unpacks:
-                for directory in (order.context, *order.fetched.values()):
-                    check_archives(directory, order.max_size)
             metadata, archive = work / "metadata.json", work / "image.tar"
             dockerfile = _write_dockerfile(order, work)
             policy = _write_policy(order, work)
@@ -147,6 +147,11 @@ class Buildx:
         if digest is None:
             raise RegistryFailed(f"{remote} is not there after its push.\nLook at the registry's log.")
         return digest
+
+
+def _places(order: Order) -> tuple[Path, ...]:
+    """Where files come from; the orders of one build have most of these in common."""
+    return (order.context, *order.fetched.values())
 
 
 def _write_dockerfile(order: Order, work: Path) -> Path:
