@@ -98,14 +98,15 @@ class BuildGuard:
         """
         if not self.group.limited:
             return ""
-        over, most = self._over.is_set, self.limits.disk
-        written = sum(written_bytes(process, most, over) for process in self.group.processes())
-        if written > most and not over():
+        too_much = self._is_too_much_written()
+        if too_much and not self._over.is_set():
             self._over.wait(INTERVAL)  # a step that just begins may have had the host's mounts
-            written = sum(written_bytes(process, most, over) for process in self.group.processes())
-        if written > most:
-            return f"its running steps have written more than {mebibytes(self.limits.disk)}"
-        return ""
+            too_much = self._is_too_much_written()
+        return f"its running steps have written more than {mebibytes(self.limits.disk)}" if too_much else ""
+
+    def _is_too_much_written(self) -> bool:
+        over, most = self._over.is_set, self.limits.disk
+        return sum(written_bytes(process, most, over) for process in self.group.processes()) > most
 
     def explain(self, last_words: str) -> str:
         """Return which limit ended a build that failed, in a sentence's half; empty where none did.
