@@ -19,8 +19,8 @@ from tasks.running import in_thread
 from tasks.turns import left_turns, turn, turn_about
 
 DEVELOP = "develop"
-SHORTLY = 1.0
-"""Seconds that a turn is waited for: a run that lives keeps it longer, and a slow server is no such run."""
+SHORTLY = 15.0
+"""Seconds to wait for a turn. Only a run on another machine keeps it longer; a busy server answers within them."""
 
 
 @flow(name="sweep", flow_run_name="sweep")
