@@ -19,8 +19,8 @@ from tasks.running import in_thread
 from tasks.turns import left_turns, turn, turn_about
 
 DEVELOP = "develop"
-SHORTLY = 15.0
-"""Seconds to wait for a turn. Only a run on another machine keeps it longer; a busy server answers within them."""
+SHORTLY = 1.0
+"""Seconds to wait for another run that has the turn: one that lives keeps it longer."""
 
 
 @flow(name="sweep", flow_run_name="sweep")

@@ -35,6 +35,8 @@ WAIT = 900
 """Seconds to wait for the run whose turn it is."""
 LEASE = 60
 """Seconds after which the turn of a run that died is over; one that lives renews it. Prefect allows no fewer."""
+ANSWER = 15.0
+"""Seconds to wait for the server at least, however short the wait for another run: a busy server is no such run."""
 POLL = 0.2
 REMEMBERED = 50
 
@@ -103,7 +105,7 @@ async def _turn(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
         mine = Holder(run=invocation())
         _write(file, (*known, mine))
         await client.upsert_global_concurrency_limit_by_name(name=name, limit=1)
-        left = max(1.0, until - time.monotonic())
+        left = max(ANSWER, until - time.monotonic())
         async with concurrency([name], strict=True, timeout_seconds=left, lease_duration=LEASE):
             _write(file, (*known, mine.model_copy(update={"lease": _lease()})))
             yield tuple(holder.run for holder in known)
