@@ -3,7 +3,7 @@
 A run that starts by itself imports for seconds before its first line. Here it is a copy of a process that has
 done so: `warmly.py` asks for it. Each run is its own process as before, with its own environment, directory,
 output, signals and status; it ends with whoever asked for it. Code or settings that changed since the start
-are told (`cold`), and the run starts by itself.
+are told (`cold`), and the run starts by itself. After a change of code the process replaces itself by a new one.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def main(path: Path) -> int:
                 listening.close()
                 return session(connection, settings, changed)
             connection.close()
+            if changed:
+                os.execv(sys.executable, sys.orig_argv)
 
 
 def session(connection: socket.socket, settings: Mapping[str, str], changed: bool) -> int:

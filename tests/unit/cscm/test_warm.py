@@ -152,6 +152,17 @@ def test_without_a_fitting_process_it_starts_by_itself(served, place, why):
     assert process.returncode == 1 and "Invalid flow run id" in err + out
 
 
+def test_after_a_change_of_code_the_process_starts_again(served):
+    """The first run after a change starts by itself; those after it are copies of the new code."""
+    (served / "code").write_text("2")
+    asking(served).communicate(timeout=60)
+
+    end = time.monotonic() + 30
+    while "hello" not in (said := asking(served).communicate(timeout=60)[0]) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert said == f"hello {served.name} the-run\n"
+
+
 def test_only_what_configures_is_compared():
     """What is of one run alone is not, nor what has nothing to do with it."""
     found = warm.settings_of({"PREFECT_HOME": "/h", "PREFECT__FLOW_RUN_ID": "1", "CSCM_HOME": "/c", "LANG": "C"})
