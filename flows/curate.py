@@ -19,6 +19,7 @@ from supply_chain.tier import OFFERED
 from tasks.encrypt import encrypt
 from tasks.find import find
 from tasks.gates import admit_to_curation, admit_to_signature
+from tasks.running import whole
 from tasks.scan import scan
 from tasks.sign import sign
 from tasks.store import store
@@ -55,25 +56,27 @@ async def _admitted(
     manifest = _declared(dossier)
     story.add(owner=manifest.owner, source=verdict.image.source)
     stored = await story.step(
-        "store", store(verdict, dossier, tier, workbench, fresh), lambda s: f"{s.ref.repository}:{s.tag}"
+        "store", store(whole(verdict), whole(dossier), tier, workbench, fresh), lambda s: f"{s.ref.repository}:{s.tag}"
     )
     story.add(repository=stored.ref.repository)
     encrypted = await story.step(
         "encrypt",
-        encrypt(stored, manifest, tier, workbench, fresh),
+        encrypt(whole(stored), manifest, tier, workbench, fresh),
         lambda e: f"at rest with KMS key {e.key.rpartition('/')[2]}",
     )
     scanned, report = await story.step(
         "scan",
-        scan(encrypted, manifest, tier, workbench, fresh),
+        scan(whole(encrypted), manifest, tier, workbench, fresh),
         lambda s: found(s[1]),
         proven=lambda s: s[0].proven,
     )
     story.add(report=report)
-    last, whole = await story.gate("curation's own gate", admit_to_signature(scanned, tier, workbench))
+    last, facts = await story.gate("curation's own gate", admit_to_signature(whole(scanned), tier, workbench))
     if isinstance(last, Refused):
         return refused(last)
-    return await story.step("sign", sign(last, whole, tier, workbench, fresh), lambda c: "verified with the public key")
+    return await story.step(
+        "sign", sign(whole(last), whole(facts), tier, workbench, fresh), lambda c: "verified with the public key"
+    )
 
 
 def _declared(dossier: Dossier[Candidate]) -> Service | Base:

@@ -21,7 +21,7 @@ from tasks.deploy import deploy, forget_replaced
 from tasks.find import find
 from tasks.gates import admit_to_execution
 from tasks.monitor import monitor
-from tasks.running import beside
+from tasks.running import beside, whole
 from tasks.turns import DEPLOY, turn, turn_name
 
 
@@ -56,7 +56,9 @@ async def _execute(
     if isinstance(verdict, Refused):
         return refused(verdict)
     story.add(source=verdict.image.source, report=dossier.report, checks=dossier.checks)
-    deployment = await story.step("deploy", deploy(verdict, dossier, place, tier, host, workbench, fresh), _how)
+    deployment = await story.step(
+        "deploy", deploy(whole(verdict), whole(dossier), place, tier, host, workbench, fresh), _how
+    )
     story.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
     story.answers(place.name, deployment.url)
     async with beside(forget_replaced, ref, tier, host):
