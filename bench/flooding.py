@@ -40,6 +40,8 @@ class Honest:
 
     image: ImageRef
     pushed: datetime
+    flooded: bool = False
+    """Whether it is the image, or the application, that the flood is about."""
 
 
 @dataclass
