@@ -38,10 +38,10 @@ use_prefect()  # before Prefect is imported, which reads its settings then
 from bench.section import write_page
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workshop import curated_bases, reader
-from supply_chain.adapters.snapshot import take_snapshot
-from supply_chain.app import Service, read_manifest
+from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.development.dockerfile import image_references
-from supply_chain.tier import TierName
+from supply_chain.model.manifest import Service, read_manifest
+from supply_chain.model.tier import TierName
 
 PROJECT = Path(__file__).parents[1]
 EXAMPLE = "examples/hello"

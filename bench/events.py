@@ -19,17 +19,18 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from supply_chain.adapters.aws.session import AwsSession
+
 from bench.section import write_section
-from supply_chain.adapters.aws import AwsSession
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.image import ImageRef
-from supply_chain.laptop import prefect_server
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import LaptopState, load_state
-from supply_chain.laptop.ports import asked
-from supply_chain.laptop.profile import load_profile
+from cscm_laptop import prefect_server
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import LaptopState, load_state
+from cscm_laptop.ports import asked
+from cscm_laptop.profile import load_profile
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from supply_chain.promotion.pushes import KIND, SOURCE
-from supply_chain.tier import TierName
 
 TITLE = "## From an event to the first line"
 GOAL = 2.0
@@ -152,7 +153,8 @@ def section(warm: list[Round], cold: list[Round], load: float) -> str:
         lines.append(f"| {name} | {statistics.median(values):.2f} | {p95(values):.2f} | {goal} |")
     lines += [
         "", "Settings: the worker asks for work every 0.5 s (`PREFECT_WORKER_QUERY_SECONDS`); runs are copies of a "
-        "process that has imported Prefect and the flows (`cscm.warm`), as the work pool's command asks it for one. "
+        "process that has imported Prefect and the flows (`orchestration.prefork_server`), as the work pool's "
+        "command asks it for one. "
         f"Between two rounds are {SETTLE:.0f} s, in which Prefect writes down what the one before left.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"

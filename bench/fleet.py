@@ -29,13 +29,12 @@ from botocore.config import Config
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.grype import Grype
-from supply_chain.adapters.kept_content import KeptContent
-from supply_chain.adapters.registry import MANIFEST, Registry
-from supply_chain.adapters.registry_http import RegistryHttp
-from supply_chain.adapters.results import KeptResults
-from supply_chain.app import MANIFEST as DECLARATION
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.registry.client import MANIFEST, Registry
+from supply_chain.adapters.registry.content_cache import KeptContent
+from supply_chain.adapters.registry.http import RegistryHttp
+from supply_chain.adapters.tools.grype import Grype
+from supply_chain.adapters.vulndb.report_cache import KeptResults
 from supply_chain.concurrency import side_by_side
 from supply_chain.curation.scan import FORMATS
 from supply_chain.evidence.encryption import EncryptionRecord
@@ -46,8 +45,9 @@ from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, PROVENANCE, SBO
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import RescanBench
-from supply_chain.image import BuiltImage, ImageRef, Source, StoredManifest, digest_of
-from supply_chain.tier import TierName
+from supply_chain.model.image import BuiltImage, ImageRef, Source, StoredManifest, digest_of
+from supply_chain.model.manifest import MANIFEST as DECLARATION
+from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.scanner import Sboms
 
 REGION = "us-east-1"
@@ -238,7 +238,7 @@ def emulated(python: Path, directory: Path) -> Iterator[Fleet]:
         port = free.getsockname()[1]
     source = str(Path(__file__).parents[1] / "src")
     state = str(directory / "state")
-    command = [str(python), "-m", "supply_chain.laptop.emulator", "--port", str(port), "--state", state]
+    command = [str(python), "-m", "cscm_laptop.emulator", "--port", str(port), "--state", state]
     with (directory / "log").open("ab") as log:
         process = subprocess.Popen(
             command, env={"PYTHONPATH": source, "PATH": os.environ["PATH"]}, stdout=log, stderr=log

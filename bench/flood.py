@@ -28,12 +28,12 @@ from typing import Any
 from bench.events import p95
 from bench.flooding import Honest, Pusher, spread
 from bench.section import write_section
+from cscm_laptop import prefect_server
+from cscm_laptop.home import Home
+from cscm_laptop.ports import asked
+from cscm_laptop.profile import load_profile
 from supply_chain.errors import PartFailed
-from supply_chain.laptop import prefect_server
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.ports import asked
-from supply_chain.laptop.profile import load_profile
-from supply_chain.pages.morning import NO_SLOT
+from supply_chain.reports.daily import NO_SLOT
 
 TITLE = "## One team's flood"
 LATE, SLOW = 30.0, 2.0

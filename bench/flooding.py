@@ -17,15 +17,15 @@ from typing import Any
 from uuid import uuid4
 
 from cscm.session import load_block
-from supply_chain.adapters.queues import SqsQueue
-from supply_chain.adapters.registry import EMPTY, EMPTY_TYPE, MANIFEST
+from cscm_laptop.emulator_service import emulator_root, endpoint_url, root_key
+from cscm_laptop.home import Home
+from cscm_laptop.profile import load_profile
+from supply_chain.adapters.aws.sqs import SqsQueue
+from supply_chain.adapters.registry.client import EMPTY, EMPTY_TYPE, MANIFEST
 from supply_chain.evidence.statement import BUNDLE, PROVENANCE
 from supply_chain.evidence.store import PREDICATE
-from supply_chain.image import ImageRef, digest_of
-from supply_chain.laptop.emulator_service import emulator_root, endpoint_url, root_key
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.profile import load_profile
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef, digest_of
+from supply_chain.model.tier import TierName
 
 WIDE = 4
 BATCH = 10

@@ -39,18 +39,19 @@ from typing import cast
 
 from bench.fleet import Fleet, derived, emulated
 from bench.section import write_section
-from blocks.workbench import CHEAPER, now
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.database import ensure_database, pinned
-from supply_chain.adapters.grype import Grype
-from supply_chain.adapters.results import KeptResults
+from blocks.workbench import CHEAPER
+from cscm_laptop.home import Home
+from orchestration.clock import now
+from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Pins, Toolbox
+from supply_chain.adapters.tools.grype import Grype
+from supply_chain.adapters.vulndb import ensure_database, pinned
+from supply_chain.adapters.vulndb.report_cache import KeptResults
 from supply_chain.fleet.exposure import Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import RescanBench, chunks, rescan
 from supply_chain.fleet.tally import Tally
-from supply_chain.image import digest_of
-from supply_chain.laptop.home import Home
+from supply_chain.model.image import digest_of
 from supply_chain.vulnerability.matching import Wanted, match, processors
 from supply_chain.vulnerability.scanner import Sbom
 

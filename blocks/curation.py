@@ -6,19 +6,20 @@ from dataclasses import replace
 from functools import lru_cache
 
 from blocks.tier import Tier
-from blocks.workbench import Workbench, now
-from supply_chain.adapters.grype import Grype
-from supply_chain.adapters.kept_content import KeptContent
-from supply_chain.adapters.registry import Registry, manifest_in
+from blocks.workbench import Workbench
+from orchestration.clock import now
+from supply_chain.adapters.registry.client import Registry, manifest_in
+from supply_chain.adapters.registry.content_cache import KeptContent
+from supply_chain.adapters.tools.grype import Grype
 from supply_chain.curation.rescan import ruled_bases
 from supply_chain.errors import ImageNotFound
 from supply_chain.evidence.sbom import sbom_in
 from supply_chain.evidence.statement import SBOM
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.rescan import RescanBench
-from supply_chain.image import Digest, ImageRef, blobs_of
+from supply_chain.model.image import Digest, ImageRef, blobs_of
+from supply_chain.model.tier import BASES, TierName
 from supply_chain.policy.dossier import Layers
-from supply_chain.tier import BASES, TierName
 
 MANY = 4096
 """Images of which the layers are remembered while one thing is judged after the other."""

@@ -10,9 +10,9 @@ from prefect_docker.host import DockerHost
 from pydantic import Field
 
 from blocks.setting import Setting
-from supply_chain.adapters.engine import DockerEngine
-from supply_chain.container import Machine
+from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.development.separation import BuildLimits
+from supply_chain.model.container import Machine
 
 MEBIBYTE = 1024**2
 CONTAINERD = Path("/var/lib/containerd")

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field, SecretStr
 
 from blocks.setting import Setting
-from supply_chain.adapters.inventory import SqlInventory, open_inventory
+from supply_chain.adapters.database import SqlInventory, open_inventory
 
 
 class Inventory(Setting):

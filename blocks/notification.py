@@ -7,7 +7,7 @@ from typing import ClassVar
 from prefect import get_run_logger
 from prefect.blocks.abstract import NotificationBlock
 
-from supply_chain.shown import plain_lines
+from supply_chain.text import plain_lines
 
 
 class LogNotification(NotificationBlock):

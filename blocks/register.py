@@ -1,55 +1,8 @@
-"""Tells a server of the blocks, and fills them from the state of a laptop; elsewhere an operator fills them."""
+"""Registers the block types with a Prefect server."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
-
-from httpx import HTTPError
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.exceptions import PrefectException
-from prefect_aws import AwsCredentials
-from prefect_aws.client_parameters import AwsClientParameters
-from prefect_docker.host import DockerHost
-from pydantic import SecretStr
-
 from blocks import Bridge, ContainerHost, Inventory, LogNotification, Tier, Workbench
-from supply_chain.adapters.accounts import Identity
-from supply_chain.adapters.registration import Asks
-from supply_chain.errors import PartFailed
-from supply_chain.laptop.laptop import LaptopState
-from supply_chain.tier import BASES, TierName
-
-
-def tier_of(state: LaptopState, name: TierName) -> Tier:
-    """A tier's block: its own identity and key, and the public keys of all."""
-    identity = state.identities[name]
-    return Tier(
-        tier=name.value,
-        aws=_credentials(state, identity),
-        role_arn=identity.role_arn,
-        registry=state.registry,
-        insecure_registry=state.endpoint_url.startswith("http://"),
-        signing_key=identity.signing_alias,
-        trusted_keys={each.value: known.public_key for each, known in state.identities.items()},
-        storage_key=state.storage_key if name is TierName.CURATION else None,
-        content_key=state.content_key if name in (TierName.CURATION, TierName.EXECUTION) else None,
-    )
-
-
-def bridge_of(state: LaptopState) -> Bridge:
-    """The bridge's block: its own identity, and its queues."""
-    known = state.bridge
-    return Bridge(aws=_credentials(state, known), role_arn=known.role_arn, pushed=known.queue, dead=known.dead)
-
-
-def _credentials(state: LaptopState, identity: Identity) -> AwsCredentials:
-    """A user's key, inside of the block that it is for, where an edit in the UI keeps the secret."""
-    return AwsCredentials(
-        aws_access_key_id=identity.access_key_id,
-        aws_secret_access_key=SecretStr(identity.secret_access_key),
-        region_name=state.region,
-        aws_client_parameters=AwsClientParameters(endpoint_url=state.endpoint_url),
-    )
 
 
 def register_types() -> None:
@@ -57,43 +10,3 @@ def register_types() -> None:
     for kind in (Tier, Bridge, ContainerHost, LogNotification, Workbench, Inventory):
         kind.register_type_and_schema()
     LogNotification().save("operators", overwrite=True)
-
-
-def register_laptop(state: LaptopState) -> None:
-    """Register the block types and save the documents that the flows load."""
-    register_types()
-    for name in state.identities:
-        tier_of(state, name).save(name.value, overwrite=True)
-    bridge_of(state).save("bridge", overwrite=True)
-    engine = DockerHost(base_url=state.engine.url)
-    engine.save("laptop", overwrite=True)
-    ContainerHost(docker=engine, owner=state.owner).save("laptop", overwrite=True)
-    Workbench(
-        project=str(state.project),
-        tools=str(state.tools),
-        database=str(state.database_directory),
-        build_network=cast(Literal["default", "none"], state.build_network),
-        ca_bundle=str(state.ca_bundle) if state.ca_bundle else None,
-        notify=state.notify,
-        lifecycle=cast(Literal["plan", "apply"], state.lifecycle),
-        bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
-        registries=state.registries,
-    ).save("workbench", overwrite=True)
-    Inventory(address=SecretStr(state.inventory)).save("inventory", overwrite=True)
-
-
-def asks(client: SyncPrefectClient) -> Asks:
-    """Asks the server of a client, whichever that is."""
-
-    def ask(method: Any, path: Any, body: Any = None) -> Any:
-        try:
-            response = client.request(method, path, json=body)
-        except (HTTPError, PrefectException) as error:
-            first, *_ = str(error).splitlines() or [type(error).__name__]
-            raise PartFailed(
-                f"{method} {str(client.api_url).rstrip('/')}{path} was not answered as it should be: {first}\n"
-                "Look at PREFECT_API_URL, at what the server asks for, and at its log; then run the same again."
-            ) from error
-        return response.json() if response.content else None
-
-    return ask

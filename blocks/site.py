@@ -5,9 +5,10 @@ from __future__ import annotations
 from blocks.curation import base_images
 from blocks.host import ContainerHost
 from blocks.tier import Tier
-from blocks.workbench import Workbench, now
+from blocks.workbench import Workbench
 from blocks.workshop import curated_bases
-from supply_chain.adapters.command import cancellation, to_its_end
+from orchestration.clock import now
+from supply_chain.adapters.process.command import cancellation, to_its_end
 from supply_chain.execution.service import Site
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
 

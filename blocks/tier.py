@@ -7,23 +7,24 @@ from typing import ClassVar, Literal
 
 from prefect_aws import AwsCredentials
 from pydantic import Field
+from supply_chain.adapters.aws.session import AwsSession
 
 from blocks.credentials import session
 from blocks.setting import Setting
-from blocks.workbench import Workbench, now
-from supply_chain.adapters.aws import AwsSession
-from supply_chain.adapters.cosign import Cosign
-from supply_chain.adapters.crane import Crane
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.kms import Kms
-from supply_chain.adapters.layers import examine_image
-from supply_chain.adapters.registry import Registry
-from supply_chain.adapters.registry_http import RegistryHttp
-from supply_chain.adapters.skopeo import Skopeo
-from supply_chain.adapters.syft import Syft
+from blocks.workbench import Workbench
+from orchestration.clock import now
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.aws.kms import Kms
+from supply_chain.adapters.image.layers import examine_image
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.http import RegistryHttp
+from supply_chain.adapters.tools.cosign import Cosign
+from supply_chain.adapters.tools.crane import Crane
+from supply_chain.adapters.tools.skopeo import Skopeo
+from supply_chain.adapters.tools.syft import Syft
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.tier import TierName
+from supply_chain.model.tier import TierName
 
 
 class Tier(Setting):

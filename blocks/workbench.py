@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -14,14 +13,15 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from blocks.setting import Setting
-from supply_chain.adapters.buildx import find_client
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.database import grype_environment, knows, pinned, read_database
-from supply_chain.adapters.git_repository import read_remote
-from supply_chain.adapters.grype import Grype
-from supply_chain.adapters.kept_content import KeptContent
-from supply_chain.adapters.results import KeptResults
+from orchestration.clock import now
+from supply_chain.adapters.docker.buildx import find_client
+from supply_chain.adapters.git.repository import read_remote
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.registry.content_cache import KeptContent
 from supply_chain.adapters.tools import Pins, Toolbox
+from supply_chain.adapters.tools.grype import Grype
+from supply_chain.adapters.vulndb import grype_environment, knows, pinned, read_database
+from supply_chain.adapters.vulndb.report_cache import KeptResults
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
@@ -31,11 +31,6 @@ from supply_chain.vulnerability.findings import Database
 CHEAPER = {"GOGC": "800", "GOMAXPROCS": "1"}
 """grype collects its garbage less often and on one processor, as others are there for the other scans: a fifth less of
 the processors' time, and some 20 MiB more memory."""
-
-
-def now() -> datetime:
-    """The clock of every step."""
-    return datetime.now(UTC)
 
 
 class Workbench(Setting):

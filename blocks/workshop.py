@@ -9,22 +9,22 @@ from pathlib import Path
 
 from blocks.host import ContainerHost
 from blocks.tier import Tier
-from blocks.workbench import Workbench, now
-from supply_chain.adapters.bandit import scan_source
-from supply_chain.adapters.build_cgroup import running_builds
-from supply_chain.adapters.buildx import Buildx
-from supply_chain.adapters.command import Tool, cancellation
-from supply_chain.adapters.context import build_context
-from supply_chain.adapters.crane import read_upstream_config
-from supply_chain.adapters.dockerfile import BuildKitReader
-from supply_chain.adapters.fetch import Fetcher
-from supply_chain.adapters.free_space import FreeSpace
-from supply_chain.adapters.hadolint import lint_dockerfile
-from supply_chain.adapters.layers import read_contents
-from supply_chain.adapters.mmdebstrap import make_rootfs
-from supply_chain.adapters.secrets import SecretSearch, find_secrets, searched_checksums
-from supply_chain.adapters.secrets import tools_of as secrets_tools
-from supply_chain.app import Rootfs, Service
+from blocks.workbench import Workbench
+from orchestration.clock import now
+from supply_chain.adapters.docker.build_cgroup import running_builds
+from supply_chain.adapters.docker.build_context import build_context
+from supply_chain.adapters.docker.buildx import Buildx
+from supply_chain.adapters.docker.dockerfile import BuildKitReader
+from supply_chain.adapters.docker.free_space import FreeSpace
+from supply_chain.adapters.docker.url_fetch import Fetcher
+from supply_chain.adapters.image.layers import read_contents
+from supply_chain.adapters.process.command import Tool, cancellation
+from supply_chain.adapters.tools.bandit import scan_source
+from supply_chain.adapters.tools.crane import read_upstream_config
+from supply_chain.adapters.tools.hadolint import lint_dockerfile
+from supply_chain.adapters.tools.mmdebstrap import make_rootfs
+from supply_chain.adapters.tools.secrets import SecretSearch, find_secrets, searched_checksums
+from supply_chain.adapters.tools.secrets import tools_of as secrets_tools
 from supply_chain.concurrency import both
 from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import Workshop, local_name, test_name
@@ -35,7 +35,8 @@ from supply_chain.development.separation import Room, cache_key
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.test import Dependencies, Planned
 from supply_chain.evidence.checks import Check, CheckResult
-from supply_chain.image import BuiltImage, ImageRef, blobs_of
+from supply_chain.model.image import BuiltImage, ImageRef, blobs_of
+from supply_chain.model.manifest import Rootfs, Service
 
 
 def workshop(tier: Tier, host: ContainerHost, workbench: Workbench, origin: Path) -> Workshop:

@@ -9,13 +9,13 @@ from prefect import flow
 from blocks import Tier, Workbench
 from blocks.workshop import curated_bases
 from flows.chain import chain
-from flows.ends import refused
+from orchestration.run_states import refused
+from orchestration.steps import in_thread
 from supply_chain.development.bases import CuratedBases
 from supply_chain.errors import BaseMissing
-from supply_chain.image import CuratedImage, ImageRef
+from supply_chain.model.image import CuratedImage, ImageRef
+from supply_chain.model.tier import BASES
 from supply_chain.policy.outcome import Refused
-from supply_chain.tier import BASES
-from tasks.running import in_thread
 
 
 @flow(name="bases", flow_run_name="bases")

@@ -14,21 +14,21 @@ from prefect import flow, get_run_logger
 from blocks import Workbench
 from flows.curate import curate
 from flows.develop import develop
-from flows.ends import ended, held, refused
 from flows.execute import execute
-from flows.journal import journal
-from flows.names import by_path
-from supply_chain.app import Base, Service
+from orchestration.events import in_a_chain
+from orchestration.locks import DEPLOY, turn, turn_name
+from orchestration.promotion_freeze import frozen
+from orchestration.push_runs import SOON, later_push, may_wait, waits_elsewhere
+from orchestration.run_names import by_path
+from orchestration.run_report import journal
+from orchestration.run_states import ended, held, refused
 from supply_chain.execution.deploy import Deployment
-from supply_chain.image import CuratedImage
+from supply_chain.model.image import CuratedImage
+from supply_chain.model.manifest import Base, Service
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import Freeze
-from supply_chain.shown import plain
-from tasks.events import in_a_chain
-from tasks.freeze import frozen
-from tasks.pushes import SOON, later_push, may_wait, waits_elsewhere
+from supply_chain.text import plain
 from tasks.source import application_in, snapshot_of
-from tasks.turns import DEPLOY, turn, turn_name
 
 gc.freeze()  # what the imports made stays for good: no collection in the midst of a run looks at it again
 

@@ -7,23 +7,23 @@ import asyncio
 from prefect import flow
 
 from blocks import Tier, Workbench
-from flows.ends import refused
-from flows.journal import Journal, journal
-from flows.names import by_image
-from supply_chain.app import Base, Service
-from supply_chain.image import Candidate, CuratedImage
-from supply_chain.pages import found
+from orchestration.locks import turn, turn_name
+from orchestration.run_names import by_image
+from orchestration.run_report import Journal, journal
+from orchestration.run_states import refused
+from orchestration.steps import whole
+from supply_chain.model.image import Candidate, CuratedImage
+from supply_chain.model.manifest import Base, Service
+from supply_chain.model.tier import OFFERED
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.tier import OFFERED
+from supply_chain.reports import found
 from tasks.encrypt import encrypt
 from tasks.find import find
 from tasks.gates import admit_to_curation, admit_to_signature
-from tasks.running import whole
 from tasks.scan import scan
 from tasks.sign import sign
 from tasks.store import store
-from tasks.turns import turn, turn_name
 
 
 @flow(name="curate", flow_run_name=by_image)

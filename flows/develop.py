@@ -8,19 +8,19 @@ from pathlib import Path
 from prefect import flow
 
 from blocks import ContainerHost, Tier, Workbench
-from flows.ends import refused
-from flows.journal import journal
-from flows.names import by_path
-from supply_chain.image import Candidate, short
+from orchestration.locks import turn, turn_name
+from orchestration.run_names import by_path
+from orchestration.run_report import journal
+from orchestration.run_states import refused
+from orchestration.steps import beside, in_thread, invocation
+from supply_chain.model.image import Candidate, short
+from supply_chain.model.tier import development_repository
 from supply_chain.policy.outcome import Refused
-from supply_chain.tier import development_repository
 from tasks.build import build, forget, forget_tests
 from tasks.name import check_name
 from tasks.offer import offer
-from tasks.running import beside, in_thread, invocation
 from tasks.source import snapshot_of, verify
 from tasks.test import test
-from tasks.turns import turn, turn_name
 
 
 @flow(name="develop", flow_run_name=by_path)

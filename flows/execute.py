@@ -7,22 +7,22 @@ import asyncio
 from prefect import flow
 
 from blocks import ContainerHost, Tier, Workbench
-from flows.ends import refused
-from flows.journal import Journal, journal
-from flows.names import by_image
+from orchestration.locks import DEPLOY, turn, turn_name
+from orchestration.run_names import by_image
+from orchestration.run_report import Journal, journal
+from orchestration.run_states import refused
+from orchestration.steps import beside, whole
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import CURATED
 from supply_chain.policy.outcome import Refused
-from supply_chain.shown import counted
-from supply_chain.tier import CURATED
+from supply_chain.text import counted
 from tasks.deploy import deploy, forget_replaced
 from tasks.find import find
 from tasks.gates import admit_to_execution
 from tasks.monitor import monitor
-from tasks.running import beside, whole
-from tasks.turns import DEPLOY, turn, turn_name
 
 
 @flow(name="execute", flow_run_name=by_image)

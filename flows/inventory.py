@@ -8,16 +8,16 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
 from blocks import Inventory, Tier, Workbench
-from flows.ends import ended
-from flows.names import by_parameters
-from supply_chain import pages
+from orchestration.locks import turn, turn_name
+from orchestration.run_names import by_parameters
+from orchestration.run_states import ended
+from supply_chain import reports as pages
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place
-from supply_chain.image import ImageRef, short
-from supply_chain.shown import counted
+from supply_chain.model.image import ImageRef, short
+from supply_chain.text import counted
 from tasks.inventory import explanations_of, known_as_of, list_images, look, places_of, reconciled, refresh
-from tasks.turns import turn, turn_name
 
 READER = "lifecycle"
 """As whom the inventory reads: one who may read all that is said of images."""

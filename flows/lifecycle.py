@@ -16,17 +16,17 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from blocks import Tier, Workbench
-from blocks.workbench import now
-from flows.ends import ended
+from orchestration.clock import now
+from orchestration.locks import DEPLOY, turn, turn_name
+from orchestration.run_states import ended
+from orchestration.steps import whole
 from supply_chain.errors import ApplicationBusy, DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.approval import Words
-from supply_chain.image import Digest, application_of
 from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.plan import Plan, read_plan
-from supply_chain.tier import is_base_repository
+from supply_chain.model.image import Digest, application_of
+from supply_chain.model.tier import is_base_repository
 from tasks.lifecycle import apply, built_on, done_so_far, needed_anywhere, plan, publish, sign_approval, unfinished
-from tasks.running import whole
-from tasks.turns import DEPLOY, turn, turn_name
 
 MISSED = timedelta(hours=24)
 """After so long a run that did not begin is left out, as the next one is due: several nights at once would do several

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from blocks import Tier, Workbench
-from flows.ends import ended
+from orchestration.run_states import ended
 from supply_chain.execution.host import drifts
 from supply_chain.execution.monitor import Observation
 from tasks.monitor import monitor as watch

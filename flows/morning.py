@@ -6,8 +6,8 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
 from blocks import Workbench
-from blocks.workbench import now
-from supply_chain.pages.morning import Morning, page
+from orchestration.clock import now
+from supply_chain.reports.daily import Morning, page
 from tasks.morning import look_back
 
 

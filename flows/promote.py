@@ -10,27 +10,27 @@ from prefect import flow, get_run_logger
 from prefect.runtime import deployment
 
 from blocks import Tier, Workbench
-from blocks.workbench import now
 from flows.curate import curate
-from flows.ends import ended, held, refused
 from flows.execute import execute
-from flows.journal import log
-from flows.names import by_image
+from orchestration.approvals import answers, ask, forget
+from orchestration.clock import now
+from orchestration.locks import DEPLOY, next_turn, turn, turn_name
+from orchestration.promotion_freeze import frozen
+from orchestration.run_names import by_image
+from orchestration.run_report import log
+from orchestration.run_states import ended, held, refused
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
-from supply_chain.image import CuratedImage, ImageRef
+from supply_chain.model.image import CuratedImage, ImageRef
+from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import Freeze
 from supply_chain.promotion.moves import Move, nothing
-from supply_chain.shown import first_line, plain
-from supply_chain.tier import CURATED, OFFERED
-from tasks.approval import answers, ask, forget
+from supply_chain.text import first_line, plain
 from tasks.find import find, find_stored
-from tasks.freeze import frozen
 from tasks.promote import due_at_curation, due_at_execution, offered, on_the_way, sign_decision
-from tasks.turns import DEPLOY, next_turn, turn, turn_name
 
 CHAIN = 2 * 3600
 """Seconds that a promotion waits for a chain of the same application, which ends what it has begun itself."""

@@ -10,13 +10,13 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
 from blocks import Tier, Workbench
-from flows.ends import ended, held
+from orchestration.locks import turn, turn_name
+from orchestration.promotion_freeze import frozen
+from orchestration.run_states import ended, held
 from supply_chain.promotion.freeze import Freeze
 from supply_chain.promotion.moves import Move
-from supply_chain.shown import plain
-from tasks.freeze import frozen
+from supply_chain.text import plain
 from tasks.promote import missed, on_the_way, start
-from tasks.turns import turn, turn_name
 
 LONGEST_LOOK = 3600
 """Seconds for which a shallow look waits for the one before it."""

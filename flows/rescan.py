@@ -10,8 +10,10 @@ from dataclasses import replace
 from prefect import flow
 
 from blocks import Inventory, Tier, Workbench
-from blocks.workbench import now
-from flows.names import by_parameters
+from orchestration.clock import now
+from orchestration.locks import turn, turn_name
+from orchestration.run_names import by_parameters
+from orchestration.steps import in_thread, whole
 from supply_chain.fleet.exposure import Gone, Rescanned, incomplete
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import RescanBench, chunks, fixed_by, in_order, packages_among
@@ -19,8 +21,6 @@ from supply_chain.fleet.tally import Tally
 from supply_chain.fleet.where import refuse
 from tasks.rescan import all_told, curated_images, publish, set_up, telling, told_last
 from tasks.rescan import rescan as rescan_chunk
-from tasks.running import in_thread, whole
-from tasks.turns import turn, turn_name
 
 AGAIN = (10.0, 60.0)
 """Seconds after which those are tried again that a registry or AWS gave no answer about."""

@@ -9,13 +9,13 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
 from blocks import Tier, Workbench
-from flows.names import by_image
-from supply_chain.image import ImageRef
-from supply_chain.pages import alert_page, response_page
-from supply_chain.pages.text import artifact_key
+from orchestration.run_names import by_image
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import curated_repository
 from supply_chain.promotion.response import Response
-from supply_chain.shown import plain
-from supply_chain.tier import curated_repository
+from supply_chain.reports import alert_page, response_page
+from supply_chain.reports.text import artifact_key
+from supply_chain.text import plain
 from tasks.respond import gathered, stopped
 from tasks.tell import tell
 

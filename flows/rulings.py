@@ -7,8 +7,8 @@ import asyncio
 from prefect import flow
 
 from blocks import Tier, Workbench
-from flows.ends import ended
-from flows.names import by_image
+from orchestration.run_names import by_image
+from orchestration.run_states import ended
 from supply_chain.evidence.approval import Words
 from supply_chain.evidence.standing import Act
 from supply_chain.lifecycle.enforce import Enforced

@@ -10,13 +10,13 @@ from prefect import flow
 from prefect.exceptions import PrefectException
 
 from blocks import ContainerHost, Tier, Workbench
-from flows.journal import log
+from orchestration.locks import left_turns, turn, turn_about
+from orchestration.run_report import log
+from orchestration.steps import in_thread
 from supply_chain import scratch
 from supply_chain.errors import PartFailed, SupplyChainError
-from supply_chain.shown import plain, plain_lines
+from supply_chain.text import plain, plain_lines
 from tasks.build import forget
-from tasks.running import in_thread
-from tasks.turns import left_turns, turn, turn_about
 
 DEVELOP = "develop"
 SHORTLY = 1.0

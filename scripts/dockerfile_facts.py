@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.dockerfile import BuildKitReader
+from supply_chain.adapters.docker.dockerfile import BuildKitReader
+from supply_chain.adapters.process.command import Tool
 from supply_chain.development.dockerfile import Instruction, Reading
 
 NAME = re.compile(r"(^|/)(Dockerfile([._-][\w.-]+)?|[\w-]+\.Dockerfile)$", re.IGNORECASE)

@@ -1,6 +1,6 @@
 """Make the facts-only vulnerability feed from a directory of advisory data.
 
-    python scripts/make_feed.py ADVISORIES src/supply_chain/adapters/database/feed/facts.json.xz
+    python scripts/make_feed.py ADVISORIES src/supply_chain/adapters/vulndb/feed/facts.json.xz
 
 ADVISORIES holds `go-osv.tar.xz` (OSV JSON of golang/vulndb), `pypi-osv.tar.xz` (OSV YAML of
 pypa/advisory-database), `debian-<codename>.json` (source → [main, security, {CVE: fixed}]),
@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from supply_chain.adapters.database.feed.model import (
+from supply_chain.adapters.vulndb.feed.model import (
     DebianRelease,
     Exploited,
     Feed,

@@ -21,11 +21,13 @@ import blocks
 import tasks
 from cscm.main import main
 from cscm.running import EXIT
+from cscm_laptop.doctor import Check as DoctorCheck
+from cscm_laptop.laptop import Part
+from cscm_laptop.profile import Profile
+from orchestration.registration.automations import Automation
+from orchestration.registration.views import Views
 from scripts.reference_source import Source, documented, fields, table
 from supply_chain import errors
-from supply_chain.adapters.registration.automations import Automation
-from supply_chain.adapters.registration.views import Views
-from supply_chain.app import FILE, MANIFEST
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence import checks, statement
 from supply_chain.evidence.approval import Approval
@@ -43,19 +45,17 @@ from supply_chain.fleet.exposure import Rescanned
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place
-from supply_chain.image import Candidate, CuratedImage, ImageRef
-from supply_chain.laptop.doctor import Check as DoctorCheck
-from supply_chain.laptop.laptop import Part
-from supply_chain.laptop.profile import Profile
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.rules import Examples, Rules
 from supply_chain.lifecycle.rulings import Ruled
+from supply_chain.model.image import Candidate, CuratedImage, ImageRef
+from supply_chain.model.manifest import FILE, MANIFEST
+from supply_chain.model.tier import Boundary
 from supply_chain.policy import rules
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.bridge import Message
-from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Report
 
 DOCS = Path(__file__).parents[1] / "docs"

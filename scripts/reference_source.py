@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from supply_chain.evidence.checks import Check
-from supply_chain.image import DIGEST
-from supply_chain.tier import Boundary
+from supply_chain.model.image import DIGEST
+from supply_chain.model.tier import Boundary
 from supply_chain.vulnerability.findings import Severity
 
 VALUES: dict[str, list[str]] = {

@@ -24,14 +24,14 @@ HOME = use_prefect()  # sets Prefect's environment, so it comes before what impo
 
 from blocks import Tier, Workbench  # noqa: E402
 from scripts.wheel import purl_of, wheel_in  # noqa: E402
-from supply_chain.adapters.command import Tool  # noqa: E402
+from supply_chain.adapters.process.command import Tool  # noqa: E402
 from supply_chain.errors import EvidenceInvalid, SignatureFailed, SupplyChainError  # noqa: E402
 from supply_chain.evidence.release import RELEASE, released  # noqa: E402
 from supply_chain.evidence.sbom import sbom_in  # noqa: E402
-from supply_chain.image import ImageRef  # noqa: E402
+from supply_chain.model.image import ImageRef  # noqa: E402
+from supply_chain.model.tier import TierName  # noqa: E402
 from supply_chain.policy.outcome import Refused  # noqa: E402
 from supply_chain.scratch import scratch  # noqa: E402
-from supply_chain.tier import TierName  # noqa: E402
 
 TARGET = HOME.project / "build" / "release"
 BUNDLE, KEY, SBOM, IMAGE = "release.sigstore.json", "curation.pub", "sbom.syft.json", "image.txt"

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 
 WHEELS = "opt/release"
 """Where examples/self/Dockerfile keeps it."""

@@ -9,14 +9,14 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.workshop import workshop
+from orchestration.events import emit
+from orchestration.steps import in_thread, invocation
 from supply_chain.development.build import build as build_image
 from supply_chain.development.build import local_name, test_name
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.traces import clear, forget_image
-from supply_chain.image import BuiltImage, ImageRef
-from supply_chain.tier import development_repository
-from tasks.events import emit
-from tasks.running import in_thread, invocation
+from supply_chain.model.image import BuiltImage, ImageRef
+from supply_chain.model.tier import development_repository
 
 
 @task(name="build", task_run_name="build", cache_policy=NO_CACHE)

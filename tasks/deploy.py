@@ -6,15 +6,15 @@ from prefect import task
 
 from blocks import ContainerHost, Tier, Workbench
 from blocks.site import site
+from orchestration.events import emit
+from orchestration.steps import RETRYING, in_thread, invocation
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.service import PROXY, take_into_service
 from supply_chain.execution.supply import tidy
-from supply_chain.image import CuratedImage, ImageRef
+from supply_chain.model.image import CuratedImage, ImageRef
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
-from tasks.events import emit
-from tasks.running import RETRYING, in_thread, invocation
 
 
 @task(name="deploy", task_run_name="deploy", **RETRYING)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from prefect import task
 
 from blocks import Tier, Workbench
-from blocks.workbench import now
-from supply_chain.app import Base, Service
+from orchestration.clock import now
+from orchestration.events import emit
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.curation.encrypt import encrypt as encrypt_image
-from supply_chain.image import EncryptedImage, StoredImage
-from tasks.events import emit
-from tasks.running import RETRYING, in_thread
+from supply_chain.model.image import EncryptedImage, StoredImage
+from supply_chain.model.manifest import Base, Service
 
 
 @task(name="encrypt", task_run_name="encrypt", **RETRYING)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from blocks import Tier
+from orchestration.steps import in_thread
 from supply_chain.fleet.find import find as found
 from supply_chain.fleet.find import find_stored as found_stored
-from supply_chain.image import ImageRef
-from tasks.running import in_thread
+from supply_chain.model.image import ImageRef
 
 
 async def find(image: str, prefix: str, tier: Tier) -> ImageRef:

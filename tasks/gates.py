@@ -9,18 +9,18 @@ from prefect import task
 
 from blocks import Tier, Workbench
 from blocks.curation import base_images, layers_of
-from blocks.workbench import now
+from orchestration.clock import now
+from orchestration.events import emit
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.execution.environment import Environment
-from supply_chain.image import Candidate, CuratedImage, ImageRef, ScannedImage, StorageStatus
+from supply_chain.model.image import Candidate, CuratedImage, ImageRef, ScannedImage, StorageStatus
+from supply_chain.model.tier import Boundary, curated_repository
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import IMAGE_BLOCKED, POLICIES
 from supply_chain.policy.verdict import decide
-from supply_chain.tier import Boundary, curated_repository
-from tasks.events import emit
-from tasks.running import RETRYING, in_thread
 
 T = TypeVar("T")
 

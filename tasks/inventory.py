@@ -9,15 +9,15 @@ from prefect import task
 from prefect.artifacts import acreate_table_artifact
 
 from blocks import ContainerHost, Inventory, Tier, Workbench
-from blocks.workbench import now
-from supply_chain.container import Engine
+from orchestration.clock import now
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.fleet import reconcile as fleet
 from supply_chain.fleet.explain import Explanation, explain
 from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place, not_counted, understood, where
-from supply_chain.pages import as_of, at_most, image_rows
-from supply_chain.shown import counted
-from tasks.running import RETRYING, in_thread
+from supply_chain.model.container import Engine
+from supply_chain.reports import as_of, at_most, image_rows
+from supply_chain.text import counted
 
 
 @task(name="read what changed", task_run_name="read what changed", **RETRYING)

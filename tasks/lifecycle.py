@@ -14,12 +14,13 @@ from prefect.settings import get_current_settings
 
 from blocks import Inventory, Tier, Workbench
 from blocks.lifecycle import bench, present
-from blocks.workbench import now
-from supply_chain.adapters.journal import FileJournal
+from orchestration.clock import now
+from orchestration.events import emit
+from orchestration.steps import RETRYING, in_thread
+from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.standing import Act
 from supply_chain.fleet.known import KnownImage
-from supply_chain.image import Digest, ImageRef
 from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.apply import apply as carry_out
 from supply_chain.lifecycle.apply import built_on as bases_of
@@ -30,9 +31,8 @@ from supply_chain.lifecycle.enforce import Enforced, enforce_blocks
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan as plan_of
 from supply_chain.lifecycle.rulings import STOOD, Ruled, approve, decide
-from supply_chain.pages import applied_rows, plan_rows
-from tasks.events import emit
-from tasks.running import RETRYING, in_thread
+from supply_chain.model.image import Digest, ImageRef
+from supply_chain.reports import applied_rows, plan_rows
 
 ONCE: dict[str, Any] = {**RETRYING, "cache_policy": RUN_ID + TASK_SOURCE, "persist_result": True}
 """As other steps; a run that was suspended and goes on has its result from before."""

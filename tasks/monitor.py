@@ -10,22 +10,22 @@ from prefect.client.orchestration import get_client
 from prefect.variables import Variable
 
 from blocks import ContainerHost, Tier, Workbench
-from blocks.workbench import now
+from orchestration.clock import now
+from orchestration.events import emit
+from orchestration.locks import DEPLOY, turn_about
+from orchestration.pagination import every
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.host import HostSeen, read_host, with_entries
 from supply_chain.execution.monitor import Observation, settled
 from supply_chain.execution.monitor import monitor as look
 from supply_chain.execution.records import should_run
-from supply_chain.image import ImageRef
-from supply_chain.pages import observation_rows
-from supply_chain.pages.text import artifact_key
-from supply_chain.tier import TierName, evidence_repository
-from tasks.events import emit
-from tasks.paging import every
-from tasks.running import RETRYING, in_thread
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName, evidence_repository
+from supply_chain.reports import observation_rows
+from supply_chain.reports.text import artifact_key
 from tasks.soak import soak
-from tasks.turns import DEPLOY, turn_about
 
 
 @task(name="monitor", task_run_name="monitor", **RETRYING)

@@ -28,11 +28,11 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFi
 from prefect.settings import get_current_settings
 
 from blocks import Bridge, Workbench
-from supply_chain.adapters.registration.views import read_views
+from orchestration.pagination import every
+from orchestration.registration.views import read_views
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.errors import SettingInvalid
-from supply_chain.pages.morning import CHANGES, HELD, WAITING, Change, Morning, Run, changes
-from tasks.paging import every
-from tasks.running import RETRYING, in_thread
+from supply_chain.reports.daily import CHANGES, HELD, WAITING, Change, Morning, Run, changes
 
 SAID = ("boundary", "environment", "decision", "who", "by", "why", "stood", "from", "to")
 """What of an event's payload tells a person why, in this order."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from prefect import task
 
 from blocks import Tier, Workbench
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.development.snapshot import Snapshot
+from supply_chain.model.tier import Boundary
 from supply_chain.policy.dossier import holder
 from supply_chain.policy.names import Holder, settled_holder
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.policy.rules import POLICIES, name_reasons
-from supply_chain.tier import Boundary
 from tasks.gates import curated_before
-from tasks.running import RETRYING, in_thread
 
 
 @task(name="name", task_run_name="name", **RETRYING)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from prefect import task
 
 from blocks import ContainerHost, Tier, Workbench
-from blocks.workbench import now
 from blocks.workshop import buildx
-from supply_chain.app import Base, Service
+from orchestration.clock import now
+from orchestration.events import emit
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.development.offer import offer as offer_image
 from supply_chain.development.test import TestedImage
-from supply_chain.image import Candidate
-from tasks.events import emit
-from tasks.running import RETRYING, in_thread
+from supply_chain.model.image import Candidate
+from supply_chain.model.manifest import Base, Service
 
 
 @task(name="offer", task_run_name="offer", **RETRYING)

@@ -17,21 +17,21 @@ from prefect.deployments import arun_deployment
 from prefect.runtime import flow_run
 
 from blocks import Tier, Workbench
-from blocks.workbench import now
-from supply_chain.adapters.registration.abandoned import ABANDONED
+from orchestration.clock import now
+from orchestration.events import emit, is_known, numbered
+from orchestration.pagination import every
+from orchestration.registration.abandoned_runs import ABANDONED
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.evidence.approval import Approval, to_sign
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE
 from supply_chain.execution.records import should_run
-from supply_chain.image import Digest, ImageRef
+from supply_chain.model.image import Digest, ImageRef
+from supply_chain.model.tier import OFFERED, TierName, curated_repository
 from supply_chain.policy.dossier import said_by_execution
 from supply_chain.policy.verdict import execution_place
 from supply_chain.promotion.moves import Move, worth_telling
 from supply_chain.promotion.offered import missed_by_curation, newest_to_curation, to_curation
 from supply_chain.promotion.vended import View, as_seen, missed_by_execution, to_environment
-from supply_chain.tier import OFFERED, TierName, curated_repository
-from tasks.events import emit, is_known, numbered
-from tasks.paging import every
-from tasks.running import RETRYING, in_thread
 from tasks.soak import soaking_of
 
 EVIDENCE = 60

@@ -22,8 +22,10 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from blocks import Inventory, Tier, Workbench
 from blocks.curation import rescan_bench
-from supply_chain import pages
-from supply_chain.adapters.grype import Grype
+from orchestration.events import emit, is_known, numbered
+from orchestration.steps import RETRYING, in_thread
+from supply_chain import reports as pages
+from supply_chain.adapters.tools.grype import Grype
 from supply_chain.curation.rescan import News
 from supply_chain.fleet.exposure import Gone, Judged, Rescanned, Unjudged
 from supply_chain.fleet.known import KnownImage
@@ -31,9 +33,7 @@ from supply_chain.fleet.reconcile import everything
 from supply_chain.fleet.rescan import RescanBench
 from supply_chain.fleet.rescan import rescan as rescan_images
 from supply_chain.fleet.tally import Tally
-from supply_chain.image import ImageRef
-from tasks.events import emit, is_known, numbered
-from tasks.running import RETRYING, in_thread
+from supply_chain.model.image import ImageRef
 from tasks.tell import tell
 
 TOLD = "rescan_told"

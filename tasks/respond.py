@@ -22,7 +22,8 @@ from prefect.runtime import task_run
 from prefect.states import Cancelled, Cancelling
 
 from blocks import ContainerHost, Tier, Workbench
-from blocks.workbench import now
+from orchestration.clock import now
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import read_standing, standing
@@ -31,12 +32,11 @@ from supply_chain.execution.deploy import Expected
 from supply_chain.execution.monitor import Observation
 from supply_chain.execution.monitor import monitor as look
 from supply_chain.execution.records import should_run
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName, is_base_repository
 from supply_chain.promotion.response import CANCELS, Response, image_of, response, run_from
-from supply_chain.shown import in_a_line
-from supply_chain.tier import TierName, is_base_repository
+from supply_chain.text import in_a_line
 from tasks.promote import promoting
-from tasks.running import RETRYING, in_thread
 
 ENDED, POLL = 90.0, 0.5
 """Seconds to wait for what was cancelled, and between two looks."""

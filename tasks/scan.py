@@ -5,13 +5,13 @@ from __future__ import annotations
 from prefect import task
 
 from blocks import Tier, Workbench
-from blocks.workbench import now
-from supply_chain.app import Base, Service
+from orchestration.clock import now
+from orchestration.events import emit
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.curation.scan import scan as scan_image
-from supply_chain.image import EncryptedImage, ScannedImage
+from supply_chain.model.image import EncryptedImage, ScannedImage
+from supply_chain.model.manifest import Base, Service
 from supply_chain.vulnerability.findings import Report
-from tasks.events import emit
-from tasks.running import RETRYING, in_thread
 
 
 @task(name="scan", task_run_name="scan", tags=["scanner"], **RETRYING)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from prefect import task
 
 from blocks import Tier, Workbench
-from blocks.workbench import now
+from orchestration.clock import now
+from orchestration.events import emit
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.curation.sign import sign as sign_image
-from supply_chain.image import CuratedImage, ScannedImage
+from supply_chain.model.image import CuratedImage, ScannedImage
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
-from tasks.events import emit
-from tasks.running import RETRYING, in_thread
 
 
 @task(name="sign", task_run_name="sign", tags=["signer"], **RETRYING)

@@ -9,15 +9,15 @@ from prefect.variables import Variable
 from pydantic import ValidationError
 
 from blocks import Tier, Workbench
-from supply_chain.container import slug
+from orchestration.events import emit
+from orchestration.steps import in_thread
 from supply_chain.evidence.soak import Soak
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
-from supply_chain.image import ImageRef
+from supply_chain.model.container import slug
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import curated_repository
 from supply_chain.promotion.soaking import Soaking, sign, soaked, watched
-from supply_chain.tier import curated_repository
-from tasks.events import emit
-from tasks.running import in_thread
 
 
 async def soak(seen: Iterable[Observation], place: Environment, tier: Tier, workbench: Workbench) -> None:

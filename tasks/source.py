@@ -8,12 +8,12 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from blocks import Workbench
-from blocks.workbench import now
 from blocks.workshop import reader
-from supply_chain.adapters.snapshot import read_manifest_of, take_snapshot, verify_snapshot
+from orchestration.clock import now
+from orchestration.events import post
+from orchestration.steps import in_thread
+from supply_chain.adapters.git.snapshot import read_manifest_of, take_snapshot, verify_snapshot
 from supply_chain.development.snapshot import Snapshot
-from tasks.events import post
-from tasks.running import in_thread
 
 _taken: ContextVar[tuple[Path, str | None, Snapshot] | None] = ContextVar("taken", default=None)
 """The snapshot that this run has already, and of what."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from prefect import task
 
 from blocks import Tier, Workbench
-from blocks.workbench import now
+from orchestration.clock import now
+from orchestration.events import emit
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.curation.store import store as store_image
-from supply_chain.image import Candidate, StoredImage
+from supply_chain.model.image import Candidate, StoredImage
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
-from tasks.events import emit
-from tasks.running import RETRYING, in_thread
 
 
 @task(name="store", task_run_name="store", **RETRYING)

@@ -11,7 +11,7 @@ from prefect.blocks.core import Block
 from prefect.variables import Variable
 
 from blocks import Workbench
-from blocks.workbench import now
+from orchestration.clock import now
 
 AGAIN = timedelta(days=1)
 """After how long the same is told again."""

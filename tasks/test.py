@@ -5,15 +5,15 @@ from __future__ import annotations
 from prefect import task
 
 from blocks import ContainerHost, Tier, Workbench
-from blocks.workbench import now
 from blocks.workshop import checks, dependencies
+from orchestration.clock import now
+from orchestration.events import emit
+from orchestration.steps import RETRYING, in_thread
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.test import TestedImage
 from supply_chain.development.test import test as test_built
-from supply_chain.image import BuiltImage, ImageRef
-from supply_chain.tier import TierName, development_repository
-from tasks.events import emit
-from tasks.running import RETRYING, in_thread
+from supply_chain.model.image import BuiltImage, ImageRef
+from supply_chain.model.tier import TierName, development_repository
 
 
 @task(name="test", task_run_name="test", **RETRYING)

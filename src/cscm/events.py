@@ -15,7 +15,7 @@ from cscm.options import NewFile, as_json
 from cscm.session import load_block, use_prefect
 from supply_chain.fleet.where import no_packages, refuse, require_advisory
 from supply_chain.promotion.bridge import Bridge, Message, dead_message, discard, replay
-from supply_chain.shown import plain
+from supply_chain.text import plain
 
 if TYPE_CHECKING:
     from blocks import Bridge as Settings
@@ -30,7 +30,7 @@ def bridge(alive: Path | None) -> None:
     settings = _settings()
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - Prefect, after its environment is set
 
-    from tasks.announce import Announcer  # noqa: PLC0415
+    from orchestration.announcements import Announcer  # noqa: PLC0415
 
     told = logging.StreamHandler()
     told.setFormatter(logging.Formatter(FORMAT))
@@ -61,7 +61,7 @@ def advisory(name: str, packages: tuple[str, ...]) -> None:
     use_prefect()
     import prefect.main  # noqa: F401, PLC0415 - sets logging up: what Prefect says of its own is not for the terminal
 
-    from tasks.database import post_advisory  # noqa: PLC0415
+    from orchestration.database_events import post_advisory  # noqa: PLC0415
 
     post_advisory(name, packages)
     click.echo(plain(f"announced {name}: rescan/on-advisory looks at {', '.join(packages) or 'every image'}"))

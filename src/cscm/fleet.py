@@ -11,16 +11,16 @@ import click
 
 from cscm.options import Image, as_json, json_of
 from cscm.session import load_block
-from supply_chain import pages
+from supply_chain import reports as pages
 from supply_chain.errors import ImageNotFound
 from supply_chain.fleet.explain import explain as explained
 from supply_chain.fleet.where import not_counted, understood
 from supply_chain.fleet.where import where as places_of
-from supply_chain.shown import counted
+from supply_chain.text import counted
 
 if TYPE_CHECKING:
     from blocks import Inventory
-    from supply_chain.adapters.inventory import SqlInventory
+    from supply_chain.adapters.database import SqlInventory
 
 WIDEST = 60
 """Characters of a cell in a table on a terminal."""

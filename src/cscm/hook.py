@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from cscm.session import use_prefect
-from supply_chain.adapters.git_hooks import hooks_of, pushed
+from cscm_laptop.profile import profile_file
+from supply_chain.adapters.git.hooks import hooks_of, pushed
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.laptop.profile import profile_file
 
 HOOK = """#!/bin/sh
 # Written by `cscm hook install`: posts cscm.source.pushed for what is pushed. It never stops a push.

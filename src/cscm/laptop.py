@@ -12,10 +12,10 @@ from typing import Any
 import click
 
 from cscm.options import as_json, json_of
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.profile import load_profile
+from cscm_laptop.home import Home
+from cscm_laptop.profile import load_profile
 from supply_chain.scratch import write_private
-from supply_chain.shown import plain
+from supply_chain.text import plain
 
 
 def progress_line() -> Callable[[str], None]:
@@ -32,7 +32,7 @@ def progress_line() -> Callable[[str], None]:
 @click.command()
 def up() -> None:
     """Start the supply chain of this machine, or what of it does not run."""
-    from supply_chain.laptop import laptop  # noqa: PLC0415 - the other commands start faster without
+    from cscm_laptop import laptop  # noqa: PLC0415 - the other commands start faster without
 
     home = Home.find()
     profile = load_profile(home.project)
@@ -47,13 +47,13 @@ def _register(home: Home) -> Callable[[Any], None]:
     """Register the blocks, with Prefect imported only now and with the laptop's settings."""
 
     def register(state: Any) -> None:
-        from supply_chain.laptop.prefect_server import prefect_environment  # noqa: PLC0415
+        from cscm_laptop.prefect_server import prefect_environment  # noqa: PLC0415
 
         for name in [name for name in os.environ if name.startswith("PREFECT_")]:
             del os.environ[name]  # a server that somebody chose elsewhere must not get the laptop's blocks
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ.update(prefect_environment(home, load_profile(home.project)))
-        from blocks.register import register_laptop  # noqa: PLC0415
+        from cscm_laptop.blocks import register_laptop  # noqa: PLC0415
 
         register_laptop(state)
         _tell_of(state.database, home.state / "database-told")
@@ -65,7 +65,7 @@ def _tell_of(database: Any, told: Path) -> None:
     """Post that the vulnerability database is another one than the last time; the first one is no news."""
     before = told.read_text(encoding="ascii") if told.exists() else database.digest
     if database.digest != before:
-        from tasks.database import post_updated  # noqa: PLC0415
+        from orchestration.database_events import post_updated  # noqa: PLC0415
 
         post_updated(database.facts)
     write_private(told, database.digest)
@@ -74,7 +74,7 @@ def _tell_of(database: Any, told: Path) -> None:
 @click.command()
 def down() -> None:
     """Stop what `cscm up` started, and nothing else. State stays, deployed containers run on."""
-    from supply_chain.laptop import laptop  # noqa: PLC0415
+    from cscm_laptop import laptop  # noqa: PLC0415
 
     laptop.down(Home.find(), progress_line())
 
@@ -83,7 +83,7 @@ def down() -> None:
 @as_json
 def status(as_json: bool) -> None:
     """Show which parts run, where and since when."""
-    from supply_chain.laptop import laptop  # noqa: PLC0415
+    from cscm_laptop import laptop  # noqa: PLC0415
 
     home = Home.find()
     parts = laptop.status(load_profile(home.project), home)
@@ -101,7 +101,7 @@ def status(as_json: bool) -> None:
 @as_json
 def doctor(as_json: bool) -> None:
     """List every part: found, wanted, ok or the remedy. Exits 1 when something is not ok; a note is."""
-    from supply_chain.laptop.doctor import examine  # noqa: PLC0415
+    from cscm_laptop.doctor import examine  # noqa: PLC0415
 
     home = Home.find()
     checks = examine(load_profile(home.project), home)
@@ -128,7 +128,7 @@ def doctor(as_json: bool) -> None:
 )
 def reset(yes: bool, lost: str | None) -> None:
     """Stop everything and remove it: state, tools, database, and what this chain runs in the engine."""
-    from supply_chain.laptop import laptop  # noqa: PLC0415
+    from cscm_laptop import laptop  # noqa: PLC0415
 
     if lost:
         if not yes:

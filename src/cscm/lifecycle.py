@@ -9,11 +9,11 @@ import click
 
 from cscm.options import Image, NewFile, Words, as_json, by
 from cscm.running import result_of, run, tell, verbose
-from supply_chain.laptop.home import Home
+from cscm_laptop.home import Home
 from supply_chain.lifecycle.plan import Plan, read_plan, write_plan
 from supply_chain.lifecycle.rules import TESTS
-from supply_chain.pages import plan_lines
-from supply_chain.shown import plain_lines
+from supply_chain.reports import plan_lines
+from supply_chain.text import plain_lines
 
 RULINGS = {
     "block": "Refuse IMAGE (curated/NAME@sha256:… or a digest) at every gate and to whoever pulls it, from now on.",

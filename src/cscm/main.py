@@ -13,11 +13,11 @@ import click
 from cscm import events, fleet, hook, laptop, lifecycle, outside, promotion, register
 from cscm.options import Image, Words, as_json
 from cscm.running import run, verbose
-from supply_chain.app import FILE, json_schema, read_manifest
+from cscm_laptop.home import Home
 from supply_chain.errors import SupplyChainError
-from supply_chain.laptop.home import Home
+from supply_chain.model.manifest import FILE, json_schema, read_manifest
 from supply_chain.scratch import disk_full_told
-from supply_chain.shown import plain_lines
+from supply_chain.text import plain_lines
 
 BASES = ("python", "python-build", "proxy")
 """What every laptop needs; another base is made with `cscm chain bases/NAME`."""

@@ -14,7 +14,7 @@ import click
 from pydantic import BaseModel
 
 from supply_chain.evidence.approval import MOST_WORDS
-from supply_chain.image import HEXADECIMAL, PATH
+from supply_chain.model.image import HEXADECIMAL, PATH
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cscm.session import load_block
-from supply_chain.tier import TierName
+from supply_chain.model.tier import TierName
 
 if TYPE_CHECKING:
     from blocks import Tier

@@ -8,7 +8,7 @@ import click
 
 from cscm.options import Words, by
 from cscm.session import use_prefect
-from supply_chain.shown import plain
+from supply_chain.text import plain
 
 
 @click.command()
@@ -17,9 +17,9 @@ from supply_chain.shown import plain
 def freeze(why: str, by: str) -> None:
     """Let promotions by events wait until `cscm thaw`. Chains, curate and execute by hand go on."""
     use_prefect()
-    from blocks.workbench import now  # noqa: PLC0415 - Prefect, after its environment is set
+    from orchestration.clock import now  # noqa: PLC0415 - Prefect, after its environment is set
+    from orchestration.promotion_freeze import freeze as start  # noqa: PLC0415
     from supply_chain.promotion.freeze import Freeze  # noqa: PLC0415
-    from tasks.freeze import freeze as start  # noqa: PLC0415
 
     about = Freeze(by=by, why=why, since=now())
     asyncio.run(start(about))
@@ -30,7 +30,7 @@ def freeze(why: str, by: str) -> None:
 def thaw() -> None:
     """End a freeze: promotions go on, and the next reconcile finds what was missed."""
     use_prefect()
-    from tasks.freeze import thaw as end  # noqa: PLC0415
+    from orchestration.promotion_freeze import thaw as end  # noqa: PLC0415
 
     click.echo("promotions go on" if asyncio.run(end()) else "promotions were not frozen")
 

@@ -9,7 +9,7 @@ import click
 
 from cscm.laptop import progress_line
 from cscm.session import load_block, use_prefect
-from supply_chain.adapters.registration import (
+from orchestration.registration import (
     declared,
     deploy,
     ensure_abandoned,
@@ -41,7 +41,8 @@ def register() -> None:
         )
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - after its environment is set
 
-    from blocks.register import asks, register_types  # noqa: PLC0415
+    from blocks.register import register_types  # noqa: PLC0415
+    from orchestration.registration.client import asks  # noqa: PLC0415
 
     with get_client(sync_client=True) as client:
         ask = asks(client)

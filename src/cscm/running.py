@@ -14,8 +14,8 @@ import click
 
 from cscm.session import STEPS, use_prefect
 from supply_chain.errors import Cancelled, PartFailed
-from supply_chain.pages import applied_lines, observation_lines, plan_lines, rescan_message
-from supply_chain.shown import plain, plain_lines
+from supply_chain.reports import applied_lines, observation_lines, plan_lines, rescan_message
+from supply_chain.text import plain, plain_lines
 
 REFUSED = 3
 EXIT = {
@@ -53,7 +53,7 @@ def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
     from httpx import TransportError  # noqa: PLC0415 - Prefect's client lets it through
     from prefect.exceptions import TerminationSignal  # noqa: PLC0415
 
-    from cscm.tagged import tag_flows  # noqa: PLC0415
+    from orchestration.run_tags import tag_flows  # noqa: PLC0415
 
     tag_flows()  # by which the server knows whose runs it is to end when they are abandoned
     module, _, name = flow.partition(":")

@@ -6,12 +6,12 @@ import asyncio
 import os
 from typing import Any
 
-from supply_chain.adapters.registration.abandoned import FREQUENCY
+from cscm_laptop.home import Home
+from cscm_laptop.ports import answers
+from cscm_laptop.prefect_server import prefect_environment
+from cscm_laptop.profile import load_profile
+from orchestration.registration.abandoned_runs import FREQUENCY
 from supply_chain.errors import PartFailed
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.ports import answers
-from supply_chain.laptop.prefect_server import prefect_environment
-from supply_chain.laptop.profile import load_profile
 
 STEPS = "supply_chain.steps"
 """The logger that tells of each step as it ends."""

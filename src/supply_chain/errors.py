@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from supply_chain.shown import plain_lines
+from supply_chain.text import plain_lines
 
 
 class SupplyChainError(Exception):

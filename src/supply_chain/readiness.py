@@ -8,8 +8,8 @@ import socket
 import time
 from dataclasses import dataclass
 
-from supply_chain.app import Probe
-from supply_chain.container import POLL, Container, Engine, Wait, ended
+from supply_chain.model.container import POLL, Container, Engine, Wait, ended
+from supply_chain.model.manifest import Probe
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.adapters.ecr import Ecr
+from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.errors import AwsFailed, ImageNotFound
-from supply_chain.image import ImageRef, StorageStatus
+from supply_chain.model.image import ImageRef, StorageStatus
 from tests.aws.cloud import Repository
 from tests.aws.content import CONFIG, INDEX, MANIFEST, Content
 from tests.real.waiting import eventually

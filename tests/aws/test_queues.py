@@ -8,8 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from supply_chain.adapters.accounts import TRIES
-from supply_chain.adapters.queues import SqsQueue
+from supply_chain.adapters.aws.accounts import TRIES
+from supply_chain.adapters.aws.sqs import SqsQueue
 from supply_chain.promotion.bridge import UNTOLD, replay
 from tests.aws.cloud import Cloud
 from tests.real.waiting import eventually

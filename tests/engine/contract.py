@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from supply_chain.container import OWNER, ContainerSpec, Engine, Profile, Published, Volume
 from supply_chain.errors import CheckNotMade, ContainerGone, EngineFailed, ImageNotFound, PortBusy, SettingInvalid
-from supply_chain.image import Digest
+from supply_chain.model.container import OWNER, ContainerSpec, Engine, Profile, Published, Volume
+from supply_chain.model.image import Digest
 from supply_chain.readiness import wait_ended
 
 HARDENED = Profile(user="10001:10001", memory=64 * 1024**2, pids=16, cpu=0.5, writable=("/tmp", "/var/cache/app"))

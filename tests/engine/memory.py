@@ -14,8 +14,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
-from supply_chain.app import Runtime
-from supply_chain.container import (
+from supply_chain.errors import (
+    CheckNotMade,
+    ContainerGone,
+    EngineFailed,
+    ImageGone,
+    ImageNotFound,
+    PortBusy,
+    ProgramNotStarted,
+    SettingInvalid,
+)
+from supply_chain.model.container import (
     LINES,
     OWNER,
     Action,
@@ -31,17 +40,8 @@ from supply_chain.container import (
     Process,
     profile,
 )
-from supply_chain.errors import (
-    CheckNotMade,
-    ContainerGone,
-    EngineFailed,
-    ImageGone,
-    ImageNotFound,
-    PortBusy,
-    ProgramNotStarted,
-    SettingInvalid,
-)
-from supply_chain.image import Digest
+from supply_chain.model.image import Digest
+from supply_chain.model.manifest import Runtime
 
 SIGNALS = {"SIGTERM": 143, "SIGKILL": 137}
 """The signals that end a program, and the status it then has. Others are only heard."""

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from supply_chain.adapters.inventory import SqlInventory, open_inventory
+from supply_chain.adapters.database import SqlInventory, open_inventory
 from supply_chain.evidence.sbom import Package
 from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan, Seen
-from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.tier import Boundary
 from supply_chain.policy.outcome import Reason
-from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Database, Finding, Severity
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

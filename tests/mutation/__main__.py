@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from supply_chain.documents import read_document
+from supply_chain.model.documents import read_document
 from tests.mutation.mutants import Mutant, Name, drawn, mutants_of
 from tests.mutation.review import Review, objections
 from tests.mutation.trial import Trial, outcomes

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from supply_chain.image import Frozen
+from supply_chain.model.image import Frozen
 from tests.mutation.mutants import Name
 
 

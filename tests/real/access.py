@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from supply_chain.adapters.aws.session import AwsSession
 
-from supply_chain.adapters.aws import AwsSession
-from supply_chain.adapters.cosign import Cosign
-from supply_chain.adapters.ecr import Ecr
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import LaptopState
+from cscm_laptop.prefect_server import auth_string
+from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.tools import Pins, Toolbox
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import LaptopState
-from supply_chain.laptop.prefect_server import auth_string
-from supply_chain.tier import TierName
+from supply_chain.adapters.tools.cosign import Cosign
+from supply_chain.model.tier import TierName
 from tests.real.command import ROOT
 from tests.real.waiting import eventually
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import httpx
 
-from supply_chain.adapters.buildkit_record import parse_record
-from supply_chain.adapters.command import Done, Tool
-from supply_chain.adapters.dockerfile import BuildKitReader
-from supply_chain.adapters.source_policy import source_policy
+from supply_chain.adapters.docker.build_record import parse_record
+from supply_chain.adapters.docker.dockerfile import BuildKitReader
+from supply_chain.adapters.docker.source_policy import source_policy
+from supply_chain.adapters.process.command import Done, Tool
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.development.dockerfile import Reading
 from supply_chain.development.record import BuildRecord

@@ -13,10 +13,10 @@ import boto3
 import docker
 import pytest
 
+from cscm_laptop.emulator_service import emulator_root, root_key
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import LaptopState, load_state
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.laptop.emulator_service import emulator_root, root_key
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import LaptopState, load_state
 from tests.real.access import Prefect, toolbox_in
 from tests.real.application import compiled
 from tests.real.buildkit import BuildKit, buildkit_in

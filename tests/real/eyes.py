@@ -14,13 +14,13 @@ import docker
 import httpx
 from docker.models.containers import Container
 
-from supply_chain.adapters.engine import listed
-from supply_chain.container import APPLICATION, ENVIRONMENT, MANAGED, ROLE
+from cscm_laptop.emulator_service import emulator_root, root_key
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import LaptopState, load_state
+from supply_chain.adapters.docker.engine import listed
 from supply_chain.evidence.store import PREDICATE
-from supply_chain.laptop.emulator_service import emulator_root, root_key
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import LaptopState, load_state
-from supply_chain.tier import TierName
+from supply_chain.model.container import APPLICATION, ENVIRONMENT, MANAGED, ROLE
+from supply_chain.model.tier import TierName
 from tests.real.access import Outsider, Prefect
 from tests.real.command import cscm
 from tests.real.waiting import eventually

@@ -11,7 +11,7 @@ from itertools import islice
 import docker
 import yaml
 
-from supply_chain.container import ENVIRONMENT
+from supply_chain.model.container import ENVIRONMENT
 from tests.real.command import ROOT
 
 _PORTS = iter(random.sample(range(20_000, 30_000), 10_000))

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.prefect_server import run_environment
-from supply_chain.laptop.profile import load_profile
+from cscm_laptop.home import Home
+from cscm_laptop.prefect_server import run_environment
+from cscm_laptop.profile import load_profile
 from tests.real.access import Prefect
 from tests.real.command import ROOT, cscm
 from tests.real.waiting import eventually

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from docker.models.containers import Container
 
-from supply_chain.container import APPLICATION, ENVIRONMENT, MANAGED, ROLE
+from supply_chain.model.container import APPLICATION, ENVIRONMENT, MANAGED, ROLE
 from tests.real.access import Prefect
 from tests.real.application import git
 from tests.real.command import ROOT

@@ -21,29 +21,29 @@ from uuid import uuid4
 
 import docker
 import pytest
+from supply_chain.adapters.aws.session import AwsSession
 
-from supply_chain.adapters.accounts import POLICIES, Accounts, Administrator, ensure_accounts
-from supply_chain.adapters.aws import AwsSession
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.cosign import Cosign
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.engine import DockerEngine
-from supply_chain.adapters.kms import Kms
-from supply_chain.adapters.registry import Registry
-from supply_chain.adapters.registry_http import RegistryHttp
-from supply_chain.adapters.skopeo import Skopeo
+from cscm_laptop.emulator_service import emulator_root
+from cscm_laptop.home import Home
+from supply_chain.adapters.aws.accounts import POLICIES, Accounts, Administrator, ensure_accounts
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.aws.kms import Kms
+from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.app import Base, Classification
+from supply_chain.adapters.tools.cosign import Cosign
+from supply_chain.adapters.tools.skopeo import Skopeo
 from supply_chain.curation.encrypt import encrypt
 from supply_chain.errors import AccessDenied, ImageDamaged, ImageUnsuitable, KeyUnusable
 from supply_chain.evidence.encryption import EncryptionRecord, context_of, encryption_records
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
-from supply_chain.image import EncryptedImage, ImageRef, Source, StoredImage
-from supply_chain.laptop.emulator_service import emulator_root
-from supply_chain.laptop.home import Home
-from supply_chain.tier import TierName
+from supply_chain.model.image import EncryptedImage, ImageRef, Source, StoredImage
+from supply_chain.model.manifest import Base, Classification
+from supply_chain.model.tier import TierName
 from tests.real.command import ROOT
 from tests.real.place import free_port
 from tests.real.waiting import until_ready
@@ -137,7 +137,7 @@ def emulator(home: Home, directory: Path) -> Iterator[str]:
     """The registry's host, which is also AWS's."""
     host, port = "127.0.0.1", free_port()
     command = [
-        str(home.emulator / "bin/python"), "-m", "supply_chain.laptop.emulator",
+        str(home.emulator / "bin/python"), "-m", "cscm_laptop.emulator",
         "--host", host, "--port", str(port), "--state", str(directory / "state"),
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}

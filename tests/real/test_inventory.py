@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from supply_chain.adapters.inventory import open_inventory
+from supply_chain.adapters.database import open_inventory
 from supply_chain.errors import InventoryUnavailable, SupplyChainError
 from tests.inventory.contract import InventoryContract
 from tests.real.place import free_port

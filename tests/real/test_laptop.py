@@ -18,15 +18,15 @@ import docker
 import pytest
 from botocore.exceptions import ClientError
 
-from supply_chain.adapters.engine import DockerEngine
-from supply_chain.container import MANAGED
-from supply_chain.laptop.emulator_service import emulator_root, root_key
-from supply_chain.laptop.engine import engine_url
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import LaptopState, load_state, records, reset
-from supply_chain.laptop.ports import request
-from supply_chain.laptop.services import start_time
-from supply_chain.tier import TierName
+from cscm_laptop.emulator_service import emulator_root, root_key
+from cscm_laptop.engine import engine_url
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import LaptopState, load_state, records, reset
+from cscm_laptop.ports import request
+from cscm_laptop.services import start_time
+from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.model.container import MANAGED
+from supply_chain.model.tier import TierName
 from tests.real.command import ROOT
 from tests.real.place import free_ports
 

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from supply_chain.adapters.registration import deploy
-from supply_chain.laptop.prefect_server import POOL, job_template
+from cscm_laptop.prefect_server import POOL, job_template
+from orchestration.registration import deploy
 from tests.real.access import Prefect
 from tests.real.command import ROOT
 from tests.real.place import free_port
@@ -61,7 +61,7 @@ def prefect(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             body = {"type": "process", "base_job_template": job_template(COMMAND, project)}
             login.ask("work_pools/", {"name": POOL, **body})
             deploy(project, [sys.executable], environment, asking(login), lambda _: None)
-            worker = [sys.executable, "-m", "cscm.worker", "--pool", POOL, "--command", COMMAND]
+            worker = [sys.executable, "-m", "orchestration.worker", "--pool", POOL, "--command", COMMAND]
             processes.append(subprocess.Popen(worker, env=environment, cwd=project, stdout=log, stderr=log))
             yield login
         finally:
@@ -70,7 +70,7 @@ def prefect(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 each.wait(30)
 
 
-COMMAND = f"{sys.executable} -m cscm.flow_run"
+COMMAND = f"{sys.executable} -m orchestration.flow_run"
 
 
 def asking(login: Prefect) -> Any:

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from supply_chain.adapters.registration import declared
-from supply_chain.adapters.registration.automations import read_automations
-from supply_chain.adapters.registration.views import read_views
-from supply_chain.laptop.home import MARKER
+from cscm_laptop.home import MARKER
+from orchestration.registration import declared
+from orchestration.registration.automations import read_automations
+from orchestration.registration.views import read_views
 from tests.real.command import ROOT, cscm
 from tests.real.place import free_port
 from tests.real.waiting import eventually

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from cscm_laptop.laptop import LaptopState
 from scripts.wheel import purl_of
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.evidence.release import released
-from supply_chain.image import ImageRef
-from supply_chain.laptop.laptop import LaptopState
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tests.real.access import cosign_of
 from tests.real.command import ROOT
 

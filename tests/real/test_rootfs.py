@@ -13,9 +13,9 @@ from uuid import uuid4
 import docker
 import pytest
 
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.mmdebstrap import make_rootfs
-from supply_chain.app import Base, read_manifest
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools.mmdebstrap import make_rootfs
+from supply_chain.model.manifest import Base, read_manifest
 from tests.real.command import ROOT
 
 pytestmark = pytest.mark.real

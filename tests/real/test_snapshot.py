@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.dockerfile import BuildKitReader
-from supply_chain.adapters.snapshot import take_snapshot
+from supply_chain.adapters.docker.dockerfile import BuildKitReader
+from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.adapters.tools import Toolbox
 from tests.real.buildkit import write_dockerfile
 

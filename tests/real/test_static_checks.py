@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.bandit import scan_source
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.dockerfile import BuildKitReader
-from supply_chain.adapters.hadolint import lint_dockerfile
-from supply_chain.adapters.secrets import find_secrets
-from supply_chain.adapters.snapshot import take_snapshot
+from supply_chain.adapters.docker.dockerfile import BuildKitReader
+from supply_chain.adapters.git.snapshot import take_snapshot
+from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.app import FILE
+from supply_chain.adapters.tools.bandit import scan_source
+from supply_chain.adapters.tools.hadolint import lint_dockerfile
+from supply_chain.adapters.tools.secrets import find_secrets
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.evidence.checks import CheckResult, Outcome
+from supply_chain.model.manifest import FILE
 from tests.real.command import ROOT
 
 APPLICATIONS = [path.parent for kind in ("bases", "examples") for path in sorted(ROOT.glob(f"{kind}/*/{FILE}"))]

@@ -16,7 +16,7 @@ from supply_chain.development.test import test as check
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.deploy import Order
 from supply_chain.execution.environment import Environment
-from supply_chain.image import (
+from supply_chain.model.image import (
     BuiltImage,
     Candidate,
     CuratedImage,

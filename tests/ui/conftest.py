@@ -17,9 +17,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, ViewportSize, sync_playwright
 
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import LaptopState, load_state
-from supply_chain.laptop.prefect_server import auth_string
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import LaptopState, load_state
+from cscm_laptop.prefect_server import auth_string
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

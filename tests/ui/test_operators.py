@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from supply_chain.adapters.registration.views import View, read_views
+from orchestration.registration.views import View, read_views
 
 from .conftest import ROOT, Ui
 

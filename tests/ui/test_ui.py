@@ -16,7 +16,7 @@ import httpx
 import pytest
 from playwright.sync_api import Request
 
-from supply_chain.laptop.laptop import LaptopState
+from cscm_laptop.laptop import LaptopState
 from tests.real.command import ROOT
 
 from .conftest import Ui, form

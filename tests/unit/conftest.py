@@ -28,16 +28,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import settings
 
-from supply_chain.adapters.command import Tool
-from supply_chain.app import FILE, MANIFEST, Base, Service
+from supply_chain.adapters.process.command import Tool
 from supply_chain.development.snapshot import Entry, Mode, Snapshot, blob_id
 from supply_chain.evidence.checks import TESTED, Check, CheckResult
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PAYLOAD, Statement
 from supply_chain.evidence.store import EvidenceStore, NotEvidence, Referrer
-from supply_chain.image import BuiltImage, Descriptor, Digest, ImageRef, Interval, Source
-from supply_chain.tier import TierName
+from supply_chain.model.image import BuiltImage, Descriptor, Digest, ImageRef, Interval, Source
+from supply_chain.model.manifest import FILE, MANIFEST, Base, Service
+from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report, Severity
 
 SEARCH = int(os.environ.get("CSCM_SEARCH", "0"))

@@ -16,8 +16,8 @@ from supply_chain.evidence.statement import (
 )
 from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.evidence.summary import summary
-from supply_chain.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
-from supply_chain.tier import Boundary, TierName
+from supply_chain.model.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
+from supply_chain.model.tier import Boundary, TierName
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
 DIGEST = "sha256:" + "a" * 64

@@ -21,13 +21,13 @@ from pydantic import BaseModel, TypeAdapter
 from blocks import register
 from cscm import events
 from cscm.main import main
+from cscm_laptop.profile import Profile
 from scripts import reference
 from supply_chain import errors
-from supply_chain.app import MANIFEST
-from supply_chain.documents import parse_document
 from supply_chain.errors import SupplyChainError
 from supply_chain.execution.environment import Environment
-from supply_chain.laptop.profile import Profile
+from supply_chain.model.documents import parse_document
+from supply_chain.model.manifest import MANIFEST
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.rules import POLICIES
 from supply_chain.promotion.bridge import Message

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.snapshot import take_snapshot
-from supply_chain.app import FILE, Base, Classification, Service, read_manifest
+from supply_chain.adapters.git.snapshot import take_snapshot
+from supply_chain.model.manifest import FILE, Base, Classification, Service, read_manifest
 from tests.unit.dockerignore import ignored
 
 ROOT = Path(__file__).parents[2]

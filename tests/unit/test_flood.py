@@ -6,7 +6,7 @@ import pytest
 
 from bench.flood import PATIENCE, Api, _collided, beside
 from supply_chain.errors import PartFailed
-from supply_chain.pages.morning import NO_SLOT
+from supply_chain.reports.daily import NO_SLOT
 
 
 class Silent(Api):

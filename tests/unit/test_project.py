@@ -21,18 +21,19 @@ from prefect.client.schemas.schedules import CronSchedule
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from flows.respond import alert
-from supply_chain.adapters.registration.abandoned import SILENT
-from supply_chain.adapters.registration.automations import TELLER, as_prefect, read_automations
-from supply_chain.adapters.registration.deployments import TAG
-from supply_chain.adapters.registration.queues import declared_pool
-from supply_chain.app import json_schema, read_manifest
+from orchestration import events
+from orchestration.announcements import WAITING, event_of
+from orchestration.registration.abandoned_runs import SILENT
+from orchestration.registration.automations import TELLER, as_prefect, read_automations
+from orchestration.registration.deployments import TAG
+from orchestration.registration.work_queues import declared_pool
 from supply_chain.execution.environment import read_environments
-from supply_chain.image import ImageRef
-from supply_chain.pages.morning import COVERED
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import json_schema, read_manifest
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
-from tasks import events, source
-from tasks.announce import WAITING, event_of
+from supply_chain.reports.daily import COVERED
+from tasks import source
 from tasks.rescan import RESCAN, SIGNED
 
 ROOT = Path(__file__).parents[2]
@@ -337,7 +338,7 @@ def test_the_lock_pins_by_hash_and_names_no_address() -> None:
         assert not re.search(r"://|--index|--find-links|^-", text, re.MULTILINE)
 
 
-EXECUTED = ("supply_chain.laptop.emulator", "supply_chain.adapters.inventory.migrations.env")
+EXECUTED = ("cscm_laptop.emulator", "supply_chain.adapters.database.migrations.env")
 
 
 @pytest.mark.parametrize("package", ["supply_chain", "cscm", "flows", "tasks", "blocks"])

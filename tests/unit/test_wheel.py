@@ -7,7 +7,7 @@ import pytest
 
 from scripts.wheel import purl_of, wheel_in
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 
 REF = ImageRef(repository="curated/cscm", digest="sha256:" + "a" * 64)
 WHEEL = "container_supply_chain-0.1.0-py3-none-any.whl"

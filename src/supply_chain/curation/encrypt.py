@@ -9,14 +9,14 @@ from typing import Protocol
 
 from pydantic import Field
 
-from supply_chain.app import Base, Classification, Service
 from supply_chain.errors import KeyUnusable
 from supply_chain.evidence.encryption import EncryptedCopy, EncryptionRecord, context_of, encryption_records
 from supply_chain.evidence.reading import Said, proof
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import ENCRYPTED, Digest, EncryptedImage, Frozen, ImageRef, Proof, StoredImage
-from supply_chain.tier import TierName
+from supply_chain.model.image import ENCRYPTED, Digest, EncryptedImage, Frozen, ImageRef, Proof, StoredImage
+from supply_chain.model.manifest import Base, Classification, Service
+from supply_chain.model.tier import TierName
 
 
 class KeyState(Frozen):

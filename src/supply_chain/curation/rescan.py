@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Protocol
 
-from supply_chain.app import Limits
 from supply_chain.concurrency import side_by_side
 from supply_chain.curation.scan import Attacher, keep, list_contents
 from supply_chain.errors import ClockWrong, EvidenceInvalid
@@ -26,14 +25,15 @@ from supply_chain.evidence.standing import Act, read_standing, rulings, standing
 from supply_chain.evidence.statement import VULNERABILITIES, Evidence
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, verdicts
-from supply_chain.image import Digest, Frozen, ImageRef, digest_set
+from supply_chain.model.image import Digest, Frozen, ImageRef, digest_set
+from supply_chain.model.manifest import Limits
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.dossier import Layers, kept, upon, with_their_bases
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.policy.verdict import Repositories, is_conclusion, record
 from supply_chain.policy.verdict import keep as keep_refusal
-from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
 from supply_chain.vulnerability.scanner import SbomGenerator

@@ -15,8 +15,8 @@ from supply_chain.evidence.reading import proof
 from supply_chain.evidence.sbom import Reference, References, Referred, last_listed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import Digest, EncryptedImage, ImageRef, ScannedImage
-from supply_chain.tier import TierName
+from supply_chain.model.image import Digest, EncryptedImage, ImageRef, ScannedImage
+from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import current_report, require_no_better
 from supply_chain.vulnerability.scanner import Sbom, SbomGenerator, Sboms, Scanner

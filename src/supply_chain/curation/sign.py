@@ -10,11 +10,11 @@ from supply_chain.errors import SignatureFailed
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SIGNATURE
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import CuratedImage, ImageRef, ScannedImage
+from supply_chain.model.image import CuratedImage, ImageRef, ScannedImage
+from supply_chain.model.tier import TierName
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.verdict import record
-from supply_chain.tier import TierName
 
 
 class ImageSigner(Protocol):

@@ -12,11 +12,11 @@ from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import last_verdict
-from supply_chain.image import Candidate, Descriptor, Digest, ImageRef, StoredImage, blobs_of
+from supply_chain.model.image import Candidate, Descriptor, Digest, ImageRef, StoredImage, blobs_of
+from supply_chain.model.tier import Boundary, TierName, curated_repository
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.verdict import record
-from supply_chain.tier import Boundary, TierName, curated_repository
 
 IMAGE = (
     "application/vnd.oci.image.manifest.v1+json",

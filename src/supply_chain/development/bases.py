@@ -13,9 +13,9 @@ from supply_chain.evidence.standing import Ruling, read_blocks, read_standing, s
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_vended
-from supply_chain.image import DIGEST, Digest, ImageRef, Material
+from supply_chain.model.image import DIGEST, Digest, ImageRef, Material
+from supply_chain.model.tier import BASES, CURATED, EVIDENCE, OFFERED, TierName, is_base_repository
 from supply_chain.policy.dossier import with_their_bases
-from supply_chain.tier import BASES, CURATED, EVIDENCE, OFFERED, TierName, is_base_repository
 
 REGISTRIES = (
     "docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.access.redhat.com",

@@ -12,7 +12,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Protocol
 
-from supply_chain.app import FILE, Base, Service
 from supply_chain.concurrency import side_by_side
 from supply_chain.development.dockerfile import DockerfileReader, SourceOperation, file_name
 from supply_chain.development.plan import Bases, Plan, plan_build
@@ -24,9 +23,10 @@ from supply_chain.evidence.checks import Check, passed_before, required_in_engin
 from supply_chain.evidence.provenance import is_of
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import BuildInputs, BuiltImage, Candidate, Digest, ImageRef, Source
+from supply_chain.model.image import BuildInputs, BuiltImage, Candidate, Digest, ImageRef, Source
+from supply_chain.model.manifest import FILE, Base, Service
+from supply_chain.model.tier import TierName, development_repository
 from supply_chain.scratch import scratch
-from supply_chain.tier import TierName, development_repository
 
 FETCHED = 2 * 1024**3
 """Bytes that all files of one build may have that its Dockerfile adds by URL."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from supply_chain.app import Base, Service
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.evidence.examination import Examination
-from supply_chain.image import Digest, Interval
-from supply_chain.shown import counted, first_of
+from supply_chain.model.image import Digest, Interval
+from supply_chain.model.manifest import Base, Service
+from supply_chain.text import counted, first_of
 
 SHOWN = 20
 MOST_SECRETS = 50

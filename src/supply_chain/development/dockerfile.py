@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 from supply_chain.errors import BuildFailed, DeclarationInvalid, DockerfileRefused
-from supply_chain.image import DIGEST, Digest
+from supply_chain.model.image import DIGEST, Digest
 
 IMAGE = "docker-image://"
 CONTEXT = "local://context"

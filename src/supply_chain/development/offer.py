@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from supply_chain.app import Base, Service
 from supply_chain.development.build import local_name
 from supply_chain.development.test import TestedImage
 from supply_chain.errors import ImageDamaged
@@ -14,8 +13,9 @@ from supply_chain.evidence.checks import Check
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import Candidate, Digest, ImageRef
-from supply_chain.tier import development_repository
+from supply_chain.model.image import Candidate, Digest, ImageRef
+from supply_chain.model.manifest import Base, Service
+from supply_chain.model.tier import development_repository
 
 
 class Pusher(Protocol):

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from supply_chain.app import Base, Service
 from supply_chain.concurrency import side_by_side
 from supply_chain.development.dockerfile import (
     DockerfileReader,
@@ -19,7 +18,8 @@ from supply_chain.development.dockerfile import (
 )
 from supply_chain.development.record import Expected
 from supply_chain.errors import DockerfileRefused
-from supply_chain.image import Digest, Material, Source
+from supply_chain.model.image import Digest, Material, Source
+from supply_chain.model.manifest import Base, Service
 
 ROUNDS = 4
 """How often it is read: images that are found can have triggers (ONBUILD) that name further ones."""

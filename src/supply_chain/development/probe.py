@@ -15,9 +15,13 @@ from itertools import pairwise
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
-from supply_chain.app import Base, Probe, Runtime, Service
 from supply_chain.concurrency import side_by_side
-from supply_chain.container import (
+from supply_chain.development.reports import LARGEST_REPORT
+from supply_chain.development.separation import Room
+from supply_chain.development.tested import Tested, judge_tests
+from supply_chain.errors import CheckNotMade, EngineFailed, ProgramNotStarted
+from supply_chain.evidence.checks import NOT_SHOWN, TESTED, Check, CheckResult
+from supply_chain.model.container import (
     DIGEST,
     Change,
     Container,
@@ -35,12 +39,8 @@ from supply_chain.container import (
     profile,
     slug,
 )
-from supply_chain.development.reports import LARGEST_REPORT
-from supply_chain.development.separation import Room
-from supply_chain.development.tested import Tested, judge_tests
-from supply_chain.errors import CheckNotMade, EngineFailed, ProgramNotStarted
-from supply_chain.evidence.checks import NOT_SHOWN, TESTED, Check, CheckResult
-from supply_chain.image import Interval
+from supply_chain.model.image import Interval
+from supply_chain.model.manifest import Base, Probe, Runtime, Service
 from supply_chain.readiness import Answer, trouble_at, wait_ended, wait_ready
 
 Clock = Callable[[], datetime]

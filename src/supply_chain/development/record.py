@@ -9,8 +9,8 @@ from pydantic import Field
 
 from supply_chain.development.dockerfile import IMAGE, Operations, Read, Target, check_target
 from supply_chain.errors import BuildMaterialsDiffer, DockerfileRefused
-from supply_chain.image import Digest
-from supply_chain.shown import first_of
+from supply_chain.model.image import Digest
+from supply_chain.text import first_of
 
 FRONTEND = "dockerfile.v0"
 """BuildKit's own frontend, part of the engine."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from supply_chain.app import Review
 from supply_chain.evidence.checks import CheckResult
+from supply_chain.model.manifest import Review
 
 
 def reviewed(result: CheckResult, reviews: Iterable[Review]) -> CheckResult:

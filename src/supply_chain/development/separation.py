@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from supply_chain.image import Frozen, Source
+from supply_chain.model.image import Frozen, Source
 
 
 class BuildLimits(Frozen):

@@ -15,10 +15,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from supply_chain import documents
-from supply_chain.app import FILE, Base, Service, parse_manifest
 from supply_chain.errors import DeclarationInvalid, SourceInvalid, SupplyChainError
-from supply_chain.image import Digest, Source, digest_of
+from supply_chain.model import documents
+from supply_chain.model.image import Digest, Source, digest_of
+from supply_chain.model.manifest import FILE, Base, Service, parse_manifest
 
 MAX_FILES = 100_000
 """Files and links that a snapshot may hold."""

@@ -13,8 +13,8 @@ from supply_chain.concurrency import side_by_side
 from supply_chain.evidence.checks import Check, CheckResult, passed_before
 from supply_chain.evidence.reading import Said, proof
 from supply_chain.evidence.statement import Evidence
-from supply_chain.image import BuiltImage, Interval, Proven
-from supply_chain.shown import first_of
+from supply_chain.model.image import BuiltImage, Interval, Proven
+from supply_chain.text import first_of
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import current_report
 from supply_chain.vulnerability.scanner import SbomGenerator, Scanner

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 
-from supply_chain.container import APPLICATION, ROLE, RUN, Engine
 from supply_chain.development.build import local_name, test_name
 from supply_chain.errors import EngineFailed
+from supply_chain.model.container import APPLICATION, ROLE, RUN, Engine
 
 CHECKS = ("probe", "check", "tests")
 """The roles of the containers and networks that checks make."""

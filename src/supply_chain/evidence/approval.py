@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field, StringConstraints
 from supply_chain.evidence.clock import INSTANT, SKEW
 from supply_chain.evidence.reading import Said, said
 from supply_chain.evidence.statement import APPROVAL, Evidence
-from supply_chain.image import Digest, Frozen
+from supply_chain.model.image import Digest, Frozen
 
 MOST_WORDS = 1000
 """Characters of what a person says."""

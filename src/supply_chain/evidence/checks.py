@@ -11,7 +11,7 @@ from pydantic import Field
 
 from supply_chain.evidence.reading import Said, said
 from supply_chain.evidence.statement import TEST_RESULT, Evidence
-from supply_chain.image import Frozen, Interval
+from supply_chain.model.image import Frozen, Interval
 
 
 class Check(StrEnum):

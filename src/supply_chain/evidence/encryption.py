@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, field_validator
 
-from supply_chain.app import Classification
 from supply_chain.evidence.reading import Said, said
 from supply_chain.evidence.statement import ENCRYPTION, Evidence
-from supply_chain.image import Digest, Frozen
+from supply_chain.model.image import Digest, Frozen
+from supply_chain.model.manifest import Classification
 
 
 class EncryptedCopy(Frozen):

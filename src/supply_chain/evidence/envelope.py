@@ -13,7 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from supply_chain.errors import SettingInvalid
-from supply_chain.image import Frozen
+from supply_chain.model.image import Frozen
 
 Key = ec.EllipticCurvePublicKey
 Base64 = Annotated[bytes, AfterValidator(lambda text: base64.b64decode(text, validate=True))]

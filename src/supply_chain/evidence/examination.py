@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
-from supply_chain.app import Unjudged, UnjudgedKind
-from supply_chain.image import Frozen
+from supply_chain.model.image import Frozen
+from supply_chain.model.manifest import Unjudged, UnjudgedKind
 
 OS_RELEASE = "/etc/os-release"
 """Where an owner accepts that an image is of another distribution than its base."""

@@ -14,11 +14,11 @@ from pydantic import (
     model_validator,
 )
 
-from supply_chain.app import AppManifest, Base, Service
 from supply_chain.evidence.reading import newest
 from supply_chain.evidence.statement import PROVENANCE, Evidence, Foreign, Predicate
-from supply_chain.image import BuildInputs, BuiltImage, Digest, ImageRef, Material, Source, digest_set
-from supply_chain.tier import is_base_repository
+from supply_chain.model.image import BuildInputs, BuiltImage, Digest, ImageRef, Material, Source, digest_set
+from supply_chain.model.manifest import AppManifest, Base, Service
+from supply_chain.model.tier import is_base_repository
 
 BUILDER, HOSTED_BUILDER = "urn:cscm:builder:workstation:v1", "urn:cscm:builder:hosted:v1"
 """What builds: the engine of somebody's own machine, or of a host that is there for builds alone (its block says so).

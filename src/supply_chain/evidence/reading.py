@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.clock import said_at
 from supply_chain.evidence.statement import LOOK_AT_IT, SIGNATURE, Evidence
-from supply_chain.image import Proof
-from supply_chain.tier import TierName
+from supply_chain.model.image import Proof
+from supply_chain.model.tier import TierName
 
 P = TypeVar("P")
 

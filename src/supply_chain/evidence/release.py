@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 from supply_chain.evidence.statement import Statement, Subject
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 
 RELEASE = "https://in-toto.io/attestation/release/v0.1"
 """in-toto's release predicate v0.1: the files that belong to one release of a package."""

@@ -17,7 +17,7 @@ from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.examination import EXAMINATION_VERSION, Examination
 from supply_chain.evidence.reading import newest
 from supply_chain.evidence.statement import SBOM, Evidence, Foreign, Predicate
-from supply_chain.image import Digest, ImageRef, digest_of
+from supply_chain.model.image import Digest, ImageRef, digest_of
 
 T = TypeVar("T")
 

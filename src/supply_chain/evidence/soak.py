@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.reading import Said, said
 from supply_chain.evidence.statement import SOAK, Evidence
-from supply_chain.image import Digest, Frozen
+from supply_chain.model.image import Digest, Frozen
 
 
 class Soak(Frozen):

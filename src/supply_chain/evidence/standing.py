@@ -23,8 +23,8 @@ from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.reading import Said, said
 from supply_chain.evidence.statement import LIFECYCLE, Evidence, Predicate
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore, Reading
-from supply_chain.image import Digest, Frozen, ImageRef
-from supply_chain.tier import BY_DIGEST, TierName, evidence_repository
+from supply_chain.model.image import Digest, Frozen, ImageRef
+from supply_chain.model.tier import BY_DIGEST, TierName, evidence_repository
 
 
 class Act(StrEnum):

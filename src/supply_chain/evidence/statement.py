@@ -12,8 +12,8 @@ from pydantic.alias_generators import to_camel
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.envelope import Envelope
-from supply_chain.image import Digest, Frozen, ImageRef, Repository, application_of, digest_set
-from supply_chain.tier import TierName
+from supply_chain.model.image import Digest, Frozen, ImageRef, Repository, application_of, digest_set
+from supply_chain.model.tier import TierName
 
 STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PAYLOAD = "application/vnd.in-toto+json"

@@ -18,8 +18,8 @@ from supply_chain.errors import EvidenceFlooded, EvidenceInvalid
 from supply_chain.evidence.clock import refuse_the_future
 from supply_chain.evidence.envelope import Key, envelope_in, keys_of
 from supply_chain.evidence.statement import BUNDLE, Evidence, Statement, about, is_about, read_statement
-from supply_chain.image import Descriptor, Digest, Frozen, ImageRef
-from supply_chain.tier import EVIDENCE, TierName
+from supply_chain.model.image import Descriptor, Digest, Frozen, ImageRef
+from supply_chain.model.tier import EVIDENCE, TierName
 
 PREDICATE = "dev.sigstore.bundle.predicateType"
 CONTENT = "dev.sigstore.bundle.content"

@@ -11,8 +11,8 @@ from pydantic import AwareDatetime, Field
 from supply_chain.evidence.levels import FAILED
 from supply_chain.evidence.reading import Said, is_signed, said
 from supply_chain.evidence.statement import SUMMARY, Evidence, Foreign, Predicate
-from supply_chain.image import Digest, ImageRef, digest_set
-from supply_chain.tier import Boundary
+from supply_chain.model.image import Digest, ImageRef, digest_set
+from supply_chain.model.tier import Boundary
 
 SLSA_VERSION = "1.2"
 

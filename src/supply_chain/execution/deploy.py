@@ -15,8 +15,12 @@ from time import sleep
 
 from pydantic import ConfigDict, Field
 
-from supply_chain.app import Probe, Service
-from supply_chain.container import (
+from supply_chain.errors import DeploymentFailed, ImageDamaged, PortBusy, ProgramNotStarted
+from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.front import Front, server_of
+from supply_chain.execution.supply import Supply
+from supply_chain.execution.watch import Watch
+from supply_chain.model.container import (
     APPLICATION,
     CONFIGURATION,
     DIGEST,
@@ -35,15 +39,11 @@ from supply_chain.container import (
     labels,
     profile,
 )
-from supply_chain.errors import DeploymentFailed, ImageDamaged, PortBusy, ProgramNotStarted
-from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.front import Front, server_of
-from supply_chain.execution.supply import Supply
-from supply_chain.execution.watch import Watch
-from supply_chain.image import CuratedImage, Digest, Frozen, Proven
+from supply_chain.model.image import CuratedImage, Digest, Frozen, Proven
+from supply_chain.model.manifest import Probe, Service
 from supply_chain.policy.outcome import Admitted
 from supply_chain.readiness import trouble_at, wait_ready
-from supply_chain.shown import first_line
+from supply_chain.text import first_line
 
 SETTLE = 0.3
 """Seconds after which a container that was ready is looked at once more."""

@@ -8,11 +8,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from supply_chain.app import Duration, Variable
-from supply_chain.container import ENVIRONMENT, MANAGED
-from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
-from supply_chain.image import Digest, Frozen
+from supply_chain.model.container import ENVIRONMENT, MANAGED
+from supply_chain.model.documents import read_document
+from supply_chain.model.image import Digest, Frozen
+from supply_chain.model.manifest import Duration, Variable
 from supply_chain.policy.gate import Place, SoakAsked
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]

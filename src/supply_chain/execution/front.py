@@ -23,7 +23,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
-from supply_chain.container import (
+from supply_chain.errors import CheckNotMade, DeploymentFailed
+from supply_chain.execution.environment import Environment, Placement
+from supply_chain.model.container import (
     APPLICATION,
     CONFIGURATION,
     ENVIRONMENT,
@@ -42,9 +44,7 @@ from supply_chain.container import (
     labels,
     slug,
 )
-from supply_chain.errors import CheckNotMade, DeploymentFailed
-from supply_chain.execution.environment import Environment, Placement
-from supply_chain.image import Digest
+from supply_chain.model.image import Digest
 from supply_chain.readiness import trouble_at
 
 DIRECTORY = "/config"

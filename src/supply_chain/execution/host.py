@@ -16,12 +16,12 @@ from datetime import datetime
 
 from pydantic import Field
 
-from supply_chain.container import Action, Engine, History, HostAccess
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Deviation, Observation
-from supply_chain.image import Digest, Frozen
-from supply_chain.shown import plain
+from supply_chain.model.container import Action, Engine, History, HostAccess
+from supply_chain.model.image import Digest, Frozen
+from supply_chain.text import plain
 
 UNWATCHED = "host.unwatched"
 """The code of what is no deviation: the engine knows no more what was done since the last look."""

@@ -14,7 +14,11 @@ from datetime import datetime
 
 from pydantic import Field
 
-from supply_chain.container import (
+from supply_chain.errors import CheckNotMade, ContainerGone, ImageNotFound
+from supply_chain.execution.deploy import Expected
+from supply_chain.execution.environment import Environment, network_of
+from supply_chain.execution.front import PORT, PROFILE
+from supply_chain.model.container import (
     APPLICATION,
     ENVIRONMENT,
     Change,
@@ -27,13 +31,9 @@ from supply_chain.container import (
     outside,
     slug,
 )
-from supply_chain.errors import CheckNotMade, ContainerGone, ImageNotFound
-from supply_chain.execution.deploy import Expected
-from supply_chain.execution.environment import Environment, network_of
-from supply_chain.execution.front import PORT, PROFILE
-from supply_chain.image import Frozen, short
+from supply_chain.model.image import Frozen, short
 from supply_chain.readiness import trouble_at
-from supply_chain.shown import first_of
+from supply_chain.text import first_of
 
 SHOWN = 10
 """Paths and names that a fact lists."""

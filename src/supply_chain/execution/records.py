@@ -14,9 +14,9 @@ from supply_chain.evidence.reading import Said, proof, said
 from supply_chain.evidence.statement import DEPLOYMENT, Evidence
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
 from supply_chain.execution.deploy import Deployed, Deployment, Expected
-from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.model.image import Digest, Frozen, ImageRef
+from supply_chain.model.tier import TierName, evidence_repository
 from supply_chain.policy.verdict import execution_place
-from supply_chain.tier import TierName, evidence_repository
 
 
 class Repositories(Protocol):

@@ -7,23 +7,23 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
-from supply_chain.app import Classification, Service
 from supply_chain.concurrency import both
-from supply_chain.container import Engine, Wait
 from supply_chain.errors import DeploymentFailed
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.deploy import Deployment, Order, deploy
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import record
 from supply_chain.execution.supply import Supply
-from supply_chain.image import CuratedImage, Digest, ImageRef
+from supply_chain.model.container import Engine, Wait
+from supply_chain.model.image import CuratedImage, Digest, ImageRef
+from supply_chain.model.manifest import Classification, Service
+from supply_chain.model.tier import BASES
 from supply_chain.policy.dossier import curated
 from supply_chain.policy.gate import Dossier, Place, judge
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.policy.verdict import Repositories, execution_place
 from supply_chain.policy.verdict import record as record_verdict
-from supply_chain.tier import BASES
 
 PROXY = f"{BASES}/proxy"
 """Where the proxy that holds an environment's addresses is vended from."""

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from supply_chain.container import PREVIOUS, Engine, LocalImage, Login
 from supply_chain.errors import EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.encryption import EncryptedCopy, context_of, encryption_records
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import Digest, ImageRef, short
+from supply_chain.model.container import PREVIOUS, Engine, LocalImage, Login
+from supply_chain.model.image import Digest, ImageRef, short
+from supply_chain.model.tier import TierName
 from supply_chain.scratch import scratch
-from supply_chain.tier import TierName
 
 log = logging.getLogger("supply_chain.supply")
 

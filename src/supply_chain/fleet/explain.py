@@ -23,8 +23,8 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import BEFORE_ALL
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import Judgement, KnownImage, Note
-from supply_chain.image import HEXADECIMAL, Digest, Frozen, ImageRef, application_of
-from supply_chain.tier import TierName, curated_repository
+from supply_chain.model.image import HEXADECIMAL, Digest, Frozen, ImageRef, application_of
+from supply_chain.model.tier import TierName, curated_repository
 
 SAYS = {
     PROVENANCE: "built",

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.app import Limits
 from supply_chain.curation.rescan import Change, News
 from supply_chain.errors import RescanIncomplete
 from supply_chain.evidence.sbom import Package, in_url
 from supply_chain.fleet.packages import asked_for, name_of, names_of, version_of
-from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.model.image import Digest, Frozen, ImageRef
+from supply_chain.model.manifest import Limits
 from supply_chain.policy.rules import exceeded
-from supply_chain.shown import counted
+from supply_chain.text import counted
 from supply_chain.vulnerability.findings import Database, Finding, Report
 
 FindingKey = tuple[str, str, str, str]

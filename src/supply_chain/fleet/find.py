@@ -7,8 +7,8 @@ import re
 from typing import Protocol
 
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
-from supply_chain.image import DIGEST, HEXADECIMAL, ImageRef, StorageStatus
-from supply_chain.tier import CURATED, OFFERED, curated_repository
+from supply_chain.model.image import DIGEST, HEXADECIMAL, ImageRef, StorageStatus
+from supply_chain.model.tier import CURATED, OFFERED, curated_repository
 
 
 class Digests(Protocol):

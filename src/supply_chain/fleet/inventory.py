@@ -9,7 +9,7 @@ from typing import Protocol
 
 from supply_chain.evidence.sbom import Package
 from supply_chain.fleet.known import KnownImage, Running, Seen
-from supply_chain.image import Digest, ImageRef, StoredManifest
+from supply_chain.model.image import Digest, ImageRef, StoredManifest
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.image import Digest, Frozen, ImageRef, Source, StorageStatus, StoredManifest
+from supply_chain.model.image import Digest, Frozen, ImageRef, Source, StorageStatus, StoredManifest
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.outcome import Reason
-from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.findings import Database, Finding, Report
 
 

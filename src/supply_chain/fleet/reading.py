@@ -26,10 +26,10 @@ from supply_chain.execution.deploy import Expected
 from supply_chain.execution.records import records
 from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Note, Running, Scan
-from supply_chain.image import Digest, ImageRef, StoredManifest
+from supply_chain.model.image import Digest, ImageRef, StoredManifest
+from supply_chain.model.tier import Boundary, TierName, curated_repository, evidence_repository
 from supply_chain.policy.dossier import said_by_execution
 from supply_chain.policy.outcome import Reason
-from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
 from supply_chain.vulnerability.reports import last_report
 
 JUDGE = {

@@ -8,15 +8,15 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from supply_chain.container import Container, Engine
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import KnownImage, Running, Seen
 from supply_chain.fleet.reading import Listing, Registry, is_image, listing, read
-from supply_chain.image import ENCRYPTED, Digest, Frozen, ImageRef, StoredManifest, application_of
+from supply_chain.model.container import Container, Engine
+from supply_chain.model.image import ENCRYPTED, Digest, Frozen, ImageRef, StoredManifest, application_of
+from supply_chain.model.tier import CURATED
 from supply_chain.readiness import trouble_at
-from supply_chain.shown import counted
-from supply_chain.tier import CURATED
+from supply_chain.text import counted
 
 
 class Reconciled(Frozen):

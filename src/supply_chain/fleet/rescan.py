@@ -17,10 +17,10 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.exposure import Gone, Judged, Unjudged, carries, compared, due, gone, rebuilds
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.where import no_packages, refuse
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName, is_base_repository
 from supply_chain.policy.dossier import Layers
 from supply_chain.policy.verdict import Repositories
-from supply_chain.tier import TierName, is_base_repository
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, Results, Wanted, match, processors
 from supply_chain.vulnerability.reports import last_report, outdated

@@ -11,8 +11,8 @@ from typing import Self
 
 from supply_chain.fleet.exposure import TOLD, Judged, Rescanned, Unjudged, by_exposure, concerned
 from supply_chain.fleet.known import KnownImage
-from supply_chain.image import ImageRef
-from supply_chain.tier import is_base_repository
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import is_base_repository
 from supply_chain.vulnerability.findings import Database, Finding
 from supply_chain.vulnerability.scanner import Scanner
 

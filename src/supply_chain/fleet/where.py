@@ -12,9 +12,9 @@ from supply_chain.errors import DeclarationInvalid
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.fleet.packages import asked_for
-from supply_chain.image import DIGEST, HEXADECIMAL, Frozen, ImageRef
-from supply_chain.shown import counted
-from supply_chain.tier import BASES, CURATED
+from supply_chain.model.image import DIGEST, HEXADECIMAL, Frozen, ImageRef
+from supply_chain.model.tier import BASES, CURATED
+from supply_chain.text import counted
 
 ADVISORY = re.compile(
     r"(?i)CVE-\d{4}-\d{4,}|(?:GHSA|CGA)(?:-[0-9a-z]{4}){3}|TEMP-\d{7}-[0-9A-F]{6}"

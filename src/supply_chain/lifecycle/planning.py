@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from supply_chain.fleet.known import KnownImage
-from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step, above
 from supply_chain.lifecycle.rules import STANDS, Action, Decision, Facts, Rules, decide, guards
 from supply_chain.lifecycle.stock import (
@@ -28,7 +27,8 @@ from supply_chain.lifecycle.stock import (
     owners,
     said_since,
 )
-from supply_chain.tier import EVIDENCE, is_base_repository
+from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.tier import EVIDENCE, is_base_repository
 
 DAY = timedelta(days=1)
 GUARDING = ("keep.needed", "keep.needed-base", "keep.orphaned")

@@ -18,9 +18,9 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import history
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known
-from supply_chain.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.stock import INDEXES, Evidenced, Member, PastDeployment, Stock
-from supply_chain.tier import CURATED, EVIDENCE, TierName
+from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.tier import CURATED, EVIDENCE, TierName
 
 
 class Images(Protocol):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
-from supply_chain.image import Digest
 from supply_chain.lifecycle.plan import Step
 from supply_chain.lifecycle.stock import Member
+from supply_chain.model.image import Digest
 
 AT_ONCE = 100
 """Manifests that are removed by one call (ECR API, BatchDeleteImage)."""

@@ -15,10 +15,9 @@ from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.standing import Act, PlanAct, Repositories, Ruling, rule
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
 from supply_chain.lifecycle.stock import INDEXES, Member, PastDeployment, histories
-from supply_chain.shown import in_a_line
-from supply_chain.tier import (
+from supply_chain.model.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.tier import (
     CURATED,
     OF_PLANS,
     OFFERED,
@@ -28,6 +27,7 @@ from supply_chain.tier import (
     evidence_repository,
     is_base_repository,
 )
+from supply_chain.text import in_a_line
 
 PLANS = evidence_repository(TierName.LIFECYCLE, OF_PLANS)
 """Where it lies what somebody decided about a plan."""

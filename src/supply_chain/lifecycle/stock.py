@@ -13,9 +13,9 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.standing import Standing
 from supply_chain.fleet.known import Judgement, KnownImage
-from supply_chain.image import Digest, Frozen, ImageRef, StoredManifest, digest_of
+from supply_chain.model.image import Digest, Frozen, ImageRef, StoredManifest, digest_of
+from supply_chain.model.tier import Boundary
 from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
-from supply_chain.tier import Boundary
 
 INDEXES = (
     "application/vnd.oci.image.index.v1+json",

@@ -22,11 +22,11 @@ from supply_chain.evidence.standing import Ruling, read_blocks, read_standing, s
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SOAK, SUMMARY, Evidence
 from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict
-from supply_chain.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, Source
+from supply_chain.model.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, Source
+from supply_chain.model.tier import Boundary, TierName, is_base_repository
 from supply_chain.policy.gate import Dossier, Place
 from supply_chain.policy.names import Holder, settled_holder
 from supply_chain.policy.verdict import execution_place, refusals_place
-from supply_chain.tier import Boundary, TierName, is_base_repository
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
 

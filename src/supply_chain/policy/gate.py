@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from supply_chain.app import Base, Service
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import NOT_SHOWN, Check, CheckResult
 from supply_chain.evidence.examination import Examination, Identity
@@ -17,11 +16,12 @@ from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.standing import Ruling, Standing
 from supply_chain.evidence.statement import Evidence
 from supply_chain.evidence.summary import Summary
-from supply_chain.image import Digest, ImageRef, Source, digest_of
+from supply_chain.model.image import Digest, ImageRef, Source, digest_of
+from supply_chain.model.manifest import Base, Service
+from supply_chain.model.tier import Boundary
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted, Reason, Refused
-from supply_chain.shown import counted
-from supply_chain.tier import Boundary
+from supply_chain.text import counted
 from supply_chain.vulnerability.findings import Report
 
 T = TypeVar("T")

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from supply_chain.app import Base, Name, Service, Word
-from supply_chain.documents import read_document
 from supply_chain.errors import SettingInvalid
-from supply_chain.image import PATH, Frozen, Source
+from supply_chain.model.documents import read_document
+from supply_chain.model.image import PATH, Frozen, Source
+from supply_chain.model.manifest import Base, Name, Service, Word
 
 Pattern = Annotated[str, StringConstraints(pattern=rf"^{PATH}(?:/\*)?$", min_length=2, max_length=128)]
 """A name, or every name below one: `base/*`."""

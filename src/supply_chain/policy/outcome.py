@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 
 from pydantic import Field
 
-from supply_chain.image import Digest, Frozen, ImageRef
-from supply_chain.tier import Boundary
+from supply_chain.model.image import Digest, Frozen, ImageRef
+from supply_chain.model.tier import Boundary
 
 T = TypeVar("T")
 

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from supply_chain.app import Limits, Service
 from supply_chain.evidence.checks import CHECKS, NOT_SHOWN, required
 from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.examination import OS_RELEASE, matches
+from supply_chain.model.manifest import Limits, Service
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.gate import Dossier, Policy, unaccepted, unjudged_packages
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason
-from supply_chain.shown import counted, first_of
-from supply_chain.tier import Boundary, TierName
+from supply_chain.text import counted, first_of
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
 

@@ -12,10 +12,10 @@ from supply_chain.evidence.reading import Said
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, Evidence
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, last_verdict, summary, verdicts, verifier
-from supply_chain.image import Digest, ImageRef
+from supply_chain.model.image import Digest, ImageRef
+from supply_chain.model.tier import Boundary, TierName, curated_repository, evidence_repository
 from supply_chain.policy.gate import Dossier, Policy, judge
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.tier import Boundary, TierName, curated_repository, evidence_repository
 
 T = TypeVar("T")
 

@@ -16,10 +16,10 @@ from typing import Protocol, TypeVar
 
 from supply_chain.concurrency import side_by_side
 from supply_chain.errors import AwsFailed, DeclarationInvalid, EventNotTaken, EventUnreadable, SupplyChainError
-from supply_chain.image import Frozen
+from supply_chain.model.image import Frozen
 from supply_chain.promotion.coalescing import Coalescer, Group, Step
 from supply_chain.promotion.pushes import Pushed, read_push
-from supply_chain.shown import counted, first_line, plain
+from supply_chain.text import counted, first_line, plain
 
 FIRST, LONGEST = 1.0, 15.0
 """Seconds until what failed is tried again, at first and at most."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.approval import Words
-from supply_chain.image import Frozen
+from supply_chain.model.image import Frozen
 
 VARIABLE = "promotions_frozen"
 """The variable of Prefect's server that holds it, where it is in force."""

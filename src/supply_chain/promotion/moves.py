@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from supply_chain.evidence.summary import Summary
-from supply_chain.image import Frozen, ImageRef
-from supply_chain.tier import Boundary
+from supply_chain.model.image import Frozen, ImageRef
+from supply_chain.model.tier import Boundary
 
 
 class Images(Protocol):

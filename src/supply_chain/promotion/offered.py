@@ -11,12 +11,12 @@ from supply_chain.evidence.standing import read_standing, standing
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, is_vended, last_verdict
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import OFFERED, Boundary, TierName, curated_repository
 from supply_chain.policy.rules import IMAGE_BLOCKED
 from supply_chain.policy.verdict import refusals_place
 from supply_chain.promotion.moves import Images, Move, codes_of, nothing, unreadable, why_refused, worth_telling
-from supply_chain.shown import in_a_line
-from supply_chain.tier import OFFERED, Boundary, TierName, curated_repository
+from supply_chain.text import in_a_line
 
 RECENT = 2000
 """Images of an application that are looked at for one that development signed, the last pushed first."""

@@ -10,8 +10,8 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from supply_chain.errors import EventUnreadable
-from supply_chain.image import ATTACHED, Digest, Frozen, ImageRef, Repository
-from supply_chain.tier import OFFERED
+from supply_chain.model.image import ATTACHED, Digest, Frozen, ImageRef, Repository
+from supply_chain.model.tier import OFFERED
 
 SOURCE = "aws.ecr"
 KIND = "ECR Image Action"

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.monitor import Observation
-from supply_chain.image import Frozen, ImageRef
-from supply_chain.tier import curated_repository
+from supply_chain.model.image import Frozen, ImageRef
+from supply_chain.model.tier import curated_repository
 
 STOPS = {
     "cscm.image.blocked": "Nothing new of it is deployed: every gate refuses a blocked image, and what is on its way "

@@ -17,7 +17,7 @@ from supply_chain.evidence.soak import Soak, last_soak
 from supply_chain.evidence.statement import SOAK
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.monitor import Observation
-from supply_chain.image import Digest, Frozen, ImageRef
+from supply_chain.model.image import Digest, Frozen, ImageRef
 from supply_chain.policy.verdict import execution_place
 
 GAP = timedelta(minutes=15)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from supply_chain.app import Service
 from supply_chain.errors import UNREADABLE, SettingInvalid
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.clock import SKEW
@@ -18,13 +17,14 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, is_vended, last_verdict, verdicts
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import records
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Service
+from supply_chain.model.tier import CURATED, Boundary, TierName
 from supply_chain.policy.dossier import said_by_execution
 from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
 from supply_chain.promotion.moves import Images, Move, codes_of, nothing, unreadable, why_refused, worth_telling
 from supply_chain.promotion.soaking import Soaking
-from supply_chain.shown import first_line, in_a_line
-from supply_chain.tier import CURATED, Boundary, TierName
+from supply_chain.text import first_line, in_a_line
 
 SAID_BY_EXECUTION = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
 OF_A_BLOCK = {IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Boundary.CURATION}.refused", "scan.old"}

@@ -14,17 +14,17 @@ from typing import Any
 import httpx
 import pytest
 
-from supply_chain.adapters.cosign import Cosign
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.registry import MANIFEST, Registry
-from supply_chain.adapters.registry_http import RegistryHttp
+from cscm_laptop.laptop import LaptopState
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.registry.client import MANIFEST, Registry
+from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.concurrency import side_by_side
 from supply_chain.evidence.statement import BUNDLE, about
 from supply_chain.evidence.store import PREDICATE
-from supply_chain.image import Descriptor, ImageRef, blobs_of
-from supply_chain.laptop.laptop import LaptopState
-from supply_chain.tier import TierName
+from supply_chain.model.image import Descriptor, ImageRef, blobs_of
+from supply_chain.model.tier import TierName
 from tests.real.access import cosign_of, nowhere
 from tests.real.application import Application, git
 from tests.real.command import cscm

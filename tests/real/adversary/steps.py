@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from supply_chain.adapters.build_cgroup import remove_groups
-from supply_chain.adapters.buildx import Buildx, find_client
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.registry import Registry
-from supply_chain.adapters.registry_http import RegistryHttp
+from supply_chain.adapters.docker.build_cgroup import remove_groups
+from supply_chain.adapters.docker.buildx import Buildx, find_client
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.development.build import Order
 from supply_chain.development.separation import BuildLimits

@@ -11,8 +11,8 @@ import pytest
 
 from supply_chain.evidence.provenance import TEXTS
 from supply_chain.evidence.statement import PROVENANCE, about
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tests.real.command import ROOT, cscm
 from tests.real.waiting import eventually
 

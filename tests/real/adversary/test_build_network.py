@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import docker
 import pytest
 
+from cscm_laptop import firewall
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.laptop import firewall
 from tests.real.adversary.steps import Steps, steps_in
 
 pytestmark = pytest.mark.real

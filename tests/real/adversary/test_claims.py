@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.database import grype_environment, knows, read_database
-from supply_chain.adapters.grype import Grype
+from cscm_laptop.home import Home
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.laptop.home import Home
+from supply_chain.adapters.tools.grype import Grype
+from supply_chain.adapters.vulndb import grype_environment, knows, read_database
 from supply_chain.vulnerability.scanner import Sbom
 
 pytestmark = pytest.mark.real

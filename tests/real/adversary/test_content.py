@@ -9,11 +9,11 @@ from pathlib import Path
 import docker
 import pytest
 
-from supply_chain.adapters.engine import DockerEngine
-from supply_chain.adapters.layers import read_contents
+from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.adapters.image.layers import read_contents
 from supply_chain.development.content import Contents
 from supply_chain.evidence.statement import SUMMARY
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from tests.real.command import cscm
 from tests.real.containers.layered import layered
 from tests.real.containers.test_layers import MIB, packed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from tests.real.command import cscm
 
 from .conftest import Adversary, Make

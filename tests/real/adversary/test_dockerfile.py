@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from supply_chain.app import MANIFEST, Base
 from supply_chain.development.bases import REGISTRIES, CuratedBases
 from supply_chain.development.plan import Plan, plan_build
 from supply_chain.development.record import check_record
 from supply_chain.errors import BuildFailed, BuildMaterialsDiffer, DockerfileRefused
-from supply_chain.image import Material, Source
+from supply_chain.model.image import Material, Source
+from supply_chain.model.manifest import MANIFEST, Base
 from tests.real.buildkit import NAMESPACE, BuildKit
 
 pytestmark = pytest.mark.real

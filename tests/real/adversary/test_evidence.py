@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from cscm_laptop.home import Home
 from supply_chain.evidence.statement import ENCRYPTION, SIGNATURE, SUMMARY, VULNERABILITIES, about
-from supply_chain.image import ImageRef
-from supply_chain.laptop.home import Home
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tests.real.command import cscm
 
 from .conftest import PLACE, Adversary, statement

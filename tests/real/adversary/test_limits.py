@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.build_cgroup import BuildCgroup
-from supply_chain.adapters.engine import DockerEngine
-from supply_chain.adapters.free_space import free_bytes
+from supply_chain.adapters.docker.build_cgroup import BuildCgroup
+from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.adapters.docker.free_space import free_bytes
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.concurrency import both
 from supply_chain.errors import BuildFailed, BuildLimitExceeded, ToolTimedOut

@@ -5,7 +5,7 @@ from __future__ import annotations
 import docker
 import pytest
 
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from tests.real.application import git
 from tests.real.command import ROOT, cscm
 

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from supply_chain.image import ImageRef
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.prefect_server import prefect_environment
-from supply_chain.laptop.profile import load_profile
-from supply_chain.tier import TierName
+from cscm_laptop.home import Home
+from cscm_laptop.prefect_server import prefect_environment
+from cscm_laptop.profile import load_profile
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tests.real.command import ROOT, cscm
 
 from .conftest import PLACE, Adversary, Make
@@ -24,10 +24,10 @@ pytestmark = pytest.mark.real
 SWAP = """
 import sys
 from blocks import Tier
-from blocks.register import tier_of
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import load_state
-from supply_chain.tier import TierName
+from cscm_laptop.blocks import tier_of
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import load_state
+from supply_chain.model.tier import TierName
 
 state = load_state(Home.find())
 for pair in sys.argv[1:]:

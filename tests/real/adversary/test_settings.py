@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cscm_laptop.home import Home
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.laptop.home import Home
 from tests.real.command import ROOT
 
 pytestmark = pytest.mark.real
@@ -19,10 +19,10 @@ import sys
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.database import grype_environment, knows, read_database
-from supply_chain.adapters.grype import Grype
-from supply_chain.adapters.syft import Syft
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.vulndb import grype_environment, knows, read_database
+from supply_chain.adapters.tools.grype import Grype
+from supply_chain.adapters.tools.syft import Syft
 
 source, database, syft, grype = map(Path, sys.argv[1:])
 about = read_database(database).facts

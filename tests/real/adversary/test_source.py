@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.dockerfile import BuildKitReader
-from supply_chain.adapters.snapshot import take_snapshot
+from supply_chain.adapters.docker.dockerfile import BuildKitReader
+from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.development.snapshot import IgnoreMatcher, Snapshot
 from supply_chain.evidence.statement import PROVENANCE
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from tests.real.application import git
 from tests.real.buildkit import write_dockerfile
 from tests.real.command import cscm

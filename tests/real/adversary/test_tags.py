@@ -8,7 +8,7 @@ import docker
 import pytest
 
 from supply_chain.evidence.statement import SIGNATURE
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from tests.real.access import Prefect
 from tests.real.command import cscm
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from supply_chain.evidence.statement import SUMMARY
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from tests.real.command import cscm
 
 from .conftest import Adversary, Make, statement

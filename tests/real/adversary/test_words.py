@@ -33,7 +33,7 @@ def test_what_an_application_says_is_shown_and_not_carried_out(
     bases: None, application: Make, prefect: Prefect
 ) -> None:
     """In a remote's address, a file's name and a command that fails: the image is refused, and every page is plain."""
-    printable = CONTROL.sub("", WORDS)  # others are refused in both: tests/unit/adapters/test_snapshot.py
+    printable = CONTROL.sub("", WORDS)  # others are refused in both: tests/unit/adapters/git/test_snapshot.py
     files = {"supply-chain.yaml": DECLARATION, f"{printable.replace('/', '')}.py": SECRET}
     source = application("hostile", files, remote=f"https://{printable}")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from supply_chain.laptop.laptop import LaptopState
-from supply_chain.tier import TierName
+from cscm_laptop.laptop import LaptopState
+from supply_chain.model.tier import TierName
 from tests.real.access import Outsider
 from tests.real.command import Ran, cscm
 

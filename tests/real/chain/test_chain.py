@@ -15,10 +15,10 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from cscm_laptop.laptop import LaptopState
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.evidence.statement import BUNDLE
-from supply_chain.laptop.laptop import LaptopState
-from supply_chain.tier import TierName
+from supply_chain.model.tier import TierName
 from tests.real.access import Outsider, Prefect
 from tests.real.command import cscm
 from tests.real.waiting import eventually

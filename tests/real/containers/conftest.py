@@ -13,15 +13,15 @@ from uuid import uuid4
 
 import pytest
 
-from supply_chain.adapters.engine import DockerEngine
-from supply_chain.app import Probe, Runtime, Service, Test
-from supply_chain.container import ENVIRONMENT
+from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.execution.deploy import Deployment, Order, deploy
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.supply import Supply
-from supply_chain.image import CuratedImage, Digest, ImageRef, Source
+from supply_chain.model.container import ENVIRONMENT
+from supply_chain.model.image import CuratedImage, Digest, ImageRef, Source
+from supply_chain.model.manifest import Probe, Runtime, Service, Test
+from supply_chain.model.tier import Boundary
 from supply_chain.policy.outcome import Admitted
-from supply_chain.tier import Boundary
 from tests.real.place import free_port
 
 PROXY = "cscm-test/proxy:trixie"

@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 from docker.errors import ImageNotFound
 
-from supply_chain.adapters.engine import DockerEngine
-from supply_chain.image import Digest
+from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.model.image import Digest
 from tests.engine.contract import MARK, Bench, EngineContract
 
 from .conftest import archive

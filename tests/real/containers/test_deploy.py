@@ -9,13 +9,13 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from supply_chain.adapters.engine import DockerEngine
-from supply_chain.container import ENVIRONMENT, ROLE, ContainerSpec
+from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.errors import Cancelled, DeploymentFailed, ImageDamaged, PortBusy
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.supply import tidy
-from supply_chain.image import Digest, ImageRef
+from supply_chain.model.container import ENVIRONMENT, ROLE, ContainerSpec
+from supply_chain.model.image import Digest, ImageRef
 from supply_chain.readiness import request, trouble_at
 from tests.real.place import free_port
 

@@ -13,8 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from supply_chain.adapters.engine import DockerEngine
-from supply_chain.container import ENVIRONMENT, ContainerSpec, Login, Profile, Published
+from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.errors import (
     AccessDenied,
     EngineUnavailable,
@@ -24,6 +23,7 @@ from supply_chain.errors import (
     RegistryUnavailable,
     SupplyChainError,
 )
+from supply_chain.model.container import ENVIRONMENT, ContainerSpec, Login, Profile, Published
 
 from .conftest import Image, archive
 

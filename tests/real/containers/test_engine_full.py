@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.buildx import Buildx, find_client
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.engine import DockerEngine
-from supply_chain.adapters.registry import Registry
-from supply_chain.adapters.registry_http import RegistryHttp
+from supply_chain.adapters.docker.buildx import Buildx, find_client
+from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.development.build import Order
 from supply_chain.errors import DiskFull, EngineUnavailable

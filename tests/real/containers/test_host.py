@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from supply_chain.adapters.engine import DockerEngine
+from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.host import HostSeen, read_host

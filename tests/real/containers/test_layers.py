@@ -15,9 +15,9 @@ from docker.errors import APIError, ImageLoadError, ImageNotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters.file_content import FileContent, Keeper
-from supply_chain.adapters.filesystem import Filesystem, Kind
-from supply_chain.adapters.layers import _Image
+from supply_chain.adapters.image.file_content import FileContent, Keeper
+from supply_chain.adapters.image.filesystem import Filesystem, Kind
+from supply_chain.adapters.image.layers import _Image
 from tests.unit.conftest import tries
 
 from .layered import layered

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from supply_chain.adapters.engine import DockerEngine
-from supply_chain.app import Service
-from supply_chain.container import ContainerSpec, Profile, profile
+from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation, monitor
+from supply_chain.model.container import ContainerSpec, Profile, profile
+from supply_chain.model.manifest import Service
 
 from .conftest import Declared, Image, carried_out, now, order
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.engine import DockerEngine
-from supply_chain.adapters.secrets import SecretSearch
-from supply_chain.app import Base, Runtime
-from supply_chain.container import RUN
+from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools.secrets import SecretSearch
 from supply_chain.development.probe import check_command, probe, run_tests
 from supply_chain.development.separation import BuildLimits, Room
 from supply_chain.errors import Cancelled, ImageNotFound
 from supply_chain.evidence.checks import Outcome
+from supply_chain.model.container import RUN
+from supply_chain.model.manifest import Base, Runtime
 
 from .conftest import Declared, Image, now
 from .layered import layered

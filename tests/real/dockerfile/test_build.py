@@ -15,17 +15,17 @@ from typing import Any
 
 import pytest
 
-from supply_chain.adapters.buildx import Buildx, find_client
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.registry import Registry
-from supply_chain.adapters.registry_http import RegistryHttp
-from supply_chain.adapters.snapshot import take_snapshot
-from supply_chain.app import MANIFEST
+from supply_chain.adapters.docker.buildx import Buildx, find_client
+from supply_chain.adapters.git.snapshot import take_snapshot
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.development.build import Allowance, Built, Order, Workshop, build, local_name
 from supply_chain.development.build import test_name as name_of_tests
 from supply_chain.errors import BuildMaterialsDiffer
 from supply_chain.evidence.provenance import provenance
-from supply_chain.image import BuiltImage, Material, Source
+from supply_chain.model.image import BuiltImage, Material, Source
+from supply_chain.model.manifest import MANIFEST
 from tests.real.buildkit import ADDRESS, BuildKit
 
 pytestmark = pytest.mark.real

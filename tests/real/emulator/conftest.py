@@ -22,7 +22,7 @@ import httpx
 import pytest
 from botocore.config import Config
 
-from supply_chain.laptop.home import Home
+from cscm_laptop.home import Home
 from tests.real.command import ROOT
 from tests.real.place import free_port
 from tests.real.waiting import until_ready
@@ -88,7 +88,7 @@ class Emulator:
 
     @property
     def command(self) -> list[str | Path]:
-        return [self.python, "-m", "supply_chain.laptop.emulator", "--port", str(self.port), "--state", self.state]
+        return [self.python, "-m", "cscm_laptop.emulator", "--port", str(self.port), "--state", self.state]
 
     @property
     def environment(self) -> dict[str, str]:

@@ -12,21 +12,21 @@ import httpx
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.registry import INDEX, MANIFEST, Registry
-from supply_chain.adapters.registry_http import RegistryHttp
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.registry.client import INDEX, MANIFEST, Registry
+from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.standing import DIGESTS, Act, read_standing, standing
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import ImageRef
 from supply_chain.lifecycle.enforce import enforce_blocks
 from supply_chain.lifecycle.reading import Read
 from supply_chain.lifecycle.rulings import RulingBench, decide
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Place, judge
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.rules import POLICIES
-from supply_chain.tier import Boundary, TierName
 from tests.real.emulator.conftest import Emulator, artifact, put_blob, put_manifest, sha
 from tests.real.emulator.test_matrix import Account, Role, account, pushed
 from tests.unit.conftest import EcdsaSigner

@@ -15,14 +15,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from supply_chain.adapters.cosign import Cosign
-from supply_chain.adapters.registry import Registry
-from supply_chain.adapters.registry_http import RegistryHttp
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.evidence.statement import BUNDLE, TEST_RESULT
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 
 from .conftest import EMPTY, MANIFEST, Emulator, put_blob, put_manifest, sha
 

@@ -20,8 +20,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from supply_chain.adapters.accounts import DEAD, POLICIES, RULE, Accounts, Administrator, ensure_accounts
-from supply_chain.adapters.queues import SqsQueue
+from supply_chain.adapters.aws.accounts import DEAD, POLICIES, RULE, Accounts, Administrator, ensure_accounts
+from supply_chain.adapters.aws.sqs import SqsQueue
 from supply_chain.promotion.pushes import read_push
 from tests.real.command import ROOT
 from tests.real.emulator.conftest import REGION, Emulator, artifact, put_blob, put_manifest, sha

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.laptop.home import Home
+from cscm_laptop.home import Home
 from tests.real.application import Application
 from tests.real.eyes import Eyes
 from tests.real.place import placed

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.services import read_record
+from cscm_laptop.home import Home
+from cscm_laptop.services import read_record
 from tests.real.command import PATIENCE, Run, cscm
 from tests.real.waiting import eventually
 

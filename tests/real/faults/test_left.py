@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from supply_chain.adapters.registration.abandoned import LEASE
+from orchestration.registration.abandoned_runs import LEASE
 from tests.real.access import Prefect
 from tests.real.application import Application
 from tests.real.command import PATIENCE, Run

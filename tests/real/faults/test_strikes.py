@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from supply_chain.laptop.home import Home
+from cscm_laptop.home import Home
 from tests.real.application import Application
 from tests.real.command import ROOT
 from tests.real.eyes import Eyes

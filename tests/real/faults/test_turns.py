@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import pytest
 
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.prefect_server import free_slots, run_environment
-from supply_chain.laptop.profile import load_profile
+from cscm_laptop.home import Home
+from cscm_laptop.prefect_server import free_slots, run_environment
+from cscm_laptop.profile import load_profile
 from tests.real.command import ROOT
 from tests.real.eyes import Eyes
 from tests.real.waiting import eventually
@@ -25,7 +25,7 @@ TAKES = """
 import asyncio, sys
 from pathlib import Path
 from prefect import flow
-from tasks.turns import turn
+from orchestration.locks import turn
 
 @flow(name="takes a turn")
 async def takes(name, note, stay):

@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.registry import Registry
-from supply_chain.adapters.registry_http import RegistryHttp
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import ImageRef
 from supply_chain.lifecycle.reading import Read
 from supply_chain.lifecycle.rulings import RulingBench
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tests.aws.cloud import Cloud, Repository, credentials
 from tests.aws.content import Content
 from tests.real.emulator.conftest import Emulator, crane, emulator, python

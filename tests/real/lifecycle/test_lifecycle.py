@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.journal import FileJournal
-from supply_chain.container import profile
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.evidence.standing import Act, read_standing, standing
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
@@ -19,17 +18,18 @@ from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import record
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known as read_known
-from supply_chain.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, built_on, needed_anywhere
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan
 from supply_chain.lifecycle.rules import Rules
 from supply_chain.lifecycle.rulings import decide
+from supply_chain.model.container import profile
+from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Place, judge
 from supply_chain.policy.outcome import Refused
 from supply_chain.policy.rules import POLICIES
-from supply_chain.tier import Boundary, TierName
 from tests.aws.cloud import Repository
 from tests.aws.content import Content
 from tests.real.lifecycle.conftest import Shop, named

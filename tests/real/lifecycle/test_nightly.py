@@ -13,14 +13,14 @@ import pytest
 
 import tasks.lifecycle
 from flows import lifecycle
-from supply_chain.adapters.inventory.store import open_inventory
+from supply_chain.adapters.database.store import open_inventory
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.execution.environment import Environment
 from supply_chain.fleet.reconcile import refresh
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
-from supply_chain.tier import TierName
+from supply_chain.model.tier import TierName
 from tests.real.lifecycle.conftest import Shop, named
 from tests.real.lifecycle.test_lifecycle import LATER, RULES, held, vended
 from tests.unit.conftest import built, manifest

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import LaptopState
-from supply_chain.laptop.prefect_server import auth_string
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import LaptopState
+from cscm_laptop.prefect_server import auth_string
 from tests.ui.conftest import Ui, eyes, logged_in, started
 
 

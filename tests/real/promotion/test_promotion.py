@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from supply_chain.laptop.laptop import LaptopState
+from cscm_laptop.laptop import LaptopState
 from supply_chain.readiness import trouble_at
 from tests.real.access import Prefect
 from tests.real.application import Application

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from bench.fleet import Fleet, derived, emulated
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.database import ensure_database, grype_environment
+from cscm_laptop.home import Home
+from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.vulndb import ensure_database, grype_environment
 from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage
-from supply_chain.laptop.home import Home
 from tests.real.command import ROOT
 from tests.real.rescan.once import FOUND, Asked
 from tests.real.waiting import eventually

@@ -8,14 +8,15 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from bench.fleet import Fleet
-from blocks.workbench import CHEAPER, now
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.database import pinned
-from supply_chain.adapters.grype import Grype
+from blocks.workbench import CHEAPER
+from orchestration.clock import now
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools.grype import Grype
+from supply_chain.adapters.vulndb import pinned
 from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import chunks, rescan
-from supply_chain.image import Frozen
+from supply_chain.model.image import Frozen
 
 FOUND: TypeAdapter[list[Judged | Unjudged]] = TypeAdapter(list[Judged | Unjudged])
 

@@ -11,21 +11,21 @@ from pathlib import Path
 import pytest
 
 from bench.fleet import Fleet
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.database import ensure_database, pinned, read_database
-from supply_chain.adapters.database.held import MODEL, Record
-from supply_chain.adapters.database.held import digest_of as database_digest
-from supply_chain.adapters.database.making import _activate, _stage
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.inventory import open_inventory
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.database import open_inventory
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.vulndb import ensure_database, pinned, read_database
+from supply_chain.adapters.vulndb.building import _activate, _stage
+from supply_chain.adapters.vulndb.current import MODEL, Record
+from supply_chain.adapters.vulndb.current import digest_of as database_digest
 from supply_chain.errors import DatabaseUnusable
 from supply_chain.evidence.sbom import last_listed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import everything
-from supply_chain.image import digest_of
-from supply_chain.tier import TierName
+from supply_chain.model.image import digest_of
+from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
 from tests.real.rescan.conftest import Rescans
@@ -119,8 +119,8 @@ def test_a_run_ends_with_the_database_that_it_began_with(
     grype: Tool, database: Path, fleet: Fleet, sboms: list[bytes], tmp_path: Path
 ) -> None:
     """It is replaced in the middle, twice, so that the first one is removed: nobody sees a mixture."""
-    from blocks.workbench import now  # noqa: PLC0415 - Prefect, which nothing else here needs
-    from supply_chain.adapters.grype import Grype  # noqa: PLC0415
+    from orchestration.clock import now  # noqa: PLC0415 - Prefect, which nothing else here needs
+    from supply_chain.adapters.tools.grype import Grype  # noqa: PLC0415
     from supply_chain.fleet.rescan import rescan  # noqa: PLC0415
 
     images, began = fleet.add("one", sboms[:6]), read_database(database).digest

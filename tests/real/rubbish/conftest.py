@@ -13,7 +13,7 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from supply_chain.laptop.home import Home
+from cscm_laptop.home import Home
 from tests.real.application import Application, compiled, git
 from tests.real.command import Ran
 from tests.real.eyes import SIGNATURE, Eyes

@@ -15,9 +15,9 @@ import docker
 import pytest
 import yaml
 
-from supply_chain.adapters.engine import listed
-from supply_chain.app import FILE
-from supply_chain.laptop.home import Home
+from cscm_laptop.home import Home
+from supply_chain.adapters.docker.engine import listed
+from supply_chain.model.manifest import FILE
 from tests.real.command import Ran, cscm
 from tests.real.eyes import Eyes
 

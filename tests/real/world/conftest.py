@@ -13,19 +13,19 @@ import docker
 import httpx
 import pytest
 
-from supply_chain.adapters.cosign import Cosign
-from supply_chain.adapters.database import grype_environment, knows, read_database
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.engine import listed
-from supply_chain.adapters.grype import Grype
-from supply_chain.adapters.kms import Kms
-from supply_chain.adapters.registry import Registry
-from supply_chain.adapters.registry_http import RegistryHttp
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.aws.kms import Kms
+from supply_chain.adapters.docker.engine import listed
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.container import OWNER as OWNED
+from supply_chain.adapters.tools.cosign import Cosign
+from supply_chain.adapters.tools.grype import Grype
+from supply_chain.adapters.vulndb import grype_environment, knows, read_database
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.container import OWNER as OWNED
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tests.real.access import toolbox_in
 from tests.real.application import Application
 from tests.real.command import Ran, cscm

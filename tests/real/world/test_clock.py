@@ -9,14 +9,14 @@ from pathlib import Path
 import botocore.auth
 import pytest
 
-from supply_chain.adapters.kms import Kms
-from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.aws.kms import Kms
+from supply_chain.adapters.registry.client import Registry
 from supply_chain.errors import ClockWrong
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.evidence.statement import TEST_RESULT
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import ImageRef, Interval
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef, Interval
+from supply_chain.model.tier import TierName
 from tests.real.application import Application
 
 from .conftest import NAME

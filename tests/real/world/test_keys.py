@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from supply_chain.adapters.cosign import Cosign
-from supply_chain.adapters.kms import Kms
+from supply_chain.adapters.aws.kms import Kms
+from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.curation.encrypt import verify_content_key
 from supply_chain.errors import AccessDenied, AwsUnavailable, KeyUnusable, SupplyChainError
 from supply_chain.evidence.statement import TEST_RESULT, about
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 
 from .between import Fault
 from .world import World

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from supply_chain.adapters.registry import Registry
+from supply_chain.adapters.registry.client import Registry
 from supply_chain.errors import RegistryUnavailable
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tests.real.application import Application
 
 from .between import Fault

@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 import pytest
 
-from supply_chain.adapters.cosign import Cosign
-from supply_chain.adapters.crane import Crane
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.adapters.registry import MANIFEST, Registry
-from supply_chain.adapters.registry_http import LONGEST_WAIT
-from supply_chain.adapters.syft import Syft
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.registry.client import MANIFEST, Registry
+from supply_chain.adapters.registry.http import LONGEST_WAIT
 from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.tools.cosign import Cosign
+from supply_chain.adapters.tools.crane import Crane
+from supply_chain.adapters.tools.syft import Syft
 from supply_chain.errors import ImageDamaged, RegistryUnavailable
 from supply_chain.evidence.examination import Examination
-from supply_chain.image import ImageRef, blobs_of
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef, blobs_of
+from supply_chain.model.tier import TierName
 from tests.real.application import Application
 
 from .between import Fault

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.grype import Grype
+from supply_chain.adapters.tools.grype import Grype
 from supply_chain.errors import DatabaseUnusable, DiskFull, ScannerFailed, ToolMissing
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from supply_chain.vulnerability.scanner import Sbom
 
 from .world import World

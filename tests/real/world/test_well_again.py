@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from tests.real.application import Application
 
 from .world import World

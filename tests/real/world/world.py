@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from supply_chain.adapters.aws.session import AwsSession
 
-from supply_chain.adapters.aws import AwsSession
-from supply_chain.adapters.ecr import Ecr
-from supply_chain.laptop import prefect_server
-from supply_chain.laptop.emulator_service import emulator_root
-from supply_chain.laptop.home import Home
-from supply_chain.laptop.laptop import LaptopState, load_state
-from supply_chain.laptop.profile import Ports, Profile
-from supply_chain.laptop.services import stop
-from supply_chain.tier import TierName
+from cscm_laptop import prefect_server
+from cscm_laptop.emulator_service import emulator_root
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import LaptopState, load_state
+from cscm_laptop.profile import Ports, Profile
+from cscm_laptop.services import stop
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.model.tier import TierName
 from tests.real.access import Prefect, session_of
 from tests.real.command import ROOT, Ran, cscm
 from tests.real.place import free_ports
@@ -42,8 +42,8 @@ ON_A_SMALL_DISK = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"
 COPIED = 'mount -t tmpfs -o size="$1" none "$2" && cp -a "$3/." "$2" && shift 3 && exec "$@"'
 REGISTER = """
 import sys
-from blocks.register import register_laptop
-from supply_chain.laptop.laptop import LaptopState
+from cscm_laptop.blocks import register_laptop
+from cscm_laptop.laptop import LaptopState
 register_laptop(LaptopState.model_validate_json(sys.stdin.read()))
 """
 
@@ -182,7 +182,7 @@ def _emulator(directory: Path, home: Home, port: int) -> subprocess.Popen[bytes]
     used = sum(each.stat().st_size for each in (home.state / "aws").rglob("*") if each.is_file())
     command = [
         *PRIVATE, "sh", "-c", COPIED, "sh", str(used + ROOM), str(state), str(home.state / "aws"),
-        str(home.emulator / "bin/python"), "-m", "supply_chain.laptop.emulator",
+        str(home.emulator / "bin/python"), "-m", "cscm_laptop.emulator",
         "--port", str(port), "--state", str(state),
     ]  # fmt: skip
     with (directory / "emulator.log").open("wb") as log:

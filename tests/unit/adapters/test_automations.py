@@ -2,7 +2,7 @@
 
 import pytest
 
-from supply_chain.adapters.registration.automations import as_prefect, ensure_automations, read_automations, says
+from orchestration.registration.automations import as_prefect, ensure_automations, read_automations, says
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 
 GOOD = """

@@ -1,366 +1,187 @@
-"""The starter database: what the feed holds, how it is compiled, and which database is in use."""
-
-from __future__ import annotations
+"""The inventory on SQLite."""
 
 import contextlib
-import hashlib
 import json
-import lzma
 import sqlite3
-import stat
-import sys
-from collections.abc import Iterator
-from datetime import UTC, date, datetime
-from pathlib import Path
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
 
 import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
 
-from supply_chain.adapters.command import Tool
-from supply_chain.adapters.database import FEED, ensure_database, grype_environment, knows, read_database
-from supply_chain.adapters.database.feed.compile import compile_feed
-from supply_chain.adapters.database.feed.model import Feed, GoPackage, Window, read_feed
-from supply_chain.adapters.database.feed.versions import constraint, go_ranges, python_range
-from supply_chain.errors import DatabaseUnusable
-from supply_chain.vulnerability import findings
-from supply_chain.vulnerability.findings import Distribution
-
-CONTENT = "6080971b0aa21bc1"
-"""The first digits of the SHA-256 of all rows that the shipped feed is compiled into."""
-
-GRYPE = """#!{python}
-import json, os, shutil, signal, sys
-from pathlib import Path
-cache, verb = Path(os.environ["GRYPE_DB_CACHE_DIR"]), sys.argv[2]
-place = cache / "6"
-def take(file, source):
-    (cache / "tmp-v6-import1").mkdir()
-    if os.environ.get("DIES"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    shutil.copy(file, place / "vulnerability.db")
-    digest = "xxh64:" + str(hash((place / "vulnerability.db").read_bytes()) & 0xFFFF)
-    (place / "import.json").write_text(json.dumps({{"digest": digest, "source": source}}))
-    (cache / "tmp-v6-import1").rmdir()
-if verb == "update":
-    if not os.environ.get("OFFICIAL"):
-        sys.exit("[0000]  WARN a warning\\n[0000] ERROR \\033[31munable to reach the server\\033[0m")
-    take(os.environ["OFFICIAL"], "https://mirror/official.tar.zst")
-elif verb == "import":
-    take(sys.argv[3], "manual import")
-elif not (place / "vulnerability.db").exists() or (place / "damaged").exists():
-    sys.exit("bad db checksum")
-"""
+from supply_chain.adapters.database import connection as database
+from supply_chain.adapters.database import open_inventory
+from supply_chain.adapters.database.connection import instant
+from supply_chain.adapters.database.schema import VERSION, changing, configuration
+from supply_chain.adapters.database.tables import metadata
+from supply_chain.errors import InventoryFailed, InventoryUnavailable, SettingInvalid
+from supply_chain.evidence.sbom import version_in
+from supply_chain.model.image import StorageStatus
+from tests.inventory.contract import NOON, InventoryContract, digest, entry, scan, stored
 
 
-@pytest.fixture(scope="module")
-def feed() -> Feed:
-    return read_feed(FEED)
+class TestSqlite(InventoryContract):
+    @pytest.fixture
+    def address(self, tmp_path):
+        return f"sqlite:///{tmp_path}/inventory.db"
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory, feed: Feed) -> Path:
-    """The shipped feed without most of its advisories."""
-    file = tmp_path_factory.mktemp("feed") / "small.json.xz"
-    fewer = feed.model_copy(update={"go": feed.go[:5], "python": feed.python[:5]})
-    file.write_bytes(lzma.compress(fewer.model_dump_json().encode()))
-    return file
+def test_the_steps_lead_to_the_tables(tmp_path):
+    """A table that is changed without a step is missing where the inventory was made before."""
+    inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
+
+    with inventory.engine.connect() as connection:
+        known = MigrationContext.configure(connection, opts={"version_table": VERSION})
+        assert compare_metadata(known, metadata) == []
 
 
-@pytest.fixture(scope="module")
-def grype(tmp_path_factory: pytest.TempPathFactory) -> Tool:
-    """A program that does to the directory what grype does, without the network."""
-    program = tmp_path_factory.mktemp("bin") / "grype"
-    program.write_text(GRYPE.format(python=sys.executable))
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return Tool("grype", program, "0.121.2", {"PYTHONHASHSEED": "1"})
+def test_keeps_what_it_has_when_it_is_opened_again(tmp_path):
+    """By another process, of the same version."""
+    address = f"sqlite:///{tmp_path}/inventory.db"
+    open_inventory(address).put([entry(1)])
+
+    assert len(list(open_inventory(address).images())) == 1
 
 
-@pytest.fixture
-def official(tmp_path: Path, feed: Feed) -> str:
-    """An official database, of a date of its own."""
-    newer = {name: source.model_copy(update={"as_of": date(2026, 11, 23)}) for name, source in feed.sources.items()}
-    small = feed.model_copy(update={"sources": newer, "go": (), "python": ()})
-    compile_feed(small, tmp_path / "official.db", "0" * 64)
-    return str(tmp_path / "official.db")
+@pytest.mark.parametrize("step", ["0001", "0002"])
+def test_an_older_inventory_says_that_it_knows_nothing_until_it_is_read_anew(tmp_path, step):
+    """Of what a step forgot nobody is told that it is in no image."""
+    engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
+    with changing(engine) as connection:
+        command.upgrade(configuration(connection), step)
+        ref = entry(1).image.ref
+        image = (ref.repository, ref.digest, "hello", "", digest(801), "mark 1", entry(1).image.model_dump_json())
+        connection.exec_driver_sql(
+            "INSERT INTO images (repository, digest, application, pushed, sbom, mark, document)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)", image,
+        )  # fmt: skip
+        connection.exec_driver_sql("INSERT INTO facts VALUES ('reconciled', '2026-11-24T12:00:00+00:00')")
+    inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
+
+    assert (inventory.reconciled(), inventory.unlisted(), inventory.unscanned()) == (None, 1, 1)
+    assert inventory.marks("hello") == {ref: ""} and len(list(inventory.images())) == 1
 
 
-def rows(path: Path) -> Iterator[str]:
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        yield from (statement for statement in db.iterdump() if statement.startswith("INSERT"))
+def test_an_older_inventory_knows_what_is_archived_without_reading_it_again(tmp_path):
+    """However the document was written, and whatever else stands in it."""
+    engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
+    archived = {"status": StorageStatus.ARCHIVED}
+    images = [
+        entry(
+            n, owner='"status":"ARCHIVED"', stored=stored(n, **(archived if n else {})), scan=scan() if n else None
+        ).image
+        for n in range(3)
+    ]
+    documents = [each.model_dump_json() for each in images[:2]] + [json.dumps(images[2].model_dump(mode="json"))]
+    with changing(engine) as connection:
+        command.upgrade(configuration(connection), "0003")
+        for each, document in zip(images, documents, strict=True):
+            row = (each.ref.repository, each.ref.digest, "hello", "", True, "mark", document)
+            connection.exec_driver_sql(
+                "INSERT INTO images (repository, digest, application, pushed, scanned, mark, document)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)", row,
+            )  # fmt: skip
+    inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
+
+    assert set(inventory.marks("hello").values()) == {"mark"} and list(inventory.images()) == images
+    assert (inventory.unscanned(), inventory.by_starter()) == (2, 2)
 
 
-def test_feed_holds_facts_and_no_prose(feed: Feed) -> None:
-    """Nobody's sentences are shipped: what is said is an identifier, a name, a version or a date."""
+def test_an_older_inventory_reads_what_is_gone_again_and_knows_what_cannot_be_read(tmp_path):
+    """Of what is gone only the deployments were kept; nothing else is read again for it."""
+    engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
+    spoilt = entry(2, owner='"unreadable":""', unreadable="x").image
+    documents = [
+        entry(1).image.model_dump_json(),
+        spoilt.model_dump_json(),
+        json.dumps(entry(3).image.model_dump(mode="json")),
+    ]
+    with changing(engine) as connection:
+        command.upgrade(configuration(connection), "0004")
+        for number, document in enumerate(documents, 1):
+            ref = entry(number).image.ref
+            row = (ref.repository, ref.digest, "hello", "", number == 1, "mark", document)
+            connection.exec_driver_sql(
+                "INSERT INTO images (repository, digest, application, pushed, gone, mark, document)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)", row,
+            )  # fmt: skip
+    inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
 
-    def words(value: Any) -> Iterator[str]:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                yield from words(key)
-                yield from words(inner)
-        elif isinstance(value, list | tuple):
-            for inner in value:
-                yield from words(inner)
-        elif isinstance(value, str):
-            yield value
-
-    facts = feed.model_dump(mode="json")
-    vendors = {one[key] for one in facts.pop("exploited") for key in ("vendor", "product")}
-    facts.pop("sources")
-
-    assert [text for text in words(facts) if " " in text] == []
-    assert [text for text in vendors if ". " in text] == []
-
-
-def test_feed_covers_its_sources(feed: Feed) -> None:
-    """A feed that lost a part would make images look clean."""
-    assert len(feed.go) == 4274
-    assert len(feed.python) == 2651
-    assert [release.codename for release in feed.debian] == ["bullseye", "bookworm"]
-    assert sum(len(cves) for release in feed.debian for cves in release.fixes.values()) == 94
-    assert len(feed.exploited) == 1404
+    assert list(inventory.marks("hello").values()) == ["", "mark", "mark"]
+    assert (inventory.unreadable(), inventory.unlisted()) == (1, 1)
 
 
-def test_starter_database_is_as_old_as_its_oldest_source(feed: Feed) -> None:
-    """A young part must not make the whole look young."""
-    assert feed.built == datetime(2024, 10, 10, tzinfo=UTC)
+@pytest.mark.parametrize("address", ["", "inventory.db", "mysql://x/y", "sqlite+aiosqlite:///x", "postgresql://x/y"])
+def test_another_address_is_refused(address):
+    """With what would be one, and without the password that may stand in it."""
+    with pytest.raises(SettingInvalid, match="sqlite:////absolute/path"):
+        open_inventory(address)
 
 
-def test_equal_feeds_compile_to_equal_bytes(feed: Feed, tmp_path: Path) -> None:
-    """The digest of a database names its content, so content alone may decide it."""
-    for name in ("one.db", "two.db"):
-        compile_feed(feed, tmp_path / name, "0" * 64)
-
-    assert (tmp_path / "one.db").read_bytes() == (tmp_path / "two.db").read_bytes()
-
-
-def test_shipped_feed_compiles_to_the_known_rows(feed: Feed, tmp_path: Path) -> None:
-    """Whoever changes the feed or its compilation changes what is found, and says so here."""
-    compile_feed(feed, tmp_path / "starter.db", "0" * 64)
-
-    assert hashlib.sha256("\n".join(rows(tmp_path / "starter.db")).encode()).hexdigest().startswith(CONTENT)
+def test_a_place_that_cannot_be_is_told(tmp_path):
+    """It may be there the next time."""
+    with pytest.raises(InventoryUnavailable, match="unable to open") as told:
+        open_inventory(f"sqlite:///{tmp_path}/nowhere/inventory.db")
+    assert told.value.retryable
 
 
-def test_damaged_feed_is_an_error(tmp_path: Path) -> None:
-    """Half a feed is not a smaller feed."""
-    half = tmp_path / "facts.json.xz"
-    half.write_bytes(FEED.read_bytes()[:50_000])
+@contextlib.contextmanager
+def written_by_another(path):
+    """A file that is no inventory yet, in the midst of being written; the connection ends it by COMMIT."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.executescript("BEGIN IMMEDIATE; CREATE TABLE x (y);")
+        yield other
 
-    with pytest.raises(DatabaseUnusable, match=r"feed .* cannot be read"):
-        read_feed(half)
+
+def test_a_new_file_that_another_one_writes_is_waited_for(tmp_path):
+    """Of one that changes how a file is written SQLite itself says that it is locked, and lets nobody wait."""
+    path = tmp_path / "inventory.db"
+    with written_by_another(path) as other, ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(open_inventory, f"sqlite:///{path}")
+        with pytest.raises(TimeoutError):
+            opened.result(0.3)
+        other.execute("COMMIT")
+        opened.result(30).put([entry(1)])
+
+
+def test_it_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    """The step is tried again."""
+    monkeypatch.setattr(database, "BUSY", 50)
+    with written_by_another(tmp_path / "inventory.db"), pytest.raises(InventoryUnavailable, match="database is locked"):
+        open_inventory(f"sqlite:///{tmp_path}/inventory.db")
+
+
+def test_what_is_no_database_is_told(tmp_path):
+    """And left as it is."""
+    path = tmp_path / "inventory.db"
+    path.write_text("these are my notes, and they are no database at all")
+
+    with pytest.raises(InventoryFailed, match="not a database"):
+        open_inventory(f"sqlite:///{path}")
+    assert path.read_text().startswith("these are my notes")
 
 
 @pytest.mark.parametrize(
-    ("window", "expected"),
+    ("purl", "version"),
     [
-        (Window(), ""),
-        (Window(fixed="2"), "<2"),
-        (Window("1", "2"), ">=1,<2"),
-        (Window("1", last="2"), ">=1,<=2"),
-        (Window("1"), ">=1"),
+        ("pkg:deb/debian/zlib1g@1%3A1.2.13?arch=amd64", "1:1.2.13"),
+        ("pkg:npm/%40scope/name@1.0.0", "1.0.0"),
+        ("pkg:npm/%40scope/name", ""),
+        ("pkg:golang/github.com/a@b/c@v1#sub", "v1"),
+        ("pkg:generic/name", ""),
+        ("", ""),
     ],
 )
-def test_window_becomes_a_constraint(window: Window, expected: str) -> None:
-    """A window's two ends are all that decides whether a version is in it."""
-    assert constraint(window) == expected
+def test_the_version_is_read_out_of_a_package_url(purl, version):
+    """Decoded, and only where one stands."""
+    assert version_in(purl) == version
 
 
-@pytest.mark.parametrize(
-    ("standard", "custom", "expected"),
-    [
-        ([Window()], [], []),
-        ([Window("1", "2"), Window("3")], [], [">=1,<2", ">=3"]),
-        ([Window()], [Window(fixed="5.2")], ["<5.2"]),
-        ([Window("1.5")], [Window(fixed="2"), Window("3", "4")], [">=1.5,<2", ">=3,<4"]),
-        ([Window(fixed="1"), Window("2")], [Window("7", "8")], ["<1", ">=7,<8"]),
-        ([Window(fixed="1"), Window("2")], [Window("0.5")], [">=0.5,<1"]),
-        ([Window(fixed="1")], [Window()], ["<1"]),
-    ],
-)
-def test_custom_windows_say_more_than_open_standard_ones(
-    standard: list[Window], custom: list[Window], expected: list[str]
-) -> None:
-    """Go's own ranges cannot name a tag that is no Go version; the custom ones do, and never narrow a fix away."""
-    package = GoPackage(name="example.com/m", windows=tuple(standard), custom=tuple(custom))
-
-    assert [one["version"]["constraint"] for one in go_ranges(package)] == expected
-
-
-def test_window_without_a_fix_says_so() -> None:
-    """A version that nobody fixed must not be offered a fix."""
-    assert python_range(Window("1"))["fix"] == {"state": "not-fixed"}
-    assert python_range(Window("1", "2"))["fix"] == {"version": "2", "state": "fixed"}
-
-
-def test_window_that_ends_with_a_date_is_not_compared_as_a_version() -> None:
-    """A few advisories name a date or a hash; it must not be read as a version that is far away."""
-    assert python_range(Window(fixed="2019-09-12"))["version"] == {"type": "Unknown", "constraint": "<2019-09-12"}
-    assert python_range(Window(fixed="1.0rc1.post2"))["version"]["type"] == "python"
-
-
-def test_starter_database_is_made_where_the_official_one_cannot_be_had(
-    grype: Tool, small: Path, tmp_path: Path
-) -> None:
-    """Without a network there is still something to judge with, and it says what it is."""
-    said: list[str] = []
-
-    database = ensure_database(grype, tmp_path / "db", small, progress=said.append)
-
-    assert database.kind == "starter"
-    assert database.built == datetime(2024, 10, 10, tzinfo=UTC)
-    assert database.facts == findings.Database(kind="starter", built=database.built, digest=database.digest)
-    assert database.sources["debian"] == datetime(2026, 11, 24, tzinfo=UTC)
-    assert read_database(tmp_path / "db") == database
-    assert "no official vulnerability database: unable to reach the server" in said
-    assert any("starter" in line for line in said)
-    assert grype_environment(tmp_path / "db")["GRYPE_DB_VALIDATE_AGE"] == "false"
-
-
-def test_official_database_takes_the_starters_place(grype: Tool, official: str, small: Path, tmp_path: Path) -> None:
-    """As soon as the network allows it, the better database is used, and its age is checked."""
-    ensure_database(grype, tmp_path / "db", small)
-
-    database = ensure_database(grype.with_environment(OFFICIAL=official), tmp_path / "db", small)
-
-    assert (database.kind, database.built) == ("official", datetime(2026, 11, 23, tzinfo=UTC))
-    environment = grype_environment(tmp_path / "db")
-    assert environment["GRYPE_DB_VALIDATE_AGE"] == "true"
-    assert environment["GRYPE_DB_MAX_ALLOWED_BUILT_AGE"] == "120h"
-
-
-def test_official_database_stays_when_it_cannot_be_updated(
-    grype: Tool, official: str, small: Path, tmp_path: Path
-) -> None:
-    """An outage must not swap a database for an older one behind the operator's back."""
-    before = ensure_database(grype.with_environment(OFFICIAL=official), tmp_path / "db", small)
-    said: list[str] = []
-
-    assert ensure_database(grype, tmp_path / "db", small, progress=said.append) == before
-    assert "stays" in said[-1]
-
-
-def test_killed_import_leaves_the_database_that_was_there(
-    grype: Tool, official: str, small: Path, tmp_path: Path
-) -> None:
-    """Whoever scans meanwhile, or afterwards, has a whole database."""
-    before = ensure_database(grype.with_environment(OFFICIAL=official), tmp_path / "db", small)
-
-    with pytest.raises(DatabaseUnusable):
-        ensure_database(grype.with_environment(DIES="1"), tmp_path / "db", small, starter_only=True)
-
-    assert read_database(tmp_path / "db") == before
-    assert list((tmp_path / "db").rglob("tmp-v6-import*")) == []
-    assert len(list((tmp_path / "db").glob("database-*"))) == 1
-
-
-def test_starter_database_is_made_anew_when_it_is_damaged(grype: Tool, small: Path, tmp_path: Path) -> None:
-    """Running again repairs what no longer can be used."""
-    before = ensure_database(grype, tmp_path / "db", small)
-    (tmp_path / "db/6/damaged").touch()
-
-    after = ensure_database(grype, tmp_path / "db", small)
-
-    assert after == before
-    assert not (tmp_path / "db/6/damaged").exists()
-
-
-def test_starter_database_is_kept_while_the_feed_is_the_same(grype: Tool, small: Path, tmp_path: Path) -> None:
-    """A second start does nothing that the first one did."""
-    ensure_database(grype, tmp_path / "db", small)
-    place = (tmp_path / "db/6").readlink()
-
-    ensure_database(grype, tmp_path / "db", small)
-
-    assert (tmp_path / "db/6").readlink() == place
-
-
-def test_database_of_unknown_origin_is_not_used(grype: Tool, small: Path, tmp_path: Path) -> None:
-    """A verdict names its database; one that somebody copied there has no name."""
-    ensure_database(grype, tmp_path / "db", small)
-    file = tmp_path / "db/6/import.json"
-    file.write_text(json.dumps({"digest": "xxh64:0", "source": "manual import"}))
-
-    with pytest.raises(DatabaseUnusable, match="nobody knows"):
-        read_database(tmp_path / "db")
-
-
-def test_missing_database_is_an_error_with_a_remedy(tmp_path: Path) -> None:
-    """Nothing to judge with is never nothing found."""
-    with pytest.raises(DatabaseUnusable, match="cscm up"):
-        read_database(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def systems(grype: Tool, small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that holds more kinds of distributions than the starter's; the tests only read it."""
-    directory = tmp_path_factory.mktemp("systems") / "db"
-    ensure_database(grype, directory, small, starter_only=True)
-    with contextlib.closing(sqlite3.connect(directory / "6/vulnerability.db")) as db, db:
-        for number, (name, release, major, minor, label, codename, channel) in enumerate(
-            (
-                ("ubuntu", "ubuntu", "22", "4", "", "jammy", ""),
-                ("ubuntu", "ubuntu", "22", "10", "", "kinetic", ""),
-                ("redhat", "rhel", "8", "", "", "", ""),
-                ("redhat", "rhel", "8", "", "", "", "eus"),
-                ("wolfi", "wolfi", "", "", "", "", ""),
-                ("debian", "debian", "14", "", "", "forky", ""),
-                ("empty", "empty", "1", "", "", "", ""),
-            ),
-            start=100,
-        ):
-            row = (number, name, release, major, minor, label, codename, channel, None, None)
-            db.execute("INSERT INTO operating_systems VALUES (?,?,?,?,?,?,?,?,?,?)", row)
-            if name != "empty":
-                db.execute("INSERT INTO affected_package_handles VALUES (NULL, 1, ?, 1, 1)", (number,))
-    return directory
-
-
-@pytest.mark.parametrize(
-    ("distribution", "known"),
-    [
-        (("debian", "12", "bookworm"), True),
-        (("debian", "12", ""), True),
-        (("Debian", "12.5", "Bookworm"), True),
-        (("raspbian", "12", "bookworm"), True),
-        (("debian", "012", "bookworm"), True),
-        (("debian", "99", ""), False),
-        (("debian", "12", "trixie"), False),
-        (("debian", "", "bookworm"), False),
-        (("debian", "12+x", "bookworm"), False),
-        (("debian", "twelve", ""), False),
-        (("debian", "14", "forky"), False),
-        (("debian", "14", ""), True),
-        (("ubuntu", "22.04", "jammy"), True),
-        (("ubuntu", "22.04.3", "jammy"), True),
-        (("ubuntu", "22.10", "jammy"), True),
-        (("ubuntu", "22.04", "noble"), False),
-        (("ubuntu", "24.04", ""), False),
-        (("redhat", "8.9", ""), True),
-        (("rocky", "8.9", ""), True),
-        (("redhat", "8.9", "", "eus"), True),
-        (("redhat", "8.9", "", "eus", "aus"), False),
-        (("wolfi", "20230201", ""), True),
-        (("wolfi", "", ""), True),
-        (("wolfi", "20230201", "other"), False),
-        (("empty", "1", ""), False),
-        (("slitaz", "5", ""), False),
-        (("", "12", ""), False),
-    ],
-    ids=str,
-)
-def test_a_distribution_is_known_of_which_the_database_holds_something(
-    systems: Path, distribution: tuple[str, ...], known: bool
-) -> None:
-    """By name, version and the release's name, as grype looks it up; in doubt it is not."""
-    name, version, codename, *channels = distribution
-
-    asked = Distribution(name=name, version=version, codename=codename, channels=tuple(channels))
-
-    assert knows(systems, asked) is known
-
-
-def test_whether_a_database_knows_it_is_an_error_where_there_is_none(tmp_path: Path) -> None:
-    """Not knowing it would be another answer."""
-    with pytest.raises(DatabaseUnusable):
-        knows(tmp_path, Distribution(name="debian", version="12"))
+def test_instants_sort_as_text():
+    """Whatever their zone, and whether or not they have a fraction."""
+    half = NOON.replace(microsecond=500_000)
+    assert sorted([instant(half), instant(NOON)]) == [instant(NOON), instant(half)]
+    assert instant(NOON.astimezone(None)) == instant(NOON.astimezone(UTC))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.registration import declared, deploy, forget_undeclared, registered
+from orchestration.registration import declared, deploy, forget_undeclared, registered
 from supply_chain.errors import PartFailed, SettingInvalid
 
 ONE = "deployments: [{name: a, entrypoint: 'flows.chain:chain'}]"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from supply_chain.adapters.accounts import POLICIES
+from supply_chain.adapters.aws.accounts import POLICIES
 from tests.real.command import ROOT
 
 ADAPTERS = ROOT / "src/supply_chain/adapters"

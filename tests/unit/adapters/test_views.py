@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from supply_chain.adapters.registration import views
+from orchestration.registration import views
 from supply_chain.errors import DeclarationInvalid
 
 ROOT = Path(__file__).parents[3]

@@ -13,9 +13,9 @@ from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 from prefect.states import Completed, Pending, Running, Scheduled, Suspended
 
-from supply_chain.adapters import registration
-from supply_chain.adapters.registration import ensure_abandoned, ensure_queues
-from supply_chain.adapters.registration.abandoned import abandoned
+from orchestration import registration
+from orchestration.registration import ensure_abandoned, ensure_queues
+from orchestration.registration.abandoned_runs import abandoned
 from supply_chain.errors import PartFailed, SettingInvalid
 
 DECLARED = """

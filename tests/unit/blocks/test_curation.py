@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from blocks.curation import layers_of
-from supply_chain.adapters.kept_content import KeptContent
-from supply_chain.adapters.registry import MANIFEST, Registry
-from supply_chain.adapters.registry_http import RegistryHttp
+from supply_chain.adapters.registry.client import MANIFEST, Registry
+from supply_chain.adapters.registry.content_cache import KeptContent
+from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import ImageDamaged, ImageNotFound
 from supply_chain.evidence.statement import SBOM
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tests.unit.pieces import Pieces
 
 LAYER = "sha256:" + "1" * 64

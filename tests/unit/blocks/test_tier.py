@@ -6,8 +6,8 @@ from pydantic import SecretStr, ValidationError
 
 from blocks import ContainerHost, Tier
 from blocks.host import DockerHost
-from supply_chain.container import Machine
 from supply_chain.errors import SettingInvalid
+from supply_chain.model.container import Machine
 
 FILLED = {"aws_access_key_id": "AKIA", "aws_secret_access_key": SecretStr("secret"), "region_name": "eu-west-1"}
 

@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from cscm import lifecycle, options
 from cscm.main import main
+from cscm_laptop.home import Home
 from supply_chain.evidence.standing import Act
-from supply_chain.laptop.home import Home
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.plan import read_plan, write_plan
 from supply_chain.lifecycle.planning import plan as plan_of

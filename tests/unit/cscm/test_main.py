@@ -16,12 +16,12 @@ from prefect.exceptions import TerminationSignal
 
 from cscm.main import main
 from cscm.session import STEPS, use_prefect
-from supply_chain.app import json_schema
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.execution.monitor import Deviation, Observation
-from supply_chain.image import CuratedImage, ImageRef, Source
+from supply_chain.model.image import CuratedImage, ImageRef, Source
+from supply_chain.model.manifest import json_schema
+from supply_chain.model.tier import Boundary
 from supply_chain.policy.outcome import Reason, Refused
-from supply_chain.tier import Boundary
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 CURATED = CuratedImage(

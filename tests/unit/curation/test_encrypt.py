@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from supply_chain.app import Base, Classification
 from supply_chain.curation.encrypt import KeyState, encrypt
 from supply_chain.errors import AccessDenied, EvidenceInvalid, KeyUnusable, RegistryUnavailable
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.image import Digest, EncryptedImage, ImageRef, Source, StoredImage
-from supply_chain.tier import TierName
+from supply_chain.model.image import Digest, EncryptedImage, ImageRef, Source, StoredImage
+from supply_chain.model.manifest import Base, Classification
+from supply_chain.model.tier import TierName
 from tests.unit.conftest import EcdsaSigner, MemoryReferrers
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

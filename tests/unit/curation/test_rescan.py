@@ -10,12 +10,12 @@ from supply_chain.errors import EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.standing import standing_place
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
-from supply_chain.image import ImageRef, Material
+from supply_chain.model.image import ImageRef, Material
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.dossier import kept
 from supply_chain.policy.gate import judge
 from supply_chain.policy.rules import POLICIES
 from supply_chain.policy.verdict import record
-from supply_chain.tier import Boundary, TierName
 from supply_chain.vulnerability.scanner import Sbom, Sboms
 from tests.unit.pieces import CURATED, REPOSITORIES, Pieces
 

@@ -11,8 +11,8 @@ from supply_chain.errors import DatabaseOutdated, ScannerFailed
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.sbom import last_listed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
-from supply_chain.image import EncryptedImage, ImageRef, StoredImage
-from supply_chain.tier import TierName
+from supply_chain.model.image import EncryptedImage, ImageRef, StoredImage
+from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Database, Report
 from supply_chain.vulnerability.reports import last_report
 from supply_chain.vulnerability.scanner import Sbom, Sboms

@@ -6,9 +6,9 @@ from supply_chain.curation.sign import sign
 from supply_chain.errors import SignatureFailed
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
-from supply_chain.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
+from supply_chain.model.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.gate import Dossier, Policy, judge
-from supply_chain.tier import Boundary, TierName
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 

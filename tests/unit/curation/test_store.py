@@ -8,10 +8,10 @@ from supply_chain.curation.store import blobs_in, store
 from supply_chain.errors import AccessDenied, ImageDamaged, SettingInvalid
 from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
-from supply_chain.image import Candidate, ImageRef, StoredImage
+from supply_chain.model.image import Candidate, ImageRef, StoredImage
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Policy, judge
-from supply_chain.tier import Boundary, TierName
 
 CONFIG, LAYER = "sha256:" + "c" * 64, "sha256:" + "d" * 64
 MANIFEST = {"config": {"digest": CONFIG, "size": 10}, "layers": [{"digest": LAYER, "size": 500}]}

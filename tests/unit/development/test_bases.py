@@ -10,8 +10,8 @@ from supply_chain.errors import BaseMissing, DockerfileRefused, EvidenceInvalid
 from supply_chain.evidence.standing import Act, rule
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
-from supply_chain.image import ImageRef, Material
-from supply_chain.tier import Boundary, TierName
+from supply_chain.model.image import ImageRef, Material
+from supply_chain.model.tier import Boundary, TierName
 from tests.unit.pieces import REPOSITORIES
 
 NEW = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)

@@ -7,8 +7,6 @@ from typing import ClassVar
 
 import pytest
 
-from supply_chain.app import FILE as DECLARATION
-from supply_chain.app import MANIFEST
 from supply_chain.development.build import FETCHED, Built, Workshop, build
 from supply_chain.development.build import test_name as stage_name
 from supply_chain.development.dockerfile import IMAGE, Operations, Reading, SourceOperation, normalize_reference
@@ -18,8 +16,10 @@ from supply_chain.errors import BaseMissing, BuildFailed, BuildMaterialsDiffer, 
 from supply_chain.evidence.checks import Check, required_in_engine
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT
-from supply_chain.image import ImageRef, Material
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef, Material
+from supply_chain.model.manifest import FILE as DECLARATION
+from supply_chain.model.manifest import MANIFEST
+from supply_chain.model.tier import TierName
 
 DIGEST = "sha256:" + "a" * 64
 BASE = "sha256:" + "b" * 64

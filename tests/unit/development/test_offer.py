@@ -9,12 +9,12 @@ from supply_chain.development.test import TestedImage
 from supply_chain.errors import ImageDamaged, RegistryUnavailable
 from supply_chain.evidence.checks import Check, required
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
-from supply_chain.image import ImageRef, Proof
+from supply_chain.model.image import ImageRef, Proof
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.rules import POLICIES
-from supply_chain.tier import Boundary, TierName
 
 DIGEST = "sha256:" + "a" * 64
 

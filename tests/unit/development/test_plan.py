@@ -2,11 +2,11 @@
 
 import pytest
 
-from supply_chain.app import MANIFEST
 from supply_chain.development.dockerfile import IMAGE, Reading
 from supply_chain.development.plan import ROUNDS, plan_build
 from supply_chain.errors import DockerfileRefused
-from supply_chain.image import Material, Source
+from supply_chain.model.image import Material, Source
+from supply_chain.model.manifest import MANIFEST
 
 SUM = "sha256:" + "a" * 64
 SOURCE = Source(path=".", repository="r", revision="0" * 40, dirty=False, committed=77)

@@ -10,22 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.app import Probe, Runtime, Service, Test
-from supply_chain.container import (
-    Change,
-    Container,
-    ContainerSpec,
-    Listener,
-    LocalImage,
-    Logs,
-    Process,
-    profile,
-)
 from supply_chain.development import probe as probing
 from supply_chain.development.probe import SEARCHED, Findings, Run
 from supply_chain.development.separation import BuildLimits, Room
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Outcome
+from supply_chain.model.container import Change, Container, ContainerSpec, Listener, LocalImage, Logs, Process, profile
+from supply_chain.model.manifest import Probe, Runtime, Service, Test
 from supply_chain.readiness import Answer
 from tests.engine import memory
 from tests.engine.memory import MemoryEngine, Program

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from supply_chain.app import Review
 from supply_chain.development.review import reviewed
 from supply_chain.evidence.checks import Check, CheckResult, Outcome
-from supply_chain.image import Interval
+from supply_chain.model.image import Interval
+from supply_chain.model.manifest import Review
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

@@ -30,7 +30,7 @@ from supply_chain.development.snapshot import (
     select,
 )
 from supply_chain.errors import DeclarationInvalid, SourceInvalid
-from supply_chain.image import digest_of
+from supply_chain.model.image import digest_of
 from tests.unit.repositories import APPLICATION
 
 

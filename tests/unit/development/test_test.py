@@ -11,8 +11,8 @@ from supply_chain.development.test import Dependencies, Planned
 from supply_chain.errors import CheckNotMade, ScannerFailed
 from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.evidence.statement import TEST_RESULT, VULNERABILITIES
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from supply_chain.container import APPLICATION, ROLE, RUN
 from supply_chain.development.traces import clear
+from supply_chain.model.container import APPLICATION, ROLE, RUN
 from tests.engine.memory import MemoryEngine
 
 PUSHED = "registry:1/dev/hello"

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.approval import Approval, last_approval, to_sign
 from supply_chain.evidence.statement import APPROVAL, Evidence, about
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from tests.unit.conftest import DIGEST, NOON, OTHER
 
 WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)

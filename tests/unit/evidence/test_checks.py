@@ -19,7 +19,7 @@ from supply_chain.evidence.checks import (
 )
 from supply_chain.evidence.reading import Said
 from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, Evidence, about
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from tests.unit.conftest import NOON, check
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)

@@ -17,8 +17,8 @@ from supply_chain.evidence.statement import (
     VULNERABILITIES,
     about,
 )
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tests.unit.conftest import DIGEST, NOON, World
 
 IMAGE = ImageRef(repository="dev/hello", digest=DIGEST)

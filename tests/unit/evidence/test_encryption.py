@@ -5,7 +5,7 @@ import pytest
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.encryption import EncryptionRecord, context_of, encryption_records
 from supply_chain.evidence.statement import ENCRYPTION, TEST_RESULT, Evidence, about
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = ImageRef(repository="curated/hello", digest=DIGEST)

@@ -5,8 +5,8 @@ import pytest
 from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.provenance import BUILDER, HOSTED_BUILDER, Provenance
 from supply_chain.evidence.summary import summary
-from supply_chain.image import ImageRef
-from supply_chain.tier import Boundary
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Boundary
 
 REF = ImageRef(repository="curated/hello", digest=f"sha256:{'1' * 64}")
 

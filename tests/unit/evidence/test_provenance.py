@@ -7,7 +7,7 @@ import pytest
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.provenance import BUILDER, HOSTED_BUILDER, Provenance, is_of, last_provenance, provenance
 from supply_chain.evidence.statement import PROVENANCE, SUMMARY, Evidence, about
-from supply_chain.image import ImageRef, Material
+from supply_chain.model.image import ImageRef, Material
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 CURATED = Material(name="curated/base/python", digest="sha256:" + "1" * 64, curated=True)

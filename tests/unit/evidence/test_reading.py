@@ -7,7 +7,7 @@ import pytest
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.reading import Said, proof, said
 from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, Evidence, about
-from supply_chain.image import ImageRef, Source
+from supply_chain.model.image import ImageRef, Source
 from tests.unit.conftest import NOON
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)

@@ -3,7 +3,7 @@
 import hashlib
 
 from supply_chain.evidence.release import RELEASE, released
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 
 REF = ImageRef(repository="curated/cscm", digest="sha256:" + "a" * 64)
 WHEEL = "container_supply_chain-0.1.0-py3-none-any.whl"

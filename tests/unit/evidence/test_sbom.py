@@ -24,8 +24,8 @@ from supply_chain.evidence.sbom import (
 )
 from supply_chain.evidence.statement import BUNDLE, SBOM, about
 from supply_chain.evidence.store import CREATED, PREDICATE
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tests.unit.conftest import digest_of
 
 LATER = "2026-11-24T12:00:01+00:00"

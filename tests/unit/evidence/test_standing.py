@@ -17,8 +17,8 @@ from supply_chain.evidence.standing import (
 )
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE
 from supply_chain.evidence.store import EvidenceStore, Referrer
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 
 IMAGE = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 PLACE = ImageRef(repository="evidence/lifecycle/hello", digest=IMAGE.digest)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.envelope import Envelope
 from supply_chain.evidence.statement import PAYLOAD, TEST_RESULT, about, is_about, read_statement
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = ImageRef(repository="dev/hello", digest=DIGEST)

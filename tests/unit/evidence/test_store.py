@@ -14,8 +14,8 @@ from supply_chain.evidence import store as evidence_store
 from supply_chain.evidence.reading import is_signed
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, TEST_RESULT, about
 from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence, Referrer
-from supply_chain.image import Descriptor, ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.image import Descriptor, ImageRef
+from supply_chain.model.tier import TierName
 from tests.unit.conftest import NOON, EcdsaSigner, MemoryReferrers, World, digest_of
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION

@@ -7,8 +7,8 @@ import pytest
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, Evidence, about
 from supply_chain.evidence.summary import Summary, is_vended, last_verdict, summary
-from supply_chain.image import ImageRef
-from supply_chain.tier import Boundary, TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Boundary, TierName
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = ImageRef(repository="dev/hello", digest=DIGEST)

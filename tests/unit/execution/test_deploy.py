@@ -4,15 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from supply_chain.container import labels
 from supply_chain.errors import Cancelled, DeploymentFailed, RegistryUnavailable
 from supply_chain.execution import deploy as module
 from supply_chain.execution.deploy import Order, deploy
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.front import server_of
-from supply_chain.image import CuratedImage, ImageRef
+from supply_chain.model.container import labels
+from supply_chain.model.image import CuratedImage, ImageRef
+from supply_chain.model.tier import Boundary
 from supply_chain.policy.outcome import Admitted
-from supply_chain.tier import Boundary
 from tests.engine.memory import MemoryEngine
 from tests.unit.conftest import OTHER
 

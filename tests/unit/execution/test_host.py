@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.container import Action, ContainerSpec, History, HostAccess, LocalImage, Profile, Volume
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.host import (
     UNWATCHED,
@@ -17,6 +16,7 @@ from supply_chain.execution.host import (
     without_values,
 )
 from supply_chain.execution.monitor import Deviation, Observation
+from supply_chain.model.container import Action, ContainerSpec, History, HostAccess, LocalImage, Profile, Volume
 from tests.engine.memory import MemoryEngine
 from tests.unit.execution.test_monitor import EXPECTED, NOON
 

@@ -7,8 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from supply_chain.app import Probe, Runtime
-from supply_chain.container import (
+from supply_chain.errors import CheckNotMade, EngineUnavailable
+from supply_chain.execution.deploy import Expected
+from supply_chain.execution.environment import Environment
+from supply_chain.execution.front import PROFILE
+from supply_chain.execution.monitor import Observation, Seen, compare, monitor, settled
+from supply_chain.model.container import (
     APPLICATION,
     ENVIRONMENT,
     Change,
@@ -20,12 +24,8 @@ from supply_chain.container import (
     container_name,
     profile,
 )
-from supply_chain.errors import CheckNotMade, EngineUnavailable
-from supply_chain.execution.deploy import Expected
-from supply_chain.execution.environment import Environment
-from supply_chain.execution.front import PROFILE
-from supply_chain.execution.monitor import Observation, Seen, compare, monitor, settled
-from supply_chain.image import short
+from supply_chain.model.image import short
+from supply_chain.model.manifest import Probe, Runtime
 from tests.engine.memory import MemoryEngine, Program
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

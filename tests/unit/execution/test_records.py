@@ -5,15 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from supply_chain.app import Probe
-from supply_chain.container import profile
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import DEPLOYMENT, SUMMARY
 from supply_chain.evidence.store import CREATED
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import record, should_run
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.container import profile
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Probe
+from supply_chain.model.tier import TierName
 
 FIRST = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 SECOND = ImageRef(repository="curated/hello", digest="sha256:" + "b" * 64)

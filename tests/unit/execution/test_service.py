@@ -7,9 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.adapters.command import Cancellation, cancellation, current, to_its_end
-from supply_chain.app import Probe
-from supply_chain.container import profile
+from supply_chain.adapters.process.command import Cancellation, cancellation, current, to_its_end
 from supply_chain.errors import AccessDenied, BaseMissing, DeploymentFailed
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.standing import Act, Ruling, standing_place
@@ -19,10 +17,12 @@ from supply_chain.execution import service
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.service import PROXY, Site, take_into_service
-from supply_chain.image import CuratedImage, ImageRef
+from supply_chain.model.container import profile
+from supply_chain.model.image import CuratedImage, ImageRef
+from supply_chain.model.manifest import Probe
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.gate import Dossier, Place
 from supply_chain.policy.outcome import Admitted
-from supply_chain.tier import Boundary, TierName
 from tests.engine.memory import MemoryEngine
 from tests.unit.conftest import EcdsaSigner
 from tests.unit.pieces import Pieces

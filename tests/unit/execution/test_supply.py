@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from supply_chain.container import PREVIOUS, Container, LocalImage, Login
 from supply_chain.errors import AccessDenied, EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
 from supply_chain.execution.supply import DecryptingSupply, PullSupply, tidy
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.container import PREVIOUS, Container, LocalImage, Login
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tests.engine.memory import MemoryEngine
 from tests.unit.conftest import NOON
 

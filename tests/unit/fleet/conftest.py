@@ -4,15 +4,15 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.adapters.inventory import open_inventory
-from supply_chain.app import Probe
-from supply_chain.container import profile
+from supply_chain.adapters.database import open_inventory
 from supply_chain.evidence.statement import BUNDLE, SBOM, SUMMARY
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import record
 from supply_chain.fleet.reconcile import refresh
-from supply_chain.image import ImageRef, StoredManifest
-from supply_chain.tier import Boundary, TierName
+from supply_chain.model.container import profile
+from supply_chain.model.image import ImageRef, StoredManifest
+from supply_chain.model.manifest import Probe
+from supply_chain.model.tier import Boundary, TierName
 from tests.unit.pieces import CURATED, Pieces
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain import pages
+from supply_chain import reports as pages
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.evidence import statement
 from supply_chain.evidence.approval import Approval
@@ -14,8 +14,8 @@ from supply_chain.evidence.statement import APPROVAL, LIFECYCLE, PROVENANCE, SOA
 from supply_chain.evidence.summary import summary
 from supply_chain.fleet.explain import explain, timeline
 from supply_chain.fleet.known import KnownImage, Note, Seen
-from supply_chain.image import ImageRef, Material, StoredManifest
-from supply_chain.tier import Boundary, TierName, evidence_repository
+from supply_chain.model.image import ImageRef, Material, StoredManifest
+from supply_chain.model.tier import Boundary, TierName, evidence_repository
 
 BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
 

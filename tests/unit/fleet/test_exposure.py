@@ -2,7 +2,6 @@
 
 import pytest
 
-from supply_chain.app import Limits
 from supply_chain.fleet.exposure import (
     Judged,
     Rebuild,
@@ -18,7 +17,8 @@ from supply_chain.fleet.exposure import (
     key_of,
     rebuilds,
 )
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Limits
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.fleet.find import find, find_stored
-from supply_chain.image import ImageRef, StorageStatus
+from supply_chain.model.image import ImageRef, StorageStatus
 
 
 def digest(number):

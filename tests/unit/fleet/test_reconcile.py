@@ -4,15 +4,15 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.adapters.inventory import open_inventory
-from supply_chain.container import ContainerSpec, profile
+from supply_chain.adapters.database import open_inventory
 from supply_chain.errors import ImageNotFound, RegistryUnavailable
 from supply_chain.evidence.statement import BUNDLE, DEPLOYMENT, ENCRYPTION, SUMMARY, VULNERABILITIES
 from supply_chain.fleet.known import Seen
 from supply_chain.fleet.reconcile import applications, everything, look, refresh, watch
-from supply_chain.image import ImageRef
+from supply_chain.model.container import ContainerSpec, profile
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.verdict import verdict_places
-from supply_chain.tier import Boundary, TierName
 from tests.engine.memory import MemoryEngine
 from tests.unit.pieces import CURATED
 

@@ -20,8 +20,8 @@ from supply_chain.fleet.exposure import Judged, Unjudged, key_of
 from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.fleet.rescan import RescanBench, as_signed, chunks, fixed_by, in_order, is_base, packages_among
 from supply_chain.fleet.rescan import rescan as part_by_part
-from supply_chain.image import ImageRef, Material, StorageStatus, StoredManifest
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef, Material, StorageStatus, StoredManifest
+from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.matching import match
 from tests.unit.pieces import CURATION, DEV, REPOSITORIES, Pieces
 

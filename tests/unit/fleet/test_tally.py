@@ -7,7 +7,7 @@ import pytest
 from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.fleet.tally import Tally
-from supply_chain.image import ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
 
 
 def ref(number):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from supply_chain.adapters.inventory import open_inventory
+from supply_chain.adapters.database import open_inventory
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.statement import PROVENANCE, VULNERABILITIES
 from supply_chain.fleet.known import Seen
@@ -18,8 +18,8 @@ from supply_chain.fleet.where import (
     understood,
     where,
 )
-from supply_chain.image import Material
-from supply_chain.tier import TierName
+from supply_chain.model.image import Material
+from supply_chain.model.tier import TierName
 from tests.inventory.contract import digest, entry
 
 BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64

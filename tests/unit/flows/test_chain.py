@@ -13,14 +13,15 @@ from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.states import Scheduled
 
-import tasks.freeze
 from flows import chain as flows
 from flows.chain import chain
-from supply_chain.image import ImageRef
+from orchestration import locks as turns
+from orchestration import promotion_freeze
+from orchestration import push_runs as pushes
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Boundary
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.promotion.freeze import Freeze
-from supply_chain.tier import Boundary
-from tasks import pushes, turns
 
 STEPS = ("develop", "curate", "execute")
 
@@ -38,7 +39,7 @@ async def test_a_push_is_held_by_a_freeze_and_a_person_is_not(
     machine, make, monkeypatch, by_event, frozen_before, ends, done
 ):
     """What it has offered or curated by then goes on after the thaw, as the reconcile finds it."""
-    monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
+    monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows, "_known", lambda *_: None)
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
     monkeypatch.setattr(flows, "journal", lambda *_: nullcontext())
@@ -50,7 +51,7 @@ async def test_a_push_is_held_by_a_freeze_and_a_person_is_not(
         async def run(**_):
             called.append(name)
             if following == frozen_before:
-                await tasks.freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
+                await promotion_freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
             return SimpleNamespace(
                 ref=ImageRef(repository="curated/hello", digest=make.digest), environments=("staging",)
             )
@@ -67,11 +68,11 @@ async def test_a_push_is_held_by_a_freeze_and_a_person_is_not(
 
 async def test_a_freeze_that_comes_while_a_chain_waits_for_its_turn_holds_it(machine, make, monkeypatch):
     """What is asked before the turn may be minutes old by then."""
-    monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
+    monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
 
     @asynccontextmanager
     async def turn(name):
-        await tasks.freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
+        await promotion_freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
         yield
 
     monkeypatch.setattr(flows, "turn", turn)

@@ -7,13 +7,13 @@ from unittest.mock import AsyncMock
 import pytest
 
 from flows import develop as flows
-from flows import journal as journals
 from flows.develop import develop
-from supply_chain.adapters.snapshot import take_snapshot
+from orchestration import run_report as journals
+from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import RegistryUnavailable, SourceInvalid
+from supply_chain.model.tier import Boundary
 from supply_chain.policy.outcome import Reason, Refused
-from supply_chain.tier import Boundary
 from tests.unit.dockerignore import ignored
 from tests.unit.repositories import APPLICATION, write
 

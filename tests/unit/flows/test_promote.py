@@ -14,12 +14,12 @@ from prefect.flow_engine import run_flow
 from prefect.flow_runs import resume_flow_run
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
-import tasks.freeze
 from flows import promote as flows
 from flows.promote import approve, promote
+from orchestration import promotion_freeze
 from supply_chain.errors import ImageNotFound
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from supply_chain.promotion.freeze import Freeze
 from supply_chain.promotion.moves import Move
 
@@ -29,7 +29,7 @@ IMAGE = "curated/hello@sha256:" + "a" * 64
 @pytest.fixture(autouse=True)
 def parts(machine, monkeypatch):
     """The blocks are nobody's, and nothing is frozen."""
-    monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
+    monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     for block in (flows.Tier, flows.Workbench):
         monkeypatch.setattr(block, "aload", AsyncMock())
     monkeypatch.setattr(flows, "offered", AsyncMock())
@@ -91,7 +91,7 @@ async def test_what_happens_while_it_waits_for_its_turn_counts(
     @asynccontextmanager
     async def turn(name, *_):
         if name == step and meanwhile == "freeze":
-            await tasks.freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
+            await promotion_freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
         held.append(name)
         yield
         held.remove(name)
@@ -229,7 +229,7 @@ async def test_an_answer_that_is_none_is_asked_for_once_more(waiting):
 
 async def test_what_a_person_answered_is_signed_in_a_freeze_too(waiting, make):
     """And then the run ends, as all do."""
-    await tasks.freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
+    await promotion_freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
 
     assert await waiting.go_on() == "Frozen"
     assert waiting.signed == [NO]

@@ -11,10 +11,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import ArtifactSort
 
-import tasks.freeze
 import tasks.promote
 from flows import reconcile as flows
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from supply_chain.promotion.moves import Move
 
 OFFERED = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)

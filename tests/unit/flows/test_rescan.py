@@ -19,7 +19,7 @@ from supply_chain.curation.rescan import Change, News
 from supply_chain.errors import DiskFull, RescanIncomplete
 from supply_chain.fleet.exposure import Judged, Unjudged, key_of
 from supply_chain.fleet.known import KnownImage, Running
-from supply_chain.image import ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
 
 
 @dataclass

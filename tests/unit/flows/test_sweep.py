@@ -11,9 +11,9 @@ from prefect.settings import get_current_settings
 
 from flows import sweep as flows
 from flows.sweep import sweep
+from orchestration import locks as turns
+from orchestration.locks import HOLDERS, Holder, turn
 from supply_chain.errors import EngineUnavailable, PartFailed
-from tasks import turns
-from tasks.turns import HOLDERS, Holder, turn
 
 
 @pytest.fixture

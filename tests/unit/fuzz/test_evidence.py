@@ -13,7 +13,7 @@ from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.envelope import envelope_in, keys_of
 from supply_chain.evidence.sbom import packages_in
 from supply_chain.evidence.statement import SBOM, TEST_RESULT, Evidence, about, read_statement
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from tests.unit.conftest import World, tries
 from tests.unit.fuzz.changes import ASSETS, JSON, changed, recorded
 

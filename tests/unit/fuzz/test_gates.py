@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supply_chain.errors import ClockWrong, EvidenceInvalid
+from supply_chain.model.tier import Boundary
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.tier import Boundary
 from tests.unit.conftest import World, tries
 from tests.unit.fuzz.changes import JSON, changed
 from tests.unit.policy.test_dossier import EVERY, Judged, where

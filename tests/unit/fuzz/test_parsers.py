@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from supply_chain.adapters.database import FEED, knows
-from supply_chain.adapters.database.feed.compile import compile_feed
-from supply_chain.adapters.database.feed.model import read_feed
-from supply_chain.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
-from supply_chain.laptop.engine import version_of
+from cscm_laptop.engine import version_of
+from supply_chain.adapters.vulndb import FEED, knows
+from supply_chain.adapters.vulndb.feed.compile import compile_feed
+from supply_chain.adapters.vulndb.feed.model import read_feed
+from supply_chain.model.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
+from supply_chain.model.tier import TierName, curated_repository, development_repository, evidence_repository
 from supply_chain.policy.names import Holder, NameRegister
-from supply_chain.shown import plain, plain_lines
-from supply_chain.tier import TierName, curated_repository, development_repository, evidence_repository
+from supply_chain.text import plain, plain_lines
 from supply_chain.vulnerability.findings import Distribution
 from tests.unit.conftest import tries
 

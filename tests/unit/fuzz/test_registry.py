@@ -5,8 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.laptop.emulator.api import ApiError, page
-from supply_chain.laptop.emulator.images import detail, holders
+from cscm_laptop.emulator.api import ApiError, page
+from cscm_laptop.emulator.images import detail, holders
 from tests.unit.conftest import tries
 from tests.unit.fuzz.changes import JSON, changed
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters.grype import Grype
+from supply_chain.adapters.tools.grype import Grype
 from supply_chain.errors import ScannerFailed
 from supply_chain.vulnerability.findings import Database, Distribution, Report, parse_report
 from supply_chain.vulnerability.scanner import Sbom

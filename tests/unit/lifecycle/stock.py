@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 from supply_chain.evidence.standing import Act, Ruling, Standing
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan
-from supply_chain.image import ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.lifecycle.rules import Rules
 from supply_chain.lifecycle.stock import Evidenced, Member, PastDeployment, Stock
-from supply_chain.tier import Boundary
+from supply_chain.model.image import ImageRef, Removal, StorageStatus, StoredManifest
+from supply_chain.model.tier import Boundary
 from supply_chain.vulnerability.findings import Database, Finding
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -7,9 +7,9 @@ import pytest
 from supply_chain.errors import AwsFailed, RegistryFailed
 from supply_chain.evidence.standing import Act, block_place, rule, standing_place
 from supply_chain.evidence.statement import LIFECYCLE
-from supply_chain.image import ImageRef, StorageStatus
 from supply_chain.lifecycle.enforce import enforce_blocks
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef, StorageStatus
+from supply_chain.model.tier import TierName
 from tests.unit.lifecycle.stock import digest, ref, stored
 
 ACTIVE, ARCHIVED = StorageStatus.ACTIVE, StorageStatus.ARCHIVED

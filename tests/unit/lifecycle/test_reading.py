@@ -11,12 +11,12 @@ from supply_chain.evidence.standing import Act, rule
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.environment import Environment
-from supply_chain.image import ImageRef, Material, StorageStatus
 from supply_chain.lifecycle.planning import plan
 from supply_chain.lifecycle.reading import Read
 from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.stock import INDEXES, Evidenced, Member
-from supply_chain.tier import Boundary, TierName
+from supply_chain.model.image import ImageRef, Material, StorageStatus
+from supply_chain.model.tier import Boundary, TierName
 from tests.unit.execution import test_records
 from tests.unit.lifecycle.stock import NOW, RULES, ago, digest, image, ref, stands, stored
 from tests.unit.lifecycle.test_plan import newest

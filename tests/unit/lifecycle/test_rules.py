@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.image import StorageStatus
 from supply_chain.lifecycle.rules import Action, Facts, Rules, decide, guards, read_rules
+from supply_chain.model.image import StorageStatus
 
 SHIPPED = Path(__file__).parents[3] / "deployments" / "lifecycle"
 NAMES = sorted(p.stem for p in SHIPPED.glob("*.yaml") if not p.stem.endswith(".tests"))

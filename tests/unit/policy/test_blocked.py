@@ -7,10 +7,10 @@ import pytest
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.standing import block_place, standing_place
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
-from supply_chain.image import ImageRef, Material
+from supply_chain.model.image import ImageRef, Material
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.verdict import record
-from supply_chain.tier import Boundary, TierName
 from tests.unit.pieces import CURATION, DEV, where
 from tests.unit.policy.test_dossier import BASE, LAYERS, Judged
 

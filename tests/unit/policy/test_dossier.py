@@ -23,13 +23,13 @@ from supply_chain.evidence.statement import (
     about,
 )
 from supply_chain.evidence.store import PREDICATE
-from supply_chain.image import ImageRef, Material, Source
+from supply_chain.model.image import ImageRef, Material, Source
+from supply_chain.model.tier import Boundary
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy import rules
 from supply_chain.policy.gate import Place, SoakAsked, judge
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
-from supply_chain.tier import Boundary
 from tests.unit.pieces import (
     CURATED,
     CURATION,

@@ -3,13 +3,13 @@
 import pytest
 
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Boundary
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.rules import POLICIES
-from supply_chain.tier import Boundary
 from tests.unit.pieces import CURATION, DEV, OFFERED, Pieces
 
 

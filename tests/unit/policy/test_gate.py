@@ -5,11 +5,11 @@ import hashlib
 import pytest
 from pydantic import ValidationError
 
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Boundary
 from supply_chain.policy.gate import Dossier, Policy, judge
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.rules import POLICIES
-from supply_chain.tier import Boundary
 from tests.unit.conftest import source
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)

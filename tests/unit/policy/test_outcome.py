@@ -2,9 +2,9 @@
 
 import pytest
 
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Boundary
 from supply_chain.policy.outcome import Reason, Refused
-from supply_chain.tier import Boundary
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = ImageRef(repository="dev/hello", digest=DIGEST)

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.app import Limits
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CHECKS, TESTED, Check, required
@@ -14,13 +13,14 @@ from supply_chain.evidence.reading import Said
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
 from supply_chain.evidence.summary import summary
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Limits
+from supply_chain.model.tier import Boundary
 from supply_chain.policy import rules
 from supply_chain.policy.gate import Dossier, Place, Policy, SoakAsked, judge
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Refused
 from supply_chain.policy.rules import POLICIES, over_limits
-from supply_chain.tier import Boundary
 from supply_chain.vulnerability.findings import Distribution, Severity
 
 DIGEST = "sha256:" + "a" * 64

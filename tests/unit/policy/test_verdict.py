@@ -7,11 +7,11 @@ import pytest
 from supply_chain.errors import ClockWrong, GateOvertaken
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.gate import Dossier, Place, Policy, judge
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.verdict import decide, record, verdict_places
-from supply_chain.tier import Boundary, TierName
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 CURATED = IMAGE.moved_to("curated/hello")

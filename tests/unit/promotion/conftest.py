@@ -5,8 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.app import Probe
-from supply_chain.container import profile
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.soak import Soak
@@ -15,11 +13,13 @@ from supply_chain.evidence.summary import summary
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import record
-from supply_chain.image import ImageRef
+from supply_chain.model.container import profile
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Probe
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.verdict import execution_place, verdict_places
 from supply_chain.promotion.offered import missed_by_curation, newest_to_curation, to_curation
 from supply_chain.promotion.vended import View, missed_by_execution, to_environment
-from supply_chain.tier import Boundary, TierName
 from tests.unit.pieces import Pieces
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION

@@ -4,8 +4,8 @@ import pytest
 
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
-from supply_chain.image import ImageRef
-from supply_chain.tier import Boundary
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Boundary
 from tests.unit.promotion.conftest import CURATION, DEV, POLICY, digest
 
 

@@ -7,8 +7,8 @@ import pytest
 from supply_chain.evidence.standing import standing_place
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import PREDICATE
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.promotion import offered
-from supply_chain.tier import Boundary, TierName
 
 
 def test_an_offered_image_goes_to_curation(chain):

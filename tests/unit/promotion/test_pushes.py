@@ -5,7 +5,7 @@ import json
 import pytest
 
 from supply_chain.errors import EventUnreadable
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
 from supply_chain.promotion.pushes import read_push
 
 DIGEST = "sha256:" + "a" * 64

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from supply_chain.app import Probe
-from supply_chain.container import profile
 from supply_chain.execution.deploy import Expected
-from supply_chain.image import ImageRef
-from supply_chain.pages import alert_page, response_page
+from supply_chain.model.container import profile
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Probe
 from supply_chain.promotion.response import image_of, response, run_from
+from supply_chain.reports import alert_page, response_page
 from tests.unit.conftest import DIGEST, OTHER
 from tests.unit.promotion.test_soaking import DRIFT, look
 

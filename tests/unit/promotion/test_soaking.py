@@ -6,9 +6,9 @@ import pytest
 
 from supply_chain.evidence.soak import Soak
 from supply_chain.execution.monitor import Deviation, Observation
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from supply_chain.promotion.soaking import sign, soaked, watched
-from supply_chain.tier import TierName
 from tests.unit.conftest import DIGEST, NOON, OTHER
 
 FIVE = timedelta(minutes=5)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from supply_chain.model.tier import Boundary
 from supply_chain.promotion.vended import following
-from supply_chain.tier import Boundary
 from tests.unit.promotion.conftest import CURATION
 
 

@@ -22,11 +22,11 @@ from supply_chain.evidence.statement import (
     VULNERABILITIES,
 )
 from supply_chain.execution.environment import Environment
-from supply_chain.image import ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.verdict import verdict_places
-from supply_chain.tier import Boundary, TierName
 from tasks import gates
 from tests.unit.pieces import CURATED, CURATION, DEV, ELSEWHERE, EXECUTION, OFFERED, Pieces, scanned_image, where
 

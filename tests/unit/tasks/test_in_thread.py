@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from supply_chain.adapters.command import cancellation
+from orchestration.steps import beside, in_thread
+from supply_chain.adapters.process.command import cancellation
 from supply_chain.errors import Cancelled
-from tasks.running import beside, in_thread
 
 
 async def test_gives_what_the_function_gives():

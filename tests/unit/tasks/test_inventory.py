@@ -6,9 +6,9 @@ import pytest
 from prefect.artifacts import Artifact
 
 from flows import inventory as flows
-from supply_chain.container import ContainerSpec, profile
 from supply_chain.errors import ImageNotFound
-from supply_chain.image import short
+from supply_chain.model.container import ContainerSpec, profile
+from supply_chain.model.image import short
 from tasks import inventory as tasks
 from tests.engine.memory import MemoryEngine
 from tests.unit.fleet import conftest

@@ -14,11 +14,11 @@ from supply_chain.errors import (
 )
 from supply_chain.evidence.standing import Act, PlanAct, read_standing, rulings
 from supply_chain.evidence.statement import LIFECYCLE
-from supply_chain.image import ImageRef
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.planning import plan as plan_of
 from supply_chain.lifecycle.rulings import STOOD, Ruled
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tasks import lifecycle
 from tests.unit.lifecycle.stock import NOW, RULES, Shelf, digest, image, ref, stock
 from tests.unit.lifecycle.test_plan import newest

@@ -7,11 +7,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.variables import Variable
 
+from orchestration import pagination as paging
+from orchestration.locks import DEPLOY, turn, turn_name
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.host import HostSeen
 from supply_chain.execution.monitor import Deviation, Observation
-from tasks import monitor, paging
-from tasks.turns import DEPLOY, turn, turn_name
+from tasks import monitor
 from tests.unit.execution.test_monitor import DIGEST, NOON
 
 

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.events import Event, Resource
 from prefect.states import Scheduled
 
-from blocks.workbench import now
+from orchestration.clock import now
 from supply_chain.errors import SettingInvalid
 from tasks import morning
 

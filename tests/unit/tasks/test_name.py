@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE
-from supply_chain.image import ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.names import Holder, NameRegister
-from supply_chain.tier import Boundary, TierName
 from tasks.name import check_name
 from tests.unit.pieces import CURATION, DEV, Pieces
 

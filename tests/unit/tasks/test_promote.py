@@ -8,14 +8,14 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
-from blocks.workbench import now
+from orchestration.clock import now
 from supply_chain.evidence.approval import Approval, last_approval
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE
-from supply_chain.image import ImageRef
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from supply_chain.policy.dossier import said_by_execution
 from supply_chain.promotion.moves import Move
 from supply_chain.promotion.soaking import watched
-from supply_chain.tier import TierName
 from tasks import promote
 from tests.unit.conftest import OTHER
 from tests.unit.promotion.test_soaking import look

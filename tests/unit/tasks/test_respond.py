@@ -10,15 +10,15 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelled, Pending, Running, Suspended
 
-from supply_chain.app import Probe, Runtime
-from supply_chain.container import profile
 from supply_chain.errors import EngineUnavailable, EvidenceInvalid, RegistryUnavailable, SettingInvalid
 from supply_chain.evidence.standing import standing_place
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.container import profile
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Probe, Runtime
+from supply_chain.model.tier import TierName
 from tasks import respond
 from tests.engine.memory import MemoryEngine
 from tests.unit.conftest import OTHER

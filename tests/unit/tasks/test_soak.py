@@ -10,8 +10,8 @@ from prefect.variables import Variable
 from supply_chain.evidence.soak import last_soak
 from supply_chain.evidence.statement import SOAK
 from supply_chain.execution.environment import Environment
-from supply_chain.image import ImageRef
-from supply_chain.tier import TierName
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
 from tasks import soak as soaking
 from tests.unit.conftest import DIGEST, NOON
 from tests.unit.promotion.test_soaking import look

@@ -1,7 +1,5 @@
-"""The vulnerability database: the official one where the network allows, else the starter database."""
+"""The inventory in a database: SQLite in a file, or PostgreSQL, by its address."""
 
-from supply_chain.adapters.database.held import Database, grype_environment, knows, read_database
-from supply_chain.adapters.database.making import FEED, ensure_database
-from supply_chain.adapters.database.pinned import Pinned, pinned
+from supply_chain.adapters.database.store import SqlInventory, open_inventory
 
-__all__ = ["FEED", "Database", "Pinned", "ensure_database", "grype_environment", "knows", "pinned", "read_database"]
+__all__ = ["SqlInventory", "open_inventory"]

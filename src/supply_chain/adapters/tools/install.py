@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from supply_chain.adapters.command import run
+from supply_chain.adapters.process.command import run
 from supply_chain.adapters.tools.pins import GoPin, SourcePin
 from supply_chain.errors import ToolFailed, ToolMissing
 

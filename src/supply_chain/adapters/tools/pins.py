@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from supply_chain.documents import read_document
-from supply_chain.image import Frozen
+from supply_chain.model.documents import read_document
+from supply_chain.model.image import Frozen
 
 Version = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+){1,3}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]

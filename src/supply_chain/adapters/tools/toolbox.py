@@ -18,10 +18,10 @@ from typing import Literal
 
 import httpx
 
-from supply_chain.adapters.command import Tool, all_at_once
+from supply_chain.adapters.process.command import Tool, all_at_once
 from supply_chain.adapters.tools import download
-from supply_chain.adapters.tools.found import Versions, ask
 from supply_chain.adapters.tools.install import apt_command, apt_install, go_build, go_install, source_digest
+from supply_chain.adapters.tools.installed_version import Versions, ask
 from supply_chain.adapters.tools.pins import DistributionPin, GoPin, Pin, Pins, ReleaseFile, SourcePin, WheelPin
 from supply_chain.errors import ToolFailed, ToolMissing
 

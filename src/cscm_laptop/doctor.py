@@ -1,0 +1,232 @@
+"""Every part of the laptop with what was found, what is wanted, and what to do about the difference."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cscm_laptop import emulator_service, firewall, namespaces, prefect_server
+from cscm_laptop.engine import STORE, WANTED, ask, engine_url, version_of
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import PINS
+from cscm_laptop.ports import listener, request
+from cscm_laptop.profile import Profile
+from cscm_laptop.services import Service
+from orchestration.registration import declared, registered
+from supply_chain.adapters.docker.build_cgroup import cgroup_writable
+from supply_chain.adapters.docker.buildx import find_client
+from supply_chain.adapters.tools.pins import Pins
+from supply_chain.adapters.tools.toolbox import Toolbox
+from supply_chain.adapters.vulndb import read_database
+from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SupplyChainError
+from supply_chain.model.image import Frozen
+
+UP = "run `cscm up`"
+ROOM = 5
+"""GiB that should be free: images, their builds and the emulator's blobs."""
+OLD = 5
+"""Days after which the official database is too old to judge with; grype's own limit."""
+
+
+class Check(Frozen):
+    """One line of `cscm doctor`. One that is ok and has a remedy is a note: it may be better, and need not."""
+
+    name: str
+    found: str
+    wanted: str
+    ok: bool
+    remedy: str = ""
+
+
+def check(name: str, found: str, wanted: str, ok: bool, remedy: str) -> Check:
+    """A check whose remedy is said only when it is needed."""
+    return Check(name=name, found=found, wanted=wanted, ok=ok, remedy="" if ok else remedy)
+
+
+def note(name: str, found: str, wanted: str, remedy: str) -> Check:
+    """A check of what this user, or this place of the engine, does not let anybody see or set from here."""
+    return Check(name=name, found=found, wanted=wanted, ok=True, remedy=remedy)
+
+
+def examine(profile: Profile, home: Home) -> list[Check]:
+    """Look at every part; changes nothing, and a part that is missing is a line, not an error."""
+    return [
+        _python(),
+        *_engine(),
+        *_builds(home),
+        *_namespaces(),
+        *_tools(home),
+        *_emulator(profile, home),
+        *_prefect(profile, home),
+        _runner(prefect_server.warm(home, profile)),
+        _runner(prefect_server.worker(home, profile)),
+        _runner(prefect_server.bridge(home, profile)),
+        _database(home),
+        *_ports(profile, home),
+        *_room({"home": home.directory, "temporary files": Path("/tmp")}),  # noqa: S108 # nosec B108 - looked at, not used
+    ]
+
+
+def _python() -> Check:
+    return check("python", platform.python_version(), "3.11 or later", sys.version_info >= (3, 11), "install it")
+
+
+def _engine() -> Iterable[Check]:
+    url = engine_url()
+    wanted = f"{WANTED[0]}.{WANTED[1]} or later"
+    try:
+        found = ask(url)
+    except EngineUnavailable as error:
+        yield check("docker engine", "does not answer", wanted, False, _told(error))
+    else:
+        upgrade = "upgrade Docker Engine: https://docs.docker.com/engine/install/"
+        yield check("docker engine", found.version, wanted, version_of(found.version) >= WANTED, upgrade)
+        turn_on = 'put {"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and restart it'
+        yield check("image store", found.store or "classic", STORE, found.store == STORE, turn_on)
+    try:
+        client = find_client(os.environ.get("PATH", os.defpath))
+    except EngineUnsuitable as error:
+        yield check("docker client", "none", "any", False, _told(error))
+    else:
+        yield check("docker client", str(client), "any", True, "")
+
+
+def _builds(home: Home) -> Iterable[Check]:
+    """What keeps builds apart and within their limits; only root can set it, on the engine's own machine."""
+    network, apart, limits, each = "build network", "kept apart", "build limits", "set for each build"
+    if os.geteuid() != 0 or not engine_url().startswith("unix://"):
+        who = "root on the engine's machine"
+        rules = firewall.commands(home.owner) if home.is_ours() else UP
+        yield note(network, f"unknown: only {who} may look", apart, f"once after each start of that machine: {rules}")
+        unlimited = f"none, but for the size of a file: only {who} may set them"
+        yield note(limits, unlimited, each, "run builds as root, on the engine's own machine")
+        return
+    yield _kept_apart(network, apart, home.owner)
+    limited = cgroup_writable()
+    found = each if limited else "none, but for the size of a file: the control groups are read-only"
+    yield check(limits, found, each, limited, "run builds where /sys/fs/cgroup can be written")
+
+
+def _kept_apart(name: str, wanted: str, owner: str) -> Check:
+    if firewall.has_ipv6():
+        remedy = "give the engine's default bridge no IPv6 addresses (`ipv6` in /etc/docker/daemon.json)"
+        return check(name, "open to: whatever has an IPv6 address", wanted, False, remedy)
+    open_to = ", ".join(rule.why for rule in firewall.missing_rules(owner))
+    found = f"open to: {open_to}" if open_to else wanted
+    return check(name, found, wanted, not open_to, "run `cscm up`, again after each start of the machine")
+
+
+def _namespaces() -> Iterable[Check]:
+    if os.geteuid() != 0:
+        found, remedy = namespaces.lacking() or ("usable", "")
+        yield check("user namespaces", found, "usable", not remedy, remedy)
+
+
+def _tools(home: Home) -> Iterable[Check]:
+    for tool in Toolbox(home.tools, Pins.load(home.project / PINS)).report():
+        where = f" ({tool.path})" if tool.path else ""
+        yield check(tool.name, f"{tool.found or 'none'}{where}", tool.wanted, tool.ok, tool.remedy)
+
+
+def _emulator(profile: Profile, home: Home) -> Iterable[Check]:
+    fits = emulator_service.environment_fits(home)
+    yield check("emulator environment", "as locked" if fits else "missing or outdated", "as locked", fits, UP)
+    yield _answering("emulator", emulator_service.emulator(home, profile))
+
+
+def _answering(name: str, service: Service) -> Check:
+    if service.port_taken():
+        return check(name, "not running; its port is taken", "answers", False, f"see port {service.port} below")
+    answers = service.ready()
+    found = f"answers on {service.address}" if answers else f"does not answer on {service.address}"
+    return check(name, found, "answers", answers, f"{UP}; if it does, see {service.log}")
+
+
+def _prefect(profile: Profile, home: Home) -> Iterable[Check]:
+    service = prefect_server.server(home, profile)
+    line = _answering("prefect server", service)
+    yield line
+    if not line.ok:
+        return
+    port, auth = profile.ports.prefect, prefect_server.auth_string(home)
+    again = "run `cscm down` and `cscm up`"
+    refused = _get(port, "/api/admin/version", None)[0] == 401
+    yield check("prefect auth", "asked for" if refused else "open", "asked for", refused, again)
+    status, settings = _get(port, "/api/admin/settings", auth)
+    known = status == 200 and isinstance(settings, dict)
+    yield check("prefect login", "accepted" if known else f"status {status}", "accepted", known, again)
+    wrong = wrong_batches(settings) if known else sorted(prefect_server.BATCHES)
+    yield check("prefect batches", ", ".join(wrong) or "as measured", "as measured", not wrong, again)
+    if known:
+        lost = declared(home.project) - registered(prefect_server.asks(profile, auth))
+        said = f"missing: {', '.join(sorted(lost))}" if lost else "all registered"
+        yield check("deployments", said, "all registered", not lost, UP)
+
+
+def _get(port: int, path: str, auth: str | None) -> tuple[int, Any]:
+    try:
+        return request("GET", port, path, auth=auth)
+    except (OSError, http.client.HTTPException):
+        return 0, None
+
+
+def wrong_batches(settings: dict[str, Any]) -> list[str]:
+    """The batch settings that a running server does not have as the laptop wants them."""
+    services = settings.get("server", {}).get("services", {})
+    wrong = []
+    for name, wanted in prefect_server.BATCHES.items():
+        words = name.removeprefix("PREFECT_SERVER_SERVICES_").lower()
+        part = next((part for part in services if words.startswith(f"{part}_")), "")
+        found = services.get(part, {}).get(words.removeprefix(f"{part}_"))
+        if found is None or float(found) != float(wanted):
+            wrong.append(f"{words}={found}")
+    return wrong
+
+
+def _runner(service: Service) -> Check:
+    record = service.record()
+    if record is None:
+        return check(service.name, "not running", "running", False, UP)
+    heard = service.ready()
+    found = f"running (pid {record.pid})" if heard else f"silent (pid {record.pid})"
+    return check(service.name, found, "running", heard, f"see {service.log}; `cscm down` and `cscm up` start it again")
+
+
+def _database(home: Home) -> Check:
+    try:
+        database = read_database(home.database)
+    except DatabaseUnusable as error:
+        return check("vulnerability database", "none that can be used", "whole", False, f"{UP} ({_told(error)})")
+    age = (datetime.now(UTC) - database.built).days
+    found = f"{database.kind}, facts of {database.built:%Y-%m-%d} ({age} days), {database.digest}"
+    fresh = database.kind == "starter" or age < OLD
+    return check("vulnerability database", found, f"starter, or official under {OLD} days", fresh, UP)
+
+
+def _ports(profile: Profile, home: Home) -> Iterable[Check]:
+    for service in (emulator_service.emulator(home, profile), prefect_server.server(home, profile)):
+        port, taken = service.port or 0, service.port_taken()
+        ours = "ours" if service.record() else "free"
+        found = f"taken by {listener(port) or 'another program'}" if taken else ours
+        yield check(f"port {port}", found, "free or ours", not taken, f"stop that program or change {service.setting}")
+
+
+def _room(places: dict[str, Path]) -> Iterable[Check]:
+    for name, place in places.items():
+        existing = next(path for path in (place, *place.parents) if path.exists())
+        free = shutil.disk_usage(existing).free / 1024**3
+        yield check(
+            f"room for {name}", f"{free:.0f} GiB free", f"{ROOM} GiB", free >= ROOM, f"free space in {existing}"
+        )
+
+
+def _told(error: SupplyChainError) -> str:
+    """An error's message in one line, without its code."""
+    return " ".join(str(error.args[0]).split())

@@ -1,0 +1,104 @@
+"""Who a registry request comes from and what they may, decided by ministack's own IAM evaluation."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from ministack.core import iam_evaluator, responses
+from ministack.services import ecr, sts
+
+from cscm_laptop.emulator.routes import Needs
+from cscm_laptop.emulator.tokens import LIFE, Tokens, password
+
+calling: ContextVar[tuple[str, str]] = ContextVar("calling", default=("", ""))
+"""The access key and the host of the AWS request that is being answered."""
+
+SECRETS = ("SecretAccessKey", "SessionToken", "Expiration")
+
+
+def caller_of(access_key: str) -> dict[str, Any]:
+    """The principal behind an access key whose request was already authenticated, without its secrets."""
+    credential = iam_evaluator.resolve_credential(access_key, responses.get_account_id())
+    session = sts._sessions.get(access_key) or {}
+    return {
+        **{key: value for key, value in session.items() if key not in SECRETS},
+        "Arn": credential.principal_arn,
+        "UserId": credential.principal_id,
+        "AccountId": credential.account_id,
+        "PrincipalType": credential.principal_type,
+        "PrincipalName": session.get("PrincipalName") or credential.principal_name,
+    }
+
+
+def issue_tokens(tokens: Tokens) -> None:
+    """Make ministack's GetAuthorizationToken answer with the caller's own token."""
+
+    def get_authorization_token(_: Any) -> tuple[int, dict[str, str], bytes]:
+        access_key, host = calling.get()
+        expires = int(time.time()) + LIFE
+        token = tokens.issue(caller_of(access_key), expires)
+        data = {
+            "authorizationToken": base64.b64encode(f"AWS:{token}".encode()).decode(),
+            "expiresAt": expires,
+            "proxyEndpoint": f"http://{host}",
+        }
+        answer: tuple[int, dict[str, str], bytes] = responses.json_response({"authorizationData": [data]})
+        return answer
+
+    ecr._get_authorization_token = get_authorization_token
+
+
+class Gate:
+    """Lets a registry request pass or says why not."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def caller(self, authorization: str) -> dict[str, Any] | None:
+        """Whose token the request carries; None for none, a false one or one whose time is over."""
+        return self._tokens.read(password(authorization), time.time())
+
+    def refusal(self, caller: dict[str, Any], needs: Needs, repository: str) -> str | None:
+        """Why the caller may not, in AWS's words; None when it may.
+
+        Evaluates the caller's policies as they are now, with its session's and the repository's.
+        """
+        account, region = responses.get_account_id(), responses.get_region()
+        arn = f"arn:aws:ecr:{region}:{account}:repository/{repository}"
+        if caller["AccountId"] != account:
+            return f"User: {caller['Arn']} belongs to another account than {arn}"
+        with as_session(caller) as key:
+            for actions in needs:
+                if all(iam_evaluator.enforce(key, action, "ecr", region, resource_arn=arn) for action in actions):
+                    return f"User: {caller['Arn']} is not authorized to perform: {actions[0]} on resource: {arn}"
+        return None
+
+
+@contextlib.contextmanager
+def as_session(caller: dict[str, Any]) -> Iterator[str]:
+    """The caller as a session that exists, for ministack to evaluate, while nothing else can run."""
+    key = f"REGISTRY{secrets.token_hex(8)}"
+    sts._sessions[key] = {**caller, "SecretAccessKey": secrets.token_hex(16)}
+    try:
+        yield key
+    finally:
+        del sts._sessions[key]
+
+
+def select_scope(name: str, headers: dict[str, str], query: dict[str, list[str]]) -> None:
+    """Choose the account and region of a registry request as ministack will."""
+    responses.set_request_account_id("")
+    responses.set_request_region(None)
+    ecr._select_registry_request_scope("" if name == "*" else name, headers, query)
+
+
+def oci_error(code: str, message: str) -> bytes:
+    """An error as the OCI distribution specification wants it (section "Error Codes")."""
+    return json.dumps({"errors": [{"code": code, "message": message, "detail": {}}]}).encode()

@@ -1,0 +1,155 @@
+"""What a registry's record of an image says: identities, size, types, status; nothing here changes one.
+
+A record is ministack's dictionary for one digest, with what is kept besides: `imageStatus`,
+`lastArchivedAt`, `lastActivatedAt`, `activeFrom` and `lastRecordedPullTime` (seconds since the epoch).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from cscm_laptop.emulator.referrers import subject_of
+
+Record = dict[str, Any]
+Identity = dict[str, str]
+
+ACTIVE, ARCHIVED, ACTIVATING, ANY = "ACTIVE", "ARCHIVED", "ACTIVATING", "ANY"
+DIGEST = re.compile(r"[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+")
+TIMES = ("lastRecordedPullTime", "lastArchivedAt", "lastActivatedAt")
+
+
+class Unfound(Exception):
+    """An identity that names no image of the repository, with the code of the API's `ImageFailureCode`."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@lru_cache(maxsize=100_000)
+def parsed(text: str) -> Mapping[str, Any]:
+    """A manifest's content; nothing for what is no JSON object."""
+    try:
+        manifest = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def manifest_of(record: Record) -> Mapping[str, Any]:
+    """The record's manifest."""
+    return parsed(record.get("imageManifest", ""))
+
+
+def status(record: Record) -> str:
+    """ACTIVE, ARCHIVED or ACTIVATING."""
+    return str(record.get("imageStatus", ACTIVE))
+
+
+def subject(record: Record) -> str | None:
+    """The digest that the image refers to."""
+    return subject_of(manifest_of(record))
+
+
+def artifact_type(record: Record) -> str | None:
+    """What kind of content it is: the artifact's type, else the configuration's media type; an index has none."""
+    manifest = manifest_of(record)
+    config = manifest.get("config")
+    found = manifest.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)
+    return str(found) if found else None
+
+
+def children(record: Record) -> frozenset[str]:
+    """The digests that an index lists."""
+    return frozenset(str(each["digest"]) for each in _descriptors(manifest_of(record), "manifests"))
+
+
+def holders(records: Sequence[Record], digest: str) -> list[str]:
+    """The digests of the indexes that list this one."""
+    return [each["imageDigest"] for each in records if digest in children(each)]
+
+
+def size(record: Record, records: Sequence[Record]) -> int:
+    """Bytes in the registry, compressed: configuration and layers; of an index the largest that it lists.
+
+    API reference, `ImageDetail.imageSizeInBytes`.
+    """
+    listed = children(record)
+    if listed:
+        return max((size(each, records) for each in records if each["imageDigest"] in listed), default=0)
+    manifest = manifest_of(record)
+    parts = [manifest.get("config"), *_descriptors(manifest, "layers")]
+    sizes = [part.get("size") for part in parts if isinstance(part, dict)]
+    return sum(each for each in sizes if isinstance(each, int) and each > 0)
+
+
+def identities(record: Record) -> list[Identity]:
+    """One for each tag, or the digest alone where there is none."""
+    digest = record["imageDigest"]
+    return [{"imageDigest": digest, "imageTag": tag} for tag in sorted(record["imageTags"])] or [
+        {"imageDigest": digest}
+    ]
+
+
+def named(records: Sequence[Record], identity: Identity) -> Record:
+    """The image that a digest, a tag or both name; raises `Unfound`."""
+    digest, tag = identity.get("imageDigest"), identity.get("imageTag")
+    if not digest and not tag:
+        raise Unfound("MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null")
+    if digest and not DIGEST.fullmatch(digest):
+        wanted = "image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'"
+        raise Unfound("InvalidImageDigest", f"Invalid request parameters: {wanted}")
+    if not tag:
+        found = next((each for each in records if each["imageDigest"] == digest), None)
+    else:
+        found = next((each for each in records if tag in each["imageTags"]), None)
+        if found and digest and found["imageDigest"] != digest:
+            raise Unfound(
+                "ImageTagDoesNotMatchDigest",
+                "Invalid request parameters: given tag does not map to the given digest",
+            )
+    if found is None:
+        raise Unfound("ImageNotFound", "Requested image not found")
+    return found
+
+
+def available(records: Sequence[Record], identity: Identity) -> Record:
+    """The image that can be pulled by this identity; raises `Unfound`, also for what is archived."""
+    found = named(records, identity)
+    if status(found) != ACTIVE:
+        raise Unfound("ImageNotFound", "Requested image not found")
+    return found
+
+
+def detail(record: Record, records: Sequence[Record]) -> dict[str, Any]:
+    """The record as DescribeImages answers it (API reference, `ImageDetail`); what there is nothing of is left out."""
+    found = {
+        "registryId": record["registryId"],
+        "repositoryName": record["repositoryName"],
+        "imageDigest": record["imageDigest"],
+        "imageTags": sorted(record["imageTags"]) or None,
+        "imageSizeInBytes": size(record, records),
+        "imagePushedAt": record["imagePushedAt"],
+        "imageManifestMediaType": record["imageManifestMediaType"],
+        "artifactMediaType": artifact_type(record),
+        "subjectManifestDigest": subject(record),
+        "imageStatus": status(record),
+        **{name: record.get(name) for name in TIMES},
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def chosen(record: Record, filters: Mapping[str, str], otherwise: str) -> bool:
+    """Whether it passes the filters `tagStatus` and `imageStatus`; `otherwise` is the status when none is given."""
+    tags, wanted = filters.get("tagStatus", ANY), filters.get("imageStatus", otherwise)
+    tagged = tags == ANY or (tags == "TAGGED") is bool(record["imageTags"])
+    return tagged and wanted in (ANY, status(record))
+
+
+def _descriptors(manifest: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    value = manifest.get(key)
+    return [each for each in value if isinstance(each, dict) and "digest" in each] if isinstance(value, list) else []

@@ -1,0 +1,40 @@
+"""Which tags of a repository can move (Amazon ECR User Guide, "Preventing image tags from being overwritten")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cscm_laptop.emulator.api import INVALID, ApiError, within
+from cscm_laptop.emulator.images import Record
+
+SETTINGS = ("MUTABLE", "IMMUTABLE", "MUTABLE_WITH_EXCLUSION", "IMMUTABLE_WITH_EXCLUSION")
+FILTERS = "imageTagMutabilityExclusionFilters"
+
+
+def fixed(repository: Mapping[str, Any], tag: str) -> bool:
+    """Whether that tag stays where it is once it is given."""
+    setting = repository.get("imageTagMutability", "MUTABLE")
+    excluded = setting.endswith("_WITH_EXCLUSION") and any(
+        re.fullmatch(re.escape(each["filter"]).replace(r"\*", ".*"), tag) for each in repository.get(FILTERS, ())
+    )
+    return bool(setting.startswith("IMMUTABLE") is not excluded)
+
+
+def taken(repository: Mapping[str, Any], records: Sequence[Record], tag: str, digest: str) -> bool:
+    """Whether a tag that cannot move is another image's."""
+    held = any(tag in each["imageTags"] and each["imageDigest"] != digest for each in records)
+    return held and fixed(repository, tag)
+
+
+def setting(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A request's mutability and its filters; raises `ApiError`."""
+    chosen, filters = data.get("imageTagMutability", "MUTABLE"), data.get(FILTERS)
+    if chosen not in SETTINGS:
+        raise ApiError(INVALID, f"Invalid parameter at 'imageTagMutability': {chosen}")
+    if chosen.endswith("_WITH_EXCLUSION"):
+        return {"imageTagMutability": chosen, FILTERS: within(filters, FILTERS, 5)}
+    if filters:
+        raise ApiError(INVALID, f"Invalid parameter at '{FILTERS}': {chosen} has no exclusions")
+    return {"imageTagMutability": chosen}

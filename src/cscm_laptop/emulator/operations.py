@@ -1,0 +1,254 @@
+"""The operations of ECR's API that ministack lacks or answers otherwise than AWS, over its state.
+
+Who may call them ministack decides before, as for its own: the operation's name is the action, but for
+ListImageReferrers, whose permission is `ecr:BatchGetImage` (Service Authorization Reference, "Actions,
+resources, and condition keys for Amazon ECR").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from ministack.core import iam_actions, responses
+from ministack.services import ecr
+
+from cscm_laptop.emulator import exclusions
+from cscm_laptop.emulator.api import ApiError, one_by_one, one_of, page, within
+from cscm_laptop.emulator.authorise import caller_of, calling
+from cscm_laptop.emulator.catalogue import Catalogue, records
+from cscm_laptop.emulator.images import (
+    ACTIVE,
+    ANY,
+    Unfound,
+    available,
+    chosen,
+    detail,
+    identities,
+    named,
+    parsed,
+    status,
+    subject,
+)
+from cscm_laptop.emulator.mutability import FILTERS, setting, taken
+from cscm_laptop.emulator.shapes import (
+    STATUSES,
+    Answer,
+    Data,
+    existing,
+    failure,
+    image,
+    image_filters,
+    image_of,
+    referrer,
+    repository_of,
+    shape,
+    theirs,
+    whose,
+)
+
+PERMISSIONS = {"ecr:ListImageReferrers": "ecr:BatchGetImage"}
+TARGET = "AmazonEC2ContainerRegistry_V20150921."
+"""How X-Amz-Target begins in a request to ECR."""
+AMBIGUOUS = "AmbiguousOperation"
+"""The action of a request that names two operations: no policy allows it."""
+
+
+def install(catalogue: Catalogue) -> None:
+    """Let these operations answer instead of ministack's."""
+    original, permission = ecr.handle_request, iam_actions.extract_iam_action
+    ours = Operations(catalogue).by_name()
+
+    async def handle_request(method: str, path: str, headers: dict[str, str], body: bytes, query: Any) -> Any:
+        prefix, target, name = headers.get("x-amz-target", "").rpartition(TARGET)
+        if prefix or not target or name not in ours:
+            return await original(method, path, headers, body, query)
+        return answered(ours[name], body)
+
+    def extract_iam_action(
+        service: str, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
+    ) -> str | None:
+        if len(operations_named(headers, body, query)) > 1:
+            return f"{service}:{AMBIGUOUS}"
+        action: str | None = permission(service, method, path, headers, body, query)
+        return PERMISSIONS.get(action or "", action)
+
+    ecr.handle_request = handle_request
+    iam_actions.extract_iam_action = extract_iam_action
+
+
+def operations_named(headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]) -> set[str]:
+    """The operations that a request names, in its header, its query and its form.
+
+    Who is asked for permission reads the one, who carries it out another: of two, one would go unasked.
+    """
+    header = headers.get("x-amz-target", "")
+    form = body.decode("utf-8", "replace") if "x-www-form-urlencoded" in headers.get("content-type", "") else ""
+    asked = query.get("Action", ())
+    named = (
+        header.rpartition(".")[2],
+        *([asked] if isinstance(asked, str) else asked),
+        *parse_qs(form).get("Action", ()),
+    )
+    return {name for name in named if name}
+
+
+def answered(operation: Callable[[Data], dict[str, Any]], body: bytes) -> Answer:
+    """The operation's answer or error, as the API's protocol has it."""
+    try:
+        answer: Answer = responses.json_response(operation(read(body)))
+    except ApiError as error:
+        answer = responses.error_response_json(error.code, str(error))
+    return answer
+
+
+def read(body: bytes) -> Data:
+    """A request's members; raises `ApiError`."""
+    try:
+        data = json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise ApiError("SerializationException", str(error)) from error
+    if not isinstance(data, dict):
+        raise ApiError("SerializationException", "The request is not a JSON object")
+    return data
+
+
+class Operations:
+    """One method for each operation: the request's members in, the answer's out; they raise `ApiError`."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+
+    def by_name(self) -> dict[str, Callable[[Data], dict[str, Any]]]:
+        """The operations by their names in the API."""
+        return {
+            "BatchDeleteImage": self.batch_delete_image,
+            "BatchGetImage": self.batch_get_image,
+            "CreateRepository": self.create_repository,
+            "DeregisterPullTimeUpdateExclusion": exclusions.deregister,
+            "DescribeImages": self.describe_images,
+            "DescribeRepositories": self.describe_repositories,
+            "ListImageReferrers": self.list_image_referrers,
+            "ListImages": self.list_images,
+            "ListPullTimeUpdateExclusions": exclusions.listed,
+            "PutImage": self.put_image,
+            "PutImageTagMutability": self.put_image_tag_mutability,
+            "RegisterPullTimeUpdateExclusion": lambda data: exclusions.register(data, self._catalogue.moment()),
+            "UpdateImageStorageClass": self.update_image_storage_class,
+        }
+
+    def update_image_storage_class(self, data: Data) -> dict[str, Any]:
+        """Archive an image, or begin to restore it."""
+        name = repository_of(data)
+        target = one_of(data.get("targetStorageClass"), "targetStorageClass", ("STANDARD", "ARCHIVE"))
+        record = image_of(name, data.get("imageId") or {})
+        if target == "ARCHIVE":
+            self._catalogue.archive(record)
+        else:
+            self._catalogue.restore(record)
+        identity = {**data["imageId"], "imageDigest": record["imageDigest"]}
+        return {**whose(name), "imageId": identity, "imageStatus": status(record)}
+
+    def list_image_referrers(self, data: Data) -> dict[str, Any]:
+        """What refers to a digest; only what is active unless asked for."""
+        name, about = repository_of(data), data.get("subjectId", {}).get("imageDigest")
+        filters = data.get("filter", {})
+        wanted = one_of(filters.get("artifactStatus", ACTIVE), "filter.artifactStatus", STATUSES)
+        types = within(filters["artifactTypes"], "filter.artifactTypes", 5) if filters.get("artifactTypes") else ()
+        found = [each for each in records(name) if subject(each) == about and wanted in (ANY, status(each))]
+        typed = [each for each in map(referrer, found) if not types or each.get("artifactType") in types]
+        shown, more = page(typed, lambda each: (each["digest"],), data, usual=20, most=50)
+        return {"referrers": shown, **more}
+
+    def batch_delete_image(self, data: Data) -> dict[str, Any]:
+        """Delete tags and images."""
+        name = repository_of(data)
+        deleted, failed = self._catalogue.delete(name, within(data.get("imageIds"), "imageIds", 100))
+        return {"imageIds": deleted, "failures": [failure(identity, why) for identity, why in failed]}
+
+    def batch_get_image(self, data: Data) -> dict[str, Any]:
+        """Manifests, one for each tag of a digest; that is a pull. What is archived cannot be had."""
+        name, images, failures = repository_of(data), [], []
+        caller = str(caller_of(calling.get()[0])["Arn"])
+        for identity in within(data.get("imageIds"), "imageIds", 100):
+            try:
+                record = available(records(name), identity)
+            except Unfound as why:
+                failures.append(failure(identity, why))
+                continue
+            self._catalogue.pulled(record, caller)
+            tag = identity.get("imageTag")
+            images += [image(record, each) for each in identities(record) if tag in (None, each.get("imageTag"))]
+        return {"images": images, "failures": failures}
+
+    def describe_images(self, data: Data) -> dict[str, Any]:
+        """What is known of images: of those named, whatever their status, or of all that are active."""
+        name, filters = repository_of(data), image_filters(data)
+        one_by_one(data, "imageIds")
+        everything = records(name)
+        if data.get("imageIds"):
+            ids = within(data["imageIds"], "imageIds", 100)
+            asked = {(found := image_of(name, each))["imageDigest"]: found for each in ids}
+            more: dict[str, str] = {}
+            shown = [each for each in asked.values() if chosen(each, filters, otherwise=ANY)]
+        else:
+            listed = [each for each in everything if chosen(each, filters, otherwise=ACTIVE)]
+            shown, more = page(listed, lambda each: (each["imageDigest"],), data, usual=100, most=1000)
+        return {"imageDetails": [detail(each, everything) for each in shown], **more}
+
+    def list_images(self, data: Data) -> dict[str, Any]:
+        """Digests and tags, one entry for each tag; only what is active unless asked for."""
+        name, filters = repository_of(data), image_filters(data)
+        listed = [each for each in records(name) if chosen(each, filters, otherwise=ACTIVE)]
+        ids = [identity for record in listed for identity in identities(record)]
+        shown, more = page(ids, lambda i: (i["imageDigest"], i.get("imageTag", "")), data, usual=100, most=1000)
+        return {"imageIds": shown, **more}
+
+    def describe_repositories(self, data: Data) -> dict[str, Any]:
+        """Repositories: those named, or all in pages."""
+        one_by_one(data, "repositoryNames")
+        more: dict[str, str] = {}
+        if names := data.get("repositoryNames"):
+            shown = [ecr._repositories[existing(each)] for each in within(names, "repositoryNames", 100)]
+        else:
+            everything = ecr._repositories.values()
+            shown, more = page(everything, lambda each: (each["repositoryName"],), data, usual=100, most=1000)
+        return {"repositories": [shape(each) for each in shown], **more}
+
+    def create_repository(self, data: Data) -> dict[str, Any]:
+        """A new repository."""
+        tags = setting(data)
+        made = theirs(ecr._create_repository(data))
+        repository = ecr._repositories[made["repository"]["repositoryName"]]
+        repository.update(tags)
+        return {"repository": shape(repository)}
+
+    def put_image_tag_mutability(self, data: Data) -> dict[str, Any]:
+        """Say which tags of a repository can move."""
+        name, tags = repository_of(data), setting(data)
+        ecr._repositories[name].pop(FILTERS, None)
+        ecr._repositories[name].update(tags)
+        return {**whose(name), **tags}
+
+    def put_image(self, data: Data) -> dict[str, Any]:
+        """Push a manifest."""
+        name, text, tag = repository_of(data), data.get("imageManifest", ""), data.get("imageTag")
+        digest = ecr._image_digest(text)
+        if data.get("imageDigest", digest) != digest:
+            raise ApiError("ImageDigestDoesNotMatchException", f"The manifest's digest is {digest}")
+        known = next((each for each in records(name) if each["imageDigest"] == digest), None)
+        if known and status(known) == ACTIVE and (not tag or tag in known["imageTags"]):
+            raise ApiError(
+                "ImageAlreadyExistsException", f"Image with digest '{digest}' and tag '{tag}' already exists"
+            )
+        if tag and taken(ecr._repositories[name], records(name), tag, digest):
+            raise ApiError("ImageTagAlreadyExistsException", f"The tag '{tag}' exists and cannot be overwritten")
+        kind = parsed(text).get("mediaType")
+        typed = {"imageManifestMediaType": kind, **data} if kind else dict(data)
+        if not (known and tag in known["imageTags"]):
+            theirs(ecr._put_image(typed))
+        self._catalogue.pushed(name, digest, tag, new=known is None)
+        record = named(records(name), {"imageDigest": digest})
+        return {"image": image(record, {"imageDigest": digest, **({"imageTag": tag} if tag else {})})}

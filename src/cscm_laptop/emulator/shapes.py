@@ -1,0 +1,105 @@
+"""What requests to ECR's API name and answers to them contain, over ministack's state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ministack.core import responses
+from ministack.services import ecr
+
+from cscm_laptop.emulator.api import INVALID, ApiError, one_of
+from cscm_laptop.emulator.catalogue import records
+from cscm_laptop.emulator.images import ACTIVATING, ACTIVE, ANY, ARCHIVED, Identity, Record, Unfound, named, status
+from cscm_laptop.emulator.mutability import FILTERS
+from cscm_laptop.emulator.referrers import described
+
+Data = Mapping[str, Any]
+Answer = tuple[int, dict[str, str], bytes]
+
+STATUSES = (ACTIVE, ARCHIVED, ACTIVATING, ANY)
+
+
+def repository_of(data: Data) -> str:
+    """The name of the repository that a request is about; raises `ApiError`."""
+    if data.get("registryId", responses.get_account_id()) != responses.get_account_id():
+        raise _unknown(data.get("repositoryName", ""))
+    return existing(data.get("repositoryName", ""))
+
+
+def existing(name: str) -> str:
+    """The name of a repository that there is; raises `ApiError`."""
+    if name not in ecr._repositories:
+        raise _unknown(name)
+    return name
+
+
+def image_of(name: str, identity: Identity) -> Record:
+    """The image that is named; raises `ApiError`."""
+    try:
+        return named(records(name), identity)
+    except Unfound as unfound:
+        if unfound.code != "ImageNotFound":
+            raise ApiError(INVALID, str(unfound)) from unfound
+        known = f"imageDigest:'{identity.get('imageDigest')}', imageTag:'{identity.get('imageTag')}'"
+        raise ApiError(
+            "ImageNotFoundException",
+            f"The image with imageId {{{known}}} does not exist within the repository with name '{name}' "
+            f"in the registry with id '{responses.get_account_id()}'",
+        ) from unfound
+
+
+def image_filters(data: Data) -> dict[str, str]:
+    """The filters for tags and status; raises `ApiError`."""
+    filters: dict[str, str] = data.get("filter") or {}
+    one_of(filters.get("tagStatus", ANY), "filter.tagStatus", ("TAGGED", "UNTAGGED", ANY))
+    one_of(filters.get("imageStatus", ANY), "filter.imageStatus", STATUSES)
+    return filters
+
+
+def image(record: Record, identity: Identity) -> dict[str, Any]:
+    """An image with its manifest (API reference, `Image`)."""
+    return {
+        **whose(record["repositoryName"]),
+        "imageId": identity,
+        "imageManifest": record["imageManifest"],
+        "imageManifestMediaType": record["imageManifestMediaType"],
+    }
+
+
+def failure(identity: Identity, why: Unfound) -> dict[str, Any]:
+    """What could not be done (API reference, `ImageFailure`)."""
+    return {"imageId": identity, "failureCode": why.code, "failureReason": str(why)}
+
+
+def shape(repository: dict[str, Any]) -> dict[str, Any]:
+    """A repository (API reference, `Repository`)."""
+    excluded = {FILTERS: repository[FILTERS]} if FILTERS in repository else {}
+    return {**ecr._repo_shape(repository), **excluded}
+
+
+def whose(name: str) -> dict[str, str]:
+    """The registry and the repository that an answer is about."""
+    return {"registryId": responses.get_account_id(), "repositoryName": name}
+
+
+def theirs(answer: Answer) -> dict[str, Any]:
+    """ministack's answer; its error as `ApiError`."""
+    content: dict[str, Any] = json.loads(answer[2])
+    if answer[0] != 200:
+        raise ApiError(content["__type"], content.get("message", ""))
+    return content
+
+
+def referrer(record: Record) -> dict[str, Any]:
+    """A referrer (API reference, `ImageReferrer`)."""
+    found = described(record["imageDigest"], record["imageManifestMediaType"], record["imageManifest"])[1]
+    return {**found, "artifactStatus": status(record)}
+
+
+def _unknown(name: str) -> ApiError:
+    return ApiError(
+        "RepositoryNotFoundException",
+        f"The repository with name '{name}' does not exist in the registry with id '{responses.get_account_id()}'",
+    )

@@ -1,0 +1,64 @@
+"""Registry tokens: who called GetAuthorizationToken, sealed, for twelve hours.
+
+Like ECR's, a token carries the caller's identity and outlives the session it was asked with. It is
+not stored anywhere: what it says is in it, under an HMAC whose key never leaves the emulator.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from cscm_laptop.emulator.durable import write_durably
+
+LIFE = 12 * 60 * 60
+"""Seconds (Amazon ECR User Guide, "Private registry authentication")."""
+
+
+class Tokens:
+    """Issues tokens, and reads those it issued."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    @classmethod
+    def kept_in(cls, path: Path) -> Tokens:
+        """With the key in that file, made on the first start."""
+        if not path.exists():
+            write_durably(path, secrets.token_bytes(32))
+        return cls(path.read_bytes())
+
+    def issue(self, caller: dict[str, Any], expires: int) -> str:
+        """A token for the caller, good until `expires` (seconds since the epoch)."""
+        body = base64.urlsafe_b64encode(json.dumps({"caller": caller, "expires": expires}).encode())
+        return f"{body.decode()}.{self._seal(body)}"
+
+    def read(self, token: str, now: float) -> dict[str, Any] | None:
+        """The caller that a token is for; None when it is not ours or its time is over."""
+        body, _, seal = token.partition(".")
+        raw = body.encode("utf-8", "replace")
+        if not hmac.compare_digest(self._seal(raw).encode(), seal.encode("utf-8", "replace")):
+            return None
+        content = json.loads(base64.urlsafe_b64decode(raw))
+        caller: dict[str, Any] = content["caller"]
+        return caller if now < content["expires"] else None
+
+    def _seal(self, body: bytes) -> str:
+        return hmac.new(self._key, body, hashlib.sha256).hexdigest()
+
+
+def password(authorization: str) -> str:
+    """The token in a `Basic` authorization for the user `AWS`, or nothing."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        user, _, secret = base64.b64decode(value).decode().partition(":")
+    except ValueError:
+        return ""
+    return secret if user == "AWS" else ""

@@ -1,0 +1,106 @@
+"""The AWS emulator as a process: an environment of its own, held by hashes, and its start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import boto3
+from pydantic import ValidationError
+
+from cscm_laptop.home import Home
+from cscm_laptop.ports import HOST, answers
+from cscm_laptop.prefect_server import fingerprint
+from cscm_laptop.profile import Profile
+from cscm_laptop.services import Progress, Service
+from supply_chain.adapters.aws.accounts import AccessKey
+from supply_chain.adapters.process.command import run
+from supply_chain.errors import PartFailed
+
+LOCK = Path("deployments/emulator.lock")
+CODE = Path("src/cscm_laptop/emulator")
+HEALTH = "/_cscm/health"
+
+
+def endpoint_url(profile: Profile) -> str:
+    """Where AWS's clients find the emulator."""
+    return f"http://{HOST}:{profile.ports.emulator}"
+
+
+def registry(profile: Profile) -> str:
+    """The registry's host, as it stands in an image's name."""
+    return f"{HOST}:{profile.ports.emulator}"
+
+
+def root_key(home: Home) -> Path:
+    """The file that holds the key of the account's root; the emulator makes it when it first starts."""
+    return _state(home) / "root-key.json"
+
+
+def _state(home: Home) -> Path:
+    return home.state / "aws"
+
+
+def environment_fits(home: Home) -> bool:
+    """Whether the emulator's environment is whole and made from the lock file as it is now."""
+    stamp = home.emulator / "made-from"
+    return stamp.is_file() and stamp.read_text(encoding="ascii") == _wanted(home)
+
+
+def _wanted(home: Home) -> str:
+    return fingerprint([home.project / LOCK], sys.version)
+
+
+def ensure_environment(home: Home, progress: Progress) -> None:
+    """Make the emulator's Python environment; every package has to have the lock file's hash."""
+    if environment_fits(home):
+        return
+    progress("emulator: making its Python environment")
+    python, settings = home.emulator / "bin" / "python", {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONPATH": ""}
+    base = getattr(sys, "_base_executable", sys.executable)
+    install = ("install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement")
+    for argv, limit in (
+        ([base, "-m", "venv", "--clear", str(home.emulator)], 120),
+        ([str(python), "-m", "pip", *install, str(home.project / LOCK)], 600),
+    ):
+        done = run(argv, name=" ".join(["python", *argv[1:3]]), timeout=limit, environment=settings)
+        if done.status != 0:
+            raise PartFailed(
+                f"The emulator's environment could not be made: {(done.stderr or done.stdout)[-1500:].strip()}\n"
+                "Check that the package index can be reached, then run `cscm up` again."
+            )
+    (home.emulator / "made-from").write_text(_wanted(home), encoding="ascii")
+
+
+def emulator(home: Home, profile: Profile) -> Service:
+    """The emulator, whose state is on disk before it answers; its registry is on the same port."""
+    port, state = profile.ports.emulator, _state(home)
+    arguments = ("--host", HOST, "--port", str(port), "--region", profile.region, "--state", str(state))
+    return Service(
+        name="emulator",
+        argv=(str(home.emulator / "bin" / "python"), "-m", "cscm_laptop.emulator", *arguments),
+        environment={
+            "PYTHONPATH": str(home.project / "src"),
+            "PYTHONUNBUFFERED": "1",
+        },
+        cwd=home.state,
+        log=home.log / "emulator.log",
+        pid_file=home.run / "emulator.json",
+        ready=lambda: answers(port, HEALTH),
+        port=port,
+        setting="ports.emulator in the profile (deployments/profiles/laptop.yaml)",
+        deadline=60,
+        changes=fingerprint([home.project / LOCK, *(home.project / CODE).rglob("*.py")]),
+    )
+
+
+def emulator_root(key_file: Path, region: str) -> boto3.Session:
+    """Root of the emulator that made that key file when it started."""
+    try:
+        root = AccessKey.model_validate_json(key_file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        raise PartFailed(
+            f"{key_file}, the emulator's root key, is missing or damaged.\n"
+            "Remove it and run `cscm down` and `cscm up`: the emulator makes a new one when it starts."
+        ) from None  # what is damaged may be quoted, and it is a secret
+    return boto3.Session(root.access_key_id, root.secret_access_key, region_name=region)

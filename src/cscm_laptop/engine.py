@@ -1,0 +1,247 @@
+"""The machine's container engine: found and judged; installed and started only where there is none.
+
+An engine that someone else installed or runs is never changed; what it lacks is said instead.
+Demands and the recipe for Debian were measured: 26.1 with the containerd image store is the lowest
+that keeps an image's digest from the build to the registry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException
+from docker.tls import TLSConfig
+from requests.exceptions import RequestException
+
+from cscm_laptop import engine_setup
+from cscm_laptop.engine_setup import DAEMON_JSON, REMEDY
+from cscm_laptop.home import Home
+from cscm_laptop.services import Progress, Service, start_time
+from supply_chain.adapters.docker.buildx import find_client
+from supply_chain.adapters.docker.engine import listed
+from supply_chain.adapters.process.command import run
+from supply_chain.errors import EngineUnavailable, EngineUnsuitable
+from supply_chain.model.image import Frozen
+
+DEFAULT_URL = "unix:///var/run/docker.sock"
+DAEMON_PLACES = ("/usr/local/sbin", "/usr/sbin")
+PID_FILES = (Path("/var/run/docker.pid"), Path("/var/run/docker/containerd/containerd.pid"))
+"""Where dockerd and the containerd that it starts say that they run (moby, daemon/pidfile)."""
+WANTED = (26, 1)
+STORE = "io.containerd.snapshotter.v1"
+
+
+class Engine(Frozen):
+    """An engine that can do what the chain needs."""
+
+    url: str
+    version: str
+    client: Path
+
+
+class Facts(Frozen):
+    """What an engine says about itself."""
+
+    version: str
+    store: str
+
+
+def engine_url(environ: Mapping[str, str] = os.environ) -> str:
+    """Where the engine is asked: DOCKER_HOST, or its default socket."""
+    return environ.get("DOCKER_HOST") or DEFAULT_URL
+
+
+def ask(url: str) -> Facts:
+    """Ask the engine; raises `EngineUnavailable` with what to do where none answers."""
+    try:
+        client = docker.DockerClient(base_url=url, timeout=10, **_tls(url))
+        try:
+            info = client.info()
+        finally:
+            client.close()
+    except (DockerException, RequestException) as error:
+        if _not_permitted(url):
+            raise EngineUnavailable(
+                f"This user may not talk to the engine at {url}.\n"
+                "Add the user to the group that owns the socket (usermod --append --groups docker NAME) "
+                "and log in again."
+            ) from error
+        raise EngineUnavailable(f"No container engine answers at {url}{_why(url, error)}") from error
+    return facts(info)
+
+
+def _why(url: str, error: Exception) -> str:
+    """Why none answers, and what to do: one that is installed only has to be started."""
+    socket = Path(url.removeprefix("unix://"))
+    said = "there is no such socket" if url.startswith("unix://") and not socket.exists() else error
+    started = "Docker Engine is installed: start it (as root: `cscm up`, or `systemctl start docker`)."
+    return f": {said}.\n{started if url == DEFAULT_URL and find_daemon() else REMEDY}"
+
+
+def find_daemon() -> str | None:
+    """Where dockerd is, also for a user whose PATH leaves out the administrator's programs."""
+    return shutil.which("dockerd", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *DAEMON_PLACES]))
+
+
+def facts(info: Mapping[str, Any]) -> Facts:
+    """Read what `GET /info` answers."""
+    status = dict(info.get("DriverStatus") or [])
+    return Facts(version=str(info.get("ServerVersion", "")), store=str(status.get("driver-type", "")))
+
+
+def _tls(url: str) -> dict[str, Any]:
+    if not url.startswith("tcp://") or not os.environ.get("DOCKER_TLS_VERIFY"):
+        return {}
+    where = Path(os.environ.get("DOCKER_CERT_PATH") or Path.home() / ".docker")
+    pair = (str(where / "cert.pem"), str(where / "key.pem"))
+    return {"tls": TLSConfig(client_cert=pair, ca_cert=str(where / "ca.pem"), verify=True)}
+
+
+def _not_permitted(url: str) -> bool:
+    socket = Path(url.removeprefix("unix://"))
+    return url.startswith("unix://") and socket.exists() and not os.access(socket, os.R_OK | os.W_OK)
+
+
+def judge(found: Facts, url: str) -> None:
+    """Raise `EngineUnsuitable` with everything that the engine lacks and what to do about it."""
+    lacks = []
+    if version_of(found.version) < WANTED:
+        lacks.append(
+            f"it is version {found.version or 'unknown'}, and 26.1 or later is needed: upgrade Docker Engine "
+            "(https://docs.docker.com/engine/install/)"
+        )
+    if found.store != STORE:
+        lacks.append(
+            'its containerd image store is off: put {"features": {"containerd-snapshotter": true}} into '
+            f"{DAEMON_JSON} and restart the engine (images of the old store are hidden, not lost)"
+        )
+    if lacks:
+        raise EngineUnsuitable(f"The engine at {url} lacks what the chain needs:\n- " + "\n- ".join(lacks))
+
+
+def version_of(text: str) -> tuple[int, int]:
+    """`26.1.5+dfsg1` → (26, 1); what is no version is the lowest."""
+    match = re.match(r"(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def check_engine(url: str | None = None) -> Engine:
+    """The engine as it is, changing nothing; raises `EngineUnavailable` or `EngineUnsuitable`."""
+    url = url or engine_url()
+    found = ask(url)
+    judge(found, url)
+    return Engine(url=url, version=found.version, client=find_client(os.environ.get("PATH", os.defpath)))
+
+
+def ensure_engine(home: Home, progress: Progress) -> Engine:
+    """The engine, after installing and starting it where there is none and this user may."""
+    url = engine_url()
+    try:
+        return check_engine(url)
+    except EngineUnavailable:
+        if url != DEFAULT_URL or os.geteuid() != 0:
+            raise
+    engine_setup.configure()  # before the package starts it
+    if find_daemon() is None:
+        progress("engine: installing Docker Engine from Debian's packages")
+        engine_setup.install()
+    start(home, progress)
+    return check_engine(url)
+
+
+def wake(home: Home, progress: Progress) -> None:
+    """Start the engine that is installed, where none answers and this user may; raises `EngineUnavailable`."""
+    url = engine_url()
+    try:
+        ask(url)
+    except EngineUnavailable:
+        if url != DEFAULT_URL or os.geteuid() != 0 or find_daemon() is None:
+            raise
+        start(home, progress)
+
+
+def engine_service(home: Home) -> Service:
+    """dockerd as a process of ours, for machines without systemd."""
+    return Service(
+        name="engine",
+        argv=(find_daemon() or "/usr/sbin/dockerd",),
+        log=home.log / "engine.log",
+        pid_file=home.run / "engine.json",
+        ready=lambda: engine_answers(DEFAULT_URL),
+        deadline=90,
+        grace=30,
+    )
+
+
+def start(home: Home, progress: Progress) -> None:
+    """Start the engine, through systemd where that is process 1, and wait until it answers."""
+    if Path("/run/systemd/system").is_dir():
+        progress("engine: starting it through systemd")
+        done = run(["systemctl", "start", "docker.service"], name="systemctl", timeout=120)
+        if done.status != 0:
+            raise EngineUnavailable(
+                f"systemd could not start the engine: {done.stderr[-1000:].strip()}\n"
+                "See `journalctl --unit docker.service`, then run this again."
+            )
+        return
+    progress("engine: starting dockerd")
+    forget_dead()
+    engine_service(home).ensure(progress)
+
+
+def forget_dead(files: Iterable[Path] = PID_FILES) -> None:
+    """Remove the pid files of processes that ended.
+
+    dockerd takes one that was killed and that nobody has waited for yet, a zombie, for one that runs,
+    and then does not start, or waits in vain for its containerd.
+    """
+    for file in files:
+        try:
+            pid = int(file.read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            continue
+        if start_time(pid) is None:
+            file.unlink(missing_ok=True)
+
+
+def clear(label: str, images: str | None, progress: Progress) -> None:
+    """Remove the containers, networks and volumes with that label; raises `EngineUnavailable`.
+
+    And the images whose names begin with `images`, but for those that somebody else runs.
+    """
+    ask(engine_url())
+    client = docker.DockerClient(base_url=engine_url(), timeout=60, **_tls(engine_url()))
+    try:
+        for container in client.containers.list(all=True, filters={"label": label}):
+            progress(f"engine: removing the container {container.name}")
+            container.remove(force=True, v=True)
+        for network in client.networks.list(filters={"label": label}):
+            progress(f"engine: removing the network {network.name}")
+            network.remove()
+        for volume in client.volumes.list(filters={"label": label}):
+            progress(f"engine: removing the volume {volume.name}")
+            volume.remove()
+        for image in listed(client.api) if images else ():
+            for name in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())):
+                if name.startswith(str(images)):
+                    progress(f"engine: removing the image {name}")
+                    with contextlib.suppress(APIError):
+                        client.images.remove(name)
+    finally:
+        client.close()
+
+
+def engine_answers(url: str) -> bool:
+    """Whether an engine answers there and this user may ask it."""
+    try:
+        ask(url)
+    except EngineUnavailable:
+        return False
+    return True

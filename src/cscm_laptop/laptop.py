@@ -1,0 +1,409 @@
+"""A complete supply chain on one machine: brought up, looked at, taken down, removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from cscm_laptop import emulator_service, firewall, namespaces, prefect_server
+from cscm_laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine, wake
+from cscm_laptop.home import Home
+from cscm_laptop.ports import request
+from cscm_laptop.profile import Profile
+from cscm_laptop.services import Progress, Record, Service, read_record, stop
+from orchestration.registration import (
+    declared,
+    ensure_abandoned,
+    ensure_automations,
+    ensure_queues,
+    ensure_views,
+    forget_undeclared,
+    registered,
+)
+from supply_chain.adapters.aws.accounts import (
+    POLICIES,
+    Accounts,
+    Administrator,
+    BridgeIdentity,
+    TierIdentity,
+    ensure_accounts,
+)
+from supply_chain.adapters.docker.build_cgroup import remove_groups
+from supply_chain.adapters.process.command import all_at_once
+from supply_chain.adapters.tools.pins import Pins
+from supply_chain.adapters.tools.toolbox import Toolbox
+from supply_chain.adapters.vulndb import FEED, Database, ensure_database, read_database
+from supply_chain.development.bases import REGISTRIES
+from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
+from supply_chain.model.container import OWNER
+from supply_chain.model.image import Frozen
+from supply_chain.model.tier import TierName
+from supply_chain.promotion.freeze import VARIABLE, Freeze
+from supply_chain.scratch import sweep, write_private
+from supply_chain.text import first_line
+
+PINS = Path("deployments/tools.yaml")
+STATE = "laptop.json"
+DATABASE_CHECK = timedelta(hours=20)
+"""How long an official database is used before the network is asked for a newer one."""
+
+
+class LaptopState(Frozen):
+    """What the running laptop offers; the blocks are made from it. It holds secrets."""
+
+    endpoint_url: str
+    region: str
+    account: str
+    registry: str
+    identities: dict[TierName, TierIdentity]
+    bridge: BridgeIdentity
+    storage_key: str
+    content_key: str
+    prefect_api_url: str
+    project: Path
+    tools: Path
+    database_directory: Path
+    state: Path
+    database: Database
+    engine: Engine
+    owner: str
+    inventory: str
+    build_network: str
+    ca_bundle: Path | None
+    bases: dict[str, str | None]
+    registries: tuple[str, ...] = REGISTRIES
+    notify: str = "supply-chain-log/operators"
+    lifecycle: str = "plan"
+
+
+class Part(Frozen):
+    """One part's state, for people and for `--json`."""
+
+    name: str
+    running: bool
+    pid: int | None = None
+    address: str = ""
+    since: datetime | None = None
+    note: str = ""
+
+
+Register = Callable[[LaptopState], None]
+
+
+def up(profile: Profile, home: Home, progress: Progress, *, register: Register) -> LaptopState:
+    """Start what does not run, make what is missing, register what changed; ready when it returns.
+
+    `register` puts the state into Prefect's blocks; it is called only when the state, the blocks' code
+    or the server is new. Raises a `SupplyChainError` that says which part failed and what to do.
+    """
+    home.create()
+    with home.locked():
+        profile.certificates()
+        _free_ports(profile, home)
+        sweep()
+        accounts, (engine, database), _ = all_at_once(
+            lambda: _aws(profile, home, progress),
+            lambda: _machine(profile, home, progress),
+            lambda: _server(profile, home, progress),
+        )
+        state = _state(profile, home, accounts, engine, database)
+        write_private(home.state / STATE, state.model_dump_json(indent=2))
+        register_changed(state, home, progress, register)
+        _deployments(profile, home, progress)
+        _automations(profile, home, progress)
+        _ensure(prefect_server.warm(home, profile), progress)
+        _ensure(prefect_server.worker(home, profile), progress)
+        _ensure(prefect_server.bridge(home, profile), progress)
+    return state
+
+
+def _free_ports(profile: Profile, home: Home) -> None:
+    """Raise `PortBusy` with every port that another program holds, before anything is made."""
+    services = (emulator_service.emulator(home, profile), prefect_server.server(home, profile))
+    if taken := [said for service in services if (said := service.port_taken())]:
+        raise PortBusy("\n".join(taken))
+
+
+def _aws(profile: Profile, home: Home, progress: Progress) -> Accounts:
+    emulator_service.ensure_environment(home, progress)
+    _ensure(emulator_service.emulator(home, profile), progress)
+    root = emulator_service.emulator_root(emulator_service.root_key(home), profile.region)
+    admin = Administrator.of(root, emulator_service.endpoint_url(profile))
+    return ensure_accounts(admin, home.project / POLICIES, home.state / "access-keys.json")
+
+
+def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, Database]:
+    engine = ensure_engine(home, progress)  # before the tools: both may need apt
+    _separate_builds(home, engine, progress)
+    namespaces.require()
+    toolbox = Toolbox(home.tools, Pins.load(home.project / PINS))
+    toolbox.ensure(progress)
+    return engine, _database(toolbox, profile, home, progress)
+
+
+def _separate_builds(home: Home, engine: Engine, progress: Progress) -> None:
+    """Set the rules of the build network where this user may; `cscm doctor` says where they are missing."""
+    if os.geteuid() == 0 and engine.url.startswith("unix://") and firewall.set_rules(home.owner):
+        progress("engine: build steps may reach link-local addresses; `cscm doctor` says what is missing")
+
+
+def _database(toolbox: Toolbox, profile: Profile, home: Home, progress: Progress) -> Database:
+    """The database; the network is asked for a newer one from time to time, not at each start."""
+    grype = toolbox.find("grype")
+    stamp = home.state / "database.json"
+    wanted = prefect_server.fingerprint([FEED], grype.version, profile.database)
+    if _read(stamp).get("made") == wanted and datetime.now(UTC) < _moment(stamp) + DATABASE_CHECK:
+        try:
+            return read_database(home.database)
+        except DatabaseUnusable as error:
+            progress(f"database: {error}")
+    database = ensure_database(grype, home.database, FEED, progress, starter_only=profile.database == "starter")
+    write_private(stamp, json.dumps({"made": wanted, "at": datetime.now(UTC).isoformat()}))
+    return database
+
+
+def _server(profile: Profile, home: Home, progress: Progress) -> None:
+    service = prefect_server.server(home, profile)
+    before = service.record()
+    if _ensure(service, progress) != before:
+        prefect_server.free_slots(home, profile)
+    command = prefect_server.warm_command(home)
+    prefect_server.ensure_pool(profile, prefect_server.auth_string(home), command, home.project)
+
+
+def _ensure(service: Service, progress: Progress) -> Record:
+    if service.record() is None:
+        progress(f"{service.name}: starting")
+    record, started = service.ensure(progress)
+    if started:
+        progress(f"{service.name}: ready" + (f" on {service.address}" if service.port else ""))
+    return record
+
+
+def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, database: Database) -> LaptopState:
+    return LaptopState(
+        endpoint_url=emulator_service.endpoint_url(profile),
+        region=profile.region,
+        account=accounts.account,
+        registry=emulator_service.registry(profile),
+        identities=accounts.identities,
+        bridge=accounts.bridge,
+        storage_key=accounts.storage_key,
+        content_key=accounts.content_key,
+        prefect_api_url=prefect_server.api_url(profile),
+        project=home.project,
+        tools=home.tools,
+        database_directory=home.database,
+        state=home.state,
+        database=database,
+        engine=engine,
+        owner=home.owner,
+        inventory=profile.inventory or f"sqlite:///{home.state / 'inventory.db'}",
+        build_network=profile.build_network,
+        ca_bundle=profile.certificates(),
+        bases=dict(profile.bases),
+        registries=profile.registries,
+        notify=profile.notify,
+        lifecycle=profile.lifecycle,
+    )
+
+
+def register_changed(state: LaptopState, home: Home, progress: Progress, register: Register) -> None:
+    """Call `register` unless exactly this was registered before on this server's database."""
+    stamp = home.state / "prefect" / "blocks.json"
+    wanted = prefect_server.fingerprint((home.project / "blocks").rglob("*.py"), state.model_dump_json())
+    if _read(stamp).get("made") == wanted:
+        return
+    progress("blocks: registering")
+    register(state)
+    write_private(stamp, json.dumps({"made": wanted}))
+
+
+def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
+    """Register the deployments when they changed, or when the server lost one; correct the work queues always."""
+    stamp = home.state / "prefect" / "deployments.json"
+    wanted = prefect_server.deployments_fingerprint(home.project)
+    ask = prefect_server.asks(profile, prefect_server.auth_string(home))
+    if _read(stamp).get("made") == wanted and declared(home.project) <= registered(ask):
+        if changed := ensure_queues(home.project, ask):
+            progress(f"work queues: {', '.join(changed)}")
+        return
+    prefect_server.deploy(home, profile, ask, progress)
+    if gone := forget_undeclared(home.project, ask, _is_of_our_flows):
+        progress(f"deployments: no longer declared, removed: {', '.join(gone)}")
+    write_private(stamp, json.dumps({"made": wanted}))
+
+
+def _is_of_our_flows(deployment: Mapping[str, Any]) -> bool:
+    """Also what an earlier version registered without a tag: the server is this laptop's alone."""
+    return str(deployment.get("entrypoint") or "").startswith("flows.")
+
+
+def _automations(profile: Profile, home: Home, progress: Progress) -> None:
+    """Make the automations and views that are missing, and correct those that differ."""
+    ask = prefect_server.asks(profile, prefect_server.auth_string(home))
+    if changed := (*ensure_automations(home.project, profile.notify, ask), *ensure_abandoned(ask)):
+        progress(f"automations: {', '.join(changed)}")
+    if changed := ensure_views(home.project, ask):
+        progress(f"views: {', '.join(changed)}")
+
+
+def _read(stamp: Path) -> dict[str, Any]:
+    """What a stamp says; a missing or damaged one says nothing, so that the work is done again."""
+    try:
+        found = json.loads(stamp.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _moment(stamp: Path) -> datetime:
+    at = _read(stamp).get("at")
+    return datetime.fromisoformat(at) if isinstance(at, str) else datetime.min.replace(tzinfo=UTC)
+
+
+def load_state(home: Home) -> LaptopState:
+    """What the last `up` left; raises `PartFailed` when there is none to read."""
+    try:
+        return LaptopState.model_validate_json((home.state / STATE).read_bytes())
+    except (FileNotFoundError, ValidationError) as error:
+        raise PartFailed(f"No supply chain was brought up in {home.directory}.\nRun `cscm up`.") from error
+
+
+def records(home: Home) -> list[Record]:
+    """The processes that we started and that still run, in the order in which they are to be stopped."""
+    found = (
+        read_record(home.run / f"{name}.json") for name in ("bridge", "worker", "warm", "prefect", "emulator", "engine")
+    )
+    return [record for record in found if record and record.alive()]
+
+
+def down(home: Home, progress: Progress, *, keep: frozenset[str] = frozenset()) -> None:
+    """Stop the processes that we started, and nothing else; state and deployed containers stay."""
+    if not home.run.is_dir():
+        return
+    with home.locked():
+        for record in records(home):
+            if record.name not in keep:
+                progress(f"{record.name}: stopping (pid {record.pid})")
+                stop(record, grace=30.0)
+                (home.run / f"{record.name}.json").unlink(missing_ok=True)
+
+
+def reset(home: Home, progress: Progress) -> None:
+    """Stop everything, remove what this home's chains made in the engine, and remove the home.
+
+    Raises `SettingInvalid` when the home is not one that `up` made, and `EngineUnavailable` when the engine in which
+    something may run for it can be neither asked nor started: the home stays, for it is what removes that.
+    """
+    if not home.directory.exists():
+        return
+    if not home.is_ours():
+        raise SettingInvalid(
+            f"{home.directory} was not made by `cscm up`, so it is not removed.\n"
+            "Look at CSCM_HOME, or remove it yourself."
+        )
+    down(home, progress, keep=frozenset({"engine"}))
+    _clear(home, progress)
+    down(home, progress)
+    _remove_from_host(home.owner)
+    progress(f"removing {home.directory}")
+    shutil.rmtree(home.directory)
+
+
+def remove_left(owner: str, progress: Progress) -> None:
+    """Remove what a lost supply chain left in the engine and, as root, on its machine; `EngineUnavailable`."""
+    remove_from_engine(owner, progress)
+    _remove_from_host(owner)
+
+
+def _remove_from_host(owner: str) -> None:
+    if os.geteuid() == 0:
+        firewall.remove_rules(owner)
+        remove_groups(owner)
+
+
+def _clear(home: Home, progress: Progress) -> None:
+    registry = _registry(home)
+    try:
+        if registry:
+            wake(home, progress)
+        remove_from_engine(home.owner, progress, registry)
+    except EngineUnavailable as error:
+        if registry:
+            raise EngineUnavailable(
+                f"{first_line(error)}.\nNothing was removed, for what this supply chain deployed may run there. Start "
+                f"the engine and run this again; or, to leave all that is labelled {OWNER}={home.owner} in it, remove "
+                f"{home.directory} yourself."
+            ) from error
+
+
+def _registry(home: Home) -> str | None:
+    try:
+        return load_state(home).registry
+    except PartFailed:  # it was never up
+        return None
+
+
+def remove_from_engine(owner: str, progress: Progress, registry: str | None = None) -> None:
+    """Remove the containers, networks and volumes of that home's chains; raises `EngineUnavailable`.
+
+    And the images of a registry that is no more.
+    """
+    clear(f"{OWNER}={owner}", f"{registry}/" if registry else None, progress)
+
+
+def status(profile: Profile, home: Home) -> list[Part]:
+    """Which parts run, where and since when; asks each whether it answers."""
+    prefect = _part(prefect_server.server(home, profile))
+    if prefect.running and not prefect.note:
+        prefect = prefect.model_copy(update={"note": frozen(profile, home)})
+    runners = (part(home, profile) for part in (prefect_server.warm, prefect_server.worker, prefect_server.bridge))
+    return [_engine_part(home), _part(emulator_service.emulator(home, profile)), prefect, *map(_part, runners)]
+
+
+def frozen(profile: Profile, home: Home) -> str:
+    """Who froze promotions; empty where nobody did, or nobody answers."""
+    auth = prefect_server.auth_string(home)
+    try:
+        status, found = request("GET", profile.ports.prefect, f"/api/variables/name/{VARIABLE}", auth=auth)
+    except (OSError, HTTPException):
+        return ""
+    if status != 200:
+        return ""
+    try:
+        return str(Freeze.model_validate(found["value"]))
+    except (KeyError, TypeError, ValidationError):
+        return f"promotions are frozen: the variable {VARIABLE} does not say by whom; `cscm thaw` removes it"
+
+
+def _part(service: Service) -> Part:
+    record = service.record()
+    if record is None:
+        return Part(name=service.name, running=False, address=service.address)
+    note = "" if service.ready() else f"does not answer; see {service.log}"
+    return Part(
+        name=service.name,
+        running=True,
+        pid=record.pid,
+        address=record.address,
+        since=record.since,
+        note=note,
+    )
+
+
+def _engine_part(home: Home) -> Part:
+    service = engine_service(home)
+    if service.record():
+        return _part(service)
+    url = engine_url()
+    answers = engine_answers(url)
+    return Part(name="engine", running=answers, address=url, note="not started by us" if answers else "")

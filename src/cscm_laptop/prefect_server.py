@@ -1,0 +1,314 @@
+"""Prefect on this machine: server, work pool, worker and deployments, all run as commands.
+
+Nothing here imports Prefect: starting it costs seconds, asking a running server costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shlex
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cscm_laptop import patient
+from cscm_laptop.home import Home, kept
+from cscm_laptop.ports import HOST, answers, asked, is_served
+from cscm_laptop.profile import Profile
+from cscm_laptop.services import OURS_ALONE, Progress, Service, read_record
+from orchestration import registration
+from orchestration.registration import Asks
+from orchestration.registration.abandoned_runs import FREQUENCY
+from supply_chain.errors import PartFailed
+
+CSP = "content-security-policy"
+POOL = "laptop"
+WORKER = "laptop"
+FRESH = timedelta(seconds=100)
+"""A worker says every 30 s that it lives."""
+
+WARMLY = Path("src/orchestration/prefork_client.py")
+ROOMS = ("src", "flows", "tasks", "blocks")
+"""Where the code lies that a run imports."""
+
+BATCHES = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "200",
+}
+"""Measured: without them each subflow waits about 2 s for the locked database."""
+
+
+def auth_string(home: Home) -> str:
+    """The `user:password` of this laptop's Prefect, made once; also what its UI asks for."""
+    return kept(home.state / "prefect.auth", lambda: f"cscm:{secrets.token_urlsafe(24)}")
+
+
+def api_url(profile: Profile) -> str:
+    """Where clients find the server."""
+    return f"http://{HOST}:{profile.ports.prefect}/api"
+
+
+def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
+    """What the server, the worker and every client run with; set it before importing Prefect."""
+    auth = auth_string(home)
+    return {
+        "PREFECT_HOME": str(home.state / "prefect"),
+        "PREFECT_PROFILES_PATH": str(home.state / "prefect" / "profiles.toml"),
+        "PREFECT_API_URL": api_url(profile),
+        "PREFECT_API_AUTH_STRING": auth,
+        "PREFECT_API_SSL_CERT_FILE": str(_nobody(home)),
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+        "PREFECT_SERVER_API_AUTH_STRING": auth,
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(profile.ports.prefect),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "supply_chain",
+        "PREFECT_WORKER_QUERY_SECONDS": "0.5",
+        **FREQUENCY,
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
+        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home.state / "results"),
+        **BATCHES,
+    }
+
+
+def _nobody(home: Home) -> Path:
+    """The only authority that a client believes: a certificate whose key nobody has, made once.
+
+    The API is on loopback and has no TLS. Each of the two dozen clients of a chain would otherwise read all the
+    authorities that the machine knows.
+    """
+    file = home.state / "prefect-nobody.pem"
+    kept(file, _certificate_of_nobody)
+    return file
+
+
+def _certificate_of_nobody() -> str:
+    from cryptography import x509  # noqa: PLC0415 - needed once in a home's life
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def run_environment(home: Home, profile: Profile) -> dict[str, str]:
+    """What flow runs and Prefect's command need beyond: the project's code, and no prompts."""
+    return {
+        **prefect_environment(home, profile),
+        "PYTHONPATH": os.pathsep.join([str(home.project / "src"), str(home.project)]),
+        "PYTHONUNBUFFERED": "1",
+        "CSCM_HOME": str(home.directory),
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_CLI_COLORS": "false",
+    }
+
+
+def reach(port: int) -> str:
+    """Where a browser lets Prefect's UI go: to its server (W3C, Content Security Policy Level 3).
+
+    Of its own it asks an analytics service for settings, though analytics are off, and others for pictures.
+    """
+    here = f"http://{HOST}:{port} ws://{HOST}:{port}"
+    return f"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' {here}"
+
+
+def server(home: Home, profile: Profile) -> Service:
+    """Prefect's server with its UI, on SQLite; it migrates its own database when it starts.
+
+    Started as `prefect server start --background` does, but for a header that keeps its UI at home, and behind
+    `patient`.
+    """
+    port = profile.ports.prefect
+    return Service(
+        name="prefect",
+        argv=(
+            *(sys.executable, "-m", "uvicorn", "--factory", f"{patient.__name__}:application"),
+            *("--host", HOST, "--port", str(port), "--log-level", "warning"),
+            *("--header", f"{CSP}:{reach(port)}"),
+        ),
+        environment={
+            **run_environment(home, profile),
+            "PREFECT__SERVER_FINAL": "1",
+            patient.FACTORY: "prefect.server.api.server:create_app",
+        },
+        cwd=home.state,
+        log=home.log / "prefect.log",
+        pid_file=home.run / "prefect.json",
+        ready=lambda: answers(port, "/api/health"),
+        port=port,
+        setting="ports.prefect in the profile (deployments/profiles/laptop.yaml)",
+        deadline=120,
+        changes=version("prefect"),
+    )
+
+
+def warm_command(home: Home) -> str:
+    """What starts a run: as a copy of the warm process where there is one, by itself where not."""
+    return shlex.join([sys.executable, "-I", "-S", str(home.project / WARMLY), str(home.run / "warm.sock")])
+
+
+def warm(home: Home, profile: Profile) -> Service:
+    """The process that has imported what a run needs; runs are copies of it."""
+    socket = home.run / "warm.sock"
+    code = (file for room in ROOMS for file in (home.project / room).rglob("*.py"))
+    return Service(
+        name="warm",
+        argv=(sys.executable, "-m", "orchestration.prefork_server", str(socket)),
+        environment=run_environment(home, profile),
+        cwd=home.project,
+        log=home.log / "warm.log",
+        pid_file=home.run / "warm.json",
+        ready=lambda: is_served(socket),
+        deadline=60,
+        changes=fingerprint((*code, home.project / "requirements.lock"), version("prefect")),
+    )
+
+
+def worker(home: Home, profile: Profile) -> Service:
+    """The process that runs the deployments; cancelled and stopped runs get its signals too."""
+    pid_file = home.run / "worker.json"
+    pool = ("--pool", POOL, "--name", WORKER, "--command", warm_command(home))
+    code = [home.project / "src/cscm" / name for name in ("worker.py", "flow_run.py")]
+    return Service(
+        name="worker",
+        argv=(sys.executable, "-m", "orchestration.worker", *pool),
+        environment=run_environment(home, profile),
+        cwd=home.project,
+        log=home.log / "worker.log",
+        pid_file=pid_file,
+        ready=lambda: worker_answers(profile, auth_string(home), pid_file),
+        deadline=90,
+        whole_group=True,
+        changes=fingerprint(code, version("prefect")),
+    )
+
+
+def bridge(home: Home, profile: Profile) -> Service:
+    """The process that turns what ECR says of pushes into Prefect's events."""
+    pid_file, alive = home.run / "bridge.json", home.run / "bridge.alive"
+    code = [home.project / "src/supply_chain/promotion", home.project / "src/supply_chain/adapters/aws/sqs.py"]
+    files = [file for each in code for file in (each.rglob("*.py") if each.is_dir() else [each])]
+    return Service(
+        name="bridge",
+        argv=(sys.executable, "-m", "cscm.main", "bridge", "--alive", str(alive)),
+        environment=run_environment(home, profile),
+        cwd=home.project,
+        log=home.log / "bridge.log",
+        pid_file=pid_file,
+        ready=lambda: lately(alive, pid_file),
+        deadline=60,
+        changes=fingerprint(files, version("prefect")),
+    )
+
+
+def lately(alive: Path, pid_file: Path) -> bool:
+    """Whether the process that the pid file names touched the other file, and not long ago."""
+    record = read_record(pid_file)
+    try:
+        touched = datetime.fromtimestamp(alive.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return False
+    return record is not None and touched > record.since and datetime.now(UTC) - touched < FRESH
+
+
+def asks(profile: Profile, auth: str) -> Asks:
+    """Asks this laptop's server."""
+
+    def ask(method: str, path: str, body: Any = None) -> Any:
+        return asked(method, profile.ports.prefect, f"/api{path}", body=body, auth=auth)
+
+    return ask
+
+
+def worker_answers(profile: Profile, auth: str, pid_file: Path) -> bool:
+    """Whether the server heard from the worker that the pid file names, and lately."""
+    record = read_record(pid_file)
+    try:
+        found = asked("POST", profile.ports.prefect, f"/api/work_pools/{POOL}/workers/filter", body={}, auth=auth)
+    except PartFailed:
+        return False
+    heard = [datetime.fromisoformat(w["last_heartbeat_time"]) for w in found if w["name"] == WORKER]
+    return record is not None and any(moment > record.since and datetime.now(UTC) - moment < FRESH for moment in heard)
+
+
+def job_template(command: str, project: Path) -> dict[str, Any]:
+    """A work pool's job template of fixed values: it has no variables, so that Prefect refuses whoever sets one."""
+    job: dict[str, Any] = {"command": command, "env": {}, "labels": {}, "name": None, "stream_output": True}
+    return {
+        "job_configuration": {**job, "working_dir": str(project)},
+        "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+    }
+
+
+def ensure_pool(profile: Profile, auth: str, command: str, project: Path) -> None:
+    """Make the work pool, or its job template again what it has to be: runs are started by `command` in the project.
+
+    The worker starts them so whatever the template says, for whoever may log in may change it.
+    """
+    port, template = profile.ports.prefect, job_template(command, project)
+    for pool in asked("POST", port, "/api/work_pools/filter", body={}, auth=auth):
+        if pool["name"] == POOL:
+            if pool["base_job_template"] != template:
+                asked("PATCH", port, f"/api/work_pools/{POOL}", body={"base_job_template": template}, auth=auth)
+            return
+    body = {"name": POOL, "type": "process", "description": "Processes on this machine", "base_job_template": template}
+    asked("POST", port, "/api/work_pools/", body=body, auth=auth)
+
+
+def free_slots(home: Home, profile: Profile) -> None:
+    """Free the slots of concurrency limits for which there is no lease, so that they would never be free again.
+
+    A server that is killed after it took a slot and before it wrote the lease leaves one.
+    """
+    port, auth = profile.ports.prefect, auth_string(home)
+    leases = (home.state / "prefect" / "concurrency_leases").glob("*-*.json")
+    held = {limit for lease in leases for limit in json.loads(lease.read_text(encoding="utf-8"))["resource_ids"]}
+    known, path = 0, "/api/v2/concurrency_limits"
+    while page := asked("POST", port, f"{path}/filter", body={"limit": 200, "offset": known}, auth=auth):
+        known += len(page)
+        for limit in page:
+            if limit["active_slots"] and limit["id"] not in held:
+                asked("PATCH", port, f"{path}/{limit['id']}", body={"active_slots": 0}, auth=auth)
+
+
+def deploy(home: Home, profile: Profile, ask: Asks, progress: Progress) -> None:
+    """Register every deployment of `prefect.yaml`, in the environment of this laptop's clients."""
+    settings = {**run_environment(home, profile), "PYTHONDONTWRITEBYTECODE": ""}
+    python = [*without(set(os.environ) - set(settings)), sys.executable]
+    registration.deploy(home.project, python, settings, ask, progress)
+
+
+def without(environ: Iterable[str]) -> list[str]:
+    """`env -u NAME …`: run what follows without the variables that would reconfigure it."""
+    names = [name for name in sorted(environ) if name.startswith(OURS_ALONE)]
+    return ["/usr/bin/env", *(word for name in names for word in ("-u", name))]
+
+
+def deployments_fingerprint(project: Path) -> str:
+    """Changes when the deployments have to be registered again: `prefect.yaml`, the flows, the version."""
+    files = [project / "prefect.yaml", project / "pyproject.toml", *(project / "flows").rglob("*.py")]
+    return fingerprint(files, version("prefect"), str(project))
+
+
+def fingerprint(files: Iterable[Path], *more: str) -> str:
+    """A hash over the files that exist, by name and content, and over `more`."""
+    digest = hashlib.sha256("\0".join(more).encode())
+    for file in sorted(filter(Path.is_file, files)):
+        digest.update(f"\0{file}\0".encode() + file.read_bytes())
+    return digest.hexdigest()

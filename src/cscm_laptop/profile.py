@@ -1,0 +1,112 @@
+"""What an operator may set about the laptop's supply chain: `deployments/profiles/laptop.yaml`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from supply_chain.development.bases import REGISTRIES
+from supply_chain.errors import SettingInvalid
+from supply_chain.model.documents import read_document
+from supply_chain.model.image import DIGEST, Frozen
+
+FILE = Path("deployments/profiles/laptop.yaml")
+VARIABLE = "CSCM_PROFILE"
+CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+
+Port = Annotated[int, Field(ge=1024, le=65535)]
+BaseName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=64)]
+Upstream = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9][a-z0-9._:/-]*@{DIGEST}$", max_length=512)]
+"""An image of someone else, with its registry and its digest: `docker.io/library/python@sha256:…`."""
+
+
+Registry = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*(?::\d{1,5})?$", max_length=255)]
+
+
+class Ports(Frozen):
+    """Where the parts listen, all on 127.0.0.1."""
+
+    emulator: Port = Field(default=4566, description="AWS emulator and its registry")
+    prefect: Port = Field(default=4200, description="Prefect's server and UI")
+
+    @model_validator(mode="after")
+    def _apart(self) -> Ports:
+        if self.emulator == self.prefect:
+            raise ValueError("the emulator and Prefect need two different ports")
+        return self
+
+
+class Profile(Frozen):
+    """The laptop's settings; every one has a default."""
+
+    ports: Ports = Ports()
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(?:-[a-z]+)+-\d$")] = Field(
+        default="us-east-1", description="the AWS region that the emulator stands for"
+    )
+    build_network: Literal["default", "none"] = Field(
+        default="default", description="the network that build steps see: the engine's bridge, or none"
+    )
+    ca_bundle: Path | None = Field(default=CA_BUNDLE, description="certificates that build steps trust; null for none")
+    bases: dict[BaseName, Upstream | None] = Field(
+        default={"python": None, "python-build": None},
+        description="base images by name; null means our own, curated/base/NAME",
+    )
+    registries: tuple[Registry, ...] = Field(
+        default=REGISTRIES,
+        description="registries from which applications may declare images; none that a developer controls, for the "
+        "engine follows wherever a registry sends it",
+    )
+    database: Literal["auto", "starter"] = Field(
+        default="auto",
+        description="auto: the scanner's own database where the network allows, else the starter database",
+    )
+
+    notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$", max_length=200)] = Field(
+        default="supply-chain-log/operators",
+        description="the notification block through which owners and operators are told, as type/name; the default "
+        "writes into the log of the run that tells",
+    )
+
+    lifecycle: Literal["plan", "apply"] = Field(
+        default="plan", description="what lifecycle/nightly does: plan and change nothing, or carry the plan out too"
+    )
+
+    inventory: str | None = Field(
+        default=None, description="the inventory's database, such as postgresql+psycopg://…; null for a file of our own"
+    )
+
+    @field_validator("bases")
+    @classmethod
+    def _own_proxy(cls, value: dict[str, str | None]) -> dict[str, str | None]:
+        if value.get("proxy"):
+            raise ValueError("the proxy holds every address: it is always our own, curated/base/proxy")
+        return value
+
+    def certificates(self) -> Path | None:
+        """The CA bundle to use; a default that this machine lacks is no bundle, a chosen one is an error."""
+        if self.ca_bundle is None or self.ca_bundle.is_file():
+            return self.ca_bundle
+        if self.ca_bundle == CA_BUNDLE:
+            return None
+        raise SettingInvalid(
+            f"The profile's ca_bundle {self.ca_bundle} is not a file.\n"
+            "Name a file of PEM certificates, or null for none."
+        )
+
+
+def load_profile(root: Path, environ: Mapping[str, str] = os.environ) -> Profile:
+    """Read the profile that is chosen for the project at `root`.
+
+    Raises `DeclarationInvalid` with the file, line and column of what is wrong.
+    """
+    return read_document(profile_file(root, environ), Profile)
+
+
+def profile_file(root: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """The profile of the project at `root`, or the one that CSCM_PROFILE names."""
+    chosen = environ.get(VARIABLE)
+    return Path(chosen).expanduser() if chosen else root / FILE

@@ -1,0 +1,254 @@
+"""Background processes: started once, found again, stopped only when they are ours.
+
+A process is known by its pid *and* the moment it started (proc(5), `/proc/PID/stat` field 22, with
+the machine's boot id), so that a pid that was given to someone else is never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cscm_laptop.ports import HOST, is_listening, listener
+from supply_chain.errors import PartFailed, PortBusy, ToolMissing
+from supply_chain.model.image import Frozen
+from supply_chain.scratch import write_private
+
+Progress = Callable[[str], None]
+
+OURS_ALONE = ("AWS_", "PREFECT_", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+"""Variables of the caller that a part does not inherit: they would reconfigure it."""
+
+LAUNCHER = "import os,signal,sys;signal.signal(signal.SIGINT,signal.SIG_DFL);os.execv(sys.argv[1],sys.argv[1:])"
+"""A shell's background job ignores SIGINT and hands that down; a service has to hear it."""
+
+
+class Record(Frozen):
+    """A process that we started, as its pid file has it."""
+
+    name: str
+    pid: int
+    started: int
+    boot: str
+    since: datetime
+    address: str
+    fingerprint: str
+    whole_group: bool = False
+
+    def alive(self) -> bool:
+        """Whether that very process still runs."""
+        return self.boot == boot_id() and start_time(self.pid) == self.started
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process to run in the background, and how to tell that it works.
+
+    `setting` says which setting changes its port. `whole_group`: on stop, its children get the
+    signal too. `changes` names what else makes a running process outdated.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    log: Path
+    pid_file: Path
+    ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    port: int | None = None
+    setting: str = ""
+    deadline: float = 60.0
+    grace: float = 15.0
+    whole_group: bool = False
+    changes: str = ""
+
+    @property
+    def address(self) -> str:
+        """Where it listens, or nothing for a process that does not."""
+        return f"{HOST}:{self.port}" if self.port else ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the process would be started differently."""
+        parts = [self.argv, sorted(self.environment.items()), str(self.cwd), self.changes]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def record(self) -> Record | None:
+        """The process that we started and that still runs, or None."""
+        record = read_record(self.pid_file)
+        return record if record and record.alive() else None
+
+    def ensure(self, progress: Progress) -> tuple[Record, bool]:
+        """The running, ready process and whether it was started now.
+
+        Raises `PortBusy`, `PartFailed` (with the end of its log) or `ToolMissing`.
+        """
+        running = self.record()
+        if running and running.fingerprint == self.fingerprint and self._until_ready(running):
+            return running, False
+        if running:
+            progress(f"{self.name}: starting again, its settings changed or it does not answer")
+            stop(running, self.grace)
+        self.pid_file.unlink(missing_ok=True)
+        if taken := self.port_taken():
+            raise PortBusy(taken)
+        record = self._start()
+        if not self._until_ready(record):
+            self._give_up(record)
+        return record, True
+
+    def port_taken(self) -> str:
+        """Who listens where this would, and what to do; empty where it is free or this runs."""
+        if self.port is None or self.record() or not is_listening(self.port):
+            return ""
+        return (
+            f"{self.name} needs {self.address}, where {listener(self.port) or 'another program'} listens.\n"
+            f"Stop that program, or choose another port: {self.setting}."
+        )
+
+    def _start(self) -> Record:
+        if not Path(self.argv[0]).exists():
+            raise ToolMissing(f"{self.name} cannot be started: {self.argv[0]} does not exist.\nRun `cscm doctor`.")
+        self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            log.write(f"--- {datetime.now(UTC).isoformat(timespec='seconds')} start\n".encode())
+            log.flush()
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", LAUNCHER, *self.argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.cwd,
+                env=child_environment(self.environment),
+                start_new_session=True,
+            )
+        process.returncode = 0  # it is meant to outlive this object; `stop` waits for it
+        record = Record(
+            name=self.name,
+            pid=process.pid,
+            started=start_time(process.pid) or 0,
+            boot=boot_id(),
+            since=datetime.now(UTC),
+            address=self.address,
+            fingerprint=self.fingerprint,
+            whole_group=self.whole_group,
+        )
+        try:
+            write_private(self.pid_file, record.model_dump_json())
+        except BaseException:
+            os.kill(record.pid, signal.SIGKILL)
+            raise
+        return record
+
+    def _until_ready(self, record: Record) -> bool:
+        """Wait as long as the process lives and its deadline is not over."""
+        end = time.monotonic() + self.deadline
+        while time.monotonic() < end:
+            if not record.alive():
+                return False
+            if self.ready():
+                return record.alive()
+            time.sleep(0.1)
+        return False
+
+    def _give_up(self, record: Record) -> None:
+        alive = record.alive()
+        stop(record, self.grace)
+        self.pid_file.unlink(missing_ok=True)
+        what = f"did not answer within {self.deadline:.0f} s" if alive else "ended while it started"
+        raise PartFailed(
+            f"{self.name} {what}. The end of {self.log}:\n{tail(self.log)}\n"
+            "Correct what it complains about, then run `cscm up` again."
+        )
+
+
+def stop(record: Record, grace: float = 15.0) -> None:
+    """End the process, if it is still the one we started, and what is left of its group."""
+    if not record.alive():
+        return
+    _send(record, signal.SIGTERM, group=record.whole_group)
+    end = time.monotonic() + grace
+    while record.alive() and time.monotonic() < end:
+        _reap(record.pid)
+        time.sleep(0.05)
+    if record.alive():
+        _send(record, signal.SIGKILL, group=True)
+        while record.alive():
+            _reap(record.pid)
+            time.sleep(0.05)
+    else:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(record.pid, signal.SIGKILL)  # a group id is not given out while a member lives
+    _reap(record.pid)
+
+
+def _send(record: Record, number: signal.Signals, *, group: bool) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        if group:
+            os.killpg(record.pid, number)
+        else:
+            os.kill(record.pid, number)
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def read_record(pid_file: Path) -> Record | None:
+    """What a pid file says; a missing or damaged one says nothing."""
+    try:
+        return Record.model_validate_json(pid_file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def start_time(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None when it is gone or a zombie.
+
+    One whose first thread has ended is a zombie by its state; while another lives, so do its ports.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before may hold anything
+    state, threads, started = fields[0], int(fields[17]), int(fields[19])
+    return None if state in "ZX" and threads < 2 else started
+
+
+def boot_id() -> str:
+    """This boot of the machine; start times and pids begin anew with each."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def child_environment(more: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a part runs with: the caller's environment without what would reconfigure it, and `more`."""
+    kept = {key: value for key, value in environ.items() if not key.startswith(OURS_ALONE)}
+    for name in ("NO_PROXY", "no_proxy"):
+        kept[name] = ",".join(filter(None, [environ.get(name), HOST, "localhost"]))
+    return {**kept, **more}
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a log, for people."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 8192))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return "(there is no log)"
+    return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])

@@ -1,0 +1,86 @@
+"""approval: the form in which a promotion asks a person, and what was answered in it."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from prefect import get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.flow_runs import asuspend_flow_run
+from prefect.input import RunInput
+from prefect.runtime import flow_run
+from pydantic import Field, ValidationError
+
+from orchestration.clock import now
+from supply_chain.evidence.approval import Approval, Words
+from supply_chain.promotion.moves import Move
+from supply_chain.reports import escaped
+from supply_chain.text import plain
+
+PATIENCE = 14 * 24 * 3600
+"""Seconds that a run waits for a person; then it fails, and the reconcile asks anew."""
+FORM = "approval-{digest}-{environment}-{once}"
+"""The key of a form: what was said of another image or environment is no answer to it. Prefect asks once under a
+key."""
+ANSWERED = re.compile(
+    f"suspended-{FORM.format(digest='([0-9a-f]{64})', environment='(.+)', once='[0-9a-f]{32}')}-response"
+)
+"""Under which Prefect keeps what was answered in one."""
+
+
+class Decision(RunInput):
+    """The form that a suspended promotion shows."""
+
+    approve: bool = Field(title="Approve", description="Yes: it is deployed there. No: it is not, and this is signed.")
+    who: Words = Field(title="Who", description="Your name. It is recorded as you write it; nothing here proves it.")
+    why: Words = Field(title="Why", description="One sentence. It stands in the signed statement.")
+
+
+async def ask(move: Move) -> None:
+    """Ask a person: the run ends here, and begins again when the form is sent."""
+    where = f"has soaked in {escaped(move.after)}" if move.after else "**has not run in any environment before**"
+    about = f"**{escaped(move.image.application)}** `{move.image.digest}` {where}. May it go to **{escaped(move.to)}**?"
+    form = Decision.with_initial_data(description=about)
+    digest = move.image.digest.removeprefix("sha256:")
+    key = FORM.format(digest=digest, environment=move.to, once=uuid4().hex)
+    await asuspend_flow_run(wait_for_input=form, timeout=PATIENCE, key=key)
+
+
+async def answers() -> dict[str, Approval]:
+    """What was answered in this run's forms, by their keys, of which each says what it is about.
+
+    What cannot be an answer, such as a reason of blanks, is forgotten, so that it is asked for once more.
+    """
+    found: dict[str, Approval] = {}
+    async with get_client() as client:
+        for each in await client.filter_flow_run_input(UUID(flow_run.id), "suspended-approval-", 200, set()):
+            about = ANSWERED.fullmatch(each.key)
+            try:
+                said = Decision.model_validate(each.decoded_value) if about else None
+            except ValidationError as error:
+                get_run_logger().warning("An answer cannot be read, and is asked for once more: %s", plain(error))
+                await client.delete_flow_run_input(UUID(flow_run.id), each.key)
+                continue
+            if about and said:
+                sent = min(each.created or now(), now())  # the server's clock; nothing is signed of the future
+                found[each.key] = _approval(said, about[2], f"sha256:{about[1]}", sent)
+    return found
+
+
+async def forget(answer: str) -> None:
+    """What is signed is not answered again, where somebody starts the same run again."""
+    async with get_client() as client:
+        await client.delete_flow_run_input(UUID(flow_run.id), answer)
+
+
+def _approval(said: Decision, environment: str, digest: str, sent: datetime) -> Approval:
+    return Approval(
+        environment=environment,
+        digest=digest,
+        decision="approved" if said.approve else "denied",
+        who=said.who,
+        why=said.why,
+        decided=sent,
+    )

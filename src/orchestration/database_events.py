@@ -1,0 +1,19 @@
+"""database: what is newly known of vulnerabilities, told to the supply chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestration.events import post
+from supply_chain.vulnerability.findings import Database
+
+
+def post_updated(database: Database) -> None:
+    """Post `cscm.database.updated`: another database than before is in use from now on."""
+    post("cscm.database.updated", f"cscm.database.{database.digest}", database.kind, database.model_dump(mode="json"))
+
+
+def post_advisory(name: str, packages: Sequence[str]) -> None:
+    """Post `cscm.advisory.published`: what carries one of these packages is to be looked at; without any, all."""
+    payload = {"packages": list(packages)} if packages else {}
+    post("cscm.advisory.published", f"cscm.advisory.{name}", name, payload)

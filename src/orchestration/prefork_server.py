@@ -1,0 +1,182 @@
+"""`python -m orchestration.prefork_server SOCKET`: import Prefect and the flows once, and start each run as a fork.
+
+A run that starts by itself imports for seconds before its first line. Here it is a copy of a process that has
+done so: `warmly.py` asks for it. Each run is its own process as before, with its own environment, directory,
+output, signals and status; it ends with whoever asked for it. Code or settings that changed since the start
+are told (`cold`), and the run starts by itself. After a change of code the process replaces itself by a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from supply_chain.adapters.process.command import inherit
+
+FLOWS = (
+    "chain", "develop", "curate", "execute", "monitor", "bases", "promote", "reconcile", "respond", "inventory",
+    "lifecycle", "morning", "rescan", "rulings", "sweep",
+)  # fmt: skip
+IMPORTED = (
+    "prefect.main", "prefect.engine", "prefect.flow_engine", "prefect.task_engine", "prefect.events.clients",
+    "prefect.concurrency.asyncio", "prefect._internal.metrics", "prefect.logging.handlers", "prefect.deployments.steps",
+    "prefect.results", "prefect.client.orchestration", "fastapi.encoders", "orchestration.registration",
+    *(f"flows.{name}" for name in FLOWS),
+)  # fmt: skip
+"""What a run would import."""
+GRACE = 30.0
+"""Seconds that a run has to end after whoever asked for it is gone."""
+LARGEST = 4 * 1024 * 1024
+PR_SET_PDEATHSIG = 1
+
+
+def main(path: Path) -> int:
+    """Serve until ended. In a copy it returns, too: the run's status."""
+    for name in IMPORTED:
+        importlib.import_module(name)
+    code, settings = fingerprint(), settings_of(as_a_worker_gives_it(os.environ))
+    if threading.active_count() > 1:
+        names = ", ".join(thread.name for thread in threading.enumerate())
+        print(f"what was imported started threads ({names}): runs start by themselves", file=sys.stderr, flush=True)
+        return 1
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who asked is told by the session, and nobody waits here
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        directory = os.open(path.parent, os.O_RDONLY)
+        listening.bind(f"/proc/self/fd/{directory}/{path.name}")  # a socket's name may be 107 bytes long (unix(7))
+        os.close(directory)
+        path.chmod(0o600)
+        listening.listen(64)
+        print("ready", file=sys.stderr, flush=True)
+        while True:
+            connection, _ = listening.accept()
+            changed = fingerprint() != code
+            if os.fork() == 0:
+                listening.close()
+                return session(connection, settings, changed)
+            connection.close()
+            if changed:
+                os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this very program
+
+
+def session(connection: socket.socket, settings: Mapping[str, str], changed: bool) -> int:
+    """Serve one run from a process of its own: start it, pass its end on, and end it when nobody listens any more."""
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        environment, directory, outputs = _asked(connection)
+        if changed or settings_of(environment) != settings:
+            connection.sendall(b"cold\n")
+            os._exit(0)
+    except (OSError, ValueError, KeyError):
+        os._exit(0)  # whoever asked starts by itself
+    run = os.fork()
+    if run == 0:
+        return _run(connection, environment, directory, outputs)
+    for each in outputs:
+        os.close(each)
+    with contextlib.suppress(OSError):
+        connection.sendall(f"pid {run}\n".encode())
+    status = _until_ended(connection, run)
+    with contextlib.suppress(OSError):
+        connection.sendall(f"status {status}\n".encode())
+    os._exit(0)
+
+
+def _asked(connection: socket.socket) -> tuple[dict[str, str], str, list[int]]:
+    """Environment, directory and outputs of whoever asks."""
+    connection.settimeout(5)
+    head, outputs, _, _ = socket.recv_fds(connection, 4, 2)
+    size = int.from_bytes(head, "big")
+    if not 0 < size <= LARGEST or len(outputs) != 2:
+        raise ValueError("not what a run sends")
+    content = b""
+    while len(content) < size:
+        part = connection.recv(size - len(content))
+        if not part:
+            raise ValueError("it went away")
+        content += part
+    connection.settimeout(None)
+    said = json.loads(content)
+    return said["environment"], said["directory"], list(outputs)
+
+
+def _run(connection: socket.socket, environment: dict[str, str], directory: str, outputs: list[int]) -> int:
+    """Be the run."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    connection.close()
+    for number, each in zip((1, 2), outputs, strict=True):
+        os.dup2(each, number)
+        os.close(each)
+    os.environ.clear()
+    os.environ.update(environment)
+    inherit()
+    os.chdir(directory)
+    sys.argv = ["prefect.engine"]
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    try:
+        sys.modules.pop("orchestration.flow_run", None)
+        runpy.run_module("orchestration.flow_run", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+def _until_ended(connection: socket.socket, run: int) -> int:
+    """The run's status, as `subprocess` tells it; it is ended when the connection is."""
+    watched, asking = os.pidfd_open(run), connection.fileno()
+    ended: list[int] = []
+    while watched not in ended:
+        ended, _, _ = select.select([watched, asking], [], [])
+        if ended == [asking] and not connection.recv(1):
+            os.kill(run, signal.SIGTERM)
+            if not select.select([watched], [], [], GRACE)[0]:
+                os.kill(run, signal.SIGKILL)
+            break
+    return os.waitstatus_to_exitcode(os.waitpid(run, 0)[1])
+
+
+def as_a_worker_gives_it(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a run that a worker with this one starts: Prefect writes its settings in its own way."""
+    from prefect.settings import get_current_settings  # noqa: PLC0415 - with the rest, once
+
+    return {**environment, **get_current_settings().to_environment_variables(exclude_unset=True)}
+
+
+def settings_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """What configures Prefect and Python, and not this run alone."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(("PREFECT_", "PYTHON", "CSCM_")) and not name.startswith("PREFECT__")
+    }
+
+
+def fingerprint() -> int:
+    """Changes when a file of the project's code does; it is asked before each run."""
+    roots = {
+        Path(importlib.import_module(name).__path__[0]) for name in ("supply_chain", "cscm", "flows", "tasks", "blocks")
+    }
+    stamps = []
+    for file in (file for root in sorted(roots) for file in root.rglob("*.py")):
+        with contextlib.suppress(FileNotFoundError):  # removed in between
+            stat = file.stat()
+            stamps.append((str(file), stat.st_mtime_ns, stat.st_size))
+    return hash(tuple(sorted(stamps)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

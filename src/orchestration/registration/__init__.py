@@ -1,0 +1,21 @@
+"""What a Prefect server is told of the project: its deployments, automations and views, on a laptop or elsewhere."""
+
+from orchestration.registration.abandoned_runs import ensure_abandoned
+from orchestration.registration.api import Asks
+from orchestration.registration.automations import ensure_automations
+from orchestration.registration.deployments import declared, deploy, entrypoints, forget_undeclared, registered
+from orchestration.registration.views import ensure_views
+from orchestration.registration.work_queues import ensure_queues
+
+__all__ = [
+    "Asks",
+    "declared",
+    "deploy",
+    "ensure_abandoned",
+    "ensure_automations",
+    "ensure_queues",
+    "ensure_views",
+    "entrypoints",
+    "forget_undeclared",
+    "registered",
+]

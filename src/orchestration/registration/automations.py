@@ -1,0 +1,153 @@
+"""What people are told by the chain itself: `deployments/automations/`, made Prefect's automations.
+
+Each tells: through the profile's notification block where that is one of Prefect's own, for the server sends it
+then even where no worker runs; else by a run of `alert/on-demand`, which waits for a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, field_validator
+
+from orchestration.registration.api import Asks, every
+from supply_chain.errors import SettingInvalid
+from supply_chain.model.documents import read_document
+from supply_chain.model.image import Frozen
+
+DIRECTORY = Path("deployments/automations")
+OURS = "supply-chain-"
+"""How the types of our own blocks begin, which Prefect's server does not know."""
+TELLER = "alert/on-demand"
+Line = Annotated[str, StringConstraints(pattern=r"^\S[^\n]*$", max_length=300)]
+
+
+class Trigger(Frozen):
+    """The events that an automation waits for."""
+
+    expect: tuple[Line, ...] = Field(min_length=1, description="names of events")
+    match: dict[str, str] = Field(description="label of the event's resource → what it has to be; * at its end is any")
+    match_related: dict[str, str | tuple[str, ...]] = Field(
+        default_factory=dict, description="the same of a resource that the event is related to; one of several"
+    )
+    within: int = Field(default=0, ge=0, description="seconds for which more of the same are not told again")
+    for_each: Line = Field(
+        default="prefect.resource.id",
+        description="the label that tells whether two events are of the same, of the event's resource or of one it is "
+        "related to: `related:deployment:prefect.resource.id`",
+    )
+
+
+class Telling(Frozen):
+    """What is told. What stands in `{{ }}` is filled in from the event."""
+
+    about: Line = Field(description="what it is about, of the event: `{{ event.resource.name }}`")
+    what: Line = Field(description="what happened, in a few words")
+    remedy: Line = Field(description="what to do")
+
+    @field_validator("about")
+    @classmethod
+    def _filled(cls, value: str) -> str:
+        if value.count("{{") != value.count("}}"):
+            raise ValueError("every {{ needs its }}")
+        return value
+
+
+class Automation(Frozen):
+    """One document of `deployments/automations/`."""
+
+    name: Line = Field(description="as Prefect shows it; another automation of this name is replaced")
+    description: Line = Field(description="for people")
+    trigger: Trigger = Field(description="when it tells")
+    tell: Telling = Field(description="what it tells")
+
+
+def read_automations(directory: Path) -> tuple[Automation, ...]:
+    """All of them; two of one name are an error, for Prefect would keep both."""
+    found = tuple(read_document(path, Automation) for path in sorted(directory.glob("*.yaml")))
+    names = [each.name for each in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SettingInvalid(f"Two automations are called {twice[0]!r}.\nGive each a name of its own in {DIRECTORY}.")
+    return found
+
+
+def ensure_automations(project: Path, notify: str, ask: Asks) -> tuple[str, ...]:
+    """Make Prefect's automations what the documents say; the names of those that were made or changed.
+
+    Raises `PartFailed` where Prefect does not take one.
+    """
+    wanted = read_automations(project / DIRECTORY)
+    found = every("automations", ask)
+    known = {each["name"]: each for each in found}
+    action = _notification(notify, ask) if not notify.startswith(OURS) else _run(ask)
+    changed = []
+    for each in wanted:
+        body = as_prefect(each, action)
+        if each.name not in known:
+            ask("POST", "/automations/", body)
+        elif not says(known[each.name], body):
+            ask("PUT", f"/automations/{known[each.name]['id']}", body)
+        else:
+            continue
+        changed.append(each.name)
+    return tuple(changed)
+
+
+def as_prefect(automation: Automation, action: Mapping[str, Any]) -> dict[str, Any]:
+    """The automation as Prefect's API takes it; `action` is what is told through."""
+    trigger, tell = automation.trigger, automation.tell
+    if action["type"] == "run-deployment":
+        told: dict[str, Any] = {"parameters": tell.model_dump()}
+    else:
+        told = {"subject": f"{tell.what}: {tell.about}", "body": f"{tell.what}: {tell.about}\n\n{tell.remedy}"}
+    return {
+        "name": automation.name,
+        "description": automation.description,
+        "enabled": True,
+        "trigger": {
+            "type": "event",
+            "posture": "Reactive",
+            "expect": sorted(trigger.expect),
+            "match": trigger.match,
+            "match_related": {k: v if isinstance(v, str) else list(v) for k, v in trigger.match_related.items()},
+            "threshold": 1,
+            "for_each": [trigger.for_each],
+            "within": trigger.within,
+        },
+        "actions": [{**action, **told}],
+    }
+
+
+def says(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether Prefect's automation says what is wanted; it says more, of its own, and lists in no order.
+
+    One that an operator turned off stays off.
+    """
+    trigger, asked_for = found["trigger"], wanted["trigger"]
+    same = all(_plain(trigger.get(key)) == _plain(value) for key, value in asked_for.items() if key != "within")
+    (action,), (told,) = found["actions"] or [{}], wanted["actions"]
+    return (
+        same
+        and float(trigger.get("within") or 0) == asked_for["within"]
+        and found["description"] == wanted["description"]
+        and all(action.get(key) == value for key, value in told.items())
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return sorted(value) if isinstance(value, list) else value
+
+
+def _run(ask: Asks) -> dict[str, Any]:
+    found = ask("GET", f"/deployments/name/{TELLER}")
+    return {"type": "run-deployment", "source": "selected", "deployment_id": found["id"]}
+
+
+def _notification(notify: str, ask: Asks) -> dict[str, Any]:
+    kind, _, name = notify.partition("/")
+    found = ask("GET", f"/block_types/slug/{kind}/block_documents/name/{name}")
+    return {"type": "send-notification", "block_document_id": found["id"]}

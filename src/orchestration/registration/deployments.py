@@ -1,0 +1,102 @@
+"""Deployments: what `prefect.yaml` declares, made what the server knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestration.registration.api import Asks, every
+from orchestration.registration.work_queues import LOADER, ensure_queues
+from supply_chain.adapters.process.command import run
+from supply_chain.errors import PartFailed, SettingInvalid
+
+TAG = "cscm"
+"""What every deployment of `prefect.yaml` carries, and each of their runs: by it they are known on a server of many."""
+
+
+def declared(project: Path) -> frozenset[str]:
+    """The deployments that `prefect.yaml` declares, as `flow/name`; none where there is no file."""
+    return frozenset(entrypoints(project))
+
+
+def entrypoints(project: Path) -> dict[str, str]:
+    """The deployments that `prefect.yaml` declares, as `flow/name`, and the entrypoint of each; none without a file.
+
+    A flow is called as its function is, which the entrypoint names. `SettingInvalid` for what cannot be read.
+    """
+    prefect_yaml = project / "prefect.yaml"
+    try:
+        content: Any = yaml.load(prefect_yaml.read_text(encoding="utf-8"), LOADER)  # noqa: S506 # nosec B506 - safe
+        return {
+            f"{each['entrypoint'].rpartition(':')[2]}/{each['name']}": each["entrypoint"]
+            for each in content.get("deployments") or []
+        }
+    except FileNotFoundError:
+        return {}
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise SettingInvalid(f"{prefect_yaml} cannot be read: {error!r}\nCorrect it; `make check` lints it.") from error
+
+
+def registered(ask: Asks) -> frozenset[str]:
+    """The deployments that the server knows, as `flow/name`."""
+    return frozenset(_deployments(ask))
+
+
+def _deployments(ask: Asks) -> dict[str, dict[str, Any]]:
+    flows, deployments = (every(kind, ask) for kind in ("flows", "deployments"))
+    names = {flow["id"]: flow["name"] for flow in flows}
+    return {f"{names.get(each['flow_id'])}/{each['name']}": each for each in deployments}
+
+
+def is_tagged(deployment: Mapping[str, Any]) -> bool:
+    """Whether it carries our tag. Deployments of other projects, and an operator's own, do not."""
+    return TAG in deployment.get("tags", ())
+
+
+def forget_undeclared(
+    project: Path, ask: Asks, is_ours: Callable[[Mapping[str, Any]], bool] = is_tagged
+) -> tuple[str, ...]:
+    """Remove what an earlier version of the project declared, and this one does not; else it would go on running.
+
+    A project that declares nothing is not the one that they are of, and removes nothing.
+    """
+    if not (names := declared(project)):
+        return ()
+    gone = {name: each for name, each in _deployments(ask).items() if name not in names and is_ours(each)}
+    for each in gone.values():
+        ask("DELETE", f"/deployments/{each['id']}")
+    return tuple(sorted(gone))
+
+
+def deploy(
+    project: Path, python: Sequence[str], environment: Mapping[str, str], ask: Asks, say: Callable[[str], object]
+) -> None:
+    """Register every deployment of `prefect.yaml`; raises `PartFailed` when one is missing afterwards.
+
+    `python` is how Python is started, `environment` what it is given beside this process's own.
+    """
+    names = declared(project)
+    if not names:
+        say("deployments: there is no prefect.yaml, so there are none")
+        return
+    if changed := ensure_queues(project, ask):
+        say(f"work queues: {', '.join(changed)}")
+    say(f"deployments: registering {', '.join(sorted(names))}")
+    done = run(
+        [*python, "-m", "prefect", "deploy", "--all", "--no-prompt"],
+        name="prefect deploy",
+        timeout=180,
+        environment=environment,
+        cwd=project,
+        quiet=True,
+    )
+    missing = names - registered(ask)
+    if done.status != 0 or missing:
+        raise PartFailed(
+            f"Prefect did not register {', '.join(sorted(missing)) or 'all deployments'} "
+            f"(status {done.status}):\n{(done.stdout + done.stderr)[-2000:].strip()}\n"
+            "Correct prefect.yaml or the flow it names, then run the same again."
+        )

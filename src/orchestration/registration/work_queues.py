@@ -1,0 +1,94 @@
+"""Work queues: how many runs of a kind are under way at a time, as `prefect.yaml` declares it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from orchestration.registration.api import Asks, every
+from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.model.image import Frozen
+
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Each run reads the file: the loader in C takes a tenth of the time."""
+
+
+class Queue(Frozen):
+    """One work queue. Without a limit the pool's own alone holds."""
+
+    name: str = Field(min_length=1)
+    priority: int = Field(ge=1)
+    limit: int | None = Field(default=None, ge=1)
+
+    def as_prefect(self) -> dict[str, Any]:
+        """The queue's settings as Prefect's API names them."""
+        return {"priority": self.priority, "concurrency_limit": self.limit}
+
+
+class Pool(Frozen):
+    """What `prefect.yaml` says under `definitions` of its work pool, or of each, where deployments name several."""
+
+    names: tuple[str, ...] = Field(min_length=1)
+    limit: int = Field(ge=1)
+    queues: tuple[Queue, ...]
+
+
+def declared_pool(project: Path) -> Pool | None:
+    """The queues that `prefect.yaml` defines, and every work pool that a deployment names; None without queues."""
+    prefect_yaml = project / "prefect.yaml"
+    try:
+        content: Any = yaml.load(prefect_yaml.read_text(encoding="utf-8"), LOADER)  # noqa: S506 # nosec B506 - safe
+        definitions = content.get("definitions") or {}
+        if "queues" not in definitions:
+            return None
+        used = {each["work_pool"]["name"] for each in content.get("deployments") or () if "work_pool" in each}
+        return Pool.model_validate(
+            {
+                "names": sorted(used) or (definitions["work_pool"]["name"],),
+                "limit": definitions.get("limit"),
+                "queues": tuple(definitions["queues"]),
+            }
+        )
+    except FileNotFoundError:
+        return None
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValidationError) as error:
+        raise SettingInvalid(
+            f"The work queues in {prefect_yaml} cannot be read: {error}\nCorrect its `definitions`."
+        ) from error
+
+
+def ensure_queues(project: Path, ask: Asks) -> tuple[str, ...]:
+    """Make the work queues and limits of each pool what is declared; the names of what was made or changed.
+
+    Raises `PartFailed` for a pool that the server does not have, and where the server does not take a change.
+    """
+    if (pool := declared_pool(project)) is None:
+        return ()
+    limits = {each["name"]: each["concurrency_limit"] for each in every("work_pools", ask)}
+    if missing := [name for name in pool.names if name not in limits]:
+        raise PartFailed(
+            f"prefect.yaml names the work pool {missing[0]!r}, which the server does not have.\n"
+            f"Make it with `prefect work-pool create {missing[0]} --type process`, then run the same again."
+        )
+    return tuple(each for name in pool.names for each in _ensure(name, limits[name], pool, ask))
+
+
+def _ensure(name: str, limit: int | None, pool: Pool, ask: Asks) -> tuple[str, ...]:
+    path, changed = f"/work_pools/{name}", []
+    if limit != pool.limit:
+        ask("PATCH", path, {"concurrency_limit": pool.limit})
+        changed.append(name)
+    there = {each["name"]: each for each in ask("POST", f"{path}/queues/filter", {"limit": 200})}
+    for queue in pool.queues:
+        found, wanted = there.get(queue.name), queue.as_prefect()
+        if found is None:
+            ask("POST", f"{path}/queues", {"name": queue.name, **wanted})
+        elif any(found[key] != value for key, value in wanted.items()):
+            ask("PATCH", f"{path}/queues/{queue.name}", wanted)
+        else:
+            continue
+        changed.append(queue.name)
+    return tuple(changed)

@@ -1,0 +1,45 @@
+"""Run names that read well: `chain hello 3f2a1c`. A name never makes a run fail."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from prefect.runtime import flow_run
+
+from supply_chain.model.image import application_of
+from supply_chain.text import plain
+
+REVISION = re.compile("[0-9a-f]{40}")
+
+
+def by_path() -> str:
+    """`chain hello 3f2a1c0`: flow, directory, and the revision where one is given.
+
+    Nothing is read for it: what the source says counts once its snapshot is taken.
+    """
+    parameters = flow_run.parameters
+    revision = str(parameters.get("revision") or "")
+    short = revision[:7] if REVISION.fullmatch(revision) else revision[:100]
+    words = (flow_run.flow_name, Path(str(parameters.get("path", "."))).name[:100], short)
+    return plain(" ".join(word for word in words if word))
+
+
+def by_image() -> str:
+    """`curate hello 0123456789ab`, with the environment that it goes to, or that it comes from, where there is one."""
+    parameters = flow_run.parameters
+    repository, _, digest = str(parameters.get("image", "")).rpartition("@")
+    name = application_of(repository)
+    words = [flow_run.flow_name, name, digest.removeprefix("sha256:")[:12]]
+    if "environment" in parameters:
+        words += ["to", str(parameters["environment"])]
+    if parameters.get("after"):
+        words += ["after", str(parameters["after"])]
+    return plain(" ".join(word for word in words if word))
+
+
+def by_parameters() -> str:
+    """`rescan openssl`, `inventory hello`: flow, and what it is about where that is not everything."""
+    given = [each for each in flow_run.parameters.values() if each and each is not True]
+    words = [word for each in given for word in (each if isinstance(each, list) else [each])]
+    return plain(" ".join([flow_run.flow_name, *map(str, words)]))[:200]

@@ -1,0 +1,152 @@
+"""The journal of a run: each step with its duration, and the pages that an operator reads."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from httpx import HTTPError
+from prefect import get_run_logger
+from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
+from prefect.exceptions import PrefectException
+from prefect.runtime import flow_run
+
+from orchestration.clock import now
+from supply_chain import reports as pages
+from supply_chain.errors import SupplyChainError
+from supply_chain.model.image import Proof
+from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.reports.run import MOST_REASONS
+from supply_chain.reports.text import artifact_key
+from supply_chain.text import counted, first_of, in_a_line, plain
+
+T = TypeVar("T")
+V = TypeVar("V", bound=Admitted[Any] | Refused)
+D = TypeVar("D")
+log = logging.getLogger("supply_chain.steps")
+
+
+class Journal:
+    """Collects the story of a run, and tells it in the run's log as it goes.
+
+    A tier run inside of a chain writes into the chain's journal.
+    """
+
+    def __init__(self, application: str) -> None:
+        self.story = pages.Story(application=application)
+        self._name: str | None = application
+        self._run, self._log = flow_run.id, get_run_logger()
+        self._addresses: dict[str, str] = {}
+
+    def add(self, **known: Any) -> None:
+        """Replace what is known."""
+        self.story = pages.Story.model_validate({**dict(self.story), **known})
+
+    def publish_under(self, name: str | None) -> None:
+        """Publish the pages under keys of this application; None: of this run alone, whose name may be another's."""
+        self._name = name
+
+    def decided(self, verdict: Admitted[Any] | Refused) -> None:
+        """Add a gate's verdict; a refusal is a warning in the log, with its first reasons."""
+        self.add(verdicts=(*self.story.verdicts, verdict))
+        if isinstance(verdict, Refused):
+            reasons = [f"{reason.code}: {reason.fact} → {reason.remedy}" for reason in verdict.reasons]
+            for reason in first_of(MOST_REASONS, reasons):
+                self._log.warning("%s", plain(f"refused: {reason}"))
+
+    async def gate(self, name: str, work: Awaitable[tuple[V, D]]) -> tuple[V, D]:
+        """Await a gate; its verdict is a step's result and a decision."""
+        verdict, dossier = await self.step(name, work, lambda decided: _said(decided[0]))
+        self.decided(verdict)
+        return verdict, dossier
+
+    async def step(
+        self,
+        name: str,
+        work: Awaitable[T],
+        say: Callable[[T], str] = lambda _: "",
+        proven: Callable[[T], Proof | None] = lambda result: getattr(result, "proven", None),
+    ) -> T:
+        """Await one step and note how long it took; a step that fails is noted too.
+
+        `say` tells what it came to, and of a step that was `proven` it is told by what.
+        """
+        started = time.monotonic()
+        said, done = "cancelled", False
+        try:
+            result = await work
+            proof = proven(result)
+            said, done = ": ".join(each for each in (proof and proof.told(now()), say(result)) if each), True
+            return result
+        except Exception as error:
+            said = in_a_line(error) if isinstance(error, SupplyChainError) else type(error).__name__
+            raise
+        finally:
+            step = pages.Step(name=name, seconds=time.monotonic() - started, said=said, done=done)
+            self.add(steps=(*self.story.steps, step))
+            short = said if done else said.partition(" — ")[0]  # whoever reads this is told the whole error next
+            log.info("%s: %s (%.1f s) %s", plain(self.story.application), name, step.seconds, plain(short))
+            if flow_run.id != self._run:  # a tier inside of a chain: the chain's log tells it too
+                self._log.info("%s (%.1f s) %s", name, step.seconds, plain(said))
+
+    async def publish(self) -> None:
+        """Write the pages as artifacts of this run; each key keeps its history. No steps, no pages."""
+        if not self.story.steps:
+            return
+        name = self._name or f"run-{self._run}"
+        about = pages.summary(self.story)
+        self._log.info("%s", about)
+        await acreate_markdown_artifact(
+            key=artifact_key("dossier", name), markdown=pages.dossier(self.story), description=about
+        )
+        if self.story.report:
+            rows = pages.findings_table(self.story.report)
+            said = f"{pages.found(self.story.report)}; {self.story.report.database.kind} database"
+            await acreate_table_artifact(key=artifact_key("findings", name), table=rows, description=said)
+        for environment, address in self._addresses.items():
+            await acreate_link_artifact(
+                key=artifact_key("running", environment, name),
+                link=address,
+                link_text=address,
+                description=f"Where {self.story.application} answers in {environment}",
+            )
+
+    def answers(self, environment: str, address: str) -> None:
+        """Add where the application answers; it becomes a link."""
+        self._addresses[environment] = address
+
+
+def _said(verdict: object) -> str:
+    return f"refused, {counted(len(verdict.reasons), 'reason')}" if isinstance(verdict, Refused) else "admitted"
+
+
+_current: ContextVar[Journal | None] = ContextVar("journal", default=None)
+
+
+@asynccontextmanager
+async def journal(application: str) -> AsyncIterator[Journal]:
+    """The journal of the run around this one, which will publish it; or a new one, published however this run ends.
+
+    Where the run failed and its pages cannot be written either, the run's own error is the one told.
+    """
+    if around := _current.get():
+        yield around
+        return
+    mine = Journal(application)
+    token = _current.set(mine)
+    try:
+        yield mine
+    except BaseException as error:
+        try:
+            await mine.publish()
+        except (PrefectException, HTTPError) as second:
+            error.add_note(f"The pages of the run could not be written: {second}")
+        raise
+    else:
+        await mine.publish()
+    finally:
+        _current.reset(token)

@@ -1,0 +1,84 @@
+"""`python -m orchestration.worker --pool POOL`: a process worker that starts the project's flow runs and nothing else.
+
+Prefect's own starts whatever command, environment and directory the server gives it: of the work pool, which whoever
+may log in may change, of the deployment and of the run. This one starts its own command, in its own environment and
+in the directory in which it was started, the project's; `orchestration.flow_run` sees to it that the code is the
+project's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from prefect.utilities.processutils import setup_signal_handlers_worker
+from prefect.workers import process
+
+from orchestration.flow_run import load_declared_flow
+from orchestration.registration.abandoned_runs import FREQUENCY
+
+OWN = shlex.join([sys.executable, "-m", "orchestration.flow_run"])
+
+
+class ProjectJob(process.ProcessJobConfiguration):
+    """How a run is started, whatever the server says."""
+
+    own_command: ClassVar[str] = OWN
+    project: ClassVar[Path] = Path.cwd()
+
+    @classmethod
+    async def from_template_and_values(
+        cls, base_job_template: dict[str, Any], values: dict[str, Any], client: object = None
+    ) -> Self:
+        """The worker's own command, environment and directory; template and job variables are not read.
+
+        The server's automations expect the runs' signs of life as often as this environment says."""
+        return cls(command=cls.own_command, env=dict(FREQUENCY), working_dir=cls.project)
+
+
+class ProjectWorker(process.ProcessWorker):
+    """Starts processes by `ProjectJob`."""
+
+    job_configuration = ProjectJob
+
+
+def worker_class(command: str, project: Path) -> type[ProjectWorker]:
+    """A worker that starts each run by `command` in the project's directory."""
+
+    class Job(ProjectJob):
+        own_command = command
+
+    Job.project = project
+
+    class Worker(ProjectWorker):
+        job_configuration = Job
+
+    return Worker
+
+
+async def work(pool: str, name: str | None, command: str) -> None:
+    """Take up the runs of a work pool until ended."""
+    setup_signal_handlers_worker(os.getpid(), "the process worker", print)
+    worker = worker_class(command, Path.cwd())(work_pool_name=pool, name=name, create_pool_if_not_found=False)
+    # for the hooks of a run that crashed or was cancelled, which the worker itself runs
+    process.load_flow_from_flow_run = load_declared_flow  # type: ignore[assignment, attr-defined]
+    await worker.start(printer=print)
+
+
+def main() -> None:
+    """Read the arguments, and work."""
+    parser = argparse.ArgumentParser(prog="python -m orchestration.worker", description=__doc__)
+    parser.add_argument("--pool", required=True, help="the work pool whose runs are started")
+    parser.add_argument("--name", help="as which the server knows the worker")
+    parser.add_argument("--command", default=OWN, help="what starts a run; for the laptop's warm process")
+    asked = parser.parse_args()
+    asyncio.run(work(asked.pool, asked.name, asked.command))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""AWS through boto3: sessions, accounts, ECR, KMS and SQS."""

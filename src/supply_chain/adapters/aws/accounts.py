@@ -1,0 +1,376 @@
+"""The AWS account of the chain: one user, role and signing key per tier, the two keys for content, and the bridge's.
+
+Made once and found again; the same calls make them in the emulator and, with an administrator's
+session, on AWS. A user may do one thing, assume its tier's role; what the role may do is written in
+`deployments/iam/`. The bridge has a user and a role too, and no key: it carries what ECR says of pushes out
+of a queue, which an EventBridge rule fills.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from pydantic import TypeAdapter, ValidationError
+
+from supply_chain.adapters.aws.session import error_code, translated
+from supply_chain.errors import DeclarationInvalid, KeyUnusable
+from supply_chain.model.image import Frozen
+from supply_chain.model.tier import TierName
+from supply_chain.promotion.pushes import PATTERN
+from supply_chain.scratch import write_private
+
+POLICIES = Path("deployments/iam")
+STORAGE = "alias/cscm-storage"
+CONTENT = "alias/cscm-content"
+POLICY_NAME = "cscm"
+READERS = (TierName.CURATION, TierName.LIFECYCLE)
+"""Who reads images to judge them; those who run or build on them keep them from ageing."""
+BRIDGE = "bridge"
+"""What the bridge's user, role and policy are called by, beside the tiers'."""
+RULE = "cscm-pushed"
+"""The EventBridge rule, and the queue that it fills."""
+DEAD = "cscm-pushed-dead"
+TRIES = "5"
+"""How often SQS gives a message before it goes to the dead-letter queue."""
+KEPT = str(14 * 24 * 3600)
+"""Seconds that a message is kept: as long as SQS can."""
+PROPAGATION = 60.0
+"""Seconds that AWS may take to know a new user as a principal."""
+
+T = TypeVar("T")
+Client = Any
+"""A boto3 client; its methods are made at run time."""
+
+
+class AccessKey(Frozen):
+    """A user's long-lived key; good for nothing but assuming its one role."""
+
+    access_key_id: str
+    secret_access_key: str
+
+
+class Identity(AccessKey):
+    """A user and the role that it may assume."""
+
+    role_arn: str
+
+
+class BridgeIdentity(Identity):
+    """Who the bridge is to AWS, and what it carries from where."""
+
+    queue: str
+    """The URL of the queue that the rule fills."""
+    dead: str
+    """The URL of its dead-letter queue."""
+
+
+class TierIdentity(Identity):
+    """Who a tier is to AWS."""
+
+    signing_alias: str
+    signing_key_arn: str
+    public_key: str
+    """PEM; whoever has it can verify without asking AWS."""
+
+
+class Accounts(Frozen):
+    """Everything the chain needs to exist in an AWS account."""
+
+    account: str
+    identities: dict[TierName, TierIdentity]
+    storage_key: str
+    content_key: str
+    bridge: BridgeIdentity
+
+
+Keys = TypeAdapter(dict[str, AccessKey])
+
+
+@dataclass(frozen=True)
+class Administrator:
+    """The clients of one who may make users, roles, keys, queues and rules."""
+
+    iam: Client
+    kms: Client
+    sts: Client
+    sqs: Client
+    events: Client
+    ecr: Client
+    region: str
+
+    @classmethod
+    def of(cls, session: boto3.Session, endpoint_url: str | None = None) -> Administrator:
+        """Clients at an endpoint of our own (no proxy in between), or at AWS."""
+        retries: Any = {"mode": "standard", "total_max_attempts": 5}
+        config = Config(retries=retries, proxies={}) if endpoint_url else Config(retries=retries)
+        names = ("iam", "kms", "sts", "sqs", "events", "ecr")
+        made = {name: session.client(name, endpoint_url=endpoint_url, config=config) for name in names}
+        return cls(**made, region=session.region_name)
+
+
+def ensure_accounts(admin: Administrator, policies: Path, keys_file: Path) -> Accounts:
+    """Make what is missing, correct what differs, and leave the rest.
+
+    The users' secrets are told by AWS only once: they are kept in `keys_file` (mode 0600), and a user
+    whose secret is lost gets a new key. Raises `AwsFailed`, `AwsUnavailable`, `AccessDenied`.
+    """
+    with translated("prepare the account"):
+        account = admin.sts.get_caller_identity()["Account"]
+        storage = ensure_key(admin.kms, STORAGE, "Encrypts the curated repositories", account)
+        content = ensure_key(admin.kms, CONTENT, "Wraps the keys of confidential images", account)
+        values = {"ACCOUNT": account, "REGION": admin.region, "STORAGE_KEY": storage, "CONTENT_KEY": content}
+        identities = {tier: ensure_tier(admin, tier, policies / f"{tier}.json", values, keys_file) for tier in TierName}
+        ensure_unrecorded(admin.ecr, [identities[tier].role_arn for tier in READERS])
+        bridge = ensure_bridge(admin, policies / f"{BRIDGE}.json", values, keys_file)
+    return Accounts(account=account, identities=identities, storage_key=storage, content_key=content, bridge=bridge)
+
+
+def ensure_unrecorded(ecr: Client, roles: Sequence[str]) -> None:
+    """Let ECR record no pulls of these: they read images to judge them, and that keeps none from ageing."""
+    for role in roles:
+        with contextlib.suppress(ecr.exceptions.ExclusionAlreadyExistsException):
+            ecr.register_pull_time_update_exclusion(principalArn=role)
+
+
+def ensure_tier(
+    admin: Administrator, tier: TierName, policy: Path, values: dict[str, str], keys_file: Path
+) -> TierIdentity:
+    """The tier's user with its access key, its role with its policy, and its signing key."""
+    name, account = f"cscm-{tier}", values["ACCOUNT"]
+    role_arn = f"arn:aws:iam::{account}:role/{name}"
+    signing = ensure_key(admin.kms, f"alias/{name}", f"Signs for the {tier} tier", account, only_signer=role_arn)
+    identity = ensure_identity(admin.iam, tier, fill(policy, {**values, "SIGNING_KEY": signing}), account, keys_file)
+    return TierIdentity(
+        **identity.model_dump(),
+        signing_alias=f"alias/{name}",
+        signing_key_arn=signing,
+        public_key=public_key(admin.kms, signing),
+    )
+
+
+def ensure_identity(iam: Client, who: str, policy: dict[str, Any], account: str, keys_file: Path) -> Identity:
+    """The user `cscm-WHO` with its access key, and the role of that name, which may do what the policy says."""
+    name = f"cscm-{who}"
+    role_arn = f"arn:aws:iam::{account}:role/{name}"
+    ensure_role(iam, name, ensure_user(iam, name, role_arn), policy)
+    key = ensure_access_key(iam, name, who, keys_file)
+    return Identity(**key.model_dump(), role_arn=role_arn)
+
+
+def ensure_bridge(admin: Administrator, policy: Path, values: dict[str, str], keys_file: Path) -> BridgeIdentity:
+    """The rule that finds pushes to `dev/*`, its queue with a dead-letter queue, and the bridge's identity."""
+    dead_url, dead_arn = ensure_queue(admin.sqs, DEAD, {})
+    rule = f"arn:aws:events:{admin.region}:{values['ACCOUNT']}:rule/{RULE}"
+    arn = f"arn:aws:sqs:{admin.region}:{values['ACCOUNT']}:{RULE}"
+    redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": TRIES})
+    filled_by = json.dumps(queue_policy(arn, rule))
+    url, arn = ensure_queue(admin.sqs, RULE, {"RedrivePolicy": redrive, "Policy": filled_by})
+    ensure_rule(admin.events, RULE, PATTERN, arn)
+    filled = fill(policy, {**values, "PUSHED_QUEUE": arn, "DEAD_QUEUE": dead_arn})
+    identity = ensure_identity(admin.iam, BRIDGE, filled, values["ACCOUNT"], keys_file)
+    return BridgeIdentity(**identity.model_dump(), queue=url, dead=dead_url)
+
+
+def ensure_queue(sqs: Client, name: str, attributes: dict[str, str]) -> tuple[str, str]:
+    """URL and ARN of a queue with these attributes, which keeps messages as long as SQS can, encrypted."""
+    wanted = {"MessageRetentionPeriod": KEPT, "SqsManagedSseEnabled": "true", **attributes}
+    try:
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    except sqs.exceptions.QueueDoesNotExist:
+        url = sqs.create_queue(QueueName=name, Attributes=wanted)["QueueUrl"]
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    if any(not alike(found.get(key), value) for key, value in wanted.items()):
+        sqs.set_queue_attributes(QueueUrl=url, Attributes=wanted)
+    return str(url), str(found["QueueArn"])
+
+
+def ensure_rule(events: Client, name: str, pattern: dict[str, Any], queue: str) -> None:
+    """A rule on the default bus that sends what matches to the queue."""
+    try:
+        found = events.describe_rule(Name=name)
+    except events.exceptions.ResourceNotFoundException:
+        found = {}
+    if not same(found.get("EventPattern", "null"), pattern) or found.get("State") != "ENABLED":
+        events.put_rule(Name=name, EventPattern=json.dumps(pattern), State="ENABLED", Description="Pushes to dev/*")
+    targets = [each["Arn"] for each in events.list_targets_by_rule(Rule=name)["Targets"]]
+    if targets != [queue]:
+        events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": queue}])
+
+
+def queue_policy(queue: str, rule: str) -> dict[str, Any]:
+    """EventBridge may send to the queue, for that rule and no other (EventBridge User Guide, "SQS permissions")."""
+    sent = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+    }
+    return document(sent)
+
+
+def alike(found: str | None, wanted: str) -> bool:
+    """Whether a queue's attribute says that; documents are compared by what they say."""
+    try:
+        return bool(json.loads(found or "null") == json.loads(wanted))
+    except ValueError:
+        return found == wanted
+
+
+def fill(template: Path, values: dict[str, str]) -> dict[str, Any]:
+    """A policy document with its ${PLACEHOLDERS} filled; raises `DeclarationInvalid` for an unknown one."""
+    try:
+        document = json.loads(Template(template.read_text(encoding="utf-8")).substitute(values))
+    except (OSError, ValueError, KeyError) as error:
+        raise DeclarationInvalid(
+            f"{template} is not a usable policy: {error!r}\n"
+            f"It has to be JSON; it may name {', '.join('${' + name + '}' for name in values)}."
+        ) from error
+    if not isinstance(document, dict):
+        raise DeclarationInvalid(f"{template} is not a policy document.\nWrite a JSON object with its Statement.")
+    return document
+
+
+def ensure_user(iam: Client, name: str, role_arn: str) -> str:
+    """The ARN of a user that may assume that role and nothing else."""
+    try:
+        arn = iam.get_user(UserName=name)["User"]["Arn"]
+    except iam.exceptions.NoSuchEntityException:
+        arn = iam.create_user(UserName=name)["User"]["Arn"]
+    wanted = document({"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role_arn})
+    try:
+        found = iam.get_user_policy(UserName=name, PolicyName=POLICY_NAME)["PolicyDocument"]
+    except iam.exceptions.NoSuchEntityException:
+        found = None
+    if not same(found, wanted):
+        iam.put_user_policy(UserName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(wanted))
+    return str(arn)
+
+
+def ensure_role(iam: Client, name: str, user_arn: str, policy: dict[str, Any]) -> None:
+    """A role that this user alone may assume, and that may do what the policy says."""
+    trust = document({"Effect": "Allow", "Principal": {"AWS": user_arn}, "Action": "sts:AssumeRole"})
+    try:
+        found: Any = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+    except iam.exceptions.NoSuchEntityException:
+        found = None
+        once_known(lambda: iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust)))
+    if found is not None and not same(found, trust):
+        once_known(lambda: iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust)))
+    try:
+        found = iam.get_role_policy(RoleName=name, PolicyName=POLICY_NAME)["PolicyDocument"]
+    except iam.exceptions.NoSuchEntityException:
+        found = None
+    if not same(found, policy):
+        iam.put_role_policy(RoleName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(policy))
+
+
+def ensure_access_key(iam: Client, user: str, who: str, keys_file: Path) -> AccessKey:
+    """The user's one access key: the kept one while AWS knows it, else a new one in place of all others."""
+    kept = read_keys(keys_file)
+    known = [key["AccessKeyId"] for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
+    if who in kept and kept[who].access_key_id in known:
+        return kept[who]
+    for lost in known:
+        iam.delete_access_key(UserName=user, AccessKeyId=lost)
+    made = iam.create_access_key(UserName=user)["AccessKey"]
+    key = AccessKey(access_key_id=made["AccessKeyId"], secret_access_key=made["SecretAccessKey"])
+    write_private(keys_file, Keys.dump_json({**kept, who: key}, indent=2).decode())
+    return key
+
+
+def read_keys(keys_file: Path) -> dict[str, AccessKey]:
+    """The kept access keys; a missing or damaged file holds none, so that new ones are made."""
+    try:
+        return Keys.validate_json(keys_file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return {}
+
+
+def ensure_key(kms: Client, alias: str, purpose: str, account: str, *, only_signer: str | None = None) -> str:
+    """The ARN of the key behind an alias: symmetric and rotating, or with `only_signer` a signing key.
+
+    Raises `KeyUnusable` when the alias names a key of another kind or a disabled one.
+    """
+    spec = "ECC_NIST_P256" if only_signer else "SYMMETRIC_DEFAULT"
+    policy = key_policy(account, only_signer)
+    try:
+        key = kms.describe_key(KeyId=alias)["KeyMetadata"]
+    except kms.exceptions.NotFoundException:
+        key = kms.create_key(
+            Description=purpose,
+            KeySpec=spec,
+            KeyUsage="SIGN_VERIFY" if only_signer else "ENCRYPT_DECRYPT",
+            Policy=json.dumps(policy),
+        )["KeyMetadata"]
+        kms.create_alias(AliasName=alias, TargetKeyId=key["KeyId"])
+    if key.get("KeySpec") != spec or key.get("KeyState") != "Enabled":
+        raise KeyUnusable(
+            f"{alias} is a {key.get('KeySpec')} key, {key.get('KeyState')}; it has to be {spec}, Enabled.\n"
+            "Enable that key again, or point the alias at another one."
+        )
+    if not same(kms.get_key_policy(KeyId=key["KeyId"])["Policy"], policy):
+        kms.put_key_policy(KeyId=key["KeyId"], PolicyName="default", Policy=json.dumps(policy))
+    if not only_signer and not kms.get_key_rotation_status(KeyId=key["KeyId"])["KeyRotationEnabled"]:
+        kms.enable_key_rotation(KeyId=key["KeyId"])
+    return str(key["Arn"])
+
+
+def key_policy(account: str, only_signer: str | None) -> dict[str, Any]:
+    """IAM decides in this account, but no one except `only_signer` may sign, administrators included."""
+    owner = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{account}:root"},
+        "Action": "kms:*",
+        "Resource": "*",
+    }
+    if only_signer is None:
+        return document(owner)
+    session = only_signer.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/*"
+    others = {  # AWS knows a session by its role's ARN, the emulator by the session's
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "kms:Sign",
+        "Resource": "*",
+        "Condition": {"ArnNotLike": {"aws:PrincipalArn": [only_signer, session]}},
+    }
+    return document(owner, others)
+
+
+def public_key(kms: Client, key: str) -> str:
+    """A signing key's public half as PEM."""
+    der = kms.get_public_key(KeyId=key)["PublicKey"]
+    return load_der_public_key(der).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def document(*statements: dict[str, Any]) -> dict[str, Any]:
+    """An IAM policy document (version 2012-10-17)."""
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def same(found: Any, wanted: dict[str, Any]) -> bool:
+    """Whether AWS holds that document; it gives some as text and some decoded."""
+    return bool((json.loads(found) if isinstance(found, str) else found) == wanted)
+
+
+def once_known(call: Callable[[], T]) -> T:
+    """Make the call again until AWS knows the user it names, which takes some seconds after its making."""
+    end = time.monotonic() + PROPAGATION
+    while True:
+        try:
+            return call()
+        except ClientError as error:
+            if error_code(error) != "MalformedPolicyDocument" or time.monotonic() > end:
+                raise
+        time.sleep(2)

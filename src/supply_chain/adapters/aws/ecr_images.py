@@ -1,0 +1,143 @@
+"""What ECR holds, and the ways an image goes: archived, restored, deleted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from supply_chain.adapters.aws.session import error_code, translated
+from supply_chain.errors import AwsFailed, ImageNotFound
+from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
+
+BATCH = 100
+"""Images in one call (API reference, "BatchDeleteImage")."""
+
+ABSENT = ("ImageNotFoundException", "RepositoryNotFoundException")
+UNSUPPORTED = "ImageStorageClassUpdateNotSupportedException"
+
+
+@dataclass(frozen=True)
+class EcrImages:
+    """The images of one registry, by boto3's client for it."""
+
+    client: Any
+
+    def images(self, repository: str) -> tuple[StoredManifest, ...]:
+        """Every manifest of a repository, tagged or not, archived or not, the last pushed first.
+
+        None at all where there is no such repository.
+        """
+        facts = map(_facts, self._details(repository, filter={"imageStatus": "ANY"}))
+        return tuple(sorted(facts, key=lambda each: (each.pushed_at, each.digest), reverse=True))
+
+    def status(self, ref: ImageRef) -> StorageStatus:
+        """Whether an image is active, archived or on its way back."""
+        return _status(self._detail(ref))
+
+    def archive(self, ref: ImageRef) -> None:
+        """Make an image impossible to pull, at once and until it is restored; nothing for one that is archived.
+
+        Raises `AwsFailed` for one that is on its way back, or that an index lists.
+        """
+        self._store(ref, "ARCHIVE", "archive", done=(StorageStatus.ARCHIVED,))
+
+    def restore(self, ref: ImageRef) -> StorageStatus:
+        """Begin to bring an image back, which takes up to 20 minutes on AWS; nothing for one that is there.
+
+        The status: `ACTIVATING` until it can be pulled.
+        """
+        return self._store(ref, "STANDARD", "restore", done=(StorageStatus.ACTIVE, StorageStatus.ACTIVATING))
+
+    def delete(self, repository: str, digests: Sequence[Digest]) -> tuple[Removal, ...]:
+        """Delete images with all their tags; what became of each, in their order.
+
+        What an index lists stays until the index has gone: `ImageReferencedByManifestList`.
+        """
+        unique = list(dict.fromkeys(digests))
+        removed: list[Removal] = []
+        for at in range(0, len(unique), BATCH):
+            batch = unique[at : at + BATCH]
+            with translated(f"delete images of {repository}"), found(repository):
+                answer = self.client.batch_delete_image(
+                    repositoryName=repository, imageIds=[{"imageDigest": digest} for digest in batch]
+                )
+            failed = {each["imageId"].get("imageDigest"): each for each in answer.get("failures", ())}
+            gone = {each.get("imageDigest") for each in answer.get("imageIds", ())}
+            removed += [_removal(digest, failed.get(digest), gone=digest in gone) for digest in batch]
+        return tuple(removed)
+
+    def _store(self, ref: ImageRef, target: str, doing: str, *, done: Sequence[StorageStatus]) -> StorageStatus:
+        with translated(f"{doing} {ref}"), found(str(ref)):
+            try:
+                answer = self.client.update_image_storage_class(
+                    repositoryName=ref.repository, imageId={"imageDigest": ref.digest}, targetStorageClass=target
+                )
+            except ClientError as error:
+                if error_code(error) != UNSUPPORTED or (status := self.status(ref)) not in done:
+                    raise
+                return status
+        return _status(answer)
+
+    def _detail(self, ref: ImageRef) -> dict[str, Any]:
+        """What ECR says of one image, archived or not; `ImageNotFound`."""
+        with translated(f"look at {ref}"), found(str(ref)):
+            details: list[dict[str, Any]] = self.client.describe_images(
+                repositoryName=ref.repository, imageIds=[{"imageDigest": ref.digest}]
+            )["imageDetails"]
+        return details[0]
+
+    def _details(self, repository: str, **which: Any) -> list[dict[str, Any]]:
+        """What it says of each image of a repository; of none where there is no repository."""
+        with translated(f"look at {repository}"):
+            try:
+                pages = self.client.get_paginator("describe_images").paginate(repositoryName=repository, **which)
+                return [each for page in pages for each in page["imageDetails"]]
+            except ClientError as error:
+                if error_code(error) == "RepositoryNotFoundException":
+                    return []
+                raise
+
+
+@contextlib.contextmanager
+def found(what: str) -> Iterator[None]:
+    """`ImageNotFound` where ECR has no such image or repository."""
+    try:
+        yield
+    except ClientError as error:
+        if error_code(error) not in ABSENT:
+            raise
+        raise ImageNotFound(
+            f"The registry has no {what}.\nCheck the reference; the run that made it printed it."
+        ) from error
+
+
+def _facts(detail: dict[str, Any]) -> StoredManifest:
+    return StoredManifest(
+        digest=detail["imageDigest"],
+        tags=tuple(sorted(detail.get("imageTags", ()))),
+        pushed_at=detail["imagePushedAt"],
+        pulled_at=detail.get("lastRecordedPullTime"),
+        archived_at=detail.get("lastArchivedAt"),
+        restored_at=detail.get("lastActivatedAt"),
+        size=detail.get("imageSizeInBytes", 0),
+        media_type=detail["imageManifestMediaType"],
+        artifact_type=detail.get("artifactMediaType"),
+        subject=detail.get("subjectManifestDigest"),
+        status=_status(detail),
+    )
+
+
+def _status(answer: dict[str, Any]) -> StorageStatus:
+    return StorageStatus(answer.get("imageStatus", StorageStatus.ACTIVE))
+
+
+def _removal(name: str, failure: dict[str, Any] | None, *, gone: bool) -> Removal:
+    if failure is not None:
+        return Removal(name=name, code=failure["failureCode"], reason=failure.get("failureReason"))
+    if not gone:
+        raise AwsFailed(f"AWS did not say what became of {name}.\nLook whether it is still there, then try again.")
+    return Removal(name=name, code=None, reason=None)

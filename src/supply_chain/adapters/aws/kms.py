@@ -1,0 +1,72 @@
+"""KMS through boto3: what a key is, and wrapping small secrets with it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from supply_chain.adapters.aws.session import error_code, translated
+from supply_chain.curation.encrypt import KeyState
+from supply_chain.errors import KeyUnusable
+
+UNUSABLE = {
+    "NotFoundException": "there is no such key; name an existing one in the tier's block",
+    "DisabledException": "it is disabled; enable it with aws kms enable-key",
+    "KMSInvalidStateException": "it is about to be deleted or not ready; aws kms describe-key says which",
+    "InvalidKeyUsageException": "it is made for signing; name a symmetric key in the tier's block",
+    "IncorrectKeyException": "another key wrapped this",
+    "InvalidCiphertextException": "what it should unwrap was changed, or wrapped for another image",
+}
+
+
+@dataclass(frozen=True)
+class Kms:
+    """One role's view of KMS. Errors: `KeyUnusable`, and those of `adapters.aws.translated`."""
+
+    client: Any
+
+    def state(self, key: str, *, rotation: bool = True) -> KeyState:
+        """What KMS says of a key, by id, ARN or alias. Asking for its rotation takes a permission of its own."""
+        with _translated("look at", key):
+            meta = self.client.describe_key(KeyId=key)["KeyMetadata"]
+            rotates = self._rotates(meta) if rotation else None
+        return KeyState(
+            arn=meta["Arn"],
+            enabled=bool(meta["Enabled"]) and meta.get("KeyState", "Enabled") == "Enabled",
+            customer_managed=meta.get("KeyManager", "CUSTOMER") == "CUSTOMER",
+            rotates=rotates,
+        )
+
+    def _rotates(self, meta: dict[str, Any]) -> bool:
+        if meta.get("KeySpec", "SYMMETRIC_DEFAULT") != "SYMMETRIC_DEFAULT":
+            return False
+        return bool(self.client.get_key_rotation_status(KeyId=meta["KeyId"])["KeyRotationEnabled"])
+
+    def wrap(self, key: str, secret: bytes, context: dict[str, str]) -> bytes:
+        """Encrypt up to 4 KiB under `key`, bound to `context` (KMS "encryption context")."""
+        with _translated("wrap a secret with", key):
+            answer = self.client.encrypt(KeyId=key, Plaintext=secret, EncryptionContext=context)
+            return bytes(answer["CiphertextBlob"])
+
+    def unwrap(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
+        """The inverse of `wrap`; `AccessDenied` without the grant."""
+        with _translated("unwrap a secret with", key):
+            answer = self.client.decrypt(KeyId=key, CiphertextBlob=wrapped, EncryptionContext=context)
+            return bytes(answer["Plaintext"])
+
+
+@contextlib.contextmanager
+def _translated(doing: str, key: str) -> Iterator[None]:
+    """`translated`, and the errors that speak of the key itself as `KeyUnusable`."""
+    with translated(f"{doing} the key {key}"):
+        try:
+            yield
+        except ClientError as error:
+            why = UNUSABLE.get(error_code(error))
+            if why is None:
+                raise
+            raise KeyUnusable(f"Could not {doing} the key {key}:\n{why}.") from error

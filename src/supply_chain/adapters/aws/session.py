@@ -1,0 +1,185 @@
+"""AWS sessions of one tier's role, and AWS's errors in our words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, DeferredRefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
+from botocore.loaders import Loader, create_loader
+from botocore.parsers import ResponseParserError
+
+from supply_chain.adapters.tools import tool_errors as told
+from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClockWrong, SupplyChainError
+
+THROTTLED = {
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "ServiceUnavailable",
+    "SlowDown",
+}
+DENIED = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+}
+EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
+"""How AWS tells a signature of another time than its own (IAM User Guide, "Troubleshoot Signature Version 4")."""
+
+CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=30,
+    retries={"mode": "standard", "max_attempts": 4},
+    max_pool_connections=16,
+)
+
+
+@dataclass(frozen=True)
+class AwsSession:
+    """A tier's identity: a key that may do nothing but assume the tier's role, and that role.
+
+    The role's credentials are fetched when first needed and again before they expire.
+    """
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    role_arn: str
+    region: str
+    endpoint_url: str | None = None
+    session_name: str = "cscm"
+    _assumed: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What the fetcher of the role's credentials keeps of them."""
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        core = _core()
+        base = Credentials(self.access_key_id, self.secret_access_key)
+        fetcher = AssumeRoleCredentialFetcher(
+            client_creator=self._sts,
+            source_credentials=base,
+            role_arn=self.role_arn,
+            extra_args={"RoleSessionName": self.session_name},
+            cache=self._assumed,
+        )
+        core._credentials = DeferredRefreshableCredentials(
+            method="assume-role", refresh_using=fetcher.fetch_credentials
+        )
+        core.set_config_variable("region", self.region)
+        return boto3.Session(botocore_session=core, region_name=self.region)
+
+    def _sts(self, service: str, **kwargs: Any) -> Any:
+        kwargs.pop("region_name", None)
+        return _core().create_client(
+            service, region_name=self.region, endpoint_url=self.endpoint_url, config=CONFIG, **kwargs
+        )
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the role. A call that is told that the role's credentials are over gets new ones, once."""
+        client = self._session.client(service, endpoint_url=self.endpoint_url, config=CONFIG)
+        client.meta.events.register_first(
+            f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", self._renew
+        )
+        return client
+
+    def _renew(self, response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: Any) -> int | None:
+        """Seconds until the same call is made again, with new credentials; None where they are not what it lacks.
+
+        Credentials end at a time that AWS says, and earlier where somebody ends them or its clock goes before.
+        """
+        if response is None or attempts > 1 or response[1].get("Error", {}).get("Code") not in EXPIRED:
+            return None
+        self._assumed.clear()
+        self._session.get_credentials()._frozen_credentials = None
+        return 0
+
+    def environment(self) -> dict[str, str]:
+        """What a tool that speaks to AWS itself needs; in its environment, never in its arguments."""
+        with translated("assume the tier's role"):
+            frozen = self._session.get_credentials().get_frozen_credentials()
+        values = {
+            "AWS_ACCESS_KEY_ID": frozen.access_key or "",
+            "AWS_SECRET_ACCESS_KEY": frozen.secret_key or "",
+            "AWS_SESSION_TOKEN": frozen.token or "",
+            "AWS_REGION": self.region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        if self.endpoint_url:
+            values["AWS_ENDPOINT_URL"] = self.endpoint_url
+            values["AWS_ENDPOINT_URL_KMS"] = self.endpoint_url
+        return values
+
+
+def _core() -> botocore.session.Session:
+    session = botocore.session.Session()
+    session.register_component("data_loader", _models())
+    return session
+
+
+@cache
+def _models() -> Loader:
+    """AWS's descriptions of its services, which each session would read anew."""
+    return create_loader()
+
+
+@contextlib.contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """boto3's errors as ours; `doing` completes "could not …"."""
+    try:
+        yield
+    except ClientError as error:
+        raise _translate(error, doing) from error
+    except (EndpointConnectionError, HTTPClientError) as error:
+        raise AwsUnavailable(
+            f"AWS did not answer, so it could not {doing}: {error}\n"
+            "Check the endpoint in the tier's block and that it can be reached (`cscm status`)."
+        ) from error
+    except ResponseParserError as error:
+        raise AwsUnavailable(
+            f"What answered in AWS's place cannot be read, so it could not {doing}: {str(error)[:500]}\n"
+            "Look at what is between (a proxy, a load balancer) and at the endpoint in the tier's block."
+        ) from error
+    except BotoCoreError as error:
+        raise AwsFailed(f"Could not {doing}: {error}\nCheck the credentials in the tier's block.") from error
+
+
+def _translate(error: ClientError, doing: str) -> SupplyChainError:
+    code = error.response.get("Error", {}).get("Code", "")
+    message = error.response.get("Error", {}).get("Message", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if told.skewed(f"{code} {message}"):
+        return ClockWrong(
+            f"AWS does not take the time at which this machine asked to {doing}: {message}\n"
+            "Set this machine's clock, and run the step again."
+        )
+    if code in EXPIRED:
+        return AccessDenied(
+            f"The credentials of this tier's role are over, also new ones, so it could not {doing}: {message}\n"
+            "Find out who ended them, and whether this machine's clock is right; then run the step again."
+        )
+    if code in DENIED or status == 403:
+        return AccessDenied(
+            f"This tier's role may not {doing}: {message}\n"
+            "Each tier may do only what its own policy in deployments/iam allows."
+        )
+    if code in THROTTLED or status >= 500:
+        return AwsUnavailable(f"AWS could not {doing} now ({code}): {message}\nIt is tried again.")
+    return AwsFailed(f"AWS refused to {doing} ({code}): {message}\nLook the code up in AWS's documentation.")
+
+
+def error_code(error: ClientError) -> str:
+    """AWS's own code of an error, such as `RepositoryNotFoundException`."""
+    return str(error.response.get("Error", {}).get("Code", ""))

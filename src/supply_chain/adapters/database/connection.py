@@ -1,0 +1,102 @@
+"""Opens a database, and tells its errors as ours."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from supply_chain.adapters.database.schema import migrate
+from supply_chain.errors import InventoryFailed, InventoryUnavailable, SettingInvalid
+
+AT_ONCE = 200
+"""Images that are read, and values that are named in a statement, at once."""
+KINDS = ("sqlite", "postgresql+psycopg")
+BUSY = 30_000
+"""Milliseconds that a writer waits for another one (SQLite)."""
+
+T = TypeVar("T")
+
+
+def connect(address: str) -> Engine:
+    """The database at `sqlite:///PATH` or `postgresql+psycopg://…`, its tables brought to this version.
+
+    Raises `SettingInvalid` for another address, `InventoryUnavailable` where the database does not answer.
+    """
+    try:
+        url = make_url(address)
+    except ArgumentError as error:
+        raise _address(address) from error
+    if url.drivername not in KINDS:
+        raise _address(f"{url.drivername}://…")
+    engine = create_engine(url, poolclass=NullPool)  # a connection for each use: of one process, and closed
+    if url.drivername == "sqlite":
+        event.listen(engine, "connect", _sqlite)
+    with told("prepare"):
+        migrate(engine)
+    return engine
+
+
+def _address(told: str) -> SettingInvalid:
+    return SettingInvalid(
+        f"{told!r} is not the address of an inventory.\n"
+        "Write sqlite:////absolute/path or postgresql+psycopg://user@host/database in the block `inventory`."
+    )
+
+
+def _sqlite(connection: Any, _: object) -> None:
+    for pragma in (f"busy_timeout={BUSY}", "foreign_keys=ON", "synchronous=NORMAL"):
+        connection.execute(f"PRAGMA {pragma}")
+    _write_ahead(connection)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Readers and a writer at once. SQLite changes a new file to it from within a read, and there it does not wait
+    for another one that does the same, whatever `busy_timeout` says: the file is locked, and tried again."""
+    until = time.monotonic() + BUSY / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 (no secret: so that two do not meet again)
+        else:
+            return
+
+
+@contextlib.contextmanager
+def told(doing: str) -> Iterator[None]:
+    """The database's errors as ours."""
+    try:
+        yield
+    except OperationalError as error:
+        raise InventoryUnavailable(
+            f"The inventory's database could not {doing}: {error.orig}\n"
+            "Check that it runs and the address in the block `inventory`; the step is tried again."
+        ) from error
+    except DBAPIError as error:
+        raise InventoryFailed(
+            f"The inventory's database refused to {doing}: {error.orig}\n"
+            "Look at its log. The inventory can be made anew from registry and hosts: `cscm inventory --rebuild`."
+        ) from error
+
+
+def parts(values: Sequence[T], size: int) -> Iterator[list[T]]:
+    left = iter(values)
+    while part := list(islice(left, size)):
+        yield part
+
+
+def instant(at: datetime) -> str:
+    """UTC, with microseconds always, so that text sorts as time does."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,138 @@
+"""Reads images out of the tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, select, true
+
+from supply_chain.adapters.database import tables as t
+from supply_chain.adapters.database.connection import AT_ONCE, parts
+from supply_chain.fleet.known import KnownImage
+
+Name = tuple[str, str]
+"""Repository and digest: an image keeps them when it is read again."""
+
+
+def runs() -> ColumnElement[bool]:
+    """Whether it was deployed last of its application in an environment, or a host showed a container of it."""
+    place = func.row_number().over(
+        partition_by=(t.images.c.application, t.deployments.c.environment),
+        order_by=(t.deployments.c.since.desc(), t.deployments.c.id.desc()),
+    )
+    of = select(t.deployments.c.image, place.label("place")).join(t.images, t.images.c.id == t.deployments.c.image)
+    ranked = of.subquery()
+    deployed = select(ranked.c.image).where(ranked.c.place == 1)
+    return t.images.c.id.in_(deployed) | t.images.c.digest.in_(select(t.seen.c.digest))
+
+
+def is_image() -> ColumnElement[bool]:
+    """Whether it can be asked for: the registry has it or it runs, and it is not the encrypted copy of another one in
+    its repository, which stands for both."""
+    original = t.images.alias()
+    copy = (
+        select(t.copies.c.id)
+        .join(original, original.c.id == t.copies.c.image)
+        .where(t.copies.c.digest == t.images.c.digest, original.c.repository == t.images.c.repository)
+        .correlate(t.images)
+        .exists()
+    )
+    return (~t.images.c.gone | runs()) & ~copy
+
+
+def names(connection: Connection, which: ColumnElement[bool]) -> list[Name]:
+    """The images of which this is so, by application and the last push first."""
+    of = select(t.images.c.repository, t.images.c.digest).where(which, is_image())
+    in_order = of.order_by(t.images.c.application, t.images.c.pushed.desc(), t.images.c.digest)
+    return [(row.repository, row.digest) for row in connection.execute(in_order)]
+
+
+def read(connection: Connection, wanted: Sequence[Name]) -> Iterator[KnownImage]:
+    """These images in this order, as far as they are still there."""
+    of_these = select(t.images).where(t.images.c.digest.in_({digest for _, digest in wanted}), is_image())
+    found = {(row.repository, row.digest): row for row in connection.execute(of_these)}
+    rows = [found[name] for name in wanted if name in found]
+    findings = _findings(connection, [row.id for row in rows])
+    running, replaced = deployments(connection, t.images.c.application.in_({row.application for row in rows}))
+    others = _others(connection, {row.digest for row in rows})
+    for row in rows:
+        known = json.loads(row.document) | {"gone": row.gone}
+        if known["scan"]:
+            known["scan"]["findings"] = findings.get(row.id, [])
+        recorded = running.get(row.id, [])
+        own = {each["container"] for each in recorded}
+        more = [each for each in others.get(row.digest, ()) if each["container"] not in own]
+        yield KnownImage.model_validate({**known, "running": [*recorded, *more], "deployed": replaced.get(row.id, [])})
+
+
+def read_all(connection: Connection, which: ColumnElement[bool]) -> tuple[KnownImage, ...]:
+    """Every image of which this is so."""
+    return tuple(image for part in parts(names(connection, which), AT_ONCE) for image in read(connection, part))
+
+
+def _findings(connection: Connection, ids: Sequence[int]) -> dict[int, list[Any]]:
+    """Image → its findings as documents, in the scan's order."""
+    wanted = select(t.found_in.c.image, t.findings.c.document).join(t.findings, t.findings.c.id == t.found_in.c.finding)
+    rows = connection.execute(
+        wanted.where(t.found_in.c.image.in_(ids)).order_by(t.found_in.c.image, t.found_in.c.position)
+    )
+    found: dict[int, list[Any]] = {}
+    for row in rows:
+        found.setdefault(row.image, []).append(json.loads(row.document))
+    return found
+
+
+Deployments = dict[int, list[dict[str, Any]]]
+"""Image → its deployments as documents, the oldest first."""
+
+
+def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -> tuple[Deployments, Deployments]:
+    """The last deployment of each application in each environment, and those before it; of images like `of`, or all."""
+    wanted = select(t.deployments, t.images.c.application).join(t.images, t.images.c.id == t.deployments.c.image)
+    rows = connection.execute(
+        wanted.where(true() if of is None else of).order_by(t.deployments.c.since, t.deployments.c.id)
+    ).all()
+    last = {(row.application, row.environment): row.id for row in rows}
+    running: Deployments = {}
+    replaced: Deployments = {}
+    documents = {row.id: json.loads(row.document) for row in rows}
+    shown = _shown(connection, [documents[number]["container"] for number in last.values()])
+    for row in rows:
+        is_last = last[row.application, row.environment] == row.id
+        document = {**documents[row.id], **(shown.get(documents[row.id]["container"], {}) if is_last else {})}
+        (running if is_last else replaced).setdefault(row.image, []).append(document)
+    return running, replaced
+
+
+def _shown(connection: Connection, containers: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Container → when its host was looked at, and whether it was well."""
+    rows = connection.execute(select(t.seen).where(t.seen.c.container.in_(containers)))
+    return {row.container: {"seen": row.at, "healthy": row.healthy} for row in rows}
+
+
+def _others(connection: Connection, digests: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """Digest → every container that a host showed of it, with the environment of the deployment whose front it is.
+
+    Of no environment where no record says that it should run.
+    """
+    shown = connection.execute(
+        select(t.seen).where(t.seen.c.digest.in_(list(digests))).order_by(t.seen.c.host, t.seen.c.container)
+    ).all()
+    fronts = connection.execute(
+        select(t.deployments.c.front, t.deployments.c.environment, t.images.c.application)
+        .join(t.images, t.images.c.id == t.deployments.c.image)
+        .where(t.deployments.c.front.in_([row.container for row in shown]))
+    )
+    of = {row.front: {"environment": row.environment, "application": row.application} for row in fronts}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in shown:
+        found.setdefault(row.digest, []).append(
+            {
+                "environment": "", "application": "", **of.get(row.container, {}), "container": row.container,
+                "name": row.name, "address": "", "host": row.host, "since": row.at, "seen": row.at,
+                "healthy": row.healthy,
+            }
+        )  # fmt: skip
+    return found

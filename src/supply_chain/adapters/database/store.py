@@ -1,0 +1,201 @@
+"""The inventory on SQLAlchemy; the same statements on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, insert, select, true, update
+
+from supply_chain.adapters.database import tables as t
+from supply_chain.adapters.database.connection import AT_ONCE, connect, instant, parts, told
+from supply_chain.adapters.database.reading import deployments, is_image, names, read, read_all, runs
+from supply_chain.adapters.database.schema import changing, reading
+from supply_chain.adapters.database.writing import forget, insert_all, is_archived, named, put
+from supply_chain.fleet.inventory import Entry
+from supply_chain.fleet.known import KnownImage, Running, Seen
+from supply_chain.fleet.packages import name_of, version_of
+from supply_chain.model.image import Digest, ImageRef, StoredManifest
+
+
+def open_inventory(address: str) -> SqlInventory:
+    """The inventory at an address; see `database.connect`."""
+    return SqlInventory(connect(address))
+
+
+@dataclass(frozen=True)
+class SqlInventory:
+    """Implements `fleet.inventory.Inventory`. Raises `InventoryUnavailable` and `InventoryFailed`."""
+
+    engine: Engine
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        with self._changing("keep images") as connection:
+            for entry in entries:
+                forget(connection, [entry.image.ref])
+                put(connection, entry)
+
+    def listed(self, repository: str, manifests: Iterable[StoredManifest]) -> None:
+        now = {each.digest: each for each in manifests}
+        with self._changing("keep what the registry lists") as connection:
+            kept = connection.execute(
+                select(t.images.c.id, t.images.c.digest, t.images.c.document).where(t.images.c.repository == repository)
+            ).all()
+            for row in kept:
+                if stored := now.get(row.digest):
+                    known, listed = json.loads(row.document), stored.model_dump(mode="json")
+                    if listed != known["stored"]:
+                        new = {"document": json.dumps({**known, "stored": listed}), "archived": is_archived(stored)}
+                        connection.execute(update(t.images).where(t.images.c.id == row.id).values(new))
+
+    def placed(self, application: str, host_of: Callable[[str], str]) -> None:
+        of = select(t.deployments).join(t.images, t.images.c.id == t.deployments.c.image)
+        with self._changing("keep where environments are") as connection:
+            for row in connection.execute(of.where(t.images.c.application == application)).all():
+                known, host = json.loads(row.document), host_of(row.environment)
+                if host != known["host"]:
+                    document = json.dumps({**known, "host": host})
+                    changed = update(t.deployments).where(t.deployments.c.id == row.id)
+                    connection.execute(changed.values(document=document))
+
+    def forget(self, refs: Iterable[ImageRef]) -> None:
+        with self._changing("forget images") as connection:
+            forget(connection, list(refs))
+
+    def saw(self, host: str, seen: Sequence[Seen], at: datetime) -> None:
+        with self._changing("keep what a host shows") as connection:
+            connection.execute(delete(t.seen).where(t.seen.c.host == host))
+            rows = [{"host": host, "at": instant(at), **each.model_dump()} for each in seen]
+            insert_all(connection, t.seen, rows)
+
+    def distrust(self, application: str | None = None) -> None:
+        with self._changing("have images read again") as connection:
+            connection.execute(update(t.images).where(_of(application)).values(mark=""))
+
+    def unwatched(self, hosts: Collection[str]) -> None:
+        with self._changing("forget what other hosts showed") as connection:
+            connection.execute(delete(t.seen).where(t.seen.c.host.not_in(list(hosts))))
+
+    def unreadable(self) -> int:
+        return self._count(t.images.c.unreadable)
+
+    def unlisted(self) -> int:
+        return self._count(t.images.c.sbom.is_(None) & ~t.images.c.unreadable)
+
+    def unscanned(self) -> int:
+        return self._count(~t.images.c.scanned | t.images.c.gone | (t.images.c.archived & ~runs()))
+
+    def by_starter(self) -> int:
+        return self._count(t.images.c.starter)
+
+    def marks(self, application: str) -> dict[ImageRef, str]:
+        wanted = select(t.images.c.repository, t.images.c.digest, t.images.c.mark)
+        with self._reading("tell what it keeps") as connection:
+            rows = connection.execute(wanted.where(t.images.c.application == application)).all()
+        return {ImageRef(repository=row.repository, digest=row.digest): row.mark for row in rows}
+
+    def applications(self) -> tuple[str, ...]:
+        with self._reading("list applications") as connection:
+            found = select(t.images.c.application).where(is_image()).distinct().order_by(t.images.c.application)
+            return tuple(connection.execute(found).scalars())
+
+    def images(self, application: str | None = None) -> Iterator[KnownImage]:
+        with self._reading("list images") as connection:
+            there = names(connection, _of(application) & ~t.images.c.gone)
+        for part in parts(there, AT_ONCE):
+            with self._reading("read images") as connection:
+                images = tuple(read(connection, part))
+            yield from (each for each in images if not each.gone)
+
+    def gone(self, application: str | None = None) -> tuple[KnownImage, ...]:
+        return self._all(_of(application) & t.images.c.gone)
+
+    def running(self) -> tuple[Running, ...]:
+        with self._reading("tell what should run") as connection:
+            running, _ = deployments(connection)
+        return tuple(Running.model_validate(each) for found in running.values() for each in found)
+
+    def of(self, digest: str) -> tuple[KnownImage, ...]:
+        begins = digest if digest.startswith("sha256:") else f"sha256:{digest}"
+        copied = select(t.copies.c.image).where(t.copies.c.digest.startswith(begins, autoescape=True))
+        return self._all(t.images.c.digest.startswith(begins, autoescape=True) | t.images.c.id.in_(copied))
+
+    def affected(self, vulnerability: str) -> tuple[KnownImage, ...]:
+        called = select(t.finding_names.c.finding).where(t.finding_names.c.name == named(vulnerability.upper()))
+        return self._all(t.images.c.id.in_(select(t.found_in.c.image).where(t.found_in.c.finding.in_(called))))
+
+    def carrying(self, package: str, version: str | None = None) -> tuple[tuple[KnownImage, tuple[str, ...]], ...]:
+        name, called = named(name_of(package)), _called(package, version)
+        found: dict[str | None, set[str]] = {}
+        with self._reading("look packages up") as connection:
+            images = read_all(connection, _lists(called))
+            of_sbom = select(t.listed_in.c.sbom, t.packages).join(t.packages, t.packages.c.id == t.listed_in.c.package)
+            for row in connection.execute(of_sbom.where(t.packages.c.id.in_(called))):
+                found.setdefault(row.sbom, set()).add(_shown(row, name))
+        return tuple((image, tuple(sorted(found.get(image.sbom_content, ())))) for image in images)
+
+    def in_other_versions(self, package: str, version: str) -> int:
+        return self._count(_lists(_called(package, None)) & ~_lists(_called(package, version)))
+
+    def built_on(self, bases: Iterable[Digest]) -> tuple[KnownImage, ...]:
+        upon = select(t.bases.c.image).where(t.bases.c.digest.in_(list(bases))).cte("upon", recursive=True)
+        further = select(t.bases.c.image).join(t.images, t.images.c.digest == t.bases.c.digest)
+        upon = upon.union(further.join(upon, upon.c.image == t.images.c.id))  # each once, so it ends
+        return self._all(t.images.c.id.in_(select(upon.c.image)))
+
+    def reconciled(self) -> datetime | None:
+        with self._reading("tell when it was reconciled") as connection:
+            at = connection.execute(select(t.facts.c.value).where(t.facts.c.name == "reconciled")).scalar()
+        return datetime.fromisoformat(at) if at else None
+
+    def reconciled_at(self, at: datetime) -> None:
+        with self._changing("keep when it was reconciled") as connection:
+            connection.execute(delete(t.facts).where(t.facts.c.name == "reconciled"))
+            connection.execute(insert(t.facts).values(name="reconciled", value=instant(at)))
+
+    def _all(self, which: ColumnElement[bool]) -> tuple[KnownImage, ...]:
+        with self._reading("look images up") as connection:
+            return read_all(connection, which)
+
+    def _count(self, which: ColumnElement[bool]) -> int:
+        with self._reading("count images") as connection:
+            return connection.execute(select(func.count()).select_from(t.images).where(which, is_image())).scalar_one()
+
+    @contextlib.contextmanager
+    def _changing(self, doing: str) -> Iterator[Connection]:
+        with told(doing), changing(self.engine) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _reading(self, doing: str) -> Iterator[Connection]:
+        with told(doing), reading(self.engine) as connection:
+            yield connection
+
+
+def _of(application: str | None) -> ColumnElement[bool]:
+    """Whether an image is an application's; every one is, where none is named."""
+    return true() if application is None else t.images.c.application == application
+
+
+def _called(package: str, version: str | None) -> Select[tuple[int]]:
+    """The packages of a name, and of a version or of one that is not known."""
+    at = t.package_names.c.version
+    of_version = true() if version is None else at.in_(("", named(version_of(version))))
+    return select(t.package_names.c.package).where(t.package_names.c.name == named(name_of(package)), of_version)
+
+
+def _lists(packages: Select[tuple[int]]) -> ColumnElement[bool]:
+    """Whether an image's SBOM lists one of them."""
+    return t.images.c.sbom.in_(select(t.listed_in.c.sbom).where(t.listed_in.c.package.in_(packages)))
+
+
+def _shown(package: Row[Any], asked: str) -> str:
+    """A package as the SBOM names it, and the source package where that is what was asked for."""
+    own = f"{package.name} {package.version}".rstrip()
+    if name_of(package.name) == asked or not package.source:
+        return own
+    return f"{own} (built from {package.source} {package.source_version})"

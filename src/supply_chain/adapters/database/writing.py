@@ -1,0 +1,149 @@
+"""Writes images into the tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from supply_chain.adapters.database import tables as t
+from supply_chain.adapters.database.connection import AT_ONCE, instant, parts
+from supply_chain.evidence.sbom import Package, source_in, version_in
+from supply_chain.fleet.inventory import Entry
+from supply_chain.fleet.packages import names_of
+from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
+from supply_chain.text import plain
+from supply_chain.vulnerability.findings import Finding
+
+
+def put(connection: Connection, entry: Entry) -> None:
+    image = entry.image
+    document = image.model_dump_json(exclude={"running": True, "deployed": True, "scan": {"findings"}})
+    made = connection.execute(
+        insert(t.images)
+        .values(
+            repository=image.ref.repository,
+            digest=image.ref.digest,
+            application=image.application,
+            pushed=instant(image.stored.pushed_at),
+            sbom=image.sbom_content,
+            scanned=image.scan is not None,
+            archived=is_archived(image.stored),
+            starter=image.scan is not None and image.scan.database.kind == "starter",
+            gone=image.gone,
+            unreadable=bool(image.unreadable),
+            mark=entry.mark,
+            document=document,
+        )
+        .returning(t.images.c.id)
+    )
+    number: int = made.one().id
+    insert_all(connection, t.bases, [{"image": number, "digest": base.digest} for base in image.bases])
+    insert_all(connection, t.copies, [{"image": number, "digest": copy} for copy in image.copies])
+    insert_all(
+        connection,
+        t.deployments,
+        [
+            {
+                "image": number,
+                "environment": d.environment,
+                "since": instant(d.since),
+                "front": d.front,
+                "document": d.model_dump_json(),
+            }
+            for d in (*image.deployed, *image.running)
+        ],
+    )
+    _put_findings(connection, number, image.scan.findings if image.scan else ())
+    if image.sbom_content:
+        _put_packages(connection, image.sbom_content, entry.packages)
+
+
+def is_archived(stored: StoredManifest) -> bool:
+    return stored.status is StorageStatus.ARCHIVED
+
+
+def _put_findings(connection: Connection, image: int, findings: Sequence[Finding]) -> None:
+    documents = [finding.model_dump_json() for finding in findings]
+    keys = [_key(document) for document in documents]
+    known = _ids(connection, t.findings, keys)
+    new = {key: each for key, each in zip(keys, findings, strict=True) if key not in known}
+    _insert_new(
+        connection, t.findings, [{"key": key, "document": f.model_dump_json()} for key, f in sorted(new.items())]
+    )
+    known |= _ids(connection, t.findings, list(new))
+    names = [
+        {"finding": known[key], "name": name}
+        for key, each in new.items()
+        for name in sorted({named(name.upper()) for name in (each.id, *each.aliases)})
+    ]
+    _insert_new(connection, t.finding_names, names)
+    rows = [{"image": image, "position": place, "finding": known[key]} for place, key in enumerate(keys)]
+    insert_all(connection, t.found_in, rows)
+
+
+def _package_row(key: str, name: str, purl: str) -> dict[str, str]:
+    source, version = source_in(purl)
+    return {
+        "key": key,
+        "name": named(name),
+        "version": named(version_in(purl)),
+        "source": named(source),
+        "source_version": named(version),
+    }
+
+
+def _put_packages(connection: Connection, sbom: Digest, packages: Iterable[Package]) -> None:
+    if connection.execute(select(t.listed_in.c.sbom).where(t.listed_in.c.sbom == sbom).limit(1)).scalar():
+        return  # an SBOM is what its digest says
+    rows = {_key(json.dumps(each)): each for each in packages}
+    known = _ids(connection, t.packages, list(rows))
+    new = {key: each for key, each in sorted(rows.items()) if key not in known}
+    _insert_new(connection, t.packages, [_package_row(key, name, purl) for key, (_, name, purl) in new.items()])
+    known |= _ids(connection, t.packages, list(new))
+    names = [
+        {"package": known[key], "position": place, "name": named(name), "version": named(version)}
+        for key, each in new.items()
+        for place, (name, version) in enumerate(sorted(names_of(each)))
+    ]
+    _insert_new(connection, t.package_names, names)
+    _insert_new(connection, t.listed_in, [{"sbom": sbom, "package": number} for number in known.values()])
+
+
+def named(text: str) -> str:
+    """A name as the tables hold it; it comes from outside, and may be anything."""
+    return plain(text)[: t.NAME]
+
+
+def forget(connection: Connection, refs: Sequence[ImageRef]) -> None:
+    for ref in refs:
+        where = (t.images.c.repository == ref.repository, t.images.c.digest == ref.digest)
+        connection.execute(delete(t.images).where(*where))
+
+
+def _ids(connection: Connection, table: Table, keys: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for part in parts(keys, AT_ONCE):
+        rows = connection.execute(select(table.c.key, table.c.id).where(table.c.key.in_(part)))
+        found |= {row.key: row.id for row in rows}
+    return found
+
+
+def insert_all(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(table), rows)
+
+
+def _insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Those that are not there yet, whoever put them; sorted, so that two who do this never wait for each other."""
+    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+    if rows:
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+
+def _key(document: str) -> str:
+    return hashlib.sha256(document.encode()).hexdigest()

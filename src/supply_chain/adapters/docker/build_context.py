@@ -1,0 +1,31 @@
+"""Build contexts: that of a snapshot, or a copy with the root filesystem that a base declares."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from supply_chain.development.snapshot import Snapshot
+from supply_chain.model.manifest import Base, Rootfs
+from supply_chain.scratch import scratch
+
+MakeRootfs = Callable[[Rootfs, Path, int, Path], object]
+"""`(rootfs, target tar, source date epoch, work directory)`"""
+
+
+@contextlib.contextmanager
+def build_context(snapshot: Snapshot, make_rootfs: MakeRootfs) -> Iterator[Path]:
+    """The directory to build in; a copy is gone afterwards."""
+    manifest = snapshot.manifest
+    if not isinstance(manifest, Base) or manifest.rootfs is None:
+        yield snapshot.context
+        return
+    with scratch("rootfs") as work:
+        copy = work / work.name  # a name of its own: see `Snapshot.context`
+        shutil.copytree(snapshot.context, copy, symlinks=True)
+        target = copy / "rootfs.tar"
+        target.unlink(missing_ok=True)  # also where it is a link to somewhere else
+        make_rootfs(manifest.rootfs, target, snapshot.source.committed, work / "work")
+        yield copy

@@ -1,0 +1,213 @@
+"""The guard of a running build: looks at what its steps use, and ends the build that uses too much."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from supply_chain.adapters.docker.build_cgroup import BuildCgroup, unless_gone
+from supply_chain.adapters.docker.free_space import FreeSpace
+from supply_chain.adapters.files.selection import bytes_below
+from supply_chain.adapters.process.command import REST, Cancellation, Done, cancellation
+from supply_chain.development.build import Order
+from supply_chain.development.separation import BuildLimits
+from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
+from supply_chain.text import mebibytes
+
+INTERVAL = 0.5
+"""Seconds between two looks."""
+NOT_ON_DISK = {"proc", "sysfs", "tmpfs", "cgroup", "cgroup2", "mqueue", "devpts", "devtmpfs"}
+PROC = Path("/proc")
+log = logging.getLogger("supply_chain.build")
+OUT_OF_MEMORY = re.compile(r"exit code: 137|annot allocate memory|ut of memory|MemoryError|signal: killed")
+
+
+@dataclass
+class BuildGuard:
+    """Watches one build's steps; `broken` says why it ended the build, in a sentence's half, or is empty."""
+
+    group: BuildCgroup
+    limits: BuildLimits
+    space: FreeSpace | None
+    """Of the engine's images, on this machine; None for an engine elsewhere."""
+    broken: str = ""
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch while the block runs; end what it runs as soon as a limit is broken, or cannot be looked at.
+
+        A walk takes as long as the steps' files are many: it has a thread of its own, and delays no other look.
+        """
+        with cancellation().nested() as scope:
+            if self.space:
+                self._breaks(scope, self.space.look)  # later looks compare with what is free now
+            threads = [
+                threading.Thread(target=copy_context().run, args=(self._watch, scope, *each), daemon=True)
+                for each in ((self.look, 0), (self.walk, REST))
+            ]
+            for thread in threads:
+                thread.start()
+            try:
+                yield
+            finally:
+                self._over.set()
+                for thread in threads:
+                    thread.join()
+
+    def _watch(self, scope: Cancellation, look: Callable[[], str], rest: float) -> None:
+        pause = INTERVAL
+        while not self._over.wait(pause):
+            began = time.monotonic()
+            if self._breaks(scope, look):
+                return
+            pause = max(INTERVAL, rest * (time.monotonic() - began))
+
+    def _breaks(self, scope: Cancellation, look: Callable[[], str]) -> bool:
+        """Whether the build was ended for what a look finds."""
+        try:
+            found = look()
+        except Exception as error:  # noqa: BLE001  whatever it is, nobody sees what the steps use
+            found = f"its guard could not look at what its steps use: {type(error).__name__}: {error}"
+        if found:
+            self.broken = self.broken or found
+            scope.cancel()
+        return bool(found)
+
+    def look(self) -> str:
+        """Return which limit is broken now, in a sentence's half; empty where none is; at once.
+
+        Raises `OSError` or `ValueError` where the kernel does not say it.
+        """
+        if self._reached() == "processes":
+            return processes_told(self.limits)
+        return self.space.look() if self.space else ""
+
+    def walk(self) -> str:
+        """Return whether the running steps have written too much, as `look` does; it goes through their files.
+
+        It ends where the build does.
+        """
+        if not self.group.limited:
+            return ""
+        too_much = self._is_too_much_written()
+        if too_much and not self._over.is_set():
+            self._over.wait(INTERVAL)  # a step that just begins may have had the host's mounts
+            too_much = self._is_too_much_written()
+        return f"its running steps have written more than {mebibytes(self.limits.disk)}" if too_much else ""
+
+    def _is_too_much_written(self) -> bool:
+        over, most = self._over.is_set, self.limits.disk
+        return sum(written_bytes(process, most, over) for process in self.group.processes()) > most
+
+    def explain(self, last_words: str) -> str:
+        """Return which limit ended a build that failed, in a sentence's half; empty where none did.
+
+        `last_words` are the builder's: its steps may reach their limit of memory, give up pages, and go on.
+        """
+        reached = ""
+        with contextlib.suppress(OSError, ValueError):  # the build has failed already
+            reached = self._reached()
+        if reached == "memory" and OUT_OF_MEMORY.search(last_words):
+            return f"its steps needed more than their {mebibytes(self.limits.memory)} of memory"
+        return self.broken or (processes_told(self.limits) if reached == "processes" else "")
+
+    def _reached(self) -> str:
+        return self.group.reached() if self.group.limited else ""
+
+
+def processes_told(limits: BuildLimits) -> str:
+    """Return what a build that reached its limit of processes did."""
+    return f"its steps wanted more than {limits.processes} processes"
+
+
+def written_bytes(process: int, most: int, over: Callable[[], bool], proc: Path = PROC) -> int:
+    """Return what a step has written, by one of its processes; counting ends above `most`, and when it is `over`.
+
+    That is the upper directory of its root (the layer that it makes) and every mount that lies on a disk (caches).
+    """
+    total = 0
+    for place in _written_places(process, proc):
+        total += bytes_below(place, most - total, over)
+        if total > most:
+            break
+    return total
+
+
+def _written_places(process: int, proc: Path) -> list[Path]:
+    """The directories, from /proc/PID/mountinfo (proc_pid_mountinfo(5)); none of a process that has ended.
+
+    A step's first process has the host's root, and all of its mounts, until it changes to the step's own.
+    """
+    found = ""
+    with unless_gone(errno.EINVAL):  # which it is for one that has ended, and that nobody has waited for
+        if (proc / str(process) / "root").samefile(proc / "self/root"):
+            return []
+        found = (proc / str(process) / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    places = []
+    for line in found.splitlines():
+        before, _, after = line.partition(" - ")
+        _, _, _, _, where, options, *_ = before.split()
+        kind, _, settings = after.split(" ", 2)
+        upper = dict(each.partition("=")[::2] for each in settings.split(",")).get("upperdir")
+        if kind == "overlay" and where == "/" and upper:
+            places.append(Path(_unescaped(upper)))
+        elif kind not in NOT_ON_DISK and where != "/" and "rw" in options.split(","):
+            places.append(proc / str(process) / "root" / _unescaped(where).lstrip("/"))
+    return places
+
+
+def _unescaped(path: str) -> str:
+    return path.replace(r"\040", " ").replace(r"\011", "\t").replace(r"\012", "\n").replace(r"\134", "\\")
+
+
+def limited_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
+    """Return the control group of a key with its limits set and new counters; call it once for all that share it.
+
+    Where this user cannot set them a warning says so, and the guard looks after the disk alone.
+    """
+    group = BuildCgroup(key, owner)
+    if group.limit(limits):
+        return group
+    log.warning(
+        "The limits of memory, processes and processors could not be set: the build runs without them. "
+        "`cscm doctor` says why (build limits)."
+    )
+    return replace(group, limited=False)
+
+
+def guarded(
+    order: Order, group: BuildCgroup, limits: BuildLimits, storage: tuple[Path, ...], build: Callable[[], Done]
+) -> Done:
+    """Run a build under the limits that its group has; `BuildLimitExceeded` where one of them ended it.
+
+    `storage` is where the engine keeps its images, on this machine; empty for an engine elsewhere.
+    """
+    space = FreeSpace(storage, limits, group.running, order.max_size) if storage else None
+    guard, outer = BuildGuard(group, limits, space), cancellation()
+    try:
+        with guard.watching():
+            done = build()
+    except (Cancelled, ToolTimedOut) as error:
+        ended = "" if outer.cancelled else guard.explain(str(error))
+        if ended:
+            raise _exceeded(order, ended) from error
+        raise
+    if done.status != 0 and (ended := guard.explain(done.stderr[-4000:])):
+        raise _exceeded(order, ended)
+    return done
+
+
+def _exceeded(order: Order, why: str) -> BuildLimitExceeded:
+    return BuildLimitExceeded(
+        f"The build of {order.target or 'the image'} was ended, as {why}.\n"
+        "Look at what its steps do; what a build may use is set in the block of the container host."
+    )

@@ -1,0 +1,268 @@
+"""BuildKit through buildx; the engine's image store keeps the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from supply_chain.adapters.docker.build_cgroup import BuildCgroup, separation
+from supply_chain.adapters.docker.build_guard import guarded, limited_group
+from supply_chain.adapters.docker.build_record import parse_record
+from supply_chain.adapters.docker.source_policy import source_policy
+from supply_chain.adapters.image.archives import check_archives
+from supply_chain.adapters.image.layers import UNREADABLE, is_larger
+from supply_chain.adapters.process.command import WHOLE_OUTPUT, Done, Tool
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.tools import tool_errors as told
+from supply_chain.concurrency import side_by_side
+from supply_chain.development.build import Built, Order
+from supply_chain.development.content import too_large
+from supply_chain.development.separation import BuildLimits
+from supply_chain.errors import (
+    AccessDenied,
+    BaseMissing,
+    BuildFailed,
+    BuildLimitExceeded,
+    DeclarationInvalid,
+    DockerfileRefused,
+    EngineUnavailable,
+    EngineUnsuitable,
+    RegistryFailed,
+    RegistryUnavailable,
+    SupplyChainError,
+)
+from supply_chain.model.image import Digest
+from supply_chain.scratch import scratch
+
+DIGEST: TypeAdapter[Digest] = TypeAdapter(Digest)
+
+
+@dataclass(frozen=True)
+class Buildx:
+    """Builds into the engine's store; what is to be reproducible to an OCI archive, and loads that.
+
+    `tool` is the Docker client, which loads and pushes; `buildx` builds. Only an archive can have its layers'
+    timestamps rewritten. `network` and `ca_bundle` are the profile's; the bundle is mounted as a secret and stays
+    out of layers.
+    """
+
+    tool: Tool
+    buildx: Tool
+    docker_config: Callable[[], AbstractContextManager[Path]]
+    engine_version: Callable[[], str]
+    registry: Registry
+    network: str = "default"
+    ca_bundle: Path | None = None
+    limits: BuildLimits | None = None
+    storage: tuple[Path, ...] = ()
+    """Where the engine keeps its images, on this machine."""
+    owner: str = ""
+    """The supply chain that builds, of those on this machine."""
+
+    def build(self, *orders: Order) -> tuple[Built, ...]:
+        """See `development.build.Builder`; `order.timeout` in seconds."""
+        sizes = {place: order.max_size for order in orders if order.unpacks for place in _places(order)}
+        for place, most in sizes.items():
+            check_archives(place, most)
+        keys = {order.key for order in orders}
+        groups = {key: limited_group(key, self.owner, self.limits) for key in keys} if self.limits else {}
+        return side_by_side(lambda order: self._built(order, groups.get(order.key)), orders)
+
+    def _built(self, order: Order, group: BuildCgroup | None) -> Built:
+        with self.docker_config() as config, scratch("build") as work:
+            metadata, archive = work / "metadata.json", work / "image.tar"
+            dockerfile = _write_dockerfile(order, work)
+            policy = _write_policy(order, work)
+            docker = self.tool.with_environment(DOCKER_CONFIG=str(config))
+            buildx = self.buildx.with_environment(
+                DOCKER_CONFIG=str(config),
+                SOURCE_DATE_EPOCH=str(order.epoch),
+                BUILDX_CONFIG=f"{work}/buildx",
+                BUILDX_METADATA_PROVENANCE="max",
+                EXPERIMENTAL_BUILDKIT_SOURCE_POLICY=str(policy),
+            )
+            arguments = self._arguments(order, dockerfile, metadata, archive)
+            call = partial(buildx.run, *arguments, timeout=order.timeout, check=False, keep=1024 * 1024)
+            done = self._guarded(order, group, call)
+            if done.status != 0:
+                raise _not_built(order, _last_error(done.stderr), _last_words(done.stderr))
+            if order.reproducible:
+                _check_size(order, archive)
+                load = partial(docker.run, "load", "--input", archive, timeout=300, quiet=True, check=False)
+                loaded = self._guarded(order, group, load)
+                if loaded.status != 0:
+                    raise _not_built(order, f"the engine did not take it: {loaded.stderr[-600:].strip()}")
+            written = _read_metadata(metadata)
+            return Built(digest=_digest(written), record=parse_record(written))
+
+    def _guarded(self, order: Order, group: BuildCgroup | None, call: Callable[[], Done]) -> Done:
+        return guarded(order, group, self.limits, self.storage, call) if group and self.limits else call()
+
+    def _arguments(self, order: Order, dockerfile: Path, metadata: Path, archive: Path) -> list[str]:
+        rewritten, here = f"type=oci,dest={archive},rewrite-timestamp=true", "type=image,unpack=true"
+        arguments = [
+            "build", "--progress=plain", "--provenance=false", "--sbom=false",
+            f"--platform={order.platform}", f"--file={dockerfile}", f"--metadata-file={metadata}",
+            f"--output={rewritten if order.reproducible else here},name={order.name}",
+        ]  # fmt: skip
+        arguments += separation(order, self.limits, self.owner)
+        if self.network != "default":
+            arguments.append(f"--network={self.network}")
+        if self.ca_bundle:
+            arguments.append(f"--secret=id=ca,src={self.ca_bundle}")
+        if order.target:
+            arguments.append(f"--target={order.target}")
+        arguments += [f"--build-context={directory.name}={directory}" for directory in order.fetched.values()]
+        arguments += [f"--annotation={key}={value}" for key, value in order.annotations.items()]
+        return [*arguments, str(order.context)]
+
+    def versions(self) -> dict[str, str]:
+        """Versions of buildx and the engine."""
+        return {"buildx": self.buildx.version, "engine": self.engine_version()}
+
+    def push(self, local: str, repository: str, tag: str) -> Digest:
+        """See `development.offer.Pusher`."""
+        remote = f"{self.registry.http.host}/{repository}:{tag}"
+        with self.docker_config() as config:
+            docker = self.tool.with_environment(DOCKER_CONFIG=str(config))
+            docker.run("tag", local, remote, timeout=60)
+            done = docker.run("push", remote, timeout=900, check=False)
+            docker.run("rmi", "--no-prune", remote, timeout=60, check=False, quiet=True)
+        if done.status != 0:
+            said = (done.stderr or done.stdout)[-1000:].strip()
+            if told.engine_lost(said):
+                raise _engine_lost(f"The image could not be pushed to {repository}", said)
+            kind = AccessDenied if told.denied(said) else RegistryUnavailable
+            raise kind(f"The image could not be pushed to {repository}: {said}\nNothing was offered; run it again.")
+        digest = self.registry.digest_of(repository, tag)
+        if digest is None:
+            raise RegistryFailed(f"{remote} is not there after its push.\nLook at the registry's log.")
+        return digest
+
+
+def _places(order: Order) -> tuple[Path, ...]:
+    """Where files come from; the orders of one build have most of these in common."""
+    return (order.context, *order.fetched.values())
+
+
+def _write_dockerfile(order: Order, work: Path) -> Path:
+    """The bytes that were read, in a directory that nobody else writes to, with an ignore file that leaves out nothing.
+
+    The context is a snapshot, from which the ignore file's patterns are gone already.
+    """
+    directory = work / "dockerfile"
+    directory.mkdir(mode=0o700)
+    (directory / "Dockerfile").write_bytes(order.dockerfile)
+    (directory / "Dockerfile.dockerignore").touch()
+    return directory / "Dockerfile"
+
+
+def _write_policy(order: Order, work: Path) -> Path:
+    policy = source_policy(order.images, {url: directory.name for url, directory in order.fetched.items()})
+    (work / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
+    return work / "policy.json"
+
+
+def _read_metadata(metadata: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(metadata.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unsaid(error) from error
+    return found if isinstance(found, dict) else {}
+
+
+def _digest(metadata: Mapping[str, Any]) -> Digest:
+    try:
+        return DIGEST.validate_python(metadata["containerimage.digest"])
+    except (ValueError, KeyError) as error:
+        raise _unsaid(error) from error
+
+
+def _unsaid(error: Exception) -> BuildFailed:
+    return BuildFailed(
+        f"The build did not say which image it made ({error}).\n"
+        "Check that the engine keeps its images in the containerd store (`cscm doctor`)."
+    )
+
+
+def _check_size(order: Order, archive: Path) -> None:
+    """Refuse an image that is too large before the engine unpacks it; what is sparse in a step is not in the engine."""
+    try:
+        larger = is_larger(archive, order.max_size)
+    except UNREADABLE as error:
+        raise _not_built(order, f"its layers cannot be read: {type(error).__name__}: {error}") from error
+    if larger:
+        raise BuildLimitExceeded(
+            f"{too_large(order.max_size)} The engine was not asked to take it.\n"
+            "Make it smaller, or declare its size in supply-chain.yaml."
+        )
+
+
+LAST_LINES = 5
+"""Of a failed step that are told."""
+BASE = "failed to resolve source metadata"
+DENIED = "denied by policy"
+
+
+def _not_built(order: Order, said: str, words: str = "") -> SupplyChainError:
+    """Why there is no image: the engine, a base, or the build itself.
+
+    `words` are the failed step's own; they are told, and decide nothing.
+    """
+    what = f"The build of {order.target or 'the image'} failed: {said}\n"
+    if told.engine_lost(said):
+        return _engine_lost(f"The build of {order.target or 'the image'} ended", said)
+    if order.target and f'target stage "{order.target}" could not be found' in said:
+        return DeclarationInvalid(
+            f"{what}The Dockerfile has no stage {order.target}, in which supply-chain.yaml runs the tests. Give the "
+            "stage of the tests that name, or name it in test.stage."
+        )
+    if DENIED in said:
+        return DockerfileRefused(
+            f"{what}BuildKit was not allowed to take that in. Declare it in build.fetch, or remove it."
+        )
+    if BASE in said and "not found" in said:
+        return BaseMissing(f"{what}A base is no longer where it was. Name one by digest that this machine can reach.")
+    if BASE in said and told.passing(said):
+        return RegistryUnavailable(f"{what}The registry of a base did not answer. Check that it runs, and build again.")
+    if words:
+        what += f"The step last said: {words}\n"
+    return BuildFailed(f"{what}{WHOLE_OUTPUT}; correct the Dockerfile or the code and build again.")
+
+
+def _engine_lost(what: str, said: str) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"{what}, as the engine stopped answering: {said}\nStart it (`cscm up` on a laptop), and run the step again."
+    )
+
+
+def _last_words(stderr: str) -> str:
+    """The last lines that a failed step printed, as BuildKit repeats them, each after its time; empty for none."""
+    _, _, repeated = stderr.rpartition("\n------\n > [")
+    lines = repeated.partition("\n------\n")[0].splitlines()[1:]
+    return " | ".join(line.partition(" ")[2].strip() for line in lines[-LAST_LINES:])[-600:]
+
+
+def _last_error(stderr: str) -> str:
+    errors = [line for line in stderr.splitlines() if "ERROR" in line or "error:" in line]
+    return (errors or stderr.splitlines() or ["it said nothing"])[-1][-600:]
+
+
+def find_client(path: str) -> Path:
+    """The first `docker` on `path`, which loads images into the engine and pushes them; `EngineUnsuitable`."""
+    found = shutil.which("docker", path=path or os.defpath)
+    if found is None:
+        raise EngineUnsuitable(
+            "No `docker` on PATH, which loads and pushes images.\n"
+            "Install it: the package docker-cli on Debian, docker-ce-cli from Docker's own repository."
+        )
+    return Path(found)

@@ -1,0 +1,100 @@
+"""Dockerfiles and ignore files as BuildKit's own code reads them: a small program of ours around its packages."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from supply_chain.adapters.process.command import Done, Tool
+from supply_chain.development.dockerfile import INSTRUCTIONS, Reading
+from supply_chain.errors import DockerfileRefused, SourceInvalid, ToolFailed
+from supply_chain.scratch import scratch
+
+TIMEOUT = 30.0
+EXHAUSTED = re.compile(
+    r"^(?:fatal error|runtime): .*(?:out of memory|cannot allocate memory|stack overflow)", re.MULTILINE
+)
+"""How Go's runtime ends a program whose memory is limited, with status 2."""
+
+
+@dataclass(frozen=True)
+class BuildKitReader:
+    """See `development.dockerfile.DockerfileReader`; also decides what an ignore file leaves out."""
+
+    tool: Tool
+
+    @property
+    def version(self) -> str:
+        """The reader's own version, which also names the version of BuildKit in it."""
+        return self.tool.version
+
+    def read(
+        self,
+        content: bytes,
+        targets: Sequence[str],
+        platform: str,
+        arguments: Mapping[str, str],
+        namespace: str,
+        configs: Mapping[str, bytes],
+    ) -> Reading:
+        """See `development.dockerfile.DockerfileReader.read`."""
+        request = {
+            "dockerfile": base64.b64encode(content).decode("ascii"),
+            "targets": list(targets),
+            "platform": platform,
+            "build_args": dict(arguments),
+            "namespace": namespace,
+            "instructions": INSTRUCTIONS,
+            "configs": {name: json.loads(config) for name, config in configs.items()},
+        }
+        with scratch("reader") as work:
+            (work / "input").write_text(json.dumps(request), encoding="utf-8")
+            done = self.tool.run("read", timeout=TIMEOUT, stdin_from=work / "input", check=False, quiet=True)
+        self._check_end(done)
+        try:
+            return Reading.model_validate_json(done.stdout)
+        except ValidationError as error:
+            raise ToolFailed(
+                f"What {self.tool.name} says of the Dockerfile cannot be read: {error.errors()[0]['msg']}\n"
+                "Run `cscm up`, which builds the reader of this version."
+            ) from error
+
+    def _check_end(self, done: Done) -> None:
+        """Raise `DockerfileRefused` where memory ran out, `ToolFailed` for any other failure.
+
+        The reader limits its own memory; on a machine that has less, the kernel kills it.
+        """
+        if done.status == -signal.SIGKILL or (done.status == 2 and EXHAUSTED.search(done.stderr)):
+            raise DockerfileRefused(
+                "Reading the Dockerfile takes more memory than a build may use for it, and was ended.\n"
+                "Look for variables whose values repeat other variables, as ENV A=$A$A does, and shorten them."
+            )
+        if done.status != 0:
+            raise ToolFailed(
+                f"{self.tool.name} ended with status {done.status}: {done.stderr[:2000].strip()}\n"
+                "Run `cscm up`, which builds the reader of this version."
+            )
+
+    def left_out(self, ignore: bytes, paths: Sequence[str]) -> frozenset[str]:
+        """The paths that an ignore file leaves out of a context, as BuildKit's client applies it.
+
+        No path holds NUL. `SourceInvalid` for an ignore file that is no ignore file.
+        """
+        listed = "\0".join(paths).encode("utf-8", "surrogateescape")
+        with scratch("ignore") as work:
+            (work / "input").write_bytes(b"%d\n%s%s" % (len(ignore), ignore, listed))
+            done = self.tool.run(
+                "ignore", timeout=TIMEOUT, stdin_from=work / "input", stdout_to=work / "output", check=False, quiet=True
+            )
+            names = (work / "output").read_bytes().split(b"\0")
+        if done.status != 0:
+            raise SourceInvalid(
+                f"The ignore file cannot be read: {done.stderr[-500:].strip()}\nCorrect its patterns, and try again."
+            )
+        return frozenset(name.decode("utf-8", "surrogateescape") for name in names if name)

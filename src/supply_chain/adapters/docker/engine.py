@@ -1,0 +1,515 @@
+"""The Docker engine, through its SDK: the one place that knows the SDK's words and errors."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import re
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import docker
+from docker.errors import APIError, DockerException, NotFound, create_api_error_from_http_exception
+from docker.errors import ImageNotFound as NoSuchImage
+from docker.types import LogConfig, Mount, Ulimit
+from requests.exceptions import HTTPError, RequestException
+
+from supply_chain.adapters.docker.engine_reading import (
+    NANO,
+    access_from,
+    change_from,
+    container_from,
+    history_from,
+    image_from,
+    last_lines,
+    listeners_of,
+    named_from,
+    processes_from,
+    without_init,
+)
+from supply_chain.adapters.tools import tool_errors as told
+from supply_chain.errors import (
+    AccessDenied,
+    CheckNotMade,
+    ContainerGone,
+    DiskFull,
+    EngineFailed,
+    EngineUnavailable,
+    ImageGone,
+    ImageNotFound,
+    PortBusy,
+    ProgramNotStarted,
+    RegistryUnavailable,
+    SettingInvalid,
+    SupplyChainError,
+)
+from supply_chain.model.container import (
+    LINES,
+    OWNER,
+    Change,
+    Container,
+    ContainerSpec,
+    History,
+    HostAccess,
+    Listener,
+    LocalImage,
+    Login,
+    Logs,
+    Machine,
+    Process,
+)
+from supply_chain.model.image import Digest
+
+log = logging.getLogger("supply_chain.engine")
+
+TIMEOUT = 60
+"""Seconds until a call to the engine counts as unanswered; a pull or a load may be silent that long."""
+
+LOGS = LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"})
+"""A container that writes without end must not fill its host."""
+
+NO_HEALTH_CHECK = {"test": ["NONE"]}
+"""The image's own is never run: a frequent one would push what others do out of the events that the engine keeps, and
+one that runs a shell would look like somebody who does. Readiness is found out by requests."""
+
+SHARES = 1024
+"""The weight of a container that may use one processor, where processors are short."""
+
+
+LARGEST_FILE = 16 * 1024 * 1024
+"""Bytes of a container's file that are read."""
+MOST_CHANGES = 16 * 1024 * 1024
+"""Bytes of the engine's list of what a container changed, which may write files as fast as it can."""
+CHUNK = 64 * 1024
+SLACK = 64 * 1024
+"""Bytes of the archive that a file comes in beyond its own."""
+
+
+class DockerEngine:
+    """An `Engine`; `client` is the SDK's, from a block or from `connect`; without an owner everybody's is found."""
+
+    def __init__(self, client: docker.DockerClient, owner: str = "") -> None:
+        self._client = client
+        self._owner = owner
+        self._api = client.api
+        if self._api.timeout is None:
+            self._api.timeout = TIMEOUT
+
+    @classmethod
+    def connect(cls, url: str = "unix:///var/run/docker.sock", timeout: int = TIMEOUT, owner: str = "") -> DockerEngine:
+        """The engine at `url`; `EngineUnavailable` when nothing answers there."""
+        with _translated(f"connect to {url}"):
+            return cls(docker.DockerClient(base_url=url, timeout=timeout), owner)
+
+    @property
+    def local(self) -> bool:
+        """Whether it is reached through a socket of this machine, so that its processes are to be found here."""
+        return str(self._api.base_url).startswith("http+docker://")
+
+    def versions(self) -> Mapping[str, str]:
+        with _translated("ask for its version"):
+            answer = self._client.version()
+        parts = {part["Name"].lower(): part["Version"] for part in answer.get("Components", [])}
+        parts.pop("engine", None)
+        return {"engine": answer["Version"], **parts}
+
+    def machine(self) -> Machine:
+        """Return what the engine says of the machine that it runs on."""
+        with _translated("ask for its machine"):
+            answer = self._client.info()
+        return Machine(cpus=answer["NCPU"], memory=answer["MemTotal"], storage=answer["DockerRootDir"])
+
+    def image(self, reference: str) -> LocalImage:
+        with _translated(f"look for the image {reference}"):
+            return image_from(self._client.images.get(reference).attrs)
+
+    def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
+        auth = {"username": login.username, "password": login.password} if login else None
+        with _translated(f"pull {repository}@{digest}"):
+            self._client.images.pull(repository, tag=digest, auth_config=auth)
+        return self.image(f"{repository}@{digest}")
+
+    def load(self, archive: Path) -> LocalImage:
+        with _translated(f"load {archive.name}"), archive.open("rb") as stream:
+            images = self._client.images.load(stream)
+        if len(images) != 1:
+            raise EngineFailed(f"{archive.name} holds {len(images)} images.\nAn archive of one image is wanted.")
+        return self.image(str(images[0].id))
+
+    def save(self, image: str, target: Path, most: int) -> bool:
+        written = 0
+        with _translated(f"save {image}"), target.open("wb") as file:
+            for chunk in self._client.images.get(image).save():
+                written += file.write(chunk)
+                if written > most:
+                    return False
+        return True
+
+    def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
+        with _translated(f"list the images of {repository}"):
+            ids = [entry["Id"] for entry in listed(self._api, repository)]  # with their names in it alone
+        found = []
+        for each in ids:
+            with contextlib.suppress(ImageNotFound), _translated(f"look for the image {each}"):  # removed in between
+                found.append(named_from(self._client.images.get(each).attrs))
+        return dict(found)
+
+    def forget(self, name: str) -> None:
+        with _translated(f"remove the image {name}"), contextlib.suppress(NoSuchImage):
+            self._api.remove_image(name)
+
+    def create(self, spec: ContainerSpec) -> str:
+        with _translated(f"create {spec.name}"):
+            labelled = spec.model_copy(update={"labels": self._owned(spec.labels)})
+            made = self._client.containers.create(spec.image, **_options(labelled))
+        return str(made.id)
+
+    def start(self, container: str) -> None:
+        with _translated(f"start {_shown(container)}"):
+            self._api.start(container)
+
+    def inspect(self, container: str) -> Container:
+        with _translated(f"inspect {_shown(container)}"):
+            return container_from(self._api.inspect_container(container))
+
+    def find(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
+        return tuple(c for c in self._list({"label": _pairs(labels)}) if not self._foreign(c.labels))
+
+    def containers(self) -> tuple[Container, ...]:
+        return self._list({})
+
+    def host_accesses(self) -> tuple[HostAccess, ...]:
+        with _translated("list its containers"):
+            private = str(self._api.info().get("CgroupVersion")) == "2"
+            volumes = self._api.volumes()["Volumes"] or ()
+            ids = [entry["Id"] for entry in self._api.containers(all=True)]
+        device_of = {each["Name"]: path for each in volumes if (path := _host_path(each))}
+        found = []
+        for each in ids:
+            with contextlib.suppress(ContainerGone), _translated(f"inspect {_shown(each)}"):  # removed in between
+                found.append(access_from(self._api.inspect_container(each), device_of, private_cgroups=private))
+        return tuple(sorted(found, key=lambda access: access.name))
+
+    def history(self, after: int) -> History:
+        with _translated("read its events"):  # up to this second: the engine would wait for what is still to come
+            return history_from(list(self._api.events(since=1, until=int(time.time()), decode=True)), after)
+
+    def on_network(self, network: str) -> tuple[Container, ...]:
+        if self._foreign(self._network(network).get("Labels")):
+            return ()
+        return self._attached(network)
+
+    def signal(self, container: str, signal: str) -> None:
+        with _translated(f"signal {_shown(container)}"):
+            try:
+                self._api.kill(container, signal)
+            except APIError as error:
+                if error.status_code != 409:  # it does not run any more
+                    raise
+
+    def stop(self, container: str, timeout: int) -> None:
+        with _translated(f"stop {_shown(container)}"):
+            self._api.stop(container, timeout=timeout)
+
+    def remove(self, container: str) -> None:
+        with _translated(f"remove {_shown(container)}"), contextlib.suppress(NotFound):
+            self._api.remove_container(container, v=True, force=True)
+
+    def restart_always(self, container: str) -> None:
+        with _translated(f"update {_shown(container)}"):
+            self._api.update_container(container, restart_policy=_restart(True))
+
+    def logs(self, container: str) -> Logs:
+        with _translated(f"read the logs of {_shown(container)}"):
+            out, err = (
+                last_lines(
+                    self._api.logs(container, stdout=stdout, stderr=not stdout, tail=LINES, stream=True, follow=False)
+                )
+                for stdout in (True, False)
+            )
+        return Logs(out, err)
+
+    def changes(self, container: str) -> tuple[Change, ...]:
+        with _translated(f"compare {_shown(container)} with its image"):
+            listed = self._answer(f"/containers/{quote(container)}/changes", MOST_CHANGES)
+        if listed is None:
+            raise CheckNotMade(
+                f"{_shown(container)} has changed more paths than can be looked at.\nLet it write less, and that below "
+                "the paths that its declaration makes writable."
+            )
+        try:
+            found = tuple(map(change_from, json.loads(listed) or ()))
+        except ValueError as error:
+            raise EngineFailed(
+                f"The engine's list of what {_shown(container)} changed cannot be read: {error}\n"
+                "The engine's own log says more."
+            ) from error
+        return without_init(found) if found and self.inspect(container).profile.init else found
+
+    def processes(self, container: str) -> tuple[Process, ...]:
+        try:
+            with _translated(f"list the processes of {_shown(container)}"):
+                return processes_from(self._api.top(container, ps_args="-eo pid,ppid,uid,args"))
+        except EngineFailed as error:
+            raise CheckNotMade(
+                f"The processes of {_shown(container)} cannot be listed: {error}\n"
+                "The engine's host needs the program ps (Debian's package procps)."
+            ) from error
+
+    def listeners(self, container: str) -> tuple[Listener, ...]:
+        now = self.inspect(container)
+        if not self.local:
+            raise CheckNotMade(
+                "The listening ports are read on the engine's own machine, and this engine is a remote one.\n"
+                "Run development where its engine runs, and give the engine as a unix:// address."
+            )
+        return listeners_of(now)
+
+    def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
+        found = self._network(name)
+        if self._foreign(found.get("Labels")):
+            if self._attached(name):
+                other = found["Labels"][OWNER]
+                raise SettingInvalid(
+                    f"{name} belongs to another supply chain on this engine ({other}).\n"
+                    "Deploy to an environment of another name, or to another engine (deployments/environments/); where "
+                    f"that supply chain is gone, `cscm reset --left-by {other}` removes what it left."
+                )
+            self.remove_network(name)  # nothing is on it, running or stopped; who left it makes it again when needed
+            found = {}
+        if not found:
+            with _translated(f"create the network {name}"):
+                self._api.create_network(name, driver="bridge", internal=internal, labels=self._owned(labels))
+
+    def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        with _translated("list its networks"):
+            found = self._api.networks(filters={"label": _pairs(labels)})
+        return tuple(each["Name"] for each in found if not self._foreign(each.get("Labels")))
+
+    def attach(self, network: str, container: str) -> None:
+        with _translated(f"attach {_shown(container)} to {network}"):
+            self._api.connect_container_to_network(container, network)
+
+    def detach(self, network: str, container: str) -> None:
+        with _translated(f"detach {_shown(container)} from {network}"):
+            self._api.disconnect_container_from_network(container, network)
+
+    def remove_network(self, name: str) -> None:
+        with _translated(f"remove the network {name}"), contextlib.suppress(NotFound):
+            self._api.remove_network(name)
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        with _translated(f"create the volume {name}"):
+            self._api.create_volume(name, labels=self._owned(labels))
+
+    def volumes(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        with _translated("list its volumes"):
+            found = self._api.volumes(filters={"label": _pairs(labels)})["Volumes"] or ()
+        return tuple(each["Name"] for each in found if not self._foreign(each.get("Labels")))
+
+    def remove_volume(self, name: str) -> None:
+        with _translated(f"remove the volume {name}"), contextlib.suppress(NotFound):
+            self._api.remove_volume(name)
+
+    def write(self, container: str, path: str, content: bytes) -> None:
+        target = PurePosixPath(path)
+        with _translated(f"write {path} in {_shown(container)}"):
+            self._api.put_archive(container, str(target.parent), _tar(target.name, content))
+
+    def read(self, container: str, path: str, most: int = LARGEST_FILE) -> bytes:
+        packed = bytearray()
+        with _translated(f"read {path} in {_shown(container)}"):
+            stream, _ = self._api.get_archive(container, path)
+            for chunk in stream:
+                packed += chunk
+                if len(packed) > most + SLACK:
+                    break
+        try:
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                member = archive.next()
+                file = archive.extractfile(member) if member and member.isreg() and member.size <= most else None
+                if file:
+                    return file.read()
+        except (tarfile.TarError, EOFError):
+            pass
+        raise EngineFailed(
+            f"{path} in {_shown(container)} is no file of at most {most} bytes.\nA link, a directory and more than "
+            "that are not read."
+        )
+
+    def _answer(self, path: str, most: int) -> bytes | None:
+        """What the engine answers; None where that is longer, which the SDK would read to its end."""
+        address, found = f"{self._api.base_url}/v{self._api.api_version}{path}", bytearray()
+        with self._api.get(address, stream=True, timeout=self._api.timeout) as answer:
+            try:
+                answer.raise_for_status()
+            except HTTPError as error:
+                raise create_api_error_from_http_exception(error) from error
+            for chunk in answer.iter_content(CHUNK):
+                found += chunk
+                if len(found) > most:
+                    return None
+        return bytes(found)
+
+    def _owned(self, labels: Mapping[str, str]) -> dict[str, str]:
+        return {**labels, OWNER: self._owner} if self._owner else dict(labels)
+
+    def _foreign(self, labels: Mapping[str, str] | None) -> bool:
+        """Whether what carries these labels is another owner's; what carries no name is everybody's."""
+        return bool(self._owner) and (labels or {}).get(OWNER, self._owner) != self._owner
+
+    def _attached(self, network: str) -> tuple[Container, ...]:
+        """Whoever's containers are on a network, running or not."""
+        return tuple(c for c in self._list({"network": [network]}) if network in c.networks)
+
+    def _network(self, name: str) -> dict[str, Any]:
+        """The network as the engine tells of it; empty when there is none."""
+        with _translated(f"look for the network {name}"):
+            return next((n for n in self._api.networks(names=[name]) if n["Name"] == name), {})
+
+    def _list(self, filters: Mapping[str, Any]) -> tuple[Container, ...]:
+        with _translated("list its containers"):
+            ids = [entry["Id"] for entry in self._api.containers(all=True, filters=dict(filters))]
+        found = []
+        for each in ids:
+            with contextlib.suppress(ContainerGone):  # removed in between
+                found.append(self.inspect(each))
+        return tuple(sorted(found, key=lambda c: c.created_at))
+
+
+def _options(spec: ContainerSpec) -> dict[str, Any]:
+    """The spec in the SDK's words."""
+    profile = spec.profile
+    uid, _, gid = profile.user.partition(":")
+    memory_mount = f"rw,noexec,nosuid,nodev,size={profile.memory},mode=0700,uid={uid},gid={gid}"
+    options: dict[str, Any] = {
+        "name": spec.name,
+        "labels": spec.labels,
+        "user": profile.user,
+        "environment": spec.environment,
+        "read_only": profile.read_only,
+        "tmpfs": dict.fromkeys(profile.writable, memory_mount),
+        "cap_drop": list(profile.dropped),
+        "cap_add": list(profile.capabilities),
+        "security_opt": ["no-new-privileges:true"] if profile.no_new_privileges else [],
+        "mem_limit": profile.memory,
+        "memswap_limit": profile.memory,
+        "pids_limit": profile.pids,
+        "nano_cpus": round(profile.cpu * NANO) or None,
+        "cpu_shares": round(profile.cpu * SHARES) or None,
+        "init": profile.init,
+        "network": spec.network,
+        "ports": {f"{p.container_port}/tcp": (p.address, p.port) for p in spec.published},
+        "mounts": [Mount(target=v.path, source=v.name, type="volume") for v in spec.volumes],
+        "restart_policy": _restart(spec.restart),
+        "stop_signal": "SIGTERM",
+        "log_config": LOGS,
+        "healthcheck": NO_HEALTH_CHECK,
+    }
+    if spec.largest_file is not None:
+        options["ulimits"] = [Ulimit(name="fsize", soft=spec.largest_file, hard=spec.largest_file)]
+    if spec.command:
+        options |= {"entrypoint": list(spec.command), "command": []}
+    return options
+
+
+def _host_path(volume: Mapping[str, Any]) -> str:
+    """The host's path that a volume stands for; empty for one of the engine's own."""
+    device = str((volume.get("Options") or {}).get("device") or "")
+    return device if device.startswith("/") else ""
+
+
+def _restart(always: bool) -> Any:
+    return {"Name": "unless-stopped" if always else "no"}
+
+
+def _shown(container: str) -> str:
+    """A name as it is, an id as people know it."""
+    return container[:12] if len(container) == 64 else container
+
+
+def _pairs(labels: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in labels.items()]
+
+
+def _tar(name: str, content: bytes) -> bytes:
+    """A tar archive of one file, root's and readable by all."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode = len(content), 0o644
+        archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+LISTINGS = 5
+"""How often an engine is asked again for a list that it gave up: each time an image went while it was made."""
+
+
+def listed(api: docker.APIClient, repository: str | None = None) -> list[dict[str, Any]]:
+    """The engine's images, as it lists them; it gives up the whole list where one of them goes meanwhile (404)."""
+    for _ in range(LISTINGS - 1):
+        with contextlib.suppress(NotFound):
+            return list(api.images(name=repository))
+    return list(api.images(name=repository))
+
+
+@contextlib.contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    """Turn whatever the SDK raises into the chain's own errors."""
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        raise translated(error, doing) from error
+
+
+BUSY = ("address already in use", "port is already allocated")
+
+
+def translated(error: Exception, doing: str) -> SupplyChainError:
+    """The chain's own error for one of the SDK's."""
+    said = str(getattr(error, "explanation", None) or error)
+    what = f"The engine could not {doing}: {said}"
+    # the rest of it is the image's own words
+    if "unable to start container process" in said or "no command specified" in said.lower():
+        return ProgramNotStarted(f"{what}\nCorrect the image's entrypoint, or the command that was given.")
+    if told.full(said):
+        return DiskFull(f"{what}\nMake room in the engine's directory (`docker system df`), and run the step again.")
+    if isinstance(error, APIError):
+        return _from_answer(error, said.lower(), what)
+    if isinstance(error, RequestException) or type(error) is DockerException:
+        return EngineUnavailable(f"{what}\nCheck that it runs (`cscm doctor`) and that this user may use its socket.")
+    return EngineFailed(f"{what}\nThe engine's own log says more.")
+
+
+LOST = re.compile(r"parent snapshot \S+ does not exist")
+"""A layer that two images shared went with the one that was removed while the other was taken in."""
+
+
+def _from_answer(error: APIError, low: str, what: str) -> SupplyChainError:
+    if isinstance(error, NoSuchImage) or "no such image" in low or LOST.search(low):
+        if what.startswith("The engine could not create"):
+            return ImageGone(f"{what}\nSomebody removed it meanwhile; start the step again.")
+        return ImageNotFound(f"{what}\nPull or build it first.")
+    if isinstance(error, NotFound) and "no such container" in low:
+        return ContainerGone(f"{what}\nSomebody removed it; start the step again.")
+    if any(word in low for word in BUSY):
+        return PortBusy(f"{what}\nEnd what listens there, or choose another port.")
+    pulling = what.startswith("The engine could not pull")
+    return (_from_registry(low, what) if pulling else None) or EngineFailed(f"{what}\nThe engine's own log says more.")
+
+
+def _from_registry(low: str, what: str) -> SupplyChainError | None:
+    if told.denied(low):
+        return AccessDenied(f"{what}\nThe role that is used may not read that repository.")
+    if told.absent(low):
+        return ImageNotFound(f"{what}\nThe registry has no such image there.")
+    if told.passing(low):
+        return RegistryUnavailable(f"{what}\nCheck that the registry runs, then try again.")
+    return None

@@ -1,0 +1,289 @@
+"""What the Docker engine and the kernel report, read into the model's words. Pure, but for /proc."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, get_args
+
+from supply_chain.errors import CheckNotMade
+from supply_chain.model.container import (
+    LOG,
+    Action,
+    ActionKind,
+    Change,
+    Container,
+    History,
+    HostAccess,
+    Listener,
+    LocalImage,
+    Process,
+    Profile,
+    Published,
+)
+from supply_chain.model.image import Digest
+
+PROC = Path("/proc")
+NANO = 1_000_000_000
+"""The engine counts processors in these parts."""
+LISTEN = "0A"
+NAME_SERVER = "127.0.0.11"
+INIT = ("/sbin/docker-init", "/usr/sbin/docker-init")
+"""Where a container sees the engine's init, in an image whose /sbin is a directory, and where it is a link."""
+DEFAULT_CAPABILITIES = frozenset(
+    (
+        "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
+        "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+    )
+)  # fmt: skip
+"""What the engine gives to every container (Docker documentation, "Runtime privilege and Linux capabilities")."""
+ACTIONS = frozenset(get_args(ActionKind))
+KINDS: tuple[Literal["changed", "added", "deleted"], ...] = ("changed", "added", "deleted")
+"""Docker Engine API 1.45, ContainerChanges: 0 modified, 1 added, 2 deleted."""
+
+
+def container_from(attrs: Mapping[str, Any]) -> Container:
+    """A container from the engine's inspect answer."""
+    state, config, host = attrs["State"], attrs["Config"], attrs["HostConfig"]
+    networks = attrs["NetworkSettings"].get("Networks") or {}
+    return Container(
+        id=attrs["Id"],
+        name=attrs["Name"].lstrip("/"),
+        image=attrs["Image"],
+        labels=config.get("Labels") or {},
+        status=state["Status"],
+        pid=state.get("Pid") or 0,
+        exit_code=state.get("ExitCode") or 0,
+        out_of_memory=bool(state.get("OOMKilled")),
+        error=state.get("Error") or "",
+        restarts=attrs.get("RestartCount") or 0,
+        restart=(host.get("RestartPolicy") or {}).get("Name") == "unless-stopped",
+        created_at=_time(attrs["Created"]) or datetime.fromtimestamp(0, UTC),
+        started_at=_time(state.get("StartedAt")),
+        finished_at=_time(state.get("FinishedAt")),
+        profile=profile_from(attrs),
+        environment=_environment(config.get("Env")),
+        command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
+        networks={name: each.get("IPAddress") or "" for name, each in networks.items()},
+        published=_published(host.get("PortBindings") or {}),
+    )
+
+
+def profile_from(attrs: Mapping[str, Any]) -> Profile:
+    """What the container may do, as the engine stored it."""
+    host = attrs["HostConfig"]
+    options = [str(option) for option in host.get("SecurityOpt") or ()]
+    quiet = [option for option in options if option.split(":")[0].split("=")[0] == "no-new-privileges"]
+    spaces = {"network": "NetworkMode", "pid": "PidMode", "ipc": "IpcMode", "uts": "UTSMode", "user": "UsernsMode"}
+    mounts = [m["Destination"] for m in attrs.get("Mounts") or () if m.get("Type") != "tmpfs"]
+    return Profile(
+        user=attrs["Config"].get("User") or "0:0",
+        read_only=bool(host.get("ReadonlyRootfs")),
+        writable=tuple(sorted(host.get("Tmpfs") or ())),
+        capabilities=_capabilities(host.get("CapAdd")),
+        dropped=_capabilities(host.get("CapDrop")),
+        no_new_privileges=any(not option.endswith("false") for option in quiet),
+        memory=host.get("Memory") or 0,
+        pids=host.get("PidsLimit") or 0,
+        cpu=(host.get("NanoCpus") or 0) / NANO,
+        init=bool(host.get("Init")),
+        privileged=bool(host.get("Privileged")),
+        host_namespaces=tuple(sorted(name for name, key in spaces.items() if host.get(key) == "host")),
+        mounts=tuple(sorted(mounts)),
+        devices=tuple(sorted(d["PathInContainer"] for d in host.get("Devices") or ())),
+        security_options=tuple(sorted(set(options) - set(quiet))),
+    )
+
+
+def access_from(attrs: Mapping[str, Any], device_of: Mapping[str, str], *, private_cgroups: bool) -> HostAccess:
+    """What a container can reach of its host and of others.
+
+    `device_of` has for each volume the host's path that it stands for, if any. `private_cgroups`: whether containers
+    have a cgroup namespace of their own unless they are started otherwise, as with cgroup version 2.
+    """
+    host, mounts = attrs["HostConfig"], attrs.get("Mounts") or ()
+    spaces = {"cgroup": "CgroupnsMode", "ipc": "IpcMode", "network": "NetworkMode", "pid": "PidMode",
+              "user": "UsernsMode", "uts": "UTSMode"}  # fmt: skip
+    modes = {space: str(host.get(key) or "") for space, key in spaces.items()}
+    if not private_cgroups:
+        del modes["cgroup"]
+    volumes = sorted(each["Name"] for each in mounts if each.get("Type") == "volume" and each.get("Name"))
+    binds = {each["Source"] for each in mounts if each.get("Type") == "bind"}
+    devices = [each["PathOnHost"] for each in host.get("Devices") or ()]
+    devices += [f"cgroup rule {rule}" for rule in host.get("DeviceCgroupRules") or ()]
+    devices += [str(each.get("Driver") or "device request") for each in host.get("DeviceRequests") or ()]
+    return HostAccess(
+        container=attrs["Id"],
+        name=attrs["Name"].lstrip("/"),
+        image=attrs["Image"],
+        status=attrs["State"]["Status"],
+        privileged=bool(host.get("Privileged")),
+        capabilities=tuple(sorted(set(_capabilities(host.get("CapAdd"))) - DEFAULT_CAPABILITIES)),
+        paths=tuple(sorted(binds | {device_of[name] for name in volumes if name in device_of})),
+        devices=tuple(sorted(devices)),
+        host_namespaces=tuple(space for space, mode in modes.items() if mode == "host"),
+        shared={s: m.partition(":")[2] for s, m in sorted(modes.items()) if m.startswith("container:")},
+        volumes=tuple(volumes),
+        unconfined=_unconfined(host, modes),
+    )
+
+
+def _unconfined(host: Mapping[str, Any], modes: Mapping[str, str]) -> tuple[str, ...]:
+    """What takes a protection away, but for the label that the engine itself disables for more than that."""
+    options = {str(option).replace(":", "=", 1) for option in host.get("SecurityOpt") or ()}
+    if host.get("Privileged") or "host" in (modes["pid"], modes["ipc"]):
+        options.discard("label=disable")
+    found = {each for each in options if each.partition("=")[2] in ("unconfined", "disable")}
+    for key, path in (("MaskedPaths", "/proc/kcore"), ("ReadonlyPaths", "/proc/sys")):
+        if host.get(key) is not None and path not in host[key] and not host.get("Privileged"):
+            found.add(f"{path} is open")
+    return tuple(sorted(found))
+
+
+def history_from(events: Sequence[Mapping[str, Any]], after: int) -> History:
+    """What was done with containers, from all the events that an engine keeps, the oldest first."""
+    times = [int(event["timeNano"]) for event in events]
+    new = [event for event, at in zip(events, times, strict=True) if at > after]
+    return History(
+        actions=tuple(action for event in new if (action := _action(event))),
+        last=max((after, *times)),
+        complete=not after or after in times,
+    )
+
+
+def _action(event: Mapping[str, Any]) -> Action | None:
+    """None for an event that lets nobody in."""
+    kind, _, command = str(event.get("Action") or "").partition(": ")
+    if event.get("Type") != "container" or kind not in ACTIONS:
+        return None
+    at = datetime.fromtimestamp(int(event["timeNano"]) // 1000 / 1_000_000, UTC)
+    return Action(at=at, container=event["Actor"]["ID"], kind=kind, command=command)
+
+
+def image_from(attrs: Mapping[str, Any]) -> LocalImage:
+    """An image from the engine's inspect answer."""
+    config = attrs.get("Config") or {}
+    return LocalImage(
+        digest=attrs["Id"],
+        environment=_environment(config.get("Env")),
+        command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
+        volumes=tuple(sorted(config.get("Volumes") or ())),
+        labels=config.get("Labels") or {},
+    )
+
+
+def named_from(entry: Mapping[str, Any]) -> tuple[Digest, tuple[str, ...]]:
+    """An image's digest and names, from the engine's inspect answer.
+
+    One that was pulled by digest is told with that as its tag, and by later engines without a tag.
+    """
+    return entry["Id"], tuple(entry.get("RepoTags") or entry.get("RepoDigests") or ())
+
+
+def change_from(entry: Mapping[str, Any]) -> Change:
+    return Change(kind=KINDS[entry["Kind"]], path=entry["Path"])
+
+
+def without_init(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """The changes but for the mount point of the engine's own init, and directories made for it alone."""
+    others = [each for each in changes if each.path not in INIT]
+    made = {str(above) for each in changes if each.path in INIT for above in PurePosixPath(each.path).parents}
+    more = [each.path for each in others if each.path not in made]
+    needed = {above for above in made if any(path.startswith(f"{above.rstrip('/')}/") for path in more)}
+    return tuple(each for each in others if each.kind == "deleted" or each.path not in made - needed)
+
+
+def processes_from(answer: Mapping[str, Any]) -> tuple[Process, ...]:
+    """The processes from `ps -eo pid,ppid,uid,args`, as the engine passes it on."""
+    return tuple(
+        Process(pid=int(row[0]), parent=int(row[1]), uid=int(row[2]), command=row[3]) for row in answer["Processes"]
+    )
+
+
+def listeners_of(container: Container, proc: Path = PROC) -> tuple[Listener, ...]:
+    """The TCP sockets that listen in the container's network namespace, from its process on this machine.
+
+    /proc/<pid>/net/tcp and tcp6 (proc(5)). That the process is the container's is checked by the
+    container's address, which has to be in that namespace.
+    """
+    net = proc / str(container.pid) / "net"
+    try:
+        known = (net / "fib_trie").read_text()
+        lines = (net / "tcp").read_text().splitlines()[1:]
+        lines += (net / "tcp6").read_text().splitlines()[1:] if (net / "tcp6").exists() else []
+    except OSError as error:
+        raise CheckNotMade(
+            f"The listening ports of {container.name} cannot be read: {error}\n"
+            "The container has to run, and its engine on this machine, not in a virtual one."
+        ) from error
+    if not any(re.search(rf"\b{re.escape(a)}\b", known) for a in container.networks.values() if a):
+        raise CheckNotMade(
+            f"Process {container.pid} is not {container.name} on this machine.\n"
+            "Run development where its engine runs, not in another machine or namespace."
+        )
+    return listening(lines)
+
+
+def listening(lines: Iterable[str]) -> tuple[Listener, ...]:
+    """The listening sockets among the rows of /proc/net/tcp and tcp6; the engine's name server is left out."""
+    found = set()
+    for line in lines:
+        _, local, _, state, *_ = line.split()
+        if state == LISTEN:
+            address, _, port = local.partition(":")
+            found.add((_address(address), int(port, 16)))
+    return tuple(Listener(address=a, port=p) for a, p in sorted(found, key=lambda x: (x[1], x[0])) if a != NAME_SERVER)
+
+
+def _address(text: str) -> str:
+    """Groups of four bytes in the machine's order → an address."""
+    groups = [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]
+    return str(ipaddress.ip_address(b"".join(struct.pack("=I", group) for group in groups)))
+
+
+def _capabilities(names: Iterable[str] | None) -> tuple[str, ...]:
+    return tuple(sorted(name.upper().removeprefix("CAP_") for name in names or ()))
+
+
+def _environment(pairs: Iterable[str] | None) -> dict[str, str]:
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs or ())}
+
+
+def _published(bindings: Mapping[str, Any]) -> tuple[Published, ...]:
+    return tuple(
+        Published(
+            address=each.get("HostIp") or "0.0.0.0",  # noqa: S104 # nosec B104 - that is what an empty one means
+            port=int(each.get("HostPort") or 0),
+            container_port=int(inside.partition("/")[0]),
+        )
+        for inside, outer in sorted(bindings.items())
+        for each in outer or ()
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    """An RFC 3339 time with nanoseconds; the engine's year 1 means never."""
+    if not text or text.startswith("0001-"):
+        return None
+    match = re.fullmatch(r"(.{19})(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
+    if not match:
+        raise ValueError(f"not a time: {text!r}")
+    fraction = (match[2] or ".0")[:7]
+    return datetime.fromisoformat(match[1] + fraction.ljust(7, "0") + match[3].replace("Z", "+00:00"))
+
+
+def last_lines(stream: Iterable[bytes]) -> str:
+    """The last `LOG` bytes of a stream, from the beginning of a line; of a single line that is longer, its end."""
+    end, cut = bytearray(), False
+    for chunk in stream:
+        end += chunk
+        if len(end) > LOG:
+            del end[:-LOG]
+            cut = True
+    if cut:
+        end = end.partition(b"\n")[2] or end
+    return end.decode("utf-8", "replace")

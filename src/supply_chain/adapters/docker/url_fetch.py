@@ -1,0 +1,238 @@
+"""Files that a Dockerfile adds by their URL, fetched here: BuildKit would follow redirects into any network."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpcore
+
+from supply_chain.adapters.docker.free_space import free_bytes
+from supply_chain.adapters.docker.public_hosts import Resolve, public_addresses, resolve
+from supply_chain.adapters.process.command import Cancellation, cancellation
+from supply_chain.development.build import Allowance
+from supply_chain.errors import Cancelled, DiskFull, FetchFailed
+from supply_chain.model.image import Digest
+from supply_chain.text import mebibytes
+
+REDIRECTS = 5
+MOST = 1024**3
+"""Bytes a file may have."""
+SILENCE = 30.0
+"""Seconds that a server may say nothing."""
+REDIRECTED = (301, 302, 303, 307, 308)
+
+
+@dataclass(frozen=True)
+class _Deadline:
+    """When a download has to be over; a cancelled run ends it before."""
+
+    url: str
+    until: float
+    scope: Cancellation
+
+    def check(self) -> float:
+        """Return for how many seconds the server may be silent now.
+
+        Raises `Cancelled` once the run is cancelled, and `FetchFailed` once the time is over.
+        """
+        if self.scope.cancelled:
+            raise Cancelled("The download was ended because the run was cancelled.")
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise FetchFailed(
+                f"{self.url} was not fetched in the time that a build may take.\n"
+                "Fetch something smaller, or raise build.timeout."
+            )
+        return min(SILENCE, left)
+
+    @contextmanager
+    def waiting(self) -> Iterator[float]:
+        """Give the block its timeout in seconds."""
+        try:
+            yield self.check()
+        except httpcore.TimeoutException:
+            self.check()
+            raise
+
+
+class _Timed(httpcore.NetworkStream):
+    """A connection whose every operation is held to the deadline, whatever the server sends in the meantime."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with self._deadline.waiting() as seconds:
+            return self._stream.read(max_bytes, seconds)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with self._deadline.waiting() as seconds:
+            self._stream.write(buffer, seconds)
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        try:
+            with self._deadline.waiting() as seconds:
+                return _Timed(self._stream.start_tls(ssl_context, server_hostname, seconds), self._deadline)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Checked(httpcore.SyncBackend):
+    """Connects to no address but those that were checked, so that a name cannot change its mind in between."""
+
+    def __init__(self, resolve: Resolve, deadline: _Deadline) -> None:
+        self._resolve = resolve
+        self._deadline = deadline
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        addresses = public_addresses(host, port, self._resolve)
+        with self._deadline.waiting() as seconds:
+            stream = super().connect_tcp(addresses[0], port, seconds, local_address, socket_options)
+        return _Timed(stream, self._deadline)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One download."""
+
+    url: str
+    checksum: Digest
+    target: Path
+    deadline: _Deadline
+    allowance: Allowance
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """Fetches by https, from public addresses alone, and believes nothing but the checksum."""
+
+    ca_bundle: Path | None = None
+    resolve: Resolve = resolve
+    most: int = MOST
+    reserve: int = 0
+    """Bytes that have to stay free in the file system that the files are written to."""
+
+    def fetch(self, url: str, checksum: Digest, target: Path, timeout: float, allowance: Allowance) -> None:
+        """Write what `url` gives to `target`; `timeout` in seconds.
+
+        Raises `FetchFailed` for an answer that is none, another checksum, more than a limit allows or a redirect
+        away from https, `DockerfileRefused` where the host, or one that it redirects to, has an address of no public
+        network, and `DiskFull` where the reserve would be used.
+        """
+        context = ssl.create_default_context(cafile=self.ca_bundle)
+        deadline = _Deadline(url, time.monotonic() + timeout, cancellation())
+        backend = _Checked(self.resolve, deadline)
+        wanted = _Wanted(url, checksum, target, deadline, allowance)
+        with closing(httpcore.ConnectionPool(ssl_context=context, network_backend=backend)) as pool:
+            at = url
+            for _ in range(REDIRECTS + 1):
+                location = self._ask(pool, _checked_url(url, at), wanted)
+                if location is None:
+                    return
+                at = _joined(url, at, location)
+        raise FetchFailed(f"{url} leads on more than {REDIRECTS} times.\nDeclare the URL that it leads to.")
+
+    def _ask(self, pool: httpcore.ConnectionPool, at: str, wanted: _Wanted) -> str | None:
+        """Fetch it, or say where it lies instead."""
+        headers = [("Host", urlsplit(at).netloc), ("User-Agent", "cscm"), ("Accept-Encoding", "identity")]
+        try:
+            with pool.stream("GET", at, headers=headers) as answer:
+                if answer.status in REDIRECTED:
+                    found = {key.lower(): value for key, value in answer.headers}
+                    return found.get(b"location", b"").decode("latin-1")
+                if answer.status != 200:
+                    raise FetchFailed(f"{at} was answered with {answer.status}.\nCheck the URL in build.fetch.urls.")
+                self._write(answer, wanted)
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, ssl.SSLError) as error:
+            raise FetchFailed(
+                f"{at} cannot be fetched: {error or type(error).__name__}\n"
+                "Check that this machine reaches it (the chain uses no proxy), and build again."
+            ) from error
+        return None
+
+    def _write(self, answer: httpcore.Response, wanted: _Wanted) -> None:
+        digest, size = hashlib.sha256(), 0
+        with wanted.target.open("xb") as file:
+            for chunk in answer.iter_stream():
+                size += len(chunk)
+                wanted.deadline.check()
+                self._check_size(size, len(chunk), wanted)
+                digest.update(chunk)
+                file.write(chunk)
+        os.chmod(wanted.target, 0o600)  # noqa: PTH101 - as BuildKit gives what it fetches
+        if f"sha256:{digest.hexdigest()}" != wanted.checksum:
+            # The checksum that it has stays unnamed: it would tell what any host answers this machine.
+            raise FetchFailed(
+                f"{wanted.url} does not have the checksum {wanted.checksum}, which is declared.\n"
+                "Find out what changed there before you declare another."
+            )
+
+    def _check_size(self, size: int, more: int, wanted: _Wanted) -> None:
+        """Refuse what the file itself, all files of the build together, or the file system has no room for."""
+        if size > self.most:
+            raise FetchFailed(
+                f"{wanted.url} is more than {self.most} bytes, the limit of one file.\nFetch something smaller."
+            )
+        if not wanted.allowance.take(more):
+            raise FetchFailed(
+                f"{wanted.url} is not fetched to its end: the files that one build adds by URL may have "
+                f"{mebibytes(wanted.allowance.most)} together.\nFetch fewer or smaller files."
+            )
+        place = wanted.target.parent
+        if self.reserve and (free := free_bytes(place)) - more < self.reserve:
+            raise DiskFull(
+                f"{wanted.url} is not fetched to its end: {mebibytes(free)} are free at {place}, and "
+                f"{mebibytes(self.reserve)} have to stay.\n"
+                "Make room there, set TMPDIR to a larger file system, or lower `build_reserve` in the block of the "
+                "container host."
+            )
+
+
+def _checked_url(url: str, at: str) -> str:
+    """Return `at`, which `url` is or leads to; `FetchFailed` for what is no URL, or not https."""
+    try:
+        at.encode("ascii")
+        parts = urlsplit(at)
+        _ = parts.port
+    except ValueError as error:
+        raise _no_url(url, at) from error
+    if parts.scheme != "https":
+        raise FetchFailed(f"{url} leads to {at[:300]}, which is not https.\nDeclare another URL of it.")
+    return at
+
+
+def _joined(url: str, at: str, location: str) -> str:
+    try:
+        return urljoin(at, location)
+    except ValueError as error:
+        raise _no_url(url, location) from error
+
+
+def _no_url(url: str, at: str) -> FetchFailed:
+    return FetchFailed(f"{url} leads to {at[:300]!r}, which is no URL.\nDeclare another URL of it.")

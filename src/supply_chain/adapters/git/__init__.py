@@ -1,0 +1,1 @@
+"""git repositories read as data, and the snapshot of an application's source."""

@@ -1,0 +1,255 @@
+"""git's objects, read as data: packs by dulwich, on files that are opened here. Nothing is ever run.
+
+Configuration, hooks, attributes, replacements, grafts and alternates play no part, and no file is reached through a
+link. Each object is verified against its id, so that a damaged or forged repository is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import struct
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from mmap import ACCESS_READ, mmap
+from typing import Final
+
+from dulwich.errors import ApplyDeltaError
+from dulwich.object_format import SHA1
+from dulwich.objects import ObjectID, RawObjectID
+from dulwich.pack import (
+    DELTA_TYPES,
+    OFS_DELTA,
+    PackData,
+    PackIndex,
+    apply_delta,
+    load_pack_index_file,
+)
+
+from supply_chain.adapters.files.openat import file_at, names_at, naming, read_at
+from supply_chain.adapters.git.snapshot_budget import Budget
+from supply_chain.errors import SourceInvalid
+
+MAX_OBJECT = 256 * 1024**2
+"""Bytes of the largest object that is read from a repository; it is held in memory."""
+MAX_PACKS = 400
+"""Packs of one repository, each of which stays open."""
+MAX_CHAIN = 5000
+"""Deltas on top of each other; git makes 50, and no more than 4095."""
+REMEMBERED = 256 * 1024
+"""Bytes of the largest object that is remembered as what deltas apply to."""
+REMEMBERED_OBJECTS = 500
+"""Objects of a pack that are remembered."""
+LOOSE, INDEX = re.compile("[0-9a-f]{38}"), re.compile(r"pack-\S+\.idx")
+KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
+BROKEN: Final = (
+    ApplyDeltaError, AssertionError, IndexError, KeyError, OverflowError, TypeError, ValueError, struct.error,
+    zlib.error,
+)  # fmt: skip
+"""What dulwich raises about a pack that is none."""
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects in a repository's `objects`, which is open as `root`."""
+
+    root: int
+    stack: ExitStack
+    """Closes the packs."""
+    budget: Budget = field(default_factory=Budget)
+
+    def read(self, oid: str) -> tuple[str, bytes]:
+        """An object's type and content. `SourceInvalid` where it is missing, too large or not what its id says.
+
+        `SourceInvalid` and `Cancelled` also where the budget says so.
+        """
+        found = self._packed(oid) or self._loose(oid)
+        if found is None:
+            raise SourceInvalid(
+                f"The git repository has no object {oid}.\nFetch it (`git fsck` tells what is missing; a partial clone "
+                "is completed by `git fetch --refetch --no-filter`)."
+            )
+        kind, content = found
+        actual = hashlib.sha1(b"%s %d\0" % (kind.encode(), len(content)), usedforsecurity=False)
+        actual.update(content)
+        if actual.hexdigest() != oid:
+            raise _broken(oid, "its content is another object's")
+        self.budget.spend(len(content))
+        return kind, content
+
+    def matching(self, prefix: str) -> frozenset[str]:
+        """The ids that begin with these (at least four) hexadecimal digits."""
+        found = set()
+        with suppress(FileNotFoundError):
+            found |= {prefix[:2] + name for name in names_at(self.root, prefix[:2]) if LOOSE.fullmatch(name)}
+        for pack in self._packs:
+            found |= set(pack.matching(prefix))
+        return frozenset(oid for oid in found if oid.startswith(prefix))
+
+    def _loose(self, oid: str) -> tuple[str, bytes] | None:
+        packed = read_at(self.root, f"{oid[:2]}/{oid[2:]}", MAX_OBJECT)
+        if packed is None:
+            return None
+        try:
+            inflater = zlib.decompressobj()
+            content = inflater.decompress(packed, MAX_OBJECT + 32)
+            header, _, content = content.partition(b"\0")
+            kind, _, size = header.decode().partition(" ")
+            if inflater.unconsumed_tail or int(size) > MAX_OBJECT:
+                raise _large(oid)
+        except (zlib.error, ValueError) as error:
+            raise _broken(oid, str(error)) from error
+        return kind, content
+
+    def _packed(self, oid: str) -> tuple[str, bytes] | None:
+        for pack in self._packs:
+            try:
+                offset = pack.offset(oid)
+                if offset is not None:
+                    return pack.read(offset, oid)
+            except BROKEN as error:
+                raise _broken(oid, str(error) or "its pack or index is none of git's") from error
+        return None
+
+    @cached_property
+    def _packs(self) -> tuple[_Pack, ...]:
+        try:
+            names = sorted(name[:-4] for name in names_at(self.root, "pack") if INDEX.fullmatch(name))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise _broken("pack", error.strerror or "it cannot be read") from error
+        if len(names) > MAX_PACKS:
+            raise SourceInvalid(f"The git repository has {len(names)} packs.\nRun `git gc` in it.")
+        return tuple(self._open(f"pack/{name}") for name in names)
+
+    def _open(self, name: str) -> _Pack:
+        with (
+            naming(f"{name}.pack"),
+            file_at(self.root, f"{name}.idx") as index,
+            file_at(self.root, f"{name}.pack") as data,
+        ):
+            try:
+                with os.fdopen(os.dup(index), "rb") as file:
+                    loaded = load_pack_index_file(name, file, SHA1)
+                self.stack.callback(_close, loaded)
+                with os.fdopen(os.dup(data), "rb") as file:  # both are mapped, and stay so when they are closed
+                    unpacker = PackData(name, SHA1, file=file)
+                self.stack.callback(_close, unpacker)
+                raw = self.stack.enter_context(mmap(data, 0, access=ACCESS_READ))
+            except BROKEN as error:
+                raise _broken(name, str(error) or "its pack or index is none of git's") from error
+        return _Pack(unpacker, loaded, raw, self.budget)
+
+
+@dataclass(frozen=True)
+class _Pack:
+    """One pack with its index. Sizes are looked at before anything is unpacked."""
+
+    data: PackData
+    index: PackIndex
+    raw: mmap
+    budget: Budget
+    recent: OrderedDict[int, tuple[str, bytes]] = field(default_factory=OrderedDict)
+
+    def offset(self, oid: str) -> int | None:
+        try:
+            return self.index.object_offset(ObjectID(oid.encode()))
+        except KeyError:
+            return None
+
+    def matching(self, prefix: str) -> Iterator[str]:
+        even = bytes.fromhex(prefix[: len(prefix) & ~1])
+        return (bytes(raw).hex() for raw in self.index.iter_prefix(even))
+
+    def read(self, offset: int, oid: str) -> tuple[str, bytes]:
+        """The object at an offset: what is there, with the deltas on the way to it applied."""
+        deltas: list[tuple[int, list[bytes]]] = []
+        held = 0
+        while (found := self.recent.get(offset)) is None:
+            self.budget.checkpoint()
+            if self._size(offset) > MAX_OBJECT or held > MAX_OBJECT or len(deltas) > MAX_CHAIN:
+                raise _large(oid)
+            unpacked = self.data.get_unpacked_object_at(offset)
+            if unpacked.pack_type_num not in DELTA_TYPES:
+                found = KINDS[unpacked.pack_type_num], b"".join(unpacked.decomp_chunks)
+                break
+            deltas.append((offset, unpacked.decomp_chunks))
+            held += sum(map(len, unpacked.decomp_chunks))
+            offset = self._base(offset, unpacked.pack_type_num, unpacked.delta_base)
+        else:
+            self.recent.move_to_end(offset)
+        kind, content = found
+        self._remember(offset, kind, content)
+        for place, delta in reversed(deltas):
+            self.budget.checkpoint()
+            if _result_size(b"".join(delta)) > MAX_OBJECT:
+                raise _large(oid)
+            content = b"".join(apply_delta(content, delta))
+            self._remember(place, kind, content)
+        return kind, content
+
+    def _base(self, offset: int, kind: int, base: int | bytes | None) -> int:
+        if kind == OFS_DELTA and isinstance(base, int) and 0 < base < offset:
+            return offset - base
+        if isinstance(base, bytes):
+            return self.index.object_offset(RawObjectID(base))
+        raise ValueError("a delta of nothing")
+
+    def _size(self, offset: int) -> int:
+        """The size that an object or a delta is said to have (gitformat-pack(5)); no more than that is unpacked."""
+        raw = self.raw[offset : offset + 10]
+        size, shift = raw[0] & 15, 4
+        for before, byte in pairwise(raw):
+            if not before & 128:
+                break
+            size |= (byte & 127) << shift
+            shift += 7
+        return size
+
+    def _remember(self, offset: int, kind: str, content: bytes) -> None:
+        if len(content) <= REMEMBERED:
+            self.recent[offset] = kind, content
+        if len(self.recent) > REMEMBERED_OBJECTS:
+            self.recent.popitem(last=False)
+
+
+def _close(mapped: PackData | PackIndex) -> None:
+    """Close what dulwich maps. Where an error's traceback holds a part of the mapping, it is released with that."""
+    try:
+        mapped.close()
+    except BufferError:
+        mapped.close()
+
+
+def _result_size(delta: bytes) -> int:
+    """The size of what a delta makes: the second number in it."""
+    numbers, value, shift = [], 0, 0
+    for byte in delta[:20]:
+        value |= (byte & 127) << shift
+        shift += 7
+        if not byte & 128:
+            numbers.append(value)
+            value, shift = 0, 0
+        if len(numbers) == 2:
+            return numbers[1]
+    raise ValueError("a delta without sizes")
+
+
+def _large(oid: str) -> SourceInvalid:
+    return SourceInvalid(
+        f"The git object {oid} is larger than {MAX_OBJECT // 1024**2} MiB.\n"
+        "Keep such a file outside of git (Git LFS, or an artifact that the build fetches), or build without a revision."
+    )
+
+
+def _broken(oid: str, why: str) -> SourceInvalid:
+    return SourceInvalid(
+        f"The git repository is damaged at {oid}: {why}\nLook at it with `git fsck`, or clone it anew."
+    )

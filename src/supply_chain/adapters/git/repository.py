@@ -1,0 +1,417 @@
+"""A git repository around an application: its commits, and which one the files are of. Read as data; nothing is run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from dulwich.config import ConfigFile
+
+from supply_chain.adapters.files.openat import (
+    DIRECTORY,
+    directory_at,
+    directory_named,
+    file_at,
+    naming,
+    place_of,
+    read_at,
+)
+from supply_chain.adapters.git.commit import Commit, find_subtree, parse_commit
+from supply_chain.adapters.git.objects import Objects
+from supply_chain.adapters.git.snapshot_budget import Budget
+from supply_chain.development.snapshot import check_name, has_control
+from supply_chain.errors import SourceInvalid
+from supply_chain.model.image import Source
+
+MAX_HISTORY = 250_000
+"""Commits that are looked at for the last one that changed the application."""
+MAX_CONFIG = 1024**2
+MAX_REFS = 64 * 1024**2
+"""Bytes of packed-refs and of a shallow clone's list."""
+MAX_STEPS = 1000
+"""How far a revision's suffixes may lead back, such as in HEAD~3."""
+MAX_TAGS = 10
+"""Tags of tags."""
+REMEMBERED = 10_000
+"""Directories that are remembered as holding a part of the application's path, or not."""
+OID = re.compile(r"[0-9a-f]{40}")
+ABBREVIATED = re.compile(r"[0-9a-f]{4,40}")
+REVISION = re.compile(r"(?P<name>[^~^:\\\s]+?)(?P<suffix>(?:~\d*|\^\d*|\^\{commit\})*)")
+SCHEME = re.compile(r"(?:[\w+.-]+::)?[A-Za-z][A-Za-z0-9+.-]*://")
+HOST = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|localhost|[\w-]+\.[\w.-]+)(?::\d{0,5})?|[\w.-]*")
+"""A host of a URL; none in file:///. With a port, a name without a dot could as well be a user's, with a password."""
+SCP = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|[\w.-]+):.*")
+"""HOST:PATH"""
+PORT = re.compile(r"[\w-]*:\d{0,5}")
+"""Of a host, or the beginning of a password."""
+QUERY = re.compile(r"[?#].*", re.DOTALL)
+"""Of a URL, with the fragment (RFC 3986, sections 3.4 and 3.5)."""
+STEP = re.compile(r"([~^])(\d*)")
+FORMATS = {b"objectformat": b"sha1", b"refstorage": b"files"}
+"""Extensions (git-config(1), "extensions.*") that decide how objects and references are stored."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository that is open for reading: `git` is its directory, `common` what its work trees have in common."""
+
+    name: str
+    inside: str
+    """The application's directory, below the work tree's root; "" where it is that."""
+    git: int
+    common: int
+    objects: Objects
+
+    def commit(self, revision: str | None = None) -> str | None:
+        """The commit of this name, or the one that is checked out; None without any. `SourceInvalid`."""
+        if revision is None:
+            return self._reference("HEAD")
+        match = REVISION.fullmatch(revision)
+        found = self._named(match["name"]) if match else None
+        steps = STEP.findall(match["suffix"].replace("^{commit}", "")) if match else []
+        for kind, number in steps:
+            count = int((number or "1")[:6])
+            if found is None or count > MAX_STEPS:
+                return None
+            found = self._parent(found, count) if kind == "^" else self._ancestor(found, count)
+        return found
+
+    def source(self, commit: str, *, dirty: bool) -> Source:
+        """Where the code of a commit comes from."""
+        return Source(
+            path=self.inside or ".",
+            repository=self.remote,
+            revision=commit,
+            dirty=dirty,
+            committed=self.last_change(commit),
+        )
+
+    @property
+    def remote(self) -> str:
+        """The address of its remote, without a user's name or password; its directory's name where it has none."""
+        address = _without_credentials(self._remote)
+        if not address:
+            check_name(self.name)
+        return address or self.name
+
+    def tree(self, commit: str) -> str | None:
+        """The tree of the application's directory in a commit; None where the commit does not hold it."""
+        return self._inside(self._parsed(commit))
+
+    def last_change(self, commit: str) -> int:
+        """When the application's directory last changed by a commit, in Unix seconds; 0 where it is in none.
+
+        As `git log -1 --format=%ct COMMIT -- DIRECTORY` finds it: back along the parents that hold the same.
+        """
+        cuts, at = self._cuts, self._parsed(commit)
+        mine = self._inside(at)
+        if mine is None:
+            return 0
+        for _ in range(MAX_HISTORY):
+            parents = () if at.oid in cuts else at.parents
+            same = next((each for each in map(self._parsed, parents) if self._inside(each) == mine), None)
+            if same is None:
+                break
+            at = same
+        return at.time
+
+    def _parsed(self, oid: str) -> Commit:
+        kind, content = self.objects.read(oid)
+        if kind != "commit":
+            raise SourceInvalid(f"{oid} is a {kind}, and no commit.\nLook at the repository with `git fsck`.")
+        return parse_commit(oid, content)
+
+    def _inside(self, commit: Commit) -> str | None:
+        at: str | None = commit.tree
+        for part in self.inside.split("/") if self.inside else ():
+            at = self._subtree(at, part) if at else None
+        return at
+
+    @cached_property
+    def _subtree(self) -> Callable[[str, str], str | None]:
+        """`find_subtree`, once for each directory: most commits leave most directories as they were."""
+        return lru_cache(REMEMBERED)(lambda oid, part: find_subtree(oid, part, self.objects))
+
+    def _parent(self, oid: str, number: int) -> str | None:
+        if number == 0:
+            return oid
+        parents = self._parsed(oid).parents
+        return parents[number - 1] if number <= len(parents) else None
+
+    def _ancestor(self, oid: str, generations: int) -> str | None:
+        at: str | None = oid
+        for _ in range(generations):
+            at = self._parent(at, 1) if at else None
+        return at
+
+    def _named(self, name: str) -> str | None:
+        """A commit by a name that gitrevisions(7) knows: an id, a reference, or the beginning of an id."""
+        if OID.fullmatch(name):
+            return self._peeled(name)
+        name = "HEAD" if name == "@" else name
+        places = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
+        tried = [name, *(place.format(name) for place in places)]
+        found = next(filter(None, map(self._reference, filter(_is_reference, tried))), None)
+        if found is None and ABBREVIATED.fullmatch(name):
+            commits = {self._peeled(oid) for oid in self.objects.matching(name)} - {None}
+            found = commits.pop() if len(commits) == 1 else None
+        return found
+
+    def _reference(self, name: str, depth: int = 5) -> str | None:
+        """The commit that a reference leads to."""
+        content = read_at(self._place(name), name, 4096)
+        if content is None:
+            oid = self._packed.get(name)
+        elif content.startswith(b"ref:"):
+            target = content[4:].decode("utf-8", "replace").strip()
+            return self._reference(target, depth - 1) if depth and _is_reference(target) else None
+        else:
+            oid = content.decode("ascii", "replace").strip()
+        return self._peeled(oid) if oid and OID.fullmatch(oid) else None
+
+    def _place(self, name: str) -> int:
+        """What a work tree has of its own: gitrepository-layout(5)."""
+        own = not name.startswith("refs/") or name.startswith(("refs/bisect/", "refs/worktree/", "refs/rewritten/"))
+        return self.git if own else self.common
+
+    def _peeled(self, oid: str, depth: int = MAX_TAGS) -> str | None:
+        """The commit that an object is, or that a tag is of; None for anything else, also for what is not there."""
+        try:
+            kind, content = self.objects.read(oid)
+        except SourceInvalid:
+            self.objects.budget.checkpoint()
+            if oid == self._checked_out:
+                raise  # the name is right, and the repository is not
+            return None
+        if kind == "tag" and depth:
+            target = re.match(rb"object ([0-9a-f]{40})\n", content)
+            return self._peeled(target[1].decode(), depth - 1) if target else None
+        return oid if kind == "commit" else None
+
+    @cached_property
+    def _checked_out(self) -> str | None:
+        """The id that HEAD leads to, whether its object is there or not."""
+        content = (read_at(self.git, "HEAD", 4096) or b"").decode("utf-8", "replace").strip()
+        name = content.removeprefix("ref:").strip()
+        if content == name or not _is_reference(name):
+            return content
+        found = read_at(self._place(name), name, 4096)
+        return found.decode("ascii", "replace").strip() if found is not None else self._packed.get(name)
+
+    @cached_property
+    def _packed(self) -> dict[str, str]:
+        content = (read_at(self.common, "packed-refs", MAX_REFS) or b"").decode("utf-8", "replace")
+        lines = (line.split(" ", 1) for line in content.splitlines() if line[:1] not in ("#", "^"))
+        return {words[1]: words[0] for words in lines if len(words) == 2}
+
+    @cached_property
+    def _cuts(self) -> frozenset[str]:
+        """The commits whose parents a shallow clone does not have."""
+        return frozenset((read_at(self.common, "shallow", MAX_REFS) or b"").decode("ascii", "replace").split())
+
+    @property
+    def _remote(self) -> str:
+        try:
+            return _configuration(self.common).get((b"remote", b"origin"), b"url").decode("utf-8", "replace")
+        except KeyError:
+            return ""
+
+
+def read_remote(directory: Path) -> str:
+    """Return the repository that a directory's code comes from, as `Source.repository` names it. `SourceInvalid`."""
+    with directory_named(directory) as root, open_repository(root) as repository:
+        return repository.remote if repository else place_of(root).name
+
+
+@contextlib.contextmanager
+def open_repository(root: int, budget: Budget | None = None) -> Iterator[Repository | None]:
+    """The repository that the application whose directory is open as `root` belongs to; None outside of any.
+
+    Raises `SourceInvalid` where there is one that cannot be read safely, or is not kept as it has to be, and where
+    the directory moves meanwhile: its names are those of the directories that were opened. Reading it raises what
+    `budget` does.
+    """
+    real = place_of(root)
+    budget = budget or Budget()
+    with ExitStack() as stack:
+        at, inside = stack.enter_context(directory_at(root, "")), Path()
+        for place in (real, *real.parents):
+            git = _git_directory(at, place, stack)
+            if git is not None:
+                if place_of(at) != place or place_of(root) != real:
+                    raise SourceInvalid(f"{real} was moved while it was read.\nRun it again when nothing changes it.")
+                common = _common_directory(git, stack)
+                yield _opened(place.name, str(inside) if inside.parts else "", root, git, common, stack, budget)
+                return
+            inside = place.name / inside
+            at = os.open("..", DIRECTORY, dir_fd=at)
+            stack.callback(os.close, at)
+        if _looks_like_repository(root):  # its owner named a bare one; an application's files around it make none
+            bare = stack.enter_context(directory_at(root, ""))
+            yield _opened(real.name, "", root, bare, bare, stack, budget)
+            return
+        yield None
+
+
+def _opened(name: str, inside: str, root: int, git: int, common: int, stack: ExitStack, budget: Budget) -> Repository:
+    trusted = {0, os.geteuid(), os.fstat(root).st_uid}
+    if not {os.fstat(git).st_uid, os.fstat(common).st_uid} <= trusted:
+        raise SourceInvalid(
+            f"The git repository {name} belongs to another user than the application's directory, and could say "
+            "anything of it.\nGive both to one user (chown), or build from a clone of your own."
+        )
+    _check_format(common, name)
+    with naming(f"{name}/.git/objects"):
+        objects = stack.enter_context(directory_at(common, "objects"))
+    if (read_at(objects, "info/alternates", MAX_CONFIG) or b"").strip():
+        raise SourceInvalid(
+            f"The git repository {name} borrows objects from another one (objects/info/alternates), which is not read."
+            "\nCopy them (`git repack -a -d`, then remove that file), or clone without --shared and --reference."
+        )
+    return Repository(name, inside, git, common, Objects(objects, stack, budget))
+
+
+def _git_directory(at: int, place: Path, stack: ExitStack) -> int | None:
+    """git's own directory of a work tree whose root is open as `at`; None where it is the root of none."""
+    try:
+        mode = os.stat(".git", dir_fd=at, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SourceInvalid(f"{place}/.git cannot be read: {error.strerror}\nMake it readable.") from error
+    if stat.S_ISREG(mode):
+        return _linked(at, place, stack)
+    if not stat.S_ISDIR(mode):
+        raise SourceInvalid(f"{place}/.git is a link, or no directory.\nClone the repository to there.")
+    with naming(f"{place}/.git"):
+        git = stack.enter_context(directory_at(at, ".git"))
+    return git if _looks_like_repository(git) else None
+
+
+def _linked(at: int, place: Path, stack: ExitStack) -> int:
+    """git's directory of a work tree that `git worktree` added, which names the work tree in turn."""
+    text = (read_at(at, ".git", 8192) or b"").decode("utf-8", "surrogateescape")
+    target = place / text.removeprefix("gitdir:").strip()
+    if text.startswith("gitdir:") and "\0" not in text:
+        with contextlib.suppress(OSError):
+            git = stack.enter_context(directory_named(Path(os.path.realpath(target))))
+            back = (read_at(git, "gitdir", 8192) or b"").decode("utf-8", "surrogateescape").strip()
+            if back and Path(os.path.realpath(target / back)) == place / ".git":
+                return git
+    raise SourceInvalid(
+        f"{place}/.git leads to a repository that does not name {place} as one of its work trees.\n"
+        "Build from a clone, or from a work tree that `git worktree add` made; a submodule is built from its own clone."
+    )
+
+
+def _common_directory(git: int, stack: ExitStack) -> int:
+    """What a repository's work trees have in common: two directories above that of one that `git worktree` added."""
+    if read_at(git, "commondir", 8192) is None:
+        return git
+    real = Path(f"/proc/self/fd/{git}").readlink()
+    common = os.open("../..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=git)
+    stack.callback(os.close, common)
+    if real.parent.name != "worktrees" or not _looks_like_repository(common):
+        raise SourceInvalid(
+            f"{real} has a file `commondir`, as work trees have, and is none of a repository above it.\n"
+            "Build from a clone, or from a work tree that `git worktree add` made."
+        )
+    return common
+
+
+def _looks_like_repository(directory: int) -> bool:
+    try:
+        with file_at(directory, "HEAD"):
+            pass
+        with contextlib.suppress(FileNotFoundError), file_at(directory, "commondir"):
+            return True
+        with directory_at(directory, "objects"), directory_at(directory, "refs"):
+            return True
+    except OSError:
+        return False
+
+
+def _check_format(common: int, name: str) -> None:
+    config = _configuration(common)
+    for key, wanted in FORMATS.items():
+        with contextlib.suppress(KeyError):
+            value = config.get((b"extensions",), key)
+            if value.lower() != wanted:
+                shown = value.decode("utf-8", "replace")
+                raise SourceInvalid(
+                    f"The git repository {name} is kept in a form that is not read (extensions.{key.decode()} {shown})."
+                    "\nBuild from a clone with SHA-1 objects and references in files."
+                )
+
+
+def _configuration(common: int) -> ConfigFile:
+    """The repository's own file, without what it includes: other files of the machine are none of its matter."""
+    try:
+        content = io.BytesIO(read_at(common, "config", MAX_CONFIG) or b"")
+        return ConfigFile.from_file(content, expand_includes=False)
+    except ValueError as error:
+        raise SourceInvalid(f"The git repository's config cannot be read: {error}\nCorrect .git/config.") from error
+
+
+def _is_reference(name: str) -> bool:
+    """git-check-ref-format(1), and HEAD; nothing else in git's directory is a reference."""
+    parts = name.split("/")
+    plain = all(part and not part.startswith(".") and not part.endswith((".lock", ".")) for part in parts)
+    return name == "HEAD" or (
+        name.startswith("refs/") and plain and ".." not in name and "@{" not in name and name.isprintable()
+    )
+
+
+def _without_credentials(remote: str) -> str:
+    """A remote's address without a user's name or password; a user's name alone stays in `user@host:path`.
+
+    Of an address of the web the query and the fragment are left out too, as a token may stand there.
+    It is read as git reads it (RFC 3986; git-clone(1), "GIT URLS"), but for a password that holds `/` or `@` as they
+    are. `SourceInvalid` where more than one `@` could be the end of the password, and for control characters.
+    """
+    if has_control(remote):
+        raise SourceInvalid(
+            "The address of the git remote origin holds control characters.\n"
+            "Set it without them (`git remote set-url origin ADDRESS`)."
+        )
+    url = SCHEME.match(remote)
+    if url is None:
+        return _without_scp_credentials(remote)
+    rest = remote[url.end() :]
+    parts = rest.split("/")
+    web = url[0].lower().endswith(("http://", "https://"))
+    if not HOST.fullmatch(parts[0]):
+        host = QUERY.sub("", parts[0]) if web else parts[0]
+        ends_early = host != parts[0] and HOST.fullmatch(host)  # by a query, or `host` is a user's name
+        if sum("@" in part for part in parts) > 1 or ((PORT.fullmatch(host) or ends_early) and "@" in rest):
+            raise _unclear_remote()
+        rest = rest.rpartition("@")[2]
+    return url[0] + (QUERY.sub("", rest) if web else rest)
+
+
+def _without_scp_credentials(remote: str) -> str:
+    """The same of `host:path`, and of what is no address but a directory."""
+    head, colon, path = remote.partition(":")
+    if not colon or "/" in head or "@" not in path:
+        return remote
+    last = path.rpartition("@")[2]
+    ends_password = SCP.fullmatch(last) is not None
+    if ("@" in head) is ends_password:
+        raise _unclear_remote()
+    return last if ends_password else remote
+
+
+def _unclear_remote() -> SourceInvalid:
+    return SourceInvalid(
+        "The address of the git remote origin holds an @ that may end a password or be a part of the path.\n"
+        "Set the address without a password (`git remote set-url origin ADDRESS`; see gitcredentials(7)), and write "
+        "an @ of the path as %40."
+    )

@@ -1,0 +1,63 @@
+"""The files of an application's directory, as they are."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from supply_chain.adapters.files.openat import directory_at, file_at, naming, read_pieces
+from supply_chain.development.snapshot import Kind, Mode, Node
+from supply_chain.errors import SourceInvalid
+
+
+@dataclass(frozen=True)
+class WorkingCopy:
+    """A `development.snapshot.Tree`. `root` is the open directory."""
+
+    name: str
+    root: int
+
+    def list(self, directory: str) -> Iterator[Node]:
+        above = f"{directory}/" if directory else ""
+        with naming(directory or self.name), directory_at(self.root, directory) as opened, os.scandir(opened) as names:
+            for each in names:
+                yield _node(f"{above}{each.name}", os.stat(each.name, dir_fd=opened, follow_symlinks=False))
+
+    def find(self, path: str) -> Node | None:
+        above, _, name = path.rpartition("/")
+        try:
+            with directory_at(self.root, above) as directory:
+                return _node(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise SourceInvalid(f"{path} cannot be read: {error.strerror}\nMake it a plain file.") from error
+
+    def read(self, node: Node) -> Iterator[bytes]:
+        """Exactly as many bytes as were listed: another size is a change."""
+        if node.kind is Kind.LINK:
+            yield self._target(node.path)
+            return
+        size = 0
+        with naming(node.path), file_at(self.root, node.path) as file:
+            for piece in read_pieces(file, node.size + 1):
+                size += len(piece)
+                yield piece
+        if size != node.size:
+            raise SourceInvalid(f"{node.path} changed while it was read.\nRun it again when nothing changes it.")
+
+    def _target(self, path: str) -> bytes:
+        above, _, name = path.rpartition("/")
+        with naming(path), directory_at(self.root, above) as directory:
+            return os.fsencode(os.readlink(name, dir_fd=directory))
+
+
+def _node(path: str, status: os.stat_result) -> Node:
+    if stat.S_ISREG(status.st_mode):
+        mode = Mode.EXECUTABLE if status.st_mode & stat.S_IXUSR else Mode.FILE
+        return Node(path, Kind.FILE, mode, status.st_size)
+    if stat.S_ISLNK(status.st_mode):
+        return Node(path, Kind.LINK, Mode.LINK, status.st_size)
+    return Node(path, Kind.DIRECTORY if stat.S_ISDIR(status.st_mode) else Kind.SPECIAL)

@@ -1,0 +1,189 @@
+"""Which distribution an image says to be, and which package managers keep records in it."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+
+from supply_chain.adapters.image.file_content import HEAD, FileContent, Keeper
+from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, printable
+from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, Identity
+
+Files = Filesystem[FileContent]
+
+MOST_LISTED = 1000
+"""Archives, and databases, that an examination names."""
+OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
+"""Where os-release is looked for, in this order (os-release(5))."""
+OWN = {
+    "dpkg": ("/var/lib/dpkg",),
+    "rpm": ("/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm"),
+    "apk": ("/lib/apk/db", "/usr/lib/apk/db"),
+    "pacman": ("/var/lib/pacman",),
+    "portage": ("/var/db/pkg",),
+}
+"""Package manager → where a distribution keeps its records, and scanners look for them."""
+FAMILIES = {
+    "dpkg": ("debian", "ubuntu"),
+    "rpm": ("rhel", "fedora", "centos", "suse", "opensuse", "amzn", "ol", "rocky", "almalinux", "azurelinux", "mariner",
+            "photon", "sles", "sle-micro", "mageia", "openeuler", "oracle"),
+    "apk": ("alpine", "wolfi", "chainguard", "postmarketos"),
+    "pacman": ("arch",),
+    "portage": ("gentoo",),
+}  # fmt: skip
+"""Package manager → `ID` or `ID_LIKE` of the distributions that use it."""
+JAVA = (".jar", ".war", ".ear", ".par", ".sar", ".nar", ".jpi", ".hpi", ".kar", ".far", ".lpkg")
+"""The names of the archives that syft opens."""
+
+
+def examine(files: Files, keeper: Keeper) -> Examination:
+    """What an SBOM of these files does not tell."""
+    release = _os_release(files, keeper)
+    own, databases = _databases(files)
+    archives = list(_archives(files))
+    return Examination(
+        distribution=Identity(id=release["ID"], version=release.get("VERSION_ID", "")) if release.get("ID") else None,
+        contradictions=tuple(_contradictions(files, keeper, release, own)),
+        databases=tuple(databases[:MOST_LISTED]),
+        archives=tuple(archives[:MOST_LISTED]),
+        unlisted=max(0, len(databases) - MOST_LISTED) + max(0, len(archives) - MOST_LISTED),
+        conflicts=tuple(files.conflicts),
+    )
+
+
+def _text(files: Files, keeper: Keeper, path: str) -> str | None:
+    """A small text by its path, links followed; None where there is none."""
+    found = files.resolve(path)
+    if found is None or found[1].content is None:
+        return None
+    content = keeper.read(found[1].content)
+    return None if content is None else content.decode("utf-8", "replace")
+
+
+def _os_release(files: Files, keeper: Keeper) -> dict[str, str]:
+    """The assignments of the os-release that counts; empty where there is none."""
+    for path in OS_RELEASE:
+        if (text := _text(files, keeper, path)) is not None:
+            return assignments(text)
+    return {}
+
+
+def assignments(text: str) -> dict[str, str]:
+    """The variables that a text in the shell's form assigns (os-release(5)); the last of a name counts."""
+    found = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().partition("=")
+        if equals and re.fullmatch(r"[A-Z0-9_]+", name):
+            value = value.strip()
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+            found[name] = re.sub(r"\\(.)", r"\1", value[1:-1]) if quoted else value
+    return found
+
+
+def _contradictions(
+    files: Files, keeper: Keeper, release: dict[str, str], managers: tuple[str, ...]
+) -> Iterator[Contradiction]:
+    """Files that name another distribution than os-release does."""
+    name, version = release.get("ID", ""), release.get("VERSION_ID", "")
+    family = {name, *release.get("ID_LIKE", "").split()}
+    for path in OS_RELEASE:
+        if files.resolve(path) is None and files.resolve(path, follow=False) is not None:
+            yield Contradiction(path=path, fact="it is a link that leads nowhere")
+        found = files.resolve(path)
+        if found is not None and found[1].size > HEAD:
+            yield Contradiction(path=path, fact=f"it has {found[1].size} bytes, and is not read")
+        other = _text(files, keeper, path)
+        if other is not None and _named(assignments(other)) != (name, version):
+            yield Contradiction(path=path, fact=f"it names {_shown(*_named(assignments(other)))}")
+    for path, names, told in _release_files(files, keeper):
+        if not family & set(names):
+            yield Contradiction(path=path, fact=f"it is of {' or '.join(names)}")
+        elif name in names and told and version and not _same_version(told, version):
+            yield Contradiction(path=path, fact=f"it names the version {told}")
+    for manager in managers:
+        if name and not family & set(FAMILIES[manager]):
+            yield Contradiction(path=OWN[manager][0], fact=f"it holds {manager}'s records")
+
+
+def _named(release: dict[str, str]) -> tuple[str, str]:
+    return release.get("ID", ""), release.get("VERSION_ID", "")
+
+
+def _shown(name: str, version: str) -> str:
+    return printable(f"{name} {version}".strip())[:80] or "no distribution"
+
+
+def _release_files(files: Files, keeper: Keeper) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """The distributions' own release files: path, what `ID` belongs to them, and the version where one is told."""
+    for path, names in (
+        ("/etc/debian_version", ("debian",)),
+        ("/etc/alpine-release", ("alpine",)),
+        ("/etc/arch-release", ("arch",)),
+        ("/etc/gentoo-release", ("gentoo",)),
+        ("/etc/SuSE-release", ("suse", "opensuse", "sles")),
+        ("/etc/fedora-release", ("fedora",)),
+        ("/etc/centos-release", ("centos",)),
+        ("/etc/redhat-release", FAMILIES["rpm"]),
+    ):
+        if (text := _text(files, keeper, path)) is not None:
+            yield path, names, next(iter(re.findall(r"\d+(?:\.\d+)*", text)), "")
+    if (text := _text(files, keeper, "/etc/lsb-release")) is not None:
+        said = assignments(text)
+        if name := said.get("DISTRIB_ID", "").lower():
+            yield "/etc/lsb-release", (name,), said.get("DISTRIB_RELEASE", "")
+
+
+def _same_version(found: str, version: str) -> bool:
+    """Whether one of two versions is the beginning of the other: 12 and 12.5."""
+    one, other = found.split("."), version.split(".")
+    shorter = min(len(one), len(other))
+    return one[:shorter] == other[:shorter]
+
+
+def _databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
+    """The package managers of the image's own records, and where there are others."""
+    own: dict[str, str] = {}
+    others: dict[str, Database] = {}
+    for path, node in sorted(files.walk(), key=lambda each: each[0]):
+        manager, directory = _records(path, node)
+        if not manager:
+            continue
+        place = next(
+            (each for each in OWN.get(manager, ()) if directory == each or directory.startswith(f"{each}/")), ""
+        )
+        if place and own.setdefault(manager, place) == place:
+            continue
+        others.setdefault(directory, Database(path=printable(directory), manager=manager))
+    managers = tuple(own)
+    for manager in managers[1:]:
+        others.setdefault(own[manager], Database(path=own[manager], manager=manager))
+    return managers, sorted(others.values(), key=lambda each: each.path)
+
+
+def _records(path: str, node: Node[FileContent]) -> tuple[str, str]:
+    """The package manager whose records a file holds, and their directory; empty for none."""
+    directory, name = posixpath.split(path)
+    if node.kind is Kind.DIRECTORY:
+        if path in ("/nix/store", "/gnu/store") and node.children:
+            return ("nix" if path == "/nix/store" else "guix"), path
+        return "", ""
+    if name in ("PF", "CONTENTS") and "/var/db/pkg/" in path:
+        return "portage", f"{path.partition('/var/db/pkg/')[0]}/var/db/pkg"
+    manager = node.content.database if node.content else ""
+    if manager == "dpkg" and posixpath.basename(directory) == "status.d":
+        directory = posixpath.dirname(directory)
+    if manager == "pacman":
+        directory = posixpath.dirname(posixpath.dirname(directory))
+    return manager, directory
+
+
+def _archives(files: Files) -> Iterator[Archive]:
+    """The archives that syft does not open, or in which it sees Java's packages alone and there are others."""
+    for path, node in sorted(files.walk(), key=lambda each: each[0]):
+        content = node.content
+        if content is None or not content.archive:
+            continue
+        if content.archive == "jar" and path.endswith(JAVA):
+            continue
+        yield Archive(path=printable(path), format=content.archive, sha256=content.sha256.hex())

@@ -1,0 +1,458 @@
+"""An image's layers, read from an archive of the engine's or from a registry: streamed, and within bounds."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import posixpath
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+from typing import IO, Any, Protocol, cast
+
+import zstandard
+
+from supply_chain.adapters.image.budget import Budget
+from supply_chain.adapters.image.distribution import examine
+from supply_chain.adapters.image.file_content import MACHINES, PEM, FileContent, Keeper, read_file, readings, secrets_in
+from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, printable
+from supply_chain.adapters.image.tar_entry import Entry
+from supply_chain.development.content import Contents
+from supply_chain.errors import CheckNotMade, ScannerFailed
+from supply_chain.evidence.examination import Examination
+from supply_chain.model.image import Digest, ImageRef, blobs_of, digest_of
+from supply_chain.scratch import scratch
+
+DOCUMENT = 4 * 1024 * 1024
+"""Bytes a manifest or configuration may have, or the header of a file in a layer."""
+MANY = 10_000
+"""Files with more rights, for another machine, or with a secret in them, that are remembered; nobody needs so many."""
+SLACK = 16 * 1024 * 1024
+"""Bytes an archive may have beyond its image's: documents, and layers that do not compress."""
+LARGEST_IMAGE = 16 * 1024**3
+"""Bytes of an image, unpacked, that curation reads: as many as a declaration may ask for (`build.max_size`)."""
+LARGEST_WINDOW = 128 * 1024 * 1024
+"""Bytes of memory that unpacking a zstd layer may take (RFC 8878; what `zstd --long` asks for)."""
+UNREADABLE = (tarfile.TarError, OSError, EOFError, zlib.error, zstandard.ZstdError, LookupError, TypeError, ValueError)
+"""What comes of reading what is no layer."""
+
+
+class Engine(Protocol):
+    """What reading needs of an engine."""
+
+    def save(self, image: str, target: Path, most: int) -> bool:
+        """Write an image as an OCI archive (a tar file); False where it has more bytes than that."""
+
+
+Layer = Callable[[], AbstractContextManager[IO[bytes]]]
+"""Opens a layer, unpacked, to be read once."""
+
+
+def read_contents(
+    engine: Engine, image: str, most: int, known: Callable[[], frozenset[str]] = frozenset
+) -> Contents | None:
+    """What the image consists of; None beyond `most` bytes, `CheckNotMade` where it cannot be read.
+
+    `known` gives the SHA-256 of files that were searched for secrets elsewhere; what is found in these is left out.
+    It is asked once, and not at all where nothing is found.
+    """
+    with scratch("content") as work:
+        path = work / "image.tar"
+        if not engine.save(image, path, most + SLACK):
+            return None
+        try:
+            with tarfile.open(path, "r:") as archive, (work / "files").open("w+b") as kept:
+                return _contents(archive, most, Keeper(kept), cache(known))
+        except _TooLarge:
+            return None
+        except UNREADABLE as error:
+            raise CheckNotMade(
+                f"The layers of {image} cannot be read: {type(error).__name__}: {error}\n"
+                "Build it again; if that does not help, look at what its base is made of."
+            ) from error
+
+
+class _TooLarge(Exception):
+    """What was read so far has more bytes than it may."""
+
+
+def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callable[[], frozenset[str]]) -> Contents:
+    digest, manifest = _manifest(archive)
+    described = _blob(archive, manifest["config"]["digest"])
+    config = json.loads(described)
+    image = _Image(most, keeper, secrets=True)
+    for layer in manifest["layers"]:
+        image.add(_packed(archive, layer), str(layer["mediaType"]))
+    machine = MACHINES.get(config.get("architecture"), "")
+    texts, unsearched = _texts(image, known)
+    return Contents(
+        digest=digest,
+        platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
+        size=image.size,
+        more_rights=_more_rights(image.files),
+        programs=image.programs,
+        foreign=_foreign(image.files, machine),
+        secrets=_secrets(image, described, known),
+        examination=examine(image.files, keeper),
+        texts=texts,
+        unsearched=unsearched,
+    )
+
+
+def is_larger(image: Path, most: int) -> bool:
+    """Return whether an OCI archive's one image has more than `most` bytes, all of its layers unpacked.
+
+    It is counted as `read_contents` does, and no more is unpacked than that. What is no such archive, or takes too
+    long, raises one of `UNREADABLE`.
+    """
+    budget = Budget()
+    with tarfile.open(image, "r:") as archive:
+        _, manifest = _manifest(archive)
+        layers = ((_packed(archive, layer), str(layer["mediaType"])) for layer in manifest["layers"])
+        return any(total > most for total in accumulate(size for each in layers for size in _sizes(*each, budget)))
+
+
+def _sizes(packed: IO[bytes], kind: str, budget: Budget) -> Iterator[int]:
+    """The bytes of each member of a layer."""
+    with _opened(packed, kind, budget) as layer:
+        yield from map(_size, _members(layer))
+
+
+def _manifest(archive: tarfile.TarFile) -> tuple[Digest, dict[str, Any]]:
+    """The one image's digest, and its manifest."""
+    (entry,) = json.loads(_document(archive, "index.json"))["manifests"]
+    return entry["digest"], json.loads(_blob(archive, entry["digest"]))
+
+
+def _document(archive: tarfile.TarFile, name: str) -> bytes:
+    stream = archive.extractfile(name)
+    if stream is None:
+        raise ValueError(f"{name} is not a file")
+    return stream.read(DOCUMENT)
+
+
+def _blob(archive: tarfile.TarFile, digest: Digest) -> bytes:
+    content = _document(archive, _path(digest))
+    if digest_of(content) != digest:
+        raise ValueError(f"a document is not {digest}")
+    return content
+
+
+def _path(digest: Digest) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _packed(archive: tarfile.TarFile, layer: Mapping[str, Any]) -> IO[bytes]:
+    packed = archive.extractfile(_path(layer["digest"]))
+    if packed is None:
+        raise ValueError(f"{layer['digest']} is not a file")
+    return packed
+
+
+@contextmanager
+def _unpacked(packed: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
+    """A layer as it is read, by its media type (OCI image 1.1, "Image Layer Filesystem Changeset"; Docker's)."""
+    if kind.endswith(("+gzip", ".gzip")):
+        with gzip.GzipFile(fileobj=packed) as stream:
+            yield stream  # type: ignore[misc]
+    elif kind.endswith(("+zstd", ".zstd")):
+        unpacker = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
+        with unpacker.stream_reader(packed, read_across_frames=True, closefd=False) as stream:
+            yield _Forward(stream)  # type: ignore[misc]
+    elif kind.endswith(".tar"):
+        yield packed
+    else:
+        raise ValueError(f"a layer is of the type {kind}")
+
+
+@contextmanager
+def _opened(packed: IO[bytes], kind: str, budget: Budget) -> Iterator[tarfile.TarFile]:
+    with _unpacked(cast("IO[bytes]", _Watched(packed, budget)), kind) as stream:
+        yield tarfile.open(fileobj=_Guarded(_Watched(stream, budget)), mode="r:", tarinfo=Entry)  # type: ignore[call-overload] # noqa: SIM115
+
+
+def _members(layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """One after the other; the library would keep them all, and takes what it cannot read for the end."""
+    while (member := cast("Entry | None", layer.next())) is not None:
+        layer.members.clear()  # type: ignore[attr-defined]
+        if layer.pax_headers.keys() - {"comment"}:
+            raise ValueError("a layer has global headers, which engines ignore")
+        member.check()
+        yield member
+    layer.fileobj.seek(layer.offset)
+    if layer.fileobj.read(tarfile.BLOCKSIZE) not in (b"", tarfile.NUL * tarfile.BLOCKSIZE):
+        raise ValueError("a layer is damaged in the middle")
+
+
+def _size(member: tarfile.TarInfo) -> int:
+    return tarfile.BLOCKSIZE + member.size
+
+
+@dataclass
+class _Image:
+    """An image as its layers are read, one after the other; of no more than `most` bytes."""
+
+    most: int
+    keeper: Keeper
+    secrets: bool
+    budget: Budget = field(default_factory=Budget)
+    size: int = 0
+    """Bytes of all layers."""
+    programs: int = 0
+    """Programs in all layers."""
+    files: Filesystem[FileContent] = field(default_factory=Filesystem)
+    found: set[tuple[str, int, str, str]] = field(default_factory=set)
+    """Path, line and kind of each secret, in whichever layer, and the file's SHA-256; of what is compressed none."""
+    layers: int = 0
+    """How many were read, with the one that is being read."""
+
+    def add(self, packed: IO[bytes], kind: str) -> None:
+        """Read the next layer, and apply it."""
+        self.layers += 1
+        with _opened(packed, kind, self.budget) as layer:
+            self.files.lay(self._counted(layer), lambda member: self._read(layer, member))
+
+    def _counted(self, layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+        for number, member in enumerate(_members(layer), start=1):
+            self._search_names(member, number)
+            self.size += _size(member)
+            if self.size > self.most:
+                raise _TooLarge
+            yield member
+
+    def _search_names(self, member: tarfile.TarInfo, entry: int) -> None:
+        """Look for secrets in an entry's name, and in its link's target. Told is which entry it is, not its name."""
+        names = f"{member.name}\0{member.linkname}".encode("utf-8", "surrogateescape")
+        for _, kind in secrets_in(names) if self.secrets else ():
+            self._find(f"names in layer {self.layers}", entry, kind, "")
+
+    def _find(self, path: str, line: int, kind: str, digest: str) -> None:
+        self.found.add((path, line, kind, digest))
+        if len(self.found) > MANY:
+            raise ValueError(f"it holds more than {MANY} secrets")
+
+    def _read(self, layer: tarfile.TarFile, member: tarfile.TarInfo) -> FileContent:
+        content = read_file(layer.extractfile(member), member.size, self.keeper, secrets=self.secrets)
+        self.programs += bool(content.machine and member.mode & 0o111)
+        path = printable(posixpath.normpath(f"/{member.name.lstrip('/')}"))
+        for line, kind in content.secrets:
+            self._find(path, line, kind, content.sha256.hex())
+        for line, kind in content.packed:
+            self._find(path, line, kind, "")
+        return content
+
+
+def _bounded(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    listed: dict[str, str] = {}
+    for path, why in found:
+        listed[printable(path)] = why
+        if len(listed) > MANY:
+            raise ValueError(f"it holds more than {MANY} files that should not be in it")
+    return listed
+
+
+def _more_rights(files: Filesystem[FileContent]) -> dict[str, str]:
+    """Path → why the file there gives more rights than its user's. What a later layer hides gives none."""
+    return _bounded((path, why) for path, node in files.walk() if (why := _why(path, node)))
+
+
+def _why(path: str, node: Node[FileContent]) -> str:
+    """Why a file gives more rights, if it does; a container sees a /dev of its engine's."""
+    file = node.kind is Kind.FILE
+    kinds: tuple[tuple[bool, str], ...] = (
+        (file and bool(node.mode & 0o4000), "setuid"),
+        (file and bool(node.mode & 0o2000), "setgid"),
+        (node.capabilities, "capabilities"),
+        (node.kind is Kind.DEVICE and not path.startswith("/dev/"), "device"),
+    )
+    return ", ".join(word for holds, word in kinds if holds)
+
+
+def _foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str]:
+    """Path → the machine of a program that is for another one."""
+    return _bounded(
+        (path, node.content.machine)
+        for path, node in files.walk()
+        if node.content and node.mode & 0o111 and node.content.machine not in ("", machine)
+    )
+
+
+def _secrets(image: _Image, config: bytes, known: Callable[[], frozenset[str]]) -> tuple[str, ...]:
+    """Where something has the form of a secret: in the configuration, and in any layer, hidden or not."""
+    places = {
+        ("configuration", line, kind)
+        for text in (config, *_strings(json.loads(config, object_pairs_hook=list)))
+        for line, kind in secrets_in(text)
+    }
+    searched = known() if image.found else frozenset()
+    places |= {
+        (path, line, kind)
+        for path, line, kind, digest in image.found
+        if digest not in searched and not (kind == PEM and _is_example(path))
+    }
+    return tuple(f"{path}:{line}: {kind}" for path, line, kind in sorted(places))
+
+
+def _strings(document: Any) -> Iterator[bytes]:
+    """Every string in a JSON document, names too, decoded; its objects are lists of pairs."""
+    waiting = [document]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            yield each.encode("utf-8", "surrogatepass")
+        elif isinstance(each, list | tuple):
+            waiting += each
+
+
+PACKAGES = ("/usr/", "/lib/", "/var/lib/", "/var/cache/", "/etc/ssl/", "/etc/ca-certificates", "/proc/", "/sys/")
+PACKAGED = ("/site-packages/", "/dist-packages/", "/node_modules/", "/vendor/", "/.m2/", "/go/pkg/")
+"""Where packages lie: what looks like a password there stands in a program's code or its examples."""
+EXAMPLES, EXAMPLES_WITHIN = ("/usr/share/", "/usr/lib/"), ("/site-packages/", "/dist-packages/")
+"""Where packages bring private keys that are published, for their examples and tests: below, or below one so called."""
+STANDARD = (
+    "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/pam.d/", "/etc/login.defs", "/etc/debconf.conf",
+    "/etc/services", "/etc/protocols", "/etc/security/", "/etc/default/", "/etc/init.d/", "/etc/mime.types",
+)  # fmt: skip
+"""A distribution's own settings, which speak of passwords and hold none."""
+SPEAKS = re.compile(r"pass|pwd|secret|token|api_?key|private_?key|credential|://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+"""What a text has in it in which something is called a secret."""
+MOST_TEXTS = 8 * 1024 * 1024
+"""Bytes of texts that are searched for passwords; what is beyond is told."""
+
+
+def _is_packaged(path: str, places: tuple[str, ...]) -> bool:
+    return path.startswith(places) or any(each in path for each in PACKAGED)
+
+
+def _is_example(path: str) -> bool:
+    return path.startswith(EXAMPLES) or any(each in path for each in EXAMPLES_WITHIN)
+
+
+def _texts(image: _Image, known: Callable[[], frozenset[str]]) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Path → content of the texts to be searched, which no package brought and nobody searched; and paths of the rest.
+
+    The rest is too large to be kept, or beyond `MOST_TEXTS`. What was searched elsewhere takes no part of these.
+    """
+    texts, rest, left = dict[str, bytes](), list[str](), MOST_TEXTS
+    for path, node in image.files.walk():
+        image.budget.checkpoint()
+        if node.content is None or not node.content.text or _is_packaged(path, PACKAGES + STANDARD):
+            continue
+        content = image.keeper.read(node.content)
+        if (content is not None and not _speaks(content)) or node.content.sha256.hex() in known():
+            continue
+        name = printable(path)
+        if content is None or len(content) > left or name in texts:
+            rest.append(name)
+        else:
+            left -= len(content)
+            texts[name] = content
+    return texts, tuple(sorted(rest))
+
+
+def _speaks(content: bytes) -> bool:
+    return any(SPEAKS.search(text) for text in readings(content))
+
+
+class _Watched:
+    """A stream of which nothing is read without a look at what that may cost."""
+
+    def __init__(self, stream: IO[bytes], budget: Budget) -> None:
+        self._stream, self._budget = stream, budget
+        self.seek: Callable[[int], int] = stream.seek
+        self.tell: Callable[[], int] = stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        self._budget.checkpoint()
+        return self._stream.read(size)
+
+
+class _Guarded:
+    """A layer as it unpacks; a header that would fill the memory is not read."""
+
+    def __init__(self, stream: _Watched) -> None:
+        self._stream = stream
+        self._again = b""
+        self.seek: Callable[[int], int] = stream.seek
+        self.tell: Callable[[], int] = stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= DOCUMENT:
+            raise ValueError(f"a header of {size} bytes")
+        if self._again:
+            content, self._again = self._again, b""
+            return content
+        return self._stream.read(size)
+
+    def unread(self, content: bytes) -> None:
+        """Give this once more at the next reading, which asks for as many bytes."""
+        self._again = content
+
+
+class _Forward:
+    """A stream that is read on: seeking forward reads, and back it goes by a block at most."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._at = self._end = 0
+        self._last = b""
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        back = self._end - self._at
+        content = self._last[len(self._last) - back :][:size] if back else b""
+        parts, size = [content], size - len(content)
+        while size > 0 and (part := self._stream.read(size)):
+            parts.append(part)
+            size -= len(part)
+            self._end += len(part)
+            self._last = (self._last + part)[-2 * tarfile.BLOCKSIZE :]
+        content = b"".join(parts)
+        self._at += len(content)
+        return content
+
+    def seek(self, to: int) -> int:
+        if to < self._end - len(self._last):
+            raise ValueError("a layer is read once")
+        self._at = min(to, self._end)
+        while self._at < to and self.read(min(to - self._at, 1024 * 1024)):
+            pass
+        return self._at
+
+
+class Registry(Protocol):
+    """What reading needs of a registry."""
+
+    def manifest(self, ref: ImageRef) -> dict[str, Any]: ...
+
+    def download(self, repository: str, digest: Digest, target: Path, size: int) -> None:
+        """Write a blob of so many bytes to a file; its digest is compared."""
+
+
+def examine_image(registry: Registry, ref: ImageRef) -> Examination:
+    """What an SBOM of an image in the registry does not tell; `ScannerFailed` where its layers cannot be read."""
+    manifest = registry.manifest(ref)
+    with scratch("examine") as work:
+        try:
+            with (work / "files").open("w+b") as kept:
+                keeper = Keeper(kept)
+                image = _Image(LARGEST_IMAGE, keeper, secrets=False)
+                for blob, layer in zip(blobs_of(manifest, ref)[1:], manifest["layers"], strict=True):
+                    path = work / "layer"
+                    registry.download(ref.repository, blob.digest, path, blob.size)
+                    with path.open("rb") as packed:
+                        image.add(packed, str(layer["mediaType"]))
+                return examine(image.files, keeper)
+        except (_TooLarge, *UNREADABLE) as error:
+            raise ScannerFailed(
+                f"The layers of {ref} cannot be read: {type(error).__name__}: {error}\n"
+                "Without them nobody knows what a scan does not judge. Build the image again, and look at its base."
+            ) from error

@@ -1,5 +1,0 @@
-"""The inventory in a database: SQLite in a file, or PostgreSQL, by its address."""
-
-from supply_chain.adapters.inventory.store import SqlInventory, open_inventory
-
-__all__ = ["SqlInventory", "open_inventory"]

@@ -1,0 +1,1 @@
+"""External commands, and the process that ends them when this one is killed."""

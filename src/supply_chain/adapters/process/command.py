@@ -1,0 +1,492 @@
+"""The one way in which external commands are run.
+
+Argument lists, never a shell string. Output is streamed to the log while it comes, as far as that has
+room for it, and kept in bounded memory. A command that takes too long, or whose run is cancelled, is
+ended together with everything it started. Secrets never go in arguments: they go in files or in the environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import re
+import resource
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, cast
+
+from plumbum import CommandNotFound, local
+
+from supply_chain.adapters.process.guardian import guardian
+from supply_chain.adapters.tools import tool_errors as told
+from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
+from supply_chain.text import plain
+
+log = logging.getLogger("supply_chain.command")
+
+GRACE = 2.0
+"""Seconds between asking a process group to end and ending it."""
+IDLE = 0.2
+"""Seconds without a word after which a command that is over has said all."""
+WATCH = 1.0
+"""Seconds between two looks at what a command takes."""
+REST = 10
+"""How many times as long as a look took the next one is waited for."""
+CHUNK = 64 * 1024
+LINES = 5000
+"""Lines of a command's output that go to the log."""
+PIPE = 1024 * 1024
+"""Bytes that a pipe may hold (pipe(7))."""
+OF_TOOLS = re.compile(
+    r"(?!GRYPE_DB_(UPDATE_URL|CA_CERT)$)"
+    r"((GRYPE|SYFT|COSIGN|SIGSTORE|HADOLINT|BUILDX|BUILDKIT|EXPERIMENTAL_BUILDKIT)_.*|TUF_ROOT"
+    r"|DOCKER_(AUTH_CONFIG|CONTENT_TRUST|DEFAULT_PLATFORM)"
+    r"|GIT_(DIR|WORK_TREE|INDEX_FILE|COMMON_DIR|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|NAMESPACE"
+    r"|REPLACE_REF_BASE))"
+)
+"""Environment variables that change what a tool finds, makes or takes for true. Those that happen to be set where we
+run are kept from it, so that it says the same everywhere; it gets what it is given. Where a vulnerability database
+comes from is none of them: which one it is stands in every report."""
+WHOLE_OUTPUT = "Its whole output is in the log of the run or task that called it (in the UI, or here with --verbose)"
+"""Where to look on, of a command that was not quiet."""
+
+
+class Cancellation:
+    """What a cancelled run still has to end: process groups, and whoever polls `cancelled`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = threading.Event()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._nested: set[Cancellation] = set()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but raise `Cancelled` as soon as the run is cancelled."""
+        if self._cancelled.wait(seconds):
+            raise Cancelled("The run was cancelled while it waited.")
+
+    def cancel(self) -> None:
+        """End every command that runs under this cancellation, with all its descendants."""
+        self._cancelled.set()
+        with self._lock:
+            processes, nested = list(self._processes), list(self._nested)
+        for each in nested:
+            each.cancel()
+        for process in processes:
+            end_group(process)
+
+    @contextlib.contextmanager
+    def nested(self) -> Iterator[Cancellation]:
+        """Run the block's commands under a cancellation of their own, which ends with this one too."""
+        inner = Cancellation()
+        with self._lock:
+            self._nested.add(inner)
+        token = current.set(inner)
+        try:
+            if self.cancelled:
+                inner.cancel()
+            yield inner
+        finally:
+            current.reset(token)
+            with self._lock:
+                self._nested.discard(inner)
+
+    @contextlib.contextmanager
+    def watching(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        with self._lock:
+            self._processes.add(process)
+        try:
+            if self.cancelled:
+                end_group(process)
+            yield
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+
+
+current: ContextVar[Cancellation | None] = ContextVar("cancellation", default=None)
+"""The cancellation of the step that runs now, set by whoever runs it in a thread."""
+
+
+def cancellation() -> Cancellation:
+    """The current cancellation, or one that is never triggered."""
+    return current.get() or Cancellation()
+
+
+@contextlib.contextmanager
+def to_its_end() -> Iterator[None]:
+    """What runs in this block goes on when the run is cancelled: something short that nobody else would do."""
+    token = current.set(None)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+def all_at_once(*parts: Callable[[], Any]) -> list[Any]:
+    """Do all parts at once and give their results in order; the first failure is raised when all ended.
+
+    An interrupt ends the commands of all of them.
+    """
+    scope = cancellation()
+
+    def cancellable(part: Callable[[], Any]) -> Any:
+        current.set(scope)
+        return part()
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        futures = [pool.submit(copy_context().run, cancellable, part) for part in parts]
+        try:
+            wait(futures)
+        except BaseException:
+            scope.cancel()
+            raise
+    return [future.result() for future in futures]
+
+
+def end_group(process: subprocess.Popen[bytes], grace: float = GRACE) -> None:
+    """End a process that leads its own group, and the whole group with it."""
+    for sig, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sig)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended by itself."""
+
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+@dataclass
+class _Kept:
+    """The head and the tail of a stream; what lies between is counted and dropped."""
+
+    limit: int
+    head: bytearray = field(default_factory=bytearray)
+    tail: bytearray = field(default_factory=bytearray)
+    dropped: int = 0
+
+    def add(self, data: bytes) -> None:
+        room = self.limit - len(self.head)
+        if room > 0:
+            self.head += data[:room]
+            data = data[room:]
+        self.tail += data
+        if len(self.tail) > self.limit:
+            self.dropped += len(self.tail) - self.limit
+            del self.tail[: len(self.tail) - self.limit]
+
+    def text(self) -> str:
+        gap = f"\n… {self.dropped} bytes left out …\n".encode() if self.dropped else b""
+        return (bytes(self.head) + gap + bytes(self.tail)).decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program of a known version. Made by a toolbox, never searched for at the time of use."""
+
+    name: str
+    path: Path
+    version: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def with_environment(self, **more: str) -> Tool:
+        """The same program with more in its environment."""
+        return Tool(self.name, self.path, self.version, {**self.environment, **more})
+
+    def run(
+        self,
+        *args: str | Path,
+        timeout: float,
+        cwd: Path | None = None,
+        stdin_from: Path | None = None,
+        stdout_to: Path | None = None,
+        keep: int = 64 * 1024 * 1024,
+        check: bool = True,
+        quiet: bool = False,
+        memory: int | None = None,
+        watch: Callable[[], object] | None = None,
+    ) -> Done:
+        """Run to the end; `timeout` in seconds.
+
+        `quiet`: nothing of it goes to the log, unless at debug level. With `stdin_from`, standard input
+        comes from that file; otherwise there is none. With `stdout_to`, standard output
+        goes to that file and is not kept. `keep` bounds what is kept of each stream (bytes), and `memory` what
+        each process allocates (bytes; address space that is only reserved does not count).
+        `watch` is called every second, more seldom where it is slow, and what it raises ends the command. Raises
+        `ToolFailed` on a status other than 0 unless `check` is off, `ToolTimedOut`, `Cancelled`, or `ToolMissing`.
+        """
+        done = run(
+            [str(self.path), *map(str, args)],
+            name=self.name,
+            timeout=timeout,
+            environment=self.environment,
+            cwd=cwd,
+            stdin_from=stdin_from,
+            stdout_to=stdout_to,
+            keep=keep,
+            quiet=quiet,
+            memory=memory,
+            watch=watch,
+        )
+        if check and done.status != 0:
+            said = (done.stderr or done.stdout)[-2000:].strip()
+            raise ToolFailed(
+                f"{self.name} {args[0] if args else ''} ended with status {done.status}: {said}\n{WHOLE_OUTPUT}."
+            )
+        return done
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    name: str,
+    timeout: float,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin_from: Path | None = None,
+    stdout_to: Path | None = None,
+    keep: int = 64 * 1024 * 1024,
+    quiet: bool = False,
+    on_line: Callable[[str], None] | None = None,
+    memory: int | None = None,
+    watch: Callable[[], object] | None = None,
+) -> Done:
+    """Run one command in a process group of its own; see `Tool.run`. `DiskFull` where it failed for that."""
+    log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", plain(" ".join([name, *argv[1:]])[:2000]))
+    scope = cancellation()
+    started = time.monotonic()
+    process = _start(argv, name, environment, cwd, (stdin_from, stdout_to))
+    kept, over = (_Kept(keep // 2), _Kept(keep // 2)), threading.Event()
+    talks = [
+        threading.Thread(target=copy_context().run, args=talk, daemon=True)
+        for talk in _talks(process, kept, _tell(not quiet, on_line), _tell(False, on_line), over)
+    ]
+    with _end_seen(process) as end, guardian.guarding(process.pid), scope.watching(process):
+        if memory is not None:
+            _limit_memory(process.pid, memory)
+        status = _end_of(process, partial(_await, end, name, timeout, watch), talks, over)
+    if scope.cancelled:
+        raise Cancelled(f"{name} was ended because the run was cancelled.")
+    done = Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
+    if full := status and next((line for line in _said(done) if told.full(line)), ""):
+        raise DiskFull(
+            f"{name} found no space left: {full[-1000:].strip()}\n"
+            "Make room where it writes (TMPDIR, the engine's directory, the registry's), and run the step again."
+        )
+    return done
+
+
+def _said(done: Done) -> list[str]:
+    """The lines that a program said, errors first."""
+    return [*done.stderr.splitlines(), *done.stdout.splitlines()]
+
+
+def inherit() -> None:
+    """Let commands inherit this process's environment as it is now. plumbum's own copy is of when it was imported."""
+    local.env.clear()
+    local.env.update({name: value for name, value in os.environ.items() if not OF_TOOLS.fullmatch(name)})
+
+
+inherit()
+
+
+def _start(
+    argv: Sequence[str],
+    name: str,
+    environment: Mapping[str, str] | None,
+    cwd: Path | None,
+    files: tuple[Path | None, Path | None],
+) -> subprocess.Popen[bytes]:
+    """The process, leader of a group of its own; `ToolMissing` where it cannot be started.
+
+    `files` are standard input (None: empty) and output (None: a pipe).
+    """
+    stdin_from, stdout_to = files
+    given: IO[bytes] | int = stdin_from.open("rb") if stdin_from else subprocess.DEVNULL
+    out: IO[bytes] | int = stdout_to.open("wb") if stdout_to else subprocess.PIPE
+    try:
+        process = local[argv[0]].popen(
+            args=list(argv[1:]),
+            cwd=str(cwd) if cwd else None,
+            env=dict(environment or {}),
+            stdin=given,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except (OSError, CommandNotFound) as error:
+        raise ToolMissing(
+            f"{name} cannot be started: {error}\nRun `cscm doctor`; it says what is missing and how to get it."
+        ) from error
+    finally:
+        for file in (given, out):
+            if not isinstance(file, int):
+                file.close()
+    return cast("subprocess.Popen[bytes]", process)
+
+
+@contextlib.contextmanager
+def _end_seen(process: subprocess.Popen[bytes]) -> Iterator[int]:
+    """A descriptor that can be read once the process has ended (pidfd_open(2)); what the block raises ends its group.
+
+    `Popen.wait` with a timeout looks every 50 ms only. To be opened before anybody can have waited for it.
+    """
+    try:
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        end_group(process)
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
+        raise
+
+
+def _limit_memory(pid: int, most: int) -> None:
+    """Bound what a process allocates, and each of those that it starts from now on (setrlimit(2), RLIMIT_DATA)."""
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.prlimit(pid, resource.RLIMIT_DATA, (soft, hard))
+
+
+def _await(end: int, name: str, timeout: float, watch: Callable[[], object] | None) -> None:
+    deadline, left, pause = time.monotonic() + timeout, timeout, WATCH
+    while watch and left > pause:
+        if _readable(end, pause):
+            return
+        began = time.monotonic()
+        watch()
+        now = time.monotonic()
+        left, pause = max(deadline - now, 0), max(WATCH, REST * (now - began))
+    if not _readable(end, left):
+        raise ToolTimedOut(
+            f"{name} did not end within {timeout:.0f} s and was stopped.\n"
+            "Look at its last output in the log; if the work is really that long, raise the timeout."
+        )
+
+
+def _end_of(
+    process: subprocess.Popen[bytes],
+    await_end: Callable[[], None],
+    talks: Sequence[threading.Thread],
+    over: threading.Event,
+) -> int:
+    """The status of a process that ended by itself, all that it said taken; its group is ended in any case."""
+    try:
+        for talk in talks:
+            talk.start()
+        await_end()
+        return process.wait()
+    except BaseException:
+        end_group(process)
+        raise
+    finally:
+        end_group(process, grace=0)  # what it left behind in its group
+        over.set()
+        for talk in talks:
+            if talk.ident is not None:
+                talk.join()
+
+
+Tell = Callable[[str], None] | None
+
+
+def _tell(loud: bool, on_line: Tell) -> Tell:
+    """What is done with every line that is not empty."""
+    if not loud:
+        return on_line
+
+    lines = itertools.count(1)
+
+    def tell(line: str) -> None:
+        number = next(lines)
+        if number <= LINES:
+            log.info("%s", plain(line[:2000]))
+        elif number == LINES + 1:
+            log.info("… it says more than %d lines; the rest is not in the log", LINES)
+        if on_line:
+            on_line(line)
+
+    return tell
+
+
+def _talks(
+    process: subprocess.Popen[bytes],
+    kept: tuple[_Kept, _Kept],
+    tell_stderr: Tell,
+    tell_stdout: Tell,
+    over: threading.Event,
+) -> Iterator[tuple[Any, ...]]:
+    """A function and its arguments for each stream of a command."""
+    if process.stdout:
+        yield _drain, process.stdout, kept[0], tell_stdout, over
+    if process.stderr:
+        yield _drain, process.stderr, kept[1], tell_stderr, over
+
+
+def _readable(descriptor: int, seconds: float) -> bool:
+    """Whether a descriptor can be read within so many seconds."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _drain(stream: IO[bytes], kept: _Kept, tell: Tell, over: threading.Event) -> None:
+    """Read what a command says to its end; when the command is over, what lies in the pipe and no more."""
+    rest, left = b"", PIPE // CHUNK
+    with stream:
+        while left:
+            ended = over.is_set()  # before looking: what it says last may come between a look and its end
+            if not _readable(stream.fileno(), IDLE):  # a process that left its group may hold it open for ever after
+                if ended:
+                    break
+                continue
+            data = os.read(stream.fileno(), CHUNK)
+            if not data:
+                break
+            left -= over.is_set()
+            kept.add(data)
+            if tell:
+                rest = _lines(rest + data, tell)
+    if tell and rest:
+        _lines(rest + b"\n", tell)
+
+
+def _lines(data: bytes, tell: Callable[[str], None]) -> bytes:
+    """Tell every whole line; what is left is the beginning of one, and no longer than a chunk."""
+    *lines, rest = data.split(b"\n")
+    if len(rest) > CHUNK:
+        lines, rest = [*lines, rest], b""
+    for line in lines:
+        if text := line.decode("utf-8", "replace").rstrip():
+            tell(text)
+    return rest

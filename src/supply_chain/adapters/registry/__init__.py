@@ -1,0 +1,1 @@
+"""An OCI registry over HTTP: manifests, blobs and referrers (OCI distribution 1.1)."""

@@ -1,0 +1,241 @@
+"""HTTP to a registry: one request, asked again as often as that is of use, and its answer or why there is none."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from functools import cache, cached_property
+
+import httpx
+
+from supply_chain.adapters.process.command import cancellation
+from supply_chain.errors import AccessDenied, ImageNotFound, RegistryFailed, RegistryUnavailable
+from supply_chain.text import plain
+
+MOST = 1024 * 1024
+"""Bytes an answer may have, where nobody says how many."""
+CHUNK = 1024 * 1024
+TRIES = 4
+"""How often a request is made to a registry that asks to come back later, or whose connection breaks."""
+READING = ("GET", "HEAD")
+BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+"""What comes of a connection that the registry closed while nothing was asked, and of one that httpx's pool closed
+under a thread that had just been given it: it looks whether one is unused, and closes it, without holding it
+(httpcore 1.0)."""
+LONGEST_WAIT = 30.0
+"""Seconds that a registry may ask to be left alone; where it asks for more, the step ends."""
+EXPIRED = "authorization token has expired"
+"""What ECR says, with status 403, of a token whose time is over."""
+log = logging.getLogger("supply_chain.registry")
+
+
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Whom this process believes, which takes longer to read than a registry to answer."""
+    return httpx.create_ssl_context()
+
+
+@dataclass(frozen=True)
+class RegistryHttp:
+    """One role's way to a registry. `credentials` gives user and password, as they are known.
+
+    `renew` is told when they are over, so that the next ones are new. `wait` takes seconds.
+    """
+
+    host: str
+    credentials: Callable[[], tuple[str, str]]
+    insecure: bool = False
+    timeout: float = 30.0
+    transport: httpx.BaseTransport | None = field(default=None, compare=False)
+    renew: Callable[[], object] = field(default=lambda: None, compare=False)
+    wait: Callable[[float], object] = field(default=lambda seconds: cancellation().wait(seconds), compare=False)
+
+    @cached_property
+    def _client(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=f"{'http' if self.insecure else 'https'}://{self.host}/v2/",
+            timeout=self.timeout,
+            transport=self.transport or httpx.HTTPTransport(verify=_authorities(), retries=2),
+            follow_redirects=True,
+        )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        accept: str | None = None,
+        content: bytes | None = None,
+        media_type: str | None = None,
+        missing: str | None = None,
+        most: int = MOST,
+    ) -> Answer:
+        """A whole answer of at most so many bytes; one of 404 too, where `missing` is in what it says.
+
+        What is only read is asked for again where the connection broke.
+        """
+        headers = {key: value for key, value in {"Accept": accept, "Content-Type": media_type}.items() if value}
+        for attempt in range(TRIES):
+            try:
+                with self._asked(method, path, headers, content) as (answer, said):
+                    if answer.status_code < 300:
+                        return Answer(answer, b"" if method == "HEAD" else _whole(answer, most, path))
+            except RegistryUnavailable as error:
+                if method not in READING or attempt + 1 == TRIES or not isinstance(error.__cause__, BROKEN):
+                    raise
+                log.info("%s %s is asked for again: %s", method, path, plain(str(error.__cause__)))
+            else:
+                break
+        if answer.status_code == 404 and missing is not None and missing in said:
+            return Answer(answer, said.encode())
+        raise _refused(answer, said, f"{method} {path}")
+
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> Iterator[tuple[httpx.Response, str]]:
+        """An answer whose body is still to be read, as it is stored; or what an answer of failure says first.
+
+        A registry that asks to come back later is asked again, after as long as it says: at most `TRIES`
+        times, and `LONGEST_WAIT` seconds each. Where the token's time is over, a new one is got, once.
+        """
+        headers = {"Accept-Encoding": "identity", **(headers or {})}
+        renewed = False
+        try:
+            with ExitStack() as stack:
+                for attempt in range(TRIES):
+                    asked = self._client.stream(method, path, headers=headers, content=content, auth=self.credentials())
+                    answer = stack.enter_context(asked)
+                    said = _beginning(answer) if answer.status_code >= 300 else ""
+                    expired = not renewed and (answer.status_code == 401 or EXPIRED in said.lower())
+                    seconds = 0.0 if expired else _patience(answer, method, attempt)
+                    if seconds is None or attempt + 1 == TRIES:
+                        break
+                    stack.close()
+                    self._again(f"{method} {path}", answer.status_code, said, seconds)
+                    if expired:
+                        self.renew()
+                        renewed = True
+                yield answer, said
+        except httpx.HTTPError as error:
+            raise _unavailable(self.host, error) from error
+
+    def _again(self, what: str, status: int, said: str, seconds: float) -> None:
+        log.info("the registry answered %d (%s): %s; asked again in %.1f s", status, what, plain(said[:200]), seconds)
+        if seconds:
+            self.wait(seconds)
+
+    def chunks(self, path: str, what: str) -> Iterator[bytes]:
+        """What lies at a path, in pieces, of any size; `what` is its name in an error."""
+        with self._asked("GET", path) as (answer, said):
+            if answer.status_code != 200:
+                raise _refused(answer, said, what)
+            yield from answer.iter_bytes(CHUNK)
+
+    def next_page(self, answer: Answer, seen: Container[str]) -> str | None:
+        """The address of the next page, at this registry and not read yet."""
+        link = answer.response.links.get("next", {}).get("url")
+        if not link:
+            return None
+        address = answer.response.url.join(link)
+        base = self._client.base_url
+        if (address.scheme, address.netloc) != (base.scheme, base.netloc) or str(address) in seen:
+            raise RegistryFailed(
+                f"{self.host} names {address} as its next page.\nA list that leads away or in a circle is not read."
+            )
+        return str(address)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a registry said, all of it."""
+
+    response: httpx.Response
+    content: bytes
+
+    @property
+    def status(self) -> int:
+        return self.response.status_code
+
+    @property
+    def headers(self) -> httpx.Headers:
+        return self.response.headers
+
+
+class Larger(RegistryFailed):
+    """The registry has more of it than may be read, and says so."""
+
+
+def _whole(answer: httpx.Response, most: int, path: str) -> bytes:
+    """The body, if it is small enough; what is longer than it should be is not kept and not read on."""
+    announced = answer.headers.get("Content-Length", "")
+    if announced.isdigit() and int(announced) > most:
+        raise Larger(f"{path} has {announced} bytes, and at most {most} are read.\nFind out who pushed it.")
+    content = bytearray()
+    for chunk in answer.iter_bytes(CHUNK):
+        content += chunk
+        if len(content) > most:
+            raise RegistryFailed(
+                f"The registry sends more than {most} bytes for {path}.\nLook at the registry, and at what is between."
+            )
+    return bytes(content)
+
+
+def _patience(answer: httpx.Response, method: str, attempt: int) -> float | None:
+    """Seconds until the same request may be made again; None where that is of no use, or too long to wait for.
+
+    What failed half-way may have been done, so that of 5xx only reading is repeated here; the step does the rest.
+    """
+    if answer.status_code != 429 and (answer.status_code < 500 or method not in READING):
+        return None
+    asked = _retry_after(answer)
+    if asked is None:
+        return 0.5 * 2.0**attempt
+    return asked if asked <= LONGEST_WAIT else None
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    """Seconds that an answer asks to wait (RFC 9110, "Retry-After": a number of them or a date)."""
+    said = answer.headers.get("Retry-After", "").strip()
+    if said.isascii() and said.isdigit():
+        return float(said)
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _beginning(answer: httpx.Response) -> str:
+    """What an answer of failure says first."""
+    said = next(answer.iter_bytes(CHUNK), b"")
+    return said.decode("utf-8", "replace")[:500]
+
+
+def _unavailable(host: str, error: Exception) -> RegistryUnavailable:
+    return RegistryUnavailable(
+        f"The registry {host} did not answer: {error}\nCheck that it runs (`cscm status`); the step is tried again."
+    )
+
+
+def _refused(answer: httpx.Response, said: str, what: str) -> RegistryFailed | AccessDenied | ImageNotFound:
+    if answer.status_code in (401, 403):
+        return AccessDenied(
+            f"The registry does not let this tier's role do this ({what}): {said}\n"
+            "Each tier may read and write only what its policy in deployments/iam allows."
+        )
+    if answer.status_code == 404:
+        return ImageNotFound(
+            f"The registry has no such thing ({what}): {said}\nCheck the reference; `cscm status` shows the registry."
+        )
+    if answer.status_code == 429 or answer.status_code >= 500:
+        later = _retry_after(answer)
+        asks = f" and asks to come back in {later:.0f} s" if later else ""
+        return RegistryUnavailable(
+            f"The registry answered {answer.status_code}{asks} ({what}): {said}\nThe step is tried again."
+        )
+    return RegistryFailed(f"The registry answered {answer.status_code} ({what}): {said}\nNothing was changed.")

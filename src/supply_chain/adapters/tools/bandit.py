@@ -1,0 +1,158 @@
+"""bandit: what is dangerous in Python sources."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ValidationError
+
+from supply_chain.adapters.files.selection import files_below, portions, told
+from supply_chain.adapters.process.command import Tool
+from supply_chain.errors import CheckNotMade
+from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.model.image import Interval
+
+TIMEOUT = 300.0
+MEMORY = 2 * 1024**3
+"""Bytes of memory that bandit may take."""
+LARGEST = 2 * 1024**2
+"""Bytes a file may have to be read: bandit takes some 500 times as many of memory."""
+
+TESTS = re.compile(r"(^|/)(tests?/|test_[^/]*\.py$|[^/]*_test\.py$|conftest\.py$)")
+ASSERT = "B101"
+"""Asserts are what tests are made of."""
+SHEBANG = re.compile(rb"#!.*\bpython")
+PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$")
+
+
+class _Finding(BaseModel):
+    test_id: str
+    issue_severity: Literal["UNDEFINED", "LOW", "MEDIUM", "HIGH"]
+    issue_text: str
+    filename: str
+    line_number: int
+
+    @property
+    def expected(self) -> bool:
+        return self.test_id == ASSERT and bool(TESTS.search(_relative(self.filename)))
+
+    def __str__(self) -> str:
+        place = f"{_relative(self.filename)}:{self.line_number}"
+        return f"{place}: {self.issue_severity.lower()}: {' '.join(self.issue_text.split())} ({self.test_id})"
+
+
+class _Error(BaseModel):
+    filename: str
+    reason: str
+
+
+class _Metrics(BaseModel):
+    loc: int = 0
+    nosec: int = 0
+    skipped_tests: int = 0
+
+
+class Report(BaseModel):
+    """bandit's JSON, as far as it is used."""
+
+    errors: list[_Error]
+    metrics: dict[str, _Metrics]
+    results: list[_Finding]
+
+
+def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> CheckResult:
+    """Look through the Python files of a build context: medium and high findings fail, low ones warn.
+
+    What bandit did not read fails, since nothing is known of it, and so do sources that are too large to be read;
+    compiled and packed Python warns. Raises `CheckNotMade` when bandit gives no answer.
+    """
+    started = now()
+    present = files_below(context)
+    sources = [name for name in present if _is_source(context / name)]
+    files = [name for name in sources if (context / name).stat().st_size <= LARGEST]
+    large = sorted(set(sources) - set(files))
+    reports = [_report(tool, context, portion) for portion in portions(files)]
+    passed, warned, failed = judged(reports)
+    return CheckResult(
+        check=Check.SOURCE,
+        passed=passed if files or not large else (),
+        warned=(*warned, *told("compiled or packed file", "not read", [n for n in present if PACKED.search(n)])),
+        failed=(
+            *failed,
+            *_left_out(files, reports),
+            *(f"{name}:1: larger than {LARGEST // 1024**2} MiB, not read" for name in large),
+        ),
+        details={"files": len(files)},
+        tools={tool.name: tool.version},
+        interval=Interval(started=started, finished=now()),
+    )
+
+
+def _is_source(path: Path) -> bool:
+    """By its name, or by the interpreter that it asks for."""
+    if path.suffix in (".py", ".pyw"):
+        return True
+    with path.open("rb") as file:
+        return bool(SHEBANG.match(file.readline(1000)))
+
+
+def _left_out(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...]:
+    """bandit has files that it leaves out without a word."""
+    told = {_relative(name) for r in reports for name in (*r.metrics, *(e.filename for e in r.errors))}
+    return tuple(f"{name}: not looked at: bandit says nothing of it" for name in files if name not in told)
+
+
+def _report(tool: Tool, directory: Path, files: list[str]) -> Report:
+    arguments = ("--quiet", "--format", "json", "--exclude", "", *files)
+    done = tool.run(*arguments, cwd=directory, timeout=TIMEOUT, check=False, memory=MEMORY)
+    if done.status not in (0, 1):  # 1: there are findings
+        raise CheckNotMade(
+            f"bandit ended with status {done.status}: {done.stderr[-1000:].strip()}\n"
+            "Check it with `cscm doctor`, and look at its output in the log."
+        )
+    return parse_report(done.stdout)
+
+
+def parse_report(text: str) -> Report:
+    """bandit's JSON; `CheckNotMade` when it is not that."""
+    try:
+        return Report.model_validate_json(text)
+    except ValidationError as error:
+        raise CheckNotMade(
+            f"bandit's report cannot be read: {error.errors()[0]['msg']}\nCheck its version with `cscm doctor`."
+        ) from error
+
+
+def judged(reports: Iterable[Report]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Sentences (passed, warned, failed) of all reports about a context."""
+    passed: list[str] = []
+    warned: list[str] = []
+    failed: list[str] = []
+    for report in reports:
+        unread = {error.filename for error in report.errors}
+        files = {name: metrics for name, metrics in report.metrics.items() if name not in ("_totals", *unread)}
+        passed.append(f"bandit read {sum(m.loc for m in files.values())} lines in {len(files)} files")
+        failed += [f"{_relative(e.filename)}: not looked at: {e.reason}" for e in report.errors]
+        warned += _silenced(files)
+        for finding in report.results:
+            if finding.issue_severity in ("MEDIUM", "HIGH"):
+                failed.append(str(finding))
+            elif not finding.expected:
+                warned.append(str(finding))
+    return tuple(passed) or ("no Python sources",), tuple(warned), tuple(failed)
+
+
+def _silenced(files: dict[str, _Metrics]) -> list[str]:
+    """What the sources tell bandit not to say is said here."""
+    counts = ((_relative(name), metrics.nosec + metrics.skipped_tests) for name, metrics in sorted(files.items()))
+    return [f"{name}: comments silence {count} finding{'s' * (count > 1)}" for name, count in counts if count]
+
+
+def _relative(name: str) -> str:
+    while name.startswith("./"):
+        name = name[2:]
+    return name

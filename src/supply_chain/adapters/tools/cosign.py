@@ -1,0 +1,150 @@
+"""cosign ≥ 3: signatures and attestations with a key in KMS, verified with a public key alone.
+
+No transparency log and no timestamp authority: the signing configuration and the trusted root are
+empty ones, so that nothing is fetched from anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from supply_chain.adapters.process.command import Done, Tool
+from supply_chain.adapters.tools import tool_errors as told
+from supply_chain.errors import (
+    AccessDenied,
+    AwsUnavailable,
+    ClockWrong,
+    KeyUnusable,
+    RegistryUnavailable,
+    SignatureFailed,
+    SupplyChainError,
+)
+from supply_chain.evidence.statement import Statement
+from supply_chain.model.image import ImageRef
+from supply_chain.scratch import scratch
+
+SIGNING_CONFIG = (
+    '{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}'
+)
+TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
+TIMEOUT = 60.0
+ADMITTED = "admitted-by=curation"
+"""What a signature says and no attestation does. `cosign verify` accepts any statement by the key, an
+attestation of a refused image too, unless it is asked for this."""
+
+
+@dataclass(frozen=True)
+class Cosign:
+    """Signs with one tier's KMS key (`awskms:///alias/…`).
+
+    `environment` gives the credentials that KMS asks for, asked anew for each signature, as they end.
+    """
+
+    tool: Tool
+    key: str
+    host: str
+    docker_config: Callable[[], AbstractContextManager[Path]]
+    insecure: bool = False
+    environment: Callable[[], Mapping[str, str]] = dict
+
+    def sign(self, statement: Statement) -> bytes:
+        """A sigstore bundle (v0.3) of the statement; `SignatureFailed`, `AccessDenied` or `KeyUnusable`."""
+        with _workspace() as work:
+            (work / "statement.json").write_bytes(statement.bytes())
+            self._checked(
+                self._with_credentials().run(
+                    "attest-blob", "--statement", work / "statement.json", *self._signing(work),
+                    "--bundle", work / "bundle.json", "--yes",
+                    timeout=TIMEOUT, check=False, quiet=True,
+                )
+            )  # fmt: skip
+            if not (work / "bundle.json").is_file():
+                raise SignatureFailed("cosign wrote no bundle.\nLook at its version (`cscm doctor`) and sign again.")
+            return (work / "bundle.json").read_bytes()
+
+    def sign_image(self, ref: ImageRef) -> None:
+        """Sign the image itself, as `cosign sign` does; the signature is a referrer."""
+        with _workspace() as work, self.docker_config() as config:
+            self._checked(
+                self._with_credentials().with_environment(DOCKER_CONFIG=str(config)).run(
+                    "sign", "--annotations", ADMITTED,
+                    *self._signing(work), *self._insecure(), f"{self.host}/{ref}", "--yes",
+                    timeout=TIMEOUT, check=False, quiet=True,
+                )
+            )  # fmt: skip
+
+    def verify_image(self, ref: ImageRef, public_key: str) -> None:
+        """What anybody can do: plain `cosign verify` with the public key only; raises `SignatureFailed`."""
+        with _workspace() as work, self.docker_config() as config:
+            (work / "key.pub").write_text(public_key)
+            done = self.tool.with_environment(DOCKER_CONFIG=str(config)).run(
+                "verify", "--annotations", ADMITTED, "--key", work / "key.pub",
+                "--insecure-ignore-tlog", "--trusted-root", work / "root.json", *self._insecure(), f"{self.host}/{ref}",
+                timeout=TIMEOUT, check=False, quiet=True,
+            )  # fmt: skip
+        if done.status != 0 and told.passing(done.stderr):
+            raise _unavailable(f"The signature of {ref} could not be looked for", done.stderr[-1000:].strip())
+        if done.status != 0:
+            raise SignatureFailed(
+                f"{ref} carries no signature that its tier's public key verifies: {done.stderr[-1000:].strip()}\n"
+                "Run the curation tier again; if it was signed before, find out what changed."
+            )
+
+    def _with_credentials(self) -> Tool:
+        return self.tool.with_environment(**self.environment())
+
+    def _signing(self, work: Path) -> tuple[str | Path, ...]:
+        return (
+            "--key",
+            self.key,
+            "--signing-config",
+            work / "signing.json",
+            "--trusted-root",
+            work / "root.json",
+        )
+
+    def _insecure(self) -> tuple[str, ...]:
+        return ("--allow-insecure-registry",) if self.insecure else ()
+
+    def _checked(self, done: Done) -> None:
+        if done.status == 0:
+            return
+        said = done.stderr[-1500:].strip()
+        if told.skewed(said):
+            raise ClockWrong(
+                f"AWS does not take what was signed with {self.key}: {said}\n"
+                "Set this machine's clock, and run the step again. Nothing was signed."
+            )
+        if told.denied(said):
+            raise AccessDenied(
+                f"This tier's role may not sign with {self.key}: {said}\n"
+                "Give each tier the role and the key of its own; `cscm doctor` shows both."
+            )
+        if any(word in said for word in ("DisabledException", "NotFoundException", "KMSInvalidState")):
+            raise KeyUnusable(
+                f"{self.key} cannot sign: {said}\nEnable the key, or name the right one in the tier's block."
+            )
+        if told.passing(said):
+            raise _unavailable(f"Nothing could be signed with {self.key}", said)
+        raise SignatureFailed(
+            f"cosign ended with status {done.status}: {said}\nNothing was signed. Run the step again."
+        )
+
+
+def _unavailable(what: str, said: str) -> SupplyChainError:
+    if "KMS" in said:
+        return AwsUnavailable(f"{what}, as KMS did not answer: {said}\nThe step is tried again.")
+    return RegistryUnavailable(f"{what}, as the registry did not answer: {said}\nThe step is tried again.")
+
+
+@contextlib.contextmanager
+def _workspace() -> Iterator[Path]:
+    """A private directory that is gone afterwards, with the empty configuration in it."""
+    with scratch("cosign") as work:
+        (work / "signing.json").write_text(SIGNING_CONFIG)
+        (work / "root.json").write_text(TRUSTED_ROOT)
+        yield work

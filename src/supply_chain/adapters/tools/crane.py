@@ -1,0 +1,75 @@
+"""crane: copies images between repositories, and takes their files out, without an engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools import tool_errors as told
+from supply_chain.errors import AccessDenied, BaseMissing, RegistryFailed, RegistryUnavailable
+from supply_chain.model.image import ImageRef
+
+TIMEOUT = 900.0
+
+
+@dataclass(frozen=True)
+class Crane:
+    """One role's copies, within one registry."""
+
+    tool: Tool
+    host: str
+    docker_config: Callable[[], AbstractContextManager[Path]]
+    insecure: bool = False
+
+    def copy(self, source: ImageRef, repository: str, tag: str) -> None:
+        """Copy `source`, by digest, to `repository` under `tag`; the digest stays."""
+        self._run(f"copy {source} to {repository}", "copy", f"{self.host}/{source}", f"{self.host}/{repository}:{tag}")
+
+    def export(self, ref: ImageRef, target: Path) -> None:
+        """Write the image's root filesystem (a tar) to `target`, each layer verified against the manifest."""
+        self._run(f"read {ref}", "export", f"{self.host}/{ref}", "-", stdout_to=target)
+
+    def _run(self, doing: str, *arguments: str, stdout_to: Path | None = None) -> None:
+        """`doing` completes "could not …"."""
+        with self.docker_config() as config:
+            done = self.tool.with_environment(DOCKER_CONFIG=str(config)).run(
+                *arguments, *(("--insecure",) if self.insecure else ()),
+                timeout=TIMEOUT, check=False, stdout_to=stdout_to,
+            )  # fmt: skip
+        if done.status == 0:
+            return
+        said = done.stderr[-1000:].strip()
+        if told.denied(said):
+            raise AccessDenied(
+                f"This tier's role may not {doing}: {said}\n"
+                "Each tier may read and write only what its policy in deployments/iam allows."
+            )
+        kind = RegistryUnavailable if told.passing(said) else RegistryFailed
+        raise kind(f"It could not {doing}: {said}\nNothing was done with it; run the step again.")
+
+
+def read_upstream_config(crane: Tool, address: str, platform: str) -> bytes:
+    """The configuration of an image in another registry, by digest, asked without credentials.
+
+    Raises `BaseMissing`, or `RegistryUnavailable` where that registry does not answer.
+    """
+    done = crane.run("config", "--platform", platform, address, timeout=60, check=False, quiet=True)
+    said = done.stderr[-1000:].strip()
+    if done.status == 0 and is_document(done.stdout):
+        return done.stdout.encode()
+    remedy = "Use a curated base, or declare an image by digest that this machine can reach."
+    if done.status != 0 and told.passing(said) and not told.absent(said):
+        raise RegistryUnavailable(f"The registry of the base {address} did not answer: {said}\nBuild again. {remedy}")
+    raise BaseMissing(f"The base {address} cannot be had: {said or done.stdout[:80]}\n{remedy}")
+
+
+def is_document(text: str) -> bool:
+    """Whether it is a JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False

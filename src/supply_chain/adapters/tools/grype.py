@@ -1,0 +1,179 @@
+"""grype: matches a stored SBOM against the vulnerability database, offline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from supply_chain.adapters.process.command import Tool
+from supply_chain.errors import DatabaseUnusable, ScannerFailed
+from supply_chain.evidence.sbom import SYSTEM
+from supply_chain.model.image import Digest, digest_of
+from supply_chain.scratch import scratch
+from supply_chain.vulnerability.findings import Database, Distribution, Report, parse_report, united
+from supply_chain.vulnerability.scanner import Sbom
+
+TIMEOUT = 600.0
+BINARY = "binary"
+OVERLAP = "ownership-by-file-overlap"
+"""syft's relation of a package to one whose files it says it owns."""
+MATCHED = ("--output", "json")
+"""What is asked of grype, beside the inventory and an empty configuration."""
+CLAIMED_TOO = "languages' packages, and binaries, by themselves, where another claims their files"
+DATABASE_WORDS = ("database does not exist", "was built", "checksum", "not a database", "malformed",
+                  "no import metadata", "not a v6 database", "failed to load vulnerability db")  # fmt: skip
+
+
+class _Syft(BaseModel):
+    """As much of an SBOM as has to be known before it is matched; the rest is not made into objects."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
+class _Release(_Syft):
+    """What it says of the distribution."""
+
+    version_codename: str | None = None
+
+
+class _Artifact(_Syft):
+    """A package."""
+
+    type: str
+    id: str | None = None
+
+
+class _Relation(_Syft):
+    """What one package or file is to another."""
+
+    type: str
+    parent: str = ""
+    child: str = ""
+
+
+class _Document(_Syft):
+    distro: _Release | None = None
+    artifacts: tuple[_Artifact, ...] = ()
+    artifact_relationships: tuple[_Relation, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Grype:
+    """`database` says which database lies where `environment` points grype to, read anew for every scan.
+
+    `knows` says whether that database holds anything about a distribution: where it does not, grype finds
+    nothing in its packages and does not tell. `cost` is more of grype's environment, which changes what a scan
+    costs and nothing of what it finds. `quiet`: what it says is not in the run's log.
+    """
+
+    tool: Tool
+    environment: Mapping[str, str]
+    database: Callable[[], Database]
+    knows: Callable[[Distribution], bool]
+    now: Callable[[], datetime]
+    cost: Mapping[str, str] = field(default_factory=dict)
+    quiet: bool = False
+
+    def current(self) -> tuple[str, Database]:
+        """The scanner's version, and the database a scan would use now."""
+        return self.tool.version, self.database()
+
+    @cached_property
+    def configuration(self) -> str:
+        """Names how grype is called."""
+        return digest_of(json.dumps([*MATCHED, CLAIMED_TOO]).encode())
+
+    def scan(self, sbom: Sbom) -> Report:
+        """A whole report; `ScannerFailed` or `DatabaseUnusable` otherwise.
+
+        grype passes over packages whose files another one says it owns. Any image can say so: where one does, what
+        is claimed is matched once more by itself.
+        """
+        before, digest = self.database(), sbom.digest
+        document = _read(sbom)
+        report = self._matched(sbom, digest, before)
+        for wanted in _apart(document):
+            report = united(report, self._matched(_of(sbom, wanted), digest, before))
+        found = (report.distribution or Distribution(name="")).model_copy(update={"codename": _codename(document)})
+        distribution = found.model_copy(update={"known": bool(found.name) and self.knows(found)})
+        if self.database() != before:
+            raise DatabaseUnusable(
+                "The vulnerability database was replaced while the scan ran.\nScan again; it will use the new one."
+            )
+        return report.model_copy(update={"distribution": distribution, "configuration": self.configuration})
+
+    def _matched(self, sbom: Sbom, digest: Digest, database: Database) -> Report:
+        with scratch("grype") as work:
+            inventory, report, settings = (work / each for each in ("sbom.json", "report.json", "none.yaml"))
+            settings.touch()  # what lies in the working directory or at home must not silence a finding
+            inventory.write_bytes(sbom.content)
+            done = self.tool.with_environment(**self.environment, **self.cost).run(
+                f"sbom:{inventory}",
+                "--config",
+                settings,
+                *MATCHED,
+                timeout=TIMEOUT,
+                stdout_to=report,
+                check=False,
+                cwd=work,
+                quiet=self.quiet,
+            )
+            text = report.read_text(errors="replace")
+        if done.status != 0:
+            raise self._failed(done.status, done.stderr)
+        return parse_report(text, database=database, packages=sbom.packages, sbom=digest, scanned=self.now())
+
+    def _failed(self, status: int, stderr: str) -> ScannerFailed | DatabaseUnusable:
+        said = stderr[-2000:].strip()
+        if any(word in said for word in DATABASE_WORDS):
+            return DatabaseUnusable(
+                f"grype cannot use its database: {said}\nRun `cscm up`; it makes a database that fits, and keeps it."
+            )
+        return ScannerFailed(
+            f"{self.tool.name} ended with status {status} without a report: {said}\n"
+            "Look at its message; then scan again."
+        )
+
+
+def _read(sbom: Sbom) -> _Document:
+    """What an SBOM says; `ScannerFailed` where it is none of syft's."""
+    try:
+        return _Document.model_validate_json(sbom.content)
+    except ValidationError as error:
+        raise _unreadable(error.errors()[0]["msg"]) from error
+
+
+def _codename(document: _Document) -> str:
+    """The name of the release, by which grype looks a distribution up too."""
+    return (document.distro and document.distro.version_codename) or ""
+
+
+def _apart(document: _Document) -> Iterator[Callable[[str], bool]]:
+    """Which types of packages have to be matched once more by themselves, as another package claims their files.
+
+    grype passes over what a package of the distribution claims, and over binaries that any package claims. What else
+    a language's package claims is still there without the distribution's, so that nothing more would be found.
+    """
+    types = {each.id: each.type for each in document.artifacts if each.id}
+    claims = [each for each in document.artifact_relationships or () if each.type == OVERLAP]
+    if any(types.get(each.parent, SYSTEM[0]) in SYSTEM for each in claims):
+        yield lambda kind: kind not in SYSTEM
+    if any(types.get(each.child, BINARY) == BINARY for each in claims):
+        yield lambda kind: kind == BINARY
+
+
+def _of(sbom: Sbom, wanted: Callable[[str], bool]) -> Sbom:
+    """The SBOM with packages of some types alone; it could be read before."""
+    data = json.loads(sbom.content)
+    data["artifacts"] = [each for each in data.get("artifacts", ()) if wanted(each["type"])]
+    return Sbom(json.dumps(data).encode(), sbom.packages, sbom.tool)
+
+
+def _unreadable(why: str) -> ScannerFailed:
+    return ScannerFailed(f"The SBOM to be matched cannot be read: {why}\nMake it again: run the step with --fresh.")

@@ -1,0 +1,95 @@
+"""hadolint: what is wrong with a Dockerfile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from supply_chain.adapters.process.command import Tool
+from supply_chain.errors import CheckNotMade
+from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.model.image import Interval
+from supply_chain.model.tier import BASES
+from supply_chain.scratch import scratch
+
+TIMEOUT = 60.0
+MEMORY = 1024**3
+"""Bytes of memory that hadolint may take."""
+
+PINNED_BY_THE_CHAIN = "DL3006"
+"""An untagged base; a curated one is resolved to its digest by the build, so it needs no tag."""
+
+CURATED = re.compile(rf"^\s*FROM\s+(--\S+\s+)*{BASES}/", re.IGNORECASE)
+PRAGMA = re.compile(r"^\s*#\s*hadolint\s+(?:global\s+)?ignore\s*=\s*(?P<codes>\S.*)$", re.IGNORECASE)
+
+
+class _Finding(BaseModel):
+    code: str
+    level: Literal["error", "warning", "info", "style"]
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {' '.join(self.message.split())} ({self.code})"
+
+
+_FINDINGS = TypeAdapter(list[_Finding])
+
+
+def lint_dockerfile(tool: Tool, dockerfile: Path, now: Callable[[], datetime]) -> CheckResult:
+    """Hold a Dockerfile against hadolint's rules: errors and warnings fail, the rest warns.
+
+    A Dockerfile that is none fails; raises `CheckNotMade` when hadolint gives no answer.
+    """
+    started = now()
+    with scratch("hadolint") as work:
+        config = work / "none.yaml"
+        config.write_text("{}\n")  # so that no configuration found on the way decides
+        options = ("--config", config, "--no-fail", "--format", "json")
+        done = tool.run(*options, dockerfile, timeout=TIMEOUT, check=False, memory=MEMORY)
+    if done.status != 0:
+        raise CheckNotMade(
+            f"hadolint ended with status {done.status}: {done.stderr[-1000:].strip()}\n"
+            f"Check that {dockerfile} can be read and that `cscm doctor` finds hadolint."
+        )
+    text = dockerfile.read_text(encoding="utf-8", errors="replace")
+    passed, warned, failed = parse_report(done.stdout, text)
+    return CheckResult(
+        check=Check.DOCKERFILE,
+        passed=passed,
+        warned=warned,
+        failed=failed,
+        tools={tool.name: tool.version},
+        interval=Interval(started=started, finished=now()),
+    )
+
+
+def parse_report(report: str, dockerfile: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Sentences (passed, warned, failed) of hadolint's JSON about the text of a Dockerfile."""
+    try:
+        findings = _FINDINGS.validate_json(report)
+    except ValidationError as error:
+        raise CheckNotMade(
+            f"hadolint's report cannot be read: {error.errors()[0]['msg']}\nCheck its version with `cscm doctor`."
+        ) from error
+    lines = dockerfile.splitlines()
+    passed, warned, failed = [f"hadolint read {len(lines)} lines"], _ignored(lines), []
+    for finding in findings:
+        if finding.code == PINNED_BY_THE_CHAIN and CURATED.match("\n".join(lines[finding.line - 1 : finding.line])):
+            passed.append(f"line {finding.line}: a curated base, pinned to its digest by the build")
+        elif finding.level in ("error", "warning"):
+            failed.append(str(finding))
+        else:
+            warned.append(str(finding))
+    return tuple(passed), tuple(warned), tuple(failed)
+
+
+def _ignored(lines: list[str]) -> list[str]:
+    """What the Dockerfile tells hadolint not to say is said here."""
+    found = ((number, PRAGMA.match(line)) for number, line in enumerate(lines, 1))
+    return [f"line {number}: a comment silences {match['codes'].strip()}" for number, match in found if match]

@@ -1,0 +1,62 @@
+"""Which version a program is, asked once per file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+import threading
+from pathlib import Path
+
+from supply_chain.adapters.process.command import run
+from supply_chain.adapters.tools.pins import Pin
+from supply_chain.errors import ToolMissing, ToolTimedOut
+
+VERSION_TIMEOUT = 30.0
+
+
+class Versions:
+    """What programs said of their version, kept in a file under their path, time and size."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+
+    def of(self, name: str, pin: Pin, program: Path) -> str | None:
+        """The program's version, or None when it does not say one that can be read."""
+        state = program.stat()
+        key = f"{program}:{state.st_mtime_ns}:{state.st_size}:{pin.version_pattern}"
+        known = self._read()
+        if key not in known:
+            known[key] = ask(name, pin, program)
+            self._keep(key, known[key])
+        return known[key]
+
+    def _read(self) -> dict[str, str | None]:
+        """What is kept; a file that cannot be read is the same as none, for it can be made again."""
+        try:
+            found = json.loads(self._file.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _keep(self, key: str, version: str | None) -> None:
+        """Add to the file; where it cannot be written (a read-only home) the program is asked again."""
+        with self._lock, contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".versions-", dir=self._file.parent)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump({**self._read(), key: version}, file, indent=1)
+            Path(name).replace(self._file)
+
+
+def ask(name: str, pin: Pin, program: Path) -> str | None:
+    """Run the program for its version."""
+    try:
+        done = run([str(program), *pin.version_args], name=name, timeout=VERSION_TIMEOUT, quiet=True)
+    except (ToolMissing, ToolTimedOut):  # there, but not a program of this machine
+        return None
+    said = re.search(pin.version_pattern, done.stdout + done.stderr, re.MULTILINE)
+    return said.group(1) if said and done.status == 0 else None

@@ -1,0 +1,88 @@
+"""Root filesystems of Debian's packages: mmdebstrap chooses, fetches and verifies, `rootfs` merges."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools import rootfs as merging
+from supply_chain.errors import BuildFailed, ToolFailed
+from supply_chain.model.manifest import Rootfs
+
+TIMEOUT = 900.0
+"""Seconds; a build base fetches some 100 MB."""
+
+ARCHIVES = PurePosixPath("var/cache/apt/archives")
+
+
+def make_rootfs(tool: Tool, rootfs: Rootfs, target: Path, source_date_epoch: int, work: Path) -> dict[str, str]:
+    """Write the root filesystem to `target` (a tar); return package → version as made.
+
+    The packages are the suite's newest, its security updates included, from the mirrors that mmdebstrap
+    takes by itself. The same packages and epoch (Unix seconds) give the same bytes. `work` is an empty
+    directory for files in between. Raises `ToolFailed` when the packages cannot be had.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    dpkg = replace(tool, name="dpkg-deb", path=Path("dpkg-deb"))
+    fetched = {archive: _control(dpkg, archive) for archive in _fetch(tool, rootfs, work)}
+    wanted = merging.needed(rootfs.packages, fetched.values())
+    made = merging.Rootfs(source_date_epoch)
+    with ExitStack() as stack:
+        for archive, package in fetched.items():
+            if package.name in wanted:
+                data = archive.with_suffix(".tar")
+                dpkg.run("--fsys-tarfile", archive, timeout=60, stdout_to=data)
+                made.add_package(package, stack.enter_context(tarfile.open(data)))
+        made.complete()
+        made.write(target)
+    return dict(sorted(made.packages.items()))
+
+
+def _fetch(tool: Tool, rootfs: Rootfs, work: Path) -> list[Path]:
+    """The packages and all that they depend on, as .deb files, in the order of their names."""
+    fetched = work / "fetched.tar"
+    try:
+        tool.run(
+            "--variant=extract",
+            "--skip=cleanup/apt",
+            "--format=tar",
+            f"--include={','.join(rootfs.packages)}",
+            rootfs.suite,
+            fetched,
+            timeout=TIMEOUT,
+        )
+    except ToolFailed as failure:
+        if os.geteuid() == 0:
+            raise
+        raise ToolFailed(
+            f"{failure.args[0]}\nWithout root, mmdebstrap needs user namespaces: install uidmap, give the user "
+            "a range in /etc/subuid and /etc/subgid, or run this as root."
+        ) from failure
+    with tarfile.open(fetched) as tar:
+        packages = sorted(_unpack(tar, work))
+    fetched.unlink()
+    if not packages:
+        raise BuildFailed("mmdebstrap fetched no packages.\nDeclare at least one under rootfs.packages.")
+    return packages
+
+
+def _unpack(tar: tarfile.TarFile, work: Path) -> Iterator[Path]:
+    for member in tar:
+        path = PurePosixPath(member.name)
+        if path.parent == ARCHIVES and path.suffix == ".deb" and member.isreg():
+            stream = tar.extractfile(member)
+            if stream is not None:
+                (work / path.name).write_bytes(stream.read())
+                yield work / path.name
+
+
+def _control(dpkg: Tool, archive: Path) -> merging.Package:
+    control = archive.with_suffix(".control.tar")
+    dpkg.run("--ctrl-tarfile", archive, timeout=60, stdout_to=control)
+    with tarfile.open(control) as tar:
+        return merging.Package.read(tar)

@@ -1,0 +1,248 @@
+"""Secrets in texts, by detect-secrets and by known forms (`file_content`). A secret itself is never repeated."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from supply_chain.adapters.files.selection import files_below, portions, told
+from supply_chain.adapters.image.file_content import readings, secrets_in
+from supply_chain.adapters.process.command import Tool
+from supply_chain.errors import CheckNotMade
+from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.model.image import Interval
+from supply_chain.scratch import scratch
+from supply_chain.text import counted
+
+TIMEOUT = 300.0
+MEMORY = 2 * 1024**3
+"""Bytes of memory that each process of detect-secrets may take."""
+CORES = "2"
+"""Processes in which detect-secrets reads files, beside the one that starts them; by itself one for each core."""
+LARGEST = 5 * 1024 * 1024
+"""Bytes a file may have to be read: detect-secrets takes some seconds for each MiB."""
+
+SECRETS_VERSION = "5"
+"""Of looking: raised when more is looked at, so that what was checked before is checked again."""
+
+EVERY_FILE = [
+    f"--disable-filter=detect_secrets.filters.heuristic.{name}" for name in ("is_lock_file", "is_swagger_file")
+]
+ENDINGS = {
+    ".c", ".cf", ".cfg", ".cls", ".cnf", ".conf", ".cpp", ".cs", ".example", ".eyaml", ".go", ".ini", ".java", ".js",
+    ".m", ".php", ".properties", ".py", ".pyi", ".swift", ".tf", ".toml", ".yaml", ".yml",
+}  # fmt: skip
+"""By these endings detect-secrets knows how a password is written (its util/filetype.py). It leaves out files with some
+others (`.png`, `.css`, `.lock`), without a word and whatever it is told where it is given several files: so each file
+has one of these or no known ending."""
+NO_COMMENTS = "--disable-filter=detect_secrets.filters.allowlist.is_line_allowlisted"
+NO_GUESSES = [f"--disable-plugin={name}HighEntropyString" for name in ("Base64", "Hex")]
+
+TEXT, PRINTED = ".txt", ".conf"
+"""In files of the latter kind a password need not stand in quotes, as it does not in a log or in a `.env`."""
+
+DIGESTS = re.compile(
+    r"(^|/)([^/]*\.(lock|sum)|[^/]*[.-]lock\.(json|yaml)|npm-shrinkwrap\.json|Package\.resolved|Cartfile\.resolved)$"
+)
+"""Files full of digests, which look like secrets by their entropy."""
+PRAGMA = re.compile(r"pragma: ?(allow|white)list")
+DECLARED = re.compile(r"pragma: ?(allow|white)list[ -]secret")
+DECLARED_NEXT = re.compile(r"^\W*pragma: ?allowlist[ -]nextline[ -]secret")
+"""detect-secrets' own comments (its filters/allowlist.py), about a line and about the one below."""
+
+Places = dict[tuple[str, int], set[str]]
+"""File and line → the kinds of secrets that were seen there."""
+
+
+class _Finding(BaseModel):
+    type: str
+    line_number: int
+
+
+class _Report(BaseModel):
+    results: dict[str, list[_Finding]]
+
+
+def find_secrets(
+    tool: Tool, context: Path, now: Callable[[], datetime], others: Mapping[str, Path] | None = None
+) -> CheckResult:
+    """Look through every file of a build context: what looks like a secret fails.
+
+    `others` are files beside the context that say how to build, by their paths from it. What a comment declares to be
+    none (`pragma: allowlist secret`) warns, and so do files that were not read. Nothing is sent anywhere to be tried.
+    Raises `CheckNotMade` when detect-secrets gives no answer.
+    """
+    started = now()
+    with scratch("secrets") as work:
+        files = {**(others or {}), **{file: context / file for file in files_below(context)}}
+        texts, binary, large = list[str](), list[str](), list[str]()
+        copies = dict[str, str]()
+        for number, (file, path) in enumerate(files.items()):
+            content = _content(path)
+            read = () if content is None else _copied(content, work, f"{number}", _ending(file, TEXT))
+            copies |= dict.fromkeys(read, file)
+            (large if content is None else texts if read else binary).append(file)
+        found = _found(tool, work, copies)
+        declared, excused = Places(), dict[str, str]()
+        for copy, file in copies.items():
+            text = (work / copy).read_text(encoding="utf-8")
+            if PRAGMA.search(text):
+                excused[copy] = file
+            _add_known_forms(file, text, found, declared)
+        for place, seen in _found(tool, work, excused, NO_COMMENTS).items():
+            declared.setdefault(place, set()).update(seen)
+        declared = {place: seen for place, seen in declared.items() if place not in found}
+    locks = [file for file in texts if DIGESTS.search(file)]
+    passed = (f"detect-secrets read {counted(len(texts), 'file')}",) if texts else ()
+    return CheckResult(
+        check=Check.SECRETS,
+        passed=(*passed, *told("lock file", "of these read for known forms of secrets only", locks)),
+        warned=(
+            *(f"{each}, which a comment declares to be none" for each in _sentences(declared)),
+            *told("binary file", "not read", binary),
+            *told("file", f"larger than {LARGEST // 1024 // 1024} MiB not read", large),
+            *(() if texts else ("The build context holds no text.",)),
+        ),
+        failed=_sentences(found),
+        details={"files": len(files), "binary": binary[:100], "large": large[:100]},
+        tools=tools_of(tool),
+        interval=Interval(started=started, finished=now()),
+    )
+
+
+def _add_known_forms(file: str, text: str, found: Places, declared: Places) -> None:
+    """Add every known form of a secret: detect-secrets leaves some out by how the line is written, or knows none."""
+    lines = ["", *text.replace("\0", "").split("\n")]
+    for line, kind in secrets_in(text.encode(), most=None):
+        excused = DECLARED.search(lines[line]) or DECLARED_NEXT.search(lines[line - 1])
+        (declared if excused else found).setdefault((file, line), set()).add(kind)
+
+
+def _sentences(places: Places) -> tuple[str, ...]:
+    return tuple(f"{file}:{line}: {', '.join(_distinct(kinds))}" for (file, line), kinds in sorted(places.items()))
+
+
+def _distinct(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Each kind once, as detect-secrets writes it, which begins its words with capital letters."""
+    return tuple(sorted({kind.casefold(): kind for kind in sorted(kinds, reverse=True)}.values()))
+
+
+def tools_of(tool: Tool) -> dict[str, str]:
+    """What the check depends on, with its version."""
+    return {tool.name: tool.version, "secrets": SECRETS_VERSION}
+
+
+def _ending(path: str, otherwise: str) -> str:
+    name = Path(path)
+    if name.suffix == ".env" or name.name.startswith(".env"):
+        return PRINTED
+    return name.suffix if name.suffix in ENDINGS else otherwise
+
+
+def searched_checksums(context: Path) -> frozenset[str]:
+    """The SHA-256, in hexadecimal digits, of the files of a build context that `find_secrets` reads."""
+    contents = (_content(context / file) for file in files_below(context))
+    return frozenset(hashlib.sha256(each).hexdigest() for each in contents if each is not None and readings(each))
+
+
+def _content(file: Path) -> bytes | None:
+    """What a file holds; None where that is too much to be read."""
+    with file.open("rb") as opened:
+        content = opened.read(LARGEST + 1)
+    return content if len(content) <= LARGEST else None
+
+
+def _copied(content: bytes, work: Path, name: str, ending: str) -> list[str]:
+    """The names of new files with all that a content can be read as, in the one encoding that detect-secrets reads."""
+    names = []
+    for number, text in enumerate(readings(content)):
+        names.append(f"{name}-{number}{ending}")
+        (work / names[-1]).write_text(text, encoding="utf-8", newline="")
+    return names
+
+
+def _found(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> Places:
+    """What detect-secrets sees in the files that the copies are of; a digest is no secret where it has to be one."""
+    locks = [copy for copy, file in copies.items() if DIGESTS.search(file)]
+    others = [copy for copy, file in copies.items() if not DIGESTS.search(file)]
+    asked = [*((part, options) for part in portions(others)), *((p, (*options, *NO_GUESSES)) for p in portions(locks))]
+    return _places(tool, work, copies, asked)
+
+
+def _places(
+    tool: Tool, work: Path, copies: Mapping[str, str], asked: Iterable[tuple[Sequence[str], Sequence[str]]]
+) -> Places:
+    """What detect-secrets sees, by the files that the copies are of; `asked` are copies, and options for them."""
+    places = Places()
+    for part, options in asked:
+        for (copy, line), kinds in places_in(_scan(tool, work, part, *options)).items():
+            places.setdefault((copies[copy], line), set()).update(kinds)
+    return places
+
+
+@dataclass(frozen=True)
+class SecretSearch:
+    """For known forms of secrets in what programs print, where much looks random; see `development.probe.Search`."""
+
+    tool: Tool
+
+    @property
+    def tools(self) -> Mapping[str, str]:
+        return tools_of(self.tool)
+
+    def kinds(self, text: str) -> tuple[str, ...]:
+        if not text.strip():
+            return ()
+        with scratch("secrets") as work:
+            (work / f"output{PRINTED}").write_text(text, encoding="utf-8", errors="replace")
+            report = _scan(self.tool, work, [f"./output{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
+        seen = {kind for kinds in places_in(report).values() for kind in kinds}
+        return _distinct(seen | {kind for _, kind in secrets_in(text.encode(errors="replace"))})
+
+    def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
+        """`path:line: kinds` of what looks like a secret in these files, by known forms and by what it is called.
+
+        No comment excuses it: nobody would tell of what it hides.
+        """
+        if not files:
+            return ()
+        with scratch("secrets") as work:
+            copies = {
+                copy: path
+                for number, (path, content) in enumerate(files.items())
+                for copy in _copied(content, work, f"{number}", _ending(path, PRINTED))
+            }
+            asked = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in portions(list(copies))]
+            return _sentences(_places(self.tool, work, copies, asked))
+
+
+def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
+    arguments = ("--cores", CORES, "scan", "--no-verify", "--all-files", *EVERY_FILE, *options, *files)
+    done = tool.run(*arguments, cwd=work, timeout=TIMEOUT, check=False, memory=MEMORY)
+    if done.status != 0:
+        raise CheckNotMade(
+            f"detect-secrets ended with status {done.status}: {done.stderr[-1000:].strip()}\n"
+            "Check it with `cscm doctor`, and look at its output in the log."
+        )
+    return done.stdout
+
+
+def places_in(report: str) -> Places:
+    """What detect-secrets reports; `CheckNotMade` where that cannot be read."""
+    try:
+        results = _Report.model_validate_json(report).results
+    except ValidationError as error:
+        raise CheckNotMade(
+            f"detect-secrets' report cannot be read: {error.errors()[0]['msg']}\nCheck its version with `cscm doctor`."
+        ) from error
+    places: Places = {}
+    for name, findings in results.items():
+        for finding in findings:
+            places.setdefault((name.removeprefix("./"), finding.line_number), set()).add(finding.type)
+    return places

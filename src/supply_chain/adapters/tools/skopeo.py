@@ -1,0 +1,284 @@
+"""skopeo with ocicrypt: encrypted copies of images, and images back out of them (JWE recipients).
+
+skopeo writes manifests anew, so that what it decrypts has the signed image's layers and configuration
+but not always its digest. The signed manifest itself is therefore taken from the registry, compared
+with its digest, and put in the place of skopeo's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+)
+
+from supply_chain.adapters.process.command import WHOLE_OUTPUT, Done, Tool
+from supply_chain.adapters.tools import tool_errors as told
+from supply_chain.errors import (
+    AccessDenied,
+    ImageDamaged,
+    ImageNotFound,
+    ImageUnsuitable,
+    KeyUnusable,
+    RegistryUnavailable,
+    ToolFailed,
+)
+from supply_chain.execution.supply import LOADED
+from supply_chain.model.image import Digest, ImageRef, digest_of, short
+from supply_chain.scratch import scratch
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+ENCRYPTED = "+encrypted"
+BITS = 3072
+"""Of the RSA key of an image; as PKCS #8 it takes 1.8 KB of the 4096 bytes that KMS wraps."""
+TIMEOUT = 900.0
+"""Seconds for one copy of an image."""
+MEMORY = Path("/dev/shm")  # noqa: S108 # nosec B108 - a private directory is made in it
+"""Where a private key is written if the machine has it: memory, not a disk."""
+
+NO_KEY = ("no suitable key unwrapper", "missing private key", "could not be used for decryption")
+"""What skopeo says where a key does not open a copy."""
+
+
+@dataclass(frozen=True)
+class Skopeo:
+    """One role's skopeo. `docker_config` gives a directory with the role's credentials in `config.json`."""
+
+    tool: Tool
+    host: str
+    docker_config: Callable[[], AbstractContextManager[Path]]
+    insecure: bool = False
+
+    def new_key(self) -> bytes:
+        """A fresh RSA private key: PKCS #8, DER, less than 2 KB."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
+        return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+    def encrypt(self, image: ImageRef, tag: str, key: bytes, announce: Callable[[Digest], object]) -> Digest:
+        """Write a copy that `key` opens beside the image, tagged `<tag>-<first 12 of its digest>`; its digest.
+
+        The copy is made and opened on this machine, then announced, then pushed. Raises `ImageUnsuitable` for an
+        image that is not an OCI image manifest, `ImageDamaged` where the copy is not what it has to be.
+        """
+        with scratch("skopeo") as work, _key_files(key) as (public, private):
+            signed = self._manifest(image, work)
+            unsuitable(image, signed)
+            self._copy(self._remote(image), f"oci:{work / 'copy'}:copy", "--encryption-key", f"jwe:{public}")
+            digest = _only_digest(work / "copy")
+            fully_encrypted(image, json.loads(_blob(work / "copy", digest).read_bytes()))
+            self._copy(f"oci:{work / 'copy'}:copy", f"oci:{work / 'back'}:back", "--decryption-key", str(private))
+            same_content(image, signed, work / "back")
+            announce(digest)
+            target = f"docker://{self.host}/{image.repository}:{tag}-{short(digest)}"
+            self._copy(f"oci:{work / 'copy'}:copy", target, "--preserve-digests", "--digestfile", str(work / "pushed"))
+            _pushed(digest, (work / "pushed").read_text().strip(), image)
+        return digest
+
+    def is_encrypted(self, copy: ImageRef) -> bool:
+        """Whether the registry holds this manifest and every layer of it is encrypted."""
+        with scratch("skopeo") as work:
+            try:
+                manifest = self._manifest(copy, work)
+            except ImageNotFound:
+                return False
+        return not plain_layers(manifest) and bool(manifest.get("layers"))
+
+    def decrypt(self, copy: ImageRef, image: ImageRef, key: bytes, archive: Path) -> None:
+        """Write the image as an OCI archive that engines load, its content taken from its encrypted copy.
+
+        `archive` holds the very manifest that `image` names and the blobs it names, each compared with
+        its digest. Raises `KeyUnusable` for a wrong key and `ImageDamaged` for any other content.
+        """
+        with scratch("skopeo") as work, _key_files(key) as (_, private):
+            fully_encrypted(copy, self._manifest(copy, work))
+            signed = self._manifest(image, work)
+            self._copy(self._remote(copy), f"oci:{work / 'plain'}:plain", "--decryption-key", str(private))
+            same_content(image, signed, work / "plain")
+            pack(image, work / "manifest", work / "plain", archive)
+
+    def _remote(self, ref: ImageRef) -> str:
+        return f"docker://{self.host}/{ref}"
+
+    def _manifest(self, ref: ImageRef, work: Path) -> dict[str, Any]:
+        """The manifest `ref` names; its exact bytes stay in `work/manifest`."""
+        path = work / "manifest"
+        with self.docker_config() as config:
+            done = self.tool.run(
+                "inspect", "--raw", *self._access("", config), self._remote(ref),
+                timeout=60, stdout_to=path, check=False, quiet=True,
+            )  # fmt: skip
+        _checked(done, f"read the manifest of {ref}")
+        content = path.read_bytes()
+        if digest_of(content) != ref.digest:
+            raise ImageDamaged(
+                f"The registry answers the manifest of {ref} with other content than its digest.\n"
+                "Do not use it. Look at the registry's storage and at who can write to it."
+            )
+        manifest: dict[str, Any] = json.loads(content)
+        return manifest
+
+    def _copy(self, source: str, target: str, *options: str) -> None:
+        with self.docker_config() as config:
+            access = [
+                *(self._access("src-", config) if source.startswith("docker://") else ()),
+                *(self._access("dest-", config) if target.startswith("docker://") else ()),
+            ]
+            done = self.tool.with_environment(TMPDIR=str(config)).run(
+                "--insecure-policy", "copy", *access, *options, source, target, timeout=TIMEOUT, check=False, quiet=True
+            )
+        _checked(done, f"copy {source} to {target}")
+
+    def _access(self, side: str, config: Path) -> tuple[str, ...]:
+        verify = () if not self.insecure else (f"--{side}tls-verify=false",)
+        return (f"--{side}authfile", str(config / "config.json"), *verify)
+
+
+def unsuitable(image: ImageRef, manifest: dict[str, Any]) -> None:
+    """Raise `ImageUnsuitable` unless this is one OCI image with layers that can be encrypted and had back."""
+    config = manifest.get("config", {}).get("mediaType")
+    if not manifest.get("layers") or config != CONFIG:
+        raise ImageUnsuitable(
+            f"{image} cannot have an encrypted copy: it is not one OCI image with layers ({config or 'an index'}).\n"
+            "Build it for one platform as an OCI image (buildx: --provenance=false --output oci-mediatypes=true)."
+        )
+
+
+def plain_layers(manifest: dict[str, Any]) -> list[str]:
+    """The digests of the layers that are not encrypted."""
+    return [x["digest"] for x in manifest.get("layers", []) if not x["mediaType"].endswith(ENCRYPTED)]
+
+
+def fully_encrypted(image: ImageRef, manifest: dict[str, Any]) -> None:
+    """Raise `ImageDamaged` unless there are layers and every one is encrypted; skopeo's status does not tell."""
+    plain = plain_layers(manifest)
+    if plain or not manifest.get("layers"):
+        raise ImageDamaged(
+            f"The copy of {image} is not encrypted: {', '.join(plain) or 'it has no layers'}.\n"
+            "Nothing is started from it. Run `cscm curate` again and look at skopeo's version (`cscm doctor`)."
+        )
+
+
+def same_content(image: ImageRef, signed: dict[str, Any], layout: Path) -> None:
+    """Raise `ImageDamaged` unless the layout has every blob of the signed manifest, each with its digest.
+
+    The layout's own manifest must name the same blobs, in plain, so that none was left encrypted.
+    """
+    decrypted = json.loads(_blob(layout, _only_digest(layout)).read_bytes())
+    wanted, found = _blobs(signed), _blobs(decrypted)
+    still = [x["digest"] for x in decrypted["layers"] if x["mediaType"].endswith(ENCRYPTED)]
+    damaged = [digest for digest in wanted if _digest_of(_blob(layout, digest)) != digest]
+    if still or damaged or found != wanted:
+        raise ImageDamaged(
+            f"The encrypted copy of {image} does not hold what is signed: "
+            f"{', '.join(still or damaged or sorted(set(found) ^ set(wanted))) or 'layers in another order'}.\n"
+            "Nothing is started from it. Find out who wrote the copy, then run `cscm curate` again."
+        )
+
+
+def pack(image: ImageRef, manifest: Path, layout: Path, archive: Path) -> None:
+    """Write an OCI layout of exactly the signed manifest and its blobs as a tar file, named by its digest."""
+    content = manifest.read_bytes()
+    name = f"{LOADED}/{image.repository}:{image.short}"
+    descriptor = {
+        "mediaType": MANIFEST,
+        "digest": image.digest,
+        "size": len(content),
+        "annotations": {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": image.short},
+    }
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
+    _blob(layout, image.digest).write_bytes(content)
+    wanted = [image.digest, *_blobs(json.loads(content))]
+    names = ["oci-layout", "index.json", *dict.fromkeys(f"blobs/sha256/{d.partition(':')[2]}" for d in wanted)]
+    with tarfile.open(archive, "w") as tar:
+        for each in names:
+            tar.add(layout / each, arcname=each)
+
+
+def _blobs(manifest: dict[str, Any]) -> list[str]:
+    return [manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
+
+
+def _blob(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / "sha256" / digest.partition(":")[2]
+
+
+def _digest_of(path: Path) -> str:
+    if not path.is_file():
+        return "missing"
+    with path.open("rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
+def _only_digest(layout: Path) -> Digest:
+    manifests = json.loads((layout / "index.json").read_text())["manifests"]
+    if len(manifests) != 1:
+        raise ImageDamaged(f"skopeo wrote {len(manifests)} images in place of one.\nLook at its output in the log.")
+    return str(manifests[0]["digest"])
+
+
+def _pushed(expected: Digest, answered: str, image: ImageRef) -> None:
+    if answered != expected:
+        raise ImageDamaged(
+            f"The encrypted copy of {image} arrived in the registry as {answered}, not as {expected}.\n"
+            "It is not used. Run the step again, and look at what lies between skopeo and the registry."
+        )
+
+
+def _checked(done: Done, doing: str) -> None:
+    if done.status == 0:
+        return
+    said = done.stderr[-1500:].strip()
+    what = f"skopeo could not {doing}: {said}\n"
+    if any(words in said for words in NO_KEY):
+        raise KeyUnusable(
+            f"{what}The key does not open this copy. Run `cscm curate` again; it writes a copy with a key of its own."
+        )
+    if told.absent(said):
+        raise ImageNotFound(f"{what}Check the reference.")
+    if told.denied(said):
+        raise AccessDenied(f"{what}Each tier may read and write only what its policy in deployments/iam allows.")
+    if told.passing(said):
+        raise RegistryUnavailable(f"{what}The step is tried again.")
+    raise ToolFailed(f"skopeo could not {doing} (status {done.status}): {said}\n{WHOLE_OUTPUT}.")
+
+
+@contextlib.contextmanager
+def _key_files(key: bytes) -> Iterator[tuple[Path, Path]]:
+    """Public and private key as PEM files of this user alone, in memory where there is such a place."""
+    try:
+        private = load_der_private_key(key, password=None)
+    except ValueError as error:
+        raise KeyUnusable(
+            f"What was unwrapped is no private key: {error}\n"
+            "Run `cscm curate` again; it writes a copy with a key of its own."
+        ) from error
+    with scratch("key", _memory()) as work:
+        files = work / "public.pem", work / "private.pem"
+        _write(files[0], private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        _write(files[1], private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        yield files
+
+
+def _memory() -> Path | None:
+    return MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
+
+
+def _write(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)

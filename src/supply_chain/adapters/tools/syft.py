@@ -1,0 +1,113 @@
+"""syft: SBOMs of images, by digest from the registry, and of source directories."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from supply_chain.adapters.docker.free_space import free_bytes
+from supply_chain.adapters.files.selection import bytes_below
+from supply_chain.adapters.image.layers import LARGEST_IMAGE
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools import tool_errors as told
+from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolFailed
+from supply_chain.evidence.examination import Examination
+from supply_chain.model.image import ImageRef
+from supply_chain.scratch import scratch
+from supply_chain.text import mebibytes
+from supply_chain.vulnerability.scanner import Sbom, Sboms
+
+FORMATS = ("syft-json", "cyclonedx-json", "spdx-json")
+TIMEOUT = 600.0
+MEMORY = 4 * 1024**3
+"""Bytes of memory that syft may take."""
+MAX_UNPACKED = LARGEST_IMAGE + 4 * 1024**3
+"""Bytes that syft may write: the layers of an image, and the archives in it, which may hold others."""
+RESERVE = 2 * 1024**3
+"""Bytes that have to stay free where it writes."""
+MAX_PACKAGES = 30_000
+"""Packages of one image, or one source: each costs some milliseconds and tens of KiB at every gate that reads them."""
+
+
+@dataclass(frozen=True)
+class Syft:
+    """`docker_config` gives a directory with the role's registry credentials."""
+
+    tool: Tool
+    host: str
+    docker_config: Callable[[], AbstractContextManager[Path]]
+    insecure: bool = False
+    examine: Callable[[ImageRef], Examination] = field(kw_only=True)
+    """Finds out what an SBOM of an image does not tell; see `vulnerability.scanner.SbomGenerator`."""
+
+    @property
+    def generator(self) -> str:
+        """The tool and its version, as the SBOMs name it."""
+        return f"syft {self.tool.version}"
+
+    def of_image(self, ref: ImageRef) -> Sboms:
+        """The SBOMs of an image; `ScannerFailed` where syft did not make all of them, `RegistryUnavailable`."""
+        with self.docker_config() as config:
+            return self._run(f"registry:{self.host}/{ref}", config)
+
+    def of_directory(self, directory: Path) -> Sboms:
+        """The SBOMs of what a source directory declares."""
+        return self._run(f"dir:{directory}", None)
+
+    def _run(self, source: str, config: Path | None) -> Sboms:
+        environment = {
+            "SYFT_CHECK_FOR_APP_UPDATE": "false",
+            "SYFT_GOLANG_CAPTURE_SYMBOLS": "all",
+            "SYFT_REGISTRY_INSECURE_USE_HTTP": str(self.insecure).lower(),
+        }
+        if config:
+            environment["DOCKER_CONFIG"] = str(config)
+        with scratch("syft") as work:
+            settings = work / "none.yaml"
+            settings.touch()  # what lies in the working directory or at home must not hide a package
+            files = [work / f"{each}.json" for each in FORMATS]
+            outputs = [f"--output={each}={path}" for each, path in zip(FORMATS, files, strict=True)]
+            arguments: tuple[str | Path, ...] = ("scan", source, "--config", settings, *outputs)
+            watch = partial(_check_unpacked, work, source)
+            try:
+                self.tool.with_environment(**environment, TMPDIR=str(work)).run(
+                    *arguments, timeout=TIMEOUT, quiet=True, cwd=work, memory=MEMORY, watch=watch
+                )
+                syft, cyclonedx, spdx = (path.read_bytes() for path in files)
+                packages = _counted(syft, source)
+            except (ToolFailed, OSError, ValueError, KeyError, TypeError) as error:
+                if config and isinstance(error, ToolFailed) and told.passing(str(error)):
+                    raise RegistryUnavailable(
+                        f"syft could not read {source}: {error}\nThe registry did not answer; the step is tried again."
+                    ) from error
+                raise ScannerFailed(
+                    f"syft made no whole SBOM of {source}: {error}\n"
+                    "Without an inventory nothing can be matched. Look at its message and run the step again."
+                ) from error
+        return Sboms(Sbom(syft, packages, self.generator), cyclonedx, spdx)
+
+
+def _counted(syft: bytes, source: str) -> int:
+    packages = len(json.loads(syft)["artifacts"])
+    if packages > MAX_PACKAGES:
+        raise ScannerFailed(
+            f"{source} has {packages} packages, and more than {MAX_PACKAGES} are not judged.\n"
+            "Remove what nobody installed: records of packages that are not there, and files that lock other projects."
+        )
+    return packages
+
+
+def _check_unpacked(work: Path, source: str) -> None:
+    """Raise `ScannerFailed` where what syft wrote to its directory takes too much of the disk."""
+    free = free_bytes(work)
+    if free < RESERVE or bytes_below(work, MAX_UNPACKED) > MAX_UNPACKED:
+        raise ScannerFailed(
+            f"syft unpacked too much of {source} and was ended: {MAX_UNPACKED // 1024**3} GiB at most, and "
+            f"{RESERVE // 1024**3} GiB have to stay free in {work.parent} (now {mebibytes(free)}).\n"
+            "Remove archives that hold other archives, such as a jar of jars, or that unpack to much more than they "
+            "are."
+        )

@@ -1,0 +1,108 @@
+"""From the feed's windows to the version ranges of grype's database.
+
+Ranges follow what grype's own builder makes of the same facts, so that both give the same matches;
+`tests/real/test_database_builder.py` compares them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from supply_chain.adapters.vulndb.feed.model import GoPackage, Window
+
+PYTHON_VERSION = re.compile(
+    r"v?(\d+!)?\d+(\.\d+)*"
+    r"([-_.]?(alpha|a|beta|b|preview|pre|c|rc)[-_.]?\d*)?"
+    r"(-\d+|[-_.]?(post|rev|r)[-_.]?\d*)?"
+    r"([-_.]?dev[-_.]?\d*)?"
+    r"(\+[a-z0-9]+([-_.][a-z0-9]+)*)?",
+    re.IGNORECASE,
+)
+"""A version in any spelling that PEP 440 allows (its appendix B)."""
+
+ALL = Window()
+"""Every version."""
+
+
+def constraint(window: Window) -> str:
+    """The window as grype's versions are compared: `>=1.0,<1.2`; empty means every version."""
+    lower = [f">={window.introduced}"] if window.introduced else []
+    upper = [f"<{window.fixed}"] if window.fixed else [f"<={window.last}"] if window.last else []
+    return ",".join(lower + upper)
+
+
+def go_ranges(package: GoPackage, published: datetime | None = None) -> list[dict[str, Any]]:
+    """The ranges of a Go package; none means every version.
+
+    A fix is known since the advisory was `published`, if that is known.
+    """
+    standard = _go_ranges(package.windows, published)
+    if not package.custom:
+        return standard
+    return _go_ranges(_with_custom(package.windows, package.custom), published) or standard
+
+
+def python_range(window: Window) -> dict[str, Any]:
+    """The one range of a row that stands for one window.
+
+    Ends that are no Python versions (a date, a hash) are compared as grype compares unknown ones.
+    """
+    known = all(PYTHON_VERSION.fullmatch(end) for end in window if end)
+    version: dict[str, Any] = {"type": "python" if known else "Unknown"}
+    if window != ALL:
+        version["constraint"] = constraint(window)
+    fix = {"version": window.fixed, "state": "fixed"} if window.fixed else {"state": "not-fixed"}
+    return {"version": version, "fix": fix}
+
+
+def debian_range(fixed: str) -> dict[str, Any]:
+    """Everything before the version that has the fix."""
+    return {
+        "version": {"type": "dpkg", "constraint": f"< {fixed}"},
+        "fix": {"version": fixed, "state": "fixed"},
+    }
+
+
+def _go_ranges(windows: Iterable[Window], published: datetime | None) -> list[dict[str, Any]]:
+    available = published and {"date": published.date().isoformat(), "kind": "first-observed-record"}
+    ranges = []
+    for window in windows:
+        if window != ALL:
+            one: dict[str, Any] = {"version": {"type": "go", "constraint": constraint(window)}}
+            if window.fixed:
+                one["fix"] = {"version": window.fixed, "state": "fixed"}
+                one["fix"] |= {"detail": {"available": available}} if available else {}
+            ranges.append(one)
+    return ranges
+
+
+def _with_custom(standard: Sequence[Window], custom: Sequence[Window]) -> Sequence[Window]:
+    """Both kinds of windows of one package as one list.
+
+    Custom windows say more where the standard ones say only "everything" or "everything since";
+    a bounded window of either kind is kept.
+    """
+    if tuple(standard) == (ALL,):
+        return custom
+    if not any(window.closed for window in standard):
+        return _from(standard, custom)
+    if not any(window.closed for window in custom):
+        return _from(custom, _bounded(standard))
+    return [*_bounded(standard), *custom]
+
+
+def _from(floor: Sequence[Window], windows: Sequence[Window]) -> Sequence[Window]:
+    """The windows, the first of which begins no earlier than the floor does."""
+    lowest = next((window.introduced for window in floor if window.introduced), "")
+    if lowest and windows and not windows[0].introduced:
+        return [windows[0]._replace(introduced=lowest), *windows[1:]]
+    return windows
+
+
+def _bounded(windows: Sequence[Window]) -> Sequence[Window]:
+    """The windows up to the last that ends."""
+    ends = [number for number, window in enumerate(windows, 1) if window.closed]
+    return windows[: ends[-1]]

@@ -1,0 +1,1 @@
+"""The model: image references and states, the application manifest, tiers, and containers."""

@@ -1,0 +1,371 @@
+"""What a team declares about its application: `supply-chain.yaml`."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, field_validator
+
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.model.documents import decode_document, parse_document, read_document
+from supply_chain.model.image import DIGEST, PATH, Digest, Frozen
+from supply_chain.model.tier import BY_DIGEST, OF_PLANS
+
+FILE = "supply-chain.yaml"
+
+
+def _free(name: str) -> str:
+    if name in (BY_DIGEST, OF_PLANS):
+        raise ValueError(f"{name!r} is no name of an application: what the lifecycle signs lies under it; take another")
+    return name
+
+
+Name = Annotated[str, StringConstraints(pattern=rf"^{PATH}$", min_length=2, max_length=128), AfterValidator(_free)]
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$", max_length=128)]
+Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=4096)]
+Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]
+
+UNITS = {"": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+
+
+def _bytes(value: Any) -> Any:
+    """`128MiB` → 134217728."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+)\s*(|KiB|MiB|GiB)", value, re.IGNORECASE)
+    if not match:
+        raise ValueError("write a size such as 128MiB")
+    return int(match[1]) * UNITS[match[2].lower()]
+
+
+Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1024**2, json_schema_extra={"type": ["integer", "string"]})]
+"""Bytes; written as a number or as `128MiB`."""
+
+
+DURATIONS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: Any) -> Any:
+    """`30min` → 1800."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d{1,9})\s*(|s|min|h|d)", value)
+    if not match:
+        raise ValueError("write a duration such as 30min, 2h or 1d")
+    return int(match[1]) * DURATIONS[match[2]]
+
+
+Duration = Annotated[
+    int, BeforeValidator(_seconds), Field(ge=1, le=90 * 86400, json_schema_extra={"type": ["integer", "string"]})
+]
+"""Seconds; written as a number or as `30min`, `2h`, `1d`."""
+
+
+def _inside(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or not value.isprintable():
+        raise ValueError("has to lie inside the application's directory")
+    return value
+
+
+def _absolute(value: str) -> str:
+    path = PurePosixPath(value)
+    if not path.is_absolute() or ".." in path.parts or len(path.parts) < 2 or not value.isprintable():
+        raise ValueError("has to be an absolute path below /")
+    return value
+
+
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+Setting = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4096)]
+Port = Annotated[int, Field(ge=1024, le=65535)]
+Inside = Annotated[str, StringConstraints(min_length=1)]
+Absolute = Annotated[str, StringConstraints(min_length=2)]
+
+
+class Classification(StrEnum):
+    """How sensitive the application is. `confidential` images run only from their encrypted copy."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    CONFIDENTIAL = "confidential"
+
+
+PinnedImage = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^(?:(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{{1,5}})?/)?{PATH})(?::\w[\w.-]{{0,127}})?@{DIGEST}$",
+        max_length=512,
+    ),
+]
+"""An image by digest, with a tag where the Dockerfile names it by that."""
+HttpsUrl = Annotated[
+    str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[!-~]*$", min_length=12, max_length=2048)
+]
+
+
+class Fetch(Frozen):
+    """What a build may fetch besides curated bases. BuildKit refuses everything else."""
+
+    images: tuple[PinnedImage, ...] = Field(
+        default=(),
+        max_length=32,
+        description="upstream images by digest, as in docker.io/library/python:3.13@sha256:…; the Dockerfile names one "
+        "by its digest, or by the tag that stands here",
+    )
+    urls: dict[HttpsUrl, Digest] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="https URLs that the Dockerfile adds, each with the SHA-256 of its content: "
+        "{'https://example.com/a.tgz': 'sha256:…'}; ADD names the same checksum",
+    )
+
+
+class Build(Frozen):
+    """How the image is built: BuildKit, from a Dockerfile."""
+
+    context: Inside = Field(default=".", description="the build context, relative to the application's directory")
+    dockerfile: Inside = Field(default="Dockerfile", description="relative to the application's directory")
+    platform: Literal["linux/amd64", "linux/arm64"] = Field(default="linux/amd64", description="one image is of one")
+    timeout: int = Field(default=900, ge=10, le=7200, description="seconds a build may take")
+    max_size: Size = Field(
+        default=1024**3, le=16 * 1024**3, description="bytes the image may have, all of its layers unpacked"
+    )
+    fetch: Fetch = Fetch()
+
+    _paths = field_validator("context", "dockerfile")(_inside)
+
+
+class Test(Frozen):
+    """The application's own tests, run in a stage of its build with no network."""
+
+    __test__ = False
+
+    stage: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]*$")] = Field(
+        default="test", description="the Dockerfile's stage that holds the tests"
+    )
+    command: Command = Field(description="the program that runs the tests and its arguments; there is no shell")
+    report: Absolute | None = Field(
+        default=None,
+        description="the file in the image of the test stage that the command writes its report to: JUnit XML, TAP, or "
+        "the output of `go test -json`; null: what the command prints is read",
+    )
+    timeout: int = Field(default=300, ge=5, le=3600, description="seconds the tests may take")
+    memory: Size | None = Field(default=None, description="bytes the tests may use; null: as many as the application")
+
+    @field_validator("report")
+    @classmethod
+    def _path(cls, value: str | None) -> str | None:
+        return None if value is None else _absolute(value)
+
+
+class Probe(Frozen):
+    """How anybody sees that the application is ready: an HTTP request answered with 2xx."""
+
+    port: int = Field(ge=1024, le=65535, description="where the application listens, on all addresses")
+    path: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/._~-]*$", max_length=256)] = Field(
+        default="/", description="what is asked for by GET"
+    )
+    start_timeout: int = Field(default=30, ge=1, le=600, description="seconds until it must be ready")
+    stop_timeout: int = Field(default=5, ge=1, le=60, description="seconds it may take to stop on SIGTERM")
+
+
+class Runtime(Frozen):
+    """What the container may do; everything else is taken away."""
+
+    uid: int = Field(default=10001, ge=1, le=65535, description="the user it runs as; never 0")
+    read_only_root: Literal[True] = Field(default=True, description="its image's files cannot be changed")
+    writable: tuple[Absolute, ...] = Field(
+        default=(), max_length=16, description="paths the application writes to, in memory"
+    )
+    capabilities: tuple[Literal["NET_BIND_SERVICE", "CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE"], ...] = Field(
+        default=(), description="Linux capabilities it keeps"
+    )
+    environment: dict[Variable, Setting] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="variables it needs wherever it runs, never secrets; an environment's own come on top",
+    )
+    ports: tuple[Port, ...] = Field(
+        default=(), max_length=16, description="ports it listens on besides its probe's, for its environment alone"
+    )
+    init: bool = Field(
+        default=False, description="a small first process passes signals on, where the program does not act on SIGTERM"
+    )
+    memory: Size = Field(default=128 * 1024**2, description="bytes it may use; also written as 128MiB or 1GiB")
+    pids: int = Field(default=64, ge=1, le=4096, description="processes and threads it may have")
+    cpu: float = Field(
+        default=1.0,
+        ge=0.01,
+        le=64,
+        description="processors it may use, such as 0.5; no more than its host has",
+    )
+
+    @field_validator("writable")
+    @classmethod
+    def _paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_absolute(path) for path in value)
+
+
+Limit = Annotated[
+    Annotated[int, Field(ge=0)] | None, Field(description="how many findings are accepted; null: any number")
+]
+
+
+UnjudgedKind = Literal["archive", "database", "distribution"]
+ImagePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00*?\[]*(/\*)?$", min_length=2, max_length=1024)]
+"""An absolute path in the image, or a directory followed by `/*`."""
+Justification = Annotated[str, StringConstraints(pattern=r"^\S.*\S$", max_length=512)]
+
+
+class Unjudged(Frozen):
+    """What no scanner judges in the image, and that the owner accepts all the same."""
+
+    what: UnjudgedKind = Field(
+        description="archive: files inside of an archive; database: a second package database; distribution: a file "
+        "that names another distribution than os-release does, or an os-release that differs from the base's"
+    )
+    at: tuple[ImagePath, ...] = Field(
+        min_length=1, max_length=256, description="paths as the gate names them; /directory/* for all below it"
+    )
+    reason: Justification = Field(description="why that is acceptable; it stands in the evidence")
+
+
+class Limits(Frozen):
+    """How many findings of each severity the owner accepts. Beyond that, the image is refused."""
+
+    critical: Limit = 0
+    high: Limit = 0
+    medium: Limit = 20
+    low: Limit = None
+    negligible: Limit = None
+    unknown: Limit = Field(default=20, description="findings for which nobody has published a severity")
+    unknown_distribution: bool = Field(
+        default=False,
+        description="whether an image may be of a distribution that the vulnerability database knows nothing about, "
+        "so that its packages are not judged",
+    )
+    unjudged: tuple[Unjudged, ...] = Field(
+        default=(), max_length=64, description="what no scanner judges in the image and may be in it all the same"
+    )
+    kev: Literal[0] = Field(default=0, description="known exploited: never accepted")
+    scan_days: int = Field(default=7, ge=1, le=30, description="days after which a scan says nothing any more")
+
+
+Place = Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[1-9][0-9]*$", max_length=1024)]
+"""`file:line`, as a check tells it."""
+
+
+class Review(Frozen):
+    """Findings that somebody looked at and takes for none, in code that cannot be marked itself."""
+
+    check: Literal["secrets", "source", "content"] = Field(description="the check that finds them")
+    at: tuple[Place, ...] = Field(
+        min_length=1, max_length=256, description="file:line, as a finding is told; another line is another finding"
+    )
+    reason: Annotated[str, StringConstraints(pattern=r"^\S.*\S$", max_length=512)] = Field(
+        description="why they are none; it stands in the evidence"
+    )
+
+
+class Common(Frozen):
+    """What every application declares."""
+
+    name: Name = Field(description="a repository name, such as hello or base/python")
+    owner: Word = Field(description="the team that answers for it")
+    classification: Classification = Classification.INTERNAL
+    build: Build = Build()
+    limits: Limits = Limits()
+    reviewed: tuple[Review, ...] = Field(
+        default=(), max_length=64, description="findings in the source that count as warnings"
+    )
+
+
+class Service(Common):
+    """An application that runs and answers requests."""
+
+    kind: Literal["service"] = Field(description="it runs")
+    test: Test
+    probe: Probe
+    runtime: Runtime = Runtime()
+    environments: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")], ...], Field(max_length=16)
+    ] = Field(default=("staging",), description="where it runs; the chain deploys to the first")
+
+
+class Rootfs(Frozen):
+    """A root filesystem made of Debian's packages, which the Dockerfile finds as `rootfs.tar`."""
+
+    suite: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")] = Field(
+        default="bookworm", description="Debian's release, by its code name"
+    )
+    packages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = Field(
+        description="what is in it, with all that these depend on"
+    )
+
+
+class Base(Common):
+    """An image that others are built on: checked, curated and vended, never deployed."""
+
+    kind: Literal["base"] = Field(description="others are built on it")
+    rootfs: Rootfs | None = None
+    check: Command = Field(description="a command that must succeed in the image, in place of a probe")
+    runtime: Runtime = Runtime()
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """None: a base is built upon, and never runs."""
+        return ()
+
+
+AppManifest = Annotated[Service | Base, Field(discriminator="kind")]
+MANIFEST: TypeAdapter[Service | Base] = TypeAdapter(AppManifest)
+
+
+def read_manifest(directory: Path) -> Service | Base:
+    """The declaration in an application's directory; `DeclarationInvalid` says what is wrong and where."""
+    if not _is_directory(directory):
+        raise DeclarationInvalid(f"{directory} is not a directory.\nName the directory that holds {FILE}.")
+    _stays_inside(directory, FILE)
+    manifest = read_document(directory / FILE, MANIFEST)
+    _stays_inside(directory, manifest.build.context)
+    _stays_inside(directory, manifest.build.dockerfile)
+    return manifest
+
+
+def parse_manifest(content: bytes, name: str) -> Service | Base:
+    """The declaration that `content` is; `name` is what errors call it. `DeclarationInvalid`."""
+    return parse_document(decode_document(content, name), MANIFEST, name)
+
+
+def _stays_inside(directory: Path, declared: str) -> None:
+    path = _resolved(directory / declared)
+    if not path.is_relative_to(directory.resolve()):
+        raise DeclarationInvalid(
+            f"{path} leaves the application's directory.\nKeep {FILE}, the context and the Dockerfile inside of it."
+        )
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, or a way that is closed
+        return False
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise DeclarationInvalid(f"{path} leads nowhere: {error}\nRemove links that lead to themselves.") from error
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of `supply-chain.yaml`, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": FILE,
+        **MANIFEST.json_schema(),
+    }

@@ -1,0 +1,277 @@
+"""The page of the morning: what ran last night, what changed, what waits for somebody, what failed and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from supply_chain.errors import SupplyChainError
+from supply_chain.model.image import Frozen, short
+from supply_chain.reports.text import escaped, grid, table, unbroken
+from supply_chain.text import counted, plain
+
+CODE = re.compile(r"\[([a-z]+(?:[.-][a-z]+)+)\]\s*$")
+"""The code at the end of an error's message."""
+FAILED = ("Failed", "Crashed", "TimedOut")
+WAITING = ("Suspended", "Paused")
+LATE = "Late"
+UNDER_WAY = (
+    "Running", "Retrying", "Pending", "Submitting", "InfrastructurePending", "Scheduled", "AwaitingRetry",
+    "AwaitingConcurrencySlot", "Waiting", "Abandoned",
+)  # fmt: skip
+"""States in which there is no answer yet."""
+CALLED_OFF = ("Cancelled", "Cancelling")
+NO_SLOT = ("Cancelled", "Deployment concurrency limit reached.")
+"""State and message of a run that Prefect called off, as the one before had not ended at its time."""
+COVERED = "reconcile/on-pushes"
+"""The deployment whose runs are called off as a matter of course: one that waits looks at what they were to look at."""
+IN_PART = ("Unreadable",)
+"""States in which some of it could not be done."""
+QUIET = ("Completed", "Unneeded", "Cached", "RolledBack", "Skipped", *CALLED_OFF)
+"""States in which nothing has to be done; a run that ended well under another name found something."""
+DIGEST = re.compile(r"sha256:([0-9a-f]{12})[0-9a-f]{52}")
+MOST = 50
+"""Rows of a table; how many more there are is said."""
+CHANGES = {
+    "cscm.image.verdict-changed": "another verdict",
+    "cscm.image.blocked": "blocked",
+    "cscm.image.unblocked": "unblocked",
+    "cscm.image.held": "held",
+    "cscm.image.released": "released from its hold",
+    "cscm.image.refused": "refused",
+    "cscm.image.signed": "admitted and signed",
+    "cscm.image.decided": "decided by a person",
+    "cscm.deployment.started": "deployed",
+    "cscm.deployment.drifted": "drifted",
+}
+"""Events that say that something is not as it was before."""
+HELD = {
+    "images": "every curated image",
+    "running": "what runs, and what differs from its record",
+    "rescan": "the last rescan, by exposure",
+    "rescan-owners": "the last rescan, by owner",
+    "rescan-packages": "the last rescan for some packages",
+    "lifecycle-plan": "what the lifecycle would do",
+    "lifecycle-applied": "what the lifecycle did",
+}
+"""Artifacts with a key that stays, and what each holds."""
+
+
+class Run(Frozen):
+    """A run as Prefect tells of it."""
+
+    id: UUID
+    name: str
+    deployment: str = Field(default="", description="flow/deployment; empty where somebody started it by hand")
+    state: str
+    message: str = ""
+    at: AwareDatetime = Field(description="when it began, or should have")
+
+
+class Change(Frozen):
+    """Something that an event of the chain told."""
+
+    event: str
+    about: str = Field(description="the image, by repository and digest")
+    at: AwareDatetime
+    detail: str = ""
+
+
+class Morning(Frozen):
+    """A night's runs and events, and what is open at its end. Pages of the UI lie below `ui`."""
+
+    since: AwareDatetime
+    until: AwareDatetime
+    runs: tuple[Run, ...] = ()
+    waiting: tuple[Run, ...] = Field(default=(), description="since whenever")
+    changes: tuple[Change, ...] = ()
+    artifacts: dict[str, str] = Field(default_factory=dict, description="key → id of the last version")
+    views: dict[str, str] = Field(default_factory=dict, description="name → query of the list of runs")
+    dead_letters: int | None = Field(default=None, description="messages that nobody could read; None where unknown")
+    ui: str
+
+    @property
+    def failed(self) -> tuple[Run, ...]:
+        """Scheduled and triggered runs that came to no answer; whoever started one by hand was told."""
+        return tuple(run for run in self.runs if run.state in FAILED and run.deployment)
+
+    @property
+    def late(self) -> tuple[Run, ...]:
+        """Runs that should have begun, be it that nobody took them up or that the one before had not ended."""
+        return tuple(run for run in self.runs if run.state == LATE or _is_missing(run))
+
+    @property
+    def found(self) -> tuple[Run, ...]:
+        """Runs whose answer is worth a look: Refused, Drifted, Unreadable …"""
+        known = (*FAILED, *WAITING, *QUIET, *UNDER_WAY, LATE)
+        return tuple(run for run in self.runs if run.state not in known)
+
+    @property
+    def headline(self) -> str:
+        """The answer in a line."""
+        parts = [
+            (len(self.waiting), "waits for you" if len(self.waiting) == 1 else "wait for you"),
+            (len(self.failed), "failed"),
+            (len(self.late), "did not start"),
+            (self.dead_letters or 0, "could not be read"),
+        ]
+        said = ", ".join(f"{number} {what}" for number, what in parts if number)
+        return said[:1].upper() + said[1:] if said else "Nothing waits for you, and nothing failed"
+
+
+def remedy(message: str) -> str:
+    """What to do about an error by the code that its message ends with, as docs/errors.md says it."""
+    code = CODE.search(message)
+    for error in _errors(SupplyChainError):
+        if code and error.code == code[1]:
+            return " ".join((error.__doc__ or "").partition("\n\n")[2].split())
+    return "Read the run's log. A crash leaves nothing half-done: start it again."
+
+
+def _is_missing(run: Run) -> bool:
+    """Whether a run was called off for the one before it, and none does its work."""
+    return (run.state, run.message) == NO_SLOT and run.deployment != COVERED
+
+
+def _errors(of: type[SupplyChainError]) -> Iterator[type[SupplyChainError]]:
+    for each in of.__subclasses__():
+        yield each
+        yield from _errors(each)
+
+
+def page(morning: Morning) -> str:
+    """The page, in the order in which somebody acts on it."""
+    parts = [
+        f"# {escaped(morning.headline)}",
+        f"{morning.since:%Y-%m-%d %H:%M} to {morning.until:%Y-%m-%d %H:%M} UTC",
+        "## Waits for you",
+        _rows(("since", "run"), [(_at(r.at), _link(r, morning)) for r in morning.waiting], "Nothing."),
+        "## Failed, and what to do",
+        _rows(
+            ("when", "run", "said", "what to do"),
+            [
+                (_at(last.at), _link(last, morning) + _and_more(more), _said(last.message), _to_do(kind, morning.runs))
+                for kind in _alike(morning.failed)
+                for last, *more in [kind]
+            ],
+            "Nothing.",
+        ),
+        "## Did not start",
+        _rows(
+            ("due", "run", "said"), [(_at(r.at), _link(r, morning), _said(r.message)) for r in morning.late], "Nothing."
+        ),
+        *_letters(morning.dead_letters),
+        "## What changed",
+        _rows(
+            ("when", "what", "image", ""),
+            [(_at(c.at), CHANGES[c.event], _image(c.about), escaped(c.detail)) for c in morning.changes],
+            "Nothing.",
+        ),
+        "## What was found",
+        _rows(
+            ("when", "run", "ended as", "said"),
+            [(_at(r.at), _link(r, morning), escaped(r.state), _said(r.message)) for r in morning.found],
+            "Nothing out of the ordinary.",
+        ),
+        "## What ran",
+        _ran(morning),
+        "## Look further",
+        _further(morning),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _letters(number: int | None) -> list[str]:
+    if not number:
+        return []
+    what = f"{counted(number, 'message')} about pushes could not be read"
+    do = "`cscm events dead` shows, `cscm events replay --all` tries again, `cscm events discard ID` deletes one."
+    return ["## Could not be read", f"{what}: {do}"]
+
+
+def _ran(morning: Morning) -> str:
+    states: dict[str, Counter[str]] = {}
+    for run in morning.runs:
+        states.setdefault(run.deployment or "by hand", Counter())[run.state] += 1
+    rows = [
+        (name, ", ".join(f"{number} {state}" for state, number in sorted(counts.items())))
+        for name, counts in sorted(states.items())
+    ]
+    return table(("deployment", "runs"), rows) if rows else "Nothing."
+
+
+def _further(morning: Morning) -> str:
+    ui = morning.ui.rstrip("/")
+    held = [
+        f"- [{what}]({ui}/artifacts/artifact/{morning.artifacts[key]})"
+        for key, what in HELD.items()
+        if key in morning.artifacts
+    ]
+    runs = ", ".join(f"[{escaped(name)}]({ui}/runs?{query})" for name, query in morning.views.items())
+    return "\n".join([*held, *([f"- runs: {runs}"] if runs else []), f"- [events of the chain]({ui}/events)"])
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -> str:
+    """A table of cells that are markdown already."""
+    if not rows:
+        return none
+    more = len(rows) - MOST
+    return grid(head, rows[:MOST]) + (f"\n\n… and {more} more." if more > 0 else "")
+
+
+def _to_do(alike: Sequence[Run], runs: Sequence[Run]) -> str:
+    """What to do about runs that said the same, unless each came to an answer since."""
+    well = [_went_well(each, runs) for each in alike]
+    since = [each.at for each in well if each]
+    if len(since) == len(alike):
+        return f"Went well at {_at(max(since))}."
+    return escaped((f"{len(since)} of them went well since. " if since else "") + remedy(alike[0].message))
+
+
+def _went_well(failed: Run, runs: Iterable[Run]) -> Run | None:
+    """The same run, later, with an answer."""
+    same, none = (failed.deployment, failed.name), (*FAILED, *WAITING, *UNDER_WAY, *CALLED_OFF, *IN_PART, LATE)
+    after = (r for r in runs if (r.deployment, r.name) == same and r.at > failed.at and r.state not in none)
+    return next(after, None)
+
+
+def _link(run: Run, morning: Morning) -> str:
+    return f"[{escaped(run.name)}]({morning.ui.rstrip('/')}/runs/flow-run/{run.id})"
+
+
+def _alike(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs of a deployment that said the same, together; the last one first."""
+    kinds: dict[tuple[str, str], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.at, reverse=True):
+        kinds.setdefault((run.deployment, _said(run.message)), []).append(run)
+    return list(kinds.values())
+
+
+def _and_more(runs: Sequence[Run]) -> str:
+    return f" and {len(runs)} more" if runs else ""
+
+
+def _said(message: str) -> str:
+    """What a run said, with the beginnings of digests: a table is no wider than its page."""
+    said = DIGEST.sub(r"\1", message.removeprefix("Flow run encountered an exception: "))
+    return escaped(plain(said)[:300])
+
+
+def _image(about: str) -> str:
+    repository, _, digest = about.partition("@")
+    return escaped(f"{repository}@{short(digest)}" if digest else about)
+
+
+def _at(at: datetime) -> str:
+    return unbroken(f"{at:%m-%d %H:%M}")
+
+
+def changes(events: Iterable[Change]) -> tuple[Change, ...]:
+    """Those that say that something changed, the last first, each once however often it was told."""
+    seen = {(c.event, c.about, c.detail): c for c in sorted(events, key=lambda c: c.at) if c.event in CHANGES}
+    return tuple(sorted(seen.values(), key=lambda c: c.at, reverse=True))

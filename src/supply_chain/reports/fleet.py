@@ -1,0 +1,154 @@
+"""What operators read about images: a table of many, the story of one, and where something is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from operator import itemgetter
+
+from supply_chain.fleet.explain import Explanation
+from supply_chain.fleet.known import KnownImage, Running
+from supply_chain.fleet.where import Place
+from supply_chain.model.image import short
+from supply_chain.model.tier import Boundary
+from supply_chain.reports.text import day, escaped, megabytes, table
+from supply_chain.text import plain
+
+NEVER = "The inventory was never reconciled; `cscm inventory` does it."
+
+
+def image_rows(images: Iterable[KnownImage]) -> list[dict[str, str]]:
+    """A table of images: what runs first, then what was pushed last."""
+    rows = [((bool(each.running), each.stored.pushed_at), image_row(each)) for each in images]
+    return [row for _, row in sorted(rows, key=itemgetter(0), reverse=True)]
+
+
+def image_row(image: KnownImage) -> dict[str, str]:
+    """An image of the inventory, for a table or a terminal."""
+    last = max(image.judgements, key=lambda each: each.at, default=None)
+    return {
+        "application": plain(image.application),
+        "digest": short(image.ref.digest),
+        "revision": plain(image.source.short) if image.source else "—",
+        "owner": plain(image.owner) or "—",
+        "state": _state(image),
+        "runs in": _where(image.running),
+        "findings": _counted_findings(image),
+        **_stored(image),
+        "judged": day(last.at if last else None),
+        "tags": plain(", ".join(image.stored.tags)) or "—",
+    }
+
+
+def _state(image: KnownImage) -> str:
+    kept = ", gone from the registry" if image.gone else ""
+    if image.unreadable:
+        return f"unreadable: {plain(image.unreadable.splitlines()[0])}{kept}"
+    kept += "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
+    if image.blocked:
+        return plain(f"blocked {image.blocked}{kept}")
+    gates = (Boundary.TO_CURATION, Boundary.CURATION)  # what boundary 2 says is of one environment
+    refused = [each for boundary in gates if (each := image.last(boundary)) and not each.passed]
+    state = "refused" if refused else "vended" if image.vended else "not admitted yet"
+    codes = sorted({reason.code for each in refused for reason in each.reasons})
+    held = ", held" if image.held else ""
+    return plain(state + (f" ({', '.join(codes)})" if codes else "") + held + kept)
+
+
+def _stored(image: KnownImage) -> dict[str, str]:
+    """What the registry says of it, which is nothing where it is gone."""
+    stored = image.stored
+    said = {"size": megabytes(stored.size), "pushed": day(stored.pushed_at), "pulled": day(stored.pulled_at)}
+    return dict.fromkeys(said, "—") if image.gone else said
+
+
+def _where(running: Sequence[Running]) -> str:
+    return plain(", ".join(sorted({each.environment or f"{each.name} (unrecorded)" for each in running}))) or "—"
+
+
+def _counted_findings(image: KnownImage) -> str:
+    if image.scan is None:
+        return "not scanned"
+    exploited = len(image.scan.exploited)
+    return str(len(image.scan.findings)) + (f", {exploited} exploited" if exploited else "")
+
+
+def place_row(place: Place) -> dict[str, str]:
+    """An image in which something is, for a table or a terminal."""
+    return {
+        "application": plain(place.image.application),
+        "digest": place.image.short,
+        "owner": plain(place.owner) or "—",
+        "runs in": _where(place.running),
+        "why": plain(place.why),
+        "tags": plain(", ".join(place.tags)) or "—",
+    }
+
+
+def as_of(reconciled: datetime | None, not_counted: str = "") -> str:
+    """How much an answer of the inventory is worth: how old it is, and which images it says nothing about."""
+    when = f"as of {reconciled:%Y-%m-%d %H:%M} UTC and the events since" if reconciled else NEVER
+    return f"{when}\nnot counted: {not_counted}" if not_counted else when
+
+
+Section = tuple[str, Sequence[str], Sequence[Sequence[str]], str]
+"""A title, what is above the columns, the rows, and what is said where there are none."""
+
+
+def _told(told: Explanation) -> list[Section]:
+    """What the page about an image tells."""
+    image = told.image
+    facts = [
+        ("digest", image.ref.digest),
+        ("owner", image.owner or "—"),
+        ("state", _state(image)),
+        ("revision", image.source.revision if image.source else "—"),
+        ("source", image.source.repository if image.source else "—"),
+        ("tags", ", ".join(image.stored.tags) or "—"),
+        *((name, _stored(image)[name]) for name in ("size", "pulled")),
+        ("SBOM", f"{image.ref.repository}@{image.sbom}" if image.sbom else "not known" if image.unreadable else "none"),
+        ("findings", _counted_findings(image)),
+        *([("cannot be read", " — ".join(image.unreadable.splitlines()))] if image.unreadable else []),
+    ]
+    runs = [
+        (each.environment or "unrecorded", each.name, each.address, _health(each), f"{each.since:%Y-%m-%d %H:%M} UTC")
+        for each in image.running
+    ]
+    reasons = [(each.gate, r.code, r.fact, r.remedy) for each in image.refusals for r in each.reasons]
+    events = [(f"{m.at:%Y-%m-%d %H:%M:%S}" if m.at else "?", m.what, m.by or "—", m.evidence) for m in told.timeline]
+    below = [
+        (base.name, base.digest, "vended" if base.vended else "not vended" if base.known else "no longer there")
+        for base in told.built_from
+    ]
+    above = [(ref.application, ref.digest) for ref in told.built_on_it]
+    return [
+        ("", ("", ""), facts, ""),
+        ("Runs", ("environment", "container", "address", "health", "since"), runs, "Nowhere."),
+        ("Refused", ("gate", "reason", "fact", "remedy"), reasons, "By no gate."),
+        ("What happened (UTC)", ("when", "what", "signed by", "evidence"), events, ""),
+        ("Built on", ("base", "digest", ""), below, "On no curated base."),
+        ("Built on it", ("application", "digest"), above, "Nothing."),
+    ]
+
+
+def explanation(told: Explanation) -> str:
+    """The page about one image: what it is, where it runs, what happened to it and why, and what hangs on it."""
+    parts = [f"# {escaped(told.image.ref.repository)}@{told.image.ref.short}"]
+    for title, head, rows, none in _told(told):
+        parts += [*([f"## {title}"] if title else []), table(head, rows) if rows else none]
+    return "\n\n".join(parts) + "\n"
+
+
+def explanation_lines(told: Explanation) -> str:
+    """The same for a terminal."""
+    lines = [f"{told.image.ref.repository}@{told.image.ref.short}"]
+    for title, _, rows, none in _told(told):
+        lines += ["", title] if title else []
+        cells = [[plain(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells] or [f"  {none}"]
+    return "\n".join(lines) + "\n"
+
+
+def _health(running: Running) -> str:
+    return {True: "healthy", False: "not well", None: "not known"}[running.healthy]

@@ -1,0 +1,69 @@
+"""What operators read about a plan of the lifecycle, and about what came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from supply_chain.lifecycle.apply import Applied, Outcome
+from supply_chain.lifecycle.plan import Plan
+from supply_chain.reports.text import ROWS, at_most, megabytes
+from supply_chain.text import plain
+
+
+def plan_rows(plan: Plan, most: int = ROWS) -> list[dict[str, str]]:
+    """One row for each image of a plan, what is changed first; the last row says what was left out."""
+    steps = sorted((s for s in plan.steps if not s.belongs_to), key=lambda s: (not s.touches, str(s.ref)))
+    rows = [
+        {
+            "action": step.action.value,
+            "image": f"{step.ref.repository}@{step.ref.short}",
+            "rule": step.rule,
+            "reason": plain(step.reason),
+            "size": megabytes(step.size),
+            "with it": str(len(step.depends) or ""),
+            "guarded by": plain("; ".join(step.guards)),
+            "tags": plain(", ".join(step.tags)),
+        }
+        for step in steps
+    ]
+    over = [{"action": "needs approval", "image": plain(each)} for each in plan.over]
+    return [*over, *at_most(rows, most)] or [{"action": "nothing", "image": "no image is known"}]
+
+
+def plan_lines(plan: Plan) -> str:
+    """What a plan changes, and by which rules the other images stay, for a terminal."""
+    lines = [
+        f"{step.action.value}: {step.ref} ({', '.join(step.tags) or 'no tag'}): {step.reason} [{step.rule}]"
+        for step in plan.changes
+    ]
+    kept = Counter(step.rule for step in plan.steps if not step.touches and not step.attached)
+    rules = ", ".join(f"{number} by {rule}" for rule, number in sorted(kept.items(), key=lambda each: (-each[1], each)))
+    over = [f"needs approval: {each}" for each in plan.over]
+    return "\n".join([*lines, *([f"keep: {rules}"] if rules else []), *over, str(plan)])
+
+
+def applied_lines(applied: Applied) -> str:
+    """What came of a plan, for a terminal: a line for each step that was not done, then the sum."""
+    lines = [
+        plain(f"{e.outcome.value}: {e.action.value} {e.ref}: {f'{e.code}: ' if e.code else ''}{e.said}")
+        for e in applied.entries
+        if e.outcome is not Outcome.DONE
+    ]
+    return "\n".join([*lines, str(applied)])
+
+
+def applied_rows(applied: Applied, most: int = ROWS) -> list[dict[str, str]]:
+    """One row for each step of a plan that was carried out, what failed first, then what was skipped."""
+    order = {Outcome.FAILED: 0, Outcome.SKIPPED: 1, Outcome.DONE: 2}
+    entries = sorted(applied.entries, key=lambda e: (order[e.outcome], str(e.ref)))
+    rows = [
+        {
+            "outcome": e.outcome.value,
+            "action": e.action.value,
+            "image": f"{e.ref.repository}@{e.ref.short}",
+            "code": plain(e.code),
+            "said": plain(e.said),
+        }
+        for e in entries
+    ]
+    return at_most(rows, most) or [{"outcome": "nothing", "action": "the plan changes nothing"}]

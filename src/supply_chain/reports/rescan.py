@@ -1,0 +1,164 @@
+"""What operators and owners read about a rescan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from supply_chain.fleet.exposure import TOLD, Judged, Rescanned
+from supply_chain.model.image import short
+from supply_chain.reports.text import at_most, escaped, more_rows, table
+from supply_chain.text import counted, first_of, plain
+from supply_chain.vulnerability.findings import Finding
+
+TITLES = (
+    "image", "runs in", "exploited", "verdict", "worse", "better", "due", "rebuild on", "owner", "what to do", "digest",
+)  # fmt: skip
+
+
+def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
+    """One row per image of which there is something to tell, the most exposed first; before all what was not looked at
+    and what was not judged."""
+    broke_off = [{"image": "broke off", "verdict": _left(rescanned)}] if rescanned.left else []
+    unjudged = [
+        {
+            "image": plain(f"{each.ref.application} {each.ref.short}"),
+            "verdict": "NOT JUDGED",
+            "what to do": plain(f"{each.code}: {each.message}")[:400],
+        }
+        for each in rescanned.unjudged
+    ]
+    told = [*broke_off, *at_most(unjudged), *map(_seen_row, rescanned.told)]
+    rows = [{title: row.get(title, "") for title in TITLES} for row in told]  # Prefect's columns are the first row's
+    return [*rows, *more_rows(rows, rescanned.more)] or [
+        {
+            "image": "nothing to tell",
+            "verdict": _nowhere(rescanned) or f"{counted(rescanned.images, 'image')} looked at",
+        }
+    ]
+
+
+def _left(rescanned: Rescanned) -> str:
+    total = rescanned.images + rescanned.without + rescanned.left
+    return f"{rescanned.left} of {counted(total, 'image')} not looked at"
+
+
+def _nowhere(rescanned: Rescanned) -> str:
+    """That no image carries what was asked for; empty where one does, or nobody can know."""
+    if rescanned.images or rescanned.left or not rescanned.only:
+        return ""
+    archived = f"; {counted(rescanned.archived, 'archived image')} not looked at" if rescanned.archived else ""
+    return plain(f"no curated image that can be pulled carries {', '.join(rescanned.only)}{archived}")
+
+
+def _where(running: Sequence[str]) -> str:
+    return plain(", ".join(each or "unrecorded" for each in running)) or "—"
+
+
+def _seen_row(seen: Judged) -> dict[str, str]:
+    return {
+        "image": plain(f"{seen.ref.application} {seen.ref.short}"),
+        "runs in": _where(seen.running),
+        "exploited": _ids(seen.exploited),
+        "verdict": _verdict(seen),
+        "worse": _ids(seen.worse),
+        "better": _ids(seen.better),
+        "due": _ids(seen.due),
+        "rebuild on": plain(
+            "; ".join(f"{r.base} {short(r.newest)}: {', '.join(r.findings[:5])}" for r in seen.rebuild)
+        ),
+        "owner": plain(seen.owner),
+        "digest": seen.ref.digest,
+    }
+
+
+def _verdict(seen: Judged) -> str:
+    now = "passes" if seen.passes else "refused"
+    if seen.change is None:
+        return now
+    before = {None: "none", True: "passed", False: "refused"}[seen.change.before]
+    return f"{now}; before: {before}"
+
+
+def _ids(findings: Sequence[Finding], most: int = 5) -> str:
+    named = list(dict.fromkeys(f"{f.id} in {f.package}" for f in findings))
+    return plain(", ".join(first_of(most, named)))
+
+
+def owner_rows(rescanned: Rescanned) -> list[dict[str, str]]:
+    """A line per application for its owner."""
+    rows = [
+        {
+            "owner": plain(each.owner),
+            "application": plain(each.application),
+            "runs in": _where(each.running),
+            **{title: str(getattr(each, title)) for title in ("exploited", "worse", "better", "due", "refused")},
+            "rebuild on": plain(", ".join(each.rebuild)),
+        }
+        for each in rescanned.concerned
+    ]
+    if rescanned.left:
+        rows = [{"owner": "broke off", "application": _left(rescanned)}, *rows]
+    return rows or [{"owner": "—", "application": "nothing to tell anybody"}]
+
+
+def rescan_summary(rescanned: Rescanned) -> str:
+    """A rescan in one sentence."""
+    carrying = plain(f" with {', '.join(rescanned.only)}") if rescanned.only else ""
+    said = [
+        f"{counted(rescanned.images, 'image')}{carrying} in {rescanned.seconds:.0f} s",
+        f"{counted(rescanned.changed, 'verdict')} changed",
+        f"{counted(rescanned.exploited, 'image')} with known exploited findings",
+        f"{counted(rescanned.signed, 'report')} signed",
+    ]
+    if rescanned.archived and rescanned.only:
+        said.append(f"{counted(rescanned.archived, 'archived image')} not looked at")
+    if rescanned.unjudged:
+        said.insert(0, f"{counted(len(rescanned.unjudged), 'image')} NOT JUDGED")
+    if rescanned.left:
+        said.insert(0, f"broke off: {_left(rescanned)}")
+    return _nowhere(rescanned) or "; ".join(said)
+
+
+def rescan_message(rescanned: Rescanned) -> str:
+    """What is sent to people: the sentence, and a line for each application of which somebody should hear."""
+    lines = [
+        plain(
+            f"{each.owner or 'nobody'}: {each.application}: {each.images_exploited} exploited, "
+            f"{each.refused} refused, {each.due} due"
+        )
+        for each in rescanned.concerned
+    ]
+    return "\n".join([rescan_summary(rescanned), *first_of(TOLD, lines)])
+
+
+def rescan_progress(done: int, total: int, seconds: float, unjudged: int) -> str:
+    """How far a rescan is: count, rate and time left."""
+    rate = done / seconds if seconds > 0 else 0.0
+    left = f"{(total - done) / rate:.0f} s left" if rate else "no rate yet"
+    rows = [
+        ("done", f"{done} of {total}"),
+        ("rate", f"{rate:.1f} images/s"),
+        ("left", left),
+        ("not judged", str(unjudged)),
+    ]
+    return table(("", ""), rows)
+
+
+def rescan_page(rescanned: Rescanned) -> str:
+    """What a rescan rests on and came to, and the images that ask for somebody, in markdown."""
+    about = [
+        ("database", f"{rescanned.database.kind}, built {rescanned.database.built:%Y-%m-%d %H:%M} UTC"),
+        ("its digest", rescanned.database.digest),
+        ("scanner", rescanned.scanner),
+        ("started", f"{rescanned.started:%Y-%m-%d %H:%M:%S} UTC"),
+        *([("packages asked for", ", ".join(rescanned.only))] if rescanned.only else []),
+        ("images looked at", str(rescanned.images)),
+        ("images without the packages asked for", str(rescanned.without)),
+        ("archived images, not looked at", str(rescanned.archived)),
+        ("rate", f"{rescanned.images / max(rescanned.seconds, 0.001):.1f} images/s"),
+    ]
+    parts = ["# Rescan", f"**{escaped(rescan_summary(rescanned))}**", table(("", ""), about)]
+    titles = TITLES[:-1]
+    rows = [[row.get(title, "") for title in titles] for row in rescan_rows(rescanned)]
+    parts.append("## By exposure\n\n" + table(titles, rows))
+    return "\n\n".join(parts) + "\n"

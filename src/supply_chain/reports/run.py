@@ -1,0 +1,203 @@
+"""The page about one run: what, from where, how long, what was found and decided, where it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from supply_chain.evidence.checks import CheckResult
+from supply_chain.model.image import Frozen, Material, Source, short
+from supply_chain.model.tier import Boundary
+from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.rules import POLICIES
+from supply_chain.reports.text import ROWS, at_most, escaped, table, unbroken
+from supply_chain.text import counted, first_of, plain
+from supply_chain.vulnerability.findings import Report
+
+GATES = {
+    Boundary.TO_CURATION: "admission to curation",
+    Boundary.CURATION: "curation's own gate, before it signs",
+    Boundary.TO_EXECUTION: "admission to execution",
+}
+
+MOST_REASONS = 20
+"""Of a refusal, that its page and the run's log list; the signed verdict has every one."""
+
+
+class Step(Frozen):
+    """One step as it went."""
+
+    name: str
+    seconds: float
+    said: str = ""
+    done: bool = Field(default=True, description="whether it came to its end; `said` tells why it did not")
+
+
+class Story(Frozen):
+    """What is known of a run so far; later tiers add to it."""
+
+    application: str
+    owner: str = ""
+    source: Source | None = None
+    digest: str | None = None
+    repository: str | None = None
+    steps: tuple[Step, ...] = ()
+    materials: tuple[Material, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    report: Report | None = None
+    source_report: Report | None = Field(default=None, description="of the source's own dependencies")
+    verdicts: tuple[Admitted[Any] | Refused, ...] = ()
+    running: tuple[str, ...] = Field(default=(), description="where it runs now, as `in staging at http://…`")
+
+
+def dossier(story: Story) -> str:
+    """The page an operator opens first: what, from where, how long, what was found and decided, where it runs."""
+    parts = [
+        f"# {escaped(story.application)}",
+        f"**{escaped(summary(story))}**",
+        _facts(story),
+        _decisions(story),
+        _running(story),
+        _steps(story),
+        _checks(story),
+        _findings(story),
+        _materials(story),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def summary(story: Story) -> str:
+    """The run in one sentence: how it ended, or how far it has come."""
+    broken = next((step for step in story.steps if not step.done), None)
+    if broken:
+        return f"Ended in {plain(broken.name)}: {plain(broken.said)}"[:300]
+    verdict = story.verdicts[-1] if story.verdicts else None
+    if isinstance(verdict, Refused):
+        codes = sorted({reason.code for reason in verdict.reasons})
+        return plain(f"Refused at {verdict.boundary}, {counted(len(verdict.reasons), 'reason')}: {', '.join(codes)}")
+    if story.running:
+        return plain(f"Runs {'; '.join(story.running)}")
+    if verdict:
+        return plain(f"Admitted at {verdict.boundary}: {story.repository}@{short(story.digest or '')}")
+    return plain(f"{story.steps[-1].name} done" if story.steps else "Nothing was done")
+
+
+def _facts(story: Story) -> str:
+    rows = [("owner", story.owner)] if story.owner else []
+    if story.source:
+        known = story.source.revision != "none"
+        revision = story.source.revision if known else "none: the source is not in git"
+        dirty = " with uncommitted changes" if known and story.source.dirty else ""
+        rows += [("source", story.source.repository), ("revision", f"{revision}{dirty}")]
+    if story.digest:
+        rows += [("image", story.repository or ""), ("digest", story.digest)]
+    report = story.report or story.source_report
+    if report is None:
+        return table(("", ""), rows) if rows else ""
+    database = report.database
+    note = " — the **starter database**, which covers few packages" if database.kind == "starter" else ""
+    rows.append(("scanner", f"{report.scanner} {report.scanner_version}"))
+    return table(("", ""), rows) + (
+        f"\n| vulnerability database | {escaped(database.kind)}, built {database.built:%Y-%m-%d %H:%M} UTC, "
+        f"`{escaped(database.digest)}`{note} |"
+    )
+
+
+def _decisions(story: Story) -> str:
+    lines = [line for verdict in story.verdicts for line in _decision(verdict)]
+    return "## Decided\n\n" + "\n".join(lines) if lines else ""
+
+
+def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
+    notes = [f"    - note: {escaped(note)}" for note in verdict.notes]
+    where = f"at {verdict.boundary} ({GATES[verdict.boundary]}), policy `{verdict.policy[:19]}`"
+    if isinstance(verdict, Refused):
+        reasons = [f"`{escaped(r.code)}` {escaped(r.fact)}  \n      → {escaped(r.remedy)}" for r in verdict.reasons]
+        return [
+            f"- **Refused** {where}, for {counted(len(verdict.reasons), 'reason')}:",
+            *(f"    - {reason}" for reason in first_of(MOST_REASONS, reasons)),
+            *notes,
+        ]
+    policy = POLICIES[verdict.boundary]
+    held = [rule.__name__.replace("_", " ") for rule in policy.rules] if policy.digest == verdict.policy else []
+    return [
+        f"- **Admitted** {where}",
+        *([f"    - every rule held: {escaped(', '.join(held))}"] if held else []),
+        *notes,
+    ]
+
+
+def _running(story: Story) -> str:
+    if not story.running:
+        return "## Running\n\nNowhere from this run."
+    return "## Running\n\n" + "\n".join(f"- {escaped(each)}" for each in story.running)
+
+
+def _steps(story: Story) -> str:
+    if not story.steps:
+        return ""
+    rows = [(unbroken(step.name), unbroken(f"{step.seconds:.1f} s"), step.said) for step in story.steps]
+    return "## Steps\n\n" + table(("step", "took", "result"), rows)
+
+
+def _checks(story: Story) -> str:
+    if not story.checks:
+        return ""
+    rows = [
+        (
+            c.check.value,
+            c.outcome.value,
+            unbroken(f"{c.interval.seconds:.1f} s"),
+            "; ".join((*c.failed, *c.warned, *c.passed)[:6]),
+        )
+        for c in story.checks
+    ]
+    return "## Checks\n\n" + table(("check", "result", "took", "said"), rows)
+
+
+def _findings(story: Story) -> str:
+    if not story.report:
+        return ""
+    rows = [(name, str(n["total"]), str(n["fixable"])) for name, n in story.report.counts().items()]
+    exploited = sum(f.known_exploited for f in story.report.findings)
+    return f"## Found\n\n{found(story.report)}, {exploited} of them known to be exploited.\n\n" + table(
+        ("severity", "findings", "with a fix"), rows
+    )
+
+
+def _materials(story: Story) -> str:
+    if not story.materials:
+        return ""
+    rows = [(m.name, m.digest, "curated" if m.curated else "not curated") for m in story.materials]
+    return "## Built on\n\n" + table(("base", "digest", ""), rows)
+
+
+def found(report: Report) -> str:
+    """How much was found in how much, for a page and for the findings table's description."""
+    return f"{counted(len(report.findings), 'finding')} in {counted(report.packages, 'package')}"
+
+
+def findings_table(report: Report, most: int = ROWS) -> list[dict[str, str]]:
+    """Rows for the findings table, worst first; the last row says what was left out, the only one that nothing is."""
+    rows = [
+        {
+            "vulnerability": plain(f.id),
+            "severity": f.severity.value,
+            "package": plain(f"{f.package} {f.version}"),
+            "type": plain(f.type),
+            "fixed in": plain(", ".join(f.fixed_in)) or "—",
+            "exploited": "yes" if f.known_exploited else "",
+            "EPSS": f"{f.epss:.3f}" if f.epss is not None else "",
+        }
+        for f in report.findings
+    ]
+    if not rows:
+        rows.append(
+            {
+                "vulnerability": "none found",
+                "severity": "",
+                "package": f"{counted(report.packages, 'package')} looked at",
+            }
+        )
+    return at_most(rows, most)

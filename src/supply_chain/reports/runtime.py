@@ -1,0 +1,67 @@
+"""What operators read about what runs: observations, responses, alerts."""
+
+from __future__ import annotations
+
+from supply_chain.execution.monitor import Observation
+from supply_chain.model.image import short
+from supply_chain.promotion.response import Response
+from supply_chain.reports.text import escaped, table
+from supply_chain.text import plain
+
+
+def observation_rows(observation: Observation) -> list[dict[str, str]]:
+    """One row for what runs as it should, else one per deviation."""
+    first = {
+        "environment": plain(where(observation)),
+        "application": plain(observation.application) or "—",
+        "status": plain(observation.status) + (", healthy" if observation.healthy else ""),
+    }
+    last = {
+        "address": plain(observation.address),
+        "restarts": str(observation.restarts),
+        "digest": short(observation.running or observation.wanted),
+        "container": plain(observation.name),
+    }
+    if not observation.deviations:
+        return [{**first, "deviation": "none", "what to do": "", **last}]
+    return [
+        {**first, "deviation": plain(f"{d.code}: {d.fact}"), "what to do": plain(d.remedy), **last}
+        for d in observation.deviations
+    ]
+
+
+def where(observation: Observation) -> str:
+    """The environment; the host of what belongs to none."""
+    return observation.environment or f"host {observation.host}"
+
+
+def observation_lines(observation: Observation) -> str:
+    """What an observation comes to, for a terminal: a line, and one more for each deviation."""
+    who = f"{where(observation)}/{observation.application or 'unknown'}"
+    health = "healthy" if observation.healthy else observation.status
+    lines = [
+        f"{who}: {observation.name} {health} {short(observation.running or observation.wanted)} {observation.address}"
+    ]
+    lines += [f"  {d.code}: {d.fact}\n      → {d.remedy}" for d in observation.deviations]
+    return "\n".join(lines)
+
+
+def response_page(found: Response) -> str:
+    """What is told to the owner of an image about which something happened."""
+    rows = [(r.environment, r.what, r.owner, r.address, r.container, r.seen) for r in found.running]
+    nothing = "Nothing is known to run from it." if found.unread else "Nothing runs from it."
+    running = table(("environment", "what", "owner", "address", "container", "seen"), rows) if rows else nothing
+    parts = [
+        f"# {escaped(found.image.application)}: {escaped(found.happened)}",
+        f"`{found.image}` of **{escaped(found.owner)}**",
+        "\n".join(f"- {escaped(fact)}" for fact in (*found.facts, *found.unread)),
+        f"## What it stops\n\n{escaped(found.stops)}",
+        "\n".join(f"- on its way: {escaped(run)}" for run in found.on_the_way),
+        f"## What runs from it\n\n{running}",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def alert_page(about: str, what: str, remedy: str) -> str:
+    """What is told to whoever operates the chain."""
+    return f"# {escaped(what)}\n\n**{escaped(about)}**\n\nWhat to do: {escaped(remedy)}\n"

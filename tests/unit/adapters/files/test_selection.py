@@ -1,0 +1,54 @@
+"""The files that a check looks at."""
+
+import os
+from pathlib import Path
+
+import pytest
+from supply_chain.adapters.files.selection import bytes_below, files_below, portions, told
+
+
+def test_links_are_not_followed(tmp_path: Path):
+    """Neither out of the directory nor in a circle; what they lead to inside is read where it lies."""
+    for name in ("b", "deep/er/a", "deep/c"):
+        (tmp_path / "context" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "context" / name).touch()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").touch()
+    (tmp_path / "context" / "file").symlink_to(tmp_path / "outside" / "secret")
+    (tmp_path / "context" / "directory").symlink_to(tmp_path / "outside")
+    (tmp_path / "context" / "circle").symlink_to(".")
+
+    assert files_below(tmp_path / "context") == ("b", "deep/c", "deep/er/a")
+
+
+@pytest.mark.parametrize("error", [PermissionError, NotADirectoryError, FileNotFoundError])
+def test_what_cannot_be_looked_at_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]):
+    """A directory may become a file meanwhile, or nobody's; the rest counts."""
+    for name in ("here/a", "deep/er/b", "closed/c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * 8192)
+    listed = os.scandir
+
+    def fails(path):
+        if str(path).endswith("closed"):
+            raise error(path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", fails)
+
+    assert 16384 <= bytes_below(tmp_path, 2**30) < 24576
+    assert 4096 < bytes_below(tmp_path, 4096) < 16384
+
+
+def test_no_file_looks_like_an_option():
+    """And a command line is never too long."""
+    assert [len(part) for part in portions([str(n) for n in range(2500)])] == [1000, 1000, 500]
+    assert list(portions(["--exclude"])) == [["./--exclude"]]
+    assert list(portions([])) == []
+
+
+def test_files_are_told_in_a_sentence():
+    """Counted; none for none."""
+    assert told("file", "not read", ["a"]) == ("1 file not read: a",)
+    assert told("file", "not read", ["a", "b", "c"], most=2) == ("3 files not read: a, b, and 1 more",)
+    assert told("file", "not read", []) == ()

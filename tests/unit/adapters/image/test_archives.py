@@ -1,0 +1,99 @@
+"""Archives that ADD unpacks: whatever asks for too much of the engine's own memory is refused before the build."""
+
+import gzip
+import lzma
+import os
+
+import pytest
+import zstandard
+
+from supply_chain.adapters.image.archives import check_archives
+from supply_chain.adapters.process.command import Cancellation, current
+from supply_chain.errors import BuildLimitExceeded, Cancelled
+
+MOST = 4 * 1024**2
+TEXT = b"text" * 1000
+SKIPPED = b"\x50\x2a\x4d\x18\x04\0\0\0skip"
+
+
+def xz(size):
+    """An archive with a dictionary of so many MiB."""
+    return lzma.compress(TEXT, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": size * 1024**2}])
+
+
+def zstd(log, content=TEXT):
+    """An archive with a window of 2^log bytes, which a stream of unknown size has."""
+    made = zstandard.ZstdCompressor(
+        compression_params=zstandard.ZstdCompressionParameters(window_log=log, write_content_size=False)
+    ).compressobj()
+    return made.compress(content) + made.flush()
+
+
+GOOD = {
+    "xz -9": xz(64),
+    "zstd -19": zstd(23),
+    "two streams": xz(8) + bytes(8) + xz(8),
+    "a skippable frame": SKIPPED + zstd(20),
+    "gzip": gzip.compress(TEXT),
+    "cut off": xz(8)[:40],
+    "rubbish after it": xz(8) + b"rubbish",
+    "rubbish": b"\xfd7zXZ\0rubbish",
+    "text": TEXT,
+    "empty": b"",
+}
+BAD = {
+    "xz": xz(128),
+    "zstd": zstd(27),
+    "a second xz stream": xz(8) + bytes(4) + xz(128),
+    "a second zstd frame": zstd(20) + zstd(27),
+    "behind a skippable frame": SKIPPED + zstd(27),
+}
+BOMBS = {"xz": lzma.compress(bytes(MOST + 1)), "zstd": zstd(20, bytes(MOST + 1))}
+
+
+@pytest.mark.parametrize("content", GOOD.values(), ids=GOOD)
+def test_what_takes_little_memory_is_left_to_the_builder(tmp_path, content):
+    """So is what is no whole archive: BuildKit says what is wrong with it."""
+    (tmp_path / "a").write_bytes(content)
+
+    check_archives(tmp_path, MOST)
+
+
+@pytest.mark.parametrize("content", BAD.values(), ids=BAD)
+def test_a_dictionary_that_is_too_large_is_refused(tmp_path, content):
+    """Wherever in the file it is asked for, and whatever the file's name."""
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "a\nb").write_bytes(content)
+
+    with pytest.raises(BuildLimitExceeded, match="ADD of below/a b takes more than 64 MiB of the engine's own memory"):
+        check_archives(tmp_path, MOST)
+
+
+@pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
+def test_an_archive_that_is_larger_than_the_image_may_be_is_refused(tmp_path, content):
+    """No more of it is unpacked than that."""
+    (tmp_path / "a").write_bytes(content)
+
+    with pytest.raises(BuildLimitExceeded, match="unpacks to more than the 4 MiB"):
+        check_archives(tmp_path, MOST)
+
+
+def test_links_and_pipes_are_left_alone(tmp_path):
+    """A link leads to another file of the context, or nowhere."""
+    (tmp_path / "link").symlink_to("/proc/self/mem")
+    os.mkfifo(tmp_path / "pipe")
+
+    check_archives(tmp_path, MOST)
+
+
+def test_a_cancelled_run_stops_to_unpack(tmp_path):
+    """A large archive takes minutes."""
+    (tmp_path / "a").write_bytes(GOOD["xz -9"])
+    scope = Cancellation()
+    scope.cancel()
+    token = current.set(scope)
+    try:
+        with pytest.raises(Cancelled):
+            check_archives(tmp_path, MOST)
+    finally:
+        current.reset(token)

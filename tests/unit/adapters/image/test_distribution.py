@@ -1,0 +1,163 @@
+"""Whom an image says to be, and which package managers keep records in it."""
+
+import io
+import tarfile
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain.adapters.image.distribution import assignments, examine
+from supply_chain.adapters.image.file_content import HEAD, Keeper, read_file
+from supply_chain.adapters.image.filesystem import Filesystem
+
+RECORD = "Package: apt\nStatus: install ok installed\nVersion: 2\n"
+APK = "C:Q1abc=\nP:musl\nV:1.2\n"
+RPM = "RpmP" + "\0" * 40
+DEBIAN = 'ID=debian\nVERSION_ID="12"\n'
+OWN = "/var/lib/dpkg/status"
+
+
+def examined(files, links=None, conflicts=()):
+    made, keeper = Filesystem(), Keeper(io.BytesIO())
+    members = []
+    for path, text in files.items():
+        member = tarfile.TarInfo(path.lstrip("/"))
+        content = text.encode() if isinstance(text, str) else text
+        member.size = len(content)
+        members.append((member, content))
+    for path, to in (links or {}).items():
+        member = tarfile.TarInfo(path.lstrip("/"))
+        member.type, member.linkname = tarfile.SYMTYPE, to
+        members.append((member, b""))
+    contents = {id(member): content for member, content in members}
+    made.lay(
+        iter([member for member, _ in members]),
+        lambda each: read_file(io.BytesIO(contents[id(each)]), each.size, keeper, secrets=False),
+    )
+    made.conflicts += conflicts
+    return examine(made, keeper)
+
+
+@pytest.mark.parametrize(
+    ("files", "links", "who"),
+    [
+        ({"/etc/os-release": DEBIAN}, {}, "debian 12"),
+        ({"/usr/lib/os-release": DEBIAN}, {}, "debian 12"),
+        ({"/usr/lib/os-release": DEBIAN}, {"/etc/os-release": "../usr/lib/os-release"}, "debian 12"),
+        ({"/opt/r": "ID=alpine\n"}, {"/etc/os-release": "/opt/r"}, "alpine"),
+        ({"/real/os-release": "ID='arch'\n"}, {"/etc": "real"}, "arch"),
+        ({}, {}, None),
+    ],
+)
+def test_an_image_is_of_the_distribution_that_the_kernel_finds(files, links, who):
+    """/etc/os-release before /usr/lib/os-release, links followed (os-release(5))."""
+    found = examined(files, links).distribution
+
+    assert (str(found) if found else None) == who
+
+
+@pytest.mark.parametrize(
+    ("files", "where"),
+    [
+        ({"/etc/os-release": DEBIAN, "/usr/lib/os-release": DEBIAN.replace("12", "11")}, ["/usr/lib/os-release"]),
+        ({"/etc/os-release": DEBIAN, "/etc/debian_version": "11.9\n"}, ["/etc/debian_version"]),
+        ({"/etc/os-release": DEBIAN, "/etc/debian_version": "12.5\n"}, []),
+        ({"/etc/os-release": DEBIAN, "/etc/debian_version": "bookworm/sid\n"}, []),
+        (
+            {"/etc/os-release": 'ID=ubuntu\nID_LIKE=debian\nVERSION_ID="22.04"', "/etc/debian_version": "bookworm/sid"},
+            [],
+        ),
+        ({"/etc/os-release": DEBIAN, "/etc/alpine-release": "3.19.1\n"}, ["/etc/alpine-release"]),
+        ({"/etc/os-release": "ID=alpine\nVERSION_ID=3.19.1\n", "/etc/alpine-release": "3.19.1\n"}, []),
+        ({"/etc/os-release": "ID=rocky\nID_LIKE='rhel centos'", "/etc/redhat-release": "Rocky Linux release 9.3"}, []),
+        ({"/etc/os-release": DEBIAN, "/etc/redhat-release": "CentOS 7"}, ["/etc/redhat-release"]),
+        ({"/etc/os-release": DEBIAN, "/etc/lsb-release": "DISTRIB_ID=Ubuntu\n"}, ["/etc/lsb-release"]),
+        ({"/etc/os-release": DEBIAN, "/etc/lsb-release": "DISTRIB_ID=Debian\nDISTRIB_RELEASE=12\n"}, []),
+        ({"/etc/os-release": "ID=alpine\n", OWN: RECORD}, ["/var/lib/dpkg"]),
+        ({"/etc/os-release": DEBIAN, OWN: RECORD}, []),
+        ({"/etc/alpine-release": "3.19.1\n"}, ["/etc/alpine-release"]),
+        ({"/etc/os-release": DEBIAN + "#" * HEAD}, ["/etc/os-release"]),
+    ],
+)
+def test_files_that_name_another_distribution_contradict(files, where):
+    """A release file of another one, or of another version; the packages' own manager."""
+    assert [each.path for each in examined(files).contradictions] == where
+
+
+def test_an_os_release_that_leads_nowhere_contradicts():
+    """Somebody may put another one there later."""
+    assert [each.path for each in examined({}, {"/etc/os-release": "gone"}).contradictions] == ["/etc/os-release"]
+
+
+@pytest.mark.parametrize(
+    ("files", "others"),
+    [
+        ({OWN: RECORD}, []),
+        ({OWN: RECORD, "/var/lib/dpkg/status-old": RECORD}, []),
+        ({"/var/lib/dpkg/status.d/apt": RECORD, "/var/lib/dpkg/status.d/bash": RECORD}, []),
+        ({OWN: RECORD, "/opt/x/var/lib/dpkg/status": RECORD}, ["/opt/x/var/lib/dpkg"]),
+        ({OWN: RECORD, "/srv/innocent.txt": RECORD}, ["/srv"]),
+        ({OWN: RECORD, "/lib/apk/db/installed": APK}, ["/var/lib/dpkg"]),
+        ({"/lib/apk/db/installed": APK}, []),
+        ({"/lib/apk/db/installed": APK, "/usr/lib/apk/db/installed": APK}, ["/usr/lib/apk/db"]),
+        ({"/var/lib/rpm/rpmdb.sqlite": RPM}, []),
+        ({"/usr/lib/sysimage/rpm/Packages.db": RPM}, []),
+        ({"/opt/rpm/Packages.db": RPM}, ["/opt/rpm"]),
+        ({OWN: RECORD, "/nix/store/abc/x": "x"}, ["/nix/store"]),
+        ({OWN: RECORD, "/mnt/var/db/pkg/app/x-1/PF": "x-1"}, ["/mnt/var/db/pkg"]),
+        ({"/var/db/pkg/app/x-1/PF": "x-1"}, []),
+        ({"/var/lib/pacman/local/x-1/desc": "%NAME%\nx\n\n%VERSION%\n1\n"}, []),
+        ({}, []),
+    ],
+)
+def test_records_besides_the_distributions_own_are_a_second_database(files, others):
+    """Wherever they are, by their content; several files of one manager in its place are one database."""
+    assert [each.path for each in examined(files).databases] == others
+
+
+def test_a_database_that_is_linked_elsewhere_is_a_second_one():
+    """Scanners look in the place itself."""
+    found = examined({"/opt/db/status": RECORD}, {"/var/lib/dpkg": "/opt/db"})
+
+    assert [each.path for each in found.databases] == ["/opt/db"]
+
+
+def jar(*names):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("META-INF/MANIFEST.MF", *names):
+            archive.writestr(name, b"")
+    return buffer.getvalue()
+
+
+def test_archives_are_told_but_those_that_the_scanner_opens():
+    """syft opens Java's by their names, and finds Java's packages in them."""
+    wheel = jar("flask-0.1.dist-info/METADATA")
+    found = examined(
+        {"/a/app.jar": jar("A.class"), "/a/b.jar": wheel, "/a/picture.png": jar(), "/a/\udcff": b"hsqs" + bytes(90)}
+    )
+
+    assert [(each.path, each.format) for each in found.archives] == [
+        ("/a/b.jar", "zip"),
+        ("/a/picture.png", "jar"),
+        ("/a/\\xff", "squashfs"),
+    ]
+
+
+def test_more_than_are_listed_are_counted(monkeypatch):
+    """A list does not grow without end, and nothing is left out without a word."""
+    monkeypatch.setattr("supply_chain.adapters.image.distribution.MOST_LISTED", 2)
+    found = examined({f"/{number}": b"hsqs" + bytes(90) for number in range(5)}, conflicts=["x"])
+
+    assert (len(found.archives), found.unlisted, found.conflicts) == (2, 3, ("x",))
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_as_assignments(text):
+    """The last of a name counts, quotes or none."""
+    found = assignments(text)
+
+    assert all(name == name.upper() for name in found)
+    assert assignments(text + '\nID=one\nID="t\\"wo"\n')["ID"] == 't"wo'

@@ -1,0 +1,490 @@
+"""What a file is, by its content: whatever it is called."""
+
+import bz2
+import functools
+import gzip
+import hashlib
+import io
+import lzma
+import pickle
+import random
+import sqlite3
+import tarfile
+import zipfile
+import zlib
+from contextlib import closing
+
+import pytest
+import zstandard
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from supply_chain.adapters.image import file_content
+from supply_chain.adapters.image.file_content import (
+    HEAD,
+    MOST_STREAMS,
+    START,
+    Keeper,
+    database_in,
+    read_file,
+    readings,
+    secrets_in,
+)
+
+
+def tar(*names, size=0):
+    """A tar archive with files of so many bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in names or ("package/METADATA",):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            archive.addfile(member, io.BytesIO(noise(size)))
+    return buffer.getvalue()
+
+
+def zipped(name="flask-0.1.dist-info/METADATA", before=b"", comment=b"", more=()):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for each in (name, *more):
+            archive.writestr(each, b"x" * 100)
+        archive.comment = comment
+    return before + buffer.getvalue()
+
+
+def kind(content):
+    return read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).archive
+
+
+def noise(size):
+    """Bytes that do not compress."""
+    return random.Random(1).randbytes(size)
+
+
+def ended(content, at, value):
+    """The zip archive with other bytes in the record at its end."""
+    end = content.rfind(b"PK\x05\x06")
+    return content[: end + at] + value + content[end + at + len(value) :]
+
+
+ZIP64 = b"PK\x06\x06" + (44).to_bytes(8, "little") + bytes(44) + b"PK\x06\x07" + bytes(16)
+
+
+GZIP_EXTRA = b"\x1f\x8b\x08\x04" + bytes(6) + b"\xff\xff" + b"x" * 65535
+GZIP_NAME = b"\x1f\x8b\x08\x08" + bytes(6)
+BLOCK_HEADER, GIBIBYTE = b"\x02\0!\x01\x16\0\0\0", b"\x02\0!\x01\x24\0\0\0"
+LARGE_DICTIONARY = lzma.compress(tar()).replace(
+    BLOCK_HEADER + zlib.crc32(BLOCK_HEADER).to_bytes(4, "little"), GIBIBYTE + zlib.crc32(GIBIBYTE).to_bytes(4, "little")
+)
+ELF = b"\x7fELF\x02\x01\x01\0" + bytes(8) + b"\x02\0\x3e\0" + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (zipped(), "zip"),
+        (zipped(comment=b"c" * 65535), "zip"),
+        (zipped(before=b"#!/usr/bin/python3\n"), "zip"),
+        (zipped(before=ELF), "zip"),
+        (zipped("META-INF/MANIFEST.MF"), "jar"),
+        (tar(), "tar"),
+        (gzip.compress(tar()), "tar, gzip"),
+        (gzip.compress(tar(".SIGN.RSA")[:512]) + gzip.compress(tar()), "tar, gzip"),
+        (bz2.compress(tar()), "tar, bzip2"),
+        (lzma.compress(tar()), "tar, xz"),
+        (zstandard.compress(tar()), "tar, zstd"),
+        (gzip.compress(b"070701" + b"0" * 200), "cpio, gzip"),
+        (b"!<arch>\ndebian-binary   0  ", "deb"),
+        (b"\xed\xab\xee\xdb\x03\0", "rpm"),
+        (b"hsqs" + bytes(100), "squashfs"),
+        (b"070701" + bytes(100), "cpio"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(30), "7z"),
+        (bytes(1080) + b"\x53\xef" + bytes(100), "ext file system"),
+        (bytes(32769) + b"CD001" + bytes(100), "iso9660"),
+        (ELF[:8] + b"AI\x02" + ELF[11:], "AppImage"),
+        (ELF + b"x" * 1000 + b"MEI\014\013\012\013\016" + bytes(80), "PyInstaller"),
+        (b"", ""),
+        (ELF, ""),
+        (b"!<arch>\nlibc.o/         ", ""),
+        (gzip.compress(b"a changelog\n" * 100), ""),
+        (b"PK\x05\x06" + bytes(18), ""),
+        (b"text about PK\x05\x06 and nothing more of it, for many lines", ""),
+        (ended(zipped(), 8, bytes(4)), "zip"),
+        (ended(zipped(), 20, b"\xff\xff"), "zip"),
+        (ended(zipped(), 12, bytes(4)), "zip"),
+        (ended(zipped(), 12, bytes(8)), "zip"),
+        (ended(zipped().replace(b"PK\x05\x06", ZIP64 + b"PK\x05\x06"), 8, b"\xff" * 12), "zip"),
+        (zipped(before=bytes(file_content.CHUNK - 150)), "zip"),
+        (zipped("META-INF/MANIFEST.MF", more=["flask-0.1.dist-info/METADATA"]), "zip"),
+        (zipped("META-INF/MANIFEST.MF", more=["flask/__init__.py"]), "zip"),
+        (zipped("META-INF/MANIFEST.MF", more=["x" * 3000]), "zip"),
+        (zipped("META-INF/MANIFEST.MF", more=[f"{n}.class" for n in range(3000)]), "jar"),
+        (bz2.compress(tar(size=800_000)), "tar, bzip2"),
+        (bz2.compress(b"") + bz2.compress(tar()), "tar, bzip2"),
+        (lzma.compress(b"") + bytes(4) + lzma.compress(tar()), "tar, xz"),
+        (lzma.compress(tar(), lzma.FORMAT_ALONE), "tar, lzma"),
+        (lzma.compress(b"text" * 1000, lzma.FORMAT_ALONE), ""),
+        (b"\x57\x2a\x4d\x18" + (9).to_bytes(4, "little") + bytes(9) + zstandard.compress(tar()), "tar, zstd"),
+        (zstandard.compress(tar()) + b"rubbish", "tar, zstd"),
+        (gzip.compress(tar(size=80_000)) + b"rubbish", "tar, gzip"),
+        (GZIP_EXTRA + gzip.compress(tar())[10:], "tar, gzip"),
+        (gzip.compress(gzip.compress(tar())), "tar, gzip, gzip"),
+        (gzip.compress(bz2.compress(tar(size=800_000))), "tar, bzip2, gzip"),
+        (functools.reduce(lambda inside, _: gzip.compress(inside), range(5), tar()), "unknown" + ", gzip" * 4),
+        (gzip.compress(b"!<arch>\ndebian-binary   0  " + bytes(500)), "deb, gzip"),
+        (gzip.compress(b"hsqs" + bytes(100)), "squashfs, gzip"),
+        (gzip.compress(zipped()), "zip, gzip"),
+        (GZIP_NAME + b"x" * START + b"\0" + gzip.compress(tar())[10:], "unknown, gzip"),
+        (LARGE_DICTIONARY, "unknown, xz"),
+        (gzip.compress(b"") * (MOST_STREAMS - 1) + gzip.compress(tar()), "tar, gzip"),
+        (gzip.compress(b"") * MOST_STREAMS + gzip.compress(tar()), "unknown, gzip"),
+        (bz2.compress(b"") * MOST_STREAMS + bz2.compress(tar()), "unknown, bzip2"),
+        (lzma.compress(b"") * MOST_STREAMS + lzma.compress(tar()), "unknown, xz"),
+        (gzip.compress(bz2.compress(b"") * 100_000), "unknown, bzip2, gzip"),
+        (gzip.compress(bytes(100)) * 327 + gzip.compress(bytes(69) + b"CD001" + bytes(100)), "unknown, gzip"),
+        (gzip.compress(tar()[:10]) + gzip.compress(tar()[10:]) + gzip.compress(b"x") * MOST_STREAMS, "tar, gzip"),
+        (gzip.compress(b"a line\n") * MOST_STREAMS, ""),
+        (lzma.compress(b"") + bytes(START - 2000) + lzma.compress(tar()), "tar, xz"),
+        (gzip.compress(noise(3 * START)), ""),
+        (ELF + b"\x81\x38PK\x01\x02\x74" + bytes(50) + b"\x81\x38PK\x05\x06\x0f\x84" + noise(5000), ""),
+        (gzip.compress(tar())[:40], ""),
+        (b"\x1f\x8b\x08rubbish", ""),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_an_archive_is_seen_by_what_is_in_it(content, form):
+    """Appended to a program, or compressed; an empty one and a static library are none."""
+    assert kind(content) == form
+
+
+@given(
+    st.binary(max_size=3000),
+    st.sampled_from([b"", b"PK\x05\x06", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"]),
+)
+@example(b"", b"")
+def test_any_content_is_of_some_kind(content, start):
+    """Nothing is raised, whatever it is."""
+    keeper = Keeper(io.BytesIO())
+    content = start + content
+
+    found = read_file(io.BytesIO(content), len(content), keeper, secrets=True)
+
+    assert found.sha256 == hashlib.sha256(content).digest()
+    assert keeper.read(found) == content
+
+
+def test_a_large_file_is_not_kept():
+    """Memory and disk hold what is small."""
+    keeper = Keeper(io.BytesIO())
+    large = b"x" * (HEAD + 1)
+
+    assert keeper.read(read_file(io.BytesIO(large), len(large), keeper, secrets=False)) is None
+    assert keeper.read(read_file(io.BytesIO(b"small"), 5, keeper, secrets=False)) == b"small"
+
+
+def test_what_unpacks_without_end_is_not_unpacked():
+    """A gibibyte of zeros in a mebibyte."""
+    bomb = zstandard.compress(bytes(64 * 1024 * 1024))
+    assert kind(bomb) == "" and kind(gzip.compress(bytes(64 * 1024 * 1024))) == ""
+
+
+RECORD = b"Package: apt\nStatus: install ok installed\nVersion: 2\nArchitecture: all\n\nPackage: bash\nVersion: 5\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "manager"),
+    [
+        (RECORD, "dpkg"),
+        (RECORD.replace(b"Status", b"Filename"), ""),
+        (b"SQLite format 3\0" + bytes(100) + b"CREATE TABLE 'Packages' (hnum", "rpm"),
+        (b"SQLite format 3\0" + bytes(100) + b"CREATE TABLE ValidPaths (", "nix"),
+        (b"SQLite format 3\0" + bytes(100) + b"CREATE TABLE things (", ""),
+        (b"RpmP" + bytes(20), "rpm"),
+        (bytes(12) + b"\x61\x15\x06\0" + bytes(20), "rpm"),
+        (b"C:Q1abc=\nP:musl\nV:1.2\n", "apk"),
+        (b"%NAME%\nbash\n\n%VERSION%\n5\n", "pacman"),
+        (b"Package: a word in a text\n", ""),
+        (b"", ""),
+    ],
+)
+def test_records_of_a_package_manager_are_seen(content, manager):
+    """Wherever the file lies."""
+    assert database_in(content) == manager
+
+
+TOKEN = b"ghp_" + b"aB3" * 12
+PEM = "private key"
+
+
+@pytest.mark.parametrize(
+    ("content", "kinds"),
+    [
+        (TOKEN, ["GitHub token"]),
+        (b"-----BEGIN RSA " + b"PRIVATE KEY-----\n" + b"MIIE" * 16, ["private key"]),
+        (b"-----BEGIN " + b"PRIVATE KEY-----\\n" + b"MIIE" * 16, ["private key"]),
+        (b"-----BEGIN PGP " + b"PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\nComment: mine\n\n" + b"lQOY" * 16, [PEM]),
+        (b"---- BEGIN SSH2 " + b'ENCRYPTED PRIVATE KEY ----\nComment: "a\\\nb"\n' + b"P2/5" * 16, [PEM]),
+        (b"PuTTY-User" + b"-Key-File-2: ssh-rsa\r\nEncryption: none\r\nComment: mine", [PEM]),
+        *(
+            (b"-----BEGIN " + b"PRIVATE KEY-----" + (end + b"MIIE" * size) * (16 // size), [PEM])
+            for size in (1, 4)
+            for end in (b"\n", b"\r\n", b"\\n", b"  \n\t")
+        ),
+        (b"-----BEGIN " + b"PRIVATE KEY-----" + b"\nM" * 32, [PEM]),
+        (b"-----BEGIN " + b"PRIVATE KEY-----" + b"\nM" * 31 + b"\n", []),
+        (b"if text.startswith('-----BEGIN RSA " + b"PRIVATE KEY-----'):", []),
+        (b"-----BEGIN " + b"PRIVATE KEY----- begins it, and base64 follows in lines of sixty-four letters", []),
+        (b"-----BEGIN PGP " + b"PRIVATE KEY BLOCK-----\0Comment: %s\0Version: %s", []),
+        (b"PuTTY-User" + b"-Key-File-%d: %s\nEncryption: %s", []),
+        (b"id = AKIA" + b"QWERTYUIOPASDFGH", ["AWS access key"]),
+        (b"id = AKIA" + b"IOSFODNN7EXAMPLE", []),
+        (b"id = ASIA" + b"QWERTYUIOPASDFGH", ["AWS access key"]),
+        (b"xAKIA" + b"QWERTYUIOPASDFGHx", ["AWS access key"]),
+        (b"_AKIA" + b"QWERTYUIOPASDFGH_", ["AWS access key"]),
+        (b"VAKIA" + b"QWERTYUIOPASDFGH\n", ["AWS access key"]),
+        (b"MKAKIA" + b"QWERTYUIOPASDFGHIKL", []),
+        (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
+        (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh123/", ["AWS key"]),
+        (b"//registry.npmjs.org/:_authToken=" + b"0123456789abcdef0123", ["npm token"]),
+        (b"AWS_SECRET_ACCESS_KEY=" + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
+        *((b"gh" + kind + b"_" + b"aB3" * 12, ["GitHub token"]) for kind in (b"o", b"u", b"s", b"r")),
+        (b"github_pat" + b"_" + b"aB3" * 22, ["GitHub token"]),
+        (b"glpat" + b"-" + b"aB3" * 8, ["GitLab token"]),
+        *(
+            (b"xox" + kind + b"-123456789012-" + b"aB3" * 8, ["Slack token"])
+            for kind in (b"a", b"b", b"e", b"p", b"r", b"s")
+        ),
+        (b"https://hooks.slack" + b".com/services/T0123ABCD/B0123ABCD/" + b"aB3" * 8, ["Slack webhook"]),
+        *((kind + b"_live_" + b"aB3" * 8, ["Stripe key"]) for kind in (b"sk", b"rk")),
+        (b"AI" + b"za" + b"aB3-x" * 7, ["Google API key"]),
+        (b"npm" + b"_" + b"aB3" * 12, ["npm token"]),
+        (b"pypi" + b"-AgE" + b"aB3" * 20, ["PyPI token"]),
+        (b"AccountKey" + b"=" + b"aB3+/9" * 14 + b"aB==", ["Azure storage key"]),
+        (b"password = hunter2, ghost_story, xoxo-hugs, npm_config", []),
+    ],
+)
+def test_known_forms_of_secrets_are_seen(content, kinds):
+    """What makers give as examples, and a program that looks for keys, hold none."""
+    assert [kind for _, kind in secrets_in(b"first line\n" + content)] == kinds
+    assert all(line == 2 for line, _ in secrets_in(b"first line\n" + content))
+
+
+SECRETS = {
+    "AWS access key": "AKIA" + "QWERTYUIOPASDFGH",
+    "AWS access key: of a session": "ASIA" + "QWERTY7UIOPASDFG",
+    "GitHub token": "ghp_" + "aB3" * 12,
+    "GitLab token": "glpat-" + "aB3x" * 5,
+    "Slack token": "xoxb-123456789012-" + "aB3" * 8,
+    "Stripe key": "sk_live" + "_" + "aB3" * 8,
+    "Google API key": "AIza" + "aB3-x" * 7,
+    "npm token": "npm_" + "aB3" * 12,
+    "PyPI token": "pypi-AgE" + "aB3" * 20,
+    "private key": "-----BEGIN OPENSSH " + "PRIVATE KEY-----\n" + "b3BlbnNz" * 20,
+}
+AROUND = ("", "x", "_", "7", "NAME")
+"""What stands in the columns beside it, or nothing."""
+
+
+def database(rows, encoding="UTF-8"):
+    """The file of an SQLite database with one table."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"PRAGMA encoding = '{encoding}'")
+        connection.execute(f"CREATE TABLE t ({', '.join(f'c{n}' for n in range(len(rows[0])))})")
+        connection.executemany(f"INSERT INTO t VALUES ({', '.join('?' * len(rows[0]))})", rows)
+        connection.commit()
+        return connection.serialize()
+
+
+def kinds(content):
+    """The kinds of secrets that are found in a file, and in what is compressed in it."""
+    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+    return {kind for _, kind in (*found.secrets, *found.packed)}
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
+@pytest.mark.parametrize(("name", "secret"), SECRETS.items(), ids=SECRETS)
+def test_secret_in_a_database_is_seen(name, secret, encoding):
+    """SQLite writes columns one after the other, and before the first a byte that tells its length."""
+    for before in AROUND:
+        for after in AROUND:
+            for row in [(secret,), (before, secret), (secret, after), (before, secret, after)]:
+                rows = [("a",) * len(row), row, row[::-1], ("B",) * len(row)]
+                assert kinds(database(rows, encoding)) == {name.partition(":")[0]}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize(("name", "secret"), SECRETS.items(), ids=SECRETS)
+def test_secret_in_a_pickle_is_seen(name, secret, protocol):
+    """It has a text's length before it and what to do with it behind it."""
+    for each in (secret, secret.encode(), [secret], {"key": secret, "other": "a"}, ("A", secret, "A")):
+        assert len(kinds(pickle.dumps(each, protocol))) == 1, name
+
+
+@pytest.mark.parametrize("kind", ["AKIA", "ASIA"])
+def test_aws_key_is_none_amid_longer_words(kind):
+    """Base64 holds the same letters now and then, and so do tables of names."""
+    table = b"ENDSWITHAKATHISTISLOWERSTROKE" + kind.encode() + b"NHORIZONTALLYAGGRAVATEDLYOTHERSYMBOLSANDMORE"
+
+    assert kinds(table) == kinds(b"\0" + table + b"\0") == set()
+
+
+@pytest.mark.parametrize(("before", "after"), [("NAME", "AB3X" * 10), ("AB3X" * 10, "NAME")])
+def test_aws_key_beside_one_long_word_is_seen(before, after):
+    """As a secret key or a digest is, in the next column."""
+    assert kinds(database([(before, SECRETS["AWS access key"], after)])) == {"AWS access key"}
+
+
+AWS_KEY = {"aws_secret_access_key": "wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(pickle.dumps(AWS_KEY, protocol) for protocol in (2, 3, 4, 5)),
+        database([*AWS_KEY.items()]),
+        database([(*each, "next") for each in AWS_KEY.items()]),
+    ],
+)
+def test_aws_key_after_its_name_is_seen(content):
+    """In records too, and not in a program, where names stand one after the other."""
+    assert kinds(content) == {"AWS key"}
+    assert kinds(b"\0aws_secret" + b"_access_keytokenTTLReadTimeoutRetriesOnDeleteOnCreate\0") == set()
+
+
+WIDE = [f"utf-{size}-{order}" for size in (16, 32) for order in ("le", "be")]
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+@pytest.mark.parametrize("before", [b"", b"x", b"\0", b"\xff\0\xff", b"\n\n\xff\xff"])
+def test_secret_in_wide_letters_is_seen_wherever_it_is(encoding, before):
+    """Without a byte order mark, and in a binary file, on its line."""
+    for name, secret in SECRETS.items():
+        content = before + f"é\n{secret}".encode(encoding) + b"\xff\xff\0\0"
+        found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+        assert [line for line, _ in found.secrets] == [2 + before.count(b"\n")], name
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+def test_text_in_wide_letters_is_a_text(encoding):
+    """What is called a password is looked for in it, and numbers in so many bytes are none."""
+    text, numbers = "clé: il n'y a rien à voir\n".encode(encoding), bytes(64) + b"\x01\x02\0\x03" * 16
+
+    assert len(readings(text)) == 2 and "rien" in readings(text)[1]
+    assert read_file(io.BytesIO(text), len(text), Keeper(io.BytesIO()), secrets=True).text
+    assert readings(numbers + b"\xff") == ()
+    assert not read_file(io.BytesIO(numbers), len(numbers), Keeper(io.BytesIO()), secrets=True).text
+
+
+def png(chunk, content):
+    """A PNG image of no size with a chunk."""
+    parts = [(chunk, content), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big") for kind, data in parts
+    )
+
+
+def deflated(*texts, method=zipfile.ZIP_DEFLATED, name="META-INF/MANIFEST.MF", descriptor=False):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(Unseekable(buffer) if descriptor else buffer, "w", method) as archive:
+        for number, text in enumerate(texts):
+            archive.writestr(f"{name}{number or ''}", text)
+    return buffer.getvalue()
+
+
+class Unseekable(io.RawIOBase):
+    """Where a zip archive is written in one go, with sizes behind the content."""
+
+    def __init__(self, target):
+        self._target = target
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        return self._target.write(data)
+
+
+TEXT = b"many words, so that it is worth it; " * 100 + b"\n" + TOKEN + b"\n"
+PACKED = {
+    "gzip": gzip.compress(TEXT),
+    "bzip2": bz2.compress(TEXT),
+    "xz": lzma.compress(TEXT),
+    "lzma": lzma.compress(TEXT, format=lzma.FORMAT_ALONE),
+    "zstd": zstandard.compress(TEXT),
+    "twice": gzip.compress(bz2.compress(TEXT)),
+    "after much": gzip.compress(b"x" * (file_content.UNPACKED - len(TEXT) - 1) + b"\n" + TEXT),
+    "utf-16": gzip.compress(TEXT.decode().encode("utf-16-le")),
+    "entry": deflated(b"", TEXT),
+    "entry of unknown size": deflated(b"x" * 1000, TEXT, descriptor=True),
+    "entry after a large one": deflated(noise(3 * file_content.UNPACKED), TEXT),
+    "entry of an archive in an archive": deflated(deflated(TEXT), method=zipfile.ZIP_STORED),
+    "entry between two pieces": noise(file_content.CHUNK - 40) + deflated(TEXT),
+    "entry with names between two pieces": noise(file_content.CHUNK - 2000) + deflated(TEXT, name="n" * 4000),
+    "entry after what only begins as one": deflated(b"")[:30] + b"\xff" * 100 + deflated(TEXT),
+    "zTXt": png(b"zTXt", b"Comment\0\0" + zlib.compress(TEXT)),
+    "iTXt": png(b"iTXt", b"Comment\0\x01\0en\0Kommentar\0" + zlib.compress(TEXT)),
+}
+
+
+@pytest.mark.parametrize("content", PACKED.values(), ids=PACKED)
+def test_secret_in_what_is_compressed_is_seen(content):
+    """By its line there."""
+    assert TOKEN not in content
+    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+
+    assert found.secrets == ()
+    assert [kind for _, kind in found.packed] == ["GitHub token"]
+    assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).packed == ()
+
+
+def test_private_key_in_a_java_class_is_of_a_library():
+    """netty has one, and every application that is built with it; in another file it is the application's own."""
+    key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16
+
+    assert kinds(deflated(key + TOKEN, name="io/netty/OpenSsl.class")) == {"GitHub token"}
+    assert kinds(deflated(b"x", key + TOKEN, name="x.class")) == {PEM, "GitHub token"}
+
+
+def test_no_more_is_unpacked_than_is_searched():
+    """Of what is compressed, and of an entry."""
+    many = b"x" * file_content.UNPACKED
+    for content in (gzip.compress(many + b"\n" + TOKEN), deflated(many + b"\n" + TOKEN)):
+        assert kinds(content) == set()
+
+
+@pytest.mark.parametrize("before", [0, 1, file_content.CHUNK - 20, file_content.CHUNK, 3 * file_content.CHUNK - 5])
+def test_a_secret_between_two_pieces_is_seen_on_its_line(before):
+    """A file is read in pieces."""
+    content = b"\n" * before + TOKEN + b"\n" * 100
+
+    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+
+    assert found.secrets == ((before + 1, "GitHub token"),)
+    assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).secrets == ()
+
+
+@pytest.mark.parametrize(("first", "size"), [(b"\0", 3 * 1024**2), (b"x", 17 * 1024**2)], ids=["binary", "text"])
+def test_a_large_file_is_searched_to_its_end(first, size):
+    """No filler hides what comes after it."""
+    content = first * size + b" " + TOKEN
+
+    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+
+    assert (found.secrets, found.text) == (((1, "GitHub token"),), first == b"x")
+
+
+def test_many_secrets_of_one_kind_hide_none_of_another():
+    """Private keys may be a package's examples; a token after them is not."""
+    key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
+    content = key * (2 * file_content.MOST_SECRETS) + TOKEN
+
+    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True).secrets
+
+    assert len(found) == file_content.MOST_SECRETS + 1 and found[-1][1] == "GitHub token"
+
+
+def test_a_node_program_with_an_application_in_it_is_one():
+    """The program itself holds the same words, with another ending."""
+    for ending, form in ((b"1", "Node.js application"), (b"0", "")):
+        content = ELF + b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:" + ending
+        assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).archive == form

@@ -1,0 +1,838 @@
+"""Layers laid one upon the other, as a container would see them, and never more read than is asked for."""
+
+import gzip
+import hashlib
+import io
+import json
+import sys
+import tarfile
+import zlib
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain.adapters.image import budget as image_budget
+from supply_chain.adapters.image import layers
+from supply_chain.adapters.image.budget import TooLong
+from supply_chain.adapters.image.file_content import HEAD, MARKS, Keeper
+from supply_chain.adapters.image.layers import examine_image, is_larger, read_contents
+from supply_chain.adapters.process.command import Cancellation, Tool
+from supply_chain.adapters.tools import secrets
+from supply_chain.adapters.tools.secrets import LARGEST, find_secrets, searched_checksums
+from supply_chain.errors import Cancelled, CheckNotMade, ScannerFailed
+from supply_chain.model.image import ImageRef
+from tests.engine.memory import MemoryEngine
+
+MIB = 1024**2
+OCI = "application/vnd.oci.image"
+DETECT = Tool("detect-secrets", Path(sys.executable).parent / "detect-secrets", "1")
+
+
+def holding(archive):
+    """An engine whose one image is saved as this archive."""
+    engine = MemoryEngine()
+    engine.add("image", archive=archive)
+    return engine
+
+
+def entry(name, mode=0o755, kind=tarfile.REGTYPE, size=0, to="", **headers):
+    member = tarfile.TarInfo(name)
+    member.mode, member.type, member.size, member.pax_headers, member.linkname = mode, kind, size, headers, to
+    member.devmajor = 1
+    return member
+
+
+def layer(*members):
+    """A layer's archive, of entries with the files' contents where they are not zeros."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for member in members:
+            head, content = member if isinstance(member, tuple) else (member, b"\0" * member.size)
+            tar.addfile(head, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+ARM, X86 = 183, 62
+
+
+def program(name, machine, mode=0o755, kind=2, order="little", start=b"\x7fELF", size=600):
+    """A file that begins as the System V ABI, "ELF Header", says."""
+    way = {"little": 1, "big": 2}[order]
+    ident = start + bytes((2, way, 1)) + bytes(9)
+    content = (ident + kind.to_bytes(2, order) + machine.to_bytes(2, order)).ljust(size, b"x")[:size]
+    return entry(name, mode, size=len(content)), content
+
+
+def engine(*unpacked, kind="gzip", config=None, changed=None):
+    """An engine with an image of these layers; `changed` makes one of its blobs another."""
+    blobs = {}
+
+    def blob(content, media_type):
+        digest = hashlib.sha256(content).hexdigest()
+        blobs[f"blobs/sha256/{digest}"] = content
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+
+    packed = [gzip.compress(each) if kind == "gzip" else each for each in unpacked]
+    suffix = {"gzip": "tar+gzip", "docker": "tar.gzip"}.get(kind, kind)
+    described = config or {"os": "linux", "architecture": "amd64"}
+    manifest = {
+        "config": blob(
+            (described if isinstance(described, str) else json.dumps(described)).encode(), f"{OCI}.config.v1+json"
+        ),
+        "layers": [blob(each, f"{OCI}.layer.v1.{suffix}") for each in packed],
+    }
+    top = blob(json.dumps(manifest).encode(), f"{OCI}.manifest.v1+json")
+    blobs["index.json"] = json.dumps({"manifests": [top]}).encode()
+    for name, content in (changed or (lambda _: {}))(blobs).items():
+        blobs[name] = content
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in sorted(blobs.items()):
+            tar.addfile(entry(name, size=len(content)), io.BytesIO(content))
+    return holding(buffer.getvalue())
+
+
+def rights(*unpacked, **kwargs):
+    return dict(read_contents(engine(*unpacked, **kwargs), "image", MIB).more_rights)
+
+
+@pytest.mark.parametrize(
+    ("member", "why"),
+    [
+        (entry("bin/su", 0o4755), {"/bin/su": "setuid"}),
+        (entry("./bin/su", 0o4755), {"/bin/su": "setuid"}),
+        (entry("bin/wall", 0o2755), {"/bin/wall": "setgid"}),
+        (entry("bin/both", 0o6755), {"/bin/both": "setuid, setgid"}),
+        (entry("bin/ping", **{"SCHILY.xattr.security.capability": "\x01\0\0\x02"}), {"/bin/ping": "capabilities"}),
+        (entry("srv/disk", 0o660, tarfile.BLKTYPE), {"/srv/disk": "device"}),
+        (entry("srv/mem", 0o660, tarfile.CHRTYPE), {"/srv/mem": "device"}),
+        (entry("dev/null", 0o666, tarfile.CHRTYPE), {}),
+        (entry("var/mail", 0o2775, tarfile.DIRTYPE), {}),
+        (entry("tmp", 0o1777, tarfile.DIRTYPE), {}),
+        (entry("bin/sh", 0o777), {}),
+        (entry("bin/sh", 0o4777, tarfile.SYMTYPE), {}),
+    ],
+    ids=lambda each: each.name if isinstance(each, tarfile.TarInfo) else "",
+)
+def test_names_what_gives_more_rights(member, why):
+    """Files with the set-user and set-group bits or capabilities, and devices; no directories, no links by name."""
+    assert rights(layer(member)) == why
+
+
+SU = entry("bin/su", 0o4755)
+
+
+@pytest.mark.parametrize(
+    ("above", "left"),
+    [
+        ([entry("bin/su", 0o755)], []),
+        ([entry("bin/.wh.su")], []),
+        ([entry(".wh.bin")], []),
+        ([entry("bin/.wh..wh..opq")], []),
+        ([entry(".wh..wh..opq")], ["/bin/su"]),
+        ([entry("bin")], []),
+        ([entry("bin", kind=tarfile.SYMTYPE)], []),
+        ([entry("bin", kind=tarfile.DIRTYPE)], ["/bin/su"]),
+        ([entry("bin/.wh.s")], ["/bin/su"]),
+        ([entry("bi/.wh..wh..opq")], ["/bin/su"]),
+        ([entry("bin/.wh..wh..opq"), SU], ["/bin/su"]),
+        ([SU, entry("bin/.wh..wh..opq")], ["/bin/su"]),
+        ([SU, entry("bin/.wh.su")], ["/bin/su"]),
+    ],
+)
+def test_a_layer_hides_what_lies_below_it_and_nothing_of_its_own(above, left):
+    """Files in place of files, whiteouts and opaque ones (OCI image 1.1, "Whiteouts")."""
+    assert list(rights(layer(SU), layer(*above))) == left
+
+
+def test_what_a_later_layer_brings_back_is_there():
+    """The last one counts."""
+    assert list(rights(layer(SU), layer(entry("bin/.wh.su")), layer(SU))) == ["/bin/su"]
+
+
+@pytest.mark.parametrize("kind", ["gzip", "docker", "tar", "tar+zstd"])
+def test_reads_layers_as_they_are_stored(kind):
+    """Compressed or not, as OCI and as Docker name them."""
+    pack = {"docker": gzip.compress, "tar+zstd": zstandard.compress}.get(kind, bytes)
+    stored = [pack(layer(SU))]
+
+    assert list(rights(*stored, kind=kind)) == ["/bin/su"]
+
+
+@pytest.mark.parametrize(
+    ("config", "platform"),
+    [
+        ({"os": "linux", "architecture": "amd64"}, "linux/amd64"),
+        ({"os": "linux", "architecture": "arm", "variant": "v7"}, "linux/arm/v7"),
+        ({"os": "windows"}, "windows"),
+        ({"config": {}}, ""),
+    ],
+)
+def test_tells_the_platform_and_the_digest(config, platform):
+    """As the configuration says; the digest is the manifest's."""
+    found = read_contents(engine(layer(), config=config), "image", MIB)
+
+    assert found.platform == platform
+    assert found.digest.startswith("sha256:")
+
+
+def test_the_size_is_of_all_layers_unpacked():
+    """Also of what a later layer hides."""
+    found = read_contents(engine(layer(entry("a", size=1000)), layer(entry("a", size=3000))), "image", MIB)
+
+    assert 4000 <= found.size <= 4000 + 2 * 512
+
+
+@pytest.mark.parametrize(
+    "unpacked",
+    [
+        [layer(entry("zeros", size=2 * MIB))],
+        [layer(entry("zeros", size=MIB // 2)), layer(entry("zeros", size=MIB // 2))],
+        [layer(*(entry(f"{number}") for number in range(3000)))],
+    ],
+    ids=["one file", "two layers", "many files"],
+)
+def test_more_than_it_may_have_is_not_read(unpacked):
+    """Whatever it packs to."""
+    assert read_contents(engine(*unpacked), "image", MIB) is None
+
+
+@pytest.mark.parametrize("kind", ["gzip", "docker", "tar", "tar+zstd"])
+@pytest.mark.parametrize(("most", "larger"), [(5024, False), (5023, True)])
+def test_the_size_of_an_archive_is_that_of_all_its_layers_unpacked(tmp_path, kind, most, larger):
+    """Every member has a header; what its content is, is not looked at."""
+    unpacked = [layer(entry("a", size=1000)), layer(entry("a", size=3000))]
+    pack = {"gzip": bytes, "docker": gzip.compress, "tar": bytes, "tar+zstd": zstandard.compress}[kind]
+    (content,) = engine(*map(pack, unpacked), kind=kind).archives.values()
+    (tmp_path / "image.tar").write_bytes(content)
+
+    assert is_larger(tmp_path / "image.tar", most) is larger
+
+
+def test_what_unpacks_without_end_is_not_measured_to_its_end(tmp_path):
+    """The first member says that it is too large; none of its content is there."""
+    head = tarfile.TarInfo("zeros")
+    head.size = 2**40
+    (content,) = engine(head.tobuf()).archives.values()
+    (tmp_path / "image.tar").write_bytes(content)
+
+    assert is_larger(tmp_path / "image.tar", MIB)
+
+
+def test_an_archive_that_is_larger_than_its_image_may_be_is_not_kept():
+    """The engine stops in the middle."""
+    assert read_contents(holding(b"\0" * (layers.SLACK + MIB + 1)), "image", MIB) is None
+
+
+def test_what_unpacks_without_end_is_not_unpacked(monkeypatch):
+    """A file of a gibibyte in a kilobyte, and a header that long."""
+    huge = entry("x")
+    huge.size = 1 << 40
+    header = entry("x", kind=tarfile.XHDTYPE)
+    header.size = 1 << 30
+
+    assert read_contents(engine(huge.tobuf() + b"\0" * 1024), "image", MIB) is None
+    with pytest.raises(CheckNotMade, match="a header of"):
+        read_contents(engine(header.tobuf() + b"\0" * 1024), "image", MIB)
+
+
+def test_so_many_files_with_more_rights_that_nobody_remembers_them_are_an_error(monkeypatch):
+    """A bound that nothing honest comes near."""
+    monkeypatch.setattr(layers, "MANY", 3)
+    with pytest.raises(CheckNotMade, match="more than 3 files that"):
+        read_contents(engine(layer(*(entry(f"{n}", 0o4755) for n in range(4)))), "image", MIB)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        engine(layer(), kind="tar+zstd"),
+        engine(zstandard.compress(layer(SU))[:-20], kind="tar+zstd"),
+        engine(layer(), kind="tar+encrypted"),
+        engine(b"rubbish" * 1000),
+        engine(layer(SU)[:700]),
+        engine(entry("a").tobuf() + b"rubbish" * 1000 + layer(SU)),
+        engine(layer(), changed=lambda blobs: {"index.json": b"{}"}),
+        engine(layer(), changed=lambda blobs: {"index.json": b"[" * 100}),
+        engine(layer(), changed=lambda blobs: {"index.json": b'{"manifests": []}'}),
+        engine(layer(), changed=lambda blobs: {name: b"{}" for name in blobs if name != "index.json"}),
+        holding(b""),
+        holding(b"rubbish" * 1000),
+    ],
+    ids=[
+        "not zstd",
+        "half of zstd",
+        "encrypted",
+        "rubbish",
+        "cut",
+        "rubbish inside",
+        "no list",
+        "no JSON",
+        "nothing",
+        "changed",
+        "empty",
+        "no archive",
+    ],
+)
+def test_what_cannot_be_read_is_no_answer(broken):
+    """A layer that was not looked at may hold anything."""
+    with pytest.raises(CheckNotMade, match="cannot be read"):
+        read_contents(broken, "image", MIB)
+
+
+@given(st.binary(max_size=2000), st.booleans())
+def test_any_bytes_in_a_layer_are_read_or_are_no_answer(content, wrapped):
+    """`CheckNotMade` is all that may come out."""
+    start = SU.tobuf() if wrapped else b""
+    try:
+        read_contents(engine(start + content, kind="tar"), "image", MIB)
+    except CheckNotMade:
+        return
+
+
+def foreign(*unpacked, **kwargs):
+    found = read_contents(engine(*unpacked, **kwargs), "image", MIB)
+    return found.programs, dict(found.foreign)
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        (program("bin/x", X86), (1, {})),
+        (program("bin/x", ARM), (1, {"/bin/x": "AArch64"})),
+        (program("bin/x", ARM, kind=3), (1, {"/bin/x": "AArch64"})),
+        (program("bin/x", ARM, mode=0o100), (1, {"/bin/x": "AArch64"})),
+        (program("bin/x", 3), (1, {"/bin/x": "i386"})),
+        (program("bin/x", 9999), (1, {"/bin/x": "machine 9999"})),
+        (program("bin/x", 21, order="big"), (1, {"/bin/x": "PowerPC64, big-endian"})),
+        (program("bin/x", X86, order="big"), (1, {"/bin/x": "x86-64, big-endian"})),
+        (program("bin/x", ARM, size=20), (1, {"/bin/x": "AArch64"})),
+        (program("bin/x", ARM, size=19), (0, {})),
+        (program("lib/x.so", ARM, mode=0o644), (0, {})),
+        (program("lib/x.o", ARM, kind=1), (0, {})),
+        (program("bin/x", ARM, start=b"#!/b"), (0, {})),
+        (entry("bin/x"), (0, {})),
+        (entry("bin", kind=tarfile.DIRTYPE), (0, {})),
+        (entry("bin/x", kind=tarfile.SYMTYPE), (0, {})),
+    ],
+    ids=[
+        "this machine's",
+        "another's",
+        "position independent",
+        "its owner may run it",
+        "32 bits",
+        "a machine without a name",
+        "the other byte order",
+        "this machine's in the other byte order",
+        "just a header",
+        "less than a header",
+        "a library",
+        "an object file",
+        "a script",
+        "an empty file",
+        "a directory",
+        "a link",
+    ],
+)
+def test_names_programs_for_another_machine(file, found):
+    """By the program's own header; a script, a library that nobody may run and an object file are no programs."""
+    assert foreign(layer(entry("a", size=3), file, entry("z", size=3))) == found
+
+
+@pytest.mark.parametrize("kind", ["gzip", "docker", "tar"])
+def test_what_the_configuration_says_is_what_the_programs_are_held_against(kind):
+    """A builder writes there what was asked for, whatever it built."""
+    of_arm, both = {"os": "linux", "architecture": "arm64"}, layer(program("arm", ARM), program("x86", X86))
+    stored = gzip.compress(both) if kind == "docker" else both
+
+    assert foreign(stored, kind=kind) == (2, {"/arm": "AArch64"})
+    assert foreign(stored, kind=kind, config=of_arm) == (2, {"/x86": "x86-64"})
+    assert foreign(stored, kind=kind, config={"os": "linux"}) == (2, {"/arm": "AArch64", "/x86": "x86-64"})
+
+
+def test_a_second_name_of_a_program_is_of_its_machine_too():
+    """A hard link holds nothing itself; where the first name is gone, the second is still there."""
+    linked = entry("usr/bin/y", kind=tarfile.LNKTYPE)
+    linked.linkname = "./bin/x"
+
+    assert foreign(layer(program("bin/x", ARM), linked), layer(entry("bin/.wh.x"))) == (1, {"/usr/bin/y": "AArch64"})
+    assert foreign(layer(program("bin/x", ARM)), layer(linked))[1] == {"/bin/x": "AArch64", "/usr/bin/y": "AArch64"}
+    assert foreign(layer(program("bin/x", X86), linked)) == (1, {})
+
+
+@pytest.mark.parametrize("above", [program("bin/x", X86), entry("bin/.wh.x"), entry("bin/.wh..wh..opq"), entry("bin")])
+def test_a_program_that_a_later_layer_hides_is_not_there(above):
+    """As with files that give more rights."""
+    assert foreign(layer(program("bin/x", ARM)), layer(above))[1] == {}
+    assert foreign(layer(above), layer(program("bin/x", ARM)))[1] == {"/bin/x": "AArch64"}
+
+
+def test_a_program_can_be_both_for_another_machine_and_of_more_rights():
+    """Each is told."""
+    found = read_contents(engine(layer(program("bin/su", ARM, mode=0o4755))), "image", MIB)
+
+    assert (dict(found.more_rights), dict(found.foreign)) == ({"/bin/su": "setuid"}, {"/bin/su": "AArch64"})
+
+
+TOKEN = b"ghp_" + b"aB3" * 12
+
+
+def text(name, content):
+    return entry(name, 0o644, size=len(content)), content
+
+
+def test_a_secret_is_seen_in_whichever_layer():
+    """What a later layer hides is in the image all the same; what the source holds was searched there."""
+    hidden, known = text("opt/hidden", b"first\n" + TOKEN), text("opt/known", b"x" + b"\n" + TOKEN + b"\n")
+    made = engine(layer(hidden, known), layer(entry("opt/.wh.hidden")))
+    digest = hashlib.sha256(known[1]).hexdigest()
+
+    everything = read_contents(made, "image", MIB).secrets
+    others = read_contents(made, "image", MIB, lambda: frozenset({digest})).secrets
+
+    assert everything == ("/opt/hidden:2: GitHub token", "/opt/known:2: GitHub token")
+    assert others == ("/opt/hidden:2: GitHub token",)
+
+
+def test_secret_is_seen_though_later_layer_puts_searched_file_in_its_place():
+    """The same path, line and kind; whoever pulls the image has the first one all the same."""
+    written, copied = text("opt/settings", TOKEN), text("opt/settings", TOKEN + b"\n")
+    digest = hashlib.sha256(copied[1]).hexdigest()
+
+    for unpacked in ((written, copied), (copied, written)):
+        found = read_contents(engine(*map(layer, unpacked)), "image", MIB, lambda: frozenset({digest})).secrets
+        assert found == ("/opt/settings:1: GitHub token",)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (TOKEN, ()),
+        (b"\0\xff" + b"\n" + TOKEN, ("/opt/dump:2: GitHub token",)),
+        (TOKEN + b"\n" + b"x" * LARGEST, ("/opt/dump:1: GitHub token",)),
+    ],
+    ids=["small text", "binary", "large text"],
+)
+def test_secret_of_the_context_is_left_out_only_where_the_check_secrets_reads_it(tmp_path, content, found):
+    """What that check does not read is nobody's finding but this one's."""
+    (tmp_path / "dump").write_bytes(content)
+
+    read = read_contents(
+        engine(layer(text("opt/dump", content))), "image", 10 * MIB, partial(searched_checksums, tmp_path)
+    )
+
+    assert read.secrets == found
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("./.npmrc", "/.npmrc"),
+        ("usr/share/../../opt/key.pem", "/opt/key.pem"),
+        (".usr/share/x.pem", "/.usr/share/x.pem"),
+    ],
+)
+def test_secret_is_told_where_its_file_lies(name, path):
+    """A name that only begins like a package's directory is none of a package."""
+    key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
+
+    found = read_contents(engine(layer(text(name, key))), "image", MIB).secrets
+
+    assert found == (f"{path}:1: private key",)
+
+
+def test_a_secret_in_the_configuration_is_seen():
+    """A variable, and what the build was given."""
+    config = {"os": "linux", "architecture": "amd64", "history": [{"created_by": f"ARG T={TOKEN.decode()}"}]}
+
+    assert read_contents(engine(layer(), config=config), "image", MIB).secrets == ("configuration:1: GitHub token",)
+
+
+ESCAPED = "".join(f"\\u{letter:04x}" for letter in TOKEN)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [f'"Env": ["{ESCAPED}"]', f'"Env": ["a\\t{TOKEN.decode()}"]', f'"{ESCAPED}": 1', f'"Cmd": "{ESCAPED}", "Cmd": ""'],
+    ids=["escaped", "after a tab", "name", "twice"],
+)
+def test_secret_in_the_configuration_is_seen_however_json_writes_it(written):
+    """JSON has escapes, and gives an object two members of one name."""
+    config = f'{{"os": "linux", "architecture": "amd64", {written}}}'
+
+    assert read_contents(engine(layer(), config=config), "image", MIB).secrets == ("configuration:1: GitHub token",)
+
+
+def test_secret_in_a_name_is_seen():
+    """Of a file that is hidden too, of a directory, and what a link leads to; the finding does not repeat it."""
+    token = TOKEN.decode()
+    names = [text("a", b""), entry(f"opt/{token}.txt"), entry("link", kind=tarfile.SYMTYPE, to=token)]
+
+    found = read_contents(engine(layer(*names), layer(entry(f"opt/.wh.{token}.txt"))), "image", MIB).secrets
+
+    assert found == (
+        "names in layer 1:2: GitHub token",
+        "names in layer 1:3: GitHub token",
+        "names in layer 2:1: GitHub token",
+    )
+
+
+WORDS = f"\n{TOKEN.decode()}\npassword = hunter2\n".encode()
+MARKED = {
+    **{
+        form: f"\ufefffirst{WORDS.decode()}".encode(form)
+        for form in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+    },
+    **{f"{mark!r} before text": mark + WORDS for mark in MARKS},
+    **{f"{mark!r} before more text": mark + WORDS + b"#" for mark in MARKS},
+}
+"""Texts that begin with a byte order mark, which says the truth or not."""
+
+
+UNMARKED = {
+    f"{form} without a mark": f"clé{WORDS.decode()}".encode(form)
+    for form in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+}
+
+
+@pytest.mark.parametrize("written", (MARKED | UNMARKED).values(), ids=MARKED | UNMARKED)
+def test_text_in_whatever_encoding_is_searched(written):
+    """For known forms, and for what is called a password."""
+    found = read_contents(engine(layer(text("opt/a.reg", written))), "image", MIB)
+
+    assert found.secrets == ("/opt/a.reg:2: GitHub token",)
+    assert found.texts == {"/opt/a.reg": written}
+
+
+MOST = 1000
+FILES = {
+    **MARKED,
+    **UNMARKED,
+    "text": WORDS,
+    "latin-1": "clé".encode("latin-1") + WORDS,
+    "zero byte": b"\0" + WORDS,
+    "binary": b"\0\xff" + WORDS,
+    "odd utf-16": "\ufeff".encode("utf-16-le") + b"x" + WORDS.decode().encode("utf-16-le"),
+    "largest": WORDS.ljust(MOST, b"#"),
+    "large": WORDS.ljust(MOST + 1, b"#"),
+    "large utf-16": MARKED["utf-16-le"].ljust(MOST + 1, b"#"),
+    "large binary": b"\0\xff" + WORDS.ljust(MOST, b"#"),
+    "compressed": gzip.compress(WORDS),
+    "compressed without zero bytes": b"\x1f\x8b\x08\x04"
+    + b"\1" * 8
+    + b"x" * 257
+    + zlib.compress(WORDS, wbits=-15)[:-1],
+}
+
+
+def test_each_file_of_the_context_is_searched_by_one_check_at_least(tmp_path, monkeypatch):
+    """What one of them leaves to the other is found there."""
+    monkeypatch.setattr(secrets, "LARGEST", MOST)
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    image = engine(layer(*(text(f"opt/{name}", content) for name, content in FILES.items())))
+
+    own = find_secrets(DETECT, tmp_path, lambda: datetime.now(UTC)).failed
+    other = read_contents(image, "image", 10 * MIB, partial(searched_checksums, tmp_path)).secrets
+
+    assert b"\0" not in FILES["compressed without zero bytes"]
+    found = [each.removeprefix("/opt/").partition(":")[0] for each in (*own, *other) if "github token" in each.lower()]
+    assert sorted(found) == sorted(FILES)
+
+
+def test_small_texts_that_no_package_brought_are_searched_by_words():
+    """Neither what the source holds, nor packages, nor what speaks of nothing secret."""
+    word = b"password = hunter2"
+    made = engine(
+        layer(
+            text("opt/app.conf", word),
+            text("srv/known.conf", word + b"\n"),
+            text("usr/lib/python3/x.py", word),
+            text("opt/venv/lib/site-packages/x.py", word),
+            text("etc/nsswitch.conf", b"passwd: files"),
+            text("opt/readme", b"nothing"),
+            text("opt/binary", b"\0" + word),
+            text("opt/gone", word),
+        ),
+        layer(entry("opt/.wh.gone")),
+    )
+
+    found = read_contents(made, "image", MIB, lambda: frozenset({hashlib.sha256(word + b"\n").hexdigest()}))
+
+    assert dict(found.texts) == {"/opt/app.conf": word}
+
+
+def test_texts_that_are_not_searched_are_told(monkeypatch):
+    """One that is too large, and what comes after those that are searched; no filler of a package or the source."""
+    word = b"password = hunter2\n"
+    filler, large = word + b"#" * 1000, word * (HEAD // len(word) + 1)
+    monkeypatch.setattr(layers, "MOST_TEXTS", 2 * len(word))
+    made = engine(
+        layer(
+            text("a/known", filler), text("a/known-large", large + b"x"), text("a/one", word), text("a/two", word),
+            text("a/three", word), text("a/short", b"x"), text("b/large", large), text("b/binary", b"\0" + large),
+            text("usr/lib/packaged", filler), text("usr/lib/large", large),
+        )
+    )  # fmt: skip
+    known = frozenset(hashlib.sha256(each).hexdigest() for each in (filler, large + b"x"))
+
+    found = read_contents(made, "image", MIB, lambda: known)
+
+    assert sorted(found.texts) == ["/a/one", "/a/three"]
+    assert found.unsearched == ("/a/two", "/b/large")
+
+
+def test_two_names_that_look_alike_hide_no_text():
+    """Names that are no UTF-8 are told as escapes."""
+    word = b"password = hunter2"
+
+    found = read_contents(engine(layer(text("a\udcff", word), text("a\\xff", word + b"3"))), "image", MIB)
+
+    assert (list(found.texts), found.unsearched) == (["/a\\xff"], ("/a\\xff",))
+
+
+def test_global_headers_are_refused():
+    """Python's reader applies them to every file, and engines ignore them."""
+    header = tarfile.TarInfo.create_pax_global_header({"path": "elsewhere"})
+
+    with pytest.raises(CheckNotMade, match="global headers"):
+        read_contents(engine(header + layer(SU)), "image", MIB)
+    assert list(rights(tarfile.TarInfo.create_pax_global_header({"comment": "x"}) + layer(SU))) == ["/bin/su"]
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_and_names_that_are_no_text_are_read(form):
+    """As GNU and POSIX write them."""
+    names = ["d/" * 60 + "su", "\udcff" * 120]
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form, encoding="utf-8", errors="surrogateescape") as tar:
+        for name in names:
+            tar.addfile(entry(name, 0o4755))
+
+    assert sorted(rights(buffer.getvalue())) == ["/" + "\\xff" * 120, "/" + "d/" * 60 + "su"]
+
+
+class Shelf:
+    """A registry with the layers of one image."""
+
+    def __init__(self, *unpacked, kind="tar"):
+        self.blobs = {f"sha256:{hashlib.sha256(each).hexdigest()}": each for each in unpacked}
+        self.kind = kind
+
+    def manifest(self, ref):
+        described = [
+            {"mediaType": f"{OCI}.layer.v1.{self.kind}", "digest": digest, "size": len(content)}
+            for digest, content in self.blobs.items()
+        ]
+        return {"config": {"digest": "sha256:" + "c" * 64, "size": 2}, "layers": described}
+
+    def download(self, repository, digest, target, size):
+        target.write_bytes(self.blobs[digest])
+
+
+REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+
+
+def test_an_image_in_a_registry_is_examined():
+    """By the same function as one in the engine."""
+    release = text("etc/os-release", b"ID=debian\nVERSION_ID=12\n")
+    zipped = text("srv/picture.png", b"hsqs" + bytes(100))
+
+    found = examine_image(Shelf(layer(release), layer(zipped)), REF)
+
+    assert (str(found.distribution), [each.path for each in found.archives]) == ("debian 12", ["/srv/picture.png"])
+    assert found == read_contents(engine(layer(release), layer(zipped)), "image", MIB).examination
+
+
+@pytest.mark.parametrize("shelf", [Shelf(b"rubbish" * 100), Shelf(layer(), kind="tar+encrypted")])
+def test_an_image_whose_layers_cannot_be_read_is_not_examined(shelf):
+    """That is no answer, neither yes nor no."""
+    with pytest.raises(ScannerFailed, match="cannot be read"):
+        examine_image(shelf, REF)
+
+
+def saved(tmp_path, *unpacked, **kwargs):
+    """The archive of an image with these layers."""
+    assert engine(*unpacked, **kwargs).save("image", tmp_path / "image.tar", 10 * MIB)
+    return tmp_path / "image.tar"
+
+
+def test_reading_that_takes_too_long_is_no_answer(tmp_path, monkeypatch):
+    """Small files can be made to take hours of a processor."""
+    image = layer(text("a", b"a"))
+    archive = saved(tmp_path, image)
+    monkeypatch.setattr(image_budget, "MAX_SECONDS", -1)
+
+    with pytest.raises(CheckNotMade, match="minutes of processor time"):
+        read_contents(engine(image), "image", MIB)
+    with pytest.raises(ScannerFailed, match="minutes of processor time"):
+        examine_image(Shelf(image), REF)
+    with pytest.raises(TooLong):
+        is_larger(archive, MIB)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (".tar", layer(entry("a", size=3 * MIB))),
+        (".tar+zstd", zstandard.compress(layer(entry("a", size=3 * MIB)))),
+        (".tar+gzip", gzip.compress(b"") * 10_000 + gzip.compress(layer())),
+    ],
+)
+def test_reading_ends_with_its_run(kind, content):
+    """After one look at the layer, where much comes of what was read and where nothing does."""
+    with Cancellation().nested() as scope:
+
+        class Packed(io.BytesIO):
+            def read(self, size=-1):
+                assert not scope.cancelled, "it is read on"
+                scope.cancel()
+                return super().read(size)
+
+        with pytest.raises(Cancelled):
+            layers._Image(10 * MIB, Keeper(io.BytesIO()), secrets=True).add(Packed(content), kind)
+
+
+def test_nothing_is_counted_after_a_cancellation(tmp_path):
+    """Nor read, from the engine."""
+    image = layer(text("a", b"a"))
+    archive = saved(tmp_path, image)
+
+    with Cancellation().nested() as scope:
+        scope.cancel()
+        with pytest.raises(Cancelled):
+            is_larger(archive, MIB)
+        with pytest.raises(Cancelled):
+            read_contents(engine(image), "image", MIB)
+
+
+def test_texts_are_not_looked_at_after_a_cancellation():
+    """They may be as many as the files."""
+    word = b"password = hunter2"
+
+    with Cancellation().nested() as scope, pytest.raises(Cancelled):
+        read_contents(
+            engine(layer(text("a", word), text("b", word))), "image", MIB, lambda: scope.cancel() or frozenset()
+        )
+
+
+def test_a_larger_image_than_is_read_is_not_examined(monkeypatch):
+    """It may hold anything."""
+    monkeypatch.setattr(layers, "LARGEST_IMAGE", 1000)
+    with pytest.raises(ScannerFailed):
+        examine_image(Shelf(layer(entry("a", size=2000))), REF)
+
+
+def test_private_keys_that_packages_bring_are_their_examples():
+    """Go's and others' are published; a token of somebody is none, wherever it lies."""
+    key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
+    places = (
+        "usr/share/go/tls.pem", "opt/venv/lib/site-packages/x.pem", "opt/key.pem", "etc/ssl/own.pem",
+        "app/vendor/key.pem", "app/node_modules/key.pem", "root/.m2/key.pem", "root/go/pkg/key.pem",
+    )  # fmt: skip
+
+    found = read_contents(engine(layer(*(text(place, key + TOKEN) for place in places))), "image", MIB).secrets
+
+    assert [each for each in found if "private key" in each] == [
+        "/app/node_modules/key.pem:1: private key",
+        "/app/vendor/key.pem:1: private key",
+        "/etc/ssl/own.pem:1: private key",
+        "/opt/key.pem:1: private key",
+        "/root/.m2/key.pem:1: private key",
+        "/root/go/pkg/key.pem:1: private key",
+    ]
+    assert sum("GitHub token" in each for each in found) == 8
+
+
+def header(name, kind=tarfile.REGTYPE, size=0, mode=0o4755, fields=(), magic=b"ustar\x0000"):
+    """A header as it lies in an archive; `fields` are bytes that are written at places of it."""
+    made = bytearray(entry(name, mode, kind, size).tobuf(tarfile.USTAR_FORMAT))
+    made[257:265], made[156:157] = magic, kind
+    for at, content in ((0, name.encode()), *fields):
+        made[at : at + len(content)] = content
+    made[148:156] = b" " * 8
+    made[148:156] = b"%06o\0 " % sum(made)
+    return bytes(made)
+
+
+def extended(content, kind=tarfile.XHDTYPE, padding=b"", magic=b"ustar\x0000"):
+    packed = (content + padding).ljust(-(-len(content) // 512) * 512, b"\0")
+    return header("x", kind, len(content), 0o644, magic=magic) + packed
+
+
+def record(text):
+    """A pax record, which begins with its own length."""
+    return next(each for n in range(999) if len(each := b"%d %s\n" % (n, text.encode())) == n)
+
+
+def long_name(name, kind=tarfile.GNUTYPE_LONGNAME, padding=b""):
+    return extended(name, kind, padding, b"ustar  \0")
+
+
+HARMLESS, OTHER = record("path=tmp/harmless"), record("path=tmp/another1")
+SETUID = header("usr/bin/su")
+GNU_SETUID = header("usr/bin/su", magic=b"ustar  \0")
+
+
+@pytest.mark.parametrize(
+    "unpacked",
+    [
+        extended(record("GNU.sparse.name=tmp/harmless")) + SETUID,
+        extended(record("GNU.sparse.realsize=0")) + SETUID,
+        header("usr/bin/su/", tarfile.AREGTYPE) + SETUID,
+        extended(record("path=usr/bin/su")) + header("tmp/", tarfile.AREGTYPE, 512) + header("hidden"),
+        extended(record("path=usr/bin/")) + header("usr/bin/su", tarfile.AREGTYPE),
+        long_name(b"usr/bin/") + header("usr/bin/su", tarfile.AREGTYPE, magic=b"ustar  \0"),
+        header("usr/bin/su/"),
+        extended(record("path=")) + SETUID,
+        extended(HARMLESS) + extended(record("size=0")) + SETUID,
+        extended(HARMLESS) + extended(b"", tarfile.XGLTYPE) + SETUID,
+        extended(HARMLESS) + long_name(b"usr/bin/su") + GNU_SETUID,
+        long_name(b"tmp/harmless") + long_name(b"usr/bin/su") + GNU_SETUID,
+        extended(record("a=b"), padding=HARMLESS) + SETUID,
+        extended(b"+9 a=bcd\n" + HARMLESS) + SETUID,
+        long_name(b"usr/bin/su", padding=b"-harmless") + GNU_SETUID,
+        header("usr/bin/su", fields=[(100, b"\0004755\0\0\0")]),
+        header("usr/bin/su", size=512, fields=[(124, b"\0" + b"1000\0")]) + bytes(512),
+        header("su", fields=[(345, b"usr/bin")], magic=b"ustar  \0"),
+        header("usr/bin/su", fields=[(345, b"tmp")], magic=bytes(8)),
+        header("usr/bin/su", fields=[(508, b"tar\0")]),
+        header("usr/bin/su", tarfile.GNUTYPE_SPARSE, magic=b"ustar  \0"),
+        extended(record("size=-512")) + SETUID,
+    ],
+    ids=[
+        "sparse name", "sparse size", "file or directory", "directory or file", "directory by its other name",
+        "directory by its long name", "file with a directory's name", "empty path", "two extended headers",
+        "extended header before a global one", "extended header before a long name", "two long names",
+        "record in the padding", "length with a sign", "long name in the padding", "mode after a zero byte",
+        "size after a zero byte", "prefix of GNU's", "prefix of no format", "star's", "sparse file", "negative size",
+    ],
+)  # fmt: skip
+def test_layer_is_refused_that_engines_read_otherwise(unpacked):
+    """Go's archive/tar makes another file of these, such as `usr/bin/su` with more rights."""
+    with pytest.raises(CheckNotMade, match="LayerInvalid"):
+        read_contents(engine(unpacked + bytes(1024)), "image", MIB)
+
+
+@pytest.mark.parametrize(
+    "unpacked",
+    [
+        SETUID,
+        GNU_SETUID,
+        extended(record("path=usr/bin/su")) + header("other"),
+        long_name(b"usr/bin/su") + GNU_SETUID,
+        long_name(b"to", tarfile.GNUTYPE_LONGLINK) + long_name(b"usr/bin/su") + GNU_SETUID,
+        header("su", fields=[(345, b"usr/bin")]),
+        header("usr/bin/su", fields=[(108, b"\x80\0\0\0\xff\xff\xff\xff")]),
+        header("usr/bin/su", fields=[(100, b"  4755 \0")]),
+    ],
+    ids=["POSIX", "GNU", "extended", "long name", "two long names", "prefix", "large user", "spaces"],
+)
+def test_layer_is_read_however_tools_write_it(unpacked):
+    """What POSIX and GNU describe."""
+    assert list(rights(header("usr/", tarfile.DIRTYPE) + unpacked + bytes(1024))) == ["/usr/bin/su"]

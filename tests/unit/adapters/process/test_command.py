@@ -1,0 +1,560 @@
+"""The runner: commands end, with all that they started, and their output stays within bounds."""
+
+import contextlib
+import contextvars
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+
+from supply_chain.adapters.process import command
+from supply_chain.adapters.process.command import (
+    LINES,
+    Cancellation,
+    Tool,
+    _Kept,
+    all_at_once,
+    cancellation,
+    current,
+    run,
+)
+from supply_chain.errors import Cancelled, DiskFull, EngineUnsuitable, ToolFailed, ToolMissing, ToolTimedOut
+from supply_chain.text import CONTROL
+
+SH = Tool("sh", Path("/bin/sh"), "1")
+PYTHON = Tool("python", Path(sys.executable), "3")
+GRANDCHILD = "sh -c 'echo $$ > {0}.tmp; mv {0}.tmp {0}; trap \"\" TERM; while :; do sleep 0.1; done' & "
+
+
+def gone(pid: int) -> bool:
+    """Whether no process has this number, or only one that waits to be reaped."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):  # the latter where it went between open and read
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def pid_in(path: Path) -> int:
+    for _ in range(200):
+        if path.exists():
+            return int(path.read_text())
+        time.sleep(0.02)
+    raise AssertionError("the grandchild did not start")
+
+
+def test_gives_output_and_status():
+    """Both streams apart, and how long it took."""
+    done = SH.run("-c", "echo out; echo err >&2; exit 3", timeout=10, check=False)
+
+    assert (done.stdout, done.stderr, done.status) == ("out\n", "err\n", 3)
+    assert 0 < done.seconds < 10
+
+
+def test_a_status_other_than_zero_is_an_error_with_what_the_tool_said():
+    """Unless the caller asks for the status."""
+    with pytest.raises(ToolFailed, match="status 4: it is broken"):
+        SH.run("-c", "echo it is broken >&2; exit 4", timeout=10)
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_full_disk_is_the_reason_whatever_the_program_made_of_it(stream):
+    """Also where the caller looks at the status; one that ended well found room."""
+    says = f"echo other >&2; echo 'write /tmp/x: No space left on device' >&{stream}"
+    with pytest.raises(DiskFull, match="write /tmp/x: No space"):
+        SH.run("-c", f"{says}; exit 1", timeout=10, check=False)
+
+    assert SH.run("-c", says, timeout=10).status == 0
+
+
+def test_arguments_are_never_read_by_a_shell():
+    """Whatever stands in them arrives as it is."""
+    words = ["$(id)", "; id", "a  b", "*", "'\"", "", "é\n"]
+    done = PYTHON.run("-c", "import sys; print(sys.argv[1:])", *words, timeout=20)
+
+    assert done.stdout.strip() == repr(words)
+
+
+def test_what_is_set_where_we_run_configures_no_tool():
+    """What is in no argument and no cache must not silence a finding; what a command is given, it gets."""
+    ours = {"PATH": "/usr/bin:/bin", "HOME": "/home/x", "HTTPS_PROXY": "http://proxy", "SSL_CERT_FILE": "/ca.pem",
+            "DOCKER_CONFIG": "/docker", "DOCKER_HOST": "unix:///x", "GRYPE_DB_UPDATE_URL": "http://mirror",
+            "GIT_CONFIG_COUNT": "0"}  # fmt: skip
+    theirs = ["GRYPE_DISTRO", "SYFT_EXCLUDE", "COSIGN_REPOSITORY", "HADOLINT_IGNORE", "BUILDX_BUILDER", "GIT_DIR",
+              "GIT_OBJECT_DIRECTORY", "DOCKER_AUTH_CONFIG", "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]  # fmt: skip
+    code = (
+        "from supply_chain.adapters.process.command import run\n"
+        "print(run(['/usr/bin/env'], name='env', timeout=9, environment={'GRYPE_DB_CACHE_DIR': '/d'}).stdout)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], env={**ours, **dict.fromkeys(theirs, "x")},
+        capture_output=True, text=True, check=True, timeout=60,
+    ).stdout  # fmt: skip
+
+    got = dict(line.split("=", 1) for line in said.split())
+    assert {**ours, "GRYPE_DB_CACHE_DIR": "/d"}.items() <= got.items()
+    assert not set(theirs) & set(got)
+
+
+def test_a_run_that_was_given_another_environment_gives_commands_that(monkeypatch):
+    """A copy of a warm process, of which plumbum was imported long before."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://mine")
+    try:
+        command.inherit()
+        assert "HTTPS_PROXY=http://mine" in SH.run("-c", "env", timeout=9).stdout.split()
+    finally:
+        monkeypatch.undo()
+        command.inherit()
+    assert "http://mine" not in SH.run("-c", "env", timeout=9).stdout
+
+
+@pytest.mark.parametrize("path", ["/nothing/there", "/etc/hostname", "/etc"])
+def test_a_program_that_is_missing_is_named(path):
+    """Also one that may not be executed."""
+    with pytest.raises(ToolMissing, match="nosuch cannot be started"):
+        Tool("nosuch", Path(path), "1").run(timeout=1)
+
+
+def test_a_timeout_ends_the_command_and_its_grandchildren(tmp_path):
+    """Even those that ignore the first signal."""
+    note = tmp_path / "pid"
+
+    with pytest.raises(ToolTimedOut, match="within 1 s"):
+        SH.run("-c", GRANDCHILD.format(note) + "sleep 60", timeout=1)
+
+    assert gone(pid_in(note))
+
+
+def test_a_command_is_asked_to_end_before_it_is_ended(tmp_path):
+    """It can take back what it has half done."""
+    tidy = f"trap 'sleep 0.3; touch {tmp_path}/tidied; exit' TERM; while :; do sleep 0.05; done"
+
+    with pytest.raises(ToolTimedOut):
+        SH.run("-c", tidy, timeout=0.3)
+
+    assert (tmp_path / "tidied").exists()
+
+
+def test_a_command_that_ignores_the_first_signal_is_ended(tmp_path):
+    """Within the grace and no later."""
+    started = time.monotonic()
+
+    with pytest.raises(ToolTimedOut):
+        SH.run("-c", "trap '' TERM; while :; do sleep 0.1; done", timeout=0.3)
+
+    assert time.monotonic() - started < 0.3 + command.GRACE + 2
+
+
+def test_what_a_command_leaves_running_is_ended(tmp_path):
+    """A step that is over has no process left, and the caller does not wait for one."""
+    note = tmp_path / "pid"
+    started = time.monotonic()
+
+    done = SH.run("-c", GRANDCHILD.format(note) + f"while [ ! -e {note} ]; do sleep 0.02; done; echo done", timeout=20)
+
+    assert done.stdout == "done\n"
+    assert gone(pid_in(note))
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("does", ["sleep 30", "while :; do echo flood; done"], ids=["waits", "floods"])
+def test_a_process_that_left_its_group_holds_up_nobody(tmp_path, does):
+    """It keeps the command's pipes open; the command is over all the same, and nothing waits for the stranger."""
+    note = tmp_path / "pid"
+    left = f"setsid sh -c 'echo $$ > {note}.tmp; mv {note}.tmp {note}; {does}' <&0 &"
+    started = time.monotonic()
+    try:
+        done = SH.run("-c", f"{left} while [ ! -e {note} ]; do sleep 0.02; done; exit 0", timeout=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # one that floods ends when nobody reads it
+            os.kill(pid_in(note), signal.SIGKILL)
+
+    assert done.status == 0
+    assert time.monotonic() - started < 5
+    assert not [each for each in threading.enumerate() if each.daemon and "run" in each.name]
+
+
+def test_what_it_says_between_a_look_and_its_end_is_kept():
+    """The reader looked, found nothing, and was held up until the command was over (on a busy machine it is)."""
+    read, write = os.pipe()
+    over, looks, kept = threading.Event(), iter([False]), command._Kept(100)
+
+    def look(descriptor, seconds):
+        if (found := next(looks, True)) is False:
+            os.write(write, b"its report")
+            os.close(write)
+            over.set()
+        return found
+
+    with mock.patch.object(command, "_readable", look):
+        command._drain(os.fdopen(read, "rb"), kept, None, over)
+
+    assert kept.text() == "its report"
+
+
+def test_cancelling_ends_the_command_and_its_grandchildren(tmp_path):
+    """From another thread, while it runs."""
+    note, scope, caught = tmp_path / "pid", Cancellation(), []
+
+    def step():
+        current.set(scope)
+        try:
+            SH.run("-c", GRANDCHILD.format(note) + "sleep 60", timeout=60)
+        except Cancelled as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(step,))
+    thread.start()
+    pid = pid_in(note)
+    scope.cancel()
+    thread.join(10)
+
+    assert not thread.is_alive() and len(caught) == 1
+    assert gone(pid)
+
+
+def test_nothing_starts_to_run_after_a_cancellation(tmp_path):
+    """The next command of a cancelled step is ended at once."""
+    scope = Cancellation()
+    scope.cancel()
+
+    def step():
+        current.set(scope)
+        with pytest.raises(Cancelled):
+            SH.run("-c", f"sleep 5; touch {tmp_path}/ran", timeout=30)
+
+    started = time.monotonic()
+    contextvars.copy_context().run(step)
+
+    assert time.monotonic() - started < 4
+    assert not (tmp_path / "ran").exists()
+
+
+def test_waiting_ends_with_the_cancellation():
+    """A poll sleeps no longer than its run lives."""
+    scope = Cancellation()
+    scope.wait(0.01)
+    threading.Timer(0.1, scope.cancel).start()
+    started = time.monotonic()
+
+    with pytest.raises(Cancelled):
+        scope.wait(30)
+
+    assert time.monotonic() - started < 5
+
+
+def test_without_a_cancellation_there_is_one_that_never_comes():
+    """Code that waits need not ask."""
+    assert not cancellation().cancelled
+    cancellation().wait(0)
+
+
+def test_independent_parts_start_at_once():
+    """Each waits for the other here, so one after the other would never end."""
+    barrier = threading.Barrier(2, timeout=10)
+
+    assert sorted(all_at_once(barrier.wait, barrier.wait)) == [0, 1]
+
+
+def test_a_part_that_fails_is_told_after_the_others_ended():
+    """So that the next `cscm up` finds what did succeed."""
+    finished = threading.Event()
+
+    def fails():
+        raise EngineUnsuitable("too old\nupgrade it")
+
+    def succeeds():
+        finished.wait(0.2)
+        finished.set()
+
+    with pytest.raises(EngineUnsuitable):
+        all_at_once(fails, succeeds)
+
+    assert finished.is_set()
+
+
+def test_an_interrupt_ends_the_commands_of_all_parts(monkeypatch):
+    """Ctrl-C does not leave a download or a build behind."""
+    started, scopes = threading.Event(), []
+
+    def builds():
+        scopes.append(cancellation())
+        started.set()
+        run([sys.executable, "-c", "import time; time.sleep(60)"], name="build", timeout=60)
+
+    def interrupted(futures):
+        started.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("supply_chain.adapters.process.command.wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        all_at_once(builds)
+
+    assert scopes[0].cancelled
+
+
+def test_parts_of_a_part_are_ended_with_it(monkeypatch):
+    """The tools that are fetched at once are one part of what `cscm up` does at once."""
+    started, said = threading.Event(), []
+
+    def builds():
+        started.set()
+        try:
+            run([sys.executable, "-c", "import time; time.sleep(60)"], name="build", timeout=60)
+        except Cancelled:
+            said.append("ended")
+            raise
+
+    def waits(futures, *, real=command.wait):
+        if len(futures) == 2:
+            return real(futures)
+        started.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "wait", waits)
+    with pytest.raises(KeyboardInterrupt):
+        all_at_once(lambda: all_at_once(builds, builds))
+
+    assert said == ["ended", "ended"]
+
+
+def test_an_interrupted_caller_leaves_no_process(tmp_path, monkeypatch):
+    """Whatever exception comes, Prefect's among them."""
+    note = tmp_path / "pid"
+
+    class Terminated(BaseException):
+        pass
+
+    def readable(descriptor, seconds, *, real=command._readable):
+        if seconds == 60:
+            pid_in(note)
+            raise Terminated
+        return real(descriptor, seconds)
+
+    monkeypatch.setattr(command, "_readable", readable)
+    with pytest.raises(Terminated):
+        SH.run("-c", GRANDCHILD.format(note) + "sleep 60", timeout=60)
+
+    assert gone(pid_in(note))
+
+
+def test_a_hundred_megabytes_of_output_are_kept_in_bounds():
+    """Head and tail stay, and what lies between is counted."""
+    script = (
+        "import sys; w = sys.stdout.write; w('first\\n'); [w('x' * 1048575 + '\\n') for _ in range(100)]; w('last\\n')"
+    )
+
+    done = PYTHON.run("-c", script, timeout=60, keep=64 * 1024)
+
+    assert len(done.stdout) < 65 * 1024
+    assert done.stdout.startswith("first\n") and done.stdout.endswith("last\n")
+    assert f"{100 * 1048576 + 11 - 64 * 1024} bytes left out" in done.stdout
+
+
+def test_output_without_an_end_of_line_is_kept_in_bounds():
+    """A line may be longer than memory."""
+    done = PYTHON.run("-c", "import sys; sys.stdout.write('x' * (20 * 1024 * 1024))", timeout=60, keep=1024)
+
+    assert len(done.stdout) < 1100
+
+
+@pytest.mark.parametrize("sizes", [[0], [5], [6], [4, 4], [3, 3, 3], [1] * 20, [100], [10, 1]])
+def test_head_and_tail_are_what_was_first_and_last(sizes):
+    """Nothing is lost as long as it fits, and nothing is repeated."""
+    kept, whole = _Kept(3), b""
+    for n, size in enumerate(sizes):
+        kept.add(bytes([65 + n]) * size)
+        whole += bytes([65 + n]) * size
+
+    assert bytes(kept.head + kept.tail) == (whole if len(whole) <= 6 else whole[:3] + whole[-3:])
+    assert kept.dropped == max(0, len(whole) - 6)
+
+
+def test_a_flood_on_one_stream_does_not_stop_the_other():
+    """A tool that fills stderr before it writes a word to stdout goes on."""
+    script = "import sys; sys.stderr.write('e\\n' * 500000); sys.stderr.flush(); print('answer')"
+
+    done = PYTHON.run("-c", script, timeout=60, quiet=True, keep=4096)
+
+    assert done.stdout == "answer\n"
+
+
+def test_a_command_has_nothing_to_read():
+    """Or it would wait for somebody to type."""
+    assert SH.run("-c", "cat", timeout=20).stdout == ""
+
+
+def test_standard_output_goes_to_a_file_where_that_is_asked(tmp_path):
+    """And is not kept."""
+    done = SH.run("-c", "echo report; echo said >&2", timeout=10, stdout_to=tmp_path / "report")
+
+    assert (tmp_path / "report").read_text() == "report\n"
+    assert (done.stdout, done.stderr) == ("", "said\n")
+
+
+def test_the_environment_is_added_to_and_secrets_in_it_are_not_logged(caplog):
+    """Arguments are logged; the environment is not."""
+    caplog.set_level(logging.DEBUG)
+    tool = SH.with_environment(FIRST="1").with_environment(SECRET="hunter2")
+
+    done = tool.run("-c", 'test "$SECRET" = hunter2 && echo "$FIRST" "${PATH:+path}"', timeout=10)
+
+    assert done.stdout == "1 path\n"
+    assert "hunter2" not in caplog.text.replace('test "$SECRET" = hunter2', "")
+    assert "SECRET" not in os.environ
+    assert SH.environment == {}
+
+
+def test_a_command_and_what_it_says_are_in_the_log_unless_it_is_quiet(caplog):
+    """While it comes."""
+    caplog.set_level(logging.INFO)
+    SH.run("-c", "echo loud >&2", timeout=10)
+    assert "$ sh -c" in caplog.text and "loud" in [record.message for record in caplog.records]
+
+    caplog.clear()
+    SH.run("-c", "echo silent >&2", timeout=10, quiet=True)
+    assert caplog.text == ""
+
+
+def test_a_flood_of_lines_does_not_flood_the_log(caplog):
+    """The first ones are there, and that there are more; whoever listens hears all."""
+    caplog.set_level(logging.INFO)
+    heard = []
+
+    run(
+        [sys.executable, "-c", "import sys; sys.stderr.write('x\\n' * 20000)"],
+        name="p",
+        timeout=10,
+        on_line=heard.append,
+    )
+
+    assert len(heard) == 20000
+    assert len(caplog.records) == 1 + LINES + 1
+    assert "rest is not in the log" in caplog.records[-1].getMessage()
+
+
+def test_what_a_command_says_cannot_control_the_terminal_that_shows_the_log(caplog):
+    """Nor the command itself, whose arguments hold names."""
+    caplog.set_level(logging.INFO)
+
+    SH.run("-c", "printf '\\033[31mred\\007\\n' >&2", "a\x1b[2Jb\nc", timeout=10)
+
+    assert [r.getMessage() for r in caplog.records][1:] == ["·[31mred·"]
+    assert not CONTROL.search("".join(r.getMessage() for r in caplog.records))
+
+
+def test_lines_are_told_whole_and_in_order():
+    """Also the last one without an end, and one that is longer than a chunk."""
+    told = []
+    script = (
+        "import sys; w = sys.stdout.write; [w(f'{n}\\n') for n in range(50000)]; w('\\n' + 'x' * 200000 + '\\nend')"
+    )
+
+    command.run([sys.executable, "-c", script], name="python", timeout=30, on_line=told.append)
+
+    assert told[:50000] == [str(n) for n in range(50000)]
+    assert "".join(told[50000:]) == "x" * 200000 + "end" and told[-1] == "end"
+
+
+def test_the_directory_is_the_one_that_is_asked_for(tmp_path):
+    """And the caller's own otherwise."""
+    assert SH.run("-c", "pwd -P", timeout=10, cwd=tmp_path).stdout.strip() == str(tmp_path.resolve())
+
+
+def test_bytes_that_are_no_text_do_not_stop_it():
+    """They are shown as what they are not."""
+    done = SH.run("-c", r"printf '\377\376ok'", timeout=10)
+
+    assert done.stdout.endswith("ok")
+
+
+def test_memory_of_a_command_and_of_what_it_starts_is_limited():
+    """What it reads may be made to take all of it."""
+    takes = "x = bytearray(2**30); print('taken')"
+    waits = (
+        "import resource, subprocess, sys, time\n"
+        "for _ in range(100):\n"
+        "    if resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY: break\n"
+        "    time.sleep(0.02)\n"
+        f"subprocess.run([sys.executable, '-c', {takes!r}])\n{takes}\n"
+    )
+
+    done = PYTHON.run("-c", waits, timeout=60, check=False, memory=2**29)
+
+    assert done.stdout == "" and done.stderr.count("MemoryError") == 2
+
+
+def test_a_limit_of_memory_stays_below_that_of_whoever_asks():
+    """Nobody may raise it."""
+    script = "from tests.unit.adapters.test_command import PYTHON; import resource, sys\n"
+    script += "resource.setrlimit(resource.RLIMIT_DATA, (2**32, 2**32))\n"
+    script += "print(PYTHON.run('-c', 'import time; time.sleep(0.2)', timeout=60, memory=2**33).status)"
+
+    assert PYTHON.run("-c", script, timeout=60).stdout == "0\n"
+
+
+@pytest.mark.parametrize("part", ["resource.prlimit", "os.pidfd_open", "guardian.guarding"])
+def test_a_command_that_cannot_be_guarded_is_ended(tmp_path, monkeypatch, part):
+    """Where the system refuses that its memory is limited, its end is seen, or its guardian is told."""
+    note = tmp_path / "pid"
+
+    def refused(*_):
+        pid_in(note)
+        raise PermissionError("not permitted")
+
+    monkeypatch.setattr(f"supply_chain.adapters.process.command.{part}", refused)
+    with pytest.raises(PermissionError):
+        SH.run("-c", GRANDCHILD.format(note) + "sleep 60", timeout=60, memory=2**33)
+
+    assert gone(pid_in(note))
+
+
+def test_what_a_look_at_a_command_raises_ends_it(tmp_path, monkeypatch):
+    """With all that it started; one that is over is not looked at."""
+    monkeypatch.setattr(command, "WATCH", 0.05)
+    note, looks = tmp_path / "pid", []
+
+    def watch():
+        looks.append(1)
+        if note.exists():
+            raise ToolFailed("it takes too much")
+
+    with pytest.raises(ToolFailed, match="too much"):
+        SH.run("-c", GRANDCHILD.format(note) + "sleep 60", timeout=60, watch=watch)
+    assert looks and gone(pid_in(note))
+    with pytest.raises(ToolTimedOut):
+        SH.run("-c", "sleep 60", timeout=0.2, watch=lambda: None)
+    assert SH.run("-c", "exit 0", timeout=60, watch=lambda: looks.append("late")).status == 0
+    assert "late" not in looks
+
+
+def test_slow_looks_at_a_command_take_little_of_its_time(monkeypatch):
+    """And its timeout holds all the same."""
+    clock, looked = [0.0], [0.0]
+
+    def passes(seconds):
+        clock[0] += seconds
+
+    def watch():
+        passes(7)
+        looked[0] += 7
+
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(command, "_readable", lambda end, seconds: passes(seconds))
+
+    with pytest.raises(ToolTimedOut):
+        command._await(0, "slow", 600, watch)
+    assert 0 < looked[0] < 600 / 10
+    assert clock[0] == 600

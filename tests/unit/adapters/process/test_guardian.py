@@ -1,0 +1,85 @@
+"""A process that is killed takes its commands with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from supply_chain.adapters.process.guardian import Guardian
+
+PARENT = """
+import sys, threading
+from pathlib import Path
+from supply_chain.adapters import guardian
+from supply_chain.adapters.process.command import Tool
+guardian.GRACE = 1
+sh = Tool("sh", Path("/bin/sh"), "1")
+sh.run("-c", "exit 0", timeout=10)
+script = 'trap "" TERM; sleep 1234 & echo $! > $0.new; mv $0.new $0; wait'
+for number in ("1", "2"):
+    threading.Thread(target=sh.run, args=("-c", script, sys.argv[1] + number), kwargs={"timeout": 60}).start()
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def eventually(holds):
+    deadline = time.monotonic() + 20
+    while not (found := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def test_commands_and_what_they_started_end_with_a_process_that_is_killed(tmp_path):
+    """kill -9 leaves it no time to end them itself."""
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path / "pid")])
+    notes = [tmp_path / "pid1", tmp_path / "pid2"]
+    eventually(lambda: all(note.exists() for note in notes))
+    sleepers = [int(note.read_text()) for note in notes]
+    assert all(map(alive, sleepers))
+
+    parent.kill()
+    parent.wait()
+
+    eventually(lambda: not any(map(alive, sleepers)))
+
+
+def group() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "1234"], start_new_session=True)
+
+
+def test_a_group_that_is_not_guarded_any_more_is_left_alone():
+    """Its number may be another's by then."""
+    mine, other = Guardian(), group()
+    with mine.guarding(other.pid):
+        pass
+    left = group()
+    with mine.guarding(left.pid):
+        mine._process.stdin.close()  # as at the end of this process
+        left.wait(20)
+
+        mine._process = None
+    assert other.poll() is None and left.returncode == -signal.SIGTERM
+    other.kill()
+    other.wait()
+
+
+def test_a_guardian_that_was_ended_is_replaced():
+    """The new one knows what the old one knew."""
+    mine, first, second = Guardian(), group(), group()
+    with mine.guarding(first.pid):
+        os.kill(mine._process.pid, signal.SIGKILL)
+        os.waitpid(mine._process.pid, 0)
+        with mine.guarding(second.pid):
+            mine._process.stdin.close()
+            first.wait(20)
+            second.wait(20)
+            mine._process = None

@@ -1,0 +1,114 @@
+"""What is asked of syft, and what is made of its answers."""
+
+import json
+
+import pytest
+
+from supply_chain.adapters.tools.syft import Syft
+from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolTimedOut
+from supply_chain.evidence.examination import Examination
+from supply_chain.model.image import ImageRef
+from supply_chain.vulnerability.scanner import Sbom
+
+REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+INVENTORY = json.dumps({"artifacts": [{"name": "openssl"}, {"name": "zlib"}]})
+WRITES = """for a in "$@"; do case "$a" in
+  --output=syft-json=*) cp "$here/inventory" "${a#*=*=}";;
+  --output=*) printf '%s' "${a%%=/*}" > "${a#*=*=}";;
+esac; done"""
+
+
+@pytest.fixture
+def syft(program, docker_config):
+    recorded = program("syft")
+
+    def make(script=WRITES, inventory=INVENTORY, insecure=False, **kwargs):
+        (recorded.directory / "inventory").write_text(inventory)
+        tool = recorded.does(script, **kwargs)
+        return Syft(tool, "registry.test", docker_config, insecure, examine=lambda ref: Examination()), recorded
+
+    return make
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+def test_an_image_is_read_from_the_registry_by_digest_in_three_formats(syft, insecure):
+    """With the role's credentials, Go symbols, and without asking for updates."""
+    adapter, recorded = syft(insecure=insecure)
+
+    sboms = adapter.of_image(REF)
+
+    assert sboms.record == Sbom(INVENTORY.encode(), 2, "syft 1.2.3")
+    assert sboms.cyclonedx == b"--output=cyclonedx-json" and sboms.spdx == b"--output=spdx-json"
+    assert recorded.calls[0][:2] == ["scan", f"registry:registry.test/{REF}"]
+    environment = recorded.environments[0]
+    assert environment["DOCKER_CONFIG"].endswith("docker-config")
+    assert environment["SYFT_REGISTRY_INSECURE_USE_HTTP"] == str(insecure).lower()
+    assert environment["SYFT_CHECK_FOR_APP_UPDATE"] == "false"
+    assert environment["SYFT_GOLANG_CAPTURE_SYMBOLS"] == "all"
+
+
+def test_a_directory_needs_no_credentials(syft, tmp_path):
+    """Nothing of the registry is in its environment."""
+    adapter, recorded = syft()
+
+    adapter.of_directory(tmp_path)
+
+    assert recorded.calls[0][1] == f"dir:{tmp_path}"
+    assert "DOCKER_CONFIG" not in recorded.environments[0]
+
+
+@pytest.mark.parametrize("inventory", ["", "{", "[]", "{}", "7", '{"artifacts": 7}', '{"artifacts": null}', "\x00"])
+def test_an_inventory_that_cannot_be_read_is_none(syft, inventory):
+    """Without one nothing can be matched, and the image is neither clean nor dirty."""
+    adapter, _ = syft(inventory=inventory)
+
+    with pytest.raises(ScannerFailed):
+        adapter.of_image(REF)
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"status": 1, "stderr": "it broke"}, {"script": ""}], ids=["failed", "wrote nothing"]
+)
+def test_no_whole_set_of_formats_is_no_inventory(syft, kwargs):
+    """Also where syft says that it is content."""
+    adapter, _ = syft(**kwargs)
+
+    with pytest.raises(ScannerFailed, match=r"curated/hello|it broke"):
+        adapter.of_image(REF)
+
+
+def test_more_packages_than_anybody_installs_are_not_judged(syft, monkeypatch):
+    """Records of packages can be written; every gate and every rescan would read them all."""
+    adapter, _ = syft(inventory=json.dumps({"artifacts": [{}] * 4}))
+    monkeypatch.setattr("supply_chain.adapters.tools.syft.MAX_PACKAGES", 3)
+
+    with pytest.raises(ScannerFailed, match="has 4 packages, and more than 3 are not judged"):
+        adapter.of_image(REF)
+
+
+def test_a_registry_that_is_down_is_no_failure_of_the_scanner(syft, tmp_path):
+    """The step is worth another try; of a directory no registry is asked."""
+    adapter, _ = syft(status=1, stderr="GET http://registry.test/v2/: unexpected status code 503 Service Unavailable")
+
+    with pytest.raises(RegistryUnavailable):
+        adapter.of_image(REF)
+    with pytest.raises(ScannerFailed):
+        adapter.of_directory(tmp_path)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_UNPACKED", 1024**2), ("RESERVE", 2**62)])
+def test_a_syft_that_unpacks_without_end_is_ended(syft, monkeypatch, limit, value):
+    """An archive of archives takes any amount of the disk that all runs share."""
+    monkeypatch.setattr(f"supply_chain.adapters.tools.syft.{limit}", value)
+    monkeypatch.setattr("supply_chain.adapters.process.command.WATCH", 0.1)
+
+    with pytest.raises(ScannerFailed, match="unpacked too much"):
+        syft('mkdir "$TMPDIR/deep"; head -c 3000000 /dev/urandom >"$TMPDIR/deep/a"; exec sleep 30')[0].of_image(REF)
+
+
+def test_a_syft_that_hangs_is_ended(syft, monkeypatch):
+    """After its timeout."""
+    monkeypatch.setattr("supply_chain.adapters.tools.syft.TIMEOUT", 0.2)
+
+    with pytest.raises(ToolTimedOut):
+        syft("exec sleep 60")[0].of_image(REF)

@@ -1,0 +1,178 @@
+"""Finding and judging the engine, with an engine of our own at the other end of the socket."""
+
+import http.server
+import json
+import os
+import socketserver
+import threading
+
+import pytest
+
+from cscm_laptop.engine import (
+    STORE,
+    Facts,
+    ask,
+    check_engine,
+    engine_url,
+    ensure_engine,
+    facts,
+    forget_dead,
+    judge,
+    version_of,
+)
+from cscm_laptop.home import Home
+from supply_chain.errors import EngineUnavailable, EngineUnsuitable
+
+GOOD = {"ServerVersion": "26.1.5+dfsg1", "DriverStatus": [["driver-type", STORE]]}
+CLASSIC = {"ServerVersion": "20.10.24", "DriverStatus": [["Backing Filesystem", "extfs"]]}
+
+
+@pytest.fixture
+def engine(tmp_path):
+    """Serve what an engine says of itself on a socket; returns its address."""
+    servers = []
+
+    def serve(info):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = json.dumps({"ApiVersion": "1.45"} if self.path.endswith("/version") else info).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def address_string(self):
+                return "socket"
+
+            def log_message(self, *_):
+                pass
+
+        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+            daemon_threads = True
+
+        server = Server(str(tmp_path / "engine.sock"), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        servers.append(server)
+        return f"unix://{tmp_path}/engine.sock"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    """Put a `docker` on PATH; later ones come later on PATH."""
+    places = []
+
+    def put():
+        place = tmp_path / f"bin{len(places)}"
+        place.mkdir()
+        (place / "docker").write_text("#!/bin/sh\n")
+        (place / "docker").chmod(0o755)
+        places.append(str(place))
+        monkeypatch.setenv("PATH", os.pathsep.join([*places, "/usr/bin", "/bin"]))
+        return place / "docker"
+
+    return put
+
+
+def test_a_fit_engine_is_taken_as_it_is(engine, client):
+    """With its version and its client."""
+    docker = client()
+    url = engine(GOOD)
+
+    found = check_engine(url)
+
+    assert (found.url, found.version, found.client) == (url, "26.1.5+dfsg1", docker)
+
+
+def test_an_unfit_engine_is_told_everything_it_lacks_and_left_alone(engine, client, tmp_path, monkeypatch):
+    """It belongs to somebody: nothing is installed, configured or restarted."""
+    client()
+    monkeypatch.setenv("DOCKER_HOST", engine(CLASSIC))
+
+    with pytest.raises(EngineUnsuitable) as told:
+        ensure_engine(Home(tmp_path, tmp_path / "home"), print)
+
+    assert "20.10.24" in str(told.value)
+    assert "containerd-snapshotter" in str(told.value)
+    assert not (tmp_path / "home").exists()
+
+
+def test_no_engine_says_what_to_install(tmp_path):
+    """And that the user has to be in its group."""
+    with pytest.raises(EngineUnavailable, match=r"no such socket(.|\n)*26\.1 or later(.|\n)*group docker"):
+        ask(f"unix://{tmp_path}/nothing.sock")
+
+
+def test_an_engine_that_is_only_stopped_is_to_be_started_not_installed(tmp_path, monkeypatch):
+    """Also by a user whose PATH leaves dockerd's directory out."""
+    (tmp_path / "dockerd").write_text("#!/bin/sh\n")
+    (tmp_path / "dockerd").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr("cscm_laptop.engine.DAEMON_PLACES", (str(tmp_path),))
+    monkeypatch.setattr("cscm_laptop.engine.DEFAULT_URL", f"unix://{tmp_path}/nothing.sock")
+
+    with pytest.raises(EngineUnavailable, match="installed: start it"):
+        ask(f"unix://{tmp_path}/nothing.sock")
+
+
+def test_an_engine_elsewhere_that_is_silent_is_not_replaced_by_a_local_one(tmp_path, monkeypatch):
+    """Who set DOCKER_HOST meant that engine."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+
+    with pytest.raises(EngineUnavailable, match="at unix://"):
+        ensure_engine(Home(tmp_path, tmp_path / "home"), pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [("26.1.0", True), ("28.2.2", True), ("100.0", True), ("26.0.9", False), ("20.10.24+dfsg1", False), ("", False)],
+)
+def test_versions_are_compared_as_numbers(version, fits):
+    """100 is later than 26, and what has no version is not fit."""
+    assert (version_of(version) >= (26, 1)) is fits
+
+
+def test_the_classic_store_is_refused():
+    """With it the digest of a build is not the digest in the registry."""
+    with pytest.raises(EngineUnsuitable, match="image store is off"):
+        judge(Facts(version="28.0.0", store=""), "unix:///x")
+
+
+def test_an_engine_that_says_nothing_of_its_store_has_the_classic_one():
+    """Old engines send null."""
+    assert facts({"ServerVersion": "1.0", "DriverStatus": None}) == Facts(version="1.0", store="")
+
+
+def test_docker_host_is_heeded():
+    """As every Docker client does."""
+    assert engine_url({"DOCKER_HOST": "tcp://build:2375"}) == "tcp://build:2375"
+    assert engine_url({}) == "unix:///var/run/docker.sock"
+
+
+def test_the_pid_file_of_an_engine_that_was_killed_is_removed(tmp_path):
+    """Also where nobody has waited for it yet: dockerd would take the zombie for one that runs."""
+    zombie, gone, rubbish = tmp_path / "docker.pid", tmp_path / "gone.pid", tmp_path / "rubbish.pid"
+    killed = os.fork() or os._exit(0)
+    os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
+    zombie.write_text(f"{killed}")
+    gone.write_text("4194305\n")
+    rubbish.write_text("?")
+
+    forget_dead([zombie, gone, rubbish, tmp_path / "missing.pid"])
+
+    os.waitpid(killed, 0)
+    assert list(tmp_path.iterdir()) == [rubbish]
+
+
+def test_the_pid_file_of_a_running_engine_stays(tmp_path):
+    """A second one beside it would destroy its state."""
+    running = tmp_path / "docker.pid"
+    running.write_text(f"{os.getpid()}\n")
+
+    forget_dead([running])
+
+    assert running.exists()

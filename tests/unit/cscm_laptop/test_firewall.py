@@ -1,0 +1,93 @@
+"""The rules of the build network, with an iptables of the test's own that keeps them in a file."""
+
+import pytest
+
+from cscm_laptop import firewall
+
+OWNER = "test"
+IPTABLES = r"""#!/bin/bash
+# iptables --wait N --table T -C|-I|-D CHAIN RULE...: rules are lines of a file beside it
+here=$(dirname "$0"); action=$5; line="$4 ${*:6}"
+touch "$here/rules"
+case $action in
+-C) grep -qxF -- "$line" "$here/rules" ;;
+-I) [ ! -e "$here/closed" ] && echo "$line" >> "$here/rules" ;;
+-D)
+  grep -qxF -- "$line" "$here/rules" || exit 1
+  grep -vxF -- "$line" "$here/rules" > "$here/left"
+  mv "$here/left" "$here/rules"
+  ;;
+esac
+"""
+
+
+@pytest.fixture
+def rules(tmp_path, monkeypatch):
+    """Where the rules are that are set."""
+    program = tmp_path / "iptables"
+    program.write_text(IPTABLES)
+    program.chmod(0o755)
+    monkeypatch.setattr(firewall, "find_iptables", lambda: str(program))
+    return tmp_path / "rules"
+
+
+def test_rules_are_set_once(rules):
+    """Each `cscm up` sets what is missing, and nothing twice."""
+    assert len(firewall.missing_rules(OWNER)) == len(firewall.RULES)
+    assert firewall.set_rules(OWNER) == []
+    first = rules.read_text()
+
+    assert firewall.set_rules(OWNER) == firewall.missing_rules(OWNER) == []
+    assert rules.read_text() == first
+    assert "raw PREROUTING -i docker0 -d 169.254.0.0/16 -m comment --comment cscm-test --jump DROP" in first
+    assert "filter DOCKER-USER -i docker0 -o docker0 -m comment --comment cscm-test --jump DROP" in first
+
+
+def test_a_rule_that_somebody_removed_is_missing_and_set_again(rules):
+    """As after a firewall was loaded anew."""
+    firewall.set_rules(OWNER)
+    left = [line for line in rules.read_text().splitlines() if "169.254" not in line]
+    rules.write_text("\n".join(left) + "\n# another's\n")
+
+    assert [rule.why for rule in firewall.missing_rules(OWNER)] == ["link-local addresses"]
+    assert firewall.set_rules(OWNER) == firewall.missing_rules(OWNER) == []
+
+
+def test_removing_takes_ours_and_nothing_else(rules):
+    """Whatever else is set there stays."""
+    rules.write_text("filter DOCKER-USER -i docker0 --jump RETURN\n")
+    firewall.set_rules("other")
+    others = rules.read_text()
+    firewall.set_rules(OWNER)
+
+    firewall.remove_rules(OWNER)
+
+    assert rules.read_text() == others
+    assert firewall.missing_rules("other") == []
+
+
+def test_what_cannot_be_set_is_told(rules, monkeypatch):
+    """A firewall that takes no rule, or none at all."""
+    (rules.parent / "closed").touch()
+    assert len(firewall.set_rules(OWNER)) == len(firewall.RULES)
+
+    monkeypatch.setattr(firewall, "find_iptables", lambda: None)
+    assert len(firewall.set_rules(OWNER)) == len(firewall.RULES)
+
+
+@pytest.mark.parametrize(
+    ("line", "has"),
+    [
+        ("", False),
+        ("fe800000000000000042a1fffe000001 04 40 20 80  docker0", False),
+        ("fd000000000000000000000000000001 04 40 00 80  docker0", True),
+        ("20010db8000000000000000000000001 04 40 00 80  docker0", True),
+        ("20010db8000000000000000000000001 02 40 00 80     eth0", False),
+    ],
+)
+def test_a_bridge_with_ipv6_addresses_is_seen(tmp_path, line, has):
+    """There are no rules for these; a link-local address alone gives the steps none."""
+    (tmp_path / "if_inet6").write_text(f"00000000000000000000000000000001 01 80 10 80       lo\n{line}\n")
+
+    assert firewall.has_ipv6(addresses=tmp_path / "if_inet6") is has
+    assert not firewall.has_ipv6(addresses=tmp_path / "none")

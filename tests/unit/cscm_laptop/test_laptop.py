@@ -1,0 +1,261 @@
+"""Bringing up, stopping and removing, without the parts themselves."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from click.testing import CliRunner
+
+from cscm.main import main
+from cscm_laptop import laptop
+from cscm_laptop.engine import Engine
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import STATE, LaptopState, down, frozen, load_state, register_changed, reset
+from cscm_laptop.profile import Ports, Profile
+from cscm_laptop.services import Record, boot_id, start_time
+from supply_chain.adapters.aws.accounts import BridgeIdentity, TierIdentity
+from supply_chain.adapters.vulndb import Database
+from supply_chain.errors import EngineUnavailable, PartFailed, SettingInvalid
+from supply_chain.model.tier import TierName
+from supply_chain.scratch import write_private
+
+
+@pytest.fixture
+def home(tmp_path):
+    made = Home(tmp_path / "project", tmp_path / "home")
+    (made.project / "blocks").mkdir(parents=True)
+    made.create()
+    return made
+
+
+@pytest.fixture
+def state(tmp_path):
+    identity = TierIdentity(
+        access_key_id="AKIA",
+        secret_access_key="secret",
+        role_arn="arn:aws:iam::1:role/r",
+        signing_alias="alias/a",
+        signing_key_arn="arn:aws:kms:us-east-1:1:key/k",
+        public_key="PEM",
+    )
+    return LaptopState(
+        endpoint_url="http://127.0.0.1:4566",
+        region="us-east-1",
+        account="1",
+        registry="127.0.0.1:4566",
+        identities=dict.fromkeys(TierName, identity),
+        bridge=BridgeIdentity(
+            access_key_id="AKIB",
+            secret_access_key="secret",
+            role_arn="arn:aws:iam::1:role/b",
+            queue="http://127.0.0.1:4566/1/pushed",
+            dead="http://127.0.0.1:4566/1/dead",
+        ),
+        storage_key="arn:s",
+        content_key="arn:c",
+        prefect_api_url="http://127.0.0.1:4200/api",
+        project=tmp_path,
+        tools=tmp_path,
+        database_directory=tmp_path,
+        state=tmp_path,
+        database=Database(kind="starter", built=datetime(2026, 1, 1, tzinfo=UTC), digest="xxh64:1", directory=tmp_path),
+        engine=Engine(url="unix:///x", version="26.1.5", client=tmp_path),
+        owner="c0ffee",
+        inventory="sqlite:////srv/inventory.db",
+        build_network="default",
+        ca_bundle=None,
+        bases={"python": None},
+    )
+
+
+def test_blocks_are_registered_only_when_something_is_new(home, state):
+    """The second `cscm up` does not even import Prefect."""
+    seen = []
+    for offered in (state, state, state.model_copy(update={"storage_key": "arn:other"})):
+        register_changed(offered, home, print, seen.append)
+    (home.project / "blocks" / "tier.py").write_text("new code")
+    register_changed(seen[-1], home, print, seen.append)
+
+    assert [offered.storage_key for offered in seen] == ["arn:s", "arn:other", "arn:other"]
+
+
+def test_a_registration_that_failed_is_made_again(home, state):
+    """The stamp is written after the work."""
+
+    def fails(_):
+        raise PartFailed("no answer\ntry again")
+
+    with pytest.raises(PartFailed):
+        register_changed(state, home, print, fails)
+    seen = []
+    register_changed(state, home, print, seen.append)
+
+    assert seen == [state]
+
+
+def test_the_state_is_read_back_as_it_was_written(home, state):
+    """Secrets and all; without one the person is told to bring the chain up."""
+    with pytest.raises(PartFailed, match="cscm up"):
+        load_state(home)
+
+    write_private(home.state / STATE, state.model_dump_json())
+
+    assert load_state(home) == state
+
+
+def recorded(home, name, process, **more):
+    record = Record(
+        name=name,
+        pid=process.pid,
+        started=start_time(process.pid),
+        boot=boot_id(),
+        since=datetime.now(UTC),
+        address="",
+        fingerprint="",
+    ).model_copy(update=more)
+    (home.run / f"{name}.json").write_text(record.model_dump_json())
+
+
+def test_a_work_queue_that_somebody_changed_is_corrected_though_no_deployment_is_new(home, monkeypatch):
+    """Its limit is what keeps a flood from everybody else's places."""
+    definitions = "{limit: 9, queues: [{name: pushes, priority: 1, limit: 2}], work_pool: {name: laptop}}"
+    (home.project / "prefect.yaml").write_text(f"definitions: {definitions}\ndeployments: []\n")
+    wanted, sent, said = laptop.prefect_server.deployments_fingerprint(home.project), [], []
+    (home.state / "prefect").mkdir()
+    write_private(home.state / "prefect" / "deployments.json", json.dumps({"made": wanted}))
+
+    def ask(method, path, body=None):
+        if method == "PATCH":
+            sent.append((path, body))
+        pool, queue = ({"name": name, "concurrency_limit": limit} for name, limit in (("laptop", 9), ("pushes", 100)))
+        found = {"/work_pools/filter": [pool], "/work_pools/laptop/queues/filter": [{**queue, "priority": 1}]}
+        return found.get(path, [])[(body or {}).get("offset", 0) :]
+
+    monkeypatch.setattr(laptop.prefect_server, "asks", lambda *_: ask)
+    laptop._deployments(Profile(), home, said.append)
+
+    assert sent == [("/work_pools/laptop/queues/pushes", {"priority": 1, "concurrency_limit": 2})]
+    assert said == ["work queues: pushes"]
+
+
+def test_down_stops_what_we_started_and_nothing_else(home):
+    """A pid that now belongs to somebody else is left alone."""
+    sleep = (sys.executable, "-c", "import time; time.sleep(60)")
+    with subprocess.Popen(sleep) as ours, subprocess.Popen(sleep) as other:
+        try:
+            recorded(home, "worker", ours)
+            recorded(home, "emulator", other, started=1)
+
+            down(home, print)
+
+            assert (start_time(ours.pid), other.poll()) == (None, None)
+        finally:
+            ours.kill()
+            other.kill()
+
+
+def test_down_on_a_machine_without_a_chain_does_nothing(tmp_path):
+    """It does not even make a directory."""
+    down(Home(tmp_path, tmp_path / "home"), print)
+
+    assert not (tmp_path / "home").exists()
+
+
+def test_reset_refuses_a_directory_that_is_not_a_home(tmp_path):
+    """A mistaken CSCM_HOME must not cost anybody their files."""
+    (tmp_path / "thesis.txt").touch()
+
+    with pytest.raises(SettingInvalid, match="CSCM_HOME"):
+        reset(Home(tmp_path, tmp_path), print)
+
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_reset_removes_the_home_though_no_engine_answers(home, monkeypatch):
+    """One that was never brought up left nothing in any."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{home.directory}/nothing.sock")
+
+    reset(home, print)
+    reset(home, print)
+
+    assert not home.directory.exists()
+
+
+def test_reset_leaves_the_home_where_no_engine_answers_in_which_something_may_run(home, state, monkeypatch):
+    """Whatever runs there would be nobody's, and the home is what removes it."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{home.directory}/nothing.sock")
+    write_private(home.state / STATE, state.model_dump_json())
+
+    with pytest.raises(EngineUnavailable, match=rf"nothing\.sock.*\.\nNothing was removed.*cscm.owner={home.owner}"):
+        reset(home, print)
+
+    assert load_state(home) == state
+
+
+def test_reset_starts_the_engine_that_down_has_stopped(home, state, monkeypatch):
+    """What is deployed outlives the engine."""
+    done, owner = [], home.owner
+    write_private(home.state / STATE, state.model_dump_json())
+    monkeypatch.setattr(laptop, "wake", lambda *_: done.append("started"))
+    monkeypatch.setattr(laptop, "clear", lambda label, images, _: done.append(f"{label} {images}"))
+
+    reset(home, print)
+
+    assert done == ["started", f"cscm.owner={owner} 127.0.0.1:4566/"] and not home.directory.exists()
+
+
+@pytest.mark.parametrize(("user", "removed"), [(0, ["cscm.owner=lost None", "rules of lost", "groups of lost"]),
+                                               (1000, ["cscm.owner=lost None"])])  # fmt: skip
+def test_what_a_lost_supply_chain_left_goes_with_its_rules_and_groups(monkeypatch, user, removed):
+    """Which only root may remove."""
+    done = []
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(laptop, "clear", lambda label, images, _: done.append(f"{label} {images}"))
+    monkeypatch.setattr(laptop.firewall, "remove_rules", lambda owner: done.append(f"rules of {owner}"))
+    monkeypatch.setattr(laptop, "remove_groups", lambda owner: done.append(f"groups of {owner}"))
+
+    result = CliRunner().invoke(main, ["reset", "--yes", "--left-by", "lost"])
+
+    assert result.exit_code == 0 and done == removed
+
+
+class _Server(BaseHTTPRequestHandler):
+    """Prefect's, as far as it is asked for variables."""
+
+    value = None
+
+    def do_GET(self):
+        there = self.path == "/api/variables/name/promotions_frozen" and self.value is not None
+        body = json.dumps({"value": self.value} if there else {"detail": "Variable not found"}).encode()
+        self.send_response(200 if there else 404)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, ""),
+        ("yes please", "promotions are frozen: the variable promotions_frozen does not say by whom"),
+        ({"by": "ann", "why": "holidays", "since": "2026-11-24T12:00:00Z"}, "promotions are frozen by ann since"),
+    ],
+)
+def test_a_freeze_is_told_where_somebody_asks_how_things_stand(home, monkeypatch, value, told):
+    """Promotions that do not happen look like a chain that is broken."""
+    monkeypatch.setattr(_Server, "value", value)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        said = frozen(Profile(ports=Ports(prefect=server.server_address[1])), home)
+        server.shutdown()
+
+    assert said.startswith(told) and bool(said) is bool(told)
+    assert frozen(Profile(ports=Ports(prefect=server.server_address[1])), home) == "", "nor is a server that is gone"

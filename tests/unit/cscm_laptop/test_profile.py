@@ -1,0 +1,73 @@
+"""The laptop's settings, as an operator writes them."""
+
+from pathlib import Path
+
+import pytest
+
+from cscm_laptop import profile as module
+from cscm_laptop.profile import FILE, Ports, Profile, load_profile
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
+
+ROOT = Path(__file__).parents[3]
+DIGEST = "sha256:" + "a" * 64
+
+
+def written(path: Path, text: str) -> Path:
+    file = path / FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return path
+
+
+def test_the_profile_that_ships_says_the_defaults():
+    """An operator reads the file to learn the defaults, so it must not differ from them."""
+    assert load_profile(ROOT, {}) == Profile()
+
+
+def test_another_file_can_be_named(tmp_path):
+    """CSCM_PROFILE takes the place of the project's profile."""
+    other = tmp_path / "mine.yaml"
+    other.write_text("ports: {emulator: 5000}\n")
+
+    assert load_profile(ROOT, {"CSCM_PROFILE": str(other)}).ports == Ports(emulator=5000)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("port: {emulator: 5000}\n", ":1:1: port"),
+        ("region: us-east-1\nports:\n  emulator: 80\n", ":3:3: ports.emulator"),
+        ("ports: {emulator: 5000, prefect: 5000}\n", "two different ports"),
+        ("build_network: bridge\n", "build_network"),
+        ("build_network: host\n", "build_network"),
+        ("bases: {python: python:3.11}\n", "bases.python"),
+        ("region: 'us-east-1; rm'\n", "region"),
+        ("database: official\n", "database"),
+    ],
+)
+def test_a_mistake_is_refused_and_its_place_told(tmp_path, text, part):
+    """A misspelt or impossible setting is never ignored."""
+    with pytest.raises(DeclarationInvalid) as told:
+        load_profile(written(tmp_path, text), {})
+
+    assert part in str(told.value)
+
+
+def test_an_upstream_base_is_named_by_digest(tmp_path):
+    """What is named by digest cannot change under the build."""
+    root = written(tmp_path, f"bases: {{python: docker.io/library/python@{DIGEST}}}\n")
+
+    assert load_profile(root, {}).bases == {"python": f"docker.io/library/python@{DIGEST}"}
+
+
+def test_a_chosen_ca_bundle_has_to_exist(tmp_path):
+    """Builds behind an inspecting proxy would fail much later and less clearly."""
+    with pytest.raises(SettingInvalid, match="ca_bundle"):
+        Profile(ca_bundle=tmp_path / "missing.pem").certificates()
+
+
+def test_a_machine_without_the_default_bundle_has_none(tmp_path, monkeypatch):
+    """Only a bundle that somebody chose is demanded."""
+    monkeypatch.setattr(module, "CA_BUNDLE", tmp_path / "none.crt")
+
+    assert Profile(ca_bundle=tmp_path / "none.crt").certificates() is None

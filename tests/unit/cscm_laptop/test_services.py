@@ -1,0 +1,275 @@
+"""Background processes, tried on real ones."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cscm_laptop.ports import answers, is_listening
+from cscm_laptop.services import Record, Service, boot_id, child_environment, read_record, start_time, stop
+from supply_chain.errors import PartFailed, PortBusy, ToolMissing
+
+SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def service(tmp_path, port):
+    """A web server as a background process, ended after the test."""
+    made = Service(
+        name="web",
+        argv=(sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)),
+        log=tmp_path / "log" / "web.log",
+        pid_file=tmp_path / "run" / "web.json",
+        ready=lambda: answers(port, "/"),
+        cwd=tmp_path,
+        port=port,
+        setting="ports.web in the profile",
+        deadline=20,
+    )
+    yield made
+    record = read_record(made.pid_file)
+    if record:
+        stop(record)
+
+
+def waiting(tmp_path: Path, *argv: str, **more: object) -> Service:
+    """A process that is ready when it has made the file `ready`."""
+    return Service(
+        name="part",
+        argv=argv,
+        log=tmp_path / "part.log",
+        pid_file=tmp_path / "part.json",
+        ready=(tmp_path / "ready").exists,
+        deadline=10,
+        cwd=tmp_path,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def until(condition, seconds=5.0):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_a_service_answers_when_it_has_been_started(service, port):
+    """Starting is over only when the part can be used."""
+    record, started = service.ensure(print)
+
+    assert started
+    assert answers(port, "/")
+    assert record.alive()
+    assert record.address == f"127.0.0.1:{port}"
+
+
+def test_a_running_service_is_used_again(service):
+    """A second `cscm up` starts nothing twice."""
+    first, _ = service.ensure(print)
+    second, started = service.ensure(print)
+
+    assert (second, started) == (first, False)
+
+
+def test_a_service_with_other_settings_is_started_again(service, port):
+    """What an operator changed takes effect with the next `cscm up`."""
+    first, _ = service.ensure(print)
+    second, started = replace(service, environment={"NEW": "1"}).ensure(print)
+
+    assert started
+    assert second.pid != first.pid
+    assert not first.alive()
+    assert answers(port, "/")
+
+
+def test_a_process_of_which_one_thread_is_left_is_not_over(tmp_path):
+    """As they are for a moment when they are ended: their ports are still taken."""
+    note = tmp_path / "note"
+    script = (
+        "import ctypes,pathlib,threading,time\n"
+        "def lives():\n"
+        f"    time.sleep(.2); pathlib.Path({str(note)!r}).touch(); time.sleep(60)\n"
+        "threading.Thread(target=lives).start()\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.syscall(60 if __import__('platform').machine() == 'x86_64' else 93, 0)\n"  # exit(2) ends one thread
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        assert until(note.exists)
+        assert Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        assert start_time(process.pid)
+    finally:
+        process.kill()
+    assert until(lambda: start_time(process.pid) is None)
+    process.wait()
+
+
+def test_stopping_ends_the_process_and_frees_its_port(service, port):
+    """And stopping again does nothing."""
+    record, _ = service.ensure(print)
+
+    stop(record)
+    stop(record)
+
+    assert not record.alive()
+    assert not is_listening(port)
+
+
+def test_a_busy_port_names_who_listens_and_which_setting_to_change(service, port):
+    """The person can act without looking anything up."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        with pytest.raises(PortBusy) as told:
+            service.ensure(print)
+
+    assert f"127.0.0.1:{port}" in str(told.value)
+    assert f"pid {os.getpid()}" in str(told.value)
+    assert "ports.web in the profile" in str(told.value)
+    assert not service.pid_file.exists()
+
+
+def test_a_process_that_ends_while_it_starts_shows_its_log(tmp_path):
+    """The reason is in its last words."""
+    part = waiting(tmp_path, sys.executable, "-c", "import sys; sys.exit('the database is locked')")
+
+    with pytest.raises(PartFailed, match="the database is locked"):
+        part.ensure(print)
+
+    assert not part.pid_file.exists()
+
+
+def test_a_process_that_never_answers_is_ended(tmp_path):
+    """A part that hangs does not stay behind."""
+    part = replace(waiting(tmp_path, *SLEEP), deadline=0.5)
+    with pytest.raises(PartFailed, match="did not answer within"):
+        part.ensure(print)
+
+    assert part.record() is None
+
+
+def test_a_program_that_is_missing_is_named(tmp_path):
+    """Without leaving a pid file."""
+    with pytest.raises(ToolMissing, match="/nowhere/emulator"):
+        waiting(tmp_path, "/nowhere/emulator").ensure(print)
+
+
+def test_a_pid_that_was_given_to_somebody_else_is_never_killed(tmp_path):
+    """After a crash the pid in the file may be any process of the user."""
+    bystander = subprocess.Popen(SLEEP)
+    try:
+        record = Record(
+            name="part",
+            pid=bystander.pid,
+            started=(start_time(bystander.pid) or 0) - 1,
+            boot=boot_id(),
+            since="2026-11-24T00:00:00Z",
+            address="",
+            fingerprint="",
+        )
+
+        stop(record)
+        stop(record.model_copy(update={"started": start_time(bystander.pid), "boot": "an earlier boot"}))
+
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_a_damaged_pid_file_says_nothing(tmp_path):
+    """It is as if the part was never started; its port tells whether it was."""
+    (tmp_path / "part.json").write_text('{"pid": 1')
+
+    assert read_record(tmp_path / "part.json") is None
+
+
+def test_a_part_hears_sigint_though_its_starter_ignores_it(tmp_path):
+    """A shell's background job ignores it and would hand that down."""
+    code = (
+        "import signal, pathlib\n"
+        "pathlib.Path('handler').write_text(repr(signal.getsignal(signal.SIGINT)))\n"
+        "pathlib.Path('ready').touch(); import time; time.sleep(60)"
+    )
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        record, _ = waiting(tmp_path, sys.executable, "-c", code).ensure(print)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    stop(record)
+
+    assert "default_int_handler" in (tmp_path / "handler").read_text()
+
+
+def test_nothing_of_a_part_stays_behind(tmp_path):
+    """A child that ignores the polite signal ends with its group."""
+    child = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    code = (
+        "import subprocess, sys, pathlib, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline(); pathlib.Path('child').write_text(str(child.pid))\n"
+        "pathlib.Path('ready').touch(); time.sleep(60)"
+    )
+    record, _ = waiting(tmp_path, sys.executable, "-c", code).ensure(print)
+    child_pid = int((tmp_path / "child").read_text())
+
+    stop(record)
+
+    assert until(lambda: start_time(child_pid) is None)
+
+
+def test_the_whole_group_is_told_where_the_part_asks_for_it(tmp_path):
+    """A worker's runs clean up after themselves when they hear that it ends."""
+    child = (
+        "import signal, sys, pathlib, time\n"
+        "def end(*_): pathlib.Path('cleaned').touch(); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end); print('up', flush=True); time.sleep(60)"
+    )
+    code = (
+        "import subprocess, sys, pathlib, signal, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (child.wait(5), sys.exit()))\n"
+        "pathlib.Path('ready').touch(); time.sleep(60)"
+    )
+    record, _ = waiting(tmp_path, sys.executable, "-c", code, whole_group=True).ensure(print)
+
+    stop(record)
+
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_a_part_is_not_reconfigured_by_the_callers_environment():
+    """Somebody's AWS account or Prefect profile must not get into the laptop's parts."""
+    caller = {
+        "AWS_PROFILE": "work",
+        "PREFECT_API_URL": "https://example.org",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": "/home/me",
+        "HTTPS_PROXY": "http://proxy:3128",
+        "NO_PROXY": "example.org",
+    }
+
+    given = child_environment({"PREFECT_API_URL": "http://127.0.0.1:4200/api"}, caller)
+
+    assert given == {
+        "HOME": "/home/me",
+        "HTTPS_PROXY": "http://proxy:3128",
+        "NO_PROXY": "example.org,127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+        "PREFECT_API_URL": "http://127.0.0.1:4200/api",
+    }

@@ -1,0 +1,222 @@
+"""Documents that people write: what is wrong is said with its place, and nothing else comes out."""
+
+import contextlib
+import traceback
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
+
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.model.documents import LIMIT, MANY, TOLD, parse_document, read_document
+from supply_chain.model.manifest import MANIFEST
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    port: int = 1
+
+
+class Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    inner: Inner = Inner()
+    many: tuple[Inner, ...] = ()
+    values: dict[str, object] = {}
+
+
+def parse(text):
+    return parse_document(text, Document, "file.yaml")
+
+
+def complaint(text):
+    with pytest.raises(DeclarationInvalid) as caught:
+        parse(text)
+    return str(caught.value)
+
+
+def test_reads_plain_yaml():
+    """Words, numbers, lists and mappings."""
+    document = parse("name: x\ninner: {port: 2}\nmany:\n  - port: 3\nvalues: {a: [1, yes, 2.5, null]}\n")
+
+    assert (document.name, document.inner.port, document.many[0].port) == ("x", 2, 3)
+    assert document.values == {"a": [1, True, 2.5, None]}
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        ("name: x\nnmae: y\n", "file.yaml:2:1", "nmae"),
+        ("name: x\ninner:\n  prot: 1\n", "file.yaml:3:3", "inner.prot"),
+        ("name: x\ninner:\n  port: many\n", "file.yaml:3:3", "inner.port"),
+        ("name: x\nmany:\n  - port: 1\n  - port: two\n", "file.yaml:4:5", "many.1.port"),
+        ("name: [x]\n", "file.yaml:1:1", "name"),
+        ("inner: {port: 1}\n", "file.yaml:1:1", "name"),
+        ("name: x\nname: y\n", "file.yaml:2:1", "'name' twice"),
+        ("name: x\ninner:\n  port: 1\n  port: 1\n", "file.yaml:4:3", "'port' twice"),
+        ("name: x\n1: y\n", "file.yaml:2:1", "keys are words"),
+        ("name: x\n? [a]\n: y\n", "file.yaml:2:3", "keys are words"),
+        ("name: x\nyes: y\n", "file.yaml:2:1", "keys are words"),
+        ("name: &a x\ninner: *a\n", "file.yaml:2:8", "aliases"),
+        ("name: x\nvalues: &a [*a]\n", "file.yaml:2:13", "aliases"),
+        ("name: x\n<<: {inner: {}}\n", "file.yaml:2:1", "keys are words"),
+        ("name: !!python/object/apply:os.system [id]\n", "file.yaml:1:7", "tags"),
+        ("name: !!binary eA==\n", "file.yaml:1:7", "tags"),
+        ("name: x\nvalues: {a: !!set {b}}\n", "file.yaml:2:13", "tags"),
+        ("name: !mine x\n", "file.yaml:1:7", "tags"),
+        ("name: [x\n", "file.yaml:2:1", ""),
+        ("name: x\n\tinner: y\n", "file.yaml:2:1", ""),
+        ("name: x\n---\nname: y\n", "file.yaml:2:1", "another document"),
+        ("- name\n", "file.yaml:1:1", ""),
+        ("just words\n", "file.yaml:1:1", ""),
+        ("name: x\nvalues: {a: 2026-13-45}\n", "file.yaml:2:13", "value"),
+        ("name: x\nvalues: {a: 0x_}\n", "file.yaml:2:13", "value"),
+        ("name: x\nvalues: {a: " + "1" * 5000 + "}\n", "file.yaml:2:13", "value"),
+    ],
+)
+def test_says_what_is_wrong_and_where(text, where, what):
+    """File, line and column, as an editor understands them."""
+    said = complaint(text)
+
+    assert f"{where}: " in said, said
+    assert what in said
+
+
+def test_tells_every_mistake_at_once():
+    """One line each, and what to do."""
+    said = complaint("inner: {port: x}\nmore: 1\n")
+
+    assert "name: " in said and "inner.port: " in said and "more: " in said
+    assert said.splitlines()[-1].startswith("Correct it")
+
+
+def test_tells_mistakes_from_the_top_down():
+    """As somebody mends them."""
+    said = complaint("name: hello\nmore: 1\ninner:\n  port: x\n  prot: 1\n" + "\n" * 6 + "many: 7\n")
+
+    assert [line.split(":")[1] for line in said.splitlines()[:-1]] == ["2", "4", "5", "12"]
+
+
+def test_does_not_repeat_what_was_written():
+    """A secret in the wrong place stays out of logs."""
+    with pytest.raises(DeclarationInvalid) as caught:
+        parse("name: x\ninner: {port: hunter?}\n".replace("?", "2"))
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "~\n", "---\n", "null"])
+def test_an_empty_document_is_called_empty(text):
+    """Not a list of everything that is missing."""
+    assert "is empty" in complaint(text)
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, "{a: " * 20_000, "- " * 50_000, "a:\n" + "? " * 20_000])
+def test_endless_nesting_is_refused(text):
+    """The reader does not fall over it."""
+    complaint(text)
+
+
+@pytest.mark.parametrize("text", ["name: \x00", "name: \x07", "\ud800", "name: '\x1b[31m'"])
+def test_unprintable_characters_are_refused(text):
+    """YAML does not have them."""
+    complaint(text)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_document_or_declared_invalid(text):
+    """`DeclarationInvalid` is all that may come out."""
+    with contextlib.suppress(DeclarationInvalid):
+        parse(text)
+
+
+@given(st.text(alphabet="nameivlus:-{}[]?&*!|>'\"#%@`,~<=.0123456789xob_e+TZ \n\t", max_size=60))
+def test_any_text_that_looks_like_yaml_is_a_document_or_declared_invalid(text):
+    """The same, nearer to what the reader has to bear."""
+    for whole in (text, f"name: x\nvalues: {{a: {text}}}\n"):
+        with contextlib.suppress(DeclarationInvalid):
+            parse(whole)
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_in_a_file_are_a_document_or_declared_invalid(tmp_path_factory, content):
+    """Also what is no text at all."""
+    path = tmp_path_factory.mktemp("documents") / "d.yaml"
+    path.write_bytes(content)
+    with contextlib.suppress(DeclarationInvalid):
+        read_document(path, Document)
+
+
+def test_a_missing_file_is_called_missing(tmp_path):
+    """With its name."""
+    with pytest.raises(DeclarationInvalid, match=r"d\.yaml does not exist"):
+        read_document(tmp_path / "d.yaml", Document)
+
+
+def test_what_is_no_readable_file_is_refused(tmp_path):
+    """A directory, a file in place of a directory, a name that no file can have."""
+    (tmp_path / "file").write_text("name: x")
+    for path in (tmp_path, tmp_path / "file" / "d.yaml", tmp_path / "a\0b", tmp_path / ("x" * 300)):
+        with pytest.raises(DeclarationInvalid):
+            read_document(path, Document)
+
+
+def test_a_document_may_be_as_large_as_the_limit_and_no_larger(tmp_path):
+    """A page, not a data set; it is not even read."""
+    path = tmp_path / "d.yaml"
+    text = "name: x\n"
+    path.write_text(text + "#" * (LIMIT - len(text)))
+    assert read_document(path, Document).name == "x"
+
+    path.write_text(text + "#" * (LIMIT - len(text) + 1))
+    with pytest.raises(DeclarationInvalid, match="more than 256 KiB"):
+        read_document(path, Document)
+
+
+FULL = LIMIT - 100
+SMALL = "kind: service\nname: ab\nowner: x\ntest: {command: [x]}\nprobe: {port: 8080}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" + "a," * (FULL // 2) + "]",
+        "- a\n" * (FULL // 4),
+        "{" + ",".join(f"k{n}" for n in range(FULL // 8)) + "}",
+        "".join(f"k{n}: &a{n} v\n" for n in range(FULL // 17)),
+        "a: " + "1:" * (FULL // 2) + "1",
+        "a: " + "1:" * (FULL // 2) + "1.5",
+        "a: 1" + "_" * FULL,
+        "[" * FULL,
+        "#\n" * (FULL // 2),
+        "kind: service\n" + "".join(f"k{n}: v\n" for n in range(MANY // 2 - 10)),
+        SMALL + "environments: [" + "A," * (MANY - 100) + "]",
+        SMALL + "x" * FULL + ": 1\n",
+        SMALL + "probe" * (FULL // 10) + ": 1\n" + "probe" * (FULL // 10) + ": 2\n",
+    ],
+    ids=lambda text: text[:10].replace("\n", " ") + text[len(SMALL) : len(SMALL) + 12],
+)
+@pytest.mark.timeout(120)  # they took minutes to hours
+def test_what_is_made_to_take_long_is_refused_at_once_and_shortly(text):
+    """Many values, a number of many digits, many mistakes, a long key: a page of them at the most is told."""
+    with pytest.raises(DeclarationInvalid) as caught:
+        parse_document(text, MANIFEST, "file.yaml")
+
+    assert len(str(caught.value)) < 200 * TOLD
+
+
+def test_as_many_values_as_there_may_be_are_read():
+    """And not one more."""
+    text = "name: x\nvalues: {a: [" + "1," * (MANY - 7) + "]}\n"
+    assert len(parse(text).values["a"]) == MANY - 7
+
+    assert f"more than {MANY} values" in complaint(text.replace("[", "[1,"))
+
+
+def test_of_many_mistakes_the_first_are_told_and_the_rest_counted():
+    """Whoever corrects those sees the others next."""
+    said = complaint("name: x\n" + "".join(f"k{n}: 1\n" for n in range(TOLD + 5)))
+
+    assert "k0: " in said and f"k{TOLD - 1}: " in said and f"k{TOLD}: " not in said
+    assert "and 5 mistakes more" in said
+    assert "mistakes more" not in complaint("name: x\n" + "".join(f"k{n}: 1\n" for n in range(TOLD)))

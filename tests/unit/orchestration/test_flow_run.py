@@ -1,0 +1,133 @@
+"""Which code a flow run is of is said by the project's prefect.yaml, whatever the server says."""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
+
+import pytest
+
+from orchestration import flow_run
+from orchestration.flow_run import HARMLESS, ForeignRun, declared_entrypoint, give_way
+from orchestration.run_tags import FlowTags
+from orchestration.worker import OWN, ProjectJob, worker_class
+
+DECLARED = "deployments:\n  - {name: on-demand, entrypoint: 'flows.chain:chain'}\n"
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "prefect.yaml").write_text(DECLARED)
+    return tmp_path
+
+
+def niceness_of(queue):
+    give_way(queue)
+    return os.nice(0)
+
+
+def deployment(**changes):
+    known = {"entrypoint": "flows.chain:chain", "storage_document_id": None, "pull_steps": None}
+    return SimpleNamespace(**{**known, **changes})
+
+
+@pytest.mark.parametrize(("queue", "nicer"), [("pushes", flow_run.GIVEN_WAY), ("watch", 0), ("other", 0), (None, 0)])
+def test_a_run_of_a_queue_with_a_limit_gives_way_to_others(project, queue, nicer, monkeypatch):
+    """What events start in any number must not take the processor from what watches over the rest."""
+    (project / "prefect.yaml").write_text(
+        "definitions:\n  limit: 9\n  work_pool: {name: laptop}\n"
+        "  queues: [{name: watch, priority: 1}, {name: pushes, priority: 2, limit: 3}]\n" + DECLARED
+    )
+    monkeypatch.chdir(project)
+
+    with ProcessPoolExecutor(1, get_context("fork")) as pool:
+        before = pool.submit(os.nice, 0).result()
+        assert pool.submit(niceness_of, queue).result() == min(before + nicer, 19)
+
+
+@pytest.mark.parametrize("steps", [None, [], [{HARMLESS: {"directory": "/elsewhere"}}]])
+def test_declared_deployment_runs_the_projects_code(project, steps):
+    """The step that `prefect deploy` adds is not run: a worker starts runs in the project."""
+    assert declared_entrypoint("chain/on-demand", deployment(pull_steps=steps), project) == "flows.chain:chain"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [
+        ("chain/other", {}, "declares no deployment chain/other"),
+        ("evil/on-demand", {}, "declares no deployment evil/on-demand"),
+        (
+            "chain/on-demand",
+            {"entrypoint": "os:system"},
+            "the code os:system, and prefect.yaml flows.chain:chain",
+        ),
+        ("chain/on-demand", {"entrypoint": None}, "names the code None"),
+        ("chain/on-demand", {"storage_document_id": uuid4()}, "fetches its code elsewhere"),
+        (
+            "chain/on-demand",
+            {"pull_steps": [{HARMLESS: {}}, {"prefect.deployments.steps.run_shell_script": {"script": "id"}}]},
+            "fetches its code elsewhere",
+        ),
+        ("chain/on-demand", {"pull_steps": [{HARMLESS: {}, "prefect.deployments.steps.git_clone": {}}]}, "elsewhere"),
+        ("chain/on-demand", {"pull_steps": [{}]}, "elsewhere"),
+    ],
+)
+def test_foreign_deployment_is_refused(project, name, changes, told):
+    """Whoever may log in to the server may make one, or change one."""
+    with pytest.raises(ForeignRun, match=told):
+        declared_entrypoint(name, deployment(**changes), project)
+
+
+def test_without_declarations_every_deployment_is_foreign(tmp_path):
+    """A worker that was started elsewhere runs nothing."""
+    with pytest.raises(ForeignRun):
+        declared_entrypoint("chain/on-demand", deployment(), tmp_path)
+
+
+async def test_run_without_deployment_is_foreign():
+    """Its command would be all that there is."""
+    with pytest.raises(ForeignRun, match="of no deployment"):
+        await flow_run.load_declared_flow(SimpleNamespace(deployment_id=None))
+
+
+TEMPLATE = {
+    "job_configuration": {
+        "command": "{{ command }}",
+        "env": "{{ env }}",
+        "working_dir": "/etc",
+        "stream_output": False,
+    },
+    "variables": {"properties": {"command": {"default": "id"}, "env": {"default": {"PYTHONPATH": "/tmp"}}}},
+}
+
+
+async def test_worker_starts_its_own_command_in_its_own_environment_and_directory(project, monkeypatch):
+    """Neither the work pool's template nor job variables say otherwise."""
+    monkeypatch.setenv("OF_THE_WORKER", "here")
+    monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "180")
+    run = SimpleNamespace(id=uuid4(), name="a-run", deployment_id=None)
+    job_class = worker_class("python -m own", project).job_configuration
+
+    job = await job_class.from_template_and_values(TEMPLATE, {"command": "id", "env": {"LD_PRELOAD": "/tmp/x"}})
+    job.prepare_for_flow_run(run)
+
+    assert (job.command, job.working_dir, job._command_configured) == ("python -m own", project, True)
+    assert job.env["OF_THE_WORKER"] == "here" and str(job.env["PREFECT__FLOW_RUN_ID"]) == str(run.id)
+    assert "LD_PRELOAD" not in job.env and job.env.get("PYTHONPATH") != "/tmp"
+    assert job.env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30", "the server would take it for abandoned"
+    assert ProjectJob.own_command == OWN and OWN.endswith("-m orchestration.flow_run")
+    assert Path.cwd() == ProjectJob.project
+
+
+def test_a_run_tags_the_flows_within_it(monkeypatch):
+    """Else the server would leave them Running for ever when the run is killed."""
+    seen = []
+    for name in ("load_flow_from_flow_run", "TagsContext"):
+        monkeypatch.setattr(flow_run.flow_engine, name, None)
+    monkeypatch.setattr(flow_run.runpy, "run_module", lambda *_, **__: seen.append(flow_run.flow_engine.TagsContext))
+
+    flow_run.main()
+
+    assert seen == [FlowTags]

@@ -1,0 +1,205 @@
+"""The journal: what is known of a run, also of one that ends badly."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from prefect.exceptions import PrefectException
+from prefect.logging import disable_run_logger
+
+from orchestration import run_report as journals
+from orchestration.run_report import journal
+from supply_chain.errors import RegistryUnavailable
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Boundary
+from supply_chain.policy.outcome import Reason, Refused
+from supply_chain.reports.run import MOST_REASONS
+from supply_chain.reports.text import artifact_key
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    """The artifacts that are written, by key."""
+    written = {}
+
+    def keep(kind):
+        async def create(key, **values):
+            written[key] = (kind, values)
+
+        return create
+
+    for kind in ("markdown", "table", "link"):
+        monkeypatch.setattr(journals, f"acreate_{kind}_artifact", keep(kind))
+    monkeypatch.setattr(journals, "flow_run", SimpleNamespace(id="run"))
+    with disable_run_logger():
+        yield written
+
+
+async def result(value):
+    return value
+
+
+async def failing(error):
+    await asyncio.sleep(0)
+    raise error
+
+
+async def test_a_step_is_noted_with_its_duration_and_what_it_said(pages):
+    """And its result goes on."""
+    async with journal("hello") as story:
+        assert await story.step("build", result(7), lambda n: f"built {n}") == 7
+        await story.step("test", asyncio.sleep(0.05))
+
+    build, test = story.story.steps
+    assert (build.name, build.said) == ("build", "built 7")
+    assert test.seconds >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(RegistryUnavailable("it is silent\nwait"), "it is silent"), (KeyError("secret"), "KeyError")],
+    ids=["ours", "another"],
+)
+async def test_a_step_that_fails_is_noted_and_fails(pages, error, said):
+    """A page of a failed run says where it ended; what an unknown error holds may be a secret."""
+    async with journal("hello") as story:
+        with pytest.raises(type(error)):
+            await story.step("build", failing(error))
+
+    assert [step.name for step in story.story.steps] == ["build"]
+    assert said in story.story.steps[0].said
+    page = pages["dossier-hello"][1]["markdown"]
+    assert "build" in page and said in page and "'secret'" not in page
+
+
+async def test_a_cancelled_step_is_noted(pages):
+    """As what it is."""
+    async with journal("hello") as story:
+        run = asyncio.create_task(story.step("build", asyncio.sleep(60)))
+        await asyncio.sleep(0.01)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    assert story.story.steps[0].said == "cancelled"
+
+
+async def test_a_tier_inside_of_a_chain_writes_into_the_chains_journal(pages):
+    """One page for the whole, written by the chain; a run beside it has its own."""
+    async with journal("hello") as chain:
+        async with journal("other name") as tier:
+            assert tier is chain
+            await tier.step("build", result(1))
+        assert [step.name for step in chain.story.steps] == ["build"]
+        assert pages == {}
+    assert set(pages) == {"dossier-hello"}
+    async with journal("hello") as later:
+        assert later is not chain
+
+
+async def test_two_runs_side_by_side_do_not_share_a_journal(pages):
+    """Whatever process they run in."""
+
+    async def run(name):
+        async with journal(name) as mine:
+            await asyncio.sleep(0.01)
+            return mine
+
+    first, second = await asyncio.gather(run("a"), run("b"))
+
+    assert first is not second
+
+
+async def test_pages_are_published_under_keys_that_prefect_takes(pages, make):
+    """Lower case, digits and dashes; each application has its own."""
+    for name in ("hello", "base/python_3.x"):
+        async with journal(name) as story:
+            story.add(report=make.report(make.finding()))
+            await story.step("scan", result(1))
+            story.answers("staging", "http://127.0.0.1:8080/")
+
+    assert set(pages) == {
+        artifact_key(*kind, name)
+        for kind in (("dossier",), ("findings",), ("running", "staging"))
+        for name in ("hello", "base/python_3.x")
+    }
+    kind, values = pages["findings-hello"]
+    assert kind == "table" and values["table"][0]["vulnerability"] == "CVE-2026-0001"
+    assert pages["running-staging-hello"][1]["link"] == "http://127.0.0.1:8080/"
+    assert "# hello" in pages["dossier-hello"][1]["markdown"]
+
+
+async def test_pages_that_cannot_be_written_do_not_hide_why_the_run_failed(pages, monkeypatch):
+    """What is told is the run's own error, with the other as a note."""
+
+    async def refuse(**values):
+        raise PrefectException("the server is away")
+
+    monkeypatch.setattr(journals, "acreate_markdown_artifact", refuse)
+    with pytest.raises(RegistryUnavailable) as caught:
+        async with journal("hello") as story:
+            await story.step("build", failing(RegistryUnavailable("it is silent\nwait")))
+
+    assert "the server is away" in caught.value.__notes__[0]
+
+
+async def test_pages_that_cannot_be_written_fail_a_run_that_went_well(pages, monkeypatch):
+    """Nobody could see what it decided."""
+
+    async def refuse(**values):
+        raise PrefectException("the server is away")
+
+    monkeypatch.setattr(journals, "acreate_markdown_artifact", refuse)
+    with pytest.raises(PrefectException):
+        async with journal("hello") as story:
+            await story.step("build", result(1))
+
+
+async def test_a_run_without_a_step_has_no_page(pages):
+    """There is nothing to tell."""
+    async with journal("hello"):
+        pass
+
+    assert pages == {}
+
+
+async def told_of(number):
+    """What the log of a run tells that is refused for so many reasons."""
+    verdict = Refused(
+        image=ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64),
+        boundary=Boundary.CURATION,
+        policy="sha256:" + "9" * 64,
+        reasons=tuple(Reason(code=f"scan.r{n}", fact=f"fact{n}\x1b", remedy="mend") for n in range(number)),
+    )
+    told = []
+    async with journal("hello") as story:
+        story._log = SimpleNamespace(warning=lambda form, *args: told.append(form % args), info=lambda *_: None)
+        story.decided(verdict)
+        await story.step("gate", result(1))
+    return told
+
+
+async def test_log_tells_the_first_reasons_of_a_refusal(pages):
+    """A run's log keeps every record."""
+    told = await told_of(MOST_REASONS + 3)
+
+    assert len(told) == MOST_REASONS + 1
+    assert told[-1] == "refused: and 3 more"
+
+
+async def test_pages_of_a_run_whose_name_is_open_are_its_own(pages):
+    """What stands under an application's key is of its own runs."""
+    async with journal("hello") as story:
+        story.publish_under(None)
+        await story.step("name", result(1))
+
+    assert set(pages) == {"dossier-run-run"}
+
+
+async def test_a_refusal_is_told_with_every_reason(pages):
+    """In the log, where whoever started the run looks, and on the page."""
+    told = await told_of(3)
+
+    assert [f"scan.r{n}" in line and f"fact{n}" in line for n, line in enumerate(told)] == [True] * 3
+    assert "\x1b" not in "".join(told)
+    assert all(f"fact{n}" in pages["dossier-hello"][1]["markdown"] for n in range(3))

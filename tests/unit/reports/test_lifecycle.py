@@ -1,0 +1,79 @@
+"""What an operator reads of a plan and of what came of it: worst first, and nothing that controls a terminal."""
+
+from supply_chain.lifecycle.apply import Applied, Entry, Outcome
+from supply_chain.lifecycle.planning import plan
+from supply_chain.lifecycle.rules import Action
+from supply_chain.reports import applied_rows, plan_lines, plan_rows
+from tests.unit.lifecycle.stock import NOW, RULES, digest, image, part, ref, running, stands, stock
+from tests.unit.lifecycle.test_plan import newest
+
+
+def planned(limits=None):
+    rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update=limits or {})})
+    images = [*newest(1), image(2, running=(running(2, 9),), tags=("t\x1b[2J",))]
+    return plan(stock(*images, parts=[part(11, subject=1)]), rules, NOW)
+
+
+def test_what_a_plan_changes_is_told_first_and_what_goes_with_it_is_counted():
+    """With the reason, and what guards the rest."""
+    over, *rows = plan_rows(planned({"count": 0}))
+
+    assert over == {"action": "needs approval", "image": "it changes 1 image, and 0 need no approval"}
+    assert rows[0] == {
+        "action": "age-out", "image": f"curated/hello@{ref(1).short}", "rule": "age-out.superseded",
+        "reason": "a newer one was vended, 300 days ago or longer, and 90 days are allowed", "size": "0.0 MB",
+        "with it": "1", "guarded by": "", "tags": "t1",
+    }  # fmt: skip
+    assert [row["action"] for row in rows] == ["age-out", "keep", "keep", "keep"]
+    runs = next(row for row in rows if row["guarded by"])
+    assert (runs["guarded by"], runs["tags"]) == ("it runs: staging", "t·[2J")
+
+
+def test_what_does_not_fit_is_counted_and_nothing_is_told_as_nothing():
+    """A table is never empty."""
+    last = plan_rows(planned(), most=1)[-1]
+    assert (last["action"], last["image"]) == ("3 more", "")
+    assert plan_rows(plan(stock(), RULES, NOW)) == [{"action": "nothing", "image": "no image is known"}]
+
+
+def test_a_terminal_is_told_what_changes_and_what_it_comes_to():
+    """A line each."""
+    assert plan_lines(planned({"count": 0})).splitlines() == [
+        f"age-out: {ref(1)} (t1): a newer one was vended, 300 days ago or longer, and 90 days are allowed "
+        "[age-out.superseded]",
+        "keep: 2 by keep.newest, 1 by keep.in-use",
+        "needs approval: it changes 1 image, and 0 need no approval",
+        "1 to age-out, 0 to archive, 0 to block (0.0 MB); 3 images to keep",
+    ]
+
+
+def test_what_belongs_to_an_image_that_stays_is_counted_apart():
+    """Nobody keeps seventy images by keeping one that was signed."""
+    parts = [part(11, subject=900), part(12, subject=11), part(13, copy_of=901), part(14, subject=77)]
+    whole = stock(*newest(), parts=parts, standings={ref(77): stands(hold="audit")})
+
+    assert plan_lines(plan(whole, RULES, NOW)).splitlines() == [
+        "keep: 2 by keep.newest",
+        "0 to age-out, 0 to archive, 0 to block (0.0 MB); 2 images to keep, and 4 manifests with them",
+    ]
+    assert plan_lines(plan(stock(), RULES, NOW)) == (
+        "0 to age-out, 0 to archive, 0 to block (0.0 MB); 0 images to keep"
+    )
+
+
+def test_what_failed_is_told_before_what_was_skipped_and_done():
+    """With its code."""
+    outcomes = [(1, Outcome.DONE), (2, Outcome.SKIPPED), (3, Outcome.FAILED)]
+    entries = [
+        Entry(ref=ref(n), action=Action.ARCHIVE, outcome=o, code="c" if n == 3 else "", said="s\n") for n, o in outcomes
+    ]
+    rows = applied_rows(Applied(plan=digest(9), entries=tuple(entries)))
+
+    assert rows[0] == {
+        "outcome": "failed", "action": "archive", "image": f"curated/hello@{ref(3).short}", "code": "c", "said": "s ",
+    }  # fmt: skip
+    assert [row["outcome"] for row in rows] == ["failed", "skipped", "done"]
+    assert applied_rows(Applied(plan=digest(9), entries=tuple(entries)), most=2)[-1]["outcome"] == "1 more"
+    assert applied_rows(Applied(plan=digest(9), entries=())) == [
+        {"outcome": "nothing", "action": "the plan changes nothing"}
+    ]

@@ -1,0 +1,400 @@
+"""Pages: every fact an operator needs, and nothing that comes from outside formats them."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain.curation.rescan import Change
+from supply_chain.errors import SupplyChainError
+from supply_chain.evidence.checks import Check
+from supply_chain.execution.monitor import Deviation, Observation
+from supply_chain.fleet.exposure import Judged, Rebuild, Rescanned, Unjudged, concerned
+from supply_chain.model.image import ImageRef, Material
+from supply_chain.model.tier import Boundary
+from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.policy.rules import POLICIES
+from supply_chain.reports import (
+    Step,
+    Story,
+    dossier,
+    escaped,
+    findings_table,
+    observation_rows,
+    owner_rows,
+    rescan_message,
+    rescan_page,
+    rescan_progress,
+    rescan_rows,
+    rescan_summary,
+    summary,
+)
+from supply_chain.reports.run import MOST_REASONS
+from supply_chain.text import CONTROL, plain, plain_lines
+
+DIGEST = "sha256:" + "a" * 64
+POLICY = "sha256:" + "9" * 64
+HOSTILE = "x\x1b[31m|`<img src=x onerror=alert(1)>` [a](javascript:b) *c* _d_ # e\n# f\r\x9b\u202eg &lt;b&gt; ~~h~~"
+
+
+@pytest.fixture
+def story(make):
+    """A whole run, as the chain leaves it."""
+
+    def build(**changes):
+        values = {
+            "application": "hello",
+            "owner": "web team",
+            "source": make.source(),
+            "digest": DIGEST,
+            "repository": "curated/hello",
+            "steps": (Step(name="build", seconds=12.34, said="built"), Step(name="test", seconds=5)),
+            "materials": (Material(name="curated/base/python", digest=make.other, curated=True),),
+            "checks": (make.check(Check.TESTS, passed=("41 tests",)),),
+            "report": make.report(make.finding("high"), make.finding("low", fixed_in=())),
+            "verdicts": (Admitted(image="x", boundary=Boundary.TO_CURATION, policy=POLICY, notes=("a note",)),),
+            "running": ("in staging at http://127.0.0.1:8080/",),
+        }
+        return Story(**{**values, **changes})
+
+    return build
+
+
+def unescaped(text):
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
+
+
+def test_a_page_says_what_from_where_how_long_what_was_found_and_decided_and_where_it_runs(story, make):
+    """The questions that an operator opens it with."""
+    page = unescaped(dossier(story())).replace("\u00a0", " ")
+
+    for fact in (
+        "# hello",
+        "web team",
+        "shop",
+        make.source().revision,
+        "| image | curated/hello |",
+        f"| digest | {DIGEST} |",
+        "| build | 12.3 s | built |",
+        "| test | 5.0 s |",
+        "grype 0.115.0",
+        "2026-11-23",
+        "xxh64:0",
+        "2 findings in 10 packages",
+        "| high | 1 | 1 |",
+        "| low | 1 | 0 |",
+        "| unknown | 0 | 0 |",
+        "**Admitted** at boundary-1",
+        "a note",
+        "| tests | PASSED | 1.0 s | 41 tests |",
+        "http://127.0.0.1:8080/",
+        "curated/base/python",
+        make.other,
+    ):
+        assert fact in page, fact
+    assert "not curated" not in page and "uncommitted" not in page and "starter" not in page
+
+
+def test_a_refusal_is_told_with_every_reason_and_remedy(story):
+    """The gate, the codes, the facts, what would satisfy them; and that it runs nowhere."""
+    reasons = tuple(Reason(code=f"scan.r{n}", fact=f"fact {n}", remedy=f"remedy {n}") for n in range(3))
+    image = ImageRef(repository="dev/hello", digest=DIGEST)
+    refused = Refused(
+        image=image, boundary=Boundary.CURATION, policy=POLICY, reasons=reasons, notes=("left out 3 of it",)
+    )
+
+    page = unescaped(dossier(story(verdicts=(refused,), running=())))
+
+    assert "**Refused** at curation" in page and "for 3 reasons:" in page
+    assert all(word in page for n in range(3) for word in (f"`scan.r{n}`", f"fact {n}", f"remedy {n}"))
+    assert "note: left out 3 of it" in page and "more" not in page
+    assert "Nowhere from this run" in page
+
+
+def test_a_refusal_lists_its_first_reasons(story):
+    """And says how many there are."""
+    reasons = tuple(Reason(code="secrets.failed", fact=f"fact {n}.", remedy="mend") for n in range(MOST_REASONS + 3))
+    refused = Refused(image=None, application="hello", boundary=Boundary.CURATION, policy=POLICY, reasons=reasons)
+
+    page = unescaped(dossier(story(verdicts=(refused,))))
+
+    assert f"for {MOST_REASONS + 3} reasons:" in page and "    - and 3 more\n" in page
+    assert [f"fact {n}." in page for n in range(MOST_REASONS + 3)] == [True] * MOST_REASONS + [False] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    [
+        (lambda make: {"source": make.source(dirty=True)}, "with uncommitted changes"),
+        (lambda make: {"report": make.report(kind="starter")}, "the **starter database**"),
+        (
+            lambda make: {"materials": (Material(name="docker.io/x", digest=DIGEST, curated=False),)},
+            "| not curated |",
+        ),
+        (lambda make: {"report": make.report(make.finding(known_exploited=True))}, "1 of them known to be exploited"),
+    ],
+    ids=["dirty", "starter", "uncurated", "exploited"],
+)
+def test_a_page_shows_what_asks_for_attention(story, make, changes, fact):
+    """What is dirty, little known, not ours or exploited."""
+    assert fact in dossier(story(**changes(make)))
+
+
+def test_a_page_of_a_run_that_ended_early_says_what_is_known(make):
+    """And leaves out what is not."""
+    page = dossier(Story(application="hello"))
+
+    assert page.startswith("# hello")
+    assert "## Found" not in page and "## Decided" not in page and "## Steps" not in page
+
+
+def test_an_admission_says_which_rules_held(story):
+    """As long as the policy that admitted is the one that is known here."""
+    policy = POLICIES[Boundary.TO_CURATION]
+    known = Admitted(image="x", boundary=policy.boundary, policy=policy.digest)
+    old = Admitted(image="x", boundary=policy.boundary, policy=POLICY)
+
+    assert "every rule held: not blocked, provenance signed, names agree" in dossier(story(verdicts=(known,)))
+    assert "every rule held" not in dossier(story(verdicts=(old,)))
+
+
+def test_a_refusal_before_the_scan_says_with_which_database_the_source_was_looked_at(story, make):
+    """The starter database decides at boundary 1 as well."""
+    page = dossier(story(report=None, source_report=make.report(kind="starter")))
+
+    assert "the **starter database**" in page and "## Found" not in page
+
+
+def test_one_sentence_says_how_a_run_ended(story, make):
+    """The worst of it first: a step that broke, a refusal, then where it runs or how far it came."""
+    reason = Reason(code="scan.critical", fact="f", remedy="r")
+    refused = Refused(
+        image=ImageRef(repository="dev/hello", digest=DIGEST), boundary=Boundary.CURATION, policy=POLICY,
+        reasons=(reason,),
+    )  # fmt: skip
+    broken = (Step(name="scan", seconds=1, said="failed: no report", done=False),)
+
+    assert summary(story(steps=broken, verdicts=(refused,))) == "Ended in scan: failed: no report"
+    assert summary(story(verdicts=(refused,))) == "Refused at curation, 1 reason: scan.critical"
+    assert summary(story()) == "Runs in staging at http://127.0.0.1:8080/"
+    assert summary(story(running=())) == "Admitted at boundary-1: curated/hello@aaaaaaaaaaaa"
+    assert summary(story(running=(), verdicts=())) == "test done"
+    assert summary(Story(application="hello")) == "Nothing was done"
+    assert "**Runs in staging at" in dossier(story())
+
+
+def test_what_comes_from_outside_cannot_format_a_page(story, make):
+    """Names and messages are shown as text, in every place that they reach."""
+    reason = Reason(code="a.b", fact=HOSTILE, remedy=HOSTILE)
+    image = ImageRef(repository="dev/hello", digest=DIGEST)
+    page = dossier(
+        story(
+            application=HOSTILE,
+            owner=HOSTILE,
+            source=make.source(repository=HOSTILE, revision=HOSTILE),
+            steps=(Step(name=HOSTILE, seconds=1, said=HOSTILE),),
+            materials=(Material(name=HOSTILE, digest=DIGEST, curated=True),),
+            checks=(make.check(Check.TESTS, failed=(HOSTILE,)),),
+            verdicts=(
+                Refused(image=image, boundary=Boundary.CURATION, policy=POLICY, reasons=(reason,), notes=(HOSTILE,)),
+                Admitted(image="x", boundary=Boundary.CURATION, policy=POLICY, notes=(HOSTILE,)),
+            ),
+            running=(HOSTILE,),
+        )
+    )
+
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", page)
+    assert not re.search(r"(?<!\\)<|(?<!\\)&|(?<!\\)~|(?<!\\)\]\(", page)
+    assert "\n# f" not in page
+    rows = [line for line in page.splitlines() if line.startswith("| x")]
+    assert rows and all(len(re.findall(r"(?<!\\)\|", row)) == 4 for row in rows)
+
+
+@given(st.text())
+def test_escaped_text_stays_one_line_and_hides_nothing(text):
+    """Taking the escapes away gives back what was printable."""
+    shown = escaped(text)
+
+    assert len(shown.splitlines()) <= 1
+    assert unescaped(shown) == plain(text)
+
+
+@given(st.text())
+def test_plain_text_holds_nothing_that_moves_a_cursor(text):
+    """Terminals obey control characters, and some screens those that turn the direction of writing."""
+    shown = plain(text)
+
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]", shown)
+    assert len(shown) == len(text)
+
+
+@given(st.text())
+def test_an_error_shows_nothing_but_lines(text):
+    """Messages hold what programs and files say."""
+    said = str(SupplyChainError(f"{text}\nDo this."))
+
+    assert said == f"{plain_lines(text)}\nDo this. [cscm.error]"
+    assert not CONTROL.search(said.replace("\n", ""))
+
+
+def test_the_findings_table_has_a_row_for_each_and_says_what_it_leaves_out(make):
+    """Worst first, as the report has them."""
+    found = [make.finding("critical", known_exploited=True, epss=0.1234), make.finding("low", fixed_in=())] * 3
+    rows = findings_table(make.report(*found), most=4)
+
+    assert len(rows) == 5 and rows[4]["vulnerability"] == "2 more"
+    assert rows[0] == {
+        "vulnerability": "CVE-2026-0001",
+        "severity": "critical",
+        "package": "openssl 3.0.1",
+        "type": "deb",
+        "fixed in": "3.0.2",
+        "exploited": "yes",
+        "EPSS": "0.123",
+    }
+    assert (rows[1]["fixed in"], rows[1]["exploited"], rows[1]["EPSS"]) == ("—", "", "")
+    assert len(findings_table(make.report(*found), most=6)) == 6
+    assert findings_table(make.report(make.finding(package=HOSTILE)))[0]["package"] == f"{plain(HOSTILE)} 3.0.1"
+
+
+def test_a_table_of_no_findings_says_so(make):
+    """An empty table would look like a scan that did not happen."""
+    assert findings_table(make.report()) == [
+        {"vulnerability": "none found", "severity": "", "package": "10 packages looked at"}
+    ]
+
+
+def observed(make, **changes):
+    values = {
+        "at": make.noon + timedelta(0),
+        "environment": "staging",
+        "application": "hello",
+        "name": "staging-hello",
+        "container": "1" * 64,
+        "address": "http://127.0.0.1:8080/",
+        "wanted": DIGEST,
+        "running": DIGEST,
+        "status": "running",
+        "healthy": True,
+    }
+    return Observation(**{**values, **changes})
+
+
+def test_what_runs_well_is_one_row(make):
+    """With where it answers and what it is."""
+    (row,) = observation_rows(observed(make))
+
+    assert row["deviation"] == "none"
+    assert (row["environment"], row["application"], row["digest"]) == ("staging", "hello", "a" * 12)
+    assert row["status"] == "running, healthy" and row["address"] == "http://127.0.0.1:8080/"
+
+
+def test_every_deviation_is_a_row_with_what_to_do(make):
+    """Also of a container that nobody deployed."""
+    deviations = tuple(Deviation(code=f"c.{n}", fact=HOSTILE, remedy="mend") for n in range(2))
+    rows = observation_rows(observed(make, application="", wanted="", healthy=False, deviations=deviations))
+
+    assert [row["deviation"] for row in rows] == [plain(f"c.{n}: {HOSTILE}") for n in range(2)]
+    assert all(row["what to do"] == "mend" and row["application"] == "—" for row in rows)
+    assert not CONTROL.search("".join("".join(row.values()) for row in rows))
+
+
+def rescanned(make, **changes):
+    values = {
+        "database": make.report().database, "scanner": "grype 0.1", "started": make.noon, "seconds": 10.0, "images": 20,
+        "signed": 1, "changed": 1, "exploited": 1, "told": (),
+    }  # fmt: skip
+    return Rescanned(**{**values, **changes})
+
+
+def a_seen(make, **changes):
+    ref = ImageRef(repository="curated/hello", digest=make.digest)
+    return Judged(**{"ref": ref, "owner": "web | **team**", "passes": False, **changes})
+
+
+def test_a_rescan_tells_of_each_image_what_changed_and_of_each_application_how_much(make):
+    """What is not judged stands before all; what comes from outside is shown as text."""
+    exploited = make.finding(known_exploited=True, package="open|ssl\x1b")
+    seen = a_seen(
+        make,
+        running=("production",),
+        exploited=(exploited,),
+        worse=tuple(make.finding(id=f"CVE-{n}") for n in range(7)),
+        due=(exploited,),
+        change=Change(before=True, after=False),
+        rebuild=(Rebuild(base="curated/base/python", built_on=make.other, newest=make.other, findings=("CVE-1",)),),
+    )
+    lost = Unjudged(ref=seen.ref, code="scanner.failed", message="it broke\nmend it")
+    told = rescanned(make, told=(seen,), concerned=concerned([seen]), unjudged=(lost,))
+
+    first, second = rescan_rows(told)
+    (owner,) = owner_rows(told)
+    page = rescan_page(told)
+
+    assert first["verdict"] == "NOT JUDGED" and first["what to do"] == "scanner.failed: it broke mend it"
+    assert second["verdict"] == "refused; before: passed" and second["worse"].endswith("and 2 more")
+    assert second["exploited"] == "CVE-2026-0001 in open|ssl·" and "CVE-1" in second["rebuild on"]
+    assert (owner["exploited"], owner["worse"], owner["due"], owner["refused"]) == ("1", "7", "1", "1")
+    assert rescan_summary(told).startswith("1 image NOT JUDGED; 20 images in 10 s")
+    assert r"open\|ssl" in page and r"web \| \*\*team\*\*" in page and "2.0 images/s" in page
+    assert "hello: 1 exploited, 1 refused, 1 due" in rescan_message(told).splitlines()[1]
+
+
+def test_a_quiet_night_says_that_it_was_one(make):
+    """An empty table would look like one that was never written; a long one says what it leaves out."""
+    assert rescan_rows(rescanned(make)) == [{"image": "nothing to tell", "verdict": "20 images looked at"}]
+    assert owner_rows(rescanned(make))[0]["application"] == "nothing to tell anybody"
+    many = rescanned(make, told=(a_seen(make),), more=7)
+    assert len(rescan_rows(many)) == 2 and rescan_rows(many)[-1]["image"] == "7 more"
+
+
+def test_a_rescan_that_broke_off_says_so_before_all(make):
+    """In each table and in the sentence; the first row has every column, for Prefect's UI shows no other."""
+    told = rescanned(make, images=6, without=1, left=3, told=(a_seen(make),), concerned=concerned([a_seen(make)]))
+
+    first, second = rescan_rows(told)
+    assert (first["image"], first["verdict"]) == ("broke off", "3 of 10 images not looked at")
+    assert first.keys() == second.keys()
+    assert owner_rows(told)[0]["application"] == first["verdict"] and len(owner_rows(told)) == 2
+    for text in (rescan_summary(told), rescan_message(told)):
+        assert text.startswith("broke off: 3 of 10 images not looked at; 6 images in")
+
+
+def test_packages_that_no_image_carries_are_told(make):
+    """Or that some do, of which there is nothing to tell; of a run that broke off nobody knows."""
+    nowhere = rescanned(make, images=0, without=20, only=("opensll", "x"))
+
+    none = "no curated image that can be pulled carries opensll, x"
+    assert rescan_summary(nowhere) == rescan_rows(nowhere)[0]["verdict"] == none
+    archived = rescan_summary(nowhere.model_copy(update={"archived": 2}))
+    assert archived == f"{none}; 2 archived images not looked at"
+    assert "no curated image that can be pulled carries opensll" in rescan_page(nowhere)
+    assert rescan_summary(rescanned(make, only=("openssl",))).startswith("20 images with openssl in 10 s")
+    for other in ({"images": 1}, {"left": 1}, {"only": ()}):
+        assert "no curated image" not in rescan_summary(nowhere.model_copy(update=other))
+
+
+def test_where_no_record_says_what_runs_it_is_told_that_it_does(make):
+    """A container that somebody started by hand."""
+    seen = a_seen(make, running=("", "staging"))
+    told = rescanned(make, told=(seen,), concerned=concerned([seen]))
+
+    assert rescan_rows(told)[0]["runs in"] == owner_rows(told)[0]["runs in"] == "unrecorded, staging"
+
+
+def test_a_long_message_says_what_it_leaves_out(make, monkeypatch):
+    """Nothing is cut in silence."""
+    monkeypatch.setattr("supply_chain.reports.rescan.TOLD", 2)
+    many = rescanned(make, concerned=concerned(a_seen(make, owner=f"team {number}") for number in range(5)))
+
+    assert rescan_message(many).splitlines()[2:] == ["team 1: hello: 0 exploited, 1 refused, 0 due", "and 3 more"]
+
+
+def test_progress_tells_count_rate_and_time_left():
+    """Also before there is a rate."""
+    assert "| done | 50 of 100 |" in rescan_progress(50, 100, 10.0, 0)
+    assert "| rate | 5.0 images/s |" in rescan_progress(50, 100, 10.0, 0)
+    assert "| left | 10 s left |" in rescan_progress(50, 100, 10.0, 0)
+    assert "no rate yet" in rescan_progress(0, 100, 0.0, 0)
