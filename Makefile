@@ -20,13 +20,13 @@ check: $(READY)
 	$(BIN)/python -m pytest -q tests/unit/test_project.py
 
 test-unit: $(READY)
-	$(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit
+	$(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit tests/contract
 
 test-fuzz: $(READY)
 	CSCM_SEARCH=$${CSCM_SEARCH:-20} $(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit/fuzz
 
 test-coverage: $(READY)
-	$(BIN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report= tests/unit
+	$(BIN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report= tests/unit tests/contract
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='*/policy/*,*/evidence/*' --show-missing --fail-under=100
 
@@ -39,11 +39,11 @@ test-sample: $(READY)
 test-real: $(READY)
 	@scripts/test-programs
 	$(BIN)/cscm up
-	$(BIN)/python -m pytest --durations=40 tests/real tests/aws tests/ui
+	$(BIN)/python -m pytest --durations=40 tests/integration tests/aws tests/ui
 
 test-faults: $(READY)
 	$(BIN)/cscm up
-	CSCM_STRIKES=all $(BIN)/python -m pytest -q tests/real/faults
+	CSCM_STRIKES=all $(BIN)/python -m pytest -q tests/integration/faults
 
 test-aws: $(READY)
 	CSCM_AWS_TEST=1 $(BIN)/python -m pytest tests/aws

@@ -20,8 +20,8 @@ import pytest
 
 from tests.aws.cloud import Cloud, Repository, credentials
 from tests.aws.model import hold_to_the_model
-from tests.real.conftest import home
-from tests.real.emulator.conftest import Emulator, crane, python
+from tests.integration.conftest import home
+from tests.integration.emulator.conftest import Emulator, crane, python
 
 __all__ = ["crane", "home", "python"]  # fixtures
 

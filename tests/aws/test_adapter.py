@@ -11,7 +11,7 @@ from supply_chain.errors import AwsFailed, ImageNotFound
 from supply_chain.model.image import ImageRef, StorageStatus
 from tests.aws.cloud import Repository
 from tests.aws.content import CONFIG, INDEX, MANIFEST, Content
-from tests.real.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.aws.cloud import Repository
-from tests.real.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.aws.cloud import Cloud, Repository, policy_of
 from tests.aws.content import CONFIG, MANIFEST
-from tests.real.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from tests.aws.cloud import Repository
 from tests.aws.content import CONFIG, INDEX, MANIFEST, Content
-from tests.real.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Request
 
 from cscm_laptop.laptop import LaptopState
-from tests.real.command import ROOT
+from tests.support.command import ROOT
 
 from .conftest import Ui, form
 

@@ -9,7 +9,7 @@ import pytest
 
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.model.manifest import FILE, Base, Classification, Service, read_manifest
-from tests.unit.dockerignore import ignored
+from tests.support.dockerignore import ignored
 
 ROOT = Path(__file__).parents[2]
 BASES = sorted(path.parent for path in ROOT.glob(f"bases/*/{FILE}"))

@@ -20,7 +20,7 @@ from supply_chain.adapters.database.tables import metadata
 from supply_chain.errors import InventoryFailed, InventoryUnavailable, SettingInvalid
 from supply_chain.evidence.sbom import version_in
 from supply_chain.model.image import StorageStatus
-from tests.inventory.contract import NOON, InventoryContract, digest, entry, scan, stored
+from tests.contract.inventory import NOON, InventoryContract, digest, entry, scan, stored
 
 
 class TestSqlite(InventoryContract):

@@ -15,7 +15,7 @@ from supply_chain.errors import ImageDamaged, ImageNotFound
 from supply_chain.evidence.statement import SBOM
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from tests.unit.pieces import Pieces
+from tests.support.pieces import Pieces
 
 LAYER = "sha256:" + "1" * 64
 CONFIG = {"digest": "sha256:" + "c" * 64, "size": 1}

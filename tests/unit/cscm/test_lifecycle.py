@@ -14,7 +14,7 @@ from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.plan import read_plan, write_plan
 from supply_chain.lifecycle.planning import plan as plan_of
 from supply_chain.lifecycle.rulings import Ruled, RunsFrom
-from tests.unit.lifecycle.stock import NOW, RULES, ref, stock
+from tests.support.stock import NOW, RULES, ref, stock
 from tests.unit.lifecycle.test_plan import newest
 
 

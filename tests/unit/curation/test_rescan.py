@@ -17,7 +17,7 @@ from supply_chain.policy.gate import judge
 from supply_chain.policy.rules import POLICIES
 from supply_chain.policy.verdict import record
 from supply_chain.vulnerability.scanner import Sbom, Sboms
-from tests.unit.pieces import CURATED, REPOSITORIES, Pieces
+from tests.support.pieces import CURATED, REPOSITORIES, Pieces
 
 POLICY = POLICIES[Boundary.CURATION]
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "9" * 64)

@@ -12,7 +12,7 @@ from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Boundary, TierName
-from tests.unit.pieces import REPOSITORIES
+from tests.support.pieces import REPOSITORIES
 
 NEW = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
 OLD = ImageRef(repository="curated/base/python", digest="sha256:" + "b" * 64)

@@ -18,8 +18,8 @@ from supply_chain.evidence.checks import Outcome
 from supply_chain.model.container import Change, Container, ContainerSpec, Listener, LocalImage, Logs, Process, profile
 from supply_chain.model.manifest import Probe, Runtime, Service, Test
 from supply_chain.readiness import Answer
-from tests.engine import memory
-from tests.engine.memory import MemoryEngine, Program
+from tests.support import memory_engine as memory
+from tests.support.memory_engine import MemoryEngine, Program
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64

@@ -31,7 +31,7 @@ from supply_chain.development.snapshot import (
 )
 from supply_chain.errors import DeclarationInvalid, SourceInvalid
 from supply_chain.model.image import digest_of
-from tests.unit.repositories import APPLICATION
+from tests.support.repositories import APPLICATION
 
 
 class MemoryTree:

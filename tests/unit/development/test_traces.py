@@ -4,7 +4,7 @@ import pytest
 
 from supply_chain.development.traces import clear
 from supply_chain.model.container import APPLICATION, ROLE, RUN
-from tests.engine.memory import MemoryEngine
+from tests.support.memory_engine import MemoryEngine
 
 PUSHED = "registry:1/dev/hello"
 

@@ -13,7 +13,7 @@ from supply_chain.model.container import labels
 from supply_chain.model.image import CuratedImage, ImageRef
 from supply_chain.model.tier import Boundary
 from supply_chain.policy.outcome import Admitted
-from tests.engine.memory import MemoryEngine
+from tests.support.memory_engine import MemoryEngine
 from tests.unit.conftest import OTHER
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)

@@ -17,7 +17,7 @@ from supply_chain.execution.host import (
 )
 from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.model.container import Action, ContainerSpec, History, HostAccess, LocalImage, Profile, Volume
-from tests.engine.memory import MemoryEngine
+from tests.support.memory_engine import MemoryEngine
 from tests.unit.execution.test_monitor import EXPECTED, NOON
 
 AGENT, OTHER = ("sha256:" + digit * 64 for digit in "de")

@@ -26,7 +26,7 @@ from supply_chain.model.container import (
 )
 from supply_chain.model.image import short
 from supply_chain.model.manifest import Probe, Runtime
-from tests.engine.memory import MemoryEngine, Program
+from tests.support.memory_engine import MemoryEngine, Program
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DIGEST, OTHER, PROXY = ("sha256:" + digit * 64 for digit in "abc")

@@ -23,9 +23,9 @@ from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.gate import Dossier, Place
 from supply_chain.policy.outcome import Admitted
-from tests.engine.memory import MemoryEngine
+from tests.support.memory_engine import MemoryEngine
+from tests.support.pieces import Pieces
 from tests.unit.conftest import EcdsaSigner
-from tests.unit.pieces import Pieces
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 WHERE = REF.moved_to("evidence/execution/hello")

@@ -17,7 +17,7 @@ from supply_chain.execution.supply import DecryptingSupply, PullSupply, tidy
 from supply_chain.model.container import PREVIOUS, Container, LocalImage, Login
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from tests.engine.memory import MemoryEngine
+from tests.support.memory_engine import MemoryEngine
 from tests.unit.conftest import NOON
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/content"

@@ -13,7 +13,7 @@ from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef, StoredManifest
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Boundary, TierName
-from tests.unit.pieces import CURATED, Pieces
+from tests.support.pieces import CURATED, Pieces
 
 
 class Registry:

@@ -13,8 +13,8 @@ from supply_chain.model.container import ContainerSpec, profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.verdict import verdict_places
-from tests.engine.memory import MemoryEngine
-from tests.unit.pieces import CURATED
+from tests.support.memory_engine import MemoryEngine
+from tests.support.pieces import CURATED
 
 OTHER = "sha256:" + "b" * 64
 CURATION, EXECUTION = TierName.CURATION, TierName.EXECUTION

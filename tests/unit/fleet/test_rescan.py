@@ -23,7 +23,7 @@ from supply_chain.fleet.rescan import rescan as part_by_part
 from supply_chain.model.image import ImageRef, Material, StorageStatus, StoredManifest
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.matching import match
-from tests.unit.pieces import CURATION, DEV, REPOSITORIES, Pieces
+from tests.support.pieces import CURATION, DEV, REPOSITORIES, Pieces
 
 
 class Scanner:

@@ -20,7 +20,7 @@ from supply_chain.fleet.where import (
 )
 from supply_chain.model.image import Material
 from supply_chain.model.tier import TierName
-from tests.inventory.contract import digest, entry
+from tests.contract.inventory import digest, entry
 
 BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
 

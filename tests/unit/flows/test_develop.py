@@ -14,8 +14,8 @@ from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import RegistryUnavailable, SourceInvalid
 from supply_chain.model.tier import Boundary
 from supply_chain.policy.outcome import Reason, Refused
-from tests.unit.dockerignore import ignored
-from tests.unit.repositories import APPLICATION, write
+from tests.support.dockerignore import ignored
+from tests.support.repositories import APPLICATION, write
 
 
 class Story:

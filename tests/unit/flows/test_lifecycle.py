@@ -13,7 +13,7 @@ from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.plan import Plan, write_plan
 from supply_chain.lifecycle.planning import plan as plan_of
 from tasks import lifecycle as tasks
-from tests.unit.lifecycle.stock import NOW, RULES, image, ref, stock
+from tests.support.stock import NOW, RULES, image, ref, stock
 from tests.unit.lifecycle.test_plan import newest
 
 BASE = "curated/base/hello"

@@ -14,8 +14,7 @@ from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.stock import Evidenced
 from supply_chain.model.image import StorageStatus
 from supply_chain.model.tier import is_base_repository
-from tests.unit.conftest import tries
-from tests.unit.lifecycle.stock import (
+from tests.support.stock import (
     NOW,
     RULES,
     Memory,
@@ -30,6 +29,7 @@ from tests.unit.lifecycle.stock import (
     stands,
     stock,
 )
+from tests.unit.conftest import tries
 from tests.unit.lifecycle.test_plan import newest, stocks
 
 

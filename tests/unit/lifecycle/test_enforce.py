@@ -10,7 +10,7 @@ from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.lifecycle.enforce import enforce_blocks
 from supply_chain.model.image import ImageRef, StorageStatus
 from supply_chain.model.tier import TierName
-from tests.unit.lifecycle.stock import digest, ref, stored
+from tests.support.stock import digest, ref, stored
 
 ACTIVE, ARCHIVED = StorageStatus.ACTIVE, StorageStatus.ARCHIVED
 BASE = ref(1, "curated/base/python")

@@ -15,8 +15,7 @@ from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.stock import Evidenced, in_use
 from supply_chain.model.image import StorageStatus
 from supply_chain.policy.outcome import Reason
-from tests.unit.conftest import tries
-from tests.unit.lifecycle.stock import (
+from tests.support.stock import (
     NOW,
     RULES,
     ago,
@@ -31,6 +30,7 @@ from tests.unit.lifecycle.stock import (
     stock,
     stored,
 )
+from tests.unit.conftest import tries
 
 BASE = "curated/base/python"
 OLD = {"days": 400, "passed": True, "environments": ("staging",)}

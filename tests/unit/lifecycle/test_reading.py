@@ -17,8 +17,8 @@ from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.stock import INDEXES, Evidenced, Member
 from supply_chain.model.image import ImageRef, Material, StorageStatus
 from supply_chain.model.tier import Boundary, TierName
+from tests.support.stock import NOW, RULES, ago, digest, image, ref, stands, stored
 from tests.unit.execution import test_records
-from tests.unit.lifecycle.stock import NOW, RULES, ago, digest, image, ref, stands, stored
 from tests.unit.lifecycle.test_plan import newest
 
 registry, deployed = test_records.registry, test_records.deployed

@@ -13,7 +13,7 @@ from supply_chain.lifecycle.rulings import RulingBench, RunsFrom, approve, decid
 from supply_chain.lifecycle.stock import INDEXES
 from supply_chain.model.image import ImageRef, StorageStatus
 from supply_chain.model.tier import TierName
-from tests.unit.lifecycle.stock import deployed, digest, ref, stored
+from tests.support.stock import deployed, digest, ref, stored
 
 COPY = ref(2)
 WHERE = "evidence/lifecycle/hello"

@@ -11,7 +11,7 @@ from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.verdict import record
-from tests.unit.pieces import CURATION, DEV, where
+from tests.support.pieces import CURATION, DEV, where
 from tests.unit.policy.test_dossier import BASE, LAYERS, Judged
 
 OTHER_BASE = ImageRef(repository="curated/base/proxy", digest="sha256:" + "8" * 64)

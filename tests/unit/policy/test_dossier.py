@@ -30,7 +30,7 @@ from supply_chain.policy import rules
 from supply_chain.policy.gate import Place, SoakAsked, judge
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
-from tests.unit.pieces import (
+from tests.support.pieces import (
     CURATED,
     CURATION,
     DEV,

@@ -10,7 +10,7 @@ from supply_chain.policy.gate import judge
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.rules import POLICIES
-from tests.unit.pieces import CURATION, DEV, OFFERED, Pieces
+from tests.support.pieces import CURATION, DEV, OFFERED, Pieces
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.planning import plan
 from supply_chain.lifecycle.rules import Action
 from supply_chain.reports import applied_rows, plan_lines, plan_rows
-from tests.unit.lifecycle.stock import NOW, RULES, digest, image, part, ref, running, stands, stock
+from tests.support.stock import NOW, RULES, digest, image, part, ref, running, stands, stock
 from tests.unit.lifecycle.test_plan import newest
 
 

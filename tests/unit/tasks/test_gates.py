@@ -28,7 +28,7 @@ from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.verdict import verdict_places
 from tasks import gates
-from tests.unit.pieces import CURATED, CURATION, DEV, ELSEWHERE, EXECUTION, OFFERED, Pieces, scanned_image, where
+from tests.support.pieces import CURATED, CURATION, DEV, ELSEWHERE, EXECUTION, OFFERED, Pieces, scanned_image, where
 
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
 EARLIER = ImageRef(repository="curated/hello", digest="sha256:" + "e" * 64)

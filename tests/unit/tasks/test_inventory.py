@@ -10,7 +10,7 @@ from supply_chain.errors import ImageNotFound
 from supply_chain.model.container import ContainerSpec, profile
 from supply_chain.model.image import short
 from tasks import inventory as tasks
-from tests.engine.memory import MemoryEngine
+from tests.support.memory_engine import MemoryEngine
 from tests.unit.fleet import conftest
 
 OTHER = "sha256:" + "b" * 64

@@ -20,7 +20,7 @@ from supply_chain.lifecycle.rulings import STOOD, Ruled
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tasks import lifecycle
-from tests.unit.lifecycle.stock import NOW, RULES, Shelf, digest, image, ref, stock
+from tests.support.stock import NOW, RULES, Shelf, digest, image, ref, stock
 from tests.unit.lifecycle.test_plan import newest
 
 TASKS = (

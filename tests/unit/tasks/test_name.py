@@ -9,7 +9,7 @@ from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.names import Holder, NameRegister
 from tasks.name import check_name
-from tests.unit.pieces import CURATION, DEV, Pieces
+from tests.support.pieces import CURATION, DEV, Pieces
 
 EARLIER = ImageRef(repository="curated/hello", digest=f"sha256:{'e' * 64}")
 

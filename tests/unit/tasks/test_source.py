@@ -12,8 +12,8 @@ from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import SourceInvalid
 from tasks import source
 from tasks.source import snapshot_of as snapshot_with
-from tests.unit.dockerignore import ignored
-from tests.unit.repositories import APPLICATION, write
+from tests.support.dockerignore import ignored
+from tests.support.repositories import APPLICATION, write
 
 
 @pytest.fixture(autouse=True)

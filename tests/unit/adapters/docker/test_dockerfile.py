@@ -1,4 +1,7 @@
-"""What the reader is asked, and what is made of its answers. That it reads as BuildKit does: tests/real/dockerfile."""
+"""What the reader is asked, and what is made of its answers.
+
+That it reads as BuildKit does is tested in tests/integration/dockerfile.
+"""
 
 import base64
 import json

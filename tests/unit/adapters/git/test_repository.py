@@ -20,9 +20,9 @@ from supply_chain.adapters.git import objects as git_objects
 from supply_chain.adapters.git.repository import _without_credentials
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.errors import SourceInvalid, SupplyChainError
+from tests.support.dockerignore import ignored
+from tests.support.repositories import APPLICATION, commit, git, make_repository, write
 from tests.unit.conftest import tries
-from tests.unit.dockerignore import ignored
-from tests.unit.repositories import APPLICATION, commit, git, make_repository, write
 
 
 def source(directory, revision=None):

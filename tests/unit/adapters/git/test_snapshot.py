@@ -16,9 +16,9 @@ from supply_chain.adapters.git.snapshot import OLDEST, read_manifest_of, take_sn
 from supply_chain.development import snapshot as rules
 from supply_chain.errors import DeclarationInvalid, SourceInvalid
 from supply_chain.model.image import digest_of
+from tests.support.dockerignore import ignored
+from tests.support.repositories import APPLICATION, DECLARATION, commit, git, make_repository, write
 from tests.unit.conftest import tries
-from tests.unit.dockerignore import ignored
-from tests.unit.repositories import APPLICATION, DECLARATION, commit, git, make_repository, write
 
 
 @contextlib.contextmanager

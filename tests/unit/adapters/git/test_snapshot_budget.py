@@ -17,8 +17,8 @@ from supply_chain.adapters.git.snapshot_budget import MAX_READ, MAX_SECONDS, Bud
 from supply_chain.adapters.process.command import Cancellation
 from supply_chain.development.snapshot import MAX_SIZE
 from supply_chain.errors import Cancelled, SourceInvalid
-from tests.unit.dockerignore import ignored
-from tests.unit.repositories import APPLICATION, commit, git, make_repository, write
+from tests.support.dockerignore import ignored
+from tests.support.repositories import APPLICATION, commit, git, make_repository, write
 
 
 def ticking():

@@ -26,7 +26,7 @@ from supply_chain.adapters.tools import secrets
 from supply_chain.adapters.tools.secrets import LARGEST, find_secrets, searched_checksums
 from supply_chain.errors import Cancelled, CheckNotMade, ScannerFailed
 from supply_chain.model.image import ImageRef
-from tests.engine.memory import MemoryEngine
+from tests.support.memory_engine import MemoryEngine
 
 MIB = 1024**2
 OCI = "application/vnd.oci.image"

@@ -1,4 +1,4 @@
-"""What is asked of cosign, and what is made of its answers. The real one is asked in tests/real."""
+"""What is asked of cosign, and what is made of its answers. The real one is asked in tests/integration."""
 
 import dataclasses
 import json

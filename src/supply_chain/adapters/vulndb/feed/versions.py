@@ -1,7 +1,7 @@
 """From the feed's windows to the version ranges of grype's database.
 
 Ranges follow what grype's own builder makes of the same facts, so that both give the same matches;
-`tests/real/test_database_builder.py` compares them.
+`tests/integration/test_database_builder.py` compares them.
 """
 
 from __future__ import annotations

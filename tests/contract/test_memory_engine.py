@@ -1,0 +1,20 @@
+"""The engine in memory keeps what the port promises, so that a test on it says something of the real one."""
+
+from uuid import uuid4
+
+import pytest
+
+from tests.contract.engine import Bench, EngineContract
+from tests.support.memory_engine import MemoryEngine
+
+
+class TestMemoryEngine(EngineContract):
+    @pytest.fixture
+    def bench(self):
+        engine = MemoryEngine()
+
+        def image(*names):
+            labels = {"test": uuid4().hex}
+            return engine.add(*names, environment={"GREETING": "hello"}, command=("/subject", "hang"), labels=labels)
+
+        return Bench(engine, engine.owned, image, mark=f"t{uuid4().hex[:8]}", port=8080)

@@ -1,0 +1,232 @@
+"""What hides in an image: written through links, by the build itself, in archives, or under another distribution."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from pathlib import Path
+
+import docker
+import pytest
+
+from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.adapters.image.layers import read_contents
+from supply_chain.development.content import Contents
+from supply_chain.evidence.statement import SUMMARY
+from supply_chain.model.image import ImageRef
+from tests.integration.containers.layered import layered
+from tests.integration.containers.test_layers import MIB, packed
+from tests.support.command import cscm
+from tests.support.place import placed
+
+from .conftest import Adversary, Make, statement
+
+pytestmark = pytest.mark.real
+
+ARM = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\xb7\0" + b"x" * 600
+
+
+def entry(name: str, content: bytes = b"", mode: int = 0o755, **fields: object) -> tuple[tarfile.TarInfo, bytes]:
+    member = tarfile.TarInfo(name)
+    member.mode, member.size = mode, len(content)
+    for field, value in fields.items():
+        setattr(member, field, value)
+    return member, content
+
+
+def link(name: str, to: str) -> tuple[tarfile.TarInfo, bytes]:
+    return entry(name, type=tarfile.SYMTYPE, linkname=to)
+
+
+def contents(directory: Path, *layers: list[tuple[tarfile.TarInfo, bytes]]) -> Contents:
+    """What we see of an image of these layers, once the real engine has taken it."""
+    archive = directory / "image.tar"
+    digest = layered(archive, [packed(each) for each in layers])
+    client = docker.from_env()
+    try:
+        with archive.open("rb") as file:
+            client.images.load(file)
+        found = read_contents(DockerEngine.connect(), digest, MIB)
+    finally:
+        client.images.remove(digest, force=True)
+        client.close()
+    assert found is not None
+    return found
+
+
+def test_setuid_through_a_linked_directory_is_seen_where_it_lies(tmp_path: Path) -> None:
+    """A later layer hides the name that it was written by, and not the file."""
+    found = contents(
+        tmp_path,
+        [entry("usr/bin", type=tarfile.DIRTYPE), link("a", "/usr/bin"), entry("a/su", b"x", 0o4755)],
+        [entry("a/.wh.su")],
+    )
+
+    assert found.more_rights == {"/usr/bin/su": "setuid"}
+    assert any("through the link" in each for each in found.examination.conflicts)
+
+
+def test_a_foreign_program_through_a_link_is_seen_where_it_lies(tmp_path: Path) -> None:
+    """Relative, absolute, and above the root."""
+    found = contents(
+        tmp_path,
+        [entry("opt/x", type=tarfile.DIRTYPE), link("opt/b", "../../../opt/x"), link("c", "/opt/b")],
+        [link("opt/b", "x"), entry("opt/x", type=tarfile.DIRTYPE), entry("opt/b/arm", ARM)],
+    )
+
+    assert found.foreign == {"/opt/x/arm": "AArch64"}
+
+
+def test_a_hard_link_makes_its_file_setuid_too(tmp_path: Path) -> None:
+    """The second name's mode is the first one's."""
+    found = contents(
+        tmp_path, [entry("su", b"x"), entry("other", mode=0o4755, type=tarfile.LNKTYPE, linkname="su"), link("l", "su")]
+    )
+
+    assert found.more_rights == {"/su": "setuid", "/other": "setuid"}
+
+
+SECRET = "ghp_" + "aB3" * 12
+LEAKY = """\
+FROM curated/base/python AS test
+COPY subject /
+USER 10001:10001
+
+FROM curated/base/python
+USER 0
+RUN ["/usr/bin/python3", "-c", "open('/etc/settings', 'w').write('token: ghp_' + 'aB3' * 12)"]
+RUN ["/usr/bin/python3", "-c", "import os; os.remove('/etc/settings')"]
+COPY subject revision /
+USER 10001:10001
+EXPOSE 8080
+ENTRYPOINT ["/subject"]
+"""
+
+
+def test_a_secret_that_the_build_wrote_is_seen_though_a_later_layer_hides_it(bases: None, application: Make) -> None:
+    """It is in no file of the source, and whoever pulls the image has it."""
+    ran = cscm("chain", str(application("leaky", {"Dockerfile": LEAKY})), "--json")
+
+    (reason,) = [each for each in ran.result["reasons"] if each["code"] == "content.failed"]
+    assert "/etc/settings:1: GitHub token" in reason["fact"] and SECRET not in ran.stdout + ran.stderr
+
+
+LIAR = LEAKY.replace(
+    "open('/etc/settings', 'w').write('token: ghp_' + 'aB3' * 12)",
+    "import os; open('/etc/r', 'w').write('ID=debian\\\\nVERSION_ID=99\\\\n'); "
+    "os.remove('/etc/os-release'); os.symlink('r', '/etc/os-release')",
+).replace("import os; os.remove('/etc/settings')", "pass")
+
+
+def test_an_os_release_that_lies_through_a_link_is_seen(bases: None, application: Make) -> None:
+    """The scanner believes it; the base says otherwise."""
+    ran = cscm("chain", str(application("liar", {"Dockerfile": LIAR})), "--json")
+
+    assert "sbom.distribution-differs" in ran.reasons()
+    (reason,) = [each for each in ran.result["reasons"] if each["code"] == "sbom.distribution-differs"]
+    assert "it says to be of debian 99" in reason["fact"] and "debian 12" in reason["fact"]
+
+
+PACKAGE = """\
+Package: innocent
+Status: install ok installed
+Version: 1.0.1
+Architecture: amd64
+Maintainer: nobody
+Description: nothing
+"""
+TWOFOLD = """\
+FROM curated/base/python AS test
+COPY subject /
+USER 10001:10001
+
+FROM curated/base/python
+COPY status /opt/root/var/lib/dpkg/status
+COPY picture.png /usr/share/picture.png
+COPY subject revision /
+USER 10001:10001
+EXPOSE 8080
+ENTRYPOINT ["/subject"]
+"""
+ACCEPTED = """\
+  unjudged:
+    - what: archive
+      at: [/usr/share/*]
+      reason: the pictures of the manual
+    - what: database
+      at: [/opt/root/var/lib/dpkg]
+      reason: a chroot that nothing starts in
+"""
+
+
+def test_a_second_database_and_an_archive_are_refused_until_the_owner_accepts_them(
+    bases: None, application: Make, adversary: Adversary
+) -> None:
+    """Under innocent names; what is accepted stands in the verdict."""
+    source = application("twofold", {"Dockerfile": TWOFOLD, "status": PACKAGE})
+    with zipfile.ZipFile(source / "picture.png", "w") as archive:
+        archive.writestr("flask/__init__.py", "x" * 2000)
+        archive.writestr("flask-0.1.dist-info/METADATA", "Name: flask\nVersion: 0.1\n")
+
+    first = cscm("chain", str(source), "--json")
+
+    new = {"sbom.second-database", "sbom.archives"}
+    assert new <= first.reasons()
+    facts = " ".join(each["fact"] for each in first.result["reasons"])
+    assert "/opt/root/var/lib/dpkg (dpkg)" in facts and "/usr/share/picture.png (zip)" in facts
+
+    declaration = source / "supply-chain.yaml"
+    declaration.write_text(declaration.read_text() + ACCEPTED)
+    offered = cscm("develop", str(source), "--json")
+    ran = cscm("curate", str(ImageRef.model_validate(offered.result["ref"])), "--json")
+
+    assert ran.status == 0, ran.stderr
+    curated = ImageRef.model_validate(ran.result["ref"])
+    verdicts = [statement(kind, bundle) for kind, bundle in adversary.bundles(curated) if kind == SUMMARY]
+    notes = [note for verdict in verdicts for note in verdict["cscm"]["notes"]]
+    for what in ("the archive /usr/share/picture.png", "the package database /opt/root"):
+        assert any(note.startswith(f"not judged, which its owner accepts: {what}") for note in notes), notes
+
+
+DUMPED = TWOFOLD.replace(
+    "COPY status /opt/root/var/lib/dpkg/status\nCOPY picture.png /usr/share/picture.png\n", "COPY dump /\n"
+)
+
+
+def test_a_secret_in_a_file_that_is_too_large_for_the_check_of_the_source_is_seen(
+    bases: None, application: Make
+) -> None:
+    """detect-secrets reads files of up to 5 MiB; what it leaves out was searched by nobody."""
+    ran = cscm(
+        "chain", str(application("dumped", {"Dockerfile": DUMPED, "dump": f"{SECRET}\n" + "x" * 6 * MIB})), "--json"
+    )
+
+    (reason,) = [each for each in ran.result["reasons"] if each["code"] == "content.failed"]
+    assert "/dump:1: GitHub token" in reason["fact"] and SECRET not in ran.stdout + ran.stderr
+
+
+PRINTER = """\
+FROM curated/base/python AS test
+COPY subject /
+USER 10001:10001
+
+FROM scratch
+COPY subject revision /
+USER 10001:10001
+EXPOSE 8080
+ENTRYPOINT ["/subject"]
+"""
+
+
+def test_a_command_that_prints_12_passed_is_refused_where_tests_have_to_be_shown(
+    bases: None, application: Make
+) -> None:
+    """It is a warning elsewhere: the chain cannot know every runner."""
+    source = application("printer", {"Dockerfile": PRINTER})
+    declaration = source / "supply-chain.yaml"
+    with placed("shown", ["printer"], {"tests": "shown"}):
+        text = declaration.read_text().replace("[/subject, status-0]", "[/usr/bin/python3, -c, print('12 passed')]")
+        declaration.write_text(text.replace("environments: [", "environments: [shown, "))
+        ran = cscm("chain", str(source), "--json")
+
+    assert ran.reasons() == {"tests.not-shown"}

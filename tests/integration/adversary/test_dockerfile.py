@@ -1,0 +1,269 @@
+"""A developer with nothing but a Dockerfile: what the reading refuses, and what BuildKit denies where nobody read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from supply_chain.development.bases import REGISTRIES, CuratedBases
+from supply_chain.development.plan import Plan, plan_build
+from supply_chain.development.record import check_record
+from supply_chain.errors import BuildFailed, BuildMaterialsDiffer, DockerfileRefused
+from supply_chain.model.image import Material, Source
+from supply_chain.model.manifest import MANIFEST, Base
+from tests.support.buildkit import NAMESPACE, BuildKit
+
+pytestmark = pytest.mark.real
+
+SHA = "sha256:" + "a" * 64
+SOURCE = Source(path=".", repository="r", revision="0" * 40, dirty=False, committed=1000)
+
+
+class Asked(BaseHTTPRequestHandler):
+    """Something on the host's loopback that answers everybody, and remembers whom."""
+
+    paths: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.paths.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"a secret")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def loopback() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Asked)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@dataclass(frozen=True)
+class Curated(CuratedBases):
+    """One curated base, whatever it is called; everything else is decided as for everybody."""
+
+    image: str = ""
+
+    def curated(self, name: str) -> tuple[str, Material]:
+        return self.image, Material(name=name, digest=self.image.partition("@")[2], curated=True)
+
+
+def plan(buildkit: BuildKit, text: str, config: bytes = b"{}", **fetch: Any) -> Plan:
+    """Read a Dockerfile as the chain does, before it builds."""
+    document = {"kind": "base", "name": "hello", "owner": "us", "check": ["/x"], "build": {"fetch": fetch}}
+    manifest = MANIFEST.validate_python(document)
+    assert isinstance(manifest, Base)
+    bases: Any = Curated(
+        catalogue=None,  # type: ignore[arg-type] # nobody asks
+        evidence=None,  # type: ignore[arg-type]
+        host="registry.of.the.chain",
+        instead={},
+        read_config=lambda address, platform: config,
+        registries=REGISTRIES,
+        image=buildkit.image,
+    )
+    return plan_build(text.encode(), manifest, SOURCE, NAMESPACE, buildkit.reader, bases)
+
+
+LOOPBACK = {
+    "http": "FROM scratch\nADD http://LOOPBACK/a /a\n",
+    "http with a checksum": f"FROM scratch\nADD --checksum={SHA} http://LOOPBACK/a /a\n",
+    "https": f"FROM scratch\nADD --checksum={SHA} https://LOOPBACK/a /a\n",
+    "git by http": "FROM scratch\nADD http://LOOPBACK/a.git /a\n",
+    "git": "FROM scratch\nADD git://LOOPBACK/a.git /a\n",
+    "git by ssh": "FROM scratch\nADD git@LOOPBACK:a.git /a\n",
+    "an image by tag": "FROM LOOPBACK/a:1\n",
+    "an image by digest": f"FROM LOOPBACK/a@{SHA}\n",
+    "a copy from an image": f"FROM scratch\nCOPY --from=LOOPBACK/a@{SHA} /a /a\n",
+    "a mounted image": f"FROM curated/base/a\nRUN --mount=from=LOOPBACK/a@{SHA},target=/a x\n",
+    "an escaped flag": f"FROM scratch\nCOPY --fr\\\nom=LOOPBACK/a@{SHA} /a /a\n",
+    "a comment that goes on": f"FROM scratch\n# x \\\nCOPY --from=LOOPBACK/a@{SHA} /a /a\n",
+    "another escape": f"# escape=`\nFROM scratch\nCOPY `\n# x\n  --from=LOOPBACK/a@{SHA} /a /a\n",
+    "a heredoc before": f"FROM curated/base/a\nRUN <<A <<B\nB\nA\nB\nCOPY --from=LOOPBACK/a@{SHA} /a /a\n",
+    "a byte order mark": f"\ufeffFROM LOOPBACK/a@{SHA}\n",
+    "a variable": f"ARG A=LOOPBACK\nARG B=$A/a\nFROM ${{B}}@{SHA}\n",
+    "a default in a variable": f"ARG B\nFROM ${{B:-LOOPBACK/a@{SHA}}}\n",
+    "a URL in a variable": "FROM scratch\nENV U=http://LOOPBACK\nADD $U/a /a\n",
+    "a stage by number": f"FROM LOOPBACK/a@{SHA}\nFROM scratch\nCOPY --from=0 /a /a\n",
+    "a stage called like a base": f"FROM LOOPBACK/a@{SHA} AS curated\nFROM curated\n",
+    "a frontend": "# syntax=LOOPBACK/frontend:1\nFROM scratch\n",
+    "a frontend after a mark": "\ufeff#syntax = LOOPBACK/frontend:1\nFROM scratch\n",
+    "a frontend after #!": "#!/usr/bin/env x\n# syntax=LOOPBACK/frontend:1\nFROM scratch\n",
+    "a frontend in capitals": "# escape=`\n# SYNTAX=LOOPBACK/frontend:1\nFROM scratch\n",
+    "a frontend after //": "// syntax=LOOPBACK/frontend:1\nFROM scratch\n",
+    "a frontend in JSON": '{"syntax": "LOOPBACK/frontend:1"}\n',
+}
+"""Dockerfiles that have BuildKit ask the host's loopback."""
+UNHEARD = (LOOPBACK["a frontend after a mark"],)
+"""What older BuildKits (0.13) take for a comment; the reading refuses it."""
+
+
+@pytest.mark.parametrize("text", LOOPBACK.values(), ids=LOOPBACK)
+def test_buildkit_denies_sources_that_nobody_declared(buildkit: BuildKit, loopback: str, text: str) -> None:
+    """Where the reading is passed by altogether, the source policy holds: nothing is asked."""
+    Asked.paths.clear()
+    policy = buildkit.policy(["docker.io/curated/base/a:latest"])
+
+    result = buildkit.run(text.replace("LOOPBACK", loopback).encode(), policy)
+
+    assert Asked.paths == []
+    if text not in UNHEARD:
+        assert result.done.status != 0 and "denied by policy" in result.done.stderr, result.done.stderr[-2000:]
+
+
+def test_buildkit_asks_the_loopback_without_the_policy(buildkit: BuildKit, loopback: str) -> None:
+    """Otherwise the test above would pass for nothing."""
+    everything = {"rules": [{"action": "ALLOW", "selector": {"identifier": "*", "matchType": "WILDCARD"}}]}
+    Asked.paths.clear()
+
+    assert buildkit.run(LOOPBACK["http"].replace("LOOPBACK", loopback).encode(), everything).done.status == 0
+    assert "/a" in Asked.paths
+
+
+@pytest.mark.parametrize("text", LOOPBACK.values(), ids=LOOPBACK)
+def test_reading_refuses_sources_that_nobody_declared(buildkit: BuildKit, loopback: str, text: str) -> None:
+    """Before BuildKit is asked."""
+    with pytest.raises((DockerfileRefused, BuildFailed)) as caught:
+        plan(buildkit, text.replace("LOOPBACK", loopback))
+    assert isinstance(caught.value, DockerfileRefused) or "git ref" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["docker-image://HOST/a:1", "DIRECTORY"])
+def test_buildkit_denies_named_contexts(buildkit: BuildKit, loopback: str, tmp_path: Path, kind: str) -> None:
+    """Whatever an argument of the client would name so."""
+    (tmp_path / "secret").write_text("of the host")
+    named = kind.replace("HOST", loopback).replace("DIRECTORY", str(tmp_path))
+    text = b"FROM evil\nFROM scratch\nCOPY --from=0 / /\n"
+
+    result = buildkit.run(text, buildkit.policy(), f"--build-context=evil={named}")
+
+    assert result.done.status != 0 and "denied by policy" in result.done.stderr
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.1", "0177.0.0.1", "2130706433", "0x7f000001", "[::1]", "localhost", "0.0.0.0", "169.254.169.254",
+     "10.0.0.1", "192.168.1.1", "100.64.0.1", "[::ffff:127.0.0.1]", "[fd00:ec2::254]"],
+)  # fmt: skip
+def test_images_of_hosts_that_are_not_public_are_refused(buildkit: BuildKit, host: str) -> None:
+    """In every notation, though they are declared, where the declaration can name them at all."""
+    name = f"{host}:5000/a/b@{SHA}"
+
+    with pytest.raises((DockerfileRefused, ValueError, BuildFailed)):
+        plan(buildkit, f"FROM {name}\n", images=[name])
+
+
+RUNS = {
+    "the host's network": "RUN --network=host x",
+    "an SSH agent": "RUN --mount=type=ssh x",
+    "another secret": "RUN --mount=type=secret,id=aws x",
+    "another secret as a variable": "RUN --mount=type=secret,id=aws,env=X x",
+    "a cache above": "RUN --mount=type=cache,id=../other,target=/c x",
+    "a cache above by its target": "RUN --mount=type=cache,target=../up x",
+    "a cache by a variable": "ENV X=../a\nRUN --mount=type=cache,id=$X,target=/c x",
+    "a cache by the base's variable": "RUN --mount=type=cache,id=$OF_THE_BASE,target=/c x",
+    "a cache with another's separator": "RUN --mount=type=cache,id=a:b,target=/c x",
+    "a setting of the builder": "ARG BUILDKIT_CACHE_MOUNT_NS=other\nRUN x",
+    "a device": "RUN --device=vendor.example/gpu=0 x",
+}
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_reading_refuses_what_a_command_may_not_have(buildkit: BuildKit, run: str) -> None:
+    """By BuildKit's own words for it, variables expanded as in the build."""
+    config = b'{"config": {"Env": ["OF_THE_BASE=../other"]}}'
+
+    with pytest.raises((DockerfileRefused, BuildFailed)) as caught:
+        plan(buildkit, f"FROM curated/base/a\n{run}\n", config)
+    assert isinstance(caught.value, DockerfileRefused) or "only supported" in str(caught.value)
+
+
+def test_reading_follows_the_triggers_of_a_base(buildkit: BuildKit) -> None:
+    """What ONBUILD in an image brings in is not written in the Dockerfile."""
+    trigger = b'{"config": {"OnBuild": ["COPY --from=evil.example/a:1 /a /a"]}}'
+
+    with pytest.raises(DockerfileRefused, match=r"evil\.example/a:1"):
+        plan(buildkit, "FROM curated/base/a\n", trigger)
+
+
+HARMLESS = "FROM curated/base/a AS one\nRUN --mount=type=cache,target=/c x\nFROM scratch\nCOPY --from=one /bin/sh /x\n"
+
+
+def test_a_build_of_another_dockerfile_is_not_used(buildkit: BuildKit) -> None:
+    """Its sources are allowed, so the policy says nothing; BuildKit's own record does, in either direction."""
+    expected = plan(buildkit, HARMLESS).expected("")
+    run = partial(buildkit.run, policy=buildkit.policy(["docker.io/curated/base/a:latest"]))
+
+    check_record("", run(HARMLESS.encode()).record, expected)
+    for other in (
+        HARMLESS.replace("target=/c", "target=/d"),
+        HARMLESS.replace("FROM scratch\nCOPY --from=one /bin/sh /x\n", "COPY file /x\n"),
+        "FROM scratch\nCOPY file /x\n",
+        HARMLESS.replace("--mount=type=cache,target=/c ", ""),
+    ):
+        with pytest.raises(BuildMaterialsDiffer):
+            check_record("", run(other.encode()).record, expected)
+
+
+def test_caches_of_another_namespace_fail_the_build(buildkit: BuildKit) -> None:
+    """Were the namespace lost on the way to BuildKit, its record would show it."""
+    found = plan(buildkit, HARMLESS)
+    policy = buildkit.policy(["docker.io/curated/base/a:latest"])
+
+    record = buildkit.run(HARMLESS.encode(), policy, "--build-arg=BUILDKIT_CACHE_MOUNT_NS=other").record
+
+    with pytest.raises(BuildMaterialsDiffer, match="cache mount other//c was taken in"):
+        check_record("", record, found.expected(""))
+
+
+DOUBLING = "{0} A=xxxxxxxxxxxxxxxx\n" + "{0} A=$A$A\n" * 35
+LARGE = {
+    "a variable that doubles": ("FROM scratch AS test\n" + DOUBLING.format("ENV"), "more memory"),
+    "an argument that doubles": ("FROM scratch AS test\n" + DOUBLING.format("ARG"), "more memory"),
+    "an argument of all stages that doubles": (DOUBLING.format("ARG") + "FROM scratch AS test\n", "more memory"),
+    "a variable that doubles in a stage before": (
+        "FROM scratch AS one\n" + DOUBLING.format("ENV") + "FROM scratch AS test\nCOPY --from=one / /\n",
+        "more memory",
+    ),
+    "a variable that doubles a few times": (
+        "FROM scratch AS test\nENV A=xxxxxxxxxxxxxxxx\n" + "ENV A=$A$A\n" * 17,
+        "variables and instructions, expanded, have",
+    ),
+    "a long variable of many commands": (
+        "FROM curated/base/a\nENV A=xxxxxxxxxxxxxxxx\n" + "ENV A=$A$A\n" * 13 + "RUN x\n" * 200,
+        "build definition has",
+    ),
+    "too many instructions that double": (
+        "FROM scratch AS test\nENV A=xxxxxxxxxxxxxxxx\n" + "ENV A=$A$A\n" * 2000,
+        "more than 2000 instructions",
+    ),
+}
+"""Dockerfiles that are short and take any amount of memory, in the reader and then in the engine."""
+
+
+@pytest.mark.parametrize(("text", "why"), LARGE.values(), ids=LARGE)
+def test_reading_refuses_what_takes_too_much_memory(buildkit: BuildKit, text: str, why: str) -> None:
+    """Before BuildKit is asked, which has no limit of its own."""
+    with pytest.raises(DockerfileRefused, match=why):
+        plan(buildkit, text)
+
+
+def test_reading_takes_the_longest_dockerfile_that_is_let_in(buildkit: BuildKit) -> None:
+    """Its memory suffices for a quarter of a MiB, and for as many instructions as there may be."""
+    commands = "".join(f"RUN x {number} {'y' * 90}\n" for number in range(1999))
+    lines = ("z" * 99 + "\n") * 2600
+
+    for text in (f"FROM curated/base/a\n{commands}", f"FROM curated/base/a\nRUN <<EOF\n{lines}EOF\n"):
+        assert plan(buildkit, text).reading.error is None

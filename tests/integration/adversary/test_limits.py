@@ -1,0 +1,178 @@
+"""Builds that take all that there is: each ends with a clear error, and others go on. The real BuildKit, as root."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters.docker.build_cgroup import BuildCgroup
+from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.adapters.docker.free_space import free_bytes
+from supply_chain.adapters.tools import Toolbox
+from supply_chain.concurrency import both
+from supply_chain.errors import BuildFailed, BuildLimitExceeded, ToolTimedOut
+from tests.integration.adversary.steps import GIB, LIMITS, MIB, OWNER, Steps, steps_in
+
+pytestmark = pytest.mark.real
+
+CACHE = "--mount=type=cache,target=/cache "
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterator[Steps]:
+    with steps_in(tmp_path_factory.mktemp("limits"), toolbox) as made:
+        yield made
+
+
+@pytest.fixture
+def key() -> str:
+    return uuid.uuid4().hex
+
+
+def running(word: str) -> bool:
+    """Whether a step with this argument runs on this machine."""
+    return any(
+        word.encode() in each.read_bytes()
+        for each in Path("/proc").glob("[0-9]*/cmdline")
+        if each.parent.joinpath("cgroup").is_file()
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        ('RUN ["/step", "fork"]\n', "more than 64 processes"),
+        ('RUN ["/step", "eat"]\n', "more than their 512 MiB of memory"),
+        ('RUN ["/step", "fill", "/"]\n', "written more than 256 MiB"),
+        (f'RUN {CACHE}["/step", "fill", "/cache"]\n', "written more than 256 MiB"),
+    ],
+    ids=["fork bomb", "memory hog", "disk filler", "cache filler"],
+)
+def test_a_step_that_takes_all_is_ended_and_others_go_on(steps: Steps, key: str, step: str, why: str) -> None:
+    """Another application is built meanwhile, and nothing of the first runs on."""
+    with pytest.raises(BuildLimitExceeded, match=why):
+        both(
+            lambda: steps.builder().build(steps.order(step, key)),
+            lambda: steps.result('RUN ["/step", "random", "/said"]\n', uuid.uuid4().hex),
+        )
+
+    assert list(BuildCgroup(key, OWNER).processes()) == []
+    assert steps.result('RUN ["/step", "random", "/said"]\n', uuid.uuid4().hex)
+
+
+def test_one_file_cannot_grow_without_end(steps: Steps, key: str) -> None:
+    """By the kernel's own limit, which needs no root and nobody who looks."""
+    with pytest.raises((BuildFailed, BuildLimitExceeded)):
+        steps.builder().build(steps.order('RUN ["/step", "grow", "/x"]\n', key))
+
+
+def seconds_used(group: BuildCgroup) -> float:
+    """The time of processors that a group has had, by the version of groups that the kernel serves."""
+    if not group.unified:
+        return int((group.directory("cpuacct") / "cpuacct.usage").read_text()) / 1e9
+    lines = (group.directory("cpu") / "cpu.stat").read_text().splitlines()
+    return int(dict(line.split() for line in lines)["usage_usec"]) / 1e6
+
+
+@pytest.mark.parametrize("what", ["spin", "yell"])
+def test_a_step_without_end_is_ended_in_the_engine_too(steps: Steps, key: str, what: str) -> None:
+    """A busy loop has its share of the processors and no more; lines without end are not kept without end."""
+    mark = uuid.uuid4().hex
+    order = steps.order(f'RUN ["/step", "{what}", "{mark}"]\n', key, timeout=8)
+
+    with pytest.raises(ToolTimedOut):
+        steps.builder().build(order)
+
+    deadline = time.monotonic() + 20
+    while running(mark) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not running(mark)
+
+
+def test_processors_are_shared_out(steps: Steps, key: str) -> None:
+    """Half a processor for 6 seconds are 3 seconds of its time, however many there are; its start takes some."""
+    with pytest.raises(ToolTimedOut):
+        steps.builder().build(steps.order('RUN ["/step", "spin"]\n', key, timeout=6))
+
+    assert 0.5 < seconds_used(BuildCgroup(key, OWNER)) < 4.5
+
+
+def connected() -> DockerEngine:
+    """The engine that builds."""
+    return DockerEngine.connect(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
+
+
+def write_bomb(target: Path, size: int) -> None:
+    """An archive that is small, and unpacks to a file of so many zeros."""
+    member = tarfile.TarInfo("zeros")
+    member.size = size
+    with tarfile.open(target, "w:gz", compresslevel=1) as archive:
+        archive.addfile(member, Zeros(size))
+
+
+class Zeros(io.RawIOBase):
+    """Zeros without end."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def read(self, size: int = -1) -> bytes:
+        size = min(self.left if size < 0 else size, self.left)
+        self.left -= size
+        return bytes(size)
+
+
+TAKES = [
+    "ADD bomb.tar.gz /bomb\n",
+    'RUN ["/step", "unlink", "/"]\n',
+    'RUN ["/step", "chroot", "/other", "fill", "/"]\n',
+]
+"""What lowers the free space, and no walk through a step's files sees."""
+
+
+@pytest.mark.parametrize("step", TAKES, ids=["ADD of a bomb", "unlinked files", "another root"])
+def test_free_space_that_goes_ends_the_build_that_takes_it(steps: Steps, key: str, step: str) -> None:
+    """Long before it is all gone, and the disk gets it back: nobody holds it any more."""
+    storage, order = Path(connected().machine().storage), replace(steps.order(step, key), max_size=64 * MIB)
+    if step.startswith("ADD"):
+        write_bomb(order.context / "bomb.tar.gz", 6 * GIB)
+    before = free_bytes(storage)
+
+    with pytest.raises(BuildLimitExceeded, match=r"fell by more than|have written more than"):
+        steps.builder(LIMITS, (storage,)).build(order)
+
+    assert before - free_bytes(storage) < 5 * GIB
+    assert list(BuildCgroup(key, OWNER).processes()) == []
+
+
+def test_what_is_sparse_in_a_step_is_not_unpacked_in_the_engine(steps: Steps, key: str) -> None:
+    """There it would take all of its room; the image is larger than its declaration says."""
+    order = replace(steps.order('RUN ["/step", "sparse", "/x"]\n', key), reproducible=True, max_size=64 * MIB)
+
+    with pytest.raises(BuildLimitExceeded, match=r"build\.max_size"):
+        steps.builder().build(order)
+
+    assert order.name not in {name for names in connected().names("cscm.local/steps").values() for name in names}
+
+
+def test_a_build_leaves_room_on_the_engines_disk(steps: Steps, key: str, tmp_path: Path) -> None:
+    """It ends before the disk is full for everybody."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(small)], check=True)
+    try:
+        (small / "filled").write_bytes(b"x" * 40 * MIB)
+        scarce = LIMITS.model_copy(update={"reserve": 32 * MIB})
+        with pytest.raises(BuildLimitExceeded, match="have to stay"):
+            steps.builder(scarce, (small,)).build(steps.order('RUN ["/step", "wait"]\n', key))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

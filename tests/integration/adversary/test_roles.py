@@ -1,0 +1,102 @@
+"""A tier that acts in another's role: refused by IAM before anything is written, and told so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cscm_laptop.home import Home
+from cscm_laptop.prefect_server import prefect_environment
+from cscm_laptop.profile import load_profile
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
+from tests.support.command import ROOT, cscm
+
+from .conftest import PLACE, Adversary, Make
+
+pytestmark = pytest.mark.real
+
+SWAP = """
+import sys
+from blocks import Tier
+from cscm_laptop.blocks import tier_of
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import load_state
+from supply_chain.model.tier import TierName
+
+state = load_state(Home.find())
+for pair in sys.argv[1:]:
+    tier, role = map(TierName, pair.split("="))
+    own, other = tier_of(state, tier), tier_of(state, role)
+    own.aws, own.role_arn = other.aws, other.role_arn
+    own.save(tier.value, overwrite=True)
+"""
+"""Gives a tier's block the credentials and the role of another tier, and nothing else."""
+DEVELOPMENT, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
+
+Swap = Callable[[dict[TierName, TierName]], None]
+
+
+@pytest.fixture(scope="module")
+def swap(home: Home) -> Iterator[Swap]:
+    """Lets tiers act in other roles; afterwards each acts in its own."""
+    environment = {**os.environ, **prefect_environment(home, load_profile(home.project))}
+
+    def to(roles: dict[TierName, TierName]) -> None:
+        pairs = [f"{tier}={role}" for tier, role in roles.items()]
+        subprocess.run([sys.executable, "-c", SWAP, *pairs], cwd=ROOT, env=environment, check=True, timeout=120)
+
+    yield to
+    to({tier: tier for tier in TierName})
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        {DEVELOPMENT: CURATION, CURATION: EXECUTION, EXECUTION: DEVELOPMENT},
+        {DEVELOPMENT: EXECUTION, CURATION: DEVELOPMENT, EXECUTION: CURATION},
+    ],
+    ids=lambda roles: ", ".join(f"{tier} as {role}" for tier, role in roles.items()),
+)
+def test_a_tier_in_anothers_role_does_nothing(
+    offered: ImageRef,
+    curated: ImageRef,
+    adversary: Adversary,
+    application: Make,
+    place: dict[str, int],
+    swap: Swap,
+    roles: dict[TierName, TierName],
+) -> None:
+    """Each of its flows ends with `access.denied`; no repository, image, tag or statement is new, and nothing runs."""
+    source = application("prey", {"revision": f"{roles[DEVELOPMENT]}\n"})
+    swap(roles)
+    before, running = adversary.everything(), containers()
+
+    with ThreadPoolExecutor() as pool:
+        ran = tuple(
+            pool.map(
+                lambda args: cscm(*args),
+                (
+                    ("develop", str(source)),
+                    ("curate", str(offered), "--fresh"),
+                    ("execute", str(curated), "--environment", PLACE),
+                ),
+            )
+        )
+
+    assert [each.code() for each in ran] == ["access.denied"] * 3, "\n".join(each.stderr for each in ran)
+    assert adversary.everything() == before
+    assert containers() == running
+
+
+def containers() -> str:
+    """The containers of the environment, running or not."""
+    return subprocess.run(
+        ["docker", "ps", "--all", "--quiet", "--filter", f"label=cscm.environment={PLACE}"],
+        capture_output=True, text=True, check=True, timeout=60,
+    ).stdout  # fmt: skip

@@ -1,0 +1,64 @@
+"""Packages that a scan would find nothing in: it is said, and nothing is admitted for want of a finding."""
+
+from __future__ import annotations
+
+import pytest
+
+from supply_chain.evidence.statement import SUMMARY
+from supply_chain.model.image import ImageRef
+from tests.support.command import cscm
+
+from .conftest import Adversary, Make, statement
+
+pytestmark = pytest.mark.real
+
+DOCKERFILE = """\
+FROM curated/base/python AS below
+
+FROM scratch AS test
+COPY subject /
+USER 10001:10001
+
+FROM scratch
+COPY os-release /etc/os-release
+COPY package /var/lib/dpkg/status.d/apt
+COPY --from=below /usr/share/zoneinfo/UTC /usr/share/zoneinfo/UTC
+COPY subject revision /
+USER 10001:10001
+EXPOSE 8080
+ENTRYPOINT ["/subject"]
+"""
+PACKAGE = """\
+Package: apt
+Status: install ok installed
+Version: 2.6.1
+Architecture: amd64
+Maintainer: nobody
+Description: nothing
+"""
+FILES = {"Dockerfile": DOCKERFILE, "os-release": 'ID=debian\nVERSION_ID="99"\n', "package": PACKAGE}
+
+
+def test_a_distribution_that_no_database_knows_is_not_judged_and_not_admitted(
+    bases: None, application: Make, adversary: Adversary
+) -> None:
+    """The version in os-release hides every finding. Its owner may accept that, and the verdict says so."""
+    source = application("foreign", FILES)
+
+    first = cscm("chain", str(source), "--json")
+
+    assert first.reasons() == {"scan.distribution-unknown"}
+    assert first.result["boundary"] == "curation"
+    assert "1 package of debian 99, about which" in first.result["reasons"][0]["fact"]
+
+    declaration = source / "supply-chain.yaml"
+    declaration.write_text(declaration.read_text() + "  unknown_distribution: true\n")
+    offered = cscm("develop", str(source), "--json")
+    ran = cscm("curate", str(ImageRef.model_validate(offered.result["ref"])), "--json")
+
+    assert ran.status == 0, ran.stderr
+    curated = ImageRef.model_validate(ran.result["ref"])
+    verdicts = [statement(kind, bundle) for kind, bundle in adversary.bundles(curated) if kind == SUMMARY]
+    notes = [note for verdict in verdicts for note in verdict["cscm"]["notes"]]
+    assert any(note.startswith("not judged, which its owner accepts: 1 package of debian 99") for note in notes), notes
+    assert any(note.startswith("built with curated/base/python but not upon it") for note in notes), notes

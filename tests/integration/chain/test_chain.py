@@ -1,0 +1,314 @@
+"""The chain on real parts, looked at from outside."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import docker
+import httpx
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from cscm_laptop.laptop import LaptopState
+from supply_chain.adapters.tools import Toolbox
+from supply_chain.evidence.statement import BUNDLE
+from supply_chain.model.tier import TierName
+from tests.support.access import Outsider, Prefect
+from tests.support.command import cscm
+from tests.support.waiting import eventually
+
+from .conftest import Chain
+
+pytestmark = pytest.mark.real
+
+PROVENANCE = "https://slsa.dev/provenance/v1"
+TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+VULNERABILITIES = "https://in-toto.io/attestation/vulns/v0.2"
+SUMMARY = "https://slsa.dev/verification_summary/v1"
+SIGNED = ("verify", "--annotations", "admitted-by=curation")
+
+
+@pytest.mark.parametrize("name", ["hello", "clock"])
+def test_an_application_ends_running_at_its_address(chain: Chain, name: str) -> None:
+    """From source to a container that answers, with one command."""
+    ran = chain(name)
+
+    assert ran.status == 0, ran.stderr
+    assert httpx.get(_url(ran.result), timeout=10).status_code == 200
+
+
+def _url(deployment: dict[str, Any]) -> str:
+    return f"http://{deployment['address']}:{deployment['port']}{deployment['probe']['path']}"
+
+
+@pytest.mark.parametrize("name", ["hello", "clock"])
+def test_the_same_digest_is_in_both_repositories_and_runs(
+    chain: Chain, ecr: Any, engine: docker.DockerClient, name: str
+) -> None:
+    """What was built is what was judged is what runs."""
+    deployment = chain(name).result
+    digest = deployment["digest"]
+
+    for repository in (f"dev/{name}", f"curated/{name}"):
+        found = ecr.describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])
+        assert found["imageDetails"][0]["imageDigest"] == digest
+    container = engine.containers.get(deployment["container"])
+    assert container.attrs["Image"] == digest
+    assert container.status == "running"
+
+
+def test_the_curated_repository_is_immutable_and_encrypted_with_the_tiers_key(
+    chain: Chain, ecr: Any, laptop: LaptopState
+) -> None:
+    """A tag can never move, and the key is the customer-managed one."""
+    digest = chain("hello").result["digest"]
+    repository = ecr.describe_repositories(repositoryNames=["curated/hello"])["repositories"][0]
+    tags = ecr.describe_images(repositoryName="curated/hello", imageIds=[{"imageDigest": digest}])["imageDetails"][0]
+
+    assert repository["imageTagMutability"] == "IMMUTABLE"
+    assert repository["encryptionConfiguration"]["encryptionType"] == "KMS"
+    assert repository["encryptionConfiguration"]["kmsKey"] in (laptop.storage_key, "alias/cscm-storage")
+    assert any(tag.endswith(digest.removeprefix("sha256:")[:12]) for tag in tags["imageTags"])
+
+
+def test_plain_cosign_verifies_signature_and_evidence(
+    chain: Chain, outsider: Outsider, keys: dict[TierName, Path]
+) -> None:
+    """Nothing but cosign and a public key is needed, and another tier's key does not do."""
+    image = f"curated/hello@{chain('hello').result['digest']}"
+    curation, development = keys[TierName.CURATION], keys[TierName.DEVELOPMENT]
+
+    assert outsider.verify(*SIGNED, key=curation, image=image).returncode == 0
+    assert outsider.verify(*SIGNED, key=development, image=image).returncode != 0
+    for kind, key in (
+        (PROVENANCE, development),
+        (TEST_RESULT, development),
+        (VULNERABILITIES, curation),
+        (SUMMARY, curation),
+    ):
+        done = outsider.verify("verify-attestation", "--type", kind, key=key, image=image)
+        assert done.returncode == 0, f"{kind}: {done.stderr}"
+    assert outsider.verify("verify-attestation", "--type", PROVENANCE, key=curation, image=image).returncode != 0
+
+
+@pytest.mark.parametrize("tier", TierName)
+def test_the_command_prints_the_key_that_kms_has(keys: dict[TierName, Path], tier: TierName) -> None:
+    """So that whoever verifies from outside needs no code of ours."""
+    ran = cscm("key", tier)
+    known = load_pem_public_key(keys[tier].read_bytes())
+
+    assert ran.status == 0, ran.stderr
+    assert load_pem_public_key(ran.result.encode()) == known
+
+
+def test_the_command_prints_what_a_docker_client_logs_in_with(
+    chain: Chain, laptop: LaptopState, toolbox: Toolbox, tmp_path: Path
+) -> None:
+    """As the execution role, which reads what curation vends and may not write it."""
+    image = f"{laptop.registry}/curated/hello@{chain('hello').result['digest']}"
+    token = cscm("registry-token", "execution").result.strip()
+
+    def docker_client(*args: str, given: str = "", program: str = "docker") -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "DOCKER_CONFIG": str(tmp_path)}
+        return subprocess.run(
+            [program, *args], input=given, env=environment, capture_output=True, text=True, check=False
+        )
+
+    login = docker_client("login", "--username", "AWS", "--password-stdin", laptop.registry, given=token)
+    assert login.returncode == 0, login.stderr
+    assert docker_client("pull", image).returncode == 0
+    mine, buildx = f"{laptop.registry}/curated/hello:mine", str(toolbox.find("buildx").path)
+    pushed = docker_client("imagetools", "create", "--tag", mine, image, program=buildx)
+    assert pushed.returncode != 0 and "403" in pushed.stderr, pushed.stderr
+
+
+def test_the_container_runs_with_the_declared_profile(chain: Chain, engine: docker.DockerClient) -> None:
+    """Read-only root, no capability, its uid, no new privileges, its limits."""
+    attrs = engine.containers.get(chain("hello").result["container"]).attrs
+    host = attrs["HostConfig"]
+
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"] and not host["CapAdd"]
+    assert any("no-new-privileges" in option for option in host["SecurityOpt"])
+    assert attrs["Config"]["User"].split(":")[0] == "10001"
+    assert 0 < host["Memory"] <= 512 * 1024**2 and 0 < host["PidsLimit"] <= 256
+    assert not host["PortBindings"]
+
+
+def test_configuration_comes_from_the_environment_not_from_the_image(chain: Chain) -> None:
+    """The greeting is staging's."""
+    deployment = chain("hello").result
+    answer = httpx.get(f"http://{deployment['address']}:{deployment['port']}/", timeout=10).text
+
+    assert "Hello from staging" in answer
+
+
+def test_the_sbom_holds_debian_and_python_packages(chain: Chain, outsider: Outsider) -> None:
+    """The SBOM of record lies beside the image as a referrer."""
+    digest = chain("hello").result["digest"]
+    sbom = _referrer(outsider, "curated/hello", digest, "application/vnd.syft+json")
+    kinds = {artifact["type"] for artifact in sbom["artifacts"]}
+
+    assert {"deb", "python"} <= kinds
+    assert {"starlette", "uvicorn"} <= {a["name"] for a in sbom["artifacts"] if a["type"] == "python"}
+
+
+def _referrer(outsider: Outsider, repository: str, digest: str, artifact_type: str) -> Any:
+    return json.loads(gzip.decompress(_referrers(outsider, repository, digest, artifact_type)[-1]))
+
+
+def test_a_confidential_application_has_an_encrypted_copy(chain: Chain, ecr: Any, outsider: Outsider) -> None:
+    """Its layers cannot be read without the key that KMS keeps."""
+    digest = chain("clock").result["digest"]
+    tags = [
+        i["imageTag"]
+        for i in ecr.list_images(repositoryName="curated/clock", maxResults=1000)["imageIds"]
+        if "imageTag" in i
+    ]
+    copies = [tag for tag in tags if "-encrypted-" in tag and digest.removeprefix("sha256:")[:12] in tag]
+
+    assert copies
+    layers = outsider.manifest(f"curated/clock:{copies[0]}")["layers"]
+    assert layers and all(layer["mediaType"].endswith("+encrypted") for layer in layers)
+
+
+def test_prefect_shows_the_run_with_its_tiers_and_pages(chain: Chain, prefect: Prefect) -> None:
+    """A run's name reads well, its tiers are its children, and the pages say what happened."""
+    digest = chain("hello").result["digest"]
+    runs = prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"like_": "chain hello"}}, "sort": "START_TIME_DESC"})
+    run = next(r for r in runs if r["state_type"] == "COMPLETED")
+    names = {
+        r["name"].split()[0]
+        for r in prefect.ask("flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}})
+    }
+    pages = {
+        a["key"]: a["data"]
+        for a in prefect.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
+    }
+
+    assert run["state_name"] == "Completed"
+    assert names == {"develop", "curate", "execute"}
+    page = pages["dossier-hello"]
+    for said in (digest, "Admitted", "boundary-2", "Running", "starter database", "deploy", "build"):
+        assert said in page, said
+
+
+def test_every_step_emits_an_event_about_the_digest(chain: Chain, prefect: Prefect) -> None:
+    """Whoever acts on an image can follow it by its digest."""
+    digest = chain("hello").result["digest"]
+    wanted = {
+        f"cscm.image.{e}"
+        for e in ("built", "tested", "offered", "admitted", "stored", "encrypted", "scanned", "signed")
+    }
+    body = {"filter": {"any_resource": {"id": [f"cscm.image.{digest}"]}}, "limit": 50}
+
+    def emitted() -> set[str]:
+        return {event["event"] for event in prefect.ask("events/filter", body)["events"]}
+
+    eventually(lambda: wanted <= emitted(), 30, emitted)
+    assert emitted() & {"cscm.deployment.started", "cscm.deployment.confirmed"}
+
+
+def test_running_it_again_ends_the_same(chain: Chain) -> None:
+    """The same revision gives the same digest, and what is well is left alone."""
+    first = chain("hello").result
+    again = cscm("chain", "examples/hello", "--json")
+
+    assert again.status == 0, again.stderr
+    assert again.result["digest"] == first["digest"]
+    assert again.result["changed"] is False and again.result["container"] == first["container"]
+
+
+def test_careless_is_refused_at_boundary_1_with_all_reasons(
+    chain: Chain, ecr: Any, engine: docker.DockerClient, prefect: Prefect
+) -> None:
+    """Every check that it fails is among the reasons; nothing of it is curated, nothing runs."""
+    ran = chain("careless")
+    codes = ran.reasons()
+
+    assert ran.result["boundary"] == "boundary-1"
+    assert codes >= {f"{check}.failed" for check in ("tests", "dockerfile", "source", "secrets", "probe")}
+    assert any(code.startswith("dependencies.") for code in codes)
+    with pytest.raises(ecr.exceptions.RepositoryNotFoundException):
+        ecr.describe_images(repositoryName="curated/careless")
+    assert not engine.containers.list(all=True, filters={"label": "cscm.application=careless"})
+    runs = prefect.ask(
+        "flow_runs/filter", {"flow_runs": {"name": {"like_": "chain careless"}}, "sort": "START_TIME_DESC"}
+    )
+    assert (runs[0]["state_type"], runs[0]["state_name"]) == ("COMPLETED", "Refused")
+
+
+def test_a_refusal_leaves_its_reasons_signed_by_the_tier_that_refused(chain: Chain, outsider: Outsider) -> None:
+    """The verdict is evidence: it is about the digest and says FAILED with every reason."""
+    ran = chain("careless")
+    digest = ran.result["image"]["digest"]
+
+    bundles = _referrers(outsider, "evidence/curation/careless", digest, BUNDLE)
+    said = [json.loads(base64.b64decode(json.loads(b)["dsseEnvelope"]["payload"])) for b in bundles]
+    verdicts = [s["predicate"] for s in said if s["predicateType"] == SUMMARY]
+
+    assert verdicts[-1]["verificationResult"] == "FAILED"
+    assert {reason["code"] for reason in verdicts[-1]["cscm"]["reasons"]} == ran.reasons()
+
+
+def _referrers(outsider: Outsider, repository: str, digest: str, artifact_type: str) -> list[bytes]:
+    """The contents of an image's referrers of one type, as anybody with read access gets them."""
+    with outsider.registry(repository) as client:
+        index = client.get(f"referrers/{digest}").json()["manifests"]
+        found = [each["digest"] for each in index if each.get("artifactType") == artifact_type]
+        layers = [outsider.manifest(f"{repository}@{each}")["layers"][0]["digest"] for each in found]
+        return [client.get(f"blobs/{layer}").content for layer in layers]
+
+
+def test_outdated_is_refused_at_the_scan_and_never_signed(
+    chain: Chain, outsider: Outsider, keys: dict[TierName, Path], engine: docker.DockerClient
+) -> None:
+    """It passes boundary 1; the image itself holds what is known to be exploited."""
+    ran = chain("outdated")
+    codes = ran.reasons()
+    image = f"curated/outdated@{ran.result['image']['digest']}"
+
+    assert ran.result["boundary"] == "curation"
+    assert {"scan.known-exploited", "scan.critical"} <= codes
+    assert outsider.verify(*SIGNED, key=keys[TierName.CURATION], image=image).returncode != 0
+    assert not engine.containers.list(all=True, filters={"label": "cscm.application=outdated"})
+
+
+def test_a_refused_image_is_refused_by_execution_too(chain: Chain) -> None:
+    """Whoever goes round curation's gate meets the next one."""
+    digest = chain("outdated").result["image"]["digest"]
+    ran = cscm("execute", f"curated/outdated@{digest}", "--environment", "staging", "--json")
+
+    assert {"signature.missing", "verdict.curation.refused", "scan.known-exploited"} <= ran.reasons()
+
+
+def test_a_base_is_never_deployed(bases: None, ecr: Any) -> None:
+    """It is curated and vended; boundary 2 refuses to run it."""
+    digest = max(
+        ecr.describe_images(repositoryName="curated/base/python", filter={"tagStatus": "TAGGED"}, maxResults=1000)[
+            "imageDetails"
+        ],
+        key=lambda d: d["imagePushedAt"],
+    )["imageDigest"]
+    ran = cscm("execute", f"curated/base/python@{digest}", "--environment", "staging", "--json")
+
+    assert "placement.not-a-service" in ran.reasons()
+
+
+def test_the_runtime_base_is_small(bases: None, ecr: Any, outsider: Outsider) -> None:
+    """At most 30 MB compressed, and without a shell or a package manager."""
+    newest = max(
+        ecr.describe_images(repositoryName="curated/base/python", filter={"tagStatus": "TAGGED"}, maxResults=1000)[
+            "imageDetails"
+        ],
+        key=lambda d: d["imagePushedAt"],
+    )
+    manifest = outsider.manifest(f"curated/base/python@{newest['imageDigest']}")
+
+    assert sum(layer["size"] for layer in manifest["layers"]) <= 30 * 1000**2

@@ -1,0 +1,53 @@
+"""A push starts a chain: git's hook posts an event, and the worker builds exactly the pushed revision."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.access import Prefect
+from tests.support.application import git
+from tests.support.command import ROOT, cscm
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.real
+LAST = {"sort": "START_TIME_DESC", "limit": 20}
+
+
+def test_a_push_starts_a_chain_of_the_pushed_revision(
+    bases: None, thawed: None, tmp_path: Path, prefect: Prefect
+) -> None:
+    """The files may have changed since: what was pushed is what is built."""
+    work, remote = tmp_path / "careless", tmp_path / "remote.git"
+    shutil.copytree(ROOT / "examples/careless", work)
+    git(tmp_path, "init", "--bare", "--quiet", str(remote))
+    git(work, "init", "--quiet", "--initial-branch=main")
+    git(work, "add", ".")
+    git(work, "commit", "--quiet", "--message=first")
+    git(work, "remote", "add", "origin", str(remote))
+    assert cscm("hook", "install", str(work)).status == 0
+    revision = git(work, "rev-parse", "HEAD")
+    (work / "supply-chain.yaml").write_text("rubbish: true\n")
+
+    git(work, "push", "--quiet", "origin", "main")
+    run = _finished(prefect, revision)
+
+    assert run["name"] == f"chain careless {revision[:7]}"
+    assert run["state_name"] == "Refused", run["state"]["message"]
+    assert git(remote, "rev-parse", "main") == revision
+
+
+def _finished(prefect: Prefect, revision: str) -> dict[str, Any]:
+    def ended() -> list[dict[str, Any]]:
+        return [
+            run
+            for run in prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"like_": "chain "}}, **LAST})
+            if run["parameters"].get("revision") == revision
+            if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED")
+        ]
+
+    found = eventually(ended, 180, lambda: f"no chain of {revision} ended")
+    return dict(found[0])

@@ -1,0 +1,208 @@
+"""Images made on the spot, without a registry, and an engine that is left as it was found."""
+
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.execution.deploy import Deployment, Order, deploy
+from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.supply import Supply
+from supply_chain.model.container import ENVIRONMENT
+from supply_chain.model.image import CuratedImage, Digest, ImageRef, Source
+from supply_chain.model.manifest import Probe, Runtime, Service, Test
+from supply_chain.model.tier import Boundary
+from supply_chain.policy.outcome import Admitted
+from tests.support.place import free_port
+
+PROXY = "cscm-test/proxy:trixie"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def archive(path: Path, rootfs: bytes, config: dict[str, object]) -> str:
+    """Write an OCI archive of one layer; its manifest's digest."""
+    blobs: dict[str, bytes] = {}
+
+    def blob(content: bytes, media: str) -> dict[str, object]:
+        digest = hashlib.sha256(content).hexdigest()
+        blobs[digest] = content
+        return {"mediaType": f"application/vnd.oci.image.{media}", "digest": f"sha256:{digest}", "size": len(content)}
+
+    layer = blob(rootfs, "layer.v1.tar")
+    described = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": blob(json.dumps(described).encode(), "config.v1+json"),
+        "layers": [layer],
+    }
+    top = blob(json.dumps(manifest).encode(), "manifest.v1+json")
+    index = {"schemaVersion": 2, "manifests": [top]}
+    files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": json.dumps(index).encode()}
+    files |= {f"blobs/sha256/{digest}": content for digest, content in blobs.items()}
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return str(top["digest"])
+
+
+@pytest.fixture(scope="session")
+def engine() -> DockerEngine:
+    return DockerEngine.connect()
+
+
+@pytest.fixture(scope="session")
+def rootfs(program: Path) -> bytes:
+    """A root with one static program, and a directory that the application's user may write to."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo("subject")
+        entry.mode, entry.size = 0o755, program.stat().st_size
+        tar.addfile(entry, io.BytesIO(program.read_bytes()))
+        data = tarfile.TarInfo("data")
+        data.type, data.mode, data.uid, data.gid = tarfile.DIRTYPE, 0o755, 10001, 10001
+        tar.addfile(data)
+    return buffer.getvalue()
+
+
+Image = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def image(engine: DockerEngine, rootfs: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """A function from faults to the digest of a loaded image that has them."""
+    made: set[str] = set()
+
+    def make(
+        *faults: str, volumes: tuple[str, ...] = (), revision: str = "", health: dict[str, object] | None = None
+    ) -> str:
+        path = tmp_path_factory.mktemp("image") / "image.tar"
+        config: dict[str, object] = {
+            "Entrypoint": ["/subject"],
+            "Cmd": list(faults),
+            "Env": ["GREETING=hello"],
+            "Volumes": {volume: {} for volume in volumes},
+            "Healthcheck": health,
+            "Labels": {"revision": revision, "test": uuid4().hex},
+        }
+        digest = archive(path, rootfs, config)
+        assert engine.load(path).digest == digest
+        made.add(digest)
+        return digest
+
+    yield make
+    for digest in made:
+        engine._client.images.remove(digest, force=True)
+
+
+@pytest.fixture(scope="session")
+def proxy(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Debian's haproxy, in an image that is kept between test runs."""
+    if not engine._client.images.list(PROXY):
+        root = tmp_path_factory.mktemp("proxy") / "root.tar"
+        subprocess.run(
+            ["mmdebstrap", "--variant=extract", "--include=base-files,haproxy,netbase", "trixie", str(root)],
+            check=True,
+            timeout=300,
+        )
+        engine._api.import_image_from_file(str(root), repository=PROXY.partition(":")[0], tag=PROXY.partition(":")[2])
+    return engine.image(PROXY).digest
+
+
+@pytest.fixture(scope="session")
+def other_proxy(engine: DockerEngine, proxy: str) -> Iterator[str]:
+    """The same proxy in another image, as after an update of its base."""
+    container = engine._client.containers.create(proxy, command="none")
+    other = container.commit(repository="cscm-test/proxy", tag="other", changes=f"LABEL test={uuid4().hex}")
+    container.remove()
+    yield engine.image(str(other.id)).digest
+    engine._client.images.remove(str(other.id), force=True)
+
+
+Declared = Callable[..., Service]
+
+
+@pytest.fixture
+def service() -> Declared:
+    """A function that declares the subject; arguments override its runtime's fields."""
+
+    def make(name: str = "subject", **runtime: object) -> Service:
+        return Service(
+            kind="service",
+            name=name,
+            owner="tests",
+            test=Test(command=("/subject", "status-0"), timeout=5),
+            probe=Probe(port=8080, start_timeout=2, stop_timeout=1),
+            runtime=Runtime.model_validate(runtime),
+        )
+
+    return make
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def environment(environment_name: str, port: int) -> Environment:
+    """The test's own, with the subject in it."""
+    placement = Placement(port=port, environment={"GREETING": "from here"})
+    return Environment(name=environment_name, applications={"subject": placement})
+
+
+class Loaded:
+    """A supply for images that the engine already has."""
+
+    def supply(self, ref: ImageRef) -> Digest:
+        return ref.digest
+
+
+def order(image: Digest, environment: Environment, manifest: Service, proxy: str) -> Order:
+    """To deploy an image that was admitted."""
+    ref = ImageRef(repository="curated/subject", digest=image)
+    source = Source(path="subject", repository="tests", revision="none", dirty=False)
+    curated = CuratedImage(ref=ref, tag="none", source=source, environments=manifest.environments)
+    admitted = Admitted[CuratedImage](image=curated, boundary=Boundary.TO_EXECUTION, policy="sha256:" + "0" * 64)
+    return Order(admitted=admitted, manifest=manifest, environment=environment, proxy=proxy, run_id="run-1")
+
+
+def carried_out(
+    engine: DockerEngine, wanted: Order, supply: Supply | None = None, wait: Callable[[float], None] = time.sleep
+) -> Deployment:
+    """The deployment of an order, which no gate is asked about again and which nobody signs."""
+    return deploy(
+        engine, wanted, supply or Loaded(), now=now, wait=wait, may_serve=lambda: None, recorded=lambda done: done
+    )
+
+
+@pytest.fixture
+def environment_name(engine: DockerEngine) -> Iterator[str]:
+    """A name nobody else uses; whatever carries it is removed afterwards."""
+    name = f"t{uuid4().hex[:8]}"
+    yield name
+    for container in engine.find({ENVIRONMENT: name}):
+        engine.remove(container.id)
+    for volume in engine._api.volumes(filters={"label": f"{ENVIRONMENT}={name}"})["Volumes"] or ():
+        engine.remove_volume(volume["Name"])
+    for network in engine._api.networks(filters={"label": f"{ENVIRONMENT}={name}"}):
+        engine.remove_network(network["Name"])

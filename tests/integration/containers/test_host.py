@@ -1,0 +1,192 @@
+"""What reaches the real engine's host, and who goes into what was deployed there, is seen."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.environment import Environment
+from supply_chain.execution.host import HostSeen, read_host
+from tests.support.waiting import eventually
+
+from .conftest import Declared, Image, carried_out, now, order
+
+pytestmark = pytest.mark.real
+
+Run = Callable[..., str]
+Look = Callable[..., HostSeen]
+
+
+@pytest.fixture
+def deployed(engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image) -> Deployment:
+    """A deployment that is well."""
+    return carried_out(engine, order(image(), environment, service(), proxy))
+
+
+@pytest.fixture
+def run(image: Image) -> Iterator[Run]:
+    """Runs a container as anybody does who may speak to the engine; its name."""
+    made: list[str] = []
+
+    def start(*options: str) -> str:
+        made.append(f"cscm-test-stranger-{uuid4().hex[:8]}")
+        docker("run", "--detach", "--name", made[-1], *options, image("hang"))
+        return made[-1]
+
+    yield start
+    for name in made:
+        docker("rm", "--force", "--volumes", name)
+
+
+def docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def look(engine: DockerEngine, environment: Environment) -> Look:
+    """Looks at the host; `after` is what an earlier look gave, `agents` may reach the host."""
+
+    def looked(*deployed: Deployment, after: int = 0, agents: tuple[str, ...] = ()) -> HostSeen:
+        allowed = environment.model_copy(update={"agents": [{"image": each, "reason": "a test's"} for each in agents]})
+        there = Environment.model_validate(allowed.model_dump())
+        return read_host(engine, environment.host, deployed, [there], after, now)
+
+    return looked
+
+
+def codes(seen: HostSeen, name: str) -> list[str]:
+    return [each.code for one in seen.observations if one.name == name for each in one.deviations]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--privileged"], ["host.privileged"]),
+        (["--cap-add", "SYS_ADMIN"], ["host.capabilities"]),
+        (["--cap-add", "ALL"], ["host.capabilities"]),
+        (["--volume", "/var/run/docker.sock:/x"], ["host.mount"]),
+        (["--mount", "type=bind,source=/,target=/x,readonly"], ["host.mount"]),
+        (["--device", "/dev/null"], ["host.device"]),
+        (["--device-cgroup-rule", "b *:* rwm"], ["host.device"]),
+        (["--pid", "host"], ["host.namespace"]),
+        (["--network", "host"], ["host.namespace"]),
+        (["--ipc", "host"], ["host.namespace"]),
+        (["--uts", "host"], ["host.namespace"]),
+        (["--security-opt", "seccomp=unconfined"], ["host.unconfined"]),
+        (["--security-opt", "systempaths=unconfined"], ["host.unconfined"]),
+        (["--label", "cscm.managed=true", "--label", "cscm.environment=staging", "--privileged"],
+         ["host.privileged"]),
+    ],
+    ids=lambda value: " ".join(value) if value and value[0].startswith("-") else "",
+)  # fmt: skip
+def test_container_that_reaches_the_host_is_seen(
+    engine: DockerEngine, run: Run, look: Look, options: list[str], found: list[str]
+) -> None:
+    """Unless its image is written down; whatever labels it has."""
+    name = run(*options)
+
+    assert set(codes(look(), name)) == set(found)
+    assert codes(look(agents=(engine.inspect(name).image,)), name) == []
+
+
+def test_volume_that_stands_for_a_directory_of_the_host_is_seen(run: Run, look: Look) -> None:
+    """The engine lists it as a volume, not as a mount of the host's."""
+    volume = f"cscm-test-{uuid4().hex[:8]}"
+    docker("volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device=/etc", volume)
+    try:
+        name = run("--volume", f"{volume}:/x")
+        (seen,) = [one for one in look().observations if one.name == name]
+        assert [(each.code, "/etc" in each.fact) for each in seen.deviations] == [("host.mount", True)]
+        docker("rm", "--force", name)
+    finally:
+        docker("volume", "rm", "--force", volume)
+
+
+@pytest.mark.parametrize("option", ["--network", "--pid", "--volumes-from"])
+def test_container_that_shares_with_a_deployed_one_is_seen(
+    engine: DockerEngine, deployed: Deployment, run: Run, look: Look, option: str
+) -> None:
+    """It is inside of that one; a front's file says where its requests go."""
+    of = deployed.front if option == "--volumes-from" else deployed.container
+    name = run(option, of if option == "--volumes-from" else f"container:{of}")
+
+    assert "host.shares" in codes(look(deployed, agents=(engine.inspect(name).image,)), name)
+
+
+def test_what_was_deployed_and_what_reaches_nothing_is_not_seen(
+    engine: DockerEngine, deployed: Deployment, run: Run, look: Look
+) -> None:
+    """Neither ours, nor a container as anybody may start one."""
+    name = run()
+
+    seen = {one.container for one in look(deployed).observations}
+
+    assert not seen & {engine.inspect(name).id, deployed.container, deployed.front}
+
+
+def test_exec_into_a_deployed_container_is_seen_once_with_its_command(
+    engine: DockerEngine, deployed: Deployment, look: Look, tmp_path: Path
+) -> None:
+    """And who attaches or copies; what the environment of the command holds is not told."""
+    before = look().last
+    inside = engine._api.exec_create(
+        deployed.container, ["/subject", "--token=s3cret", "exit"], environment={"PASSWORD": "hunter2"}
+    )
+    engine._api.exec_start(inside["Id"], detach=True)
+    docker("cp", f"{deployed.container}:/subject", str(tmp_path))
+    engine._api.attach(deployed.container, stdout=True, stream=True)
+
+    seen = eventually_known(lambda: look(deployed, after=before), deployed.container, 3)
+
+    told = {each.code: each.fact for each in seen.entered[deployed.container]}
+    assert set(told) == {"drift.exec", "drift.copied", "drift.attached"}
+    assert "/subject --token=… exit" in told["drift.exec"]
+    assert not [fact for fact in told.values() if "s3cret" in fact or "hunter2" in fact]
+    assert deployed.container not in look(deployed, after=seen.last).entered
+
+
+def test_exec_into_a_front_is_reported_of_the_application_behind_it(
+    engine: DockerEngine, deployed: Deployment, look: Look
+) -> None:
+    """Whoever is in there reads and answers every request."""
+    before = look().last
+    inside = engine._api.exec_create(deployed.front, ["haproxy", "-v"])
+    engine._api.exec_start(inside["Id"], detach=True)
+
+    seen = eventually_known(lambda: look(deployed, after=before), deployed.container, 1)
+
+    (entry,) = seen.entered[deployed.container]
+    assert entry.code == "drift.exec" and "the front of" in entry.fact and "haproxy -v" in entry.fact
+
+
+def test_health_check_of_an_image_is_not_run(
+    engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image
+) -> None:
+    """A frequent one would push what others do out of the events that the engine keeps."""
+    often = image(health={"Test": ["CMD", "/subject", "exit"], "Interval": 1_000_000})
+
+    deployed = carried_out(engine, order(often, environment, service(), proxy))
+
+    assert engine._client.images.get(often).attrs["Config"]["Healthcheck"]["Interval"] == 1_000_000
+    for container in (deployed.container, deployed.front):
+        assert "Health" not in engine._api.inspect_container(container)["State"]
+
+
+def eventually_known(look: Look, container: str, number: int) -> HostSeen:
+    """An event of this second is known in the next one."""
+    found: list[HostSeen] = []
+
+    def all_of_them() -> HostSeen | None:
+        found.append(look())
+        return found[-1] if len(found[-1].entered.get(container, ())) >= number else None
+
+    seen: HostSeen = eventually(all_of_them, 10, lambda: found[-1].entered)
+    return seen

@@ -1,0 +1,160 @@
+"""The build step with the engine's BuildKit: what is read is built, recorded, and stands in the provenance."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supply_chain.adapters.docker.buildx import Buildx, find_client
+from supply_chain.adapters.git.snapshot import take_snapshot
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.http import RegistryHttp
+from supply_chain.development.build import Allowance, Built, Order, Workshop, build, local_name
+from supply_chain.development.build import test_name as name_of_tests
+from supply_chain.errors import BuildMaterialsDiffer
+from supply_chain.evidence.provenance import provenance
+from supply_chain.model.image import BuiltImage, Material, Source
+from supply_chain.model.manifest import MANIFEST
+from tests.support.buildkit import ADDRESS, BuildKit
+
+pytestmark = pytest.mark.real
+
+NAME, RUN = f"reading-{os.getpid()}", "run1"
+FETCHED = f"sha256:{hashlib.sha256(b'fetched').hexdigest()}"
+DOCKERFILE = f"""\
+# escape=`
+ARG BASE=curated/base/a
+FROM $BASE AS test
+# COPY --from=evil/a `
+RUN --mount=type=cache,target=/c `
+# comment
+    x
+FROM ${{BASE}}
+ADD --checksum={FETCHED} {ADDRESS} /added/
+COPY file /
+"""
+
+
+@dataclass(frozen=True)
+class Bases:
+    """One image for every name."""
+
+    image: str
+
+    def resolve(self, reference: str, declared: object) -> tuple[str, Material]:
+        name = reference.removeprefix("docker.io/").removesuffix(":latest")
+        return self.image, Material(name=name, digest=self.image.partition("@")[2], curated=True)
+
+    def config(self, address: str, platform: str) -> bytes:
+        return b"{}"
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """A builder that gives BuildKit another Dockerfile than it was ordered, as a race or a bug would."""
+
+    builder: Buildx
+    content: bytes
+
+    def build(self, *orders: Order) -> tuple[Built, ...]:
+        return self.builder.build(*(replace(order, dockerfile=self.content) for order in orders))
+
+    def versions(self) -> dict[str, str]:
+        return {}
+
+
+@pytest.fixture
+def builder(buildkit: BuildKit, tmp_path: Path) -> Iterator[Buildx]:
+    docker = Tool("docker", find_client(os.environ["PATH"]), "system")
+    (tmp_path / "docker").mkdir()
+    config = tmp_path / "docker"
+    registry = Registry(RegistryHttp("registry.test", lambda: ("", ""), insecure=True))
+    yield Buildx(docker, buildkit.buildx, lambda: contextlib.nullcontext(config), lambda: "26.1", registry)
+    image = local_name(NAME, RUN)
+    subprocess.run(["docker", "rmi", "--force", image, name_of_tests(image)], capture_output=True, check=False)
+
+
+def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
+    """Build a service whose Dockerfile is that one."""
+    declared = {
+        "kind": "service", "name": NAME, "owner": "us", "test": {"command": ["/x"]}, "probe": {"port": 8080},
+        "build": {"fetch": {"urls": {ADDRESS: FETCHED}}},
+    }  # fmt: skip
+    directory.mkdir()
+    for name, text in (("Dockerfile", DOCKERFILE), ("file", "x"), ("supply-chain.yaml", json.dumps(declared))):
+        (directory / name).write_text(text)
+    workshop = Workshop(
+        builder=builder,
+        reader=buildkit.reader,
+        bases=Bases(buildkit.image),
+        fetch=hand_over,
+        offered=Nothing(),
+        evidence=None,  # type: ignore[arg-type] # nothing was offered, so nobody asks
+        in_engine={},
+        context=lambda snapshot: contextlib.nullcontext(snapshot.context),
+        cache_key=lambda source, application: NAME,
+        now=lambda: datetime(2026, 11, 27, tzinfo=UTC),
+        version="0",
+    )
+    source = Source(path=".", repository="r", revision="1" * 40, dirty=False, committed=1000)
+    with take_snapshot(directory, None, buildkit.reader.left_out) as snapshot:
+        return build(replace(snapshot, source=source), workshop, RUN)
+
+
+def hand_over(url: str, checksum: str, target: Path, timeout: float, allowance: Allowance) -> None:
+    """In place of the network."""
+    target.write_text("fetched")
+
+
+class Nothing:
+    """Nothing was offered before."""
+
+    def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[()]:
+        return ()
+
+
+def test_build_makes_and_records_what_was_read(buildkit: BuildKit, builder: Buildx, tmp_path: Path) -> None:
+    """Twice the same digest; images and URLs with their digests are the materials."""
+    built = make(buildkit, builder, tmp_path / "one")
+    again = make(buildkit, builder, tmp_path / "two")
+
+    base = Material(name="curated/base/a", digest=buildkit.image.partition("@")[2], curated=True)
+    assert built.materials == (base, Material(name=ADDRESS, digest=FETCHED, curated=False))
+    assert (built.base, built.uncurated, again.digest) == (base, (), built.digest)
+    manifest = MANIFEST.validate_python(
+        {"kind": "base", "name": NAME, "owner": "us", "check": ["/x"]}
+    )  # any: what it was built from is the image's
+    assert provenance(built, manifest).materials == ((base.digest, base.name),)
+    listed = subprocess.run(
+        ["docker", "images", "--quiet", "--no-trunc", local_name(NAME, RUN)], capture_output=True, text=True, check=True
+    )
+    assert listed.stdout.split() == [built.digest]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("COPY file /", "COPY --from=test /bin/sh /"),
+        ("target=/c", "target=/d"),
+        (f"ADD --checksum={FETCHED} {ADDRESS} /added/\n", ""),
+    ],
+)
+def test_build_of_other_bytes_than_were_read_fails(
+    buildkit: BuildKit, builder: Buildx, tmp_path: Path, before: str, after: str
+) -> None:
+    """Also where only the stage of the tests differs."""
+    swapped = Swapped(builder, DOCKERFILE.replace(before, after).encode())
+
+    with pytest.raises(BuildMaterialsDiffer):
+        make(buildkit, swapped, tmp_path / "one")

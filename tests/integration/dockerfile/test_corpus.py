@@ -1,0 +1,96 @@
+"""Dockerfiles of public repositories, by their facts: what is read of each is what BuildKit does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from supply_chain.development.dockerfile import Reading
+from supply_chain.development.record import Expected, check_record
+from supply_chain.errors import SupplyChainError
+from tests.integration.dockerfile.structure import LINES, regenerate, written_flags
+from tests.support.buildkit import ADDRESS, NAMESPACE, BuildKit
+from tests.support.command import ROOT
+
+pytestmark = pytest.mark.real
+
+CORPUS: list[dict[str, Any]] = json.loads((ROOT / "tests/assets/dockerfiles.json").read_text())
+
+
+def checksum(buildkit: BuildKit) -> str:
+    return f"sha256:{hashlib.sha256((buildkit.fetched / 'file').read_bytes()).hexdigest()}"
+
+
+def structure(reading: Reading) -> list[Any]:
+    """What has to be the same in the facts and in what was made from them."""
+    named = [[each.name, each.base] for each in reading.stages]
+    return [named, [[each.name, list(each.flags), each.json_form, each.heredocs > 0] for each in reading.instructions]]
+
+
+def wanted(facts: dict[str, Any]) -> list[Any]:
+    named = [stage[:2] for stage in facts["stages"]]
+    return [
+        named,
+        [[f[0], list(written_flags(f[2])), f[3] == "json", f[3] == "heredoc"] for f in facts["instructions"]],
+    ]
+
+
+def test_the_corpus_is_large_and_of_many() -> None:
+    """Otherwise what follows would pass for little."""
+    assert len(CORPUS) >= 300 and len({each["repo"] for each in CORPUS}) >= 10
+    assert len({each["sha256"] for each in CORPUS}) == len(CORPUS)
+    assert sum(any(fact[1] >= LINES for fact in each["instructions"]) for each in CORPUS) > 100
+
+
+def test_each_is_read_as_it_is_structured(buildkit: BuildKit) -> None:
+    """Stages, bases, flags, forms: by continued lines, comments in between, heredocs and another escape character."""
+    differing = {}
+    for facts in CORPUS:
+        text = regenerate(facts, checksum(buildkit))
+        reading = buildkit.read(text.encode(), ())
+        found = [
+            *structure(reading)[:1],
+            [[n, [x for x in f if not x.startswith("--checksum")], j, h] for n, f, j, h in structure(reading)[1]],
+        ]
+        if reading.error or found != wanted(facts):
+            differing[f"{facts['repo']} {facts['path']}"] = (reading.error, text)
+    assert differing == {}
+
+
+LACKING = ("did not complete successfully", "failed to compute cache key", "failed to calculate checksum", "lstat /")
+"""What BuildKit says where a stage lacks a shell or a file that the real one has."""
+
+
+def built(facts: dict[str, Any], buildkit: BuildKit) -> str | None:
+    """How the reading and BuildKit's record of a Dockerfile differ; None where they do not, empty where none is."""
+    content = regenerate(facts, checksum(buildkit)).encode()
+    target = buildkit.read(content).targets[""]
+    result = buildkit.run(
+        content, buildkit.policy(target.images), f"--build-context={buildkit.fetched.name}={buildkit.fetched}"
+    )
+    if result.done.status:
+        said = result.done.stderr[-600:]
+        lacking = any(words in said for words in LACKING) and "denied by policy" not in said
+        return "" if target.error or lacking else f"is read, and not built: {said}"
+    if target.error:
+        return f"is built, and not read: {target.error}"
+    images = dict.fromkeys(target.images, buildkit.image)
+    try:
+        check_record("", result.record, Expected(target, images, {ADDRESS: checksum(buildkit)}, NAMESPACE))
+    except SupplyChainError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.timeout(1800)
+def test_each_is_built_as_it_is_read(buildkit: BuildKit) -> None:
+    """Sources, images, cache mounts, networks: the reading has what BuildKit records, and nothing else."""
+    with ThreadPoolExecutor(2) as pool:
+        why = list(pool.map(lambda facts: built(facts, buildkit), CORPUS))
+
+    assert {f"{f['repo']} {f['path']}": each for f, each in zip(CORPUS, why, strict=True) if each} == {}
+    assert why.count(None) >= 300

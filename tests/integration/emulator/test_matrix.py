@@ -1,0 +1,422 @@
+"""Every role × every action the project makes: allowed exactly where the table says, with the documents that ship."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import boto3
+import httpx
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from supply_chain.adapters.aws.accounts import DEAD, POLICIES, RULE, Accounts, Administrator, ensure_accounts
+from supply_chain.adapters.aws.sqs import SqsQueue
+from supply_chain.promotion.pushes import read_push
+from tests.integration.emulator.conftest import REGION, Emulator, artifact, put_blob, put_manifest, sha
+from tests.support.command import ROOT
+
+TABLE = """
+                                            development  curation     execution    bridge       lifecycle
+get a token for the registry                yes          yes          yes          -            yes
+list the repositories                       yes          yes          yes          -            yes
+pull dev/hello                              yes          yes          -            -            -
+pull curated/hello                          yes          yes          yes          -            yes
+pull curated/base/python                    yes          yes          yes          -            yes
+pull evidence/curation/hello                -            yes          yes          -            yes
+pull evidence/execution/hello               -            -            yes          -            yes
+pull evidence/lifecycle/hello               yes          yes          yes          -            yes
+pull other/hello                            -            -            -            -            -
+referrers dev/hello                         yes          yes          -            -            yes
+referrers curated/hello                     yes          yes          yes          -            yes
+referrers curated/base/python               yes          yes          yes          -            yes
+referrers evidence/curation/hello           -            yes          yes          -            yes
+referrers evidence/execution/hello          -            -            yes          -            yes
+referrers evidence/lifecycle/hello          yes          yes          yes          -            yes
+push dev/hello                              yes          -            -            -            -
+push curated/hello                          -            yes          -            -            -
+push curated/base/python                    -            yes          -            -            -
+push evidence/curation/hello                -            yes          -            -            -
+push evidence/execution/hello               -            -            yes          -            -
+push evidence/lifecycle/hello               -            -            -            -            yes
+push other/hello                            -            -            -            -            -
+attach dev/hello                            yes          -            -            -            -
+attach curated/hello                        -            yes          -            -            -
+attach evidence/curation/hello              -            yes          -            -            -
+attach evidence/execution/hello             -            -            yes          -            -
+attach evidence/lifecycle/hello             -            -            -            -            yes
+describe dev/hello                          yes          yes          -            -            yes
+describe curated/hello                      yes          yes          yes          -            yes
+describe evidence/execution/hello           -            -            yes          -            yes
+create dev/new                              yes          -            -            -            -
+create curated/new                          -            yes          -            -            -
+create evidence/curation/new                -            yes          -            -            -
+create evidence/execution/new               -            -            yes          -            -
+create evidence/lifecycle/new               -            -            -            -            yes
+create other/new                            -            -            -            -            -
+archive dev/hello                           -            -            -            -            yes
+archive curated/hello                       -            -            -            -            yes
+archive evidence/curation/hello             -            -            -            -            -
+archive evidence/execution/hello            -            -            -            -            -
+archive evidence/lifecycle/hello            -            -            -            -            -
+restore dev/hello                           -            -            -            -            yes
+restore curated/hello                       -            -            -            -            yes
+restore evidence/lifecycle/hello            -            -            -            -            -
+delete dev/hello                            -            -            -            -            -
+delete curated/hello                        -            -            -            -            yes
+delete evidence/curation/hello              -            -            -            -            -
+delete evidence/execution/hello             -            -            -            -            -
+delete evidence/lifecycle/hello             -            -            -            -            -
+remove dev/hello                            -            -            -            -            -
+remove curated/hello                        -            -            -            -            -
+remove evidence/lifecycle/hello             -            -            -            -            -
+expire curated/hello                        -            -            -            -            -
+expire evidence/lifecycle/hello             -            -            -            -            -
+grant curated/hello                         -            -            -            -            -
+grant evidence/lifecycle/hello              -            -            -            -            -
+move tags curated/hello                     -            -            -            -            -
+move tags evidence/lifecycle/hello          -            -            -            -            -
+sign alias/cscm-development                 yes          -            -            -            -
+sign alias/cscm-curation                    -            yes          -            -            -
+sign alias/cscm-execution                   -            -            yes          -            -
+sign alias/cscm-lifecycle                   -            -            -            -            yes
+encrypt alias/cscm-storage                  -            yes          -            -            -
+encrypt alias/cscm-content                  -            yes          -            -            -
+decrypt alias/cscm-content                  -            -            yes          -            -
+receive cscm-pushed                         -            -            -            yes          -
+send cscm-pushed                            -            -            -            yes          -
+receive cscm-pushed-dead                    -            -            -            yes          -
+send cscm-pushed-dead                       -            -            -            yes          -
+show cscm-pushed                            -            -            -            -            -
+show cscm-pushed-dead                       -            -            -            yes          -
+count cscm-pushed                           -            -            -            -            -
+count cscm-pushed-dead                      -            -            -            yes          -
+purge cscm-pushed                           -            -            -            -            -
+purge cscm-pushed-dead                      -            -            -            -            -
+put a rule                                  -            -            -            -            -
+put an event                                -            -            -            -            -
+make a user                                 -            -            -            -            -
+take the role of curation                   -            -            -            -            -
+"""
+ROLES, *ROWS = TABLE.strip().splitlines()
+MAY = {
+    (words.split("  ")[0].strip(), role): said == "yes"
+    for row in ROWS
+    for words in [row]
+    for role, said in zip(ROLES.split(), row[44:].split(), strict=True)
+}
+REPOSITORIES = ("dev/hello", "curated/hello", "curated/base/python", "evidence/curation/hello",
+                "evidence/execution/hello", "evidence/lifecycle/hello", "other/hello")  # fmt: skip
+DENIED = {"AccessDenied", "AccessDeniedException", "AWS.SimpleQueueService.AccessDenied", "UnauthorizedOperation"}
+
+
+@dataclass
+class Account:
+    """An account as `cscm up` makes it, with images in each repository; and what each role tries in it."""
+
+    emulator: Emulator
+    accounts: Accounts
+    images: dict[str, str] = field(default_factory=dict)
+    old: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Repository and role → an image for that role to take away."""
+    wrapped: bytes = b""
+
+    def credentials(self, role: str) -> dict[str, str]:
+        """Temporary credentials of the role, taken by its own user."""
+        who = self.accounts.bridge if role == "bridge" else self.accounts.identities[role]  # type: ignore[index]
+        sts = self.emulator.client("sts", who.access_key_id, who.secret_access_key)
+        made = sts.assume_role(RoleArn=who.role_arn, RoleSessionName="matrix")["Credentials"]
+        return {"key": made["AccessKeyId"], "secret": made["SecretAccessKey"], "token": made["SessionToken"]}
+
+    def fill(self) -> None:
+        """Put an image into every repository, as root."""
+        with self.emulator.http(self.emulator.login()) as http:
+            for name in REPOSITORIES:
+                self.emulator.repository(name)
+                self.images[name] = pushed(http, name, "first").headers["Docker-Content-Digest"]
+                for role in ROLES.split():
+                    self.old[name, role] = pushed(http, name, f"old-{role}").headers["Docker-Content-Digest"]
+        kms = self.emulator.client("kms")
+        self.wrapped = kms.encrypt(KeyId="alias/cscm-content", Plaintext=b"key")["CiphertextBlob"]
+
+    def url(self, queue: str) -> str:
+        return self.accounts.bridge.dead if queue == DEAD else self.accounts.bridge.queue
+
+
+def pushed(http: httpx.Client, name: str, content: str) -> httpx.Response:
+    """What the registry says of an image of one layer."""
+    config, layer = put_blob(http, name, b"{}"), put_blob(http, name, content.encode())
+    blobs = [{"mediaType": "application/octet-stream", "digest": d, "size": n} for d, n in ((layer, len(content)),)]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+        "layers": blobs,
+    }
+    return put_manifest(http, name, content, json.dumps(manifest).encode()).raise_for_status()
+
+
+@dataclass
+class Role:
+    """One role, and each action as it makes it."""
+
+    account: Account
+    name: str
+
+    @cached_property
+    def credentials(self) -> dict[str, str]:
+        return self.account.credentials(self.name)
+
+    def client(self, service: str) -> Any:
+        return self.account.emulator.client(service, **self.credentials)
+
+    def http(self) -> httpx.Client:
+        return self.account.emulator.http(self.account.emulator.login(**self.credentials))
+
+    def act(self, action: str) -> None:
+        """Do it; `ClientError` or `HTTPStatusError` where that is not allowed."""
+        first, _, rest = action.partition(" ")
+        exact: dict[str, Callable[[], Any]] = {
+            "get a token for the registry": lambda: self.account.emulator.login(**self.credentials),
+            "list the repositories": lambda: self.client("ecr").describe_repositories(),
+            "put a rule": lambda: self.client("events").put_rule(Name=RULE, EventPattern='{"source": ["x"]}'),
+            "put an event": lambda: self.client("events").put_events(
+                Entries=[{"Source": "own", "DetailType": "x", "Detail": "{}"}]
+            ),
+            "make a user": lambda: self.client("iam").create_user(UserName=f"of-{self.name}"),
+            "take the role of curation": lambda: self.client("sts").assume_role(
+                RoleArn=self.account.accounts.identities["curation"].role_arn,  # type: ignore[index]
+                RoleSessionName="other",
+            ),
+        }
+        exact.get(action, lambda: getattr(self, f"_{first}")(rest))()
+
+    def _pull(self, name: str) -> None:
+        with self.http() as http:
+            digest = self.account.images[name]
+            manifest = http.get(f"/v2/{name}/manifests/{digest}").raise_for_status().json()
+            http.get(f"/v2/{name}/blobs/{manifest['layers'][0]['digest']}").raise_for_status()
+
+    def _referrers(self, name: str) -> None:
+        with self.http() as http:
+            http.get(f"/v2/{name}/referrers/{self.account.images[name]}").raise_for_status()
+
+    def _push(self, name: str) -> None:
+        with self.http() as http:
+            pushed(http, name, f"of-{self.name}")
+
+    def _attach(self, name: str) -> None:
+        with self.http() as http:
+            put_blob(http, name, b"{}")
+            body = artifact(self.account.images[name], hash(self.name) % 1000)
+            put_manifest(http, name, sha(body), body).raise_for_status()
+
+    def _describe(self, name: str) -> None:
+        self.client("ecr").describe_images(repositoryName=name)
+
+    def _create(self, name: str) -> None:
+        self.client("ecr").create_repository(repositoryName=f"{name}-{self.name}")
+
+    def _delete(self, name: str) -> None:
+        ids = [{"imageDigest": self.account.old[name, self.name]}]
+        self.client("ecr").batch_delete_image(repositoryName=name, imageIds=ids)
+
+    def _archive(self, name: str) -> None:
+        old = {"imageDigest": self.account.old[name, self.name]}
+        archived = {"repositoryName": name, "imageId": old, "targetStorageClass": "ARCHIVE"}
+        self.client("ecr").update_image_storage_class(**archived)
+
+    def _restore(self, name: str) -> None:
+        """The archived image of nobody else's; `_archive` comes before it in the table."""
+        old = {"imageDigest": self.account.old[name, self.name]}
+        restored = {"repositoryName": name, "imageId": old, "targetStorageClass": "STANDARD"}
+        self.client("ecr").update_image_storage_class(**restored)
+
+    def _remove(self, name: str) -> None:
+        self.client("ecr").delete_repository(repositoryName=name, force=True)
+
+    def _expire(self, name: str) -> None:
+        rule = {"rulePriority": 1, "selection": {"tagStatus": "any", "countType": "imageCountMoreThan",
+                "countNumber": 1}, "action": {"type": "expire"}}  # fmt: skip
+        self.client("ecr").put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=json.dumps({"rules": [rule]}))
+
+    def _grant(self, name: str) -> None:
+        anybody = {"Effect": "Allow", "Principal": "*", "Action": "ecr:*"}
+        text = json.dumps({"Version": "2012-10-17", "Statement": [anybody]})
+        self.client("ecr").set_repository_policy(repositoryName=name, policyText=text)
+
+    def _move(self, what: str) -> None:
+        name = what.rpartition(" ")[2]
+        self.client("ecr").put_image_tag_mutability(repositoryName=name, imageTagMutability="MUTABLE")
+
+    def _sign(self, key: str) -> None:
+        self.client("kms").sign(KeyId=key, Message=b"said", MessageType="RAW", SigningAlgorithm="ECDSA_SHA_256")
+
+    def _encrypt(self, key: str) -> None:
+        self.client("kms").encrypt(KeyId=key, Plaintext=b"key")
+
+    def _decrypt(self, key: str) -> None:
+        self.client("kms").decrypt(KeyId=key, CiphertextBlob=self.account.wrapped)
+
+    def _receive(self, queue: str) -> None:
+        sqs, url = self.client("sqs"), self.account.url(queue)
+        for message in sqs.receive_message(QueueUrl=url).get("Messages", []):
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+    def _send(self, queue: str) -> None:
+        self.client("sqs").send_message(QueueUrl=self.account.url(queue), MessageBody="{}")
+
+    def _show(self, queue: str) -> None:
+        with contextlib.suppress(self.client("sqs").exceptions.ReceiptHandleIsInvalid):
+            self.client("sqs").change_message_visibility(
+                QueueUrl=self.account.url(queue), ReceiptHandle="nothing", VisibilityTimeout=0
+            )
+
+    def _count(self, queue: str) -> None:
+        names = ["ApproximateNumberOfMessages"]
+        self.client("sqs").get_queue_attributes(QueueUrl=self.account.url(queue), AttributeNames=names)
+
+    def _purge(self, queue: str) -> None:
+        self.client("sqs").purge_queue(QueueUrl=self.account.url(queue))
+
+    def may(self, action: str) -> bool:
+        """Whether it is let; an error of any other kind is no answer, and fails the test."""
+        try:
+            self.act(action)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in DENIED:
+                return False
+            raise
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == 403:
+                return False
+            raise
+        return True
+
+
+@pytest.fixture(scope="module")
+def account(python: Path, crane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    directory = tmp_path_factory.mktemp("matrix")
+    emulator = Emulator(python, crane, directory)
+    emulator.start()
+    with contextlib.ExitStack() as stack:
+        stack.callback(emulator.end)
+        key = emulator.root
+        root = boto3.Session(key["key"], key["secret"], region_name=REGION)
+        admin = Administrator.of(root, f"http://{emulator.host}")
+        made = Account(emulator, ensure_accounts(admin, ROOT / POLICIES, directory / "keys.json"))
+        assert ensure_accounts(admin, ROOT / POLICIES, directory / "keys.json") == made.accounts, "made once"
+        unrecorded = emulator.client("ecr").list_pull_time_update_exclusions()["pullTimeUpdateExclusions"]
+        assert [arn.rpartition("-")[2] for arn in unrecorded] == ["curation", "lifecycle"], "they only judge"
+        made.fill()
+        yield made
+
+
+@pytest.mark.parametrize("role", ROLES.split())
+def test_a_role_may_do_exactly_what_the_table_says(account: Account, role: str) -> None:
+    """What it has to do works, and nothing else does: over AWS's API and over the registry's own."""
+    acting = Role(account, role)
+    wanted = {action: allowed for (action, of), allowed in MAY.items() if of == role}
+
+    found = {action: acting.may(action) for action in wanted}
+
+    assert len(wanted) > 45
+    assert found == wanted
+    assert any(found.values())
+
+
+QUERY = {"Action": "DescribeRepositories"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.mark.parametrize(
+    ("role", "service", "target", "query", "headers", "body"),
+    [
+        ("development", "ecr", "{ecr}PutImageTagMutability", QUERY, {}, "{curated}"),
+        ("development", "ecr", "{ecr}BatchDeleteImage", QUERY, {}, "{curated}"),
+        ("development", "ecr", "PutImageTagMutability", {}, {}, "{curated}"),
+        ("development", "ecr", "x.PutImageTagMutability", QUERY, {}, "{curated}"),
+        ("development", "ecr", "{ecr}x.PutImageTagMutability", {}, {}, "{curated}"),
+        ("curation", "kms", "TrentService.Decrypt", {"Action": "DescribeKey"}, {}, "{wrapped}"),
+        ("bridge", "sts", "x.GetCallerIdentity", {}, FORM, "{role}"),
+        ("bridge", "sts", "", {"Action": "GetCallerIdentity", "Version": "2011-06-15"}, FORM, "{role}"),
+        ("bridge", "sqs", "AmazonSQS.PurgeQueue", {"Action": "ReceiveMessage"}, {}, "{queue}"),
+    ],
+    ids=str,
+)
+def test_who_names_two_operations_may_do_neither(
+    account: Account, role: str, service: str, target: str, query: dict[str, str], headers: dict[str, str], body: str
+) -> None:
+    """In the header, the query and the form of one request: who is asked must be what is done."""
+    of_curation = account.accounts.identities["curation"].role_arn  # type: ignore[index]
+    wrapped = {"KeyId": "alias/cscm-content", "CiphertextBlob": base64.b64encode(account.wrapped).decode()}
+    old = {"imageDigest": account.old["curated/hello", role]}
+    told = {
+        "{curated}": json.dumps(
+            {"repositoryName": "curated/hello", "imageTagMutability": "MUTABLE", "imageIds": [old]}
+        ),
+        "{wrapped}": json.dumps(wrapped),
+        "{queue}": json.dumps({"QueueUrl": account.url("cscm-pushed")}),
+        "{role}": urlencode(
+            {"Action": "AssumeRole", "Version": "2011-06-15", "RoleArn": of_curation, "RoleSessionName": "x"}
+        ),
+    }[body]
+    named = {"X-Amz-Target": target.format(ecr="AmazonEC2ContainerRegistry_V20150921.")} if target else {}
+    before = account.emulator.client("ecr").describe_repositories(repositoryNames=["curated/hello"])["repositories"]
+
+    answer = signed(
+        account, role, service, query, {"Content-Type": "application/x-amz-json-1.1", **named, **headers}, told
+    )
+
+    assert answer.status_code in (400, 403), answer.text
+    assert "Credentials" not in answer.text and "Plaintext" not in answer.text
+    ecr = account.emulator.client("ecr")
+    assert ecr.describe_repositories(repositoryNames=["curated/hello"])["repositories"] == before
+    assert ecr.describe_images(repositoryName="curated/hello", imageIds=[old])["imageDetails"]
+
+
+def signed(
+    account: Account, role: str, service: str, query: dict[str, str], headers: dict[str, str], body: str
+) -> httpx.Response:
+    """The answer to a request as nobody's client makes it, with the role's own signature."""
+    key = account.credentials(role)
+    url = f"http://{account.emulator.host}/" + (f"?{urlencode(query)}" if query else "")
+    request = AWSRequest("POST", url, data=body, headers=headers)
+    SigV4Auth(Credentials(key["key"], key["secret"], key["token"]), service, REGION).add_auth(request)
+    made = request.prepare()
+    return httpx.post(made.url, content=made.body, headers=dict(made.headers), trust_env=False)
+
+
+def test_a_push_to_dev_reaches_the_bridges_queue_and_nobody_else_speaks_as_ecr(account: Account) -> None:
+    """A push elsewhere does not, nor an attachment; what ECR itself says is read as a push."""
+    events, sqs = account.emulator.client("events"), account.emulator.client("sqs")
+    rule = events.describe_rule(Name=RULE)
+    (target,) = events.list_targets_by_rule(Rule=RULE)["Targets"]
+    attributes = sqs.get_queue_attributes(QueueUrl=account.accounts.bridge.queue, AttributeNames=["All"])["Attributes"]
+
+    assert rule["State"] == "ENABLED" and json.loads(rule["EventPattern"])["source"] == ["aws.ecr"]
+    assert target["Arn"] == attributes["QueueArn"]
+    assert json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"].endswith(f":{DEAD}")
+    said = events.put_events(Entries=[{"Source": "aws.ecr", "DetailType": "ECR Image Action", "Detail": "{}"}])
+    assert said["FailedEntryCount"] == 1
+    sqs.purge_queue(QueueUrl=account.accounts.bridge.queue)
+    with account.emulator.http(account.emulator.login()) as http:
+        digest = pushed(http, "dev/hello", "another").headers["Docker-Content-Digest"]
+        pushed(http, "curated/hello", "another")
+        body = artifact(digest, 1)
+        put_blob(http, "dev/hello", b"{}")
+        put_manifest(http, "dev/hello", sha(body), body).raise_for_status()
+        put_manifest(http, "dev/hello", digest.replace(":", "-"), body).raise_for_status()
+    queue = SqsQueue(sqs, account.accounts.bridge.queue, wait=1)
+    pushes = [push for each in queue.all() if (push := read_push(each.body))]
+    assert [(str(push.image), push.tag) for push in pushes] == [(f"dev/hello@{digest}", "another")]

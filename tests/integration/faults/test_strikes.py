@@ -1,0 +1,66 @@
+"""Killed at any step, and run again: it finishes, and nothing is doubled, lost, half-published or left behind."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from cscm_laptop.home import Home
+from tests.support.application import Application
+from tests.support.command import ROOT
+from tests.support.eyes import Eyes
+
+from .strikes import Strike, drawn, kill, reach, up, victims
+
+pytestmark = pytest.mark.real
+
+SEED = int(os.environ.get("CSCM_SEED") or time.time())
+STRIKES = drawn(SEED, victims(Home.find(start=ROOT)), all_of_them=os.environ.get("CSCM_STRIKES") == "all")
+"""Each victim once, at a step and a moment that the seed chooses; with CSCM_STRIKES=all, each at every step."""
+
+
+@pytest.fixture(scope="module")
+def interrupted(application: Callable[[str], Application]) -> Application:
+    return application("interrupted")
+
+
+@pytest.fixture(scope="module")
+def usual(interrupted: Application) -> Mapping[str, float]:
+    """Seconds of each step where nobody strikes; afterwards a deployment serves."""
+    interrupted.next_revision()
+    run = interrupted.chain()
+    assert run.end().status == 0, run.told()
+    return run.steps
+
+
+@pytest.mark.parametrize("strike", STRIKES, ids=str)
+def test_what_is_killed_is_finished_by_the_next_run(
+    interrupted: Application,
+    usual: Mapping[str, float],
+    eyes: Eyes,
+    home: Home,
+    strike: Strike,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Whatever is killed and whenever: the one before serves on, and one more run ends as if nothing had been."""
+    for name, value in (("seed", SEED), ("victim", strike.victim), ("step", strike.step)):
+        record_property(name, value)
+    revision = interrupted.next_revision()
+    run = interrupted.chain()
+    reach(run, strike, lambda: eyes.begun("interrupted", run.started), usual)
+    kill(strike.victim, run, home)
+
+    for _ in range(3):
+        assert eyes.answers(interrupted.url), "the deployment before does not serve"
+    up()
+    status = run.end().status
+    record_property("ended", {-9: "killed,", 0: "went on,"}.get(status, "failed,"))
+    print(f"CSCM_SEED={SEED}, {strike} at {strike.moment:.2f}: it ended with {status}\n{run.told()}")
+    eyes.nothing_runs_on()
+    again = interrupted.chain()
+    ended = again.end()
+    assert ended.status == 0, again.told()
+    eyes.all_is_well(interrupted.name, interrupted.url, revision, ended.result)

@@ -1,0 +1,130 @@
+"""Turns on the laptop's Prefect: one at a time, and free as soon as whoever had one is dead."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from cscm_laptop.home import Home
+from cscm_laptop.prefect_server import free_slots, run_environment
+from cscm_laptop.profile import load_profile
+from tests.support.command import ROOT
+from tests.support.eyes import Eyes
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.real
+
+TAKES = """
+import asyncio, sys
+from pathlib import Path
+from prefect import flow
+from orchestration.locks import turn
+
+@flow(name="takes a turn")
+async def takes(name, note, stay):
+    async with turn(name) as before:
+        note.write_text(" ".join(("had", *before)))
+        while stay.exists():
+            await asyncio.sleep(0.05)
+        if Path(f"{stay}.fails").exists():
+            raise RuntimeError("it was to fail")
+
+asyncio.run(takes(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
+"""
+
+Take = Callable[[], tuple["subprocess.Popen[bytes]", Path]]
+
+
+@pytest.fixture
+def name() -> str:
+    return f"trial {uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def stay(tmp_path: Path) -> Path:
+    """As long as this file is there, who has the turn keeps it."""
+    path = tmp_path / "stay"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def take(name: str, stay: Path, tmp_path: Path, home: Home) -> Iterator[Take]:
+    """A process that takes the turn, and the file in which it says that it has it, and who died with it."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def one() -> tuple[subprocess.Popen[bytes], Path]:
+        note = tmp_path / f"note{len(started)}"
+        words = [sys.executable, "-c", TAKES, name, str(note), str(stay)]
+        environment = {**os.environ, **run_environment(home, load_profile(ROOT))}
+        process = subprocess.Popen(words, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
+        started.append(process)
+        return process, note
+
+    yield one
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_one_waits_for_the_other(take: Take, stay: Path) -> None:
+    """The second has its turn when the first has ended, and nobody died before it."""
+    first, said = take()
+    eventually(said.exists, 60)
+    second, after = take()
+    time.sleep(8)
+    assert not after.exists()
+    stay.unlink()
+
+    assert (first.wait(60), second.wait(60)) == (0, 0)
+    assert after.read_text() == "had"
+
+
+def test_who_is_killed_gives_its_turn_back_and_is_named_until_a_run_ends_well(
+    take: Take, stay: Path, name: str, eyes: Eyes
+) -> None:
+    """Nobody waits for the lease, and what the dead left can be cleared away."""
+    killed, said = take()
+    eventually(said.exists, 60)
+    killed.kill()
+    killed.wait()
+    began = time.monotonic()
+    failing, second = take()
+    eventually(second.exists, 60)
+    took = time.monotonic() - began
+    Path(f"{stay}.fails").touch()
+    stay.unlink()
+    assert failing.wait(60) == 1
+    Path(f"{stay}.fails").unlink()
+    well, third = take()
+    assert well.wait(60) == 0
+    after, fourth = take()
+    assert after.wait(60) == 0
+
+    assert took < 50, "it waited for the lease of 60 s"
+    (_, dead), (_, again, failed), (last,) = (note.read_text().split() for note in (second, third, fourth))
+    assert dead == again != failed
+    assert last == "had"
+    assert name not in eyes.slots()
+
+
+def test_a_slot_without_a_lease_is_free_after_the_servers_start(home: Home, eyes: Eyes, name: str) -> None:
+    """One that is killed after it took a slot and before it wrote the lease leaves it; one with a lease stays."""
+    for each in (name, f"{name} held"):
+        eyes.prefect.ask("v2/concurrency_limits/", {"name": each, "limit": 1})
+    eyes.prefect.ask("v2/concurrency_limits/increment", {"names": [name], "slots": 1})
+    held = {"names": [f"{name} held"], "slots": 1, "lease_duration": 60}
+    lease = eyes.prefect.ask("v2/concurrency_limits/increment-with-lease", held)["lease_id"]
+
+    free_slots(home, load_profile(ROOT))
+
+    assert {each for each in eyes.slots() if each.startswith(name)} == {f"{name} held"}
+    eyes.prefect.ask("v2/concurrency_limits/decrement-with-lease", {"lease_id": lease})
+    assert f"{name} held" not in eyes.slots()

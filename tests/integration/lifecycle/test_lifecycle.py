@@ -1,0 +1,241 @@
+"""The lifecycle on ECR: the blocked is not pulled and stays refused; what is planned is done and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.files.plan_journal import FileJournal
+from supply_chain.evidence.standing import Act, read_standing, standing
+from supply_chain.evidence.statement import SIGNATURE, SUMMARY
+from supply_chain.evidence.summary import summary
+from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.records import record
+from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.reading import known as read_known
+from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, built_on, needed_anywhere
+from supply_chain.lifecycle.plan import Plan
+from supply_chain.lifecycle.planning import plan
+from supply_chain.lifecycle.rules import Rules
+from supply_chain.lifecycle.rulings import decide
+from supply_chain.model.container import profile
+from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
+from supply_chain.model.tier import Boundary, TierName
+from supply_chain.policy import dossier as dossiers
+from supply_chain.policy.gate import Place, judge
+from supply_chain.policy.outcome import Refused
+from supply_chain.policy.rules import POLICIES
+from tests.aws.cloud import Repository
+from tests.aws.content import Content
+from tests.integration.lifecycle.conftest import Shop, named
+from tests.support.waiting import eventually
+from tests.unit.conftest import manifest
+
+PLACES = ("production", "staging")
+
+pytestmark = pytest.mark.real
+LATER = timedelta(days=400)
+RULES = Rules.model_validate(
+    {"name": "nightly", "floor_days": 14, "keep": {"newest": 1}, "age_out": {"superseded_days": 90},
+     "limits": {"count": 100, "share": 1}}
+)  # fmt: skip
+
+
+def ruled(shop: Shop, ref: ImageRef, act: Act) -> tuple[Digest, ...]:
+    return decide(ref, act, shop.bench, by="ann", why="CVE-2026-1", now=datetime.now(UTC)).moved
+
+
+def refusal(shop: Shop, ref: ImageRef) -> list[str]:
+    """Why boundary 2 refuses it."""
+    dossier = dossiers.curated(ref, "", Place("staging"), shop.store(TierName.EXECUTION), datetime.now(UTC), bases=())
+    verdict = judge(dossier, POLICIES[Boundary.TO_EXECUTION])
+    assert isinstance(verdict, Refused)
+    return [reason.code for reason in verdict.reasons]
+
+
+def test_a_blocked_image_cannot_be_pulled_and_stays_refused_whoever_pushes_it_again(shop: Shop) -> None:
+    """Tags and evidence are kept; a push brings the image back, and not the permission to use it."""
+    repository = shop.repository("curated/hello")
+    image, other = repository.push("one"), repository.push("two")
+    ref, evidence = named(repository, image), repository.attach(image)
+
+    assert ruled(shop, ref, Act.BLOCK) == (image.digest,)
+    assert repository.pull(image.digest).status_code == repository.pull("one").status_code == 404
+    assert repository.pull(other.digest).status_code == 200
+    assert repository.described(image)["imageTags"] == ["one"]
+    assert repository.referrers(image.digest) == [evidence.digest]
+    assert "image.blocked" in refusal(shop, ref)
+    assert (
+        shop.ecr.having(image.digest, repository.name) == shop.ecr.having(image.digest[:19], repository.name) == (ref,)
+    )
+
+    repository.put_manifest(image, "one")  # as anybody's CI does
+    assert repository.pull(image.digest).status_code == 200
+    assert "image.blocked" in refusal(shop, ref)
+    assert "image.blocked" not in refusal(shop, named(repository, other))
+
+    assert ruled(shop, ref, Act.BLOCK) == (image.digest,)
+    assert repository.pull(image.digest).status_code == 404
+
+    assert ruled(shop, ref, Act.UNBLOCK) == (image.digest,)
+    eventually(lambda: shop.ecr.status(ref) is StorageStatus.ACTIVE, 30)
+    assert repository.pull(image.digest).status_code == 200
+    assert "image.blocked" not in refusal(shop, ref)
+
+
+def test_of_what_nobody_ever_said_anything_nothing_is_in_force(shop: Shop) -> None:
+    """The registry says itself that the repository was never made."""
+    repository = shop.repository("curated/hello")
+    image = repository.push("one")
+
+    found = standing(read_standing(named(repository, image), shop.store(TierName.CURATION)).evidence)
+
+    assert (found.block, found.hold) == (None, None)
+
+
+def verdict(shop: Shop, ref: ImageRef, at: datetime, reasons: Sequence[dict[str, str]] = ()) -> None:
+    """What curation's gate says of it: a yes, unless there are reasons."""
+    policy = POLICIES[Boundary.CURATION].digest
+    said = summary(ref, Boundary.CURATION, policy, reasons=reasons, notes=(), inputs=(), now=at)
+    shop.store(TierName.CURATION).attach(ref, SUMMARY, said.predicate(), at)
+
+
+def vended(shop: Shop, repository: Repository, image: Content) -> StoredManifest:
+    """Sign that it may be used, as curation does."""
+    stored = next(each for each in shop.ecr.images(repository.name) if each.digest == image.digest)
+    ref = named(repository, image)
+    shop.store(TierName.CURATION).attach(ref, SIGNATURE, {}, stored.pushed_at)
+    verdict(shop, ref, stored.pushed_at)
+    return stored
+
+
+def known(shop: Shop, repository: Repository, *images: Content) -> tuple[KnownImage, ...]:
+    """The images as an inventory has them: vended, the later one the newer."""
+    found = []
+    for each in images:
+        stored = vended(shop, repository, each)
+        image, _ = read_known(named(repository, each), stored, shop.store(TierName.CURATION), lambda _: "")
+        found.append(image.model_copy(update={"environments": PLACES}))
+    return tuple(found)
+
+
+def planned(shop: Shop, repository: Repository, *images: Content) -> Plan:
+    """The plan of a night when all this is old."""
+    tonight = datetime.now(UTC) + LATER
+    return plan(shop.read.stock(known(shop, repository, *images), tonight), RULES, tonight)
+
+
+def carried_out(tonight: Plan, registry: Registry, shop: Shop, journal: FileJournal) -> list[Entry]:
+    """What came of it, one repository after the other."""
+    needed, bases = needed_anywhere(tonight, shop.read), built_on(tonight, shop.read)
+    done = [
+        apply(tonight, repository, needed, bases, registry, shop.read, lambda *_: None, journal)
+        for repository in tonight.repositories
+    ]
+    return [entry for entries in done for entry in entries]
+
+
+def held(shop: Shop, repository: Repository) -> set[Digest]:
+    return {each.digest for each in shop.ecr.images(repository.name)}
+
+
+class Killed(Exception):
+    """Somebody ended the run."""
+
+
+@dataclass
+class Dying:
+    """The registry of one who is ended after so many deletes."""
+
+    ecr: Ecr
+    left: int
+
+    def archive(self, ref: ImageRef) -> None:
+        self.ecr.archive(ref)
+
+    def delete(self, repository: str, digests: Sequence[Digest]) -> tuple[Removal, ...]:
+        if not self.left:
+            raise Killed
+        self.left -= 1
+        return self.ecr.delete(repository, digests)
+
+
+def test_what_is_superseded_goes_with_all_that_belongs_to_it_and_nothing_else_does(shop: Shop, tmp_path: Path) -> None:
+    """An index before its children, signatures before their image; wherever it is killed, it is finished."""
+    repository = shop.repository("curated/hello")
+    children = [repository.push(), repository.push()]
+    old, index, held_one = repository.push("old"), repository.index(*children, tag="index"), repository.push("held")
+    new = repository.push("new")
+    signature = repository.attach(old)
+    belong = [signature, repository.attach(signature), repository.attach(children[0]), repository.attach(index)]
+    for each in (new, held_one):
+        repository.attach(each)
+    ruled(shop, named(repository, held_one), Act.HOLD)
+    tonight = planned(shop, repository, old, index, held_one, new)
+    before, stays = held(shop, repository), {new.digest, held_one.digest}
+    stays |= {each.digest for each in shop.ecr.images(repository.name) if each.subject in stays}
+    journal = FileJournal(tmp_path / "journal")
+
+    for after in (0, 1, 1):
+        with pytest.raises(Killed):
+            carried_out(tonight, Dying(shop.ecr, after), shop, journal)
+        assert not orphans(shop, repository)
+    done = carried_out(tonight, shop.ecr, shop, journal)
+
+    assert {each.outcome for each in done} == {Outcome.DONE}
+    assert {each.ref.digest for each in done} == before - stays
+    assert held(shop, repository) == stays
+    assert {old.digest, index.digest, *(each.digest for each in (*children, *belong))} <= before - stays
+
+
+def orphans(shop: Shop, repository: Repository) -> list[Digest]:
+    """Referrers whose subject is gone."""
+    there = shop.ecr.images(repository.name)
+    digests = {each.digest for each in there}
+    return [each.digest for each in there if each.subject and each.subject not in digests]
+
+
+def test_what_was_deployed_after_the_plan_was_made_stays(shop: Shop, tmp_path: Path) -> None:
+    """By the record that execution signed."""
+    repository = shop.repository("curated/hello")
+    shop.repository("evidence/execution/hello")
+    old, new = repository.push("old"), repository.push("new")
+    signature = repository.attach(old)
+    tonight, before = planned(shop, repository, old, new), held(shop, repository)
+    assert [step.ref.digest for step in tonight.changes] == [old.digest]
+    now = datetime.now(UTC)
+    deployment = Deployment.model_validate(
+        {
+            "environment": "staging", "application": "hello", "digest": old.digest, "container": "1", "name": "n",
+            "front": "2", "proxy": "sha256:" + "f" * 64, "address": "127.0.0.1", "port": 8080,
+            "probe": {"port": 8080}, "settings": {}, "profile": profile(manifest().runtime),
+            "configuration": "sha256:" + "e" * 64, "changed": True, "started_at": now,
+        }
+    )  # fmt: skip
+    record(deployment, named(repository, old), shop.store(TierName.EXECUTION), now)
+
+    done = carried_out(tonight, shop.ecr, shop, FileJournal(tmp_path / "journal"))
+
+    assert {each.outcome for each in done} == {Outcome.SKIPPED}
+    assert held(shop, repository) == before >= {old.digest, new.digest, signature.digest}
+
+
+def test_what_curation_says_otherwise_since_the_plan_is_not_removed(shop: Shop, tmp_path: Path) -> None:
+    """Its evidence is read again, whatever the inventory had of it."""
+    repository = shop.repository("curated/hello")
+    old, new = repository.push("old"), repository.push("new")
+    tonight = planned(shop, repository, old, new)
+    ref, now = named(repository, old), datetime.now(UTC)
+    reasons = [{"code": "x", "fact": "f", "remedy": "r"}]
+    verdict(shop, ref, now + timedelta(seconds=1), reasons)
+
+    done = carried_out(tonight, shop.ecr, shop, FileJournal(tmp_path / "journal"))
+
+    of_old = next(each for each in done if each.ref == ref)
+    assert (of_old.outcome, of_old.said) == (Outcome.SKIPPED, "curation's last verdict about it is failed now")
+    assert old.digest in held(shop, repository)

@@ -1,0 +1,84 @@
+"""A night of the lifecycle: its flow on Prefect's server, over what lies in a registry and was signed there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tasks.lifecycle
+from flows import lifecycle
+from supply_chain.adapters.database.store import open_inventory
+from supply_chain.evidence.provenance import provenance
+from supply_chain.evidence.statement import PROVENANCE
+from supply_chain.execution.environment import Environment
+from supply_chain.fleet.reconcile import refresh
+from supply_chain.lifecycle.apply import Applied, Outcome
+from supply_chain.lifecycle.plan import Plan
+from supply_chain.model.tier import TierName
+from tests.integration.lifecycle.conftest import Shop, named
+from tests.integration.lifecycle.test_lifecycle import LATER, RULES, held, vended
+from tests.unit.conftest import built, manifest
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def night(
+    shop: Shop,
+    machine: Callable[[str], AbstractContextManager[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> SimpleNamespace:
+    """The flow with the real registry, inventory and evidence, when all that is pushed now is old."""
+    inventory = open_inventory(f"sqlite:///{tmp_path / 'inventory.db'}")
+    store = shop.store(TierName.LIFECYCLE)
+    blocks = {
+        "lifecycle": SimpleNamespace(ecr=shop.ecr, http=shop.http, evidence=lambda _: store),
+        "inventory": SimpleNamespace(open=lambda: inventory),
+        "workbench": SimpleNamespace(
+            lifecycle="apply", rules=lambda name: RULES, environments=lambda: [Environment(name="staging")]
+        ),
+    }
+
+    async def load(name: str) -> Any:
+        return blocks[name]
+
+    for kind in ("Tier", "Workbench"):
+        monkeypatch.setattr(lifecycle, kind, SimpleNamespace(aload=load))
+    monkeypatch.setattr(tasks.lifecycle, "Inventory", SimpleNamespace(aload=load))
+    monkeypatch.setattr(tasks.lifecycle, "now", lambda: datetime.now(UTC) + LATER)
+    look = lambda: refresh("hello", shop.ecr, store, inventory, lambda _: "")  # noqa: E731
+    return SimpleNamespace(look=look, workbench=blocks["workbench"])
+
+
+async def test_what_is_superseded_is_removed_once_the_profile_lets_it(shop: Shop, night: SimpleNamespace) -> None:
+    """With all that belongs to it; before that the night only plans."""
+    repository = shop.repository("curated/hello")
+    old, new = repository.push("old"), repository.push("new")
+    declared = provenance(built(), manifest(environments=("staging",))).predicate()
+    for each in (old, new):
+        shop.store(TierName.DEVELOPMENT).attach(named(repository, each), PROVENANCE, declared, datetime.now(UTC))
+        vended(shop, repository, each)
+    night.look()
+    before, stays = held(shop, repository), {new.digest}
+    stays |= {each.digest for each in shop.ecr.images(repository.name) if each.subject in stays}
+
+    night.workbench.lifecycle = "plan"
+    plan = await lifecycle.lifecycle("nightly")
+    assert (
+        isinstance(plan, Plan)
+        and [step.ref.digest for step in plan.changes] == [old.digest]
+        and held(shop, repository) == before
+    )
+
+    night.workbench.lifecycle = "apply"
+    applied = await lifecycle.lifecycle("nightly")
+
+    assert isinstance(applied, Applied) and {each.outcome for each in applied.entries} == {Outcome.DONE}
+    assert held(shop, repository) == stays

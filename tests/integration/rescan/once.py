@@ -1,0 +1,46 @@
+"""`python -m tests.integration.rescan.once FILE`: rescan a fleet once, in a process that a test may kill."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from bench.fleet import Fleet
+from blocks.workbench import CHEAPER
+from orchestration.clock import now
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools.grype import Grype
+from supply_chain.adapters.vulndb import pinned
+from supply_chain.fleet.exposure import Judged, Unjudged
+from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.rescan import chunks, rescan
+from supply_chain.model.image import Frozen
+
+FOUND: TypeAdapter[list[Judged | Unjudged]] = TypeAdapter(list[Judged | Unjudged])
+
+
+class Asked(Frozen):
+    """What a rescan is to do."""
+
+    host: str
+    directory: Path
+    grype: Path
+    version: str
+    database: Path
+    results: Path
+    images: tuple[KnownImage, ...]
+
+
+def once(asked: Asked) -> list[Judged | Unjudged]:
+    """Every image, in chunks, with the database pinned at the start."""
+    tool = Tool("grype", asked.grype, asked.version)
+    with pinned(tool, asked.database) as held:
+        scanner = Grype(tool, held.environment, held.database, held.knows, now, CHEAPER, quiet=True)
+        bench = Fleet(asked.host, asked.directory).bench(scanner, asked.results)
+        return [seen for chunk in chunks(asked.images) for seen in rescan(chunk, bench)]
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(FOUND.dump_json(once(Asked.model_validate_json(Path(sys.argv[1]).read_bytes()))))

@@ -1,0 +1,190 @@
+"""Every case's chain, run once for all tests, some side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+
+from cscm_laptop.home import Home
+from tests.support.application import Application, compiled, git
+from tests.support.command import Ran
+from tests.support.eyes import SIGNATURE, Eyes
+from tests.support.place import placed
+
+from .cases import CASES, Case, End
+
+PLACE = "rubbish"
+SERVING = "rubbish/serving"
+AT_ONCE = 3
+INFORMATION = b"\xff Go buildinf:"
+"""What marks the packages that a Go program is made of (Go's debug/buildinfo)."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An application in a repository of its own, and eyes that look at its runs alone."""
+
+    app: Application
+    eyes: Eyes
+    programs: dict[str, Path]
+
+    def become(self, case: Case) -> None:
+        """Write the case's files; its next revision is it."""
+        path = self.app.path
+        declaration = {**case.declaration(), "name": self.app.name}
+        (path / "supply-chain.yaml").write_text(yaml.safe_dump(declaration))
+        (path / "name").write_text(self.app.name)  # no layer of it is another's, which the engine may just remove
+        (path / "subject").write_bytes(self.programs[case.program].read_bytes())
+        (path / "subject").chmod(0o755)
+        (path / "Dockerfile").unlink(missing_ok=True)
+        if (text := case.text()) is not None:
+            (path / "Dockerfile").write_bytes(text)
+
+    def ended(self) -> Ended:
+        """Run the chain of the next revision to its end."""
+        revision, begun = self.app.next_revision(), datetime.now(UTC)
+        return Ended(self, revision, begun, self.app.chain().end())
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A chain that ended."""
+
+    subject: Subject
+    revision: str
+    begun: datetime
+    ran: Ran
+
+    @property
+    def status(self) -> int:
+        return self.ran.status
+
+    @property
+    def result(self) -> Any:
+        return self.ran.result
+
+    @property
+    def words(self) -> str:
+        return f"{self.ran.stderr}\n{self.ran.stdout}"
+
+    def codes(self) -> frozenset[str]:
+        """The codes that the command said."""
+        if self.status == 1:
+            return frozenset({self.ran.code()})
+        return frozenset(self.ran.reasons() if self.status == 3 else ())
+
+    def states(self) -> list[str]:
+        """What Prefect calls the ends of this directory's runs since the chain began."""
+        path = self.subject.app.path
+        since = {"expected_start_time": {"after_": self.begun.isoformat()}}
+        wanted = {"flow_runs": {"name": {"any_": [f"chain {path.name}"]}, **since}, "limit": 200}
+        found = self.subject.eyes.prefect.ask("flow_runs/filter", wanted)
+        return [run["state_name"] for run in found if run["parameters"]["path"] == str(path)]
+
+    def offered(self) -> list[str]:
+        """The digests that development offered of this revision."""
+        return self._digests("dev")
+
+    def signatures(self) -> list[int]:
+        """How many signatures each image of this revision has that lies in curated/."""
+        repository = f"curated/{self.subject.app.name}"
+        return [self.subject.eyes.attached(repository, digest)[SIGNATURE] for digest in self._digests("curated")]
+
+    def _digests(self, tier: str) -> list[str]:
+        try:
+            tags = self.subject.eyes.tagged(f"{tier}/{self.subject.app.name}")
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "RepositoryNotFoundException":
+                raise
+            return []
+        return sorted({digest for tag, digest in tags.items() if tag.startswith(self.revision[:7])})
+
+    def left(self) -> dict[str, list[str]]:
+        """What only a run that is under way may have in the engine, in Prefect and on this machine."""
+        eyes, name = self.subject.eyes, self.subject.app.name
+        left = {
+            "in the engine": eyes.left_in_the_engine(name),
+            "concurrency slots": [limit for limit in eyes.slots() if limit.endswith(f" {name.replace('/', ':')}")],
+            "temporary files": [str(path) for path in eyes.scratch.rglob("*")],
+            "processes": eyes.processes(),
+        }
+        return {what: found for what, found in left.items() if found}
+
+
+@pytest.fixture(scope="session")
+def programs(program: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The program, for another machine too, and without a word of what it is made of."""
+    directory = tmp_path_factory.mktemp("programs")
+    arm, nameless = directory / "arm", directory / "nameless"
+    compiled(arm, "arm64")
+    content = program.read_bytes()
+    assert INFORMATION in content
+    nameless.write_bytes(content.replace(INFORMATION, bytes(len(INFORMATION))))
+    return {"program": program, "arm": arm, "nameless": nameless}
+
+
+@pytest.fixture(scope="session")
+def ports() -> Iterator[dict[str, int]]:
+    names = [case.application for case in CASES if case.end is End.ALLOWED]
+    with placed(PLACE, [SERVING, *names], GREETING="hello") as found:
+        yield found
+
+
+Make = Callable[[str], Subject]
+
+
+@pytest.fixture(scope="session")
+def make(
+    bases: None,
+    home: Home,
+    ports: dict[str, int],
+    programs: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Make:
+    """An application of this name, with nothing in it."""
+
+    def of(name: str) -> Subject:
+        path = tmp_path_factory.mktemp("source") / name.rpartition("/")[2]
+        path.mkdir()
+        git(path, "init", "--quiet")
+        eyes = Eyes(home, tmp_path_factory.mktemp("scratch"), tmp_path_factory.mktemp("keys"), PLACE)
+        return Subject(Application(name, path, ports.get(name, 0), {"TMPDIR": str(eyes.scratch)}), eyes, programs)
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(AT_ONCE) as started:
+        yield started
+        started.shutdown(cancel_futures=True)
+
+
+def selected(request: pytest.FixtureRequest, argument: str) -> list[Any]:
+    """What the tests of this session are called with."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    return [item.callspec.params[argument] for item in items if argument in _parameters(item)]
+
+
+def _parameters(item: pytest.Function) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+@pytest.fixture(scope="session")
+def runs(request: pytest.FixtureRequest, make: Make, pool: ThreadPoolExecutor) -> dict[str, Future[Ended]]:
+    """Name → the chain of each case that a test of this session is about."""
+
+    def run(subject: Subject, case: Case) -> Ended:
+        subject.become(case)
+        return subject.ended()
+
+    cases: dict[str, Case] = {case.name: case for case in selected(request, "case")}
+    return {name: pool.submit(run, make(case.application), case) for name, case in cases.items()}

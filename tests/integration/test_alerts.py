@@ -1,0 +1,94 @@
+"""The alerts that the server gives by itself: a run that nobody takes up, and a runner that is gone; an advisory."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cscm_laptop.home import Home
+from cscm_laptop.prefect_server import run_environment
+from cscm_laptop.profile import load_profile
+from tests.support.access import Prefect
+from tests.support.command import ROOT, cscm
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.real
+LOST = 240.0
+"""Seconds in which a server has to miss a worker: three of its heartbeats, each 30 s, and then some."""
+
+
+def told(prefect: Prefect, what: str, about: str) -> list[dict[str, Any]]:
+    """The alerts about something that arrived."""
+    found = prefect.ask(
+        "flow_runs/filter", {"flows": {"name": {"any_": ["alert"]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 50}
+    )
+    return [
+        run
+        for run in found
+        if run["state_name"] == "Completed"
+        and run["parameters"]["what"] == what
+        and about in run["parameters"]["about"]
+    ]
+
+
+@pytest.fixture
+def pool(prefect: Prefect, home: Home) -> Iterator[str]:
+    """A work pool of its own, whose worker ran once and is gone."""
+    name = f"absent-{uuid.uuid4().hex[:8]}"
+    prefect.ask("work_pools/", {"name": name, "type": "process", "base_job_template": {}})
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", name, "--type", "process"],
+        env={**os.environ, **run_environment(home, load_profile(ROOT))},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        eventually(lambda: prefect.get(f"work_pools/{name}")["status"] == "READY", 60)
+    finally:
+        worker.kill()
+        worker.wait()
+    yield name
+    prefect.delete(f"work_pools/{name}")
+
+
+def test_a_run_that_nobody_takes_up_and_a_runner_that_is_gone_are_told(prefect: Prefect, pool: str) -> None:
+    """Each by its own alert, with what it is about."""
+    flow = prefect.ask("flows/", {"name": "nobody runs it"})
+    deployment = prefect.ask(
+        "deployments/", {"name": pool, "flow_id": flow["id"], "work_pool_name": pool, "tags": ["by-event"]}
+    )
+    run = prefect.ask(
+        f"deployments/{deployment['id']}/create_flow_run", {"name": f"late {pool}", "state": {"type": "SCHEDULED"}}
+    )
+
+    eventually(lambda: told(prefect, "a run did not start", run["name"]), 90)
+    eventually(lambda: told(prefect, "a runner is gone", pool), LOST)
+    prefect.delete(f"deployments/{deployment['id']}")
+
+
+def test_an_advisory_starts_a_rescan_of_what_carries_its_packages(prefect: Prefect, bases: None) -> None:
+    """And passes over what does not."""
+    package = f"nobody-has-{uuid.uuid4().hex[:8]}"
+    assert cscm("events", "advisory", "TEST-1", package).status == 0
+
+    def rescans() -> list[dict[str, Any]]:
+        found = prefect.ask(
+            "flow_runs/filter",
+            {"flows": {"name": {"any_": ["rescan"]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 20},
+        )
+        return [run for run in found if run["parameters"].get("packages") == [package] and run["end_time"]]
+
+    (run,) = eventually(rescans, 240)
+    found = prefect.ask(
+        "artifacts/filter",
+        {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["rescan-packages-summary"]}}},
+    )
+    passed = re.search(r"images without the packages asked for \| (\d+) \|", found[0]["data"])
+    assert passed and int(passed[1]) >= 2, found[0]["data"]

@@ -1,0 +1,163 @@
+"""Cancelling: a run ends within seconds wherever it is, and leaves nothing behind.
+
+Runs are started and cancelled as an operator does it, through Prefect's API; what is left is looked
+for in the engine, in the process table and among the concurrency slots.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import docker
+import httpx
+import pytest
+from docker.models.containers import Container
+
+from supply_chain.model.container import APPLICATION, ENVIRONMENT, MANAGED, ROLE
+from tests.support.access import Prefect
+from tests.support.application import git
+from tests.support.command import ROOT
+from tests.support.eyes import containers, processes
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.real
+
+SOON = 20.0
+"""Seconds from the request to the state Cancelled; the worker asks for cancellations every few seconds."""
+
+
+class Operator:
+    """What an operator does, by Prefect's API."""
+
+    def __init__(self, prefect: Prefect) -> None:
+        self._prefect = prefect
+
+    def start(self, path: Path) -> str:
+        """Start a chain; the run's id."""
+        return self._prefect.start("chain/on-demand", path=str(path))
+
+    def state(self, run: str) -> dict[str, Any]:
+        state: dict[str, Any] = self._prefect.get(f"flow_runs/{run}")["state"]
+        return state
+
+    def cancel(self, run: str) -> float:
+        """Cancel and wait for the end; seconds that it took."""
+        started = time.monotonic()
+        self._prefect.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+        eventually(lambda: self.state(run)["type"] == "CANCELLED", SOON, lambda: self.state(run))
+        return time.monotonic() - started
+
+    def slots(self, name: str) -> int:
+        """How many slots of a limit are taken."""
+        limits = self._prefect.ask("v2/concurrency_limits/filter", {"limit": 200})
+        return next((int(limit["active_slots"]) for limit in limits if limit["name"] == name), 0)
+
+
+@pytest.fixture
+def operator(bases: None, prefect: Prefect) -> Operator:
+    return Operator(prefect)
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Callable[..., Path]:
+    """A copy of hello, with changes to its files: `application(name, {"file": (old, new)})`."""
+
+    def copy(name: str, changes: dict[str, tuple[str, str]]) -> Path:
+        directory = tmp_path / name
+        shutil.copytree(ROOT / "examples/hello", directory, ignore=shutil.ignore_patterns("__pycache__"))
+        for file, (old, new) in {"supply-chain.yaml": ("name: hello", f"name: {name}"), **changes}.items():
+            text = (directory / file).read_text()
+            assert old in text
+            (directory / file).write_text(text.replace(old, new))
+        return directory
+
+    return copy
+
+
+@pytest.fixture
+def next_revision(tmp_path: Path) -> Path:
+    """hello in a clone of this repository, one commit on: the same application, and another digest."""
+    clone = tmp_path / ROOT.name
+
+    git(ROOT, "clone", "--quiet", str(ROOT), str(clone))
+    remote = git(ROOT, "config", "--default", "", "--get", "remote.origin.url")
+    git(clone, "remote", *(("set-url", "origin", remote) if remote else ("remove", "origin")))
+    git(clone, "commit", "--allow-empty", "--quiet", "--message", "Try the next one")
+    assert git(clone, "rev-parse", "HEAD") != git(ROOT, "rev-parse", "HEAD")
+    return clone / "examples/hello"
+
+
+def carrying(*marks: str) -> list[str]:
+    """Command lines of the processes that carry a mark in their arguments or their environment."""
+    return processes(lambda command, environment: any(mark.encode() in command + environment for mark in marks))
+
+
+def nothing_left(engine: docker.DockerClient, run: str, name: str) -> None:
+    """No container, network, image or process of this application and run."""
+    assert not containers(engine, **{MANAGED: "true", APPLICATION: name})
+    assert not engine.networks.list(filters={"label": f"{APPLICATION}={name}"})
+    assert not engine.images.list(filters={"reference": f"cscm.local/{name}*"})
+    eventually(lambda: not carrying(run, name), 5, lambda: carrying(run, name))
+
+
+def test_a_cancelled_build_ends_with_what_it_runs(
+    operator: Operator, engine: docker.DockerClient, application: Callable[..., Path]
+) -> None:
+    """The builder's command and the step inside of the build end; no image comes of it."""
+    name = "cancelled-build"
+    forever = f"RUN echo {name} && exec sleep 4321"
+    path = application(name, {"Dockerfile": ("COPY hello hello", forever)})
+    run = operator.start(path)
+    eventually(lambda: carrying("sleep\x004321"), 60, lambda: operator.state(run))
+
+    assert operator.cancel(run) < SOON
+    nothing_left(engine, run, name)
+    eventually(lambda: not carrying("sleep\x004321"), 5, lambda: carrying("sleep\x004321"))
+
+
+def test_a_cancelled_probe_leaves_no_container(
+    operator: Operator, engine: docker.DockerClient, application: Callable[..., Path]
+) -> None:
+    """The probe waits for a port on which nobody listens; its container and network go with the run."""
+    name = "cancelled-probe"
+    path = application(name, {})
+    text = (path / "supply-chain.yaml").read_text()
+    (path / "supply-chain.yaml").write_text(text.replace("port: 8080", "port: 8099"))
+    run = operator.start(path)
+    eventually(lambda: containers(engine, **{ROLE: "probe", APPLICATION: name}), 60, lambda: operator.state(run))
+
+    assert operator.cancel(run) < SOON
+    nothing_left(engine, run, name)
+
+
+def test_a_cancelled_deployment_gives_back_its_slot_and_the_one_before_serves_on(
+    operator: Operator, engine: docker.DockerClient, next_revision: Path
+) -> None:
+    """The new container, held before it is ready, is removed; nobody who comes next waits for a turn."""
+    here = {ROLE: "application", ENVIRONMENT: "staging", APPLICATION: "hello"}
+    before = {each.id for each in containers(engine, **here)}
+    run = operator.start(next_revision)
+
+    def new() -> Container | None:
+        return next((each for each in containers(engine, **here) if each.id not in before), None)
+
+    started: Container = eventually(new, 60, lambda: operator.state(run))
+
+    def running() -> bool:
+        started.reload()
+        return bool(started.status == "running")
+
+    eventually(running, 5)
+    started.pause()
+    taken = operator.slots("deploy staging hello")
+
+    assert operator.cancel(run) < SOON
+    assert taken == 1 and operator.slots("deploy staging hello") == 0
+    assert {each.id for each in containers(engine, **here)} == before
+    eventually(lambda: not carrying(run), 5, lambda: carrying(run))
+    if before:
+        assert httpx.get("http://127.0.0.1:18080/healthz", timeout=5).status_code == 200

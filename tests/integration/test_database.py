@@ -1,0 +1,328 @@
+"""The starter database under the real scanner: exact matches, honest errors, and a mirror's official one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.tools.grype import Grype
+from supply_chain.adapters.tools.syft import Syft
+from supply_chain.adapters.vulndb import Database, ensure_database, grype_environment, knows, read_database
+from supply_chain.evidence.examination import Examination
+from supply_chain.vulnerability.findings import Database as Facts
+from supply_chain.vulnerability.scanner import Sbom
+from tests.support.access import nowhere
+
+pytestmark = pytest.mark.real
+
+
+DIGESTS = {"3.40.1": "xxh64:2064f4f13c881a0f"}
+"""What grype 0.121.2 makes of the shipped feed, by the version of the SQLite library that wrote it."""
+
+OS_RELEASE = 'ID=debian\nVERSION_ID="{}"\nVERSION_CODENAME={}\n'
+PACKAGE = """Package: {}
+Status: install ok installed
+Source: {}
+Version: {}
+Architecture: amd64
+Maintainer: nobody
+Description: nothing
+"""
+
+Scan = Callable[[str], dict[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def grype(toolbox: Toolbox) -> Tool:
+    return toolbox.find("grype")
+
+
+@pytest.fixture(scope="module")
+def directory(grype: Tool, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the starter database in it."""
+    directory = tmp_path_factory.mktemp("database")
+    ensure_database(grype, directory, starter_only=True)
+    return directory
+
+
+@pytest.fixture
+def scan(grype: Tool, directory: Path, tmp_path: Path) -> Scan:
+    """Scans files that are named and given; what is found, by `package id`."""
+    tool = grype.with_environment(**grype_environment(directory))
+
+    def scan(source: str) -> dict[str, dict[str, Any]]:
+        done = tool.run(source, "--output", "json", timeout=60, quiet=True)
+        matches = json.loads(done.stdout)["matches"]
+        found = {f"{one['artifact']['name']} {one['vulnerability']['id']}": one["vulnerability"] for one in matches}
+        assert len(found) == len(matches)
+        return found
+
+    return scan
+
+
+def requirements(directory: Path, text: str) -> str:
+    (directory / "requirements.txt").write_text(text)
+    return f"dir:{directory}"
+
+
+def debian(directory: Path, version: str, codename: str, *packages: tuple[str, str, str]) -> str:
+    """A root file system of a Debian release with the given packages."""
+    (directory / "etc").mkdir()
+    (directory / "etc/os-release").write_text(OS_RELEASE.format(version, codename))
+    status = directory / "var/lib/dpkg/status.d"
+    status.mkdir(parents=True)
+    for package in packages:
+        (status / package[0]).write_text(PACKAGE.format(*package))
+    return f"dir:{directory}"
+
+
+def test_same_feed_gives_the_same_digest(grype: Tool, directory: Path, tmp_path: Path) -> None:
+    """A digest on a verdict names the facts behind it, not the moment at which they were compiled."""
+    digests = {ensure_database(grype, tmp_path / str(turn), starter_only=True).digest for turn in range(3)}
+
+    assert digests == {read_database(directory).digest}
+    assert digests == {DIGESTS.get(sqlite3.sqlite_version, *digests)}
+
+
+def test_python_packages_match_with_the_fix_of_their_own_window(scan: Scan, tmp_path: Path) -> None:
+    """Each finding offers the fix of the release line that is in use, not of another."""
+    found = scan(requirements(tmp_path, "jinja2==2.10\nsqlparse==0.4.3\nDjango==3.2.3\n"))
+
+    assert {name for name in found if name.startswith("jinja2")} == {"jinja2 PYSEC-2019-217", "jinja2 PYSEC-2021-66"}
+    assert {name for name in found if name.startswith("sqlparse")} == {"sqlparse PYSEC-2023-87"}
+    django = found["django PYSEC-2021-98"]
+    assert django["fix"] == {"versions": ["3.2.4"], "state": "fixed"}
+
+
+def test_fixed_python_packages_do_not_match(scan: Scan, tmp_path: Path) -> None:
+    """The version that has the fix is outside of the window."""
+    assert scan(requirements(tmp_path, "jinja2==3.1.4\nsqlparse==0.5.0\n")) == {}
+
+
+def test_exploited_vulnerability_is_flagged(scan: Scan, tmp_path: Path) -> None:
+    """What is in CISA's catalogue stands out from what is merely known."""
+    found = scan(requirements(tmp_path, "salt==3000.1\npyspark==3.1.0\n"))
+
+    exploited = {
+        name: [one["cve"] for one in vulnerability["knownExploited"]]
+        for name, vulnerability in found.items()
+        if vulnerability.get("knownExploited")
+    }
+    assert exploited == {
+        "salt PYSEC-2020-102": ["CVE-2020-11651"],
+        "salt PYSEC-2020-103": ["CVE-2020-11652"],
+        "salt PYSEC-2020-104": ["CVE-2020-16846"],
+        "pyspark PYSEC-2022-236": ["CVE-2022-33891"],
+    }
+
+
+def test_go_modules_match_and_severity_is_known_or_unknown(scan: Scan, tmp_path: Path) -> None:
+    """A vector that is known decides the severity; where none is known the scanner says so."""
+    (tmp_path / "go.mod").write_text("module x\n\ngo 1.21\n\nrequire golang.org/x/net v0.22.0\n")
+
+    found = scan(f"dir:{tmp_path}")
+
+    assert found["golang.org/x/net GO-2024-2687"]["severity"] == "High"
+    assert found["golang.org/x/net GO-2024-2687"]["fix"] == {"versions": ["0.23.0"], "state": "fixed"}
+    assert found["golang.org/x/net GO-2024-3333"]["severity"] == "Unknown"
+
+
+def test_go_module_with_custom_windows_matches_by_its_tags(scan: Scan, tmp_path: Path) -> None:
+    """Where a module's tags are no Go versions, its advisories still tell fixed from affected."""
+    for version, affected in (("v4.9.0+incompatible", True), ("v4.9.1+incompatible", False)):
+        (tmp_path / "go.mod").write_text(f"module x\n\ngo 1.21\n\nrequire github.com/wazuh/wazuh {version}\n")
+
+        assert ("github.com/wazuh/wazuh GO-2025-3459" in scan(f"dir:{tmp_path}")) is affected
+
+
+def test_debian_packages_match_by_their_source(scan: Scan, tmp_path: Path) -> None:
+    """A binary package has the vulnerabilities of the source that it was built from."""
+    found = scan(
+        debian(
+            tmp_path,
+            *("12", "bookworm"),
+            ("libapt-pkg6.0", "apt", "2.6.1"),
+            ("libpcre2-8-0", "pcre2", "10.42-1+deb12u2"),
+            ("tzdata", "tzdata", "2026b-0+deb12u1"),
+        )
+    )
+
+    assert {name: one["fix"]["versions"] for name, one in found.items()} == {"libapt-pkg6.0 CVE-2026-109518": ["2.6.2"]}
+
+
+def test_each_debian_release_has_its_own_fixes(scan: Scan, tmp_path: Path) -> None:
+    """Bullseye's fix is no fix of bookworm's."""
+    found = scan(debian(tmp_path, "11", "bullseye", ("dpkg", "dpkg", "1.20.13")))
+
+    assert {name: one["fix"]["versions"] for name, one in found.items()} == {"dpkg CVE-2025-6297": ["1.20.14"]}
+
+
+def test_nothing_is_said_of_a_debian_release_without_facts(scan: Scan, tmp_path: Path) -> None:
+    """No facts, no findings: which is why policy has to know which database was used."""
+    assert scan(debian(tmp_path, "13", "trixie", ("apt", "apt", "2.6.1"))) == {}
+
+
+def test_scan_names_its_database_and_the_age_of_each_source(grype: Tool, directory: Path, tmp_path: Path) -> None:
+    """A verdict can be traced to facts of a date."""
+    tool = grype.with_environment(**grype_environment(directory))
+
+    report = json.loads(tool.run(requirements(tmp_path, ""), "-o", "json", timeout=60, quiet=True).stdout)
+
+    database = report["descriptor"]["db"]
+    assert database["status"]["built"] == "2024-10-10T00:00:00Z"
+    assert {name: one["captured"][:10] for name, one in database["providers"].items()} == {
+        "debian": "2026-11-24",
+        "govulndb": "2026-08-21",
+        "kev": "2025-08-25",
+        "pypa": "2024-10-10",
+    }
+
+
+def test_tampered_database_gives_no_report_and_is_replaced(grype: Tool, tmp_path: Path) -> None:
+    """Somebody who removes a vulnerability from the database must not get a clean report."""
+    place = tmp_path / "database"
+    before = ensure_database(grype, place, starter_only=True)
+    file = place / "6/vulnerability.db"
+    content = bytearray(file.read_bytes())
+    content[-2000] ^= 1
+    file.write_bytes(content)
+
+    tool = grype.with_environment(**grype_environment(place))
+    done = tool.run(requirements(tmp_path, "jinja2==2.10\n"), "-o", "json", timeout=60, check=False)
+
+    assert (done.status, done.stdout) == (1, "")
+    assert "bad db checksum" in done.stderr
+    assert ensure_database(grype, place, starter_only=True) == before
+    assert tool.run("db", "status", timeout=60).status == 0
+
+
+@pytest.fixture
+def mirror(grype: Tool, tmp_path: Path) -> Iterator[tuple[str, Database]]:
+    """A mirror that offers a database in the layout of grype's own distribution."""
+    offered = ensure_database(grype, tmp_path / "offered", starter_only=True)
+    place = tmp_path / "mirror/v6"
+    place.mkdir(parents=True)
+    with tarfile.open(place / "offered.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "offered/6/vulnerability.db", "vulnerability.db")
+    checksum = hashlib.sha256((place / "offered.tar.gz").read_bytes()).hexdigest()
+    latest = {"status": "active", "schemaVersion": "v6.1.10", "built": "2024-10-10T00:00:00Z"}
+    (place / "latest.json").write_text(
+        json.dumps(latest | {"path": "offered.tar.gz", "checksum": f"sha256:{checksum}"})
+    )
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "mirror"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", offered
+    server.shutdown()
+    server.server_close()
+
+
+def test_official_database_is_used_where_it_can_be_had_and_kept_afterwards(
+    grype: Tool, mirror: tuple[str, Database], tmp_path: Path
+) -> None:
+    """The scanner's own distribution comes first; an outage later does not take it away."""
+    url, offered = mirror
+    place = tmp_path / "database"
+    online = grype.with_environment(GRYPE_DB_UPDATE_URL=url, GRYPE_DB_MAX_UPDATE_CHECK_FREQUENCY="0")
+    offline = grype.with_environment(GRYPE_DB_UPDATE_URL="http://127.0.0.1:9", GRYPE_DB_MAX_UPDATE_CHECK_FREQUENCY="0")
+
+    first = ensure_database(online, place)
+    again = ensure_database(online, place)
+    later = ensure_database(offline, place)
+
+    assert (first.kind, first.sources) == ("official", offered.sources)
+    assert first == again == later
+
+
+def test_old_official_database_gives_no_report(grype: Tool, mirror: tuple[str, Database], tmp_path: Path) -> None:
+    """The official database is only as good as its age; this one is of 2024."""
+    url, _ = mirror
+    place = tmp_path / "database"
+    ensure_database(grype.with_environment(GRYPE_DB_UPDATE_URL=url), place)
+
+    tool = grype.with_environment(**grype_environment(place))
+    done = tool.run(requirements(tmp_path, "jinja2==2.10\n"), "-o", "json", timeout=60, check=False)
+
+    assert (done.status, done.stdout) == (1, "")
+    assert "max allowed age is 5 days" in done.stderr
+
+
+def test_starter_database_is_compiled_where_no_mirror_answers(grype: Tool, tmp_path: Path) -> None:
+    """Without a network the chain still judges, and the run says with what."""
+    said: list[str] = []
+
+    database = ensure_database(
+        grype.with_environment(GRYPE_DB_UPDATE_URL="http://127.0.0.1:9"), tmp_path / "database", progress=said.append
+    )
+
+    assert database.kind == "starter"
+    assert any("no official vulnerability database" in line for line in said)
+
+
+@pytest.fixture(scope="module")
+def syft(toolbox: Toolbox) -> Syft:
+    return Syft(toolbox.find("syft"), "127.0.0.1:1", nowhere, insecure=True, examine=lambda ref: Examination())
+
+
+@pytest.fixture(scope="module")
+def sbom(syft: Syft, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """syft's of a root file system of Debian 12 with a package that has a known vulnerability."""
+    source = debian(tmp_path_factory.mktemp("root"), "12", "bookworm", ("libapt-pkg6.0", "apt", "2.6.1"))
+    document: dict[str, Any] = json.loads(syft.of_directory(Path(source.removeprefix("dir:"))).record.content)
+    return document
+
+
+@pytest.mark.parametrize(
+    ("release", "known"),
+    [
+        ({}, True),
+        ({"versionCodename": ""}, True),
+        ({"versionID": "12.5"}, True),
+        ({"id": "raspbian"}, True),
+        ({"id": "hidden", "idLike": ["debian"]}, True),
+        ({"id": "hidden", "idLike": []}, False),
+        ({"id": "Debian", "name": ""}, False),
+        ({"versionID": "99"}, False),
+        ({"versionID": "12+hidden"}, True),
+        ({"versionCodename": "hidden"}, False),
+        ({"versionCodename": "forky"}, False),
+        ({"versionID": "", "version": "99"}, False),
+        ({"versionID": "hidden", "version": "99"}, False),
+        ({"id": "redhat"}, False),
+        (None, False),
+    ],
+    ids=str,
+)
+def test_a_distribution_in_which_nothing_can_be_found_is_not_known(
+    grype: Tool, directory: Path, sbom: dict[str, Any], release: dict[str, Any] | None, known: bool
+) -> None:
+    """However an image's os-release is changed: the scanner finds what it should, or the report says that it cannot."""
+    database = read_database(directory)
+    scanner = Grype(
+        tool=grype,
+        environment=grype_environment(directory),
+        database=lambda: Facts(kind=database.kind, built=database.built, digest=database.digest),
+        knows=lambda distribution: knows(directory, distribution),
+        now=lambda: datetime.now(UTC),
+    )
+    distro = {} if release is None else {**sbom["distro"], **release}
+    content = json.dumps({**sbom, "distro": distro}).encode()
+
+    report = scanner.scan(Sbom(content, len(sbom["artifacts"]), "syft"))
+
+    assert report.distribution is not None
+    assert report.distribution.known is known, report.distribution
+    assert bool(report.findings) is known

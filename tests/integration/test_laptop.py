@@ -1,0 +1,321 @@
+"""The laptop brought up with its real parts, in a home and on ports of its own."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import docker
+import pytest
+from botocore.exceptions import ClientError
+
+from cscm_laptop.emulator_service import emulator_root, root_key
+from cscm_laptop.engine import engine_url
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import LaptopState, load_state, records, reset
+from cscm_laptop.ports import request
+from cscm_laptop.services import start_time
+from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.model.container import MANAGED
+from supply_chain.model.tier import TierName
+from tests.support.command import ROOT
+from tests.support.place import free_ports
+
+pytestmark = pytest.mark.real
+
+FLOW = "from prefect import flow\n\n\n@flow\nasync def greet(name: str = 'you') -> str:\n    return f'hello {name}'\n"
+DEPLOYMENTS = """
+deployments:
+- {name: greeting, entrypoint: "flows.greet:greet", work_pool: {name: laptop}}
+- {name: on-demand, entrypoint: "flows.respond:alert", work_pool: {name: laptop}}
+"""
+"""One of the test's own, and the one through which automations tell."""
+
+
+class Laptop:
+    """A project with one more flow, the real code and documents, and `cscm` as a person runs it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.project, self.home = directory / "project", Home(directory / "project", directory / "home")
+        self.emulator, self.prefect = free_ports(2)
+        shutil.copytree(ROOT / "deployments", self.project / "deployments")
+        (self.project / "deployments/profiles/laptop.yaml").write_text(
+            f"ports: {{emulator: {self.emulator}, prefect: {self.prefect}}}\ndatabase: starter\n"
+        )
+        for name in ("src", "blocks", "tasks", "pyproject.toml", "requirements.lock"):
+            (self.project / name).symlink_to(ROOT / name)
+        (self.project / "flows").mkdir()
+        for file in ROOT.glob("flows/*.py"):
+            (self.project / "flows" / file.name).symlink_to(file)
+        (self.project / "flows" / "greet.py").write_text(FLOW)
+        (self.project / "prefect.yaml").write_text(DEPLOYMENTS)
+
+    def cscm(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", "from cscm.main import main; main()", *arguments],
+            cwd=self.project,
+            env={
+                **os.environ,
+                "CSCM_HOME": str(self.home.directory),
+                "PYTHONPATH": f"{ROOT}/src:{ROOT}",
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    @property
+    def state(self) -> LaptopState:
+        return load_state(self.home)
+
+    @property
+    def login(self) -> str:
+        return (self.home.state / "prefect.auth").read_text().strip()
+
+    def pids(self) -> dict[str, int]:
+        return {record.name: record.pid for record in records(self.home)}
+
+    def client(self, tier: TierName, service: str) -> Any:
+        """A client of a tier's role, as the blocks make it."""
+        state, identity = self.state, self.state.identities[tier]
+        where = {"endpoint_url": state.endpoint_url, "region_name": state.region}
+        user = boto3.Session(identity.access_key_id, identity.secret_access_key)
+        role = user.client("sts", **where).assume_role(RoleArn=identity.role_arn, RoleSessionName="test")["Credentials"]
+        session = boto3.Session(role["AccessKeyId"], role["SecretAccessKey"], role["SessionToken"])
+        return session.client(service, **where)
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    made = Laptop(tmp_path_factory.mktemp("laptop"))
+    try:
+        made.cscm("up")
+        yield made
+    finally:
+        made.cscm("down")
+
+
+def may(call: Callable[..., Any], **arguments: Any) -> bool:
+    """Whether AWS allows the call; any other error is one of the test."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "AccessDeniedException":
+            raise
+        return False
+    return True
+
+
+def test_everything_is_ok_after_up(laptop: Laptop) -> None:
+    """Doctor finds every part as it has to be."""
+    lines = json.loads(laptop.cscm("doctor", "--json").stdout)
+
+    assert [line for line in lines if not line["ok"]] == []
+    assert {"docker engine", "emulator", "prefect server", "worker", "vulnerability database"} <= {
+        line["name"] for line in lines
+    }
+
+
+def test_up_again_starts_nothing_and_takes_a_moment(laptop: Laptop) -> None:
+    """What runs is used; the second time costs less than starting Prefect's client would."""
+    laptop.cscm("up")
+    before, started = laptop.pids(), time.monotonic()
+    done = laptop.cscm("up")
+    seconds = time.monotonic() - started
+
+    assert laptop.pids() == before
+    assert "starting" not in done.stdout
+    assert "registering" not in done.stdout
+    assert seconds < 4  # about one on an idle machine
+
+
+def test_secrets_are_for_the_user_alone(laptop: Laptop) -> None:
+    """Identities, access keys and the login of Prefect."""
+    for name in ("laptop.json", "access-keys.json", "prefect.auth", "aws/root-key.json"):
+        assert (laptop.home.state / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_prefect_wants_the_login(laptop: Laptop) -> None:
+    """Blocks hold secrets."""
+    assert request("GET", laptop.prefect, "/api/admin/version")[0] == 401
+    assert request("GET", laptop.prefect, "/api/admin/version", auth=laptop.login)[0] == 200
+
+
+def test_a_deployment_runs(laptop: Laptop) -> None:
+    """From the API to a finished run by the worker."""
+    _, found = request("GET", laptop.prefect, "/api/deployments/name/greet/greeting", auth=laptop.login)
+    path = f"/api/deployments/{found['id']}/create_flow_run"
+    _, made = request("POST", laptop.prefect, path, body={"parameters": {"name": "me"}}, auth=laptop.login)
+    end = time.monotonic() + 60
+    state = None
+    while state not in ("COMPLETED", "FAILED", "CRASHED") and time.monotonic() < end:
+        time.sleep(0.3)
+        _, seen = request("GET", laptop.prefect, f"/api/flow_runs/{made['id']}", auth=laptop.login)
+        state = seen["state"]["type"]
+
+    assert state == "COMPLETED"
+
+
+def test_the_blocks_hold_the_tiers(laptop: Laptop) -> None:
+    """One block per tier, each with its own role."""
+    _, found = request("POST", laptop.prefect, "/api/block_documents/filter", body={}, auth=laptop.login)
+    tiers = {
+        document["name"]: document["data"]["role_arn"]
+        for document in found
+        if document["block_type"]["slug"] == "supply-chain-tier"
+    }
+
+    assert tiers == {str(tier): identity.role_arn for tier, identity in laptop.state.identities.items()}
+
+
+def test_a_tier_creates_repositories_only_in_its_own_place(laptop: Laptop) -> None:
+    """AWS decides, from the first day."""
+    allowed = {
+        (tier, prefix)
+        for tier in TierName
+        for prefix in ("dev", "curated", *(f"evidence/{each}" for each in TierName))
+        if may(laptop.client(tier, "ecr").create_repository, repositoryName=f"{prefix}/{uuid.uuid4().hex}")
+    }
+
+    assert allowed == {
+        (TierName.DEVELOPMENT, "dev"),
+        (TierName.CURATION, "curated"),
+        (TierName.CURATION, "evidence/curation"),
+        (TierName.EXECUTION, "evidence/execution"),
+        (TierName.LIFECYCLE, "evidence/lifecycle"),
+    }
+
+
+def test_a_tier_signs_with_its_own_key_only(laptop: Laptop) -> None:
+    """By alias and by ARN; and the account's root with none of them."""
+    message = {"Message": b"digest", "SigningAlgorithm": "ECDSA_SHA_256"}
+    root = emulator_root(root_key(laptop.home), laptop.state.region)
+    for identity in laptop.state.identities.values():
+        for key in (identity.signing_alias, identity.signing_key_arn):
+            assert not may(root.client("kms", endpoint_url=laptop.state.endpoint_url).sign, KeyId=key, **message)
+    for tier in TierName:
+        kms = laptop.client(tier, "kms")
+        for owner, identity in laptop.state.identities.items():
+            for key in (identity.signing_alias, identity.signing_key_arn):
+                assert may(kms.sign, KeyId=key, **message) is (tier is owner)
+
+
+def test_content_closed_by_curation_opens_for_execution_only(laptop: Laptop) -> None:
+    """Its key is the reason why an encrypted image starts nowhere else."""
+    closed = laptop.client(TierName.CURATION, "kms").encrypt(KeyId="alias/cscm-content", Plaintext=b"key")
+    blob = {"CiphertextBlob": closed["CiphertextBlob"]}
+
+    assert [tier for tier in TierName if may(laptop.client(tier, "kms").decrypt, **blob)] == [TierName.EXECUTION]
+
+
+def test_the_storage_key_rotates(laptop: Laptop) -> None:
+    """Curation can prove it."""
+    kms = laptop.client(TierName.CURATION, "kms")
+
+    assert kms.get_key_rotation_status(KeyId=laptop.state.storage_key)["KeyRotationEnabled"]
+
+
+def test_a_users_own_key_may_only_assume_its_role(laptop: Laptop) -> None:
+    """A leaked block gives a role that is logged, not an account."""
+    state, identity = laptop.state, laptop.state.identities[TierName.DEVELOPMENT]
+    user = boto3.Session(identity.access_key_id, identity.secret_access_key)
+    where = {"endpoint_url": state.endpoint_url, "region_name": state.region}
+
+    assert not may(user.client("ecr", **where).describe_repositories)
+    with pytest.raises(ClientError, match="not authorized"):
+        user.client("sts", **where).assume_role(
+            RoleArn=state.identities[TierName.CURATION].role_arn, RoleSessionName="test"
+        )
+
+
+def test_identities_and_keys_survive_the_death_of_the_emulator(laptop: Laptop) -> None:
+    """`kill -9`, and `cscm up` brings the same account back."""
+    before = laptop.state
+    pid = laptop.pids()["emulator"]
+    os.kill(pid, signal.SIGKILL)
+    while start_time(pid) is not None:
+        time.sleep(0.05)
+
+    laptop.cscm("up")
+
+    assert laptop.pids()["emulator"] != pid
+    assert laptop.state == before
+
+
+def test_a_busy_port_is_told_with_its_owner_and_setting(laptop: Laptop, tmp_path: Path) -> None:
+    """The person can act without looking anything up."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        profile = tmp_path / "profile.yaml"
+        profile.write_text(
+            f"ports: {{emulator: {other.getsockname()[1]}, prefect: {laptop.prefect}}}\ndatabase: starter\n"
+        )
+        laptop.cscm("down")
+        done = laptop.cscm("up", check=False, CSCM_PROFILE=str(profile))
+    laptop.cscm("up")
+
+    assert done.returncode == 1
+    assert f"pid {os.getpid()}" in done.stderr
+    assert "ports.emulator" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_down_stops_everything_and_keeps_the_state(laptop: Laptop) -> None:
+    """The next `up` finds the same account, and nothing is registered anew."""
+    before, pids = laptop.state, laptop.pids()
+
+    laptop.cscm("down")
+
+    assert [pid for pid in pids.values() if start_time(pid) is not None] == []
+    status = json.loads(laptop.cscm("status", "--json").stdout)
+    assert {part["name"]: part["running"] for part in status if part["name"] != "engine"} == {
+        "emulator": False,
+        "prefect": False,
+        "warm": False,
+        "worker": False,
+        "bridge": False,
+    }
+    done = laptop.cscm("up")
+    assert "registering" not in done.stdout
+    assert laptop.state == before
+
+
+def test_reset_leaves_in_the_engine_what_another_home_made(tmp_path: Path, laptop: Laptop) -> None:
+    """Each under its own name, by which what a lost home left is removed too."""
+    client, name = docker.DockerClient(engine_url()), uuid.uuid4().hex
+    homes = [Home(tmp_path, tmp_path / which) for which in ("mine", "other")]
+    for number, home in enumerate(homes):
+        home.create()
+        engine = DockerEngine(client, home.owner)
+        engine.create_volume(f"{name}-{number}", {MANAGED: "true"})
+        engine.create_network(f"{name}-{number}", {MANAGED: "true"}, internal=True)
+
+    def left() -> list[list[str | None]]:
+        listed = (client.volumes.list(filters={"name": name}), client.networks.list(names=[name]))
+        return [[each.name for each in found] for found in listed]
+
+    try:
+        reset(homes[0], print)
+        assert left() == [[f"{name}-1"], [f"{name}-1"]]
+    finally:
+        lost = homes[1].owner
+        shutil.rmtree(homes[1].directory)
+        done = laptop.cscm("reset", "--yes", "--left-by", lost)
+        assert done.returncode == 0, done.stderr
+        assert left() == [[], []]
+        assert laptop.home.directory.is_dir()
+        client.close()

@@ -1,0 +1,134 @@
+"""A Prefect server of one's own is told of the project by one command."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cscm_laptop.home import MARKER
+from orchestration.registration import declared
+from orchestration.registration.automations import read_automations
+from orchestration.registration.views import read_views
+from tests.support.command import ROOT, cscm
+from tests.support.place import free_port
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.real
+LOGIN = "ann:a secret"
+FENCE = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Server:
+    """One of nobody's, and how its clients reach it."""
+
+    def __init__(self, port: int, home: Path) -> None:
+        self.url = f"http://127.0.0.1:{port}/api"
+        self.environment = {
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": self.url,
+            "PREFECT_API_AUTH_STRING": LOGIN,
+            "PREFECT_SERVER_API_AUTH_STRING": LOGIN,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        }
+        self.command = [
+            *(sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)),
+        ]
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """A list where there is a body, which filters it; else what lies there."""
+        login = httpx.BasicAuth(*LOGIN.split(":"))
+        method = "GET" if body is None else "POST"
+        answer = httpx.request(method, f"{self.url}/{path}", json=body, auth=login, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", auth=tuple(LOGIN.split(":")), timeout=5).status_code == 200  # type: ignore[arg-type]
+        except httpx.TransportError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    it = Server(free_port(), tmp_path_factory.mktemp("prefect"))
+    process = subprocess.Popen(
+        it.command, env={**os.environ, **it.environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        eventually(it.healthy, 90)
+        yield it
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_without_a_server_or_its_login_or_a_work_pool_it_says_so(server: Server) -> None:
+    """And nothing is half-done: no automation speaks of a deployment that is not there."""
+    nobody = {**server.environment, "PREFECT_API_AUTH_STRING": "ann:wrong"}
+
+    assert (
+        cscm("register", environment={"PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}).code() == "part.failed"
+    )
+    assert "401 Unauthorized" in cscm("register", environment=nobody).error
+    lacking = cscm("register", environment=server.environment)
+    assert lacking.code() == "part.failed" and "the work pool 'laptop', which the server does not have" in lacking.error
+    assert "prefect work-pool create laptop" in lacking.error
+    assert server.ask("automations/filter", {}) == [] == server.ask("saved_searches/filter", {})
+
+
+def test_without_an_address_or_a_project_it_says_so(server: Server, tmp_path: Path) -> None:
+    """It takes neither the laptop's server nor an empty directory for what is meant."""
+    (tmp_path / MARKER).parent.mkdir(parents=True)
+    (tmp_path / MARKER).touch()
+    nowhere = cscm("register", environment=server.environment, cwd=tmp_path)
+    unsaid = cscm("register")
+
+    assert unsaid.code() == nowhere.code() == "setting.invalid"
+    assert "PREFECT_API_URL names no Prefect server" in unsaid.error
+    assert "declares no deployments" in nowhere.error
+
+
+def test_it_is_told_of_everything_and_again_of_nothing(server: Server) -> None:
+    """Deployments, automations, views, and the types of blocks, as on a laptop."""
+    server.ask("work_pools/", {"name": "laptop", "type": "process", "base_job_template": {}})
+
+    first = cscm("register", environment=server.environment)
+    second = cscm("register", environment=server.environment)
+
+    assert (first.status, second.status) == (0, 0), first.stderr + second.stderr
+    assert f"registered on {server.url}" in first.stdout and "automations: " in first.stdout
+    assert "automations: " not in second.stdout and "views: " not in second.stdout
+    flows = {each["id"]: each["name"] for each in server.ask("flows/filter", {})}
+    known = {f"{flows[each['flow_id']]}/{each['name']}" for each in server.ask("deployments/filter", {})}
+    assert known == declared(ROOT)
+    automations = {each.name for each in read_automations(ROOT / "deployments/automations")}
+    assert automations <= {each["name"] for each in server.ask("automations/filter", {})}
+    assert {each.name for each in read_views(ROOT)} == {
+        each["name"] for each in server.ask("saved_searches/filter", {})
+    }
+    kinds = {each["slug"] for each in server.ask("block_types/filter", {})}
+    assert kinds >= {"supply-chain-tier", "supply-chain-workbench", "supply-chain-inventory", "supply-chain-bridge"}
+
+
+def test_the_blocks_of_a_machine_are_made_as_the_how_to_says(server: Server) -> None:
+    """Its own commands, on a server that knows the types by now."""
+    text = (ROOT / "docs/how-to/aws.md").read_text(encoding="utf-8")
+    (block,) = (each for each in FENCE.findall(text) if "Workbench(" in each)
+    environment = {**os.environ, **server.environment}
+    done = subprocess.run(
+        ["bash", "-e"], input=block, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    for kind, name in (("workbench", "workbench"), ("container-host", "laptop"), ("inventory", "inventory")):
+        made = server.ask(f"block_types/slug/supply-chain-{kind}/block_documents/name/{name}")
+        assert made["data"], kind

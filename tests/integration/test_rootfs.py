@@ -1,0 +1,89 @@
+"""The bases' root filesystems, made by the real mmdebstrap and looked at from outside."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import docker
+import pytest
+
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools.mmdebstrap import make_rootfs
+from supply_chain.model.manifest import Base, read_manifest
+from tests.support.command import ROOT
+
+pytestmark = pytest.mark.real
+
+EPOCH = 1_700_000_000
+BASES = ROOT / "bases"
+
+
+def made(base: str, directory: Path) -> tuple[Path, dict[str, str]]:
+    manifest = read_manifest(BASES / base)
+    assert isinstance(manifest, Base) and manifest.rootfs is not None
+    tool = Tool("mmdebstrap", Path(shutil.which("mmdebstrap") or "mmdebstrap"), "1")
+    target = directory / "rootfs.tar"
+    return target, make_rootfs(tool, manifest.rootfs, target, EPOCH, directory / "work")
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The runtime base's tar, and its packages."""
+    return made("python", tmp_path_factory.mktemp("runtime"))
+
+
+@pytest.fixture(scope="module")
+def image(runtime: tuple[Path, dict[str, str]]) -> Iterator[str]:
+    """The runtime base in the engine."""
+    client = docker.from_env()
+    name = f"cscm-test/rootfs:{uuid4().hex[:12]}"
+    repository, _, tag = name.partition(":")
+    client.api.import_image_from_file(str(runtime[0]), repository=repository, tag=tag)
+    yield name
+    client.images.remove(name, force=True)
+    client.close()
+
+
+def test_the_same_packages_give_the_same_bytes(runtime: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    """So that the base's digest changes only when a package does."""
+    again, packages = made("python", tmp_path)
+
+    assert packages == runtime[1]
+    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(runtime[0].read_bytes()).digest()
+
+
+def test_the_runtime_base_is_small(runtime: tuple[Path, dict[str, str]]) -> None:
+    """30 MB compressed at most, and every application carries it."""
+    assert len(gzip.compress(runtime[0].read_bytes(), 6)) < 30_000_000
+
+
+def test_the_runtime_base_has_no_shell_and_no_package_manager(runtime: tuple[Path, dict[str, str]]) -> None:
+    """Whoever breaks in finds nothing to work with; the SBOM's sources are there all the same."""
+    with tarfile.open(runtime[0]) as tar:
+        names = set(tar.getnames())
+
+    assert not names & {f"usr/bin/{tool}" for tool in ("sh", "dash", "bash", "dpkg", "apt", "apt-get", "pip", "pip3")}
+    assert {f"var/lib/dpkg/status.d/{name}" for name in runtime[1]} <= names
+
+
+def test_python_runs_in_it_as_its_user(image: str) -> None:
+    """With certificates, time zones and SQLite, on a read-only root, without any privilege."""
+    manifest = read_manifest(BASES / "python")
+    assert isinstance(manifest, Base)
+    said = docker.from_env().containers.run(
+        image,
+        [*manifest.check[:2], f"{manifest.check[2]}\nimport os; print(os.getuid(), os.path.expanduser('~'))"],
+        user="10001:10001",
+        read_only=True,
+        cap_drop=["ALL"],
+        network_mode="none",
+        remove=True,
+    )
+
+    assert said.decode().split() == ["10001", "/home/app"]

@@ -1,0 +1,68 @@
+"""The static checks of boundary 1, by their real programs, on what is in this repository."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters.docker.dockerfile import BuildKitReader
+from supply_chain.adapters.git.snapshot import take_snapshot
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.tools.bandit import scan_source
+from supply_chain.adapters.tools.hadolint import lint_dockerfile
+from supply_chain.adapters.tools.secrets import find_secrets
+from supply_chain.development.snapshot import Snapshot
+from supply_chain.evidence.checks import CheckResult, Outcome
+from supply_chain.model.manifest import FILE
+from tests.support.command import ROOT
+
+APPLICATIONS = [path.parent for kind in ("bases", "examples") for path in sorted(ROOT.glob(f"{kind}/*/{FILE}"))]
+SOUND = [path for path in APPLICATIONS if path.name != "careless"]
+
+
+def tool(name: str) -> Tool:
+    return Tool(name, Path(sys.executable).parent / name, "0")
+
+
+def now() -> datetime:
+    return datetime(2026, 11, 24, tzinfo=UTC)
+
+
+CHECKS: dict[str, Callable[[Snapshot], CheckResult]] = {
+    "hadolint": lambda taken: lint_dockerfile(tool("hadolint"), taken.dockerfile, now),
+    "bandit": lambda taken: scan_source(tool("bandit"), taken.context, now),
+    "detect-secrets": lambda taken: find_secrets(tool("detect-secrets"), taken.context, now),
+}
+
+
+def made(toolbox: Toolbox, check: str, path: Path) -> CheckResult:
+    with take_snapshot(path, None, BuildKitReader(toolbox.find("dockerfile-reader")).left_out) as taken:
+        return CHECKS[check](taken)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("path", SOUND, ids=name)
+def test_the_sound_ones_pass_the_static_checks(toolbox: Toolbox, path: Path, check: str) -> None:
+    """Nothing to find; outdated is wrong elsewhere."""
+    assert made(toolbox, check, path).outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_careless_fails_every_static_check(toolbox: Toolbox, check: str) -> None:
+    """It is there to be refused for all of it."""
+    assert made(toolbox, check, ROOT / "examples" / "careless").outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_project_passes_the_checks_that_it_makes_of_others(toolbox: Toolbox, check: str) -> None:
+    """What boundary 1 would refuse does not get in."""
+    assert made(toolbox, check, ROOT).failed == ()

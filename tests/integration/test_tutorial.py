@@ -1,0 +1,71 @@
+"""The tutorial: its commands are run as it has them, and print what it shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import ROOT
+
+pytestmark = pytest.mark.real
+
+TUTORIAL = ROOT / "docs/tutorial.md"
+FENCE = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+VARYING = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{12,64}\b…?|\d+(?:\.\d+)?")
+"""Keys, digests and numbers, which are others each time."""
+
+
+def steps() -> list[tuple[str, list[str]]]:
+    """Each block of commands, with the lines that the tutorial shows of its output."""
+    _, _, text = TUTORIAL.read_text(encoding="utf-8").partition("## Write an application")
+    found: list[tuple[str, list[str]]] = []
+    for kind, content in FENCE.findall(text):
+        if kind == "sh":
+            found.append((content, []))
+        else:
+            found[-1][1].extend(content.splitlines())
+    return found
+
+
+def same(line: str) -> str:
+    return VARYING.sub("#", line.rstrip())
+
+
+def run(commands: list[str], directory: Path) -> list[str]:
+    """What one shell prints for each block, standard error among it."""
+    mark = "--- the block ends here ---"
+    # an image that an earlier run of this test brought in would be proven already
+    told = f"Greets whoever asks, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S}."
+    script = "".join(f"{block}\necho '{mark}'\n" for block in commands).replace("Greets whoever asks.", told)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash"], input=script, cwd=directory, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    return done.stdout.split(f"{mark}\n")[:-1]
+
+
+def test_the_tutorial_does_what_it_says(frozen_again: None, tmp_path: Path) -> None:
+    """From a file to a refusal, and from the refusal to a signed image; it thaws at its end."""
+    told = steps()
+    clone = tmp_path / "container-supply-chain"
+    clone.mkdir()
+
+    started = time.monotonic()
+    printed = run([commands for commands, _ in told], clone)
+    seconds = time.monotonic() - started
+
+    assert len(printed) == len(told)
+    for (commands, shown), output in zip(told, printed, strict=True):
+        lines = iter([same(line) for line in output.splitlines()])
+        missing = [line for line in shown if same(line) not in lines]  # in order: what was passed does not come again
+        assert missing == [], f"{commands}\nprinted\n{output}"
+    assert sum(len(shown) for _, shown in told) > 15
+    print(f"{seconds:.0f} s")

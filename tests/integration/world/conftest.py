@@ -1,0 +1,179 @@
+"""One application in a world of its own: a revision that serves, and one that waits for curation."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import docker
+import httpx
+import pytest
+
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.aws.kms import Kms
+from supply_chain.adapters.docker.engine import listed
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.http import RegistryHttp
+from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.tools.cosign import Cosign
+from supply_chain.adapters.tools.grype import Grype
+from supply_chain.adapters.vulndb import grype_environment, knows, read_database
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.model.container import OWNER as OWNED
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
+from tests.support.access import toolbox_in
+from tests.support.application import Application
+from tests.support.command import Ran, cscm
+from tests.support.place import clear, free_port
+
+from .between import Fault
+from .world import OWNER, PLACE, World
+from .world import world as made
+
+NAME = "weathered"
+
+
+@pytest.fixture(scope="session")
+def world(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    bases = cscm("bases", "proxy")
+    assert bases.status == 0, bases.stderr
+    with made(tmp_path_factory.mktemp("world")) as it:
+        yield it
+    clear(engine, f"{OWNED}={OWNER}")
+    for image in listed(engine.api):
+        for name in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())):
+            if name.startswith((it.between.host, f"cscm.local/{NAME}")):
+                with contextlib.suppress(docker.errors.ImageNotFound):  # went with another of its names
+                    engine.images.remove(name, force=True)
+
+
+@pytest.fixture(scope="session")
+def application(world: World, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Application:
+    it = Application(NAME, tmp_path_factory.mktemp("source") / NAME, free_port())
+    it.write(program, PLACE)
+    world.document.write_text(place(it.port))
+    return it
+
+
+def place(port: int) -> str:
+    """The environment's document."""
+    return f"name: {PLACE}\ndescription: Where the world is broken.\napplications:\n  {NAME}:\n    port: {port}\n"
+
+
+@pytest.fixture(scope="session")
+def first(world: World, application: Application) -> ImageRef:
+    """A revision that went through the whole chain, and serves."""
+    application.next_revision()
+    ran = world.cscm("chain", str(application.path), "--json")
+    assert ran.status == 0, ran.stderr
+    return ImageRef(repository=f"curated/{NAME}", digest=ran.result["digest"])
+
+
+@pytest.fixture
+def serving(first: ImageRef, application: Application) -> Iterator[None]:
+    """The deployment before serves, whatever happens."""
+    yield
+    assert httpx.get(application.url).status_code == 200
+
+
+PASSING = (
+    Fault(r"HEAD /v2/dev/\w+/blobs/", status=429, headers={"Retry-After": "1"}, times=1, agent="python-httpx"),
+    Fault(r"HEAD /v2/.*/manifests/", status=503, times=1, agent="python-httpx"),
+    Fault(r"(PATCH|PUT) /v2/dev/\w+/blobs/uploads/", times=1),
+    Fault(r"PUT /v2/dev/\w+/manifests/sha256", status=401, times=1),
+    Fault(r"POST DescribeRepositories", status=400, body=b'{"__type": "ExpiredTokenException"}', times=1),
+    Fault(r"POST Sign$", status=400, body=b'{"__type": "ThrottlingException", "message": "slowly"}', times=1),
+)
+"""What goes by when one waits or asks again."""
+
+
+@dataclass(frozen=True)
+class Troubled:
+    """A run in a world where much fails once."""
+
+    ran: Ran
+    ref: ImageRef
+
+
+@pytest.fixture(scope="session")
+def troubled(world: World, application: Application, first: ImageRef) -> Troubled:
+    application.next_revision()
+    with world.between.broken(*PASSING):
+        ran = world.cscm("develop", str(application.path), "--json", "--verbose")
+    assert ran.status == 0, ran.stderr + ran.stdout
+    return Troubled(ran, ImageRef.model_validate(ran.result["ref"]))
+
+
+@pytest.fixture(scope="session")
+def candidate(troubled: Troubled) -> ImageRef:
+    """An offered image that nobody has curated."""
+    return troubled.ref
+
+
+@pytest.fixture(scope="session")
+def ecr(world: World) -> Callable[[TierName], Ecr]:
+    """A tier's view of ECR, through what is between; as the tier's block makes it."""
+    return functools.cache(lambda tier: Ecr(world.session(tier).client("ecr"), world.between.host))
+
+
+@pytest.fixture(scope="session")
+def registry(world: World, ecr: Callable[[TierName], Ecr]) -> Callable[[TierName], Registry]:
+    """A client that remembers nothing yet, at every call."""
+    return lambda tier: Registry(
+        RegistryHttp(world.between.host, ecr(tier).credentials, insecure=True, renew=ecr(tier).forget_token)
+    )
+
+
+@pytest.fixture(scope="session")
+def kms(world: World) -> Callable[[TierName], Kms]:
+    return functools.cache(lambda tier: Kms(world.session(tier).client("kms")))
+
+
+@pytest.fixture
+def toolbox(world: World) -> Toolbox:
+    return toolbox_in(world.tools)
+
+
+@pytest.fixture
+def cosign(world: World, toolbox: Toolbox, ecr: Callable[[TierName], Ecr]) -> Callable[[TierName], Cosign]:
+    def of(tier: TierName) -> Cosign:
+        key = f"awskms:///{world.laptop.identities[tier].signing_alias}"
+        config, environment = ecr(tier).docker_config, world.session(tier).environment
+        return Cosign(toolbox.find("cosign"), key, world.between.host, config, True, environment)
+
+    return of
+
+
+@pytest.fixture
+def store(
+    world: World, registry: Callable[[TierName], Registry], cosign: Callable[[TierName], Cosign]
+) -> Callable[..., EvidenceStore]:
+    """A tier's evidence, at any time."""
+    trusted = {tier: identity.public_key for tier, identity in world.laptop.identities.items()}
+
+    def of(tier: TierName, now: Callable[[], datetime] = clock) -> EvidenceStore:
+        return EvidenceStore(tier, registry(tier), cosign(tier), trusted, now)
+
+    return of
+
+
+@pytest.fixture
+def grype(world: World) -> Callable[[], Grype]:
+    """The scanner as it is at that moment."""
+
+    def now() -> Grype:
+        tool = toolbox_in(world.tools).find("grype")
+        held = world.database
+        environment = grype_environment(held)
+        return Grype(tool, environment, lambda: read_database(held).facts, lambda d: knows(held, d), clock)
+
+    return now
+
+
+def clock() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,132 @@
+"""The machine: base images, an engine that stops, a port that is taken, a disk that is full."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.errors import RegistryUnavailable
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
+from tests.support.application import Application
+
+from .between import Fault
+from .conftest import NAME, place
+from .test_registry import subject_of
+from .world import GONE, World
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
+
+
+def other(application: Application, directory: Path, base: str) -> Path:
+    """The same application on a base."""
+    path = directory / NAME
+    shutil.copytree(application.path, path, ignore=shutil.ignore_patterns(".git"))
+    dockerfile = path / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("FROM scratch\n", f"FROM {base}\n"))
+    return path
+
+
+def test_a_base_that_nobody_curated_is_missing(world: World, application: Application, tmp_path: Path) -> None:
+    """It is not looked for anywhere else."""
+    ran = world.cscm("chain", str(other(application, tmp_path, "curated/base/nothing")))
+
+    assert ran.status == 1
+    assert "[base.missing]" in ran.error and "cscm bases" in ran.error, ran.error
+
+
+def test_an_upstream_base_that_is_gone_is_missing(world: World, application: Application, tmp_path: Path) -> None:
+    """Before anything is built on it."""
+    with world.between.broken(Fault("/v2/upstream/", status=404, body=b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')):
+        ran = world.cscm("chain", str(other(application, tmp_path, f"curated/base/{GONE}")))
+
+    assert ran.status == 1
+    assert "[base.missing]" in ran.error and "/upstream/base@sha256:aaa" in ran.error, ran.error
+
+
+def test_a_base_that_changed_under_its_digest_is_not_built_on(
+    world: World, application: Application, tmp_path: Path
+) -> None:
+    """The digest is what was asked for; other content is no image."""
+    manifest = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[]}'
+    kind = {"Content-Type": "application/vnd.oci.image.manifest.v1+json", "Docker-Content-Digest": "sha256:" + "a" * 64}
+    with world.between.broken(Fault("/v2/upstream/", status=200, headers=kind, body=manifest)):
+        ran = world.cscm("chain", str(other(application, tmp_path, f"curated/base/{GONE}")))
+
+    assert ran.status == 1
+    assert "[base.missing]" in ran.error and "does not match requested digest" in ran.error, ran.error
+
+
+@pytest.mark.parametrize("after", [0.0, 2.0], ids=["as it begins", "while it runs"])
+def test_an_engine_that_stops_in_mid_build_ends_the_run(
+    world: World, application: Application, tmp_path: Path, after: float
+) -> None:
+    """The reason is the engine, not the Dockerfile; the deployment before serves on."""
+    path = other(application, tmp_path, "scratch")
+    dockerfile = path / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("EXPOSE", 'RUN ["/subject"]\nEXPOSE'))  # it does not end
+    with world.relay.stops_at(b"/grpc", after):
+        ran = world.cscm("chain", str(path))
+
+    assert ran.status == 1
+    assert "[engine.unavailable]" in ran.error and "cscm doctor" in ran.error, ran.error
+    assert "build" in ran.stderr and "as the engine stopped answering" in ran.stderr, ran.stderr
+    assert world.last_run()["state_type"] == "FAILED"
+    assert not [t for t in world.tags(f"dev/{NAME}") if t.startswith("none")]
+
+
+def test_a_port_that_is_taken_keeps_the_deployment_before(
+    world: World, application: Application, first: ImageRef
+) -> None:
+    """At its own address, until the new one is free."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        world.document.write_text(place(port))
+        try:
+            ran = world.cscm("execute", str(first), "--environment", "world")
+        finally:
+            world.document.write_text(place(application.port))
+
+    assert ran.status == 1
+    assert "[port.busy]" in ran.error and str(port) in ran.error, ran.error
+    assert world.last_run()["state_type"] == "FAILED"
+    assert httpx.get(application.url).status_code == 200
+
+
+def test_a_full_disk_for_temporary_files_ends_curation(world: World, candidate: ImageRef) -> None:
+    """Where there is no room for an inventory, there is none."""
+    ran = world.cscm("curate", str(candidate), disk="64k")
+
+    assert ran.status == 1
+    assert "[disk.full]" in ran.error and "Make room" in ran.error, ran.error
+    assert world.last_run()["state_type"] == "FAILED"
+    assert not world.vended(f"curated/{candidate.application}", candidate.digest)
+
+
+def test_a_registry_whose_disk_is_full_takes_nothing_half(
+    world: World, registry: Callable[[TierName], Registry]
+) -> None:
+    """It is an outage of the registry, and once there is room the same push succeeds."""
+    ours = registry(TierName.DEVELOPMENT)
+    subject = subject_of(world, ours, "dev/full")
+    content, filler = b"x" * 3_000_000, world.registry_disk / "filler"
+    try:
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(b"0" * 65536)
+        with pytest.raises(RegistryUnavailable):
+            ours.attach(subject, "application/vnd.example", content, {})
+    finally:
+        filler.unlink()
+
+    assert ours.referrers(subject) == ()
+    ours.attach(subject, "application/vnd.example", content, {})
+    assert len(ours.referrers(subject)) == 1

@@ -1,0 +1,167 @@
+"""The registry: down before, during and after a push, asking for patience, and answering with half of what it has."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.registry.client import MANIFEST, Registry
+from supply_chain.adapters.registry.http import LONGEST_WAIT
+from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.tools.cosign import Cosign
+from supply_chain.adapters.tools.crane import Crane
+from supply_chain.adapters.tools.syft import Syft
+from supply_chain.errors import ImageDamaged, RegistryUnavailable
+from supply_chain.evidence.examination import Examination
+from supply_chain.model.image import ImageRef, blobs_of
+from supply_chain.model.tier import TierName
+from tests.support.application import Application
+
+from .between import Fault
+from .world import World
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
+
+Of = Callable[[TierName], Registry]
+
+
+def test_a_registry_that_is_down_before_a_push_ends_the_run(world: World, application: Application) -> None:
+    """Nothing is offered of the revision, and the message says what to look at."""
+    revision = application.next_revision()
+    with world.between.broken(Fault(r" /v2/", status=503, body=b"away")):
+        ran = world.cscm("chain", str(application.path))
+
+    assert ran.status == 1
+    assert "[registry.unavailable]" in ran.error and "503" in ran.error, ran.error
+    assert world.last_run()["state_type"] == "FAILED"
+    assert not [t for t in world.tags(f"dev/{application.path.name}") if t.startswith(revision[:7])]
+
+
+def test_a_layer_that_is_cut_short_is_not_curated(world: World, candidate: ImageRef) -> None:
+    """The registry says that these were all bytes: what it holds is not what the digest says."""
+    layer = blobs_of(world.manifests(candidate.repository)[candidate.digest], candidate)[-1]
+    with world.between.broken(Fault(rf"GET /v2/curated/\w+/blobs/{layer.digest}", keep=100, lie=True)):
+        ran = world.cscm("curate", str(candidate), "--fresh")
+
+    assert ran.status == 1
+    assert "[image.damaged]" in ran.error and "Do not use the image" in ran.error, ran.error
+    assert world.last_run()["state_type"] == "FAILED"
+    assert not world.vended(f"curated/{candidate.application}", candidate.digest)
+
+
+def test_what_is_damaged_is_not_asked_for_again_and_what_is_cut_off_is(
+    world: World, registry: Of, candidate: ImageRef
+) -> None:
+    """A cut connection is an outage, and the step is worth another try; other bytes are not."""
+    ours = registry(TierName.DEVELOPMENT)
+    layer = blobs_of(ours.manifest(candidate), candidate)[-1]
+    verify = ours.verify_blob, candidate.repository, layer.digest, layer.size
+    with world.between.broken(Fault("GET /v2/.*/blobs/", keep=100)) as asked, pytest.raises(RegistryUnavailable) as cut:
+        verify[0](*verify[1:])
+    with world.between.broken(Fault("GET /v2/.*/blobs/", keep=100, lie=True)) as again, pytest.raises(ImageDamaged):
+        verify[0](*verify[1:])
+
+    verify[0](*verify[1:])
+    assert (len(asked), len(again)) == (1, 1)
+    assert cut.value.retryable and not ImageDamaged.retryable
+
+
+def test_patience_is_as_long_as_the_registry_asks_for(world: World, registry: Of, candidate: ImageRef) -> None:
+    """429 with Retry-After: the same request comes again after that many seconds, and not before."""
+    fault = Fault("GET /v2/.*/manifests/", status=429, headers={"Retry-After": "2"}, times=1)
+    began = time.monotonic()
+    with world.between.broken(fault):
+        registry(TierName.DEVELOPMENT).manifest(candidate)
+
+    assert 2 <= time.monotonic() - began < 6
+
+
+def test_patience_has_an_end(world: World, registry: Of, candidate: ImageRef) -> None:
+    """A registry that asks for an hour, or never gives in, is an error that names it."""
+    hour = Fault("GET /v2/.*/manifests/", status=429, headers={"Retry-After": "3600"})
+    with world.between.broken(hour), pytest.raises(RegistryUnavailable, match="asks to come back in 3600 s"):
+        registry(TierName.DEVELOPMENT).manifest(candidate)
+    never = Fault("GET /v2/.*/manifests/", status=500)
+    with world.between.broken(never), pytest.raises(RegistryUnavailable, match="answered 500"):
+        registry(TierName.DEVELOPMENT).manifest(candidate)
+
+    assert len(hour.hits) == 1 and LONGEST_WAIT < 3600
+    assert len(never.hits) == 4
+    assert [round(b - a, 1) for a, b in zip(never.hits, never.hits[1:], strict=False)] == pytest.approx(
+        [0.5, 1, 2], abs=0.4
+    )
+
+
+@pytest.mark.parametrize("tool", ["crane", "syft", "cosign"])
+@pytest.mark.parametrize("fault", [Fault(" /v2/", status=503), Fault(" /v2/")], ids=["503", "no answer"])
+def test_every_tool_that_asks_the_registry_tells_an_outage(
+    world: World,
+    toolbox: Toolbox,
+    ecr: Callable[[TierName], Ecr],
+    cosign: Callable[[TierName], Cosign],
+    first: ImageRef,
+    tool: str,
+    fault: Fault,
+) -> None:
+    """It is not the image's, the scanner's or the signature's fault, and the step is worth another try."""
+    host, config = world.between.host, ecr(TierName.CURATION).docker_config
+    asks: dict[str, Callable[[], object]] = {
+        "crane": lambda: Crane(toolbox.find("crane"), host, config, True).copy(first, "curated/other", "tag"),
+        "syft": lambda: Syft(toolbox.find("syft"), host, config, True, examine=lambda ref: Examination()).of_image(
+            first
+        ),
+        "cosign": lambda: cosign(TierName.CURATION).verify_image(first, public_key(world)),
+    }
+    cosign(TierName.CURATION).verify_image(first, public_key(world))
+    with world.between.broken(fault), pytest.raises(RegistryUnavailable):
+        asks[tool]()
+
+
+def public_key(world: World) -> str:
+    return world.laptop.identities[TierName.CURATION].public_key
+
+
+def test_down_after_a_push_is_told_and_leaves_no_half_of_a_statement(world: World, registry: Of) -> None:
+    """A referrer is the last that is written: without it, what was pushed before is nothing to anybody."""
+    ours = registry(TierName.DEVELOPMENT)
+    subject = subject_of(world, ours, "dev/halfway")
+    with (
+        world.between.broken(Fault("PUT /v2/.*/manifests/", status=500)) as asked,
+        pytest.raises(RegistryUnavailable),
+    ):
+        ours.attach(subject, "application/vnd.example", b"content", {})
+    assert ours.referrers(subject) == ()
+    with world.between.down(), pytest.raises(RegistryUnavailable, match="did not answer"):
+        ours.attach(subject, "application/vnd.example", b"content", {})
+
+    ours.attach(subject, "application/vnd.example", b"content", {})
+    assert len(ours.referrers(subject)) == 1
+    assert len([each for each in asked if each.startswith("PUT /v2/dev/halfway/manifests/")]) == 1
+    refused = world.cscm("curate", str(subject))
+    assert refused.status == 3, refused.stderr
+    assert "provenance.missing" in refused.stdout
+    assert world.last_run()["state_name"] == "Refused"
+
+
+def test_a_token_whose_time_is_over_is_replaced_once(world: World, registry: Of, candidate: ImageRef) -> None:
+    """In mid-run, whichever way the registry says it; one that is refused again is no matter of time."""
+    ours = registry(TierName.DEVELOPMENT)
+    ours.referrers(candidate)
+    said = b'{"errors": [{"code": "DENIED", "message": "Your authorization token has expired. Reauthenticate."}]}'
+    for fault in (Fault("GET /v2/", status=401, times=1), Fault("GET /v2/", status=403, body=said, times=1)):
+        with world.between.broken(fault) as asked:
+            ours.referrers(candidate)
+        assert [each.split()[1].startswith("/v2/") for each in asked] == [True, False, True], asked
+
+
+def subject_of(world: World, registry: Registry, repository: str) -> ImageRef:
+    """An image of no layers in a repository of its own."""
+    world.repository(repository)
+    config = registry.push_blob(repository, b"{}")
+    empty = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2}
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": empty, "layers": []})
+    return ImageRef(repository=repository, digest=registry.push_manifest(repository, manifest.encode(), MANIFEST))

@@ -1,0 +1,30 @@
+"""After all of it: the image that nobody could curate is curated, and runs."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from supply_chain.model.image import ImageRef
+from tests.support.application import Application
+
+from .world import World
+
+pytestmark = pytest.mark.real
+
+
+def test_the_same_image_is_curated_and_deployed_once_the_world_is_well(
+    world: World, candidate: ImageRef, application: Application
+) -> None:
+    """Nothing that failed before is in its way, or is left."""
+    curated = world.cscm("curate", str(candidate), "--json")
+    assert curated.status == 0, curated.stderr
+    ran = world.cscm(
+        "execute", f"curated/{candidate.application}@{candidate.digest}", "--environment", "world", "--json"
+    )
+
+    assert ran.status == 0, ran.stderr
+    assert world.vended(f"curated/{candidate.application}", candidate.digest)
+    assert ran.result["digest"] == candidate.digest
+    assert httpx.get(application.url).status_code == 200
+    assert list(world.temporary.iterdir()) == []

@@ -1,0 +1,207 @@
+"""A world of its own: a copy of the laptop's AWS behind a proxy, and a Prefect whose blocks point to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cscm_laptop import prefect_server
+from cscm_laptop.emulator_service import emulator_root
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import LaptopState, load_state
+from cscm_laptop.profile import Ports, Profile
+from cscm_laptop.services import stop
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.aws.session import AwsSession
+from supply_chain.model.tier import TierName
+from tests.support.access import Prefect, session_of
+from tests.support.command import ROOT, Ran, cscm
+from tests.support.place import free_ports
+from tests.support.waiting import until_ready
+
+from .between import Between, Relay
+
+PLACE = "world"
+OWNER = "tests-of-the-world"
+GONE = "gone"
+"""A base that an operator mapped to an image of another registry: the same one, under another name."""
+ROOM = 48 * 1024 * 1024
+"""Bytes that the registry's disk has left."""
+PRIVATE = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--mount", "--map-root-user")
+"""What comes before a command that is to have mounts of its own; they end with it."""
+ON_A_SMALL_DISK = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"'
+COPIED = 'mount -t tmpfs -o size="$1" none "$2" && cp -a "$3/." "$2" && shift 3 && exec "$@"'
+REGISTER = """
+import sys
+from cscm_laptop.blocks import register_laptop
+from cscm_laptop.laptop import LaptopState
+register_laptop(LaptopState.model_validate_json(sys.stdin.read()))
+"""
+
+
+@dataclass
+class World:
+    """`directory` holds all of it."""
+
+    directory: Path
+    laptop: LaptopState
+    between: Between
+    relay: Relay
+    emulator: subprocess.Popen[bytes]
+    environment: dict[str, str]
+    prefect: Prefect
+    clients: dict[str, Any] = field(default_factory=dict)
+
+    def cscm(self, *args: str, disk: str | None = None, environment: Mapping[str, str] | None = None) -> Ran:
+        """Run the command; on a `disk` of so many bytes for its temporary files."""
+        under = [*PRIVATE, "sh", "-c", ON_A_SMALL_DISK, "sh", disk, str(self.temporary)] if disk else []
+        return cscm(*args, environment={**self.environment, **(environment or {})}, timeout=300, under=under)
+
+    @property
+    def temporary(self) -> Path:
+        return self.directory / "temporary"
+
+    @property
+    def tools(self) -> Path:
+        return self.directory / "tools"
+
+    @property
+    def database(self) -> Path:
+        return self.directory / "database"
+
+    @property
+    def document(self) -> Path:
+        """Of the environment."""
+        return self.directory / f"project/deployments/environments/{PLACE}.yaml"
+
+    @property
+    def registry_disk(self) -> Path:
+        """Where the registry keeps its blobs, as seen from here."""
+        return Path(f"/proc/{self.emulator.pid}/root{self.directory / 'aws'}")
+
+    def session(self, tier: TierName) -> AwsSession:
+        """A tier's role, through what is between."""
+        return session_of(self.laptop, tier)
+
+    def root(self, service: str) -> Any:
+        """AWS as its owner sees it, past what is between."""
+        if service not in self.clients:
+            key = self.registry_disk / "root-key.json"
+            session = emulator_root(key, self.laptop.region)
+            self.clients[service] = session.client(service, endpoint_url=f"http://{self.between.target}")
+        return self.clients[service]
+
+    def manifests(self, repository: str) -> dict[str, dict[str, Any]]:
+        """Digest → manifest of all that a repository holds, without a word of its tags."""
+        ecr = self.root("ecr")
+        try:
+            pages = list(ecr.get_paginator("list_images").paginate(repositoryName=repository))
+        except ecr.exceptions.RepositoryNotFoundException:
+            return {}
+        digests = {each["imageDigest"] for page in pages for each in page["imageIds"]}
+        auth = Ecr(ecr, self.between.target).credentials()
+        with httpx.Client(base_url=f"http://{self.between.target}/v2/{repository}/", auth=auth) as client:
+            return {d: client.get(f"manifests/{d}").raise_for_status().json() for d in digests}
+
+    def repository(self, name: str) -> None:
+        """Make it, if it is not there."""
+        ecr = self.root("ecr")
+        with contextlib.suppress(ecr.exceptions.RepositoryAlreadyExistsException):
+            ecr.create_repository(repositoryName=name)
+
+    def tags(self, repository: str) -> set[str]:
+        pages = self.root("ecr").get_paginator("list_images").paginate(repositoryName=repository)
+        return {each["imageTag"] for page in pages for each in page["imageIds"] if "imageTag" in each}
+
+    def vended(self, repository: str, digest: str) -> bool:
+        """Whether cosign's signature is attached to it."""
+        kind = "https://sigstore.dev/cosign/sign/v1"
+        return any(
+            (m.get("subject") or {}).get("digest") == digest and kind in m.get("annotations", {}).values()
+            for m in self.manifests(repository).values()
+        )
+
+    def last_run(self) -> dict[str, Any]:
+        """The last flow run that somebody started, as Prefect knows it."""
+        body = {"sort": "START_TIME_DESC", "limit": 1, "flow_runs": {"parent_task_run_id": {"is_null_": True}}}
+        (run,) = self.prefect.ask("flow_runs/filter", body)
+        return dict(run)
+
+
+@contextlib.contextmanager
+def world(directory: Path) -> Iterator[World]:
+    """Everything of it runs, and ends with the block."""
+    home = Home.find(start=ROOT)
+    project = _project(directory, home)
+    for name in ("aws", "temporary", "home"):
+        (directory / name).mkdir()
+    for_emulator, for_prefect = free_ports(2)
+    own, profile = Home(project, directory / "home"), Profile(ports=Ports(emulator=for_emulator, prefect=for_prefect))
+    with contextlib.ExitStack() as stack:
+        server = prefect_server.server(own, profile)
+        own.create()
+        record, _ = server.ensure(lambda line: None)
+        stack.callback(stop, record)
+        emulator = _emulator(directory, home, profile.ports.emulator)
+        stack.callback(emulator.wait)
+        stack.callback(emulator.kill)
+        between = Between(f"127.0.0.1:{profile.ports.emulator}")
+        stack.callback(between.stop)
+        relay = Relay(directory / "engine.sock")
+        stack.callback(relay.close)
+        environment = {**prefect_server.prefect_environment(own, profile), "TMPDIR": str(directory / "temporary")}
+        state = _state(load_state(home), directory, between, relay)
+        register = [sys.executable, "-c", REGISTER]
+        subprocess.run(
+            register, input=state.model_dump_json(), text=True, cwd=ROOT, env={**os.environ, **environment}, check=True
+        )
+        prefect = Prefect.of(own, prefect_server.api_url(profile))
+        yield World(directory, state, between, relay, emulator, environment, prefect)
+
+
+def _project(directory: Path, home: Home) -> Path:
+    """What the workbench looks for, with tools and database that may be broken."""
+    project = directory / "project"
+    shutil.copytree(ROOT / "deployments", project / "deployments")
+    shutil.copytree(home.tools, directory / "tools", copy_function=os.symlink)
+    shutil.copytree(home.database, directory / "database", symlinks=True)
+    return project
+
+
+def _emulator(directory: Path, home: Home, port: int) -> subprocess.Popen[bytes]:
+    state = directory / "aws"
+    used = sum(each.stat().st_size for each in (home.state / "aws").rglob("*") if each.is_file())
+    command = [
+        *PRIVATE, "sh", "-c", COPIED, "sh", str(used + ROOM), str(state), str(home.state / "aws"),
+        str(home.emulator / "bin/python"), "-m", "cscm_laptop.emulator",
+        "--port", str(port), "--state", str(state),
+    ]  # fmt: skip
+    with (directory / "emulator.log").open("wb") as log:
+        process = subprocess.Popen(command, env={"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]},
+                                   stdout=log, stderr=log)  # fmt: skip
+    until_ready(process, f"127.0.0.1:{port}", directory / "emulator.log")
+    return process
+
+
+def _state(laptop: LaptopState, directory: Path, between: Between, relay: Relay) -> LaptopState:
+    return laptop.model_copy(
+        update={
+            "endpoint_url": f"http://{between.host}",
+            "registry": between.host,
+            "project": directory / "project",
+            "tools": directory / "tools",
+            "database_directory": directory / "database",
+            "engine": laptop.engine.model_copy(update={"url": relay.url}),
+            "owner": OWNER,
+            "bases": {GONE: f"{between.host.replace('127.0.0.1', 'localhost')}/upstream/base@sha256:{'a' * 64}"},
+        }
+    )
