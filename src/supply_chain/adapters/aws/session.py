@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
 
-from supply_chain.adapters.tools import tool_errors as told
+from supply_chain.adapters.process import tool_errors as told
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClockWrong, SupplyChainError
 
 THROTTLED = {

@@ -20,9 +20,9 @@ from supply_chain.adapters.docker.build_record import parse_record
 from supply_chain.adapters.docker.source_policy import source_policy
 from supply_chain.adapters.image.archives import check_archives
 from supply_chain.adapters.image.layers import UNREADABLE, is_larger
+from supply_chain.adapters.process import tool_errors as told
 from supply_chain.adapters.process.command import WHOLE_OUTPUT, Done, Tool
 from supply_chain.adapters.registry.client import Registry
-from supply_chain.adapters.tools import tool_errors as told
 from supply_chain.concurrency import side_by_side
 from supply_chain.development.build import Built, Order
 from supply_chain.development.content import too_large

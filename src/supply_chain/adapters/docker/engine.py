@@ -33,7 +33,7 @@ from supply_chain.adapters.docker.engine_reading import (
     processes_from,
     without_init,
 )
-from supply_chain.adapters.tools import tool_errors as told
+from supply_chain.adapters.process import tool_errors as told
 from supply_chain.errors import (
     AccessDenied,
     CheckNotMade,

@@ -28,8 +28,8 @@ from typing import IO, Any, cast
 
 from plumbum import CommandNotFound, local
 
+from supply_chain.adapters.process import tool_errors as told
 from supply_chain.adapters.process.guardian import guardian
-from supply_chain.adapters.tools import tool_errors as told
 from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
 from supply_chain.text import plain
 

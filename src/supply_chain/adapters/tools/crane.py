@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from supply_chain.adapters.process import tool_errors as told
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.tools import tool_errors as told
 from supply_chain.errors import AccessDenied, BaseMissing, RegistryFailed, RegistryUnavailable
 from supply_chain.model.image import ImageRef
 

@@ -27,8 +27,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
+from supply_chain.adapters.process import tool_errors as told
 from supply_chain.adapters.process.command import WHOLE_OUTPUT, Done, Tool
-from supply_chain.adapters.tools import tool_errors as told
 from supply_chain.errors import (
     AccessDenied,
     ImageDamaged,

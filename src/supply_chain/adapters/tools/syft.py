@@ -12,8 +12,8 @@ from pathlib import Path
 from supply_chain.adapters.docker.free_space import free_bytes
 from supply_chain.adapters.files.selection import bytes_below
 from supply_chain.adapters.image.layers import LARGEST_IMAGE
+from supply_chain.adapters.process import tool_errors as told
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.tools import tool_errors as told
 from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolFailed
 from supply_chain.evidence.examination import Examination
 from supply_chain.model.image import ImageRef

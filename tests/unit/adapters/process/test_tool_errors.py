@@ -2,7 +2,7 @@
 
 import pytest
 
-from supply_chain.adapters.tools import tool_errors as told
+from supply_chain.adapters.process import tool_errors as told
 
 
 @pytest.mark.parametrize(
