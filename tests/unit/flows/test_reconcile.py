@@ -13,6 +13,7 @@ from prefect.client.schemas.sorting import ArtifactSort
 
 import tasks.promote
 from flows import reconcile as flows
+from orchestration import promotion_freeze
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.moves import Move
 
@@ -53,7 +54,7 @@ def shop(machine, monkeypatch):
     async def promoting(digest):
         return [SimpleNamespace(id=uuid4(), parameters=each, state_type=shop.state) for each in shop.on_the_way]
 
-    monkeypatch.setattr(tasks.freeze, "VARIABLE", f"frozen_{uuid4().hex}")
+    monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows.Tier, "aload", load)
     monkeypatch.setattr(flows.Workbench, "aload", load)
 

@@ -19,7 +19,7 @@ SERVER = """
 import os, signal, sys, time
 from pathlib import Path
 from plumbum import local
-from cscm import warm
+from orchestration import prefork_server as warm
 
 def engine(*_, **how):
     assert sys.argv == ["prefect.engine"]

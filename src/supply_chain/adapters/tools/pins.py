@@ -80,7 +80,7 @@ class SourcePin(BuiltPin):
     """A program of this project in Go, built from its sources: `package` is their directory among the adapters."""
 
     kind: Literal["source"]
-    package: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+    package: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*$")]
 
 
 class DistributionPin(Pin):

@@ -12,7 +12,7 @@ import pytest
 from supply_chain.adapters.aws.accounts import POLICIES
 from tests.support.command import ROOT
 
-ADAPTERS = ROOT / "src/supply_chain/adapters"
+ADAPTERS = ROOT / "src/supply_chain/adapters/aws"
 REGISTRY = {
     "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:GetDownloadUrlForLayer",
     "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
@@ -21,7 +21,7 @@ REGISTRY = {
 COSIGN = {"kms:DescribeKey", "kms:GetPublicKey", "kms:Sign"}
 ECR_ITSELF = {"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"}
 """What ECR does with the storage key for whoever makes a repository (User Guide, "Encryption at rest")."""
-FILES = {"ecr": ("ecr.py", "ecr_images.py"), "kms": ("kms.py",), "sqs": ("queues.py",)}
+FILES = {"ecr": ("ecr.py", "ecr_images.py"), "kms": ("kms.py",), "sqs": ("sqs.py",)}
 CALL = re.compile(r"client\.(?:get_paginator\(\"(\w+)\"|(?!get_paginator)(\w+)\()")
 READ = {"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer"}
 WRITE = {"ecr:CompleteLayerUpload", "ecr:CreateRepository", "ecr:InitiateLayerUpload", "ecr:PutImage",

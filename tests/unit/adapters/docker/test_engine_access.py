@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 import pytest
-from tests.unit.adapters.test_engine import INSPECTED
 
 from supply_chain.adapters.docker.engine_reading import access_from, history_from
+from tests.unit.adapters.docker.test_engine import INSPECTED
 
 PLAIN = {"NetworkMode": "bridge", "IpcMode": "private", "MaskedPaths": ["/proc/kcore"], "ReadonlyPaths": ["/proc/sys"]}
 

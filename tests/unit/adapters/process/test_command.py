@@ -498,7 +498,7 @@ def test_memory_of_a_command_and_of_what_it_starts_is_limited():
 
 def test_a_limit_of_memory_stays_below_that_of_whoever_asks():
     """Nobody may raise it."""
-    script = "from tests.unit.adapters.test_command import PYTHON; import resource, sys\n"
+    script = "from tests.unit.adapters.process.test_command import PYTHON; import resource, sys\n"
     script += "resource.setrlimit(resource.RLIMIT_DATA, (2**32, 2**32))\n"
     script += "print(PYTHON.run('-c', 'import time; time.sleep(0.2)', timeout=60, memory=2**33).status)"
 

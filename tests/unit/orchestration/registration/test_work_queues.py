@@ -173,7 +173,7 @@ def beat(ask):
 @pytest.fixture
 def short_lease(ask, monkeypatch):
     """The automations, after less time."""
-    monkeypatch.setattr(registration.abandoned, "LEASE", 12)
+    monkeypatch.setattr(registration.abandoned_runs, "LEASE", 12)
     names = ensure_abandoned(ask)
     yield
     for each in ask("POST", "/automations/filter", {"limit": 200}):
