@@ -113,7 +113,7 @@ class Home:
 
 def find_project(start: Path) -> Path:
     """The root of the project around `start`, else the checkout that this code runs from."""
-    for candidate in (start, *start.parents, *Path(__file__).resolve().parents[3:4]):
+    for candidate in (start, *start.parents, *Path(__file__).resolve().parents[2:3]):
         if (candidate / MARKER).is_file():
             return candidate
     raise SettingInvalid(

@@ -32,7 +32,7 @@ def test_the_home_can_be_elsewhere(project, tmp_path):
 
 def test_outside_of_a_project_the_error_says_so(tmp_path, monkeypatch):
     """A wheel without its project cannot bring anything up."""
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages/supply_chain/laptop/home.py"))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages/cscm_laptop/home.py"))
 
     with pytest.raises(SettingInvalid, match="clone of the project"):
         Home.find({}, tmp_path)

@@ -12,7 +12,7 @@ from supply_chain.adapters.process.guardian import Guardian
 PARENT = """
 import sys, threading
 from pathlib import Path
-from supply_chain.adapters import guardian
+from supply_chain.adapters.process import guardian
 from supply_chain.adapters.process.command import Tool
 guardian.GRACE = 1
 sh = Tool("sh", Path("/bin/sh"), "1")
