@@ -91,7 +91,7 @@ class Registry:
         self.made[name] = (immutable, key)
 
 
-class Gate(Pieces):
+class Subject(Pieces):
     """The pieces of an image, the registry it is in, and the gate that judges it."""
 
     def __init__(self, world, make):
@@ -132,11 +132,11 @@ class Gate(Pieces):
 
 
 @pytest.fixture
-def gate(world, make, monkeypatch):
-    gate = Gate(world, make)
-    monkeypatch.setattr(gates, "emit", lambda *args, **payload: gate.events.append((*args, payload)))
+def subject(world, make, monkeypatch):
+    subject = Subject(world, make)
+    monkeypatch.setattr(gates, "emit", lambda *args, **payload: subject.events.append((*args, payload)))
     monkeypatch.setattr(gates, "now", lambda: make.noon)
-    return gate
+    return subject
 
 
 @pytest.mark.parametrize("boundary", Boundary)
@@ -149,30 +149,30 @@ def test_a_gate_is_a_task_that_is_tried_again_when_that_may_help(boundary):
 
 
 @pytest.mark.parametrize("boundary", Boundary)
-async def test_good_evidence_is_admitted_and_told(gate, boundary, make):
+async def test_good_evidence_is_admitted_and_told(subject, boundary, make):
     """With the dossier that it rests on; the verdict itself is left to the step that signs it."""
-    gate.good(boundary)
-    before = gate.verdicts()
+    subject.good(boundary)
+    before = subject.verdicts()
 
-    verdict, dossier = await gate.judge(boundary)
+    verdict, dossier = await subject.judge(boundary)
 
     assert isinstance(verdict, Admitted) and verdict.boundary is boundary
     assert (verdict.image, dossier.ref) == (dossier.image, where(boundary))
-    assert gate.events == [
+    assert subject.events == [
         ("image.admitted", where(boundary), make.source(), {"boundary": boundary.value, "notes": []}),
     ]
-    assert (gate.verdicts(), gate.registry.made) == (before, {})
+    assert (subject.verdicts(), subject.registry.made) == (before, {})
 
 
-async def test_an_admission_tells_what_an_operator_should_know_all_the_same(gate, make):
+async def test_an_admission_tells_what_an_operator_should_know_all_the_same(subject, make):
     """The notes are in the event too."""
-    gate.good(Boundary.TO_CURATION, but="provenance")
+    subject.good(Boundary.TO_CURATION, but="provenance")
     dirty = make.provenance(built={"source": make.source(dirty=True)})
-    gate.attach(OFFERED, DEV, PROVENANCE, dirty)
+    subject.attach(OFFERED, DEV, PROVENANCE, dirty)
 
-    await gate.judge(Boundary.TO_CURATION)
+    await subject.judge(Boundary.TO_CURATION)
 
-    ((name, _, source, payload),) = gate.events
+    ((name, _, source, payload),) = subject.events
     assert (name, source.dirty) == ("image.admitted", True)
     assert payload["notes"] == ["built from a working copy with uncommitted changes"]
 
@@ -185,97 +185,97 @@ async def test_an_admission_tells_what_an_operator_should_know_all_the_same(gate
         (Boundary.TO_EXECUTION, "signature", "signature.missing"),
     ],
 )
-async def test_a_refusal_is_told_and_kept_where_the_judge_may_write(gate, make, boundary, gone, code):
+async def test_a_refusal_is_told_and_kept_where_the_judge_may_write(subject, make, boundary, gone, code):
     """Beside an image of its own, and in its own repository, which is made so that nothing in it moves."""
-    gate.good(boundary, but=gone)
+    subject.good(boundary, but=gone)
     judge, place = KEEPS[boundary]
     places = verdict_places(where(boundary), boundary, admitted=False)
-    before = gate.verdicts()
+    before = subject.verdicts()
 
-    verdict, dossier = await gate.judge(boundary)
+    verdict, dossier = await subject.judge(boundary)
 
     assert isinstance(verdict, Refused) and dossier.ref == where(boundary)
     assert [reason.code for reason in verdict.reasons] == [code]
     reasons = [reason.model_dump() for reason in verdict.reasons]
     payload = {"boundary": boundary.value, "reasons": reasons}
-    assert gate.events == [("image.refused", where(boundary), make.source(), payload)]
-    kept = {at: verdicts for at, verdicts in gate.verdicts().items() if verdicts != before.get(at)}
+    assert subject.events == [("image.refused", where(boundary), make.source(), payload)]
+    kept = {at: verdicts for at, verdicts in subject.verdicts().items() if verdicts != before.get(at)}
     assert set(kept) == {(each, judge) for each in places}
     last = kept[place, judge][-1]
     assert (last["resourceUri"], last["cscm"]["reasons"]) == (str(where(boundary)), reasons)
-    assert gate.registry.made == {each.repository: (True, None) for each in places if each != CURATED}
+    assert subject.registry.made == {each.repository: (True, None) for each in places if each != CURATED}
 
 
-async def test_an_event_names_at_most_fifty_reasons(gate, make):
+async def test_an_event_names_at_most_fifty_reasons(subject, make):
     """It has to be small; every reason is in the verdict that is kept."""
-    gate.good(Boundary.CURATION, but="scan")
+    subject.good(Boundary.CURATION, but="scan")
     exploited = [make.finding("low", id=f"CVE-2026-{n:04}", known_exploited=True) for n in range(51)]
-    gate.attach(CURATED, CURATION, VULNERABILITIES, make.report(*exploited).predicate())
+    subject.attach(CURATED, CURATION, VULNERABILITIES, make.report(*exploited).predicate())
 
-    verdict, _ = await gate.judge(Boundary.CURATION)
+    verdict, _ = await subject.judge(Boundary.CURATION)
 
-    ((*_, payload),) = gate.events
+    ((*_, payload),) = subject.events
     assert len(verdict.reasons) == 51
     assert payload["reasons"] == [reason.model_dump() for reason in verdict.reasons[:50]]
 
 
-async def test_an_image_that_is_not_there_is_no_refusal(gate):
+async def test_an_image_that_is_not_there_is_no_refusal(subject):
     """Nothing was judged, and nothing is told or kept."""
-    gate.registry.manifests.clear()
+    subject.registry.manifests.clear()
 
     with pytest.raises(ImageNotFound, match="no dev/hello@sha256"):
-        await gate.judge(Boundary.TO_CURATION)
+        await subject.judge(Boundary.TO_CURATION)
 
-    assert (gate.events, gate.verdicts(), gate.registry.made) == ([], {}, {})
+    assert (subject.events, subject.verdicts(), subject.registry.made) == ([], {}, {})
 
 
-async def test_archived_candidate_is_refused_while_it_is_blocked_and_an_error_before_it_is_back(gate, make):
+async def test_archived_candidate_is_refused_while_it_is_blocked_and_an_error_before_it_is_back(subject, make):
     """A block archives it in `dev/` too; nothing can be copied of it until ECR has brought it back."""
-    gate.good(Boundary.TO_CURATION)
-    gate.registry.stored = StorageStatus.ARCHIVED
+    subject.good(Boundary.TO_CURATION)
+    subject.registry.stored = StorageStatus.ARCHIVED
     said = {"by": "ann", "why": "x", "at": make.noon.isoformat()}
-    gate.attach(block_place(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {"act": "block", **said})
+    subject.attach(block_place(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {"act": "block", **said})
 
-    verdict, _ = await gate.judge(Boundary.TO_CURATION)
+    verdict, _ = await subject.judge(Boundary.TO_CURATION)
 
     assert [reason.code for reason in verdict.reasons] == ["image.blocked"]
-    assert gate.events[-1][-1]["blocked"] == "yes"
+    assert subject.events[-1][-1]["blocked"] == "yes"
     later = (make.noon + timedelta(seconds=1)).isoformat()
-    gate.attach(block_place(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {**said, "act": "unblock", "at": later})
+    subject.attach(block_place(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {**said, "act": "unblock", "at": later})
     with pytest.raises(ImageArchived):
-        await gate.judge(Boundary.TO_CURATION)
+        await subject.judge(Boundary.TO_CURATION)
 
 
-async def test_a_name_that_the_register_gives_to_others_is_refused(gate):
+async def test_a_name_that_the_register_gives_to_others_is_refused(subject):
     """The platform's owner wrote it down."""
-    gate.good(Boundary.TO_CURATION)
-    gate.names = NameRegister(names={"hello": Holder(owner="somebody else")})
+    subject.good(Boundary.TO_CURATION)
+    subject.names = NameRegister(names={"hello": Holder(owner="somebody else")})
 
-    verdict, _ = await gate.judge(Boundary.TO_CURATION)
+    verdict, _ = await subject.judge(Boundary.TO_CURATION)
 
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
 
-async def test_a_name_that_another_team_had_first_is_refused(gate, make):
+async def test_a_name_that_another_team_had_first_is_refused(subject, make):
     """By what curation signed in the application's curated repository before, also where all of it is archived."""
-    gate.good(Boundary.TO_CURATION)
-    gate.registry.archived["curated/hello"] = [(OFFERED.moved_to("curated/hello"), ()), (EARLIER, ("tag",))]
-    gate.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner="somebody else"))
-    gate.attach(EARLIER, CURATION, SIGNATURE, {})
+    subject.good(Boundary.TO_CURATION)
+    subject.registry.archived["curated/hello"] = [(OFFERED.moved_to("curated/hello"), ()), (EARLIER, ("tag",))]
+    subject.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner="somebody else"))
+    subject.attach(EARLIER, CURATION, SIGNATURE, {})
 
-    verdict, _ = await gate.judge(Boundary.TO_CURATION)
+    verdict, _ = await subject.judge(Boundary.TO_CURATION)
 
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
 
-async def test_an_image_without_a_tag_holds_no_name(gate, make):
+async def test_an_image_without_a_tag_holds_no_name(subject, make):
     """Curation tags what it keeps: what has none is a part of another, or was given up."""
-    gate.good(Boundary.TO_CURATION)
-    gate.registry.archived["curated/hello"] = [(EARLIER, ())]
-    gate.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner="somebody else"))
-    gate.attach(EARLIER, CURATION, SIGNATURE, {})
+    subject.good(Boundary.TO_CURATION)
+    subject.registry.archived["curated/hello"] = [(EARLIER, ())]
+    subject.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner="somebody else"))
+    subject.attach(EARLIER, CURATION, SIGNATURE, {})
 
-    verdict, _ = await gate.judge(Boundary.TO_CURATION)
+    verdict, _ = await subject.judge(Boundary.TO_CURATION)
 
     assert isinstance(verdict, Admitted)
 
@@ -285,43 +285,43 @@ async def test_an_image_without_a_tag_holds_no_name(gate, make):
     [(("1",), ["sbom.incomplete"]), (("1", "2"), ["sbom.incomplete"]), (("3",), []), (("1", "3"), []), (("2",), [])],
     ids=["first layer", "both layers", "another layer", "another second layer", "second layer"],
 )
-async def test_an_image_is_held_against_the_base_whose_layers_it_begins_with(gate, make, below, codes):
+async def test_an_image_is_held_against_the_base_whose_layers_it_begins_with(subject, make, below, codes):
     """By the layers alone: a configuration is every image's own."""
-    gate.registry.manifests |= {CURATED: manifest("1", "2"), BASE: manifest(*below)}
-    gate.registry.earlier[BASE.repository] = (BASE,)
-    gate.good(Boundary.CURATION)
-    gate.attach(BASE, CURATION, SIGNATURE, {})
-    gate.attach(BASE, CURATION, SBOM, make.sbom(gate.world.registry, BASE, "libc6"))
+    subject.registry.manifests |= {CURATED: manifest("1", "2"), BASE: manifest(*below)}
+    subject.registry.earlier[BASE.repository] = (BASE,)
+    subject.good(Boundary.CURATION)
+    subject.attach(BASE, CURATION, SIGNATURE, {})
+    subject.attach(BASE, CURATION, SBOM, make.sbom(subject.world.registry, BASE, "libc6"))
 
-    verdict, _ = await gate.judge(Boundary.CURATION)
+    verdict, _ = await subject.judge(Boundary.CURATION)
 
     assert [reason.code for reason in getattr(verdict, "reasons", ())] == codes
 
 
 @pytest.mark.parametrize(("tagged", "tag"), [(("first", "second"), "first"), (("only",), "only"), ((), "")])
-async def test_a_deployment_shows_the_first_tag_there_is(gate, tagged, tag):
+async def test_a_deployment_shows_the_first_tag_there_is(subject, tagged, tag):
     """A tag is a label: without one the image is the same."""
-    gate.good(Boundary.TO_EXECUTION)
-    gate.registry.tagged = tagged
+    subject.good(Boundary.TO_EXECUTION)
+    subject.registry.tagged = tagged
 
-    verdict, _ = await gate.judge(Boundary.TO_EXECUTION)
+    verdict, _ = await subject.judge(Boundary.TO_EXECUTION)
 
     assert isinstance(verdict, Admitted) and verdict.image.tag == tag
 
 
 @pytest.mark.parametrize(("seconds", "codes"), [(None, ["soak.missing"]), (3599, ["soak.missing"]), (3600, [])])
-async def test_an_environment_may_take_only_what_soaked_in_another(gate, make, seconds, codes):
+async def test_an_environment_may_take_only_what_soaked_in_another(subject, make, seconds, codes):
     """For as long as that one's own document asks for; the verdict rests on the signed soak."""
-    gate.environment = Environment(name="staging", after="acceptance")
-    gate.others["acceptance"] = Environment(name="acceptance", soak="1h")
-    gate.good(Boundary.TO_EXECUTION)
+    subject.environment = Environment(name="staging", after="acceptance")
+    subject.others["acceptance"] = Environment(name="acceptance", soak="1h")
+    subject.good(Boundary.TO_EXECUTION)
     if seconds:
         until = make.noon + timedelta(seconds=seconds)
         said = Soak(environment="acceptance", digest=CURATED.digest, container="c", since=make.noon, until=until,
                     looks=2, asked=60)  # fmt: skip
-        gate.attach(KEEPS[Boundary.TO_EXECUTION][1], EXECUTION, SOAK, said.predicate())
+        subject.attach(KEEPS[Boundary.TO_EXECUTION][1], EXECUTION, SOAK, said.predicate())
 
-    verdict, dossier = await gate.judge(Boundary.TO_EXECUTION)
+    verdict, dossier = await subject.judge(Boundary.TO_EXECUTION)
 
     assert [reason.code for reason in getattr(verdict, "reasons", ())] == codes
     assert (SOAK in [each.predicate_type for each in dossier.evidence]) is bool(seconds)
@@ -338,18 +338,18 @@ async def test_an_environment_may_take_only_what_soaked_in_another(gate, make, s
     ],
 )
 async def test_an_environment_may_take_nothing_without_a_signed_approval(
-    gate, make, decision, signer, environment, codes
+    subject, make, decision, signer, environment, codes
 ):
     """By execution's own key, for this digest and this environment; the verdict rests on it."""
-    gate.environment = Environment(name="staging", approval="required")
-    gate.good(Boundary.TO_EXECUTION)
+    subject.environment = Environment(name="staging", approval="required")
+    subject.good(Boundary.TO_EXECUTION)
     if decision:
         said = Approval(
             environment=environment, digest=CURATED.digest, decision=decision, who="Ada", why="so", decided=make.noon
         )
-        gate.attach(KEEPS[Boundary.TO_EXECUTION][1], signer, APPROVAL, said.predicate())
+        subject.attach(KEEPS[Boundary.TO_EXECUTION][1], signer, APPROVAL, said.predicate())
 
-    verdict, dossier = await gate.judge(Boundary.TO_EXECUTION)
+    verdict, dossier = await subject.judge(Boundary.TO_EXECUTION)
 
     assert [reason.code for reason in getattr(verdict, "reasons", ())] == codes
     rests_on = [each.predicate_type for each in dossier.evidence]
