@@ -1,4 +1,4 @@
-"""What does not depend on each other runs side by side, a few at a time."""
+"""Functions that run independent calls concurrently, a few at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ T = TypeVar("T")
 
 
 def side_by_side(function: Callable[[S], R], items: Sequence[S], wide: int = SIDE_BY_SIDE) -> tuple[R, ...]:
-    """`function` of every item, `wide` at a time, in order; the first error is raised, and no more is begun."""
+    """Call `function` on every item, `wide` at a time, and return the results in the order of the items.
+
+    The first error is raised; after it, no further call starts.
+    """
     if wide == 1 or len(items) < 2:
         return tuple(map(function, items))
     with ThreadPoolExecutor(wide) as pool:
@@ -30,9 +33,10 @@ def side_by_side(function: Callable[[S], R], items: Sequence[S], wide: int = SID
 
 
 def one_by_one(function: Callable[[S], R], items: Iterable[S], wide: int = SIDE_BY_SIDE) -> Iterator[R]:
-    """The same, each result as soon as it is there in its turn: no more than `wide` of them are held at a time.
+    """Call `function` on every item and yield the results in the order of the items, each as soon as it is there.
 
-    Whoever wants no more of them, or the first error, ends it; what was begun is awaited.
+    At most `wide` calls or results exist at a time. If the caller closes the generator or a call raises, no further
+    call starts, and the running calls are awaited.
     """
     with ThreadPoolExecutor(wide) as pool:
         calls = (pool.submit(copy_context().run, function, item) for item in items)
@@ -47,7 +51,7 @@ def one_by_one(function: Callable[[S], R], items: Iterable[S], wide: int = SIDE_
 
 
 def both(one: Callable[[], S], other: Callable[[], T]) -> tuple[S, T]:
-    """What two functions return that run side by side."""
+    """Call two functions concurrently and return both results."""
     calls: tuple[Callable[[], Any], ...] = (one, other)
     first, second = side_by_side(lambda call: call(), calls)
     return first, second

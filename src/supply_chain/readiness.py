@@ -1,4 +1,4 @@
-"""Readiness: whether what runs answers, asked over HTTP; the engine's host has to be this machine."""
+"""Readiness checks of containers by HTTP requests; the engine has to run on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from supply_chain.model.manifest import Probe
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of waiting for a container: `seconds` of waiting, and when not ready, why."""
+    """The result of waiting for a container: the `seconds` waited, and why it is not ready."""
 
     ready: bool
     seconds: float
@@ -22,16 +22,16 @@ class Answer:
 
 
 ANSWER = 64 * 1024
-"""Bytes of an answer that are read; only its status counts."""
+"""Maximum number of bytes that are read of an answer; only its status counts."""
 
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 
 
 def request(address: str, port: int, path: str, timeout: float = 2.0) -> int:
-    """The status of a GET request over plain HTTP; `OSError` or `HTTPException` when there is no answer.
+    """Send a GET request over plain HTTP and return the status; raise `OSError` or `HTTPException` without an answer.
 
-    `timeout` (seconds) is for the whole exchange: an application that drips its answer does not hold
-    up whoever watches it.
+    `timeout` (seconds) applies to the whole exchange, so that an application that answers slowly does not delay the
+    caller.
     """
     deadline = time.monotonic() + timeout
     host = f"[{address}]" if ":" in address else address
@@ -57,7 +57,7 @@ def request(address: str, port: int, path: str, timeout: float = 2.0) -> int:
 
 
 def trouble_at(address: str, port: int, path: str, timeout: float = 2.0) -> str:
-    """Why the address is not well, or nothing when it answers with 2xx."""
+    """Return why the address is not ready, or an empty text if it answers with 2xx."""
     try:
         status = request(address, port, path, timeout)
     except (OSError, http.client.HTTPException) as error:
@@ -66,7 +66,10 @@ def trouble_at(address: str, port: int, path: str, timeout: float = 2.0) -> str:
 
 
 def wait_ready(engine: Engine, container: str, network: str, probe: Probe, wait: Wait) -> Answer:
-    """Wait until the container answers on its own address; the engine's host has to be this one."""
+    """Wait until the container answers on its own address, at most for the probe's start timeout.
+
+    The engine has to run on this machine.
+    """
     started = time.monotonic()
     said = f"it has no address on {network}"
     while True:
@@ -83,7 +86,7 @@ def wait_ready(engine: Engine, container: str, network: str, probe: Probe, wait:
 
 
 def wait_ended(engine: Engine, container: str, timeout: float, wait: Wait) -> Container:
-    """The container when it has ended, or as it is after `timeout` seconds."""
+    """Wait until the container has ended, at most `timeout` seconds, and return its last state."""
     deadline = time.monotonic() + timeout
     while True:
         now = engine.inspect(container)

@@ -1,7 +1,7 @@
-"""Temporary directories that tell whether whoever made them still lives, and files that are written whole.
+"""Temporary directories that are removed even if their process is killed, and files that are written atomically.
 
-Each directory is locked (flock(2)) by the process that made it, and a lock ends with its process, however that
-ends. So one that nobody locks was left by a process that was killed, and whoever comes next removes it.
+The process that creates a directory locks it (flock(2)), and the lock ends with its process, however the process ends.
+A directory without a lock was left by a killed process, and the next process removes it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextlib.contextmanager
 def scratch(name: str, place: Path | None = None) -> Iterator[Path]:
-    """A private directory below `place` (default: where temporary files go), gone afterwards.
+    """Yield a private temporary directory and remove it afterwards.
 
-    `DiskFull` where there is no space for what the block writes.
+    The directory is below `place`, by default the system's directory for temporary files. Raise `DiskFull` if there is
+    no space for what the block writes.
     """
     with disk_full_told():
         where = place or Path(tempfile.gettempdir())
@@ -41,7 +42,7 @@ def scratch(name: str, place: Path | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def disk_full_told() -> Iterator[None]:
-    """The system's word that there is no space left, as `DiskFull`."""
+    """Raise `DiskFull` if the block fails because there is no space left."""
     try:
         yield
     except OSError as error:
@@ -55,10 +56,10 @@ def disk_full_told() -> Iterator[None]:
 
 
 def sweep(place: Path | None = None) -> tuple[Path, ...]:
-    """Remove what killed processes of this user left below `place`; what was there."""
+    """Remove the directories below `place` that killed processes of this user left, and return their paths."""
     left = []
     for path in sorted((place or Path(tempfile.gettempdir())).glob(f"{PREFIX}*")):
-        with contextlib.suppress(OSError):  # somebody else's, or gone, or in use
+        with contextlib.suppress(OSError):  # it belongs to another user, does not exist any more, or is in use
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,12 +73,12 @@ def sweep(place: Path | None = None) -> tuple[Path, ...]:
 
 @functools.cache
 def _swept(place: Path) -> None:
-    """Sweep once in the life of this process."""
+    """Sweep a directory once in the life of this process."""
     sweep(place)
 
 
 def _locked(name: str, place: Path) -> tuple[tempfile.TemporaryDirectory[str], int]:
-    """A new directory and its lock; made again where somebody swept it before it was locked."""
+    """Create a directory and lock it; repeat if another process removes it before it is locked."""
     while True:
         made = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{name}-", dir=place)
         with contextlib.suppress(FileNotFoundError):
@@ -93,9 +94,9 @@ def _locked(name: str, place: Path) -> tuple[tempfile.TemporaryDirectory[str], i
 
 
 def write_private(path: Path, content: str | bytes, *, lasting: bool = True) -> None:
-    """Write a whole file that only this user can read, or leave the old one.
+    """Write a file atomically that only this user can read; on an error the old file stays.
 
-    One that need not be `lasting` is not forced to the disk: after a crash of the machine it may be cut off.
+    A file that is not `lasting` is not synced to the disk: after a crash of the machine it may be truncated.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600

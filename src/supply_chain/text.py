@@ -1,4 +1,4 @@
-"""Text as people are shown it; one of unknown origin can neither control a terminal nor pass for another line."""
+"""Text for terminals and pages. Text of unknown origin can neither control a terminal nor imitate another line."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060
 
 
 def plain(text: object) -> str:
-    """Text without control characters, in one line."""
+    """Return text in one line, with control characters replaced."""
     return CONTROL.sub("·", str(text).replace("\n", " ").replace("\t", " "))
 
 
 def plain_lines(text: object) -> str:
-    """Text without control characters but the ends of its lines."""
+    """Return text with control characters replaced, except line ends."""
     return "\n".join(plain(line) for line in str(text).split("\n"))
 
 
 def first_line(error: Exception) -> str:
-    """What an error says has happened, without what to do next."""
+    """Return the first line of an error, which says what happened, without the final period."""
     return str(error.args[0]).partition("\n")[0].rstrip(".")
 
 
 def in_a_line(error: Exception) -> str:
-    """What an error says, what to do next included, in one line."""
+    """Return the whole text of an error, including what to do next, in one line."""
     return " — ".join(str(error).splitlines())
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 finding`, `2 findings`."""
+    """Return a number with its noun: `1 finding`, `2 findings`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def first_of(most: int, lines: Sequence[str]) -> list[str]:
-    """The first of the lines; where there are more than `most`, `and 3 more` after them."""
+    """Return the first `most` lines, and a line such as `and 3 more` if there are more."""
     return [*lines[:most], *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
 
 
 def mebibytes(number: int) -> str:
-    """`512 MiB`."""
+    """Return a number of bytes as text: `512 MiB`."""
     return f"{number // 1024**2} MiB"

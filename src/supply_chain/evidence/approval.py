@@ -1,4 +1,4 @@
-"""Approvals: a person's yes or no to one image in one environment, as execution signs it and as the gate reads it."""
+"""Approvals: a person's decision on one image in one environment, signed by execution and read by the deploy gate."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from supply_chain.evidence.statement import APPROVAL, Evidence
 from supply_chain.model.image import Digest, Frozen
 
 MOST_WORDS = 1000
-"""Characters of what a person says."""
+"""Maximum number of characters of a text by a person."""
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_WORDS)]
 
 
 class Approval(Frozen):
-    """The predicate of `statement.APPROVAL`. Who it was is what they said: nothing here proves it."""
+    """The predicate of `statement.APPROVAL`. The person's name is what they entered; nothing proves it."""
 
     environment: str
     digest: Digest = Field(description="the image that it is about")
@@ -30,36 +30,37 @@ class Approval(Frozen):
 
     @property
     def approved(self) -> bool:
-        """Whether it is a yes."""
+        """Return whether the decision is an approval."""
         return self.decision == "approved"
 
     def __str__(self) -> str:
         return f"{self.decision} for {self.environment} by {self.who}: {self.why}"
 
     def says_the_same_as(self, other: Approval) -> bool:
-        """Whether it differs in nothing but its time."""
+        """Return whether two decisions differ only in their time."""
         return self == other.model_copy(update={"decided": self.decided})
 
     def predicate(self) -> dict[str, Any]:
-        """As it is signed."""
+        """Return the predicate as it is signed."""
         return self.model_dump(mode="json")
 
 
 def last_approval(evidence: Iterable[Evidence], environment: str, digest: Digest) -> Said[Approval] | None:
-    """The last word about a digest in an environment: a later no outweighs an earlier yes, and the other way.
+    """Return the last decision on a digest in an environment; a later one outweighs an earlier one, in both directions.
 
-    Of two at one instant the no counts. `EvidenceInvalid` for one that cannot be read.
+    Of two with the same time, the denial counts. Raise `EvidenceInvalid` for one that cannot be read.
     """
     about = _about(evidence, environment, digest)
     return max(about, key=lambda each: (each.at, not each.value.approved), default=None)
 
 
 def to_sign(decision: Approval, evidence: Iterable[Evidence], *, sent: bool) -> Approval | None:
-    """A decision with the time of which it is signed; None where it was signed already.
+    """Return the decision with the time to sign it with; None if it was signed already.
 
-    What somebody says now is later than what was said before, whatever the clock says: otherwise it would not be
-    heard. A yes that was `sent` in a form may be read long after, and outweighs nothing that was said meanwhile: also
-    no no of so short a time before it that the clocks may be wrong about which was first.
+    A decision that is made now gets a later time than all earlier ones, even if the clock is behind, because otherwise
+    it would not count. An approval that was `sent` in a form can be read long afterwards. It therefore outweighs no
+    decision that was signed meanwhile, and no denial shortly before it whose order is uncertain because clocks differ
+    (`SKEW`).
     """
     known = [each.value for each in _about(evidence, decision.environment, decision.digest)]
     if sent and decision.approved:

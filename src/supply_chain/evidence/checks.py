@@ -1,4 +1,4 @@
-"""What a check says of an image: the typed form of an in-toto test result."""
+"""The checks of a build and their results: the typed form of an in-toto test result."""
 
 from __future__ import annotations
 
@@ -18,37 +18,40 @@ class Check(StrEnum):
     """The checks of the `test` step."""
 
     TESTS = "tests"
-    """The application's own tests, in the image of its test stage and without a network; none tested is empty."""
+    """The application's own tests, run in the image of its test stage without a network; a run of no tests is empty."""
     DOCKERFILE = "dockerfile"
-    """hadolint on the Dockerfile: errors and warnings fail, the rest warns."""
+    """hadolint on the Dockerfile: errors and warnings are failures, other findings are warnings."""
     SOURCE = "source"
-    """bandit on the Python files: medium and high findings fail, and files over 2 MiB, unread; low ones warn."""
+    """bandit on the Python files: medium and high findings are failures, low ones are warnings. Files over 2 MiB are
+    not read and are failures."""
     SECRETS = "secrets"  # pragma: allowlist secret
-    """detect-secrets on every file of the build context: what looks like a secret fails."""
+    """detect-secrets on every file of the build context: everything that looks like a secret is a failure."""
     DEPENDENCIES = "dependencies"
-    """Known vulnerabilities of what the source declares; the declaration says how many are accepted."""
+    """Known vulnerabilities of the dependencies that the source declares; the declaration limits their number."""
     PROBE = "probe"
-    """A start under the declared profile: ready, one port, its user, no writes, no secrets shown, ends on SIGTERM."""
+    """A start under the declared profile: the application becomes ready, listens on its declared ports only, runs as
+    its user, writes only where it may, shows no secrets and ends on SIGTERM."""
     CONTENT = "content"
-    """The image's layers, not run: its platform and size as declared, no file that gives more rights."""
+    """The image's layers, without running it: its platform and size are as declared, no file gives more rights, there
+    are no secrets, and engines agree on its files."""
     COMMAND = "command"
-    """A base's check command, in its image and under its runtime profile: it ends with status 0."""
+    """A base's check command, run in its image under its runtime profile: it ends with status 0."""
 
 
 @dataclass(frozen=True)
 class About:
-    """Which kinds of applications a check is made of, and what to do where it fails."""
+    """The kinds of applications to which a check applies, and what to do if it fails."""
 
     kinds: tuple[Literal["service", "base"], ...]
     remedy: str
     in_engine: bool = False
-    """Whether it needs the image in the engine."""
+    """Whether the check needs the image in the engine."""
 
 
 TESTED = "tested"
-"""The detail of the check `tests` that says by what it was seen that tests ran, and how many."""
+"""The detail of the check `tests` with the number of tests that ran and what shows it."""
 NOT_SHOWN = "tests.not-shown"
-"""The code of a test run that nothing shows to have tested anything."""
+"""The code for a test run without proof that it tested anything."""
 
 EVERY: tuple[Literal["service", "base"], ...] = ("service", "base")
 CHECKS: Mapping[Check, About] = {
@@ -71,16 +74,16 @@ CHECKS: Mapping[Check, About] = {
     ),
     Check.COMMAND: About(("base",), "make the check command succeed in the image", in_engine=True),
 }
-"""Every check: what it is made of."""
+"""Every check with its properties."""
 
 
 def required(kind: Literal["service", "base"]) -> tuple[Check, ...]:
-    """The checks that have to be made of an application of this kind."""
+    """Return the checks that an application of this kind requires."""
     return tuple(check for check, about in CHECKS.items() if kind in about.kinds)
 
 
 def required_in_engine(kind: Literal["service", "base"]) -> tuple[Check, ...]:
-    """Those of them that need the image in the engine."""
+    """Return those of the required checks that need the image in the engine."""
     return tuple(check for check in required(kind) if CHECKS[check].in_engine)
 
 
@@ -93,7 +96,7 @@ class Outcome(StrEnum):
 
 
 class CheckResult(Frozen):
-    """One check that was made. `failed` and `warned` are sentences, one per finding."""
+    """The result of one check. `failed` and `warned` are sentences, one per finding."""
 
     check: Check
     passed: tuple[str, ...] = ()
@@ -105,19 +108,19 @@ class CheckResult(Frozen):
 
     @property
     def outcome(self) -> Outcome:
-        """Failed if anything failed. A check that looked at nothing has not passed: it warns."""
+        """Return FAILED if anything failed, WARNED for warnings or a check that looked at nothing, otherwise PASSED."""
         if self.failed:
             return Outcome.FAILED
         return Outcome.WARNED if self.warned or not self.passed else Outcome.PASSED
 
     @property
     def empty(self) -> bool:
-        """Whether it looked at nothing, which proves nothing."""
+        """Return whether the check looked at nothing, which proves nothing."""
         return not (self.failed or self.warned or self.passed)
 
     @property
     def shows_tests(self) -> bool:
-        """Whether a runner's own report, or one in a machine's format, tells of tests that ran."""
+        """Return whether a test runner's own report, or one in a machine-readable format, shows that tests ran."""
         tested = self.details.get(TESTED)
         return (
             self.check is Check.TESTS
@@ -128,7 +131,7 @@ class CheckResult(Frozen):
         )
 
     def predicate(self) -> Mapping[str, Any]:
-        """The in-toto test-result predicate v0.1, with the typed form under `details`."""
+        """Return the in-toto test-result predicate v0.1, with the typed form under `cscm`."""
         return {
             "result": self.outcome.value,
             "configuration": [
@@ -142,16 +145,20 @@ class CheckResult(Frozen):
 
 
 def newest_results(evidence: Iterable[Evidence]) -> dict[Check, Said[CheckResult]]:
-    """The newest result of every check, and of two of one instant the one that failed; `EvidenceInvalid`."""
+    """Return the newest result of every check; raise `EvidenceInvalid` for one that cannot be read.
+
+    Of two results with the same time, the failed one counts.
+    """
     made = said(evidence, TEST_RESULT, lambda predicate: CheckResult.model_validate(predicate["cscm"]))
     in_order = sorted(made, key=lambda each: (each.at, each.value.outcome is Outcome.FAILED))
     return {each.value.check: each for each in in_order}
 
 
 def passed_before(check: Check, evidence: Iterable[Evidence], tools: Mapping[str, str]) -> Said[CheckResult] | None:
-    """The newest result of a check, if these tools made it, it looked at something and did not fail.
+    """Return the newest result of a check if it can stand for a new run, otherwise None.
 
-    What failed or is empty is made again whenever somebody asks.
+    It can if these tools made it, it looked at something and did not fail. A failed or empty check is run again each
+    time.
     """
     found = newest_results(evidence).get(check)
     if found is None or found.value.outcome is Outcome.FAILED or found.value.empty:

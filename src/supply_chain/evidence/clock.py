@@ -1,4 +1,4 @@
-"""When a statement was made, by the time inside of what was signed."""
+"""The time of a statement, which is part of the signed content."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from supply_chain.evidence.statement import (
 )
 
 SKEW = timedelta(minutes=5)
-"""How much the clocks of two tiers may differ; AWS allows a signature as much."""
+"""Maximum difference between the clocks of two tiers; AWS allows the same for a signature."""
 INSTANT = timedelta(microseconds=1)
-"""The shortest time that a statement can tell."""
+"""The shortest difference between the times of two statements."""
 WHERE: Mapping[str, tuple[str, ...]] = {
     PROVENANCE: ("runDetails", "metadata", "finishedOn"),
     TEST_RESULT: ("cscm", "interval", "finished"),
@@ -41,12 +41,12 @@ WHERE: Mapping[str, tuple[str, ...]] = {
     APPROVAL: ("decided",),
     LIFECYCLE: ("at",),
 }
-"""Predicate type → where in the predicate the time stands by which the newest of them is told."""
+"""Predicate type → the keys in the predicate that lead to the time by which the newest statement is found."""
 TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
 def said_at(statement: Statement) -> datetime | None:
-    """When it was made, where its signer says it as we write it (RFC 3339); None otherwise."""
+    """Return when a statement was made if the time has the format that we write (RFC 3339), otherwise None."""
     said = _said(statement)
     with contextlib.suppress(ValueError):
         at = datetime.fromisoformat(said) if isinstance(said, str) else None
@@ -65,9 +65,9 @@ def _said(statement: Statement) -> Any:
 
 
 def made_at(statement: Statement) -> datetime | None:
-    """When it was made, however its signer may have written it; None where it says nothing that could be a time.
+    """Return when a statement was made, in any format that a signer may use; None if nothing can be read as a time.
 
-    What cannot be read is for whoever reads the rest of it to complain of.
+    Errors in the rest of the statement are left to the code that reads it.
     """
     said = _said(statement)
     for read in (TIME.validate_python, datetime.fromisoformat):
@@ -78,10 +78,10 @@ def made_at(statement: Statement) -> datetime | None:
 
 
 def refuse_the_future(evidence: Iterable[Evidence], now: datetime) -> None:
-    """Raise `ClockWrong` for a statement that is signed and of the future.
+    """Raise `ClockWrong` for a signed statement whose time is in the future.
 
-    The newest statement counts: one of the future would count until then, whatever is said meanwhile. It
-    may be a no, so that leaving it out would be no better.
+    The newest statement counts. One with a future time would count until then, whatever is signed meanwhile. Leaving it
+    out is no alternative, because it can be a refusal.
     """
     for each in evidence:
         at = made_at(each.statement)

@@ -1,4 +1,4 @@
-"""What curation says about an image's encryption; written by `encrypt`, read before a confidential start."""
+"""The record of an image's encryption: `encrypt` writes it, and it is read before a confidential image starts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from supply_chain.model.manifest import Classification
 
 
 class EncryptedCopy(Frozen):
-    """The encrypted copy of a confidential image, in the image's own repository, and what opens it."""
+    """The encrypted copy of a confidential image, in the image's own repository, with its wrapped key."""
 
     plain: Digest = Field(description="the image that is signed")
     encrypted: Digest = Field(description="its copy, every layer encrypted")
@@ -32,7 +32,7 @@ class EncryptedCopy(Frozen):
 
     @property
     def wrapped(self) -> bytes:
-        """What KMS unwraps."""
+        """Return the wrapped key in the form that KMS unwraps."""
         return base64.b64decode(self.wrapped_key)
 
 
@@ -50,19 +50,19 @@ class EncryptionRecord(Frozen):
     verified: AwareDatetime = Field(description="when all this was so")
 
     def predicate(self) -> dict[str, Any]:
-        """As it is signed; the copy is under `copy`."""
+        """Return the predicate as it is signed; the copy is under `copy`."""
         return self.model_dump(mode="json", by_alias=True)
 
     def says_the_same_as(self, other: EncryptionRecord) -> bool:
-        """Whether both say the same, whenever that was."""
+        """Return whether two records differ only in their time."""
         return self == other.model_copy(update={"verified": self.verified})
 
 
 def context_of(digest: Digest) -> dict[str, str]:
-    """The KMS encryption context that binds a content key to the one image it is for."""
+    """Return the KMS encryption context that binds a content key to its one image."""
     return {"image": digest}
 
 
 def encryption_records(evidence: Iterable[Evidence]) -> tuple[Said[EncryptionRecord], ...]:
-    """The encryption records among verified evidence, the oldest first; `EvidenceInvalid` for an unreadable one."""
+    """Return the encryption records in the evidence, oldest first; raise `EvidenceInvalid` if one is unreadable."""
     return said(evidence, ENCRYPTION, EncryptionRecord.model_validate)

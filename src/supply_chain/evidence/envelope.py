@@ -1,4 +1,7 @@
-"""DSSE envelopes in sigstore bundles: what was signed, and by which key. Pure; cosign makes and verifies the same."""
+"""DSSE envelopes in sigstore bundles: what was signed, and by which key.
+
+All functions are pure. cosign creates and verifies the same format.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,14 @@ Key = ec.EllipticCurvePublicKey
 Base64 = Annotated[bytes, AfterValidator(lambda text: base64.b64decode(text, validate=True))]
 
 END = "-----END PUBLIC KEY-----"
-"""How a public key in PEM ends."""
+"""The last line of a public key in PEM."""
 BRACKETS = 20
-"""More than such a bundle has of them; what has more is not even parsed, however large or deep it is."""
+"""Maximum number of opening brackets in a bundle, above what a real one has. A bundle with more is not parsed, so that
+its size and depth do no harm."""
 
 
 class _Strict(Frozen):
-    """Exactly what cosign writes, so that what counts here verifies everywhere."""
+    """Base model of exactly the format that cosign writes, so that what is accepted here verifies everywhere."""
 
     model_config = ConfigDict(alias_generator=to_camel)
 
@@ -43,14 +47,14 @@ class _Signature(_Strict):
 
 
 class Envelope(_Strict):
-    """A payload of a type, and the signature over both (DSSE v1, "Envelope")."""
+    """A payload with its type, and the signature of both (DSSE v1, "Envelope")."""
 
     payload: Base64
     payload_type: str
     signatures: tuple[_Signature, ...] = Field(min_length=1, max_length=1)
 
     def signed_by(self, key: Key) -> bool:
-        """Whether the signature is the key's: ECDSA with SHA-256 over DSSE's pre-authentication encoding."""
+        """Return whether this key signed it: ECDSA with SHA-256 over DSSE's pre-authentication encoding."""
         kind = self.payload_type.encode()
         signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(self.payload), self.payload)
         try:
@@ -61,7 +65,7 @@ class Envelope(_Strict):
 
 
 class _Bundle(_Strict):
-    """A sigstore bundle v0.3 of a statement signed with a key that no log knows."""
+    """A sigstore bundle v0.3 of a statement that was signed with a key and is in no transparency log."""
 
     media_type: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"]
     verification_material: _Material
@@ -69,7 +73,7 @@ class _Bundle(_Strict):
 
 
 def envelope_in(bundle: bytes) -> Envelope | None:
-    """The envelope that a bundle carries; None for anything else, whatever it is."""
+    """Return the envelope in a bundle; None for any other content."""
     if bundle.count(b"{") + bundle.count(b"[") > BRACKETS:
         return None
     try:
@@ -79,15 +83,16 @@ def envelope_in(bundle: bytes) -> Envelope | None:
 
 
 def keys_of(pem: str, name: str) -> tuple[Key, ...]:
-    """The public keys of a tier to verify with: its own, and after it those that it had before.
+    """Return the public keys to verify a tier's signatures with: its current key, then its earlier ones.
 
-    `SettingInvalid` unless there is one, and all are on P-256.
+    Raise `SettingInvalid` unless there is at least one and all are on P-256.
     """
     blocks = [each + END for each in pem.split(END) if each.strip()] or [pem]
     return tuple(_key_of(each, name) for each in blocks)
 
 
 def _key_of(pem: str, name: str) -> Key:
+    """Return the public key in PEM; raise `SettingInvalid` unless it is on P-256."""
     try:
         key = load_pem_public_key(pem.encode())
     except ValueError:

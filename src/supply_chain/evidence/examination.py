@@ -1,4 +1,4 @@
-"""What an SBOM of an image does not tell: which files a scanner does not judge, and whom the image says to be."""
+"""What an SBOM of an image does not show: files that no scanner judges, and the distribution that the image names."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from supply_chain.model.image import Frozen
 from supply_chain.model.manifest import Unjudged, UnjudgedKind
 
 OS_RELEASE = "/etc/os-release"
-"""Where an owner accepts that an image is of another distribution than its base."""
+"""The path for which an owner accepts that an image has another distribution than its base."""
 EXAMINATION_VERSION = "2"
-"""Of looking: raised when more is looked for, so that what was examined before is examined again."""
+"""Version of the examination. It is raised when more is looked for, so that images are examined again."""
 
 
 class Identity(Frozen):
@@ -26,7 +26,7 @@ class Identity(Frozen):
 
 
 class Database(Frozen):
-    """Records of a package manager, besides those of the image's own distribution."""
+    """Records of a package manager other than the one of the image's own distribution."""
 
     path: str
     manager: str
@@ -48,7 +48,7 @@ class Contradiction(Frozen):
 
 
 class Examination(Frozen):
-    """What was found in an image's files that an SBOM does not show or that makes one wrong."""
+    """What was found in an image's files that an SBOM does not show or that makes it wrong."""
 
     version: str = EXAMINATION_VERSION
     distribution: Identity | None = Field(default=None, description="as its os-release says; null: it has none")
@@ -59,14 +59,15 @@ class Examination(Frozen):
     conflicts: tuple[str, ...] = Field(default=(), description="where engines would unpack other files than these")
 
     def without(self, bases: Iterable[Examination]) -> Examination:
-        """What is not in one of the bases too. Archives are told by their content; of a database nothing proves that
-        it is still the base's.
+        """Return the examination without the archives that one of the bases has too.
+
+        Archives are compared by content. Databases stay, because nothing proves that one is still the base's.
         """
         archives = {archive for base in bases for archive in base.archives}
         return self.model_copy(update={"archives": tuple(each for each in self.archives if each not in archives)})
 
     def unaccepted(self, accepted: Iterable[Unjudged]) -> Examination:
-        """What the owner does not accept as not judged."""
+        """Return the examination without what the owner accepts."""
         patterns = tuple(accepted)
 
         def refused(kind: UnjudgedKind, path: str) -> bool:
@@ -82,5 +83,5 @@ class Examination(Frozen):
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
-    """Whether a path is one of these, or lies below a directory that is written as `/directory/*`."""
+    """Return whether a path is one of the patterns, or is below a directory written as `/directory/*`."""
     return any(path.startswith(each[:-1]) if each.endswith("/*") else path == each for each in patterns)

@@ -1,4 +1,4 @@
-"""Which level of SLSA's Build track (v1.2) a build has earned, from what its provenance says."""
+"""The level of SLSA's Build track (v1.2) that a build earned, according to its provenance."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from supply_chain.evidence.provenance import HOSTED_BUILDER, Provenance
 
 LEVEL_1, LEVEL_2 = "SLSA_BUILD_LEVEL_1", "SLSA_BUILD_LEVEL_2"
 FAILED = "FAILED"
-"""Stands in place of a level where a policy refuses (SLSA v1.2, "Verification Summary Attestation")."""
+"""Value in place of a level if a policy refuses the image (SLSA v1.2, "Verification Summary Attestation")."""
 
 
 def build_level(built: Provenance | None) -> tuple[str, ...]:
-    """Return the level that a build earned; empty without provenance. docs/explanation/slsa.md says why.
+    """Return the level that a build earned; empty without provenance. docs/explanation/slsa.md explains why.
 
-    Provenance that development signed is level 1. Level 2 asks for a hosted builder, and for a source that the
-    provenance names: a commit, with nothing changed. No builder of ours earns level 3.
+    Provenance that development signed is level 1. Level 2 requires a hosted builder and a source that the provenance
+    identifies: a commit without changes. None of our builders earns level 3.
     """
     if built is None:
         return ()

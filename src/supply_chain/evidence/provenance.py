@@ -1,4 +1,4 @@
-"""SLSA v1 provenance of a build: what development signs about an image, and reads back before it builds again."""
+"""SLSA v1 provenance of a build: development signs it for an image, and reads it before it builds again."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from supply_chain.model.manifest import AppManifest, Base, Service
 from supply_chain.model.tier import is_base_repository
 
 BUILDER, HOSTED_BUILDER = "urn:cscm:builder:workstation:v1", "urn:cscm:builder:hosted:v1"
-"""What builds: the engine of somebody's own machine, or of a host that is there for builds alone (its block says so).
-SLSA wants another identity for what earns another level."""
+"""The identities of the builder: the engine of a person's own machine, or a host that is used for builds only
+(according to its block). SLSA requires separate identities for builders of different levels."""
 BUILD_TYPE = "urn:cscm:build:buildkit:v1"
 TEXTS = DOCKERFILE, DECLARATION = "Dockerfile", "supply-chain.yaml"
-"""What a build takes in besides the source and images."""
+"""Inputs of a build other than the source and images."""
 _DIGEST: TypeAdapter[Digest] = TypeAdapter(Digest)
 
 
 class ExternalParameters(Foreign):
-    """What was asked for. The declaration travels in it, so that any tier can start from the digest alone."""
+    """What was requested. It contains the declaration, so that every tier can start from the digest alone."""
 
     source: Source
     declaration: AppManifest
@@ -38,14 +38,14 @@ class ExternalParameters(Foreign):
 
 
 class InternalParameters(Foreign):
-    """What the builder found out."""
+    """What the builder determined."""
 
     uncurated: tuple[str, ...] = Field(description="bases that are not from the curated repositories")
     base: str | None = Field(description="what the last stage starts from; null for scratch")
 
 
 class Dependency(Foreign):
-    """What the build took in (SLSA v1, "ResourceDescriptor")."""
+    """An input of the build (SLSA v1, "ResourceDescriptor")."""
 
     name: str
     uri: str | None = None
@@ -54,7 +54,7 @@ class Dependency(Foreign):
 
     @model_validator(mode="after")
     def _names_content(self) -> Self:
-        """Who reads this looks an image up by it; a curated base has to be one by its name too."""
+        """Validate the digest, by which readers find an image, and the name of a curated base."""
         base = self.name.partition("@")[0]
         if is_base_repository(base):
             ImageRef(repository=base, digest=self.content)
@@ -64,7 +64,7 @@ class Dependency(Foreign):
 
     @property
     def content(self) -> Digest:
-        """Of which content it is; empty hexadecimal digits where it is named by something else."""
+        """Return the digest of the content; without hexadecimal digits if it is identified in another way."""
         return f"sha256:{self.digest.get('sha256', '')}"
 
     @model_serializer(mode="wrap")
@@ -73,7 +73,7 @@ class Dependency(Foreign):
 
 
 class Definition(Foreign):
-    """What was to be built from what (SLSA v1, "BuildDefinition"). Two that are equal are the same build."""
+    """The subject and inputs of a build (SLSA v1, "BuildDefinition"). Two that are equal are the same build."""
 
     build_type: str
     external_parameters: ExternalParameters
@@ -82,14 +82,14 @@ class Definition(Foreign):
 
 
 class Builder(Foreign):
-    """Who built (SLSA v1, "Builder"), with the versions that a result depends on."""
+    """The builder (SLSA v1, "Builder"), with the versions that affect a result."""
 
     id: str
     version: dict[str, str]
 
 
 class Metadata(Foreign):
-    """Which run built it, and when."""
+    """The run that built the image, and its times."""
 
     invocation_id: str
     started_on: AwareDatetime
@@ -97,7 +97,7 @@ class Metadata(Foreign):
 
 
 class RunDetails(Foreign):
-    """How it was built."""
+    """The builder and the run of a build."""
 
     builder: Builder
     metadata: Metadata
@@ -111,28 +111,31 @@ class Provenance(Predicate):
 
     @property
     def manifest(self) -> Service | Base:
-        """The declaration that was built."""
+        """Return the declaration that was built."""
         return self.build_definition.external_parameters.declaration
 
     @property
     def source(self) -> Source:
-        """The revision that was built."""
+        """Return the source that was built."""
         return self.build_definition.external_parameters.source
 
     @property
     def uncurated(self) -> tuple[str, ...]:
-        """The bases that were not curated."""
+        """Return the bases that were not curated."""
         return self.build_definition.internal_parameters.uncurated
 
     @property
     def materials(self) -> tuple[tuple[Digest, str], ...]:
-        """The images that went in: what each is, and how the Dockerfile calls it. No name is believed to tell more."""
+        """Return the images that went into the build, each as digest and name in the Dockerfile.
+
+        The name proves nothing about the content.
+        """
         found = (d for d in self.build_definition.resolved_dependencies if d.name not in TEXTS and "sha256" in d.digest)
         return tuple((each.content, each.name) for each in found if not is_url(each.name))
 
 
 def provenance(built: BuiltImage, manifest: Service | Base) -> Provenance:
-    """What development says of an image that it built."""
+    """Return the provenance of an image that development built."""
     metadata = Metadata(invocation_id=built.invocation, started_on=built.started, finished_on=built.finished)
     return Provenance(
         build_definition=definition(built, manifest),
@@ -141,7 +144,7 @@ def provenance(built: BuiltImage, manifest: Service | Base) -> Provenance:
 
 
 def definition(inputs: BuildInputs, manifest: Service | Base) -> Definition:
-    """The build that these inputs make."""
+    """Return the definition of the build that has these inputs."""
     source, base = inputs.source, inputs.base
     return Definition(
         build_type=BUILD_TYPE,
@@ -170,7 +173,7 @@ def _dependency(material: Material) -> Dependency:
 
 
 def is_url(name: str) -> bool:
-    """Whether a material is a file that was fetched by its URL, rather than an image."""
+    """Return whether a material is a file that was fetched by its URL, not an image."""
     return name.startswith("https://")
 
 
@@ -179,7 +182,7 @@ def _builder(inputs: BuildInputs) -> Builder:
 
 
 def is_of(evidence: Evidence, inputs: BuildInputs, manifest: Service | Base) -> bool:
-    """Whether it is the provenance of a build from exactly these inputs, by the same builder, and says no more."""
+    """Return whether the evidence is the provenance of a build from exactly these inputs, by the same builder."""
     if evidence.predicate_type != PROVENANCE:
         return False
     details = evidence.predicate.get("runDetails")
@@ -189,6 +192,6 @@ def is_of(evidence: Evidence, inputs: BuildInputs, manifest: Service | Base) -> 
 
 
 def last_provenance(evidence: Iterable[Evidence]) -> Provenance | None:
-    """The provenance of the build that finished last; None without any. `EvidenceInvalid`."""
+    """Return the provenance of the build that finished last, or None; raise `EvidenceInvalid` if it is unreadable."""
     found = newest(evidence, PROVENANCE, Provenance.model_validate)
     return found.value if found else None

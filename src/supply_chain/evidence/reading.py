@@ -1,4 +1,4 @@
-"""Signed statements read as the model's own values, and what to say of those that a step rests on."""
+"""Functions that read signed statements as typed values, ordered by their signed time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ P = TypeVar("P")
 
 @dataclass(frozen=True)
 class Said(Generic[P]):
-    """What one verified statement says, and when it was made by the time inside of what was signed."""
+    """The typed content of one verified statement, with the time in the signed content."""
 
     value: P
     at: datetime
@@ -28,25 +28,24 @@ class Said(Generic[P]):
 
 
 def said(evidence: Iterable[Evidence], predicate_type: str, read: Callable[[dict[str, Any]], P]) -> tuple[Said[P], ...]:
-    """What the statements of a type say, the oldest first: the last one is the newest.
+    """Return the statements of a type as typed values, oldest first.
 
-    `EvidenceInvalid` for one that cannot be read or does not say when it was made: it may be the newest,
-    and may say no.
+    Raise `EvidenceInvalid` for one that cannot be read or has no time: it may be the newest, and may be a refusal.
     """
     return tuple(Said(_read(each, read), at, each) for at, each in _dated(evidence, predicate_type))
 
 
 def newest(evidence: Iterable[Evidence], predicate_type: str, read: Callable[[dict[str, Any]], P]) -> Said[P] | None:
-    """The newest statement of a type, where only that one counts; the others need not be readable.
+    """Return the newest statement of a type as a typed value, or None; the older ones need not be readable.
 
-    `EvidenceInvalid` where it is not, or where one does not say when it was made.
+    Raise `EvidenceInvalid` if the newest cannot be read, or if any has no time.
     """
     found = _dated(evidence, predicate_type)
     return Said(_read(found[-1][1], read), *found[-1]) if found else None
 
 
 def _dated(evidence: Iterable[Evidence], predicate_type: str) -> list[tuple[datetime, Evidence]]:
-    """Those of a type, the oldest first."""
+    """Return the evidence of a type with its times, oldest first."""
     found = ((_at(each), each) for each in evidence if each.predicate_type == predicate_type)
     return sorted(found, key=lambda pair: pair[0])
 
@@ -73,7 +72,7 @@ def _first(error: Exception) -> str:
 
 
 def unreadable(evidence: Evidence, why: str) -> EvidenceInvalid:
-    """What to raise for a statement that a tier signed and that is not what it should be."""
+    """Return the error for a statement that a tier signed and that cannot be read."""
     return EvidenceInvalid(
         f"{evidence.signer} signed {evidence.repository}@{evidence.digest} ({evidence.predicate_type}), "
         f"which cannot be read: {why[:500]}\n{LOOK_AT_IT}"
@@ -81,12 +80,12 @@ def unreadable(evidence: Evidence, why: str) -> EvidenceInvalid:
 
 
 def is_signed(evidence: Iterable[Evidence]) -> bool:
-    """Whether curation's signature of the image is among the evidence: the one that says that it may be used."""
+    """Return whether the evidence contains curation's signature of the image, which says that it may be used."""
     return any(e.predicate_type == SIGNATURE and e.signer == TierName.CURATION for e in evidence)
 
 
 def proof(evidence: Sequence[Evidence]) -> Proof | None:
-    """The proof that evidence is; None where there is none."""
+    """Return the proof that the evidence gives; None without evidence."""
     if not evidence:
         return None
     times = [e.attached for e in evidence if e.attached]

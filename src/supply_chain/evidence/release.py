@@ -1,4 +1,4 @@
-"""A release: files that an admitted image holds, signed so that they can be verified without the image."""
+"""Statements about the files in an admitted image, so that the files can be verified without the image."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ RELEASE = "https://in-toto.io/attestation/release/v0.1"
 
 
 def released(purl: str, image: ImageRef, files: Mapping[str, bytes]) -> Statement:
-    """A statement about files by their SHA-256: that they are the release `purl`, taken from the image.
+    """Return a statement that files, identified by SHA-256, are the release `purl` and come from the image.
 
-    Whoever has one of the files and curation's public key can verify it.
+    Everybody who has one of the files and curation's public key can verify it.
     """
     return Statement(
         subject=tuple(

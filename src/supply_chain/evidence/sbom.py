@@ -1,4 +1,4 @@
-"""What a signed SBOM lists, read back by the digest that its statement names."""
+"""Signed SBOMs: where they are, by the digest in their statement, and the packages that they list."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from supply_chain.model.image import Digest, ImageRef, digest_of
 T = TypeVar("T")
 
 LIMIT = 512 * 1024 * 1024
-"""Bytes an SBOM may have; more is no inventory but an attack on whoever reads it."""
+"""Maximum size of an SBOM in bytes; a larger one is treated as an attack on the reader."""
 SYSTEM = ("deb", "rpm", "apk", "alpm", "portage")
-"""Types of the packages that a distribution's package manager keeps account of; those that grype takes for such."""
+"""Types of packages that a distribution's package manager manages, according to grype."""
 
 Package = tuple[str, str, str]
-"""Type, name, and the package URL, by which a scanner matches: version, distribution and source package."""
+"""Type, name and package URL; a scanner matches by the version, distribution and source package in the URL."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class SignedSbom:
 
     @property
     def digest(self) -> Digest:
-        """Of its content."""
+        """Return the digest of the content."""
         return digest_of(self.content)
 
     @property
     def packages(self) -> frozenset[Package]:
-        """Everything it lists; `EvidenceInvalid` where it is no SBOM of syft's."""
+        """Return all packages in the SBOM; raise `EvidenceInvalid` if it is not an SBOM made by syft."""
         return self._read(lambda sbom: frozenset(map(_package, sbom["artifacts"])))
 
     @property
     def manifest(self) -> bytes:
-        """The image's manifest, as syft read it: whoever uses it compares it with the image's digest."""
+        """Return the image's manifest as syft read it; the caller has to compare it with the image's digest."""
         return self._read(lambda sbom: base64.b64decode(sbom["source"]["metadata"]["manifest"], validate=True))
 
     def _read(self, find: Callable[[Any], T]) -> T:
@@ -62,14 +62,14 @@ class SignedSbom:
 
 
 NAMESPACED = ("golang", "npm", "composer", "swift", "github")
-"""Types of packages of whose names their namespace is a part."""
+"""Types of packages whose names include their namespace."""
 
 
 def source_in(purl: str) -> tuple[str, str]:
-    """Name and version of the source package that a package was built from, as advisories name it; empty for none.
+    """Return name and version of the source package of a package, as advisories name it; empty if there is none.
 
-    syft writes it as `upstream`: `openssl`, `openssl@3.0.15`, or an RPM's file, `glibc-2.34-100.el9.src.rpm`. Where
-    it gives no version, it is the package's own.
+    syft writes it as `upstream`: `openssl`, `openssl@3.0.15`, or the file name of an RPM, `glibc-2.34-100.el9.src.rpm`.
+    Without a version there, the version is the package's own.
     """
     upstream, *_ = parse_qs(purl.partition("?")[2].partition("#")[0]).get("upstream", [""])
     if upstream.endswith(".src.rpm"):
@@ -80,15 +80,15 @@ def source_in(purl: str) -> tuple[str, str]:
 
 
 def version_in(purl: str) -> str:
-    """The version that a package URL names (purl specification, "version"); empty for none."""
+    """Return the version in a package URL (purl specification, "version"); empty if there is none."""
     path = purl.partition("?")[0].partition("#")[0]
     return unquote(path.rpartition("@")[2]) if "@" in path.rpartition("/")[2] else ""
 
 
 def in_url(purl: str) -> tuple[str, str, str]:
-    """Type, name and version of a package by its URL, the name as an SBOM has it; what is not said is empty.
+    """Return type, name and version of a package by its URL (purl specification); missing parts are empty.
 
-    Source: the purl specification.
+    The name has the same form as in an SBOM.
     """
     bare = purl.removeprefix("pkg:").partition("?")[0].partition("#")[0].strip("/")
     version = version_in(bare)
@@ -102,7 +102,7 @@ def _package(artifact: Mapping[str, Any]) -> Package:
 
 
 class Referred(Foreign):
-    """Where an SBOM lies, and who made it. The names are the model's own."""
+    """The location and the generator of an SBOM. The names are our own."""
 
     referrer: Digest = Field(description="of the referrer whose only layer it is, gzipped")
     generator: str
@@ -119,7 +119,7 @@ class Reference(Foreign):
 
 
 class Attester(Foreign):
-    """Who says so."""
+    """The attester of the references."""
 
     id: str = "urn:cscm:tier:curation"
 
@@ -135,19 +135,23 @@ class References(Predicate):
 
 @dataclass(frozen=True)
 class Listed:
-    """Where an image's SBOM of record lies and what it is, by the statement about it; it is not read yet."""
+    """The SBOM of record of an image as its statement describes it; its content is not read yet."""
 
     content: Digest
-    """Of the SBOM itself, unzipped: two images that contain the same have it in common."""
+    """Digest of the uncompressed SBOM. Two images with the same content share it."""
     referrer: Digest
     generator: str
     packages: int
     evidence: Evidence
     examination: Examination | None = None
-    """What no scanner judges; None where nobody looked, or not for all that is looked for today."""
+    """What no scanner judges; None if curation did not examine the image, or with an older version of the
+    examination."""
 
     def read(self, content: Callable[[ImageRef], bytes]) -> SignedSbom:
-        """The SBOM; `content` gives a referrer's only layer. `EvidenceInvalid` where that is not the signed one."""
+        """Return the SBOM; raise `EvidenceInvalid` if the stored content is not the signed one.
+
+        `content` returns the only layer of a referrer.
+        """
         try:
             layer = content(ImageRef(repository=self.evidence.repository, digest=self.referrer))
             sbom = _signed(_unzipped(layer), self.content.removeprefix("sha256:"))
@@ -157,7 +161,7 @@ class Listed:
 
 
 def last_listed(evidence: Iterable[Evidence]) -> Listed | None:
-    """The last SBOM that is signed here; None where none is, `EvidenceInvalid` where the statement names none."""
+    """Return the last signed SBOM; None if there is none. Raise `EvidenceInvalid` if its statement names none."""
     last = newest(evidence, SBOM, References.model_validate)
     if last is None:
         return None
@@ -172,13 +176,13 @@ def last_listed(evidence: Iterable[Evidence]) -> Listed | None:
 
 
 def sbom_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> SignedSbom | None:
-    """The last SBOM that is signed here; None where none is. Errors as of `last_listed` and `Listed.read`."""
+    """Return the last signed SBOM with its content, or None; raise the errors of `last_listed` and `Listed.read`."""
     listed = last_listed(evidence)
     return None if listed is None else listed.read(content)
 
 
 def packages_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> frozenset[Package] | None:
-    """Everything in the last SBOM that is signed here; None where none is. Errors as of `sbom_in`."""
+    """Return all packages in the last signed SBOM; None if there is none. Raise the same errors as `sbom_in`."""
     found = sbom_in(evidence, content)
     return None if found is None else found.packages
 
@@ -205,5 +209,5 @@ def _signed(sbom: bytes, sha256: str) -> bytes:
 
 
 def system_packages(packages: frozenset[Package]) -> frozenset[Package]:
-    """Those that a distribution's package manager keeps account of."""
+    """Return those of the packages that a distribution's package manager manages."""
     return frozenset(package for package in packages if package[0] in SYSTEM)

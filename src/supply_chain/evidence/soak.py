@@ -1,4 +1,4 @@
-"""Soaks: that an image was well in an environment for as long as that asks for, as execution signs it."""
+"""Soaks: execution's statement that an image was healthy in an environment for as long as that requires."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from supply_chain.model.image import Digest, Frozen
 
 
 class Soak(Frozen):
-    """The predicate of `statement.SOAK`. What it rests on is what monitor saw, and how often it looked."""
+    """The predicate of `statement.SOAK`, based on what monitor observed and on how often it checked."""
 
     environment: str
     digest: Digest = Field(description="the image that was well")
@@ -26,25 +26,31 @@ class Soak(Frozen):
 
     @property
     def seconds(self) -> float:
-        """From the first look to the last."""
+        """Return the time from the first check to the last."""
         return (self.until - self.since).total_seconds()
 
     def __str__(self) -> str:
         return f"well in {self.environment} for {timedelta(seconds=int(self.seconds))}"
 
     def predicate(self) -> dict[str, Any]:
-        """As it is signed."""
+        """Return the predicate as it is signed."""
         return self.model_dump(mode="json")
 
 
 def last_soak(evidence: Iterable[Evidence], environment: str, digest: Digest, container: str) -> Said[Soak] | None:
-    """The last soak of a digest in an environment, as this container; `EvidenceInvalid` for one that cannot be read."""
+    """Return the last soak of a digest in an environment, in this container, or None.
+
+    Raise `EvidenceInvalid` for a soak that cannot be read.
+    """
     about = [each for each in _about(evidence, environment, digest) if each.value.container == container]
     return about[-1] if about else None
 
 
 def longest_soak(evidence: Iterable[Evidence], environment: str, digest: Digest) -> Said[Soak] | None:
-    """The longest soak of a digest in an environment, as whichever container; `EvidenceInvalid` as above."""
+    """Return the longest soak of a digest in an environment, in any container, or None.
+
+    Raise `EvidenceInvalid` for a soak that cannot be read.
+    """
     return max(_about(evidence, environment, digest), key=lambda each: each.value.seconds, default=None)
 
 

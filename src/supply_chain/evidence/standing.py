@@ -1,10 +1,10 @@
-"""How an image stands: whether it is blocked or held, by what the lifecycle's key signed about it.
+"""The image status: whether an image is blocked or held, according to statements that the lifecycle's key signed.
 
-A statement counts whatever the registry's storage class says: a block outlives a push that brings the image back,
-and a hold the loss of whatever else knew of it. A block holds for a digest under every name: it is signed twice, in the
-application's place and in one place for all digests. A hold is of one application's image.
+A statement counts whatever the registry's storage class is: a block outlives a push that brings the image back, and a
+hold outlives the loss of all other records of it. A block applies to a digest under every name. It is signed twice: in
+the place of the application and in one place for all digests. A hold applies to the image of one application.
 
-All of it lies below `evidence/lifecycle/`, where the lifecycle's role alone writes and no role deletes or archives.
+All statements are below `evidence/lifecycle/`, where only the lifecycle's role writes and no role deletes or archives.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ from supply_chain.model.tier import BY_DIGEST, TierName, evidence_repository
 
 
 class Act(StrEnum):
-    """What is said of an image."""
+    """The lifecycle decisions about an image."""
 
     BLOCK = "block"
-    """No gate admits it and nobody pulls it, until somebody unblocks it."""
+    """No gate admits the image and nobody pulls it, until somebody unblocks it."""
     UNBLOCK = "unblock"
-    """It may be used again, as far as the gates admit it; no rule blocks it for what is known of it now."""
+    """The image can be used again if the gates admit it. No rule blocks it again for what is known of it now."""
     HOLD = "hold"
-    """The lifecycle takes nothing of it away, until somebody releases it."""
+    """The lifecycle removes and archives nothing of the image, until somebody releases it."""
     RELEASE = "release"
-    """The rules decide about it again."""
+    """The rules decide about the image again."""
 
 
 class PlanAct(StrEnum):
-    """What is said of a plan that is above its limits."""
+    """The decisions about a plan that is above its limits."""
 
     APPROVE = "approve"
-    """It is carried out."""
+    """The plan is carried out."""
     REJECT = "reject"
-    """It is not."""
+    """The plan is not carried out."""
 
 
 UNDOES = {Act.BLOCK: Act.UNBLOCK, Act.HOLD: Act.RELEASE}
 BLOCKS = (Act.BLOCK, Act.UNBLOCK)
 DIGESTS = evidence_repository(TierName.LIFECYCLE, BY_DIGEST)
-"""Where blocks lie by digest, whatever the image is called."""
+"""The repository for blocks by digest, whatever the image's name is."""
 
 
 class Ruling(Predicate):
-    """The predicate of `statement.LIFECYCLE`: what somebody decided about one image, or about a plan."""
+    """The predicate of `statement.LIFECYCLE`: a lifecycle decision about one image or about a plan."""
 
     act: Act | PlanAct
     by: Words = Field(description="who decided it, as they call themselves")
@@ -72,40 +72,40 @@ class Ruling(Predicate):
 
 
 class Standing(Frozen):
-    """What is in force about an image; None where nothing is."""
+    """The image status: the decisions that are in force about an image, each None if there is none."""
 
     block: Ruling | None = None
     hold: Ruling | None = None
     excuse: Ruling | None = Field(default=None, description="the unblocking, where that was the last word")
 
     def has(self, act: Act) -> bool:
-        """Whether saying this would change nothing."""
+        """Return whether a decision would change nothing."""
         stands = self.block if act in (Act.BLOCK, Act.UNBLOCK) else self.hold
         return (stands is not None) is (act in UNDOES)
 
 
 class Repositories(Protocol):
-    """Makes repositories."""
+    """A registry in which repositories can be created."""
 
     def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
-        """Make it, if it is not there."""
+        """Create the repository unless it exists."""
 
 
 def standing_place(ref: ImageRef) -> ImageRef:
-    """Where it is said how an image of one application stands, wherever the image lies."""
+    """Return the place of the statements about the status of an application's image, wherever the image is."""
     return ref.moved_to(evidence_repository(TierName.LIFECYCLE, ref.application))
 
 
 def block_place(digest: Digest) -> ImageRef:
-    """Where it is said that a digest is blocked, or not any more, under every name."""
+    """Return the place of the blocks and unblocks of a digest under every name."""
     return ImageRef(repository=DIGESTS, digest=digest)
 
 
 def read_standing(ref: ImageRef, store: EvidenceStore) -> Reading:
-    """What was ever said about how an image stands; where no repository for it was ever made, nothing.
+    """Read all statements about the status of an image; there are none if no repository for them was ever created.
 
-    `SettingInvalid` where the store trusts no key of the lifecycle: every block would be left out as a stranger's.
-    What the registry does not give raises.
+    Raise `SettingInvalid` if the store trusts no key of the lifecycle: every block would be left out as untrusted.
+    Errors of the registry are raised.
     """
     own, by_digest = both(lambda: _read(standing_place(ref), store), lambda: read_blocks(ref.digest, store))
     known = [each.statement.predicate for each in own.evidence]
@@ -114,7 +114,7 @@ def read_standing(ref: ImageRef, store: EvidenceStore) -> Reading:
 
 
 def read_blocks(digest: Digest, store: EvidenceStore) -> Reading:
-    """What was ever said of a digest that nobody may use under any name. Raises as `read_standing`."""
+    """Read all statements that block or unblock a digest under every name; raise the same errors as `read_standing`."""
     return _read(block_place(digest), store)
 
 
@@ -128,10 +128,10 @@ def _read(place: ImageRef, store: EvidenceStore) -> Reading:
 
 
 def standing(evidence: Iterable[Evidence]) -> Standing:
-    """How an image stands by the lifecycle's word; `EvidenceInvalid` for a statement that cannot be read.
+    """Return the image status according to the lifecycle's statements; raise `EvidenceInvalid` for an unreadable one.
 
-    The newest of block and unblock counts, likewise of hold and release; of two at one instant the block, the hold.
-    Where a rule and a person blocked it, it is the person's block.
+    The newest of block and unblock counts, and the newest of hold and release. Of two with the same time, the block or
+    the hold counts. If both a rule and a person blocked the image, the person's block counts.
     """
     known = rulings(evidence)
     last, held = _last(known, Act.BLOCK), _last(known, Act.HOLD)
@@ -143,7 +143,7 @@ def standing(evidence: Iterable[Evidence]) -> Standing:
 
 
 def rulings(evidence: Iterable[Evidence]) -> tuple[Said[Ruling], ...]:
-    """Everything the lifecycle said of an image, the oldest first; `EvidenceInvalid`."""
+    """Return all lifecycle decisions about an image, oldest first; raise `EvidenceInvalid` for an unreadable one."""
     own = (e for e in evidence if e.signer == TierName.LIFECYCLE)
     return said(own, LIFECYCLE, Ruling.model_validate)
 
@@ -155,7 +155,7 @@ def _last(known: Iterable[Said[Ruling]], act: Act) -> Ruling | None:
 
 
 def _block(known: Sequence[Said[Ruling]]) -> Ruling:
-    """The last of the blocks that nobody lifted, a person's if there is one."""
+    """Return the last block since the last unblock, one by a person if there is any."""
     lifted = max((each.at for each in known if each.value.act is Act.UNBLOCK), default=BEFORE_ALL)
     blocks = [each.value for each in known if each.value.act is Act.BLOCK and each.at >= lifted]
     return max(blocks, key=lambda each: (not each.rule, each.at))
@@ -172,11 +172,11 @@ def rule(
     now: datetime,
     of: str = "",
 ) -> Digest | None:
-    """Sign what somebody or a rule (`of`) decided about an image; the statement's digest, or None where it stands.
+    """Sign a lifecycle decision about an image and return the statement's digest; None if it is in force.
 
-    It is of a later time than what was said before, whatever the clock says: otherwise it would not be heard. A person
-    may block what a rule blocked: no rule ends that. What lies in one of the two places of a block alone is signed in
-    the other one too.
+    `of` is the rule that decided; it is empty for a person's decision. A new decision gets a later time than all
+    earlier ones, even if the clock is behind, because otherwise it would not count. A person can block what a rule
+    blocked; no rule lifts that block. If only one of the two places has the block, it is signed in the other one too.
     """
     before = read_standing(ref, store).by(TierName.LIFECYCLE)
     stands = standing(before)
@@ -194,7 +194,7 @@ def rule(
 def _sign(
     ruling: Ruling, places: Iterable[ImageRef], store: EvidenceStore, repositories: Repositories, now: datetime
 ) -> Digest | None:
-    """Attach a ruling in each place; the digest of the last of the statements, None where there is no place."""
+    """Attach a decision in each place; return the digest of the last statement, or None without places."""
     signed = None
     for place in places:
         repositories.ensure_repository(place.repository, immutable=True, key=None)

@@ -1,4 +1,4 @@
-"""in-toto statements v1: what is said of an image, by whichever tier signs it."""
+"""in-toto statements v1 about images, and the predicate types that the tiers sign."""
 
 from __future__ import annotations
 
@@ -20,45 +20,49 @@ PAYLOAD = "application/vnd.in-toto+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 PROVENANCE = "https://slsa.dev/provenance/v1"
-"""From what, by what and when development built it, with the declaration in it. Signed by development."""
+"""How development built the image, from what and when, including the declaration. Signed by development."""
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
-"""What one check found; one statement for each check. Signed by development."""
+"""The result of one check; there is one statement for each check. Signed by development."""
 VULNERABILITIES = "https://in-toto.io/attestation/vulns/v0.2"
-"""Known vulnerabilities: of the source's dependencies, signed by development; of the image, signed by curation."""
+"""Known vulnerabilities of the source's dependencies, signed by development, and of the image, signed by curation."""
 SUMMARY = "https://slsa.dev/verification_summary/v1"
-"""A gate's verdict with its reasons (a VSA). Signed by curation, and at boundary 2 by execution."""
+"""The verdict of a gate with its reasons (a VSA). Signed by curation, and by execution for the deploy gate."""
 SBOM = "https://in-toto.io/attestation/reference/v0.1"
-"""Digest and place of the SBOM of record: syft's own JSON, gzipped, a referrer too. Signed by curation."""
+"""Digest and place of the SBOM of record: syft's own JSON, gzipped, also attached as a referrer. Signed by curation."""
 ENCRYPTION = "urn:cscm:encryption:v2"
-"""The KMS key that the repository is encrypted with, and a confidential image's encrypted copy. Signed by curation."""
+"""The KMS key that encrypts the repository, and a confidential image's encrypted copy. Signed by curation."""
 DEPLOYMENT = "urn:cscm:deployment:v1"
-"""What runs from then on, where, and how the change went. Signed by execution."""
+"""What runs after a deployment, where, and how the change went. Signed by execution."""
 SOAK = "urn:cscm:soak:v1"
-"""An image was well in an environment for as long as that asks for. Signed by execution."""
+"""That an image was healthy in an environment for as long as the environment requires. Signed by execution."""
 APPROVAL = "urn:cscm:approval:v1"
-"""A person's yes or no to an image in an environment that asks for it. Signed by execution."""
+"""A person's approval or denial of an image in an environment that requires one. Signed by execution."""
 LIFECYCLE = "urn:cscm:lifecycle:v1"
-"""That an image is blocked or held, or no longer, or a plan approved: who, why and when. Signed by lifecycle."""
+"""That an image is blocked or held, or is not any more, or that a plan is approved or rejected: by whom, why and when.
+Signed by lifecycle."""
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
-"""What `cosign sign` states. `cosign verify` alone accepts any other statement in its place. Signed by curation."""
+"""What `cosign sign` states. Plain `cosign verify` accepts any other statement in its place. Signed by curation."""
 
 
 class Foreign(BaseModel):
-    """A foreign format, with its names: what it adds later is ignored, as in-toto's parsing rules ask."""
+    """Base model of an external format, with its field names.
+
+    Unknown fields are ignored, as in-toto's parsing rules require.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, alias_generator=to_camel)
 
 
 class Predicate(Foreign):
-    """A predicate of such a format, as a model; its parts are `Foreign`."""
+    """A predicate of such a format; its parts are `Foreign`."""
 
     def predicate(self) -> dict[str, Any]:
-        """As it is signed."""
+        """Return the predicate as it is signed."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 class Subject(Foreign):
-    """What a statement is about."""
+    """The subject of a statement."""
 
     name: str = ""
     digest: dict[str, str]
@@ -73,12 +77,12 @@ class Statement(Foreign):
     predicate: dict[str, Any]
 
     def bytes(self) -> bytes:
-        """What is signed."""
+        """Return the bytes that are signed."""
         return json.dumps(self.model_dump(mode="json", by_alias=True), separators=(",", ":")).encode()
 
 
 def about(subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any]) -> Statement:
-    """A statement about one image."""
+    """Return a statement about one image."""
     return Statement(
         subject=(Subject(name=subject.repository, digest=digest_set(subject.digest)),),
         predicate_type=predicate_type,
@@ -90,11 +94,11 @@ LOOK_AT_IT = (
     "It may say no, so that nothing is decided while it lies there. An administrator looks at it "
     "(`cosign tree IMAGE` lists what is attached), removes it from the registry, and the step is run again."
 )
-"""What to do about a statement that a tier signed and nobody can read."""
+"""What to do about a statement that a tier signed and that cannot be read."""
 
 
 class Evidence(Frozen):
-    """A statement whose signature was verified, and where it lies."""
+    """A statement whose signature was verified, and its location."""
 
     digest: Digest = Field(description="of the referrer's manifest")
     repository: Repository
@@ -104,17 +108,19 @@ class Evidence(Frozen):
 
     @property
     def predicate_type(self) -> str:
+        """Return the statement's predicate type."""
         return self.statement.predicate_type
 
     @property
     def predicate(self) -> dict[str, Any]:
+        """Return the statement's predicate."""
         return self.statement.predicate
 
 
 def read_statement(envelope: Envelope, where: str) -> Statement:
-    """The statement in an envelope; `EvidenceInvalid` where there is none. `where` it lies is told.
+    """Return the statement in an envelope; raise `EvidenceInvalid`, with the location `where`, if there is none.
 
-    Reading is not verifying: ask the envelope who signed it, which is over these same bytes.
+    This does not verify the signature: `Envelope.signed_by` does, over the same bytes.
     """
     if envelope.payload_type != PAYLOAD:
         raise _unreadable(where, f"its payload is {envelope.payload_type!r}")
@@ -129,14 +135,14 @@ def _unreadable(where: str, why: str) -> EvidenceInvalid:
 
 
 def is_about(statement: Statement, subject: ImageRef) -> bool:
-    """Whether a statement names this digest, and no other application's repository for it."""
+    """Return whether a statement names this digest, and no repository of another application with it."""
     return any(_same(each, subject) for each in statement.subject)
 
 
 def _same(named: Subject, subject: ImageRef) -> bool:
-    """Same digest; and where a repository is named, one of the same application.
+    """Return whether the digest is the same and the repository, if one is named, is of the same application.
 
-    cosign names none in a signature, and a host before the repository in an attestation.
+    cosign names no repository in a signature, and puts a host before the repository in an attestation.
     """
     algorithm, _, value = subject.digest.partition(":")
     return named.digest.get(algorithm) == value and (

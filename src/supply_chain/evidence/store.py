@@ -1,7 +1,7 @@
-"""The evidence store: statements signed, attached as referrers, and read back only if they verify.
+"""The evidence store: it signs statements, attaches them as referrers, and returns only those that verify.
 
-Every statement is a sigstore bundle in an OCI 1.1 referrer, laid out as cosign lays it out, so that
-plain `cosign verify-attestation` verifies it with the tier's public key and nothing else.
+Every statement is a sigstore bundle in an OCI 1.1 referrer, in the same layout as cosign's. Plain
+`cosign verify-attestation` verifies it with the tier's public key alone.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ PREDICATE = "dev.sigstore.bundle.predicateType"
 CONTENT = "dev.sigstore.bundle.content"
 CREATED = "org.opencontainers.image.created"
 MOST, MOST_BYTES = 20_000, 1024 * 1024 * 1024
-"""How many pieces attached to one image that are no evidence are read, and bytes of them: whoever may push there can
-attach any number, and reading them takes a registry's time from others."""
+"""Maximum number of referrers of one image that are read although they are not evidence, and of their bytes. Anybody
+who can push there can attach any number, and reading them slows the registry down for others."""
 PART = 500
-"""Pieces that are read before they are counted."""
+"""Number of referrers that are read before they are counted."""
 BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
@@ -41,7 +41,7 @@ class Referrer(Frozen):
 
 
 class NotEvidence(Frozen):
-    """What somebody attached and is no evidence, read whole and looked at: it is left out."""
+    """A referrer that was read and is not evidence; it is left out for the reason `why`."""
 
     why: str
 
@@ -50,45 +50,45 @@ STRANGE = NotEvidence(why="not signed by a tier that is trusted here")
 
 
 class Referrers(Protocol):
-    """What the store needs of a registry. Whatever cannot be read raises; it is never taken for missing."""
+    """What the store needs from a registry. Content that cannot be read is an error and never counts as missing."""
 
     def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
-        """All referrers; `RegistryFailed` if the registry cannot say."""
+        """Return all referrers of an image; raise `RegistryFailed` if the registry cannot list them."""
 
     def attach(self, subject: ImageRef, artifact_type: str, content: bytes, annotations: Mapping[str, str]) -> Digest:
-        """Push `content` as the only layer of a referrer of `subject`; the referrer's digest."""
+        """Push `content` as the only layer of a referrer of `subject` and return the referrer's digest."""
 
     def content(self, referrer: ImageRef) -> bytes:
-        """The only layer of a referrer that has to be there, its digest verified."""
+        """Return the only layer of a referrer that has to exist, with its digest verified."""
 
     def layer(self, referrer: ImageRef) -> Descriptor | NotEvidence:
-        """The only layer of a referrer of unknown origin."""
+        """Return the descriptor of the only layer of a referrer of unknown origin."""
 
     def bundle(self, repository: str, digest: Digest) -> bytes | NotEvidence:
-        """A layer's content, its digest verified."""
+        """Return the content of a layer, with its digest verified."""
 
 
 class Signer(Protocol):
-    """What the store needs of a signing tool."""
+    """What the store needs from a signing tool."""
 
     def sign(self, statement: Statement) -> bytes:
-        """A sigstore bundle of the statement, signed with the tier's own key."""
+        """Return a sigstore bundle of the statement, signed with the tier's own key."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What is attached to an image, read once: what each tier signed, and why the rest does not count."""
+    """What is attached to an image: the statements that each tier signed, and what was left out for which reason."""
 
     subject: ImageRef
     evidence: tuple[Evidence, ...]
     left_out: tuple[NotEvidence, ...] = ()
 
     def by(self, signer: TierName) -> tuple[Evidence, ...]:
-        """What one tier signed, oldest first."""
+        """Return the statements that one tier signed, oldest first."""
         return tuple(e for e in self.evidence if e.signer == signer)
 
     def notes(self) -> tuple[str, ...]:
-        """A sentence about what does not count; none where all does."""
+        """Return one sentence about what was left out; empty if nothing was."""
         if not self.left_out:
             return ()
         counts = Counter(each.why for each in self.left_out).most_common()
@@ -99,7 +99,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class _Signed:
-    """A statement that trusted tiers signed, and the bytes of the bundle around it."""
+    """A statement that trusted tiers signed, and the size of its bundle in bytes."""
 
     statement: Statement
     signers: tuple[TierName, ...]
@@ -108,11 +108,11 @@ class _Signed:
 
 @dataclass(frozen=True)
 class EvidenceStore:
-    """One tier's view: it signs with its own key, and trusts the keys it was given. `now` is the clock.
+    """The evidence as one tier sees it: it signs with its own key and trusts the keys that it was given.
 
-    `trusted` has for each tier its public key in PEM, and after it any that it had before.
-    Of an image so many pieces are read at a time as `wide` says: one, where many images are read side by side.
-    Of pieces that are no evidence at most `most` are read.
+    `trusted` has for each tier its public key in PEM, followed by its earlier ones. `now` is the clock. `wide` is the
+    number of referrers of an image that are read at a time; it is 1 where many images are read concurrently. `most` is
+    the maximum number of referrers that are read although they are not evidence.
     """
 
     tier: TierName
@@ -124,7 +124,7 @@ class EvidenceStore:
     most: int = MOST
 
     def attach(self, subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any], now: datetime) -> Digest:
-        """Sign a statement about `subject` and attach it in `subject`'s repository."""
+        """Sign a statement about `subject`, attach it in `subject`'s repository and return the referrer's digest."""
         bundle = self.signer.sign(about(subject, predicate_type, predicate))
         annotations = {PREDICATE: predicate_type, CONTENT: "dsse-envelope", CREATED: now.isoformat()}
         return self.referrers.attach(subject, BUNDLE, bundle, annotations)
@@ -132,25 +132,30 @@ class EvidenceStore:
     def attach_all(
         self, subject: ImageRef, statements: Sequence[tuple[str, Mapping[str, Any]]], now: datetime
     ) -> tuple[Digest, ...]:
-        """Attach several, side by side; all or an error."""
+        """Attach several statements concurrently and return their digests; raise if any cannot be attached."""
         return side_by_side(lambda s: self.attach(subject, s[0], s[1], now), statements)
 
     def verified(self, subject: ImageRef, signer: TierName, *types: str) -> tuple[Evidence, ...]:
-        """Every statement about `subject` in its repository that `signer`'s key signed, oldest first.
+        """Return the statements about `subject` in its repository that `signer`'s key signed, oldest first.
 
-        With predicate `types`, those alone; the others are not even fetched.
+        If predicate `types` are given, others are neither returned nor fetched.
         """
         return self.read(subject, *types).by(signer)
 
     def read(self, subject: ImageRef, *types: str) -> Reading:
-        """Everything about `subject` in its repository that a trusted key signed, of these `types` if any are named.
+        """Return the statements about `subject` in its repository that trusted keys signed.
 
-        Whoever may push can attach anything: what no trusted key signed, or is about another image, is
-        left out as if it were not there. What a tier did sign and nobody can read raises
-        `EvidenceInvalid`, for it may have said no; so does what no trusted key signed in a repository for
-        evidence, where a tier alone may push: a key that it had before may have signed it. What is signed in the
-        future raises `ClockWrong`; what the registry does not give raises its errors. More that does not count than
-        is read raises `EvidenceFlooded`.
+        If predicate `types` are given, others are left out.
+
+        Anybody who can push can attach anything. What no trusted key signed, or what is about another image, is left
+        out as if it did not exist. Errors:
+
+        - `EvidenceInvalid` for a statement that a tier signed and that cannot be read, because it may be a refusal;
+        - `EvidenceInvalid` for content without a trusted signature in a repository for evidence: only one tier can push
+          there, and it may have used an earlier key;
+        - `ClockWrong` for a signed time in the future;
+        - `EvidenceFlooded` if more that is not evidence is attached than is read;
+        - the registry's errors for what it does not return.
         """
         attached = sorted(
             (r for r in self.referrers.referrers(subject) if r.artifact_type == BUNDLE and _filed(r, types)),
@@ -163,7 +168,7 @@ class EvidenceStore:
     def _weigh(
         self, subject: ImageRef, attached: Sequence[Referrer]
     ) -> tuple[tuple[Referrer, _Signed | NotEvidence], ...]:
-        """Read referrers in parts; raise `EvidenceFlooded` when too much of what was read is no evidence."""
+        """Read referrers in parts; raise `EvidenceFlooded` if too many or too large ones are not evidence."""
         weighed: list[tuple[Referrer, _Signed | NotEvidence]] = []
         opened: dict[Digest, _Signed | NotEvidence] = {}
         counted: set[tuple[tuple[TierName, ...], bytes]] = set()
@@ -185,7 +190,10 @@ class EvidenceStore:
         return tuple((tier, key) for tier, pem in self.trusted.items() for key in keys_of(pem, tier))
 
     def _opened(self, repository: str, digest: Digest) -> tuple[_Signed | NotEvidence, int]:
-        """What a bundle says and who signed it, and its bytes; read once, however many referrers name it."""
+        """Return the statement and the signers of a bundle, and its size in bytes.
+
+        A bundle is read once, however many referrers have it.
+        """
         bundle = self.referrers.bundle(repository, digest)
         if isinstance(bundle, NotEvidence):
             return bundle, 0
@@ -203,7 +211,10 @@ class EvidenceStore:
 
 
 def _filed(referrer: Referrer, types: Collection[str]) -> bool:
-    """Whether it says to be of a predicate type, and of one of these; that the statement is too is seen in it."""
+    """Return whether the referrer's annotation names a predicate type, and one of `types` if any are given.
+
+    Whether the statement has this type is checked later.
+    """
     filed = referrer.annotations.get(PREDICATE)
     return filed is not None and (not types or filed in types)
 
@@ -214,7 +225,7 @@ def _weighed(
     layer: Descriptor | NotEvidence,
     opened: Mapping[Digest, _Signed | NotEvidence],
 ) -> _Signed | NotEvidence:
-    """What is signed, unless it is filed where it does not belong: anybody can attach another's statement."""
+    """Return the signed statement, or why it does not count: anybody can attach a statement about another image."""
     if isinstance(layer, NotEvidence):
         return layer
     signed = opened[layer.digest]
@@ -230,7 +241,7 @@ def _weighed(
 
 
 def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotEvidence]]) -> Reading:
-    """Every statement of a tier counts once, however often it is attached."""
+    """Return the reading, with each statement of a tier once, however often it is attached."""
     evidence: list[Evidence] = []
     left_out: list[NotEvidence] = []
     known: set[tuple[tuple[TierName, ...], bytes]] = set()
@@ -273,7 +284,7 @@ def _evidence(subject: ImageRef, referrer: Referrer, statement: Statement, signe
 
 
 def _attached(referrer: Referrer) -> datetime | None:
-    """When its writer says that it attached a referrer."""
+    """Return when a referrer was attached, according to its writer."""
     try:
         at = datetime.fromisoformat(referrer.annotations.get(CREATED, ""))
     except ValueError:

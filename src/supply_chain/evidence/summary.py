@@ -1,4 +1,4 @@
-"""Verdicts as SLSA verification summaries (VSA v1), signed by the tier that admits."""
+"""Verdicts as SLSA verification summaries (VSA v1), signed by the tier of the gate."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ SLSA_VERSION = "1.2"
 
 
 class Named(Foreign):
-    """Something by its address and digest (SLSA v1, "ResourceDescriptor")."""
+    """A resource by address and digest (SLSA v1, "ResourceDescriptor")."""
 
     uri: str
     digest: dict[str, str]
 
 
 class Verifier(Foreign):
-    """Who gave a verdict."""
+    """The gate that gave a verdict."""
 
     id: str
 
 
 class Grounds(Foreign):
-    """Why, in the model's own words."""
+    """The reasons and notes of a verdict, in our own format."""
 
     reasons: tuple[dict[str, str], ...] = Field(description="code, fact and remedy; none where it passed")
     notes: tuple[str, ...]
@@ -53,16 +53,16 @@ class Summary(Predicate):
 
     @property
     def passed(self) -> bool:
-        """Whether it is a yes."""
+        """Return whether the gate admitted the image."""
         return self.verification_result == "PASSED"
 
     def says_the_same_as(self, other: Summary) -> bool:
-        """Whether both say the same on the same evidence, whenever that was."""
+        """Return whether both are the same verdict on the same evidence, at any time."""
         return self == other.model_copy(update={"time_verified": self.time_verified})
 
 
 def verifier(boundary: Boundary) -> str:
-    """The identity of a gate."""
+    """Return the identity of a gate."""
     return f"urn:cscm:gate:{boundary}"
 
 
@@ -78,9 +78,10 @@ def summary(
     now: datetime,
     environment: str = "",
 ) -> Summary:
-    """PASSED without reasons, FAILED with them.
+    """Return a verdict: FAILED if there are reasons, otherwise PASSED.
 
-    `inputs` are what the verdict rests on, `levels` what the image's build earned of each of SLSA's tracks.
+    `inputs` are the evidence that the verdict rests on. `levels` are the levels that the build earned, one per SLSA
+    track.
     """
     return Summary(
         verifier=Verifier(id=verifier(boundary)),
@@ -96,17 +97,19 @@ def summary(
 
 
 def verdicts(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest) -> tuple[Said[Summary], ...]:
-    """Every verdict of a gate about a digest, the oldest first, and of two at one instant the no last.
+    """Return all verdicts of a gate about a digest, oldest first; of two with the same time, the refusal is last.
 
-    `EvidenceInvalid` for one that cannot be read. Other verifiers may leave theirs beside the image; they are
-    not looked at.
+    Raise `EvidenceInvalid` for one that cannot be read. Verdicts of other verifiers are ignored.
     """
     about = said((e for e in evidence if _is_of(e.predicate, boundary, digest)), SUMMARY, Summary.model_validate)
     return tuple(sorted(about, key=lambda each: (each.at, not each.value.passed)))
 
 
 def last_verdict(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest) -> Said[Summary] | None:
-    """The last of them: a later no outweighs an earlier yes, and at one instant the no counts."""
+    """Return the last verdict of a gate about a digest, or None.
+
+    A later refusal outweighs an earlier admission. Of two with the same time, the refusal counts.
+    """
     return next(reversed(verdicts(evidence, boundary, digest)), None)
 
 
@@ -117,9 +120,9 @@ def _is_of(predicate: Mapping[str, Any], boundary: Boundary, digest: Digest) -> 
 
 
 def is_vended(evidence: Iterable[Evidence], digest: Digest) -> bool:
-    """Whether an image may be used: curation signed it, and the last verdict of its gate is a yes.
+    """Return whether an image is released: curation signed it, and the last verdict of the release gate admits it.
 
-    `evidence` is what curation signed about it, its signatures and its verdicts.
+    `evidence` is what curation signed about the image: signatures and verdicts.
     """
     own = tuple(evidence)
     verdict = last_verdict(own, Boundary.CURATION, digest)

@@ -1,1 +1,1 @@
-"""The model: image references and states, the application manifest, tiers, and containers."""
+"""Image references and states, the application manifest, tiers, and containers."""

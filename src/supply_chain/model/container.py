@@ -1,8 +1,8 @@
-"""Containers: what is asked of an engine, what it reports, and the port it is asked through.
+"""Containers: their specification, their state as an engine reports it, and the protocol of an engine.
 
-`ContainerSpec` is made by pure functions from the application's declaration; an `Engine` carries it
-out and reports `Container`s. Both hold a `Profile`, so that what runs can be compared with what was
-asked for, field by field.
+Pure functions make a `ContainerSpec` from the application's declaration. An `Engine` creates the container and reports
+it as a `Container`. Both have a `Profile`, so that the requested and the actual settings can be compared field by
+field.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ ENVIRONMENT = "cscm.environment"
 DIGEST = "cscm.digest"
 CONFIGURATION = "cscm.configuration"
 PREVIOUS = "cscm.previous"
-"""The digest that its environment would go back to."""
+"""The digest that a rollback in the same environment would deploy."""
 RUN = "cscm.run"
 ROLE = "cscm.role"
 OWNER = "cscm.owner"
 
 Role = Literal["application", "front", "probe", "check", "tests"]
 Wait = Callable[[float], None]
-"""Sleeps that many seconds, or raises `Cancelled` as soon as the run is cancelled."""
+"""Function that sleeps the given number of seconds, or raises `Cancelled` as soon as the run is cancelled."""
 
 POLL = 0.02
-"""Seconds between two looks at a container that is starting or stopping."""
+"""Seconds between two checks of a container that is starting or stopping."""
 LINES = 200
-"""Lines of each of a container's streams that are read: what it said last."""
+"""Number of lines that are read from the end of each of a container's streams."""
 LOG = 256 * 1024
-"""Bytes of each of a container's streams that are read, however long its lines are."""
+"""Bytes that are read from each of a container's streams, however long its lines are."""
 
 
 class Profile(Frozen):
-    """What a container may do. As asked for in a spec, or as an engine reports it."""
+    """Permissions and limits of a container, as requested in a spec or as reported by an engine."""
 
     user: str = Field(description="uid:gid")
     read_only: bool = True
@@ -64,7 +64,7 @@ class Profile(Frozen):
 
 
 class Published(Frozen):
-    """A container's port, reached at an address of the host."""
+    """A port of a container that is published at an address of the host."""
 
     address: str
     port: int
@@ -72,14 +72,14 @@ class Published(Frozen):
 
 
 class Volume(Frozen):
-    """A named volume and where the container sees it."""
+    """A named volume and its mount path in the container."""
 
     name: str
     path: str
 
 
 class ContainerSpec(Frozen):
-    """One container, wholly described; nothing of the host's environment gets in."""
+    """The complete specification of one container; it takes nothing from the environment of the host."""
 
     image: str = Field(description="a reference by digest, an image id, or a local name")
     name: str
@@ -119,16 +119,17 @@ class Container(Frozen):
 
     @property
     def running(self) -> bool:
+        """Return whether the container is running."""
         return self.status == "running"
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, or could not even begin, and the engine will not start it again."""
+        """Return whether the container has ended or failed to start, and the engine will not start it again."""
         return self.status in ("exited", "dead") or bool(self.status == "created" and self.error)
 
 
 class HostAccess(Frozen):
-    """What of its host and of other containers a container can reach, beyond what engines give to all, as reported."""
+    """What a container can reach of its host and of other containers, beyond what engines give to every container."""
 
     container: str = Field(description="its id")
     name: str
@@ -145,11 +146,11 @@ class HostAccess(Frozen):
 
 
 ActionKind = Literal["exec_start", "attach", "archive-path", "extract-to-dir", "export", "commit"]
-"""Docker Engine API, events of containers: what lets somebody into one, or takes its content away."""
+"""Container events of the Docker Engine API that give somebody access to a container or copy its content out of it."""
 
 
 class Action(Frozen):
-    """Something that somebody did with a container, as its engine's events say."""
+    """An action of somebody on a container, as the engine's events report it."""
 
     at: datetime
     container: str
@@ -158,7 +159,7 @@ class Action(Frozen):
 
 
 class History(Frozen):
-    """What an engine knows of what was done with its containers."""
+    """What an engine knows of the actions on its containers."""
 
     actions: tuple[Action, ...] = ()
     last: int = Field(default=0, description="the newest event, by its time in nanoseconds; the next look names it")
@@ -176,14 +177,14 @@ class LocalImage(Frozen):
 
 
 class Listener(Frozen):
-    """A TCP socket that waits for connections."""
+    """A TCP socket that listens for connections."""
 
     address: str
     port: int
 
 
 class Process(Frozen):
-    """A process of a container, with its numbers on the engine's host."""
+    """A process of a container, with its process and user ids on the engine's host."""
 
     pid: int
     parent: int
@@ -192,7 +193,7 @@ class Process(Frozen):
 
 
 class Change(Frozen):
-    """A path that differs from the image."""
+    """A path whose content differs from the image."""
 
     kind: Literal["changed", "added", "deleted"]
     path: str
@@ -208,7 +209,7 @@ class Machine(Frozen):
 
 @dataclass(frozen=True)
 class Login:
-    """What a registry wants to be shown."""
+    """Credentials for a registry."""
 
     username: str
     password: str = field(repr=False)
@@ -216,131 +217,137 @@ class Login:
 
 @dataclass(frozen=True)
 class Logs:
-    """What a container wrote, each stream's last part."""
+    """The last part of each stream that a container wrote."""
 
     stdout: str
     stderr: str
 
     def tail(self, lines: int = 10) -> str:
-        """The last lines for an error message; standard error speaks last."""
+        """Return the last `lines` lines of each stream for an error message, standard error last."""
         return "\n".join([*self.stdout.splitlines()[-lines:], *self.stderr.splitlines()[-lines:]])
 
 
 class Engine(Protocol):
     """A container engine with the containerd image store.
 
-    It may serve several supply chains, each with an owner's name of its own: what is made carries
-    that name, and whoever looks for things finds none that carry another. By its name or id anything is had.
+    Several supply chains can use one engine, each under its own owner name. Objects that are created carry the owner's
+    name, and searches leave out objects of other owners unless a method says otherwise. A call that gives a name or an
+    id reaches any object.
 
-    Every call ends within the engine's timeout. Raises `EngineUnavailable` when it does not answer,
-    `ContainerGone` for a container it does not have, `EngineFailed` for what it refuses.
+    Every call ends within the engine's timeout. A call raises `EngineUnavailable` when the engine does not answer,
+    `ContainerGone` for a container that does not exist, and `EngineFailed` for what the engine refuses.
     """
 
     def versions(self) -> Mapping[str, str]:
-        """Component → version, the engine's own under `engine`."""
+        """Return the version of each component; the engine's own is under `engine`."""
 
     def image(self, reference: str) -> LocalImage:
-        """The image in the engine's store; `ImageNotFound`."""
+        """Return an image from the engine's store; raise `ImageNotFound` if it is not there."""
 
     def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
-        """Fetch `digest` from `repository` (with its registry's host)."""
+        """Pull `digest` from `repository`, whose name includes the registry's host."""
 
     def load(self, archive: Path) -> LocalImage:
-        """Take in the one image of an OCI or Docker archive (a tar file)."""
+        """Load the one image of an OCI or Docker archive (a tar file)."""
 
     def save(self, image: str, target: Path, most: int) -> bool:
-        """Write an image as an OCI archive (a tar file); False where it has more bytes than that."""
+        """Write an image as an OCI archive (a tar file); return False if it has more than `most` bytes."""
 
     def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
-        """The images that have a name in the repository (with its registry's host), and all their names."""
+        """Return the images that have a name in `repository` (with the registry's host), each with all its names."""
 
     def forget(self, name: str) -> None:
-        """Remove an image's only name, and with it the image; `EngineFailed` while a container is of it."""
+        """Remove an image's only name and thereby the image; raise `EngineFailed` while a container uses it."""
 
     def create(self, spec: ContainerSpec) -> str:
-        """A new container's id; it does not run yet."""
+        """Create a container and return its id; it is not started."""
 
     def start(self, container: str) -> None:
-        """Start it; `PortBusy` when a published port is taken, `ProgramNotStarted`."""
+        """Start a container; raise `PortBusy` if a published port is taken, or `ProgramNotStarted`."""
 
     def inspect(self, container: str) -> Container:
-        """The container by id or name."""
+        """Return the container with this name or id."""
 
     def find(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
-        """All containers, running or not, that carry these labels."""
+        """Return all containers with these labels, running or not."""
 
     def containers(self) -> tuple[Container, ...]:
-        """All containers there are, also another owner's."""
+        """Return all containers on the engine, including those of other owners."""
 
     def host_accesses(self) -> tuple[HostAccess, ...]:
-        """What each container there is can reach of the host and of others, also another owner's."""
+        """Return what each container can reach of the host and of other containers, including those of other owners."""
 
     def history(self, after: int) -> History:
-        """What was done with any container after an event, named as an earlier answer's `last`; 0 for all it knows.
+        """Return the actions on all containers after an event.
 
-        An engine keeps few events (Docker the last 256 of all kinds) and none over its restart: where it does not
-        know the event any more, the answer is not complete.
+        `after` is the `last` of an earlier answer, or 0 for everything that the engine knows. An engine keeps few
+        events (Docker: the last 256 of all kinds) and loses them when it restarts. If it no longer has the event
+        `after`, the answer is not complete.
         """
 
     def on_network(self, network: str) -> tuple[Container, ...]:
-        """All containers attached to the network, whoever started them; none on another owner's network."""
+        """Return the containers of all owners on the network; none if the network belongs to another owner."""
 
     def signal(self, container: str, signal: str) -> None:
-        """Send a signal to its first process; one that has ended is left alone."""
+        """Send a signal to the container's first process; do nothing if the container has ended."""
 
     def stop(self, container: str, timeout: int) -> None:
-        """SIGTERM, and after `timeout` seconds SIGKILL."""
+        """Send SIGTERM, and SIGKILL after `timeout` seconds."""
 
     def remove(self, container: str) -> None:
-        """End and remove it with its anonymous volumes; one that is gone is fine."""
+        """Kill and remove a container and its anonymous volumes; do nothing if it does not exist."""
 
     def restart_always(self, container: str) -> None:
-        """From now on it is started again whenever it ends, unless it was stopped."""
+        """Make the engine restart the container whenever it ends, unless it was stopped."""
 
     def logs(self, container: str) -> Logs:
-        """The last `LINES` of each stream, as far as they fit into `LOG` bytes."""
+        """Return the last `LINES` lines of each stream, at most `LOG` bytes."""
 
     def changes(self, container: str) -> tuple[Change, ...]:
-        """The paths that differ from the image; mounts are not looked into. `CheckNotMade` where they are too many."""
+        """Return the paths that differ from the image, without mounts; raise `CheckNotMade` if there are too many."""
 
     def processes(self, container: str) -> tuple[Process, ...]:
-        """The processes that run in it; `CheckNotMade` when the host cannot list them."""
+        """Return the processes of the container; raise `CheckNotMade` if the host cannot list them."""
 
     def listeners(self, container: str) -> tuple[Listener, ...]:
-        """Its listening TCP sockets, the engine's name server left out; `CheckNotMade`."""
+        """Return the listening TCP sockets, without the engine's DNS server; raise `CheckNotMade` if unreadable."""
 
     def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
-        """A bridge; one that exists is fine, unless it is another owner's and in use (`SettingInvalid`).
+        """Create a bridge network; do nothing if this supply chain has it already.
 
-        From an internal one nothing leads outside.
+        An `internal` network has no connection to the outside. Raise `SettingInvalid` if another owner's network has
+        this name and is in use; an unused one is replaced.
         """
 
     def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:
-        """The names of the networks that carry these labels."""
+        """Return the names of the networks with these labels."""
 
     def attach(self, network: str, container: str) -> None:
-        """Attach a container to one more network."""
+        """Attach a container to another network."""
 
     def detach(self, network: str, container: str) -> None:
-        """Take a container off a network; what it publishes through that network is free again."""
+        """Detach a container from a network; the ports that it publishes through this network become free."""
 
     def remove_network(self, name: str) -> None:
-        """One that is gone is fine."""
+        """Remove a network; do nothing if it does not exist."""
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
-        """A named volume; one that exists is fine."""
+        """Create a named volume; do nothing if it exists."""
 
     def volumes(self, labels: Mapping[str, str]) -> tuple[str, ...]:
-        """The names of the volumes that carry these labels."""
+        """Return the names of the volumes with these labels."""
 
     def remove_volume(self, name: str) -> None:
-        """One that is gone is fine."""
+        """Remove a volume; do nothing if it does not exist."""
 
     def write(self, container: str, path: str, content: bytes) -> None:
-        """Put a file, readable by all and root's, into a volume of the container."""
+        """Write a file into a volume of the container, owned by root and readable by all."""
 
     def read(self, container: str, path: str, most: int = ...) -> bytes:
-        """A file of the container, whatever its state; `EngineFailed` when there is none of at most `most` bytes."""
+        """Return the content of a file of the container, which may be in any state.
+
+        Raise `EngineFailed` unless the path is a file of at most `most` bytes.
+        """
 
 
 def labels(
@@ -353,7 +360,10 @@ def labels(
     configuration: str = "",
     previous: str = "",
 ) -> dict[str, str]:
-    """The labels by which the supply chain knows its containers; all of them, so that none is an image's own."""
+    """Return the labels by which the supply chain recognizes its containers.
+
+    Every label is set, so that a label of the image never takes effect.
+    """
     return {
         MANAGED: "true",
         ROLE: role,
@@ -367,7 +377,7 @@ def labels(
 
 
 def profile(runtime: Runtime) -> Profile:
-    """The hardened profile: everything is taken away but what the declaration asks for."""
+    """Return the hardened profile, which allows only what the declaration asks for."""
     return Profile(
         user=f"{runtime.uid}:{runtime.uid}",
         read_only=runtime.read_only_root,
@@ -381,41 +391,41 @@ def profile(runtime: Runtime) -> Profile:
 
 
 def configuration_digest(environment: Mapping[str, str], wanted: Profile) -> Digest:
-    """One digest for an application's configuration and profile, whatever their order."""
+    """Return one digest of an application's environment variables and profile, independent of their order."""
     value = {"environment": dict(environment), "profile": wanted.model_dump(mode="json")}
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return digest_of(text.encode())
 
 
 def slug(application: str) -> str:
-    """The application's name as a container's name may hold it, still unlike any other's."""
+    """Return the application's name in a form that a container name can have and that is unique per application."""
     if "/" not in application and len(application) <= 60:
         return application
     return f"{application.replace('/', '-')[:50]}-{hashlib.sha256(application.encode()).hexdigest()[:6]}"
 
 
 def container_name(environment: str, application: str, digest: str, number: int) -> str:
-    """`staging-hello-<first 12 of the digest>-<number>`."""
+    """Return `staging-hello-<first 12 digits of the digest>-<number>`."""
     return f"{environment}-{slug(application)}-{short(digest)}-{number}"
 
 
 def ended(container: Container) -> str:
-    """How a container that does not run came to that, for people."""
+    """Describe for people why a container does not run."""
     memory = f"{container.profile.memory // 1024**2} MiB of memory"
     if container.out_of_memory:
         return f"it needed more than its {memory} and was ended"
     if container.error:
         return f"it could not be started: {container.error}"
-    if container.exit_code == 137:  # the engine does not always notice why
+    if container.exit_code == 137:  # the engine does not always report out of memory
         return f"it was killed (status 137), as happens to what needs more than its {memory}"
     return f"it ended with status {container.exit_code}"
 
 
 def outside(changes: Sequence[Change], writable: Sequence[str]) -> tuple[Change, ...]:
-    """The changes that lie neither at nor below a writable path.
+    """Return the changes that are neither at nor below a writable path.
 
-    The directories above one are left out too: the engine makes them where the image has none, and
-    whatever else is put into them is a change of its own.
+    The parent directories of a writable path are left out too: the engine creates them if the image has none, and any
+    other file in them is a change of its own.
     """
     return tuple(
         change

@@ -1,4 +1,4 @@
-"""What people write in YAML, read strictly: one document, plain values, nothing unknown, nothing twice."""
+"""Strict reading of YAML documents that people write: one document, plain values, no unknown or duplicate keys."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from pydantic_core import ErrorDetails
 from supply_chain.errors import DeclarationInvalid
 
 LIMIT = 256 * 1024
-"""Bytes a document may have; a person does not write more."""
+"""Maximum size of a document in bytes, more than a person writes."""
 
 MANY = 20_000
-"""Values and keys a document may have: many more than a person writes, and few enough to be read at once."""
+"""Maximum number of values and keys in a document: more than a person writes, and few enough to read quickly."""
 NUMBER = 64
-"""Characters of the longest thing that is not a word."""
+"""Maximum length in characters of a scalar that is not a string."""
 TOLD = 20
-"""Mistakes that are told of one document."""
+"""Maximum number of mistakes that are reported for one document."""
 SHOWN = 80
-"""Characters of a key in a message."""
+"""Maximum length in characters of a key in a message."""
 WORD = "tag:yaml.org,2002:str"
 
 M = TypeVar("M", bound=BaseModel)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Plain YAML: no aliases (they can multiply without end), no tags, no key twice, and not without end."""
+    """A YAML loader that limits the number of values and refuses aliases, tags and duplicate keys.
+
+    Aliases are refused because they can expand without limit.
+    """
 
     nodes = 0
 
@@ -49,7 +52,7 @@ class _StrictLoader(yaml.SafeLoader):
             raise _no_value(node)
         try:
             return super().construct_object(node, deep)
-        except (ValueError, OverflowError) as error:  # a day that no month has
+        except (ValueError, OverflowError) as error:  # such as a date that does not exist
             raise _no_value(node) from error
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -68,7 +71,7 @@ def _no_value(node: Any) -> yaml.MarkedYAMLError:
 
 
 def read_document(path: Path, model: type[M] | TypeAdapter[M]) -> M:
-    """Read `path` as `model`; errors name the file, the line and the column of what is wrong."""
+    """Read `path` as `model`; raise `DeclarationInvalid` with the file, line and column of each mistake."""
     try:
         if path.exists() and not path.is_file():
             raise DeclarationInvalid(f"{path} is not a file.\nWrite the document itself there.")
@@ -82,7 +85,7 @@ def read_document(path: Path, model: type[M] | TypeAdapter[M]) -> M:
 
 
 def decode_document(content: bytes, name: str) -> str:
-    """The text of a document; `DeclarationInvalid` where it is too long or no UTF-8."""
+    """Return the text of a document; raise `DeclarationInvalid` if it is too long or not UTF-8."""
     if len(content) > LIMIT:
         raise DeclarationInvalid(
             f"{name} has more than {LIMIT // 1024} KiB.\nA document of this kind is a page; look at what got into it."
@@ -94,7 +97,7 @@ def decode_document(content: bytes, name: str) -> str:
 
 
 def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
-    """Parse `text` as `model`; `name` is what errors call it."""
+    """Parse `text` as `model`; errors call the document `name`. Raise `DeclarationInvalid`."""
     adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
     try:
         loader = _StrictLoader(text)
@@ -115,11 +118,11 @@ def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
         lines = [f"{name}{place}{mistake}" for place, mistake in placed]
         if len(found) > TOLD:
             lines.append(f"{name}: and {len(found) - TOLD} mistakes more")
-        raise DeclarationInvalid("\n".join(lines) + "\nCorrect it and try again.") from None  # it repeats the values
+        raise DeclarationInvalid("\n".join(lines) + "\nCorrect it and try again.") from None  # it contains the values
 
 
 def _mistake(error: ErrorDetails, adapter: TypeAdapter[Any]) -> str:
-    """What is wrong; for a key that nobody knows, the one that it is most like."""
+    """Return what is wrong; for an unknown key, also suggest the known key that is most similar."""
     if error["type"] != "extra_forbidden":
         return error["msg"]
     schema = adapter.json_schema()
@@ -145,13 +148,13 @@ def _cut(key: str) -> str:
 
 
 def _place(node: Any, loc: tuple[int | str, ...]) -> str:
-    """Where in the text the value at `loc` stands, as far as the path exists."""
+    """Return line and column of the value at `loc`, followed as far as the path exists."""
     mark = node.start_mark
     for part in loc:
         if isinstance(node, yaml.MappingNode):
             found = [(key, value) for key, value in node.value if key.value == part]
             if not found:
-                continue  # a union's tag, or a key that is missing
+                continue  # the tag of a union, or a missing key
             mark, node = found[0][0].start_mark, found[0][1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]

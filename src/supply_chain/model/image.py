@@ -1,7 +1,7 @@
-"""Digests, references, and the states an image goes through.
+"""Digests, references, and the states of an image.
 
-One class per state. A state is made only by the step that verified it, and a step takes only the
-state before it, so that the type checker refuses a chain that skips a step.
+There is one class per state. Only the step that verified a state creates it, and a step accepts only the state before
+it. The type checker therefore rejects a chain that skips a step.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from supply_chain.errors import DeclarationInvalid, ImageDamaged
 
 DIGEST = r"sha256:[0-9a-f]{64}"
 HEXADECIMAL = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
-"""A digest, or as much of one as tables show, as people type it."""
+"""A digest or the first part of one, as people type it."""
 ATTACHED = "sha256-"
-"""How a tag begins under which something is attached to a digest (OCI distribution 1.1, "Referrers Tag Schema")."""
+"""Prefix of a tag under which content is attached to a digest (OCI distribution 1.1, "Referrers Tag Schema")."""
 ATTACHED_TO = re.compile(rf"{ATTACHED}(?P<digest>[0-9a-f]{{64}})(?:\..*)?")
-"""Such a tag: `sha256-….sig` and so on, as cosign did before there were subjects, or without an ending."""
+"""A tag of this kind: without a suffix, or with one such as `.sig`, as cosign used before OCI had `subject`."""
 COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 PATH = rf"{COMPONENT}(?:/{COMPONENT})*"
 
 Digest = Annotated[str, StringConstraints(pattern=rf"^{DIGEST}$")]
-"""`sha256:` and 64 lower-case hexadecimal digits: what a registry calls a piece of content."""
+"""The digest of a piece of content in a registry: `sha256:` and 64 lower-case hexadecimal digits."""
 
 Repository = Annotated[str, StringConstraints(pattern=rf"^{PATH}$", min_length=2, max_length=256)]
 """A repository's path in its registry, without the host (OCI distribution 1.1, "Pulling manifests")."""
 
 
 class Frozen(BaseModel):
-    """What crosses a file, a process or a tier: immutable, and nothing unknown in it."""
+    """Immutable base model for data that crosses a file, a process or a tier; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ImageRef(Frozen):
-    """An image by repository and digest, e.g. `dev/hello@sha256:…`. Hosts and tags have no place here."""
+    """An image by repository and digest, for example `dev/hello@sha256:…`, without a host or a tag."""
 
     repository: Repository
     digest: Digest
@@ -60,7 +60,7 @@ class ImageRef(Frozen):
 
     @property
     def application(self) -> str:
-        """The application's name: the repository without what its tier puts before it.
+        """Return the application's name: the repository without the prefix of its tier.
 
         `curated/base/python` → `base/python`, `evidence/curation/hello` → `hello`.
         """
@@ -68,20 +68,23 @@ class ImageRef(Frozen):
 
     @property
     def short(self) -> str:
-        """The first 12 hexadecimal digits, for people."""
+        """Return the first 12 hexadecimal digits of the digest, for people."""
         return short(self.digest)
 
     def moved_to(self, repository: str) -> ImageRef:
-        """The same content in another repository."""
+        """Return a reference to the same content in another repository."""
         return ImageRef(repository=repository, digest=self.digest)
 
     def beside(self, digest: Digest) -> ImageRef:
-        """Other content in the same repository, whose digest is one already."""
+        """Return a reference to other content in the same repository; `digest` is not validated again."""
         return self.model_copy(update={"digest": digest})
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `repository@sha256:…`; a tag or a host is refused, for neither names content."""
+        """Parse `repository@sha256:…`; raise `DeclarationInvalid` for anything else.
+
+        A tag or a host is refused because neither names content.
+        """
         repository, at, digest = text.strip().partition("@")
         if not at or not re.fullmatch(DIGEST, digest):
             raise DeclarationInvalid(
@@ -97,27 +100,27 @@ class ImageRef(Frozen):
 
 
 def application_of(repository: str) -> str:
-    """The application that a repository's path is of, whatever else the text is."""
+    """Return the application's name in a repository's path; any text is accepted."""
     first, _, rest = repository.partition("/")
     return rest.partition("/")[2] if first == "evidence" else rest
 
 
 def digest_of(content: bytes) -> Digest:
-    """What a registry calls this content."""
+    """Return the digest of content."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 ENCRYPTED = "-encrypted"
-"""What follows the image's own tag in that of its encrypted copy."""
+"""Suffix that is added to the image's tag to form the tag of its encrypted copy."""
 
 
 def short(digest: str) -> str:
-    """The first 12 hexadecimal digits of a digest, for people and for tags."""
+    """Return the first 12 hexadecimal digits of a digest, for people and for tags."""
     return digest.removeprefix("sha256:")[:12]
 
 
 class Descriptor(BaseModel):
-    """What a manifest says of a blob (OCI image 1.1, "Descriptor"); the rest of it is not asked for here."""
+    """A blob as a manifest describes it (OCI image 1.1, "Descriptor"), reduced to digest and size in bytes."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -129,7 +132,7 @@ _DESCRIPTORS: TypeAdapter[tuple[Descriptor, ...]] = TypeAdapter(tuple[Descriptor
 
 
 def blobs_of(manifest: Mapping[str, Any], ref: ImageRef) -> tuple[Descriptor, ...]:
-    """The blobs of an image manifest, its configuration first; `ImageDamaged` where it is none."""
+    """Return the blobs of an image manifest, its configuration first; raise `ImageDamaged` for any other document."""
     try:
         return _DESCRIPTORS.validate_python([manifest["config"], *manifest["layers"]])
     except (KeyError, TypeError, ValidationError) as error:
@@ -140,7 +143,7 @@ def blobs_of(manifest: Mapping[str, Any], ref: ImageRef) -> tuple[Descriptor, ..
 
 
 class StorageStatus(StrEnum):
-    """Whether an image can be pulled: an active one can; one that is being restored cannot yet."""
+    """Whether an image can be pulled: only an active one can, not an archived one or one that is being restored."""
 
     ACTIVE = "ACTIVE"
     ARCHIVED = "ARCHIVED"
@@ -164,12 +167,16 @@ class StoredManifest(Frozen):
 
     @property
     def came_at(self) -> datetime:
-        """When it was pushed or restored, whichever was later."""
+        """Return when it was pushed or restored, whichever is later."""
         return max(self.pushed_at, self.restored_at or self.pushed_at)
 
     @property
     def subjects(self) -> tuple[Digest, ...]:
-        """What it is attached to: its `subject` (OCI image 1.1), or else what all of its tags name; sorted."""
+        """Return the digests that it is attached to, sorted.
+
+        This is its `subject` (OCI image 1.1). Without one, it is the digests that its tags name, if every tag names one
+        and none is its own digest.
+        """
         if self.subject:
             return (self.subject,)
         named = {found and f"sha256:{found['digest']}" for found in map(ATTACHED_TO.fullmatch, self.tags)}
@@ -178,7 +185,7 @@ class StoredManifest(Frozen):
 
 
 class Removal(Frozen):
-    """What became of one image that should go."""
+    """The result of removing one image."""
 
     name: str = Field(description="its digest")
     code: str | None = Field(description="the registry's code for why it is still there; None when it is gone")
@@ -186,19 +193,19 @@ class Removal(Frozen):
 
 
 def digest_set(digest: Digest) -> dict[str, str]:
-    """A digest as statements write it: algorithm → value (in-toto attestation framework v1, "DigestSet")."""
+    """Return a digest as statements write it: algorithm → value (in-toto attestation framework v1, "DigestSet")."""
     algorithm, _, value = digest.partition(":")
     return {algorithm: value}
 
 
 class Proof(Frozen):
-    """Signed evidence that made doing a step again needless."""
+    """Signed evidence because of which a step was not repeated."""
 
     evidence: tuple[Digest, ...] = Field(min_length=1, description="of the referrers' manifests, the oldest first")
     since: AwareDatetime | None = Field(description="when the oldest was attached, as its writer says")
 
     def told(self, now: datetime) -> str:
-        """`already proven by 0123456789ab and 6 more, 2 h old`."""
+        """Return a text such as `already proven by 0123456789ab and 6 more, 2 h old`."""
         more = f" and {len(self.evidence) - 1} more" if len(self.evidence) > 1 else ""
         return f"already proven by {short(self.evidence[0])}{more}, {_age(self.since, now)}"
 
@@ -212,13 +219,13 @@ def _age(since: datetime | None, now: datetime) -> str:
 
 
 class Proven(Frozen):
-    """A state that may rest on evidence from before."""
+    """A state that can rest on evidence of an earlier run."""
 
     proven: Proof | None = Field(default=None, description="why the step was not done again; None where it was done")
 
 
 class Source(Frozen):
-    """Where the code came from."""
+    """The location and the revision of the source code."""
 
     path: str = Field(description="the application's directory, below the repository's root")
     repository: str = Field(description="the git repository's remote, or its directory's name")
@@ -234,7 +241,7 @@ class Source(Frozen):
 
     @property
     def short(self) -> str:
-        """The revision as people write it, with a mark when it is not all of the truth."""
+        """Return the first 7 digits of the revision, with `-dirty` if files differ from the commit."""
         return self.revision[:7] + ("-dirty" if self.dirty else "")
 
 
@@ -261,7 +268,7 @@ class BuildInputs(Frozen):
 
 
 class BuiltImage(BuildInputs, Proven):
-    """An image in the engine's store, with what went into it; one that is proven is in the registry instead."""
+    """An image in the engine's store, with its inputs; if it is proven, it is in the registry instead."""
 
     digest: Digest
     started: datetime
@@ -270,7 +277,7 @@ class BuiltImage(BuildInputs, Proven):
 
 
 class Candidate(Proven):
-    """An image in development's repository, its evidence signed beside it."""
+    """An image in development's repository, with its signed evidence attached."""
 
     ref: ImageRef
     source: Source
@@ -278,7 +285,7 @@ class Candidate(Proven):
 
 
 class StoredImage(Proven):
-    """An image in the curated repository, every blob verified."""
+    """An image in the curated repository with every blob verified."""
 
     ref: ImageRef
     tag: str
@@ -304,7 +311,7 @@ class ScannedImage(Proven):
 
 
 class CuratedImage(Proven):
-    """An image that curation admitted, signed and verified from outside."""
+    """An image that curation admitted, signed, and verified again as an outside user would."""
 
     ref: ImageRef
     tag: str
@@ -326,4 +333,5 @@ class Interval(Frozen):
 
     @property
     def seconds(self) -> float:
+        """Return the length in seconds."""
         return (self.finished - self.started).total_seconds()

@@ -1,4 +1,4 @@
-"""What a team declares about its application: `supply-chain.yaml`."""
+"""The declaration of an application, `supply-chain.yaml`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNITS = {"": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 
 
 def _bytes(value: Any) -> Any:
-    """`128MiB` → 134217728."""
+    """Convert a size such as `128MiB` to 134217728."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"(\d+)\s*(|KiB|MiB|GiB)", value, re.IGNORECASE)
@@ -42,14 +42,14 @@ def _bytes(value: Any) -> Any:
 
 
 Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1024**2, json_schema_extra={"type": ["integer", "string"]})]
-"""Bytes; written as a number or as `128MiB`."""
+"""Size in bytes; written as a number or as `128MiB`."""
 
 
 DURATIONS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 def _seconds(value: Any) -> Any:
-    """`30min` → 1800."""
+    """Convert a duration such as `30min` to 1800."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"(\d{1,9})\s*(|s|min|h|d)", value)
@@ -61,7 +61,7 @@ def _seconds(value: Any) -> Any:
 Duration = Annotated[
     int, BeforeValidator(_seconds), Field(ge=1, le=90 * 86400, json_schema_extra={"type": ["integer", "string"]})
 ]
-"""Seconds; written as a number or as `30min`, `2h`, `1d`."""
+"""Duration in seconds; written as a number or as `30min`, `2h`, `1d`."""
 
 
 def _inside(value: str) -> str:
@@ -100,7 +100,7 @@ PinnedImage = Annotated[
         max_length=512,
     ),
 ]
-"""An image by digest, with a tag where the Dockerfile names it by that."""
+"""An image by digest, with a tag if the Dockerfile names it by that tag."""
 HttpsUrl = Annotated[
     str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[!-~]*$", min_length=12, max_length=2048)
 ]
@@ -255,7 +255,7 @@ class Limits(Frozen):
 
 
 Place = Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[1-9][0-9]*$", max_length=1024)]
-"""`file:line`, as a check tells it."""
+"""`file:line`, as a check reports it."""
 
 
 class Review(Frozen):
@@ -271,7 +271,7 @@ class Review(Frozen):
 
 
 class Common(Frozen):
-    """What every application declares."""
+    """Fields that every declaration has."""
 
     name: Name = Field(description="a repository name, such as hello or base/python")
     owner: Word = Field(description="the team that answers for it")
@@ -316,7 +316,7 @@ class Base(Common):
 
     @property
     def environments(self) -> tuple[str, ...]:
-        """None: a base is built upon, and never runs."""
+        """Return no environment, because a base is never deployed."""
         return ()
 
 
@@ -325,7 +325,7 @@ MANIFEST: TypeAdapter[Service | Base] = TypeAdapter(AppManifest)
 
 
 def read_manifest(directory: Path) -> Service | Base:
-    """The declaration in an application's directory; `DeclarationInvalid` says what is wrong and where."""
+    """Read the declaration in an application's directory; raise `DeclarationInvalid` with what is wrong and where."""
     if not _is_directory(directory):
         raise DeclarationInvalid(f"{directory} is not a directory.\nName the directory that holds {FILE}.")
     _stays_inside(directory, FILE)
@@ -336,7 +336,7 @@ def read_manifest(directory: Path) -> Service | Base:
 
 
 def parse_manifest(content: bytes, name: str) -> Service | Base:
-    """The declaration that `content` is; `name` is what errors call it. `DeclarationInvalid`."""
+    """Parse `content` as a declaration; errors call it `name`. Raise `DeclarationInvalid`."""
     return parse_document(decode_document(content, name), MANIFEST, name)
 
 
@@ -351,7 +351,7 @@ def _stays_inside(directory: Path, declared: str) -> None:
 def _is_directory(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # a name that is too long, or a way that is closed
+    except OSError:  # the name is too long, or a directory is not accessible
         return False
 
 
@@ -363,7 +363,7 @@ def _resolved(path: Path) -> Path:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of `supply-chain.yaml`, for editors."""
+    """Return the JSON Schema of `supply-chain.yaml`, for editors."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": FILE,

@@ -1,4 +1,4 @@
-"""The three tiers, the boundaries between them, and what each of those who sign may write."""
+"""The tiers, the gates between them, and the repositories that each signer can write to."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from enum import StrEnum
 
 
 class TierName(StrEnum):
-    """Who signs: the tiers, from least to most rigorous; and lifecycle, which is none of them.
+    """A signer: one of the three tiers, from least to most rigorous, or lifecycle, which is not a tier.
 
-    It moves no image forward. It says which images are blocked or held, and takes old ones away; all believe it.
+    Lifecycle moves no image forward. It decides which images are blocked or held, and archives and removes old ones.
+    All tiers trust its statements.
     """
 
     DEVELOPMENT = "development"
@@ -23,28 +24,28 @@ PREFIX = {
     TierName.EXECUTION: "evidence/execution",
     TierName.LIFECYCLE: "evidence/lifecycle",
 }
-"""Where a tier's own repositories lie."""
+"""The prefix of each tier's own repositories."""
 OFFERED = f"{PREFIX[TierName.DEVELOPMENT]}/"
-"""How the repositories begin in which development offers images."""
+"""Prefix of the repositories in which development offers images."""
 CURATED = f"{PREFIX[TierName.CURATION]}/"
-"""How those begin in which curation keeps them."""
+"""Prefix of the repositories in which curation stores images."""
 EVIDENCE = "evidence/"
-"""How those begin in which tiers say something of images that are not their own."""
+"""Prefix of the repositories in which tiers attach evidence about images that are not their own."""
 
 BY_DIGEST, OF_PLANS = "digests", "plans"
-"""Below `evidence/lifecycle/`: where blocks lie by digest, and decisions about plans. No application is called so."""
+"""Repositories below `evidence/lifecycle/` for blocks by digest and for decisions about plans; reserved names."""
 
 BASES = "curated/base"
-"""Where the internal base images are vended from."""
+"""Repository prefix of the internal base images that curation releases."""
 
 
 def is_base_repository(repository: str) -> bool:
-    """Whether the images in it are bases: others are built on them."""
+    """Return whether the images in this repository are bases, on which other images are built."""
     return repository.startswith(f"{BASES}/")
 
 
 class Boundary(StrEnum):
-    """Where trust changes hands, and a gatekeeper decides."""
+    """A gate, where an image passes from one tier to the next or is released."""
 
     TO_CURATION = "boundary-1"
     CURATION = "curation"
@@ -52,15 +53,15 @@ class Boundary(StrEnum):
 
 
 def development_repository(application: str) -> str:
-    """Where development offers an application's images."""
+    """Return the repository in which development offers an application's images."""
     return f"{OFFERED}{application}"
 
 
 def curated_repository(application: str) -> str:
-    """Where curation keeps an application's images."""
+    """Return the repository in which curation stores an application's images."""
     return f"{CURATED}{application}"
 
 
 def evidence_repository(tier: TierName, application: str) -> str:
-    """Where a tier writes what it says about an image that is not its own."""
+    """Return the repository in which a tier attaches evidence about an application's image that is not its own."""
     return f"{EVIDENCE}{tier}/{application}"

@@ -1,1 +1,1 @@
-"""Policy: what a gate demands, and what it answers. Judging is pure; dossiers and verdicts go through the store."""
+"""Policies: what each gate requires and answers. Judging is pure; facts and verdicts go through the evidence store."""

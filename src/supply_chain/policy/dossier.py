@@ -1,4 +1,4 @@
-"""Dossiers: what is known of an image, read from its verified evidence and from nothing else."""
+"""The facts that each gate decides from, read only from the verified evidence about an image."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ from supply_chain.vulnerability.reports import last_report
 T = TypeVar("T")
 
 Layers = Callable[[ImageRef], tuple[Digest, ...]]
-"""The layers of an image, as its manifest lists them; of a base also where it is archived. `ImageNotFound`."""
+"""Function that returns the layers of an image as its manifest lists them, of a base also if it is archived; raises
+`ImageNotFound`."""
 UNKNOWN_SOURCE = Source(path=".", repository="unknown", revision="none", dirty=True)
 
 
 def candidate(
     ref: ImageRef, store: EvidenceStore, curated_before: Sequence[ImageRef], registered: Holder | None
 ) -> Dossier[Candidate]:
-    """At boundary 1: what development's key says of an image in `dev/*`.
+    """Return the facts of the intake gate: what development's key signed about an image in `dev/*`.
 
-    `curated_before` are the images in the application's curated repository, the last one first;
-    `registered` is what the platform's owner wrote down for the name.
+    `curated_before` are the images in the application's curated repository, the last one first. `registered` is the
+    entry for the name in the register of names.
     """
     reading, said = _with_standing(ref, store)
     evidence = reading.by(TierName.DEVELOPMENT)
@@ -61,7 +62,7 @@ def candidate(
 
 
 def holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder | None:
-    """Who holds a name: the builder of the last image that curation signed under it."""
+    """Return who holds a name: the source of the last image that curation signed under it."""
     for ref in curated_before:
         reading = store.read(ref)
         if is_signed(reading.evidence) and (built := last_provenance(reading.by(TierName.DEVELOPMENT))):
@@ -72,16 +73,16 @@ def holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder |
 def scanned(
     image: ScannedImage, store: EvidenceStore, layers: Layers, bases: Sequence[ImageRef]
 ) -> Dossier[ScannedImage]:
-    """At curation's own gate: development's word, and what curation found since.
+    """Return the facts of the release gate: what development signed, and what curation has found since.
 
-    `bases` are the images in the curated base repositories, archived ones too: which of them an image begins with is
-    seen in its layers, whatever its Dockerfile called them.
+    `bases` are the images in the curated base repositories, including archived ones. The layers show with which of them
+    an image begins, whatever its Dockerfile calls them.
     """
     return _at_curation(image, image.encrypted.stored.ref, store, layers, bases)
 
 
 def kept(ref: ImageRef, store: EvidenceStore, layers: Layers, bases: Sequence[ImageRef]) -> Dossier[ImageRef]:
-    """The same of an image that lies there already: its evidence is all there is to know of it."""
+    """Return the same facts about an image that is in the curated repository already, from its evidence alone."""
     return _at_curation(ref, ref, store, layers, bases)
 
 
@@ -123,15 +124,16 @@ def _at_curation(
 
 
 def _with_standing(ref: ImageRef, store: EvidenceStore) -> tuple[Reading, Reading]:
-    """What is attached to an image, and what is said of how it stands; read side by side."""
+    """Read concurrently what is attached to an image and what is signed about its image status."""
     return both(lambda: store.read(ref), lambda: read_standing(ref, store))
 
 
 def _said_of_bases(
     suspects: Iterable[ImageRef], built: Provenance | None, bases: Sequence[ImageRef], store: EvidenceStore
 ) -> Mapping[str, tuple[Evidence, ...]]:
-    """What the lifecycle said of these bases, of those that they are built on, and of whatever else went into a build,
-    by its digest and whatever the build calls it.
+    """Return the lifecycle's statements about every image that a build used, by repository and digest.
+
+    That is these bases, the bases that they are built on, and every other material, by its digest under any name.
     """
     all_of_them = with_their_bases(suspects, bases, store)
     known = {base.digest for base in all_of_them}
@@ -144,14 +146,14 @@ def _said_of_bases(
 
 
 def _blocked(said_of: Mapping[str, tuple[Evidence, ...]]) -> dict[str, Ruling]:
-    """Those that are blocked, and how."""
+    """Return those that are blocked, each with its block."""
     return {base: block for base, said in said_of.items() if (block := standing(said).block)}
 
 
 def with_their_bases(
     first: Iterable[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore
 ) -> tuple[ImageRef, ...]:
-    """These bases, and the curated ones that they are built on, and so on; sorted."""
+    """Return these bases, the curated bases that they are built on, and so on; sorted."""
     found: set[ImageRef] = set()
     new = set(first)
     while new:
@@ -164,8 +166,10 @@ def with_their_bases(
 
 
 def _named(built: Provenance | None, bases: Sequence[ImageRef]) -> set[ImageRef]:
-    """The curated bases that went into a build: by their digests, whatever it calls them; and those that it calls so,
-    where the registry has them no more.
+    """Return the curated bases that a build used.
+
+    They are found by digest, whatever name the build gives them. Those that the build names as curated bases count even
+    if the registry does not have them any more.
     """
     used = {digest: name.partition("@")[0] for digest, name in (built.materials if built else ())}
     listed = {base for base in bases if base.digest in used}
@@ -175,9 +179,9 @@ def _named(built: Provenance | None, bases: Sequence[ImageRef]) -> set[ImageRef]
 def upon(
     ref: ImageRef, bases: Sequence[ImageRef], layers: Layers, store: EvidenceStore
 ) -> tuple[list[ImageRef], tuple[str, ...]]:
-    """The curated bases whose layers the image begins with, and a note about each that curation did not sign.
+    """Return the curated bases whose layers the image begins with, and a note about each that curation did not sign.
 
-    Whoever may push there can leave a manifest: what nobody signed is no base, and stops nobody.
+    Anybody who can push there can leave a manifest: without curation's signature it is not a base and stops no image.
     """
     own, below, notes = layers(ref), list[ImageRef](), list[str]()
 
@@ -208,7 +212,10 @@ def _built_with(
     inventory: frozenset[Package],
     store: EvidenceStore,
 ) -> tuple[str, ...]:
-    """The curated bases of its build that it does not begin with, but for those whose packages it lists all."""
+    """Return the names of the curated bases that the build used without starting from them.
+
+    Bases whose packages are all in the image's SBOM are left out.
+    """
     names = dict(built.materials) if built else {}
     known, there = {base.digest: base for base in bases}, {base.digest for base in below}
     used = {base.digest for base in _named(built, bases)} - there
@@ -217,13 +224,13 @@ def _built_with(
 
 
 def _examined(evidence: Iterable[Evidence]) -> Examination | None:
-    """What curation found in an image that no scanner judges; None where it did not look."""
+    """Return what curation found in an image that no scanner judges; None if it did not examine the image."""
     listed = last_listed(evidence)
     return listed.examination if listed else None
 
 
 def _examinations(bases: Iterable[ImageRef], store: EvidenceStore) -> dict[ImageRef, Examination]:
-    """The same of these bases, as far as curation examined them."""
+    """Return the examinations of these bases, as far as curation examined them."""
     found = side_by_side(
         lambda base: (base, _examined(store.verified(base, TierName.CURATION, SBOM))), sorted(bases, key=str)
     )
@@ -253,9 +260,10 @@ def curated(
     *,
     bases: Sequence[ImageRef],
 ) -> Dossier[CuratedImage]:
-    """At boundary 2: everything that both tiers before have signed, what people said of it, and how it was elsewhere.
+    """Return the facts of the deploy gate: what both earlier tiers signed, people's decisions, and soaks elsewhere.
 
-    `bases` as at curation's own gate: a block of one that went into the build holds here before any rescan judged it.
+    `bases` are the same as for the release gate. A block of a base that went into the build takes effect here before
+    any rescan judges the image.
     """
     (reading, said), (refusals, own) = both(
         lambda: _with_standing(ref, store),
@@ -297,7 +305,7 @@ def curated(
 
 
 def said_by_execution(ref: ImageRef, store: EvidenceStore, *kinds: str) -> tuple[Evidence, ...]:
-    """What execution signed of these predicate types about an image, for whichever environment."""
+    """Return what execution signed with these predicate types about an image, for every environment."""
     return store.verified(execution_place(ref), TierName.EXECUTION, *kinds)
 
 
@@ -318,6 +326,6 @@ def _report(evidence: Sequence[Evidence]) -> Report | None:
 
 
 def _verdicts(evidence: Sequence[Evidence], ref: ImageRef) -> dict[Boundary, Said[Summary]]:
-    """The last verdict of each gate of curation's about an image, where there is one."""
+    """Return the last verdict of the intake gate and of the release gate about an image, if there is one."""
     gates = (Boundary.TO_CURATION, Boundary.CURATION)
     return {gate: last for gate in gates if (last := last_verdict(evidence, gate, ref.digest))}

@@ -1,4 +1,4 @@
-"""The gates. `judge` holds a dossier against every rule of one boundary and keeps every reason."""
+"""The gates: `judge` applies every rule of one gate's policy to the facts and collects every reason for a refusal."""
 
 from __future__ import annotations
 
@@ -28,82 +28,82 @@ T = TypeVar("T")
 
 
 NOTED = 20
-"""Things that no scanner judges that a verdict names one by one."""
+"""Number of things without a scanner's judgement that a verdict names one by one."""
 
 
 @dataclass(frozen=True)
 class SoakAsked:
-    """A soak that an environment asks for."""
+    """A soak that an environment requires."""
 
     environment: str
-    """The one in which it has to have been well."""
+    """The environment in which the image has to have been healthy."""
     seconds: int
 
     def met_by(self, longest: Said[Soak] | None) -> bool:
-        """Whether the longest soak there, if there was any, is long enough."""
+        """Return whether the longest soak in that environment is long enough; False if there is none."""
         return longest is not None and longest.value.seconds >= self.seconds
 
 
 @dataclass(frozen=True)
 class Place:
-    """What an environment asks for of everything that is deployed there."""
+    """What an environment requires of everything that is deployed there."""
 
     name: str
     approval: bool = False
-    """Whether a person's."""
+    """Whether a person has to approve."""
     soak: SoakAsked | None = None
-    """Where it has to have been well before; None where it may come from curation."""
+    """The required soak in another environment; None if images may come directly from curation."""
     tests_shown: bool = False
     """Whether a test runner's own report has to show that tests ran."""
 
 
 @dataclass(frozen=True)
 class Dossier(Generic[T]):
-    """An image, its verified evidence as typed facts, and the facts of the moment."""
+    """The facts that a gate decides from: an image, its verified evidence as typed values, and the time."""
 
     image: T
     ref: ImageRef
     manifest: Service | Base | None
-    """The declaration its builder signed; None where there is no signed provenance."""
+    """The declaration that development signed; None without signed provenance."""
     evidence: tuple[Evidence, ...]
     left_out: tuple[str, ...] = ()
-    """What else is attached to it and why that is no evidence, in sentences."""
+    """Sentences about what else is attached to the image and why that is not evidence."""
     checks: tuple[CheckResult, ...] = ()
     report: Report | None = None
     source_report: Report | None = None
     signed: bool = False
     verdicts: Mapping[Boundary, Said[Summary]] = field(default_factory=dict)
-    """The last verdict of each gate of the tier before, where there is one."""
+    """The last verdict of each gate of the tier before, if there is one."""
     place: Place | None = None
-    """Where it is to be deployed, at boundary 2."""
+    """The environment to deploy to; only at the deploy gate."""
     approval: Said[Approval] | None = None
-    """The last word of a person about this image in this environment."""
+    """The last decision of a person about this image in this environment."""
     soak: Said[Soak] | None = None
-    """Its longest soak in the environment that comes before this one, where one does."""
+    """The longest soak in the environment that comes before this one, if one does."""
     now: datetime | None = None
     uncurated: tuple[str, ...] = ()
     source: Source | None = None
-    """What was built; None where there is no signed provenance."""
+    """The source that was built; None without signed provenance."""
     levels: tuple[str, ...] = ()
-    """The level of SLSA's Build track that its build earned."""
+    """The level of SLSA's Build track that the build earned."""
     inventory: frozenset[Package] | None = None
-    """What the SBOM lists; None where curation signed none."""
+    """The packages in the SBOM; None if curation signed none."""
     inherited: frozenset[Package] = frozenset()
-    """What the SBOM of the curated base below it lists of the distribution's packages."""
+    """The distribution's packages in the SBOM of the curated base that the image begins with."""
     examination: Examination | None = None
-    """What the image's files hold that no scanner judges; None where curation did not examine them."""
+    """What the image's files contain that no scanner judges; None if curation did not examine them."""
     examined_bases: tuple[Examination, ...] = ()
-    """The same of the curated bases that went into it."""
+    """The examinations of the curated bases that went into the image."""
     distributions: Mapping[str, Identity | None] = field(default_factory=dict)
-    """Curated base below it → the distribution that it is of."""
+    """Curated base that the image begins with → the distribution of that base."""
     built_with: tuple[str, ...] = ()
-    """Curated bases that were built with, but not upon: not all of their packages are listed."""
+    """Curated bases that the build used without starting from them, and whose packages are not all in the SBOM."""
     holder: Holder | None = None
-    """Whose name it is; None where nobody settled that yet."""
+    """Who holds the application's name; None if that is not settled yet."""
     standing: Standing = field(default_factory=Standing)
-    """Whether the lifecycle blocks it."""
+    """The image status: whether the lifecycle blocks or holds the image."""
     blocked_bases: Mapping[str, Ruling] = field(default_factory=dict)
-    """Curated bases that went into it and are blocked, and by which ruling."""
+    """Images that went into the build and are blocked, each with its block."""
 
 
 Rule = Callable[[Dossier[Any]], Iterable[Reason]]
@@ -111,7 +111,7 @@ Rule = Callable[[Dossier[Any]], Iterable[Reason]]
 
 @dataclass(frozen=True)
 class Policy:
-    """The rules of one boundary. An empty policy judges nothing and is therefore not one."""
+    """The rules of one gate. There is at least one, because a policy without rules would admit everything."""
 
     boundary: Boundary
     rules: tuple[Rule, ...]
@@ -123,13 +123,13 @@ class Policy:
 
     @property
     def digest(self) -> Digest:
-        """Names exactly these rules in this version."""
+        """Return a digest of the gate, the policy's version and the names of its rules."""
         names = [self.boundary.value, self.version, *(rule.__name__ for rule in self.rules)]
         return digest_of(chr(10).join(names).encode())
 
 
 def judge(dossier: Dossier[T], policy: Policy) -> Admitted[T] | Refused:
-    """Hold the dossier against every rule and keep every reason. Pure."""
+    """Apply every rule of the policy to the facts and return the verdict with every reason. Pure."""
     reasons = tuple(reason for rule in policy.rules for reason in rule(dossier))
     boundary, digest, left_out = policy.boundary, policy.digest, dossier.left_out
     if reasons:
@@ -139,7 +139,7 @@ def judge(dossier: Dossier[T], policy: Policy) -> Admitted[T] | Refused:
 
 
 def _not_shown(dossier: Dossier[Any]) -> tuple[str, ...]:
-    """That no report of a test runner shows that tests ran, where there was a check of tests."""
+    """Return a note if there is a result of the check of tests, but no report of a test runner shows that tests ran."""
     made = any(each.check is Check.TESTS for each in dossier.checks)
     shown = any(each.shows_tests for each in dossier.checks)
     return (f"it is not shown that anything was tested ({NOT_SHOWN})",) if made and not shown else ()
@@ -165,14 +165,14 @@ def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:
 
 
 def unaccepted(dossier: Dossier[Any]) -> Examination:
-    """What no scanner judges in the image, no base of it has too, and its owner does not accept."""
+    """Return what no scanner judges in the image, without what a base has too or the owner accepts."""
     if dossier.examination is None or dossier.manifest is None:
         return Examination()
     return dossier.examination.without(dossier.examined_bases).unaccepted(dossier.manifest.limits.unjudged)
 
 
 def _accepted(dossier: Dossier[Any]) -> tuple[str, ...]:
-    """What its owner accepts as not judged, each with where it is."""
+    """Return what the owner accepts without a scanner's judgement, each with its place."""
     if dossier.examination is None or dossier.manifest is None:
         return ()
     own, left = dossier.examination.without(dossier.examined_bases), unaccepted(dossier)
@@ -191,9 +191,9 @@ def _accepted(dossier: Dossier[Any]) -> tuple[str, ...]:
 
 
 def unjudged_packages(dossier: Dossier[Any]) -> str | None:
-    """Which of the distribution's packages a scan says nothing about, and why; None where there are none.
+    """Return which packages of the distribution the scan does not judge and why; None if there are none.
 
-    A scanner finds nothing in what its database does not know, and does not tell.
+    A scanner finds nothing in packages that its database does not know, and does not report that.
     """
     if dossier.report is None or not (packages := system_packages(dossier.inventory or frozenset())):
         return None

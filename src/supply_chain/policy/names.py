@@ -1,4 +1,4 @@
-"""Names: whose an application's name is, by what the platform's owner wrote down and by who came first."""
+"""Who holds an application's name: the register of names decides, then the first use."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from supply_chain.model.manifest import Base, Name, Service, Word
 Pattern = Annotated[str, StringConstraints(pattern=rf"^{PATH}(?:/\*)?$", min_length=2, max_length=128)]
 """A name, or every name below one: `base/*`."""
 RESERVED = ("base/", "upstream/")
-"""Prefixes that are reserved whatever the register says: what lies there is built upon by everybody."""
+"""Prefixes that are reserved whatever the register contains, because everybody builds on the images there."""
 
 
 class NamedSource(Frozen):
-    """A source that may use a name: a repository, and a directory in it or any."""
+    """A source that may use a name: a repository, and one directory in it or any."""
 
     repository: str = Field(min_length=1, description="the git repository's remote, without a user's name or password")
     path: str | None = Field(default=None, description="a directory below the repository's root; null for any")
@@ -33,7 +33,7 @@ class NamedSource(Frozen):
 
 
 class Holder(Frozen):
-    """Who holds a name. What is None is not settled: whoever is admitted first settles it."""
+    """The holder of a name. Fields that are None are not settled: the first admission settles them."""
 
     kind: Literal["service", "base"] | None = Field(default=None, description="what its declaration says")
     owner: Word | None = Field(default=None, description="what its declaration says")
@@ -56,25 +56,28 @@ class Holder(Frozen):
 
     @classmethod
     def of(cls, manifest: Service | Base, source: Source) -> Holder:
-        """Who builds this from there."""
+        """Return the holder that builds this declaration from this source."""
         return cls(kind=manifest.kind, owner=manifest.owner, repository=source.repository, path=source.path)
 
     def holds_for(self, other: Holder) -> bool:
-        """Whether all that is settled here is so there."""
+        """Return whether everything that is settled here is the same in `other`."""
         settled = ((key, value) for key, value in self if key != "sources" and value is not None)
         listed = [each for each in self.sources or () if isinstance(each, NamedSource)]
         here = self.sources is None or any(each.includes(other) for each in listed)
         return here and all(getattr(other, key) == value for key, value in settled)
 
     def over(self, earlier: Holder | None) -> Holder:
-        """This, and where it settles nothing, what was so before. Listed sources settle repository and path."""
+        """Return this holder, with fields that it does not settle taken from `earlier`.
+
+        Listed sources settle repository and path.
+        """
         before = {k: v for k, v in earlier or Holder() if self.sources is None or k not in ("repository", "path")}
         return Holder(**{**before, **{k: v for k, v in self if v is not None}})
 
     def with_project(self, repository: str | None) -> Holder:
         """Return the holder with `project` replaced by the repository of the project's checkout.
 
-        None where the source is not in that checkout: then `project` stands for no source.
+        `repository` is None if the source is not in that checkout: then `project` stands for no source.
         """
         if self.sources is None:
             return self
@@ -85,12 +88,12 @@ class Holder(Frozen):
 
 
 def settled_holder(registered: Holder | None, first: Holder | None) -> Holder | None:
-    """Return who holds a name: what the register says comes before whoever was first."""
+    """Return who holds a name: the register takes precedence over the first use."""
     return registered.over(first) if registered else first
 
 
 class NameRegister(Frozen):
-    """`deployments/names.yaml`: names that are reserved, and names that were handed over."""
+    """`deployments/names.yaml`: reserved names, and names that were assigned to a holder."""
 
     names: dict[Pattern, Holder] = Field(description="name, or every name below one (`base/*`) → whose it is")
 
@@ -104,9 +107,9 @@ class NameRegister(Frozen):
         return self
 
     def of(self, name: Name) -> Holder | None:
-        """What is written down for a name: under itself, else under the nearest pattern.
+        """Return the registered holder of a name: its own entry, or else that of the nearest pattern.
 
-        A reserved name for which nothing is written down is held by no source.
+        A reserved name without an entry is held by no source.
         """
         found = next((self.names[each] for each in (name, *_patterns(name)) if each in self.names), None)
         return Holder(sources=()) if found is None and name.startswith(RESERVED) else found
@@ -116,13 +119,13 @@ class NameRegister(Frozen):
 
 
 def _patterns(name: str) -> list[str]:
-    """The patterns that cover a name, the nearest first; a pattern covers itself."""
+    """Return the patterns that cover a name, the nearest first; a pattern covers itself."""
     above = name.split("/")[:-1]
     return ["/".join(above[:n]) + "/*" for n in range(len(above), 0, -1)]
 
 
 def read_register(path: Path) -> NameRegister:
-    """The register of a project. There has to be one: without it nobody's name would be reserved."""
+    """Read the register of a project; raise `SettingInvalid` without one, because then no name would be reserved."""
     if not path.exists():
         raise SettingInvalid(f"{path} does not exist.\nBring it back from the project; `names: {{}}` reserves nothing.")
     return read_document(path, NameRegister)

@@ -1,4 +1,4 @@
-"""What a gate answers: admitted, or refused with every reason."""
+"""The verdict of a gate: admitted, or refused with every reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Reason(Frozen):
-    """Why an image is refused. `code` is published and never given another meaning."""
+    """A reason for a refusal. `code` is published, and its meaning never changes."""
 
     code: str
     fact: str = Field(description="what broke the rule")
@@ -21,7 +21,7 @@ class Reason(Frozen):
 
 
 class Admitted(Frozen, Generic[T]):
-    """The image passed this gate under this policy."""
+    """The verdict that an image passed this gate under this policy."""
 
     image: T
     boundary: Boundary
@@ -30,7 +30,7 @@ class Admitted(Frozen, Generic[T]):
 
 
 class Refused(Frozen):
-    """The image did not pass; every reason of that gate is here."""
+    """The verdict that an image did not pass, with every reason of that gate."""
 
     image: ImageRef | None = Field(description="none where it was refused before it was built")
     application: str = Field(default="", description="whose image it would have been, where there is none")

@@ -21,11 +21,11 @@ from supply_chain.vulnerability.reports import is_current
 
 VERSION = "9"
 IMAGE_BLOCKED, BASE_BLOCKED = "image.blocked", "base.blocked"
-"""The reasons that go away with a block."""
+"""Codes of the reasons that no longer apply once the block is lifted."""
 
 
 def not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """What somebody blocked goes nowhere, whatever else speaks for it."""
+    """Refuse if the image is blocked, whatever other evidence there is."""
     if ruling := dossier.standing.block:
         yield Reason(
             code=IMAGE_BLOCKED,
@@ -35,7 +35,10 @@ def not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def bases_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """What is wrong with a base is wrong with what is built on it, or with it."""
+    """Refuse if a base or any other image that the build used is blocked.
+
+    The bases of those bases count too: what is wrong with them can be wrong with every image that uses them.
+    """
     for base, ruling in dossier.blocked_bases.items():
         yield Reason(
             code=BASE_BLOCKED,
@@ -45,7 +48,10 @@ def bases_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def provenance_signed(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Somebody whose key we know says how it was built and what its owner declares."""
+    """Refuse unless provenance that the development tier signed is attached to the image.
+
+    It records how the image was built and what its owner declares.
+    """
     if dossier.manifest is None:
         yield Reason(
             code="provenance.missing",
@@ -55,7 +61,10 @@ def provenance_signed(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def names_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Evidence of one application does not serve another."""
+    """Refuse if the signed declaration names another application than the image's repository does.
+
+    Evidence about one application does not count for another.
+    """
     if dossier.manifest is not None and dossier.manifest.name != dossier.ref.application:
         yield Reason(
             code="provenance.other-application",
@@ -65,7 +74,11 @@ def names_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def name_is_theirs(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Nobody replaces another's application or a base: a name is whose the register says, or who came first."""
+    """Refuse if the application name is registered to, or was first used by, another source, owner or kind.
+
+    The register (`deployments/names.yaml`) takes precedence over the first use. Names below `base/` and `upstream/` are
+    reserved for the sources that the register lists.
+    """
     manifest, source = dossier.manifest, dossier.source
     if manifest is None or source is None:
         return
@@ -75,7 +88,7 @@ def name_is_theirs(dossier: Dossier[Any]) -> Iterator[Reason]:
 def name_reasons(name: str, held: Holder | None, asks: Holder) -> tuple[Reason, ...]:
     """Return why `asks` may not use the name; empty if it may, or if nobody holds the name yet. Pure.
 
-    The intake gate asks this of the signed provenance, and development before it builds.
+    The intake gate applies this to the signed provenance, and development applies it before it builds.
     """
     if held is None or held.holds_for(asks):
         return ()
@@ -89,7 +102,7 @@ def name_reasons(name: str, held: Holder | None, asks: Holder) -> tuple[Reason, 
 
 
 def checks_made(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """A check that nobody made has not been passed."""
+    """Refuse unless there is a signed result of every check that this kind of application requires."""
     if dossier.manifest is None:
         return
     made = {result.check for result in dossier.checks}
@@ -103,7 +116,7 @@ def checks_made(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def checks_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Everything that a check calls failed is a reason of its own."""
+    """Refuse if a check failed or looked at nothing; each failure is a separate reason."""
     for result in dossier.checks:
         for failure in result.failed:
             yield Reason(code=f"{result.check}.failed", fact=failure, remedy=CHECKS[result.check].remedy)
@@ -116,7 +129,10 @@ def checks_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def source_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Known vulnerabilities of the source's own dependencies; without a report there is no number to hold."""
+    """Refuse unless the source's dependencies have a vulnerability report that is within the owner's limits.
+
+    Findings that are known to be exploited are never accepted.
+    """
     if dossier.source_report is None:
         yield Reason(
             code="dependencies.report-missing",
@@ -128,7 +144,10 @@ def source_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def inventory_whole(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """A scan finds nothing in packages whose metadata somebody removed, or passed off as another's."""
+    """Refuse if there is no signed SBOM, if it is empty, or if packages of the base are missing or altered in it.
+
+    A scan finds nothing in packages whose metadata was removed or replaced.
+    """
     if dossier.inventory is None:
         yield Reason(
             code="sbom.missing",
@@ -161,7 +180,10 @@ def inventory_whole(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def examined(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if curation did not examine the image's files: an SBOM alone does not tell what it leaves out."""
+    """Refuse unless curation examined the image's files for content that no scanner judges.
+
+    An SBOM alone does not show what it leaves out.
+    """
     if dossier.inventory is not None and dossier.examination is None:
         yield Reason(
             code="sbom.not-examined",
@@ -171,7 +193,10 @@ def examined(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def layers_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if engines would unpack other files than the ones that were looked at."""
+    """Refuse if container engines would unpack the image's layers into different files.
+
+    Otherwise an engine could run other files than those that were examined.
+    """
     if dossier.examination and (conflicts := dossier.examination.conflicts):
         yield Reason(
             code="sbom.layers-differ",
@@ -184,7 +209,8 @@ def layers_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
 def distribution_agrees(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the image names another distribution than its base does, or contradicts itself about it.
 
-    A scanner believes os-release; with another name or version it finds other vulnerabilities, or none.
+    A scanner relies on os-release. With another name or version there, it finds other vulnerabilities, or none. The
+    owner can accept the difference.
     """
     if dossier.examination is None or dossier.manifest is None:
         return
@@ -210,7 +236,7 @@ def distribution_agrees(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def one_database(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if there are records of a package manager besides the distribution's own, unless its owner accepts it."""
+    """Refuse if the image has package databases besides the distribution's own that the owner does not accept."""
     databases = unaccepted(dossier).databases
     if databases:
         named = ", ".join(f"{each.path} ({each.manager})" for each in databases[:10])
@@ -223,7 +249,7 @@ def one_database(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def archives_accepted(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if there are archives that no scanner opens, unless the owner accepts them or the base has them too."""
+    """Refuse if the image has archives that no scanner opens, unless a base has them too or the owner accepts them."""
     left = unaccepted(dossier)
     many = len(left.archives) + left.unlisted
     if many:
@@ -236,7 +262,7 @@ def archives_accepted(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def scanned(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """The image itself was scanned."""
+    """Refuse unless there is a vulnerability report of the image that the curation tier signed."""
     if dossier.report is None:
         yield Reason(
             code="scan.missing",
@@ -246,7 +272,11 @@ def scanned(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def scan_current(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """What was well when it was scanned may be known as broken since: an old scan has to be made again."""
+    """Refuse if the scan is older than the owner's limit (`limits.scan_days`).
+
+    Vulnerabilities may have become known since; the image has to be scanned again. A scan time in the future is refused
+    too.
+    """
     if dossier.manifest is None or dossier.report is None:
         return
     days, scanned = dossier.manifest.limits.scan_days, dossier.report.scanned
@@ -259,7 +289,11 @@ def scan_current(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def distribution_known(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """A scan finds nothing in packages that its database knows nothing about."""
+    """Refuse if the vulnerability database does not know the image's distribution and the owner does not accept that.
+
+    A scan finds nothing in packages that its database does not know. The same applies if the image does not name its
+    distribution.
+    """
     packages = unjudged_packages(dossier)
     if packages and dossier.manifest is not None and not dossier.manifest.limits.unknown_distribution:
         yield Reason(
@@ -271,13 +305,13 @@ def distribution_known(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def scan_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """What the image contains, against what its owner accepts; nothing known to be exploited."""
+    """Refuse if the image has more findings of a severity than its owner accepts, or one known to be exploited."""
     if dossier.manifest is not None and dossier.report is not None:
         yield from over_limits(dossier.report, dossier.manifest.limits, "scan")
 
 
 def over_limits(report: Report, limits: Limits, what: str) -> Iterator[Reason]:
-    """One reason per finding known to be exploited, and one per severity above its limit."""
+    """Yield one reason per finding that is known to be exploited, and one per severity above its limit."""
     over = exceeded(report, limits)
     for finding in report.findings:
         if finding.known_exploited:
@@ -296,7 +330,7 @@ def over_limits(report: Report, limits: Limits, what: str) -> Iterator[Reason]:
 
 
 def exceeded(report: Report, limits: Limits) -> frozenset[Severity]:
-    """The severities of which there are more findings than the owner accepts."""
+    """Return the severities with more findings than the owner accepts."""
     found = Counter(finding.severity for finding in report.findings)
     accepted = {severity: getattr(limits, severity.value) for severity in found}
     return frozenset(severity for severity, limit in accepted.items() if limit is not None and found[severity] > limit)
@@ -309,7 +343,10 @@ def _raise(finding: Finding) -> str:
 
 
 def encrypted(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """At rest under the tier's own key, in curation's word; an encrypted copy where the classification asks for it."""
+    """Refuse unless curation attested encryption at rest with its own key and, if confidential, an encrypted copy.
+
+    The declaration classifies an image as confidential. The encrypted copy has to be of this digest.
+    """
     records = encryption_records(e for e in dossier.evidence if e.signer == TierName.CURATION)
     if not records:
         yield Reason(
@@ -329,7 +366,7 @@ def encrypted(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def signature_there(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Curation's own signature over this digest."""
+    """Refuse unless curation signed this digest."""
     if not dossier.signed:
         yield Reason(
             code="signature.missing",
@@ -339,7 +376,7 @@ def signature_there(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def summaries_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Both gates before this one said yes, in a summary that curation signed."""
+    """Refuse unless the last signed verdicts of the intake gate and the release gate admit this digest."""
     for boundary in (Boundary.TO_CURATION, Boundary.CURATION):
         said = dossier.verdicts.get(boundary)
         if said is None or not said.value.passed:
@@ -354,7 +391,7 @@ def summaries_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def may_run_here(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """A base never runs; a service runs where its owner says."""
+    """Refuse if the image is a base, or if its declaration does not list the environment."""
     if dossier.manifest is None:
         return
     environment = dossier.place.name if dossier.place else ""
@@ -373,7 +410,7 @@ def may_run_here(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def tests_shown(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if the environment asks for tests that ran and no report of a test runner shows any."""
+    """Refuse if the environment requires proof of tests and no test runner's report shows that tests ran."""
     if dossier.place and dossier.place.tests_shown and not any(each.shows_tests for each in dossier.checks):
         yield Reason(
             code=NOT_SHOWN,
@@ -383,7 +420,10 @@ def tests_shown(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def approved(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Nobody's last word about this very image there is no; where the environment asks for it, somebody's is yes."""
+    """Refuse if the latest approval decision is a denial, or if the environment requires an approval and there is none.
+
+    Only decisions about this image in this environment count.
+    """
     if dossier.approval is None:
         if dossier.place and dossier.place.approval:
             environment = dossier.place.name
@@ -402,9 +442,9 @@ def approved(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def soaked(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Where the environment takes nothing that was not well in another one, it was, and for as long as that asks for.
+    """Refuse if the environment requires a soak in another one and the image has not completed it.
 
-    Whatever its owner declares: that says where an application may run, not what must have been seen of it before.
+    The declaration does not change this: it lists where an application may run, not what an image has to pass before.
     """
     place, known = dossier.place, dossier.soak
     if place and place.soak and not place.soak.met_by(known):

@@ -1,4 +1,4 @@
-"""A verdict kept: signed by the tier that gives it, where that tier may write."""
+"""Verdicts as evidence: signed by the tier of the gate and attached where that tier can write."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ T = TypeVar("T")
 
 
 def verdict_places(ref: ImageRef, boundary: Boundary, *, admitted: bool) -> tuple[ImageRef, ...]:
-    """Where a gate's verdict about an image lies: beside the image, where that is the judge's own by then.
+    """Return the places where a gate's verdict about an image is attached.
 
-    What a tier says of an image that is not its own lies in its repository for evidence. So does each no of
-    curation, for the lifecycle may remove what lies beside an image, and nobody what lies there.
+    An admission by the intake gate or the release gate is attached in the curated repository. A verdict of the deploy
+    gate is attached in execution's repository for evidence, because the image is not execution's own. A refusal by
+    curation is attached in curation's repository for evidence, because the lifecycle can remove what is attached to an
+    image, but nobody can remove what is there. A refusal by the release gate is attached in the curated repository too.
     """
     beside = ref.moved_to(curated_repository(ref.application))
     if boundary is Boundary.TO_EXECUTION:
@@ -35,26 +37,26 @@ def verdict_places(ref: ImageRef, boundary: Boundary, *, admitted: bool) -> tupl
 
 
 def refusals_place(ref: ImageRef) -> ImageRef:
-    """Where every no lies that curation says of an image."""
+    """Return the place of every refusal of an image by curation."""
     return ref.moved_to(evidence_repository(TierName.CURATION, ref.application))
 
 
 def execution_place(ref: ImageRef) -> ImageRef:
-    """Where everything lies that execution says of an image: verdicts, deployments, soaks, people's decisions."""
+    """Return the place of all that execution signs about an image: verdicts, deployments, soaks and approvals."""
     return ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
 
 
 class Repositories(Protocol):
-    """Makes repositories."""
+    """A registry in which repositories can be created."""
 
     def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
-        """Make it, if it is not there."""
+        """Create the repository unless it exists."""
 
 
 def decide(
     dossier: Dossier[T], policy: Policy, repositories: Repositories, store: EvidenceStore, now: datetime
 ) -> Admitted[T] | Refused:
-    """Judge, and keep a refusal; an admission is kept by the step that it lets happen."""
+    """Judge, and record a refusal; the step that follows an admission records the admission."""
     verdict = judge(dossier, policy)
     if isinstance(verdict, Refused):
         keep(verdict, dossier, repositories, store, now)
@@ -64,7 +66,7 @@ def decide(
 def keep(
     refusal: Refused, dossier: Dossier[Any], repositories: Repositories, store: EvidenceStore, now: datetime
 ) -> Digest:
-    """Record a refusal, also where its repository has to be made first."""
+    """Create the repositories that are missing, record a refusal, and return the digest of its statement."""
     for where in verdict_places(dossier.ref, refusal.boundary, admitted=False):
         if where != dossier.ref:
             repositories.ensure_repository(where.repository, immutable=True, key=None)
@@ -72,11 +74,12 @@ def keep(
 
 
 def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: EvidenceStore, now: datetime) -> Digest:
-    """Attach the verdict about `dossier.ref` in its places, whose repositories are there; its digest in the first.
+    """Attach the verdict about `dossier.ref` in its places and return the digest of the statement in the first one.
 
-    Where the gate's last verdict, in any place, says the same on the same evidence, that one stands. A new
-    one is of a later time than the last, whatever the clock says: otherwise it would not be heard. `GateOvertaken`
-    where it is a yes and curation's own gate said no since the dossier was read: that would outweigh it.
+    The repositories have to exist. If the gate's last verdict, in any place, is the same and rests on the same
+    evidence, that one is used again. A new verdict gets a later time than the last one, even if the clock is behind,
+    because otherwise it would not count. Raise `GateOvertaken` for an admission if the release gate refused the image
+    after the facts were read: the admission would outweigh that refusal.
     """
     places = {place for yes in (True, False) for place in verdict_places(dossier.ref, verdict.boundary, admitted=yes)}
     before = {place: store.verified(place, store.tier) for place in sorted(places, key=str)}
@@ -99,7 +102,7 @@ def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: Evidenc
     )
     words = last.evidence.predicate if last is not None and last.value.says_the_same_as(said) else said.predicate()
 
-    def kept(place: ImageRef) -> Digest:  # one that stands is in all its places, whatever ended the run that began it
+    def kept(place: ImageRef) -> Digest:  # an interrupted run may have left places out
         known = verdicts(before[place], verdict.boundary, dossier.ref.digest)
         there = (each.evidence.digest for each in known if each.evidence.predicate == words)
         return next(there, None) or store.attach(place, SUMMARY, words, now)
@@ -109,12 +112,15 @@ def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: Evidenc
 
 
 def _overtaken(dossier: Dossier[Any], last: Said[Summary]) -> bool:
-    """Whether the last verdict is a no that the dossier does not know. Only curation's own gate has its own in it."""
+    """Return whether the last verdict is a refusal by the release gate that is not among the facts.
+
+    Only the facts of the release gate contain that gate's own verdicts.
+    """
     known = {each.digest for each in dossier.evidence}
     ours = last.value.verifier.id == verifier(Boundary.CURATION)
     return ours and not last.value.passed and last.evidence.digest not in known
 
 
 def is_conclusion(evidence: Evidence, judge: TierName) -> bool:
-    """Whether the judge itself concluded it before: that is no ground for its verdict."""
+    """Return whether the statement is an earlier conclusion of the judge itself, which is no basis for its verdict."""
     return evidence.signer == judge and evidence.predicate_type in (SUMMARY, SIGNATURE)
