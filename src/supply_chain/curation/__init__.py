@@ -1,1 +1,1 @@
-"""The curation tier's steps: store, encrypt, scan, sign."""
+"""Steps of the curation tier: store, encrypt, scan, sign."""

@@ -1,4 +1,4 @@
-"""encrypt: the repository is encrypted with the tier's own key, and what is confidential has an encrypted copy."""
+"""The step that verifies encryption at rest and writes an encrypted copy of a confidential image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from supply_chain.model.tier import TierName
 
 
 class KeyState(Frozen):
-    """What KMS says of a key."""
+    """The state of a key in KMS."""
 
     arn: str
     enabled: bool
@@ -29,40 +29,43 @@ class KeyState(Frozen):
 
 
 class KeyStore(Protocol):
-    """Keys that never leave where they are kept."""
+    """A store of keys that never leave it."""
 
     def state(self, key: str, *, rotation: bool = True) -> KeyState:
-        """A key by id, ARN or alias; `KeyUnusable` if there is none, `AccessDenied`."""
+        """Return the state of a key, given by id, ARN or alias.
+
+        Raises `KeyUnusable` if there is no such key, or `AccessDenied`.
+        """
 
     def wrap(self, key: str, secret: bytes, context: dict[str, str]) -> bytes:
-        """Encrypt up to 4 KiB, bound to `context`; `KeyUnusable`, `AccessDenied`."""
+        """Encrypt up to 4 KiB, bound to `context`; raise `KeyUnusable` or `AccessDenied`."""
 
     def unwrap(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
-        """The inverse of `wrap`, with the same context."""
+        """Decrypt what `wrap` encrypted, with the same context."""
 
 
 class RepositoryEncryption(Protocol):
-    """How repositories are encrypted at rest."""
+    """Reads how repositories are encrypted at rest."""
 
     def encryption(self, repository: str) -> tuple[str, str | None]:
-        """`KMS` or another type, and the key's ARN, id or alias."""
+        """Return `KMS` or another type, and the ARN, id or alias of the key."""
 
 
 class Encryptor(Protocol):
-    """Writes and recognises encrypted copies."""
+    """Writes and recognizes encrypted copies."""
 
     def new_key(self) -> bytes:
-        """A fresh private key for one image: PKCS #8, DER, at most 4096 bytes."""
+        """Return a new private key for one image: PKCS #8, DER, at most 4096 bytes."""
 
     def encrypt(self, image: ImageRef, tag: str, key: bytes, announce: Callable[[Digest], object]) -> Digest:
-        """Write a copy that `key` opens beside the image, under a tag that begins with `tag`; its digest.
+        """Write an encrypted copy, which `key` opens, to the image's repository, and return its digest.
 
-        The copy was opened again before, and held exactly the image's layers. `announce` is told its digest
-        before it is written; where that raises, nothing is.
+        The tag of the copy begins with `tag`. Before the copy is written, it is decrypted and compared with the image's
+        layers; then `announce` is called with its digest. If `announce` raises, nothing is written.
         """
 
     def is_encrypted(self, copy: ImageRef) -> bool:
-        """Whether the registry holds this manifest and every layer of it is encrypted."""
+        """Return whether the registry has this manifest and every layer of it is encrypted."""
 
 
 def encrypt(
@@ -78,12 +81,11 @@ def encrypt(
     now: Callable[[], datetime],
     fresh: bool = False,
 ) -> EncryptedImage:
-    """Verify encryption at rest, write the copy of a confidential image, and attest both.
+    """Verify encryption at rest, write the encrypted copy of a confidential image, and attest both.
 
-    `storage_key` and `content_key` are ids, ARNs or aliases; the second is needed for confidential
-    images only. The keys are looked at every time; what is already attested is not done again, unless it
-    is to be `fresh`. Raises `KeyUnusable` where the repository or a key is not as it has to be, and then
-    nothing is written.
+    `storage_key` and `content_key` are ids, ARNs or aliases; the second is needed only for confidential images. The
+    keys are checked every time. What is already attested is not done again unless `fresh` is true. Raises `KeyUnusable`
+    if the repository or a key does not meet the requirements; in that case nothing is written.
     """
     key = verify_at_rest(stored.ref.repository, keys, repositories, storage_key)
     own = () if fresh else evidence.verified(stored.ref, TierName.CURATION, ENCRYPTION)
@@ -115,7 +117,10 @@ def encrypt(
 
 
 def verify_at_rest(repository: str, keys: KeyStore, repositories: RepositoryEncryption, storage_key: str) -> str:
-    """The ARN of the tier's key, if the repository is encrypted with it and it is fit; `KeyUnusable`."""
+    """Return the ARN of the tier's key, after a check that the repository is encrypted with it.
+
+    Raises `KeyUnusable` if it is not, or if the key is not customer-managed, not enabled or not rotated.
+    """
     kind, found = repositories.encryption(repository)
     if kind != "KMS" or found is None:
         raise KeyUnusable(
@@ -138,7 +143,10 @@ def verify_at_rest(repository: str, keys: KeyStore, repositories: RepositoryEncr
 
 
 def verify_content_key(keys: KeyStore, content_key: str | None) -> str:
-    """The ARN of the key that wraps confidential images' keys, if it is fit; `KeyUnusable`."""
+    """Return the ARN of the key that wraps the keys of confidential images.
+
+    Raises `KeyUnusable` if the tier has none, or if it is not customer-managed or not enabled.
+    """
     if content_key is None:
         raise KeyUnusable(
             "The image is confidential, and the tier has no content key to wrap its key with.\n"
@@ -165,7 +173,10 @@ def _fit(key: KeyState, role: str) -> None:
 def existing_copy(
     image: ImageRef, known: Sequence[Said[EncryptionRecord]], content_key: str, encryptor: Encryptor
 ) -> EncryptedCopy | None:
-    """The newest attested copy of this image under this content key that the registry still holds."""
+    """Return the newest attested copy of this image under this content key that the registry still has.
+
+    Returns None if there is none.
+    """
     for copy in (record.value.encrypted_copy for record in reversed(known)):
         if copy is None or (copy.plain, copy.key, copy.context) != (
             image.digest,
@@ -185,10 +196,10 @@ def new_copy(
     encryptor: Encryptor,
     attest: Callable[[EncryptedCopy], object],
 ) -> Digest:
-    """The digest of a new encrypted copy.
+    """Write a new encrypted copy, and return its digest.
 
-    It is attested with its wrapped key before it is written: wherever this is interrupted, no copy is left
-    that nobody can open.
+    The copy is attested with its wrapped key before it is written. Therefore an interruption never leaves a copy that
+    nobody can decrypt.
     """
     image, key = stored.ref, encryptor.new_key()
     context = context_of(image.digest)

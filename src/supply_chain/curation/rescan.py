@@ -1,10 +1,10 @@
-"""rescan: what is known by now of an image that lies in the curated repository, and what that changes.
+"""The rescan of an image in the curated repository: what is known of it now, and what that changes.
 
-An image is done when signed evidence says so: its last report is what a scan would say now and will not be too
-old before the next rescans, and the last verdict of curation's gate rests on what is verified of it now, on the policy
-of today, and on what was said last of it and of its bases. Whatever is missing of this is made, in this order; so a
-run that was killed is gone on with by the next. That tells of it too: what it compares with is what was said when last
-it was told.
+Signed evidence shows that an image is done: a scan would find now what its last report says, the report will not be too
+old before the next rescans, and the last verdict of the release gate rests on the evidence that is verified now, on the
+current policy, and on the latest decisions about the image and its bases. The rescan makes what is missing, in this
+order, so that the next run continues after one that was killed. That run also reports the changes: it compares with the
+state that was reported last.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from supply_chain.vulnerability.reports import last_report
 from supply_chain.vulnerability.scanner import SbomGenerator
 
 EARLY = timedelta(days=2)
-"""So long before a report is too old it is made anew: two nights may fail."""
+"""How long before its end of validity a report is made again, so that rescans may fail in two nights."""
 POLICY = POLICIES[Boundary.CURATION]
 
 
 @dataclass(frozen=True)
 class Known:
-    """What curation said of an image at some time: its report, and the verdict of its gate."""
+    """What curation signed about an image at some time: its report, and the verdict of the release gate."""
 
     report: Said[Report] | None
     verdict: Said[Summary] | None
@@ -53,75 +53,76 @@ class Known:
 
 @dataclass(frozen=True)
 class Kept:
-    """An image in the curated repository, and what signed evidence says of it."""
+    """An image in the curated repository, and what signed evidence says about it."""
 
     ref: ImageRef
     built: Provenance | None
     listed: Listed
     last: Known
     told: Known
-    """The last verdict when a rescan told of it, where none did yet the first one, and what that rests on."""
+    """The verdict when a rescan last reported its results, or else the first one, and the report it rests on."""
     judged: tuple[Said[Summary], ...]
-    """Every verdict of curation's gate, the oldest first."""
+    """Every verdict of the release gate, the oldest first."""
     verified: frozenset[Digest]
-    """What lies beside it and is verified now, but for what curation concluded from it."""
+    """Digests of all evidence of the image that is verified now, except curation's own conclusions from it."""
     ruled: frozenset[Digest]
-    """The statements by which somebody blocked or unblocked it."""
+    """Digests of the statements that block or unblock the image."""
     blocked: bool
 
     @property
     def materials(self) -> tuple[Digest, ...]:
-        """The images that went into its build."""
+        """Digests of the images that its build used."""
         return tuple(digest for digest, _ in self.built.materials) if self.built else ()
 
     @property
     def limits(self) -> Limits:
-        """What its owner accepts; where nobody declared anything, what is so without a word."""
+        """What the owner accepts; the defaults if the owner declared nothing."""
         return self.built.manifest.limits if self.built else Limits()
 
     def renewed_after(self, now: datetime) -> datetime:
-        """A report has to be of a later time: one of this time is too old before long."""
+        """Return the oldest time of a report that does not have to be renewed yet."""
         return now - max(timedelta(days=self.limits.scan_days) - EARLY, timedelta(hours=12))
 
 
 class Change(Frozen):
-    """What curation's gate said of an image before, and says now."""
+    """The answers of the release gate about an image, before and now."""
 
     before: bool | None
-    """None where it had not said anything."""
+    """None if there was no verdict before."""
     after: bool
     reasons: tuple[Reason, ...] = ()
 
     @property
     def turned(self) -> bool:
-        """Whether a yes became a no, or a no a yes."""
+        """Whether the answer changed between yes and no, or is the first one."""
         return self.before is not self.after
 
 
 class News(Change):
-    """A change, and the verdict since which the gate says so: it names the change, whoever tells of it and when."""
+    """A change, with the verdict that it dates from, which identifies the change whoever reports it and when."""
 
     since: Digest
 
 
 @dataclass(frozen=True)
 class Concluded:
-    """What came of a report."""
+    """The result for one image and its report."""
 
     signed: bool
-    """Whether it was signed."""
+    """Whether the report was signed."""
     news: News | None
-    """How the verdict differs from the one that was told last, or else from the last one since that said otherwise."""
+    """The change from the verdict that was reported last, or else from the last different verdict since then."""
     change: Change | None
-    """How the verdict differs from the one that was told last."""
+    """The change from the verdict that was reported last."""
     passes: bool
-    """Whether the gate says yes now. To what is blocked it says no."""
+    """Whether the gate admits the image now. It refuses a blocked image."""
 
 
 class Registry(Attacher, Protocol):
-    """What is asked of the registry."""
+    """Attaches and reads content in the registry."""
 
-    def content(self, referrer: ImageRef) -> bytes: ...
+    def content(self, referrer: ImageRef) -> bytes:
+        """Return the content of a referrer."""
 
 
 def look(
@@ -132,9 +133,11 @@ def look(
     now: Callable[[], datetime],
     told: datetime | None = None,
 ) -> Kept:
-    """What evidence says of an image. One that has no SBOM gets one, made and signed as `scan` does it.
+    """Read what evidence says about an image; make and sign its SBOM as `scan` does if it has none.
 
-    `told` is when a rescan last told what it found; without it, all that is signed counts as told.
+    The SBOM is also made if the existing one has no examination with it. `told` is when a rescan last reported its
+    results; without it, everything that is signed counts as reported. Raises `EvidenceInvalid` if the new SBOM cannot
+    be read back.
     """
     found = _read(ref, evidence, told)
     if found is None or found.listed.examination is None:
@@ -149,7 +152,7 @@ def look(
 
 
 def _read(ref: ImageRef, evidence: EvidenceStore, told: datetime | None) -> Kept | None:
-    """None where there is no SBOM."""
+    """Read what evidence says about an image; return None if it has no SBOM."""
     reading = evidence.read(ref)
     own, development = reading.by(TierName.CURATION), reading.by(TierName.DEVELOPMENT)
     listed = last_listed(own)
@@ -173,12 +176,15 @@ def _read(ref: ImageRef, evidence: EvidenceStore, told: datetime | None) -> Kept
 
 
 def _of_blocks(evidence: Iterable[Evidence]) -> frozenset[Digest]:
-    """The statements by which somebody blocked or unblocked something."""
+    """Return the digests of the statements that block or unblock something."""
     return frozenset(each.evidence.digest for each in rulings(evidence) if each.value.act in (Act.BLOCK, Act.UNBLOCK))
 
 
 def _ground(verdict: Said[Summary] | None, last: Said[Report] | None, own: Iterable[Evidence]) -> Said[Report] | None:
-    """The report that a verdict rests on, mostly the last. One that was signed and not judged by was told by nobody."""
+    """Return the report that a verdict rests on, which is usually the last one.
+
+    A report that was signed but not used for a verdict was never reported to anybody.
+    """
     inputs = _inputs(verdict) if verdict else frozenset()
     if last is not None and last.evidence.digest in inputs:
         return last
@@ -186,14 +192,15 @@ def _ground(verdict: Said[Summary] | None, last: Said[Report] | None, own: Itera
 
 
 Ruled = Mapping[ImageRef, frozenset[Digest] | None]
-"""Base → the statements by which somebody blocked or unblocked it; None where they cannot be read."""
+"""Base → digests of the statements that block or unblock it; None if they cannot be read."""
 
 
 def ruled_bases(bases: Iterable[ImageRef], evidence: EvidenceStore) -> Ruled:
-    """The bases that somebody blocked or unblocked, or one that they are built on: a verdict about what is built on
-    them has to rest on that.
+    """Return the bases to which a block or unblock applies, each with the statements.
 
-    Of one of which that cannot be read nobody knows: whatever is built on it is judged, and told with the reason.
+    It applies to the base that it names and to every base that is built on that one. A verdict about an image that is
+    built on such a base has to rest on these statements. If they cannot be read, the value is None: every image on that
+    base is judged, and reported with the reason.
     """
     asked = tuple(bases)
 
@@ -218,11 +225,11 @@ def conclude(
     ruled: Ruled,
     now: Callable[[], datetime],
 ) -> Concluded:
-    """Sign what is new about an image, and judge it anew where its last verdict does not rest on what is known now.
+    """Sign what is new about an image, and judge the image again if its last verdict is out of date.
 
-    `report` may be the one that is signed. A report that finds the same is not signed again before the signed
-    one has to be renewed. `bases` are all that there are, `ruled` is what `ruled_bases` gives.
-    What is blocked is not judged: every gate says no to it until somebody unblocks it, and a signed no would stay.
+    `report` may be the one that is already signed. A report with the same findings is not signed again before the
+    signed one has to be renewed. `bases` are all curated bases, and `ruled` is the result of `ruled_bases`. A blocked
+    image is not judged: every gate refuses it until somebody unblocks it, and a signed refusal would remain after that.
     """
     signed = image.last.report is None or _new(image, image.last.report.value, report, now())
     if signed:
@@ -255,15 +262,20 @@ def _new(image: Kept, signed: Report, report: Report, now: datetime) -> bool:
 
 
 def _ruled(image: Kept, ruled: Ruled, layers: Layers, evidence: EvidenceStore) -> tuple[frozenset[Digest] | None, ...]:
-    """What was said of the bases that went into an image, as its build says or its layers show; None for what nobody
-    can tell."""
+    """Return the blocks and unblocks of the bases of an image, by digest; None for those that cannot be read.
+
+    The bases are those that its build names and those that its layers show.
+    """
     below = upon(image.ref, tuple(ruled), layers, evidence)[0] if ruled else ()
     return tuple(said for base, said in ruled.items() if base in below or base.digest in image.materials)
 
 
 def _rests_on(verdict: Said[Summary], image: Kept, of_bases: Collection[frozenset[Digest] | None]) -> bool:
-    """Whether the verdict was given on all that is verified of the image now and on nothing that no longer is, by the
-    policy of today, and on what was said of the image and of its bases."""
+    """Return whether a verdict is up to date.
+
+    It is, if it rests on exactly the evidence of the image that is verified now, on the current policy, and on all
+    blocks and unblocks of the image and of its bases.
+    """
     inputs = _inputs(verdict)
     return (
         verdict.value.policy.digest == digest_set(POLICY.digest)
@@ -273,27 +285,36 @@ def _rests_on(verdict: Said[Summary], image: Kept, of_bases: Collection[frozense
 
 
 def _inputs(verdict: Said[Summary], beside: str = "") -> frozenset[Digest]:
-    """The statements that a verdict rests on, by the digests of what holds them; all, or those of one place."""
+    """Return the digests of the statements that a verdict rests on.
+
+    `beside` selects those whose address begins with it.
+    """
     named = (each for each in verdict.value.input_attestations if each.uri.startswith(beside))
     return frozenset(f"sha256:{each.digest.get('sha256')}" for each in named)
 
 
 def _change(before: Said[Summary] | None, reasons: tuple[Reason, ...]) -> Change | None:
-    """None where the gate says what it said before."""
+    """Return how the gate's answer differs from an earlier verdict; None if it is the same."""
     if before is not None and _reasons(before) == reasons:
         return None
     return Change(before=before.value.passed if before else None, after=not reasons, reasons=reasons)
 
 
 def _turned_back(image: Kept, reasons: tuple[Reason, ...]) -> Change | None:
-    """How the verdict differs from the last one since what was told last, where it says that again: the turn away from
-    it may have been heard, and the turn back not."""
+    """Return the change from the last different verdict after the one that was reported last; None without one.
+
+    It matters if the gate now says again what was reported last: somebody may have heard of the change to the verdict
+    in between, and not of the change back.
+    """
     after = takewhile(lambda each: each is not image.told.verdict, reversed(image.judged))
     return next((change for each in after if (change := _change(each, reasons))), None)
 
 
 def _since(judged: Sequence[Said[Summary]], reasons: tuple[Reason, ...], given: Digest) -> Digest:
-    """The verdict since which the gate says so: its last one, or the first of those before that said the same."""
+    """Return the digest of the verdict since which the gate gives this answer.
+
+    That is the last verdict (`given`), or the first of the verdicts directly before it with the same answer.
+    """
     for each in reversed(judged):
         if _change(each, reasons):
             break

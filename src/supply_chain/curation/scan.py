@@ -1,4 +1,4 @@
-"""scan: an SBOM of the stored image, and what is known of everything in it."""
+"""The step that makes the SBOM of a stored image and scans it for known vulnerabilities."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ FORMATS = {
     "cyclonedx": "application/vnd.cyclonedx+json",
     "spdx": "application/spdx+json",
 }
-"""Format → artifact type of its referrer. syft's is the SBOM of record."""
+"""Format → artifact type of its referrer. The SBOM of record is syft's."""
 LEVEL = 6
-"""zlib's own choice; the highest takes three times as long for a twentieth less."""
+"""The default of zlib. The highest level takes three times as long and saves 5 % of the size."""
 
 
 class Attacher(Protocol):
@@ -41,7 +41,8 @@ class Attacher(Protocol):
         content: bytes,
         annotations: Mapping[str, str],
         media_type: str | None = None,
-    ) -> Digest: ...
+    ) -> Digest:
+        """Attach content to an image, and return the digest of the referrer."""
 
 
 def scan(
@@ -55,10 +56,11 @@ def scan(
     days: int,
     fresh: bool = False,
 ) -> tuple[ScannedImage, Report]:
-    """Make the SBOM from the registry by digest, match it, and leave both as evidence.
+    """Make the SBOM from the registry by digest, scan it, and attach both as evidence.
 
-    An SBOM that the same generator made is not made again, and a report of the same scanner and
-    database on the same SBOM is good for `days`; unless the scan is to be `fresh`.
+    An SBOM of the same generator is used again. A report of the same scanner and database on the same SBOM is valid for
+    `days`. If `fresh` is true, both are made again. Raises `DatabaseOutdated` if an earlier report was made with a
+    database that knows more than the scanner's.
     """
     ref = image.stored.ref
     known = evidence.verified(ref, TierName.CURATION, SBOM, VULNERABILITIES)
@@ -86,7 +88,11 @@ def _whole_scan(
     evidence: EvidenceStore,
     now: Callable[[], datetime],
 ) -> tuple[ScannedImage, Report]:
-    """What the image contains is true whatever a scan says of it: it is signed beside the scan, and stays."""
+    """Make the SBOM and the report.
+
+    What the image contains is true whatever a scan finds, so the SBOM is signed in parallel and stays if the scan
+    fails.
+    """
     ref = image.stored.ref
     listed = list_contents(ref, generator)
     report, sbom = both(
@@ -98,7 +104,7 @@ def _whole_scan(
 
 
 def list_contents(ref: ImageRef, generator: SbomGenerator) -> tuple[Sboms, Examination]:
-    """Make the SBOMs of an image, and examine it for what they do not tell."""
+    """Make the SBOMs of an image, and examine the image for what SBOMs do not show."""
     return both(lambda: generator.of_image(ref), lambda: generator.examine(ref))
 
 
@@ -111,7 +117,10 @@ def keep(
     evidence: EvidenceStore,
     now: Callable[[], datetime],
 ) -> Digest:
-    """Attach the SBOMs, and sign where they are and what was found; the referrer of the one of record."""
+    """Attach the SBOMs, and sign their references and the examination.
+
+    Returns the digest of the referrer of the SBOM of record.
+    """
     zipped = _zipped(sboms)
     referrers = side_by_side(lambda name: _attach(ref, name, zipped[name], registry), tuple(zipped))
     attached = dict(zip(zipped, referrers, strict=True))
@@ -135,7 +144,7 @@ def _attach(ref: ImageRef, name: str, zipped: bytes, registry: Attacher) -> Dige
 
 
 def _references(sboms: Sboms, attached: Mapping[str, Digest], examination: Examination, now: datetime) -> References:
-    """The SBOMs by media type and by digest of content and referrer."""
+    """Return references to the SBOMs, with media type and the digests of content and referrer."""
     record = sboms.record
     return References(
         references=tuple(

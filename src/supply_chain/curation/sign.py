@@ -1,4 +1,4 @@
-"""sign: curation's signature over what it admits, verified as anybody else would verify it."""
+"""The step that signs an admitted image with curation's key and verifies the signature as anybody else would."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from supply_chain.policy.verdict import record
 class ImageSigner(Protocol):
     """Signs images in the registry."""
 
-    def sign_image(self, ref: ImageRef) -> None: ...
+    def sign_image(self, ref: ImageRef) -> None:
+        """Sign an image; the signature is attached to it."""
 
     def verify_image(self, ref: ImageRef, public_key: str) -> None:
-        """`SignatureFailed` unless it is signed as `sign_image` signs."""
+        """Raise `SignatureFailed` unless the image is signed as `sign_image` does it."""
 
 
 def _verifies(signer: ImageSigner, ref: ImageRef, key: str) -> bool:
@@ -43,9 +44,9 @@ def sign(
     *,
     fresh: bool = False,
 ) -> CuratedImage:
-    """Sign with the tier's key, then verify with its public key and nothing else; leave the verdict.
+    """Sign an image with the tier's key, verify it with the public key alone, and record the verdict.
 
-    What is signed already, and verifies, is not signed again, unless it is to be `fresh`.
+    An image with a signature that verifies is not signed again unless `fresh` is true.
     """
     encrypted = admitted.image.encrypted
     ref, key = encrypted.stored.ref, evidence.trusted[TierName.CURATION]
@@ -55,7 +56,7 @@ def sign(
     if proven is None:
         signer.sign_image(ref)
         signer.verify_image(ref, key)
-    assert dossier.manifest is not None  # the gate admits nothing without
+    assert dossier.manifest is not None  # the release gate admits no image without a declaration
     return CuratedImage(
         ref=ref,
         tag=encrypted.stored.tag,

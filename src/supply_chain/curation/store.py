@@ -1,4 +1,4 @@
-"""store: copy an admitted candidate, by digest and without the engine, into curation's own repository."""
+"""The step that copies an admitted candidate, by digest and without the engine, to curation's repository."""
 
 from __future__ import annotations
 
@@ -22,35 +22,43 @@ IMAGE = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
-"""What an image's manifest calls itself; what could also be read as an index is not one image."""
+"""Media types of an image's manifest. A manifest that could also be read as an index is not one image."""
 
 
 class Copier(Protocol):
     """Copies images between repositories, layer by layer, keeping the digest."""
 
-    def copy(self, source: ImageRef, repository: str, tag: str) -> None: ...
+    def copy(self, source: ImageRef, repository: str, tag: str) -> None:
+        """Copy an image to a repository, under a tag."""
 
 
 class Stored(Protocol):
-    """What is asked of the registry afterwards."""
+    """Reads the registry after the copy, and copies referrers."""
 
-    def manifest(self, ref: ImageRef) -> dict[str, Any]: ...
+    def manifest(self, ref: ImageRef) -> dict[str, Any]:
+        """Return the manifest of an image."""
 
-    def verify_blob(self, repository: str, digest: Digest, size: int) -> None: ...
+    def verify_blob(self, repository: str, digest: Digest, size: int) -> None:
+        """Read a blob, and verify its size in bytes and its digest; raise `ImageDamaged` if they differ."""
 
-    def copy_referrer(self, referrer: ImageRef, repository: str) -> None: ...
+    def copy_referrer(self, referrer: ImageRef, repository: str) -> None:
+        """Copy a referrer to the same subject in another repository."""
 
-    def digest_of(self, repository: str, tag: str) -> Digest | None: ...
+    def digest_of(self, repository: str, tag: str) -> Digest | None:
+        """Return the digest of a tag; None if there is no such tag."""
 
-    def has(self, ref: ImageRef) -> bool: ...
+    def has(self, ref: ImageRef) -> bool:
+        """Return whether the repository has this manifest."""
 
 
 class Repositories(Protocol):
-    """Makes repositories, and says what they hold to."""
+    """Creates repositories and reads their settings."""
 
-    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None: ...
+    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
+        """Create a repository unless it exists; `immutable` is about its tags, `key` is its KMS key, if any."""
 
-    def immutable(self, repository: str) -> bool: ...
+    def immutable(self, repository: str) -> bool:
+        """Return whether no tag in the repository can move."""
 
 
 def store(
@@ -65,13 +73,16 @@ def store(
     now: Callable[[], datetime],
     fresh: bool = False,
 ) -> StoredImage:
-    """Copy image and evidence, verify every byte, and leave the gate's verdict beside them.
+    """Copy image and evidence, verify every byte, and attach the intake gate's verdict.
 
-    The tag is `<revision>-<first 12 of the digest>` and never has to move. The verdict says that every
-    byte was verified: where one lies there, they are not read again, unless it is to be `fresh`.
-    A push brings an archived image back: one that is blocked meanwhile the next gate refuses, and the lifecycle
-    archives it again; curation's role may not. Raises `SettingInvalid` where somebody made the repository so that tags
-    can move.
+    The tag is `<revision>-<first 12 of the digest>` and never has to move. The verdict states that every byte was
+    verified: if there is one already, the bytes are not read again unless `fresh` is true.
+
+    A push restores an archived image. If the image was blocked in the meantime, the next gate refuses it and the
+    lifecycle archives it again; curation's role may not archive.
+
+    Raises `ImageDamaged` if the candidate is not one image or a byte is wrong, and `SettingInvalid` if the repository
+    existed before and its tags can move.
     """
     candidate = admitted.image
     ref = candidate.ref.moved_to(curated_repository(candidate.ref.application))
@@ -79,7 +90,7 @@ def store(
     _ensure_immutable(ref.repository, repositories, storage_key)
     there = registry.digest_of(ref.repository, tag) == ref.digest
     if not there:
-        blobs_in(candidate.ref, registry)  # what is no image is not brought in, nor with it what was archived here
+        blobs_in(candidate.ref, registry)  # refuse before the copy, which would also restore what is archived
         copier.copy(candidate.ref, ref.repository, tag)
     before = last_verdict(evidence.verified(ref, TierName.CURATION, SUMMARY), Boundary.TO_CURATION, ref.digest)
     proven = proof([before.evidence]) if before and there and not fresh else None
@@ -117,10 +128,13 @@ def _missing(candidate: Candidate, ref: ImageRef, registry: Stored) -> Sequence[
 
 
 def blobs_in(ref: ImageRef, registry: Stored) -> tuple[Descriptor, ...]:
-    """What the manifest in the registry says the image consists of; `ImageDamaged` unless it is one image."""
+    """Return the blobs of an image, as its manifest in the registry lists them.
+
+    Raises `ImageDamaged` unless the manifest is that of one image.
+    """
     manifest = registry.manifest(ref)
     if "layers" not in manifest or "manifests" in manifest or manifest.get("mediaType", IMAGE[0]) not in IMAGE:
         raise ImageDamaged(f"{ref} is an index of several images.\nBuild for one platform; one digest is one image.")
-    if "subject" in manifest:  # a registry lists it as attached to that, and whoever asks for images passes it over
+    if "subject" in manifest:  # registries list it as a referrer of that subject, not as an image
         raise ImageDamaged(f"{ref} calls itself attached to another image.\nPush it without a subject.")
     return blobs_of(manifest, ref)

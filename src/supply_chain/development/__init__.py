@@ -1,1 +1,1 @@
-"""The development tier's steps: build, test, offer."""
+"""Steps of the development tier: build, test, offer."""

@@ -1,4 +1,4 @@
-"""Base images by digest: curated ones that curation's last verdict admits and no block concerns, or a profile's."""
+"""Resolution of base images to digests: released bases that are not blocked, a profile's images, declared images."""
 
 from __future__ import annotations
 
@@ -21,25 +21,27 @@ REGISTRIES = (
     "docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.access.redhat.com",
     "registry.k8s.io",
 )  # fmt: skip
-"""Public registries that answer by themselves and whose customers cannot send a client elsewhere."""
+"""Public registries that answer requests themselves, and whose customers cannot redirect a client elsewhere."""
 OWN = (OFFERED, CURATED, EVIDENCE)
-"""How this chain's own names begin. On a public registry they are anybody's, and are not asked for there."""
+"""Prefixes of this chain's own image names. On a public registry anyone can own them; they are not requested there."""
 PINNED = re.compile(rf"^(?P<name>[^@$\s]+)@(?P<digest>{DIGEST})$")
 
 
 class Catalogue(Protocol):
-    """What a repository holds."""
+    """Lists the images in a repository."""
 
-    def newest_first(self, repository: str) -> tuple[ImageRef, ...]: ...
+    def newest_first(self, repository: str) -> tuple[ImageRef, ...]:
+        """Return the images in a repository, the newest first."""
 
 
 @dataclass(frozen=True)
 class CuratedBases:
     """Resolves the images that a Dockerfile names.
 
-    `instead` maps a curated base's name to an upstream image by digest, as a profile may ask. `read_config` reads
-    the configuration of an image for a platform, by its address. `registries` may be asked for declared images: the
-    engine follows wherever a registry sends it, so that one of a developer's own could send it into any network.
+    `instead` maps the name of a curated base to an upstream image by digest, as a profile may configure. `read_config`
+    reads the configuration of an image, given by its address, for a platform. Declared images are requested only from
+    `registries`: the engine follows any redirect of a registry, so a developer's own registry could send it into any
+    network.
     """
 
     catalogue: Catalogue
@@ -77,7 +79,10 @@ class CuratedBases:
         return self.read_config(address, platform)
 
     def curated(self, name: str) -> tuple[str, Material]:
-        """The newest one that curation admits; where `name` has a digest, that one. `BaseMissing` otherwise."""
+        """Return the newest base of this name that is released and not blocked, or the one with the digest in `name`.
+
+        Raises `BaseMissing` if there is none.
+        """
         repository, at, digest = name.partition("@")
         if at:
             self._refuse_blocked(name, digest)
@@ -108,7 +113,7 @@ class CuratedBases:
         return address, Material(name=name, digest=match["digest"], curated=False)
 
     def _refuse_blocked(self, name: str, digest: Digest) -> None:
-        """Raise `BaseMissing` for a digest that is blocked, whatever it is called."""
+        """Raise `BaseMissing` if the digest is blocked, under whatever name."""
         if block := standing(read_blocks(digest, self.evidence).evidence).block:
             raise BaseMissing(
                 f"{name} may not be used: {digest} is blocked {block}\n"
@@ -120,14 +125,17 @@ class CuratedBases:
         return vended and not any(self._blocks(ref))
 
     def _blocks(self, ref: ImageRef) -> Iterator[tuple[ImageRef, Ruling]]:
-        """The blocks of a base and of those that it is built on: before any rescan judged it for them."""
+        """Yield the blocks of a base and of the bases that it is built on.
+
+        A block counts at once, before a rescan has judged the bases that are built on a blocked one.
+        """
         for base in with_their_bases([ref], (), self.evidence):
             if block := standing(read_standing(base, self.evidence).evidence).block:
                 yield base, block
 
 
 def _short(reference: str, host: str) -> str:
-    """An image's name as people write it for our own bases: `docker.io/curated/base/python:latest`, and so on."""
+    """Return an image's name as people write it for our own bases: without host and without `:latest`."""
     name = reference.removeprefix(f"{host}/").removeprefix(HUB)
     return name if "@" in name else name.removesuffix(":latest")
 

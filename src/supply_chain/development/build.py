@@ -1,4 +1,4 @@
-"""build: from the declared context to an image whose inputs are known."""
+"""The step that builds an image from a snapshot and resolves every input of the build."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from supply_chain.model.tier import TierName, development_repository
 from supply_chain.scratch import scratch
 
 FETCHED = 2 * 1024**3
-"""Bytes that all files of one build may have that its Dockerfile adds by URL."""
+"""Largest number of bytes, together, of the files that the Dockerfile of one build adds by URL."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What the builder is to do."""
+    """A request to the builder for one image."""
 
     context: Path
     dockerfile: bytes
@@ -42,57 +42,60 @@ class Order:
     target: str | None
     name: str
     images: Mapping[str, str]
-    """Image, as BuildKit reads it in the Dockerfile → its address, by digest. No other is taken in."""
+    """Image name as BuildKit reads it in the Dockerfile → its address by digest. No other image can be used."""
     fetched: Mapping[str, Path]
-    """URL → a private directory that holds what it gave, under the name that BuildKit copies. No other is taken in."""
+    """URL → a private directory with the downloaded file, under the name that BuildKit copies.
+
+    No other URL can be used.
+    """
     annotations: Mapping[str, str]
     epoch: int
     timeout: float
     reproducible: bool
     """Whether the layers' timestamps are rewritten, which takes longer than many a build."""
     key: str
-    """Names the application's caches; no declaration can choose it."""
+    """Identifies the application's caches; no declaration can choose it."""
     caches: str
-    """Names the caches that its steps mount: the application's, or of a fresh build its own."""
+    """Identifies the caches that the build's steps mount: the application's, or in a fresh build its own."""
     max_size: int
-    """Bytes that the image may have, all of its layers unpacked; asked of what is reproducible."""
+    """Largest number of unpacked bytes of all layers; the image is held to it only if it is `reproducible`."""
     unpacks: bool = False
     """Whether an instruction may unpack archives of the context (ADD)."""
     fresh: bool = False
-    """Whether every step is made again, whatever was built before."""
+    """Whether every step runs again, whatever was built before."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """What came of an order."""
+    """The result of an order."""
 
     digest: Digest
     record: BuildRecord
 
 
 class Builder(Protocol):
-    """BuildKit."""
+    """Builds images with BuildKit."""
 
     def build(self, *orders: Order) -> tuple[Built, ...]:
-        """Build each into the engine's store under its name, side by side; the results in order.
+        """Build all orders in parallel into the engine's store, each under its name; return the results in order.
 
-        All steps of one key's orders together are held to one build's limits. Raises `BuildFailed` or
+        The steps of all orders with the same key have the limits of one build together. Raises `BuildFailed` or
         `BuildLimitExceeded`. BuildKit itself denies every source but the context, `order.images` and `order.fetched`.
         """
 
     def versions(self) -> dict[str, str]:
-        """Versions of builder and engine."""
+        """Return the versions of builder and engine."""
 
 
 class Offered(Protocol):
-    """What development offered before."""
+    """Lists the images that development offered before."""
 
     def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
-        """The images with a tag that begins so, the last one first; none where there is no repository."""
+        """Return the images with a tag that has this prefix, newest first; none without the repository."""
 
 
 class Allowance:
-    """Bytes that the downloads of one build may have together; they run side by side and share it."""
+    """The bytes that the downloads of one build may have together; parallel downloads share it."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -100,22 +103,22 @@ class Allowance:
         self._lock = threading.Lock()
 
     def take(self, size: int) -> bool:
-        """Take `size` bytes; whether as many were left."""
+        """Take `size` bytes, and return whether as many were left."""
         with self._lock:
             self._left -= size
             return self._left >= 0
 
 
 Fetch = Callable[[str, Digest, Path, float, Allowance], None]
-"""`(URL, checksum, target file, seconds, allowance)`: fetches a file, and believes the checksum alone."""
+"""`(URL, checksum, target file, seconds, allowance)`: downloads a file, and trusts it by its checksum alone."""
 
 Context = Callable[[Snapshot], AbstractContextManager[Path]]
-"""Gives the directory to build in: the snapshot's own, or a copy with its root filesystem in it."""
+"""Gives the build directory: the snapshot's own, or a copy that contains its root filesystem."""
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """Everything a build needs of the world."""
+    """The dependencies of a build."""
 
     builder: Builder
     reader: DockerfileReader
@@ -124,22 +127,21 @@ class Workshop:
     offered: Offered
     evidence: EvidenceStore
     in_engine: Mapping[Check, Mapping[str, str]]
-    """The checks that need the image in the engine, and the tools that would make them."""
+    """Check that needs the image in the engine → the tools that would make the check."""
     context: Context
     cache_key: Callable[[Source, str], str]
-    """The key of an application's caches, from its source and its name."""
+    """Returns the key of an application's caches, from its source and its name."""
     now: Callable[[], datetime]
     version: str
     hosted: bool = False
-    """Whether the builder's host is there for builds alone."""
+    """Whether the builder's host is used for builds only."""
 
 
 def build(snapshot: Snapshot, workshop: Workshop, run: str, *, fresh: bool = False) -> BuiltImage:
-    """Build the image that a snapshot declares, and for a service the stage that holds its tests.
+    """Build the image that a snapshot declares and, for a service, the stage that contains its tests.
 
-    Base images are resolved to digests before the build; one that is not curated is recorded as such.
-    What was offered before from the same inputs, with the results of its checks, is not built again,
-    unless it is to be `fresh`.
+    Base images are resolved to digests before the build; an uncurated one is recorded as such. An image that was
+    offered before from the same inputs, with the results of its checks, is not built again unless `fresh` is true.
     """
     started, manifest = workshop.now(), snapshot.manifest
     content = read_dockerfile(snapshot)
@@ -212,9 +214,9 @@ def _built(
 
 @contextmanager
 def _fetched(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[str, Path]]:
-    """What the Dockerfile adds by URL, each in a directory of its own, whose name nobody can guess.
+    """Download what the Dockerfile adds by URL; yield each URL with its own directory.
 
-    The downloads share the time of the build, and one allowance.
+    Nobody can guess the names of the directories. The downloads share the time of the build, and one allowance.
     """
     until, allowance = time.monotonic() + timeout, Allowance(FETCHED)
     with scratch("fetched") as work:
@@ -231,10 +233,10 @@ def _fetched(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[str, 
 
 
 def offered_before(inputs: BuildInputs, manifest: Service | Base, workshop: Workshop) -> Candidate | None:
-    """What development offered from the same inputs, if nothing has to look at it in the engine again.
+    """Return the candidate that development offered from the same inputs; None if a check needs it in the engine again.
 
-    A source that no commit names may have changed unseen, and a root filesystem is made of the packages
-    that the distribution has today: neither is ever the same.
+    Also None for a source with uncommitted changes, which may have changed unnoticed, and for a base with a root
+    filesystem, which is made of the packages that the distribution has today.
     """
     source = inputs.source
     if source.dirty or (isinstance(manifest, Base) and manifest.rootfs):
@@ -249,7 +251,10 @@ def offered_before(inputs: BuildInputs, manifest: Service | Base, workshop: Work
 
 
 def read_dockerfile(snapshot: Snapshot) -> bytes:
-    """The bytes of the Dockerfile, which are read once; `DeclarationInvalid` where they are no text in UTF-8."""
+    """Read the Dockerfile, once, and return its bytes.
+
+    Raises `DeclarationInvalid` if they are not text in UTF-8.
+    """
     content = snapshot.dockerfile.read_bytes()
     try:
         content.decode("utf-8")
@@ -262,22 +267,22 @@ def read_dockerfile(snapshot: Snapshot) -> bytes:
 
 
 def local_name(application: str, run: str) -> str:
-    """The engine's name for what a run builds."""
+    """Return the engine's name for the image that a run builds."""
     return f"cscm.local/{application}:{run}"
 
 
 def test_name(local: str) -> str:
-    """The engine's name for the stage that holds the tests of an image."""
+    """Return the engine's name for the stage that contains the tests of an image."""
     return f"{local}-tests"
 
 
 def _test_stage(order: Order, manifest: Service) -> Order:
-    """It is run here and now, and never offered."""
+    """Return the order for the test stage, which runs here and is never offered."""
     return replace(order, target=manifest.test.stage, name=test_name(order.name), annotations={}, reproducible=False)
 
 
 def _annotations(manifest: Service | Base, inputs: BuildInputs) -> dict[str, str]:
-    """OCI's predefined annotations (image-spec 1.1, "Pre-Defined Annotation Keys")."""
+    """Return OCI's predefined annotations (image-spec 1.1, "Pre-Defined Annotation Keys")."""
     source, base = inputs.source, inputs.base
     values = {
         "org.opencontainers.image.title": manifest.name,

@@ -1,4 +1,4 @@
-"""content: what an image is made of, looked at without running it."""
+"""The check of an image's content, made without running the image."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from supply_chain.text import counted, first_of
 
 SHOWN = 20
 MOST_SECRETS = 50
-"""Secrets in an image that are told, one by one."""
+"""Largest number of secrets in an image that the result lists one by one."""
 CONTENT_VERSION = "6"
-"""Of looking: raised when more is looked at, so that what passed before is looked at again."""
+"""Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """An image's layers, one laid upon the other, as a container of it sees them."""
+    """The merged layers of an image, as a container of it sees them."""
 
     digest: Digest
-    """Of the manifest."""
+    """Digest of the manifest."""
     platform: str
-    """As its configuration says: `linux/amd64`."""
+    """Platform in the image's configuration, such as `linux/amd64`."""
     size: int
-    """Bytes of all layers, unpacked; those that a later layer hides count too, for they are stored and moved."""
+    """Unpacked bytes of all layers. Files that a later layer hides count too: they are stored and transferred."""
     more_rights: Mapping[str, str]
-    """Path → why whoever can read or run it there has more rights than the container's user."""
+    """Path → why a user who can read or run the file there gets more rights than the container's user."""
     programs: int
-    """Machine programs (ELF) in all layers; scripts run on any machine that has their interpreter."""
+    """Number of machine programs (ELF) in all layers. Scripts run on any machine that has their interpreter."""
     foreign: Mapping[str, str]
-    """Path of a program for another machine than the platform's → that machine."""
+    """Path of a program for a machine other than the platform's → that machine."""
     secrets: tuple[str, ...] = ()
-    """`path:line: kind` of what has a known form of a secret, in any layer, but in files that check `secrets` reads."""
+    """`path:line: kind` of each known form of a secret in any layer, except in files that the check `secrets` reads."""
     texts: Mapping[str, bytes] = field(default_factory=dict)
-    """Path → content of small texts that no package brought and the check `secrets` does not read."""
+    """Path → content of small texts that no package installed and that the check `secrets` does not read."""
     unsearched: tuple[str, ...] = ()
-    """Paths of such texts that are too large, each or together, to be searched for what is called a secret."""
+    """Paths of such texts that are too large, each or together, to be searched for values named like a secret."""
     examination: Examination = field(default_factory=Examination)
-    """What no scanner judges in it, and where engines would unpack other files."""
+    """Content that no scanner judges, and paths where engines would unpack different files."""
 
 
 def check_content(
@@ -55,10 +55,11 @@ def check_content(
     now: Callable[[], datetime],
     search: Callable[[Mapping[str, bytes]], tuple[str, ...]] = lambda _: (),
 ) -> CheckResult:
-    """Hold what `read` gives against the declaration; `CheckNotMade` where it is not of this digest.
+    """Compare the content that `read` returns with the declaration.
 
-    It gives nothing of an image that has more bytes than it may, and is not read further. `search` looks through
-    texts for secrets, and gives `path:line: kind` of each.
+    `read` returns None for an image that has more bytes than it may have; such an image is not read further. `search`
+    searches texts for secrets and returns `path:line: kind` of each. Raises `CheckNotMade` if the content is not of
+    `digest`.
     """
     started, contents = now(), read()
     if contents and contents.digest != digest:
@@ -131,7 +132,11 @@ def _unsearched(paths: tuple[str, ...]) -> list[str]:
 
 
 def _unjudged(examination: Examination, manifest: Service | Base) -> list[str]:
-    """What curation's gate refuses unless the owner accepts it, or a base that it is built on has it too."""
+    """Return a warning for each item that no scanner judges.
+
+    The release gate refuses these items unless the owner accepts them or a base that the image is built on has them
+    too.
+    """
     left = examination.unaccepted(manifest.limits.unjudged)
     found = (
         *(f"{each.path}: {each.fact}, and os-release names {examination.distribution}" for each in left.contradictions),
@@ -147,7 +152,7 @@ def _listed(files: Mapping[str, str]) -> str:
 
 
 def too_large(most: int) -> str:
-    """Return what an image has that is larger than its declaration says."""
+    """Return the message for an unpacked image that is larger than declared; `most` is the declared size in bytes."""
     return f"Unpacked, it has more than the {_mib(most)} that are declared (build.max_size)."
 
 

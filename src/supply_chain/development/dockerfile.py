@@ -1,4 +1,4 @@
-"""What a Dockerfile asks of BuildKit, as BuildKit's own code reads it, and which of that is refused."""
+"""What a Dockerfile asks of BuildKit, as BuildKit's own code reads it, and the rules that refuse some of it."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from supply_chain.model.image import DIGEST, Digest
 
 IMAGE = "docker-image://"
 CONTEXT = "local://context"
-"""How BuildKit identifies an image and the build context as sources."""
+"""How BuildKit identifies sources: the prefix of an image, and the build context."""
 HUB = "docker.io/"
 CACHE_ID = re.compile(r"[A-Za-z0-9._/-]+")
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~@=-]*")
 SECRETS = frozenset({"ca"})
-"""The secrets that a build is given."""
+"""The secrets that a build receives."""
 INSTRUCTIONS = 2000
-"""Instructions a Dockerfile may have; a person does not write more. The reader counts them before it converts."""
+"""Largest number of instructions in a Dockerfile; people write fewer. The reader counts them before it converts."""
 
 
 class Read(BaseModel):
-    """What the reader prints. Keys that are not known here belong to a later version of it."""
+    """A value that the reader prints. Unknown keys are ignored: they belong to a later version of the reader."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Directive(Read):
-    """A parser directive, or a declared argument, with its line."""
+    """A parser directive or a declared argument, with its line."""
 
     name: str
     value: str
@@ -39,7 +39,7 @@ class Directive(Read):
 
 
 class Instruction(Read):
-    """An instruction as it is written; `words` of those that name other things: ADD, ARG, COPY and FROM."""
+    """An instruction as written. `words` is filled for instructions that name other things: ADD, ARG, COPY, FROM."""
 
     name: str
     line: int
@@ -51,7 +51,7 @@ class Instruction(Read):
 
 
 class Stage(Read):
-    """A stage as it is written, before variables are expanded."""
+    """A stage as written, before variables are expanded."""
 
     name: str
     base: str
@@ -61,7 +61,7 @@ class Stage(Read):
 
 
 class Problem(Read):
-    """Why BuildKit cannot read it; line 0 where there is none."""
+    """Why BuildKit cannot read the Dockerfile; `line` is 0 if no line is known."""
 
     message: str
     line: int
@@ -76,7 +76,7 @@ class SourceOperation(Read):
 
 
 class Mount(Read):
-    """A mount of a command; `id` of a cache, secret or SSH agent."""
+    """A mount of a command; `id` identifies a cache, a secret or an SSH agent."""
 
     type: str
     target: str
@@ -95,7 +95,7 @@ class Command(Read):
 
 
 class Operations(Read):
-    """What a build takes in and runs."""
+    """Everything that a build takes in and runs."""
 
     sources: tuple[SourceOperation, ...] = ()
     execs: tuple[Command, ...] = ()
@@ -103,12 +103,12 @@ class Operations(Read):
 
     @property
     def caches(self) -> frozenset[str]:
-        """The identifiers of all cache mounts, with their namespace."""
+        """Identifiers of all cache mounts, with their namespace."""
         return frozenset(mount.id for each in self.execs for mount in each.mounts if mount.type == "cache")
 
 
 class Target(Operations):
-    """The build of one stage, with everything that it needs and nothing else."""
+    """The build of one stage, with everything that the stage needs and nothing else."""
 
     base: str = Field(description="the image at its root, as BuildKit names it; empty for scratch")
     images: tuple[str, ...] = Field(description="the images that it needs, as BuildKit names them")
@@ -129,10 +129,11 @@ class Reading(Read):
 
 
 class DockerfileReader(Protocol):
-    """BuildKit's own conversion of Dockerfiles."""
+    """Converts Dockerfiles with BuildKit's own code."""
 
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """Version of the reader."""
 
     def read(
         self,
@@ -145,15 +146,15 @@ class DockerfileReader(Protocol):
     ) -> Reading:
         """Read a Dockerfile for each of `targets`.
 
-        `arguments` are the build arguments, `namespace` begins the identifiers of cache mounts, `configs` has the
-        configurations of images by the names that BuildKit gives them; others count as empty. An error in the
-        Dockerfile is part of the reading, also that it has more than `INSTRUCTIONS`. `DockerfileRefused` is raised
-        where reading it takes too much memory, `ToolFailed` for anything else.
+        `arguments` are the build arguments. `namespace` is the prefix of the identifiers of cache mounts. `configs`
+        maps the names that BuildKit gives to images to their configurations; the configuration of any other image
+        counts as empty. An error in the Dockerfile is part of the reading; so is an excess of `INSTRUCTIONS`. Raises
+        `DockerfileRefused` if the reading needs too much memory, and `ToolFailed` for any other failure.
         """
 
 
 def check_frontend(reading: Reading) -> None:
-    """Refuse what would make BuildKit use another frontend than its own, and what cannot be read at all.
+    """Refuse a Dockerfile that cannot be read, or that selects another frontend or sets an option of the builder.
 
     Raises `DockerfileRefused`, or `BuildFailed` for a Dockerfile that BuildKit cannot parse.
     """
@@ -179,13 +180,14 @@ def check_frontend(reading: Reading) -> None:
 
 
 NETWORKS = frozenset({"unset", "none"})
-"""The networks that a command may ask for: the builder's own, or none."""
+"""The networks that a command may use: the builder's own, or none."""
 
 
 def check_target(name: str, target: Target, namespace: str) -> None:
-    """Refuse what a build may not ask for, whatever images and URLs it may fetch.
+    """Refuse operations that no build may contain, whatever images and URLs it may fetch.
 
-    Raises `DockerfileRefused`, `DeclarationInvalid` where there is no such stage, or `BuildFailed`.
+    Raises `DockerfileRefused`, `DeclarationInvalid` if the stage does not exist, or `BuildFailed` if BuildKit cannot
+    read the Dockerfile.
     """
     if target.error:
         if name and "target stage" in target.error.message and "could not be found" in target.error.message:
@@ -269,7 +271,7 @@ def _refused(command: Command, what: str, remedy: str) -> DockerfileRefused:
 
 
 def checksum_of(source: SourceOperation) -> Digest:
-    """The checksum that a URL's content must have, as the Dockerfile says; `DockerfileRefused` without."""
+    """Return the checksum that the Dockerfile gives for a URL; raise `DockerfileRefused` if it gives none."""
     value = source.attributes.get("http.checksum", "")
     if not re.fullmatch(DIGEST, value):
         raise DockerfileRefused(
@@ -280,7 +282,11 @@ def checksum_of(source: SourceOperation) -> Digest:
 
 
 def check_urls(sources: Iterable[SourceOperation], declared: Mapping[str, Digest]) -> dict[str, Digest]:
-    """The URLs among the sources, each with its checksum; `DockerfileRefused` for one that is not declared."""
+    """Return the URLs among the sources, each with its checksum.
+
+    Raises `DockerfileRefused` for a URL that is not declared with this checksum, that names a user, or whose path does
+    not end in a plain file name.
+    """
     found: dict[str, Digest] = {}
     for source in sources:
         if not source.identifier.startswith("https://"):
@@ -302,14 +308,14 @@ def check_urls(sources: Iterable[SourceOperation], declared: Mapping[str, Digest
 
 
 def file_name(source: SourceOperation) -> str:
-    """The name under which BuildKit copies what a URL gave."""
+    """Return the name under which BuildKit copies the content of a URL."""
     return source.attributes.get("http.filename", "")
 
 
 def normalize_reference(name: str) -> str:
-    """An image's name as BuildKit writes it: `python` → `docker.io/library/python:latest`.
+    """Return an image's name as BuildKit writes it: `python` → `docker.io/library/python:latest`.
 
-    Follows github.com/distribution/reference, ParseNormalizedNamed and TagNameOnly.
+    Follows ParseNormalizedNamed and TagNameOnly of github.com/distribution/reference.
     """
     first, slash, rest = name.partition("/")
     if not slash or not (set(".:") & set(first) or first == "localhost" or first != first.lower()):
@@ -324,9 +330,10 @@ def normalize_reference(name: str) -> str:
 
 
 def declared_image(reference: str, declared: Collection[str]) -> str | None:
-    """The declared address, by digest, that an image's name in a Dockerfile stands for; None for none.
+    """Return the declared address, by digest, of an image that a Dockerfile names; None if there is none.
 
-    A declared image is named by its digest, or by the tag that is declared with the digest.
+    A declared image is named by its digest, or by the tag that is declared with the digest. A tag that is declared with
+    several digests matches none of them.
     """
     addresses = [normalize_reference(each) for each in declared]
     for address in addresses:
@@ -343,5 +350,5 @@ def _untagged(name: str) -> str:
 
 
 def image_references(targets: Iterable[Target]) -> Iterator[str]:
-    """The images that these builds need, each once, in the order of their names."""
+    """Yield the images that these builds need, each once, sorted by name."""
     yield from sorted({name for target in targets for name in target.images})

@@ -1,4 +1,4 @@
-"""offer: push to development's repository, and leave the signed evidence beside the image."""
+"""The step that pushes a tested image to development's repository and attaches its signed evidence."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from supply_chain.model.tier import development_repository
 
 
 class Pusher(Protocol):
-    """Pushes from the engine's store."""
+    """Pushes images from the engine's store."""
 
     def push(self, local: str, repository: str, tag: str) -> Digest:
-        """Push; the digest that the registry gives the tag afterwards."""
+        """Push an image, and return the digest that the registry gives for the tag afterwards."""
 
 
 class Repositories(Protocol):
-    """Makes repositories."""
+    """Creates repositories."""
 
-    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None: ...
+    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
+        """Create a repository unless it exists; `immutable` is about its tags, `key` is its KMS key, if any."""
 
 
 def offer(
@@ -39,9 +40,10 @@ def offer(
     evidence: EvidenceStore,
     now: Callable[[], datetime],
 ) -> Candidate:
-    """Push under a tag because clients ask for one, and go on with the digest the registry answered.
+    """Push a tested image, attach its evidence, and return the candidate.
 
-    What lies there already, image or evidence, is left as it is.
+    The tag is only there because clients ask for one; all later steps use the digest. Images and evidence that are
+    already in the registry stay as they are. Raises `ImageDamaged` if the registry holds another digest after the push.
     """
     built = tested.built
     ref = ImageRef(repository=development_repository(manifest.name), digest=built.digest)
@@ -50,13 +52,13 @@ def offer(
     if not built.proven:
         _push(tested, ref, pusher, repositories)
     attached = evidence.attach_all(ref, _results(tested), now())
-    if not built.proven:  # the last, so that where it lies all the rest does too
+    if not built.proven:  # attached last: where it exists, all other evidence does too
         attached = (*attached, evidence.attach(ref, PROVENANCE, provenance(built, manifest).predicate(), now()))
     return Candidate(ref=ref, source=built.source, evidence=attached)
 
 
 def _results(tested: TestedImage) -> list[tuple[str, Mapping[str, Any]]]:
-    """The results that are not in the registry yet."""
+    """Return the results that are not in the registry yet, as pairs of predicate type and predicate."""
     made = [(TEST_RESULT, check.predicate()) for check in tested.checks if check.check not in tested.known]
     if Check.DEPENDENCIES in tested.known:
         return made

@@ -1,4 +1,4 @@
-"""What a build is to take in: the Dockerfile read by BuildKit's code, its images resolved, its URLs declared."""
+"""The inputs of a build: BuildKit's reading of the Dockerfile, the resolved images and the declared URLs."""
 
 from __future__ import annotations
 
@@ -22,66 +22,66 @@ from supply_chain.model.image import Digest, Material, Source
 from supply_chain.model.manifest import Base, Service
 
 ROUNDS = 4
-"""How often it is read: images that are found can have triggers (ONBUILD) that name further ones."""
+"""How often the Dockerfile is read at most: resolved images can have triggers (ONBUILD) that name more images."""
 
 
 class Bases(Protocol):
-    """Where images come from."""
+    """Resolves images and reads their configurations."""
 
     def resolve(self, reference: str, declared: Collection[str]) -> tuple[str, Material]:
-        """The address by digest of an image that BuildKit names so, and what it is.
+        """Return the address by digest, and the material, of the image that BuildKit calls `reference`.
 
-        Raises `BaseMissing` where it cannot be had, `DockerfileRefused` where it is neither a curated base nor among
-        the `declared` ones.
+        Raises `BaseMissing` if the image is not available, and `DockerfileRefused` if it is neither a curated base nor
+        one of the `declared` images.
         """
 
     def config(self, address: str, platform: str) -> bytes:
-        """The configuration of an image by its address (OCI image 1.1, "Image Configuration")."""
+        """Return the configuration of the image at an address (OCI image 1.1, "Image Configuration")."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build may take in, all of it by digest."""
+    """Everything that a build may take in, by digest."""
 
     reading: Reading
     images: Mapping[str, tuple[str, Material]]
-    """Image, as BuildKit reads it → its address, and what it is."""
+    """Image name as BuildKit reads it → its address and its material."""
     urls: Mapping[str, Digest]
     namespace: str
     unpacks: bool
-    """Whether it may unpack archives: the Dockerfile has an ADD, or an image may have a trigger that is one."""
+    """Whether the build may unpack archives: the Dockerfile has an ADD, or an image may have a trigger with one."""
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Image, as BuildKit reads it → its address, by digest."""
+        """Image name as BuildKit reads it → its address by digest."""
         return {name: address for name, (address, _) in self.images.items()}
 
     @property
     def materials(self) -> tuple[Material, ...]:
-        """Images, each once, and files by their URLs."""
+        """The images, each once, and the files by their URLs."""
         images = dict.fromkeys(material for _, material in self.images.values())
         files = (Material(name=url, digest=digest, curated=False) for url, digest in sorted(self.urls.items()))
         return (*images, *files)
 
     @property
     def uncurated(self) -> tuple[str, ...]:
-        """The names of images that are no curated bases."""
+        """Names of the images that are not curated bases."""
         return tuple(dict.fromkeys(each.name for _, each in self.images.values() if not each.curated))
 
     @property
     def base(self) -> Material | None:
-        """What the last stage is built on; None for scratch."""
+        """The image that the last stage is built on; None for scratch."""
         name = self.reading.targets[""].base
         return self.images[name][1] if name else None
 
     @property
     def downloads(self) -> tuple[SourceOperation, ...]:
-        """What is added by URL, each once."""
+        """The URLs that the Dockerfile adds, each once."""
         found = {each.identifier: each for target in self.reading.targets.values() for each in target.sources}
         return tuple(each for name, each in sorted(found.items()) if name in self.urls)
 
     def expected(self, target: str) -> Expected:
-        """What BuildKit's record of one target has to hold."""
+        """Return what BuildKit's record of one target must contain."""
         return Expected(self.reading.targets[target], self.addresses, self.urls, self.namespace)
 
 
@@ -93,10 +93,10 @@ def plan_build(
     reader: DockerfileReader,
     bases: Bases,
 ) -> Plan:
-    """Read a Dockerfile for the image and for the stage of its tests, and resolve what these need.
+    """Read a Dockerfile for the image and for its test stage, and resolve what both need.
 
-    `namespace` begins the identifiers of cache mounts, as it will in the build.
-    Raises `DockerfileRefused`, `BuildFailed`, `BaseMissing` or `DeclarationInvalid`, before anything is built.
+    `namespace` is the prefix of the identifiers of cache mounts, the same as in the build. Raises `DockerfileRefused`,
+    `BuildFailed`, `BaseMissing` or `DeclarationInvalid`, before anything is built.
     """
     targets = ("", manifest.test.stage) if isinstance(manifest, Service) else ("",)
     arguments = {"SOURCE_DATE_EPOCH": str(source.committed), "BUILDKIT_CACHE_MOUNT_NS": namespace}

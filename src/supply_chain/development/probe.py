@@ -1,7 +1,7 @@
-"""The checks that need a running container: the readiness probe, a base's command, the tests.
+"""Checks that need a running container: the readiness probe, a base's command, the tests.
 
-A service is started twice, side by side and each as its declaration says, on a network that leads nowhere:
-once with its read-only root, and once with a writable one, which shows what it would write if it could.
+A service is started twice in parallel, each time as its declaration says, on a network without access to the outside:
+once with a read-only root filesystem, and once with a writable one, which shows what the service would write.
 """
 
 from __future__ import annotations
@@ -47,37 +47,37 @@ Clock = Callable[[], datetime]
 
 
 class Search(Protocol):
-    """Looks through what a program printed."""
+    """Searches the output of a program for secrets."""
 
     @property
     def tools(self) -> Mapping[str, str]:
         """Tool → version."""
 
     def kinds(self, text: str) -> tuple[str, ...]:
-        """What kinds of secrets the text seems to hold; `CheckNotMade`."""
+        """Return the kinds of secrets that the text seems to contain; raise `CheckNotMade` if the search fails."""
 
 
 STOPPED_BY_SIGTERM = (0, 143)
-"""A program that handles SIGTERM ends with its own status 0, one that does not with 128 + 15."""
+"""Statuses after SIGTERM: 0 of a program that handles the signal, 128 + 15 of one that does not."""
 
 TESTS_VERSION = "3"
-"""Of judging what a test run showed: raised when more is asked for, so that the tests run again."""
+"""Version of the judgement of test runs. Raise it when more is required, so that the tests run again."""
 AT_ONCE = 3
-"""Containers that run at the same time: the two of the probe, and the tests."""
+"""Number of containers that run at the same time: two of the probe, and the tests."""
 COMMAND_TIMEOUT = 60
-"""Seconds a base's check command may take."""
+"""Seconds that a base's check command may take."""
 
 LOG_LINES = 10
 SEARCHED = 64 * 1024
-"""Characters of a stream's end that are looked through for secrets."""
+"""Number of characters at the end of a stream that are searched for secrets."""
 LEFT_OUT = ["left out, as it seems to hold a secret"]
-"""In place of what a program printed: evidence is read by many, and kept."""
+"""Replaces output that seems to hold a secret, because many people read evidence and it is stored."""
 PATHS_SHOWN = 20
 
 
 @dataclass
 class Findings:
-    """Sentences for a check result, collected while looking."""
+    """Sentences for a check's result, collected during the check."""
 
     passed: list[str] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
@@ -85,10 +85,11 @@ class Findings:
     details: dict[str, Any] = field(default_factory=dict)
 
     def expect(self, holds: bool, passed: str, failed: str) -> None:
-        """One expectation: a sentence for when it holds, and one for when it does not."""
+        """Add one expectation: the sentence `passed` if it holds, otherwise the sentence `failed`."""
         (self.passed if holds else self.failed).append(passed if holds else failed)
 
     def result(self, check: Check, tools: Mapping[str, str], started: datetime, finished: datetime) -> CheckResult:
+        """Return the check's result with all collected sentences."""
         return CheckResult(
             check=check,
             passed=tuple(self.passed),
@@ -125,10 +126,10 @@ def probe(
     *,
     wait: Wait = time.sleep,
 ) -> CheckResult:
-    """Start the image as its runtime profile says and hold what is seen against the declaration.
+    """Start the image with its runtime profile, and compare what is observed with the declaration.
 
-    The engine's host has to be this machine. Nothing is left behind, also when `wait` raises
-    `Cancelled`. Raises `CheckNotMade` when something could not be looked at.
+    The engine's host must be this machine. Nothing remains in the engine, even if `wait` raises `Cancelled`. Raises
+    `CheckNotMade` if something cannot be observed.
     """
     started, found = now(), Findings()
     local, watched = engine.image(image), _watched(wait, room)
@@ -148,7 +149,7 @@ def probe(
 
 
 def tools_of(engine: Engine, search: Search) -> dict[str, str]:
-    """Everything that these checks depend on, with its version."""
+    """Return everything that these checks depend on, with its version."""
     return {**engine.versions(), **search.tools}
 
 
@@ -163,7 +164,10 @@ def check_command(
     *,
     wait: Wait = time.sleep,
 ) -> CheckResult:
-    """Run a base's check command in its image: no network, read-only root, its uid; status 0 is wanted."""
+    """Run a base's check command in its image and expect status 0.
+
+    The container has no network, a read-only root filesystem and the base's uid.
+    """
     return _Command(Check.COMMAND, "check", manifest, manifest.check, COMMAND_TIMEOUT).made(
         engine, image, now, run_id, search, room, wait
     )
@@ -180,10 +184,10 @@ def run_tests(
     *,
     wait: Wait = time.sleep,
 ) -> CheckResult:
-    """Run the application's tests in the image of its test stage, with no network.
+    """Run the application's tests in the image of its test stage, without a network.
 
-    Tests may write, to the container's own root; a test run that takes too long has failed, and one in
-    which nothing was tested has not passed.
+    Tests may write to the container's root filesystem. A run that takes too long has failed. A run that tested nothing
+    has not passed.
     """
     test = manifest.test
     return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout, test.memory, test.report).made(
@@ -193,7 +197,7 @@ def run_tests(
 
 @dataclass(frozen=True)
 class _Command:
-    """A command whose status is the answer; `timeout` in seconds."""
+    """A command whose status decides a check; `timeout` is in seconds."""
 
     check: Check
     role: Literal["check", "tests"]
@@ -248,7 +252,7 @@ class _Command:
         return found
 
     def _report(self, engine: Engine, container: str) -> bytes | None:
-        """The file where the declaration says that the tests write it; None where there is none."""
+        """Return the content of the report file that the declaration names; None if there is none."""
         if self.report is None:
             return None
         with contextlib.suppress(EngineFailed):
@@ -256,7 +260,10 @@ class _Command:
         return None
 
     def _spec(self, image: str, digest: str, run_id: str, room: Room) -> ContainerSpec:
-        """The declared profile; tests alone get a writable root, and the memory they declare."""
+        """Return the specification of the container, with the declared profile.
+
+        Only tests get a writable root filesystem, and the memory that they declare.
+        """
         return ContainerSpec(
             image=image,
             name=f"cscm-{self.role}-{slug(self.manifest.name)}-{uuid4().hex[:8]}",
@@ -269,7 +276,7 @@ class _Command:
 
 
 def _tell_tests(found: Findings, command: str, seconds: float, tested: Tested) -> None:
-    """What a run of tests showed that ended with status 0; of one that tested nothing nothing has passed."""
+    """Add what a test run that ended with status 0 showed; a run that tested nothing has not passed."""
     found.details[TESTED] = tested.details
     if tested.failed:
         found.failed.append(f"`{command}` ended with status 0, and {tested.failed}.")
@@ -295,15 +302,19 @@ def _spec(
 
 
 def _profile(runtime: Runtime, room: Room, memory: int | None = None, *, writable: bool) -> Profile:
-    """The declared profile; the containers of a check have no more memory together than a build."""
+    """Return the declared profile, with a limit on memory.
+
+    The containers of a check together have no more memory than a build. `memory` in bytes replaces the declared one.
+    """
     most = min(memory or runtime.memory, room.limits.memory // AT_ONCE)
     return profile(runtime).model_copy(update={"read_only": not writable, "memory": most})
 
 
 def _watched(wait: Wait, room: Room) -> Wait:
-    """Wait as `wait` does, and look at the host's disk each time; raise `CheckNotMade` where a limit of it is broken.
+    """Return a function that waits as `wait` does and checks the host's disk limits each time.
 
-    It is no failure of the application: others write to that disk too.
+    It raises `CheckNotMade` if a limit is broken. That is not a failure of the application, because others write to
+    that disk too.
     """
     _look(room)
 
@@ -328,7 +339,7 @@ def _look(room: Room) -> None:
 
 @contextlib.contextmanager
 def _network(engine: Engine, application: str, digest: str, run_id: str) -> Iterator[str]:
-    """An internal network of its own: reached from this host, and leading nowhere."""
+    """Create an internal network, which only this host reaches; yield its name, and remove it after the block."""
     name = f"cscm-probe-{slug(application)}-{uuid4().hex[:8]}"
     try:
         engine.create_network(name, labels("probe", application, digest, run_id), internal=True)
@@ -339,7 +350,7 @@ def _network(engine: Engine, application: str, digest: str, run_id: str) -> Iter
 
 @contextlib.contextmanager
 def _container(engine: Engine, spec: ContainerSpec) -> Iterator[str]:
-    """A created container that does not outlive the block, however that ends."""
+    """Create a container, yield its name, and remove it at the end of the block, whatever happens."""
     try:
         engine.create(spec)
         yield spec.name
@@ -348,13 +359,13 @@ def _container(engine: Engine, spec: ContainerSpec) -> Iterator[str]:
 
 
 def _start(engine: Engine, container: str) -> None:
-    """Start it; a program that is not in the image is seen afterwards, in the container's error."""
+    """Start the container; if its program is not in the image, the container's error shows that afterwards."""
     with contextlib.suppress(ProgramNotStarted):
         engine.start(container)
 
 
 def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> Run:
-    """Start, wait until ready, look, ask it to stop, and look again."""
+    """Start a service, wait until it is ready, observe it, ask it to stop, and observe it again."""
     wanted = manifest.probe
     with _container(engine, spec) as name:
         _start(engine, name)
@@ -370,7 +381,7 @@ def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> 
         engine.signal(name, "SIGTERM")
         end = wait_ended(engine, name, wanted.stop_timeout, wait)
         stop_seconds = time.monotonic() - clock
-        engine.signal(name, "SIGKILL")  # nothing runs any more that could write while nobody looks
+        engine.signal(name, "SIGKILL")  # from here on, no process can write unobserved
         changes, logs = engine.changes(name), engine.logs(name)
         wait(0)
     return Run(answer, again, listeners, processes, stop_seconds, end, logs, changes)
@@ -399,7 +410,7 @@ def _judge_start(found: Findings, strict: Run, loose: Run, manifest: Service, *,
 
 
 def _not_ready(run: Run, wanted: Probe) -> str:
-    """In what it failed: it ended, it listens elsewhere, or it says something else than that it is well."""
+    """Return why it was not ready: it ended, it listens elsewhere, or it does not answer that it is healthy."""
     if not run.processes:
         return f"It was not ready before it was over: {run.answer.says}."
     where = sorted(f"{each.address} {each.port}" for each in run.listeners)
@@ -465,7 +476,11 @@ def _judge_stop(found: Findings, run: Run, manifest: Service) -> None:
 
 
 def _judge_writes(found: Findings, strict: Run, loose: Run, local: LocalImage, manifest: Service) -> None:
-    """What the engine itself changed shows with the read-only root too, where the program cannot write."""
+    """Add findings about writes outside of the declared paths.
+
+    What the engine itself changes also appears with the read-only root, where the program cannot write; it does not
+    count.
+    """
     writable = manifest.runtime.writable
     engines = {(change.kind, change.path) for change in strict.changes}
     own = [c for c in outside(loose.changes, writable) if (c.kind, c.path) not in engines]
@@ -485,14 +500,17 @@ def _judge_writes(found: Findings, strict: Run, loose: Run, local: LocalImage, m
 
 
 def _leaves(paths: Sequence[str]) -> list[str]:
-    """The paths, in their order, without the directories above others of them."""
-    by_part = sorted(paths, key=lambda path: path.replace("/", "\0"))  # what lies below a path comes next
+    """Return the paths in their order, without the directories that contain others of them."""
+    by_part = sorted(paths, key=lambda path: path.replace("/", "\0"))  # a path is followed by the paths below it
     above = {path for path, following in pairwise(by_part) if following.startswith(path + "/")}
     return [path for path in paths if path not in above]
 
 
 def _secrets(search: Search, *runs: Run) -> tuple[str, ...]:
-    """Kinds of secrets in what it prints, and in how its processes are called: everybody on its host may see that."""
+    """Return the kinds of secrets in the output and in the commands of processes.
+
+    Everybody on the host can see those commands.
+    """
     commands = (each.command for run in runs for each in run.processes)
     return search.kinds("\n".join((*(_ends(run.logs) for run in runs), *commands)))
 
@@ -508,7 +526,7 @@ def _judge_secrets(found: Findings, kinds: tuple[str, ...]) -> None:
 
 
 def _last_words(logs: Logs) -> str:
-    """The last lines with a word in them, in one sentence; nothing where there are none."""
+    """Return the last lines that contain a letter, as one sentence; an empty string if there are none."""
     lines = [" ".join(line.split()) for line in logs.tail().splitlines() if any(map(str.isalpha, line))]
     return f" It last said: {' | '.join(lines[-3:])[-300:]}" if lines else ""
 

@@ -1,4 +1,4 @@
-"""What BuildKit recorded about a build, and whether that is what the Dockerfile was read to ask for."""
+"""BuildKit's record of a build, and its comparison with the reading of the Dockerfile."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from supply_chain.model.image import Digest
 from supply_chain.text import first_of
 
 FRONTEND = "dockerfile.v0"
-"""BuildKit's own frontend, part of the engine."""
+"""BuildKit's own frontend, which is part of the engine."""
 FRONTEND_ARGUMENTS = ("source", "cmdline")
-"""What a build has that an image served as the frontend of (BuildKit's gateway)."""
+"""Arguments of a build whose frontend is an image (BuildKit's gateway)."""
 SHOWN = 5
 
 
@@ -27,7 +27,7 @@ class RecordedMaterial(Read):
 
 
 class BuildRecord(Read):
-    """BuildKit's own provenance of one build, `mode=max`, as far as the chain decides on it."""
+    """The part of BuildKit's provenance of one build (`mode=max`) that the chain decides on."""
 
     frontend: str
     arguments: dict[str, str] = Field(description="the frontend's")
@@ -37,18 +37,18 @@ class BuildRecord(Read):
 
 @dataclass(frozen=True)
 class Expected:
-    """What a build of one stage is to take in and run."""
+    """The inputs and commands that the build of one stage must have."""
 
     target: Target
     images: Mapping[str, str]
-    """Image, as BuildKit reads it in the Dockerfile → its address, by digest."""
+    """Image name as BuildKit reads it in the Dockerfile → its address by digest."""
     urls: Mapping[str, Digest]
     namespace: str
-    """How the identifiers of cache mounts begin."""
+    """Prefix of the identifiers of cache mounts."""
 
 
 def check_record(name: str, record: BuildRecord, expected: Expected) -> None:
-    """Raise `BuildMaterialsDiffer` where BuildKit's record differs from the reading, in either direction."""
+    """Raise `BuildMaterialsDiffer` if BuildKit's record differs from the reading, in either direction."""
     differences = list(_differences(record, expected))
     if differences:
         raise BuildMaterialsDiffer(
@@ -75,7 +75,7 @@ def _differences(record: BuildRecord, expected: Expected) -> Iterator[str]:
 
 
 def _commands(operations: Operations, expected: Expected) -> Iterator[str]:
-    """What no command may do, whatever the reading said."""
+    """Yield the refusal of a recorded command that no build may run, whatever the reading contains."""
     try:
         check_target("", Target(**dict(operations), base="", images=()), expected.namespace)
     except DockerfileRefused as error:
@@ -91,7 +91,7 @@ def _compare(what: str, found: Iterable[str], wanted: Iterable[str]) -> Iterator
 
 
 def _sources(operations: Operations, images: Mapping[str, str]) -> set[str]:
-    """The identifiers of all sources, images by the addresses that BuildKit was told to take."""
+    """Return the identifiers of all sources; an image is identified by the address that BuildKit was given for it."""
     found = set()
     for source in operations.sources:
         name = source.identifier.removeprefix(IMAGE)

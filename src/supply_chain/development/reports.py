@@ -1,4 +1,4 @@
-"""Test reports in a machine's format: JUnit XML, TAP, and the output of `go test -json`."""
+"""Parsers of machine-readable test reports: JUnit XML, TAP, and the output of `go test -json`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from xml.parsers import expat
 
 LARGEST_REPORT = 16 * 1024 * 1024
-"""Bytes of a report that are read."""
+"""Largest number of bytes of a report."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Tests that ran, and of those the ones that failed. What was skipped did not run."""
+    """The number of tests that ran, and the number of those that failed. A skipped test did not run."""
 
     ran: int
     failed: int = 0
 
 
 class ReportInvalid(ValueError):
-    """A report is in none of the formats, or is cut."""
+    """A report is in none of the formats, or is truncated."""
 
 
 def read_report(content: bytes) -> Counts:
-    """How many tests a report tells of; `ReportInvalid` where it cannot be read."""
+    """Return how many tests a report contains; raise `ReportInvalid` if it cannot be read."""
     if len(content) > LARGEST_REPORT:
         raise ReportInvalid(f"it has more than {LARGEST_REPORT} bytes")
     start = content.lstrip()[:1]
@@ -38,7 +38,7 @@ def read_report(content: bytes) -> Counts:
 
 
 def read_junit(content: bytes) -> Counts:
-    """JUnit XML: each `testcase`, and whether it was skipped or failed; a document type is refused."""
+    """Read JUnit XML: each `testcase`, and whether it was skipped or failed; refuse a document type."""
     cases: list[set[str]] = []
     depth: list[str] = []
 
@@ -70,7 +70,10 @@ def read_junit(content: bytes) -> Counts:
 
 
 def read_tap(text: str) -> Counts | None:
-    """TAP 12 to 14: the plan, and each test line at the outermost level; None where there is no plan or no version."""
+    """Read TAP 12 to 14: the plan, and each test line at the outermost level; return None if there is no plan.
+
+    Raises `ReportInvalid` if the plan has another number of tests.
+    """
     plan = re.search(r"^1\.\.(\d{1,9})", text, re.MULTILINE)
     if plan is None:
         return None
@@ -88,7 +91,7 @@ def read_tap(text: str) -> Counts | None:
 
 
 def read_go(text: str) -> Counts | None:
-    """The events of test2json: each test that passed or failed; None where a line is no such event."""
+    """Read the events of test2json: each test that passed or failed; return None if a line is not such an event."""
     ran = failed = 0
     events = 0
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""review: what a person looked at and declared to be well is told, and does not fail a check."""
+"""Reviewed failures of a check, which become warnings."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from supply_chain.model.manifest import Review
 
 
 def reviewed(result: CheckResult, reviews: Iterable[Review]) -> CheckResult:
-    """The result with the failures at a reviewed place as warnings, each with the reason.
+    """Return the result with each failure at a reviewed place as a warning that gives the reason.
 
-    A review of a place where the check finds nothing is told too: the line has moved, or what was there
-    is gone.
+    A reviewed place where the check finds nothing is a warning too: the line has moved, or the finding is gone.
     """
     places = {at: review.reason for review in reviews if review.check == result.check.value for at in review.at}
     if not places:

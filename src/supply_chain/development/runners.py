@@ -1,8 +1,7 @@
-"""Test runners: which one a command is, and what has to be seen for its run to count as one of tests.
+"""Recognition of test runners by their command, and the parsers of their reports.
 
-A status of 0 and a line that says `3 passed` prove nothing: `echo` can do both. What counts is a runner that is
-recognised by its command and that reports in its own format, or a report in a machine's format that the declaration
-names.
+Status 0 and a line such as `3 passed` prove nothing, because `echo` can produce both. A run counts as a run of tests if
+its command is a known runner that reports in its own format, or if the declaration names a machine-readable report.
 """
 
 from __future__ import annotations
@@ -15,32 +14,32 @@ from dataclasses import dataclass
 from supply_chain.development.reports import Counts, read_tap
 
 JUDGED = 512 * 1024
-"""Characters of an output's end that are judged: both streams, as much of each as the engine returns."""
+"""Characters at the end of an output that are judged. An output is both streams, as far as the engine returns them."""
 LONGEST_LINE = 500
-"""Characters of a line that is taken for a part of a runner's summary."""
+"""Largest number of characters in a line of a runner's summary."""
 OMITTED = "…"
-"""In place of a line that is not judged; no runner prints it."""
+"""Replaces a line that is not judged; no runner prints it."""
 
 
 @dataclass(frozen=True)
 class Runner:
-    """A test runner and how it reports."""
+    """A test runner and its report format."""
 
     name: str
     count: Callable[[str], Counts | None]
-    """How many tests ran, by the end of its output; None where it reports nothing."""
+    """Returns how many tests ran, from the end of the output; None if the output has no report."""
     line: int | None = LONGEST_LINE
-    """Characters of a line of its report; None where its reader takes lines of any length."""
+    """Largest number of characters in a line of the report; None if the parser accepts lines of any length."""
 
     def read(self, output: str) -> Counts | None:
-        """Count the tests that ran; None where it reports nothing."""
+        """Count the tests that ran; return None if the output has no report."""
         return self.count(_last_part(output, self.line))
 
 
 def _last_part(output: str, line: int | None = LONGEST_LINE) -> str:
-    """Return the last part of an output, a sign in place of each line that is cut or longer than `line`.
+    """Return the end of an output, with `OMITTED` for each line that is cut or has more than `line` characters.
 
-    A container prints what it likes. Searching costs the square of a line's length.
+    A container can print anything, and a search takes time that grows with the square of a line's length.
     """
     lines = output[-JUDGED:].split("\n")
     if len(output) > JUDGED:
@@ -49,7 +48,10 @@ def _last_part(output: str, line: int | None = LONGEST_LINE) -> str:
 
 
 def _sum(*patterns: str, skipped: str = "") -> Callable[[str], Counts | None]:
-    """Add up what the first pattern that is found says; each has a group with a number."""
+    """Return a function that adds up the numbers that the first matching pattern finds.
+
+    Each pattern has one group, the number. What `skipped` finds is subtracted.
+    """
     compiled = [re.compile(pattern, re.MULTILINE) for pattern in patterns]
     left_out = re.compile(skipped, re.MULTILINE) if skipped else None
 
@@ -68,7 +70,7 @@ def _number(text: str) -> int:
 
 
 def _pytest(output: str) -> Counts | None:
-    """Its last line: `=== 3 passed, 1 skipped in 0.12s ===`, or without the signs under `-q`."""
+    """Read the last line: `=== 3 passed, 1 skipped in 0.12s ===`, or the same without `=` under `-q`."""
     for line in reversed(output.splitlines()):
         if re.search(r"\b(?:no tests ran|\d+ [a-z]+(?:, \d+ [a-z]+)*) in \d+(?:\.\d+)?s\b", line):
             found = re.findall(r"(\d+) (passed|failed|errors?|xfailed|xpassed)\b", line)
@@ -77,7 +79,7 @@ def _pytest(output: str) -> Counts | None:
 
 
 def _unittest(output: str) -> Counts | None:
-    """`Ran 3 tests in 0.1s`, a line between, and `OK (skipped=1)`."""
+    """Read `Ran 3 tests in 0.1s`, an optional empty line, and `OK (skipped=1)`."""
     found = re.findall(
         r"^Ran (\d+) tests? in \d+(?:\.\d+)?s[ \t\r]*\n(?:[ \t\r]*\n)?(OK\b.*|NO TESTS RAN.*)$", output, re.MULTILINE
     )
@@ -91,7 +93,7 @@ def _unittest(output: str) -> Counts | None:
 
 
 def _go(output: str) -> Counts | None:
-    """Under `-v` each test; otherwise each package that was tested, as `ok path 0.1s`."""
+    """Count the tests under `-v`, and otherwise the tested packages, such as `ok path 0.1s`."""
     verbose = re.findall(r"^[ \t]*--- PASS: \S+ \(\d", output, re.MULTILINE)
     packages = re.findall(r"^ok[ \t]+\S+[ \t]+(?:\d|\(cached\))(?!.*\[no tests)", output, re.MULTILINE)
     nothing = re.search(r"no tests to run|\[no test files\]", output)
@@ -123,7 +125,7 @@ RUNNERS = {
                                       r"^No tests executed(!)$")),
     "tap": Runner("TAP", read_tap, line=None),
 }  # fmt: skip
-"""Runner → how it reports. What a runner prints otherwise than this is not read."""
+"""Runner → its report format. Other output of a runner is not read."""
 PROGRAMS = {
     "pytest": "pytest", "py.test": "pytest", "jest": "jest", "vitest": "vitest", "mocha": "mocha", "_mocha": "mocha",
     "rspec": "rspec", "phpunit": "phpunit", "bats": "tap", "prove": "tap", "tap": "tap", "mvn": "maven",
@@ -152,13 +154,13 @@ LAUNCHERS = (
     "--",
     "dumb-init",
 )
-"""What starts a runner that is named after it."""
+"""Words that can come before the name of a runner in a command."""
 
 
 def runner_of(command: Sequence[str]) -> Runner | None:
-    """The runner that a command is; None where it is none that is known.
+    """Return the runner that a command starts; None if it is not known.
 
-    A shell with a script is none: what it prints may come from anything.
+    A shell with a script is not a runner, because its output can come from anything.
     """
     words = list(command)
     while words and posixpath.basename(words[0]) in LAUNCHERS:
@@ -176,7 +178,7 @@ def runner_of(command: Sequence[str]) -> Runner | None:
 
 
 def _of_interpreter(program: str, arguments: Sequence[str]) -> str | None:
-    """The runner that an interpreter is told to run."""
+    """Return the name of the runner that an interpreter is asked to run; None if it is not known."""
     if re.fullmatch(r"(python|pypy)(\d(\.\d+)?)?", program):
         return _of_python(arguments)
     if program in ("node", "nodejs") and "--test" in arguments:
@@ -190,7 +192,7 @@ def _of_interpreter(program: str, arguments: Sequence[str]) -> str | None:
 
 
 def _of_python(arguments: Sequence[str]) -> str | None:
-    """`-m pytest` or `-m unittest`, after the interpreter's own options; `-c` runs anything."""
+    """Return the runner that `-m` or a script's path names; None for `-c`, which can run anything."""
     words = list(arguments)
     while words:
         word = words.pop(0)
@@ -205,12 +207,12 @@ def _of_python(arguments: Sequence[str]) -> str | None:
 
 
 def _script(path: str) -> str:
-    """A script's name without its directory and ending."""
+    """Return a script's name without its directory and extension."""
     return re.sub(r"\.(c|m)?js$|\.phar$", "", posixpath.basename(path))
 
 
 SKIPPED = re.compile(r"\bRan (\d+) tests? in \S+\s+OK \(skipped=\1\)")
-"""unittest counts what it skipped."""
+"""unittest's summary of a run that skipped all tests, which unittest counts as run."""
 
 SOMETHING = re.compile(
     r"\b[1-9]\d* (?:passed|passing)\b"  # pytest, cargo, jest, vitest, mocha
@@ -229,9 +231,9 @@ NOTHING = re.compile(
 
 
 def nothing_tested(output: str) -> bool:
-    """Whether a run that ended with status 0 says itself that it tested nothing, or says nothing at all.
+    """Return whether a run that ended with status 0 prints that it tested nothing, or prints nothing at all.
 
-    It decides only about commands whose runner is not known, which it can never show to have tested anything.
+    This decides only about runs without a report that counts. It cannot show that a run tested anything.
     """
     judged = SKIPPED.sub("Ran 0 tests", _last_part(output))
     return not output.strip() or bool(NOTHING.search(judged) and not SOMETHING.search(judged))

@@ -1,4 +1,4 @@
-"""What keeps one application's build apart from another's: its cache key, and what it may use of the host."""
+"""Separation of the builds of different applications: their cache keys, and their limits on the host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from supply_chain.model.image import Frozen, Source
 
 
 class BuildLimits(Frozen):
-    """What all steps of one build may use together, and what they have to leave on the disk."""
+    """Limits on all steps of one build together, and the disk space that they must leave free."""
 
     memory: int = Field(ge=64 * 1024**2, description="bytes, swap included")
     processes: int = Field(ge=16, description="processes and threads")
@@ -27,26 +27,27 @@ class BuildLimits(Frozen):
 
 @dataclass(frozen=True)
 class Room:
-    """What the containers of a check may use of the host that builds."""
+    """Limits on the containers of a check on the host that builds."""
 
     limits: BuildLimits
-    """The containers of a run's checks have together no more memory than a build. No file is larger than its disk."""
+    """A run's check containers together have no more memory than a build. No file is larger than a build's `disk`."""
     look: Callable[[], str]
-    """Returns which limit of the host's disk is broken since its first call, in a sentence's half, or an empty text."""
+    """Returns a phrase that names a limit of the host's disk broken since the first call, or an empty string."""
 
 
 def cache_key(owner: str, origin: Path, source: Source, application: str) -> str:
     """Return the key of an application's caches: 32 hexadecimal digits.
 
-    `owner` is the supply chain on that engine, `origin` the directory that was copied, by its real path. No declaration
-    and no Dockerfile can choose one of them; a clone's configuration can choose the repository, but not where it lies.
+    `owner` is the supply chain on that engine; `origin` is the real path of the directory that was copied. No
+    declaration and no Dockerfile can choose either of them. The configuration of a Git clone can choose the repository,
+    but not where the clone is.
     """
     parts = [owner, str(origin), source.repository, source.path, application]
     return _digest(parts)
 
 
 def run_key(key: str, run: str) -> str:
-    """Return the key of caches that this run alone uses."""
+    """Return the key of caches that only this run uses."""
     return _digest([key, run])
 
 

@@ -1,4 +1,4 @@
-"""The snapshot: what a run builds, copied once; and the rules by which a file belongs to it.
+"""The snapshot of what a run builds, copied once, and the rules that decide which files belong to it.
 
 `docs/explanation/source.md` lists the rules. They are pure functions on what a tree lists, so that the files of a
 working copy and those of a commit are judged alike.
@@ -21,47 +21,47 @@ from supply_chain.model.image import Digest, Source, digest_of
 from supply_chain.model.manifest import FILE, Base, Service, parse_manifest
 
 MAX_FILES = 100_000
-"""Files and links that a snapshot may hold."""
+"""Largest number of files and links in a snapshot."""
 MAX_LISTED = 1_000_000
-"""Names that are looked at, with those that the ignore file leaves out."""
+"""Largest number of names that are listed, including those that the ignore file excludes."""
 MAX_LISTED_SIZE = 128 * 1024**2
-"""Bytes of the paths of all these together; they are held in memory."""
+"""Largest number of bytes of all these paths together; they are held in memory."""
 MAX_DEPTH = 100
-"""Directories below each other."""
+"""Largest number of directories below each other."""
 MAX_FILE = 2 * 1024**3
-"""Bytes of the largest file."""
+"""Largest size of a file in bytes."""
 MAX_SIZE = 8 * 1024**3
-"""Bytes of all files together."""
+"""Largest size of all files together in bytes."""
 MAX_DECLARATION = documents.LIMIT
-"""Bytes of the declaration."""
+"""Largest size of the declaration in bytes."""
 MAX_DOCKERFILE = 256 * 1024
-"""Bytes of the Dockerfile. BuildKit's reader converts as many within its memory."""
+"""Largest size of the Dockerfile in bytes. BuildKit's reader can convert this much within its memory."""
 MAX_IGNORE = 64 * 1024
-"""Bytes of the ignore file."""
+"""Largest size of the ignore file in bytes."""
 MAX_NAME = 255
-"""Bytes of a name in a directory (Linux' NAME_MAX). git knows no such limit."""
+"""Largest length of a name in a directory in bytes (NAME_MAX of Linux). Git has no such limit."""
 MAX_PATH = 4095
-"""Bytes of a path, and of what a link leads to (Linux' PATH_MAX)."""
+"""Largest length of a path, and of a link's target, in bytes (PATH_MAX of Linux)."""
 MAX_LINKS = 40
-"""Links that are followed one after the other (Linux' limit)."""
+"""Largest number of links that are followed one after the other (the limit of Linux)."""
 
 GIT = ".git"
 IGNORE = ".dockerignore"
 CONTROL = frozenset(("Cc", "Cs", "Zl", "Zp"))
 DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that let a name be read in another order than it is written."""
+"""Characters that make a name appear in another order than it is written."""
 
 
 Checkpoint = Callable[[], object]
-"""Called at each step of what takes long. It raises where the snapshot has to end."""
+"""Called at each step of an operation that takes long. It raises if the snapshot has to end."""
 
 
 def _go_on() -> None:
-    """The checkpoint of what has no limit."""
+    """Do nothing: the checkpoint of an operation without a limit."""
 
 
 class Kind(StrEnum):
-    """What a name in a directory stands for."""
+    """What a name in a directory refers to."""
 
     FILE = "file"
     LINK = "symbolic link"
@@ -71,7 +71,7 @@ class Kind(StrEnum):
 
 
 class Mode(StrEnum):
-    """The modes that git records."""
+    """The modes that Git records."""
 
     FILE = "100644"
     EXECUTABLE = "100755"
@@ -79,13 +79,13 @@ class Mode(StrEnum):
 
     @property
     def permissions(self) -> int:
-        """As chmod(2) takes them."""
+        """Permissions as chmod(2) takes them."""
         return 0o755 if self is Mode.EXECUTABLE else 0o644
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A name in a tree, before it is read. `blob` is its git object, where the tree is a commit's."""
+    """A name in a tree, before its content is read. `blob` is its Git object, if the tree is that of a commit."""
 
     path: str
     kind: Kind
@@ -96,95 +96,98 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or a link of a snapshot. A link's content is the path that it leads to."""
+    """A file or a link of a snapshot. The content of a link is its target."""
 
     path: str
     mode: Mode
     size: int
     digest: Digest
     blob: str
-    """The id that git gives this content."""
+    """The id that Git gives to this content."""
 
 
 class Tree(Protocol):
-    """The application's directory, as it lies on a disk or in a commit. Paths are relative to it.
+    """The application's directory, on a disk or in a commit. Paths are relative to it.
 
-    Each method raises `SourceInvalid` where the tree cannot be read, or no longer holds what it listed.
+    Each method raises `SourceInvalid` if the tree cannot be read, or no longer contains what it listed.
     """
 
     @property
     def name(self) -> str:
-        """What a person calls the directory."""
+        """The directory's name for people."""
 
     def list(self, directory: str) -> Iterable[Node]:
-        """What lies directly in a directory; "" is the tree's own."""
+        """Return what is directly in a directory; "" is the tree's own."""
 
     def find(self, path: str) -> Node | None:
-        """What a path stands for, without following a link; None where there is nothing."""
+        """Return what is at a path, without following a link; None if there is nothing."""
 
     def read(self, node: Node) -> Iterator[bytes]:
-        """A file's content in pieces, or a link's target."""
+        """Yield the content of a file in pieces, or the target of a link."""
 
 
 class IgnoreMatcher(Protocol):
-    """BuildKit's reading of an ignore file."""
+    """BuildKit's interpretation of an ignore file."""
 
     def __call__(self, ignore: bytes, paths: Sequence[str]) -> Collection[str]:
-        """The paths, relative to the build context, that the ignore file's content leaves out. `SourceInvalid`."""
+        """Return those of `paths` that an ignore file with the content `ignore` excludes.
+
+        Paths are relative to the build context. Raises `SourceInvalid`.
+        """
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a tree belongs to a snapshot, before it is read."""
+    """The part of a tree that belongs to a snapshot, before files are read."""
 
     manifest: Service | Base
     context: str
-    """The build context, relative to the tree; "" where it is the tree itself."""
+    """The build context, relative to the tree; "" if it is the tree itself."""
     texts: Mapping[str, tuple[Node, bytes]]
-    """Path → the declaration, the Dockerfile and the ignore file, if there is one."""
+    """Path → the declaration, the Dockerfile, and the ignore file, if there is one."""
     dockerfile: str
     nodes: tuple[Node, ...]
-    """The files and links of the build context that the ignore file leaves."""
+    """The files and links of the build context that the ignore file does not exclude."""
 
     @property
     def contents(self) -> dict[str, tuple[Mode, str | None]]:
-        """Path → mode and git object, of everything."""
+        """Path of every file and link → its mode and Git object."""
         nodes = (*(node for node, _ in self.texts.values()), *self.nodes)
         return {node.path: (node.mode, node.blob) for node in nodes}
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable, private copy of what a run builds. It is gone when the run is over.
+    """An immutable, private copy of what a run builds, which is removed at the end of the run.
 
-    In `directory` lie `supply-chain.yaml`; a directory with the files of the build context that the ignore file
-    leaves, and no others; `dockerfile/` with the Dockerfile; and `ignore/` with the ignore file, if there is one. A
-    builder is given an empty ignore file, so that nothing is left out again.
+    `directory` contains `supply-chain.yaml`; a directory with exactly those files of the build context that the ignore
+    file does not exclude; `dockerfile/` with the Dockerfile; and `ignore/` with the ignore file, if there is one. The
+    builder gets an empty ignore file, so that nothing is excluded again.
     """
 
     directory: Path
     manifest: Service | Base
     source: Source
     entries: Mapping[str, Entry]
-    """Path, relative to the application's directory → what is there."""
+    """Path, relative to the application's directory → the entry there."""
     written: Mapping[Path, Entry]
-    """Path of the copy → what was copied to it; no other file or link is in `directory`."""
+    """Path of a copy → the entry that was copied; `directory` contains no other file or link."""
 
     context: Path
-    """The directory that is the build context. Its name is of its content.
+    """The directory of the build context. Its name depends on its content.
 
-    BuildKit remembers by that name what it was sent, and is sent only what differs by size or time: two contexts of
-    one name and other contents would be taken for one.
+    BuildKit identifies by this name what it received before, and then receives only what differs by size or time. It
+    would take two contexts with the same name and different contents for one.
     """
     origin: Path
-    """The directory that was copied, by the kernel's own account while it was open.
+    """The directory that was copied, as the kernel named it while it was open.
 
-    What a path stands for may change at any time; whose source it is, is decided by this.
+    A path can lead to something else at any time. This value decides whose source it is.
     """
 
     @property
     def dockerfile(self) -> Path:
-        """The Dockerfile, outside of the context."""
+        """The Dockerfile, which is outside of the context."""
         return self.directory / "dockerfile" / Path(self.manifest.build.dockerfile).name
 
     @property
@@ -194,32 +197,36 @@ class Snapshot:
 
     @property
     def beside_context(self) -> dict[str, Path]:
-        """The declaration and the Dockerfile by their paths from the build context, which need not hold them."""
+        """The declaration and the Dockerfile by their paths from the build context, which may not contain them."""
         context = normalize(self.manifest.build.context) or "."
         named = {FILE: self.declaration, normalize(self.manifest.build.dockerfile): self.dockerfile}
         return {posixpath.relpath(path, context): place for path, place in named.items()}
 
     def digest_of(self, declared: str) -> Digest:
-        """The digest of a file that the declaration names, relative to the application's directory."""
+        """Return the digest of a file that the declaration names, relative to the application's directory."""
         return self.entries[normalize(declared)].digest
 
 
 def content_digest(entries: Iterable[Entry]) -> Digest:
-    """One digest of all entries: of each its mode, digest and path, sorted by path. Times have no part in it."""
+    """Return one digest of all entries.
+
+    It covers the mode, digest and path of each, sorted by path, and no times.
+    """
     lines = sorted((entry.path.encode(), f"{entry.mode} {entry.digest} ".encode()) for entry in entries)
     return digest_of(b"cscm snapshot 1\0" + b"".join(b"%s%s\0" % (rest, path) for path, rest in lines))
 
 
 def blob_id(content: bytes) -> str:
-    """The id that git gives a file of this content."""
+    """Return the id that Git gives to a file with this content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = _go_on) -> Selection:
-    """Choose what of a tree belongs to a snapshot. No file of the build context is read.
+    """Select what belongs to a snapshot, without reading a file of the build context.
 
-    Raises `DeclarationInvalid` where the declaration is missing or wrong, and `SourceInvalid` for a name that cannot
-    be told and for a link on the way to what says how to build. `check` and `check_links` judge the rest.
+    Raises `DeclarationInvalid` if the declaration is missing or wrong. Raises `SourceInvalid` for a name that cannot be
+    printed, and for a link in the path of the context, the declaration, the Dockerfile or the ignore file. `check` and
+    `check_links` judge the rest.
     """
     declaration = _declaration(tree)
     manifest = parse_manifest(declaration[1], f"{tree.name}/{FILE}")
@@ -243,7 +250,7 @@ def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = _go_on) 
 
 
 def read_declaration(tree: Tree) -> Service | Base:
-    """Read what a tree declares, and nothing else of it; raises as `select` does."""
+    """Read only the declaration of a tree; raise the same errors as `select`."""
     return parse_manifest(_declaration(tree)[1], f"{tree.name}/{FILE}")
 
 
@@ -255,12 +262,12 @@ def _declaration(tree: Tree) -> tuple[Node, bytes]:
 
 
 def normalize(declared: str) -> str:
-    """A path of the declaration as trees write it: "" for the directory itself."""
+    """Return a path of the declaration as trees write it: "" for the directory itself."""
     return "/".join(part for part in declared.split("/") if part not in ("", "."))
 
 
 def check(nodes: Sequence[Node], checkpoint: Checkpoint = _go_on) -> None:
-    """Refuse what no snapshot holds: submodules, special files, names that collide, and too much of anything."""
+    """Refuse submodules, special files, names that collide, and too many or too large files (`SourceInvalid`)."""
     if len(nodes) > MAX_FILES:
         raise SourceInvalid(f"The build context has more than {MAX_FILES} files.\n{_leave_out('what is not built')}")
     size = 0
@@ -285,23 +292,23 @@ def check(nodes: Sequence[Node], checkpoint: Checkpoint = _go_on) -> None:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that is no UTF-8, or that holds characters which are not printed as they are."""
+    """Refuse a name that is not UTF-8, or that has characters which are not printed as they are."""
     if has_control(name):
         shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         raise SourceInvalid(f"{ascii(shown)[1:-1]}: the name is no UTF-8, or holds control characters.\nRename it.")
 
 
 def has_control(text: str) -> bool:
-    """Tell whether a text holds characters that are not printed as they are, or is no UTF-8 (as surrogates)."""
+    """Return whether a text has characters that are not printed as they are, or is not UTF-8 (surrogates)."""
     return not text.isprintable() and any(
         unicodedata.category(character) in CONTROL or character in DIRECTION for character in text
     )
 
 
 def check_collisions(paths: Iterable[str], checkpoint: Checkpoint = _go_on) -> None:
-    """Refuse names that a file system takes for one: they differ by case or by Unicode normalization alone.
+    """Refuse names that some file systems treat as one: they differ only by case or by Unicode normalization.
 
-    Unicode 15, section 3.13, "canonical caseless match".
+    Follows Unicode 15, section 3.13, "canonical caseless match".
     """
     seen: dict[str, str] = {}
     for path in paths:
@@ -326,9 +333,10 @@ def _caseless(text: str) -> str:
 
 
 def check_links(links: Mapping[str, str], checkpoint: Checkpoint = _go_on) -> None:
-    """Refuse a link that does not stay within the build context. `links`: path → target, relative to the context.
+    """Refuse a link that leads out of the build context.
 
-    A target need not exist: it may be made by the build.
+    `links` maps paths to targets; the paths are relative to the context. A target need not exist, because the build may
+    create it.
     """
     top = _Place()
     for path, target in links.items():
@@ -364,9 +372,10 @@ NOWHERE = _Place()
 
 
 def _resolve(path: str, top: _Place, checkpoint: Checkpoint) -> None:
-    """Follow a link as the kernel does, with the build context as the root that `..` must not leave.
+    """Follow a link as the kernel does, and refuse a `..` that leaves the build context.
 
-    Each part of a target is looked up in the directory that was reached: the work grows with the parts' number alone.
+    Each part of a target is looked up in the directory reached so far, so that the work grows only with the number of
+    parts.
     """
     at = [top]
     left = list(reversed(path.split("/")))
@@ -394,10 +403,10 @@ def _resolve(path: str, top: _Place, checkpoint: Checkpoint) -> None:
 
 
 def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, checkpoint: Checkpoint) -> Iterator[Node]:
-    """The files and links below `context` that are not ignored, a level of directories at a time.
+    """Yield the files and links below `context` that are not ignored, one level of directories at a time.
 
-    What lies in an ignored directory is looked at only where a pattern could bring it back (`!`). What is ignored
-    is listed and never read.
+    An ignored directory is searched only if a pattern can include its content again (`!`). Ignored files are listed and
+    never read.
     """
     start = len(context) + 1 if context else 0
     level, listed, size = [context], 0, 0
@@ -431,11 +440,15 @@ def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, check
 
 
 def too_many_files(name: str) -> SourceInvalid:
+    """Return the error about a directory with too many files."""
     return SourceInvalid(f"{name} has more than {MAX_LISTED} files.\nBuild from a smaller context.")
 
 
 def _path_size(path: str) -> int:
-    """The bytes of a path; raise `SourceInvalid` where it, or its name, has more than any file system holds."""
+    """Return the length of a path in bytes.
+
+    Raises `SourceInvalid` if the path, or the name at its end, is longer than any file system allows.
+    """
     content = path.encode("utf-8", "surrogateescape")
     if len(content) > MAX_PATH or len(content) - content.rfind(b"/") - 1 > MAX_NAME:
         raise SourceInvalid(
@@ -446,12 +459,12 @@ def _path_size(path: str) -> int:
 
 
 def _is_git(path: str) -> bool:
-    """git's own files, which are never part of what is built, at no level (as in BuildKit's own git contexts)."""
+    """Return whether this is `.git`, which is never built, at any level (as in BuildKit's own Git contexts)."""
     return path[path.rfind("/") + 1 :].lower() == GIT
 
 
 def _ignore_file(tree: Tree, context: str, dockerfile: str) -> tuple[Node, bytes] | None:
-    """The Dockerfile's own, or else the context's, as BuildKit looks for them."""
+    """Return the Dockerfile's own ignore file, or else the context's, in the order of BuildKit."""
     paths = (f"{dockerfile}{IGNORE}", f"{context}/{IGNORE}" if context else IGNORE)
     return next((found for path in paths if (found := _text(tree, path, MAX_IGNORE, SourceInvalid))), None)
 
@@ -459,10 +472,10 @@ def _ignore_file(tree: Tree, context: str, dockerfile: str) -> tuple[Node, bytes
 def _text(
     tree: Tree, path: str, most: int, error: type[SupplyChainError] = DeclarationInvalid
 ) -> tuple[Node, bytes] | None:
-    """A file that says how to build, with its content; None where there is none, `error` beyond `most` bytes.
+    """Return a file that configures the build, with its content; None if there is none.
 
-    `SourceInvalid` where a link is on the way: a reader that follows it would read another file than one that does
-    not.
+    Raises `error` if it has more than `most` bytes. Raises `SourceInvalid` for a link in the path: a reader that
+    follows the link would read another file than one that does not.
     """
     node = _find(tree, path)
     if node is None:
@@ -485,7 +498,7 @@ def _require_directory(tree: Tree, path: str) -> None:
 
 
 def _find(tree: Tree, path: str) -> Node | None:
-    """What a path stands for, provided that no part of it is a link."""
+    """Return what is at a path; raise `SourceInvalid` if a part of the path is a link."""
     node = None
     for end in [*(at for at, character in enumerate(path) if character == "/"), len(path)]:
         node = tree.find(path[:end])

@@ -1,4 +1,4 @@
-"""test: every check of a built image, side by side. A failed check is evidence; one not made is an error."""
+"""The step that runs all checks of a built image in parallel."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from supply_chain.vulnerability.reports import current_report
 from supply_chain.vulnerability.scanner import SbomGenerator, Scanner
 
 MOST_SENTENCES = 100
-"""Failures of one check that its result tells, and warnings; a source may have any number of them."""
+"""Largest number of failures, and of warnings, in the result of one check; a source may have any number."""
 
 
 class TestedImage(Proven):
-    """A built image and what every check said of it; failed checks are in here too."""
+    """A built image with the results of all checks, including failed ones."""
 
     __test__ = False
 
@@ -45,10 +45,10 @@ class Planned:
 
 @dataclass(frozen=True)
 class Dependencies:
-    """The check for known vulnerabilities of what the source declares. A report is good for `days`."""
+    """The check for known vulnerabilities of what the source declares. A report is valid for `days`."""
 
     source: Path
-    """A directory with the files that the build takes, and no others."""
+    """A directory with exactly the files that the build uses."""
     generator: SbomGenerator
     scanner: Scanner
     days: int
@@ -61,10 +61,10 @@ def test(
     evidence: Sequence[Evidence],
     now: Callable[[], datetime],
 ) -> TestedImage:
-    """Make the checks, side by side and in the order given; raises where one could not be made.
+    """Make the checks in parallel, started in the given order, and return the image with all results.
 
-    `evidence` is what development signed about this image before: what the same tools passed is not
-    made again.
+    A failed check is evidence; a check that could not be made raises its error. `evidence` is what development signed
+    about this image before: a check that passed with the same tools is not made again.
     """
     known = {p.check: found for p in planned if (found := passed_before(p.check, evidence, p.tools))}
     before = _known_report(dependencies, evidence, now())
@@ -113,7 +113,10 @@ def _tools(report: Report, generator: str) -> dict[str, str]:
 
 
 def known_vulnerabilities(dependencies: Dependencies, now: Callable[[], datetime]) -> tuple[CheckResult, Report]:
-    """What is known of the source's own dependencies; how much of it is accepted is the gate's to say."""
+    """Find known vulnerabilities in the source's declared dependencies.
+
+    They are warnings, never failures: the intake gate decides how many are acceptable.
+    """
     started = now()
     sbom = dependencies.generator.of_directory(dependencies.source).record
     report = dependencies.scanner.scan(sbom)

@@ -1,4 +1,4 @@
-"""What a test run that ended with status 0 proves: by whose report, and how many tests ran."""
+"""Judgement of a test run that ended with status 0: which report counts, and how many tests ran."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from supply_chain.development.runners import nothing_tested, runner_of
 
 @dataclass(frozen=True)
 class Tested:
-    """The conclusion. `shown` is true where `ran` tests are told of by a report that counts."""
+    """The conclusion about a test run. `shown` is true if a report that counts says that `ran` tests ran."""
 
     shown: bool
     by: str = ""
     ran: int = 0
     nothing: bool = False
-    """Whether it says itself that nothing was tested."""
+    """Whether the run itself reports that it tested nothing."""
     failed: str = ""
-    """Why the run has failed all the same; empty where it has not."""
+    """Why the run counts as failed although it ended with status 0; empty otherwise."""
     why: str = ""
-    """Why it is not shown."""
+    """Why it is not shown that tests ran."""
 
     @property
     def details(self) -> dict[str, Any]:
-        """For the check's result."""
+        """Values for the details of the check's result."""
         return {"shown": self.shown, "by": self.by, "ran": self.ran}
 
 
 def judge_tests(
     command: Sequence[str], output: str, path: str | None, report: bytes | None, before: bytes | None
 ) -> Tested:
-    """Judge a test run by its report, where one is declared at `path`, or by its runner's output.
+    """Judge a test run by the report declared at `path`, or without one by the output of its test runner.
 
-    `report` is the content of that file and `before` what it was until the run, None where there is none.
+    `report` is the content of that file after the run and `before` its content before the run; None if there is no
+    file.
     """
     if path is not None:
         return _by_report(path, report, before)

@@ -1,4 +1,4 @@
-"""Traces: what a development run makes in the engine, and what is not to outlive it."""
+"""Removal of what a development run creates in the engine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from supply_chain.errors import EngineFailed
 from supply_chain.model.container import APPLICATION, ROLE, RUN, Engine
 
 CHECKS = ("probe", "check", "tests")
-"""The roles of the containers and networks that checks make."""
+"""Roles of the containers and networks that checks create."""
 
 
 def clear(engine: Engine, application: str, run: str, pushed_to: str) -> None:
-    """Remove what the run made, by all the names there are for it; what is gone is fine.
+    """Remove the containers, networks and image names that a run created; ignore those that are already gone.
 
-    `pushed_to` is development's repository for the application, with its registry's host: an image has
-    a name there while it is pushed. Its layers and the build cache stay. Raises as the engine does.
+    `pushed_to` is development's repository for the application, with the registry's host: an image has a name there
+    while it is pushed. The layers and the build cache stay. Raises the engine's errors.
     """
     made = {APPLICATION: application, RUN: run}
     for container in engine.find(made):
@@ -30,8 +30,8 @@ def clear(engine: Engine, application: str, run: str, pushed_to: str) -> None:
 
 
 def forget_image(engine: Engine, name: str) -> None:
-    """Take a name from an image; with its last one the image is gone. One that somebody runs stays."""
-    with contextlib.suppress(EngineFailed):  # somebody runs it, under this name alone
+    """Remove a name from an image, and the image with its last name; an image that a container uses stays."""
+    with contextlib.suppress(EngineFailed):  # a container uses the image, and it has no other name
         engine.forget(name)
 
 

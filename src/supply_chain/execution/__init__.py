@@ -1,1 +1,1 @@
-"""The execution tier's steps: deploy, monitor."""
+"""Steps of the execution tier: deploy, monitor."""

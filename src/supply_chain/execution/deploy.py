@@ -1,8 +1,8 @@
-"""deploy: an admitted image runs in an environment, by digest, ready before the one before it stops.
+"""The step that deploys an admitted image by digest: its container is ready before the previous one stops.
 
-Networks: an environment's applications share one network from which nothing leads outside; each is
-reached through its front, at the address that the environment gives it. The engine's host has to be
-this machine, as the addresses are its loopback's.
+The applications of an environment share one network without access to the outside. Each is reached through its reverse
+proxy, at the address that the environment gives it. The engine's host must be this machine, because the addresses are
+those of its loopback interface.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ from supply_chain.readiness import trouble_at, wait_ready
 from supply_chain.text import first_line
 
 SETTLE = 0.3
-"""Seconds after which a container that was ready is looked at once more."""
+"""Seconds after which a container that was ready is checked again."""
 
 
 class Expected(Frozen):
-    """What runs for an application in an environment when all is well."""
+    """What runs for an application in an environment if all is well."""
 
     environment: str
     application: str
@@ -68,14 +68,15 @@ class Expected(Frozen):
 
     @property
     def url(self) -> str:
+        """The URL at which the application is probed."""
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"http://{host}:{self.port}{self.probe.path}"
 
 
 class Deployed(Expected):
-    """What runs from a deployment on, and how the change went."""
+    """What runs after a deployment, and how the change went."""
 
-    model_config = ConfigDict(extra="ignore")  # it is read again, also where another version signed more
+    model_config = ConfigDict(extra="ignore")  # records are read again, and another version may have signed more
 
     changed: bool = Field(description="false when the same already ran and was well")
     previous: str | None = Field(default=None, description="name of the container that was replaced")
@@ -94,14 +95,14 @@ class Deployed(Expected):
 
 
 class Deployment(Deployed, Proven):
-    """What a deployment came to."""
+    """The result of a deployment."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is wanted: an admitted image, as declared, in an environment. `proxy` is in the engine already.
+    """A request to deploy an admitted image, as declared, to an environment. `proxy` is already in the engine.
 
-    A `fresh` one replaces the container also where the same runs already.
+    If `fresh` is true, the container is replaced even if the same one already runs.
     """
 
     admitted: Admitted[CuratedImage]
@@ -113,22 +114,27 @@ class Order:
 
     @property
     def digest(self) -> Digest:
+        """The digest of the image."""
         return self.admitted.image.ref.digest
 
     @property
     def place(self) -> Placement:
+        """The address and configuration of the application in the environment."""
         return self.environment.placement(self.manifest.name)
 
     @property
     def profile(self) -> Profile:
+        """The profile of the container."""
         return profile(self.manifest.runtime)
 
     @property
     def settings(self) -> dict[str, str]:
+        """The declared environment variables, with those of the environment on top."""
         return {**self.manifest.runtime.environment, **self.place.environment}
 
     @property
     def configuration(self) -> Digest:
+        """The digest of settings and profile."""
         return configuration_digest(self.settings, self.profile)
 
 
@@ -142,14 +148,15 @@ def deploy(
     may_serve: Callable[[], object],
     recorded: Callable[[Deployment], Deployment],
 ) -> Deployment:
-    """Run the admitted image; the deployment, also when the same already runs and is well.
+    """Run the admitted image; return the deployment, also if the same one already runs and is healthy.
 
-    `may_serve` is asked when it is ready and nothing reaches it yet: what it raises ends the deployment.
-    `recorded` gets the deployment as soon as it serves, before the one before it is stopped, which may take a minute:
-    a run that is cancelled from then on has said what it leaves.
-    Raises `DeploymentFailed` with the container's last words when it does not become ready or the
-    address cannot be served, and `PortBusy` when somebody else listens there; then, as when `wait`
-    raises `Cancelled` before it serves, the container before serves on and nothing of the new one is left.
+    `may_serve` is called when the new container is ready and does not get requests yet; what it raises ends the
+    deployment. `recorded` gets the deployment as soon as it serves, before the previous container is stopped, which may
+    take a minute. So a run that is cancelled from then on has already recorded its result.
+
+    Raises `DeploymentFailed` with the container's last output if the container does not become ready or the address
+    cannot be served, and `PortBusy` if another program listens there. In these cases, and if `wait` raises `Cancelled`
+    before the new container serves, the previous container continues to serve and nothing remains of the new one.
     """
     reference = supply.supply(order.admitted.image.ref)
     front = Front(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
@@ -203,7 +210,7 @@ def _expected(order: Order, running: Container, front: Container) -> Expected:
 
 
 def _containers(engine: Engine, order: Order) -> tuple[Container, ...]:
-    """What earlier deployments of this application left in this environment."""
+    """Return the containers of earlier deployments of this application to this environment."""
     return engine.find(
         {
             MANAGED: "true",
@@ -215,7 +222,7 @@ def _containers(engine: Engine, order: Order) -> tuple[Container, ...]:
 
 
 def _unchanged(order: Order, serving: Container, front: Front, now: Callable[[], datetime]) -> Deployment | None:
-    """The deployment that is there, if it is the one that is wanted, and well."""
+    """Return the current deployment if it is the requested one and healthy, otherwise None."""
     place, front_now = order.place, front.fits()
     same = (
         serving.running
@@ -241,7 +248,10 @@ def _created(
     serving: Container | None,
     undo: contextlib.ExitStack,
 ) -> Container:
-    """The new container, started; whether it is ready is another question."""
+    """Create and start the new container, without waiting until it is ready.
+
+    Raises `ImageDamaged`, before the start, if the engine made it from another image.
+    """
     known = labels(
         "application",
         order.manifest.name,
@@ -272,20 +282,23 @@ def _created(
             f"The engine made {name} from {new.image}, and {order.admitted.image.ref} was admitted.\n"
             "It is not started. An engine with the containerd image store is needed (`cscm doctor`)."
         )
-    with contextlib.suppress(ProgramNotStarted):  # seen in its error, and told with the rest
+    with contextlib.suppress(ProgramNotStarted):  # the container's error shows it, and is reported later
         engine.start(made)
     return new
 
 
 def _previous(order: Order, serving: Container | None) -> str:
-    """The digest to go back to from the one that is deployed, if any."""
+    """Return the digest to roll back to from the new deployment; an empty string if there is none."""
     if serving and serving.image == order.digest:
         return serving.labels.get(PREVIOUS, "")
     return serving.image if serving else ""
 
 
 def _ready(engine: Engine, order: Order, new: Container, wait: Wait) -> float:
-    """Seconds until the new container was ready, and it still is a moment later."""
+    """Wait until the new container is ready, and return the seconds that this took.
+
+    Raises `DeploymentFailed` if it does not become ready, or is no longer ready a moment later.
+    """
     probe, network = order.manifest.probe, order.environment.network
     answer = wait_ready(engine, new.id, network, probe, wait)
     trouble = answer.says
@@ -310,7 +323,10 @@ def _failed(engine: Engine, order: Order, new: Container, trouble: str) -> Deplo
 
 @contextlib.contextmanager
 def _watching(order: Order, serving: Container | None) -> Iterator[Watch | None]:
-    """A watch on the address, where there is something to be interrupted: not at an address it moves to."""
+    """Yield a watch on the address; None if nothing answers there that could be interrupted.
+
+    An address to which the application moves is not watched.
+    """
     where = order.place.address, order.place.port, order.manifest.probe.path
     if serving is None or trouble_at(*where):
         yield None
@@ -320,7 +336,7 @@ def _watching(order: Order, serving: Container | None) -> Iterator[Watch | None]
 
 
 def _switched(engine: Engine, order: Order, front: Front, new: Container, wait: Wait) -> Container:
-    """The front that serves the new container, which from now on is kept running."""
+    """Switch the reverse proxy to the new container, which the engine keeps running from now on; return the proxy."""
     probe = order.manifest.probe
     try:
         served_by = front.switch(new, probe.port, probe.path, wait)
@@ -346,9 +362,10 @@ def _retiring(
     others: Sequence[Container],
     wait: Wait,
 ) -> Iterator[None]:
-    """Stop and remove what served before after the block, once its last requests are answered; also when cancelled.
+    """Stop and remove the previous containers after the block, also if the run is cancelled.
 
-    And what a deployment left that was interrupted: `served_by` is the id of the one front that stays.
+    Unless the block raises, their last requests are answered first. What an interrupted deployment left is removed too:
+    `served_by` is the id of the only reverse proxy that stays.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""An environment: a container host, and for each application its address and configuration."""
+"""Environments: a container host, and the address and configuration of each application on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$",
 
 
 class Placement(Frozen):
-    """Where an application is reached in this environment, and what it is told there."""
+    """The address of an application in an environment, and its configuration there."""
 
     address: Annotated[str, StringConstraints(pattern=r"^127(?:\.\d{1,3}){3}$|^::1$")] = Field(
         default="127.0.0.1", description="an address of the host's loopback"
@@ -29,7 +29,7 @@ class Placement(Frozen):
 
 
 class HostAgent(Frozen):
-    """A container of the host's own, such as a node agent, that may reach the host."""
+    """A container of the host itself, such as a node agent, that may reach the host."""
 
     image: Digest = Field(description="the digest of its image; a container of any other is reported")
     reason: Annotated[str, StringConstraints(pattern=r"^\S[^\n]*$", max_length=300)] = Field(
@@ -38,7 +38,7 @@ class HostAgent(Frozen):
 
 
 def network_of(environment: str) -> str:
-    """The name of the network on which an environment's applications are."""
+    """Return the name of the network of an environment's applications."""
     return f"cscm-{environment}"
 
 
@@ -96,13 +96,14 @@ class Environment(Frozen):
 
     @property
     def asks(self) -> bool:
-        """Whether a person has to approve each image for it."""
+        """Whether a person has to approve each image for this environment."""
         return self.approval == "required"
 
     def place(self, read: Callable[[str], Environment]) -> Place:
-        """What the gate asks for of what is deployed here; `read` gives the environment that comes before this one.
+        """Return what the deploy gate requires of an image here; `read` returns an environment by its name.
 
-        `SettingInvalid` where that is none, or says no soak: nothing would ever come here.
+        Raises `SettingInvalid` if the environment in `after` does not exist or has no `soak`: no image could ever come
+        here.
         """
         if self.after is None:
             return Place(self.name, self.asks, tests_shown=self.tests == "shown")
@@ -116,21 +117,24 @@ class Environment(Frozen):
 
     @property
     def network(self) -> str:
-        """The network its applications share. Nothing leads outside from it."""
+        """The network that the applications share, without access to the outside."""
         return network_of(self.name)
 
     @property
     def edge(self) -> str:
-        """The network through which its fronts are reached from their host."""
+        """The network through which the host reaches the reverse proxies."""
         return f"cscm-{self.name}-edge"
 
     @property
     def labels(self) -> dict[str, str]:
-        """What its networks carry."""
+        """The labels of the environment's networks."""
         return {MANAGED: "true", ENVIRONMENT: self.name}
 
     def placement(self, application: str) -> Placement:
-        """Where `application` is reached; an application has to be given a place before it is deployed."""
+        """Return the address and configuration of `application`.
+
+        Raises `SettingInvalid` if it has none here; it needs one before it can be deployed.
+        """
         try:
             return self.applications[application]
         except KeyError:
@@ -141,7 +145,10 @@ class Environment(Frozen):
 
 
 def read_environment(directory: Path, name: str) -> Environment:
-    """The environment called `name`; a name that no document has is an error that lists those there are."""
+    """Read the environment called `name`.
+
+    Raises `SettingInvalid`, with the names that exist, if there is no such document, or if it contains another name.
+    """
     known = sorted(path.stem for path in directory.glob("*.yaml"))
     if name not in known:
         raise SettingInvalid(f"There is no environment {name!r}.\nThere are: {', '.join(known) or 'none'}.")
@@ -152,7 +159,7 @@ def read_environment(directory: Path, name: str) -> Environment:
 
 
 def _before(environment: Environment, named: Mapping[str, Environment]) -> Iterator[Environment]:
-    """What comes before an environment, the nearest first; of a circle each once."""
+    """Yield the environments that come before an environment, the nearest first; each once if they form a cycle."""
     seen: set[str] = set()
     while (after := environment.after) and after not in seen:
         seen.add(after)
@@ -161,7 +168,11 @@ def _before(environment: Environment, named: Mapping[str, Environment]) -> Itera
 
 
 def read_environments(directory: Path) -> tuple[Environment, ...]:
-    """All environments; two that share an address on one host are an error, and one that nothing could reach."""
+    """Read all environments.
+
+    Raises `SettingInvalid` if two applications have the same address on one host, or if no image could ever reach an
+    environment.
+    """
     found = tuple(read_environment(directory, path.stem) for path in sorted(directory.glob("*.yaml")))
     named = {environment.name: environment for environment in found}
     for environment in found:

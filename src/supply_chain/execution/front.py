@@ -1,17 +1,16 @@
-"""The front: one small proxy per application and environment, on the application's stable address.
+"""The reverse proxy of an application in an environment, on the application's stable address.
 
-Application containers come and go behind it. haproxy runs in master-worker mode: on SIGUSR2 a new
-worker takes over the listening sockets, and the old one finishes what it has begun (haproxy
-management guide, "Stopping and restarting HAProxy").
+The application's containers behind it change. haproxy runs in master-worker mode: on SIGUSR2 a new worker takes over
+the listening sockets, and the old worker finishes the requests that it has begun (haproxy management guide, "Stopping
+and restarting HAProxy").
 
-The name server is the engine's. While that is away, as when it is updated, nothing moves either: what the front
-knew last holds (`hold timeout`, as long as haproxy can).
+The name server is the engine's. While the engine is down, for example during its update, no container moves. The proxy
+therefore keeps the last known address (`hold timeout`, as long as haproxy allows).
 
-A front with another image or address is another container, and an address belongs to one container at
-a time. The new front is made ready on the applications' network, which publishes nothing; then the old
-one leaves the edge network and the new one joins it, and the address goes with it. In between, for as
-long as the engine takes for these two, the address refuses connections, and what the old front was
-answering is cut off; whoever deploys measures it.
+A proxy with another image or address is another container, and an address belongs to one container at a time. The new
+proxy is made ready on the applications' network, which publishes nothing. Then the old proxy leaves the edge network,
+the new one joins it, and the address moves with it. While the engine does this, the address refuses connections, and
+responses of the old proxy are cut off. The deployment measures that time.
 """
 
 from __future__ import annotations
@@ -52,11 +51,11 @@ FILE = f"{DIRECTORY}/haproxy.cfg"
 PORT = 8080
 IDENTITY_PORT = 8081
 SWITCH_TIMEOUT = 10.0
-"""Seconds a front may take to serve what it was told to."""
+"""Seconds that a proxy may take until it serves its new configuration."""
 NUDGE = 1.0
-"""Seconds after which a front is told again to read its configuration: while it reads one, it hears nothing."""
+"""Seconds after which the reload signal is sent again: a proxy that reads its configuration misses signals."""
 FINISH = 10
-"""Seconds an old worker may take to finish the requests it has begun."""
+"""Seconds that an old worker may take to finish the requests that it has begun."""
 
 PROFILE = Profile(user="10001:10001", memory=128 * 1024**2, pids=64, cpu=1.0, mounts=(DIRECTORY,))
 
@@ -102,9 +101,9 @@ frontend identity
 
 
 def render(server: str, port: int, revision: str) -> str:
-    """The front's configuration for one server, by the name the engine's name server knows it by.
+    """Return the proxy's configuration for one server, which is named as in the engine's name server.
 
-    `revision` is a word of its own for each writing, by which a front says which one it has read.
+    `revision` is different for each writing; the proxy reports it, which shows which configuration it has read.
     """
     return CONFIGURATION_FILE.format(
         server=server, port=port, revision=revision, listen=PORT, identity=IDENTITY_PORT, finish=FINISH
@@ -112,19 +111,19 @@ def render(server: str, port: int, revision: str) -> str:
 
 
 def target_of(configuration: str) -> tuple[str, int]:
-    """The server and port in a rendered configuration's first line."""
+    """Return the server and port in the first line of a rendered configuration."""
     _, _, server, port, *_ = configuration.partition("\n")[0].split(" ")
     return server, int(port)
 
 
 def server_of(container: Container) -> str:
-    """What the engine's name server knows a container by, as long as it exists."""
+    """Return the container's name in the engine's name server, which is valid as long as the container exists."""
     return container.id[:12]
 
 
 @dataclass
 class _Told:
-    """A configuration that a front was told to read, and when (monotonic seconds)."""
+    """A configuration that a proxy was asked to read, and when (monotonic seconds)."""
 
     revision: str
     at: float
@@ -132,7 +131,7 @@ class _Told:
 
 @dataclass(frozen=True)
 class Front:
-    """The front of one application in one environment; `image` is the proxy's digest in the engine."""
+    """The reverse proxy of one application in one environment; `image` is the proxy's digest in the engine."""
 
     engine: Engine
     environment: Environment
@@ -142,15 +141,17 @@ class Front:
 
     @property
     def place(self) -> Placement:
+        """The address of the application in the environment."""
         return self.environment.placement(self.application)
 
     @property
     def published(self) -> Published:
+        """The proxy's port at that address."""
         return Published(address=self.place.address, port=self.place.port, container_port=PORT)
 
     @property
     def configuration(self) -> Digest:
-        """Names the proxy's image, address and profile: a front with another one is replaced."""
+        """A digest of the proxy's image, address and profile; a proxy with another one is replaced."""
         facts = {"image": self.image, "address": self.place.address, "port": str(self.place.port)}
         return configuration_digest(facts, PROFILE)
 
@@ -164,18 +165,18 @@ class Front:
         }
 
     def known(self) -> tuple[Container, ...]:
-        """Every front there is for this application and environment."""
+        """Return every proxy that exists for this application and environment."""
         return self.engine.find(self._labels)
 
     def serves(self) -> str:
-        """The server that a running front hands requests to, or nothing."""
+        """Return the server to which a running proxy forwards requests; an empty string if there is none."""
         for front in self.known():
             if self._at_address(front) and (said := self._identity(front)):
                 return said.partition(" ")[0]
         return ""
 
     def fits(self) -> Container | None:
-        """The running front, if it is as it is to be."""
+        """Return the running proxy if its image, address and profile are right, otherwise None."""
         for front in self.known():
             wanted = front.labels.get(CONFIGURATION) == self.configuration and front.image == self.image
             if wanted and self._at_address(front) and front.profile == PROFILE:
@@ -183,9 +184,9 @@ class Front:
         return None
 
     def switch(self, target: Container, port: int, path: str, wait: Wait) -> Container:
-        """Let the stable address be served by `target`; the front that does.
+        """Let `target` serve the stable address, and return the proxy that forwards requests to it.
 
-        When that does not come about, whatever the reason, everything is as it was before.
+        If that fails for any reason, everything is restored to the state before.
         """
         with contextlib.ExitStack() as undo:
             fitting, server, place = self.fits(), server_of(target), self.place
@@ -200,7 +201,7 @@ class Front:
         return self.engine.inspect(front.id)
 
     def finish(self, front: str, wait: Wait) -> None:
-        """Wait until the worker before has finished its requests; `FINISH` seconds at most."""
+        """Wait until the previous worker has finished its requests, for about `FINISH` seconds at most."""
         deadline = time.monotonic() + FINISH + 1
         while time.monotonic() < deadline:
             try:
@@ -212,7 +213,7 @@ class Front:
             wait(POLL)
 
     def remove_all_but(self, front: str) -> None:
-        """Remove the other fronts and their configurations, also a configuration without its front."""
+        """Remove the other proxies with their configurations, and configurations without a proxy."""
         kept = self.engine.inspect(front).name
         for other in self.known():
             if other.id != front:
@@ -222,7 +223,7 @@ class Front:
                 self.engine.remove_volume(volume)
 
     def _reconfigured(self, front: Container, server: str, port: int, undo: contextlib.ExitStack) -> _Told:
-        """What the running front was told; undone, it serves what it served before."""
+        """Let a running proxy read a new configuration; `undo` makes it serve the previous server again."""
         before = target_of(self.engine.read(front.id, FILE).decode())
         undo.callback(self._turn_back, front, *before)
         return self._tell(front, server, port)
@@ -233,26 +234,26 @@ class Front:
         return told
 
     def _turn_back(self, front: Container, server: str, port: int) -> None:
-        """Serve what was served before, and let go of the other before it is removed."""
+        """Serve the previous server again, and release the other one before it is removed."""
         told = self._tell(front, server, port)
         deadline = time.monotonic() + SWITCH_TIMEOUT
         while self._turned(front, told) and time.monotonic() < deadline:
-            time.sleep(POLL)  # also when the run is cancelled: what is undone is undone wholly
+            time.sleep(POLL)  # not `wait`: the undo is completed even if the run is cancelled
         self.finish(front.id, time.sleep)
 
     def _started(self, front: Container, server: str, port: int) -> _Told:
-        """What a new front was told before its start."""
+        """Write the configuration of a new proxy, and start it."""
         told = self._configure(front, server, port)
         self.engine.start(front.id)
         return told
 
     def _take_over(self, front: Container, undo: contextlib.ExitStack) -> None:
-        """Give the address to a front that is ready; undone, the one that had it has it again."""
+        """Move the address to a proxy that is ready; `undo` moves it back to the previous one."""
         edge = self.environment.edge
         for other in self.known():
             if other.id != front.id and self._at_address(other):
                 undo.callback(self.engine.attach, edge, other.id)
-                undo.callback(self.engine.remove, front.id)  # before that, as it lets go of the address
+                undo.callback(self.engine.remove, front.id)  # undone first, because this frees the address
                 self.engine.detach(edge, other.id)
         self.engine.attach(edge, front.id)
 
@@ -291,20 +292,20 @@ class Front:
         return _Told(revision, time.monotonic())
 
     def _at_address(self, front: Container) -> bool:
-        """Whether it runs on the network that gives it the address."""
+        """Return whether the proxy runs on the network that gives it the address."""
         return front.running and self.environment.edge in front.networks
 
     def _inside(self, front: Container) -> str:
-        """Its own address among the applications, empty while it has none."""
+        """Return the proxy's address on the applications' network; an empty string while it has none."""
         return self.engine.inspect(front.id).networks.get(self.environment.network, "")
 
     def _trouble_inside(self, front: Container, path: str) -> str:
-        """Why the application is not reached through a front that has not got the address yet, or nothing."""
+        """Return why a proxy without the address does not reach the application; empty if it does."""
         address = self._inside(front)
         return trouble_at(address, PORT, path) if address else "it has no address"
 
     def _identity(self, front: Container) -> str:
-        """What the front itself says it serves; nothing while it does not answer."""
+        """Return which server and revision the proxy reports; an empty string while it does not answer."""
         address = self._inside(front)
         if not address:
             return ""
@@ -318,7 +319,10 @@ class Front:
             connection.close()
 
     def _turned(self, front: Container, told: _Told) -> str:
-        """Why the front does not serve what it was told to yet, or nothing when it does."""
+        """Return why the proxy does not serve its new configuration yet; an empty string if it does.
+
+        Sends the reload signal again every `NUDGE` seconds.
+        """
         said = self._identity(front)
         if said.endswith(f" {told.revision}"):
             return ""
@@ -328,7 +332,10 @@ class Front:
         return f"it serves {said or 'nothing'}"
 
     def _wait_until(self, front: Container, trouble: Callable[[], str], wait: Wait) -> None:
-        """Wait until there is no trouble; a front that has ended will not get out of it."""
+        """Wait until `trouble` returns an empty string.
+
+        Raises `DeploymentFailed` after `SWITCH_TIMEOUT` seconds, or as soon as the proxy has ended or was restarted.
+        """
         deadline = time.monotonic() + SWITCH_TIMEOUT
         while said := trouble():
             now = self.engine.inspect(front.id)

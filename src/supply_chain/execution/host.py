@@ -1,10 +1,10 @@
-"""What reaches a host from containers that belong to no environment, and who went into what the chain deployed.
+"""Detection of what reaches a host without belonging to an environment, and of access to deployed containers.
 
-`read_host` asks the engine, `judge_accesses` and `entered` are pure. What they do not see: what happens outside of
-containers (root on the host, another engine); a container that came and went between two looks; events that the
-engine does not keep any more, or lost when it was restarted, which is reported as `host.unwatched`; what was done in
-an exec; and who did it, for an engine does not say. Files that somebody copies into a front are not looked for, as
-the chain does that itself.
+`read_host` asks the engine; `judge_accesses` and `entered` are pure. They do not detect: what happens outside of
+containers (root on the host, another engine); a container that starts and ends between two looks; events that the
+engine no longer has, or lost in a restart, which is reported as `host.unwatched`; what was done in an exec; and who did
+it, because an engine does not report that. Files that are copied into a proxy are not searched for, because the chain
+does that itself.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from supply_chain.model.image import Digest, Frozen
 from supply_chain.text import plain
 
 UNWATCHED = "host.unwatched"
-"""The code of what is no deviation: the engine knows no more what was done since the last look."""
+"""A code that is not a deviation: the engine no longer knows everything since the last look."""
 LOOK = "Find out who started it and why. Remove it, or write its image into `agents` of the environment's document."
 ENTERED = "Find out who did that, and why. Keep a copy of the container, then deploy the application again."
 SECRET = re.compile(r"(?<![\w-])([A-Za-z_]\w*|--?[\w-]+)=\S+")
-"""What is assigned in a command: only its name is reported, for the value may be a secret."""
+"""An assignment in a command. Only its name is reported, because the value may be a secret."""
 LONGEST = 200
 
 
 class HostSeen(Frozen):
-    """What one look at a host shows, and what the next look needs."""
+    """The result of one look at a host, and what the next look needs."""
 
     observations: tuple[Observation, ...] = Field(description="of the host itself")
     entered: dict[str, tuple[Deviation, ...]] = Field(
@@ -72,10 +72,11 @@ def read_host(
 def judge_accesses(
     accesses: Sequence[HostAccess], ours: Mapping[str, str], agents: Collection[Digest]
 ) -> tuple[tuple[HostAccess, tuple[Deviation, ...]], ...]:
-    """The containers that the chain did not deploy and that reach more than their own, with what they reach.
+    """Return the containers that the chain did not deploy and that reach the host or deployed containers.
 
-    Labels do not matter, for anybody can write them. `ours` are the deployed containers, id → name; an image in
-    `agents` may reach the host, and no container of the chain's.
+    Each has the deviations that say what it reaches. Labels do not matter, because anybody can write them. `ours` maps
+    the ids of deployed containers to their names. An image in `agents` may reach the host, but no container of the
+    chain.
     """
     volumes = {volume for each in accesses if each.container in ours for volume in each.volumes}
     found = []
@@ -146,14 +147,14 @@ def _reaches_ours(access: HostAccess, ours: Mapping[str, str], volumes: Collecti
 
 
 def _named(container: str, ours: Mapping[str, str]) -> str:
-    """The name of a deployed container, given by its id or its name; empty for any other."""
+    """Return the name of a deployed container, given by id or name; an empty string for any other container."""
     return ours.get(container) or next((name for name in ours.values() if name == container), "")
 
 
 def entered(history: History, ours: Mapping[str, str], fronts: Collection[str]) -> dict[str, tuple[Deviation, ...]]:
-    """Who went into the deployed containers, by container: each command once, with how often and when last.
+    """Return the accesses to deployed containers, by container: each command once, with its count and last time.
 
-    No health check of an image is among them: the engine runs none in what the chain starts.
+    Health checks of images are not among them, because the engine runs none in containers of the chain.
     """
     grouped: dict[tuple[str, str, str], list[Action]] = defaultdict(list)
     for each in history.actions:
@@ -169,7 +170,7 @@ def entered(history: History, ours: Mapping[str, str], fronts: Collection[str]) 
 def of_deployments(
     expected: Iterable[Expected], entries: Mapping[str, tuple[Deviation, ...]]
 ) -> dict[str, tuple[Deviation, ...]]:
-    """Return the entries by the application's container, with those into the front that it is reached through."""
+    """Return the accesses by the application's container, including those to its reverse proxy."""
     found = {each.container: (*entries.get(each.container, ()), *entries.get(each.front, ())) for each in expected}
     return {container: deviations for container, deviations in found.items() if deviations}
 
@@ -192,7 +193,7 @@ def _entry(name: str, kind: str, command: str, actions: Sequence[Action]) -> Dev
 
 
 def without_values(command: str) -> str:
-    """The beginning of a command without what is assigned in it."""
+    """Return the beginning of a command, without assigned values."""
     shown = SECRET.sub(r"\1=…", command)
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
 
@@ -200,7 +201,7 @@ def without_values(command: str) -> str:
 def with_entries(
     observations: Iterable[Observation], entries: Mapping[str, tuple[Deviation, ...]]
 ) -> tuple[Observation, ...]:
-    """The observations of deployments, and in each who went into its container or its front."""
+    """Return the observations; those of deployments get the accesses to their container and proxy."""
     return tuple(
         each.model_copy(update={"deviations": (*each.deviations, *entries[each.container])})
         if each.wanted and each.container in entries
@@ -241,6 +242,6 @@ def _unwatched(host: str, at: datetime) -> Observation:
 
 
 def drifts(observations: Iterable[Observation]) -> tuple[str, ...]:
-    """The codes of all deviations; that the engine kept too few events is none."""
+    """Return the codes of all deviations, without `host.unwatched`."""
     codes = {deviation.code for each in observations for deviation in each.deviations}
     return tuple(sorted(codes - {UNWATCHED}))

@@ -1,7 +1,7 @@
-"""monitor: what runs, held against what should.
+"""The comparison of what runs with what should run.
 
-What should run comes from the signed records of deployments. `look` reads what is there, `compare`
-is pure and says in what it differs, `monitor` does both for every deployment and every stranger.
+The signed deployment records say what should run. `look` reads what there is, `compare` is pure and returns the
+differences, and `monitor` does both for every deployment and for every container that nobody deployed.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from supply_chain.readiness import trouble_at
 from supply_chain.text import first_of
 
 SHOWN = 10
-"""Paths and names that a fact lists."""
+"""Largest number of paths and names in a fact."""
 
 EVERYWHERE = (Change(kind="changed", path="/"),)
-"""What a container has changed whose changes are too many to be looked at."""
+"""Stands for the changes of a container that has too many to list."""
 
 DEPLOY_AGAIN = "Find out who changed it, then deploy the application again."
 
 
 class Deviation(Frozen):
-    """One way in which what runs is not what should. `code` is published and never given another meaning."""
+    """One difference between what runs and what should. `code` is published and never gets another meaning."""
 
     code: str
     fact: str
@@ -53,7 +53,7 @@ class Deviation(Frozen):
 
 
 class Observation(Frozen):
-    """What was seen of one container: one that should run, or one that nobody deployed."""
+    """What was observed of one container: one that should run, or one that nobody deployed."""
 
     at: datetime
     environment: str = Field(description="empty for what belongs to none")
@@ -74,7 +74,7 @@ class Observation(Frozen):
 
 @dataclass(frozen=True)
 class Seen:
-    """What is there for one deployment. `trouble` is empty when the stable address answers with 2xx."""
+    """What exists for one deployment. `trouble` is empty if the stable address answers with 2xx."""
 
     container: Container | None
     image: LocalImage | None
@@ -90,12 +90,12 @@ def monitor(
     now: Callable[[], datetime],
     application: str | None = None,
 ) -> tuple[Observation, ...]:
-    """One observation for each deployment, and one for each container that nobody deployed.
+    """Return one observation for each deployment, and one for each container that nobody deployed.
 
-    With `application`, `expected` is what is expected of it, and containers are those that carry its name.
-    The containers that belong to an environment are those on its networks and those with its label.
-    Do not call it while a deployment to one of these environments goes on: what is not recorded yet
-    is a stranger. Raises `EngineUnavailable`; nothing is known then, least of all that all is well.
+    With `application`, `expected` contains only its deployments, and of other containers only those that carry its name
+    are reported. The containers of an environment are those on its networks and those with its label. Do not call this
+    during a deployment to one of these environments: a container without a record counts as one that nobody deployed.
+    Raises `EngineUnavailable`; then nothing is known, in particular not that all is well.
     """
     observed = [_observed(each, look(engine, each), now()) for each in expected]
     known = {each.container for each in expected} | {each.front for each in expected}
@@ -109,7 +109,7 @@ def monitor(
 
 
 def look(engine: Engine, expected: Expected) -> Seen:
-    """Read what is there for one deployment."""
+    """Read what exists for one deployment."""
     container = _maybe(engine, expected.container)
     image: LocalImage | None = None
     changes: tuple[Change, ...] = ()
@@ -120,7 +120,7 @@ def look(engine: Engine, expected: Expected) -> Seen:
             changes = engine.changes(container.id)
         except CheckNotMade:
             changes = EVERYWHERE
-        except ContainerGone:  # removed in between
+        except ContainerGone:  # removed since the inspection
             container = None
     return Seen(
         container=container,
@@ -146,7 +146,7 @@ def belonging(engine: Engine, environment: Environment) -> tuple[Container, ...]
 
 
 def compare(expected: Expected, seen: Seen) -> tuple[Deviation, ...]:
-    """All the ways in which what was seen is not what should be. Pure."""
+    """Return all differences between what was observed and what should be. Pure."""
     return (
         *_presence(expected, seen.container),
         *(_identity(expected, seen.container, seen.image) if seen.container else ()),
@@ -209,7 +209,7 @@ def _identity(expected: Expected, container: Container, image: LocalImage | None
 
 
 def _settings(expected: Expected, container: Container, image: LocalImage) -> str:
-    """The names, never the values, of the variables that are not as they should be."""
+    """Return the names, never the values, of the variables that are not as they should be."""
     wanted = {**image.environment, **expected.settings}
     names = set(wanted) | set(container.environment)
     return ", ".join(sorted(n for n in names if wanted.get(n) != container.environment.get(n)))
@@ -321,7 +321,7 @@ def _maybe(engine: Engine, container: str) -> Container | None:
 
 
 def settled(observations: Sequence[Observation], under_way: Collection[tuple[str, str]]) -> tuple[Observation, ...]:
-    """The observations that say something: those of (environment, application) being deployed now do not yet."""
+    """Return the observations, without those of each (environment, application) that is being deployed now."""
     names = [
         re.compile(rf"{re.escape(environment)}-{re.escape(slug(application))}-(?:[0-9a-f]{{12}}-\d+|front-\w+)")
         for environment, application in under_way

@@ -1,4 +1,4 @@
-"""Deployment records: evidence of what runs, and so of what should run from then on."""
+"""Deployment records: signed evidence of what runs, and so of what should run from then on."""
 
 from __future__ import annotations
 
@@ -20,38 +20,43 @@ from supply_chain.policy.verdict import execution_place
 
 
 class Repositories(Protocol):
-    """What is asked of the registry."""
+    """Lists repositories and their manifests."""
 
-    def repositories(self, prefix: str) -> tuple[str, ...]: ...
+    def repositories(self, prefix: str) -> tuple[str, ...]:
+        """Return the names of the repositories that begin with `prefix`."""
 
     def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
-        """Every manifest but archived ones, and when it was pushed, the last one first; none without a repository."""
+        """Return every manifest that is not archived, with the time of its push, the last one first.
+
+        Returns none if the repository does not exist.
+        """
 
 
 class Manifests(Protocol):
     """Reads manifests."""
 
-    def manifest(self, ref: ImageRef) -> dict[str, Any]: ...
+    def manifest(self, ref: ImageRef) -> dict[str, Any]:
+        """Return the manifest at a digest."""
 
 
 class DeploymentRecord(Frozen):
     """The predicate of `statement.DEPLOYMENT`."""
 
-    model_config = ConfigDict(populate_by_name=True, extra="ignore")  # as `Deployed`
+    model_config = ConfigDict(populate_by_name=True, extra="ignore")  # as in `Deployed`
 
     deployed_at: AwareDatetime = Field(alias="deployedAt")
     deployment: Deployed
 
     def predicate(self) -> dict[str, Any]:
-        """As it is signed: the time as `datetime` writes it."""
+        """Return the predicate as it is signed; its time is written as `datetime.isoformat` does."""
         told = self.model_dump(mode="json", by_alias=True)
         return {**told, "deployedAt": self.deployed_at.isoformat()}
 
 
 def record(deployment: Deployment, ref: ImageRef, evidence: EvidenceStore, now: datetime) -> Deployment:
-    """Leave a record with the image's digest in the execution tier's own repository, which has to be there.
+    """Sign a deployment record, in the execution tier's own repository, and return the deployment.
 
-    The deployment, and the record that proves it where nothing changed since.
+    The repository must exist. If nothing changed since the last record, that one is named as the proof instead.
     """
     where = execution_place(ref)
     known = None if deployment.changed else _last(where, deployment, evidence)
@@ -62,7 +67,7 @@ def record(deployment: Deployment, ref: ImageRef, evidence: EvidenceStore, now: 
 
 
 def _last(where: ImageRef, deployment: Deployment, evidence: EvidenceStore) -> Evidence | None:
-    """The last record of this environment, if it says of this container what is so now."""
+    """Return the last record of this environment, if it describes the current container and state."""
     known = records(evidence.verified(where, TierName.EXECUTION, DEPLOYMENT))
     here = [each for each in known if each.value.environment == deployment.environment]
     return here[-1].evidence if here and here[-1].value == deployment.expected else None
@@ -75,7 +80,7 @@ def should_run(
     evidence: EvidenceStore,
     application: str | None = None,
 ) -> tuple[Expected, ...]:
-    """The last deployment that the execution tier signed, for each environment; of one application, or of all."""
+    """Return the last signed deployment to each environment, of one application or of all."""
     found = side_by_side(
         lambda repository: _last_of(repository, environments, repositories, manifests, evidence),
         _places(repositories, application),
@@ -86,7 +91,7 @@ def should_run(
 def history(
     repositories: Repositories, manifests: Manifests, evidence: EvidenceStore, application: str | None = None
 ) -> tuple[Said[Expected], ...]:
-    """Every deployment that the execution tier signed, the oldest first; of one application, or of all."""
+    """Return every signed deployment, the oldest first, of one application or of all."""
     there = _places(repositories, application)
     subjects = [subject for name in there for subject, _ in _subjects(name, repositories, manifests)]
     read = side_by_side(lambda subject: records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)), subjects)
@@ -100,7 +105,10 @@ def history(
 
 
 def _places(repositories: Repositories, application: str | None) -> Sequence[str]:
-    """Where records lie, of one application or of all. To ask for one lists no others' repositories."""
+    """Return the repositories of the records of one application, or of all.
+
+    For one application, repositories of others are not listed.
+    """
     where = evidence_repository(TierName.EXECUTION, application or "")
     return [where] if application else repositories.repositories(where)
 
@@ -112,10 +120,10 @@ def _last_of(
     manifests: Manifests,
     evidence: EvidenceStore,
 ) -> list[Expected]:
-    """The last deployment of a repository's application in each environment, by the time that was signed.
+    """Return the last deployment of a repository's application to each environment, by the signed time.
 
-    A record is signed before it is pushed: what was pushed before the last ones were signed, and be a clock
-    as wrong as it may be, is older than they are, and is not read.
+    A record is signed before it is pushed. Therefore a record that was pushed before the last ones were signed is older
+    than those, also if a clock is wrong by `SKEW`, and is not read.
     """
     last: dict[str, Said[Expected]] = {}
     for subject, pushed in _subjects(repository, repositories, manifests):
@@ -131,7 +139,7 @@ def _last_of(
 
 
 def _subjects(repository: str, repositories: Repositories, manifests: Manifests) -> Iterator[tuple[ImageRef, datetime]]:
-    """The digests that a repository's deployment records are about, and when the last one was pushed; that first."""
+    """Yield the digests that deployment records in a repository are about, with their last push, the last first."""
     seen: set[Digest] = set()
     for digest, pushed in repositories.pushed(repository):
         manifest = manifests.manifest(ImageRef(repository=repository, digest=digest))
@@ -142,5 +150,5 @@ def _subjects(repository: str, repositories: Repositories, manifests: Manifests)
 
 
 def records(evidence: Iterable[Evidence]) -> tuple[Said[Expected], ...]:
-    """What each deployment record says should run, the oldest first; `EvidenceInvalid`."""
+    """Return what each deployment record says should run, the oldest first; raise `EvidenceInvalid` if unreadable."""
     return said(evidence, DEPLOYMENT, lambda predicate: DeploymentRecord.model_validate(predicate).deployment.expected)

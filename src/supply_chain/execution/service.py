@@ -1,4 +1,4 @@
-"""Taking an admitted image into service: the verdict kept, the image deployed, and the record of it signed."""
+"""The sequence that takes an admitted image into service: record the verdict, deploy the image, sign the record."""
 
 from __future__ import annotations
 
@@ -26,27 +26,30 @@ from supply_chain.policy.verdict import Repositories, execution_place
 from supply_chain.policy.verdict import record as record_verdict
 
 PROXY = f"{BASES}/proxy"
-"""Where the proxy that holds an environment's addresses is vended from."""
+"""The repository of the released reverse proxies, which hold an environment's addresses."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """Everything that this needs of the world."""
+    """The dependencies of a deployment."""
 
     engine: Engine
     plain: Supply
     confidential: Supply
-    """Of what is classified so."""
+    """For images that are classified as confidential."""
     vended: Callable[[str], Digest]
-    """A curated base by its name, with a digest that one, and else the newest that curation admits; `BaseMissing`."""
+    """Returns the digest of a released base by name, the newest unless the name has a digest.
+
+    Raises `BaseMissing`.
+    """
     bases: Callable[[], Sequence[ImageRef]]
-    """The images of all curated bases, as the gate reads them."""
+    """Returns the images of all curated bases, as the gate reads them."""
     repositories: Repositories
     evidence: EvidenceStore
     now: Callable[[], datetime]
     wait: Wait
     to_its_end: Callable[[], AbstractContextManager[object]]
-    """Around what is done to its end though the run was cancelled."""
+    """Encloses work that is finished even if the run is cancelled."""
 
 
 def take_into_service(
@@ -58,13 +61,13 @@ def take_into_service(
     *,
     fresh: bool = False,
 ) -> Deployment:
-    """Run the image in the environment; `run` marks what is made there.
+    """Run the image in the environment; `run` marks what is created there.
 
-    The verdict is kept first: who may not record it starts nothing. Raises as `deploy` does, and
-    `DeploymentFailed` where what was signed since the gate admitted the image refuses it.
+    The verdict is recorded first, so that a run which may not record it starts nothing. Raises the errors of `deploy`,
+    and `DeploymentFailed` if the gate refuses the image because of what was signed since it admitted it.
     """
     manifest, ref, place = dossier.manifest, admitted.image.ref, dossier.place
-    assert isinstance(manifest, Service) and place  # the gate admits services only, and each to a place
+    assert isinstance(manifest, Service) and place  # the deploy gate admits only services, each to a place
     site.repositories.ensure_repository(execution_place(ref).repository, immutable=True, key=None)
     proxy, _ = both(
         lambda: _proxy(environment, site), lambda: record_verdict(admitted, dossier, site.evidence, site.now())
@@ -73,7 +76,7 @@ def take_into_service(
     supply = site.confidential if manifest.classification is Classification.CONFIDENTIAL else site.plain
 
     def recorded(deployment: Deployment) -> Deployment:
-        with site.to_its_end():  # it serves: where that is read nowhere, no block would find it
+        with site.to_its_end():  # it serves: without a record, no block would find it
             return record(deployment, ref, site.evidence, site.now())
 
     return deploy(
@@ -88,9 +91,10 @@ def take_into_service(
 
 
 def _judged_again(admitted: Admitted[CuratedImage], place: Place, proxy: Digest, site: Site) -> None:
-    """A gate's yes is as old as it took to bring the image and to make it ready: a block, a no since then counts.
+    """Judge the image again before it serves; raise `DeploymentFailed` if the gate now refuses it.
 
-    So does one of the proxy; `BaseMissing` there.
+    The verdict is as old as the time that it took to pull the image and to make it ready. Blocks and denials since then
+    count, also of the proxy: raises `BaseMissing` if that is no longer released.
     """
     site.vended(f"{PROXY}@{proxy}")
     ref, tag = admitted.image.ref, admitted.image.tag
@@ -106,6 +110,6 @@ def _judged_again(admitted: Admitted[CuratedImage], place: Place, proxy: Digest,
 
 
 def _proxy(environment: Environment, site: Site) -> Digest:
-    """The environment's proxy, in the engine."""
+    """Bring the environment's reverse proxy into the engine, and return its digest."""
     name = f"{PROXY}@{environment.proxy}" if environment.proxy else PROXY
     return site.plain.supply(ImageRef(repository=PROXY, digest=site.vended(name)))

@@ -1,4 +1,4 @@
-"""How an image gets into an environment's engine, by a pull or from its encrypted copy, and out of it again."""
+"""Transfer of an image into an environment's engine, by a pull or from an encrypted copy, and its removal."""
 
 from __future__ import annotations
 
@@ -21,56 +21,60 @@ from supply_chain.scratch import scratch
 log = logging.getLogger("supply_chain.supply")
 
 LOADED = "localhost"
-"""In place of a registry's host in the name of what an engine loaded."""
+"""Replaces the registry's host in the name of an image that an engine loaded from an archive."""
 
 
 class Supply(Protocol):
     """Brings the content of a digest to an engine."""
 
     def supply(self, ref: ImageRef) -> Digest:
-        """What the engine calls the image, which is its digest; raises where it cannot be had or is another."""
+        """Bring an image to the engine, and return its digest, which is the engine's name for it.
+
+        Raises an error if the image is not available or is another one.
+        """
 
 
 class Puller(Protocol):
-    """What pulling needs of an engine."""
+    """What a pull needs of an engine."""
 
     def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
-        """Fetch `digest` from `repository` (with its registry's host)."""
+        """Pull `digest` from `repository`, which includes its registry's host."""
 
 
 class Loader(Protocol):
-    """What decrypting needs of an engine."""
+    """What decryption needs of an engine."""
 
     def load(self, archive: Path) -> LocalImage:
-        """Take in the one image of an OCI archive."""
+        """Load the one image of an OCI archive."""
 
 
 class Unwrapper(Protocol):
     """The execution role's grant on the content key."""
 
     def unwrap(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
-        """The secret; `AccessDenied` without the grant."""
+        """Return the unwrapped secret; raise `AccessDenied` without the grant."""
 
 
 class Decryptor(Protocol):
-    """Opens encrypted copies."""
+    """Decrypts encrypted copies."""
 
     def decrypt(self, copy: ImageRef, image: ImageRef, key: bytes, archive: Path) -> None:
         """Write an archive of exactly the manifest and blobs of `image`, taken from its encrypted copy.
 
-        An engine that loads it calls the image `LOADED/<repository>:<first 12 of the digest>`.
+        An engine that loads it names the image `LOADED/<repository>:<first 12 of the digest>`.
         """
 
 
 @dataclass(frozen=True)
 class PullSupply:
-    """Pulls by digest from the registry at `host`; `credentials` gives user and password, fresh when asked."""
+    """Pulls by digest from the registry at `host`; `credentials` returns a user and a password, valid at each call."""
 
     engine: Puller
     host: str
     credentials: Callable[[], tuple[str, str]]
 
     def supply(self, ref: ImageRef) -> Digest:
+        """Pull the image, as `Supply` describes."""
         login = Login(*self.credentials())
         return same(ref, self.engine.pull(f"{self.host}/{ref.repository}", ref.digest, login))
 
@@ -79,8 +83,8 @@ class PullSupply:
 class DecryptingSupply:
     """Starts from the encrypted copy that curation attested, every time.
 
-    The key is unwrapped before anything else and whatever the engine already holds, so that without
-    the grant nothing starts, not even from plain layers that an earlier start left on the host.
+    The key is unwrapped before anything else, whatever the engine already has. So nothing starts without the grant, not
+    even from plain layers that an earlier start left on the host.
     """
 
     engine: Loader
@@ -89,7 +93,10 @@ class DecryptingSupply:
     decryptor: Decryptor
 
     def supply(self, ref: ImageRef) -> Digest:
-        """As `Supply`; `EvidenceInvalid` without a record of a copy, `AccessDenied` without the grant."""
+        """Load the image from its encrypted copy, as `Supply` describes.
+
+        Raises `EvidenceInvalid` if no copy is recorded, and `AccessDenied` without the grant.
+        """
         copy = self._copy(ref)
         key = self.keys.unwrap(copy.key, copy.wrapped, context_of(ref.digest))
         with scratch("supply") as work:
@@ -98,7 +105,7 @@ class DecryptingSupply:
             return same(ref, self.engine.load(archive))
 
     def _copy(self, ref: ImageRef) -> EncryptedCopy:
-        """The copy in curation's last word about this image."""
+        """Return the encrypted copy in curation's last record about this image."""
         records = encryption_records(self.evidence.verified(ref, TierName.CURATION, ENCRYPTION))
         copy = records[-1].value.encrypted_copy if records else None
         if copy is None or copy.plain != ref.digest:
@@ -110,10 +117,11 @@ class DecryptingSupply:
 
 
 def tidy(connect: Callable[[], Engine], host: str, repositories: Iterable[str]) -> None:
-    """Remove what was brought of these repositories of the registry at `host` and nobody needs any more.
+    """Remove what deployments brought of these repositories of the registry at `host` and nobody needs any more.
 
-    Needed is what any container is of, whoever's it is, and what an environment would go back to. What
-    somebody gave another name stays. What cannot be removed stays too, and the log says so.
+    An image is needed if any container is made from it, whoever created that, or if an environment would roll back to
+    it. An image to which somebody gave another name stays. An image that cannot be removed stays too, and the log says
+    so.
     """
     with _said("what deployments brought"):
         engine = connect()
@@ -125,7 +133,7 @@ def tidy(connect: Callable[[], Engine], host: str, repositories: Iterable[str]) 
 
 
 def _forget(engine: Engine, repository: str, needed: Collection[Digest], suffix: Callable[[Digest], str]) -> None:
-    """Remove the images of a repository that are not needed and have no name but the one they came with."""
+    """Remove the images of a repository that are not needed and have only the name that they came with."""
     with _said(f"what was brought of {repository}"):
         for digest, names in engine.names(repository).items():
             if digest not in needed and names == (f"{repository}{suffix(digest)}",):
@@ -135,7 +143,7 @@ def _forget(engine: Engine, repository: str, needed: Collection[Digest], suffix:
 
 @contextlib.contextmanager
 def _said(what: str) -> Iterator[None]:
-    """A removal that may fail: a deployment that serves is none the worse for it."""
+    """Log a warning if the removal in the block fails; a deployment that serves is not affected."""
     try:
         yield
     except (EngineFailed, EngineUnavailable) as error:
@@ -143,7 +151,7 @@ def _said(what: str) -> Iterator[None]:
 
 
 def same(ref: ImageRef, image: LocalImage) -> Digest:
-    """The image's digest, if it is the one that was asked for; `ImageDamaged` otherwise."""
+    """Return the image's digest if it is the requested one; raise `ImageDamaged` otherwise."""
     if image.digest != ref.digest:
         raise ImageDamaged(
             f"The engine holds {image.digest} where {ref} was asked for.\n"

@@ -1,4 +1,4 @@
-"""What a user of an address notices while something is switched behind it."""
+"""A watch that measures what users of an address notice while something is switched behind it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ INTERVAL = 0.01
 class Watch:
     """Requests an address again and again while its block runs.
 
-    `gap` is the longest time in seconds without a successful answer. As requests are sent every
-    10 ms, a gap of little more than that is none.
+    `gap` is the longest time in seconds without a successful answer. Because requests are sent every 10 ms, a gap of
+    little more than that is no interruption.
     """
 
     def __init__(self, address: str, port: int, path: str) -> None:
