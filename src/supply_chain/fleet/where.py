@@ -114,7 +114,7 @@ def _not_counted(inventory: Inventory, question: Question) -> Iterator[str]:
 
 
 def no_packages(said: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the names in advisories or from people that are not package names."""
+    """Return the names that are not package names."""
 
     def is_package(each: str) -> bool:
         try:

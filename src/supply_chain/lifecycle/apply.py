@@ -158,7 +158,7 @@ def apply(
 
     Referrers are removed before their image, and an index before its children, so that no reader finds a signature
     without an image or an index without its children. If a manifest cannot be removed, those that come after it stay.
-    An image is archived before its children, and its children only if it was.
+    An image is archived before its parts (encrypted copies, children of an index), and these only if it was.
 
     Raises retryable errors. A step that cannot succeed becomes a failed entry; if the repository cannot be read, every
     step does.

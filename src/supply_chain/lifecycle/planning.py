@@ -227,7 +227,7 @@ class _House:
 
     @cached_property
     def decided(self) -> dict[ImageRef, Decision]:
-        """The decision about each manifest; images that stay keep what they need, until nothing changes."""
+        """The decision about each manifest. What must stay also protects what it needs, until nothing changes."""
         found = {ref: self.own.get(ref) or self._foreign(ref) for ref in sorted(self.all, key=str)}
         followers = self._followers()
         for ref in followers:

@@ -178,8 +178,8 @@ def decide(
 
     If the deployments that run from the image cannot be read, the result says so; the error is raised only if it is
     retryable. With `only_sign` nothing is archived or restored, because the caller does that, and this retryable error
-    is not raised either. A decision about an encrypted copy applies to its image, because gates know no other. Raises
-    `DeclarationInvalid` for a manifest that is attached to an image.
+    is not raised either. Without it, a decision about an encrypted copy applies to its image, because gates know no
+    other, and a manifest that is attached to an image raises `DeclarationInvalid`.
     """
     listed = {} if only_sign else {each.digest: each for each in bench.storage.images(ref.repository)}
     ref = ref if only_sign else _image(ref, listed.get(ref.digest), bench)

@@ -59,7 +59,7 @@ HELD = {
     "lifecycle-plan": "what the lifecycle would do",
     "lifecycle-applied": "what the lifecycle did",
 }
-"""Keys of artifacts that always exist under the same key, and what each contains."""
+"""Artifacts with a stable key, and what each contains."""
 
 
 class Run(Frozen):
