@@ -1,1 +1,1 @@
-"""Everything that was curated, as one: which images there are, what is known of each, and where it runs."""
+"""The inventory of all curated images: what is known of each, where each runs, and the rescan of them."""

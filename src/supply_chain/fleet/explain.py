@@ -1,4 +1,4 @@
-"""All that happened to an image and why: what an operator asks about one digest."""
+"""The history of an image: what happened to it, when, and by which evidence."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ SAYS = {
     APPROVAL: "an approval",
     LIFECYCLE: "a ruling",
 }
-"""What a statement of a type says, in a word or two, where no more is known; one of another is told by its type."""
+"""Predicate type → a short text for the timeline. A statement of another type is shown by its type."""
 
 
 class Moment(Frozen):
-    """Something that happened to an image."""
+    """An event in the history of an image."""
 
     at: datetime | None = Field(description="None where whoever said so did not say when")
     what: str
@@ -49,7 +49,7 @@ class Moment(Frozen):
 
 
 class Base(Frozen):
-    """An image that this one was built on, or with."""
+    """A base image that went into the build of this image."""
 
     name: str
     digest: Digest
@@ -58,7 +58,7 @@ class Base(Frozen):
 
 
 class Explanation(Frozen):
-    """An image, its story, and what it hangs together with."""
+    """An image with its history, the bases it was built on, and the images built on it."""
 
     image: KnownImage
     timeline: tuple[Moment, ...]
@@ -67,9 +67,10 @@ class Explanation(Frozen):
 
 
 def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
-    """What is known of a digest or of how it begins, for each image of it; `ImageNotFound` where there is none.
+    """Return an explanation of each image whose digest is, or begins with, the given one.
 
-    `DeclarationInvalid` for what is no digest, or too little of one.
+    Raises `DeclarationInvalid` if the text is not a digest or fewer than 12 digits of one, and `ImageNotFound` if the
+    inventory has no such image.
     """
     repository, _, begins = digest.strip().rpartition("@")
     if not HEXADECIMAL.fullmatch(begins):
@@ -99,7 +100,7 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
 
 
 def timeline(image: KnownImage) -> tuple[Moment, ...]:
-    """Everything with a time, the oldest first; what has none comes first of all."""
+    """Return the events in the history of an image, oldest first; events without a time come before all others."""
     stored, moments = image.stored, []
     if not image.gone:
         names = ", ".join(stored.tags) or "—"

@@ -1,4 +1,4 @@
-"""Exposure: what is known of each image, in the order in which it asks for somebody. Pure functions."""
+"""Pure functions that order rescanned images by exposure, compare reports and propose rebuilds."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from supply_chain.text import counted
 from supply_chain.vulnerability.findings import Database, Finding, Report
 
 FindingKey = tuple[str, str, str, str]
-"""Vulnerability, package, type of package and version: what makes two findings the same."""
+"""Vulnerability, package, package type and version: two findings with the same key are the same finding."""
 
 
 class Rebuild(Frozen):
-    """An image would be rid of findings, were it built again on the newest of its base."""
+    """A proposal to rebuild an image on the newest image of its base, which removes findings."""
 
     base: str = Field(description="repository of the base")
     built_on: Digest
@@ -30,7 +30,7 @@ class Rebuild(Frozen):
 
 
 class Judged(Frozen):
-    """What a rescan found of one image."""
+    """The result of a rescan for one image."""
 
     ref: ImageRef
     owner: str = ""
@@ -49,13 +49,13 @@ class Judged(Frozen):
 
     @property
     def tells(self) -> bool:
-        """Whether there is anything to read about it: what is refused and runs stays to be read."""
+        """Whether the image belongs in the report. A refused image that runs always does."""
         refused = not self.passes and self.running
         return bool(refused or self.change or self.exploited or self.worse or self.better or self.due or self.rebuild)
 
 
 class Unjudged(Frozen):
-    """An image of which nothing is known now."""
+    """An image that the rescan could not judge, with the error."""
 
     ref: ImageRef
     code: str
@@ -64,7 +64,7 @@ class Unjudged(Frozen):
 
 
 class Concerned(Frozen):
-    """An application of which there is something to tell its owner: how much, over all of its images."""
+    """An application with results to report to its owner, with totals over all of its images."""
 
     owner: str
     application: str
@@ -79,11 +79,11 @@ class Concerned(Frozen):
 
 
 TOLD = 500
-"""Images that a rescan tells of one by one, the most exposed; of the others with their applications."""
+"""Number of images that a rescan reports one by one, most exposed first; others are reported by application only."""
 
 
 class Rescanned(Frozen):
-    """What a rescan came to, at its end or where it broke off."""
+    """The result of a rescan, also of one that was interrupted."""
 
     database: Database
     scanner: str
@@ -106,12 +106,12 @@ class Rescanned(Frozen):
 
     @property
     def tells_all(self) -> bool:
-        """Whether it tells what there is to tell of all images: of one that may still be judged nobody knows that."""
+        """Whether the report covers all images; it does not if an image may still be judged later."""
         return not (self.only or self.left or any(each.retryable for each in self.unjudged))
 
 
 def incomplete(unjudged: Sequence[Unjudged]) -> RescanIncomplete:
-    """What to raise for images that could not be judged."""
+    """Return the error to raise for images that could not be judged."""
     named = "\n".join(f"  {each.ref}: {each.message}" for each in unjudged)
     return RescanIncomplete(
         f"{counted(len(unjudged), 'image')} could not be judged; all others were:\n{named}\n"
@@ -120,11 +120,12 @@ def incomplete(unjudged: Sequence[Unjudged]) -> RescanIncomplete:
 
 
 def key_of(finding: Finding) -> FindingKey:
+    """Return the key by which findings are compared."""
     return finding.id, finding.package, finding.type, finding.version
 
 
 def compared(before: Report | None, after: Report) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
-    """What got worse, and what got better; nothing did where there was no report."""
+    """Return the findings that got worse and those that got better; both are empty without an earlier report."""
     if before is None:
         return (), ()
     old, new = ({key_of(f): f for f in report.findings} for report in (before, after))
@@ -134,13 +135,17 @@ def compared(before: Report | None, after: Report) -> tuple[tuple[Finding, ...],
 
 
 def due(report: Report, limits: Limits) -> tuple[Finding, ...]:
-    """What has a fix and is known to be exploited, or of a severity of which there is more than the owner accepts."""
+    """Return findings that have a fix and are known to be exploited, or whose severity exceeds the owner's limits."""
     over = exceeded(report, limits)
     return tuple(f for f in report.findings if f.fixable and (f.known_exploited or f.severity in over))
 
 
 def by_exposure(seen: Iterable[Judged]) -> tuple[Judged, ...]:
-    """What runs in production and is exploited first, then what runs at all, then what only lies there."""
+    """Sort images by exposure, most exposed first.
+
+    The order is: exploited in production, exploited and running, in production, running, refused, number of findings
+    that got worse or are due.
+    """
     return tuple(sorted(seen, key=_exposure))
 
 
@@ -157,7 +162,7 @@ def _exposure(seen: Judged) -> tuple[bool, bool, bool, bool, bool, int, str]:
 
 
 def concerned(seen: Iterable[Judged]) -> tuple[Concerned, ...]:
-    """The applications of these images, that of the first one first."""
+    """Return the applications of these images, in the order in which their first images appear."""
     found: dict[tuple[str, str], list[Judged]] = {}
     for each in seen:
         found.setdefault((each.owner, each.ref.application), []).append(each)
@@ -180,9 +185,9 @@ def _concerned(owner: str, application: str, images: Sequence[Judged]) -> Concer
 
 
 def carries(packages: Iterable[Package], wanted: Collection[str]) -> bool:
-    """Whether one of the packages is named, or the source package that it was built from, as advisories name it.
+    """Return whether one of the packages, or the source package that it was built from, has one of the wanted names.
 
-    By name, by name@version, or by package URL with or without version; see `fleet.packages`.
+    A wanted name is a name, `name@version`, or a package URL with or without a version; see `fleet.packages`.
     """
     asked = [(kind, name_of(name), version_of(version)) for kind, name, version in map(asked_for, wanted)]
     return any(_named(package, asked) for package in packages)
@@ -199,12 +204,14 @@ def _named(package: Package, asked: Iterable[tuple[str, str, str]]) -> bool:
 
 
 Gone = Mapping[Digest, tuple[ImageRef, frozenset[FindingKey]]]
-"""Base → the newest of its name that curation admits, and what that one does not have any more."""
+"""Base → the newest image of its name that curation admits, and the findings that this newest image no longer has."""
 
 
 def gone(bases: Sequence[Judged]) -> Gone:
-    """Of the images of bases, the newest of each name first, what the newest one that passes is rid of; none that is
-    blocked passes."""
+    """Return, for each older base image, the newest one that passes and the findings that it no longer has.
+
+    `bases` must list the newest image of each name first. A blocked image never passes.
+    """
     newest: dict[str, Judged] = {}
     for each in bases:
         if each.passes:
@@ -213,14 +220,14 @@ def gone(bases: Sequence[Judged]) -> Gone:
     for each in bases:
         new = newest.get(each.ref.repository)
         if new is not None and new.ref != each.ref:
-            still = {key_of(finding)[:3] for finding in new.findings}  # in whichever version
+            still = {key_of(finding)[:3] for finding in new.findings}  # in any version
             rid = frozenset(key for finding in each.findings if (key := key_of(finding))[:3] not in still)
             found[each.ref.digest] = new.ref, rid
     return found
 
 
 def rebuilds(findings: Iterable[Finding], bases: Iterable[Digest], fixed: Gone) -> tuple[Rebuild, ...]:
-    """What an image with these findings would be rid of on the newest of each of its bases."""
+    """Return the rebuilds on the newest image of each base that would remove some of these findings."""
     own, proposed = {key_of(f) for f in findings}, []
     for base in dict.fromkeys(bases):
         if base in fixed and (less := own & fixed[base][1]):

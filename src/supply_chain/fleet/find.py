@@ -1,4 +1,4 @@
-"""Find: what a person typed becomes a reference by digest."""
+"""Resolution of an image name that a person typed to a reference by digest."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from supply_chain.model.tier import CURATED, OFFERED, curated_repository
 
 
 class Digests(Protocol):
-    """What is asked of a registry."""
+    """The registry queries that resolve a digest."""
 
     def having(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
-        """The images, archived ones too, whose digest begins so, in the repositories whose names do."""
+        """Return images, archived or not, whose digest begins with `begins`, in repositories under `prefix`."""
 
     def status(self, ref: ImageRef) -> StorageStatus:
-        """How an image is stored; `ImageNotFound` where it is not there."""
+        """Return the storage status of an image. Raises `ImageNotFound` if it does not exist."""
 
 
 def find(image: str, prefix: str, digests: Digests) -> ImageRef:
-    """`repository@sha256:…` as it is; a digest, or 12 digits of it, is looked for below `prefix`, archived or not.
+    """Return the image that a person names by `repository@sha256:…`, by a digest, or by 12 or more of its digits.
 
-    `DeclarationInvalid` for what is no name of an image, names several, or one elsewhere; `ImageNotFound` where no
-    image has such a digest.
+    A full reference is returned as it is. A digest is searched in the repositories below `prefix`; archived images are
+    found too. Raises `DeclarationInvalid` if the text is not the name of an image, is ambiguous, or names a repository
+    outside `prefix`; raises `ImageNotFound` if no image has such a digest.
     """
     repository, at, typed = image.strip().rpartition("@")
     if at and not repository.startswith(prefix):
@@ -39,10 +40,10 @@ def find(image: str, prefix: str, digests: Digests) -> ImageRef:
 
 
 def find_stored(image: str, digests: Digests) -> ImageRef:
-    """The curated image that a person names, archived or not; `dev/hello@…` is the same one before it is curated.
+    """Return the curated image that a person names, archived or not; `dev/hello@…` names it before it is curated.
 
-    `ImageNotFound` where a curated repository does not have it: what was said of a misspelt name would hold for
-    nothing.
+    Raises `ImageNotFound` if the curated repository does not have the image: a decision about a misspelt name would
+    have no effect.
     """
     offered = image.strip().startswith(OFFERED)
     ref = find(image, OFFERED if offered else CURATED, digests)

@@ -1,4 +1,4 @@
-"""The inventory's port: what is kept of every curated image, and what is asked of it."""
+"""The port of the inventory: what it stores of every curated image, and its queries."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from supply_chain.model.image import Digest, ImageRef, StoredManifest
 
 @dataclass(frozen=True)
 class Entry:
-    """An image as it was read, with every deployment of it in `deployed`.
+    """An image as it was read, with all of its deployments in `deployed`.
 
-    `mark` changes whenever what it was read from does; it is empty where it has to be read again.
+    `mark` changes whenever the sources of the entry change; it is empty if the entry has to be read again.
     """
 
     image: KnownImage
@@ -25,82 +25,88 @@ class Entry:
 
 
 class Inventory(Protocol):
-    """Keeps images. A copy of what registry, evidence and hosts say: whoever acts on it reads those again.
+    """A store of images: a copy of what the registry, the evidence and the hosts say.
 
-    An image that is `gone` from the registry is in answers while it runs, and not among `images`. What it ran as keeps
-    older images from counting as what runs.
+    Code that acts on an answer reads the sources again. An image that is `gone` from the registry is returned as long
+    as it runs, but not by `images`. Its deployments are stored, so that an older image does not count as the one that
+    runs.
     """
 
     def put(self, entries: Iterable[Entry]) -> None:
-        """Keep these in place of what was kept of the same images; all of them or none."""
+        """Replace the entries of these images; all of them or none."""
 
     def listed(self, repository: str, manifests: Iterable[StoredManifest]) -> None:
-        """Keep what the registry lists of images of a repository; all else that is kept of them stays."""
+        """Update what the registry lists about images of a repository; everything else about them stays."""
 
     def placed(self, application: str, host_of: Callable[[str], str]) -> None:
-        """Keep on which container host each environment of an application's deployments is now."""
+        """Record the container host of each environment in which the application was deployed."""
 
     def forget(self, refs: Iterable[ImageRef]) -> None:
-        """Keep nothing of these any more."""
+        """Delete everything about these images."""
 
     def distrust(self, application: str | None = None) -> None:
-        """Have all images read again, or an application's; what is kept of each stays until it is."""
+        """Mark all images, or those of one application, to be read again; their entries stay until then."""
 
     def unreadable(self) -> int:
-        """Of how many images the evidence cannot be read."""
+        """Return the number of images whose evidence cannot be read."""
 
     def unlisted(self) -> int:
-        """Of how many others no SBOM is known: whether something is in them nobody can tell."""
+        """Return the number of other images without a known SBOM: their packages are unknown."""
 
     def unscanned(self) -> int:
-        """Of how many images no scan is known, or none since they were archived (those run nowhere) or went: whether
-        a vulnerability is in them nobody can tell."""
+        """Return the number of images of which it is unknown whether they have a vulnerability.
+
+        These have no known scan, or none since they were archived (and run nowhere) or disappeared from the registry.
+        """
 
     def by_starter(self) -> int:
-        """How many images were scanned last with the starter database, which knows only some packages."""
+        """Return the number of images whose last scan used the starter database, which covers only some packages."""
 
     def saw(self, host: str, seen: Sequence[Seen], at: datetime) -> None:
-        """Keep what a host showed, in place of what it showed before."""
+        """Replace what is recorded of a host by what it shows at this time."""
 
     def unwatched(self, hosts: Collection[str]) -> None:
-        """Keep nothing of what other hosts than these showed."""
+        """Delete what is recorded of all hosts except these."""
 
     def marks(self, application: str) -> dict[ImageRef, str]:
-        """The images that are kept of an application, those that are gone too, each with the mark of its entry."""
+        """Return the mark of each stored image of an application, including images that are gone."""
 
     def applications(self) -> tuple[str, ...]:
-        """The applications of which images are kept, sorted."""
+        """Return the applications that have stored images, sorted."""
 
     def images(self, application: str | None = None) -> Iterator[KnownImage]:
-        """What the registry has, by application and the last push first; read a part at a time, so that many fit."""
+        """Yield the images in the registry by application, last push first; read in parts to limit memory."""
 
     def gone(self, application: str | None = None) -> tuple[KnownImage, ...]:
-        """What runs and the registry has no more, by what is still signed of it."""
+        """Return images that run but are no longer in the registry, as far as signed evidence describes them."""
 
     def running(self) -> tuple[Running, ...]:
-        """What should run by signed records: the last deployment of each application in each environment."""
+        """Return what should run by signed records: the last deployment of each application in each environment."""
 
     def of(self, digest: str) -> tuple[KnownImage, ...]:
-        """The images of a digest, or of all whose hexadecimal digits begin so; of an encrypted copy's, its image."""
+        """Return the images whose digest is, or begins with, the given one.
+
+        The digest of an encrypted copy finds its image.
+        """
 
     def affected(self, vulnerability: str) -> tuple[KnownImage, ...]:
-        """Images in which the last scan found it, by its own name or an alias."""
+        """Return the images whose last scan found this vulnerability, by its identifier or an alias."""
 
     def carrying(self, package: str, version: str | None = None) -> tuple[tuple[KnownImage, tuple[str, ...]], ...]:
-        """Images whose SBOM lists a package of this name, or one built from it, and of this version.
+        """Return images whose SBOM lists a package of this name and version, or one built from such a source package.
 
-        Names and versions are compared as `fleet.packages` writes them; with each image come the packages that were
-        found, as its SBOM names them.
+        Names and versions are compared in the normal form of `fleet.packages`. Each image comes with the matching
+        packages, as its SBOM names them.
         """
 
     def in_other_versions(self, package: str, version: str) -> int:
-        """How many images carry a package of this name, and none of it that may be of this version."""
+        """Return the number of images that carry a package of this name, but none that may be of this version."""
 
     def built_on(self, bases: Iterable[Digest]) -> tuple[KnownImage, ...]:
-        """Images that were built on one of these digests, or on what was built on them."""
+        """Return the images that were built, directly or indirectly, on one of these digests."""
 
     def reconciled(self) -> datetime | None:
-        """When everything was last held against the registry and the hosts; None where never."""
+        """Return when the whole inventory was last reconciled with the registry and the hosts; None if never."""
 
     def reconciled_at(self, at: datetime) -> None:
-        """Everything was as registry and hosts say at this moment."""
+        """Record that the whole inventory was reconciled with the registry and the hosts at this time."""

@@ -1,7 +1,7 @@
-"""What the inventory knows of an image: facts of the registry, of its verified evidence, and of the hosts.
+"""The model of an image in the inventory: facts from the registry, its verified evidence, and the hosts.
 
-All of it can be read anew from where it came from. Nothing is decided by the inventory alone where a
-wrong answer could admit or remove an image: whoever acts reads the evidence again.
+All of it can be read again from its sources. No decision that could wrongly admit or remove an image rests on the
+inventory alone: code that acts reads the evidence again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from supply_chain.vulnerability.findings import Database, Finding, Report
 
 
 class Note(Frozen):
-    """One signed statement about an image: what it is, who signed it, and where it lies."""
+    """A signed statement about an image: its type, its signer, and where it is stored."""
 
     digest: Digest = Field(description="of the referrer's manifest")
     repository: str
@@ -28,7 +28,7 @@ class Note(Frozen):
 
 
 class Judgement(Frozen):
-    """A gate's verdict about an image."""
+    """A verdict of a gate about an image."""
 
     boundary: Boundary
     environment: str = Field(default="", description="for which boundary 2 was asked, where it says so")
@@ -40,12 +40,12 @@ class Judgement(Frozen):
 
     @property
     def gate(self) -> str:
-        """Which gate it is of, for people."""
+        """The name of the gate for people, with the environment if there is one."""
         return f"{self.boundary} for {self.environment}" if self.environment else str(self.boundary)
 
 
 class Scan(Frozen):
-    """The last signed report about an image."""
+    """The last signed vulnerability report about an image."""
 
     scanner: str
     scanner_version: str
@@ -56,17 +56,17 @@ class Scan(Frozen):
 
     @classmethod
     def of(cls, report: Report) -> Self:
-        """What of a report is kept."""
+        """Return the part of a report that the inventory stores."""
         return cls.model_validate({name: getattr(report, name) for name in cls.model_fields})
 
     @property
     def exploited(self) -> tuple[Finding, ...]:
-        """Those that are known to be exploited."""
+        """The findings that are known to be exploited."""
         return tuple(f for f in self.findings if f.known_exploited)
 
 
 class Running(Frozen):
-    """A deployment that a signed record says should run, and what was seen of it last."""
+    """A deployment that should run by a signed record, and its last observation."""
 
     environment: str = Field(description="empty where a host runs it and no record says so")
     application: str
@@ -81,7 +81,7 @@ class Running(Frozen):
 
 
 class Seen(Frozen):
-    """A container as a host showed it, whoever started it."""
+    """A container as a host reports it, whoever started it."""
 
     container: str = Field(description="its id")
     name: str
@@ -98,7 +98,7 @@ class BuiltOn(Frozen):
 
 
 class KnownImage(Frozen):
-    """A curated image by digest, and all that is known of it."""
+    """A curated image by digest, and everything that is known of it."""
 
     ref: ImageRef
     stored: StoredManifest
@@ -131,27 +131,28 @@ class KnownImage(Frozen):
 
     @property
     def application(self) -> str:
+        """The name of the application."""
         return self.ref.application
 
     @property
     def shelved(self) -> bool:
-        """Whether it is archived and runs nowhere: nobody can pull it before it is restored."""
+        """Whether the image is archived and runs nowhere: nobody can pull it before it is restored."""
         return self.stored.status is StorageStatus.ARCHIVED and not self.running
 
     @property
     def vended(self) -> bool:
-        """Whether it may be used: signed, and the last verdict of curation's gate is a yes."""
+        """Whether the image is released: signed, and admitted by the last verdict of the release gate."""
         last = self.last(Boundary.CURATION)
         return self.signed and last is not None and last.passed
 
     def last(self, boundary: Boundary) -> Judgement | None:
-        """The last verdict of a gate; of two at one instant the no counts."""
+        """Return the last verdict of a gate; if two have the same time, a refusal counts."""
         of = (j for j in self.judgements if j.boundary is boundary)
         return max(of, key=lambda j: (j.at, not j.passed), default=None)
 
     @property
     def refusals(self) -> tuple[Judgement, ...]:
-        """The last words of gates that are a no; of boundary 2 for each environment, where it says which."""
+        """The gates' last verdicts that are refusals; those of the deploy gate for each environment that they name."""
         last: dict[str, Judgement] = {}
         for each in sorted(self.judgements, key=lambda j: (j.at, not j.passed)):
             last[each.gate] = each
@@ -159,10 +160,10 @@ class KnownImage(Frozen):
         return tuple(sorted((each for each in stand if not each.passed), key=lambda each: each.gate))
 
     def bare(self) -> KnownImage:
-        """Which image it is, whose, and where it runs: what is held of all images while they are rescanned."""
+        """Return a copy with reference, storage, owner and deployments only, to hold all images during a rescan."""
         return KnownImage(ref=self.ref, stored=self.stored, owner=self.owner, running=self.running)
 
     def lean(self) -> KnownImage:
-        """The same with those findings alone that are known to be exploited, where many images are held at once."""
+        """Return a copy with only the findings that are known to be exploited, for when many images are in memory."""
         scan = self.scan.model_copy(update={"findings": self.scan.exploited}) if self.scan else None
         return self.model_copy(update={"scan": scan})

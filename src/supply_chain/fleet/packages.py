@@ -1,4 +1,4 @@
-"""How packages are asked for: advisories and people write names and versions in other ways than SBOMs."""
+"""The normal form of package names and versions, which advisories and people write differently from SBOMs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ MAVEN = re.compile(
 )
 """`group:artifact:version`, as Maven writes it, also with packaging and scope."""
 ARCHITECTURE = re.compile(r":(all|any|amd64|arm64|armel|armhf|i386|mips64el|ppc64el|riscv64|s390x)$")
-"""What dpkg puts after a name."""
+"""The architecture that dpkg appends to a package name."""
 MARKED = re.compile(r"^(?:v|go)(?=\d)")
-"""How versions of Go's modules, and Go's own, begin in an SBOM and not in an advisory."""
+"""The prefix of versions of Go and of Go modules that SBOMs have and advisories do not."""
 
 
 def asked_for(text: str) -> tuple[str, str, str]:
-    """Type, name and version of what is asked for: a package URL, `name@version` or a name; what is not said is empty.
+    """Return type, name and version of a package URL, `name@version` or name; parts that are not given are empty.
 
-    As they are written: what is compared is `name_of` and `version_of` them.
+    The parts are returned as written. Compare them by `name_of` and `version_of`.
     """
     if text.startswith("pkg:"):
         return in_url(text)
@@ -33,23 +33,24 @@ def asked_for(text: str) -> tuple[str, str, str]:
 
 
 def name_of(text: str) -> str:
-    """The one way of writing a name: lower case, `-` for every run of `-_.` (PEP 503); of `group:artifact` the latter.
+    """Return the normal form of a name: lower case, `-` for each run of `-_.` (PEP 503), a Maven name's artifact only.
 
-    So syft names Python's packages, and Java's by artifact alone. Two packages may come to have one name: rather
-    too many images are found than too few.
+    Syft uses this form for Python packages, and names Java packages by artifact alone. Two packages may get the same
+    name: finding too many images is better than finding too few.
     """
     return SEPARATORS.sub("-", text.rpartition(":")[2]).lower()
 
 
 def version_of(text: str) -> str:
-    """The one way of writing a version; empty for none."""
+    """Return the normal form of a version; empty for none."""
     return MARKED.sub("", text.lower())
 
 
 def names_of(package: Package) -> frozenset[tuple[str, str]]:
-    """Every name of a package, each with a version: its own, its URL's, that of the source it was built from.
+    """Return all names of a package with a version each: its own, that of its URL, and that of its source package.
 
-    A version is empty where the SBOM gives none: it may be any. An RPM's is there with and without its epoch.
+    A version is empty if the SBOM gives none: it may be any version. The version of an RPM is returned with and without
+    its epoch.
     """
     _, name, purl = package
     version, (source, of_source) = version_in(purl), source_in(purl)

@@ -1,4 +1,4 @@
-"""Reads what the inventory keeps: from the registry's listings and from verified evidence, and from nothing else."""
+"""Functions that read inventory entries from the registry's listings and from verified evidence only."""
 
 from __future__ import annotations
 
@@ -37,54 +37,56 @@ JUDGE = {
     Boundary.CURATION: TierName.CURATION,
     Boundary.TO_EXECUTION: TierName.EXECUTION,
 }
-"""Whose word a gate's verdict is."""
+"""The tier that signs the verdicts of each gate."""
 ELSEWHERE = (TierName.CURATION, TierName.EXECUTION, TierName.LIFECYCLE)
-"""Who says something of images that are not its own."""
+"""The tiers that sign statements about images of other tiers."""
 
 
 class Registry(Protocol):
-    """Lists what it holds."""
+    """A listing of the registry's repositories and manifests."""
 
-    def repositories(self, prefix: str) -> tuple[str, ...]: ...
+    def repositories(self, prefix: str) -> tuple[str, ...]:
+        """Return the repositories whose names begin with the prefix."""
 
     def images(self, repository: str) -> tuple[StoredManifest, ...]:
-        """Every manifest of a repository, archived ones too; none where there is no such repository."""
+        """Return every manifest of a repository, archived ones too; nothing if the repository does not exist."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What the registry holds of an application, as it lists it."""
+    """What the registry lists for an application."""
 
     application: str
     images: tuple[StoredManifest, ...]
     gone: Mapping[Digest, StoredManifest]
-    """What it has no more and of which something is left: it may be what runs, or have left its encrypted copy."""
+    """Subjects that are missing in the registry but still have referrers. They may still run or have an encrypted
+    copy."""
     referrers: Mapping[Digest, tuple[str, ...]]
-    """Digest → what refers to it, in whichever repository, sorted."""
+    """Digest → its referrers in all repositories, sorted."""
 
     @property
     def repository(self) -> str:
-        """Where the images are."""
+        """The repository of the images."""
         return curated_repository(self.application)
 
     def mark(self, stored: StoredManifest) -> str:
-        """A digest of all that an image is read from; when it was pulled aside."""
+        """Return a digest of everything that an image is read from, except the time of its last pull."""
         facts = stored.model_dump_json(exclude={"pulled_at"})
         return hashlib.sha256("\n".join((facts, *self.referrers.get(stored.digest, ()))).encode()).hexdigest()
 
 
 def evidence_places(application: str) -> tuple[str, ...]:
-    """The repositories in which something may be said about an application's curated images."""
+    """Return the repositories that can have statements about an application's curated images."""
     return curated_repository(application), *(evidence_repository(tier, application) for tier in ELSEWHERE)
 
 
 def is_image(stored: StoredManifest) -> bool:
-    """Whether a manifest of a curated repository is an image, or the encrypted copy of one, and not attached to one."""
+    """Return whether a manifest in a curated repository is an image or an encrypted copy, and not a referrer."""
     return not stored.subjects
 
 
 def listing(application: str, registry: Registry) -> Listing:
-    """List what there is of an application."""
+    """Read what the registry lists for an application."""
     places = evidence_places(application)
     held = {place: registry.images(place) for place in places}
     referrers: dict[Digest, list[str]] = {}
@@ -106,10 +108,10 @@ def listing(application: str, registry: Registry) -> Listing:
 def read(
     listed: Listing, wanted: Sequence[StoredManifest], store: EvidenceStore, host_of: Callable[[str], str]
 ) -> tuple[Entry, ...]:
-    """What is known of these images of a listing, those that are gone too. One whose evidence cannot be read is told
-    as such.
+    """Read the entries of these images of a listing, also of images that are gone.
 
-    `host_of` gives the container host of an environment. Raises what the registry raises: nothing is known then.
+    If the evidence of an image cannot be read, its entry says so (`unreadable`). `host_of` returns the container host
+    of an environment. Raises the registry's errors; no entry is returned then.
     """
     return tuple(_entry(listed, stored, store, host_of) for stored in wanted)
 
@@ -121,7 +123,7 @@ def _entry(listed: Listing, stored: StoredManifest, store: EvidenceStore, host_o
         image, packages = _fitting(ref, stored, store, host_of)
     except (ImageNotFound, *UNREADABLE) as error:
         if isinstance(error, ImageNotFound) and stored.digest not in listed.gone:
-            raise  # it went while it was read; of what is gone the SBOM may be, too
+            raise  # removed while it was read; for an image in `gone` the SBOM may be missing, too
         mark, told = "", _still_told(ref, store, host_of)
         image = KnownImage(ref=ref, stored=stored, unreadable=str(error), **told)
     return Entry(image.model_copy(update={"gone": stored.digest in listed.gone}), packages, mark)
@@ -130,7 +132,7 @@ def _entry(listed: Listing, stored: StoredManifest, store: EvidenceStore, host_o
 def _fitting(
     ref: ImageRef, stored: StoredManifest, store: EvidenceStore, host_of: Callable[[str], str]
 ) -> tuple[KnownImage, frozenset[Package]]:
-    """As `known`; `EvidenceInvalid` too where a value that was signed has no place in the inventory."""
+    """Read an image as `known` does; raise `EvidenceInvalid` also if a signed value does not fit the model."""
     try:
         return known(ref, stored, store, host_of)
     except ValidationError as error:
@@ -140,8 +142,10 @@ def _fitting(
 
 
 def _still_told(ref: ImageRef, store: EvidenceStore, host_of: Callable[[str], str]) -> dict[str, Any]:
-    """Of an image that cannot be read whole, where it runs and what its copies are, each as far as that can be read:
-    without them an older image would count as what runs, and a copy as an image."""
+    """Return the copies and deployments of an image whose evidence cannot be read, each as far as it can be read.
+
+    Without them, an older image would count as the one that runs, and a copy as an image.
+    """
     told: dict[str, Any] = {}
     with suppress(*UNREADABLE):
         told["copies"] = _copies(store.verified(ref, TierName.CURATION, ENCRYPTION))
@@ -153,7 +157,7 @@ def _still_told(ref: ImageRef, store: EvidenceStore, host_of: Callable[[str], st
 def known(
     ref: ImageRef, stored: StoredManifest, store: EvidenceStore, host_of: Callable[[str], str]
 ) -> tuple[KnownImage, frozenset[Package]]:
-    """An image and its packages, by what is signed of it now; raises where that cannot be read."""
+    """Read an image and its packages from the evidence that is signed now; raise if that cannot be read."""
     places = [ref.moved_to(place) for place in evidence_places(ref.application)]
     evidence = tuple(each for place in places for each in store.read(place).evidence)
     by = {signer: tuple(each for each in evidence if each.signer is signer) for signer in TierName}
@@ -179,7 +183,7 @@ def known(
 
 
 def _declared(built: Provenance | None) -> dict[str, Any]:
-    """What the builder signed of it."""
+    """Return what the builder's provenance says of the image."""
     if built is None:
         return {}
     manifest = built.manifest
@@ -193,7 +197,7 @@ def _declared(built: Provenance | None) -> dict[str, Any]:
 
 
 def _judgements(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest) -> Iterator[Judgement]:
-    known = {each.at: each for each in verdicts(evidence, boundary, digest)}  # a no of curation lies in two places
+    known = {each.at: each for each in verdicts(evidence, boundary, digest)}  # curation stores a refusal twice
     for each in known.values():
         yield Judgement(
             boundary=boundary,
@@ -228,7 +232,7 @@ def _notes(evidence: Iterable[Evidence]) -> tuple[Note, ...]:
 
 
 def _copies(evidence: Iterable[Evidence]) -> tuple[Digest, ...]:
-    """Its encrypted copies."""
+    """Return the digests of the encrypted copies."""
     return tuple(e.value.encrypted_copy.encrypted for e in encryption_records(evidence) if e.value.encrypted_copy)
 
 

@@ -1,4 +1,4 @@
-"""Holds the inventory against the registry and the hosts, and corrects it; from nothing, it makes it anew."""
+"""Reconciliation of the inventory with the registry and the hosts; an empty inventory is built from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from supply_chain.text import counted
 
 
 class Reconciled(Frozen):
-    """What an application's part of the inventory came to."""
+    """The result of reconciling the inventory for one application."""
 
     application: str
     images: int = Field(description="in the registry now")
@@ -37,15 +37,15 @@ class Reconciled(Frozen):
 
 
 def applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:
-    """Every application of which the registry holds images or the inventory knows some."""
+    """Return every application that has images in the registry or in the inventory, sorted."""
     there = {application_of(repository) for repository in registry.repositories(CURATED)}
     return tuple(sorted(there | set(inventory.applications())))
 
 
 def everything(registry: Registry, inventory: Inventory) -> Iterator[KnownImage]:
-    """Every curated image that the registry lists, bare, with what the inventory knows of it, be it nothing.
+    """Yield every curated image in the registry in bare form, with what the inventory knows of it, if anything.
 
-    Of what the inventory does not know, encrypted copies are told by the tag that curation gave them.
+    Encrypted copies that the inventory does not know are recognised, and left out, by the tag that curation gives them.
     """
     for repository in registry.repositories(CURATED):
         known: dict[Digest, KnownImage] = {}
@@ -71,12 +71,13 @@ def refresh(
     inventory: Inventory,
     host_of: Callable[[str], str],
 ) -> Reconciled:
-    """Read what has changed of an application's images, and keep it; what the registry has no more is forgotten.
+    """Read the images of an application that changed, store them, and delete those that the registry no longer has.
 
-    What is still signed of that is kept: else an older image would count as what runs, and a copy as an image.
+    An image that is gone from the registry but still has signed evidence is stored: otherwise an older image would
+    count as the one that runs, and a copy as an image.
 
-    `host_of` gives the container host of an environment. What the registry does not give raises, and then the
-    inventory is as it was.
+    `host_of` returns the container host of an environment. Raises the registry's errors; the inventory is unchanged
+    then.
     """
     now, before = listing(application, registry), inventory.marks(application)
     stored, went = ({_ref(now, each.digest): each for each in of} for of in (now.images, now.gone.values()))
@@ -106,9 +107,9 @@ def _ref(listed: Listing, digest: str) -> ImageRef:
 
 
 def look(engine: Engine, wanted: Iterable[Running]) -> tuple[Seen, ...]:
-    """Every container of a host, and of those with a record whether they answer at their address.
+    """Return every container of a host; for those with a record, also whether they answer at their address.
 
-    Raises `EngineUnavailable`: nothing is known then, and what was seen before stays.
+    Raises `EngineUnavailable`; what was seen before stays recorded then.
     """
     addresses = {each.container: each.address for each in wanted}
     return tuple(_seen(container, addresses) for container in engine.containers())
@@ -139,8 +140,9 @@ def _answers(address: str) -> bool:
 def watch(
     hosts: Mapping[str, Callable[[], Engine]], inventory: Inventory, now: Callable[[], datetime]
 ) -> tuple[Seen, ...]:
-    """Look at every host, and keep what it shows, and nothing of any other. `hosts` gives the engine of each, by its
-    name.
+    """Look at every host, record what it shows, and delete the records of all other hosts.
+
+    `hosts` gives the engine of each host by name.
     """
     inventory.unwatched(hosts)
     wanted: dict[str, list[Running]] = {name: [] for name in hosts}

@@ -1,4 +1,4 @@
-"""The rescan of many images: look at their evidence, match what nobody knows yet, and conclude."""
+"""The rescan of many images: read their evidence, match SBOMs without a valid report, and conclude."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from supply_chain.vulnerability.reports import last_report, outdated
 from supply_chain.vulnerability.scanner import Sbom, SbomGenerator, Scanner
 
 LEAST = 48
-"""Images of a part, at least: so few that little memory is held for it, so many that few are waited for at its end."""
+"""Minimum number of images in a part: few enough for little memory, many enough to keep all processors busy."""
 FOR_EACH = 12
-"""Images of a part for each processor."""
+"""Images in a part for each processor."""
 PARTS = 10
-"""Parts of a chunk."""
+"""Parts in a chunk."""
 
 
 @dataclass(frozen=True)
 class RescanBench:
-    """What a rescan works with, the same from its start to its end."""
+    """The dependencies and settings of a rescan, constant from its start to its end."""
 
     generator: SbomGenerator
     scanner: Scanner
@@ -47,19 +47,19 @@ class RescanBench:
     layers: Layers
     bases: Sequence[ImageRef]
     ruled: Ruled
-    """Bases that somebody blocked or unblocked."""
+    """The statements that blocked or unblocked a base."""
     production: frozenset[str]
     """The environments that users reach."""
     now: Callable[[], datetime]
     told_last: datetime | None = None
-    """When a rescan last told what it found of all images; it is what this one compares with."""
+    """Time of the last rescan that reported on all images; this rescan reports changes since then."""
     matching: Callable[[Sequence[Wanted], Scanner, Results], Matched] = match
     told: Callable[[ImageRef, Judged | Unjudged | None], object] = field(default=lambda ref, seen: None)
-    """Called with each image as it is done, from any thread; None for one that carries none of the packages."""
+    """Called with each image once it is done, from any thread; with None if it carries none of the wanted packages."""
 
 
 def packages_among(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those that are of packages, and the others; `DeclarationInvalid` where there are others alone."""
+    """Return the package names, and the other names. Raises `DeclarationInvalid` if there are no package names."""
     strange = no_packages(names)
     packages = tuple(each for each in names if each not in strange)
     if not packages:
@@ -68,12 +68,12 @@ def packages_among(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def is_base(image: KnownImage) -> bool:
-    """Whether others are built on it."""
+    """Return whether the image is a base."""
     return is_base_repository(image.ref.repository)
 
 
 def in_order(images: Iterable[KnownImage]) -> tuple[list[KnownImage], list[KnownImage]]:
-    """The bases that are looked at, and then the other images, the newest of each first."""
+    """Return the bases, and then the other images, each newest first; shelved images are left out."""
     looked_at = [each for each in _newest_first(images) if not each.shelved]
     return [each for each in looked_at if is_base(each)], [each for each in looked_at if not is_base(each)]
 
@@ -83,7 +83,7 @@ def _newest_first(images: Iterable[KnownImage]) -> list[KnownImage]:
 
 
 def fixed_by(images: Iterable[KnownImage], judged: Iterable[Judged], bench: RescanBench) -> Gone:
-    """What newer bases are rid of. One that is shelved, as it was blocked, is still what images were built on."""
+    """Return what newer bases fix. A shelved base is included, as images may still be built on it."""
     found = {each.ref: each for each in judged}
     bases = filter(is_base, _newest_first(images))
     seen = (as_signed(each, bench) if each.shelved else found.get(each.ref) for each in bases)
@@ -91,7 +91,7 @@ def fixed_by(images: Iterable[KnownImage], judged: Iterable[Judged], bench: Resc
 
 
 def as_signed(image: KnownImage, bench: RescanBench) -> Judged | None:
-    """A shelved base as the last signed report has it, for what is built on it; None where none can be read."""
+    """Return a shelved base as its last signed report describes it; None if no report can be read."""
     try:
         report = last_report(bench.evidence.verified(image.ref, TierName.CURATION, VULNERABILITIES))
     except SupplyChainError as error:
@@ -102,7 +102,7 @@ def as_signed(image: KnownImage, bench: RescanBench) -> Judged | None:
 
 
 def chunks(images: Sequence[KnownImage]) -> Iterator[tuple[KnownImage, ...]]:
-    """The images in chunks of as many as this machine's processors have work with for a minute or so."""
+    """Yield the images in chunks that keep this machine's processors busy for about a minute."""
     return _cut(images, PARTS)
 
 
@@ -115,11 +115,11 @@ def _cut(images: Sequence[KnownImage], parts: int = 1) -> Iterator[tuple[KnownIm
 def rescan(
     images: Sequence[KnownImage], bench: RescanBench, only: Collection[str] = (), fixed: Gone | None = None
 ) -> Iterator[Judged | Unjudged]:
-    """What is known by now of each image, part by part; with `only`, of those that carry one of these packages.
+    """Yield the result of each image, part by part; with `only`, of the images that carry one of these packages.
 
-    One that cannot be judged is `Unjudged`, and the others are judged all the same; what no image could be
-    judged with is raised (`OF_ALL`). While one part of them is matched, the evidence of the next is read. No more
-    than two parts are held at a time, however many images there are; nothing is done before somebody asks.
+    An image that cannot be judged is returned as `Unjudged`, and the others are still judged. An error that concerns
+    all images (`OF_ALL`) is raised. While one part is matched, the evidence of the next is read. At most two parts are
+    in memory at a time. Nothing is done before the first result is requested.
     """
     turn = threading.Lock()
     found = one_by_one(lambda part: _part(part, bench, only, fixed or {}, turn), _cut(images), 2)
@@ -129,7 +129,7 @@ def rescan(
 def _part(
     images: Sequence[KnownImage], bench: RescanBench, only: Collection[str], fixed: Gone, turn: threading.Lock
 ) -> tuple[Judged | Unjudged, ...]:
-    """As much as is matched at a time; matching takes turns, as it has work for every processor."""
+    """Rescan one part; a lock lets one part match at a time, as matching uses every processor."""
     looked = side_by_side(lambda image: _look(image, bench, only), images)
     kept = [(image, each) for image, each in zip(images, looked, strict=True) if isinstance(each, Kept)]
     with turn:
@@ -142,7 +142,7 @@ def _part(
 
 
 def _look(image: KnownImage, bench: RescanBench, only: Collection[str]) -> Kept | Unjudged | None:
-    """None where it carries none of the packages."""
+    """Return the evidence of an image; None if it carries none of the wanted packages."""
     try:
         found = look(image.ref, bench.generator, bench.registry, bench.evidence, bench.now, bench.told_last)
         if only and not carries(found.listed.read(bench.registry.content).packages, only):
@@ -157,7 +157,7 @@ def _look(image: KnownImage, bench: RescanBench, only: Collection[str]) -> Kept 
 
 
 def _unjudged(ref: ImageRef, error: SupplyChainError) -> Unjudged:
-    """The image and its error, unless that is one of all."""
+    """Return the image with its error; raise the error if it concerns all images."""
     if isinstance(error, OF_ALL):
         raise error
     return Unjudged(ref=ref, code=error.code, message=str(error), retryable=error.retryable)
@@ -171,14 +171,17 @@ def _wanted(images: Sequence[Kept], bench: RescanBench) -> Iterator[Wanted]:
 
 
 def _after(image: Kept, now: datetime) -> datetime:
-    """A report has to be of a later time: one that is older than the signed one, as of a scanner before it was
-    replaced and put back, would not be the last, by which gates judge."""
+    """Return the time after which a new report must be made.
+
+    A report older than the signed one, as of a scanner that was replaced and put back, would not be the last one, by
+    which gates judge.
+    """
     due = image.renewed_after(now)
     return max(due, image.last.report.at) if image.last.report else due
 
 
 def _is_known(image: Kept, scanner: Scanner, now: datetime) -> bool:
-    """Whether signed evidence says what a scan would say, and for long enough."""
+    """Return whether a signed report has the same result as a new scan would, and stays valid long enough."""
     if image.last.report is None:
         return False
     report, listed = image.last.report.value, image.listed.content
@@ -187,12 +190,15 @@ def _is_known(image: Kept, scanner: Scanner, now: datetime) -> bool:
 
 
 def _better(report: Report, scanner: Scanner) -> bool:
-    """Whether it was made with a database that knows more, on another machine or since this one's is held."""
+    """Return whether the report used a database that knows more than this scanner's database.
+
+    Such a report comes from another machine, or from another run since this run pinned its database.
+    """
     return report.database.knows_more_than(scanner.current()[1])
 
 
 def _sbom(image: Kept, registry: Registry) -> Sbom:
-    """The SBOM of record, as it was signed."""
+    """Return the SBOM of record, as it was signed."""
     found = image.listed.read(registry.content)
     return Sbom(found.content, image.listed.packages, found.generator)
 
@@ -204,7 +210,7 @@ def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: RescanBenc
     try:
         if isinstance(report, SupplyChainError):
             raise report
-        assert report is not None  # what evidence does not say was wanted
+        assert report is not None  # an image without a signed report was in the list for matching
         concluded = conclude(
             kept, report, bench.evidence, bench.repositories, bench.layers, bench.bases, bench.ruled, bench.now
         )

@@ -1,4 +1,4 @@
-"""How far a rescan is, and what it came to."""
+"""Progress and results of a rescan."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from supply_chain.vulnerability.findings import Database, Finding
 from supply_chain.vulnerability.scanner import Scanner
 
 FINDINGS = ("exploited", "worse", "better", "due", "findings")
-"""Where a judgement names findings."""
+"""The fields of `Judged` that hold findings."""
 
 
 @dataclass
 class Tally:
-    """Counts images as they are done, each once; those who add to it do so from their own threads.
+    """A thread-safe counter of images, each counted once.
 
-    Of what nothing is to be told, the reference alone is kept; of what is told, the same finding once for all images.
+    To save memory, it stores only the reference of an image without anything to report, and shares equal findings among
+    the images that it reports.
     """
 
     total: int
@@ -43,13 +44,13 @@ class Tally:
 
     @classmethod
     def of(cls, images: Sequence[KnownImage], scanner: Scanner, begun: datetime, only: tuple[str, ...]) -> Self:
-        """Of a run over these images, none of which is done yet; those that are shelved are left out."""
+        """Return a tally for these images, with none done yet; shelved images are left out."""
         version, database = scanner.current()
         archived = sum(each.shelved for each in images)
         return cls(len(images) - archived, f"grype {version}", database, begun, only, archived=archived)
 
     def add(self, ref: ImageRef, seen: Judged | Unjudged | None) -> None:
-        """One is done, maybe once more; None carries none of the packages that were asked for."""
+        """Record the result of an image, also a repeated one; None if it carries none of the wanted packages."""
         with self._lock:
             self.without += seen is None and ref not in self._done
             self._done.add(ref)
@@ -62,44 +63,45 @@ class Tally:
                 self._signed.add(ref)
 
     def _shared(self, seen: Judged) -> Judged:
-        """The same, with the findings that other images have too in common with them."""
+        """Return the result with its findings replaced by equal objects of other images."""
         once = self._findings.setdefault
         return seen.model_copy(
             update={name: tuple(once(each, each) for each in getattr(seen, name)) for name in FINDINGS}
         )
 
     def left(self, images: Iterable[KnownImage]) -> list[KnownImage]:
-        """Those that got no answer and may get one later."""
+        """Return the images that could not be judged and may be judged later."""
         found = self.found
         return [i for i in images if isinstance(seen := found.get(i.ref), Unjudged) and seen.retryable]
 
     @property
     def done(self) -> int:
+        """The number of images that are done."""
         return len(self._done)
 
     @property
     def unjudged(self) -> int:
-        """How many could not be judged so far."""
+        """The number of images that could not be judged so far."""
         with self._lock:
             return sum(isinstance(each, Unjudged) for each in self.found.values())
 
     @property
     def judged(self) -> tuple[Judged, ...]:
-        """Those of which anything is to be told, and bases, of which the next ones are told."""
+        """The images with something to report, and the bases, which the results of other images refer to."""
         return tuple(each for each in self.found.values() if isinstance(each, Judged))
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the start."""
         return time.monotonic() - self.started
 
     @property
     def percent(self) -> float:
-        """0 to 100."""
+        """Progress from 0 to 100."""
         return min(100.0 * self.done / self.total, 100.0) if self.total else 100.0
 
     def rescanned(self) -> Rescanned:
-        """What it came to so far."""
+        """Return the result of the rescan so far."""
         telling = by_exposure(each for each in self.judged if each.tells)
         return Rescanned(
             database=self.database,

@@ -1,4 +1,4 @@
-"""Where something is: a vulnerability, a package, an image or a base, in everything that was curated."""
+"""Search for a vulnerability, a package, an image or a base in all curated images."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ADVISORY = re.compile(
     r"(?i)CVE-\d{4}-\d{4,}|(?:GHSA|CGA)(?:-[0-9a-z]{4}){3}|TEMP-\d{7}-[0-9A-F]{6}"
     r"|(?!CVE-)[A-Z]+[A-Z0-9]*(?:-[A-Z]+)*-\d{3,}[-:]\d+(?:-\d+)?"
 )
-"""CVE-2026-1234, GHSA-xxxx-xxxx-xxxx, DSA-5001-1, RHSA-2026:1, SUSE-SU-2026:1-1; anything else may be a package's."""
+"""CVE-2026-1234, GHSA-xxxx-xxxx-xxxx, DSA-5001-1, RHSA-2026:1, SUSE-SU-2026:1-1; other text may name a package."""
 MISSPELT = re.compile(r"(?i)CVE[\W_]?\d|(?-i:CVE-)|GHSA[\W_]|(?:DSA|DLA|USN|RHSA|ELSA|ALSA|RLSA)[\W_]?\d{3}")
-"""How what is meant for an advisory begins, and no package's name does: cve-bin-tool is one."""
+"""The start of a misspelt advisory, but not of a package name such as cve-bin-tool."""
 NAMED_BASE = f"{BASES.removeprefix(CURATED)}/"
 
 
 class Sought(StrEnum):
-    """What a question is about."""
+    """The kind of thing that a question is about."""
 
     VULNERABILITY = "vulnerability"
     PACKAGE = "package"
@@ -36,7 +36,7 @@ class Sought(StrEnum):
 
 
 class Question(Frozen):
-    """A question as it was understood."""
+    """A parsed question."""
 
     kind: Sought
     name: str
@@ -47,7 +47,7 @@ class Question(Frozen):
 
 
 class Place(Frozen):
-    """An image in which it is."""
+    """An image that matches a question."""
 
     image: ImageRef
     owner: str
@@ -57,11 +57,10 @@ class Place(Frozen):
 
 
 def understood(text: str) -> Question:
-    """What somebody asks for: `CVE-…`, `package[@version]`, a package URL, a digest or how it begins, `base/NAME`.
+    """Parse a question: `CVE-…`, `package[@version]`, a package URL, a digest or its first digits, or `base/NAME`.
 
-    Of a package URL the type is not asked for: packages of one name are all found.
-
-    Raises `DeclarationInvalid` where it is none of them.
+    The type in a package URL is ignored: packages of every type with this name match. Raises `DeclarationInvalid` for
+    anything else.
     """
     asked = text.strip()
     if re.fullmatch(rf"(?:.*@)?({DIGEST})", asked) or HEXADECIMAL.fullmatch(asked):
@@ -87,8 +86,9 @@ def understood(text: str) -> Question:
 
 
 def not_counted(inventory: Inventory, question: Question) -> str:
-    """What an answer leaves out: images of which nobody can tell what is in them, or whether the vulnerability is, and
-    what may have been meant; empty for nothing.
+    """Return what an answer leaves out; empty if nothing.
+
+    These are images whose packages or vulnerabilities are unknown, and hints at what the question may have meant.
     """
     return "; ".join(_not_counted(inventory, question))
 
@@ -114,7 +114,7 @@ def _not_counted(inventory: Inventory, question: Question) -> Iterator[str]:
 
 
 def no_packages(said: Iterable[str]) -> tuple[str, ...]:
-    """Those of the names that advisories and people give that are of no package."""
+    """Return the names that are not package names."""
 
     def is_package(each: str) -> bool:
         try:
@@ -126,7 +126,10 @@ def no_packages(said: Iterable[str]) -> tuple[str, ...]:
 
 
 def require_advisory(name: str, packages: Collection[str]) -> None:
-    """`DeclarationInvalid` for what is no advisory: one that is misspelt, or the name of a package and no more."""
+    """Raise `DeclarationInvalid` unless `name` is an advisory or `packages` are given.
+
+    A misspelt advisory is always refused.
+    """
     if understood(name).kind is not Sought.VULNERABILITY and not packages:
         raise DeclarationInvalid(
             f"{name!r} is no advisory.\nSay CVE-2026-1234 or DSA-5987-1, and then the packages that it is about."
@@ -134,7 +137,7 @@ def require_advisory(name: str, packages: Collection[str]) -> None:
 
 
 def refuse(names: Collection[str]) -> None:
-    """`DeclarationInvalid` for names that are of no package."""
+    """Raise `DeclarationInvalid` if there are names that are not package names."""
     if names:
         raise DeclarationInvalid(
             f"{', '.join(map(repr, names))}: no package is called so.\nSay openssl, openssl@3.0.1 or a package URL."
@@ -142,7 +145,7 @@ def refuse(names: Collection[str]) -> None:
 
 
 def where(question: Question, inventory: Inventory) -> tuple[Place, ...]:
-    """Every curated image in which it is, what runs first."""
+    """Return every curated image that matches the question; images that run come first."""
     found = {str(image.ref): _place(image, why) for image, why in _found(question, inventory)}
     return tuple(sorted(found.values(), key=lambda place: (not place.running, str(place.image))))
 

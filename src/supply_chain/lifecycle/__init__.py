@@ -1,1 +1,1 @@
-"""The ECR lifecycle: what may be aged out, archived, blocked or held; plans of it, and carrying them out."""
+"""The ECR lifecycle: rules for removing, archiving, blocking and holding images, and plans that apply them."""

@@ -1,7 +1,7 @@
-"""Carrying out a plan: what it says and nothing else, and of that only what still rests on what it rested on.
+"""Application of a plan: only its steps, and only those whose preconditions still hold.
 
-What is done is written down as it is done. A plan that was interrupted is finished by carrying it out again:
-nothing is done twice, and what was skipped stays so.
+Each outcome is recorded at once. An interrupted plan is completed by applying it again: nothing is done twice, and
+skipped steps stay skipped.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from supply_chain.model.tier import is_base_repository
 from supply_chain.text import in_a_line
 
 GONE = "ImageNotFound"
-"""ECR's code for an image that is not there."""
+"""ECR's code for an image that does not exist."""
 
 
 class Outcome(StrEnum):
-    """What came of one step."""
+    """The outcome of a step."""
 
     DONE = "done"
     SKIPPED = "skipped"
-    """What the plan rested on is not so any more."""
+    """A precondition of the step does not hold any more."""
     FAILED = "failed"
-    """It is tried again when the plan is carried out again."""
+    """The step is tried again when the plan is applied again."""
 
 
 class Entry(Frozen):
-    """One step as it went."""
+    """The record of a step that was tried."""
 
     ref: ImageRef
     action: Action
@@ -50,17 +50,17 @@ class Entry(Frozen):
 
 
 class Applied(Frozen):
-    """What came of a plan: an entry for everything that it changes."""
+    """The result of a plan, with an entry for each step that changes something."""
 
     plan: Digest
     entries: tuple[Entry, ...]
 
     def of(self, outcome: Outcome) -> tuple[Entry, ...]:
-        """The entries with one outcome."""
+        """Return the entries with one outcome."""
         return tuple(each for each in self.entries if each.outcome is outcome)
 
     def finished(self) -> Self:
-        """Itself; `PlanUnfinished` where something failed."""
+        """Return the result itself; raise `PlanUnfinished` if a step failed."""
         if failed := self.of(Outcome.FAILED):
             codes = ", ".join(sorted({each.code for each in failed}))
             raise PlanUnfinished(
@@ -74,40 +74,44 @@ class Applied(Frozen):
 
 
 class Registry(Protocol):
-    """What changes images. What may succeed next time raises a retryable error, and nothing is lost by that."""
+    """The registry operations that change images. Temporary errors are retryable, and lose nothing."""
 
-    def archive(self, ref: ImageRef) -> None: ...
+    def archive(self, ref: ImageRef) -> None:
+        """Archive an image."""
 
     def delete(self, repository: str, digests: Sequence[Digest]) -> tuple[Removal, ...]:
-        """What became of each."""
+        """Delete manifests and return what became of each."""
 
 
 class Journal(Protocol):
-    """What was done of a plan."""
+    """The record of the steps of a plan that were tried."""
 
-    def entries(self) -> tuple[Entry, ...]: ...
+    def entries(self) -> tuple[Entry, ...]:
+        """Return all entries."""
 
     def add(self, entry: Entry) -> None:
-        """Written for good when it returns."""
+        """Add an entry; it is stored durably on return."""
 
 
 Blocker = Callable[[ImageRef, str, str], object]
-"""Signs that an image is blocked, by which rule and why; archiving it is left to the plan."""
+"""Signs a block of an image, with the rule and the reason. The plan archives the image."""
 
 
 def needed_anywhere(plan: Plan, present: Present) -> frozenset[Digest]:
-    """What should run now or a rollback may need, of whichever application: an image may be another's front, or is
-    about to be."""
+    """Return the images of any application that should run now or that a rollback may need.
+
+    The images of reverse proxies are included, also those that the next deployment will use.
+    """
     running, before = in_use(present.deployments(None), plan.rollback)
     return frozenset({*running, *before, *present.proxies()})
 
 
 def built_on(plan: Plan, present: Present) -> frozenset[Digest]:
-    """The bases of whatever is there, once nothing but bases is left to be carried out.
+    """Return the bases that existing images are built on, once only steps for bases are left.
 
-    A base that goes keeps the one that it is built on, which goes a night later: it may turn out to stay. Where it
-    cannot be read on what an image is built, every base that the plan takes away counts; where it takes none, nothing
-    is read.
+    A base that is removed still protects the base that it is built on, which is removed a night later: the first one
+    may turn out to stay. If the bases of an image cannot be read, every base that the plan removes or archives is
+    returned. If the plan changes no base, nothing is read.
     """
     taken = {
         step.ref.digest
@@ -121,7 +125,7 @@ def built_on(plan: Plan, present: Present) -> frozenset[Digest]:
 
 
 def unfinished(plan: Plan, repository: str, error: SupplyChainError, journal: Journal) -> tuple[Entry, ...]:
-    """What is told of a repository where an error keeps a plan from being finished: what was done; the rest failed."""
+    """Return the entries of a repository in which an error interrupted the plan; steps without one count as failed."""
     known, code, said = {each.ref: each for each in done(plan, repository, journal)}, error.code, in_a_line(error)
     return tuple(
         known.get(step.ref) or Entry(ref=step.ref, action=step.action, outcome=Outcome.FAILED, code=code, said=said)
@@ -130,7 +134,7 @@ def unfinished(plan: Plan, repository: str, error: SupplyChainError, journal: Jo
 
 
 def done(plan: Plan, repository: str, journal: Journal) -> tuple[Entry, ...]:
-    """What came of the steps of a plan in a repository so far, as far as they were begun."""
+    """Return the entries of the steps in a repository that were tried so far."""
     known = {each.ref: each for each in journal.entries()}
     return tuple(known[step.ref] for step in plan.steps_in(repository) if step.ref in known)
 
@@ -145,16 +149,19 @@ def apply(
     block: Blocker,
     journal: Journal,
 ) -> tuple[Entry, ...]:
-    """Carry out what a plan changes in one repository; what came of each step.
+    """Apply the steps of a plan in one repository and return an entry for each.
 
-    The repository is read again first, and each image's evidence, standing and deployments; `needed` is what other
-    applications need, and `bases` what images are built on by now. Whoever calls sees to it that nothing of the
-    application is admitted or deployed meanwhile. How an image stands is read once more just before it is closed,
-    or anything of it removed. What is attached to an image is removed before it, and an index before what it
-    consists of, so that whoever looks in between finds no signature without an image and no index without its
-    parts; where one cannot be removed, what comes after it stays. An image is closed before its parts, and they
-    only where it was. Raises what is retryable; what cannot succeed is an entry, and where the repository cannot be
-    read each step is one.
+    First, the repository and the evidence, status and deployments of each image are read again. `needed` are the images
+    that other applications need, `bases` the images that others are built on. The caller must make sure that nothing of
+    the application is admitted or deployed meanwhile. The image status is read once more just before an image is
+    archived or any part of it is removed.
+
+    Referrers are removed before their image, and an index before its children, so that no reader finds a signature
+    without an image or an index without its children. If a manifest cannot be removed, those that come after it stay.
+    An image is archived before its parts (encrypted copies, children of an index), and these only if it was.
+
+    Raises retryable errors. A step that cannot succeed becomes a failed entry; if the repository cannot be read, every
+    step does.
     """
     if repository not in plan.repositories:
         return ()
@@ -169,7 +176,7 @@ def apply(
 
 @dataclass(frozen=True)
 class _Work:
-    """What a plan changes in one repository."""
+    """The application of a plan to one repository."""
 
     repository: str
     steps: Sequence[Step]
@@ -178,11 +185,11 @@ class _Work:
     block: Blocker
     journal: Journal
     entries: dict[Digest, Entry]
-    """What came of each step so far."""
+    """The entries of the steps so far, by digest."""
 
     @cached_property
     def parts(self) -> dict[Digest, list[Step]]:
-        """What is closed with each manifest."""
+        """The steps that archive the parts of each manifest."""
         found: dict[Digest, list[Step]] = defaultdict(list)
         for step in self.steps:
             if step.action is not Action.AGE_OUT:
@@ -191,7 +198,7 @@ class _Work:
         return found
 
     def do(self) -> None:
-        """Do what is left to do; then there is an entry for each step."""
+        """Do the remaining steps; afterwards each step has an entry."""
         left = [step for step in self.steps if step.ref.digest not in self.entries]
         try:
             there = self.looked.there
@@ -210,7 +217,7 @@ class _Work:
         self._hold_back(going)
         self._close(closing)
         self._remove(going)
-        self._close(closing)  # what is a part of what went, too
+        self._close(closing)  # also parts of removed images
 
     def _keep(self, step: Step, outcome: Outcome, said: str, code: str = "") -> None:
         entry = Entry(ref=step.ref, action=step.action, outcome=outcome, code=code, said=said)
@@ -218,7 +225,7 @@ class _Work:
         self.entries[step.ref.digest] = entry
 
     def _look(self, step: Step, changes: Iterator[str]) -> None:
-        """Skip an image of which the plan's word does not hold any more; one of which that cannot be told failed."""
+        """Skip a step whose preconditions changed; record a failure if they cannot be read."""
         try:
             why = next(changes, "")
         except SupplyChainError as error:
@@ -228,13 +235,13 @@ class _Work:
                 self._keep(step, Outcome.SKIPPED, why)
 
     def _failed(self, step: Step, error: SupplyChainError) -> None:
-        """Keep why a step failed, or raise what may succeed next time."""
+        """Record why a step failed, or raise the error if it is retryable."""
         if error.retryable:
             raise error
         self._keep(step, Outcome.FAILED, in_a_line(error), error.code)
 
     def _hold_back(self, steps: Sequence[Step]) -> None:
-        """Skip what may not go because of another that stays, until nothing changes."""
+        """Record steps whose manifest must stay because another one stays; repeat until nothing changes."""
         held = True
         while held:
             held = False
@@ -245,7 +252,7 @@ class _Work:
                     held = True
 
     def _held_back(self, step: Step) -> Iterator[tuple[str, Collection[Digest]]]:
-        """Why a manifest stays because of others, and which: what it belongs to, or what belongs to it alone."""
+        """Yield why a manifest must stay, and which manifests cause it: owners, or manifests that belong only to it."""
         digest, planned = step.ref.digest, set(step.belongs_to)
         now, member = self.looked.belongs.get(digest, set()), self.looked.there.get(digest)
         children = set(member.children if member else ())
@@ -262,12 +269,12 @@ class _Work:
             yield f"{min(stranded)}, which it consists of, stays", stranded
 
     def _staying(self, digests: Collection[Digest]) -> set[Digest]:
-        """Which of them stay, as far as that is known: what turned out to, and what the plan does not remove."""
+        """Return which manifests stay as far as known: those with such an outcome, and those not to be removed."""
         there, going, entries = self.looked.there, self.looked.going, self.entries
         return {d for d in digests if (not _gone(entries[d]) if d in entries else d in there and d not in going)}
 
     def _close(self, steps: Sequence[Step]) -> None:
-        """Close what is to be closed, and right after it what is a part of it; what is one of what still goes waits."""
+        """Archive what can be archived, each followed by its parts; parts of images still to be removed wait."""
         for step in steps:
             if step.ref.digest not in self.entries and self.entries.keys() >= self.looked.planned.keys() & set(
                 step.belongs_to
@@ -276,7 +283,7 @@ class _Work:
                 self._close(self.parts.get(step.ref.digest, []))
 
     def _closed(self, step: Step) -> None:
-        """Archive an image, and sign before that that it is blocked, where the plan says so; a part after its image."""
+        """Archive an image, after signing its block if the plan says so; archive a part only after its image."""
         owners = [self.entries[digest] for digest in step.belongs_to if digest in self.looked.planned]
         if any(each.outcome is not Outcome.DONE for each in owners):
             self._stuck(step, owners, "what it belongs to stays as it is")
@@ -295,7 +302,7 @@ class _Work:
             self._keep(step, Outcome.DONE, step.reason)
 
     def _remove(self, steps: Sequence[Step]) -> None:
-        """Remove what goes, some images at a time with all that belongs to them: each is looked at before that."""
+        """Remove manifests in batches, related ones together, after checking the preconditions of each again."""
         waiting = {step.ref.digest: step for step in steps if step.ref.digest not in self.entries}
         first = order(waiting, self.looked.there)
         for batch in together(waiting, first):
@@ -306,7 +313,7 @@ class _Work:
             self._remove_in_turn(batch, first)
 
     def _remove_in_turn(self, steps: Sequence[Step], first: Mapping[Digest, set[Digest]]) -> None:
-        """Remove a batch at a time, each after what has to go before it."""
+        """Remove manifests in batches, each after those that must be removed before it."""
         waiting = {step.ref.digest: step for step in steps if step.ref.digest not in self.entries}
         while waiting:
             stuck = [d for d in waiting if any(o in self.entries and not _gone(self.entries[o]) for o in first[d])]
@@ -314,9 +321,9 @@ class _Work:
                 before = [self.entries[o] for o in first[digest] if o in self.entries]
                 self._stuck(waiting.pop(digest), before, "what has to go before it is still there")
             if stuck:
-                continue  # what waits for these is stuck by now
+                continue  # their dependents are stuck now
             ready = [d for d in waiting if not any(other in waiting for other in first[d])]
-            # what belongs to each other in a circle goes at once
+            # manifests that belong to each other in a cycle are removed together
             batch = (ready or list(waiting))[:AT_ONCE]
             try:
                 removals = self.registry.delete(self.repository, batch)
@@ -328,7 +335,7 @@ class _Work:
                     self._removed(waiting.pop(removal.name), removal)
 
     def _stuck(self, step: Step, others: Sequence[Entry], said: str) -> None:
-        """What it depends on is not done: it waits as long as that may be done when the plan is done again."""
+        """Record a step that depends on others that are not done: as failed if one of those failed, else as skipped."""
         code = next((each.code for each in others if each.outcome is Outcome.FAILED), "")
         self._keep(step, Outcome.FAILED if code else Outcome.SKIPPED, said, code)
 

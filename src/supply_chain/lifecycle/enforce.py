@@ -1,4 +1,4 @@
-"""Archive again what is blocked and can be pulled: a push brings an archived image back, whoever makes it."""
+"""Enforcement of blocks: archive blocked images again that can be pulled, as any push restores an archived image."""
 
 from __future__ import annotations
 
@@ -19,28 +19,31 @@ from supply_chain.model.tier import CURATED, EVIDENCE, OFFERED, TierName
 from supply_chain.text import counted
 
 RULINGS = f"{EVIDENCE}{TierName.LIFECYCLE}/"
-"""How the repositories begin in which blocks are signed."""
+"""Prefix of the repositories that hold lifecycle decisions."""
 
 
 class Registry(Protocol):
-    """Lists what a registry holds, and archives it."""
+    """A registry that lists its repositories and archives images."""
 
-    def repositories(self, prefix: str) -> tuple[str, ...]: ...
+    def repositories(self, prefix: str) -> tuple[str, ...]:
+        """Return the repositories whose names begin with the prefix."""
 
     def images(self, repository: str) -> tuple[StoredManifest, ...]:
-        """Every manifest of a repository, archived ones too."""
+        """Return every manifest of a repository, archived ones too."""
 
-    def archive(self, ref: ImageRef) -> None: ...
+    def archive(self, ref: ImageRef) -> None:
+        """Archive an image."""
 
 
 class Surroundings(Indexes, Protocol):
-    """Finds the encrypted copies of an image, and the indexes that list it."""
+    """The encrypted copies of an image, and the indexes that list it."""
 
-    def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]: ...
+    def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+        """Return the encrypted copies of an image."""
 
 
 class Enforced(Frozen):
-    """What was archived again, and what could not be."""
+    """The images that were archived again, and those that could not be."""
 
     archived: tuple[ImageRef, ...] = Field(
         default=(), description="blocked images that could be pulled, and indexes that list them"
@@ -55,7 +58,7 @@ class Enforced(Frozen):
 
 @dataclass(frozen=True)
 class _Held:
-    """What the registry holds below `dev/` and `curated/`: repository → digest → storage status."""
+    """The contents of the repositories below `dev/` and `curated/`: repository → digest → storage status."""
 
     statuses: dict[str, dict[Digest, StorageStatus]]
 
@@ -64,10 +67,10 @@ class _Held:
 
 
 def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Surroundings) -> Enforced:
-    """Archive every image, and every encrypted copy of one, that is blocked and can be pulled, under whatever name.
+    """Archive every blocked image, and each of its encrypted copies, that can be pulled under any name.
 
-    One that cannot be archived, or of which it cannot be read whether it is blocked, is reported, and the others are
-    archived all the same. Raises what the registry raises when it cannot list what it holds.
+    An image that cannot be archived, or whose status cannot be read, is reported, and the others are still archived.
+    Raises the registry's errors if it cannot list its contents.
     """
     ruled = _ruled_digests(registry)
     names = [name for prefix in (OFFERED, CURATED) for name in registry.repositories(prefix)]
@@ -85,7 +88,7 @@ def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Surround
 
 
 def _ruled_digests(registry: Registry) -> dict[Digest, set[str]]:
-    """The digests about which the lifecycle ever decided something, and the repositories where it says so."""
+    """Return the digests with lifecycle decisions, and the repositories that hold these decisions."""
     found: dict[Digest, set[str]] = defaultdict(set)
     for repository in registry.repositories(RULINGS):
         if repository != PLANS:
@@ -96,7 +99,7 @@ def _ruled_digests(registry: Registry) -> dict[Digest, set[str]]:
 
 
 def _named(ruled: dict[Digest, set[str]], held: _Held) -> Iterator[ImageRef]:
-    """Those images under each of their names, if their digest was ruled on under it or under all."""
+    """Yield the images with such a digest under each name, if the decision is about that name or about all names."""
     for repository, statuses in held.statuses.items():
         for digest in statuses.keys() & ruled.keys():
             ref = ImageRef(repository=repository, digest=digest)
@@ -105,7 +108,7 @@ def _named(ruled: dict[Digest, set[str]], held: _Held) -> Iterator[ImageRef]:
 
 
 def _open_parts(ref: ImageRef, held: _Held, evidence: EvidenceStore, around: Surroundings) -> Iterator[ImageRef]:
-    """Of a blocked image, itself and its encrypted copies, as far as they can be pulled."""
+    """Yield a blocked image and its encrypted copies, as far as they can be pulled."""
     if not standing(read_standing(ref, evidence).evidence).block:
         return
     if held.can_be_pulled(ref):

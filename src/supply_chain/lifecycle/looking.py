@@ -1,4 +1,4 @@
-"""Looking at what is there by the time that a plan is carried out: what of it keeps a step from being done."""
+"""Preconditions: checks, while a plan is applied, whether its steps may still be done."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ from supply_chain.model.tier import is_base_repository
 
 
 class Present(Protocol):
-    """What is so now, read anew from where it is said."""
+    """The present state, read again from its sources."""
 
     def members(self, repository: str) -> tuple[Member, ...]:
-        """Every manifest of a repository, archived ones too, and what belongs to what."""
+        """Return every manifest of a repository, archived ones too, with what it belongs to."""
 
     def deployments(self, application: str | None) -> tuple[PastDeployment, ...]:
-        """What was ever deployed by signed records; of one application, or of all."""
+        """Return all deployments by signed records; of one application, or of all if None."""
 
     def proxies(self) -> Mapping[Digest, object]:
-        """The images that environments name for their fronts."""
+        """Return the reverse proxy images that environments name."""
 
-    def standing(self, ref: ImageRef) -> Standing: ...
+    def standing(self, ref: ImageRef) -> Standing:
+        """Return the status of an image: its blocks and holds."""
 
-    def evidenced(self, ref: ImageRef, stored: StoredManifest) -> Evidenced: ...
+    def evidenced(self, ref: ImageRef, stored: StoredManifest) -> Evidenced:
+        """Return what signed evidence says of an image."""
 
     def bases(self) -> frozenset[Digest]:
-        """On which bases the images are built that are there."""
+        """Return the bases that the existing images are built on."""
 
 
 @dataclass(frozen=True)
 class Looked:
-    """A repository as it is now, beside what a plan changes in it."""
+    """The present state of a repository, compared with the steps of a plan in it."""
 
     repository: str
     steps: Sequence[Step]
@@ -50,38 +52,41 @@ class Looked:
     needed_before: Collection[Digest]
     bases: Collection[Digest]
     settled: Collection[ImageRef]
-    """What an earlier run was done with, and did not remove."""
+    """The manifests that an earlier run finished with and did not remove."""
 
     @cached_property
     def there(self) -> dict[Digest, Member]:
-        """What the repository holds now."""
+        """The manifests that the repository has now."""
         return {member.ref.digest: member for member in self.present.members(self.repository)}
 
     @cached_property
     def planned(self) -> dict[Digest, Step]:
-        """What the plan does here, by digest."""
+        """The steps of the plan in this repository, by digest."""
         return {step.ref.digest: step for step in self.steps}
 
     @cached_property
     def going(self) -> set[Digest]:
-        """What the plan removes."""
+        """The digests that the plan removes."""
         return {step.ref.digest for step in self.steps if step.action is Action.AGE_OUT}
 
     @cached_property
     def needed(self) -> set[Digest]:
-        """What should run or a rollback may need, here or anywhere."""
+        """The images that should run or that a rollback may need, here or anywhere."""
         application = None if is_base_repository(self.repository) else application_of(self.repository)
         running, before = in_use(self.present.deployments(application), self.plan.rollback)
         return {*self.needed_before, *running, *before, *self.present.proxies()}
 
     def look_again(self) -> None:
-        """Read anew what is needed of proxies: no deployment of one waits for us."""
+        """Read again which reverse proxies are needed.
+
+        No lock keeps other runs from deploying them meanwhile.
+        """
         if self.repository == PROXY:
             vars(self).pop("needed", None)
 
     @cached_property
     def short_of_images(self) -> frozenset[str]:
-        """The environments where fewer images may be used by now, of what stays, than the plan left there."""
+        """Environments in which fewer of the images that stay can be used now than the plan left there."""
         stays: dict[str, list[Step]] = defaultdict(list)
         for step in sorted(self.plan.steps, key=lambda step: step.pushed_at, reverse=True):
             if step.ref.repository == self.repository and step.usable:
@@ -112,7 +117,7 @@ class Looked:
 
     @cached_property
     def copies(self) -> defaultdict[Digest, set[Digest]]:
-        """The encrypted copies of each image that are there, be the image there or gone."""
+        """The existing encrypted copies of each image, also of images that are gone."""
         found: defaultdict[Digest, set[Digest]] = defaultdict(set)
         for digest, member in self.there.items():
             if member.copy_of:
@@ -120,7 +125,7 @@ class Looked:
         return found
 
     def changes(self, step: Step) -> Iterator[str]:
-        """What has become otherwise since the plan was made, in sentences."""
+        """Yield what changed since the plan was made and prevents a step, in sentences."""
         digest, member = step.ref.digest, self.there.get(step.ref.digest)
         stands = self._standing(step)
         if member is None:
@@ -144,7 +149,7 @@ class Looked:
             yield from self._referenced(step)
 
     def _moved(self, step: Step, member: Member) -> Iterator[str]:
-        """What the registry says otherwise of an image."""
+        """Yield what changed about an image in the registry."""
         stored = member.stored
         if stored.tags != step.tags:
             yield f"its tags are {', '.join(stored.tags) or 'none'} now"
@@ -152,20 +157,22 @@ class Looked:
             yield "it was pushed again"
         if step.action is not Action.BLOCK and not (member.subjects or member.children):
             copies = [self.planned[each] for each in sorted(self.copies[step.ref.digest]) if each in self.planned]
-            for each in (step, *copies):  # of an index, and of what is attached, our own look at it is a pull
+            for each in (step, *copies):  # for an index or a referrer, our own read is a pull
                 if (now := self.there.get(each.ref.digest)) and now.stored.pulled_at != each.pulled_at:
                     yield "it was pulled since" if each is step else f"its encrypted copy {each.ref} was pulled since"
-        archived = stored.status is StorageStatus.ARCHIVED and step.action is not Action.AGE_OUT  # done already
+        archived = stored.status is StorageStatus.ARCHIVED and step.action is not Action.AGE_OUT  # already done
         if stored.status is not step.status and not archived:
             yield f"it is {stored.status} now"
 
     def _begun(self, step: Step) -> bool:
-        """Whether what is attached to an image is going already, and the evidence about it with that: a killed run
-        looked at it before it began."""
+        """Return whether the removal of an image's referrers, and so of its evidence, has begun.
+
+        A run that was killed checked the evidence before it began.
+        """
         return step.action is Action.AGE_OUT and not self.there.keys() >= set(step.depends)
 
     def since(self, step: Step) -> Iterator[str]:
-        """What has become otherwise since the repository was looked over, for just before a step is done."""
+        """Yield what changed since the repository was read, to check just before a step is done."""
         if not step.belongs_to or step.action is Action.AGE_OUT:
             yield from self._stands(step, self._standing(step))
             if not step.referrer and not closes_again(step):
@@ -182,7 +189,7 @@ class Looked:
             yield from self._opened(step.ref.beside(owner))
 
     def _opened(self, owner: ImageRef) -> Iterator[str]:
-        """Whether an image that was archived before, and whose part is to be now, was opened since."""
+        """Yield why a part may not be archived: its image, archived earlier, was restored, unblocked or held since."""
         member, stands, before = self.there.get(owner.digest), self.present.standing(owner), self.plan.step(owner)
         if member is None or member.stored.status is not StorageStatus.ARCHIVED:
             yield f"{owner.digest}, which it belongs to, is not archived any more"
@@ -192,7 +199,7 @@ class Looked:
             yield f"{owner.digest}, which it belongs to, is held {stands.hold}"
 
     def _standing(self, step: Step) -> Standing:
-        """How an image stands; what is attached to one has no standing of its own."""
+        """Return the status of an image; a referrer has no status of its own."""
         member = self.there.get(step.ref.digest)
         return Standing() if member and member.subjects else self.present.standing(step.ref)
 
@@ -214,7 +221,7 @@ class Looked:
             yield "it should run, or is what ran before"
 
     def _orphaned(self, step: Step) -> Iterator[str]:
-        """Why what is left of an image that is gone stays: whoever pushes that again finds what vouches for it."""
+        """Yield why the remains of an image that is gone stay: if the image is pushed again, they vouch for it."""
         member = self.there.get(step.ref.digest)
         for gone in member.of if member else ():
             if gone in self.there:
@@ -233,16 +240,19 @@ class Looked:
             yield f"it belongs to {min(staying)} since"
 
     def nameless(self, digest: Digest) -> bool:
-        """Whether nothing but what goes names it."""
+        """Return whether a manifest has no tag and belongs only to manifests that are removed."""
         stays = self.belongs.get(digest, set()) - self.going
         return digest in self.there and not self.there[digest].stored.tags and not stays
 
 
 def _by_digest(found: Mapping[ImageRef, Iterable[ImageRef]]) -> dict[Digest, set[Digest]]:
-    """The same of one repository."""
+    """Return the same mapping for one repository, by digest."""
     return {ref.digest: {other.digest for other in others} for ref, others in found.items()}
 
 
 def closes_again(step: Step) -> bool:
-    """Whether it closes again what is blocked already: that is done whatever runs from it; nothing is removed so."""
+    """Return whether a step archives an image again that is already blocked.
+
+    Such a step is done even if the image runs; it never removes anything.
+    """
     return step.rule == STANDS and step.action is Action.BLOCK

@@ -1,5 +1,6 @@
-"""A plan as a document: what would be done with each image, by which rule and why. `planning` makes it, `apply` carries
-it out.
+"""The plan as a document: the action for each image, the rule and the reason.
+
+`planning` makes a plan, `apply` applies it.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from supply_chain.scratch import write_private
 from supply_chain.text import counted
 
 BLOCKED = "keep.blocked"
-"""The rule by which what is blocked and archived stays so."""
+"""The rule by which a blocked and archived image stays as it is."""
 
 
 class Step(Frozen):
-    """What is done with one manifest, and what that rests on."""
+    """The action for one manifest, and the facts that it rests on."""
 
     ref: ImageRef
     action: Action
@@ -49,27 +50,27 @@ class Step(Frozen):
 
     @property
     def touches(self) -> bool:
-        """Whether anything is done."""
+        """Whether the step changes anything."""
         return self.action is not Action.KEEP
 
     @property
     def attached(self) -> bool:
-        """Whether it is no image by itself: it belongs to one, or belonged to one that is gone."""
+        """Whether the manifest is not an image by itself: it belongs to one, or belonged to one that is gone."""
         return self.referrer or bool(self.belongs_to)
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The environments that it is counted in; a base, which runs nowhere, in one without a name."""
+        """The environments that the image is counted in; for a base, which runs nowhere, one with an empty name."""
         return self.environments or ("",)
 
     @property
     def usable(self) -> bool:
-        """Whether the plan leaves it where it may be used."""
+        """Whether the plan leaves the image usable."""
         return self.counted and not self.touches
 
 
 class Plan(Frozen):
-    """One plan, whole: carried out it does this and nothing else."""
+    """A complete plan: applying it does this and nothing else."""
 
     made: AwareDatetime
     rules: str = Field(description="the document's name")
@@ -84,12 +85,12 @@ class Plan(Frozen):
 
     @cached_property
     def digest(self) -> Digest:
-        """Names exactly this plan."""
+        """The digest that identifies this plan."""
         return digest_of(self.model_dump_json().encode())
 
     @property
     def changes(self) -> tuple[Step, ...]:
-        """What is done, but for what goes with another; a part of what was closed before goes with none."""
+        """The steps that change something and do not follow another; parts of images archived before follow none."""
         touched = {step.ref for step in self.steps if step.touches}
         return tuple(
             step
@@ -100,14 +101,14 @@ class Plan(Frozen):
 
     @property
     def repositories(self) -> tuple[str, ...]:
-        """In which something is done, bases after what is built on them; what was said of images stays."""
+        """The repositories with changes, bases after the images built on them; evidence repositories are left out."""
         found = {step.ref.repository for step in self.steps if step.touches}
         return tuple(
             sorted((each for each in found if not each.startswith(EVIDENCE)), key=lambda r: (is_base_repository(r), r))
         )
 
     def hold_to(self, rules: Rules) -> None:
-        """`DeclarationInvalid` unless it was made by these rules, and says by itself which limits it is above."""
+        """Raise `DeclarationInvalid` unless these rules made the plan and `over` lists the limits that it exceeds."""
         if (self.rules, self.rules_digest) != (rules.name, rules.digest):
             raise DeclarationInvalid(
                 f"The plan {self.digest[:19]} was made by other rules than {rules.name} has now.\n"
@@ -120,11 +121,11 @@ class Plan(Frozen):
             )
 
     def steps_in(self, repository: str) -> tuple[Step, ...]:
-        """What is done in a repository."""
+        """Return the steps that change something in a repository."""
         return tuple(step for step in self.steps if step.touches and step.ref.repository == repository)
 
     def step(self, ref: ImageRef) -> Step | None:
-        """What is done with one manifest."""
+        """Return the step for a manifest; None if the plan has none."""
         return next((step for step in self.steps if step.ref == ref), None)
 
     def __str__(self) -> str:
@@ -141,19 +142,19 @@ class Plan(Frozen):
 
 
 class _File(Frozen):
-    """A plan as it is written."""
+    """The file format of a plan."""
 
     digest: Digest
     plan: Plan
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Write it whole, as JSON; the same plan is the same bytes."""
+    """Write a complete plan as JSON; the same plan always gives the same bytes."""
     write_private(path, _File(digest=plan.digest, plan=plan).model_dump_json(indent=2) + "\n")
 
 
 def read_plan(path: Path) -> Plan:
-    """A plan that was written, and that nobody changed since; `DeclarationInvalid` otherwise."""
+    """Read a plan from a file. Raises `DeclarationInvalid` if it is not a plan or was changed after it was written."""
     try:
         file = _File.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
@@ -169,7 +170,10 @@ def read_plan(path: Path) -> Plan:
 
 
 def above(steps: Sequence[Step], rules: Rules) -> Iterable[str]:
-    """The limits that it is above. What is left of an image that is gone counts as one, and as none that is there."""
+    """Yield the limits that the steps exceed.
+
+    The remains of an image that is gone count as one changed image, but not as an image of the repository.
+    """
     total = sum(step.touches and not step.belongs_to for step in steps)
     if total > rules.limits.count:
         yield f"it changes {counted(total, 'image')}, and {rules.limits.count} need no approval"

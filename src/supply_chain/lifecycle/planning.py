@@ -1,7 +1,7 @@
-"""Making a plan: what would be done with each image, by which rule and why. Pure.
+"""Pure functions that make a plan: the action for each image, the rule and the reason.
 
-`plan` is closed both ways. With an image goes everything that is attached to it; nothing that belongs to an image
-that stays is taken, and no image goes before what it consists of may.
+`plan` is closed in both directions. Everything attached to an image is removed with it. Nothing is removed that belongs
+to an image that stays, and no image is removed before its children may be.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ from supply_chain.model.tier import EVIDENCE, is_base_repository
 
 DAY = timedelta(days=1)
 GUARDING = ("keep.needed", "keep.needed-base", "keep.orphaned")
-"""The rules by which something stays for what another needs."""
+"""The rules that keep a manifest because another one needs it."""
 CLOSED = {BLOCKED: STANDS, "keep.owed": "archive.owed"}
-"""The rules by which what is archived stays so, and by which a part of it is archived that is not."""
+"""Rule that keeps an archived image as it is → rule by which its parts that are not archived are archived."""
 
 
 def plan(stock: Stock, rules: Rules, now: datetime) -> Plan:
-    """What the rules come to for this stock at this time. Pure: the same of all three is the same plan."""
+    """Return the plan that follows from the rules for this stock at this time.
+
+    Pure: equal arguments give equal plans.
+    """
     house = _House(stock, rules, now)
     steps = tuple(house.step(ref) for ref in sorted(house.all, key=str))
     return Plan(
@@ -57,7 +60,7 @@ def plan(stock: Stock, rules: Rules, now: datetime) -> Plan:
 
 @dataclass(frozen=True)
 class _House:
-    """The stock, in the order in which the plan asks for it."""
+    """The facts that a plan derives from the stock, computed on demand."""
 
     stock: Stock
     rules: Rules
@@ -77,12 +80,12 @@ class _House:
 
     @cached_property
     def tellings(self) -> tuple[tuple[PastDeployment, ...], ...]:
-        """What was signed, and what the inventory knows of it, each for itself: neither hides what the other knows."""
+        """The deployments by signed records and those by the inventory, apart, so that neither hides the other."""
         seen = tuple(
             PastDeployment(environment=r.environment, application=r.application, digest=image.ref.digest, at=r.since)
             for image in self.stock.images
             for r in (*image.deployed, *image.running)
-            if r.environment and r.application == image.application  # what a host shows besides takes nobody's place
+            if r.environment and r.application == image.application  # other containers on a host replace no deployment
         )
         return self.stock.deployments, seen
 
@@ -97,7 +100,7 @@ class _House:
                     all_of[digest] += environments
         for digest, names in self.stock.proxies.items():
             running[digest] += [f"{name}, as the proxy that it names" for name in names]
-        for image in self.stock.images:  # the inventory may know of more than one that runs
+        for image in self.stock.images:  # the inventory may know several that run
             for each in image.running:
                 front = "" if each.application in ("", image.application) else f", as the front of {each.application}"
                 running[image.ref.digest].append(f"{each.environment}{front}" or f"{each.host}, without a record")
@@ -105,7 +108,7 @@ class _House:
 
     @cached_property
     def ran(self) -> dict[Digest, datetime]:
-        """When each digest ran last, as itself or as a front: until the next deployment took its place."""
+        """When each digest last ran, as itself or as a reverse proxy: until the next deployment replaced it."""
         until: dict[Digest, datetime] = {}
         for history in (history for telling in self.tellings for history in histories(telling).values()):
             for number, each in enumerate(history):
@@ -126,7 +129,7 @@ class _House:
 
     @cached_property
     def copies(self) -> defaultdict[ImageRef, list[ImageRef]]:
-        """The encrypted copies of each image, be it there or gone."""
+        """The encrypted copies of each image, also of images that are gone."""
         found: defaultdict[ImageRef, list[ImageRef]] = defaultdict(list)
         for ref in sorted(self.members, key=str):
             if of := self.members[ref].copy_of:
@@ -135,7 +138,7 @@ class _House:
 
     @cached_property
     def vended(self) -> dict[tuple[str, str], list[KnownImage]]:
-        """Repository and environment → the images that may be used there, the newest first."""
+        """Repository and environment → the images that can be used there, newest first."""
         found: dict[tuple[str, str], list[KnownImage]] = defaultdict(list)
         newest_first = sorted(self.stock.images, key=lambda i: (i.stored.pushed_at, str(i.ref)), reverse=True)
         for image in newest_first:
@@ -149,22 +152,22 @@ class _House:
 
     @cached_property
     def counted(self) -> frozenset[ImageRef]:
-        """Every image that may be used somewhere."""
+        """Every image that can be used somewhere."""
         return frozenset(image.ref for there in self.vended.values() for image in there)
 
     @cached_property
     def ranks(self) -> dict[tuple[str, str], dict[ImageRef, int]]:
-        """Repository and environment → what may be used there → its number; 1 is the newest."""
+        """Repository and environment → image that can be used there → its number; 1 is the newest."""
         return {place: {image.ref: n for n, image in enumerate(there, 1)} for place, there in self.vended.items()}
 
     @cached_property
     def times(self) -> dict[tuple[str, str], list[datetime]]:
-        """Repository and environment → when what may be used there was pushed, the first one first."""
+        """Repository and environment → the push times of the images that can be used there, earliest first."""
         return {place: sorted(image.stored.pushed_at for image in there) for place, there in self.vended.items()}
 
     @cached_property
     def facts(self) -> dict[ImageRef, Facts]:
-        """Each image as the rules see it."""
+        """The facts about each image that the rules look at."""
         return {ref: self._facts(image) for ref, image in self.images.items()}
 
     def _facts(self, image: KnownImage) -> Facts:
@@ -198,12 +201,12 @@ class _House:
         )
 
     def _stored(self, ref: ImageRef) -> StoredManifest:
-        """As the registry has it, whose word is newer than the inventory's."""
+        """Return a manifest as the registry lists it, which is newer than the inventory."""
         member = self.members.get(ref)
         return member.stored if member else self.images[ref].stored
 
     def _gone(self, ref: ImageRef) -> bool:
-        """Whether the registry does not have it any more."""
+        """Return whether the registry no longer has the image."""
         return ref not in self.members
 
     def _days(self, since: datetime) -> float:
@@ -211,7 +214,7 @@ class _House:
 
     @cached_property
     def own(self) -> dict[ImageRef, Decision]:
-        """What is said of each image by itself. What is attached to one, there or gone, or a copy of it, is none."""
+        """The decision about each image by itself. Referrers and encrypted copies, also of gone images, have none."""
         none = {ref for ref, member in self.members.items() if member.of}
         return {ref: self._by_itself(image) for ref, image in self.images.items() if ref not in none}
 
@@ -224,7 +227,7 @@ class _House:
 
     @cached_property
     def decided(self) -> dict[ImageRef, Decision]:
-        """What is done with each manifest. What may not go keeps what it needs from going, until nothing changes."""
+        """The decision about each manifest. What must stay also protects what it needs, until nothing changes."""
         found = {ref: self.own.get(ref) or self._foreign(ref) for ref in sorted(self.all, key=str)}
         followers = self._followers()
         for ref in followers:
@@ -236,7 +239,7 @@ class _House:
         return found
 
     def _foreign(self, ref: ImageRef) -> Decision:
-        """What the inventory does not know: it goes with what it belongs to, or belonged to; else it stays."""
+        """Decide about a manifest that the inventory does not know: it follows its present or past owner, or stays."""
         member = self.members[ref]
         if ref.repository.startswith(EVIDENCE):
             return _kept("evidence", "what was said of images is never taken away")
@@ -250,7 +253,7 @@ class _House:
         return Decision(action=Action.AGE_OUT, rule="age-out.orphaned", reason="what it belongs to is gone")
 
     def _owed(self, gone: ImageRef) -> Iterator[str]:
-        """Why what is left of an image that is gone stays: whoever pushes that again finds what vouches for it."""
+        """Yield why the remains of an image that is gone stay: if the image is pushed again, they vouch for it."""
         digest, told, stands = gone.digest, f"{_told(gone)}, which is gone,", self.stock.standing(gone)
         if digest in self.used[0]:
             yield f"{told} runs: {', '.join(sorted(set(self.used[0][digest])))}"
@@ -266,7 +269,7 @@ class _House:
             yield f"{told} cannot be read: {why}"
 
     def _needed(self, found: Mapping[ImageRef, Decision]) -> dict[ImageRef, Decision]:
-        """What would go, or be archived, and must not."""
+        """Return the decisions to keep manifests that would be removed or archived but must stay."""
         gone = {ref for ref, each in found.items() if each.action is Action.AGE_OUT}
         kept: dict[ImageRef, Decision] = {}
         for ref in gone:
@@ -298,12 +301,12 @@ class _House:
         return kept
 
     def _named_by(self, ref: ImageRef) -> list[ImageRef]:
-        """The copies of which what is attached to their image says what they are, be that there or gone."""
+        """Return the encrypted copies, of an existing image or one that is gone, that this referrer identifies."""
         member = self.members.get(ref)
         return [copy for subject in (member.subjects if member else ()) for copy in self.copies[ref.beside(subject)]]
 
     def _dark(self, ref: ImageRef) -> bool:
-        """Whether it is an image of which nobody can tell on which bases it was built."""
+        """Return whether this is an image whose bases are unknown."""
         if ref in self.images:
             return bool(self.images[ref].unreadable)
         member = self.members[ref]
@@ -311,31 +314,31 @@ class _House:
         return not attached and bool(member.stored.tags)
 
     def _left(self, ref: ImageRef, owner: ImageRef, gone: set[ImageRef]) -> bool:
-        """Whether what stays would be attached to nothing without its owner, or be without a name."""
+        """Return whether a manifest that stays would lose its subject, or keep neither a tag nor an owner."""
         named = self._stored(ref).tags or any(each not in gone for each in self.owners[ref])
         return self._attached(ref, owner) or not named
 
     def _attached(self, ref: ImageRef, owner: ImageRef) -> bool:
-        """Whether it is attached to its owner, or a copy of that; otherwise it is a part of an index."""
+        """Return whether a manifest is a referrer or an encrypted copy of its owner, not a child of an index."""
         member = self.members.get(ref)
         return member is not None and owner.digest in member.of
 
     def _follows(self, ref: ImageRef) -> tuple[ImageRef, ...]:
-        """What it belongs to, and not only perhaps, where the inventory does not know it: it goes with that."""
+        """Return the owners that a manifest unknown to the inventory follows, without guessed ones."""
         of = () if ref in self.own else self.owners.get(ref, ())
         return tuple(o for o in of if self._attached(ref, o) or not self.members[o].guessed)
 
     def _followers(self) -> list[ImageRef]:
-        """What the inventory does not know and belongs to something, what it belongs to before it."""
+        """Return the manifests that follow an owner, owners first."""
         waiting = {ref for ref in self.all if self._follows(ref)}
         order: list[ImageRef] = []
         while ready := sorted((r for r in waiting if waiting.isdisjoint(self.owners[r])), key=str):
             order += ready
             waiting.difference_update(ready)
-        return order  # what goes in a circle belongs to nothing that could go
+        return order  # manifests in a cycle follow nothing that could be removed
 
     def _going(self, ref: ImageRef, found: Mapping[ImageRef, Decision]) -> Decision:
-        """It goes with the last of what it belongs to."""
+        """Decide to remove a manifest if all of its owners are removed."""
         if any(found[owner].action is not Action.AGE_OUT for owner in self.owners[ref]):
             return found[ref]
         owner = self._follows(ref)[0]
@@ -343,7 +346,7 @@ class _House:
         return Decision(action=Action.AGE_OUT, rule=found[owner].rule, reason=reason)
 
     def _closing(self, ref: ImageRef, found: Mapping[ImageRef, Decision]) -> Decision:
-        """What is a part of an image is closed as that is, or was."""
+        """Decide to archive a part of an image if the image is or was archived."""
         closed = all(found[o].action is not Action.KEEP or found[o].rule in CLOSED for o in self.owners[ref])
         of = next((o for o in self._follows(ref) if found[o].action is not Action.AGE_OUT), None)
         member = self.members[ref]
@@ -353,7 +356,7 @@ class _House:
         return Decision(action=Action.ARCHIVE, rule=CLOSED.get(by, by), reason=f"it is a part of {_told(of)}")
 
     def step(self, ref: ImageRef) -> Step:
-        """What is done with one manifest, and what that rests on."""
+        """Return the step for a manifest, with the facts that it rests on."""
         decision, member, stored = self.decided[ref], self.members.get(ref), self._stored(ref)
         guarded = guards(self.facts[ref], self.rules) if ref in self.images else ()
         if decision.action is Action.KEEP and decision.rule in GUARDING:
@@ -379,7 +382,7 @@ class _House:
 
 
 def _after(times: Sequence[datetime], at: datetime) -> datetime | None:
-    """The first of ordered times that is later."""
+    """Return the first of the sorted times that is later than `at`; None if there is none."""
     place = bisect_right(times, at)
     return times[place] if place < len(times) else None
 

@@ -1,4 +1,4 @@
-"""What a plan looks at, read from the registry and from signed evidence."""
+"""Functions that read the facts for a plan from the registry and from signed evidence."""
 
 from __future__ import annotations
 
@@ -24,42 +24,45 @@ from supply_chain.model.tier import CURATED, EVIDENCE, TierName
 
 
 class Images(Protocol):
-    """What is asked of the registry."""
+    """The registry queries that the lifecycle needs."""
 
     def images(self, repository: str) -> tuple[StoredManifest, ...]:
-        """Every manifest of a repository, archived ones too."""
+        """Return every manifest of a repository, archived ones too."""
 
-    def repositories(self, prefix: str) -> tuple[str, ...]: ...
+    def repositories(self, prefix: str) -> tuple[str, ...]:
+        """Return the repositories whose names begin with the prefix."""
 
-    def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]: ...
+    def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
+        """Return the digest and push time of every manifest that can be pulled, last push first."""
 
 
 class Manifests(Protocol):
-    """Reads manifests that can be pulled."""
+    """A reader of manifests that can be pulled."""
 
-    def manifest(self, ref: ImageRef) -> dict[str, Any]: ...
+    def manifest(self, ref: ImageRef) -> dict[str, Any]:
+        """Return a manifest as parsed JSON."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """What is so now, as the lifecycle sees it (`looking.Present`, and of that `rulings.Surroundings`)."""
+    """The present state as the lifecycle reads it (implements `looking.Present` and `rulings.Surroundings`)."""
 
     images: Images
     manifests: Manifests
     evidence: EvidenceStore
     environments: Callable[[], Sequence[Environment]] = tuple
-    """As they are written down now."""
+    """Returns the environments as they are declared now."""
 
     def members(self, repository: str) -> tuple[Member, ...]:
-        """Every manifest of a repository and what belongs to what; of an archived one as far as evidence says it.
+        """Return every manifest of a repository with what it belongs to; for archived ones, as far as evidence shows.
 
-        Where nobody can tell which are an image's encrypted copies, or of what an index consists, whatever may be one
-        is guessed to be a part of it; of an image that is gone, to be a part of what is attached to that.
+        If the encrypted copies of an image or the children of an index are unknown, every manifest that may be one is
+        guessed to be its child. If the image is gone, they are guessed to be children of its referrers.
         """
         return self._members(repository)[0]
 
     def _members(self, repository: str) -> tuple[tuple[Member, ...], dict[ImageRef, str]]:
-        """The same, and of which images their copies cannot be told, with why."""
+        """Return the members, and the reason for each image whose encrypted copies or children cannot be read."""
         stored = self.images.images(repository)
         found = side_by_side(lambda each: self._member(repository, each), stored)
         read = [member for member, _ in found]
@@ -70,7 +73,7 @@ class Read:
         copies = {copy.digest: ref.digest for ref, each in said.items() for copy in _copies(ref, each.records)}
         dark = {ref: each.unreadable for ref, each in said.items() if each.unreadable and ref.digest not in copies}
         dark |= {member.ref: why for member, why in found if why}
-        # curation signs this of every image, and of no copy
+        # curation signs a record for every image and for no copy
         perhaps = tuple(ref.digest for ref in images if said[ref] == _Encryption() and ref.digest not in copies)
         told = [member.model_copy(update={"copy_of": copies.get(member.ref.digest)}) for member in read]
         darkened = {
@@ -80,7 +83,7 @@ class Read:
         return tuple(_guessed(m, perhaps) if m.guessed or m.ref in darkened else m for m in told), dark
 
     def _member(self, repository: str, stored: StoredManifest) -> tuple[Member, str]:
-        """A manifest; and why it cannot be read of what it consists, where it is a damaged index."""
+        """Return a manifest, and why its children cannot be read if it is a damaged index."""
         ref = ImageRef(repository=repository, digest=stored.digest)
         member = Member(ref=ref, stored=stored, subjects=stored.subjects)
         if stored.media_type not in INDEXES:
@@ -104,13 +107,13 @@ class Read:
         return tuple(each.value for each in records)
 
     def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]:
-        """The encrypted copies of an image, by what curation signed."""
+        """Return the encrypted copies of an image, by what curation signed."""
         return _copies(ref, self._records(ref))
 
     def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]:
-        """The indexes in an image's repository that can be pulled and list it; those that cannot be read are left out.
+        """Return the indexes in an image's repository that can be pulled and list it; unreadable ones are left out.
 
-        They are read from the registry alone, for anybody who may push there makes them.
+        They are read from the registry alone, because anyone with push access can create them.
         """
         listed = (each for each in self.images.images(ref.repository) if each.media_type in INDEXES)
         indexes = [ref.beside(each.digest) for each in listed if each.status is StorageStatus.ACTIVE]
@@ -123,7 +126,7 @@ class Read:
             return frozenset()
 
     def deployments(self, application: str | None) -> tuple[PastDeployment, ...]:
-        """What was ever deployed, by what execution signed."""
+        """Return all deployments by the records that execution signed."""
         found = history(self.images, self.manifests, self.evidence, application)
         return tuple(
             PastDeployment(
@@ -138,36 +141,36 @@ class Read:
         )
 
     def proxies(self) -> dict[Digest, tuple[str, ...]]:
-        """The images that environments name for their fronts, and which do: whatever is deployed next has them."""
+        """Return the reverse proxy images that the next deployments use, each with the environments that name it."""
         named = [(each.proxy, each.name) for each in self.environments() if each.proxy]
         return {digest: tuple(name for of, name in named if of == digest) for digest, _ in sorted(named)}
 
     def standing(self, ref: ImageRef) -> Standing:
-        """How an image stands."""
+        """Return the status of an image: its blocks and holds."""
         return standing(read_standing(ref, self.evidence).evidence)
 
     def evidenced(self, ref: ImageRef, stored: StoredManifest) -> Evidenced:
-        """What signed evidence says of an image now."""
+        """Return what signed evidence says of an image now."""
         return Evidenced.of(known(ref, stored, self.evidence, lambda environment: "")[0])
 
     def bases(self) -> frozenset[Digest]:
-        """On which bases the images are built that are there, by what their builders signed."""
+        """Return the bases that the existing images are built on, by their builders' provenance."""
         there = [
             ImageRef(repository=repository, digest=stored.digest)
             for repository in self.images.repositories(CURATED)
             for stored in self.images.images(repository)
             if stored.subject is None
         ]
-        evidence = replace(self.evidence, wide=1)  # many images are read at a time, and one piece of each
+        evidence = replace(self.evidence, wide=1)  # many images are read in parallel, one referrer of each at a time
         read = side_by_side(lambda ref: evidence.verified(ref, TierName.DEVELOPMENT, PROVENANCE), there)
         built = (last_provenance(each) for each in read)
         return frozenset(digest for each in built if each for digest, _ in each.materials)
 
     def stock(self, images: tuple[KnownImage, ...], now: datetime) -> Stock:
-        """Everything that a plan about these images looks at.
+        """Return the facts for a plan about these images.
 
-        An image of which that cannot be read is kept as what cannot be read; so is one of which nobody can tell the
-        encrypted copies, whether the inventory knows it or not.
+        An image whose status cannot be read is returned as unreadable. So is an image whose encrypted copies are
+        unknown, even if the inventory does not know it.
         """
         repositories = sorted({i.ref.repository for i in images if not i.ref.repository.startswith(EVIDENCE)})
         found = [self._members(repository) for repository in repositories]
@@ -192,7 +195,7 @@ class Read:
         )
 
     def _stands(self, ref: ImageRef) -> tuple[Standing, str]:
-        """How an image stands, or why nobody can read that."""
+        """Return the status of an image, or why it cannot be read."""
         try:
             return self.standing(ref), ""
         except UNREADABLE as error:
@@ -201,14 +204,14 @@ class Read:
 
 @dataclass(frozen=True)
 class _Encryption:
-    """What curation signed of an image's encryption, or why that cannot be read; of an encrypted copy neither."""
+    """The encryption records that curation signed for an image, or why they are unreadable; empty for a copy."""
 
     records: tuple[EncryptionRecord, ...] = ()
     unreadable: str = ""
 
 
 def _gone(members: Iterable[Member]) -> list[ImageRef]:
-    """What is not there, and something that is there is attached to it."""
+    """Return the subjects that are missing although referrers to them exist."""
     there = {member.ref: member for member in members}
     return sorted({ref.beside(each) for ref, m in there.items() for each in m.subjects} - there.keys(), key=str)
 
@@ -220,7 +223,7 @@ def _copies(ref: ImageRef, records: Iterable[EncryptionRecord]) -> tuple[ImageRe
 
 
 def _guessed(member: Member, perhaps: Iterable[Digest]) -> Member:
-    """With whatever else may be a part of it."""
+    """Return the member with all other possible children."""
     others = (each for each in perhaps if each != member.ref.digest)
     return member.model_copy(update={"children": (*member.children, *others), "guessed": True})
 

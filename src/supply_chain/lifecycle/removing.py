@@ -1,4 +1,4 @@
-"""In which order manifests are removed, and which together."""
+"""The order in which manifests are removed, and the batches."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from supply_chain.lifecycle.stock import Member
 from supply_chain.model.image import Digest
 
 AT_ONCE = 100
-"""Manifests that are removed by one call (ECR API, BatchDeleteImage)."""
+"""Maximum number of manifests in one call (ECR API, BatchDeleteImage)."""
 
 
 def order(going: Collection[Digest], there: Mapping[Digest, Member]) -> dict[Digest, set[Digest]]:
-    """What has to go before each: what is attached to it or is a copy of it, and the indexes it is in.
+    """Return what must be removed before each manifest: referrers, encrypted copies, and indexes that list it.
 
-    A copy goes before what is attached to its image, too: only that says what it is a copy of.
+    An encrypted copy is also removed before the referrers of its image, because only they say what it is a copy of.
     """
     found: dict[Digest, set[Digest]] = {digest: set() for digest in going}
     copies: dict[Digest, set[Digest]] = defaultdict(set)
@@ -38,7 +38,7 @@ def order(going: Collection[Digest], there: Mapping[Digest, Member]) -> dict[Dig
 
 
 def together(going: Mapping[Digest, Step], first: Mapping[Digest, set[Digest]]) -> Iterator[list[Step]]:
-    """What goes, about a batch at a time; what belongs to each other is in one."""
+    """Yield the steps in batches of about `AT_ONCE`; manifests that belong to each other are in the same batch."""
     near: dict[Digest, set[Digest]] = defaultdict(set)
     for digest, step in going.items():
         for other in {*first[digest], *step.belongs_to, *step.depends} & going.keys():

@@ -1,7 +1,7 @@
-"""The rules of the lifecycle: what an operator writes in `deployments/lifecycle/`, and what they say of one image.
+"""The rules of the lifecycle, which operators write in `deployments/lifecycle/`, and their evaluation for one image.
 
-A document of rules has a document of tests beside it, `NAME.tests.yaml`: rules that do not do what their tests
-expect, or that no test is about, do not load.
+Each document of rules has a document of tests, `NAME.tests.yaml`. Rules that do not meet the expectations of their
+tests, or that have no test, do not load.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from supply_chain.model.image import Digest, Frozen, StorageStatus, digest_of
 from supply_chain.text import counted
 
 TESTS = ".tests"
-"""What stands before `.yaml` in the name of a document of tests."""
+"""The part before `.yaml` in the name of a document of tests."""
 STANDS = "block.stands"
-"""The rule by which what a signed statement blocks is archived again; it needs no new one."""
+"""The rule by which an image that a signed statement blocks is archived again, without a new statement."""
 RulesName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
 Days = Annotated[int, Field(ge=1, le=36500)]
 
 
 class Action(StrEnum):
-    """What is done with an image."""
+    """The action for an image."""
 
     KEEP = "keep"
     AGE_OUT = "age-out"
     """Removed, with everything that is attached to it."""
     ARCHIVE = "archive"
-    """Not pulled any more until somebody restores it; tags and evidence stay."""
+    """Cannot be pulled until it is restored; tags and evidence stay."""
     BLOCK = "block"
-    """Archived, and by a signed statement refused at every gate, until somebody unblocks it."""
+    """Archived, and refused at every gate by a signed statement until it is unblocked."""
 
 
 class Keep(Frozen):
-    """What stays. What runs, and what somebody holds, always does."""
+    """What stays. Images that run or are held always stay."""
 
     in_use: Literal[True] = Field(default=True, description="what should run anywhere")
     on_hold: Literal[True] = Field(default=True, description="what somebody holds (`cscm hold`)")
@@ -51,7 +51,7 @@ class Keep(Frozen):
 
 
 class AgeOut(Frozen):
-    """What is removed after so many days; null: never for that reason."""
+    """Days after which an image is removed; null: never for that reason."""
 
     untagged_days: Days | None = Field(default=None, description="it has no tag")
     superseded_days: Days | None = Field(default=None, description="a newer image of its application was vended")
@@ -62,7 +62,7 @@ class AgeOut(Frozen):
 
 
 class Archive(Frozen):
-    """What ran is owed to an audit: instead of being removed it is archived, until its time is over."""
+    """An image that ran is kept for audits: it is archived instead of removed until its retention ends."""
 
     retention_days: Days = Field(default=365, description="after it ran last")
     not_pulled_days: Days | None = Field(
@@ -71,7 +71,7 @@ class Archive(Frozen):
 
 
 class Block(Frozen):
-    """What nobody shall pull any more, unless somebody unblocked it: that excuses it."""
+    """Images that nobody may pull any more, except those that a person unblocked."""
 
     revoked: bool = Field(default=True, description="it was signed, and curation's last verdict about it is a no")
     exploited: bool = Field(default=True, description="it has a finding that is known to be exploited")
@@ -79,14 +79,14 @@ class Block(Frozen):
 
 
 class Limits(Frozen):
-    """Above which a plan waits for somebody's approval."""
+    """Limits above which a plan waits for approval."""
 
     count: int = Field(default=20, ge=0, description="images that one plan changes")
     share: float = Field(default=0.5, ge=0, le=1, description="of the images that a repository has")
 
 
 class Rules(Frozen):
-    """One document of `deployments/lifecycle/`."""
+    """A document in `deployments/lifecycle/`."""
 
     name: RulesName = Field(description="as the file is called, without .yaml")
     description: str = Field(default="", description="for people")
@@ -99,12 +99,12 @@ class Rules(Frozen):
 
     @property
     def digest(self) -> Digest:
-        """Names exactly these rules."""
+        """The digest that identifies these rules."""
         return digest_of(self.model_dump_json().encode())
 
 
 class Facts(Frozen):
-    """What the rules look at: an image in numbers. What a test does not say is as of an ordinary old image."""
+    """The facts about one image that the rules look at; the defaults, for tests, describe an ordinary old image."""
 
     age_days: float = Field(default=400, description="since it was pushed, or came back from the archive")
     pulled_days: float | None = Field(
@@ -136,12 +136,12 @@ class Facts(Frozen):
 
     @property
     def idle_days(self) -> float:
-        """Since somebody pulled it, or it came: by a push, or back from the archive."""
+        """Days since the last pull, or since it was pushed or restored, whichever is later."""
         return self.age_days if self.pulled_days is None else min(self.age_days, self.pulled_days)
 
 
 class Decision(Frozen):
-    """What the rules say of an image."""
+    """The decision of the rules about an image."""
 
     action: Action
     rule: str = Field(description="its name, as keep.newest")
@@ -149,12 +149,12 @@ class Decision(Frozen):
 
 
 def decide(facts: Facts, rules: Rules) -> Decision:
-    """What is done with an image that nothing else depends on. The first rule that applies decides. Pure."""
+    """Return the decision about an image that nothing else depends on. Pure; the first rule that applies decides."""
     return next(_applying(facts, rules))
 
 
 def guards(facts: Facts, rules: Rules) -> tuple[str, ...]:
-    """What keeps an image from being touched, in sentences; none where nothing does."""
+    """Return what protects an image from any change, in sentences."""
     return tuple(each.reason for each in _guarded(facts, rules))
 
 
@@ -177,7 +177,10 @@ def _keep(name: str, reason: str) -> Decision:
 
 
 def _settled(facts: Facts, outlived: bool) -> Iterator[Decision]:
-    """What is not for rules to decide. A block of theirs has `outlived` its time where another of them removes it."""
+    """Yield decisions that rules cannot override.
+
+    A block by a rule is `outlived` if another rule removes the image.
+    """
     if facts.unreadable:
         yield _keep("unreadable", f"its evidence cannot be read: {facts.unreadable}")
     if facts.status is StorageStatus.ACTIVATING:
@@ -250,7 +253,7 @@ def _owed(facts: Facts, archive: Archive) -> bool:
 
 
 def _instead(decision: Decision, facts: Facts) -> Decision:
-    """What is owed to an audit is archived where it would be removed; once it is, it stays so for its time."""
+    """Archive instead of removing an image that is kept for audits; keep it if it is already archived."""
     told = "it ran and is owed to an audit"
     if facts.status is StorageStatus.ARCHIVED:
         return _keep("owed", f"{told}; {decision.reason}")
@@ -267,7 +270,7 @@ def _cold(facts: Facts, archive: Archive) -> Iterator[Decision]:
 
 
 class Example(Frozen):
-    """One test: an image, and what the rules have to do with it."""
+    """A test: an image, and the decision expected for it."""
 
     name: str = Field(description="the behaviour, in a few words")
     image: Facts = Field(default=Facts(), description="the image")
@@ -276,13 +279,16 @@ class Example(Frozen):
 
 
 class Examples(Frozen):
-    """One document of tests, `NAME.tests.yaml`."""
+    """A document of tests, `NAME.tests.yaml`."""
 
     tests: tuple[Example, ...] = Field(min_length=1, description="at least one for each rule that is in force")
 
 
 def read_rules(directory: Path, name: str) -> Rules:
-    """The rules called `name`, which do what their tests expect; `DeclarationInvalid` otherwise."""
+    """Read the rules called `name` and run their tests.
+
+    Raises `SettingInvalid` if there are no rules of this name, and `DeclarationInvalid` if a test fails.
+    """
     known = sorted(path.stem for path in directory.glob("*.yaml") if not path.stem.endswith(TESTS))
     if name not in known:
         raise SettingInvalid(f"There are no lifecycle rules {name!r}.\nThere are: {', '.join(known) or 'none'}.")
@@ -300,7 +306,7 @@ def read_rules(directory: Path, name: str) -> Rules:
 
 
 def failing(rules: Rules, examples: Examples) -> Iterator[str]:
-    """What the rules do otherwise than expected, and which of them no test is about, in sentences."""
+    """Yield the tests whose expectation the rules do not meet, and the rules without a test, in sentences."""
     for each in examples.tests:
         found = decide(each.image, rules)
         if (found.action, found.rule) != (each.action, each.rule):
@@ -310,7 +316,7 @@ def failing(rules: Rules, examples: Examples) -> Iterator[str]:
 
 
 def in_force(rules: Rules) -> tuple[str, ...]:
-    """The names of the rules that a document switches on, and of those that always hold."""
+    """Return the names of the rules that a document enables, and of those that always apply."""
     age_out = [name for name, days in rules.age_out if days is not None]
     block = [name for name, wanted in rules.block if wanted]
     return (

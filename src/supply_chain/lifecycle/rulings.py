@@ -1,4 +1,4 @@
-"""Block, unblock, hold, release: what somebody decides about one image, signed and carried out at once."""
+"""Lifecycle decisions about one image (block, unblock, hold, release), signed and carried out at once."""
 
 from __future__ import annotations
 
@@ -30,40 +30,49 @@ from supply_chain.model.tier import (
 from supply_chain.text import in_a_line
 
 PLANS = evidence_repository(TierName.LIFECYCLE, OF_PLANS)
-"""Where it lies what somebody decided about a plan."""
+"""The repository of decisions about plans."""
 
 
 class Storage(Repositories, Protocol):
-    """What closes and opens images."""
+    """The registry operations that archive and restore images."""
 
     def images(self, repository: str) -> tuple[StoredManifest, ...]:
-        """None where there is no such repository: a digest may be blocked before it is curated."""
+        """Return every manifest of a repository; none if it does not exist.
+
+        A digest may be blocked before it is curated.
+        """
 
     def having(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
-        """The images below `prefix` whose digests begin so, archived or not."""
+        """Return the images below `prefix` whose digest begins with `begins`, archived or not."""
 
-    def status(self, ref: ImageRef) -> StorageStatus: ...
+    def status(self, ref: ImageRef) -> StorageStatus:
+        """Return the storage status of an image."""
 
-    def archive(self, ref: ImageRef) -> None: ...
+    def archive(self, ref: ImageRef) -> None:
+        """Archive an image."""
 
-    def restore(self, ref: ImageRef) -> object: ...
+    def restore(self, ref: ImageRef) -> object:
+        """Restore an image from the archive."""
 
 
 class Surroundings(Protocol):
-    """What there is around an image now."""
+    """The manifests and deployments that are related to an image now."""
 
-    def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]: ...
+    def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+        """Return the encrypted copies of an image."""
 
     def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]:
-        """The indexes in its repository that can be pulled and list it."""
+        """Return the indexes in its repository that can be pulled and list it."""
 
-    def members(self, repository: str) -> tuple[Member, ...]: ...
+    def members(self, repository: str) -> tuple[Member, ...]:
+        """Return every manifest of a repository with what it belongs to."""
 
-    def deployments(self, application: str | None) -> tuple[PastDeployment, ...]: ...
+    def deployments(self, application: str | None) -> tuple[PastDeployment, ...]:
+        """Return all deployments by signed records; of one application, or of all if None."""
 
 
 class RunsFrom(Frozen):
-    """A place where an image runs, by the last signed record, and whom to tell."""
+    """A place where an image runs by the last signed record, and the owner to notify."""
 
     environment: str
     application: str
@@ -83,11 +92,11 @@ STOOD = {
     Act.HOLD: "it was held already: what was said then stands",
     Act.RELEASE: "it was not held",
 }
-"""What is told where nothing changed."""
+"""The text for a decision that changed nothing."""
 
 
 class Ruled(Frozen):
-    """What was decided about an image, and what came of it."""
+    """A lifecycle decision about an image, and its result."""
 
     ref: ImageRef
     act: Act
@@ -121,7 +130,7 @@ class Ruled(Frozen):
         return self.ref.moved_to(development_repository(self.ref.application))
 
     def _next(self) -> Iterator[str]:
-        """How it is taken back; and how an image comes back that a gate refused while it was blocked."""
+        """Yield the commands that revert the decision, or that let an unblocked image pass the gates again."""
         named = self.ref.short if self.curated else self._offered
         if self.act is Act.BLOCK:
             yield f"  to lift it: cscm unblock {named} --why …"
@@ -141,7 +150,7 @@ class Ruled(Frozen):
 
 @dataclass(frozen=True)
 class RulingBench:
-    """What a decision is signed and carried out with."""
+    """The dependencies for signing a decision and carrying it out."""
 
     evidence: EvidenceStore
     storage: Storage
@@ -160,16 +169,17 @@ def decide(
     only_sign: bool = False,
     tell: Callable[[Ruled], object] = lambda _: None,
 ) -> Ruled:
-    """Sign what somebody decided about a curated image, or a rule (`of`), and do what follows from it; both only where
-    they are needed.
+    """Sign a decision by a person, or by the rule `of`, about a curated image and carry it out, as far as needed.
 
-    A block and its lifting hold for the digest under every name: all of them are archived or restored.
-    It is signed first: an image whose archiving fails is refused at every gate by then. From then on each part is
-    tried though another fails, `tell` gets what came of them, and then the first error is raised. Doing it again does
-    what was left undone. That it cannot be read what runs is told, and raised only where it may be read next time.
-    With `only_sign` nothing is moved: whoever asks does that, whatever can be read. What is said of an encrypted copy
-    is said of the image that it is of, for gates know no other; of what is attached to an image nothing can be said
-    (`DeclarationInvalid`).
+    A block and its lifting apply to the digest under every name: all of these images are archived or restored. The
+    decision is signed first, so that every gate refuses the image even if archiving fails. After that, each part is
+    tried even if another fails, `tell` receives the result, and the first error is raised. Repeating the call does what
+    was left undone.
+
+    If the deployments that run from the image cannot be read, the result says so; the error is raised only if it is
+    retryable. With `only_sign` nothing is archived or restored, because the caller does that, and this retryable error
+    is not raised either. Without it, a decision about an encrypted copy applies to its image, because gates know no
+    other, and a manifest that is attached to an image raises `DeclarationInvalid`.
     """
     listed = {} if only_sign else {each.digest: each for each in bench.storage.images(ref.repository)}
     ref = ref if only_sign else _image(ref, listed.get(ref.digest), bench)
@@ -193,10 +203,10 @@ def decide(
 
 
 def _image(ref: ImageRef, stored: StoredManifest | None, bench: RulingBench) -> ImageRef:
-    """The image that somebody means, by what is stored under its digest."""
+    """Return the image that is meant: for an encrypted copy, the image that it is a copy of."""
     try:
         if stored is None or bench.evidence.verified(ref, TierName.CURATION):
-            return ref  # curation says something of an image, and nothing of a copy of it or of what is attached
+            return ref  # curation signs statements about images, but not about copies or referrers
         if subjects := stored.subjects:
             raise DeclarationInvalid(
                 f"{ref} is attached to {subjects[0]}, and is no image itself.\nName that one: "
@@ -204,26 +214,29 @@ def _image(ref: ImageRef, stored: StoredManifest | None, bench: RulingBench) -> 
             )
         of = next((each.copy_of for each in bench.around.members(ref.repository) if each.ref == ref), None)
     except UNREADABLE:
-        return ref  # nothing that somebody signed keeps anybody from blocking
+        return ref  # an unreadable statement must not prevent a block
     return ref.beside(of) if of else ref
 
 
 class Archive(Protocol):
-    """Archives an image."""
+    """A registry that archives images."""
 
-    def archive(self, ref: ImageRef) -> None: ...
+    def archive(self, ref: ImageRef) -> None:
+        """Archive an image."""
 
 
 class Indexes(Protocol):
-    """Finds indexes."""
+    """A finder of indexes."""
 
-    def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]: ...
+    def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+        """Return the indexes in its repository that can be pulled and list it."""
 
 
 def close(ref: ImageRef, storage: Archive, around: Indexes) -> tuple[ImageRef, ...]:
-    """Archive an image, and before it the indexes that list it, for ECR archives nothing that one of them lists.
+    """Archive an image, after the indexes that list it, and return what was archived, in order.
 
-    What was archived, in its order. Whoever may push could keep a blocked image open by an index of it otherwise.
+    ECR does not archive an image that an index lists. Without this, anyone with push access could keep a blocked image
+    available by an index.
     """
     try:
         storage.archive(ref)
@@ -239,15 +252,15 @@ def close(ref: ImageRef, storage: Archive, around: Indexes) -> tuple[ImageRef, .
 
 @contextmanager
 def _going_on(failed: list[Exception]) -> Iterator[None]:
-    """What fails in it is kept, and what comes after it is done."""
+    """Collect an exception in `failed`, so that later parts are still done."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - the first is raised once all was tried
+    except Exception as error:  # noqa: BLE001 - the first is raised at the end
         failed.append(error)
 
 
 def _moved(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Exception]) -> Iterator[Digest]:
-    """Archive or restore the image and then its encrypted copies, as far as they are there."""
+    """Archive or restore the image and then its encrypted copies, as far as they exist."""
     with _going_on(failed):
         there = {each.digest: each.status for each in bench.storage.images(ref.repository)}
         for each in _with_copies(ref, bench):
@@ -258,7 +271,7 @@ def _moved(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Exception])
 
 
 def _move(ref: ImageRef, act: Act, bench: RulingBench) -> tuple[ImageRef, ...]:
-    """Archive or restore one manifest; what was moved."""
+    """Archive or restore one manifest, and return what was archived or restored."""
     if act is Act.BLOCK:
         return close(ref, bench.storage, bench.around)
     bench.storage.restore(ref)
@@ -266,9 +279,9 @@ def _move(ref: ImageRef, act: Act, bench: RulingBench) -> tuple[ImageRef, ...]:
 
 
 def _elsewhere(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Exception]) -> Iterator[ImageRef]:
-    """Archive or restore the same digests under every other name: what development offered, and other applications'."""
+    """Archive or restore the same digests under other names, in `dev/` and in other applications' repositories."""
     digests = [ref.digest]
-    with suppress(*UNREADABLE):  # raised for the image's own repository
+    with suppress(*UNREADABLE):  # already collected by `_moved`
         digests += [copy.digest for copy in bench.around.copies(ref)]
     for prefix in (OFFERED, CURATED):
         for digest in digests:
@@ -282,7 +295,10 @@ def _elsewhere(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Excepti
 
 
 def _closed_indexes(refs: Iterable[ImageRef], bench: RulingBench, failed: list[Exception]) -> Iterator[ImageRef]:
-    """The archived indexes beside an image. Nobody can read those, so it is not known which of them list it."""
+    """Yield the archived indexes in the images' repositories.
+
+    They cannot be read, so any of them may list the image.
+    """
     for repository in sorted({each.repository for each in refs}):
         with _going_on(failed):
             for each in bench.storage.images(repository):
@@ -292,23 +308,23 @@ def _closed_indexes(refs: Iterable[ImageRef], bench: RulingBench, failed: list[E
 
 def _with_copies(ref: ImageRef, bench: RulingBench) -> Iterator[ImageRef]:
     yield ref
-    yield from bench.around.copies(ref)  # not looked for before: what is signed about them may not be readable
+    yield from bench.around.copies(ref)  # read last, as their signed records may be unreadable
 
 
 def _running(
     digest: Digest, bench: RulingBench, failed: list[Exception], only_sign: bool
 ) -> tuple[tuple[RunsFrom, ...], str]:
-    """What runs from an image; or why that cannot be told."""
+    """Return what runs from an image, or why that cannot be read."""
     try:
         return runs_from(digest, bench), ""
-    except Exception as error:  # noqa: BLE001 - told, and raised in the end
+    except Exception as error:  # noqa: BLE001 - reported, raised at the end
         if not isinstance(error, SupplyChainError) or (error.retryable and not only_sign):
             failed.append(error)
         return (), in_a_line(error)
 
 
 def runs_from(digest: Digest, bench: RulingBench) -> tuple[RunsFrom, ...]:
-    """What should run from an image now, as itself or as a front, by signed records; with the owners."""
+    """Return what should run from an image now, as itself or as a reverse proxy, by signed records, with the owners."""
     last = [history[0] for history in histories(bench.around.deployments(None)).values()]
     return tuple(
         RunsFrom(
@@ -328,14 +344,14 @@ def _owner(deployed: PastDeployment, evidence: EvidenceStore) -> str:
     try:
         built = last_provenance(evidence.verified(where, TierName.DEVELOPMENT, PROVENANCE))
     except UNREADABLE:
-        return ""  # whom to tell is not known; that it runs is
+        return ""  # the owner is unknown, the deployment is not
     return built.manifest.owner if built else ""
 
 
 def approve(
     plan: Digest, yes: bool, evidence: EvidenceStore, repositories: Repositories, *, by: str, why: str, now: datetime
 ) -> Digest:
-    """Sign what somebody decided about a plan; the statement's digest. Its subject is the plan, by its digest."""
+    """Sign a decision about a plan and return the statement's digest. Its subject is the plan's digest."""
     repositories.ensure_repository(PLANS, immutable=True, key=None)
     ruling = Ruling(act=PlanAct.APPROVE if yes else PlanAct.REJECT, by=by, why=why, at=now)
     return evidence.attach(ImageRef(repository=PLANS, digest=plan), LIFECYCLE, ruling.predicate(), now)

@@ -1,4 +1,4 @@
-"""The stock: everything that a plan looks at, and what of it should run or ran before."""
+"""The stock: all facts that a plan rests on, and which images should run or ran before."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INDEXES = (
 
 
 class Member(Frozen):
-    """One manifest as the registry has it, and what it belongs to in its repository."""
+    """A manifest as the registry lists it, and what it belongs to in its repository."""
 
     ref: ImageRef
     stored: StoredManifest
@@ -35,18 +35,18 @@ class Member(Frozen):
 
     @property
     def of(self) -> tuple[Digest, ...]:
-        """What it is attached to, and what it is a copy of."""
+        """The manifests that it is attached to, and the image that it is an encrypted copy of."""
         return (*self.subjects, self.copy_of) if self.copy_of else self.subjects
 
     @property
     def belonging(self) -> Iterator[tuple[Digest, Digest]]:
-        """What belongs to what by this manifest: it to its subject and to what it is a copy of, its parts to it."""
+        """Pairs of manifest and owner: this one with its subjects and its original, its children with this one."""
         yield from ((self.ref.digest, owner) for owner in self.of)
         yield from ((child, self.ref.digest) for child in self.children)
 
 
 def owners(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
-    """What each manifest belongs to, of what is there: its subjects, the indexes it is in, what it is a copy of."""
+    """Return what each manifest belongs to, among the existing ones: subjects, indexes, and the original of a copy."""
     there = {member.ref for member in members}
     found: dict[ImageRef, set[ImageRef]] = defaultdict(set)
     for member in members:
@@ -57,7 +57,7 @@ def owners(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
 
 
 def belongings(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
-    """What belongs to each manifest, of what is there."""
+    """Return what belongs to each manifest, among the existing ones."""
     there = {member.ref for member in members}
     found: dict[ImageRef, list[ImageRef]] = defaultdict(list)
     for ref, of in owners(members).items():
@@ -67,8 +67,8 @@ def belongings(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ..
 
 
 Verdict = Literal["passed", "failed", "blocked", "none"]
-"""Of curation's gate, the last one. What it refuses for nothing but a block, of the image or of a base, may be used
-again when that is lifted: no rule takes it away for that no."""
+"""The last verdict of the release gate. If only a block of the image or of a base caused a refusal (`blocked`), the
+image can be used again once that is lifted: no rule removes it for this refusal."""
 
 
 def _verdict(last: Judgement | None) -> Verdict:
@@ -81,14 +81,14 @@ def _verdict(last: Judgement | None) -> Verdict:
 
 
 def said_since(image: KnownImage) -> datetime | None:
-    """Since when curation's gate says of an image what it said last; rescans say it again every few days."""
+    """Return since when the release gate has given its last verdict unchanged; rescans repeat it every few days."""
     said = sorted((j for j in image.judgements if j.boundary is Boundary.CURATION), key=lambda j: (j.at, not j.passed))
     row = takewhile(lambda each: _verdict(each) == _verdict(said[-1]), reversed(said))
     return min((each.at for each in row), default=None)
 
 
 class Evidenced(Frozen):
-    """What signed evidence says of an image, as far as rules look at it."""
+    """What signed evidence says of an image, as far as rules need it."""
 
     signed: bool = Field(description="whether curation signed that it may be used")
     verdict: Verdict = Field(description="of curation's gate, the last one")
@@ -96,12 +96,12 @@ class Evidenced(Frozen):
 
     @property
     def vended(self) -> bool:
-        """Whether it may be used."""
+        """Whether the image is released and may be used."""
         return self.signed and self.verdict == "passed"
 
     @classmethod
     def of(cls, image: KnownImage) -> Self:
-        """What is known of an image, in these words."""
+        """Return this part of what the inventory knows of an image."""
         last = image.last(Boundary.CURATION)
         return cls(
             signed=image.signed,
@@ -110,7 +110,7 @@ class Evidenced(Frozen):
         )
 
     def otherwise(self, before: Evidenced) -> Iterator[str]:
-        """What of it has become otherwise than it was, in sentences."""
+        """Yield what changed since `before`, in sentences."""
         if self.verdict != before.verdict:
             yield f"curation's last verdict about it is {self.verdict} now"
         if self.signed is not before.signed:
@@ -124,7 +124,7 @@ class Evidenced(Frozen):
 
 
 class PastDeployment(Frozen):
-    """One deployment, by the record that the execution tier signed."""
+    """A deployment by a record that the execution tier signed."""
 
     environment: str
     application: str
@@ -135,7 +135,7 @@ class PastDeployment(Frozen):
 
 
 class Stock(Frozen):
-    """Everything a plan looks at."""
+    """All facts that a plan rests on."""
 
     images: tuple[KnownImage, ...] = Field(description="the inventory")
     members: tuple[Member, ...] = Field(default=(), description="every manifest of the repositories it is about")
@@ -153,12 +153,12 @@ class Stock(Frozen):
     read_at: AwareDatetime = Field(description="when all this was so")
 
     def standing(self, ref: ImageRef) -> Standing:
-        """How an image stands."""
+        """Return the status of an image: its blocks and holds."""
         return self.standings.get(str(ref), Standing())
 
     @property
     def digest(self) -> Digest:
-        """Names exactly this stock, in whichever order it was read."""
+        """The digest that identifies these facts, in whatever order they were read."""
         told = [
             *sorted(each.model_dump_json() for each in (*self.images, *self.members, *self.deployments)),
             json.dumps({name: each.model_dump(mode="json") for name, each in sorted(self.standings.items())}),
@@ -168,17 +168,17 @@ class Stock(Frozen):
 
     @property
     def databases(self) -> tuple[str, ...]:
-        """The vulnerability databases that its scans rest on."""
+        """The digests of the vulnerability databases that the scans used."""
         return tuple(sorted({image.scan.database.digest for image in self.images if image.scan}))
 
 
 def in_use(
     deployments: Iterable[PastDeployment], rollback: int
 ) -> tuple[dict[Digest, list[str]], dict[Digest, list[str]]]:
-    """What should run, and what ran before it, in each environment: digest → environments.
+    """Return what should run, and what ran before it, in each environment: digest → environments.
 
-    An application's earlier deployments are counted by what they were of: one that was deployed twice is one. The
-    image of a front counts with the last deployment of what it was before.
+    Earlier deployments of an application are counted by image: an image deployed twice counts once. The image of a
+    reverse proxy counts with the last deployment of the image that it served.
     """
     running: dict[Digest, list[str]] = defaultdict(list)
     before: dict[Digest, list[str]] = defaultdict(list)
@@ -195,7 +195,7 @@ def in_use(
 
 
 def histories(deployments: Iterable[PastDeployment]) -> dict[tuple[str, str], list[PastDeployment]]:
-    """The deployments of each application in each environment, the last one first."""
+    """Return the deployments of each application in each environment, last one first."""
     found: dict[tuple[str, str], list[PastDeployment]] = defaultdict(list)
     for each in sorted(deployments, key=lambda d: (d.at, d.digest), reverse=True):
         found[each.environment, each.application].append(each)

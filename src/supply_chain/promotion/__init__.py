@@ -1,1 +1,1 @@
-"""Promotion: what starts the next tier, and what it has to find out first so that nothing is done twice."""
+"""Promotion: what starts the next tier, and the checks before it so that nothing is done twice."""

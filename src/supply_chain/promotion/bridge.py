@@ -1,7 +1,8 @@
-"""The bridge: the messages of a queue become events, coalesced by application, and are deleted once these were taken.
+"""The bridge, which turns messages of a queue into Prefect events, coalesced by application.
 
-What cannot be read goes to the dead-letter queue, with the reason; what could not be announced stays in the queue.
-So an outage on either side loses nothing, and a message that comes twice may be announced twice.
+It deletes a message once Prefect has taken its event. A message that cannot be read goes to the dead-letter queue with
+the reason; a message that could not be announced stays in the queue. So an outage on either side loses nothing, and a
+message that is delivered twice may be announced twice.
 """
 
 from __future__ import annotations
@@ -22,30 +23,30 @@ from supply_chain.promotion.pushes import Pushed, read_push
 from supply_chain.text import counted, first_line, plain
 
 FIRST, LONGEST = 1.0, 15.0
-"""Seconds until what failed is tried again, at first and at most."""
+"""Seconds before the first retry, and at most before any retry."""
 PACE = 0.5
-"""Seconds between two looks at the queue while pushes wait for their announcement."""
+"""Seconds between two reads of the queue while pushes wait for their announcement."""
 ROUNDS = 20
-"""How often the queue is read before what it gave is announced: a flood delays no push that came before it."""
+"""Reads of the queue before the received pushes are announced: a flood does not delay pushes that came before it."""
 MOST = 10
-"""Messages that a queue gives at once, at most."""
+"""Maximum number of messages that a queue returns at once."""
 BURIED = ROUNDS * MOST
-"""How many messages that nobody can read are put away between two looks at the queue: as many as one gives."""
+"""Unreadable messages moved to the dead-letter queue between two reads of the queue: as many as one pass receives."""
 TIDIED = 2 * BURIED
-"""How many announced messages are deleted between two looks: more than one gives, for a queue gives up a message that
-it gave too often, also one whose event was taken."""
+"""Announced messages deleted between two reads of the queue. This is more than one pass receives, because the queue
+gives up a message that it delivered too often, even if its event was taken."""
 WIDE = 8
-"""How many of them at a time."""
+"""Messages deleted or moved in parallel."""
 NAMED = 8
-"""Characters by which a message is named, at least."""
+"""Minimum number of characters to identify a message by."""
 UNTOLD = "it was received too often without being announced"
-"""The reason of what the queue itself gave up."""
+"""The reason shown for messages that the queue itself gave up."""
 T = TypeVar("T")
 log = logging.getLogger("supply_chain.bridge")
 
 
 class Message(Frozen):
-    """One message as a queue gave it. `receipt` is good for deleting it."""
+    """A message from a queue. `receipt` is needed to delete it."""
 
     id: str
     receipt: str
@@ -55,45 +56,50 @@ class Message(Frozen):
 
 
 class Queue(Protocol):
-    """A queue that gives a message again until it is deleted (SQS Developer Guide, "at-least-once delivery")."""
+    """A queue that delivers a message again until it is deleted (SQS Developer Guide, "at-least-once delivery")."""
 
     def receive(self, *, patient: bool) -> tuple[Message, ...]:
-        """Some messages; a patient one waits a while for the first."""
+        """Return some messages; with `patient`, wait a while for the first one."""
 
-    def delete(self, message: Message) -> None: ...
+    def delete(self, message: Message) -> None:
+        """Delete a message."""
 
-    def send(self, body: str, reason: str = "") -> None: ...
+    def send(self, body: str, reason: str = "") -> None:
+        """Send a message, with the reason if it is a dead letter."""
 
 
 class Stored(Protocol):
-    """A queue whose messages can all be looked at."""
+    """A queue whose messages can all be listed."""
 
-    def all(self) -> tuple[Message, ...]: ...
+    def all(self) -> tuple[Message, ...]:
+        """Return all messages."""
 
-    def delete(self, message: Message) -> None: ...
+    def delete(self, message: Message) -> None:
+        """Delete a message."""
 
-    def send(self, body: str, reason: str = "") -> None: ...
+    def send(self, body: str, reason: str = "") -> None:
+        """Send a message, with the reason if it is a dead letter."""
 
 
 class Announcer(Protocol):
-    """What the bridge needs of Prefect. Each method raises `EventNotTaken` where Prefect does not answer."""
+    """The bridge's port to Prefect. Each method raises `EventNotTaken` if Prefect does not answer."""
 
     def push(self, pushed: Pushed) -> None:
-        """Announce a push; return when the event was taken. Raises `EventUnreadable` where it never will be."""
+        """Announce a push and return once Prefect has taken the event. Raises `EventUnreadable` if it never will."""
 
     def catch_up(self, applications: int, pushes: int) -> None:
-        """Announce that pushes of several applications wait; return when the event was taken."""
+        """Announce that pushes of several applications wait, and return once Prefect has taken the event."""
 
     def unfinished(self) -> int:
-        """How many promotions that a push started are not finished."""
+        """Return the number of unfinished promotions that a push started."""
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """Carries messages from a queue to Prefect. `wait` takes seconds; `clock` gives them and only goes forward.
+    """Carries messages from a queue to Prefect. `wait` takes seconds; `clock` returns monotonic seconds.
 
-    To announce comes first: what is `finished` or `unreadable` is deleted afterwards, some of it each time, so that a
-    flood of either delays no push.
+    Announcements come first. Messages in `finished` or `unreadable` are deleted or moved afterwards, a limited number
+    each time, so that a flood of them does not delay pushes.
     """
 
     queue: Queue
@@ -108,9 +114,9 @@ class Bridge:
     pause: list[float] = field(default_factory=lambda: [FIRST])
 
     def run(self, alive: Callable[[], object]) -> None:
-        """Carry messages until the process ends; `alive` is called whenever all went well.
+        """Carry messages until the process ends; call `alive` after each pass without an error.
 
-        An error of the queue is told and tried again: to stop would bring nothing.
+        Errors are logged and retried, because to stop would not help.
         """
         patient = False
         while True:
@@ -125,7 +131,7 @@ class Bridge:
                     self.wait(PACE)
 
     def carry(self, *, patient: bool = False) -> None:
-        """Read what the queue gives now, announce what is due, and delete some of what needs no more."""
+        """Read the messages in the queue, announce what is due, and delete some of the messages that are done."""
         for message in self._received(patient=patient):
             self._sort(message)
         self._announce()
@@ -135,7 +141,7 @@ class Bridge:
         return bool(self.finished or self.unreadable) or self.waiting.is_busy(self.clock())
 
     def _received(self, *, patient: bool) -> Iterator[Message]:
-        """What the queue gives, until it gives nothing new or `ROUNDS` times; a patient one waits for the first."""
+        """Yield messages until the queue returns nothing new, at most `ROUNDS` times; `patient` waits for the first."""
         seen: set[str] = set()
         for number in range(ROUNDS):
             batch = self.queue.receive(patient=patient and number == 0)
@@ -145,7 +151,7 @@ class Bridge:
             yield from batch
 
     def _sort(self, message: Message) -> None:
-        """Let a push wait for its announcement. A message that came before has a new receipt, which is the good one."""
+        """Queue a push for its announcement. A message that is delivered again has a new receipt, which counts."""
         if message.id in self.finished:
             self.finished[message.id] = message
             return
@@ -171,7 +177,7 @@ class Bridge:
             self._announce_catch_up(step)
 
     def _announce_group(self, group: Group) -> None:
-        """Announce the newest push of an application; where Prefect never takes that, the one before it."""
+        """Announce the newest push of an application; if Prefect never takes that one, the one before it."""
         while group.pushes:
             name, pushed = group.newest
             try:
@@ -194,12 +200,12 @@ class Bridge:
             self._finish(group)
 
     def _finish(self, group: Group) -> None:
-        """The event of these was taken."""
+        """Mark the messages of a group as finished, as their event was taken."""
         self.finished.update({name: self.messages.pop(name) for name in group.pushes})
         self.waiting.remove(group, *list(group.pushes))
 
     def _tidy(self) -> None:
-        """Delete messages that were announced, up to `TIDIED`, and put away what nobody can read, up to `BURIED`."""
+        """Delete up to `TIDIED` announced messages; move up to `BURIED` unreadable ones to the dead-letter queue."""
         side_by_side(self._delete, list(self.finished.values())[:TIDIED], WIDE)
         side_by_side(lambda bad: self._bury(*bad), list(self.unreadable.values())[:BURIED], WIDE)
 
@@ -216,7 +222,7 @@ class Bridge:
         del self.unreadable[message.id]
 
     def _is_dead(self, body: str, reason: str) -> bool:
-        """Whether the dead-letter queue took a message. An outage is raised: it takes it later."""
+        """Return whether the dead-letter queue took a message. Raises an outage, as the queue takes it later."""
         try:
             self.dead.send(body, reason)
         except SupplyChainError as error:
@@ -227,7 +233,7 @@ class Bridge:
         return True
 
     def _until_answered(self, ask: Callable[[], T]) -> T:
-        """Ask Prefect until it answers. Nothing is received meanwhile: an outage does not count against messages."""
+        """Ask Prefect until it answers. Receive nothing meanwhile, so that an outage does not use up deliveries."""
         while True:
             try:
                 answer = ask()
@@ -244,7 +250,10 @@ class Bridge:
 
 
 def dead_message(dead: Stored, begins: str) -> Message:
-    """The dead message whose id begins so; `DeclarationInvalid` where none does, several do, or too little is said."""
+    """Return the dead message whose ID begins with `begins`.
+
+    Raises `DeclarationInvalid` if `begins` is shorter than `NAMED`, or if no message or several messages match.
+    """
     if len(begins) < NAMED:
         raise DeclarationInvalid(
             f"{begins!r} names no message.\nGive {NAMED} characters of its ID or more; `cscm events dead` lists them."
@@ -264,7 +273,10 @@ def replay(dead: Stored, queue: Queue, messages: Iterable[Message]) -> None:
 
 
 def discard(dead: Stored, message: Message) -> None:
-    """Delete a dead message for good. `AwsFailed` where it is there still: whoever looks at it meanwhile keeps it."""
+    """Delete a dead message for good.
+
+    Raises `AwsFailed` if it still exists: a message that somebody else is reading cannot be deleted.
+    """
     dead.delete(message)
     if message.id in {each.id for each in dead.all()}:
         raise AwsFailed(f"SQS has {message.id} still, as somebody else looked at it meanwhile.\nDo it again.")

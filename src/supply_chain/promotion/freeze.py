@@ -1,4 +1,4 @@
-"""A freeze: promotions wait until somebody lifts it. Nothing else does: what runs is watched and rescanned."""
+"""The promotion freeze: promotions wait until it is lifted, while monitoring and rescans continue."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from supply_chain.evidence.approval import Words
 from supply_chain.model.image import Frozen
 
 VARIABLE = "promotions_frozen"
-"""The variable of Prefect's server that holds it, where it is in force."""
+"""The Prefect variable that stores the freeze while it is in force."""
 
 
 class Freeze(Frozen):
-    """Who froze promotions, why and since when."""
+    """Who froze promotions, why, and since when."""
 
     by: Words = Field(description="as they call themselves")
     why: Words

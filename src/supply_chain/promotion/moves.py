@@ -1,8 +1,8 @@
-"""Moves: what is to be done with an image at its next boundary, or why nothing is.
+"""Moves: the action that is due for an image at its next gate, or the reason why none is.
 
-All of it is read from signed statements and from the registry, so that an event that was lost, doubled, late
-or out of order makes no difference: whoever starts a promotion asks here first. `offered` is what is due at
-boundary 1, `vended` what is due at boundary 2.
+Moves are read from signed statements and from the registry only. An event that is lost, duplicated, late or out of
+order therefore makes no difference: every promotion asks here first. `offered` reads the moves at the intake gate,
+`vended` those at the deploy gate.
 """
 
 from __future__ import annotations
@@ -16,54 +16,54 @@ from supply_chain.model.tier import Boundary
 
 
 class Images(Protocol):
-    """What is asked of a registry."""
+    """The registry queries that moves need."""
 
     def repositories(self, prefix: str) -> tuple[str, ...]:
-        """The repositories whose names begin so, sorted."""
+        """Return the repositories whose names begin with the prefix, sorted."""
 
     def newest_first(self, repository: str, *, archived: bool = False) -> tuple[ImageRef, ...]:
-        """The images that have a tag, the last one pushed first; none where there is no repository.
+        """Return the images that have a tag, last push first; none if the repository does not exist.
 
-        Those that nobody can pull, being archived or on their way back, only where they are asked for.
+        Images that cannot be pulled, because they are archived or being restored, are included only with `archived`.
         """
 
 
 class Move(Frozen):
-    """What is to be done with an image at its next boundary: nothing, for the reason that `why` tells, or a move."""
+    """The action due for an image at its next gate: the destination `to`, or none, for the reason in `why`."""
 
     image: ImageRef
     to: str = ""
-    """Where it goes: `curation`, or an environment's name; empty where it goes nowhere."""
+    """The destination: `curation`, or the name of an environment; empty if the image stays."""
     after: str | None = None
     why: str = ""
     waits: bool = False
-    """Whether what it lacks may still come: its evidence."""
+    """Whether the missing evidence may still arrive."""
     asks: bool = False
-    """Whether a person has to decide first, and did not yet."""
+    """Whether a person has to decide first and has not yet."""
     unreadable: bool = False
-    """Whether it goes nowhere because what is signed about the application's images cannot be read, or found."""
+    """Whether the image stays because the signed statements about the application's images cannot be read or found."""
 
 
 def nothing(ref: ImageRef, why: str) -> Move:
-    """It stays where it is."""
+    """Return the move of an image that stays."""
     return Move(image=ref, why=why)
 
 
 def unreadable(ref: ImageRef, why: str) -> Move:
-    """It stays where it is, and somebody has to look."""
+    """Return the move of an image that stays and needs somebody's attention."""
     return Move(image=ref, why=why, unreadable=True)
 
 
 def worth_telling(found: Iterable[Move]) -> tuple[Move, ...]:
-    """Those that go somewhere, and those that nobody can judge."""
+    """Return the moves with a destination, and those that are unreadable."""
     return tuple(move for move in found if move.to or move.unreadable)
 
 
 def codes_of(verdict: Summary) -> set[str]:
-    """For what it said no."""
+    """Return the codes of the reasons of a refusal."""
     return {reason.get("code", "") for reason in verdict.cscm.reasons}
 
 
 def why_refused(verdict: Summary, boundary: Boundary) -> str:
-    """That it said no, and for what."""
+    """Return a sentence that says where an image was refused and why."""
     return f"it was refused at {boundary}: {', '.join(sorted(codes_of(verdict)))}"

@@ -1,4 +1,4 @@
-"""Offered: what is due at boundary 1, for the images in `dev/*`."""
+"""Moves at the intake gate, for the images in `dev/*`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from supply_chain.promotion.moves import Images, Move, codes_of, nothing, unread
 from supply_chain.text import in_a_line
 
 RECENT = 2000
-"""Images of an application that are looked at for one that development signed, the last pushed first."""
+"""Number of an application's images, last push first, that are searched for one that development signed."""
 SHALLOW = 20
-"""As many of them as are looked at first, of every application, before more are of any."""
+"""Number of images of each application that a shallow look reads, before a full look reads more of any."""
 SHALLOW_JUNK = 200
-"""As many pieces attached to one of them are read then that are no evidence."""
+"""Number of referrers per image that are not evidence and that a shallow look reads at most."""
 
 
 def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
-    """What is to be done with an image in `dev/*`.
+    """Return the move of an image in `dev/*`.
 
-    An image without development's provenance was not offered yet: what builds it may still be signing. Only the
-    newest image of an application that was offered goes on.
+    An image without provenance by development is not offered yet: its build may still be signing. Only the newest
+    offered image of an application moves on.
     """
     if later := _offered_later(ref, images.newest_first(ref.repository), store):
         return nothing(ref, later)
@@ -38,10 +38,9 @@ def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
 
 
 def newest_to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
-    """What is to be done with the newest image of an application that was offered; `ref` was pushed, and is one of
-    the application.
+    """Return the move of the newest offered image of an application; `ref` is any pushed image of it.
 
-    Whoever started this for a push decides so on every push before it, too.
+    So a run that a push started also decides on every push before it.
     """
     if offered := _last_offered(images.newest_first(ref.repository), store):
         return _of_the_newest(offered, store)
@@ -49,13 +48,13 @@ def newest_to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> M
 
 
 def missed_by_curation(images: Images, store: EvidenceStore, *, shallow: bool = False) -> tuple[Move, ...]:
-    """The newest images in `dev/*` that development offered and on which nobody decided.
+    """Return the moves of each application's newest offered image that has no decision yet.
 
-    One that cannot be judged by what is signed about it (`unreadable`) is told, and keeps no other application;
-    likewise one whose images are unsigned as far as they are looked at.
+    An image is also returned as `unreadable` if it cannot be judged by its signed statements, or if none of the recent
+    images of its application is signed; other applications are not affected.
 
-    A `shallow` look is at the last images of each application alone, and at little of what is attached to one that is
-    no evidence, so that no application with much of either holds another up; what it does not find is not told.
+    A `shallow` look reads only the last images of each application, and only some of the referrers that are not
+    evidence, so that no application with many of either delays others. It does not report what it does not find.
     """
     store = replace(store, most=SHALLOW_JUNK) if shallow else store
     newest = filter(None, map(images.newest_first, images.repositories(OFFERED)))
@@ -63,19 +62,19 @@ def missed_by_curation(images: Images, store: EvidenceStore, *, shallow: bool = 
 
 
 def _of_an_application(newest: Sequence[ImageRef], store: EvidenceStore, *, shallow: bool = False) -> Move | None:
-    """What is to be done with the last of these that was offered; None where nobody knows of one."""
+    """Return the move of the newest offered image among these; None if none is known."""
     try:
         if ref := _last_offered(newest[:SHALLOW] if shallow else newest, store):
             return _of_the_newest(ref, store)
     except UNREADABLE as error:
-        if shallow and isinstance(error, EvidenceFlooded):  # the full look reads more of it
+        if shallow and isinstance(error, EvidenceFlooded):  # the full look reads more
             return None
         return unreadable(newest[0], in_a_line(error))
     return unreadable(newest[0], _unsigned(newest)) if len(newest) > RECENT and not shallow else None
 
 
 def _of_the_newest(ref: ImageRef, store: EvidenceStore) -> Move:
-    """What is to be done with the newest image that was offered, by what is signed about it."""
+    """Return the move of the newest offered image, by its signed statements."""
     if not store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
         return nothing(ref, "development signed no provenance of it").model_copy(update={"waits": True})
     own = store.verified(ref.moved_to(curated_repository(ref.application)), TierName.CURATION, SUMMARY, SIGNATURE)
@@ -90,7 +89,7 @@ def _of_the_newest(ref: ImageRef, store: EvidenceStore) -> Move:
 
 
 def _offered_later(ref: ImageRef, newest: Sequence[ImageRef], store: EvidenceStore) -> str:
-    """Why an image is too old: another was pushed after it and offered. What nobody signed holds nothing up."""
+    """Return why an image is too old: a newer one was offered. Unsigned images do not count."""
     if ref not in newest:
         return "it is not among those that have a tag and can be pulled" if newest else ""
     after = newest[: newest.index(ref)]
@@ -100,7 +99,7 @@ def _offered_later(ref: ImageRef, newest: Sequence[ImageRef], store: EvidenceSto
 
 
 def _last_offered(newest: Sequence[ImageRef], store: EvidenceStore) -> ImageRef | None:
-    """The first of the recent ones that development signed: anybody else who may push could hide it behind others."""
+    """Return the newest recent image that development signed; others with push access may have pushed images since."""
     recent = newest[:RECENT]
     signed = one_by_one(lambda ref: store.verified(ref, TierName.DEVELOPMENT, PROVENANCE), recent)
     return next((ref for ref, provenance in zip(recent, signed, strict=False) if provenance), None)
@@ -114,5 +113,5 @@ def _unsigned(newest: Sequence[ImageRef]) -> str:
 
 
 def _unblocked(verdict: Summary, ref: ImageRef, store: EvidenceStore) -> bool:
-    """Whether it was refused for nothing but its own block, which somebody lifted since."""
+    """Return whether the only reason of the refusal was a block of the image, which was lifted since."""
     return codes_of(verdict) == {IMAGE_BLOCKED} and standing(read_standing(ref, store).evidence).block is None

@@ -1,4 +1,4 @@
-"""What ECR says about a push, read strictly: an image offered in `dev/*`, an attachment, or nothing of ours.
+"""Strict parsing of ECR's push events: an image offered in `dev/*`, an attachment, or an unrelated message.
 
 The event is EventBridge's "ECR Image Action" (Amazon ECR User Guide, "Amazon ECR events and EventBridge").
 """
@@ -25,11 +25,11 @@ PATTERN = {
         "image-tag": [{"anything-but": {"prefix": ATTACHED}}],
     },
 }
-"""The events that are asked for (EventBridge, "Event patterns"); an image is announced by its tag."""
+"""The event pattern of the rule (EventBridge, "Event patterns"); an image is announced by its tag."""
 
 
 class _AsAws(BaseModel):
-    """AWS's own words: what it adds later is ignored."""
+    """A model of AWS's own format: fields that AWS adds later are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -51,7 +51,7 @@ class _Event(_AsAws):
 
 
 class Pushed(Frozen):
-    """An image that somebody pushed to `dev/*`. `event` names AWS's event, which may come more than once."""
+    """An image that was pushed to `dev/*`. `event` is the ID of AWS's event, which may arrive more than once."""
 
     event: str
     at: AwareDatetime
@@ -60,9 +60,9 @@ class Pushed(Frozen):
 
 
 def read_push(body: str) -> Pushed | None:
-    """The push that a message tells of; None for an attachment or an untagged part, which start nothing.
+    """Return the push in a message; None for an attachment or an untagged part, which start nothing.
 
-    `EventUnreadable` with the reason for whatever else it is.
+    Raises `EventUnreadable` with the reason for any other message.
     """
     try:
         event = _Event.model_validate_json(body)

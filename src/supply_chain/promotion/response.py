@@ -1,4 +1,4 @@
-"""Response: what an event about an image means for what runs, and whom it concerns."""
+"""The response to an event about an image: what it means for deployments, and whom it concerns."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ STOPS = {
     "that gate too.",
     "cscm.deployment.drifted": "Nothing is stopped: what runs is not what was deployed. Deploy it again.",
 }
-"""Event → what it does to new deployments."""
+"""Event → its effect on new deployments."""
 CANCELS = frozenset({"cscm.image.blocked"})
-"""The events that end what is on its way."""
+"""The events that cancel promotions under way."""
 UNKNOWN = "nobody known"
-"""The owner of what has none that can be read."""
+"""The owner shown if none can be read."""
 
 
 class Affected(Frozen):
-    """One place where the image should run, and how it was seen there."""
+    """A place where the image should run, and its last observation there."""
 
     environment: str
     application: str
@@ -39,12 +39,12 @@ class Affected(Frozen):
 
     @property
     def what(self) -> str:
-        """What runs from it, for people."""
+        """What runs from the image, for people."""
         return f"the front of {self.application}" if self.front else self.application
 
 
 class Response(Frozen):
-    """What is told of an event."""
+    """The report about an event."""
 
     happened: str
     image: ImageRef
@@ -57,7 +57,7 @@ class Response(Frozen):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when there is something new to tell."""
+        """A digest that changes when there is something new to report."""
         what = (
             self.happened,
             str(self.image),
@@ -69,8 +69,11 @@ class Response(Frozen):
 
 
 def run_from(image: ImageRef, expected: Iterable[Expected]) -> tuple[Expected, ...]:
-    """What of all that should run does so from an image: deployments of its application, and whatever has it as its
-    front, of which a record names the digest alone."""
+    """Return the deployments that should run from an image.
+
+    These are deployments of its application, and those that use it as their reverse proxy, whose record has only its
+    digest.
+    """
     return tuple(
         each
         for each in expected
@@ -79,7 +82,7 @@ def run_from(image: ImageRef, expected: Iterable[Expected]) -> tuple[Expected, .
 
 
 def image_of(expected: Expected) -> ImageRef:
-    """Which image a deployment is of."""
+    """Return the image of a deployment."""
     return ImageRef(repository=curated_repository(expected.application), digest=expected.digest)
 
 
@@ -94,9 +97,10 @@ def response(
     facts: Sequence[str] = (),
     unread: Sequence[str] = (),
 ) -> Response:
-    """What to tell: `expected` is what should run from the image (`run_from`), `observed` what monitor sees of it.
+    """Return the response to an event about an image.
 
-    `owners` tells whose the image is, and that of each of these deployments.
+    `expected` are the deployments that should run from the image (`run_from`), `observed` are monitor's observations of
+    them. `owners` gives the owners of the image and of the images of these deployments.
     """
     seen = {each.container: each for each in observed}
     running = tuple(

@@ -1,9 +1,9 @@
-"""Soaking: how long an application has been well in an environment without a break, as monitor saw it.
+"""Soaking: how long an application has been healthy in an environment without a break, as monitor observed it.
 
-One look says how it is now. That it was well throughout is told by the looks before: each found the same
-container, started once, without a deviation, and none came more than `GAP` after the one before. A container
-that ended in between was started again, which shows in its restarts and its start; one that was only unwell
-between two looks and is well again is not seen. So the time between two looks is how exact this is.
+One look shows only the present state. That the application was healthy throughout follows from the looks before: each
+found the same container, started once, without a deviation, and at most `GAP` after the look before. A container that
+ended in between was started again, which shows in its restarts and its start time. A container that was unhealthy only
+between two looks is not noticed, so the time between two looks is the precision.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GAP = timedelta(minutes=15)
 
 
 class Soaking(Frozen):
-    """What is remembered from look to look of one application in one environment."""
+    """The state of one application in one environment that is stored from look to look."""
 
     digest: Digest
     container: str
@@ -34,13 +34,14 @@ class Soaking(Frozen):
     last: AwareDatetime
     looks: int
     told: int = 0
-    """Of how long a soak was signed, in seconds that were asked for; 0 where none was."""
+    """The required duration of the soak that was signed, in seconds; 0 if none was."""
 
 
 def watched(before: Soaking | None, seen: Observation) -> Soaking | None:
-    """What is remembered after another look; None where it was not well, so that the next one begins anew.
+    """Return the state after another look; None if the application was not healthy, so that the next look starts anew.
 
-    Whoever may log in to Prefect may change what is remembered: nothing was well before it was started.
+    Anyone who can log in to Prefect can change the stored state, so a soak never counts from before the container's
+    start.
     """
     if not seen.healthy or seen.deviations or seen.restarts or not seen.wanted or seen.running != seen.wanted:
         return None
@@ -58,9 +59,9 @@ def watched(before: Soaking | None, seen: Observation) -> Soaking | None:
 
 
 def soaked(soaking: Soaking, environment: str, seconds: int | None) -> Soak | None:
-    """The soak that is over and was not told yet; None where the environment asks for none, or it still goes on.
+    """Return a soak that is complete and not reported yet; None if the environment requires none or it continues.
 
-    An environment that asks for more than before is told again, when that is over.
+    If an environment requires more than before, the soak is reported again once that time is over.
     """
     if seconds is None or soaking.told >= seconds or (soaking.last - soaking.since).total_seconds() < seconds:
         return None
@@ -76,7 +77,7 @@ def soaked(soaking: Soaking, environment: str, seconds: int | None) -> Soak | No
 
 
 def sign(over: Soak, ref: ImageRef, evidence: EvidenceStore) -> bool:
-    """Sign a soak that is over; false where one of the same container is signed that is as long as is asked for."""
+    """Sign a complete soak; return False if a soak of the same container that is long enough is already signed."""
     where = execution_place(ref)
     known = last_soak(evidence.verified(where, evidence.tier, SOAK), over.environment, over.digest, over.container)
     if known is not None and known.value.seconds >= over.asked:

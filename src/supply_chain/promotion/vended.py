@@ -1,4 +1,4 @@
-"""Vended: what is due at boundary 2, for the images in `curated/*`, from one environment to the next."""
+"""Moves at the deploy gate, for the images in `curated/*`, from one environment to the next."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from supply_chain.text import first_line, in_a_line
 
 SAID_BY_EXECUTION = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
 OF_A_BLOCK = {IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Boundary.CURATION}.refused", "scan.old"}
-"""What a refusal says for a block, for what curation said to it, and for the scans that are not made meanwhile."""
+"""Reasons of a refusal that result from a block: the block itself, curation's refusal, and the scans not made
+meanwhile."""
 OF_A_PLACE = ("approval.", "placement.", "soak.")
-"""How the reasons begin that are about one environment alone: a refusal for these says nothing of another."""
+"""Prefixes of reasons that concern one environment only: such a refusal does not apply to another environment."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What execution looks at for what is due."""
+    """The data sources for the moves at the deploy gate."""
 
     images: Images
     store: EvidenceStore
     read: Callable[[str], Environment]
-    """An environment by its name; raises `SettingInvalid`."""
+    """Returns an environment by its name; raises `SettingInvalid`."""
     current: Callable[[str, str], ImageRef | None]
     """Application and environment → the image that should run there."""
 
     def vends(self, ref: ImageRef) -> bool:
-        """Whether curation admitted and signed it."""
+        """Return whether curation released the image: admitted and signed it."""
         return is_vended(self.store.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
 
 
 def to_environment(ref: ImageRef, after: str | None, view: View) -> Move:
-    """What is to be done with an image in `curated/*`: it goes to the first environment that it declares, or to
-    the one after `after`, where it has to have soaked.
+    """Return the move of an image in `curated/*` to the first environment that it declares, or to that after `after`.
 
-    It never takes the place of one that was curated after it.
+    The image must have soaked in `after`. It never replaces an image that was curated after it.
     """
     built = last_provenance(view.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
     manifest = built.manifest if built else None
@@ -70,9 +70,10 @@ def to_environment(ref: ImageRef, after: str | None, view: View) -> Move:
 
 
 def missed_by_execution(view: View) -> tuple[Move, ...]:
-    """What is vended and runs nowhere yet, and what soaked and did not go on; the newest of each application.
+    """Return moves of each application's newest released image that runs nowhere, and of images that have soaked.
 
-    One that cannot be judged by what is signed about it (`unreadable`) is told, and keeps no other application.
+    An image that cannot be judged by its signed statements is returned as `unreadable`; other applications are not
+    affected.
     """
     found: list[Move] = []
     for repository in view.images.repositories(CURATED):
@@ -85,9 +86,10 @@ def missed_by_execution(view: View) -> tuple[Move, ...]:
 
 
 def as_seen(move: Move, there: ImageRef | None, soaking: Soaking | None) -> Move:
-    """A move, but for what soaked, runs there still, and was not well any more when it was last looked at.
+    """Return the move, or none if the image soaked, still runs, and was unhealthy at the last look.
 
-    `there` is what should run in the environment that it comes from, `soaking` what is remembered of how that is.
+    `there` is the image that should run in the environment that the move starts from, `soaking` is the state stored for
+    it.
     """
     if there is None or there.digest != move.image.digest or (soaking and soaking.digest == there.digest):
         return move
@@ -95,7 +97,7 @@ def as_seen(move: Move, there: ImageRef | None, soaking: Soaking | None) -> Move
 
 
 def following(environments: Sequence[str], after: str | None) -> str | None:
-    """The first of the environments that an image declares, or the one after another; None where there is none."""
+    """Return the first declared environment, or the one after `after`; None if there is none."""
     if after is None:
         return next(iter(environments), None)
     known = list(environments)
@@ -103,7 +105,7 @@ def following(environments: Sequence[str], after: str | None) -> str | None:
 
 
 def _candidates(repository: str, view: View) -> list[tuple[ImageRef, str | None]]:
-    """The newest vended image, and what runs in each environment from which it could go on."""
+    """Return the newest released image, and the images that run in environments from which they could move on."""
     for ref in filter(view.vends, view.images.newest_first(repository)):
         built = last_provenance(view.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
         places = built.manifest.environments if built else ()
@@ -113,7 +115,7 @@ def _candidates(repository: str, view: View) -> list[tuple[ImageRef, str | None]
 
 
 def _objections(ref: ImageRef, after: str | None, to: str, own: Sequence[Evidence], view: View) -> Iterator[str]:
-    """Why it does not go there; whoever wants to know one reason asks for the first. `own` is what execution signed."""
+    """Yield the reasons against a move to `to`. `own` are the statements that execution signed."""
     if not view.vends(ref):
         yield "curation does not vend it"
     try:
@@ -140,9 +142,9 @@ def _objections(ref: ImageRef, after: str | None, to: str, own: Sequence[Evidenc
 
 
 def _not_soaked(ref: ImageRef, after: str, own: Sequence[Evidence], read: Callable[[str], Environment]) -> str:
-    """Why it was not well there for as long as that asks for today; empty where it was.
+    """Return why an image was not healthy for as long as `after` requires today; empty if it was.
 
-    What soaked and was deployed there again since, with other settings perhaps, has to soak again.
+    An image that was deployed there again after its soak, perhaps with other settings, has to soak again.
     """
     try:
         asked = read(after).soak
@@ -163,7 +165,7 @@ def _not_soaked(ref: ImageRef, after: str, own: Sequence[Evidence], read: Callab
 
 
 def _later(ref: ImageRef, there: ImageRef | None, after: str | None, view: View) -> str:
-    """Why an image is too old: one that was curated after it is there, or is vended and comes first."""
+    """Return why an image is too old: a newer one runs there, or is released and comes first."""
     if there and there.digest != ref.digest and (why := _no_newer(ref, there, view)):
         return why
     for newer in view.images.newest_first(ref.repository) if after is None else ():
@@ -175,9 +177,10 @@ def _later(ref: ImageRef, there: ImageRef | None, after: str | None, view: View)
 
 
 def _no_newer(ref: ImageRef, there: ImageRef, view: View) -> str:
-    """Why an image is no newer than what is there, be that blocked and archived by now; empty where it is.
+    """Return why an image is not newer than the one deployed there, even if that is blocked and archived by now.
 
-    Where the registry does not have that any more, an image is newer that was judged after it had been deployed.
+    Empty if it is newer. If the deployed image is no longer in the registry, an image counts as newer if it was judged
+    after that deployment.
     """
     known = [each.digest for each in view.images.newest_first(ref.repository, archived=True)]
     if there.digest in known:
@@ -195,7 +198,7 @@ def _of_a_place(verdict: Summary) -> bool:
 
 
 def _lifted(verdict: Said[Summary], ref: ImageRef, view: View) -> bool:
-    """Whether it was refused for a block and what comes with one, and curation said yes to it again since."""
+    """Return whether the refusal was due to a block and its consequences, and curation has admitted the image since."""
     codes = {code for code in codes_of(verdict.value) if not code.startswith(OF_A_PLACE)}
     judged = last_verdict(view.store.verified(ref, TierName.CURATION, SUMMARY), Boundary.CURATION, ref.digest)
     return codes <= OF_A_BLOCK and judged is not None and judged.value.passed and judged.at > verdict.at

@@ -1,4 +1,4 @@
-"""What operators read: pure functions from the model's values to markdown, rows and lines."""
+"""Pure functions that render the model's values as markdown, table rows and lines for operators."""
 
 from supply_chain.reports.fleet import as_of, explanation, explanation_lines, image_row, image_rows, place_row
 from supply_chain.reports.lifecycle import applied_lines, applied_rows, plan_lines, plan_rows

@@ -1,4 +1,4 @@
-"""The page of the morning: what ran last night, what changed, what waits for somebody, what failed and what to do."""
+"""The daily report: what ran last night, what changed, what waits for a person, what failed and what to do."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ UNDER_WAY = (
     "Running", "Retrying", "Pending", "Submitting", "InfrastructurePending", "Scheduled", "AwaitingRetry",
     "AwaitingConcurrencySlot", "Waiting", "Abandoned",
 )  # fmt: skip
-"""States in which there is no answer yet."""
+"""States of runs without a result yet."""
 CALLED_OFF = ("Cancelled", "Cancelling")
 NO_SLOT = ("Cancelled", "Deployment concurrency limit reached.")
-"""State and message of a run that Prefect called off, as the one before had not ended at its time."""
+"""State and message of a run that Prefect cancelled because the one before had not ended in time."""
 COVERED = "reconcile/on-pushes"
-"""The deployment whose runs are called off as a matter of course: one that waits looks at what they were to look at."""
+"""The deployment whose runs Prefect cancels routinely: a run that is already waiting does their work."""
 IN_PART = ("Unreadable",)
-"""States in which some of it could not be done."""
+"""States of runs in which a part could not be done."""
 QUIET = ("Completed", "Unneeded", "Cached", "RolledBack", "Skipped", *CALLED_OFF)
-"""States in which nothing has to be done; a run that ended well under another name found something."""
+"""States that need no action; a run that ended well under any other name found something."""
 DIGEST = re.compile(r"sha256:([0-9a-f]{12})[0-9a-f]{52}")
 MOST = 50
-"""Rows of a table; how many more there are is said."""
+"""Maximum number of rows in a table; the number of further rows is shown."""
 CHANGES = {
     "cscm.image.verdict-changed": "another verdict",
     "cscm.image.blocked": "blocked",
@@ -49,7 +49,7 @@ CHANGES = {
     "cscm.deployment.started": "deployed",
     "cscm.deployment.drifted": "drifted",
 }
-"""Events that say that something is not as it was before."""
+"""Events that report a change."""
 HELD = {
     "images": "every curated image",
     "running": "what runs, and what differs from its record",
@@ -59,11 +59,11 @@ HELD = {
     "lifecycle-plan": "what the lifecycle would do",
     "lifecycle-applied": "what the lifecycle did",
 }
-"""Artifacts with a key that stays, and what each holds."""
+"""Artifacts with a stable key, and what each contains."""
 
 
 class Run(Frozen):
-    """A run as Prefect tells of it."""
+    """A flow run as Prefect reports it."""
 
     id: UUID
     name: str
@@ -74,7 +74,7 @@ class Run(Frozen):
 
 
 class Change(Frozen):
-    """Something that an event of the chain told."""
+    """A change that one of the chain's events reports."""
 
     event: str
     about: str = Field(description="the image, by repository and digest")
@@ -83,7 +83,7 @@ class Change(Frozen):
 
 
 class Morning(Frozen):
-    """A night's runs and events, and what is open at its end. Pages of the UI lie below `ui`."""
+    """The runs and events of a night, and what is open at its end. UI pages have addresses below `ui`."""
 
     since: AwareDatetime
     until: AwareDatetime
@@ -97,23 +97,23 @@ class Morning(Frozen):
 
     @property
     def failed(self) -> tuple[Run, ...]:
-        """Scheduled and triggered runs that came to no answer; whoever started one by hand was told."""
+        """Scheduled and triggered runs that failed; a person who starts a run by hand sees its result."""
         return tuple(run for run in self.runs if run.state in FAILED and run.deployment)
 
     @property
     def late(self) -> tuple[Run, ...]:
-        """Runs that should have begun, be it that nobody took them up or that the one before had not ended."""
+        """Runs that should have started, but were not picked up or were cancelled for the one before."""
         return tuple(run for run in self.runs if run.state == LATE or _is_missing(run))
 
     @property
     def found(self) -> tuple[Run, ...]:
-        """Runs whose answer is worth a look: Refused, Drifted, Unreadable …"""
+        """Runs whose final state needs attention, such as Refused, Drifted or Unreadable."""
         known = (*FAILED, *WAITING, *QUIET, *UNDER_WAY, LATE)
         return tuple(run for run in self.runs if run.state not in known)
 
     @property
     def headline(self) -> str:
-        """The answer in a line."""
+        """The summary in one line."""
         parts = [
             (len(self.waiting), "waits for you" if len(self.waiting) == 1 else "wait for you"),
             (len(self.failed), "failed"),
@@ -125,7 +125,7 @@ class Morning(Frozen):
 
 
 def remedy(message: str) -> str:
-    """What to do about an error by the code that its message ends with, as docs/errors.md says it."""
+    """Return the remedy for an error by the code at the end of its message, as in docs/errors.md."""
     code = CODE.search(message)
     for error in _errors(SupplyChainError):
         if code and error.code == code[1]:
@@ -134,7 +134,7 @@ def remedy(message: str) -> str:
 
 
 def _is_missing(run: Run) -> bool:
-    """Whether a run was called off for the one before it, and none does its work."""
+    """Return whether a run was cancelled for the one before it and no other run does its work."""
     return (run.state, run.message) == NO_SLOT and run.deployment != COVERED
 
 
@@ -145,7 +145,7 @@ def _errors(of: type[SupplyChainError]) -> Iterator[type[SupplyChainError]]:
 
 
 def page(morning: Morning) -> str:
-    """The page, in the order in which somebody acts on it."""
+    """Render the report, in the order in which a reader acts on it."""
     parts = [
         f"# {escaped(morning.headline)}",
         f"{morning.since:%Y-%m-%d %H:%M} to {morning.until:%Y-%m-%d %H:%M} UTC",
@@ -217,7 +217,7 @@ def _further(morning: Morning) -> str:
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -> str:
-    """A table of cells that are markdown already."""
+    """Render a table whose cells are already markdown."""
     if not rows:
         return none
     more = len(rows) - MOST
@@ -225,7 +225,7 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -> str:
 
 
 def _to_do(alike: Sequence[Run], runs: Sequence[Run]) -> str:
-    """What to do about runs that said the same, unless each came to an answer since."""
+    """Return what to do about runs with the same message, unless each has succeeded since."""
     well = [_went_well(each, runs) for each in alike]
     since = [each.at for each in well if each]
     if len(since) == len(alike):
@@ -234,7 +234,7 @@ def _to_do(alike: Sequence[Run], runs: Sequence[Run]) -> str:
 
 
 def _went_well(failed: Run, runs: Iterable[Run]) -> Run | None:
-    """The same run, later, with an answer."""
+    """Return a later run of the same deployment and name that came to a result; None if there is none."""
     same, none = (failed.deployment, failed.name), (*FAILED, *WAITING, *UNDER_WAY, *CALLED_OFF, *IN_PART, LATE)
     after = (r for r in runs if (r.deployment, r.name) == same and r.at > failed.at and r.state not in none)
     return next(after, None)
@@ -245,7 +245,7 @@ def _link(run: Run, morning: Morning) -> str:
 
 
 def _alike(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs of a deployment that said the same, together; the last one first."""
+    """Group the runs of each deployment by their message, last run first."""
     kinds: dict[tuple[str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.at, reverse=True):
         kinds.setdefault((run.deployment, _said(run.message)), []).append(run)
@@ -257,7 +257,7 @@ def _and_more(runs: Sequence[Run]) -> str:
 
 
 def _said(message: str) -> str:
-    """What a run said, with the beginnings of digests: a table is no wider than its page."""
+    """Return the message of a run with shortened digests, so that a table is no wider than its page."""
     said = DIGEST.sub(r"\1", message.removeprefix("Flow run encountered an exception: "))
     return escaped(plain(said)[:300])
 
@@ -272,6 +272,6 @@ def _at(at: datetime) -> str:
 
 
 def changes(events: Iterable[Change]) -> tuple[Change, ...]:
-    """Those that say that something changed, the last first, each once however often it was told."""
+    """Return the events that report a change, last first, without duplicates."""
     seen = {(c.event, c.about, c.detail): c for c in sorted(events, key=lambda c: c.at) if c.event in CHANGES}
     return tuple(sorted(seen.values(), key=lambda c: c.at, reverse=True))

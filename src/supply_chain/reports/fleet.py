@@ -1,4 +1,4 @@
-"""What operators read about images: a table of many, the story of one, and where something is."""
+"""Reports about images: tables of images, the history of one, and search results."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NEVER = "The inventory was never reconciled; `cscm inventory` does it."
 
 
 def image_rows(images: Iterable[KnownImage]) -> list[dict[str, str]]:
-    """A table of images: what runs first, then what was pushed last."""
+    """Render a table of images: those that run first, then by last push."""
     rows = [((bool(each.running), each.stored.pushed_at), image_row(each)) for each in images]
     return [row for _, row in sorted(rows, key=itemgetter(0), reverse=True)]
 
 
 def image_row(image: KnownImage) -> dict[str, str]:
-    """An image of the inventory, for a table or a terminal."""
+    """Render an image of the inventory, for a table or a terminal."""
     last = max(image.judgements, key=lambda each: each.at, default=None)
     return {
         "application": plain(image.application),
@@ -47,7 +47,7 @@ def _state(image: KnownImage) -> str:
     kept += "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
     if image.blocked:
         return plain(f"blocked {image.blocked}{kept}")
-    gates = (Boundary.TO_CURATION, Boundary.CURATION)  # what boundary 2 says is of one environment
+    gates = (Boundary.TO_CURATION, Boundary.CURATION)  # the deploy gate's verdicts concern one environment
     refused = [each for boundary in gates if (each := image.last(boundary)) and not each.passed]
     state = "refused" if refused else "vended" if image.vended else "not admitted yet"
     codes = sorted({reason.code for each in refused for reason in each.reasons})
@@ -56,7 +56,7 @@ def _state(image: KnownImage) -> str:
 
 
 def _stored(image: KnownImage) -> dict[str, str]:
-    """What the registry says of it, which is nothing where it is gone."""
+    """Render what the registry says of an image; dashes if it is gone."""
     stored = image.stored
     said = {"size": megabytes(stored.size), "pushed": day(stored.pushed_at), "pulled": day(stored.pulled_at)}
     return dict.fromkeys(said, "—") if image.gone else said
@@ -74,7 +74,7 @@ def _counted_findings(image: KnownImage) -> str:
 
 
 def place_row(place: Place) -> dict[str, str]:
-    """An image in which something is, for a table or a terminal."""
+    """Render an image of a search result, for a table or a terminal."""
     return {
         "application": plain(place.image.application),
         "digest": place.image.short,
@@ -86,17 +86,17 @@ def place_row(place: Place) -> dict[str, str]:
 
 
 def as_of(reconciled: datetime | None, not_counted: str = "") -> str:
-    """How much an answer of the inventory is worth: how old it is, and which images it says nothing about."""
+    """Render how far an answer of the inventory can be trusted: its age, and the images that it does not cover."""
     when = f"as of {reconciled:%Y-%m-%d %H:%M} UTC and the events since" if reconciled else NEVER
     return f"{when}\nnot counted: {not_counted}" if not_counted else when
 
 
 Section = tuple[str, Sequence[str], Sequence[Sequence[str]], str]
-"""A title, what is above the columns, the rows, and what is said where there are none."""
+"""A title, the column heads, the rows, and the text if there are no rows."""
 
 
 def _told(told: Explanation) -> list[Section]:
-    """What the page about an image tells."""
+    """Return the sections of the page about an image."""
     image = told.image
     facts = [
         ("digest", image.ref.digest),
@@ -132,7 +132,7 @@ def _told(told: Explanation) -> list[Section]:
 
 
 def explanation(told: Explanation) -> str:
-    """The page about one image: what it is, where it runs, what happened to it and why, and what hangs on it."""
+    """Render the page about an image: what it is, where it runs, its history, and what is built on it."""
     parts = [f"# {escaped(told.image.ref.repository)}@{told.image.ref.short}"]
     for title, head, rows, none in _told(told):
         parts += [*([f"## {title}"] if title else []), table(head, rows) if rows else none]
@@ -140,7 +140,7 @@ def explanation(told: Explanation) -> str:
 
 
 def explanation_lines(told: Explanation) -> str:
-    """The same for a terminal."""
+    """Render the same for a terminal."""
     lines = [f"{told.image.ref.repository}@{told.image.ref.short}"]
     for title, _, rows, none in _told(told):
         lines += ["", title] if title else []

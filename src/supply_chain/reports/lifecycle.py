@@ -1,4 +1,4 @@
-"""What operators read about a plan of the lifecycle, and about what came of it."""
+"""Reports about a lifecycle plan and about its result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from supply_chain.text import plain
 
 
 def plan_rows(plan: Plan, most: int = ROWS) -> list[dict[str, str]]:
-    """One row for each image of a plan, what is changed first; the last row says what was left out."""
+    """Render a row for each image of a plan, changed images first; the last row gives the number of omitted rows."""
     steps = sorted((s for s in plan.steps if not s.belongs_to), key=lambda s: (not s.touches, str(s.ref)))
     rows = [
         {
@@ -31,7 +31,7 @@ def plan_rows(plan: Plan, most: int = ROWS) -> list[dict[str, str]]:
 
 
 def plan_lines(plan: Plan) -> str:
-    """What a plan changes, and by which rules the other images stay, for a terminal."""
+    """Render for a terminal what a plan changes, and by which rules the other images stay."""
     lines = [
         f"{step.action.value}: {step.ref} ({', '.join(step.tags) or 'no tag'}): {step.reason} [{step.rule}]"
         for step in plan.changes
@@ -43,7 +43,7 @@ def plan_lines(plan: Plan) -> str:
 
 
 def applied_lines(applied: Applied) -> str:
-    """What came of a plan, for a terminal: a line for each step that was not done, then the sum."""
+    """Render the result of a plan for a terminal: a line for each step that was not done, then the totals."""
     lines = [
         plain(f"{e.outcome.value}: {e.action.value} {e.ref}: {f'{e.code}: ' if e.code else ''}{e.said}")
         for e in applied.entries
@@ -53,7 +53,7 @@ def applied_lines(applied: Applied) -> str:
 
 
 def applied_rows(applied: Applied, most: int = ROWS) -> list[dict[str, str]]:
-    """One row for each step of a plan that was carried out, what failed first, then what was skipped."""
+    """Render a row for each step of an applied plan: failed ones first, then skipped ones, then the others."""
     order = {Outcome.FAILED: 0, Outcome.SKIPPED: 1, Outcome.DONE: 2}
     entries = sorted(applied.entries, key=lambda e: (order[e.outcome], str(e.ref)))
     rows = [

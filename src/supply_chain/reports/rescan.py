@@ -1,4 +1,4 @@
-"""What operators and owners read about a rescan."""
+"""Reports about a rescan, for operators and owners."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ TITLES = (
 
 
 def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
-    """One row per image of which there is something to tell, the most exposed first; before all what was not looked at
-    and what was not judged."""
+    """Render a row for each image with something to report, most exposed first.
+
+    Rows for images that were not looked at or not judged come before all others.
+    """
     broke_off = [{"image": "broke off", "verdict": _left(rescanned)}] if rescanned.left else []
     unjudged = [
         {
@@ -28,7 +30,7 @@ def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
         for each in rescanned.unjudged
     ]
     told = [*broke_off, *at_most(unjudged), *map(_seen_row, rescanned.told)]
-    rows = [{title: row.get(title, "") for title in TITLES} for row in told]  # Prefect's columns are the first row's
+    rows = [{title: row.get(title, "") for title in TITLES} for row in told]  # Prefect takes columns from the first row
     return [*rows, *more_rows(rows, rescanned.more)] or [
         {
             "image": "nothing to tell",
@@ -43,7 +45,7 @@ def _left(rescanned: Rescanned) -> str:
 
 
 def _nowhere(rescanned: Rescanned) -> str:
-    """That no image carries what was asked for; empty where one does, or nobody can know."""
+    """Return a sentence if no image carries the wanted packages; empty if one does or it is unknown."""
     if rescanned.images or rescanned.left or not rescanned.only:
         return ""
     archived = f"; {counted(rescanned.archived, 'archived image')} not looked at" if rescanned.archived else ""
@@ -85,7 +87,7 @@ def _ids(findings: Sequence[Finding], most: int = 5) -> str:
 
 
 def owner_rows(rescanned: Rescanned) -> list[dict[str, str]]:
-    """A line per application for its owner."""
+    """Render a row for each application, for its owner."""
     rows = [
         {
             "owner": plain(each.owner),
@@ -102,7 +104,7 @@ def owner_rows(rescanned: Rescanned) -> list[dict[str, str]]:
 
 
 def rescan_summary(rescanned: Rescanned) -> str:
-    """A rescan in one sentence."""
+    """Summarise a rescan in one sentence."""
     carrying = plain(f" with {', '.join(rescanned.only)}") if rescanned.only else ""
     said = [
         f"{counted(rescanned.images, 'image')}{carrying} in {rescanned.seconds:.0f} s",
@@ -120,7 +122,7 @@ def rescan_summary(rescanned: Rescanned) -> str:
 
 
 def rescan_message(rescanned: Rescanned) -> str:
-    """What is sent to people: the sentence, and a line for each application of which somebody should hear."""
+    """Render the notification about a rescan: the summary, and a line for each application with something to report."""
     lines = [
         plain(
             f"{each.owner or 'nobody'}: {each.application}: {each.images_exploited} exploited, "
@@ -132,7 +134,7 @@ def rescan_message(rescanned: Rescanned) -> str:
 
 
 def rescan_progress(done: int, total: int, seconds: float, unjudged: int) -> str:
-    """How far a rescan is: count, rate and time left."""
+    """Render the progress of a rescan: count, rate and time left."""
     rate = done / seconds if seconds > 0 else 0.0
     left = f"{(total - done) / rate:.0f} s left" if rate else "no rate yet"
     rows = [
@@ -145,7 +147,7 @@ def rescan_progress(done: int, total: int, seconds: float, unjudged: int) -> str
 
 
 def rescan_page(rescanned: Rescanned) -> str:
-    """What a rescan rests on and came to, and the images that ask for somebody, in markdown."""
+    """Render a rescan in markdown: its inputs, its results, and the images that need attention."""
     about = [
         ("database", f"{rescanned.database.kind}, built {rescanned.database.built:%Y-%m-%d %H:%M} UTC"),
         ("its digest", rescanned.database.digest),

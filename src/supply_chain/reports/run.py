@@ -1,4 +1,4 @@
-"""The page about one run: what, from where, how long, what was found and decided, where it runs."""
+"""The report about one run: image, source, steps, findings, verdicts, and where the image runs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ GATES = {
 }
 
 MOST_REASONS = 20
-"""Of a refusal, that its page and the run's log list; the signed verdict has every one."""
+"""Maximum number of reasons of a refusal on the run's page and in its log; the signed verdict has all."""
 
 
 class Step(Frozen):
-    """One step as it went."""
+    """A step of a run, with its duration and result."""
 
     name: str
     seconds: float
@@ -52,7 +52,7 @@ class Story(Frozen):
 
 
 def dossier(story: Story) -> str:
-    """The page an operator opens first: what, from where, how long, what was found and decided, where it runs."""
+    """Render the page about a run: source, verdicts, where the image runs, steps, checks, findings and bases."""
     parts = [
         f"# {escaped(story.application)}",
         f"**{escaped(summary(story))}**",
@@ -68,7 +68,7 @@ def dossier(story: Story) -> str:
 
 
 def summary(story: Story) -> str:
-    """The run in one sentence: how it ended, or how far it has come."""
+    """Summarise a run in one sentence: how it ended, or how far it is."""
     broken = next((step for step in story.steps if not step.done), None)
     if broken:
         return f"Ended in {plain(broken.name)}: {plain(broken.said)}"[:300]
@@ -174,12 +174,15 @@ def _materials(story: Story) -> str:
 
 
 def found(report: Report) -> str:
-    """How much was found in how much, for a page and for the findings table's description."""
+    """Return the number of findings and packages, for a page and for the description of the findings table."""
     return f"{counted(len(report.findings), 'finding')} in {counted(report.packages, 'package')}"
 
 
 def findings_table(report: Report, most: int = ROWS) -> list[dict[str, str]]:
-    """Rows for the findings table, worst first; the last row says what was left out, the only one that nothing is."""
+    """Render rows for the findings table, worst first.
+
+    The last row gives the number of omitted rows. Without findings, the only row says so.
+    """
     rows = [
         {
             "vulnerability": plain(f.id),

@@ -1,4 +1,4 @@
-"""What operators read about what runs: observations, responses, alerts."""
+"""Reports about deployments: observations, responses and alerts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from supply_chain.text import plain
 
 
 def observation_rows(observation: Observation) -> list[dict[str, str]]:
-    """One row for what runs as it should, else one per deviation."""
+    """Render a row for each deviation; one row without a deviation if there is none."""
     first = {
         "environment": plain(where(observation)),
         "application": plain(observation.application) or "—",
@@ -31,12 +31,12 @@ def observation_rows(observation: Observation) -> list[dict[str, str]]:
 
 
 def where(observation: Observation) -> str:
-    """The environment; the host of what belongs to none."""
+    """Return the environment of an observation, or the host if it belongs to none."""
     return observation.environment or f"host {observation.host}"
 
 
 def observation_lines(observation: Observation) -> str:
-    """What an observation comes to, for a terminal: a line, and one more for each deviation."""
+    """Render an observation for a terminal: one line, and more for each deviation."""
     who = f"{where(observation)}/{observation.application or 'unknown'}"
     health = "healthy" if observation.healthy else observation.status
     lines = [
@@ -47,7 +47,7 @@ def observation_lines(observation: Observation) -> str:
 
 
 def response_page(found: Response) -> str:
-    """What is told to the owner of an image about which something happened."""
+    """Render the notification to the owner of an image about an event."""
     rows = [(r.environment, r.what, r.owner, r.address, r.container, r.seen) for r in found.running]
     nothing = "Nothing is known to run from it." if found.unread else "Nothing runs from it."
     running = table(("environment", "what", "owner", "address", "container", "seen"), rows) if rows else nothing
@@ -63,5 +63,5 @@ def response_page(found: Response) -> str:
 
 
 def alert_page(about: str, what: str, remedy: str) -> str:
-    """What is told to whoever operates the chain."""
+    """Render an alert to the operators of the chain."""
     return f"# {escaped(what)}\n\n**{escaped(about)}**\n\nWhat to do: {escaped(remedy)}\n"

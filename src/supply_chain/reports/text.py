@@ -1,4 +1,4 @@
-"""Text of unknown origin as pages show it: it can neither format them nor control a terminal."""
+"""Functions that render text of unknown origin so that it can neither format a page nor control a terminal."""
 
 from __future__ import annotations
 
@@ -12,45 +12,46 @@ from supply_chain.text import plain
 NO_KEY = re.compile(r"[^a-z0-9]+")
 LONGEST_KEY = 120
 ROWS = 500
-"""Of a table in Prefect's UI, which draws all of them at once."""
+"""Maximum number of rows in a table of Prefect's UI, which draws all of them at once."""
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 
 def unbroken(text: str) -> str:
-    """Text that a narrow column does not break, for short things such as `12.3 s`."""
+    """Return text that a narrow column does not break, for short values such as `12.3 s`."""
     return text.replace(" ", "\u00a0")
 
 
 def escaped(text: object) -> str:
-    """Text that markdown shows as it is."""
+    """Return text that markdown renders literally."""
     return SPECIAL.sub(r"\\\1", plain(text))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose cells are shown as they are."""
+    """Render a markdown table whose cells appear literally, cut to 400 characters."""
     return grid(head, [[escaped(cell)[:400] for cell in row] for row in rows])
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose cells are markdown already."""
+    """Render a markdown table whose cells are already markdown."""
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def at_most(rows: Sequence[dict[str, str]], most: int = ROWS) -> list[dict[str, str]]:
-    """The first rows of a table, and in the last one how many more there are."""
+    """Return at most `most` rows, followed by one with the number of omitted rows."""
     return [*rows[:most], *more_rows(rows, len(rows) - most)]
 
 
 def more_rows(rows: Sequence[dict[str, str]], more: int) -> list[dict[str, str]]:
-    """The last row of a table like these rows, that says how many more there are; none where there are no more."""
+    """Return a last row for a table like these rows that says how many more there are; none if `more` is 0."""
     return [{**dict.fromkeys(rows[0], ""), next(iter(rows[0])): f"{more} more"}] if more > 0 else []
 
 
 def artifact_key(*words: str) -> str:
-    """`dossier-hello`: a key of what is published about something, unlike that of anything else.
+    """Return a unique artifact key for these words, such as `dossier-hello`.
 
-    Prefect takes small letters, digits and dashes; what has others, or is long, ends with a part of its digest.
+    Prefect accepts lower-case letters, digits and dashes. A key with other characters, or a long one, ends with a part
+    of its digest.
     """
     whole = "-".join(words)
     key = NO_KEY.sub("-", whole.lower())[:LONGEST_KEY].strip("-")
@@ -58,10 +59,10 @@ def artifact_key(*words: str) -> str:
 
 
 def megabytes(size: int) -> str:
-    """Bytes, for people: `12.3 MB`."""
+    """Format a number of bytes for people: `12.3 MB`."""
     return f"{size / 1e6:.1f} MB"
 
 
 def day(at: datetime | None) -> str:
-    """A date, or that there is none."""
+    """Format a date; `never` if there is none."""
     return f"{at:%Y-%m-%d}" if at else "never"
