@@ -136,7 +136,7 @@ def processes_told(limits: BuildLimits) -> str:
 def written_bytes(process: int, most: int, over: Callable[[], bool], proc: Path = PROC) -> int:
     """Return the bytes that a step has written, found by one of its processes.
 
-    These are the upper directory of the step's root (the layer that it creates) and every mount on a disk (caches).
+    Counts the upper directory of the step's root (the layer that it creates) and every mount on a disk (caches).
     Counting stops above `most` bytes, or when `over` returns True.
     """
     total = 0

@@ -249,7 +249,7 @@ def _engine_lost(what: str, said: str) -> EngineUnavailable:
 
 
 def _last_words(stderr: str) -> str:
-    """Return the last lines that a failed step printed, as BuildKit repeats them with a time each; empty if none."""
+    """Return the last lines that a failed step printed, as BuildKit repeats them, without the times; empty if none."""
     _, _, repeated = stderr.rpartition("\n------\n > [")
     lines = repeated.partition("\n------\n")[0].splitlines()[1:]
     return " | ".join(line.partition(" ")[2].strip() for line in lines[-LAST_LINES:])[-600:]

@@ -36,8 +36,8 @@ MANY = 10_000
 SLACK = 16 * 1024 * 1024
 """Bytes that an archive may have in addition to its image: documents, and layers that do not compress."""
 LARGEST_IMAGE = 16 * 1024**3
-"""Maximum bytes of an unpacked image that curation reads: the maximum that a declaration may ask for
-(`build.max_size`)."""
+"""Maximum bytes of an unpacked image that curation reads, which is the maximum for `build.max_size` in a declaration.
+"""
 LARGEST_WINDOW = 128 * 1024 * 1024
 """Maximum bytes of memory to unpack a zstd layer (RFC 8878; `zstd --long` needs as much)."""
 UNREADABLE = (tarfile.TarError, OSError, EOFError, zlib.error, zstandard.ZstdError, LookupError, TypeError, ValueError)
@@ -215,8 +215,8 @@ class _Image:
     """Number of programs in all layers."""
     files: Filesystem[FileContent] = field(default_factory=Filesystem)
     found: set[tuple[str, int, str, str]] = field(default_factory=set)
-    """Path, line and kind of each secret in any layer, and the file's SHA-256, which is empty for compressed content.
-    """
+    """Path, line and kind of each secret in any layer, and the file's SHA-256, empty for compressed content and for
+    names."""
     layers: int = 0
     """Number of layers read, including the current one."""
 
@@ -325,8 +325,7 @@ PACKAGES = ("/usr/", "/lib/", "/var/lib/", "/var/cache/", "/etc/ssl/", "/etc/ca-
 PACKAGED = ("/site-packages/", "/dist-packages/", "/node_modules/", "/vendor/", "/.m2/", "/go/pkg/")
 """Where packages are installed: what looks like a password there is in a program's code or examples."""
 EXAMPLES, EXAMPLES_WITHIN = ("/usr/share/", "/usr/lib/"), ("/site-packages/", "/dist-packages/")
-"""Where packages install published private keys as examples or test data: below these, or within directories so named.
-"""
+"""Where packages install published private keys as examples or test data: below these, or in directories so named."""
 STANDARD = (
     "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/pam.d/", "/etc/login.defs", "/etc/debconf.conf",
     "/etc/services", "/etc/protocols", "/etc/security/", "/etc/default/", "/etc/init.d/", "/etc/mime.types",
