@@ -1,1 +1,1 @@
-"""The Docker engine and BuildKit: builds, their limits and their record, and containers."""
+"""Adapters for the Docker engine and BuildKit: builds, build limits, build records and containers."""

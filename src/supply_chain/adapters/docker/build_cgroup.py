@@ -1,9 +1,9 @@
-"""The control group that BuildKit puts an application's build steps into (`buildx build --cgroup-parent`).
+"""The control group (cgroup) in which BuildKit runs an application's build steps (`buildx build --cgroup-parent`).
 
-Its name holds the application's cache key: BuildKit counts it as part of what a step is, so that no step of another
-application has the same cached result. The groups of one supply chain lie together. Whoever may write it (root, on the
-engine's own machine) sets the limits.
-Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst of the kernel say what each file means.
+The group's name contains the application's cache key. BuildKit treats the name as part of a step's identity, so a step
+of another application never has the same cached result. All groups of one supply chain are in one directory. A user who
+may write the group (root, on the engine's own machine) sets the limits. The kernel documents each file in
+Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -22,27 +22,31 @@ from supply_chain.development.separation import BuildLimits
 ROOT = Path("/sys/fs/cgroup")
 PARENT = "cscm.build"
 PERIOD = 100_000
-"""Microseconds over which processor time is shared out."""
+"""Scheduling period of the processor quota, in microseconds."""
 SHARES, WEIGHT = 256, 25
-"""A quarter of what everything else gets where processors are short (cgroup v1 and v2)."""
+"""Processor weight of a build (cgroup v1 and v2): a quarter of the default, where processors are short."""
 GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)
-"""How the kernel says that a group or a process is not there any more."""
+"""Error numbers by which the kernel reports that a group or a process no longer exists."""
 
 
 def group_name(key: str, owner: str) -> str:
-    """Return the name to give to `--cgroup-parent`."""
+    """Return the value of `--cgroup-parent`."""
     return f"/{_path(key, owner)}"
 
 
 def _path(key: str, owner: str) -> Path:
-    """Return where a group lies below each root, without a directory of its owner's where it has none."""
+    """Return the path of a group relative to each root.
+
+    Without an owner, the path has no directory for the owner.
+    """
     return Path(PARENT, re.sub(r"[^0-9A-Za-z-]", "-", owner), key)
 
 
 def separation(order: Order, limits: BuildLimits | None, owner: str) -> list[str]:
-    """Return the arguments of `buildx build` that keep this build apart from every other application's.
+    """Return the arguments of `buildx build` that separate this build from the builds of every other application.
 
-    A file may grow as far as all of them together, which also holds where nobody may set a group's limits.
+    The file size limit (`fsize`) of each file equals the disk limit of the whole build. It applies even where nobody
+    may set a group's limits.
     """
     arguments = [
         f"--cgroup-parent={group_name(order.key, owner)}",
@@ -55,7 +59,7 @@ def separation(order: Order, limits: BuildLimits | None, owner: str) -> list[str
 
 @dataclass(frozen=True)
 class BuildCgroup:
-    """The control group of one cache key, of version 1 or 2, whichever the kernel serves.
+    """Control group of one cache key, version 1 or 2, whichever the kernel provides.
 
     `owner` is the supply chain that builds.
     """
@@ -64,25 +68,25 @@ class BuildCgroup:
     owner: str = ""
     root: Path = ROOT
     limited: bool = True
-    """Whether its limits are set; where they are not, what it says of its steps means nothing."""
+    """Whether the limits are set. If not, the group's counters say nothing about the build's steps."""
 
     @property
     def unified(self) -> bool:
-        """Whether the kernel serves version 2 alone."""
+        """Whether the kernel provides only version 2."""
         return (self.root / "cgroup.controllers").is_file()
 
     def directory(self, controller: str) -> Path:
-        """Return where the group's files of a controller are."""
+        """Return the directory of the group's files for a controller."""
         return (self.root if self.unified else self.root / controller) / _path(self.key, self.owner)
 
     def limit(self, limits: BuildLimits) -> bool:
-        """Set the limits, with counters that begin at nothing; return False where this user or kernel cannot."""
+        """Set the limits and reset the counters; return False if this user or kernel cannot."""
         try:
             if self.unified:
                 self._delegate()
             settings = self._settings(limits)
-            for directory in {self.directory(controller) for controller in settings}:  # one for all in version 2
-                _remove(directory)  # its counters go with it; one with processes in it stays
+            for directory in {self.directory(controller) for controller in settings}:  # version 2: one for all
+                _remove(directory)  # resets the counters; a group with processes stays
                 directory.mkdir(parents=True, exist_ok=True)
             for controller, files in settings.items():
                 for name, value in files:
@@ -107,7 +111,7 @@ class BuildCgroup:
                 "cpu": [("cpu.max", f"{quota} {PERIOD}"), ("cpu.weight", str(WEIGHT))],
             }
         both = "memory.memsw.limit_in_bytes"
-        swap = [(both, memory)] if (self.root / "memory" / both).exists() else []  # not every kernel counts it
+        swap = [(both, memory)] if (self.root / "memory" / both).exists() else []  # not every kernel counts swap
         return {
             "memory": [("memory.limit_in_bytes", memory), *swap],
             "pids": processes,
@@ -115,10 +119,10 @@ class BuildCgroup:
         }
 
     def reached(self) -> str:
-        """Return which limit the steps have reached so far: `memory`, `processes`, or an empty text.
+        """Return the limit that the steps have reached so far: `memory`, `processes`, or an empty string.
 
-        At the limit of memory pages are given up first: whether it ended anything, its end has to tell.
-        Raises `OSError` where the kernel does not say it.
+        At the memory limit, the kernel first reclaims pages. Whether the limit ended a step shows only in how the step
+        ended. Raises `OSError` if the kernel does not provide the counters.
         """
         pids, memory = self.directory("pids"), self.directory("memory")
         refused = any(_counted(each, "max") for each in _files(pids, "pids.events"))
@@ -129,33 +133,34 @@ class BuildCgroup:
         return "memory" if killed or reached else ""
 
     def processes(self) -> Iterator[int]:
-        """Yield a process of each step that runs. Raises `OSError` where the kernel does not say it."""
+        """Yield one process id of each running step. Raises `OSError` if the kernel does not list them."""
         for file in _files(self.directory("pids"), "cgroup.procs"):
             for first in _read(file).split()[:1]:
                 yield int(first)
 
     def running(self) -> int:
-        """Count the builds of this owner of which a step runs now."""
+        """Count the builds of this owner that have a running step."""
         return running_builds(self.owner, self.root)
 
 
 def running_builds(owner: str, root: Path = ROOT) -> int:
-    """Count the builds of an owner of which a step runs now, by their groups."""
+    """Count the builds of an owner that have a running step, by their groups."""
     above = BuildCgroup("", owner, root).directory("pids")
     keys = [each.name for each in above.glob("*") if each.is_dir()]
     return sum(any(BuildCgroup(key, owner, root).processes()) for key in keys)
 
 
 def cgroup_writable(root: Path = ROOT) -> bool:
-    """Return whether this user may make groups that hold builds to their limits."""
+    """Return whether this user may create groups that limit builds."""
     places = [root] if (root / "cgroup.controllers").is_file() else [root / each for each in ("memory", "pids", "cpu")]
     return all(os.access(place, os.W_OK) for place in places)
 
 
 def remove_groups(owner: str, root: Path = ROOT) -> None:
-    """Remove the groups of this owner's builds that are over.
+    """Remove the groups of this owner's finished builds.
 
-    Those of others stay, also empty ones: a build that is about to begin has set its limits in one.
+    Groups of other owners stay, even empty ones: a build that is about to start has already set its limits in its
+    group.
     """
     for parent in {*root.glob(PARENT), *root.glob(f"*/{PARENT}")}:
         _remove(parent / _path("", owner).name)
@@ -171,7 +176,7 @@ def _remove(directory: Path) -> None:
 
 @contextlib.contextmanager
 def unless_gone(*more: int) -> Iterator[None]:
-    """Pass over errors that say that a group or a process has ended, these numbers of errors among them."""
+    """Suppress errors that mean that a group or a process has ended, and errors with the numbers in `more`."""
     try:
         yield
     except OSError as error:
@@ -180,7 +185,7 @@ def unless_gone(*more: int) -> Iterator[None]:
 
 
 def _files(directory: Path, name: str) -> Iterator[Path]:
-    """Yield the files of this name in a group and the groups in it, which may go meanwhile."""
+    """Yield the files with this name in a group and in the groups below it; groups may disappear meanwhile."""
 
     def failed(error: OSError) -> None:
         with unless_gone():
@@ -198,7 +203,7 @@ def _read(file: Path) -> str:
 
 
 def _is_reached(peak: Path, limit: Path) -> bool:
-    """Whether a peak is as high as its limit; not where one of the files is gone or says `max`."""
+    """Return whether a peak is as high as its limit; False if a file is gone or contains `max`."""
     used, most = _read(peak), _read(limit)
     return used.isdigit() and most.isdigit() and int(used) >= int(most)
 

@@ -1,4 +1,4 @@
-"""Build contexts: that of a snapshot, or a copy with the root filesystem that a base declares."""
+"""Build contexts: the snapshot's own, or a copy with the root filesystem that a base declares."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MakeRootfs = Callable[[Rootfs, Path, int, Path], object]
 
 @contextlib.contextmanager
 def build_context(snapshot: Snapshot, make_rootfs: MakeRootfs) -> Iterator[Path]:
-    """The directory to build in; a copy is gone afterwards."""
+    """Yield the directory to build in; remove a copy afterwards."""
     manifest = snapshot.manifest
     if not isinstance(manifest, Base) or manifest.rootfs is None:
         yield snapshot.context
         return
     with scratch("rootfs") as work:
-        copy = work / work.name  # a name of its own: see `Snapshot.context`
+        copy = work / work.name  # a unique name: see `Snapshot.context`
         shutil.copytree(snapshot.context, copy, symlinks=True)
         target = copy / "rootfs.tar"
-        target.unlink(missing_ok=True)  # also where it is a link to somewhere else
+        target.unlink(missing_ok=True)  # it may be a link to another place
         make_rootfs(manifest.rootfs, target, snapshot.source.committed, work / "work")
         yield copy

@@ -1,4 +1,4 @@
-"""The guard of a running build: looks at what its steps use, and ends the build that uses too much."""
+"""Guard of a running build: measures what its steps use, and ends the build if it exceeds a limit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
 from supply_chain.text import mebibytes
 
 INTERVAL = 0.5
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 NOT_ON_DISK = {"proc", "sysfs", "tmpfs", "cgroup", "cgroup2", "mqueue", "devpts", "devtmpfs"}
 PROC = Path("/proc")
 log = logging.getLogger("supply_chain.build")
@@ -32,24 +32,27 @@ OUT_OF_MEMORY = re.compile(r"exit code: 137|annot allocate memory|ut of memory|M
 
 @dataclass
 class BuildGuard:
-    """Watches one build's steps; `broken` says why it ended the build, in a sentence's half, or is empty."""
+    """Watches the steps of one build.
+
+    `broken` is the reason why the guard ended the build, as a clause of a sentence; it is empty if it did not.
+    """
 
     group: BuildCgroup
     limits: BuildLimits
     space: FreeSpace | None
-    """Of the engine's images, on this machine; None for an engine elsewhere."""
+    """Free space of the engine's image store on this machine; None if the engine is on another machine."""
     broken: str = ""
     _over: threading.Event = field(default_factory=threading.Event)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch while the block runs; end what it runs as soon as a limit is broken, or cannot be looked at.
+        """Watch while the block runs; cancel the block if a limit is exceeded or cannot be measured.
 
-        A walk takes as long as the steps' files are many: it has a thread of its own, and delays no other look.
+        `walk` takes longer the more files the steps have. It runs in its own thread, so that it does not delay `look`.
         """
         with cancellation().nested() as scope:
             if self.space:
-                self._breaks(scope, self.space.look)  # later looks compare with what is free now
+                self._breaks(scope, self.space.look)  # the first call records the free space for later comparisons
             threads = [
                 threading.Thread(target=copy_context().run, args=(self._watch, scope, *each), daemon=True)
                 for each in ((self.look, 0), (self.walk, REST))
@@ -72,10 +75,10 @@ class BuildGuard:
             pause = max(INTERVAL, rest * (time.monotonic() - began))
 
     def _breaks(self, scope: Cancellation, look: Callable[[], str]) -> bool:
-        """Whether the build was ended for what a look finds."""
+        """Return whether the build was ended because of what `look` found."""
         try:
             found = look()
-        except Exception as error:  # noqa: BLE001  whatever it is, nobody sees what the steps use
+        except Exception as error:  # noqa: BLE001  after any error, the steps' usage is unknown
             found = f"its guard could not look at what its steps use: {type(error).__name__}: {error}"
         if found:
             self.broken = self.broken or found
@@ -83,24 +86,24 @@ class BuildGuard:
         return bool(found)
 
     def look(self) -> str:
-        """Return which limit is broken now, in a sentence's half; empty where none is; at once.
+        """Return the limit that is exceeded now, as a clause of a sentence; empty if none. Does not block.
 
-        Raises `OSError` or `ValueError` where the kernel does not say it.
+        Raises `OSError` or `ValueError` if the kernel does not provide the numbers.
         """
         if self._reached() == "processes":
             return processes_told(self.limits)
         return self.space.look() if self.space else ""
 
     def walk(self) -> str:
-        """Return whether the running steps have written too much, as `look` does; it goes through their files.
+        """Return, in the form of `look`, whether the running steps have written too much; it walks through their files.
 
-        It ends where the build does.
+        It ends when the build ends.
         """
         if not self.group.limited:
             return ""
         too_much = self._is_too_much_written()
         if too_much and not self._over.is_set():
-            self._over.wait(INTERVAL)  # a step that just begins may have had the host's mounts
+            self._over.wait(INTERVAL)  # a step that has just started may still have had the host's mounts
             too_much = self._is_too_much_written()
         return f"its running steps have written more than {mebibytes(self.limits.disk)}" if too_much else ""
 
@@ -109,9 +112,10 @@ class BuildGuard:
         return sum(written_bytes(process, most, over) for process in self.group.processes()) > most
 
     def explain(self, last_words: str) -> str:
-        """Return which limit ended a build that failed, in a sentence's half; empty where none did.
+        """Return the limit that ended a failed build, as a clause of a sentence; empty if none did.
 
-        `last_words` are the builder's: its steps may reach their limit of memory, give up pages, and go on.
+        `last_words` is the end of the builder's output. It is needed because steps can reach their memory limit, free
+        pages, and continue.
         """
         reached = ""
         with contextlib.suppress(OSError, ValueError):  # the build has failed already
@@ -125,14 +129,15 @@ class BuildGuard:
 
 
 def processes_told(limits: BuildLimits) -> str:
-    """Return what a build that reached its limit of processes did."""
+    """Return the reason for a build that reached its process limit, as a clause of a sentence."""
     return f"its steps wanted more than {limits.processes} processes"
 
 
 def written_bytes(process: int, most: int, over: Callable[[], bool], proc: Path = PROC) -> int:
-    """Return what a step has written, by one of its processes; counting ends above `most`, and when it is `over`.
+    """Return the bytes that a step has written, found by one of its processes.
 
-    That is the upper directory of its root (the layer that it makes) and every mount that lies on a disk (caches).
+    Counts the upper directory of the step's root (the layer that it creates) and every mount on a disk (caches).
+    Counting stops above `most` bytes, or when `over` returns True.
     """
     total = 0
     for place in _written_places(process, proc):
@@ -143,12 +148,13 @@ def written_bytes(process: int, most: int, over: Callable[[], bool], proc: Path 
 
 
 def _written_places(process: int, proc: Path) -> list[Path]:
-    """The directories, from /proc/PID/mountinfo (proc_pid_mountinfo(5)); none of a process that has ended.
+    """Return the directories that a step writes to, from /proc/PID/mountinfo (proc_pid_mountinfo(5)).
 
-    A step's first process has the host's root, and all of its mounts, until it changes to the step's own.
+    Return none for a process that has ended. A step's first process has the host's root and all mounts of the host
+    until it changes to the step's root.
     """
     found = ""
-    with unless_gone(errno.EINVAL):  # which it is for one that has ended, and that nobody has waited for
+    with unless_gone(errno.EINVAL):  # EINVAL: ended, but not yet waited for
         if (proc / str(process) / "root").samefile(proc / "self/root"):
             return []
         found = (proc / str(process) / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
@@ -170,9 +176,10 @@ def _unescaped(path: str) -> str:
 
 
 def limited_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
-    """Return the control group of a key with its limits set and new counters; call it once for all that share it.
+    """Return the control group of a key with its limits set and its counters reset.
 
-    Where this user cannot set them a warning says so, and the guard looks after the disk alone.
+    Call it once for all orders that share the key. If this user cannot set the limits, log a warning; the guard then
+    checks only the disk.
     """
     group = BuildCgroup(key, owner)
     if group.limit(limits):
@@ -187,9 +194,9 @@ def limited_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
 def guarded(
     order: Order, group: BuildCgroup, limits: BuildLimits, storage: tuple[Path, ...], build: Callable[[], Done]
 ) -> Done:
-    """Run a build under the limits that its group has; `BuildLimitExceeded` where one of them ended it.
+    """Run a build under the limits of its group; raise `BuildLimitExceeded` if a limit ended it.
 
-    `storage` is where the engine keeps its images, on this machine; empty for an engine elsewhere.
+    `storage` is where the engine stores its images on this machine; empty if the engine is on another machine.
     """
     space = FreeSpace(storage, limits, group.running, order.max_size) if storage else None
     guard, outer = BuildGuard(group, limits, space), cancellation()

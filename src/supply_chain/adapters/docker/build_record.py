@@ -1,4 +1,4 @@
-"""BuildKit's provenance, as buildx writes it into its metadata file: SLSA v0.2 or v1, `mode=max`."""
+"""Parser of BuildKit's provenance in buildx's metadata file: SLSA v0.2 or v1, `mode=max`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ KEY = "buildx.build.provenance"
 NETWORK = ("unset", "host", "none")
 SECURITY = ("sandbox", "insecure")
 MOUNT = ("bind", "secret", "ssh", "cache", "tmpfs")
-"""BuildKit's enumerations (solver/pb/ops.proto), by their numbers."""
+"""Names of BuildKit's enumerations (solver/pb/ops.proto); the index is the number."""
 
 
 def parse_record(metadata: Mapping[str, Any]) -> BuildRecord:
-    """The record in buildx's metadata; `BuildMaterialsDiffer` where there is none that can be read."""
+    """Return the build record in buildx's metadata; raise `BuildMaterialsDiffer` if there is no readable one."""
     try:
         return _parse(metadata[KEY])
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ValidationError) as error:

@@ -1,4 +1,4 @@
-"""BuildKit through buildx; the engine's image store keeps the result."""
+"""Builds with BuildKit through buildx into the engine's image store."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ DIGEST: TypeAdapter[Digest] = TypeAdapter(Digest)
 
 @dataclass(frozen=True)
 class Buildx:
-    """Builds into the engine's store; what is to be reproducible to an OCI archive, and loads that.
+    """Builder that writes into the engine's store, and pusher of images.
 
-    `tool` is the Docker client, which loads and pushes; `buildx` builds. Only an archive can have its layers'
-    timestamps rewritten. `network` and `ca_bundle` are the profile's; the bundle is mounted as a secret and stays
-    out of layers.
+    A reproducible image is built into an OCI archive first, which the engine then loads: only in an archive can the
+    timestamps of layers be rewritten. `tool` is the Docker client, which loads and pushes; `buildx` builds. `network`
+    and `ca_bundle` come from the profile; the bundle is mounted as a secret and does not get into layers.
     """
 
     tool: Tool
@@ -64,12 +64,12 @@ class Buildx:
     ca_bundle: Path | None = None
     limits: BuildLimits | None = None
     storage: tuple[Path, ...] = ()
-    """Where the engine keeps its images, on this machine."""
+    """Where the engine stores its images on this machine."""
     owner: str = ""
-    """The supply chain that builds, of those on this machine."""
+    """The supply chain that builds, among those on this machine."""
 
     def build(self, *orders: Order) -> tuple[Built, ...]:
-        """See `development.build.Builder`; `order.timeout` in seconds."""
+        """Build the orders in parallel; see `development.build.Builder`. `order.timeout` is in seconds."""
         sizes = {place: order.max_size for order in orders if order.unpacks for place in _places(order)}
         for place, most in sizes.items():
             check_archives(place, most)
@@ -126,11 +126,11 @@ class Buildx:
         return [*arguments, str(order.context)]
 
     def versions(self) -> dict[str, str]:
-        """Versions of buildx and the engine."""
+        """Return the versions of buildx and the engine."""
         return {"buildx": self.buildx.version, "engine": self.engine_version()}
 
     def push(self, local: str, repository: str, tag: str) -> Digest:
-        """See `development.offer.Pusher`."""
+        """Push a local image and return its digest; see `development.offer.Pusher`."""
         remote = f"{self.registry.http.host}/{repository}:{tag}"
         with self.docker_config() as config:
             docker = self.tool.with_environment(DOCKER_CONFIG=str(config))
@@ -150,14 +150,14 @@ class Buildx:
 
 
 def _places(order: Order) -> tuple[Path, ...]:
-    """Where files come from; the orders of one build have most of these in common."""
+    """Return the directories that files come from; the orders of one build share most of them."""
     return (order.context, *order.fetched.values())
 
 
 def _write_dockerfile(order: Order, work: Path) -> Path:
-    """The bytes that were read, in a directory that nobody else writes to, with an ignore file that leaves out nothing.
+    """Write the Dockerfile exactly as it was read, with an empty ignore file, into a private directory.
 
-    The context is a snapshot, from which the ignore file's patterns are gone already.
+    The ignore file is empty because the context is a snapshot, which already lacks the ignored files.
     """
     directory = work / "dockerfile"
     directory.mkdir(mode=0o700)
@@ -195,7 +195,10 @@ def _unsaid(error: Exception) -> BuildFailed:
 
 
 def _check_size(order: Order, archive: Path) -> None:
-    """Refuse an image that is too large before the engine unpacks it; what is sparse in a step is not in the engine."""
+    """Refuse an image that is too large before the engine unpacks it.
+
+    A file that is sparse in a build step takes its full size in the engine's store.
+    """
     try:
         larger = is_larger(archive, order.max_size)
     except UNREADABLE as error:
@@ -208,15 +211,15 @@ def _check_size(order: Order, archive: Path) -> None:
 
 
 LAST_LINES = 5
-"""Of a failed step that are told."""
+"""Number of last lines of a failed step that an error message quotes."""
 BASE = "failed to resolve source metadata"
 DENIED = "denied by policy"
 
 
 def _not_built(order: Order, said: str, words: str = "") -> SupplyChainError:
-    """Why there is no image: the engine, a base, or the build itself.
+    """Return the error that explains why there is no image: the engine, a base, or the build itself.
 
-    `words` are the failed step's own; they are told, and decide nothing.
+    `words` are the last lines of the failed step's output. They are quoted, but do not decide which error it is.
     """
     what = f"The build of {order.target or 'the image'} failed: {said}\n"
     if told.engine_lost(said):
@@ -246,7 +249,7 @@ def _engine_lost(what: str, said: str) -> EngineUnavailable:
 
 
 def _last_words(stderr: str) -> str:
-    """The last lines that a failed step printed, as BuildKit repeats them, each after its time; empty for none."""
+    """Return the last lines that a failed step printed, as BuildKit repeats them, without the times; empty if none."""
     _, _, repeated = stderr.rpartition("\n------\n > [")
     lines = repeated.partition("\n------\n")[0].splitlines()[1:]
     return " | ".join(line.partition(" ")[2].strip() for line in lines[-LAST_LINES:])[-600:]
@@ -258,7 +261,7 @@ def _last_error(stderr: str) -> str:
 
 
 def find_client(path: str) -> Path:
-    """The first `docker` on `path`, which loads images into the engine and pushes them; `EngineUnsuitable`."""
+    """Return the first `docker` on `path`, which loads and pushes images; raise `EngineUnsuitable` if there is none."""
     found = shutil.which("docker", path=path or os.defpath)
     if found is None:
         raise EngineUnsuitable(

@@ -1,4 +1,4 @@
-"""Dockerfiles and ignore files as BuildKit's own code reads them: a small program of ours around its packages."""
+"""Reader of Dockerfiles and ignore files: a small Go program of this project around BuildKit's own packages."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ TIMEOUT = 30.0
 EXHAUSTED = re.compile(
     r"^(?:fatal error|runtime): .*(?:out of memory|cannot allocate memory|stack overflow)", re.MULTILINE
 )
-"""How Go's runtime ends a program whose memory is limited, with status 2."""
+"""Message with which Go's runtime ends a program that exceeds its memory limit (exit status 2)."""
 
 
 @dataclass(frozen=True)
 class BuildKitReader:
-    """See `development.dockerfile.DockerfileReader`; also decides what an ignore file leaves out."""
+    """Implementation of `development.dockerfile.DockerfileReader`, which also applies ignore files."""
 
     tool: Tool
 
     @property
     def version(self) -> str:
-        """The reader's own version, which also names the version of BuildKit in it."""
+        """Version of the reader, which contains BuildKit's version."""
         return self.tool.version
 
     def read(
@@ -43,7 +43,7 @@ class BuildKitReader:
         namespace: str,
         configs: Mapping[str, bytes],
     ) -> Reading:
-        """See `development.dockerfile.DockerfileReader.read`."""
+        """Read a Dockerfile; see `development.dockerfile.DockerfileReader.read`."""
         request = {
             "dockerfile": base64.b64encode(content).decode("ascii"),
             "targets": list(targets),
@@ -66,9 +66,9 @@ class BuildKitReader:
             ) from error
 
     def _check_end(self, done: Done) -> None:
-        """Raise `DockerfileRefused` where memory ran out, `ToolFailed` for any other failure.
+        """Raise `DockerfileRefused` if memory ran out, and `ToolFailed` for any other failure.
 
-        The reader limits its own memory; on a machine that has less, the kernel kills it.
+        The reader limits its own memory. On a machine with less memory than that, the kernel kills it.
         """
         if done.status == -signal.SIGKILL or (done.status == 2 and EXHAUSTED.search(done.stderr)):
             raise DockerfileRefused(
@@ -82,9 +82,9 @@ class BuildKitReader:
             )
 
     def left_out(self, ignore: bytes, paths: Sequence[str]) -> frozenset[str]:
-        """The paths that an ignore file leaves out of a context, as BuildKit's client applies it.
+        """Return the paths that an ignore file excludes from a context, as BuildKit's client applies it.
 
-        No path holds NUL. `SourceInvalid` for an ignore file that is no ignore file.
+        No path may contain NUL. Raises `SourceInvalid` if the ignore file cannot be parsed.
         """
         listed = "\0".join(paths).encode("utf-8", "surrogateescape")
         with scratch("ignore") as work:

@@ -1,4 +1,4 @@
-"""The Docker engine, through its SDK: the one place that knows the SDK's words and errors."""
+"""Adapter for the Docker engine through its SDK; no other module uses the SDK's terms and errors."""
 
 from __future__ import annotations
 
@@ -69,30 +69,36 @@ from supply_chain.model.image import Digest
 log = logging.getLogger("supply_chain.engine")
 
 TIMEOUT = 60
-"""Seconds until a call to the engine counts as unanswered; a pull or a load may be silent that long."""
+"""Seconds after which a call to the engine fails; a pull or a load may send nothing for that long."""
 
 LOGS = LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"})
-"""A container that writes without end must not fill its host."""
+"""Log rotation, so that a container that writes without end does not fill its host's disk."""
 
 NO_HEALTH_CHECK = {"test": ["NONE"]}
-"""The image's own is never run: a frequent one would push what others do out of the events that the engine keeps, and
-one that runs a shell would look like somebody who does. Readiness is found out by requests."""
+"""Disables the image's own health check.
+
+The engine keeps few events, and a frequent health check would push the important ones out. One that runs a shell would
+look like an intruder. Readiness is checked by requests instead.
+"""
 
 SHARES = 1024
-"""The weight of a container that may use one processor, where processors are short."""
+"""Processor weight of a container that may use one processor, where processors are short."""
 
 
 LARGEST_FILE = 16 * 1024 * 1024
-"""Bytes of a container's file that are read."""
+"""Maximum bytes of a file that is read from a container."""
 MOST_CHANGES = 16 * 1024 * 1024
-"""Bytes of the engine's list of what a container changed, which may write files as fast as it can."""
+"""Maximum bytes of the engine's list of changed paths; a container may write files as fast as it can."""
 CHUNK = 64 * 1024
 SLACK = 64 * 1024
-"""Bytes of the archive that a file comes in beyond its own."""
+"""Bytes that the archive of a file may have in addition to the file."""
 
 
 class DockerEngine:
-    """An `Engine`; `client` is the SDK's, from a block or from `connect`; without an owner everybody's is found."""
+    """Implementation of `Engine` on the Docker SDK.
+
+    `client` is the SDK's client, from a block or from `connect`. Without an owner, resources of all owners are found.
+    """
 
     def __init__(self, client: docker.DockerClient, owner: str = "") -> None:
         self._client = client
@@ -103,16 +109,17 @@ class DockerEngine:
 
     @classmethod
     def connect(cls, url: str = "unix:///var/run/docker.sock", timeout: int = TIMEOUT, owner: str = "") -> DockerEngine:
-        """The engine at `url`; `EngineUnavailable` when nothing answers there."""
+        """Return the engine at `url`; raise `EngineUnavailable` if nothing answers there."""
         with _translated(f"connect to {url}"):
             return cls(docker.DockerClient(base_url=url, timeout=timeout), owner)
 
     @property
     def local(self) -> bool:
-        """Whether it is reached through a socket of this machine, so that its processes are to be found here."""
+        """Whether the engine is reached through a socket of this machine, so that its processes run here."""
         return str(self._api.base_url).startswith("http+docker://")
 
     def versions(self) -> Mapping[str, str]:
+        """Return the versions by component, the engine's under `engine`."""
         with _translated("ask for its version"):
             answer = self._client.version()
         parts = {part["Name"].lower(): part["Version"] for part in answer.get("Components", [])}
@@ -120,22 +127,25 @@ class DockerEngine:
         return {"engine": answer["Version"], **parts}
 
     def machine(self) -> Machine:
-        """Return what the engine says of the machine that it runs on."""
+        """Return what the engine reports about its machine."""
         with _translated("ask for its machine"):
             answer = self._client.info()
         return Machine(cpus=answer["NCPU"], memory=answer["MemTotal"], storage=answer["DockerRootDir"])
 
     def image(self, reference: str) -> LocalImage:
+        """Return an image of the engine's store; raise `ImageNotFound` if there is none."""
         with _translated(f"look for the image {reference}"):
             return image_from(self._client.images.get(reference).attrs)
 
     def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
+        """Pull an image by digest from `repository`, which includes the registry's host."""
         auth = {"username": login.username, "password": login.password} if login else None
         with _translated(f"pull {repository}@{digest}"):
             self._client.images.pull(repository, tag=digest, auth_config=auth)
         return self.image(f"{repository}@{digest}")
 
     def load(self, archive: Path) -> LocalImage:
+        """Load the only image of an archive; raise `EngineFailed` if the archive holds more or none."""
         with _translated(f"load {archive.name}"), archive.open("rb") as stream:
             images = self._client.images.load(stream)
         if len(images) != 1:
@@ -143,6 +153,7 @@ class DockerEngine:
         return self.image(str(images[0].id))
 
     def save(self, image: str, target: Path, most: int) -> bool:
+        """Write an image as an archive; return False if it has more than `most` bytes."""
         written = 0
         with _translated(f"save {image}"), target.open("wb") as file:
             for chunk in self._client.images.get(image).save():
@@ -152,8 +163,9 @@ class DockerEngine:
         return True
 
     def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
+        """Return the images that have a name in the repository, each with its names."""
         with _translated(f"list the images of {repository}"):
-            ids = [entry["Id"] for entry in listed(self._api, repository)]  # with their names in it alone
+            ids = [entry["Id"] for entry in listed(self._api, repository)]  # an entry lacks other names
         found = []
         for each in ids:
             with contextlib.suppress(ImageNotFound), _translated(f"look for the image {each}"):  # removed in between
@@ -161,30 +173,37 @@ class DockerEngine:
         return dict(found)
 
     def forget(self, name: str) -> None:
+        """Remove a name of an image, and the image if it has no other name; ignore a missing one."""
         with _translated(f"remove the image {name}"), contextlib.suppress(NoSuchImage):
             self._api.remove_image(name)
 
     def create(self, spec: ContainerSpec) -> str:
+        """Create a container with the owner's label, without starting it, and return its id."""
         with _translated(f"create {spec.name}"):
             labelled = spec.model_copy(update={"labels": self._owned(spec.labels)})
             made = self._client.containers.create(spec.image, **_options(labelled))
         return str(made.id)
 
     def start(self, container: str) -> None:
+        """Start a container."""
         with _translated(f"start {_shown(container)}"):
             self._api.start(container)
 
     def inspect(self, container: str) -> Container:
+        """Return a container by id or name."""
         with _translated(f"inspect {_shown(container)}"):
             return container_from(self._api.inspect_container(container))
 
     def find(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
+        """Return this owner's containers with the labels, running or not."""
         return tuple(c for c in self._list({"label": _pairs(labels)}) if not self._foreign(c.labels))
 
     def containers(self) -> tuple[Container, ...]:
+        """Return the containers of all owners, running or not."""
         return self._list({})
 
     def host_accesses(self) -> tuple[HostAccess, ...]:
+        """Return what each container, of any owner, can reach of the host and of other containers."""
         with _translated("list its containers"):
             private = str(self._api.info().get("CgroupVersion")) == "2"
             volumes = self._api.volumes()["Volumes"] or ()
@@ -197,35 +216,42 @@ class DockerEngine:
         return tuple(sorted(found, key=lambda access: access.name))
 
     def history(self, after: int) -> History:
-        with _translated("read its events"):  # up to this second: the engine would wait for what is still to come
+        """Return the actions on containers after an event, identified by its time in nanoseconds."""
+        with _translated("read its events"):  # `until` now: without it, the engine waits for more events
             return history_from(list(self._api.events(since=1, until=int(time.time()), decode=True)), after)
 
     def on_network(self, network: str) -> tuple[Container, ...]:
+        """Return all containers on a network; none if the network belongs to another owner."""
         if self._foreign(self._network(network).get("Labels")):
             return ()
         return self._attached(network)
 
     def signal(self, container: str, signal: str) -> None:
+        """Send a signal to a container; ignore one that does not run."""
         with _translated(f"signal {_shown(container)}"):
             try:
                 self._api.kill(container, signal)
             except APIError as error:
-                if error.status_code != 409:  # it does not run any more
+                if error.status_code != 409:  # it is not running
                     raise
 
     def stop(self, container: str, timeout: int) -> None:
+        """Stop a container, with `timeout` seconds between SIGTERM and SIGKILL."""
         with _translated(f"stop {_shown(container)}"):
             self._api.stop(container, timeout=timeout)
 
     def remove(self, container: str) -> None:
+        """Stop and remove a container and its anonymous volumes; ignore a missing one."""
         with _translated(f"remove {_shown(container)}"), contextlib.suppress(NotFound):
             self._api.remove_container(container, v=True, force=True)
 
     def restart_always(self, container: str) -> None:
+        """Let the engine restart the container whenever it ends, unless it was stopped."""
         with _translated(f"update {_shown(container)}"):
             self._api.update_container(container, restart_policy=_restart(True))
 
     def logs(self, container: str) -> Logs:
+        """Return the last `LINES` lines of each output stream, at most `LOG` bytes of each."""
         with _translated(f"read the logs of {_shown(container)}"):
             out, err = (
                 last_lines(
@@ -236,6 +262,7 @@ class DockerEngine:
         return Logs(out, err)
 
     def changes(self, container: str) -> tuple[Change, ...]:
+        """Return the paths that differ from the image; raise `CheckNotMade` if there are too many."""
         with _translated(f"compare {_shown(container)} with its image"):
             listed = self._answer(f"/containers/{quote(container)}/changes", MOST_CHANGES)
         if listed is None:
@@ -253,6 +280,7 @@ class DockerEngine:
         return without_init(found) if found and self.inspect(container).profile.init else found
 
     def processes(self, container: str) -> tuple[Process, ...]:
+        """Return the running processes; raise `CheckNotMade` if the engine's host cannot list them."""
         try:
             with _translated(f"list the processes of {_shown(container)}"):
                 return processes_from(self._api.top(container, ps_args="-eo pid,ppid,uid,args"))
@@ -263,6 +291,7 @@ class DockerEngine:
             ) from error
 
     def listeners(self, container: str) -> tuple[Listener, ...]:
+        """Return the listening TCP sockets; raise `CheckNotMade` if they cannot be read on this machine."""
         now = self.inspect(container)
         if not self.local:
             raise CheckNotMade(
@@ -272,6 +301,10 @@ class DockerEngine:
         return listeners_of(now)
 
     def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
+        """Create a bridge network if it does not exist; replace one of another owner that has no containers.
+
+        Raises `SettingInvalid` if another owner's network of this name has containers.
+        """
         found = self._network(name)
         if self._foreign(found.get("Labels")):
             if self._attached(name):
@@ -281,48 +314,57 @@ class DockerEngine:
                     "Deploy to an environment of another name, or to another engine (deployments/environments/); where "
                     f"that supply chain is gone, `cscm reset --left-by {other}` removes what it left."
                 )
-            self.remove_network(name)  # nothing is on it, running or stopped; who left it makes it again when needed
+            self.remove_network(name)  # it has no containers; its owner creates it again when needed
             found = {}
         if not found:
             with _translated(f"create the network {name}"):
                 self._api.create_network(name, driver="bridge", internal=internal, labels=self._owned(labels))
 
     def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the names of this owner's networks with the labels."""
         with _translated("list its networks"):
             found = self._api.networks(filters={"label": _pairs(labels)})
         return tuple(each["Name"] for each in found if not self._foreign(each.get("Labels")))
 
     def attach(self, network: str, container: str) -> None:
+        """Connect a container to one more network."""
         with _translated(f"attach {_shown(container)} to {network}"):
             self._api.connect_container_to_network(container, network)
 
     def detach(self, network: str, container: str) -> None:
+        """Disconnect a container from a network."""
         with _translated(f"detach {_shown(container)} from {network}"):
             self._api.disconnect_container_from_network(container, network)
 
     def remove_network(self, name: str) -> None:
+        """Remove a network; ignore a missing one."""
         with _translated(f"remove the network {name}"), contextlib.suppress(NotFound):
             self._api.remove_network(name)
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Create a named volume if it does not exist."""
         with _translated(f"create the volume {name}"):
             self._api.create_volume(name, labels=self._owned(labels))
 
     def volumes(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the names of this owner's volumes with the labels."""
         with _translated("list its volumes"):
             found = self._api.volumes(filters={"label": _pairs(labels)})["Volumes"] or ()
         return tuple(each["Name"] for each in found if not self._foreign(each.get("Labels")))
 
     def remove_volume(self, name: str) -> None:
+        """Remove a volume; ignore a missing one."""
         with _translated(f"remove the volume {name}"), contextlib.suppress(NotFound):
             self._api.remove_volume(name)
 
     def write(self, container: str, path: str, content: bytes) -> None:
+        """Write a file into a container."""
         target = PurePosixPath(path)
         with _translated(f"write {path} in {_shown(container)}"):
             self._api.put_archive(container, str(target.parent), _tar(target.name, content))
 
     def read(self, container: str, path: str, most: int = LARGEST_FILE) -> bytes:
+        """Return a file of a container; raise `EngineFailed` if it is not a regular file of at most `most` bytes."""
         packed = bytearray()
         with _translated(f"read {path} in {_shown(container)}"):
             stream, _ = self._api.get_archive(container, path)
@@ -344,7 +386,7 @@ class DockerEngine:
         )
 
     def _answer(self, path: str, most: int) -> bytes | None:
-        """What the engine answers; None where that is longer, which the SDK would read to its end."""
+        """Return the engine's answer; None if it has more than `most` bytes, all of which the SDK would read."""
         address, found = f"{self._api.base_url}/v{self._api.api_version}{path}", bytearray()
         with self._api.get(address, stream=True, timeout=self._api.timeout) as answer:
             try:
@@ -361,15 +403,15 @@ class DockerEngine:
         return {**labels, OWNER: self._owner} if self._owner else dict(labels)
 
     def _foreign(self, labels: Mapping[str, str] | None) -> bool:
-        """Whether what carries these labels is another owner's; what carries no name is everybody's."""
+        """Return whether the labels name another owner; without an owner's label they do not."""
         return bool(self._owner) and (labels or {}).get(OWNER, self._owner) != self._owner
 
     def _attached(self, network: str) -> tuple[Container, ...]:
-        """Whoever's containers are on a network, running or not."""
+        """Return the containers of all owners on a network, running or not."""
         return tuple(c for c in self._list({"network": [network]}) if network in c.networks)
 
     def _network(self, name: str) -> dict[str, Any]:
-        """The network as the engine tells of it; empty when there is none."""
+        """Return the network as the engine describes it; empty if there is none."""
         with _translated(f"look for the network {name}"):
             return next((n for n in self._api.networks(names=[name]) if n["Name"] == name), {})
 
@@ -384,7 +426,7 @@ class DockerEngine:
 
 
 def _options(spec: ContainerSpec) -> dict[str, Any]:
-    """The spec in the SDK's words."""
+    """Return the SDK's arguments for a container specification."""
     profile = spec.profile
     uid, _, gid = profile.user.partition(":")
     memory_mount = f"rw,noexec,nosuid,nodev,size={profile.memory},mode=0700,uid={uid},gid={gid}"
@@ -420,7 +462,7 @@ def _options(spec: ContainerSpec) -> dict[str, Any]:
 
 
 def _host_path(volume: Mapping[str, Any]) -> str:
-    """The host's path that a volume stands for; empty for one of the engine's own."""
+    """Return the host path that a volume is bound to; empty if the volume is the engine's own."""
     device = str((volume.get("Options") or {}).get("device") or "")
     return device if device.startswith("/") else ""
 
@@ -430,7 +472,7 @@ def _restart(always: bool) -> Any:
 
 
 def _shown(container: str) -> str:
-    """A name as it is, an id as people know it."""
+    """Return a name unchanged, and an id in its short form."""
     return container[:12] if len(container) == 64 else container
 
 
@@ -439,7 +481,7 @@ def _pairs(labels: Mapping[str, str]) -> list[str]:
 
 
 def _tar(name: str, content: bytes) -> bytes:
-    """A tar archive of one file, root's and readable by all."""
+    """Return a tar archive of one file, owned by root and readable by all."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         entry = tarfile.TarInfo(name)
@@ -449,11 +491,14 @@ def _tar(name: str, content: bytes) -> bytes:
 
 
 LISTINGS = 5
-"""How often an engine is asked again for a list that it gave up: each time an image went while it was made."""
+"""Number of times that a list is requested from the engine, which aborts it each time an image disappears meanwhile."""
 
 
 def listed(api: docker.APIClient, repository: str | None = None) -> list[dict[str, Any]]:
-    """The engine's images, as it lists them; it gives up the whole list where one of them goes meanwhile (404)."""
+    """Return the engine's list of images; repeat the request if an image disappears meanwhile.
+
+    In that case the engine answers 404 instead of the list.
+    """
     for _ in range(LISTINGS - 1):
         with contextlib.suppress(NotFound):
             return list(api.images(name=repository))
@@ -462,7 +507,7 @@ def listed(api: docker.APIClient, repository: str | None = None) -> list[dict[st
 
 @contextlib.contextmanager
 def _translated(doing: str) -> Iterator[None]:
-    """Turn whatever the SDK raises into the chain's own errors."""
+    """Translate the SDK's errors into errors of this project."""
     try:
         yield
     except (DockerException, RequestException) as error:
@@ -473,10 +518,10 @@ BUSY = ("address already in use", "port is already allocated")
 
 
 def translated(error: Exception, doing: str) -> SupplyChainError:
-    """The chain's own error for one of the SDK's."""
+    """Return the error of this project for an error of the SDK."""
     said = str(getattr(error, "explanation", None) or error)
     what = f"The engine could not {doing}: {said}"
-    # the rest of it is the image's own words
+    # the rest of the message comes from the image
     if "unable to start container process" in said or "no command specified" in said.lower():
         return ProgramNotStarted(f"{what}\nCorrect the image's entrypoint, or the command that was given.")
     if told.full(said):
@@ -489,7 +534,7 @@ def translated(error: Exception, doing: str) -> SupplyChainError:
 
 
 LOST = re.compile(r"parent snapshot \S+ does not exist")
-"""A layer that two images shared went with the one that was removed while the other was taken in."""
+"""Error about a layer that two images share: it was removed with one image while the other was loaded."""
 
 
 def _from_answer(error: APIError, low: str, what: str) -> SupplyChainError:

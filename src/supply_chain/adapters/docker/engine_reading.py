@@ -1,4 +1,4 @@
-"""What the Docker engine and the kernel report, read into the model's words. Pure, but for /proc."""
+"""Parsers from the Docker engine's and the kernel's answers to the model; pure, except for reads of /proc."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ from supply_chain.model.image import Digest
 
 PROC = Path("/proc")
 NANO = 1_000_000_000
-"""The engine counts processors in these parts."""
+"""Units in which the engine counts one processor."""
 LISTEN = "0A"
 NAME_SERVER = "127.0.0.11"
 INIT = ("/sbin/docker-init", "/usr/sbin/docker-init")
-"""Where a container sees the engine's init, in an image whose /sbin is a directory, and where it is a link."""
+"""Paths at which a container sees the engine's init: where the image's /sbin is a directory, and where it is a link."""
 DEFAULT_CAPABILITIES = frozenset(
     (
         "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
         "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
     )
 )  # fmt: skip
-"""What the engine gives to every container (Docker documentation, "Runtime privilege and Linux capabilities")."""
+"""Capabilities that the engine gives to every container (Docker documentation, "Runtime privilege and Linux
+capabilities")."""
 ACTIONS = frozenset(get_args(ActionKind))
 KINDS: tuple[Literal["changed", "added", "deleted"], ...] = ("changed", "added", "deleted")
-"""Docker Engine API 1.45, ContainerChanges: 0 modified, 1 added, 2 deleted."""
+"""Kinds of changes by number (Docker Engine API 1.45, ContainerChanges): 0 modified, 1 added, 2 deleted."""
 
 
 def container_from(attrs: Mapping[str, Any]) -> Container:
-    """A container from the engine's inspect answer."""
+    """Return the container in the engine's inspect answer."""
     state, config, host = attrs["State"], attrs["Config"], attrs["HostConfig"]
     networks = attrs["NetworkSettings"].get("Networks") or {}
     return Container(
@@ -74,7 +75,7 @@ def container_from(attrs: Mapping[str, Any]) -> Container:
 
 
 def profile_from(attrs: Mapping[str, Any]) -> Profile:
-    """What the container may do, as the engine stored it."""
+    """Return the container's permissions and limits as the engine stored them."""
     host = attrs["HostConfig"]
     options = [str(option) for option in host.get("SecurityOpt") or ()]
     quiet = [option for option in options if option.split(":")[0].split("=")[0] == "no-new-privileges"]
@@ -100,10 +101,10 @@ def profile_from(attrs: Mapping[str, Any]) -> Profile:
 
 
 def access_from(attrs: Mapping[str, Any], device_of: Mapping[str, str], *, private_cgroups: bool) -> HostAccess:
-    """What a container can reach of its host and of others.
+    """Return what a container can reach of its host and of other containers.
 
-    `device_of` has for each volume the host's path that it stands for, if any. `private_cgroups`: whether containers
-    have a cgroup namespace of their own unless they are started otherwise, as with cgroup version 2.
+    `device_of` maps a volume's name to the host path that it is bound to, if any. `private_cgroups` is whether
+    containers by default have their own cgroup namespace, as with cgroup version 2.
     """
     host, mounts = attrs["HostConfig"], attrs.get("Mounts") or ()
     spaces = {"cgroup": "CgroupnsMode", "ipc": "IpcMode", "network": "NetworkMode", "pid": "PidMode",
@@ -133,7 +134,11 @@ def access_from(attrs: Mapping[str, Any], device_of: Mapping[str, str], *, priva
 
 
 def _unconfined(host: Mapping[str, Any], modes: Mapping[str, str]) -> tuple[str, ...]:
-    """What takes a protection away, but for the label that the engine itself disables for more than that."""
+    """Return the settings that disable a protection.
+
+    The engine itself sets `label=disable` for a privileged container and for one in the host's pid or ipc namespace;
+    that is not reported.
+    """
     options = {str(option).replace(":", "=", 1) for option in host.get("SecurityOpt") or ()}
     if host.get("Privileged") or "host" in (modes["pid"], modes["ipc"]):
         options.discard("label=disable")
@@ -145,7 +150,7 @@ def _unconfined(host: Mapping[str, Any], modes: Mapping[str, str]) -> tuple[str,
 
 
 def history_from(events: Sequence[Mapping[str, Any]], after: int) -> History:
-    """What was done with containers, from all the events that an engine keeps, the oldest first."""
+    """Return the actions on containers, from all the events that an engine keeps, oldest first."""
     times = [int(event["timeNano"]) for event in events]
     new = [event for event, at in zip(events, times, strict=True) if at > after]
     return History(
@@ -156,7 +161,7 @@ def history_from(events: Sequence[Mapping[str, Any]], after: int) -> History:
 
 
 def _action(event: Mapping[str, Any]) -> Action | None:
-    """None for an event that lets nobody in."""
+    """Return the action of an event; None if the event gives nobody access to a container."""
     kind, _, command = str(event.get("Action") or "").partition(": ")
     if event.get("Type") != "container" or kind not in ACTIONS:
         return None
@@ -165,7 +170,7 @@ def _action(event: Mapping[str, Any]) -> Action | None:
 
 
 def image_from(attrs: Mapping[str, Any]) -> LocalImage:
-    """An image from the engine's inspect answer."""
+    """Return the image in the engine's inspect answer."""
     config = attrs.get("Config") or {}
     return LocalImage(
         digest=attrs["Id"],
@@ -177,19 +182,20 @@ def image_from(attrs: Mapping[str, Any]) -> LocalImage:
 
 
 def named_from(entry: Mapping[str, Any]) -> tuple[Digest, tuple[str, ...]]:
-    """An image's digest and names, from the engine's inspect answer.
+    """Return an image's digest and names, from the engine's inspect answer.
 
-    One that was pulled by digest is told with that as its tag, and by later engines without a tag.
+    For an image that was pulled by digest, the engine reports the digest as its tag; later engines report no tag.
     """
     return entry["Id"], tuple(entry.get("RepoTags") or entry.get("RepoDigests") or ())
 
 
 def change_from(entry: Mapping[str, Any]) -> Change:
+    """Return the change in an entry of the engine's list."""
     return Change(kind=KINDS[entry["Kind"]], path=entry["Path"])
 
 
 def without_init(changes: Sequence[Change]) -> tuple[Change, ...]:
-    """The changes but for the mount point of the engine's own init, and directories made for it alone."""
+    """Return the changes without the mount point of the engine's init and the directories created only for it."""
     others = [each for each in changes if each.path not in INIT]
     made = {str(above) for each in changes if each.path in INIT for above in PurePosixPath(each.path).parents}
     more = [each.path for each in others if each.path not in made]
@@ -198,17 +204,18 @@ def without_init(changes: Sequence[Change]) -> tuple[Change, ...]:
 
 
 def processes_from(answer: Mapping[str, Any]) -> tuple[Process, ...]:
-    """The processes from `ps -eo pid,ppid,uid,args`, as the engine passes it on."""
+    """Return the processes from `ps -eo pid,ppid,uid,args`, as the engine passes it on."""
     return tuple(
         Process(pid=int(row[0]), parent=int(row[1]), uid=int(row[2]), command=row[3]) for row in answer["Processes"]
     )
 
 
 def listeners_of(container: Container, proc: Path = PROC) -> tuple[Listener, ...]:
-    """The TCP sockets that listen in the container's network namespace, from its process on this machine.
+    """Return the TCP sockets that listen in the container's network namespace.
 
-    /proc/<pid>/net/tcp and tcp6 (proc(5)). That the process is the container's is checked by the
-    container's address, which has to be in that namespace.
+    They are read through the container's process on this machine, in /proc/PID/net/tcp and tcp6 (proc(5)). To prove
+    that the process belongs to the container, the container's address has to be in that namespace. Raises
+    `CheckNotMade`.
     """
     net = proc / str(container.pid) / "net"
     try:
@@ -229,7 +236,7 @@ def listeners_of(container: Container, proc: Path = PROC) -> tuple[Listener, ...
 
 
 def listening(lines: Iterable[str]) -> tuple[Listener, ...]:
-    """The listening sockets among the rows of /proc/net/tcp and tcp6; the engine's name server is left out."""
+    """Return the listening sockets in rows of /proc/net/tcp and tcp6, without the engine's name server."""
     found = set()
     for line in lines:
         _, local, _, state, *_ = line.split()
@@ -240,7 +247,7 @@ def listening(lines: Iterable[str]) -> tuple[Listener, ...]:
 
 
 def _address(text: str) -> str:
-    """Groups of four bytes in the machine's order → an address."""
+    """Return the address for hexadecimal groups of four bytes in the machine's byte order."""
     groups = [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]
     return str(ipaddress.ip_address(b"".join(struct.pack("=I", group) for group in groups)))
 
@@ -256,7 +263,7 @@ def _environment(pairs: Iterable[str] | None) -> dict[str, str]:
 def _published(bindings: Mapping[str, Any]) -> tuple[Published, ...]:
     return tuple(
         Published(
-            address=each.get("HostIp") or "0.0.0.0",  # noqa: S104 # nosec B104 - that is what an empty one means
+            address=each.get("HostIp") or "0.0.0.0",  # noqa: S104 # nosec B104 - the meaning of an empty address
             port=int(each.get("HostPort") or 0),
             container_port=int(inside.partition("/")[0]),
         )
@@ -266,7 +273,7 @@ def _published(bindings: Mapping[str, Any]) -> tuple[Published, ...]:
 
 
 def _time(text: str | None) -> datetime | None:
-    """An RFC 3339 time with nanoseconds; the engine's year 1 means never."""
+    """Return an RFC 3339 time with nanoseconds; None for the engine's year 1, which means never."""
     if not text or text.startswith("0001-"):
         return None
     match = re.fullmatch(r"(.{19})(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
@@ -277,7 +284,10 @@ def _time(text: str | None) -> datetime | None:
 
 
 def last_lines(stream: Iterable[bytes]) -> str:
-    """The last `LOG` bytes of a stream, from the beginning of a line; of a single line that is longer, its end."""
+    """Return the last `LOG` bytes of a stream, starting at the beginning of a line.
+
+    If a single line is longer, return the end of the line.
+    """
     end, cut = bytearray(), False
     for chunk in stream:
         end += chunk

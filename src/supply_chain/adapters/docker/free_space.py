@@ -1,6 +1,7 @@
-"""The free space of the file systems on which the engine keeps its images, while something runs that may fill it.
+"""Free space of the file systems with the engine's images, during work that may fill them.
 
-Whatever takes it is seen: what the engine unpacks itself, files that have no name any more, and many empty ones.
+The measurement covers every use of space: what the engine unpacks itself, deleted files that are still open, and many
+empty files (inodes).
 """
 
 from __future__ import annotations
@@ -14,38 +15,38 @@ from supply_chain.development.separation import BuildLimits
 from supply_chain.text import mebibytes
 
 MARGIN = 512 * 1024**2
-"""Bytes that free space may fall beyond the limits: logs, databases and the engine itself write meanwhile."""
+"""Bytes that free space may fall beyond the limits, because logs, databases and the engine itself write meanwhile."""
 FREE_INODES = 0.05
-"""The part of a file system's inodes that has to stay free, where it counts them: 5 % fits file systems of any size."""
+"""Fraction of inodes that has to stay free, if the file system counts inodes: 5 % fits file systems of any size."""
 COPIES = 4
-"""How often an image that does not compress lies there while it is made: as its steps leave it, as layers, as layers
-with other times, and as an archive."""
+"""Number of copies of an incompressible image on the disk while it is built: the steps' files, the layers, the layers
+with rewritten times, and the archive."""
 
 
 def free_bytes(directory: Path) -> int:
-    """Return how much a directory's file system has left for everybody."""
+    """Return the bytes that are free for unprivileged users on a directory's file system."""
     found = statvfs(directory)
     return found.f_bavail * found.f_frsize
 
 
 @dataclass
 class FreeSpace:
-    """Compares the free space with what it was at the first look, and with what has to stay.
+    """Compares the free space with that of the first measurement and with the reserve that has to stay.
 
-    All users of a file system share its free space: each of the other builds that run may take the limit of a build.
-    Whoever makes an image may take that, or as much as the image takes while it is made, whichever is more.
+    All users of a file system share its free space: each other running build may use a build's disk limit. The build
+    that creates an image may use that limit, or the space that the image takes while it is created, whichever is more.
     """
 
     directories: tuple[Path, ...]
     limits: BuildLimits
     builds: Callable[[], int] = lambda: 1
-    """Counts the builds that run now, this one among them or not; none counts as one."""
+    """Returns the number of running builds, with or without this one; 0 counts as 1."""
     image: int = 0
-    """Bytes that the image may have which is made meanwhile."""
+    """Maximum bytes of the image that is created meanwhile."""
     _first: dict[Path, int] = field(default_factory=dict, init=False)
 
     def look(self) -> str:
-        """Return what is broken now, in a sentence's half; empty where nothing is. Raises `OSError`."""
+        """Return the limit that is exceeded now, as a clause of a sentence; empty if none. Raises `OSError`."""
         return next(filter(None, [self._look(each) for each in self.directories]), "")
 
     def _look(self, directory: Path) -> str:

@@ -1,4 +1,4 @@
-"""Which hosts a build may ask: those whose every address is of the public Internet."""
+"""Check of the hosts that a build may connect to: all their addresses have to be public."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from supply_chain.errors import DockerfileRefused, FetchFailed
 
 Resolve = Callable[[str, int], Sequence[str]]
-"""`(host, port)` → its addresses, as text; `OSError` where there are none."""
+"""`(host, port)` → its addresses as text; raises `OSError` if there are none."""
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
-    """The addresses of a host by the system's resolver, which reads every notation of an address as a client would."""
+    """Return the addresses of a host from the system's resolver.
+
+    The resolver accepts every notation of an address that a client would accept.
+    """
     return list(dict.fromkeys(str(each[4][0]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
 
 
 def public_addresses(host: str, port: int, resolve: Resolve = resolve) -> tuple[str, ...]:
-    """The addresses of a host, all of them public.
+    """Return the addresses of a host, all of them public.
 
-    Raises `DockerfileRefused` where one is loopback, link-local, private or otherwise of no public network, and
-    `FetchFailed` where the host has none.
+    Raises `DockerfileRefused` if an address is loopback, link-local, private or otherwise not public, and `FetchFailed`
+    if the host has no address.
     """
     try:
         addresses = tuple(resolve(host, port))
@@ -42,7 +45,7 @@ def public_addresses(host: str, port: int, resolve: Resolve = resolve) -> tuple[
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is of the public Internet, also the IPv4 address that an IPv6 address stands for."""
+    """Return whether an address, and any IPv4 address embedded in an IPv6 address, is public."""
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
@@ -51,7 +54,7 @@ def is_public(address: str) -> bool:
 
 
 def _carried(address: IPv4Address | IPv6Address) -> Sequence[IPv4Address | IPv6Address]:
-    """The address, and the IPv4 address in it: mapped, 6to4, Teredo, or of NAT64's well-known prefix."""
+    """Return the address and the IPv4 addresses in it: mapped, 6to4, Teredo, or NAT64's well-known prefix."""
     if isinstance(address, IPv4Address):
         return [address]
     if address.ipv4_mapped:

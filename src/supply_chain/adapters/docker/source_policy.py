@@ -1,4 +1,4 @@
-"""What BuildKit may take in: a source policy (github.com/moby/buildkit/sourcepolicy) that denies everything else."""
+"""BuildKit source policy (github.com/moby/buildkit/sourcepolicy) that denies all sources but the resolved ones."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from supply_chain.development.dockerfile import CONTEXT, IMAGE
 
 LOCALS = (CONTEXT, "local://dockerfile")
-"""What BuildKit gets from its client: the context, and the Dockerfile with its ignore file."""
+"""Sources that BuildKit gets from its client: the context, and the Dockerfile with its ignore file."""
 
 
 def source_policy(images: Mapping[str, str], fetched: Mapping[str, str]) -> dict[str, Any]:
-    """Deny all sources but the client's, and these.
+    """Return a policy that denies all sources except the client's and the given ones.
 
-    `images`: what the Dockerfile names → address by digest. `fetched`: URL → name of the client's directory that has
-    its content. The last rule that matches decides, and after a conversion all rules are asked again.
+    `images`: name in the Dockerfile → address by digest. `fetched`: URL → name of the client's directory with its
+    content. The last matching rule decides, and BuildKit evaluates all rules again after a conversion.
     """
     rules: list[dict[str, Any]] = [{"action": "DENY", "selector": {"identifier": "*", "matchType": "WILDCARD"}}]
     converted = [

@@ -1,4 +1,4 @@
-"""Files that a Dockerfile adds by their URL, fetched here: BuildKit would follow redirects into any network."""
+"""Downloads of the files that a Dockerfile adds by URL; BuildKit itself would follow redirects into any network."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from supply_chain.text import mebibytes
 
 REDIRECTS = 5
 MOST = 1024**3
-"""Bytes a file may have."""
+"""Maximum bytes of a file."""
 SILENCE = 30.0
-"""Seconds that a server may say nothing."""
+"""Seconds that a server may send nothing."""
 REDIRECTED = (301, 302, 303, 307, 308)
 
 
 @dataclass(frozen=True)
 class _Deadline:
-    """When a download has to be over; a cancelled run ends it before."""
+    """Time by which a download has to end; a cancelled run ends it earlier."""
 
     url: str
     until: float
     scope: Cancellation
 
     def check(self) -> float:
-        """Return for how many seconds the server may be silent now.
+        """Return the seconds that the server may be silent from now on.
 
-        Raises `Cancelled` once the run is cancelled, and `FetchFailed` once the time is over.
+        Raises `Cancelled` if the run is cancelled, and `FetchFailed` if the time is over.
         """
         if self.scope.cancelled:
             raise Cancelled("The download was ended because the run was cancelled.")
@@ -56,7 +56,7 @@ class _Deadline:
 
     @contextmanager
     def waiting(self) -> Iterator[float]:
-        """Give the block its timeout in seconds."""
+        """Yield the timeout in seconds for the block."""
         try:
             yield self.check()
         except httpcore.TimeoutException:
@@ -65,7 +65,7 @@ class _Deadline:
 
 
 class _Timed(httpcore.NetworkStream):
-    """A connection whose every operation is held to the deadline, whatever the server sends in the meantime."""
+    """Connection that applies the deadline to every operation, however often the server sends data."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
         self._stream = stream
@@ -97,7 +97,7 @@ class _Timed(httpcore.NetworkStream):
 
 
 class _Checked(httpcore.SyncBackend):
-    """Connects to no address but those that were checked, so that a name cannot change its mind in between."""
+    """Network backend that connects only to checked addresses, so that a later DNS answer cannot change them."""
 
     def __init__(self, resolve: Resolve, deadline: _Deadline) -> None:
         self._resolve = resolve
@@ -130,20 +130,20 @@ class _Wanted:
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Fetches by https, from public addresses alone, and believes nothing but the checksum."""
+    """Downloader that uses https and public addresses only, and accepts a file only by its checksum."""
 
     ca_bundle: Path | None = None
     resolve: Resolve = resolve
     most: int = MOST
     reserve: int = 0
-    """Bytes that have to stay free in the file system that the files are written to."""
+    """Bytes that have to stay free on the file system that the files are written to."""
 
     def fetch(self, url: str, checksum: Digest, target: Path, timeout: float, allowance: Allowance) -> None:
-        """Write what `url` gives to `target`; `timeout` in seconds.
+        """Download `url` to the file `target`; `timeout` in seconds.
 
-        Raises `FetchFailed` for an answer that is none, another checksum, more than a limit allows or a redirect
-        away from https, `DockerfileRefused` where the host, or one that it redirects to, has an address of no public
-        network, and `DiskFull` where the reserve would be used.
+        Raises `FetchFailed` if the server does not answer with the file, the checksum differs, a size limit is
+        exceeded, or a redirect leads away from https; `DockerfileRefused` if the host or a redirect's host has an
+        address that is not public; and `DiskFull` if the reserve would be used.
         """
         context = ssl.create_default_context(cafile=self.ca_bundle)
         deadline = _Deadline(url, time.monotonic() + timeout, cancellation())
@@ -159,7 +159,7 @@ class Fetcher:
         raise FetchFailed(f"{url} leads on more than {REDIRECTS} times.\nDeclare the URL that it leads to.")
 
     def _ask(self, pool: httpcore.ConnectionPool, at: str, wanted: _Wanted) -> str | None:
-        """Fetch it, or say where it lies instead."""
+        """Download the file, or return the location that the server redirects to."""
         headers = [("Host", urlsplit(at).netloc), ("User-Agent", "cscm"), ("Accept-Encoding", "identity")]
         try:
             with pool.stream("GET", at, headers=headers) as answer:
@@ -185,16 +185,16 @@ class Fetcher:
                 self._check_size(size, len(chunk), wanted)
                 digest.update(chunk)
                 file.write(chunk)
-        os.chmod(wanted.target, 0o600)  # noqa: PTH101 - as BuildKit gives what it fetches
+        os.chmod(wanted.target, 0o600)  # noqa: PTH101 - the mode that BuildKit sets on fetched files
         if f"sha256:{digest.hexdigest()}" != wanted.checksum:
-            # The checksum that it has stays unnamed: it would tell what any host answers this machine.
+            # Do not report the actual checksum: it would reveal what hosts answer to this machine.
             raise FetchFailed(
                 f"{wanted.url} does not have the checksum {wanted.checksum}, which is declared.\n"
                 "Find out what changed there before you declare another."
             )
 
     def _check_size(self, size: int, more: int, wanted: _Wanted) -> None:
-        """Refuse what the file itself, all files of the build together, or the file system has no room for."""
+        """Raise an error if the file, all files of the build together, or the file system exceeds its limit."""
         if size > self.most:
             raise FetchFailed(
                 f"{wanted.url} is more than {self.most} bytes, the limit of one file.\nFetch something smaller."
@@ -215,7 +215,7 @@ class Fetcher:
 
 
 def _checked_url(url: str, at: str) -> str:
-    """Return `at`, which `url` is or leads to; `FetchFailed` for what is no URL, or not https."""
+    """Return `at`, the URL that `url` is or redirects to; raise `FetchFailed` if it is not a valid https URL."""
     try:
         at.encode("ascii")
         parts = urlsplit(at)

@@ -1,1 +1,1 @@
-"""Files that others may change meanwhile, and files that nobody else may read."""
+"""Adapters for files that others may change during a read, and for files that only this user may read."""

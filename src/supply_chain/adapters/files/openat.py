@@ -1,6 +1,7 @@
-"""Files below a directory that somebody else may change meanwhile: opened part by part, and never through a link.
+"""Reads below a directory that others may change meanwhile, never through a link.
 
-openat(2) with O_NOFOLLOW. What is swapped for a link while it is read is an error; nothing leads out of the directory.
+Opens each path component separately with openat(2) and O_NOFOLLOW. If a component is replaced by a link during the
+read, an error is raised; no path leads out of the directory.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from supply_chain.errors import SourceInvalid
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""Without O_NONBLOCK, opening a pipe would wait for a writer."""
+"""Flags for files. Without O_NONBLOCK, opening a named pipe would wait for a writer."""
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-"""Nothing is there, or only by way of something that is no directory."""
+"""Error numbers that mean: the path does not exist, or a component of it is not a directory."""
 
 
 @contextlib.contextmanager
 def naming(path: str) -> Iterator[None]:
-    """Turn the system's error about `path` into `SourceInvalid`."""
+    """Translate an `OSError` about `path` into `SourceInvalid`."""
     try:
         yield
     except OSError as error:
@@ -41,7 +42,7 @@ def naming(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def directory_at(root: int, path: str) -> Iterator[int]:
-    """A directory below `root`; "" is `root` itself. `OSError`."""
+    """Yield an open directory below `root`; "" is `root` itself. Raises `OSError`."""
     at = os.open(".", DIRECTORY, dir_fd=root)
     try:
         for part in path.split("/") if path else ():
@@ -55,7 +56,7 @@ def directory_at(root: int, path: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def directory_named(path: Path) -> Iterator[int]:
-    """A directory by its whole path, of which no part may be a link. `OSError`."""
+    """Yield an open directory by its full path, no component of which may be a link. Raises `OSError`."""
     root = os.open("/", DIRECTORY)
     try:
         with directory_at(root, str(path.absolute()).strip("/")) as directory:
@@ -65,11 +66,11 @@ def directory_named(path: Path) -> Iterator[int]:
 
 
 def place_of(directory: int) -> Path:
-    """Where an open directory lies now, by the kernel's own account: no path is followed again. `SourceInvalid`.
+    """Return the current path of an open directory; raise `SourceInvalid` if it was moved or removed.
 
-    proc(5), "/proc/pid/fd/".
+    The kernel reports the path (proc(5), "/proc/pid/fd/"), so that no path is followed again.
     """
-    status, place = os.fstat(directory), Path(os.readlink(f"/proc/self/fd/{directory}"))  # noqa: PTH115 - as it is
+    status, place = os.fstat(directory), Path(os.readlink(f"/proc/self/fd/{directory}"))  # noqa: PTH115 - not normalized
     with contextlib.suppress(OSError):
         found = place.lstat()
         if (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino):
@@ -79,7 +80,7 @@ def place_of(directory: int) -> Path:
 
 @contextlib.contextmanager
 def file_at(root: int, path: str) -> Iterator[int]:
-    """A regular file below `root`, for reading. `OSError`."""
+    """Yield a regular file below `root`, open for reading. Raises `OSError`."""
     above, _, name = path.rpartition("/")
     with directory_at(root, above) as directory:
         file = os.open(name, FILE, dir_fd=directory)
@@ -92,13 +93,16 @@ def file_at(root: int, path: str) -> Iterator[int]:
 
 
 def names_at(root: int, path: str) -> list[str]:
-    """What lies in a directory below `root`. `OSError`."""
+    """Return the names in a directory below `root`. Raises `OSError`."""
     with directory_at(root, path) as directory:
-        return os.listdir(directory)  # noqa: PTH208 - of a descriptor
+        return os.listdir(directory)  # noqa: PTH208 - a file descriptor
 
 
 def read_at(root: int, path: str, limit: int) -> bytes | None:
-    """A file's content; None where there is none. `SourceInvalid` beyond `limit` bytes, and for other errors."""
+    """Return a file's content; None if there is no file.
+
+    Raises `SourceInvalid` if the file has more than `limit` bytes, and for other errors.
+    """
     try:
         with naming(path), file_at(root, path) as file:
             content = b"".join(read_pieces(file, limit + 1))
@@ -112,7 +116,7 @@ def read_at(root: int, path: str, limit: int) -> bytes | None:
 
 
 def read_pieces(file: int, limit: int, size: int = 1024 * 1024) -> Iterator[bytes]:
-    """What is left to be read of an open file, `size` bytes at a time and `limit` at most."""
+    """Yield the rest of an open file in pieces of `size` bytes, at most `limit` bytes in total."""
     while limit > 0 and (piece := os.read(file, min(size, limit))):
         limit -= len(piece)
         yield piece

@@ -1,4 +1,4 @@
-"""A lifecycle plan's journal, in a file."""
+"""Journal of a lifecycle plan in a file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from supply_chain.lifecycle.apply import Entry
 
 @dataclass(frozen=True)
 class FileJournal:
-    """Implements `lifecycle.apply.Journal`: a line for each entry. One that was cut off was not written."""
+    """Implementation of `lifecycle.apply.Journal` with one line per entry; an incomplete line does not count."""
 
     path: Path
 
     def entries(self) -> tuple[Entry, ...]:
+        """Return the complete entries."""
         return tuple(self._read())
 
     def _read(self) -> Iterator[Entry]:
@@ -31,6 +32,7 @@ class FileJournal:
                 continue
 
     def add(self, entry: Entry) -> None:
+        """Append an entry and flush it to the disk."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             file.write(b"\n" + entry.model_dump_json().encode())

@@ -1,4 +1,4 @@
-"""Files that a user keeps for itself, below a directory of its own: whole, and nobody else's."""
+"""Cache files of one user, below the user's own directory: complete, and readable by nobody else."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from supply_chain.errors import SettingInvalid
 from supply_chain.scratch import disk_full_told, write_private
 
 USED = 24 * 3600.0
-"""Seconds after which the next reading of a file is written down: its time tells when it was last of use."""
+"""Seconds after which a read updates a file's time, which shows when the file was last used."""
 
 
 @dataclass(frozen=True)
 class OwnFiles:
-    """Files below a directory, by the names of their directories and their own."""
+    """Files below a directory, addressed by subdirectory and file name."""
 
     directory: Path
 
     def read(self, place: str, name: str) -> bytes | None:
-        """What is in a file; None where there is none, or it is not this user's alone."""
+        """Return a file's content; None if there is no file, or if it is not private to this user."""
         path = self.directory / place / name
         try:
             file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -40,22 +40,22 @@ class OwnFiles:
             return opened.read()
 
     def write(self, place: str, name: str, content: bytes) -> None:
-        """Keep a whole file, or the one before; `SettingInvalid` where the directory is open to others."""
+        """Replace a file atomically; raise `SettingInvalid` if others can write to the directory."""
         self._private()
         with disk_full_told():
-            write_private(self.directory / place / name, content, lasting=False)  # one that is cut off counts as none
+            write_private(self.directory / place / name, content, lasting=False)  # no fsync: may be lost in a crash
 
     def forget_places(self, but: str) -> None:
-        """Remove every place but one."""
+        """Remove every subdirectory except one."""
         for place in self.directory.glob("*"):
             if place.name != but:
                 shutil.rmtree(place, ignore_errors=True)
 
     def forget_unused(self, seconds: float) -> None:
-        """Remove what nobody read for so long, which is more than `USED`."""
+        """Remove the files that nobody read for `seconds`, which have to be more than `USED`."""
         before = time.time() - seconds
         for file in self._files():
-            with contextlib.suppress(OSError):  # it is gone already, or somebody else's: it costs space and no more
+            with contextlib.suppress(OSError):  # already removed, or another user's: it only takes space
                 if file.stat(follow_symlinks=False).st_mtime < before:
                     Path(file).unlink()
 

@@ -1,4 +1,4 @@
-"""The files that a check looks at, and what files take."""
+"""Selection of the files that a check reads, and measurement of the space that files take."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from pathlib import Path
 from supply_chain.text import counted, first_of
 
 PORTION = 1000
-"""Files in one command line."""
+"""Files per command line."""
 
 
 def files_below(directory: Path) -> tuple[str, ...]:
-    """Paths relative to the directory, sorted. Links are left out: what they lead to lies in here by itself."""
+    """Return the sorted paths of the regular files, relative to the directory.
+
+    Links are left out: a link's target in this directory is listed itself.
+    """
     found: list[str] = []
     directories = [""]
     while directories:
@@ -30,9 +33,10 @@ def files_below(directory: Path) -> tuple[str, ...]:
 
 
 def bytes_below(place: Path, most: int, over: Callable[[], bool] = lambda: False) -> int:
-    """The bytes that files below a place occupy; counting ends above `most`, and when it is `over`.
+    """Return the bytes that files below a directory occupy.
 
-    What goes meanwhile, and what cannot be looked at, counts nothing.
+    Counting stops above `most` bytes, or when `over` returns True. Files that disappear meanwhile or cannot be read do
+    not count.
     """
     total, places = 0, [place]
     while places:
@@ -49,11 +53,11 @@ def bytes_below(place: Path, most: int, over: Callable[[], bool] = lambda: False
 
 
 def portions(files: Sequence[str]) -> Iterator[list[str]]:
-    """The files as arguments, so many at a time that a command line holds them; none looks like an option."""
+    """Yield the files as command line arguments, `PORTION` at a time; no argument looks like an option."""
     for start in range(0, len(files), PORTION):
         yield [f"./{name}" for name in files[start : start + PORTION]]
 
 
 def told(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[str, ...]:
-    """A sentence about files, such as `2 binary files not read: a.png, b.png`; none where there are none."""
+    """Return a sentence about files, such as `2 binary files not read: a.png, b.png`; none if there are no files."""
     return (f"{counted(len(files), noun)} {rest}: {', '.join(first_of(most, files))}",) if files else ()

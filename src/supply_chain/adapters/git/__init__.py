@@ -1,1 +1,1 @@
-"""git repositories read as data, and the snapshot of an application's source."""
+"""Adapters that read git repositories as data and take the snapshot of an application's source."""

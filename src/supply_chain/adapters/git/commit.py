@@ -1,4 +1,4 @@
-"""A commit's files, and the forms of git's commits and trees."""
+"""The files of a commit, and the parsers of git's commit and tree objects."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from supply_chain.errors import SourceInvalid
 HEADER = re.compile(rb"tree (?P<tree>[0-9a-f]{40})\n(?P<parents>(?:parent [0-9a-f]{40}\n)*)")
 COMMITTER = re.compile(rb"^committer [^\n]*> (-?\d{1,19}) [+-]\d{1,5}$", re.MULTILINE)
 MAX_TREE = 16 * 1024**2
-"""Bytes of the largest tree object: some 300,000 names in one directory. In memory they take up to 20 times as many."""
+"""Maximum bytes of a tree object: some 300,000 names in one directory. In memory they take up to 20 times as many."""
 LATEST = 2**33
-"""Unix seconds; a commit of a later time counts as one of this."""
+"""Latest commit time, in Unix seconds; a later one is replaced by it."""
 TREE = 0o40000
 TYPES = {0o100000: Kind.FILE, 0o120000: Kind.LINK, TREE: Kind.DIRECTORY, 0o160000: Kind.SUBMODULE}
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What is read of a commit: gitdatamodel(7)."""
+    """The parts of a commit that are used (gitdatamodel(7))."""
 
     oid: str
     tree: str
@@ -35,25 +35,27 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class TreeEntry:
-    """A name in a tree object."""
+    """Entry of a tree object."""
 
     mode: int
     oid: str
 
     @property
     def kind(self) -> Kind:
+        """Kind of the file, from the entry's mode."""
         return TYPES.get(self.mode & 0o170000, Kind.SPECIAL)
 
     @property
     def is_tree(self) -> bool:
+        """Whether the entry is a directory."""
         return self.kind is Kind.DIRECTORY
 
 
 @dataclass
 class CommittedTree:
-    """A `development.snapshot.Tree` of git's objects; `root` is the tree of the application's directory.
+    """Implementation of `development.snapshot.Tree` on git objects; `root` is the tree of the application's directory.
 
-    The trees that were read stay in memory. `SourceInvalid` where they have more names than a snapshot may list.
+    Parsed trees stay in memory. Raises `SourceInvalid` if they have more names than a snapshot may list.
     """
 
     name: str
@@ -63,18 +65,21 @@ class CommittedTree:
     _names: int = field(default=0, init=False)
 
     def list(self, directory: str) -> Iterator[Node]:
+        """Yield the nodes directly in a directory; none if there is no such directory."""
         at = self._tree(directory)
         above = f"{directory}/" if directory else ""
         for name, entry in self._parsed(at).items() if at else ():
             yield _node(f"{above}{name}", entry)
 
     def find(self, path: str) -> Node | None:
+        """Return the node at a path, without following a link; None if there is none."""
         above, _, name = path.rpartition("/")
         at = self._tree(above)
         entry = self._parsed(at).get(name) if at else None
         return _node(path, entry) if entry else None
 
     def read(self, node: Node) -> Iterator[bytes]:
+        """Yield the content of a file, or the target of a link."""
         kind, content = self.objects.read(node.blob or "")
         if kind != "blob":
             raise SourceInvalid(f"{node.path} is a {kind} in git, and no file.\nLook at it with `git fsck`.")
@@ -99,7 +104,10 @@ class CommittedTree:
 
 
 def parse_tree(oid: str, objects: Objects) -> dict[str, TreeEntry]:
-    """The names in a tree object. `SourceInvalid` where two are alike, or one is none of a single file."""
+    """Return the entries of a tree object by name.
+
+    Raises `SourceInvalid` if a name occurs twice or is not the name of a single file.
+    """
     entries = [
         (name.decode("utf-8", "surrogateescape"), TreeEntry(mode, bytes(raw).decode()))
         for name, mode, raw in _entries(oid, objects)
@@ -111,7 +119,10 @@ def parse_tree(oid: str, objects: Objects) -> dict[str, TreeEntry]:
 
 
 def find_subtree(oid: str, name: str, objects: Objects) -> str | None:
-    """A directory in a tree object; None where there is none. Much faster than all names, in a long history."""
+    """Return the id of a directory in a tree object; None if there is none.
+
+    In a long history, this is much faster than `parse_tree`.
+    """
     wanted = name.encode("utf-8", "surrogateescape")
     return next(
         (bytes(raw).decode() for each, mode, raw in _entries(oid, objects) if each == wanted and mode == TREE), None
@@ -138,7 +149,7 @@ def _no_tree(oid: str) -> SourceInvalid:
 
 
 def parse_commit(oid: str, content: bytes) -> Commit:
-    """A commit object's content."""
+    """Return the commit that a commit object's content describes; raise `SourceInvalid` if it is not one."""
     header, committer = HEADER.match(content), COMMITTER.search(content.partition(b"\n\n")[0])
     if not header or not committer:
         raise SourceInvalid(f"The git object {oid} is no commit.\nLook at it with `git fsck`.")

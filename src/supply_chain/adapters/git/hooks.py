@@ -1,4 +1,4 @@
-"""git's hooks: where they lie, and what one hears of a push. No git is run."""
+"""git's hooks: where they are, and what a hook learns about a push. No git command is run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from supply_chain.errors import DeclarationInvalid
 
 
 class Push(NamedTuple):
-    """A revision, and the refs that it was pushed to, in order: `refs/heads/main refs/tags/v1`."""
+    """A pushed revision, and the sorted refs that it was pushed to, such as `refs/heads/main refs/tags/v1`."""
 
     revision: str
     ref: str
 
 
 def hooks_of(path: Path) -> tuple[Path, str]:
-    """Where the hooks of the repository around `path` lie, and which one hears of a push; `DeclarationInvalid`."""
+    """Return the hooks directory of the repository around `path`, and the name of the hook that a push runs.
+
+    Raises `DeclarationInvalid` if `path` is not in a git repository.
+    """
     for directory in (path, *path.parents):
         if (directory / ".git").is_dir():
             return directory / ".git/hooks", "pre-push"
@@ -26,10 +29,10 @@ def hooks_of(path: Path) -> tuple[Path, str]:
 
 
 def pushed(lines: list[str]) -> list[Push]:
-    """The revisions that a hook was told of, each once; a deletion (all zeros) is none.
+    """Return the revisions in a hook's input, each once; a deletion (all zeros) is left out.
 
-    The second word is the new revision in both forms, and the third the ref that it is pushed to: pre-push says
-    `<local ref> <local oid> <remote ref> <remote oid>`, post-receive `<old> <new> <ref>` (githooks(5)).
+    In both formats the second word is the new revision and the third is the ref: pre-push gets `<local ref> <local oid>
+    <remote ref> <remote oid>`, post-receive `<old> <new> <ref>` (githooks(5)).
     """
     refs: dict[str, set[str]] = {}
     for words in (line.split() for line in lines):

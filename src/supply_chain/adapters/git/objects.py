@@ -1,7 +1,7 @@
-"""git's objects, read as data: packs by dulwich, on files that are opened here. Nothing is ever run.
+"""git's objects, read as data: dulwich parses the packs, this module opens the files. No program is run.
 
-Configuration, hooks, attributes, replacements, grafts and alternates play no part, and no file is reached through a
-link. Each object is verified against its id, so that a damaged or forged repository is an error.
+Configuration, hooks, attributes, replacements, grafts and alternates are ignored, and no file is reached through a
+link. Each object is verified against its id, so that a damaged or forged repository causes an error.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ from supply_chain.adapters.git.snapshot_budget import Budget
 from supply_chain.errors import SourceInvalid
 
 MAX_OBJECT = 256 * 1024**2
-"""Bytes of the largest object that is read from a repository; it is held in memory."""
+"""Maximum bytes of an object that is read from a repository; the object is held in memory."""
 MAX_PACKS = 400
-"""Packs of one repository, each of which stays open."""
+"""Maximum packs of one repository, each of which stays open."""
 MAX_CHAIN = 5000
-"""Deltas on top of each other; git makes 50, and no more than 4095."""
+"""Maximum length of a chain of deltas; git creates 50 by default, and at most 4095."""
 REMEMBERED = 256 * 1024
-"""Bytes of the largest object that is remembered as what deltas apply to."""
+"""Maximum bytes of an object that is cached as the base of deltas."""
 REMEMBERED_OBJECTS = 500
-"""Objects of a pack that are remembered."""
+"""Maximum cached objects of a pack."""
 LOOSE, INDEX = re.compile("[0-9a-f]{38}"), re.compile(r"pack-\S+\.idx")
 KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 BROKEN: Final = (
     ApplyDeltaError, AssertionError, IndexError, KeyError, OverflowError, TypeError, ValueError, struct.error,
     zlib.error,
 )  # fmt: skip
-"""What dulwich raises about a pack that is none."""
+"""Errors that dulwich raises about an invalid pack."""
 
 
 @dataclass(frozen=True)
 class Objects:
-    """The objects in a repository's `objects`, which is open as `root`."""
+    """The objects in a repository's directory `objects`, which is open as `root`."""
 
     root: int
     stack: ExitStack
@@ -65,9 +65,10 @@ class Objects:
     budget: Budget = field(default_factory=Budget)
 
     def read(self, oid: str) -> tuple[str, bytes]:
-        """An object's type and content. `SourceInvalid` where it is missing, too large or not what its id says.
+        """Return an object's type and content.
 
-        `SourceInvalid` and `Cancelled` also where the budget says so.
+        Raises `SourceInvalid` if the object is missing, too large, or does not match its id. Raises the errors of
+        `Budget.checkpoint`.
         """
         found = self._packed(oid) or self._loose(oid)
         if found is None:
@@ -84,7 +85,7 @@ class Objects:
         return kind, content
 
     def matching(self, prefix: str) -> frozenset[str]:
-        """The ids that begin with these (at least four) hexadecimal digits."""
+        """Return the ids that begin with `prefix`, at least four hexadecimal digits."""
         found = set()
         with suppress(FileNotFoundError):
             found |= {prefix[:2] + name for name in names_at(self.root, prefix[:2]) if LOOSE.fullmatch(name)}
@@ -139,7 +140,7 @@ class Objects:
                 with os.fdopen(os.dup(index), "rb") as file:
                     loaded = load_pack_index_file(name, file, SHA1)
                 self.stack.callback(_close, loaded)
-                with os.fdopen(os.dup(data), "rb") as file:  # both are mapped, and stay so when they are closed
+                with os.fdopen(os.dup(data), "rb") as file:  # both are mapped, and stay mapped after they are closed
                     unpacker = PackData(name, SHA1, file=file)
                 self.stack.callback(_close, unpacker)
                 raw = self.stack.enter_context(mmap(data, 0, access=ACCESS_READ))
@@ -150,7 +151,7 @@ class Objects:
 
 @dataclass(frozen=True)
 class _Pack:
-    """One pack with its index. Sizes are looked at before anything is unpacked."""
+    """One pack with its index. Sizes are checked before anything is decompressed."""
 
     data: PackData
     index: PackIndex
@@ -159,17 +160,19 @@ class _Pack:
     recent: OrderedDict[int, tuple[str, bytes]] = field(default_factory=OrderedDict)
 
     def offset(self, oid: str) -> int | None:
+        """Return an object's offset in the pack; None if it is not in the pack."""
         try:
             return self.index.object_offset(ObjectID(oid.encode()))
         except KeyError:
             return None
 
     def matching(self, prefix: str) -> Iterator[str]:
+        """Yield the ids that begin with the complete bytes of a prefix; an odd last digit is ignored."""
         even = bytes.fromhex(prefix[: len(prefix) & ~1])
         return (bytes(raw).hex() for raw in self.index.iter_prefix(even))
 
     def read(self, offset: int, oid: str) -> tuple[str, bytes]:
-        """The object at an offset: what is there, with the deltas on the way to it applied."""
+        """Return the type and content of the object at an offset, with all deltas applied."""
         deltas: list[tuple[int, list[bytes]]] = []
         held = 0
         while (found := self.recent.get(offset)) is None:
@@ -203,7 +206,7 @@ class _Pack:
         raise ValueError("a delta of nothing")
 
     def _size(self, offset: int) -> int:
-        """The size that an object or a delta is said to have (gitformat-pack(5)); no more than that is unpacked."""
+        """Return the declared size of an object or a delta (gitformat-pack(5)); no more than that is decompressed."""
         raw = self.raw[offset : offset + 10]
         size, shift = raw[0] & 15, 4
         for before, byte in pairwise(raw):
@@ -221,7 +224,10 @@ class _Pack:
 
 
 def _close(mapped: PackData | PackIndex) -> None:
-    """Close what dulwich maps. Where an error's traceback holds a part of the mapping, it is released with that."""
+    """Close what dulwich maps into memory.
+
+    If an error's traceback holds a part of the mapping, the mapping is released together with the traceback.
+    """
     try:
         mapped.close()
     except BufferError:
@@ -229,7 +235,7 @@ def _close(mapped: PackData | PackIndex) -> None:
 
 
 def _result_size(delta: bytes) -> int:
-    """The size of what a delta makes: the second number in it."""
+    """Return the size of a delta's result: the second number in the delta."""
     numbers, value, shift = [], 0, 0
     for byte in delta[:20]:
         value |= (byte & 127) << shift

@@ -1,4 +1,4 @@
-"""A git repository around an application: its commits, and which one the files are of. Read as data; nothing is run."""
+"""The git repository around an application: its commits, and the one that the files belong to. No program is run."""
 
 from __future__ import annotations
 
@@ -32,46 +32,53 @@ from supply_chain.errors import SourceInvalid
 from supply_chain.model.image import Source
 
 MAX_HISTORY = 250_000
-"""Commits that are looked at for the last one that changed the application."""
+"""Maximum commits that are searched for the last one that changed the application."""
 MAX_CONFIG = 1024**2
 MAX_REFS = 64 * 1024**2
-"""Bytes of packed-refs and of a shallow clone's list."""
+"""Maximum bytes of packed-refs and of the file `shallow`."""
 MAX_STEPS = 1000
-"""How far a revision's suffixes may lead back, such as in HEAD~3."""
+"""Maximum number in a revision's suffix, such as 3 in HEAD~3."""
 MAX_TAGS = 10
-"""Tags of tags."""
+"""Maximum depth of tags that point to tags."""
 REMEMBERED = 10_000
-"""Directories that are remembered as holding a part of the application's path, or not."""
+"""Maximum cached lookups of a part of the application's path in a directory."""
 OID = re.compile(r"[0-9a-f]{40}")
 ABBREVIATED = re.compile(r"[0-9a-f]{4,40}")
 REVISION = re.compile(r"(?P<name>[^~^:\\\s]+?)(?P<suffix>(?:~\d*|\^\d*|\^\{commit\})*)")
 SCHEME = re.compile(r"(?:[\w+.-]+::)?[A-Za-z][A-Za-z0-9+.-]*://")
 HOST = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|localhost|[\w-]+\.[\w.-]+)(?::\d{0,5})?|[\w.-]*")
-"""A host of a URL; none in file:///. With a port, a name without a dot could as well be a user's, with a password."""
+"""Host of a URL, empty in file:///. With a port, a name without a dot is no match: it could be a user's name and
+password."""
 SCP = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|[\w.-]+):.*")
-"""HOST:PATH"""
+"""The form HOST:PATH."""
 PORT = re.compile(r"[\w-]*:\d{0,5}")
-"""Of a host, or the beginning of a password."""
+"""A port after a host, or the beginning of a password after a user's name."""
 QUERY = re.compile(r"[?#].*", re.DOTALL)
-"""Of a URL, with the fragment (RFC 3986, sections 3.4 and 3.5)."""
+"""Query and fragment of a URL (RFC 3986, sections 3.4 and 3.5)."""
 STEP = re.compile(r"([~^])(\d*)")
 FORMATS = {b"objectformat": b"sha1", b"refstorage": b"files"}
-"""Extensions (git-config(1), "extensions.*") that decide how objects and references are stored."""
+"""Supported extensions (git-config(1), "extensions.*") that decide how objects and references are stored."""
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository that is open for reading: `git` is its directory, `common` what its work trees have in common."""
+    """A repository that is open for reading.
+
+    `git` is its directory, `common` the directory that all its work trees share.
+    """
 
     name: str
     inside: str
-    """The application's directory, below the work tree's root; "" where it is that."""
+    """Path of the application's directory below the root of the work tree; "" for the root."""
     git: int
     common: int
     objects: Objects
 
     def commit(self, revision: str | None = None) -> str | None:
-        """The commit of this name, or the one that is checked out; None without any. `SourceInvalid`."""
+        """Return the id of the commit with this name, or of the one that is checked out; None if there is none.
+
+        Raises `SourceInvalid`.
+        """
         if revision is None:
             return self._reference("HEAD")
         match = REVISION.fullmatch(revision)
@@ -85,7 +92,7 @@ class Repository:
         return found
 
     def source(self, commit: str, *, dirty: bool) -> Source:
-        """Where the code of a commit comes from."""
+        """Return the description of where a commit's code comes from."""
         return Source(
             path=self.inside or ".",
             repository=self.remote,
@@ -96,20 +103,21 @@ class Repository:
 
     @property
     def remote(self) -> str:
-        """The address of its remote, without a user's name or password; its directory's name where it has none."""
+        """Address of the remote `origin` without credentials; the repository's name if there is no remote."""
         address = _without_credentials(self._remote)
         if not address:
             check_name(self.name)
         return address or self.name
 
     def tree(self, commit: str) -> str | None:
-        """The tree of the application's directory in a commit; None where the commit does not hold it."""
+        """Return the tree of the application's directory in a commit; None if the commit does not contain it."""
         return self._inside(self._parsed(commit))
 
     def last_change(self, commit: str) -> int:
-        """When the application's directory last changed by a commit, in Unix seconds; 0 where it is in none.
+        """Return when a commit last changed the application's directory, in Unix seconds; 0 if no commit contains it.
 
-        As `git log -1 --format=%ct COMMIT -- DIRECTORY` finds it: back along the parents that hold the same.
+        Finds the commit that `git log -1 --format=%ct COMMIT -- DIRECTORY` finds: it follows the parents with the same
+        directory.
         """
         cuts, at = self._cuts, self._parsed(commit)
         mine = self._inside(at)
@@ -137,7 +145,7 @@ class Repository:
 
     @cached_property
     def _subtree(self) -> Callable[[str, str], str | None]:
-        """`find_subtree`, once for each directory: most commits leave most directories as they were."""
+        """`find_subtree` with a cache: most commits leave most directories unchanged."""
         return lru_cache(REMEMBERED)(lambda oid, part: find_subtree(oid, part, self.objects))
 
     def _parent(self, oid: str, number: int) -> str | None:
@@ -153,7 +161,7 @@ class Repository:
         return at
 
     def _named(self, name: str) -> str | None:
-        """A commit by a name that gitrevisions(7) knows: an id, a reference, or the beginning of an id."""
+        """Return the commit of a name as in gitrevisions(7): an id, a reference, or the beginning of an id."""
         if OID.fullmatch(name):
             return self._peeled(name)
         name = "HEAD" if name == "@" else name
@@ -166,7 +174,7 @@ class Repository:
         return found
 
     def _reference(self, name: str, depth: int = 5) -> str | None:
-        """The commit that a reference leads to."""
+        """Return the commit that a reference leads to."""
         content = read_at(self._place(name), name, 4096)
         if content is None:
             oid = self._packed.get(name)
@@ -178,18 +186,18 @@ class Repository:
         return self._peeled(oid) if oid and OID.fullmatch(oid) else None
 
     def _place(self, name: str) -> int:
-        """What a work tree has of its own: gitrepository-layout(5)."""
+        """Return the directory with a reference: the work tree's own or the common one (gitrepository-layout(5))."""
         own = not name.startswith("refs/") or name.startswith(("refs/bisect/", "refs/worktree/", "refs/rewritten/"))
         return self.git if own else self.common
 
     def _peeled(self, oid: str, depth: int = MAX_TAGS) -> str | None:
-        """The commit that an object is, or that a tag is of; None for anything else, also for what is not there."""
+        """Return the commit that an object is or that a tag points to; None for other and for missing objects."""
         try:
             kind, content = self.objects.read(oid)
         except SourceInvalid:
             self.objects.budget.checkpoint()
             if oid == self._checked_out:
-                raise  # the name is right, and the repository is not
+                raise  # HEAD is valid, but the repository is damaged
             return None
         if kind == "tag" and depth:
             target = re.match(rb"object ([0-9a-f]{40})\n", content)
@@ -198,7 +206,7 @@ class Repository:
 
     @cached_property
     def _checked_out(self) -> str | None:
-        """The id that HEAD leads to, whether its object is there or not."""
+        """Id that HEAD leads to, even if the object is missing."""
         content = (read_at(self.git, "HEAD", 4096) or b"").decode("utf-8", "replace").strip()
         name = content.removeprefix("ref:").strip()
         if content == name or not _is_reference(name):
@@ -214,7 +222,7 @@ class Repository:
 
     @cached_property
     def _cuts(self) -> frozenset[str]:
-        """The commits whose parents a shallow clone does not have."""
+        """Commits whose parents a shallow clone does not have."""
         return frozenset((read_at(self.common, "shallow", MAX_REFS) or b"").decode("ascii", "replace").split())
 
     @property
@@ -226,18 +234,21 @@ class Repository:
 
 
 def read_remote(directory: Path) -> str:
-    """Return the repository that a directory's code comes from, as `Source.repository` names it. `SourceInvalid`."""
+    """Return the repository that a directory's code comes from, as `Source.repository` names it.
+
+    Raises `SourceInvalid`.
+    """
     with directory_named(directory) as root, open_repository(root) as repository:
         return repository.remote if repository else place_of(root).name
 
 
 @contextlib.contextmanager
 def open_repository(root: int, budget: Budget | None = None) -> Iterator[Repository | None]:
-    """The repository that the application whose directory is open as `root` belongs to; None outside of any.
+    """Yield the repository of the application whose directory is open as `root`; None if there is none.
 
-    Raises `SourceInvalid` where there is one that cannot be read safely, or is not kept as it has to be, and where
-    the directory moves meanwhile: its names are those of the directories that were opened. Reading it raises what
-    `budget` does.
+    Raises `SourceInvalid` if the repository cannot be read safely, if its storage format is not supported, and if the
+    directory moves meanwhile, because names are taken from the opened directories. Reading the repository raises the
+    errors of `budget`.
     """
     real = place_of(root)
     budget = budget or Budget()
@@ -254,7 +265,7 @@ def open_repository(root: int, budget: Budget | None = None) -> Iterator[Reposit
             inside = place.name / inside
             at = os.open("..", DIRECTORY, dir_fd=at)
             stack.callback(os.close, at)
-        if _looks_like_repository(root):  # its owner named a bare one; an application's files around it make none
+        if _looks_like_repository(root):  # only `root` itself may be a bare repository, not a directory above it
             bare = stack.enter_context(directory_at(root, ""))
             yield _opened(real.name, "", root, bare, bare, stack, budget)
             return
@@ -280,7 +291,7 @@ def _opened(name: str, inside: str, root: int, git: int, common: int, stack: Exi
 
 
 def _git_directory(at: int, place: Path, stack: ExitStack) -> int | None:
-    """git's own directory of a work tree whose root is open as `at`; None where it is the root of none."""
+    """Return git's directory of a work tree whose root is open as `at`; None if it is not the root of one."""
     try:
         mode = os.stat(".git", dir_fd=at, follow_symlinks=False).st_mode
     except FileNotFoundError:
@@ -297,7 +308,7 @@ def _git_directory(at: int, place: Path, stack: ExitStack) -> int | None:
 
 
 def _linked(at: int, place: Path, stack: ExitStack) -> int:
-    """git's directory of a work tree that `git worktree` added, which names the work tree in turn."""
+    """Return git's directory of a work tree that `git worktree` added; that directory has to name the work tree."""
     text = (read_at(at, ".git", 8192) or b"").decode("utf-8", "surrogateescape")
     target = place / text.removeprefix("gitdir:").strip()
     if text.startswith("gitdir:") and "\0" not in text:
@@ -313,7 +324,10 @@ def _linked(at: int, place: Path, stack: ExitStack) -> int:
 
 
 def _common_directory(git: int, stack: ExitStack) -> int:
-    """What a repository's work trees have in common: two directories above that of one that `git worktree` added."""
+    """Return the directory that a repository's work trees share.
+
+    For a work tree that `git worktree` added, it is two levels above the work tree's git directory.
+    """
     if read_at(git, "commondir", 8192) is None:
         return git
     real = Path(f"/proc/self/fd/{git}").readlink()
@@ -353,7 +367,7 @@ def _check_format(common: int, name: str) -> None:
 
 
 def _configuration(common: int) -> ConfigFile:
-    """The repository's own file, without what it includes: other files of the machine are none of its matter."""
+    """Return the repository's own configuration, without included files, which do not belong to the repository."""
     try:
         content = io.BytesIO(read_at(common, "config", MAX_CONFIG) or b"")
         return ConfigFile.from_file(content, expand_includes=False)
@@ -362,7 +376,7 @@ def _configuration(common: int) -> ConfigFile:
 
 
 def _is_reference(name: str) -> bool:
-    """git-check-ref-format(1), and HEAD; nothing else in git's directory is a reference."""
+    """Return whether a name is HEAD or a valid reference (git-check-ref-format(1)); git's other files are none."""
     parts = name.split("/")
     plain = all(part and not part.startswith(".") and not part.endswith((".lock", ".")) for part in parts)
     return name == "HEAD" or (
@@ -371,11 +385,12 @@ def _is_reference(name: str) -> bool:
 
 
 def _without_credentials(remote: str) -> str:
-    """A remote's address without a user's name or password; a user's name alone stays in `user@host:path`.
+    """Return a remote's address without the user's name and password.
 
-    Of an address of the web the query and the fragment are left out too, as a token may stand there.
-    It is read as git reads it (RFC 3986; git-clone(1), "GIT URLS"), but for a password that holds `/` or `@` as they
-    are. `SourceInvalid` where more than one `@` could be the end of the password, and for control characters.
+    The user's name stays in `user@host:path`. In an http or https address, the query and the fragment are removed too,
+    because they may contain a token. The address is parsed as git parses it (RFC 3986; git-clone(1), "GIT URLS"),
+    except for a password that contains an unescaped `/` or `@`. Raises `SourceInvalid` if more than one `@` could be
+    the end of the password, and for control characters.
     """
     if has_control(remote):
         raise SourceInvalid(
@@ -390,7 +405,7 @@ def _without_credentials(remote: str) -> str:
     web = url[0].lower().endswith(("http://", "https://"))
     if not HOST.fullmatch(parts[0]):
         host = QUERY.sub("", parts[0]) if web else parts[0]
-        ends_early = host != parts[0] and HOST.fullmatch(host)  # by a query, or `host` is a user's name
+        ends_early = host != parts[0] and HOST.fullmatch(host)  # a query ends it, or `host` is a user's name
         if sum("@" in part for part in parts) > 1 or ((PORT.fullmatch(host) or ends_early) and "@" in rest):
             raise _unclear_remote()
         rest = rest.rpartition("@")[2]
@@ -398,7 +413,7 @@ def _without_credentials(remote: str) -> str:
 
 
 def _without_scp_credentials(remote: str) -> str:
-    """The same of `host:path`, and of what is no address but a directory."""
+    """Remove a password from an address of the form `host:path`; return a path of a directory unchanged."""
     head, colon, path = remote.partition(":")
     if not colon or "/" in head or "@" not in path:
         return remote

@@ -1,4 +1,4 @@
-"""Take the snapshot of an application: of its working copy, or of a commit."""
+"""Creation of an application's snapshot, from its working copy or from a commit."""
 
 from __future__ import annotations
 
@@ -42,24 +42,25 @@ from supply_chain.model.manifest import FILE, Base, Service
 from supply_chain.scratch import scratch
 
 OLDEST = 315532800
-"""1980-01-01: the time of files that no commit dates. Archives of some kinds know no earlier one."""
+"""1980-01-01, in Unix seconds: the time of files without a commit. Some archive formats have no earlier time."""
 
 
 @contextlib.contextmanager
 def take_snapshot(
     directory: Path, revision: str | None, ignores: IgnoreMatcher, budget: Budget | None = None
 ) -> Iterator[Snapshot]:
-    """A private copy of what is built: of the files in `directory` as they are, or of a commit's. Gone afterwards.
+    """Yield a private copy of the build's input, and remove it afterwards.
 
-    Raises `DeclarationInvalid` where there is no application, and `SourceInvalid` where a rule is broken, the git
-    repository cannot be read, or the budget is exceeded.
+    The copy is of the current files in `directory`, or of the commit `revision`. Raises `DeclarationInvalid` if there
+    is no application, and `SourceInvalid` if a rule is broken, the git repository cannot be read, or the budget is
+    exceeded.
     """
     with scratch("snapshot") as place:
         yield _take(directory, revision, _Remembering(ignores), place, budget or Budget())
 
 
 def read_manifest_of(directory: Path, revision: str | None, budget: Budget | None = None) -> Service | Base:
-    """Read the declaration that a snapshot of the same source has, by the same rules; nothing is copied."""
+    """Read the declaration that a snapshot of the same source would have, by the same rules, without a copy."""
     with contextlib.ExitStack() as stack:
         root = _open(directory, stack)
         repository, commit = _repository(directory, root, revision, budget or Budget(), stack)
@@ -69,7 +70,7 @@ def read_manifest_of(directory: Path, revision: str | None, budget: Budget | Non
 
 
 def verify_snapshot(snapshot: Snapshot) -> None:
-    """Raise `SourceInvalid` where a snapshot is no longer what was copied; its digests are signed after this."""
+    """Raise `SourceInvalid` if a snapshot is no longer what was copied; its digests are signed after this check."""
     written = {path: (entry.mode, entry.digest) for path, entry in snapshot.written.items()}
     found = {path: _state(path) for path in snapshot.directory.rglob("*") if path.is_symlink() or not path.is_dir()}
     changed = sorted(path for path in written.keys() | found.keys() if written.get(path) != found.get(path))
@@ -81,10 +82,13 @@ def verify_snapshot(snapshot: Snapshot) -> None:
 
 
 def _state(path: Path) -> tuple[Mode | None, Digest | None]:
-    """The mode and the digest of a file or a link; no mode where its permissions are none that a snapshot gives."""
+    """Return the mode and the digest of a file or a link.
+
+    The mode is None if the permissions are not those that a snapshot sets; both are None for other kinds of files.
+    """
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
-        return Mode.LINK, digest_of(os.fsencode(os.readlink(str(path))))  # noqa: PTH115 - as it is written
+        return Mode.LINK, digest_of(os.fsencode(os.readlink(str(path))))  # noqa: PTH115 - not normalized
     if not stat.S_ISREG(mode):
         return None, None
     kept = next((each for each in (Mode.FILE, Mode.EXECUTABLE) if each.permissions == stat.S_IMODE(mode)), None)
@@ -112,7 +116,7 @@ def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: 
 def _repository(
     directory: Path, root: int, revision: str | None, budget: Budget, stack: contextlib.ExitStack
 ) -> tuple[Repository | None, str | None]:
-    """The git repository around a directory, and the revision's commit, or the one that is checked out."""
+    """Return the git repository around a directory, and the commit of the revision or the one that is checked out."""
     repository = stack.enter_context(open_repository(root, budget))
     commit = repository.commit(revision) if repository else None
     if revision is not None and (repository is None or commit is None):
@@ -121,7 +125,10 @@ def _repository(
 
 
 def _open(directory: Path, stack: contextlib.ExitStack) -> int:
-    """The application's directory. A link on the way would let whoever may change it choose what is built."""
+    """Open the application's directory, without following a link.
+
+    A link in the path would let whoever may change it choose what is built.
+    """
     try:
         return stack.enter_context(directory_named(directory))
     except (OSError, ValueError) as error:
@@ -141,9 +148,10 @@ def _committed(repository: Repository, commit: str) -> CommittedTree:
 
 
 def _is_dirty(snapshot: Snapshot, working: Tree, repository: Repository, commit: str, ignores: IgnoreMatcher) -> bool:
-    """Whether a snapshot is anything else than what the same rules choose of the commit's tree.
+    """Return whether a snapshot differs from what the same rules select in the commit's tree.
 
-    No index is asked, and nothing that git can be told to overlook: git's ids of what was copied are compared.
+    The comparison uses git's ids of the copied files. It does not use git's index or any setting that makes git
+    overlook changes.
     """
     budget = repository.objects.budget
     budget.phase = Phase.LIST
@@ -151,7 +159,7 @@ def _is_dirty(snapshot: Snapshot, working: Tree, repository: Repository, commit:
         return True
     try:
         selection = select(_committed(repository, commit), ignores, budget.checkpoint)
-    except (DeclarationInvalid, SourceInvalid):  # the working copy can be read, and so is something else
+    except (DeclarationInvalid, SourceInvalid):  # the working copy could be read, so it differs
         budget.checkpoint()
         return True
     check([node for node in selection.nodes if node.kind is Kind.SUBMODULE and working.find(node.path)])
@@ -173,7 +181,7 @@ def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source, origi
         relative = node.path[start:]
         if node.kind is Kind.LINK:
             entry = writer.link(f"context/{relative}", node, links[relative])
-        elif node.path in selection.texts:  # what was read to decide is what is built
+        elif node.path in selection.texts:  # build the bytes that the selection was made from
             entry = writer.file(f"context/{relative}", node, [selection.texts[node.path][1]])
         else:
             entry = writer.file(f"context/{relative}", node, tree.read(node))
@@ -195,14 +203,14 @@ def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source, origi
 def _target(tree: Tree, link: Node, budget: Budget) -> bytes:
     budget.checkpoint()
     target = b"".join(tree.read(link))
-    if len(target) > MAX_PATH:  # in git, a link may have the size of any file
+    if len(target) > MAX_PATH:  # in git, a link may be as large as any file
         raise SourceInvalid(f"{link.path} leads nowhere.\nRemove it, or make it a file.")
     return target
 
 
 @dataclass
 class _Writer:
-    """Writes a snapshot's files, with git's modes and one time for all."""
+    """Writes a snapshot's files, with git's modes and one modification time."""
 
     place: Path
     time: int
@@ -248,7 +256,7 @@ class _Writer:
         return entry
 
     def link(self, name: str, node: Node, target: bytes) -> Entry:
-        """Write a link."""
+        """Write a symbolic link."""
         self.budget.checkpoint()
         path = self._path(name)
         path.symlink_to(os.fsdecode(target))
@@ -258,7 +266,7 @@ class _Writer:
         return entry
 
     def finish(self) -> None:
-        """Give the directories their mode and time, once nothing is written into them any more."""
+        """Set the mode and time of the directories, after the last file is written."""
         for path in self.made:
             path.chmod(0o755)
             os.utime(path, (self.time, self.time))
@@ -274,13 +282,13 @@ class _Writer:
 
 
 def _blob(size: int) -> hashlib._Hash:
-    """What computes git's id of a file of this size."""
+    """Return a hash object that computes git's id of a file of `size` bytes."""
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
 @dataclass(frozen=True)
 class _Remembering:
-    """Asks a matcher once about each path: a commit holds mostly what the working copy does."""
+    """Cache around a matcher, because a commit has mostly the same paths as the working copy."""
 
     ignores: IgnoreMatcher
     answers: dict[bytes, dict[str, bool]] = field(default_factory=dict)

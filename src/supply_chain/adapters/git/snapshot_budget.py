@@ -1,4 +1,4 @@
-"""What taking one snapshot may cost: time, and bytes of git objects."""
+"""Limits of one snapshot: time, and bytes of git objects."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from supply_chain.development.snapshot import MAX_SIZE
 from supply_chain.errors import SourceInvalid
 
 MAX_SECONDS = 300
-"""Seconds that taking a snapshot may last."""
+"""Maximum seconds of a snapshot."""
 MAX_READ = MAX_SIZE + 4 * 1024**3
-"""Bytes of git objects that are read for one snapshot: its files, and the commits and directories around them."""
+"""Maximum bytes of git objects that are read for one snapshot: its files, and the commits and trees around them."""
 
 
 class Phase(Enum):
-    """What a snapshot is doing, and what makes that shorter."""
+    """Phase of a snapshot: what it does, and how to make it shorter."""
 
     GIT = (
         "reading the git repository",
@@ -42,14 +42,14 @@ class Phase(Enum):
 class Budget:
     """Ends a snapshot that takes too long, that reads too much, or whose run is cancelled.
 
-    Once it is exceeded, every checkpoint raises.
+    After a limit is exceeded, every checkpoint raises.
     """
 
     clock: Callable[[], float] = time.monotonic
-    """Seconds, from any beginning."""
+    """Returns seconds since any fixed time."""
     seconds: float = MAX_SECONDS
     size: int = MAX_READ
-    """Bytes of git objects."""
+    """Maximum bytes of git objects."""
     phase: Phase = Phase.GIT
     scope: Cancellation = field(default_factory=cancellation)
     _deadline: float = field(init=False)
@@ -59,7 +59,7 @@ class Budget:
         self._deadline = self.clock() + self.seconds
 
     def checkpoint(self) -> None:
-        """Raise `SourceInvalid` where the time or the bytes are used up, and `Cancelled` where the run is cancelled."""
+        """Raise `SourceInvalid` if the time or the bytes are used up, and `Cancelled` if the run is cancelled."""
         if self.scope.cancelled:
             self.scope.wait(0)
         doing, remedy = self.phase.value
@@ -71,6 +71,6 @@ class Budget:
             raise SourceInvalid(f"The snapshot took more than {self.seconds:g} seconds, while {doing}.\n{remedy}")
 
     def spend(self, size: int) -> None:
-        """Count bytes of a git object that was read. Raises as `checkpoint`."""
+        """Count the bytes of a git object that was read. Raises the errors of `checkpoint`."""
         self._read += size
         self.checkpoint()

@@ -1,4 +1,4 @@
-"""The files of an application's directory, as they are."""
+"""The files of an application's directory, as they are on the disk."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from supply_chain.errors import SourceInvalid
 
 @dataclass(frozen=True)
 class WorkingCopy:
-    """A `development.snapshot.Tree`. `root` is the open directory."""
+    """Implementation of `development.snapshot.Tree` on a directory, which is open as `root`."""
 
     name: str
     root: int
 
     def list(self, directory: str) -> Iterator[Node]:
+        """Yield the nodes directly in a directory."""
         above = f"{directory}/" if directory else ""
         with naming(directory or self.name), directory_at(self.root, directory) as opened, os.scandir(opened) as names:
             for each in names:
                 yield _node(f"{above}{each.name}", os.stat(each.name, dir_fd=opened, follow_symlinks=False))
 
     def find(self, path: str) -> Node | None:
+        """Return the node at a path, without following a link; None if there is none."""
         above, _, name = path.rpartition("/")
         try:
             with directory_at(self.root, above) as directory:
@@ -36,7 +38,10 @@ class WorkingCopy:
             raise SourceInvalid(f"{path} cannot be read: {error.strerror}\nMake it a plain file.") from error
 
     def read(self, node: Node) -> Iterator[bytes]:
-        """Exactly as many bytes as were listed: another size is a change."""
+        """Yield a file's content, or a link's target.
+
+        Raises `SourceInvalid` if the file no longer has the listed size.
+        """
         if node.kind is Kind.LINK:
             yield self._target(node.path)
             return

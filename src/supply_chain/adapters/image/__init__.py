@@ -1,1 +1,1 @@
-"""The content of an image: its layers, the file system that they make, and what the files are."""
+"""Adapters that read the content of an image: its layers, the file system that they form, and its files."""

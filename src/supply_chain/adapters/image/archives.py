@@ -1,7 +1,7 @@
-"""Archives in a build context that `ADD` unpacks: the engine does so in its own process, outside of a build's limits.
+"""Limits for archives in a build context that `ADD` unpacks: the engine unpacks them outside of a build's limits.
 
-How much memory that takes is the archive's choice: an xz dictionary may have 4 GiB, a zstd window 512 MiB. gzip and
-bzip2 have fixed ones of less than a MiB.
+The archive determines how much memory that takes: an xz dictionary may have 4 GiB, a zstd window 512 MiB. gzip and
+bzip2 have fixed windows of less than a MiB.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from supply_chain.errors import BuildLimitExceeded
 from supply_chain.text import plain
 
 LARGEST_WINDOW = 64 * 1024**2
-"""Bytes of an archive's dictionary or window: `xz -9` makes one of 64 MiB."""
+"""Maximum bytes of an archive's dictionary or window: `xz -9` uses 64 MiB."""
 OVERHEAD = 8 * 1024**2
-"""Bytes that liblzma takes besides the dictionary."""
+"""Bytes of memory that liblzma uses in addition to the dictionary."""
 PIECE = 1024**2
 LONGEST_MAGIC = 6
-"""Bytes by which xz and zstd are told."""
+"""Bytes that identify xz and zstd."""
 
 
 def check_archives(context: Path, most: int) -> None:
-    """Refuse archives whose unpacking takes too much memory, or gives more than `most` bytes.
+    """Raise `BuildLimitExceeded` if unpacking an archive takes too much memory or gives more than `most` bytes.
 
-    Each file that begins as xz or zstd does is unpacked once and not kept: later streams of a file may ask for more
-    than the first. Raises `BuildLimitExceeded`; what is no whole archive is BuildKit's to refuse.
+    Unpacks each file that begins like xz or zstd once, to its end, because later streams of a file may need more memory
+    than the first. The unpacked content is not stored. An invalid archive is not an error here: BuildKit refuses it.
     """
     for name in files_below(context):
         with (context / name).open("rb") as packed:

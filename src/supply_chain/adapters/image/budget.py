@@ -1,4 +1,4 @@
-"""What reading one image may cost: processor time, for which a slow disk or a busy host counts nothing."""
+"""Limit of the processor time for reading one image; a slow disk or a busy host does not count."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from supply_chain.adapters.process.command import Cancellation, cancellation
 
 MAX_SECONDS = 900
-"""Seconds of processor time; 16 GiB of files, the most that are read, take two minutes where nobody makes it long."""
+"""Maximum seconds of processor time. 16 GiB of files, the largest image that is read, normally take two minutes."""
 
 
 class TooLong(ValueError):
-    """Reading an image takes more than it may."""
+    """Reading an image takes more processor time than allowed."""
 
 
 @dataclass
 class Budget:
-    """Ends the reading of an image, in this thread, that takes too much or whose run is cancelled.
+    """Ends the reading of an image, in this thread, if it takes too long or its run is cancelled.
 
-    Once it is exceeded, every checkpoint raises.
+    After the time is used up, every checkpoint raises.
     """
 
     clock: Callable[[], float] = time.thread_time
-    """Seconds, from any beginning."""
+    """Returns seconds since any fixed time."""
     scope: Cancellation = field(default_factory=cancellation)
     _deadline: float = field(init=False)
 
@@ -32,7 +32,7 @@ class Budget:
         self._deadline = self.clock() + MAX_SECONDS
 
     def checkpoint(self) -> None:
-        """Raise `TooLong` where the time is used up, and `Cancelled` where the run is cancelled."""
+        """Raise `TooLong` if the time is used up, and `Cancelled` if the run is cancelled."""
         if self.scope.cancelled:
             self.scope.wait(0)
         if self.clock() > self._deadline:

@@ -1,4 +1,4 @@
-"""Which distribution an image says to be, and which package managers keep records in it."""
+"""Examination of an image: its declared distribution, and the package managers that have records in it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from supply_chain.evidence.examination import Archive, Contradiction, Database, 
 Files = Filesystem[FileContent]
 
 MOST_LISTED = 1000
-"""Archives, and databases, that an examination names."""
+"""Maximum archives, and maximum databases, that an examination lists."""
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
-"""Where os-release is looked for, in this order (os-release(5))."""
+"""Paths of os-release, in the order in which they are tried (os-release(5))."""
 OWN = {
     "dpkg": ("/var/lib/dpkg",),
     "rpm": ("/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm"),
@@ -23,7 +23,7 @@ OWN = {
     "pacman": ("/var/lib/pacman",),
     "portage": ("/var/db/pkg",),
 }
-"""Package manager → where a distribution keeps its records, and scanners look for them."""
+"""Package manager → directories where a distribution stores its records and scanners look for them."""
 FAMILIES = {
     "dpkg": ("debian", "ubuntu"),
     "rpm": ("rhel", "fedora", "centos", "suse", "opensuse", "amzn", "ol", "rocky", "almalinux", "azurelinux", "mariner",
@@ -34,11 +34,11 @@ FAMILIES = {
 }  # fmt: skip
 """Package manager → `ID` or `ID_LIKE` of the distributions that use it."""
 JAVA = (".jar", ".war", ".ear", ".par", ".sar", ".nar", ".jpi", ".hpi", ".kar", ".far", ".lpkg")
-"""The names of the archives that syft opens."""
+"""File name extensions of the archives that syft opens."""
 
 
 def examine(files: Files, keeper: Keeper) -> Examination:
-    """What an SBOM of these files does not tell."""
+    """Return the facts about these files that an SBOM does not contain."""
     release = _os_release(files, keeper)
     own, databases = _databases(files)
     archives = list(_archives(files))
@@ -53,7 +53,7 @@ def examine(files: Files, keeper: Keeper) -> Examination:
 
 
 def _text(files: Files, keeper: Keeper, path: str) -> str | None:
-    """A small text by its path, links followed; None where there is none."""
+    """Return a small text by its path, with links followed; None if there is none."""
     found = files.resolve(path)
     if found is None or found[1].content is None:
         return None
@@ -62,7 +62,7 @@ def _text(files: Files, keeper: Keeper, path: str) -> str | None:
 
 
 def _os_release(files: Files, keeper: Keeper) -> dict[str, str]:
-    """The assignments of the os-release that counts; empty where there is none."""
+    """Return the assignments of the first os-release that exists; empty if there is none."""
     for path in OS_RELEASE:
         if (text := _text(files, keeper, path)) is not None:
             return assignments(text)
@@ -70,7 +70,7 @@ def _os_release(files: Files, keeper: Keeper) -> dict[str, str]:
 
 
 def assignments(text: str) -> dict[str, str]:
-    """The variables that a text in the shell's form assigns (os-release(5)); the last of a name counts."""
+    """Return the variables that a shell-like text assigns (os-release(5)); the last assignment of a name counts."""
     found = {}
     for line in text.splitlines():
         name, equals, value = line.strip().partition("=")
@@ -84,7 +84,7 @@ def assignments(text: str) -> dict[str, str]:
 def _contradictions(
     files: Files, keeper: Keeper, release: dict[str, str], managers: tuple[str, ...]
 ) -> Iterator[Contradiction]:
-    """Files that name another distribution than os-release does."""
+    """Yield the files that indicate another distribution than os-release does."""
     name, version = release.get("ID", ""), release.get("VERSION_ID", "")
     family = {name, *release.get("ID_LIKE", "").split()}
     for path in OS_RELEASE:
@@ -115,7 +115,7 @@ def _shown(name: str, version: str) -> str:
 
 
 def _release_files(files: Files, keeper: Keeper) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """The distributions' own release files: path, what `ID` belongs to them, and the version where one is told."""
+    """Yield the distributions' own release files: path, matching values of `ID`, and the version if there is one."""
     for path, names in (
         ("/etc/debian_version", ("debian",)),
         ("/etc/alpine-release", ("alpine",)),
@@ -135,14 +135,14 @@ def _release_files(files: Files, keeper: Keeper) -> Iterator[tuple[str, tuple[st
 
 
 def _same_version(found: str, version: str) -> bool:
-    """Whether one of two versions is the beginning of the other: 12 and 12.5."""
+    """Return whether one version is a prefix of the other, such as 12 and 12.5."""
     one, other = found.split("."), version.split(".")
     shorter = min(len(one), len(other))
     return one[:shorter] == other[:shorter]
 
 
 def _databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
-    """The package managers of the image's own records, and where there are others."""
+    """Return the package managers of the image's own distribution, and the databases in other places."""
     own: dict[str, str] = {}
     others: dict[str, Database] = {}
     for path, node in sorted(files.walk(), key=lambda each: each[0]):
@@ -162,7 +162,7 @@ def _databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
 
 
 def _records(path: str, node: Node[FileContent]) -> tuple[str, str]:
-    """The package manager whose records a file holds, and their directory; empty for none."""
+    """Return the package manager whose records a file holds, and their directory; empty if none."""
     directory, name = posixpath.split(path)
     if node.kind is Kind.DIRECTORY:
         if path in ("/nix/store", "/gnu/store") and node.children:
@@ -179,7 +179,7 @@ def _records(path: str, node: Node[FileContent]) -> tuple[str, str]:
 
 
 def _archives(files: Files) -> Iterator[Archive]:
-    """The archives that syft does not open, or in which it sees Java's packages alone and there are others."""
+    """Yield the archives that syft does not open, or in which it looks only for Java packages and others exist."""
     for path, node in sorted(files.walk(), key=lambda each: each[0]):
         content = node.content
         if content is None or not content.archive:

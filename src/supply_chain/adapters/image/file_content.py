@@ -1,4 +1,4 @@
-"""What a file of an image is, by its content and not by its name: program, archive, package database, or a secret."""
+"""Detection of what an image's file is, by its content, not its name: program, archive, package database or secret."""
 
 from __future__ import annotations
 
@@ -19,44 +19,48 @@ import zstandard
 
 CHUNK = 1024 * 1024
 HEAD = 64 * 1024
-"""Bytes of a file's beginning that are looked at; a smaller file is kept whole."""
+"""Bytes at a file's beginning that are examined; the content of a smaller file is stored."""
 TAIL = 66 * 1024
-"""Bytes of a file's end that are looked at: a zip archive's directory ends with a comment of at most 64 KiB."""
+"""Bytes at a file's end that are examined: a zip archive's directory ends with a comment of at most 64 KiB."""
 INSIDE = 64 * 1024
-"""Bytes of what is compressed that show what it is."""
+"""Bytes of unpacked content that suffice to identify it."""
 UNPACKED = 1024 * 1024
-"""Bytes that a compressed file, and each entry of a zip archive, is unpacked to."""
+"""Maximum bytes to which a compressed file, or an entry of a zip archive, is unpacked."""
 START = 2 * 1024 * 1024
-"""Bytes of a compressed file's beginning that are unpacked: bzip2 gives nothing before a block's end, of 900 kB."""
+"""Bytes at a compressed file's beginning that are unpacked: bzip2 gives no output before the end of a block of 900 kB.
+"""
 DEEPEST = 3
-"""Compressed files within each other that are unpacked."""
+"""Maximum depth of nested compressed files that are unpacked."""
 LARGEST_WINDOW = 256 * 1024 * 1024
-"""Bytes of memory that unpacking may take."""
+"""Maximum bytes of memory for unpacking."""
 BLOCK = 512
 """Bytes of a tar header."""
 MOST_STREAMS = 64
-"""Compressed streams, one after the other in a file, that are unpacked."""
+"""Maximum consecutive compressed streams of a file that are unpacked."""
 PIECE = 16 * 1024
-"""Bytes of a compressed file that are unpacked at once."""
+"""Bytes of compressed input per step."""
 LZMA_HEADER, LZMA_PROPERTIES = 13, 225
-"""Bytes before the content of a `.lzma`, and what its first byte is below."""
+"""Bytes before the content of a `.lzma` file, and the exclusive maximum of its first byte."""
 MOST_ZIP_ENTRIES = 1_000_000
-"""Entries of zip archives in one file that are looked at; what holds more of them and an end is an archive."""
+"""Maximum zip entries of a file that are recorded; a file with more entries and an end record is an archive."""
 LONGEST_ZIP_NAME = 2048
-"""Bytes of an entry's name in a zip archive that are read."""
+"""Maximum bytes of a zip entry's name that are read."""
 
 MACHINES = {"amd64": "x86-64", "arm64": "AArch64"}
-"""A platform's architecture (Go's name) → the machine its programs are for."""
+"""A platform's architecture (Go's name) → the machine that its programs are for."""
 NAMES = {3: "i386", 8: "MIPS", 21: "PowerPC64", 22: "S390", 40: "ARM", 62: "x86-64", 183: "AArch64", 243: "RISC-V"}
 """ELF's `e_machine` → the machine (System V ABI, "ELF Header")."""
 EXECUTABLES = (2, 3)
-"""ELF's `e_type` of what can be run: ET_EXEC and ET_DYN, which a library is too."""
+"""ELF's `e_type` of what can run: ET_EXEC and ET_DYN; a shared library is ET_DYN too."""
 HEADER = 20
-"""Bytes of an ELF header up to its `e_machine`."""
+"""Bytes of an ELF header up to the end of `e_machine`."""
 
 
 def _pattern(expression: bytes) -> re2.Pattern[bytes]:
-    """Compile an expression for RE2, which searches in linear time, and far faster than `bytes.find` for several."""
+    """Compile an expression with RE2, which searches in linear time.
+
+    For several alternatives it is much faster than `bytes.find` for each.
+    """
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.never_capture = True
@@ -64,7 +68,7 @@ def _pattern(expression: bytes) -> re2.Pattern[bytes]:
 
 
 def _any_of(*contents: bytes) -> re2.Pattern[bytes]:
-    """Compile one pattern for all of these."""
+    """Compile one pattern that matches any of the contents."""
     return _pattern(b"|".join(map(re.escape, contents)))
 
 
@@ -72,7 +76,7 @@ PEM = "private key"
 _BREAK = rb"[ \t]*(?:[\r\n]|\\[nr])[ \t]*"
 _HEADER = rb"[A-Za-z][A-Za-z-]*: (?:[^\r\n\\]|\\[^nr])*(?:%b)+" % _BREAK
 _KEY = rb"(?:\s|\\[nr])+(?:Proc-Type|(?:%b)*[A-Za-z0-9+/](?:(?:%b)*[A-Za-z0-9+/]){31})" % (_HEADER, _BREAK)
-"""What follows a private key's first line: headers (RFC 4880, 6.2; RFC 4716, 3.3), and base64 in lines."""
+"""Text after a private key's first line: headers (RFC 4880, 6.2; RFC 4716, 3.3), and base64 in lines."""
 _AWS_KINDS, _AWS_NAMES = (b"AKIA", b"ASIA"), (b"aws_secret_access_key", b"AWS_SECRET_ACCESS_KEY")
 FORMS = (
     (PEM, b"PRIVATE KEY",
@@ -95,10 +99,10 @@ FORMS = (
     ("PyPI token", b"pypi-AgE", rb"pypi-AgE[A-Za-z0-9_-]{50,}"),
     ("Azure storage key", b"AccountKey=", rb"AccountKey=[A-Za-z0-9+/]{86}=="),
 )  # fmt: skip
-"""Kind of a secret, what each of it contains, and its form. The values that makers give as examples are none.
+"""Kind of a secret, bytes that each such secret contains, and its pattern. The vendors' example values do not match.
 
-In records of SQLite or pickle anything may stand directly before and after it. An AWS key in a text has to begin or end
-where a word does, as it may else be of a longer word.
+In records of SQLite or pickle, any byte may stand directly before and after a secret. In a text, an AWS key has to
+begin or end at a word boundary, because otherwise it may be part of a longer word.
 """
 BINARY_FORMS = (
     *(("AWS access key", kind,
@@ -108,75 +112,79 @@ BINARY_FORMS = (
     *(("AWS key", name[1:], name + rb"[\WXq]{0,8}(?!\S{33}EXAMPLEKEY)(?=[A-Za-z/+]*\d)[A-Za-z0-9/+]{40}")
       for name in _AWS_NAMES),
 )  # fmt: skip
-"""Forms where there are zero bytes: an AWS key is none only in the midst of base64, or of a table of words."""
+"""Patterns for content with zero bytes. There, an AWS key is rejected only in the middle of base64 or of a table of
+words."""
 _Form = tuple[str, bytes, "re.Pattern[bytes] | re2.Pattern[bytes]"]
 
 
 def _compiled(kind: str, anchor: bytes, form: bytes) -> _Form:
-    """RE2 knows no lookahead; what has one is of a bounded length."""
+    """Compile a pattern with RE2, or with `re` if it has a lookahead, which RE2 does not support.
+
+    A pattern with a lookahead matches only a bounded length.
+    """
     return kind, anchor, re.compile(form) if b"(?!" in form else _pattern(form)
 
 
 _FORMS, _BINARY_FORMS = (tuple(_compiled(*form) for form in forms) for forms in (FORMS, BINARY_FORMS))
 _ZEROS = (b"", b"\0", b"\0\0\0")
-"""What stands between ASCII letters, in UTF-16 and in UTF-32 too."""
+"""Bytes between ASCII letters: none, or as in UTF-16 and UTF-32."""
 _ANCHORS = _any_of(
     *(zeros.join(anchor[at : at + 1] for at in range(len(anchor))) for _, anchor, _ in FORMS for zeros in _ZEROS)
 )
 _WIDE = _pattern(rb"[^\x00](?:\x00[^\x00]){15,}|[^\x00](?:\x00\x00\x00[^\x00]){15,}")
-"""ASCII in UTF-16 or UTF-32, in whatever order the bytes are."""
+"""ASCII text in UTF-16 or UTF-32, of either byte order."""
 LONGEST_FORM = 4096
-"""Bytes of one piece that the next one is read together with, so that nothing is missed between them."""
+"""Bytes of a piece that are searched again with the next piece, so that no match across the border is missed."""
 MOST_SECRETS = 20
-"""Places of one kind of secret in one file that are told."""
+"""Maximum places of one kind of secret in one file that are reported."""
 MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does
+    codecs.BOM_UTF32_LE: "utf-32",  # begins like the mark of UTF-16
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""The byte order mark that a text begins with → the encoding that it speaks of."""
+"""Byte order mark → encoding."""
 _MARKS = tuple(MARKS)
 SINGLE_EXECUTABLE = b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:1"
-"""What a Node.js program contains that has an application in it ("Single executable applications")."""
+"""Bytes in a Node.js program that contains an application ("Single executable applications")."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """What is known of a regular file."""
+    """Facts about a regular file."""
 
     sha256: bytes
     machine: str = ""
-    """The machine that it is a program for."""
+    """Machine that the program is for; empty if it is not a program."""
     archive: str = ""
-    """The format of an archive or of a file system in a file."""
+    """Format of the archive or file system in the file; empty if none."""
     database: str = ""
-    """The package manager whose records it holds."""
+    """Package manager whose records the file holds; empty if none."""
     place: int = -1
-    """Where its content is kept, of a small file; -1 for none."""
+    """Position of a small file's stored content; -1 if it is not stored."""
     size: int = 0
     text: bool = False
-    """Whether its beginning holds no zero byte, is a byte order mark, or is of UTF-16 or UTF-32."""
+    """Whether the beginning has no zero byte, starts with a byte order mark, or is UTF-16 or UTF-32."""
     secrets: tuple[tuple[int, str], ...] = ()
-    """Line and kind of what has a known form of a secret."""
+    """Line and kind of each likely secret."""
     packed: tuple[tuple[int, str], ...] = ()
-    """The same, by the line of what is compressed in it."""
+    """Line and kind of each likely secret in compressed content; the line counts in the unpacked content."""
 
 
 class Keeper:
-    """Keeps the content of small files in a file of its own, so that memory does not grow with them."""
+    """Stores the content of small files in a temporary file, so that memory does not grow with them."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def keep(self, content: bytes) -> int:
-        """Keep a content; the place to read it from."""
+        """Store a content and return the position to read it from."""
         place = self._file.seek(0, io.SEEK_END)
         self._file.write(content)
         return place
 
     def read(self, content: FileContent) -> bytes | None:
-        """The content of a file; None where it was too large to be kept."""
+        """Return a file's content; None if it was too large to store."""
         if content.place < 0:
             return None
         self._file.seek(content.place)
@@ -184,7 +192,7 @@ class Keeper:
 
 
 def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: bool) -> FileContent:
-    """Read a file once, from its beginning to its end, and find out what it is; with `secrets`, look for these too."""
+    """Read a file once, from beginning to end, and return the facts about it; with `secrets`, search it for secrets."""
     digest, start, tail, left, line = hashlib.sha256(), b"", b"", b"", 1
     most = size_read = 0
     found, packed = _Places(), _Places()
@@ -222,25 +230,26 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
 
 
 class _Places:
-    """Where secrets are, by their kinds."""
+    """Places of secrets by kind."""
 
     def __init__(self) -> None:
         self._lines: dict[str, set[int]] = {}
 
     def add(self, places: Iterable[tuple[int, str]]) -> None:
-        """Add so many that all of them can be told."""
+        """Add places, up to `MOST_SECRETS` lines of each kind."""
         for line, kind in places:
             if len(lines := self._lines.setdefault(kind, set())) < MOST_SECRETS:
                 lines.add(line)
 
     def sorted(self) -> tuple[tuple[int, str], ...]:
+        """Return line and kind of all places, sorted."""
         return tuple(sorted((line, kind) for kind, lines in self._lines.items() for line in lines))
 
 
 def secrets_in(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -> Iterator[tuple[int, str]]:
-    """Line and kind of everything that has a known form of a secret; `line` is the number of the first.
+    """Yield line and kind of everything that matches a pattern of a secret; `line` is the number of the first line.
 
-    Of each form at most `most` places; None: all of them. ASCII in UTF-16 and in UTF-32 is searched too.
+    At most `most` places for each pattern; all if None. Also searches ASCII in UTF-16 and UTF-32.
     """
     if not _ANCHORS.search(content):
         return
@@ -265,16 +274,16 @@ def _found(content: bytes, line: int, most: int | None, forms: Iterable[_Form]) 
 
 
 def is_wide(content: bytes) -> bool:
-    """Whether most of this is ASCII in UTF-16 or UTF-32, with a byte order mark or without."""
+    """Return whether most of the content is ASCII in UTF-16 or UTF-32, with or without a byte order mark."""
     few = 3 * content.count(b"\0") < len(content)
     return not few and 2 * sum(len(each.group()) for each in _WIDE.finditer(content)) > len(content)
 
 
 def readings(content: bytes) -> tuple[str, ...]:
-    """Every text that a file can be read as; none where a zero byte says that it is no text.
+    """Return every text that a file can be decoded to; empty if it is binary (zero bytes, but not UTF-16 or UTF-32).
 
-    A byte order mark proves nothing, so that what follows one is read without it too. UTF-16 and UTF-32 without one
-    are read without their zero bytes.
+    A byte order mark proves nothing, so the content is also decoded without it. UTF-16 and UTF-32 without a byte order
+    mark are decoded by removing the zero bytes.
     """
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "")
     try:
@@ -288,7 +297,7 @@ def readings(content: bytes) -> tuple[str, ...]:
 
 
 def machine_of(head: bytes) -> str:
-    """The machine that a program is for; empty where the file is no ELF program or library."""
+    """Return the machine that a program is for; empty if the file is not an ELF program or library."""
     if head[:4] != b"\x7fELF" or len(head) < HEADER:
         return ""
     order: Literal["big", "little"] = "big" if head[5] == 2 else "little"
@@ -314,16 +323,16 @@ HEADS = (
     (b"KDMV", "disk image"),
     (b"ADBd", "apk"),
 )
-"""The beginning of an archive → its format."""
+"""Beginning of an archive → format."""
 _STARTS = tuple(start for start, _ in HEADS)
 MANIFEST = b"META-INF/MANIFEST.MF"
-"""What a Java archive begins with (JAR File Specification)."""
+"""Name of the first entry in a Java archive (JAR File Specification)."""
 EMBEDDED = b"MEI\014\013\012\013\016"
-"""PyInstaller's cookie, near the end of a program with an archive in it."""
+"""PyInstaller's marker near the end of a program that contains an archive."""
 
 
 def archive_in(head: bytes, tail: bytes, size: int, entries: ZipEntries) -> str:
-    """The format of an archive of files, also of one that is appended to a program; empty where it is none."""
+    """Return the format of an archive, also of one appended to a program; empty if there is none."""
     if EMBEDDED in tail:
         return "PyInstaller"
     if form := _begun(head):
@@ -334,7 +343,7 @@ def archive_in(head: bytes, tail: bytes, size: int, entries: ZipEntries) -> str:
 
 
 def _begun(head: bytes) -> str:
-    """The format of an archive by its beginning; empty for none."""
+    """Return the format of an archive by its beginning; empty if none."""
     forms = (
         (head[:4] == b"\x7fELF" and head[8:11] in (b"AI\x01", b"AI\x02"), "AppImage"),
         (head.startswith(_STARTS), next((name for start, name in HEADS if head.startswith(start)), "")),
@@ -346,7 +355,7 @@ def _begun(head: bytes) -> str:
 
 
 def is_tar(head: bytes) -> bool:
-    """Whether a file begins with a tar header: `ustar`, or an older one by its checksum."""
+    """Return whether a file begins with a tar header: `ustar`, or an older one with a valid checksum."""
     if len(head) < BLOCK:
         return False
     block = head[:BLOCK]
@@ -359,14 +368,15 @@ def is_tar(head: bytes) -> bool:
 
 
 ZIP_ENTRY = b"PK\x01\x02"
-"""What an entry in a zip archive's directory begins with."""
+"""Signature of an entry in a zip archive's central directory."""
 _ZIP_ENTRY = _any_of(ZIP_ENTRY)
 
 
 class ZipEntries:
-    """The entries in the central directories of zip archives (APPNOTE.TXT, 4.3.12), found as a file is read.
+    """Entries of the central directories of zip archives (APPNOTE.TXT, 4.3.12), collected while a file is read.
 
-    What a directory's end says of counts and comments is no matter: readers take it for one all the same.
+    The counts and comments in a directory's end record are ignored, because readers accept an archive whatever they
+    are.
     """
 
     def __init__(self) -> None:
@@ -376,11 +386,11 @@ class ZipEntries:
 
     @property
     def java(self) -> bool:
-        """Whether all entries could be read, and none is of Python."""
+        """Whether all entries could be read and none belongs to a Python package."""
         return bool(self._places) and not self._others and not self._many
 
     def search(self, piece: bytes, place: int) -> None:
-        """Find the entries in a piece of the file, which begins there; the next piece overlaps it."""
+        """Find the entries in a piece of the file that begins at `place`; the next piece overlaps this one."""
         at = piece.find(ZIP_ENTRY) if _ZIP_ENTRY.search(piece) else -1
         while at >= 0 and len(self._places) < MOST_ZIP_ENTRIES:
             self._places.add(place + at)
@@ -392,9 +402,10 @@ class ZipEntries:
         self._many = self._many or at >= 0
 
     def end_in(self, tail: bytes, size: int) -> bool:
-        """Whether a file of this size and end has the end of a directory, and the directory where that says or before.
+        """Return whether a file ends with a zip archive's end record and has the directory that belongs to it.
 
-        A zip64 archive says so directly before (4.3.15).
+        The directory is where the record says, or directly before the record. `tail` is the end of the file, `size` its
+        size. A zip64 archive has another record directly before the end record (4.3.15).
         """
         at = tail.rfind(b"PK\x05\x06")
         while at >= 0:
@@ -413,11 +424,11 @@ def _is_python(name: bytes) -> bool:
 
 
 def _compressed(start: bytes, unpacked: list[bytes], *, cut: bool, depth: int = DEEPEST) -> str:
-    """The format where a compressed file holds an archive: that of a Debian, Alpine or pacman package, too.
+    """Return the format of the archive in a compressed file, such as a Debian, Alpine or pacman package.
 
-    A single compressed file is no archive: what counts is what it unpacks to, which is added to `unpacked`. `start` is
-    the whole file or its first `START` bytes. With `cut` the file goes on. It may hold an archive where little comes of
-    its start, or only more compressed files.
+    A single compressed file is not an archive. Its unpacked content decides, and is added to `unpacked`. `start` is the
+    complete file or its first `START` bytes; with `cut`, the file continues after them. The format is `unknown` if the
+    unpacked start is too short to decide, or has too many nested compressed files.
     """
     name = compression_of(start)
     if not name:
@@ -441,19 +452,19 @@ COMPRESSED = (
     (b"\x28\xb5\x2f\xfd", "zstd"),
     *((bytes((0x50 + n,)) + b"\x2a\x4d\x18", "zstd") for n in range(16)),  # a skippable frame (RFC 8878, 3.1.2)
 )
-"""The beginning of a compressed file → how it is compressed."""
+"""Beginning of a compressed file → compression."""
 _COMPRESSED = tuple(start for start, _ in COMPRESSED)
 
 
 def compression_of(start: bytes) -> str:
-    """How a file that begins so is compressed; empty for not."""
+    """Return the compression of a file that begins with `start`; empty if it is not compressed."""
     if start.startswith(_COMPRESSED):
         return next(name for magic, name in COMPRESSED if start.startswith(magic))
     return "lzma" if _is_lzma(start) else ""
 
 
 def _is_lzma(start: bytes) -> bool:
-    """Whether the beginning is that of a `.lzma`, which has no magic number, as `xz` and liblzma tell it."""
+    """Return whether a file begins like a `.lzma`, which has no magic number, by the rules of `xz` and liblzma."""
     if len(start) <= LZMA_HEADER or start[LZMA_HEADER] or start[0] >= LZMA_PROPERTIES:
         return False
     window, size = int.from_bytes(start[1:5], "little"), int.from_bytes(start[5:13], "little")
@@ -462,7 +473,7 @@ def _is_lzma(start: bytes) -> bool:
 
 
 def _unpacked(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[bytes, bool]:
-    """The beginning of what is compressed, and whether more may come of it: of the rest, or with more memory."""
+    """Return the beginning of the unpacked content, and whether more may follow: from the rest, or with more memory."""
     inside = bytearray()
     try:
         for part in _UNPACK[name](packed):
@@ -480,14 +491,14 @@ DEFLATED = _pattern(
     rb"PK\x03\x04[\x00-\xff]{4}\x08\x00[\x00-\xff]{20}"
     rb"|zTXt[^\x00]{1,79}\x00\x00|iTXt[^\x00]{1,79}\x00\x01\x00[^\x00]{0,80}\x00[^\x00]{0,400}\x00"
 )
-"""What stands before compressed content: a zip entry (APPNOTE.TXT, 4.3.7), or a text in a PNG (11.3.3)."""
+"""Header before compressed content: a zip entry (APPNOTE.TXT, 4.3.7), or a text in a PNG (11.3.3)."""
 
 
 class Deflated:
-    """What is compressed in entries of zip archives and in texts of PNG images, found as a file is read."""
+    """Unpacked content of zip entries and of texts in PNG images, found while a file is read."""
 
     compiled = False
-    """Whether what was given last is a Java class: libraries have published private keys in theirs, for their tests."""
+    """Whether the content yielded last is a Java class: libraries publish private keys for tests in their classes."""
 
     def __init__(self) -> None:
         self._place = 0
@@ -495,9 +506,9 @@ class Deflated:
         self._inside = bytearray()
 
     def read(self, piece: bytes, place: int) -> Iterator[bytes]:
-        """Unpack what a piece of the file holds, which begins there; the next piece overlaps it.
+        """Yield the unpacked content in a piece of the file that begins at `place`; the next piece overlaps this one.
 
-        What goes on in the next piece is given again then, with what was unpacked before.
+        Content that continues in the next piece is yielded again then, together with what was unpacked before.
         """
         end = place + len(piece)
         while self._place < end and (self._unpacker or self._begin(piece, place)):
@@ -530,7 +541,7 @@ class Deflated:
 
 
 class _Decompressor(Protocol):
-    """What the standard library's have in common."""
+    """The interface that the decompressors of the standard library share."""
 
     @property
     def eof(self) -> bool: ...
@@ -540,14 +551,17 @@ class _Decompressor(Protocol):
 
 
 class _ManyStreams(Exception):
-    """A file holds more compressed streams than are unpacked."""
+    """The file has more compressed streams than are unpacked."""
 
 
 _PADDING = re.compile(rb"\0*")
 
 
 def _streams(make: Callable[[], _Decompressor]) -> Callable[[bytes], Iterator[bytes]]:
-    """Unpack one stream after the other: a signature or a control part may be one of its own, or an empty one first."""
+    """Return a function that unpacks consecutive streams.
+
+    A package may have a signature or control part as its own stream, or an empty first stream.
+    """
 
     def unpack(packed: bytes) -> Iterator[bytes]:
         at = 0
@@ -570,6 +584,7 @@ def _streams(make: Callable[[], _Decompressor]) -> Callable[[bytes], Iterator[by
 
 
 def _unzstd(packed: bytes) -> Iterator[bytes]:
+    """Yield the unpacked content in blocks."""
     unpacker = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
     with unpacker.stream_reader(io.BytesIO(packed), read_across_frames=True) as stream:
         while part := stream.read(BLOCK):
@@ -586,7 +601,7 @@ _UNPACK: dict[str, Callable[[bytes], Iterator[bytes]]] = {
 
 
 def database_in(head: bytes) -> str:
-    """The package manager whose records a file holds; empty for none."""
+    """Return the package manager whose records a file holds; empty if none."""
     if head.startswith(b"Package: ") and b"\nVersion: " in head:
         stanza = head.partition(b"\n\n")[0]
         return "dpkg" if b"\nFilename: " not in stanza else ""

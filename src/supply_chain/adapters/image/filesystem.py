@@ -1,9 +1,9 @@
-"""The file system of an image: layers applied as the engine applies them, and paths resolved as the kernel does.
+"""The file system of an image, with layers applied as the engine does and paths resolved as the kernel does.
 
-OCI image 1.1 ("Image Layer Filesystem Changeset") does not say what a layer means that writes through a symbolic
-link, or that hides what it holds itself. containerd unpacks each layer into a directory of its own and overlayfs
-merges the directories; other engines apply each layer to the files below. This module does what containerd does on
-overlayfs, and names in `conflicts` each place where engines give different files or refuse the image.
+OCI image 1.1 ("Image Layer Filesystem Changeset") does not define what a layer means that writes through a symbolic
+link, or that hides files of its own. containerd unpacks each layer into its own directory, and overlayfs merges the
+directories. Other engines apply each layer to the files below it. This module does what containerd does on overlayfs.
+It records in `conflicts` each place where engines produce different files or refuse the image.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 MOST_ENTRIES = 300_000
-"""Files, directories and links that an image may have in all of its layers together."""
+"""Maximum files, directories and links in all layers of an image together."""
 MOST_CONFLICTS = 100
-"""Conflicts that are remembered; one is enough to refuse an image."""
+"""Maximum conflicts that are recorded; one is enough to refuse an image."""
 LONGEST_PATH = 4096
-"""Bytes of a path (Linux, PATH_MAX); no engine makes a longer one."""
+"""Maximum bytes of a path (Linux, PATH_MAX); no engine creates a longer one."""
 DEEPEST = 256
-"""Directories above a file that are read; what software installs is far from it."""
+"""Maximum directories above a file; installed software stays far below."""
 MOST_LINKS = 40
-"""Symbolic links that Linux follows in one path (path_resolution(7))."""
+"""Maximum symbolic links that Linux follows in one path (path_resolution(7))."""
 MOST_ENGINE_LINKS = 255
-"""Symbolic links that containerd follows in one path."""
+"""Maximum symbolic links that containerd follows in one path."""
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 CAPABILITY = "SCHILY.xattr.security.capability"
 
 
 class Kind(StrEnum):
-    """The type of a file."""
+    """Type of a file."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -57,7 +57,7 @@ KINDS = {
 
 @dataclass(slots=True)
 class Node(Generic[T]):
-    """An inode. Hard links are several names of one."""
+    """An inode; hard links are several names of one node."""
 
     kind: Kind
     mode: int = 0o755
@@ -65,48 +65,48 @@ class Node(Generic[T]):
     gid: int = 0
     size: int = 0
     target: str = ""
-    """Of a symbolic link."""
+    """Target of a symbolic link."""
     capabilities: bool = False
     content: T | None = None
-    """What the reader made of a regular file."""
+    """The result of the reader for a regular file."""
     children: dict[str, Node[T]] = field(default_factory=dict)
     hides: bool = False
-    """In a layer: a whiteout of what lies below under this name."""
+    """In a layer: a whiteout of this name in the layers below."""
     opaque: bool = False
-    """In a layer: hides everything that lies below in this directory."""
+    """In a layer: hides everything in this directory in the layers below."""
     implicit: bool = False
-    """In a layer: a directory that the layer does not list, and that what it holds needs."""
+    """In a layer: a directory that the layer does not list, but that contains something of the layer."""
 
 
 class LayerInvalid(ValueError):
-    """A layer cannot be applied by any engine, or is larger than is read."""
+    """A layer that no engine can apply, or that exceeds a limit."""
 
 
 def parts_of(path: str) -> list[str]:
-    """The names in a path."""
+    """Return the names in a path."""
     return [part for part in path.split("/") if part]
 
 
 def printable(path: str) -> str:
-    """A path as text; bytes that are not UTF-8 are written as escapes."""
+    """Return a path as printable text; bytes that are not UTF-8 and unprintable characters are escaped."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 class Filesystem(Generic[T]):
-    """The files of an image, as the root of a container sees them. `lay` applies one layer after the other."""
+    """The files of an image, as the root of a container has them; `lay` applies one layer after the other."""
 
     def __init__(self) -> None:
         self.root: Node[T] = Node(Kind.DIRECTORY)
         self.conflicts: list[str] = []
         self._entries = 0
         self._unpacked: list[Node[T]] = []
-        """Each layer by itself."""
+        """The layers, each unpacked separately."""
 
     def lay(self, members: Iterator[tarfile.TarInfo], read: Callable[[tarfile.TarInfo], T | None]) -> None:
-        """Apply a layer; `read` gets each regular file's entry and gives what is kept as its content.
+        """Apply a layer; `read` gets the entry of each regular file and returns the content to store in its node.
 
-        Raises `LayerInvalid` where a layer has more entries than are read, or one that no engine unpacks.
+        Raises `LayerInvalid` if there are too many entries, or if an entry is one that no engine unpacks.
         """
         layer = _Layer[T](self, first=not self._unpacked)
         for member in members:
@@ -119,12 +119,15 @@ class Filesystem(Generic[T]):
         _merge(self.root, layer.root)
 
     def conflict(self, what: str) -> None:
-        """Remember that engines differ about a place."""
+        """Record a place about which engines differ."""
         if len(self.conflicts) < MOST_CONFLICTS and what not in self.conflicts:
             self.conflicts.append(what)
 
     def takes(self, way: list[str]) -> bool:
-        """Whether containerd finds the attributes of a directory that a layer does not list, in the layers below."""
+        """Return whether containerd can take a directory's attributes from the layers below.
+
+        containerd does so for a directory that a layer does not list.
+        """
         for layer in reversed(self._unpacked):
             found = engine_path(layer, "/".join(way))
             if found is None:
@@ -134,10 +137,10 @@ class Filesystem(Generic[T]):
         return True
 
     def resolve(self, path: str, *, follow: bool = True) -> tuple[str, Node[T]] | None:
-        """The absolute path without links, and the file there; None where the path leads nowhere.
+        """Return the absolute path without links and the file there; None if there is no such file.
 
-        As Linux does for a process whose root this is (path_resolution(7)); without `follow`, the last name is not
-        followed where it is a link.
+        Resolves a path as Linux does for a process with this root (path_resolution(7)). Without `follow`, a link as the
+        last name is not followed.
         """
         names, links = list(reversed(parts_of(path))), 0
         at: list[tuple[str, Node[T]]] = [("", self.root)]
@@ -166,7 +169,7 @@ class Filesystem(Generic[T]):
         return "/" + "/".join(name for name, _ in at[1:]), at[-1][1]
 
     def walk(self) -> Iterator[tuple[str, Node[T]]]:
-        """Every file with its path, directories before what they hold; links are not followed."""
+        """Yield every file with its path, a directory before its content; links are not followed."""
         waiting = [("", self.root)]
         while waiting:
             above, directory = waiting.pop()
@@ -178,7 +181,7 @@ class Filesystem(Generic[T]):
 
 
 def _merge(lower: Node[T], layer: Node[T]) -> None:
-    """Lay a layer's directory upon the one below, as overlayfs merges them."""
+    """Merge a layer's directory into the one below, as overlayfs does."""
     waiting = [(lower, layer)]
     while waiting:
         below, above = waiting.pop()
@@ -199,7 +202,7 @@ def _merge(lower: Node[T], layer: Node[T]) -> None:
 
 
 class _Layer(Generic[T]):
-    """One layer, unpacked into a directory of its own."""
+    """One layer, unpacked into its own directory."""
 
     def __init__(self, below: Filesystem[T], *, first: bool) -> None:
         self.root: Node[T] = Node(Kind.DIRECTORY)
@@ -235,7 +238,7 @@ class _Layer(Generic[T]):
             self._put(parent, name, member, content)
 
     def finish(self) -> None:
-        """Look for the directories again, as containerd does to set their times."""
+        """Check the directories again, as containerd does when it sets their times."""
         for path in self._directories:
             way = engine_path(self.root, path)
             if way is None or at(self.root, way) is None:
@@ -285,7 +288,10 @@ class _Layer(Generic[T]):
             parent.children[name] = Node(Kind.DEVICE, hides=True)
 
     def _look_below(self, directory: str, member: tarfile.TarInfo) -> None:
-        """Find out whether the way leads through a link: of this layer, or of one below that this does not replace."""
+        """Record a conflict if the path leads through a link.
+
+        The link may be in this layer, or in a layer below if this layer does not replace it.
+        """
         own: Node[T] | None = self.root
         below: Node[T] | None = self._below.root
         for name in parts_of(directory):
@@ -299,7 +305,7 @@ class _Layer(Generic[T]):
                 return
 
     def _directory(self, way: list[str]) -> Node[T] | None:
-        """The directory there, made where it is missing; None where something else is in its place."""
+        """Return the directory at a path, and create it if it is missing; None if something else is there."""
         node = self.root
         for depth, name in enumerate(way, start=1):
             if name not in node.children:
@@ -323,7 +329,7 @@ class _Layer(Generic[T]):
 
 
 def at(root: Node[T], way: list[str]) -> Node[T] | None:
-    """What lies there in one layer; no link is followed."""
+    """Return the node at a path in one layer; links are not followed."""
     node = root
     for name in way:
         if node.kind is not Kind.DIRECTORY or name not in node.children:
@@ -333,9 +339,9 @@ def at(root: Node[T], way: list[str]) -> Node[T] | None:
 
 
 def engine_path(root: Node[T], path: str) -> list[str] | None:
-    """The way to a place in one layer as containerd finds it: its links followed, `..` taken off by name.
+    """Return the path in one layer as containerd resolves it: links followed, `..` removed by name.
 
-    None where the links never end, or a file is in the way.
+    Return None if there are too many links, or if something other than a directory is in the path.
     """
     links = 0
     while True:

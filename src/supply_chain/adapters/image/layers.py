@@ -1,4 +1,4 @@
-"""An image's layers, read from an archive of the engine's or from a registry: streamed, and within bounds."""
+"""Readers of an image's layers, from an engine's archive or from a registry, as streams and within limits."""
 
 from __future__ import annotations
 
@@ -30,37 +30,38 @@ from supply_chain.model.image import Digest, ImageRef, blobs_of, digest_of
 from supply_chain.scratch import scratch
 
 DOCUMENT = 4 * 1024 * 1024
-"""Bytes a manifest or configuration may have, or the header of a file in a layer."""
+"""Maximum bytes of a manifest, a configuration, or a header of a file in a layer."""
 MANY = 10_000
-"""Files with more rights, for another machine, or with a secret in them, that are remembered; nobody needs so many."""
+"""Maximum files with extra rights, for another machine, or with a secret that are recorded; more raise an error."""
 SLACK = 16 * 1024 * 1024
-"""Bytes an archive may have beyond its image's: documents, and layers that do not compress."""
+"""Bytes that an archive may have in addition to its image: documents, and layers that do not compress."""
 LARGEST_IMAGE = 16 * 1024**3
-"""Bytes of an image, unpacked, that curation reads: as many as a declaration may ask for (`build.max_size`)."""
+"""Maximum bytes of an unpacked image that curation reads, which is the maximum for `build.max_size` in a declaration.
+"""
 LARGEST_WINDOW = 128 * 1024 * 1024
-"""Bytes of memory that unpacking a zstd layer may take (RFC 8878; what `zstd --long` asks for)."""
+"""Maximum bytes of memory to unpack a zstd layer (RFC 8878; `zstd --long` needs as much)."""
 UNREADABLE = (tarfile.TarError, OSError, EOFError, zlib.error, zstandard.ZstdError, LookupError, TypeError, ValueError)
-"""What comes of reading what is no layer."""
+"""Errors that reading an invalid layer can raise."""
 
 
 class Engine(Protocol):
-    """What reading needs of an engine."""
+    """The engine's method that reading needs."""
 
     def save(self, image: str, target: Path, most: int) -> bool:
-        """Write an image as an OCI archive (a tar file); False where it has more bytes than that."""
+        """Write an image as an OCI archive (a tar file); return False if it has more than `most` bytes."""
 
 
 Layer = Callable[[], AbstractContextManager[IO[bytes]]]
-"""Opens a layer, unpacked, to be read once."""
+"""Opens an unpacked layer, which can be read once."""
 
 
 def read_contents(
     engine: Engine, image: str, most: int, known: Callable[[], frozenset[str]] = frozenset
 ) -> Contents | None:
-    """What the image consists of; None beyond `most` bytes, `CheckNotMade` where it cannot be read.
+    """Return the contents of an image; None if it has more than `most` bytes.
 
-    `known` gives the SHA-256 of files that were searched for secrets elsewhere; what is found in these is left out.
-    It is asked once, and not at all where nothing is found.
+    Raises `CheckNotMade` if the image cannot be read. `known` returns the SHA-256 of files that another check searches
+    for secrets; secrets in these files are left out. It is called at most once, and only if a possible secret is found.
     """
     with scratch("content") as work:
         path = work / "image.tar"
@@ -79,7 +80,7 @@ def read_contents(
 
 
 class _TooLarge(Exception):
-    """What was read so far has more bytes than it may."""
+    """The image has more bytes than allowed."""
 
 
 def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callable[[], frozenset[str]]) -> Contents:
@@ -106,10 +107,10 @@ def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Callab
 
 
 def is_larger(image: Path, most: int) -> bool:
-    """Return whether an OCI archive's one image has more than `most` bytes, all of its layers unpacked.
+    """Return whether the image in an OCI archive has more than `most` bytes, all of its layers unpacked.
 
-    It is counted as `read_contents` does, and no more is unpacked than that. What is no such archive, or takes too
-    long, raises one of `UNREADABLE`.
+    Counts as `read_contents` does, and unpacks no more than needed. Raises one of `UNREADABLE` if the archive is
+    invalid or takes too long.
     """
     budget = Budget()
     with tarfile.open(image, "r:") as archive:
@@ -119,13 +120,13 @@ def is_larger(image: Path, most: int) -> bool:
 
 
 def _sizes(packed: IO[bytes], kind: str, budget: Budget) -> Iterator[int]:
-    """The bytes of each member of a layer."""
+    """Yield the bytes of each member of a layer."""
     with _opened(packed, kind, budget) as layer:
         yield from map(_size, _members(layer))
 
 
 def _manifest(archive: tarfile.TarFile) -> tuple[Digest, dict[str, Any]]:
-    """The one image's digest, and its manifest."""
+    """Return the digest and the manifest of the archive's only image."""
     (entry,) = json.loads(_document(archive, "index.json"))["manifests"]
     return entry["digest"], json.loads(_blob(archive, entry["digest"]))
 
@@ -157,7 +158,10 @@ def _packed(archive: tarfile.TarFile, layer: Mapping[str, Any]) -> IO[bytes]:
 
 @contextmanager
 def _unpacked(packed: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
-    """A layer as it is read, by its media type (OCI image 1.1, "Image Layer Filesystem Changeset"; Docker's)."""
+    """Yield a layer as an unpacked stream, by its media type.
+
+    Media types: OCI image 1.1 ("Image Layer Filesystem Changeset"), and Docker's.
+    """
     if kind.endswith(("+gzip", ".gzip")):
         with gzip.GzipFile(fileobj=packed) as stream:
             yield stream  # type: ignore[misc]
@@ -178,7 +182,10 @@ def _opened(packed: IO[bytes], kind: str, budget: Budget) -> Iterator[tarfile.Ta
 
 
 def _members(layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """One after the other; the library would keep them all, and takes what it cannot read for the end."""
+    """Yield the members of a layer, one by one.
+
+    The library alone would keep all of them in memory, and would take an unreadable header for the end.
+    """
     while (member := cast("Entry | None", layer.next())) is not None:
         layer.members.clear()  # type: ignore[attr-defined]
         if layer.pax_headers.keys() - {"comment"}:
@@ -196,7 +203,7 @@ def _size(member: tarfile.TarInfo) -> int:
 
 @dataclass
 class _Image:
-    """An image as its layers are read, one after the other; of no more than `most` bytes."""
+    """An image during the reading of its layers, of at most `most` bytes."""
 
     most: int
     keeper: Keeper
@@ -205,15 +212,16 @@ class _Image:
     size: int = 0
     """Bytes of all layers."""
     programs: int = 0
-    """Programs in all layers."""
+    """Number of programs in all layers."""
     files: Filesystem[FileContent] = field(default_factory=Filesystem)
     found: set[tuple[str, int, str, str]] = field(default_factory=set)
-    """Path, line and kind of each secret, in whichever layer, and the file's SHA-256; of what is compressed none."""
+    """Path, line and kind of each secret in any layer, and the file's SHA-256, empty for compressed content and for
+    names."""
     layers: int = 0
-    """How many were read, with the one that is being read."""
+    """Number of layers read, including the current one."""
 
     def add(self, packed: IO[bytes], kind: str) -> None:
-        """Read the next layer, and apply it."""
+        """Read and apply the next layer."""
         self.layers += 1
         with _opened(packed, kind, self.budget) as layer:
             self.files.lay(self._counted(layer), lambda member: self._read(layer, member))
@@ -227,7 +235,7 @@ class _Image:
             yield member
 
     def _search_names(self, member: tarfile.TarInfo, entry: int) -> None:
-        """Look for secrets in an entry's name, and in its link's target. Told is which entry it is, not its name."""
+        """Look for secrets in an entry's name and link target; record the entry's number, not its name."""
         names = f"{member.name}\0{member.linkname}".encode("utf-8", "surrogateescape")
         for _, kind in secrets_in(names) if self.secrets else ():
             self._find(f"names in layer {self.layers}", entry, kind, "")
@@ -258,12 +266,15 @@ def _bounded(found: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _more_rights(files: Filesystem[FileContent]) -> dict[str, str]:
-    """Path → why the file there gives more rights than its user's. What a later layer hides gives none."""
+    """Return path → why the file gives more rights than its user has; files that a later layer hides do not count."""
     return _bounded((path, why) for path, node in files.walk() if (why := _why(path, node)))
 
 
 def _why(path: str, node: Node[FileContent]) -> str:
-    """Why a file gives more rights, if it does; a container sees a /dev of its engine's."""
+    """Return why a file gives more rights; empty if it does not.
+
+    Devices in /dev do not count, because the engine gives a container its own /dev.
+    """
     file = node.kind is Kind.FILE
     kinds: tuple[tuple[bool, str], ...] = (
         (file and bool(node.mode & 0o4000), "setuid"),
@@ -275,7 +286,7 @@ def _why(path: str, node: Node[FileContent]) -> str:
 
 
 def _foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str]:
-    """Path → the machine of a program that is for another one."""
+    """Return path → the machine of each program that is for another machine."""
     return _bounded(
         (path, node.content.machine)
         for path, node in files.walk()
@@ -284,7 +295,7 @@ def _foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str]:
 
 
 def _secrets(image: _Image, config: bytes, known: Callable[[], frozenset[str]]) -> tuple[str, ...]:
-    """Where something has the form of a secret: in the configuration, and in any layer, hidden or not."""
+    """Return the places of likely secrets: in the configuration, and in all layers, hidden or not."""
     places = {
         ("configuration", line, kind)
         for text in (config, *_strings(json.loads(config, object_pairs_hook=list)))
@@ -300,7 +311,7 @@ def _secrets(image: _Image, config: bytes, known: Callable[[], frozenset[str]]) 
 
 
 def _strings(document: Any) -> Iterator[bytes]:
-    """Every string in a JSON document, names too, decoded; its objects are lists of pairs."""
+    """Yield every string in a JSON document, decoded, including names; objects are lists of pairs."""
     waiting = [document]
     while waiting:
         each = waiting.pop()
@@ -312,18 +323,18 @@ def _strings(document: Any) -> Iterator[bytes]:
 
 PACKAGES = ("/usr/", "/lib/", "/var/lib/", "/var/cache/", "/etc/ssl/", "/etc/ca-certificates", "/proc/", "/sys/")
 PACKAGED = ("/site-packages/", "/dist-packages/", "/node_modules/", "/vendor/", "/.m2/", "/go/pkg/")
-"""Where packages lie: what looks like a password there stands in a program's code or its examples."""
+"""Where packages are installed: what looks like a password there is in a program's code or examples."""
 EXAMPLES, EXAMPLES_WITHIN = ("/usr/share/", "/usr/lib/"), ("/site-packages/", "/dist-packages/")
-"""Where packages bring private keys that are published, for their examples and tests: below, or below one so called."""
+"""Where packages install published private keys as examples or test data: below these, or in directories so named."""
 STANDARD = (
     "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/pam.d/", "/etc/login.defs", "/etc/debconf.conf",
     "/etc/services", "/etc/protocols", "/etc/security/", "/etc/default/", "/etc/init.d/", "/etc/mime.types",
 )  # fmt: skip
-"""A distribution's own settings, which speak of passwords and hold none."""
+"""A distribution's own settings, which mention passwords but contain none."""
 SPEAKS = re.compile(r"pass|pwd|secret|token|api_?key|private_?key|credential|://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
-"""What a text has in it in which something is called a secret."""
+"""Words in a text that may name a secret."""
 MOST_TEXTS = 8 * 1024 * 1024
-"""Bytes of texts that are searched for passwords; what is beyond is told."""
+"""Maximum bytes of texts that are searched for passwords; the paths of the others are reported."""
 
 
 def _is_packaged(path: str, places: tuple[str, ...]) -> bool:
@@ -335,9 +346,10 @@ def _is_example(path: str) -> bool:
 
 
 def _texts(image: _Image, known: Callable[[], frozenset[str]]) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """Path → content of the texts to be searched, which no package brought and nobody searched; and paths of the rest.
+    """Return path → content of the texts to search for secrets, and the paths of the texts that are not searched.
 
-    The rest is too large to be kept, or beyond `MOST_TEXTS`. What was searched elsewhere takes no part of these.
+    Texts that a package installed, and those that another check searches, are in neither. Not searched are texts that
+    are too large to be stored or that exceed `MOST_TEXTS` together.
     """
     texts, rest, left = dict[str, bytes](), list[str](), MOST_TEXTS
     for path, node in image.files.walk():
@@ -361,7 +373,7 @@ def _speaks(content: bytes) -> bool:
 
 
 class _Watched:
-    """A stream of which nothing is read without a look at what that may cost."""
+    """Stream that checks the budget before every read."""
 
     def __init__(self, stream: IO[bytes], budget: Budget) -> None:
         self._stream, self._budget = stream, budget
@@ -369,12 +381,13 @@ class _Watched:
         self.tell: Callable[[], int] = stream.tell
 
     def read(self, size: int = -1) -> bytes:
+        """Read after a check of the budget."""
         self._budget.checkpoint()
         return self._stream.read(size)
 
 
 class _Guarded:
-    """A layer as it unpacks; a header that would fill the memory is not read."""
+    """Unpacked layer that refuses to read a header that would fill the memory."""
 
     def __init__(self, stream: _Watched) -> None:
         self._stream = stream
@@ -383,6 +396,7 @@ class _Guarded:
         self.tell: Callable[[], int] = stream.tell
 
     def read(self, size: int = -1) -> bytes:
+        """Read at most `DOCUMENT` bytes; raise `ValueError` if more are requested."""
         if not 0 <= size <= DOCUMENT:
             raise ValueError(f"a header of {size} bytes")
         if self._again:
@@ -391,12 +405,12 @@ class _Guarded:
         return self._stream.read(size)
 
     def unread(self, content: bytes) -> None:
-        """Give this once more at the next reading, which asks for as many bytes."""
+        """Return `content` again at the next read, which has to request as many bytes."""
         self._again = content
 
 
 class _Forward:
-    """A stream that is read on: seeking forward reads, and back it goes by a block at most."""
+    """Stream that seeks forward by reading, and backward by at most two tar blocks."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -404,9 +418,11 @@ class _Forward:
         self._last = b""
 
     def tell(self) -> int:
+        """Return the position."""
         return self._at
 
     def read(self, size: int = -1) -> bytes:
+        """Read `size` bytes, the remembered ones first."""
         back = self._end - self._at
         content = self._last[len(self._last) - back :][:size] if back else b""
         parts, size = [content], size - len(content)
@@ -420,6 +436,7 @@ class _Forward:
         return content
 
     def seek(self, to: int) -> int:
+        """Move to a position and return it; raise `ValueError` if it is too far back."""
         if to < self._end - len(self._last):
             raise ValueError("a layer is read once")
         self._at = min(to, self._end)
@@ -429,16 +446,20 @@ class _Forward:
 
 
 class Registry(Protocol):
-    """What reading needs of a registry."""
+    """The registry's methods that reading needs."""
 
-    def manifest(self, ref: ImageRef) -> dict[str, Any]: ...
+    def manifest(self, ref: ImageRef) -> dict[str, Any]:
+        """Return the manifest of an image."""
 
     def download(self, repository: str, digest: Digest, target: Path, size: int) -> None:
-        """Write a blob of so many bytes to a file; its digest is compared."""
+        """Write a blob of `size` bytes to a file and verify its digest."""
 
 
 def examine_image(registry: Registry, ref: ImageRef) -> Examination:
-    """What an SBOM of an image in the registry does not tell; `ScannerFailed` where its layers cannot be read."""
+    """Return the facts about an image in the registry that an SBOM does not contain.
+
+    Raises `ScannerFailed` if the image's layers cannot be read.
+    """
     manifest = registry.manifest(ref)
     with scratch("examine") as work:
         try:

@@ -1,7 +1,7 @@
-"""The entries of a layer, as far as Python's `tarfile` and Go's `archive/tar`, which containerd uses, read the same.
+"""Entries of a layer, restricted to those that Python's `tarfile` and Go's `archive/tar` (containerd) read alike.
 
-The two differ about headers that neither POSIX (pax, "ustar Interchange Format") nor GNU describes, about sparse
-files, and about several headers for one entry. No tool that makes images writes those, and a layer with one is refused.
+The two differ about headers that neither POSIX (pax, "ustar Interchange Format") nor GNU describes, about sparse files,
+and about several headers for one entry. No tool that builds images writes those, and a layer with one is refused.
 """
 
 from __future__ import annotations
@@ -13,30 +13,33 @@ from typing import Any
 from supply_chain.adapters.image.filesystem import LayerInvalid
 
 NUMBERS = ((100, 108), (108, 116), (116, 124), (124, 136), (329, 337), (337, 345))
-"""Where a header has its mode, user, group, size and device."""
+"""Positions in a header of mode, user, group, size and the two device numbers."""
 _NUMBER = re.compile(rb" *[0-7]*[ \0]*|\x80.+", re.DOTALL)
 _RECORD = re.compile(rb"(\d{1,7}) [^=]+=")
 _HEADERS = re.compile(rb".(?:x|L|K|LK|KL)?g*", re.DOTALL)
 EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-"""The types of headers that tell of the next entry."""
+"""Types of headers that describe the next entry."""
 
 
 class Entry(tarfile.TarInfo):
-    """An entry whose headers are read one by one; the archive's file has to have `unread`."""
+    """Tar entry whose headers are checked one by one; the archive's file object needs a method `unread`."""
 
     headers = b""
-    """Its type, and those of the headers before it, backwards."""
+    """Type of the entry, followed by the types of the headers before it, the nearest first."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Entry:
-        """Read a header of 512 bytes; `LayerInvalid` where Go reads it otherwise."""
+        """Parse a header of 512 bytes; raise `LayerInvalid` if Go parses it differently."""
         entry = super().frombuf(buf, encoding, errors)
         if not _is_plain(bytes(buf)):
             raise LayerInvalid(f"it has a header that engines read otherwise, of {entry.name!r}")
         return entry
 
     def _proc_member(self, archive: Any) -> Entry:
-        """Read what belongs to this header, and the next ones up to an entry: `tarfile`'s place for subclasses."""
+        """Read what belongs to this header, and the next headers up to an entry.
+
+        `tarfile` lets subclasses override this method.
+        """
         if self.type in EXTENSIONS:
             content = archive.fileobj.read(-(-self.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
             archive.fileobj.unread(content)
@@ -48,7 +51,7 @@ class Entry(tarfile.TarInfo):
         return entry
 
     def check(self) -> None:
-        """Raise `LayerInvalid` where Go makes another entry of all these headers."""
+        """Raise `LayerInvalid` if Go makes a different entry of all these headers."""
         name = self.pax_headers.get("path", self.name)
         if not _HEADERS.fullmatch(self.headers):
             raise LayerInvalid("it has several headers for one entry")
@@ -61,7 +64,7 @@ class Entry(tarfile.TarInfo):
 
 
 def _is_plain(header: bytes) -> bool:
-    """Whether a header is one of POSIX or GNU, and tells of a file or of a directory, not of either."""
+    """Return whether a header has the POSIX or GNU format, and is clearly a file or clearly a directory."""
     name, kind, magic = header[:100].partition(b"\0")[0], header[156:157], header[257:265]
     posix, gnu = magic[:6] == b"ustar\0" and header[508:] != b"tar\0", magic == b"ustar  \0" and not header[345]
     return (
@@ -72,7 +75,10 @@ def _is_plain(header: bytes) -> bool:
 
 
 def _is_records(content: bytes) -> bool:
-    """Whether it is nothing but records, each `length keyword=value` and a newline (POSIX, "pax Header Block")."""
+    """Return whether the content consists only of records, `length keyword=value` and a newline each.
+
+    Format: POSIX, "pax Header Block".
+    """
     at = 0
     while at < len(content):
         record = _RECORD.match(content, at)
