@@ -1,4 +1,4 @@
-"""Provides locks: they keep two runs from doing the same work for one application at the same time.
+"""Provides locks, which prevent two runs from doing the same work for one application at the same time.
 
 On one machine, a locked file excludes other runs; the lock ends with its process, however that ends. Between machines,
 a concurrency limit of Prefect does. Its lease ends a minute after a run was killed. If the file says that the run was

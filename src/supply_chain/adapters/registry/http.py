@@ -172,7 +172,7 @@ class Answer:
 
 
 class Larger(RegistryFailed):
-    """The registry has more of it than may be read, and says so."""
+    """The registry announces a body that is larger than the limit."""
 
 
 def _whole(answer: httpx.Response, most: int, path: str) -> bytes:
