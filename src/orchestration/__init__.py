@@ -1,1 +1,1 @@
-"""What exists because of Prefect: locks, retries, run states, events, artifacts, registration, and how runs start."""
+"""Everything that depends on Prefect: locks, retries, run states, events, artifacts, registration, starting runs."""

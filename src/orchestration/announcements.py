@@ -1,4 +1,4 @@
-"""announce: what ECR said of a push, as an event that Prefect has taken when this returns."""
+"""Announces image pushes to a Prefect server as events, and confirms that the server has taken them."""
 
 from __future__ import annotations
 
@@ -20,32 +20,33 @@ from supply_chain.text import first_line, plain
 EVENT = "cscm.image.pushed"
 WAITING = "cscm.pushes.waiting"
 NEVER = (400, 413, 422)
-"""Statuses that say something of the event, and nothing of the server."""
+"""HTTP statuses with which the server rejects the event itself, so that another attempt cannot succeed."""
 NO_ANSWER = (*NEVER, 404, 405)
-"""Statuses of a question that this server does not answer, however often it is asked."""
+"""HTTP statuses with which this server will never answer a question, however often it is asked."""
 log = logging.getLogger("supply_chain.bridge")
 UNFINISHED = {
     "flows": {"name": {"any_": ["promote"]}},
     "deployments": {"name": {"any_": ["on-push"]}},
     "flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}},
 }
-"""The promotions that a push started and that are not finished, as Prefect's API filters runs."""
+"""Filter of Prefect's API for unfinished promotions that a push started."""
 
 
 @dataclass(frozen=True)
 class Announcer:
-    """Announces to the Prefect server of a client, and asks it what it has to finish."""
+    """Announces pushes to the Prefect server of a client, and reads how many promotions are unfinished."""
 
     client: SyncPrefectClient
 
     def push(self, pushed: Pushed) -> None:
-        """As `announce`."""
+        """Announce a push, as `announce` does."""
         announce(pushed, self.client)
 
     def catch_up(self, applications: int, pushes: int) -> None:
-        """Post `cscm.pushes.waiting`, which starts the run of `reconcile` that looks at all applications.
+        """Post `cscm.pushes.waiting`, which starts the run of `reconcile` that checks all applications.
 
-        A server that never takes it is not asked again: the scheduled run of `reconcile` finds the same.
+        If the server rejects the event itself, it is not sent again: the scheduled run of `reconcile` does the same
+        work.
         """
         event = Event(
             event=WAITING,
@@ -60,9 +61,9 @@ class Announcer:
             log.warning("%s", plain(f"{pushes} pushes are left to the next scheduled reconcile: {first_line(error)}"))
 
     def unfinished(self) -> int:
-        """Count the promotions that a push started and that are not finished.
+        """Return the number of unfinished promotions that a push started.
 
-        A server that cannot say so counts as busy: catch-up runs then cover every push, and none waits for ever.
+        A server that cannot answer this counts as busy: catch-up runs then cover every push, and no push waits forever.
         """
         try:
             return int(_request(self.client, "/flow_runs/count", UNFINISHED, "a question").json())
@@ -74,10 +75,11 @@ class Announcer:
 
 
 def announce(pushed: Pushed, client: SyncPrefectClient) -> None:
-    """Post `cscm.image.pushed`; `EventNotTaken` where Prefect does not say that it has it, and `EventUnreadable`
-    where it says that it is no event: it would say so each time, and what comes after would wait for ever.
+    """Post `cscm.image.pushed` and check that Prefect has taken it.
 
-    Not by the way of other events, whose sender is not told whether they arrived.
+    Raises `EventNotTaken` if Prefect does not confirm it, and `EventUnreadable` if Prefect says that it is not a valid
+    event: every further attempt would fail too, and later pushes would wait forever. Prefect's usual way to emit events
+    is not used, because it does not report whether an event arrived.
     """
     what = f"{EVENT} of {pushed.image}"
     try:
@@ -92,7 +94,7 @@ def announce(pushed: Pushed, client: SyncPrefectClient) -> None:
 
 
 def _status(error: EventNotTaken) -> int | None:
-    """The status with which Prefect refused, where it answered."""
+    """Return the HTTP status with which Prefect refused the event; None if it did not answer."""
     cause = error.__cause__
     return cause.response.status_code if isinstance(cause, HTTPStatusError) else None
 
@@ -113,7 +115,7 @@ def _request(client: SyncPrefectClient, path: Literal["/events", "/flow_runs/cou
 
 
 def event_of(pushed: Pushed) -> Event:
-    """The event; the same for the same push, however often its message comes."""
+    """Return the event of a push; the same push gives the same event, however often its message is received."""
     ref = pushed.image
     payload = {"image": str(ref), "repository": ref.repository, "digest": ref.digest, "tag": pushed.tag}
     return Event(

@@ -1,4 +1,4 @@
-"""approval: the form in which a promotion asks a person, and what was answered in it."""
+"""Asks a person to approve a promotion in a form of the suspended run, and reads the answers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from supply_chain.reports import escaped
 from supply_chain.text import plain
 
 PATIENCE = 14 * 24 * 3600
-"""Seconds that a run waits for a person; then it fails, and the reconcile asks anew."""
+"""Seconds that a run waits for a person. Then it fails, and the next run of `reconcile` asks again."""
 FORM = "approval-{digest}-{environment}-{once}"
-"""The key of a form: what was said of another image or environment is no answer to it. Prefect asks once under a
-key."""
+"""Key of a form. An answer about another image or environment is no answer to this form. Prefect asks only once for
+each key.
+"""
 ANSWERED = re.compile(
     f"suspended-{FORM.format(digest='([0-9a-f]{64})', environment='(.+)', once='[0-9a-f]{32}')}-response"
 )
-"""Under which Prefect keeps what was answered in one."""
+"""Pattern of the keys under which Prefect stores the answers."""
 
 
 class Decision(RunInput):
@@ -39,7 +40,7 @@ class Decision(RunInput):
 
 
 async def ask(move: Move) -> None:
-    """Ask a person: the run ends here, and begins again when the form is sent."""
+    """Ask a person to approve a move: the run is suspended here, and starts again when the form is sent."""
     where = f"has soaked in {escaped(move.after)}" if move.after else "**has not run in any environment before**"
     about = f"**{escaped(move.image.application)}** `{move.image.digest}` {where}. May it go to **{escaped(move.to)}**?"
     form = Decision.with_initial_data(description=about)
@@ -49,9 +50,9 @@ async def ask(move: Move) -> None:
 
 
 async def answers() -> dict[str, Approval]:
-    """What was answered in this run's forms, by their keys, of which each says what it is about.
+    """Return the answers in this run's forms, by their keys, which say what image and environment they are about.
 
-    What cannot be an answer, such as a reason of blanks, is forgotten, so that it is asked for once more.
+    An answer that is not valid, such as one with a blank reason, is deleted, so that the form is shown again.
     """
     found: dict[str, Approval] = {}
     async with get_client() as client:
@@ -64,13 +65,13 @@ async def answers() -> dict[str, Approval]:
                 await client.delete_flow_run_input(UUID(flow_run.id), each.key)
                 continue
             if about and said:
-                sent = min(each.created or now(), now())  # the server's clock; nothing is signed of the future
+                sent = min(each.created or now(), now())  # the server's clock may be ahead: sign no future time
                 found[each.key] = _approval(said, about[2], f"sha256:{about[1]}", sent)
     return found
 
 
 async def forget(answer: str) -> None:
-    """What is signed is not answered again, where somebody starts the same run again."""
+    """Delete an answer once it is signed, so that it is not used again if somebody restarts this run."""
     async with get_client() as client:
         await client.delete_flow_run_input(UUID(flow_run.id), answer)
 

@@ -1,4 +1,4 @@
-"""The clock of every step."""
+"""The clock that every step uses."""
 
 from __future__ import annotations
 

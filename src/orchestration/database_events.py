@@ -1,4 +1,4 @@
-"""database: what is newly known of vulnerabilities, told to the supply chain."""
+"""Posts events about new vulnerability data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from supply_chain.vulnerability.findings import Database
 
 
 def post_updated(database: Database) -> None:
-    """Post `cscm.database.updated`: another database than before is in use from now on."""
+    """Post `cscm.database.updated`: another vulnerability database is in use from now on."""
     post("cscm.database.updated", f"cscm.database.{database.digest}", database.kind, database.model_dump(mode="json"))
 
 
 def post_advisory(name: str, packages: Sequence[str]) -> None:
-    """Post `cscm.advisory.published`: what carries one of these packages is to be looked at; without any, all."""
+    """Post `cscm.advisory.published`: images with one of these packages need a check; without packages, all do."""
     payload = {"packages": list(packages)} if packages else {}
     post("cscm.advisory.published", f"cscm.advisory.{name}", name, payload)

@@ -1,4 +1,4 @@
-"""Events: what happened to an image, for whoever acts on it."""
+"""Emits Prefect events about images."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from supply_chain.model.image import ImageRef, Source
 
 Origin = Literal["chain", "tier"]
 LABELS = {"boundary", "blocked"}
-"""What a payload says that a trigger may match."""
+"""Keys of a payload that become labels, which a trigger can match."""
 _origin: ContextVar[Origin] = ContextVar("origin", default="tier")
 
 
 @contextmanager
 def in_a_chain() -> Iterator[None]:
-    """What is emitted in this block comes out of a whole chain, which goes on by itself."""
+    """Mark the events that the block emits as coming from a whole chain, which starts the next tier itself."""
     token = _origin.set("chain")
     try:
         yield
@@ -36,10 +36,10 @@ def in_a_chain() -> Iterator[None]:
 def emit(event: str, ref: ImageRef, source: Source | None = None, number: UUID | None = None, **payload: Any) -> None:
     """Emit `cscm.<event>` about an image's digest; application and revision are related resources.
 
-    `number` is the event's own, where the same one may be emitted again. `origin` says whether the event
-    comes out of a whole chain or of one tier run alone: a trigger that starts the next tier has to match the
-    latter only. It can match labels, so it is one of those too, and so is the boundary of an event that is
-    about one, and whether an image was refused because it is blocked.
+    `number` is the event's id, needed if the same event may be emitted again. `origin` says whether the event comes
+    from a whole chain or from a tier that runs alone: a trigger that starts the next tier must match only the latter.
+    Triggers match labels, so `origin` is a label too. So are the gate (`boundary`) of an event about a gate, and
+    whether an image was refused because it is blocked.
     """
     related = [_related("application", ref.application, ref.application)]
     if source is not None:
@@ -57,9 +57,9 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, number: UUID |
 
 
 def post(event: str, about: str, name: str, payload: dict[str, Any], related: Sequence[dict[str, str]] = ()) -> None:
-    """Emit an event that comes of no run, and wait until it is sent: who posts it may end at once.
+    """Emit an event that does not come from a run, and wait until it is sent, because the process may end right after.
 
-    `about` is the resource's id, `name` what people call it.
+    `about` is the resource's id, `name` its name for people.
     """
     emit_event(
         event=event,
@@ -71,12 +71,12 @@ def post(event: str, about: str, name: str, payload: dict[str, Any], related: Se
 
 
 def numbered(event: str, what: str) -> UUID:
-    """The number of an event that tells of a signed statement or of a push: the same, whoever tells of it and when."""
+    """Return the id of an event about a signed statement or a push; it is the same whoever emits the event and when."""
     return uuid5(NAMESPACE_URL, f"cscm.{event}:{what}")
 
 
 def is_known(number: UUID) -> bool:
-    """Whether Prefect has an event. No where it cannot say: better told twice than never."""
+    """Return whether Prefect has an event; False if Prefect cannot say: a duplicate is better than a lost event."""
     try:
         with get_client(sync_client=True) as client:
             return bool(client.read_events(EventFilter(id=EventIDFilter(id=[number])), limit=1).events)
@@ -85,7 +85,7 @@ def is_known(number: UUID) -> bool:
 
 
 def about(ref: ImageRef, origin: Origin) -> dict[str, str]:
-    """The resource of an event about an image."""
+    """Return the resource of an event about an image."""
     return {
         "prefect.resource.id": f"cscm.image.{ref.digest}",
         "prefect.resource.name": str(ref),

@@ -1,8 +1,8 @@
-"""`python -m orchestration.flow_run`: run the flow run that the environment names, if its code is the project's.
+"""Runs the flow run that the environment names, if its code is the project's: `python -m orchestration.flow_run`.
 
-A flow run names a deployment, and the server says which code that is of. Whoever may log in to the server may change
-that. Here the code is taken from this machine's `prefect.yaml`: the deployment has to be one that it declares, and
-no pull steps are run. A run of any other ends as Foreign, and nothing of it is loaded.
+A flow run names a deployment, and the server says which code that deployment runs. Anybody who may log in to the server
+can change that. This module therefore takes the code from this machine's `prefect.yaml`: the deployment must be
+declared there, and no pull steps run. Any other run ends in the state Foreign, and none of its code is loaded.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ if TYPE_CHECKING:
     from prefect.flows import Flow
 
 FOREIGN = "Foreign"
-"""The name of the state in which a run ends that is not of the project."""
+"""Name of the final state of a run that does not belong to the project."""
 GIVEN_WAY = 10
-"""How much nicer (nice(2)) such a run's processes are: about a tenth of the processor beside another's."""
+"""Increase of the nice value (nice(2)) of such a run: it gets about a tenth of the processor when another run needs it.
+"""
 HARMLESS = "prefect.deployments.steps.set_working_directory"
-"""The pull step that `prefect deploy` adds; it is not run either, for a worker starts runs in the project."""
+"""The pull step that `prefect deploy` adds. It is not run either, because a worker starts runs in the project."""
 
 
 class ForeignRun(Exception):
-    """A flow run is of no deployment that the project declares."""
+    """A flow run does not belong to a deployment that the project declares."""
 
 
 async def load_declared_flow(flow_run: FlowRun, **_: object) -> Flow[..., Any]:
-    """Load the flow of a run from the project; raise `ForeignRun` where it is of no declared deployment."""
+    """Load the flow of a run from the project; raise `ForeignRun` if no declared deployment is its own."""
     if flow_run.deployment_id is None:
         raise ForeignRun("it is of no deployment")
     async with get_client() as client:
@@ -52,7 +53,7 @@ async def load_declared_flow(flow_run: FlowRun, **_: object) -> Flow[..., Any]:
 
 
 def declared_entrypoint(name: str, deployment: DeploymentResponse, project: Path) -> str:
-    """The entrypoint of a deployment by the project's own `prefect.yaml`; `ForeignRun` where the server says other."""
+    """Return a deployment's entrypoint in the project's `prefect.yaml`; raise `ForeignRun` if the server's differs."""
     wanted = entrypoints(project).get(name)
     if wanted is None:
         raise ForeignRun(f"prefect.yaml declares no deployment {name}")
@@ -64,7 +65,7 @@ def declared_entrypoint(name: str, deployment: DeploymentResponse, project: Path
 
 
 async def _load_or_end(flow_run: FlowRun, **_: object) -> Flow[..., Any]:
-    """As `load_declared_flow`; a foreign run is ended under its name, and one that an event started gives way."""
+    """Load the flow as `load_declared_flow` does, with less priority for runs of limited queues; end a foreign run."""
     give_way(flow_run.work_queue_name)
     try:
         return await load_declared_flow(flow_run)
@@ -79,14 +80,14 @@ async def _load_or_end(flow_run: FlowRun, **_: object) -> Flow[..., Any]:
 
 
 def give_way(queue: str | None) -> None:
-    """Let this process come after those of other runs where its work queue has a limit: these are what floods fill."""
+    """Lower the priority of this process if its work queue has a limit: such queues receive floods of events."""
     pool = declared_pool(Path.cwd())
     if pool and any(each.name == queue and each.limit for each in pool.queues):
         os.nice(GIVEN_WAY)
 
 
 def main() -> None:
-    """Be `prefect.engine`, with the project's flows alone. Flows within the run carry the project's tag too."""
+    """Run `prefect.engine` with only the project's flows; flows within the run carry the project's tag too."""
     os.environ.pop("PREFECT__FLOW_ENTRYPOINT", None)
     flow_engine.load_flow_from_flow_run = _load_or_end  # type: ignore[assignment, attr-defined]
     sys.modules.pop("prefect.engine", None)

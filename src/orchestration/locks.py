@@ -1,8 +1,8 @@
-"""Turns: what two runs must not do at once for the same application.
+"""Provides locks, which prevent two runs from doing the same work for one application at the same time.
 
-On one machine a locked file keeps them apart, and a lock ends with its process, however that ends. Between
-machines Prefect's concurrency limit does, whose lease ends a minute after a run that was killed; where the
-file says that it was one of this machine, its lease is given back at once.
+On one machine, a locked file excludes other runs; the lock ends with its process, however that ends. Between machines,
+a concurrency limit of Prefect does. Its lease ends a minute after a run was killed. If the file says that the run was
+on this machine, the lease is released at once.
 """
 
 from __future__ import annotations
@@ -30,19 +30,23 @@ from supply_chain.model.image import Frozen
 
 DEPLOY = "deploy"
 NEXT = " next"
-"""How the name ends under which a run waits for a turn."""
+"""Ending of the lock's name under which a run waits for a lock."""
 WAIT = 900
-"""Seconds to wait for the run whose turn it is."""
+"""Seconds to wait for the run that holds the lock."""
 LEASE = 60
-"""Seconds after which the turn of a run that died is over; one that lives renews it. Prefect allows no fewer."""
+"""Seconds after which the lock of a dead run ends; a live run renews it. Prefect allows no smaller value."""
 ANSWER = 15.0
-"""Seconds to wait for the server at least, however short the wait for another run: a busy server is no such run."""
+"""Minimum seconds to wait for the server, however short the wait for another run is: a busy server is not a held lock.
+"""
 POLL = 0.2
 REMEMBERED = 50
 
 
 class Holder(Frozen):
-    """A run that has a turn, or did not end well with it: what marks it, and its lease until that is given back."""
+    """A run that holds a lock, or held it and did not end well; `run` is its `invocation`.
+
+    `lease` is its lease until that is released.
+    """
 
     run: str
     lease: UUID | None = None
@@ -52,17 +56,17 @@ HOLDERS: TypeAdapter[tuple[Holder, ...]] = TypeAdapter(tuple[Holder, ...])
 
 
 _held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
-"""The turns that this run has already."""
+"""Names of the locks that this run holds."""
 
 
 @asynccontextmanager
 async def turn(name: str, wait: float | None = None) -> AsyncIterator[tuple[str, ...]]:
-    """Wait for, and hold, the one turn of this name; the runs of this machine that had it and did not end well.
+    """Acquire the lock of this name; yield the runs of this machine that held it and did not end well.
 
-    What a run does while it has the turn, a flow within it too, has it with the run.
+    The lock belongs to the run: flows within it do not wait for the lock again.
 
-    These are named until a run has ended well after them: it is for the block to clear away what they left.
-    Raises `TimeoutError` after so many seconds, `WAIT` unless said otherwise.
+    The yielded runs are named each time until a run has ended well after them: the block must clean up what they left.
+    Raises `TimeoutError` after `wait` seconds, by default `WAIT`.
     """
     if name in _held.get():
         yield ()
@@ -77,10 +81,10 @@ async def turn(name: str, wait: float | None = None) -> AsyncIterator[tuple[str,
 
 @asynccontextmanager
 async def next_turn(name: str, wait: float | None = None) -> AsyncIterator[bool]:
-    """Hold the turn of this name, unless another run of this machine waits for it already: then give False at once.
+    """Acquire the lock of this name and yield True, or yield False at once if another run of this machine waits for it.
 
-    What that run looks at once it has its turn is what this one would have looked at, so that of any number of runs
-    of one kind one works and one waits. Raises `TimeoutError` as `turn` does.
+    The waiting run will see, once it holds the lock, everything that this run would see. So of any number of runs of
+    one kind, one works and one waits. Raises `TimeoutError` as `turn` does.
     """
     async with AsyncExitStack() as stack:
         async with AsyncExitStack() as entrance:
@@ -113,10 +117,10 @@ async def _turn(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
 
 
 def left_turns() -> tuple[str, ...]:
-    """The turns on this machine that nobody has, and that name runs that did not end well with them.
+    """Return the locks on this machine that nobody holds, and that name runs that did not end well.
 
-    To look at one locks it for a moment. Those under which a run waits name nobody and are left alone: a push that
-    found one locked would leave its image to a run that is not there.
+    Each file is locked for a moment to check it. Locks under which a run waits for another lock name no runs and are
+    skipped: a push that found one locked would rely on a waiting run that does not exist.
     """
     left = []
     for path in sorted((get_current_settings().home / "turns").glob("*")):
@@ -129,14 +133,14 @@ def left_turns() -> tuple[str, ...]:
 
 
 def _lease() -> UUID | None:
-    """The lease that was granted last in this flow."""
+    """Return the lease that was granted last in this flow."""
     context = ConcurrencyContext.get()
     return context.cleanup_lease_ids[-1] if context and context.cleanup_lease_ids else None
 
 
 @asynccontextmanager
 async def _alone_here(name: str, until: float) -> AsyncIterator[int]:
-    """The locked file of a turn; Prefect's own directory is that of one server's client, or one user's."""
+    """Yield the locked file of a lock; it is in Prefect's home, which belongs to one server's client or one user."""
     directory = get_current_settings().home / "turns"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _opened(directory / quote(name, safe=" ")) as file:
@@ -165,7 +169,7 @@ def _locks(file: int) -> bool:
 
 
 def _read(file: int) -> tuple[Holder, ...]:
-    """Who is named; a file that was cut off in the middle names nobody."""
+    """Return the runs that the file names; a file that was cut off in the middle names none."""
     try:
         return HOLDERS.validate_json(os.pread(file, 1024 * 1024, 0))
     except ValidationError:
@@ -179,10 +183,10 @@ def _write(file: int, holders: tuple[Holder, ...]) -> None:
 
 
 def turn_name(step: str, *about: str) -> str:
-    """`deploy staging team:hello`. Prefect takes no slash in a name."""
+    """Return the name of a lock, such as `deploy staging team:hello`; Prefect allows no slash in a name."""
     return " ".join((step, *about)).replace("/", ":")
 
 
 def turn_about(name: str) -> tuple[str, ...]:
-    """The step and what it is about, of a name that `turn_name` made."""
+    """Return the step and its subject from a name that `turn_name` made."""
     return tuple(word.replace(":", "/") for word in name.split(" "))

@@ -1,4 +1,4 @@
-"""Prefect's API gives so many at once: all of them, a page at a time."""
+"""Reads all results of Prefect's API, page by page."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 PAGE = 200
-"""What Prefect's API gives at once, at most."""
+"""Maximum number of objects that Prefect's API returns at once."""
 
 
 async def every(read: Callable[..., Awaitable[list[T]]], **wanted: Any) -> list[T]:
-    """All that `read`, a method of Prefect's client, gives for what is wanted."""
+    """Return all results of `read`, a method of Prefect's client, for these arguments."""
     found: list[T] = []
     while page := await read(**wanted, limit=PAGE, offset=len(found)):
         found += page

@@ -1,10 +1,10 @@
-"""`python -I -S warmly.py SOCKET`: run `orchestration.flow_run` in a process that has imported everything already.
+"""Runs `orchestration.flow_run` in a fork that has imported everything: `python -I -S prefork_client.py SOCKET`.
 
-The command of the laptop's work pool. It asks the warm process for a copy of itself, hands its environment,
-directory and output over, passes signals on, and ends as the copy ends. Where there is no warm process, or it
-is of other code or other settings, this becomes `python -m orchestration.flow_run` itself, as without it.
+This is the command of the laptop's work pool. It asks the prefork server for a fork, hands over its environment,
+directory and output, passes signals on, and ends as the fork ends. If there is no prefork server, or it has other code
+or settings, this process becomes `python -m orchestration.flow_run` itself.
 
-It imports the standard library's smallest parts alone: its own start is part of what it makes shorter.
+It imports only the smallest parts of the standard library, because its own start is part of the time to save.
 """
 
 import json
@@ -18,7 +18,7 @@ COLD = [sys.executable, "-m", "orchestration.flow_run"]
 
 
 def main(path: str) -> int:
-    """The status of the run, or none, where this process becomes the run."""
+    """Return the status of the run; does not return if this process becomes the run itself."""
     here = os.getcwd()  # noqa: PTH109 - pathlib takes longer than all the rest
     asked = json.dumps({"environment": dict(os.environ), "directory": here}).encode()
     directory, name = os.path.split(path)
@@ -40,7 +40,7 @@ def main(path: str) -> int:
     run = int(said[1])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: _pass_on(run, number))
-    status = int((lines.readline().split() or ["", "1"])[1])  # without a word it did not end well
+    status = int((lines.readline().split() or ["", "1"])[1])  # without an answer, the run did not end well
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)

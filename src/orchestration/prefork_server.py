@@ -1,9 +1,9 @@
-"""`python -m orchestration.prefork_server SOCKET`: import Prefect and the flows once, and start each run as a fork.
+"""Imports Prefect and the flows once, and starts each run as a fork: `python -m orchestration.prefork_server SOCKET`.
 
-A run that starts by itself imports for seconds before its first line. Here it is a copy of a process that has
-done so: `warmly.py` asks for it. Each run is its own process as before, with its own environment, directory,
-output, signals and status; it ends with whoever asked for it. Code or settings that changed since the start
-are told (`cold`), and the run starts by itself. After a change of code the process replaces itself by a new one.
+A run that starts by itself spends seconds on imports before its first line. A fork of this process has the imports
+already; `prefork_client.py` asks for it. Each run is still its own process, with its own environment, directory,
+output, signals and status, and it ends with the process that asked for it. If code or settings changed since this
+process started, it answers `cold`, and the run starts by itself. After a change of code this process replaces itself.
 """
 
 from __future__ import annotations
@@ -34,15 +34,18 @@ IMPORTED = (
     "prefect.results", "prefect.client.orchestration", "fastapi.encoders", "orchestration.registration",
     *(f"flows.{name}" for name in FLOWS),
 )  # fmt: skip
-"""What a run would import."""
+"""The modules that a run would import."""
 GRACE = 30.0
-"""Seconds that a run has to end after whoever asked for it is gone."""
+"""Seconds that a run has to end after the process that asked for it is gone."""
 LARGEST = 4 * 1024 * 1024
 PR_SET_PDEATHSIG = 1
 
 
 def main(path: Path) -> int:
-    """Serve until ended. In a copy it returns, too: the run's status."""
+    """Serve until ended; in a fork, return the status of its run.
+
+    Returns 1 at once if the imports started threads, because then it cannot fork safely.
+    """
     for name in IMPORTED:
         importlib.import_module(name)
     code, settings = fingerprint(), settings_of(as_a_worker_gives_it(os.environ))
@@ -50,7 +53,7 @@ def main(path: Path) -> int:
         names = ", ".join(thread.name for thread in threading.enumerate())
         print(f"what was imported started threads ({names}): runs start by themselves", file=sys.stderr, flush=True)
         return 1
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who asked is told by the session, and nobody waits here
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the session reports to the client; nothing waits here
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
@@ -72,7 +75,7 @@ def main(path: Path) -> int:
 
 
 def session(connection: socket.socket, settings: Mapping[str, str], changed: bool) -> int:
-    """Serve one run from a process of its own: start it, pass its end on, and end it when nobody listens any more."""
+    """Serve one run from a process of its own: start it, report its end, and end it when the client is gone."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
@@ -81,7 +84,7 @@ def session(connection: socket.socket, settings: Mapping[str, str], changed: boo
             connection.sendall(b"cold\n")
             os._exit(0)
     except (OSError, ValueError, KeyError):
-        os._exit(0)  # whoever asked starts by itself
+        os._exit(0)  # the client starts the run by itself
     run = os.fork()
     if run == 0:
         return _run(connection, environment, directory, outputs)
@@ -96,7 +99,7 @@ def session(connection: socket.socket, settings: Mapping[str, str], changed: boo
 
 
 def _asked(connection: socket.socket) -> tuple[dict[str, str], str, list[int]]:
-    """Environment, directory and outputs of whoever asks."""
+    """Return the environment, directory and output descriptors that the client sends."""
     connection.settimeout(5)
     head, outputs, _, _ = socket.recv_fds(connection, 4, 2)
     size = int.from_bytes(head, "big")
@@ -114,7 +117,7 @@ def _asked(connection: socket.socket) -> tuple[dict[str, str], str, list[int]]:
 
 
 def _run(connection: socket.socket, environment: dict[str, str], directory: str, outputs: list[int]) -> int:
-    """Be the run."""
+    """Become the run; return its status."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     connection.close()
     for number, each in zip((1, 2), outputs, strict=True):
@@ -136,7 +139,7 @@ def _run(connection: socket.socket, environment: dict[str, str], directory: str,
 
 
 def _until_ended(connection: socket.socket, run: int) -> int:
-    """The run's status, as `subprocess` tells it; it is ended when the connection is."""
+    """Return the run's status, as `subprocess` reports it; end the run when the client closes the connection."""
     watched, asking = os.pidfd_open(run), connection.fileno()
     ended: list[int] = []
     while watched not in ended:
@@ -150,14 +153,14 @@ def _until_ended(connection: socket.socket, run: int) -> int:
 
 
 def as_a_worker_gives_it(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a run that a worker with this one starts: Prefect writes its settings in its own way."""
-    from prefect.settings import get_current_settings  # noqa: PLC0415 - with the rest, once
+    """Return the environment of a run that a worker starts from this environment: Prefect rewrites its settings."""
+    from prefect.settings import get_current_settings  # noqa: PLC0415 - with the other imports, once
 
     return {**environment, **get_current_settings().to_environment_variables(exclude_unset=True)}
 
 
 def settings_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """What configures Prefect and Python, and not this run alone."""
+    """Return the variables that configure Prefect, Python and the project, except those of a single run."""
     return {
         name: value
         for name, value in environment.items()
@@ -166,7 +169,7 @@ def settings_of(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def fingerprint() -> int:
-    """Changes when a file of the project's code does; it is asked before each run."""
+    """Return a number that changes when a file of the project's code changes; it is computed before each run."""
     roots = {
         Path(importlib.import_module(name).__path__[0]) for name in ("supply_chain", "cscm", "flows", "tasks", "blocks")
     }

@@ -1,4 +1,4 @@
-"""freeze: whether promotions by events wait, kept as a variable of Prefect's that everybody sees in its UI."""
+"""Reads, sets and removes the promotion freeze, a Prefect variable that everybody sees in the UI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from supply_chain.promotion.freeze import VARIABLE, Freeze
 
 
 async def frozen() -> Freeze | None:
-    """The freeze that is in force; `SettingInvalid` for a variable that says no such thing, which freezes too."""
+    """Return the promotion freeze in force, or None; raise `SettingInvalid` if the variable is no valid freeze.
+
+    Promotions wait in that case too.
+    """
     said = await Variable.aget(VARIABLE)
     if said is None:
         return None
@@ -24,10 +27,10 @@ async def frozen() -> Freeze | None:
 
 
 async def freeze(about: Freeze) -> None:
-    """Let promotions wait from now on."""
+    """Make promotions wait from now on."""
     await Variable.aset(VARIABLE, about.model_dump(mode="json"), overwrite=True)
 
 
 async def thaw() -> bool:
-    """Let them go on; whether they waited. What was missed is found by the next reconcile."""
+    """End the freeze; return whether there was one. The next run of `reconcile` finds the missed promotions."""
     return await Variable.aunset(VARIABLE)

@@ -1,4 +1,4 @@
-"""pushes: of many pushes of one branch one chain works, and none waits in a place of the work queue."""
+"""Decides which of many pushes of one branch is built, and lets a run wait without using a slot of its work queue."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ from orchestration.clock import now
 from orchestration.pagination import every
 
 SOON = 3.0
-"""Seconds for which a run waits in its place of the work queue for its application."""
+"""Seconds for which a run waits for its application while it uses a slot of the work queue."""
 AGAIN = timedelta(seconds=20)
-"""After this long it is taken up again."""
+"""Time after which a worker takes up the waiting run again."""
 WAITING = "Waiting"
-"""The name of the state in which it waits. Such a run is Scheduled, has no process, and is never Late."""
+"""Name of the state of a waiting run. Such a run is Scheduled, has no process, and never becomes Late."""
 SKEW = timedelta(minutes=1)
 COUNTS = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.COMPLETED]
-"""States of a run that builds its revision, did, or will. One that failed or was cancelled stands for no other."""
+"""States of a run that builds, built or will build its revision. A failed or cancelled run does not replace another
+run.
+"""
 
 
 def may_wait() -> bool:
-    """Whether this run can wait without a process: a worker takes it up again. One that a command runs cannot."""
+    """Return whether this run can wait without a process: a worker takes it up again, but a command does not."""
     return bool(deployment.id)
 
 
 async def later_push(path: str, ref: str, pushed: str) -> FlowRun | None:
-    """The run for a later push of the same ref, which stands for this run's; None where there is none.
+    """Return the run for a later push of the same ref, which replaces this run; None if there is none.
 
-    Later is what the hook's clock and Prefect's server both call so: where they differ, each push is built.
+    A push is later only if both the hook's clock and Prefect's server say so: where they differ, each push is built.
     """
     if not (deployment.id and flow_run.id and ref and pushed):
         return None
@@ -68,9 +70,7 @@ def _is_later(run: FlowRun, this: FlowRun, path: str, ref: str, pushed: str) -> 
 
 
 def _moment(said: object) -> datetime | None:
-    """When a push was, as its event says; None where that says nothing, so that it neither stands for others nor is
-    stood for.
-    """
+    """Return the time of a push as its event states it; None if that is no time, so that no run replaces another."""
     try:
         return datetime.fromisoformat(str(said)).astimezone()
     except (ValueError, OverflowError):
@@ -78,7 +78,7 @@ def _moment(said: object) -> datetime | None:
 
 
 async def waits_elsewhere(why: str) -> Pause:
-    """Have a worker take this run up again `AGAIN` from now; to be raised, it ends the run's process."""
+    """Schedule this run again `AGAIN` from now; the caller raises the returned exception, which ends the process."""
     state: State[object] = Scheduled(scheduled_time=now() + AGAIN, name=WAITING, message=why)
     async with get_client() as client:
         answer = await client.set_flow_run_state(UUID(flow_run.id), state)

@@ -1,4 +1,4 @@
-"""Run names that read well: `chain hello 3f2a1c`. A name never makes a run fail."""
+"""Makes readable names for runs, such as `chain hello 3f2a1c0`; they never make a run fail."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ REVISION = re.compile("[0-9a-f]{40}")
 
 
 def by_path() -> str:
-    """`chain hello 3f2a1c0`: flow, directory, and the revision where one is given.
+    """Return `chain hello 3f2a1c0`: the flow, the directory, and the revision if one is given.
 
-    Nothing is read for it: what the source says counts once its snapshot is taken.
+    Nothing is read from the source for the name: only the snapshot of the source counts, and it is taken later.
     """
     parameters = flow_run.parameters
     revision = str(parameters.get("revision") or "")
@@ -26,7 +26,7 @@ def by_path() -> str:
 
 
 def by_image() -> str:
-    """`curate hello 0123456789ab`, with the environment that it goes to, or that it comes from, where there is one."""
+    """Return `curate hello 0123456789ab`, with the environment that it goes to or comes from, if there is one."""
     parameters = flow_run.parameters
     repository, _, digest = str(parameters.get("image", "")).rpartition("@")
     name = application_of(repository)
@@ -39,7 +39,7 @@ def by_image() -> str:
 
 
 def by_parameters() -> str:
-    """`rescan openssl`, `inventory hello`: flow, and what it is about where that is not everything."""
+    """Return `rescan openssl` or `inventory hello`: the flow, and its subject if that is not everything."""
     given = [each for each in flow_run.parameters.values() if each and each is not True]
     words = [word for each in given for word in (each if isinstance(each, list) else [each])]
     return plain(" ".join([flow_run.flow_name, *map(str, words)]))[:200]

@@ -1,4 +1,4 @@
-"""The journal of a run: each step with its duration, and the pages that an operator reads."""
+"""Records the steps of a flow run with their durations, and publishes them as Prefect artifacts."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ log = logging.getLogger("supply_chain.steps")
 
 
 class Journal:
-    """Collects the story of a run, and tells it in the run's log as it goes.
+    """Collects the report of a run, and writes each step to the run's log as it ends.
 
-    A tier run inside of a chain writes into the chain's journal.
+    The run of a tier within a chain adds to the chain's report.
     """
 
     def __init__(self, application: str) -> None:
@@ -43,11 +43,11 @@ class Journal:
         self._addresses: dict[str, str] = {}
 
     def add(self, **known: Any) -> None:
-        """Replace what is known."""
+        """Replace fields of the report."""
         self.story = pages.Story.model_validate({**dict(self.story), **known})
 
     def publish_under(self, name: str | None) -> None:
-        """Publish the pages under keys of this application; None: of this run alone, whose name may be another's."""
+        """Publish under keys of this application; None: under keys of this run, whose name may be another's."""
         self._name = name
 
     def decided(self, verdict: Admitted[Any] | Refused) -> None:
@@ -59,7 +59,7 @@ class Journal:
                 self._log.warning("%s", plain(f"refused: {reason}"))
 
     async def gate(self, name: str, work: Awaitable[tuple[V, D]]) -> tuple[V, D]:
-        """Await a gate; its verdict is a step's result and a decision."""
+        """Await a gate; record its verdict as a step's result and as a verdict."""
         verdict, dossier = await self.step(name, work, lambda decided: _said(decided[0]))
         self.decided(verdict)
         return verdict, dossier
@@ -71,9 +71,9 @@ class Journal:
         say: Callable[[T], str] = lambda _: "",
         proven: Callable[[T], Proof | None] = lambda result: getattr(result, "proven", None),
     ) -> T:
-        """Await one step and note how long it took; a step that fails is noted too.
+        """Await one step and record how long it took, even if it fails.
 
-        `say` tells what it came to, and of a step that was `proven` it is told by what.
+        `say` describes the result; for a step that was `proven` earlier, its evidence is named too.
         """
         started = time.monotonic()
         said, done = "cancelled", False
@@ -88,13 +88,13 @@ class Journal:
         finally:
             step = pages.Step(name=name, seconds=time.monotonic() - started, said=said, done=done)
             self.add(steps=(*self.story.steps, step))
-            short = said if done else said.partition(" — ")[0]  # whoever reads this is told the whole error next
+            short = said if done else said.partition(" — ")[0]  # the log shows the complete error next
             log.info("%s: %s (%.1f s) %s", plain(self.story.application), name, step.seconds, plain(short))
-            if flow_run.id != self._run:  # a tier inside of a chain: the chain's log tells it too
+            if flow_run.id != self._run:  # a tier within a chain: write it to the chain's log too
                 self._log.info("%s (%.1f s) %s", name, step.seconds, plain(said))
 
     async def publish(self) -> None:
-        """Write the pages as artifacts of this run; each key keeps its history. No steps, no pages."""
+        """Write the report as artifacts of this run, unless it has no steps; each key keeps its history."""
         if not self.story.steps:
             return
         name = self._name or f"run-{self._run}"
@@ -116,7 +116,7 @@ class Journal:
             )
 
     def answers(self, environment: str, address: str) -> None:
-        """Add where the application answers; it becomes a link."""
+        """Add the address of the application in an environment; it becomes a link."""
         self._addresses[environment] = address
 
 
@@ -129,9 +129,9 @@ _current: ContextVar[Journal | None] = ContextVar("journal", default=None)
 
 @asynccontextmanager
 async def journal(application: str) -> AsyncIterator[Journal]:
-    """The journal of the run around this one, which will publish it; or a new one, published however this run ends.
+    """Yield the report of the enclosing run, which will publish it; or a new one, published however this run ends.
 
-    Where the run failed and its pages cannot be written either, the run's own error is the one told.
+    If the run fails and its report cannot be written either, the run's own error is raised.
     """
     if around := _current.get():
         yield around

@@ -1,4 +1,4 @@
-"""How a run ends that found or refused something: normally, under a name of its own. Alerts and retries stay quiet."""
+"""Ends runs that found or refused something in a Completed state with its own name: no alert or retry follows."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from supply_chain.text import plain
 T = TypeVar("T")
 
 LONGEST = 900
-"""Characters of a state's message; all there is to say is in what the run returns."""
+"""Maximum characters of a state's message; the complete information is in the run's result."""
 
 
 def ended(name: str, message: object, data: T) -> T:
-    """What a flow returns to end under this name: its callers get `data`; to Prefect it is the run's final state."""
+    """Return a Completed state with this name for a flow to return.
+
+    Its callers get `data`; for Prefect it is the run's final state.
+    """
     return cast(T, Completed(name=name, message=plain(message)[:LONGEST], data=data))
 
 
 def refused(verdict: Refused) -> Refused:
-    """What a flow returns whose gate said no, and every enclosing flow too."""
+    """Return the result of a flow whose gate refused, and of every enclosing flow."""
     codes = ", ".join(sorted({reason.code for reason in verdict.reasons}))
     return ended("Refused", f"refused at {verdict.boundary}: {codes}", verdict)
 
 
 def held(freeze: Freeze) -> Freeze:
-    """What a flow returns that a freeze holds."""
+    """Return the result of a flow that a promotion freeze stops."""
     get_run_logger().info("%s", freeze)
     return ended("Frozen", freeze, freeze)

@@ -1,6 +1,6 @@
-"""Every flow run of ours carries the project's tag, those within another one too, and no task run does.
+"""Tags every flow run of the project, including runs within another run, with the project's tag, but no task run.
 
-Prefect's own `tags()` would give it to task runs as well, each of which then asks the server for a place by that tag.
+Prefect's own `tags()` would tag task runs as well, and each of them would then ask the server for a slot of that tag.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from orchestration.registration.deployments import TAG
 
 
 class FlowTags:
-    """What a flow run that is made now carries."""
+    """The tags of a flow run that is created now."""
 
     @staticmethod
     def get() -> TagsContext:
-        """The tags of this moment, and the project's."""
+        """Return the current tags and the project's tag."""
         return TagsContext(current_tags={*TagsContext.get().current_tags, TAG})
 
 
 def tag_flows() -> None:
-    """Have Prefect's engine tag the flow runs that it makes, as `prefect deploy` does those of deployments."""
+    """Have Prefect's engine tag the flow runs that it creates, as `prefect deploy` tags the runs of deployments."""
     flow_engine.TagsContext = FlowTags  # type: ignore[assignment, attr-defined]

@@ -1,4 +1,4 @@
-"""How steps run: in a thread that ends with its run, retried only where that may help."""
+"""Runs steps in a thread that ends with its run, and retries them only where that can help."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ R = TypeVar("R")
 
 
 def invocation() -> str:
-    """What marks everything that this run makes in the engine."""
+    """Return the mark of everything that this run makes in the engine."""
     return (flow_run.id or "alone")[:8]
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a blocking step in a thread. When the run is cancelled, its commands end and the thread is waited for.
+    """Run a blocking step in a thread; if the run is cancelled, end its commands and wait for the thread.
 
-    The thread is a future and no task: a run that is terminated cancels all tasks of its loop, also
-    one that is shielded, and may do so more than once.
+    The thread is a future, not a task: a run that is terminated cancels all tasks of its loop, even shielded ones, and
+    may do so more than once.
     """
     scope = Cancellation()
     token = current.set(scope)
@@ -47,15 +47,15 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
         while not work.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([work])
-        work.cancelled() or work.exception()  # the run's own end is told, not that of its step
+        work.cancelled() or work.exception()  # raise the run's exception, not the step's
         raise
 
 
 @asynccontextmanager
 async def beside(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[None]:
-    """Run a blocking step in a thread while the block runs; the block ends when both have.
+    """Run a blocking step in a thread while the block runs; leave the block when both have ended.
 
-    Where both fail, the block's own error is the one told.
+    If both fail, the block's own error is raised.
     """
     work = asyncio.ensure_future(in_thread(function, *args, **kwargs))
     try:
@@ -63,19 +63,19 @@ async def beside(function: Callable[P, object], *args: P.args, **kwargs: P.kwarg
     except BaseException as error:
         try:
             await work
-        except Exception as second:  # noqa: BLE001 - told with the first
+        except Exception as second:  # noqa: BLE001 - added to the first
             error.add_note(f"What ran beside failed too: {second}")
         raise
     await work
 
 
 def whole(value: R) -> R:
-    """A task's argument into which Prefect does not look for results of other tasks: that takes long in a large one."""
+    """Wrap a task's argument so that Prefect does not search it for other tasks' results, which can be slow."""
     return cast(R, quote(value))
 
 
 async def worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Whether the same step may succeed next time; the error itself knows."""
+    """Return whether the step may succeed next time, as the error itself says."""
     error = await state.aresult(raise_on_failure=False)
     return isinstance(error, SupplyChainError) and error.retryable
 
@@ -87,4 +87,4 @@ RETRYING: dict[str, Any] = {
     "retry_condition_fn": worth_retrying,
     "cache_policy": NO_CACHE,
 }
-"""What a step that asks a registry, AWS or the engine has in common."""
+"""Options of every task that calls a registry, AWS or the engine."""

@@ -26,7 +26,7 @@ OWN = shlex.join([sys.executable, "-m", "orchestration.flow_run"])
 
 
 class ProjectJob(process.ProcessJobConfiguration):
-    """How a run is started, whatever the server says."""
+    """The settings with which a run is started, whatever the server says."""
 
     own_command: ClassVar[str] = OWN
     project: ClassVar[Path] = Path.cwd()
@@ -35,20 +35,21 @@ class ProjectJob(process.ProcessJobConfiguration):
     async def from_template_and_values(
         cls, base_job_template: dict[str, Any], values: dict[str, Any], client: object = None
     ) -> Self:
-        """The worker's own command, environment and directory; template and job variables are not read.
+        """Return the worker's own command, environment and directory; the template and job variables are not read.
 
-        The server's automations expect the runs' signs of life as often as this environment says."""
+        The server's automations expect heartbeats from runs as often as this environment says.
+        """
         return cls(command=cls.own_command, env=dict(FREQUENCY), working_dir=cls.project)
 
 
 class ProjectWorker(process.ProcessWorker):
-    """Starts processes by `ProjectJob`."""
+    """Starts processes as `ProjectJob` says."""
 
     job_configuration = ProjectJob
 
 
 def worker_class(command: str, project: Path) -> type[ProjectWorker]:
-    """A worker that starts each run by `command` in the project's directory."""
+    """Return a worker class that starts each run with `command` in the project's directory."""
 
     class Job(ProjectJob):
         own_command = command
@@ -65,13 +66,13 @@ async def work(pool: str, name: str | None, command: str) -> None:
     """Take up the runs of a work pool until ended."""
     setup_signal_handlers_worker(os.getpid(), "the process worker", print)
     worker = worker_class(command, Path.cwd())(work_pool_name=pool, name=name, create_pool_if_not_found=False)
-    # for the hooks of a run that crashed or was cancelled, which the worker itself runs
+    # used for the hooks of a run that crashed or was cancelled: the worker itself runs them
     process.load_flow_from_flow_run = load_declared_flow  # type: ignore[assignment, attr-defined]
     await worker.start(printer=print)
 
 
 def main() -> None:
-    """Read the arguments, and work."""
+    """Read the arguments and run the worker."""
     parser = argparse.ArgumentParser(prog="python -m orchestration.worker", description=__doc__)
     parser.add_argument("--pool", required=True, help="the work pool whose runs are started")
     parser.add_argument("--name", help="as which the server knows the worker")

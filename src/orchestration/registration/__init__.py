@@ -1,4 +1,4 @@
-"""What a Prefect server is told of the project: its deployments, automations and views, on a laptop or elsewhere."""
+"""Registers the project on a Prefect server, on a laptop or elsewhere: deployments, automations, queues and views."""
 
 from orchestration.registration.abandoned_runs import ensure_abandoned
 from orchestration.registration.api import Asks

@@ -1,12 +1,13 @@
-"""Abandoned runs: what nobody works on any more is Crashed by the server, so that its places are free again.
+"""Makes Prefect's automations that move abandoned runs to Crashed, so that their slots are free again.
 
-A run that is killed with its worker, or whose machine is gone, would be Running or Pending for ever and keep its place
-in its work queue and its pool. The server does this by itself: it needs no place of the pool for it (Prefect
-documentation, "Detect zombie flows"). It does so for the runs that carry our tag: a server may be one of many teams.
+A run that is killed with its worker, or whose machine is gone, would stay Running or Pending forever and keep its slot
+in its work queue and its pool. The server does this itself, so that it needs no slot of the pool (Prefect
+documentation, "Detect zombie flows"). It does so only for runs with the project's tag, because a server may serve many
+teams.
 
-A run's last sign of life may come after the event of its state, in the moment between its suspension and the end of its
-process. Silence alone says nothing of such a run. So a silent run is first moved to Abandoned, a paused state, which
-Prefect's rules permit from Running alone (`HandlePausingFlows`); what is Abandoned is then Crashed.
+The last heartbeat of a run may arrive after the event of its state, between its suspension and the end of its process.
+Silence alone therefore proves nothing about such a run. So a silent run is first moved to Abandoned, a paused state,
+which Prefect's rules permit only from Running (`HandlePausingFlows`). An Abandoned run is then moved to Crashed.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ from orchestration.registration.automations import says
 from orchestration.registration.deployments import TAG
 
 LEASE = 300
-"""Seconds without a sign of life after which a run is Crashed."""
+"""Seconds without a heartbeat after which a run is Crashed."""
 HEARTBEAT = 30
-"""Seconds between two signs of life of a run. By Prefect's default, 180, one that is lost would be too many."""
+"""Seconds between two heartbeats of a run. With Prefect's default, 180, a single lost heartbeat would be too many."""
 FREQUENCY = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
-"""What a worker gives its runs, and a command itself."""
+"""Environment that a worker sets for its runs, and a command for itself."""
 ABANDONED = "Abandoned"
-"""The name of the state of a run between its silence and its crash."""
+"""Name of the state of a run after its heartbeats stop and before it is Crashed."""
 SILENT = "a silent run is Abandoned"
 ANY = "prefect.flow-run.*"
 OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
-"""What events of our runs are related to, signs of life and changes of state alike."""
+"""Related resource of all events of the project's runs: heartbeats and changes of state."""
 
 
 def abandoned() -> tuple[dict[str, Any], ...]:
-    """Return Prefect's automations that crash what nobody works on."""
+    """Return Prefect's automations that move abandoned runs to Crashed."""
     silent = f"It gave no sign of life any more for {LEASE} s"
     return (
         _automation(SILENT, _silence_after("prefect.flow-run.heartbeat", LEASE), "PAUSED", ABANDONED, silent),
         _automation("an abandoned run is Crashed", _became(ABANDONED), "CRASHED", "Crashed", silent),
-        _automation(  # should the server be restarted between the two
+        _automation(  # in case the server restarts between the two
             "a run that stays Abandoned is Crashed",
             _silence_after(f"prefect.flow-run.{ABANDONED}", 60),
             "CRASHED",
@@ -55,7 +56,7 @@ def abandoned() -> tuple[dict[str, Any], ...]:
 
 
 def ensure_abandoned(ask: Asks) -> tuple[str, ...]:
-    """Make these automations, or correct them; the names of those that were made or changed."""
+    """Create or correct these automations; return the names of those that were created or changed."""
     there = {each["name"]: each for each in every("automations", ask)}
     changed = []
     for body in abandoned():

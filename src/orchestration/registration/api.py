@@ -1,22 +1,22 @@
-"""How a Prefect server is asked."""
+"""The protocol for requests to a Prefect server's API, and reading lists from it."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
 PAGE = 200
-"""Of which a server gives at once; it gives no more."""
+"""Maximum number of objects that a server returns at once."""
 
 
 class Asks(Protocol):
-    """One request to a server's API."""
+    """A function that sends one request to a server's API."""
 
     def __call__(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON of a successful answer to a `path` below the API's address; `PartFailed` for any other."""
+        """Return the JSON of a successful answer to a `path` below the API's address; raise `PartFailed` on failure."""
 
 
 def every(kind: str, ask: Asks) -> list[dict[str, Any]]:
-    """All of a kind, page by page."""
+    """Return all objects of a kind, read page by page."""
     found: list[dict[str, Any]] = []
     while page := ask("POST", f"/{kind}/filter", {"limit": PAGE, "offset": len(found)}):
         found += page

@@ -1,7 +1,7 @@
-"""What people are told by the chain itself: `deployments/automations/`, made Prefect's automations.
+"""Makes Prefect's automations that notify people, from the documents in `deployments/automations/`.
 
-Each tells: through the profile's notification block where that is one of Prefect's own, for the server sends it
-then even where no worker runs; else by a run of `alert/on-demand`, which waits for a worker.
+An automation uses the profile's notification block if its type is one of Prefect's own, because the server then sends
+the notification even without a worker. Otherwise it starts a run of `alert/on-demand`, which waits for a worker.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from supply_chain.model.image import Frozen
 
 DIRECTORY = Path("deployments/automations")
 OURS = "supply-chain-"
-"""How the types of our own blocks begin, which Prefect's server does not know."""
+"""Prefix of the types of the project's own blocks, which Prefect's server does not know."""
 TELLER = "alert/on-demand"
 Line = Annotated[str, StringConstraints(pattern=r"^\S[^\n]*$", max_length=300)]
 
@@ -65,7 +65,7 @@ class Automation(Frozen):
 
 
 def read_automations(directory: Path) -> tuple[Automation, ...]:
-    """All of them; two of one name are an error, for Prefect would keep both."""
+    """Return all automations; raise `SettingInvalid` if two have the same name, because Prefect would keep both."""
     found = tuple(read_document(path, Automation) for path in sorted(directory.glob("*.yaml")))
     names = [each.name for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -74,9 +74,9 @@ def read_automations(directory: Path) -> tuple[Automation, ...]:
 
 
 def ensure_automations(project: Path, notify: str, ask: Asks) -> tuple[str, ...]:
-    """Make Prefect's automations what the documents say; the names of those that were made or changed.
+    """Create or correct Prefect's automations from the documents; return the names of those created or changed.
 
-    Raises `PartFailed` where Prefect does not take one.
+    Raises `PartFailed` if Prefect does not accept one.
     """
     wanted = read_automations(project / DIRECTORY)
     found = every("automations", ask)
@@ -96,7 +96,7 @@ def ensure_automations(project: Path, notify: str, ask: Asks) -> tuple[str, ...]
 
 
 def as_prefect(automation: Automation, action: Mapping[str, Any]) -> dict[str, Any]:
-    """The automation as Prefect's API takes it; `action` is what is told through."""
+    """Return the automation in the form of Prefect's API; `action` is the action that notifies."""
     trigger, tell = automation.trigger, automation.tell
     if action["type"] == "run-deployment":
         told: dict[str, Any] = {"parameters": tell.model_dump()}
@@ -121,9 +121,10 @@ def as_prefect(automation: Automation, action: Mapping[str, Any]) -> dict[str, A
 
 
 def says(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether Prefect's automation says what is wanted; it says more, of its own, and lists in no order.
+    """Return whether Prefect's automation has the wanted content.
 
-    One that an operator turned off stays off.
+    Prefect adds fields of its own and does not keep the order of lists. An automation that an operator turned off
+    counts too, so that it stays off.
     """
     trigger, asked_for = found["trigger"], wanted["trigger"]
     same = all(_plain(trigger.get(key)) == _plain(value) for key, value in asked_for.items() if key != "within")

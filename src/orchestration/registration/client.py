@@ -1,4 +1,4 @@
-"""Requests to a Prefect server through Prefect's own client."""
+"""Sends requests to a Prefect server through Prefect's own client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from supply_chain.errors import PartFailed
 
 
 def asks(client: SyncPrefectClient) -> Asks:
-    """Asks the server of a client, whichever that is."""
+    """Return a function that sends requests to the client's server."""
 
     def ask(method: Any, path: Any, body: Any = None) -> Any:
         try:

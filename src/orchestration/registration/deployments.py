@@ -1,4 +1,4 @@
-"""Deployments: what `prefect.yaml` declares, made what the server knows."""
+"""Registers the deployments of `prefect.yaml` on a Prefect server, and removes those it no longer declares."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from supply_chain.adapters.process.command import run
 from supply_chain.errors import PartFailed, SettingInvalid
 
 TAG = "cscm"
-"""What every deployment of `prefect.yaml` carries, and each of their runs: by it they are known on a server of many."""
+"""Tag of every deployment in `prefect.yaml` and of its runs. It identifies them on a server that several projects use.
+"""
 
 
 def declared(project: Path) -> frozenset[str]:
-    """The deployments that `prefect.yaml` declares, as `flow/name`; none where there is no file."""
+    """Return the deployments that `prefect.yaml` declares, as `flow/name`; none without a file."""
     return frozenset(entrypoints(project))
 
 
 def entrypoints(project: Path) -> dict[str, str]:
-    """The deployments that `prefect.yaml` declares, as `flow/name`, and the entrypoint of each; none without a file.
+    """Return the entrypoint of each deployment that `prefect.yaml` declares, by `flow/name`; none without a file.
 
-    A flow is called as its function is, which the entrypoint names. `SettingInvalid` for what cannot be read.
+    A flow has the name of its function, which the entrypoint contains. Raises `SettingInvalid` if the file cannot be
+    read.
     """
     prefect_yaml = project / "prefect.yaml"
     try:
@@ -41,7 +43,7 @@ def entrypoints(project: Path) -> dict[str, str]:
 
 
 def registered(ask: Asks) -> frozenset[str]:
-    """The deployments that the server knows, as `flow/name`."""
+    """Return the deployments that the server has, as `flow/name`."""
     return frozenset(_deployments(ask))
 
 
@@ -52,16 +54,16 @@ def _deployments(ask: Asks) -> dict[str, dict[str, Any]]:
 
 
 def is_tagged(deployment: Mapping[str, Any]) -> bool:
-    """Whether it carries our tag. Deployments of other projects, and an operator's own, do not."""
+    """Return whether the deployment has the project's tag; those of other projects or made by an operator do not."""
     return TAG in deployment.get("tags", ())
 
 
 def forget_undeclared(
     project: Path, ask: Asks, is_ours: Callable[[Mapping[str, Any]], bool] = is_tagged
 ) -> tuple[str, ...]:
-    """Remove what an earlier version of the project declared, and this one does not; else it would go on running.
+    """Remove deployments that an earlier version of the project declared, as they would still run; return their names.
 
-    A project that declares nothing is not the one that they are of, and removes nothing.
+    A project that declares no deployments removes nothing, because then it is not the project that they belong to.
     """
     if not (names := declared(project)):
         return ()
@@ -74,9 +76,9 @@ def forget_undeclared(
 def deploy(
     project: Path, python: Sequence[str], environment: Mapping[str, str], ask: Asks, say: Callable[[str], object]
 ) -> None:
-    """Register every deployment of `prefect.yaml`; raises `PartFailed` when one is missing afterwards.
+    """Register every deployment of `prefect.yaml`; raise `PartFailed` if one is missing afterwards.
 
-    `python` is how Python is started, `environment` what it is given beside this process's own.
+    `python` is the command that starts Python, `environment` its variables in addition to this process's own.
     """
     names = declared(project)
     if not names:

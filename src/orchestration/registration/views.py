@@ -1,7 +1,7 @@
-"""Views of the list of runs: `deployments/views.yaml`, made saved searches of Prefect's server, and addresses.
+"""Makes saved searches of Prefect's server, and addresses of the list of runs, from `deployments/views.yaml`.
 
-The first face of Prefect's UI offers the saved searches of its server. The second one keeps its own in each browser,
-so that a view has an address too, which both read.
+The first version of Prefect's UI offers the saved searches of its server. The second version stores its own in each
+browser. A view therefore has an address too, which both can read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from supply_chain.model.image import Frozen
 
 FILE = Path("deployments/views.yaml")
 RANGES = {1: "past-hour", 24: "past-24-hours", 7 * 24: "past-7-days", 30 * 24: "past-30-days"}
-"""Hours → what the UI's second face calls them; it shows the least of these that are enough."""
+"""Hours → name of the range in the UI's second version; the smallest range that covers a view's hours is used."""
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9 -]*$", max_length=60)]
 
 
@@ -33,7 +33,7 @@ class View(Frozen):
 
     @property
     def query(self) -> str:
-        """The view as a query of the list of runs, `/runs?…`; each face overlooks what the other reads."""
+        """The view as a query of the list of runs, `/runs?…`; each version of the UI ignores the other's parameters."""
         words = [("state", each) for each in self.states]
         if self.tags:
             words += [*(("tag", each) for each in self.tags), ("tags", ",".join(self.tags))]
@@ -42,7 +42,7 @@ class View(Frozen):
         return urlencode(words)
 
     def as_prefect(self) -> dict[str, Any]:
-        """As Prefect's UI saves one."""
+        """Return the view in the form in which Prefect's UI saves one."""
         values = {
             "state": list(self.states),
             "tag": list(self.tags),
@@ -69,12 +69,12 @@ class Views(Frozen):
 
 
 def read_views(project: Path) -> tuple[View, ...]:
-    """The project's views; `DeclarationInvalid` with the line of what is wrong."""
+    """Return the project's views; raise `DeclarationInvalid` with the line of an error."""
     return read_document(project / FILE, Views).views
 
 
 def ensure_views(project: Path, ask: Asks) -> tuple[str, ...]:
-    """Make the server's views what the document says; the names of those that were made or changed."""
+    """Create or correct the server's views from the document; return the names of those created or changed."""
     found = every("saved_searches", ask)
     known = {each["name"]: each["filters"] for each in found}
     changed = [view for view in read_views(project) if known.get(view.name) != view.as_prefect()["filters"]]

@@ -1,4 +1,4 @@
-"""Work queues: how many runs of a kind are under way at a time, as `prefect.yaml` declares it."""
+"""Makes the work queues that `prefect.yaml` defines; each limits how many of its runs are active at a time."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from supply_chain.errors import PartFailed, SettingInvalid
 from supply_chain.model.image import Frozen
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Each run reads the file: the loader in C takes a tenth of the time."""
+"""Each run reads the file; the loader in C takes a tenth of the time."""
 
 
 class Queue(Frozen):
-    """One work queue. Without a limit the pool's own alone holds."""
+    """One work queue. Without a limit of its own, only the pool's limit applies."""
 
     name: str = Field(min_length=1)
     priority: int = Field(ge=1)
     limit: int | None = Field(default=None, ge=1)
 
     def as_prefect(self) -> dict[str, Any]:
-        """The queue's settings as Prefect's API names them."""
+        """Return the queue's settings under the names of Prefect's API."""
         return {"priority": self.priority, "concurrency_limit": self.limit}
 
 
 class Pool(Frozen):
-    """What `prefect.yaml` says under `definitions` of its work pool, or of each, where deployments name several."""
+    """The settings of the work pool under `definitions` in `prefect.yaml`; of each pool if deployments name several."""
 
     names: tuple[str, ...] = Field(min_length=1)
     limit: int = Field(ge=1)
@@ -37,7 +37,10 @@ class Pool(Frozen):
 
 
 def declared_pool(project: Path) -> Pool | None:
-    """The queues that `prefect.yaml` defines, and every work pool that a deployment names; None without queues."""
+    """Return the queues that `prefect.yaml` defines, and every work pool that a deployment names; None without queues.
+
+    Raises `SettingInvalid` if they cannot be read.
+    """
     prefect_yaml = project / "prefect.yaml"
     try:
         content: Any = yaml.load(prefect_yaml.read_text(encoding="utf-8"), LOADER)  # noqa: S506 # nosec B506 - safe
@@ -61,9 +64,9 @@ def declared_pool(project: Path) -> Pool | None:
 
 
 def ensure_queues(project: Path, ask: Asks) -> tuple[str, ...]:
-    """Make the work queues and limits of each pool what is declared; the names of what was made or changed.
+    """Create or correct the work queues and limits of each pool; return the names of what was created or changed.
 
-    Raises `PartFailed` for a pool that the server does not have, and where the server does not take a change.
+    Raises `PartFailed` if the server does not have a pool or does not accept a change.
     """
     if (pool := declared_pool(project)) is None:
         return ()

@@ -1,9 +1,9 @@
-"""The AWS account of the chain: one user, role and signing key per tier, the two keys for content, and the bridge's.
+"""Creates the chain's users, roles, keys, queues and EventBridge rule in an AWS account.
 
-Made once and found again; the same calls make them in the emulator and, with an administrator's
-session, on AWS. A user may do one thing, assume its tier's role; what the role may do is written in
-`deployments/iam/`. The bridge has a user and a role too, and no key: it carries what ECR says of pushes out
-of a queue, which an EventBridge rule fills.
+There is one user, role and signing key for each tier, and two keys for content. Each object is created once and then
+reused. The same calls work on the emulator and, with an administrator's session, on AWS. A user may only assume the
+role of its tier. The documents in `deployments/iam/` say what each role may do. The bridge has a user and a role, but
+no key: it reads ECR's push events from a queue that an EventBridge rule fills.
 """
 
 from __future__ import annotations
@@ -35,57 +35,58 @@ STORAGE = "alias/cscm-storage"
 CONTENT = "alias/cscm-content"
 POLICY_NAME = "cscm"
 READERS = (TierName.CURATION, TierName.LIFECYCLE)
-"""Who reads images to judge them; those who run or build on them keep them from ageing."""
+"""Tiers that pull images only to judge them. Their pulls do not count as use, so they do not keep an image from ageing.
+"""
 BRIDGE = "bridge"
-"""What the bridge's user, role and policy are called by, beside the tiers'."""
+"""Name of the bridge in its user, role and policy file, as the tier's name is for a tier."""
 RULE = "cscm-pushed"
-"""The EventBridge rule, and the queue that it fills."""
+"""Name of the EventBridge rule and of the queue that it fills."""
 DEAD = "cscm-pushed-dead"
 TRIES = "5"
-"""How often SQS gives a message before it goes to the dead-letter queue."""
+"""Number of times SQS delivers a message before it moves the message to the dead-letter queue."""
 KEPT = str(14 * 24 * 3600)
-"""Seconds that a message is kept: as long as SQS can."""
+"""Seconds for which SQS keeps a message: SQS's maximum."""
 PROPAGATION = 60.0
-"""Seconds that AWS may take to know a new user as a principal."""
+"""Seconds that AWS may take to accept a new user as a principal."""
 
 T = TypeVar("T")
 Client = Any
-"""A boto3 client; its methods are made at run time."""
+"""A boto3 client. Its methods are generated at run time."""
 
 
 class AccessKey(Frozen):
-    """A user's long-lived key; good for nothing but assuming its one role."""
+    """A user's long-lived access key, which can only be used to assume the user's role."""
 
     access_key_id: str
     secret_access_key: str
 
 
 class Identity(AccessKey):
-    """A user and the role that it may assume."""
+    """A user's access key and the role that the user may assume."""
 
     role_arn: str
 
 
 class BridgeIdentity(Identity):
-    """Who the bridge is to AWS, and what it carries from where."""
+    """The bridge's user and role, and the queues that it reads."""
 
     queue: str
-    """The URL of the queue that the rule fills."""
+    """URL of the queue that the rule fills."""
     dead: str
-    """The URL of its dead-letter queue."""
+    """URL of the dead-letter queue."""
 
 
 class TierIdentity(Identity):
-    """Who a tier is to AWS."""
+    """A tier's user, role and signing key."""
 
     signing_alias: str
     signing_key_arn: str
     public_key: str
-    """PEM; whoever has it can verify without asking AWS."""
+    """PEM. It is enough to verify signatures without asking AWS."""
 
 
 class Accounts(Frozen):
-    """Everything the chain needs to exist in an AWS account."""
+    """Everything that the chain needs in an AWS account."""
 
     account: str
     identities: dict[TierName, TierIdentity]
@@ -99,7 +100,7 @@ Keys = TypeAdapter(dict[str, AccessKey])
 
 @dataclass(frozen=True)
 class Administrator:
-    """The clients of one who may make users, roles, keys, queues and rules."""
+    """AWS clients of a session that may create users, roles, keys, queues and rules."""
 
     iam: Client
     kms: Client
@@ -111,7 +112,7 @@ class Administrator:
 
     @classmethod
     def of(cls, session: boto3.Session, endpoint_url: str | None = None) -> Administrator:
-        """Clients at an endpoint of our own (no proxy in between), or at AWS."""
+        """Return clients for `endpoint_url` (no proxy is used), or for AWS."""
         retries: Any = {"mode": "standard", "total_max_attempts": 5}
         config = Config(retries=retries, proxies={}) if endpoint_url else Config(retries=retries)
         names = ("iam", "kms", "sts", "sqs", "events", "ecr")
@@ -120,10 +121,10 @@ class Administrator:
 
 
 def ensure_accounts(admin: Administrator, policies: Path, keys_file: Path) -> Accounts:
-    """Make what is missing, correct what differs, and leave the rest.
+    """Create what is missing, correct what differs, and leave the rest.
 
-    The users' secrets are told by AWS only once: they are kept in `keys_file` (mode 0600), and a user
-    whose secret is lost gets a new key. Raises `AwsFailed`, `AwsUnavailable`, `AccessDenied`.
+    AWS returns a user's secret only once: it is written to `keys_file` (mode 0600). A user whose secret is lost gets a
+    new key. Raises `AwsFailed`, `AwsUnavailable`, `AccessDenied`.
     """
     with translated("prepare the account"):
         account = admin.sts.get_caller_identity()["Account"]
@@ -137,7 +138,7 @@ def ensure_accounts(admin: Administrator, policies: Path, keys_file: Path) -> Ac
 
 
 def ensure_unrecorded(ecr: Client, roles: Sequence[str]) -> None:
-    """Let ECR record no pulls of these: they read images to judge them, and that keeps none from ageing."""
+    """Exclude these roles' pulls from ECR's pull times: they judge images, which must not delay an image's ageing."""
     for role in roles:
         with contextlib.suppress(ecr.exceptions.ExclusionAlreadyExistsException):
             ecr.register_pull_time_update_exclusion(principalArn=role)
@@ -146,7 +147,7 @@ def ensure_unrecorded(ecr: Client, roles: Sequence[str]) -> None:
 def ensure_tier(
     admin: Administrator, tier: TierName, policy: Path, values: dict[str, str], keys_file: Path
 ) -> TierIdentity:
-    """The tier's user with its access key, its role with its policy, and its signing key."""
+    """Ensure the tier's user with an access key, its role with its policy, and its signing key."""
     name, account = f"cscm-{tier}", values["ACCOUNT"]
     role_arn = f"arn:aws:iam::{account}:role/{name}"
     signing = ensure_key(admin.kms, f"alias/{name}", f"Signs for the {tier} tier", account, only_signer=role_arn)
@@ -160,7 +161,7 @@ def ensure_tier(
 
 
 def ensure_identity(iam: Client, who: str, policy: dict[str, Any], account: str, keys_file: Path) -> Identity:
-    """The user `cscm-WHO` with its access key, and the role of that name, which may do what the policy says."""
+    """Ensure the user `cscm-WHO` with an access key, and the role `cscm-WHO` with this policy."""
     name = f"cscm-{who}"
     role_arn = f"arn:aws:iam::{account}:role/{name}"
     ensure_role(iam, name, ensure_user(iam, name, role_arn), policy)
@@ -169,7 +170,7 @@ def ensure_identity(iam: Client, who: str, policy: dict[str, Any], account: str,
 
 
 def ensure_bridge(admin: Administrator, policy: Path, values: dict[str, str], keys_file: Path) -> BridgeIdentity:
-    """The rule that finds pushes to `dev/*`, its queue with a dead-letter queue, and the bridge's identity."""
+    """Ensure the rule for pushes to `dev/*`, its queue with a dead-letter queue, and the bridge's identity."""
     dead_url, dead_arn = ensure_queue(admin.sqs, DEAD, {})
     rule = f"arn:aws:events:{admin.region}:{values['ACCOUNT']}:rule/{RULE}"
     arn = f"arn:aws:sqs:{admin.region}:{values['ACCOUNT']}:{RULE}"
@@ -183,7 +184,7 @@ def ensure_bridge(admin: Administrator, policy: Path, values: dict[str, str], ke
 
 
 def ensure_queue(sqs: Client, name: str, attributes: dict[str, str]) -> tuple[str, str]:
-    """URL and ARN of a queue with these attributes, which keeps messages as long as SQS can, encrypted."""
+    """Ensure an encrypted queue with these attributes and the longest retention; return its URL and ARN."""
     wanted = {"MessageRetentionPeriod": KEPT, "SqsManagedSseEnabled": "true", **attributes}
     try:
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
@@ -196,7 +197,7 @@ def ensure_queue(sqs: Client, name: str, attributes: dict[str, str]) -> tuple[st
 
 
 def ensure_rule(events: Client, name: str, pattern: dict[str, Any], queue: str) -> None:
-    """A rule on the default bus that sends what matches to the queue."""
+    """Ensure a rule on the default event bus that sends matching events to the queue."""
     try:
         found = events.describe_rule(Name=name)
     except events.exceptions.ResourceNotFoundException:
@@ -209,7 +210,10 @@ def ensure_rule(events: Client, name: str, pattern: dict[str, Any], queue: str) 
 
 
 def queue_policy(queue: str, rule: str) -> dict[str, Any]:
-    """EventBridge may send to the queue, for that rule and no other (EventBridge User Guide, "SQS permissions")."""
+    """Return a policy that lets EventBridge send to the queue for this rule only.
+
+    See the EventBridge User Guide, "SQS permissions".
+    """
     sent = {
         "Effect": "Allow",
         "Principal": {"Service": "events.amazonaws.com"},
@@ -221,7 +225,7 @@ def queue_policy(queue: str, rule: str) -> dict[str, Any]:
 
 
 def alike(found: str | None, wanted: str) -> bool:
-    """Whether a queue's attribute says that; documents are compared by what they say."""
+    """Return whether a queue's attribute has this value; JSON documents are compared by their content."""
     try:
         return bool(json.loads(found or "null") == json.loads(wanted))
     except ValueError:
@@ -229,7 +233,10 @@ def alike(found: str | None, wanted: str) -> bool:
 
 
 def fill(template: Path, values: dict[str, str]) -> dict[str, Any]:
-    """A policy document with its ${PLACEHOLDERS} filled; raises `DeclarationInvalid` for an unknown one."""
+    """Read a policy document and fill in its ${PLACEHOLDERS}.
+
+    Raises `DeclarationInvalid` for an unknown placeholder, and where the result is not a JSON object.
+    """
     try:
         document = json.loads(Template(template.read_text(encoding="utf-8")).substitute(values))
     except (OSError, ValueError, KeyError) as error:
@@ -243,7 +250,7 @@ def fill(template: Path, values: dict[str, str]) -> dict[str, Any]:
 
 
 def ensure_user(iam: Client, name: str, role_arn: str) -> str:
-    """The ARN of a user that may assume that role and nothing else."""
+    """Ensure a user that may assume this role and do nothing else; return its ARN."""
     try:
         arn = iam.get_user(UserName=name)["User"]["Arn"]
     except iam.exceptions.NoSuchEntityException:
@@ -259,7 +266,7 @@ def ensure_user(iam: Client, name: str, role_arn: str) -> str:
 
 
 def ensure_role(iam: Client, name: str, user_arn: str, policy: dict[str, Any]) -> None:
-    """A role that this user alone may assume, and that may do what the policy says."""
+    """Ensure a role that only this user may assume, and that has this policy."""
     trust = document({"Effect": "Allow", "Principal": {"AWS": user_arn}, "Action": "sts:AssumeRole"})
     try:
         found: Any = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
@@ -277,7 +284,7 @@ def ensure_role(iam: Client, name: str, user_arn: str, policy: dict[str, Any]) -
 
 
 def ensure_access_key(iam: Client, user: str, who: str, keys_file: Path) -> AccessKey:
-    """The user's one access key: the kept one while AWS knows it, else a new one in place of all others."""
+    """Return the user's only access key: the one in `keys_file` if AWS knows it, else a new one (others deleted)."""
     kept = read_keys(keys_file)
     known = [key["AccessKeyId"] for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
     if who in kept and kept[who].access_key_id in known:
@@ -291,7 +298,7 @@ def ensure_access_key(iam: Client, user: str, who: str, keys_file: Path) -> Acce
 
 
 def read_keys(keys_file: Path) -> dict[str, AccessKey]:
-    """The kept access keys; a missing or damaged file holds none, so that new ones are made."""
+    """Read the access keys from the file; return none if it is missing or damaged, so that new keys are created."""
     try:
         return Keys.validate_json(keys_file.read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -299,9 +306,9 @@ def read_keys(keys_file: Path) -> dict[str, AccessKey]:
 
 
 def ensure_key(kms: Client, alias: str, purpose: str, account: str, *, only_signer: str | None = None) -> str:
-    """The ARN of the key behind an alias: symmetric and rotating, or with `only_signer` a signing key.
+    """Ensure the key behind an alias and return its ARN: symmetric and rotating, or with `only_signer` a signing key.
 
-    Raises `KeyUnusable` when the alias names a key of another kind or a disabled one.
+    Raises `KeyUnusable` if the alias names a key of another kind or a disabled key.
     """
     spec = "ECC_NIST_P256" if only_signer else "SYMMETRIC_DEFAULT"
     policy = key_policy(account, only_signer)
@@ -328,7 +335,7 @@ def ensure_key(kms: Client, alias: str, purpose: str, account: str, *, only_sign
 
 
 def key_policy(account: str, only_signer: str | None) -> dict[str, Any]:
-    """IAM decides in this account, but no one except `only_signer` may sign, administrators included."""
+    """Return a key policy: IAM decides in this account, but only `only_signer` may sign, not even administrators."""
     owner = {
         "Effect": "Allow",
         "Principal": {"AWS": f"arn:aws:iam::{account}:root"},
@@ -338,7 +345,7 @@ def key_policy(account: str, only_signer: str | None) -> dict[str, Any]:
     if only_signer is None:
         return document(owner)
     session = only_signer.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/*"
-    others = {  # AWS knows a session by its role's ARN, the emulator by the session's
+    others = {  # aws:PrincipalArn is the role's ARN on AWS, the session's on the emulator
         "Effect": "Deny",
         "Principal": "*",
         "Action": "kms:Sign",
@@ -349,23 +356,23 @@ def key_policy(account: str, only_signer: str | None) -> dict[str, Any]:
 
 
 def public_key(kms: Client, key: str) -> str:
-    """A signing key's public half as PEM."""
+    """Return the public half of a signing key as PEM."""
     der = kms.get_public_key(KeyId=key)["PublicKey"]
     return load_der_public_key(der).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def document(*statements: dict[str, Any]) -> dict[str, Any]:
-    """An IAM policy document (version 2012-10-17)."""
+    """Return an IAM policy document (version 2012-10-17) with these statements."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
 def same(found: Any, wanted: dict[str, Any]) -> bool:
-    """Whether AWS holds that document; it gives some as text and some decoded."""
+    """Return whether AWS holds this document; AWS returns some documents as text and some decoded."""
     return bool((json.loads(found) if isinstance(found, str) else found) == wanted)
 
 
 def once_known(call: Callable[[], T]) -> T:
-    """Make the call again until AWS knows the user it names, which takes some seconds after its making."""
+    """Repeat the call until AWS knows the user that it names, which takes some seconds after the user's creation."""
     end = time.monotonic() + PROPAGATION
     while True:
         try:

@@ -1,4 +1,4 @@
-"""ECR through boto3: repositories from a template, credentials for its registry, and look-ups."""
+"""Reads and creates ECR repositories through boto3, and gets credentials for the registry."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from supply_chain.model.image import ATTACHED, DIGEST, Digest, ImageRef
 from supply_chain.scratch import scratch
 
 MARGIN = 15 * 60
-"""Seconds before its expiry at which a token is fetched anew."""
+"""A token is renewed this many seconds before it expires."""
 
 
 @dataclass
@@ -35,13 +35,13 @@ class _Token:
 
 @dataclass(frozen=True)
 class Ecr(EcrImages):
-    """One role's view of ECR. `host` stands for the registry where its own name does not resolve."""
+    """ECR with the permissions of one role; `host` is the registry's address where its own name does not resolve."""
 
     host: str
     _token: _Token = field(default_factory=_Token, compare=False, repr=False)
 
     def credentials(self) -> tuple[str, str]:
-        """User and password for the registry, of this role, valid for at least 15 minutes."""
+        """Return this role's user and password for the registry, valid for at least 15 minutes."""
         if self._token.expires - MARGIN < time.time():
             with translated("get a token for the registry"):
                 data = self.client.get_authorization_token()["authorizationData"][0]
@@ -51,12 +51,12 @@ class Ecr(EcrImages):
         return self._token.user, self._token.password
 
     def forget_token(self) -> None:
-        """The registry does not take the token any more: the next one is a new one."""
+        """Drop the token, because the registry no longer accepts it; the next call gets a new one."""
         self._token.expires = 0.0
 
     @contextlib.contextmanager
     def docker_config(self) -> Iterator[Path]:
-        """A private Docker configuration directory with these credentials, gone afterwards."""
+        """Yield a private Docker configuration directory with these credentials, and remove it afterwards."""
         user, password = self.credentials()
         auth = base64.b64encode(f"{user}:{password}".encode()).decode()
         with scratch("registry") as directory:
@@ -66,10 +66,10 @@ class Ecr(EcrImages):
             yield directory
 
     def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
-        """Create a repository from the tier's template if there is none.
+        """Create a repository from the tier's template if it does not exist.
 
-        `key` is the KMS key it is encrypted with. One that exists is left as it is: `encryption` and
-        `immutable` say whether it is fit.
+        `key` is the KMS key that encrypts it. An existing repository is not changed: use `encryption` and `immutable`
+        to check it.
         """
         encryption = {"encryptionType": "KMS", "kmsKey": key} if key else {"encryptionType": "AES256"}
         with translated(f"create the repository {repository}"):
@@ -90,12 +90,12 @@ class Ecr(EcrImages):
                     raise
 
     def encryption(self, repository: str) -> tuple[str, str | None]:
-        """How a repository is encrypted at rest: `KMS` or `AES256`, and the key's ARN or id."""
+        """Return how a repository is encrypted at rest: `KMS` or `AES256`, and the key's ARN or id."""
         configured = self._repository(repository).get("encryptionConfiguration", {})
         return configured.get("encryptionType", "AES256"), configured.get("kmsKey")
 
     def immutable(self, repository: str) -> bool:
-        """Whether a tag in this repository can never be moved."""
+        """Return whether the repository's tags are immutable."""
         return bool(self._repository(repository).get("imageTagMutability") == "IMMUTABLE")
 
     def _repository(self, repository: str) -> dict[str, Any]:
@@ -105,11 +105,11 @@ class Ecr(EcrImages):
         return known
 
     def tags(self, ref: ImageRef) -> tuple[str, ...]:
-        """The tags of an image; none where it has none."""
+        """Return the tags of an image, sorted; an untagged image has none."""
         return tuple(sorted(self._detail(ref).get("imageTags", [])))
 
     def having(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
-        """The images below `prefix` whose digests begin so, archived or not. To look is no pull."""
+        """Return the images below `prefix` whose digests start with `begins`, archived or not; this is not a pull."""
         repositories = self.repositories(prefix)
         having = side_by_side(lambda repository: self._having(repository, begins), repositories)
         return tuple(
@@ -119,26 +119,26 @@ class Ecr(EcrImages):
         )
 
     def repositories(self, prefix: str) -> tuple[str, ...]:
-        """The repositories whose names begin with `prefix`, sorted."""
+        """Return the repositories whose names start with `prefix`, sorted."""
         with translated("list the repositories"):
             pages = self.client.get_paginator("describe_repositories").paginate()
             names = [r["repositoryName"] for page in pages for r in page["repositories"]]
         return tuple(sorted(name for name in names if name.startswith(prefix)))
 
     def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
-        """Every manifest of a repository, tagged or not, and when it was pushed, the last one first.
+        """Return every manifest of a repository, tagged or not, with its push time, newest first.
 
-        But for those that nobody can pull, being archived or on their way back. None where there is no repository.
+        Manifests that cannot be pulled (archived or being restored) are left out. A missing repository has none.
         """
         details = self._details(repository)
         details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple((d["imageDigest"], d["imagePushedAt"]) for d in details)
 
     def newest_first(self, repository: str, tag_prefix: str = "", *, archived: bool = False) -> tuple[ImageRef, ...]:
-        """The images with a tag that begins so, the last one first; none where there is no repository.
+        """Return the images that have a tag with this prefix, newest first; a missing repository has none.
 
-        What some clients attach to an image under a tag `sha256-…` is no image. Those that nobody can pull, being
-        archived or on their way back, only where they are asked for.
+        Artifacts that some clients attach to an image under a tag `sha256-…` are not images. Images that cannot be
+        pulled (archived or being restored) are returned only with `archived`.
         """
         status = {"imageStatus": "ANY"} if archived else {}
         details = self._details(repository, filter={"tagStatus": "TAGGED", **status})

@@ -1,4 +1,4 @@
-"""What ECR holds, and the ways an image goes: archived, restored, deleted."""
+"""Lists the images in ECR, and archives, restores and deletes them."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ UNSUPPORTED = "ImageStorageClassUpdateNotSupportedException"
 
 @dataclass(frozen=True)
 class EcrImages:
-    """The images of one registry, by boto3's client for it."""
+    """The images of one registry, read through boto3's ECR client."""
 
     client: Any
 
     def images(self, repository: str) -> tuple[StoredManifest, ...]:
-        """Every manifest of a repository, tagged or not, archived or not, the last pushed first.
+        """Return every manifest of a repository, tagged or not, archived or not, newest push first.
 
-        None at all where there is no such repository.
+        A missing repository has none.
         """
         facts = map(_facts, self._details(repository, filter={"imageStatus": "ANY"}))
         return tuple(sorted(facts, key=lambda each: (each.pushed_at, each.digest), reverse=True))
 
     def status(self, ref: ImageRef) -> StorageStatus:
-        """Whether an image is active, archived or on its way back."""
+        """Return whether an image is active, archived or being restored."""
         return _status(self._detail(ref))
 
     def archive(self, ref: ImageRef) -> None:
-        """Make an image impossible to pull, at once and until it is restored; nothing for one that is archived.
+        """Make an image impossible to pull, at once and until it is restored; do nothing if it is archived already.
 
-        Raises `AwsFailed` for one that is on its way back, or that an index lists.
+        Raises `AwsFailed` if the image is being restored or an index lists it.
         """
         self._store(ref, "ARCHIVE", "archive", done=(StorageStatus.ARCHIVED,))
 
     def restore(self, ref: ImageRef) -> StorageStatus:
-        """Begin to bring an image back, which takes up to 20 minutes on AWS; nothing for one that is there.
+        """Start to restore an image, which takes up to 20 minutes on AWS; do nothing if it is active or being restored.
 
-        The status: `ACTIVATING` until it can be pulled.
+        Returns the status: `ACTIVATING` until the image can be pulled.
         """
         return self._store(ref, "STANDARD", "restore", done=(StorageStatus.ACTIVE, StorageStatus.ACTIVATING))
 
     def delete(self, repository: str, digests: Sequence[Digest]) -> tuple[Removal, ...]:
-        """Delete images with all their tags; what became of each, in their order.
+        """Delete images with all their tags; return the outcome of each, in the given order, without duplicates.
 
-        What an index lists stays until the index has gone: `ImageReferencedByManifestList`.
+        An image that an index lists stays until the index is deleted: its code is `ImageReferencedByManifestList`.
         """
         unique = list(dict.fromkeys(digests))
         removed: list[Removal] = []
@@ -83,7 +83,7 @@ class EcrImages:
         return _status(answer)
 
     def _detail(self, ref: ImageRef) -> dict[str, Any]:
-        """What ECR says of one image, archived or not; `ImageNotFound`."""
+        """Return ECR's details of one image, archived or not; raise `ImageNotFound` if there is none."""
         with translated(f"look at {ref}"), found(str(ref)):
             details: list[dict[str, Any]] = self.client.describe_images(
                 repositoryName=ref.repository, imageIds=[{"imageDigest": ref.digest}]
@@ -91,7 +91,7 @@ class EcrImages:
         return details[0]
 
     def _details(self, repository: str, **which: Any) -> list[dict[str, Any]]:
-        """What it says of each image of a repository; of none where there is no repository."""
+        """Return ECR's details of each image of a repository; a missing repository has none."""
         with translated(f"look at {repository}"):
             try:
                 pages = self.client.get_paginator("describe_images").paginate(repositoryName=repository, **which)
@@ -104,7 +104,7 @@ class EcrImages:
 
 @contextlib.contextmanager
 def found(what: str) -> Iterator[None]:
-    """`ImageNotFound` where ECR has no such image or repository."""
+    """Raise `ImageNotFound` where ECR reports that the image or repository does not exist."""
     try:
         yield
     except ClientError as error:

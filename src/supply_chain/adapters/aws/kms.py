@@ -1,4 +1,4 @@
-"""KMS through boto3: what a key is, and wrapping small secrets with it."""
+"""Reads the state of KMS keys through boto3, and encrypts and decrypts small secrets with them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ UNUSABLE = {
 
 @dataclass(frozen=True)
 class Kms:
-    """One role's view of KMS. Errors: `KeyUnusable`, and those of `adapters.aws.translated`."""
+    """KMS with the permissions of one role.
+
+    Methods raise `KeyUnusable`, and the errors of `adapters.aws.session.translated`.
+    """
 
     client: Any
 
     def state(self, key: str, *, rotation: bool = True) -> KeyState:
-        """What KMS says of a key, by id, ARN or alias. Asking for its rotation takes a permission of its own."""
+        """Return the state of a key, given by id, ARN or alias; reading `rotation` needs a permission of its own."""
         with _translated("look at", key):
             meta = self.client.describe_key(KeyId=key)["KeyMetadata"]
             rotates = self._rotates(meta) if rotation else None
@@ -53,7 +56,7 @@ class Kms:
             return bytes(answer["CiphertextBlob"])
 
     def unwrap(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
-        """The inverse of `wrap`; `AccessDenied` without the grant."""
+        """Decrypt what `wrap` returned; raise `AccessDenied` without the permission."""
         with _translated("unwrap a secret with", key):
             answer = self.client.decrypt(KeyId=key, CiphertextBlob=wrapped, EncryptionContext=context)
             return bytes(answer["Plaintext"])
@@ -61,7 +64,7 @@ class Kms:
 
 @contextlib.contextmanager
 def _translated(doing: str, key: str) -> Iterator[None]:
-    """`translated`, and the errors that speak of the key itself as `KeyUnusable`."""
+    """Translate errors as `translated` does, and errors about the key itself to `KeyUnusable`."""
     with translated(f"{doing} the key {key}"):
         try:
             yield

@@ -1,4 +1,4 @@
-"""AWS sessions of one tier's role, and AWS's errors in our words."""
+"""Provides AWS sessions with the role of one tier, and translates AWS's errors to the project's errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DENIED = {
     "SignatureDoesNotMatch",
 }
 EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
-"""How AWS tells a signature of another time than its own (IAM User Guide, "Troubleshoot Signature Version 4")."""
+"""AWS's error codes for credentials that have expired."""
 
 CONFIG = Config(
     connect_timeout=5,
@@ -50,9 +50,9 @@ CONFIG = Config(
 
 @dataclass(frozen=True)
 class AwsSession:
-    """A tier's identity: a key that may do nothing but assume the tier's role, and that role.
+    """A tier's identity: the access key of a user that may only assume the tier's role, and that role.
 
-    The role's credentials are fetched when first needed and again before they expire.
+    The role's credentials are fetched when they are first needed, and again before they expire.
     """
 
     access_key_id: str
@@ -62,7 +62,7 @@ class AwsSession:
     endpoint_url: str | None = None
     session_name: str = "cscm"
     _assumed: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """What the fetcher of the role's credentials keeps of them."""
+    """Cache of the fetcher that gets the role's credentials."""
 
     @cached_property
     def _session(self) -> boto3.Session:
@@ -88,7 +88,7 @@ class AwsSession:
         )
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the role. A call that is told that the role's credentials are over gets new ones, once."""
+        """Return a boto3 client of the role; a call that fails on expired credentials is repeated once with new."""
         client = self._session.client(service, endpoint_url=self.endpoint_url, config=CONFIG)
         client.meta.events.register_first(
             f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", self._renew
@@ -96,9 +96,10 @@ class AwsSession:
         return client
 
     def _renew(self, response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: Any) -> int | None:
-        """Seconds until the same call is made again, with new credentials; None where they are not what it lacks.
+        """Return the seconds until the call is repeated with new credentials; None if that would not help.
 
-        Credentials end at a time that AWS says, and earlier where somebody ends them or its clock goes before.
+        Credentials expire at the time that AWS returned, and earlier if somebody revokes them or if AWS's clock is
+        ahead.
         """
         if response is None or attempts > 1 or response[1].get("Error", {}).get("Code") not in EXPIRED:
             return None
@@ -107,7 +108,7 @@ class AwsSession:
         return 0
 
     def environment(self) -> dict[str, str]:
-        """What a tool that speaks to AWS itself needs; in its environment, never in its arguments."""
+        """Return environment variables for a tool that calls AWS itself; credentials are never passed as arguments."""
         with translated("assume the tier's role"):
             frozen = self._session.get_credentials().get_frozen_credentials()
         values = {
@@ -131,13 +132,13 @@ def _core() -> botocore.session.Session:
 
 @cache
 def _models() -> Loader:
-    """AWS's descriptions of its services, which each session would read anew."""
+    """Return the loader of AWS's service descriptions, shared so that sessions do not each read them again."""
     return create_loader()
 
 
 @contextlib.contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """boto3's errors as ours; `doing` completes "could not …"."""
+    """Translate boto3's errors to the project's errors; `doing` completes "could not …"."""
     try:
         yield
     except ClientError as error:
@@ -181,5 +182,5 @@ def _translate(error: ClientError, doing: str) -> SupplyChainError:
 
 
 def error_code(error: ClientError) -> str:
-    """AWS's own code of an error, such as `RepositoryNotFoundException`."""
+    """Return AWS's own code of an error, such as `RepositoryNotFoundException`."""
     return str(error.response.get("Error", {}).get("Code", ""))

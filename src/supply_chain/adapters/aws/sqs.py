@@ -1,4 +1,4 @@
-"""SQS through boto3: a queue as the bridge reads it, and its dead-letter queue as an operator sees it."""
+"""Reads, writes and inspects SQS queues through boto3, for the bridge and for operators of its dead-letter queue."""
 
 from __future__ import annotations
 
@@ -13,31 +13,35 @@ from supply_chain.evidence.store import BEFORE_ALL
 from supply_chain.promotion.bridge import MOST, UNTOLD, Message
 
 REASON = "reason"
-"""The attribute of a dead message that says why."""
+"""Attribute of a message in the dead-letter queue that says why it is there."""
 HIDDEN = 60
-"""Seconds for which a message that is only looked at is out of sight, unless it is shown again before."""
+"""Seconds for which a message that is only inspected stays invisible, unless it is made visible earlier."""
 LOOKED_FOR = 2
-"""Seconds for which each look waits: only one that waits asks all of the servers that may have a message."""
+"""Seconds that each call waits when all messages are read: only a long poll asks all SQS servers."""
 NOT_HIDDEN = ("MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidParameterValue")
-"""SQS's codes for a message that is to be shown again and is seen or deleted already."""
+"""SQS's codes for a message that should become visible again and is already visible or deleted."""
 
 
 @dataclass(frozen=True)
 class SqsQueue:
-    """One role's view of a queue. `wait` is for how many seconds SQS is asked to wait for a message."""
+    """A queue with the permissions of one role; `wait` is the number of seconds that SQS may wait for a message."""
 
     client: Any
     url: str
     wait: int = 5
 
     def receive(self, *, patient: bool) -> tuple[Message, ...]:
-        """Up to ten messages, out of others' sight for the queue's visibility timeout."""
+        """Receive up to ten messages, which stay invisible to others for the queue's visibility timeout.
+
+        `patient` waits up to `wait` seconds for a message.
+        """
         return self._received(WaitTimeSeconds=self.wait if patient else 0)
 
     def all(self) -> tuple[Message, ...]:
-        """Every message, the oldest first; nobody else sees them while they are read.
+        """Return every message, oldest first; nobody else receives them while they are read.
 
-        One answer with nothing new is no end: SQS may give few of many, or none. Two in a row are.
+        SQS may return few or no messages although there are more. Reading therefore ends after two answers in a row
+        with nothing new.
         """
         found: dict[str, Message] = {}
         nothing = 0
@@ -45,20 +49,20 @@ class SqsQueue:
             while nothing < 2:
                 batch = self._received(WaitTimeSeconds=LOOKED_FOR, VisibilityTimeout=HIDDEN)
                 nothing = nothing + 1 if all(each.id in found for each in batch) else 0
-                found |= {each.id: each for each in batch}  # the last receipt is the one that is good
+                found |= {each.id: each for each in batch}  # only the last receipt is valid
         finally:
             self._show([each.receipt for each in found.values()])
         return tuple(sorted(found.values(), key=lambda each: (each.sent or BEFORE_ALL, each.id)))
 
     def count(self) -> int:
-        """About how many messages there are, those that somebody looks at just now included."""
+        """Return the approximate number of messages, including those that are invisible now."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         with translated("count messages"):
             found = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
         return sum(int(found[name]) for name in names)
 
     def delete(self, message: Message) -> None:
-        """Delete a message. One that somebody else received since is theirs to delete."""
+        """Delete a message; do nothing if somebody else received it since."""
         with translated("delete a message"):
             try:
                 self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
@@ -67,12 +71,13 @@ class SqsQueue:
                     raise
 
     def send(self, body: str, reason: str = "") -> None:
+        """Send a message, with the reason as an attribute if there is one."""
         attributes = {REASON: {"DataType": "String", "StringValue": reason}} if reason else {}
         with translated("send a message"):
             self.client.send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=attributes)
 
     def _show(self, receipts: list[str]) -> None:
-        """Let others see again what was looked at; what they see or deleted by now stays so."""
+        """Make inspected messages visible again; ignore those that are already visible or deleted."""
         for receipt in receipts:
             with translated("show a message again"):
                 try:

@@ -1,4 +1,4 @@
-"""The inventory in a database: SQLite in a file, or PostgreSQL, by its address."""
+"""The inventory in a database: SQLite in a file, or PostgreSQL, according to its address."""
 
 from supply_chain.adapters.database.store import SqlInventory, open_inventory
 

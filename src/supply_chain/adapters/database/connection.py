@@ -1,4 +1,4 @@
-"""Opens a database, and tells its errors as ours."""
+"""Opens the inventory's database, and translates its errors to the project's errors."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from supply_chain.adapters.database.schema import migrate
 from supply_chain.errors import InventoryFailed, InventoryUnavailable, SettingInvalid
 
 AT_ONCE = 200
-"""Images that are read, and values that are named in a statement, at once."""
+"""Maximum images that are read at once, and maximum values that one statement names."""
 KINDS = ("sqlite", "postgresql+psycopg")
 BUSY = 30_000
-"""Milliseconds that a writer waits for another one (SQLite)."""
+"""Milliseconds that a writer waits for another writer (SQLite)."""
 
 T = TypeVar("T")
 
 
 def connect(address: str) -> Engine:
-    """The database at `sqlite:///PATH` or `postgresql+psycopg://…`, its tables brought to this version.
+    """Open the database at `sqlite:///PATH` or `postgresql+psycopg://…`, and migrate its tables to this version.
 
-    Raises `SettingInvalid` for another address, `InventoryUnavailable` where the database does not answer.
+    Raises `SettingInvalid` for any other address, and `InventoryUnavailable` if the database does not answer.
     """
     try:
         url = make_url(address)
@@ -38,7 +38,7 @@ def connect(address: str) -> Engine:
         raise _address(address) from error
     if url.drivername not in KINDS:
         raise _address(f"{url.drivername}://…")
-    engine = create_engine(url, poolclass=NullPool)  # a connection for each use: of one process, and closed
+    engine = create_engine(url, poolclass=NullPool)  # one connection per use: not shared by processes, and closed
     if url.drivername == "sqlite":
         event.listen(engine, "connect", _sqlite)
     with told("prepare"):
@@ -60,8 +60,11 @@ def _sqlite(connection: Any, _: object) -> None:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Readers and a writer at once. SQLite changes a new file to it from within a read, and there it does not wait
-    for another one that does the same, whatever `busy_timeout` says: the file is locked, and tried again."""
+    """Switch to write-ahead logging, so that readers and a writer can work at once; try again while the file is locked.
+
+    SQLite switches a new file from within a read. There it does not wait for another process that does the same,
+    whatever `busy_timeout` is, and reports that the file is locked.
+    """
     until = time.monotonic() + BUSY / 1000
     while True:
         try:
@@ -69,14 +72,14 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
-            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 (no secret: so that two do not meet again)
+            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 (no secret: keeps two processes from colliding again)
         else:
             return
 
 
 @contextlib.contextmanager
 def told(doing: str) -> Iterator[None]:
-    """The database's errors as ours."""
+    """Translate the database's errors to the project's errors; `doing` completes "could not …"."""
     try:
         yield
     except OperationalError as error:
@@ -92,11 +95,12 @@ def told(doing: str) -> Iterator[None]:
 
 
 def parts(values: Sequence[T], size: int) -> Iterator[list[T]]:
+    """Yield the values in lists of at most `size`."""
     left = iter(values)
     while part := list(islice(left, size)):
         yield part
 
 
 def instant(at: datetime) -> str:
-    """UTC, with microseconds always, so that text sorts as time does."""
+    """Return a time as text in UTC, always with microseconds, so that texts sort as times do."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,4 +1,4 @@
-"""Reads images out of the tables."""
+"""Reads images from the tables."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from supply_chain.adapters.database.connection import AT_ONCE, parts
 from supply_chain.fleet.known import KnownImage
 
 Name = tuple[str, str]
-"""Repository and digest: an image keeps them when it is read again."""
+"""Repository and digest of an image. They stay the same when the image is read from the registry again."""
 
 
 def runs() -> ColumnElement[bool]:
-    """Whether it was deployed last of its application in an environment, or a host showed a container of it."""
+    """Return the condition that an image runs.
+
+    It runs if it is its application's last deployment in an environment, or if a host reported a container of it.
+    """
     place = func.row_number().over(
         partition_by=(t.images.c.application, t.deployments.c.environment),
         order_by=(t.deployments.c.since.desc(), t.deployments.c.id.desc()),
@@ -29,8 +32,11 @@ def runs() -> ColumnElement[bool]:
 
 
 def is_image() -> ColumnElement[bool]:
-    """Whether it can be asked for: the registry has it or it runs, and it is not the encrypted copy of another one in
-    its repository, which stands for both."""
+    """Return the condition that a query about images can return an image.
+
+    The registry must have it, or it must run. It must not be the encrypted copy of another image in its repository,
+    because that image stands for both.
+    """
     original = t.images.alias()
     copy = (
         select(t.copies.c.id)
@@ -43,14 +49,14 @@ def is_image() -> ColumnElement[bool]:
 
 
 def names(connection: Connection, which: ColumnElement[bool]) -> list[Name]:
-    """The images of which this is so, by application and the last push first."""
+    """Return the names of the images that meet a condition, by application, newest push first."""
     of = select(t.images.c.repository, t.images.c.digest).where(which, is_image())
     in_order = of.order_by(t.images.c.application, t.images.c.pushed.desc(), t.images.c.digest)
     return [(row.repository, row.digest) for row in connection.execute(in_order)]
 
 
 def read(connection: Connection, wanted: Sequence[Name]) -> Iterator[KnownImage]:
-    """These images in this order, as far as they are still there."""
+    """Yield these images in this order; skip those that are not in the tables any more."""
     of_these = select(t.images).where(t.images.c.digest.in_({digest for _, digest in wanted}), is_image())
     found = {(row.repository, row.digest): row for row in connection.execute(of_these)}
     rows = [found[name] for name in wanted if name in found]
@@ -68,12 +74,12 @@ def read(connection: Connection, wanted: Sequence[Name]) -> Iterator[KnownImage]
 
 
 def read_all(connection: Connection, which: ColumnElement[bool]) -> tuple[KnownImage, ...]:
-    """Every image of which this is so."""
+    """Return every image that meets a condition."""
     return tuple(image for part in parts(names(connection, which), AT_ONCE) for image in read(connection, part))
 
 
 def _findings(connection: Connection, ids: Sequence[int]) -> dict[int, list[Any]]:
-    """Image → its findings as documents, in the scan's order."""
+    """Return the findings of each image as documents, in the scan's order."""
     wanted = select(t.found_in.c.image, t.findings.c.document).join(t.findings, t.findings.c.id == t.found_in.c.finding)
     rows = connection.execute(
         wanted.where(t.found_in.c.image.in_(ids)).order_by(t.found_in.c.image, t.found_in.c.position)
@@ -85,11 +91,11 @@ def _findings(connection: Connection, ids: Sequence[int]) -> dict[int, list[Any]
 
 
 Deployments = dict[int, list[dict[str, Any]]]
-"""Image → its deployments as documents, the oldest first."""
+"""Image → its deployments as documents, oldest first."""
 
 
 def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -> tuple[Deployments, Deployments]:
-    """The last deployment of each application in each environment, and those before it; of images like `of`, or all."""
+    """Return each application's last deployment in each environment, and all earlier ones; only of images like `of`."""
     wanted = select(t.deployments, t.images.c.application).join(t.images, t.images.c.id == t.deployments.c.image)
     rows = connection.execute(
         wanted.where(true() if of is None else of).order_by(t.deployments.c.since, t.deployments.c.id)
@@ -107,15 +113,16 @@ def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -
 
 
 def _shown(connection: Connection, containers: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Container → when its host was looked at, and whether it was well."""
+    """Return, for each container, when its host was inspected and whether the container was healthy."""
     rows = connection.execute(select(t.seen).where(t.seen.c.container.in_(containers)))
     return {row.container: {"seen": row.at, "healthy": row.healthy} for row in rows}
 
 
 def _others(connection: Connection, digests: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-    """Digest → every container that a host showed of it, with the environment of the deployment whose front it is.
+    """Return, for each digest, every container of it that a host reported.
 
-    Of no environment where no record says that it should run.
+    A container gets the environment and application of the deployment whose reverse proxy it is. Both are empty if no
+    record says that it should run.
     """
     shown = connection.execute(
         select(t.seen).where(t.seen.c.digest.in_(list(digests))).order_by(t.seen.c.host, t.seen.c.container)

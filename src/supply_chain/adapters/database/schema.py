@@ -1,4 +1,4 @@
-"""Brings a database to the tables of this version."""
+"""Migrates a database to the tables of this version."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 LOCK = 0x6373636D
-"""The PostgreSQL advisory lock that whoever migrates holds."""
+"""The PostgreSQL advisory lock that a migration holds."""
 VERSION = "inventory_version"
 
 
 def configuration(connection: Connection) -> Config:
-    """Alembic's, for one connection; no file is read."""
+    """Return Alembic's configuration for one connection; no file is read."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
@@ -26,7 +26,7 @@ def configuration(connection: Connection) -> Config:
 
 
 def migrate(engine: Engine) -> None:
-    """Make or change the tables; one at a time, and all of it or nothing."""
+    """Create or change the tables in one transaction; only one process does so at a time."""
     with changing(engine) as connection:
         config = configuration(connection)
         head = ScriptDirectory.from_config(config).get_current_head()
@@ -38,12 +38,13 @@ def migrate(engine: Engine) -> None:
 
 
 SNAPSHOT = {"sqlite": "BEGIN", "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"}
-"""What makes all statements of a transaction see the same. sqlite3 begins none of its own accord to read."""
+"""Statement that lets a whole transaction see one snapshot. The module sqlite3 does not begin one by itself for a read.
+"""
 
 
 @contextlib.contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction in which everything is as it is at its first question, whoever changes it meanwhile."""
+    """Yield a connection in a transaction that sees the database as it is at its first query."""
     with engine.connect() as connection:
         connection.exec_driver_sql(SNAPSHOT[connection.dialect.name])
         yield connection
@@ -51,7 +52,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextlib.contextmanager
 def changing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that changes something. In SQLite it waits for its turn now, and not in its midst."""
+    """Yield a connection in a transaction that writes; with SQLite, it waits for other writers at its start."""
     with engine.begin() as connection:
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""The inventory on SQLAlchemy; the same statements on SQLite and on PostgreSQL."""
+"""The inventory on SQLAlchemy, with the same statements for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ from supply_chain.model.image import Digest, ImageRef, StoredManifest
 
 
 def open_inventory(address: str) -> SqlInventory:
-    """The inventory at an address; see `database.connect`."""
+    """Open the inventory at an address; see `connect`."""
     return SqlInventory(connect(address))
 
 
 @dataclass(frozen=True)
 class SqlInventory:
-    """Implements `fleet.inventory.Inventory`. Raises `InventoryUnavailable` and `InventoryFailed`."""
+    """Implements `fleet.inventory.Inventory`. Methods raise `InventoryUnavailable` and `InventoryFailed`."""
 
     engine: Engine
 
     def put(self, entries: Iterable[Entry]) -> None:
+        """Store images in place of what was stored about the same images; all of them or none."""
         with self._changing("keep images") as connection:
             for entry in entries:
                 forget(connection, [entry.image.ref])
                 put(connection, entry)
 
     def listed(self, repository: str, manifests: Iterable[StoredManifest]) -> None:
+        """Update what the registry lists about a repository's images; everything else about them stays."""
         now = {each.digest: each for each in manifests}
         with self._changing("keep what the registry lists") as connection:
             kept = connection.execute(
@@ -53,6 +55,7 @@ class SqlInventory:
                         connection.execute(update(t.images).where(t.images.c.id == row.id).values(new))
 
     def placed(self, application: str, host_of: Callable[[str], str]) -> None:
+        """Update the container host of each environment in an application's deployments."""
         of = select(t.deployments).join(t.images, t.images.c.id == t.deployments.c.image)
         with self._changing("keep where environments are") as connection:
             for row in connection.execute(of.where(t.images.c.application == application)).all():
@@ -63,47 +66,58 @@ class SqlInventory:
                     connection.execute(changed.values(document=document))
 
     def forget(self, refs: Iterable[ImageRef]) -> None:
+        """Delete everything about these images."""
         with self._changing("forget images") as connection:
             forget(connection, list(refs))
 
     def saw(self, host: str, seen: Sequence[Seen], at: datetime) -> None:
+        """Store the containers that a host reported at a time, in place of those it reported before."""
         with self._changing("keep what a host shows") as connection:
             connection.execute(delete(t.seen).where(t.seen.c.host == host))
             rows = [{"host": host, "at": instant(at), **each.model_dump()} for each in seen]
             insert_all(connection, t.seen, rows)
 
     def distrust(self, application: str | None = None) -> None:
+        """Have all images, or those of an application, read again; what is stored about them stays until then."""
         with self._changing("have images read again") as connection:
             connection.execute(update(t.images).where(_of(application)).values(mark=""))
 
     def unwatched(self, hosts: Collection[str]) -> None:
+        """Delete what hosts other than these reported."""
         with self._changing("forget what other hosts showed") as connection:
             connection.execute(delete(t.seen).where(t.seen.c.host.not_in(list(hosts))))
 
     def unreadable(self) -> int:
+        """Return the number of images whose evidence cannot be read."""
         return self._count(t.images.c.unreadable)
 
     def unlisted(self) -> int:
+        """Return the number of images with readable evidence but no known SBOM."""
         return self._count(t.images.c.sbom.is_(None) & ~t.images.c.unreadable)
 
     def unscanned(self) -> int:
+        """Return the number of images without a scan that counts: never scanned, gone, or archived and not running."""
         return self._count(~t.images.c.scanned | t.images.c.gone | (t.images.c.archived & ~runs()))
 
     def by_starter(self) -> int:
+        """Return the number of images whose last scan used the starter database."""
         return self._count(t.images.c.starter)
 
     def marks(self, application: str) -> dict[ImageRef, str]:
+        """Return the mark of each of an application's images, including those that are gone."""
         wanted = select(t.images.c.repository, t.images.c.digest, t.images.c.mark)
         with self._reading("tell what it keeps") as connection:
             rows = connection.execute(wanted.where(t.images.c.application == application)).all()
         return {ImageRef(repository=row.repository, digest=row.digest): row.mark for row in rows}
 
     def applications(self) -> tuple[str, ...]:
+        """Return the applications that have images, sorted."""
         with self._reading("list applications") as connection:
             found = select(t.images.c.application).where(is_image()).distinct().order_by(t.images.c.application)
             return tuple(connection.execute(found).scalars())
 
     def images(self, application: str | None = None) -> Iterator[KnownImage]:
+        """Yield the images in the registry, by application, newest push first; read in parts to limit memory."""
         with self._reading("list images") as connection:
             there = names(connection, _of(application) & ~t.images.c.gone)
         for part in parts(there, AT_ONCE):
@@ -112,23 +126,28 @@ class SqlInventory:
             yield from (each for each in images if not each.gone)
 
     def gone(self, application: str | None = None) -> tuple[KnownImage, ...]:
+        """Return the images that run but are no longer in the registry."""
         return self._all(_of(application) & t.images.c.gone)
 
     def running(self) -> tuple[Running, ...]:
+        """Return the last deployment of each application in each environment."""
         with self._reading("tell what should run") as connection:
             running, _ = deployments(connection)
         return tuple(Running.model_validate(each) for found in running.values() for each in found)
 
     def of(self, digest: str) -> tuple[KnownImage, ...]:
+        """Return the images whose digest, or the digest of an encrypted copy, starts with `digest`."""
         begins = digest if digest.startswith("sha256:") else f"sha256:{digest}"
         copied = select(t.copies.c.image).where(t.copies.c.digest.startswith(begins, autoescape=True))
         return self._all(t.images.c.digest.startswith(begins, autoescape=True) | t.images.c.id.in_(copied))
 
     def affected(self, vulnerability: str) -> tuple[KnownImage, ...]:
+        """Return the images in which the last scan found the vulnerability, by its own name or an alias."""
         called = select(t.finding_names.c.finding).where(t.finding_names.c.name == named(vulnerability.upper()))
         return self._all(t.images.c.id.in_(select(t.found_in.c.image).where(t.found_in.c.finding.in_(called))))
 
     def carrying(self, package: str, version: str | None = None) -> tuple[tuple[KnownImage, tuple[str, ...]], ...]:
+        """Return the images whose SBOM lists the package, or one built from it, with the names in the SBOM."""
         name, called = named(name_of(package)), _called(package, version)
         found: dict[str | None, set[str]] = {}
         with self._reading("look packages up") as connection:
@@ -139,20 +158,24 @@ class SqlInventory:
         return tuple((image, tuple(sorted(found.get(image.sbom_content, ())))) for image in images)
 
     def in_other_versions(self, package: str, version: str) -> int:
+        """Return the number of images that have the package, but not in this version or an unknown one."""
         return self._count(_lists(_called(package, None)) & ~_lists(_called(package, version)))
 
     def built_on(self, bases: Iterable[Digest]) -> tuple[KnownImage, ...]:
+        """Return the images that are built, directly or not, on one of these digests."""
         upon = select(t.bases.c.image).where(t.bases.c.digest.in_(list(bases))).cte("upon", recursive=True)
         further = select(t.bases.c.image).join(t.images, t.images.c.digest == t.bases.c.digest)
-        upon = upon.union(further.join(upon, upon.c.image == t.images.c.id))  # each once, so it ends
+        upon = upon.union(further.join(upon, upon.c.image == t.images.c.id))  # UNION drops duplicates, so it ends
         return self._all(t.images.c.id.in_(select(upon.c.image)))
 
     def reconciled(self) -> datetime | None:
+        """Return the time of the last reconciliation with registry and hosts; None if there was none."""
         with self._reading("tell when it was reconciled") as connection:
             at = connection.execute(select(t.facts.c.value).where(t.facts.c.name == "reconciled")).scalar()
         return datetime.fromisoformat(at) if at else None
 
     def reconciled_at(self, at: datetime) -> None:
+        """Record the time of a reconciliation with registry and hosts."""
         with self._changing("keep when it was reconciled") as connection:
             connection.execute(delete(t.facts).where(t.facts.c.name == "reconciled"))
             connection.execute(insert(t.facts).values(name="reconciled", value=instant(at)))
@@ -177,24 +200,24 @@ class SqlInventory:
 
 
 def _of(application: str | None) -> ColumnElement[bool]:
-    """Whether an image is an application's; every one is, where none is named."""
+    """Return the condition that an image belongs to an application; without a name, every image does."""
     return true() if application is None else t.images.c.application == application
 
 
 def _called(package: str, version: str | None) -> Select[tuple[int]]:
-    """The packages of a name, and of a version or of one that is not known."""
+    """Return the query for packages of this name, and of this version or an unknown one."""
     at = t.package_names.c.version
     of_version = true() if version is None else at.in_(("", named(version_of(version))))
     return select(t.package_names.c.package).where(t.package_names.c.name == named(name_of(package)), of_version)
 
 
 def _lists(packages: Select[tuple[int]]) -> ColumnElement[bool]:
-    """Whether an image's SBOM lists one of them."""
+    """Return the condition that an image's SBOM lists one of these packages."""
     return t.images.c.sbom.in_(select(t.listed_in.c.sbom).where(t.listed_in.c.package.in_(packages)))
 
 
 def _shown(package: Row[Any], asked: str) -> str:
-    """A package as the SBOM names it, and the source package where that is what was asked for."""
+    """Return a package as the SBOM names it, with its source package if that is what was asked for."""
     own = f"{package.name} {package.version}".rstrip()
     if name_of(package.name) == asked or not package.source:
         return own

@@ -1,6 +1,6 @@
-"""The tables. An image is kept as a document; what is asked for by name stands in tables of its own.
+"""Defines the inventory's tables. An image is one document; values that are searched by name have tables of their own.
 
-Packages are kept once for each SBOM, and a finding once however many images have it.
+Packages are stored once for each SBOM, and a finding once for all images that have it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 NAME = 400
-"""Characters of a name that are kept: as many as PostgreSQL's indexes take, whatever they are."""
+"""Maximum characters of a name that are stored: as many as PostgreSQL's indexes accept, whatever the characters are."""
 metadata = MetaData(naming_convention=NAMES)
 
 
@@ -52,9 +52,10 @@ images = Table(
     Column("document", Text, nullable=False),
     UniqueConstraint("repository", "digest"),
 )
-"""`document` is a `KnownImage` without findings and deployments; `pushed` is UTC, as RFC 3339 sorts.
+"""`document` is a `KnownImage` without findings and deployments. `pushed` is in UTC, in RFC 3339 format, so that it
+sorts.
 
-`gone`: the registry has it no more, and what is still signed of it is kept.
+`gone`: the registry no longer has the image; what is still signed about it is stored.
 """
 
 bases = Table(
@@ -117,8 +118,9 @@ packages = Table(
     Column("source", String(NAME), nullable=False),
     Column("source_version", String(NAME), nullable=False),
 )
-"""`key` is the SHA-256 of the whole package, `source` the package that it was built from; what is longer than a name
-is cut off."""
+"""`key` is the SHA-256 of the package's complete data, `source` the package that it was built from. Values that are
+longer than `NAME` are cut off.
+"""
 package_names = Table(
     "package_names",
     metadata,
@@ -127,7 +129,7 @@ package_names = Table(
     Column("name", String(NAME), nullable=False, index=True),
     Column("version", String(NAME), nullable=False),
 )
-"""What packages are found by: `fleet.packages.names_of`, sorted."""
+"""The names by which packages are found: `fleet.packages.names_of`, sorted."""
 listed_in = Table(
     "listed_in",
     metadata,

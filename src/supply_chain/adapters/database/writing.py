@@ -1,4 +1,4 @@
-"""Writes images into the tables."""
+"""Writes images to the tables."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from supply_chain.vulnerability.findings import Finding
 
 
 def put(connection: Connection, entry: Entry) -> None:
+    """Insert an image with its bases, copies, deployments, findings and packages."""
     image = entry.image
     document = image.model_dump_json(exclude={"running": True, "deployed": True, "scan": {"findings"}})
     made = connection.execute(
@@ -64,6 +65,7 @@ def put(connection: Connection, entry: Entry) -> None:
 
 
 def is_archived(stored: StoredManifest) -> bool:
+    """Return whether the registry has archived the image."""
     return stored.status is StorageStatus.ARCHIVED
 
 
@@ -99,7 +101,7 @@ def _package_row(key: str, name: str, purl: str) -> dict[str, str]:
 
 def _put_packages(connection: Connection, sbom: Digest, packages: Iterable[Package]) -> None:
     if connection.execute(select(t.listed_in.c.sbom).where(t.listed_in.c.sbom == sbom).limit(1)).scalar():
-        return  # an SBOM is what its digest says
+        return  # equal digest, equal SBOM: its packages are stored already
     rows = {_key(json.dumps(each)): each for each in packages}
     known = _ids(connection, t.packages, list(rows))
     new = {key: each for key, each in sorted(rows.items()) if key not in known}
@@ -115,11 +117,12 @@ def _put_packages(connection: Connection, sbom: Digest, packages: Iterable[Packa
 
 
 def named(text: str) -> str:
-    """A name as the tables hold it; it comes from outside, and may be anything."""
+    """Return a name as the tables store it; it comes from outside and may contain anything."""
     return plain(text)[: t.NAME]
 
 
 def forget(connection: Connection, refs: Sequence[ImageRef]) -> None:
+    """Delete these images."""
     for ref in refs:
         where = (t.images.c.repository == ref.repository, t.images.c.digest == ref.digest)
         connection.execute(delete(t.images).where(*where))
@@ -134,12 +137,16 @@ def _ids(connection: Connection, table: Table, keys: Sequence[str]) -> dict[str,
 
 
 def insert_all(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert the rows, if there are any."""
     if rows:
         connection.execute(insert(table), rows)
 
 
 def _insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Those that are not there yet, whoever put them; sorted, so that two who do this never wait for each other."""
+    """Insert the rows that do not exist yet, even if another process just added them.
+
+    The rows must be sorted, so that two processes that do this never wait for each other.
+    """
     dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
     if rows:
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)

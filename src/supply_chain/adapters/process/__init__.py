@@ -1,1 +1,1 @@
-"""External commands, and the process that ends them when this one is killed."""
+"""Running external commands: how they are started and ended, and what their errors mean."""

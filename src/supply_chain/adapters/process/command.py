@@ -1,8 +1,8 @@
-"""The one way in which external commands are run.
+"""Runs external commands; nothing else in the project starts them.
 
-Argument lists, never a shell string. Output is streamed to the log while it comes, as far as that has
-room for it, and kept in bounded memory. A command that takes too long, or whose run is cancelled, is
-ended together with everything it started. Secrets never go in arguments: they go in files or in the environment.
+Commands are argument lists, never shell strings. Output goes to the log while it arrives, up to a limit, and is stored
+in bounded memory. A command that takes too long, or whose run is cancelled, is ended together with everything that it
+started. Secrets are never passed as arguments: they are passed in files or in the environment.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from supply_chain.text import plain
 log = logging.getLogger("supply_chain.command")
 
 GRACE = 2.0
-"""Seconds between asking a process group to end and ending it."""
+"""Seconds between SIGTERM and SIGKILL when a process group is ended."""
 IDLE = 0.2
-"""Seconds without a word after which a command that is over has said all."""
+"""Seconds without output after which the output of an ended command is complete."""
 WATCH = 1.0
-"""Seconds between two looks at what a command takes."""
+"""Minimum seconds between two calls of a command's `watch`."""
 REST = 10
-"""How many times as long as a look took the next one is waited for."""
+"""The pause before the next call of `watch` is at least this many times as long as the last call took."""
 CHUNK = 64 * 1024
 LINES = 5000
-"""Lines of a command's output that go to the log."""
+"""Maximum lines of a command's output in the log."""
 PIPE = 1024 * 1024
-"""Bytes that a pipe may hold (pipe(7))."""
+"""Maximum bytes in a pipe (pipe(7))."""
 OF_TOOLS = re.compile(
     r"(?!GRYPE_DB_(UPDATE_URL|CA_CERT)$)"
     r"((GRYPE|SYFT|COSIGN|SIGSTORE|HADOLINT|BUILDX|BUILDKIT|EXPERIMENTAL_BUILDKIT)_.*|TUF_ROOT"
@@ -55,15 +55,16 @@ OF_TOOLS = re.compile(
     r"|GIT_(DIR|WORK_TREE|INDEX_FILE|COMMON_DIR|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|NAMESPACE"
     r"|REPLACE_REF_BASE))"
 )
-"""Environment variables that change what a tool finds, makes or takes for true. Those that happen to be set where we
-run are kept from it, so that it says the same everywhere; it gets what it is given. Where a vulnerability database
-comes from is none of them: which one it is stands in every report."""
+"""Environment variables that change what a tool finds, makes or trusts. They are not inherited from this process, so
+that a tool gives the same result everywhere; a tool gets only those that the caller sets. Variables that say where a
+vulnerability database comes from are inherited, because every report names its database.
+"""
 WHOLE_OUTPUT = "Its whole output is in the log of the run or task that called it (in the UI, or here with --verbose)"
-"""Where to look on, of a command that was not quiet."""
+"""Part of an error message: where to find the output of a command that was not `quiet`."""
 
 
 class Cancellation:
-    """What a cancelled run still has to end: process groups, and whoever polls `cancelled`."""
+    """What a cancelled run has to end: process groups, nested cancellations, and callers that poll `cancelled`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -73,10 +74,11 @@ class Cancellation:
 
     @property
     def cancelled(self) -> bool:
+        """Whether the run was cancelled."""
         return self._cancelled.is_set()
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but raise `Cancelled` as soon as the run is cancelled."""
+        """Sleep; raise `Cancelled` as soon as the run is cancelled."""
         if self._cancelled.wait(seconds):
             raise Cancelled("The run was cancelled while it waited.")
 
@@ -108,6 +110,7 @@ class Cancellation:
 
     @contextlib.contextmanager
     def watching(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """End the process if the run is cancelled while the block runs."""
         with self._lock:
             self._processes.add(process)
         try:
@@ -120,17 +123,17 @@ class Cancellation:
 
 
 current: ContextVar[Cancellation | None] = ContextVar("cancellation", default=None)
-"""The cancellation of the step that runs now, set by whoever runs it in a thread."""
+"""The cancellation of the current step, set by the caller that runs the step in a thread."""
 
 
 def cancellation() -> Cancellation:
-    """The current cancellation, or one that is never triggered."""
+    """Return the current cancellation, or one that is never triggered."""
     return current.get() or Cancellation()
 
 
 @contextlib.contextmanager
 def to_its_end() -> Iterator[None]:
-    """What runs in this block goes on when the run is cancelled: something short that nobody else would do."""
+    """Let the block continue when the run is cancelled; use it only for short work that nobody else would repeat."""
     token = current.set(None)
     try:
         yield
@@ -139,9 +142,9 @@ def to_its_end() -> Iterator[None]:
 
 
 def all_at_once(*parts: Callable[[], Any]) -> list[Any]:
-    """Do all parts at once and give their results in order; the first failure is raised when all ended.
+    """Run all parts at once and return their results in order; the first failure is raised after all have ended.
 
-    An interrupt ends the commands of all of them.
+    An interrupt ends the commands of all parts.
     """
     scope = cancellation()
 
@@ -160,7 +163,7 @@ def all_at_once(*parts: Callable[[], Any]) -> list[Any]:
 
 
 def end_group(process: subprocess.Popen[bytes], grace: float = GRACE) -> None:
-    """End a process that leads its own group, and the whole group with it."""
+    """End a process that leads its own group, and the group: SIGTERM, then after `grace` seconds SIGKILL."""
     for sig, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, sig)
@@ -173,7 +176,7 @@ def end_group(process: subprocess.Popen[bytes], grace: float = GRACE) -> None:
 
 @dataclass(frozen=True)
 class Done:
-    """A command that ended by itself."""
+    """The result of a command that ended by itself."""
 
     status: int
     stdout: str
@@ -183,7 +186,7 @@ class Done:
 
 @dataclass
 class _Kept:
-    """The head and the tail of a stream; what lies between is counted and dropped."""
+    """The head and the tail of a stream; the bytes between them are counted and dropped."""
 
     limit: int
     head: bytearray = field(default_factory=bytearray)
@@ -191,6 +194,7 @@ class _Kept:
     dropped: int = 0
 
     def add(self, data: bytes) -> None:
+        """Append data; keep the first `limit` bytes in the head, and the last `limit` bytes after them in the tail."""
         room = self.limit - len(self.head)
         if room > 0:
             self.head += data[:room]
@@ -201,13 +205,14 @@ class _Kept:
             del self.tail[: len(self.tail) - self.limit]
 
     def text(self) -> str:
+        """Return the text, with a note about the dropped bytes."""
         gap = f"\n… {self.dropped} bytes left out …\n".encode() if self.dropped else b""
         return (bytes(self.head) + gap + bytes(self.tail)).decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A program of a known version. Made by a toolbox, never searched for at the time of use."""
+    """A program of a known version. A toolbox makes it; it is never searched for when it is used."""
 
     name: str
     path: Path
@@ -215,7 +220,7 @@ class Tool:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def with_environment(self, **more: str) -> Tool:
-        """The same program with more in its environment."""
+        """Return the same program with more variables in its environment."""
         return Tool(self.name, self.path, self.version, {**self.environment, **more})
 
     def run(
@@ -231,14 +236,14 @@ class Tool:
         memory: int | None = None,
         watch: Callable[[], object] | None = None,
     ) -> Done:
-        """Run to the end; `timeout` in seconds.
+        """Run the program until it ends; `timeout` is in seconds.
 
-        `quiet`: nothing of it goes to the log, unless at debug level. With `stdin_from`, standard input
-        comes from that file; otherwise there is none. With `stdout_to`, standard output
-        goes to that file and is not kept. `keep` bounds what is kept of each stream (bytes), and `memory` what
-        each process allocates (bytes; address space that is only reserved does not count).
-        `watch` is called every second, more seldom where it is slow, and what it raises ends the command. Raises
-        `ToolFailed` on a status other than 0 unless `check` is off, `ToolTimedOut`, `Cancelled`, or `ToolMissing`.
+        With `quiet`, its output goes to the log at debug level only. With `stdin_from`, standard input comes from that
+        file; otherwise it is empty. With `stdout_to`, standard output goes to that file and is not part of the result.
+        `keep` limits the bytes that are stored of each stream. `memory` limits the bytes that each process allocates;
+        address space that is only reserved does not count. `watch` is called every second, or less often if it is slow;
+        an exception in it ends the command. Raises `ToolFailed` on a status other than 0 if `check` is set,
+        `ToolTimedOut`, `Cancelled`, or `ToolMissing`.
         """
         done = run(
             [str(self.path), *map(str, args)],
@@ -276,7 +281,10 @@ def run(
     memory: int | None = None,
     watch: Callable[[], object] | None = None,
 ) -> Done:
-    """Run one command in a process group of its own; see `Tool.run`. `DiskFull` where it failed for that."""
+    """Run a command in its own process group, as `Tool.run` does; raise `DiskFull` if it failed because a disk is full.
+
+    `on_line` is called with every line of both streams that is not empty.
+    """
     log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", plain(" ".join([name, *argv[1:]])[:2000]))
     scope = cancellation()
     started = time.monotonic()
@@ -302,12 +310,12 @@ def run(
 
 
 def _said(done: Done) -> list[str]:
-    """The lines that a program said, errors first."""
+    """Return the lines of a program's output, standard error first."""
     return [*done.stderr.splitlines(), *done.stdout.splitlines()]
 
 
 def inherit() -> None:
-    """Let commands inherit this process's environment as it is now. plumbum's own copy is of when it was imported."""
+    """Let commands inherit this process's current environment; plumbum otherwise uses a copy from its import."""
     local.env.clear()
     local.env.update({name: value for name, value in os.environ.items() if not OF_TOOLS.fullmatch(name)})
 
@@ -322,9 +330,9 @@ def _start(
     cwd: Path | None,
     files: tuple[Path | None, Path | None],
 ) -> subprocess.Popen[bytes]:
-    """The process, leader of a group of its own; `ToolMissing` where it cannot be started.
+    """Start the process as leader of its own group; raise `ToolMissing` if it cannot be started.
 
-    `files` are standard input (None: empty) and output (None: a pipe).
+    `files` are standard input (None: empty) and standard output (None: a pipe).
     """
     stdin_from, stdout_to = files
     given: IO[bytes] | int = stdin_from.open("rb") if stdin_from else subprocess.DEVNULL
@@ -352,9 +360,9 @@ def _start(
 
 @contextlib.contextmanager
 def _end_seen(process: subprocess.Popen[bytes]) -> Iterator[int]:
-    """A descriptor that can be read once the process has ended (pidfd_open(2)); what the block raises ends its group.
+    """Yield a descriptor that becomes readable when the process ends (pidfd_open(2)); on an exception, end its group.
 
-    `Popen.wait` with a timeout looks every 50 ms only. To be opened before anybody can have waited for it.
+    `Popen.wait` with a timeout checks only every 50 ms. Open the descriptor before anything can wait for the process.
     """
     try:
         descriptor = os.pidfd_open(process.pid)
@@ -371,7 +379,7 @@ def _end_seen(process: subprocess.Popen[bytes]) -> Iterator[int]:
 
 
 def _limit_memory(pid: int, most: int) -> None:
-    """Bound what a process allocates, and each of those that it starts from now on (setrlimit(2), RLIMIT_DATA)."""
+    """Limit what a process and its later children can each allocate (setrlimit(2), RLIMIT_DATA); `most` is in bytes."""
     with contextlib.suppress(ProcessLookupError):  # it has ended
         _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
         soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -400,7 +408,7 @@ def _end_of(
     talks: Sequence[threading.Thread],
     over: threading.Event,
 ) -> int:
-    """The status of a process that ended by itself, all that it said taken; its group is ended in any case."""
+    """Wait until the process ends by itself and all its output is read; return its status. Always end its group."""
     try:
         for talk in talks:
             talk.start()
@@ -410,7 +418,7 @@ def _end_of(
         end_group(process)
         raise
     finally:
-        end_group(process, grace=0)  # what it left behind in its group
+        end_group(process, grace=0)  # processes that it left behind in its group
         over.set()
         for talk in talks:
             if talk.ident is not None:
@@ -421,7 +429,7 @@ Tell = Callable[[str], None] | None
 
 
 def _tell(loud: bool, on_line: Tell) -> Tell:
-    """What is done with every line that is not empty."""
+    """Return the function that is called with every line that is not empty: it logs up to `LINES` lines if `loud`."""
     if not loud:
         return on_line
 
@@ -446,7 +454,7 @@ def _talks(
     tell_stdout: Tell,
     over: threading.Event,
 ) -> Iterator[tuple[Any, ...]]:
-    """A function and its arguments for each stream of a command."""
+    """Yield, for each stream of a command, the function that reads it and its arguments."""
     if process.stdout:
         yield _drain, process.stdout, kept[0], tell_stdout, over
     if process.stderr:
@@ -454,19 +462,19 @@ def _talks(
 
 
 def _readable(descriptor: int, seconds: float) -> bool:
-    """Whether a descriptor can be read within so many seconds."""
+    """Return whether a descriptor becomes readable within so many seconds."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
 
 
 def _drain(stream: IO[bytes], kept: _Kept, tell: Tell, over: threading.Event) -> None:
-    """Read what a command says to its end; when the command is over, what lies in the pipe and no more."""
+    """Read a command's stream to its end; once the command is over, read only what is left in the pipe."""
     rest, left = b"", PIPE // CHUNK
     with stream:
         while left:
-            ended = over.is_set()  # before looking: what it says last may come between a look and its end
-            if not _readable(stream.fileno(), IDLE):  # a process that left its group may hold it open for ever after
+            ended = over.is_set()  # read it first: the last output may arrive between a poll and the end
+            if not _readable(stream.fileno(), IDLE):  # a process that left its group may hold it open forever
                 if ended:
                     break
                 continue
@@ -482,7 +490,7 @@ def _drain(stream: IO[bytes], kept: _Kept, tell: Tell, over: threading.Event) ->
 
 
 def _lines(data: bytes, tell: Callable[[str], None]) -> bytes:
-    """Tell every whole line; what is left is the beginning of one, and no longer than a chunk."""
+    """Pass every complete line to `tell`; return the beginning of the last line, which is at most a chunk long."""
     *lines, rest = data.split(b"\n")
     if len(rest) > CHUNK:
         lines, rest = [*lines, rest], b""

@@ -1,8 +1,8 @@
-"""The guardian: a small process that ends our commands when this process is killed.
+"""Provides the guardian, a small process that ends our commands when this process is killed.
 
-A kill -9 leaves no time to end anything, and each command leads a process group of its own, which lives
-on. The guardian is told of every group. When there is nobody left to tell it, it asks those that still
-run to end, so that they tidy up, and ends what is left of them some seconds later.
+A kill -9 leaves no time to end anything, and each command leads its own process group, which would live on. This
+process tells the guardian about every group. When this process is gone, the guardian sends SIGTERM to the groups that
+still run, so that they can clean up, and SIGKILL some seconds later.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ for group in $groups; do kill -KILL "-$group"; done
 """
 
 GRACE = 5
-"""Seconds in which a command may tidy up before it is ended."""
+"""Seconds that a command has to clean up before it is killed."""
 
 
 class Guardian:
-    """Started with the first command; started again where somebody ended it, or in a fork of this process."""
+    """Starts the guardian with the first command, and again if it was ended or in a fork of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -42,7 +42,7 @@ class Guardian:
 
     @contextlib.contextmanager
     def guarding(self, group: int) -> Iterator[None]:
-        """The group ends with this process, unless the block has been left before."""
+        """Have the guardian end the process group if this process ends before the block does."""
         with self._lock:
             self._groups.add(group)
             self._tell(f"begun {group}\n")
@@ -54,7 +54,7 @@ class Guardian:
                 self._tell(f"over {group}\n")
 
     def _tell(self, word: str) -> None:
-        """Write a word to the guardian, or start one that knows it already."""
+        """Write a word to the guardian, or start a new guardian that already knows it."""
         if self._process and self._of == os.getpid():
             with contextlib.suppress(BrokenPipeError):
                 _write(self._process, word)
@@ -66,7 +66,7 @@ class Guardian:
 
 
 def _started() -> subprocess.Popen[bytes]:
-    """It outlives this process by a moment, so nothing of ours stays open in it."""
+    """Start the guardian; it outlives this process for a moment, so it inherits no open files."""
     process = subprocess.Popen(
         ["/bin/sh", "-c", SCRIPT, "cscm-guardian", str(GRACE)],
         stdin=subprocess.PIPE,
@@ -77,7 +77,7 @@ def _started() -> subprocess.Popen[bytes]:
         env={"PATH": os.defpath},
         bufsize=0,
     )
-    process.returncode = 0  # it ends by itself, and nobody waits for it
+    process.returncode = 0  # it ends by itself, and nothing waits for it
     return process
 
 
@@ -87,4 +87,4 @@ def _write(process: subprocess.Popen[bytes], words: str) -> None:
 
 
 guardian = Guardian()
-"""This process's own."""
+"""The guardian of this process."""

@@ -1,6 +1,6 @@
-"""What tools say where a registry, AWS or the engine is the reason: told by their words, as they have no codes for it.
+"""Recognizes from a tool's messages that a registry, AWS, the engine or a full disk is the cause of its failure.
 
-Each tool has its own library and its own sentences; what these mean is written down here for all of them.
+Tools have no codes for this, and each has its own library and its own messages; this module knows them for all tools.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _NAMES = re.compile(r"\S*/\S*")
-"""References, addresses and paths: what is in them was chosen by whoever named it, and says nothing here."""
+"""References, addresses and paths. They are removed first, because their words were chosen by whoever named them."""
 _PASSING = re.compile(
     r"connection refused|connection reset|no such host|timeout|deadline exceeded|\bEOF\b|server error"
     r"|too ?many ?requests|throttling|(?:status|code)\W{0,3}(?:429|5\d\d)\b|\b(?:429|5\d\d) [A-Z]",
@@ -30,30 +30,30 @@ _ENGINE_LOST = re.compile(
 
 
 def passing(said: str) -> bool:
-    """Whether a registry or AWS did not answer, or not this time."""
+    """Return whether a registry or AWS did not answer, or failed in a way that may pass."""
     return bool(_PASSING.search(_NAMES.sub(" ", said)))
 
 
 def denied(said: str) -> bool:
-    """Whether the role may not do it."""
+    """Return whether the role lacks a permission or the credentials were not accepted."""
     return bool(_DENIED.search(_NAMES.sub(" ", said)))
 
 
 def absent(said: str) -> bool:
-    """Whether the registry has no such thing."""
+    """Return whether the registry does not have the requested object."""
     return bool(_ABSENT.search(_NAMES.sub(" ", said)))
 
 
 def skewed(said: str) -> bool:
-    """Whether AWS does not take the time at which it was asked."""
+    """Return whether AWS rejected the request's time because this machine's clock is wrong."""
     return bool(_SKEWED.search(_NAMES.sub(" ", said)))
 
 
 def full(said: str) -> bool:
-    """Whether a disk is full."""
+    """Return whether a disk is full."""
     return bool(_FULL.search(_NAMES.sub(" ", said)))
 
 
 def engine_lost(said: str) -> bool:
-    """Whether the engine went away."""
+    """Return whether the connection to the engine was lost."""
     return bool(_ENGINE_LOST.search(said))

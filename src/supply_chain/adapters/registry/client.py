@@ -1,4 +1,4 @@
-"""An OCI registry: manifests, blobs and referrers (OCI distribution 1.1)."""
+"""Reads and writes manifests, blobs and referrers of an OCI registry (OCI distribution 1.1)."""
 
 from __future__ import annotations
 
@@ -27,39 +27,41 @@ ACCEPT = ", ".join(
     )
 )
 SMALL = 16 * 1024 * 1024
-"""Bytes a piece of evidence may have, and whatever else is read whole."""
+"""Maximum bytes of a piece of evidence and of any other blob that is read into memory."""
 EMPTY = b"{}"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 LARGEST_MANIFEST = 4 * 1024 * 1024
-"""Bytes a manifest may have (OCI distribution 1.1, "Pushing Manifests"; ECR's quota)."""
+"""Maximum bytes of a manifest (OCI distribution 1.1, "Pushing Manifests"; ECR's quota)."""
 LARGEST_PAGE = 64 * LARGEST_MANIFEST
-"""Bytes a page of a list of referrers may have: ECR's 50 manifests and all of their annotations."""
+"""Maximum bytes of a page of a list of referrers: ECR's 50 manifests with all of their annotations."""
 REMEMBERED = 32 * 1024 * 1024
-"""Bytes of manifests and evidence that are kept in memory; more is read anew each time."""
+"""Maximum bytes of manifests and evidence that are cached in memory; the rest is read again each time."""
 TOO_LARGE = NotEvidence(why=f"larger than {SMALL // 1024 // 1024} MiB")
 
 
 class Memory(Protocol):
-    """Where a registry's client looks first for what lies under a digest; it compares what it finds with that."""
+    """A cache of what a registry stores under digests. The client compares what it finds there with the digest."""
 
     def get(self, path: str) -> tuple[bytes, str] | None:
-        """Content and media type of what was answered at a path."""
+        """Return the content and media type that the registry answered at a path; None if they are not cached."""
 
     def keep(self, path: str, content: bytes, media_type: str) -> None:
-        """Keep it, if there is room."""
+        """Cache the content of a path, if there is room."""
 
 
 @dataclass
 class InProcess:
-    """As long as the process lives."""
+    """A cache that lives as long as the process; `room` is the number of bytes that are left."""
 
     room: int = REMEMBERED
     known: dict[str, tuple[bytes, str]] = field(default_factory=dict)
 
     def get(self, path: str) -> tuple[bytes, str] | None:
+        """Return the cached content and media type of a path; None if there is none."""
         return self.known.get(path)
 
     def keep(self, path: str, content: bytes, media_type: str) -> None:
+        """Cache the content of a path, if there is room."""
         if len(content) <= self.room:
             self.room -= len(content)
             self.known[path] = content, media_type
@@ -67,17 +69,17 @@ class InProcess:
 
 @dataclass(frozen=True)
 class Registry:
-    """One role's access to a registry.
+    """A registry with the permissions of one role.
 
-    Each step of a run reads the same evidence again: what lies under a digest is asked for once, as far as `memory`
-    holds it, and what is attached each time.
+    The steps of a run read the same evidence again and again. Content under a digest is requested once, as far as
+    `memory` has room for it. The list of what is attached to an image is requested each time.
     """
 
     http: RegistryHttp
     memory: Memory = field(default_factory=InProcess, compare=False, repr=False)
 
     def digest_of(self, repository: str, tag: str) -> Digest | None:
-        """The digest a tag points to at this moment, or None where there is no such tag."""
+        """Return the digest that a tag points to now, or None if there is no such tag."""
         answer = self.http.call("HEAD", f"{repository}/manifests/{tag}", accept=ACCEPT, missing="")
         if answer.status == 404:
             return None
@@ -85,12 +87,12 @@ class Registry:
         return digest or digest_of(self._manifest_of(f"{repository}/manifests/{tag}").content)
 
     def has(self, ref: ImageRef) -> bool:
-        """Whether the repository holds this manifest."""
+        """Return whether the repository holds this manifest."""
         path = f"{ref.repository}/manifests/{ref.digest}"
         return self.http.call("HEAD", path, accept=ACCEPT, missing="").status != 404
 
     def manifest(self, ref: ImageRef) -> dict[str, Any]:
-        """A manifest whose content was checked against its digest."""
+        """Return a manifest, after its content was compared with its digest."""
         return _object(*self._manifest_bytes(ref), ref)
 
     def _manifest_bytes(self, ref: ImageRef) -> tuple[bytes, str]:
@@ -98,7 +100,7 @@ class Registry:
         return self._verified(path, ref.digest, f"the manifest of {ref}", self._manifest_of)
 
     def _verified(self, path: str, digest: Digest, what: str, read: Callable[[str], Answer]) -> tuple[bytes, str]:
-        """Content and media type of what lies at a digest's path, checked against it; read once."""
+        """Return content and media type at the path of a digest, from the cache or verified against the digest."""
         if known := self._known(path, digest):
             return known
         answer = read(path)
@@ -115,21 +117,24 @@ class Registry:
         return self.http.call("GET", path, accept=ACCEPT, most=LARGEST_MANIFEST)
 
     def blob(self, repository: str, digest: Digest) -> bytes:
-        """A small blob, checked against its digest."""
+        """Return a small blob, verified against its digest."""
         path = f"{repository}/blobs/{digest}"
         return self._verified(path, digest, f"a blob of {repository}", partial(self.http.call, "GET", most=SMALL))[0]
 
     def verify_blob(self, repository: str, digest: Digest, size: int) -> None:
-        """Read a blob of any size and compare size and digest; `ImageDamaged` if they differ."""
+        """Read a blob of any size and compare its size and digest; raise `ImageDamaged` if they differ."""
         self._read_blob(repository, digest, size, len)
 
     def download(self, repository: str, digest: Digest, target: Path, size: int) -> None:
-        """Write a blob of `size` bytes to a file; `ImageDamaged` where it is another."""
+        """Write a blob of `size` bytes to a file; raise `ImageDamaged` if its size or digest differs."""
         with target.open("wb") as file:
             self._read_blob(repository, digest, size, file.write)
 
     def _read_blob(self, repository: str, digest: Digest, size: int, take: Callable[[bytes], int]) -> None:
-        """Give a blob to `take`, which returns how many bytes it took, as far as its size; then compare."""
+        """Pass a blob in pieces to `take`, which returns the bytes that it took, and compare size and digest.
+
+        Reading stops at the first piece beyond `size`. Raises `ImageDamaged` if size or digest differs.
+        """
         sha, seen = hashlib.sha256(), 0
         for chunk in self.http.chunks(f"{repository}/blobs/{digest}", f"a blob of {repository}"):
             sha.update(chunk)
@@ -143,10 +148,9 @@ class Registry:
             )
 
     def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
-        """All referrers of an image in its repository (OCI distribution 1.1, "Listing Referrers").
+        """Return all referrers of an image in its repository (OCI distribution 1.1, "Listing Referrers").
 
-        A repository that does not exist holds none. A registry without this endpoint cannot say, and
-        that is an error.
+        A repository that does not exist has none. A registry without this endpoint raises an error.
         """
         found: list[Referrer] = []
         seen: set[str] = set()
@@ -161,7 +165,7 @@ class Registry:
         return tuple(found)
 
     def layer(self, referrer: ImageRef) -> Descriptor | NotEvidence:
-        """What a referrer of unknown origin holds, if it is laid out as cosign lays out evidence."""
+        """Return the only layer of a referrer of unknown origin, if its layout is that of cosign's evidence."""
         try:
             content, media_type = self._manifest_bytes(referrer)
         except Larger:
@@ -175,7 +179,7 @@ class Registry:
         return layers[0] if layers[0].size <= SMALL else TOO_LARGE
 
     def bundle(self, repository: str, digest: Digest) -> bytes | NotEvidence:
-        """The content of such a layer, checked against its digest."""
+        """Return the content of such a layer, verified against its digest."""
         path = f"{repository}/blobs/{digest}"
         if known := self._known(path, digest):
             return known[0]
@@ -190,7 +194,10 @@ class Registry:
         return answer.content
 
     def content(self, referrer: ImageRef) -> bytes:
-        """The only layer of a referrer that signed evidence names, checked against its digest."""
+        """Return the only layer of a referrer that signed evidence names, verified against its digest.
+
+        Raises `ImageDamaged` if the referrer is not one piece of evidence.
+        """
         layer = self.layer(referrer)
         content = layer if isinstance(layer, NotEvidence) else self.bundle(referrer.repository, layer.digest)
         if isinstance(content, NotEvidence):
@@ -210,7 +217,7 @@ class Registry:
     ) -> Digest:
         """Push `content` as the only layer of a referrer of `subject`, which need not be in the repository.
 
-        What nobody would read again, as it is too large, is not pushed.
+        Raises `RegistryFailed`, and pushes nothing, if the content is too large to be read again.
         """
         if len(content) > SMALL:
             raise RegistryFailed(
@@ -235,7 +242,7 @@ class Registry:
         return int(answer.headers.get("Content-Length") or 0) if answer.status == 200 else 0
 
     def push_blob(self, repository: str, content: bytes) -> Digest:
-        """Push a small blob if it is not there."""
+        """Push a small blob if the repository does not have it; return its digest."""
         digest = digest_of(content)
         self._ensure_blob(repository, digest, lambda: content)
         return digest
@@ -247,7 +254,7 @@ class Registry:
             self.http.call("PUT", address, content=content(), media_type="application/octet-stream")
 
     def push_manifest(self, repository: str, content: bytes, media_type: str) -> Digest:
-        """Push a manifest by digest."""
+        """Push a manifest by digest; return the digest."""
         digest = digest_of(content)
         self.http.call("PUT", f"{repository}/manifests/{digest}", content=content, media_type=media_type)
         return digest
@@ -261,7 +268,7 @@ class Registry:
 
 
 def manifest_in(content: bytes, ref: ImageRef) -> dict[str, Any]:
-    """A manifest that somebody else kept; `ImageDamaged` unless it is what the digest is of."""
+    """Parse a manifest that was stored elsewhere; raise `ImageDamaged` unless its digest is that of `ref`."""
     if digest_of(content) != ref.digest:
         raise ImageDamaged(f"What was kept as the manifest of {ref} is another.\nFind out who signed it.")
     return _object(content, "", ref)

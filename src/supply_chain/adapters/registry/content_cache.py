@@ -1,6 +1,6 @@
-"""What a registry holds under digests, in files: a fleet's evidence is read from it once, and not every night.
+"""Caches registry content in files, so that the evidence of all images is downloaded once and not every night.
 
-Nobody believes these files: whoever reads one compares it with its digest, as with what a registry answers.
+The files are not trusted: a reader compares the content with its digest, as it does with a registry's answer.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from pathlib import Path
 from supply_chain.adapters.files.private_files import OwnFiles
 
 LARGEST = 64 * 1024
-"""Bytes of what is kept: manifests and most evidence, and no SBOM."""
+"""Maximum bytes of cached content: enough for manifests and most evidence, not for SBOMs."""
 UNUSED = 7 * 24 * 3600.0
-"""Seconds after which is removed what nobody read."""
+"""Seconds after which content that nobody read is removed."""
 
 
 @dataclass(frozen=True)
 class KeptContent:
-    """Contents below a directory, by the paths at which a registry answers them."""
+    """Content below a directory, by the paths at which a registry answers it."""
 
     directory: Path
 
     def get(self, path: str) -> tuple[bytes, str] | None:
-        """Content and media type, as they were kept."""
+        """Return the cached content and media type; None if there is none."""
         kept = self._files.read(*_where(path))
         if kept is None:
             return None
@@ -32,12 +32,12 @@ class KeptContent:
         return content, media_type.decode(errors="replace")
 
     def keep(self, path: str, content: bytes, media_type: str) -> None:
-        """Keep what is small."""
+        """Cache the content, if it is small."""
         if len(content) <= LARGEST:
             self._files.write(*_where(path), media_type.encode() + b"\n" + content)
 
     def forget_unused(self) -> None:
-        """Remove what nobody asked for in a week: it is of images that are gone."""
+        """Remove what nobody read for a week: it belongs to images that are gone."""
         self._files.forget_unused(UNUSED)
 
     @property

@@ -1,4 +1,4 @@
-"""HTTP to a registry: one request, asked again as often as that is of use, and its answer or why there is none."""
+"""Sends HTTP requests to a registry, repeats them where that can help, and returns answers or raises errors."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ from supply_chain.errors import AccessDenied, ImageNotFound, RegistryFailed, Reg
 from supply_chain.text import plain
 
 MOST = 1024 * 1024
-"""Bytes an answer may have, where nobody says how many."""
+"""Maximum bytes of an answer, unless the caller gives another limit."""
 CHUNK = 1024 * 1024
 TRIES = 4
-"""How often a request is made to a registry that asks to come back later, or whose connection breaks."""
+"""Maximum number of attempts when a registry asks to come back later or a connection breaks."""
 READING = ("GET", "HEAD")
 BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
-"""What comes of a connection that the registry closed while nothing was asked, and of one that httpx's pool closed
-under a thread that had just been given it: it looks whether one is unused, and closes it, without holding it
-(httpcore 1.0)."""
+"""Errors of a broken connection. Either the registry closed it while it was idle, or httpx's pool closed it right after
+a thread had received it: the pool checks for idle connections and closes them without a lock (httpcore 1.0).
+"""
 LONGEST_WAIT = 30.0
-"""Seconds that a registry may ask to be left alone; where it asks for more, the step ends."""
+"""Maximum seconds that a registry may ask to wait; if it asks for more, the request fails."""
 EXPIRED = "authorization token has expired"
-"""What ECR says, with status 403, of a token whose time is over."""
+"""ECR's message, with status 403, for a token that has expired."""
 log = logging.getLogger("supply_chain.registry")
 
 
 @cache
 def _authorities() -> ssl.SSLContext:
-    """Whom this process believes, which takes longer to read than a registry to answer."""
+    """Return the trusted certificate authorities, read once: reading them takes longer than a request."""
     return httpx.create_ssl_context()
 
 
 @dataclass(frozen=True)
 class RegistryHttp:
-    """One role's way to a registry. `credentials` gives user and password, as they are known.
+    """HTTP access to a registry with one role's credentials.
 
-    `renew` is told when they are over, so that the next ones are new. `wait` takes seconds.
+    `credentials` returns user and password. `renew` is called when they have expired, so that the next ones are new.
+    `wait` waits for a number of seconds.
     """
 
     host: str
@@ -75,9 +76,10 @@ class RegistryHttp:
         missing: str | None = None,
         most: int = MOST,
     ) -> Answer:
-        """A whole answer of at most so many bytes; one of 404 too, where `missing` is in what it says.
+        """Return the answer to a request, with a body of at most `most` bytes.
 
-        What is only read is asked for again where the connection broke.
+        A 404 is returned too if its body contains `missing`; any other failure raises an error. GET and HEAD are
+        repeated when the connection breaks.
         """
         headers = {key: value for key, value in {"Accept": accept, "Content-Type": media_type}.items() if value}
         for attempt in range(TRIES):
@@ -99,10 +101,10 @@ class RegistryHttp:
     def _asked(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, content: bytes | None = None
     ) -> Iterator[tuple[httpx.Response, str]]:
-        """An answer whose body is still to be read, as it is stored; or what an answer of failure says first.
+        """Yield an answer whose body is not read yet and not compressed, and the beginning of a failure's body.
 
-        A registry that asks to come back later is asked again, after as long as it says: at most `TRIES`
-        times, and `LONGEST_WAIT` seconds each. Where the token's time is over, a new one is got, once.
+        A registry that asks to come back later is asked again after the time it names: at most `TRIES` times, and
+        `LONGEST_WAIT` seconds each. If the token has expired, a new one is requested once.
         """
         headers = {"Accept-Encoding": "identity", **(headers or {})}
         renewed = False
@@ -131,14 +133,14 @@ class RegistryHttp:
             self.wait(seconds)
 
     def chunks(self, path: str, what: str) -> Iterator[bytes]:
-        """What lies at a path, in pieces, of any size; `what` is its name in an error."""
+        """Yield the content at a path in pieces; it may have any size. `what` names it in an error."""
         with self._asked("GET", path) as (answer, said):
             if answer.status_code != 200:
                 raise _refused(answer, said, what)
             yield from answer.iter_bytes(CHUNK)
 
     def next_page(self, answer: Answer, seen: Container[str]) -> str | None:
-        """The address of the next page, at this registry and not read yet."""
+        """Return the address of the next page; raise `RegistryFailed` if it is at another host or was read already."""
         link = answer.response.links.get("next", {}).get("url")
         if not link:
             return None
@@ -153,26 +155,28 @@ class RegistryHttp:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a registry said, all of it."""
+    """A registry's answer with its complete body."""
 
     response: httpx.Response
     content: bytes
 
     @property
     def status(self) -> int:
+        """The HTTP status code."""
         return self.response.status_code
 
     @property
     def headers(self) -> httpx.Headers:
+        """The HTTP headers."""
         return self.response.headers
 
 
 class Larger(RegistryFailed):
-    """The registry has more of it than may be read, and says so."""
+    """The registry announces a body that is larger than the limit."""
 
 
 def _whole(answer: httpx.Response, most: int, path: str) -> bytes:
-    """The body, if it is small enough; what is longer than it should be is not kept and not read on."""
+    """Return the body; stop reading and raise an error if it has more than `most` bytes."""
     announced = answer.headers.get("Content-Length", "")
     if announced.isdigit() and int(announced) > most:
         raise Larger(f"{path} has {announced} bytes, and at most {most} are read.\nFind out who pushed it.")
@@ -187,9 +191,10 @@ def _whole(answer: httpx.Response, most: int, path: str) -> bytes:
 
 
 def _patience(answer: httpx.Response, method: str, attempt: int) -> float | None:
-    """Seconds until the same request may be made again; None where that is of no use, or too long to wait for.
+    """Return the seconds until the same request may be repeated; None if that is useless or takes too long.
 
-    What failed half-way may have been done, so that of 5xx only reading is repeated here; the step does the rest.
+    A request that failed may still have taken effect, so after a 5xx only GET and HEAD are repeated here. Other
+    requests are repeated with their step.
     """
     if answer.status_code != 429 and (answer.status_code < 500 or method not in READING):
         return None
@@ -200,7 +205,7 @@ def _patience(answer: httpx.Response, method: str, attempt: int) -> float | None
 
 
 def _retry_after(answer: httpx.Response) -> float | None:
-    """Seconds that an answer asks to wait (RFC 9110, "Retry-After": a number of them or a date)."""
+    """Return the seconds that an answer asks to wait (RFC 9110, "Retry-After": a number of seconds or a date)."""
     said = answer.headers.get("Retry-After", "").strip()
     if said.isascii() and said.isdigit():
         return float(said)
@@ -211,7 +216,7 @@ def _retry_after(answer: httpx.Response) -> float | None:
 
 
 def _beginning(answer: httpx.Response) -> str:
-    """What an answer of failure says first."""
+    """Return up to 500 characters from the beginning of a failure's body."""
     said = next(answer.iter_bytes(CHUNK), b"")
     return said.decode("utf-8", "replace")[:500]
 

@@ -1,4 +1,4 @@
-"""A registry's lists of referrers (OCI distribution 1.1, "Listing Referrers")."""
+"""Parses a registry's lists of referrers (OCI distribution 1.1, "Listing Referrers")."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Entry(BaseModel):
     @field_validator("artifact_type", mode="before")
     @classmethod
     def _text(cls, value: Any) -> str:
-        """Its author writes it, and not every registry looks at it: what is no text is none."""
+        """Replace a value that is not text by an empty text: the author writes it, and not every registry checks it."""
         return value if isinstance(value, str) else ""
 
     @field_validator("annotations", mode="before")
@@ -39,7 +39,7 @@ class _Page(BaseModel):
 
 
 def referrers_in(content: bytes, subject: ImageRef) -> list[Referrer]:
-    """What a page of the list of an image's referrers holds; `RegistryFailed` where it cannot be read."""
+    """Return the referrers on a page of an image's list; raise `RegistryFailed` if the page cannot be read."""
     try:
         page = _Page.model_validate(json.loads(content))
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""bandit: what is dangerous in Python sources."""
+"""Finds dangerous code in Python sources with bandit."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from supply_chain.model.image import Interval
 
 TIMEOUT = 300.0
 MEMORY = 2 * 1024**3
-"""Bytes of memory that bandit may take."""
+"""Maximum bytes of memory that bandit may use."""
 LARGEST = 2 * 1024**2
-"""Bytes a file may have to be read: bandit takes some 500 times as many of memory."""
+"""Maximum bytes of a file that is read: bandit needs about 500 times as much memory."""
 
 TESTS = re.compile(r"(^|/)(tests?/|test_[^/]*\.py$|[^/]*_test\.py$|conftest\.py$)")
 ASSERT = "B101"
-"""Asserts are what tests are made of."""
+"""Code of bandit's finding about `assert`, which is normal in tests."""
 SHEBANG = re.compile(rb"#!.*\bpython")
 PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$")
 
@@ -57,7 +57,7 @@ class _Metrics(BaseModel):
 
 
 class Report(BaseModel):
-    """bandit's JSON, as far as it is used."""
+    """The part of bandit's JSON report that is used."""
 
     errors: list[_Error]
     metrics: dict[str, _Metrics]
@@ -65,10 +65,10 @@ class Report(BaseModel):
 
 
 def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> CheckResult:
-    """Look through the Python files of a build context: medium and high findings fail, low ones warn.
+    """Scan the Python files of a build context: medium and high findings fail, low ones warn.
 
-    What bandit did not read fails, since nothing is known of it, and so do sources that are too large to be read;
-    compiled and packed Python warns. Raises `CheckNotMade` when bandit gives no answer.
+    Files that bandit did not read fail, because nothing is known about them; so do sources that are too large. Compiled
+    and packed Python files warn. Raises `CheckNotMade` if bandit gives no answer.
     """
     started = now()
     present = files_below(context)
@@ -93,7 +93,7 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
 
 
 def _is_source(path: Path) -> bool:
-    """By its name, or by the interpreter that it asks for."""
+    """Return whether a file is Python, by its name or by the interpreter in its first line."""
     if path.suffix in (".py", ".pyw"):
         return True
     with path.open("rb") as file:
@@ -101,7 +101,7 @@ def _is_source(path: Path) -> bool:
 
 
 def _left_out(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...]:
-    """bandit has files that it leaves out without a word."""
+    """Return a sentence for each file that bandit's reports do not mention: bandit skips some files silently."""
     told = {_relative(name) for r in reports for name in (*r.metrics, *(e.filename for e in r.errors))}
     return tuple(f"{name}: not looked at: bandit says nothing of it" for name in files if name not in told)
 
@@ -118,7 +118,7 @@ def _report(tool: Tool, directory: Path, files: list[str]) -> Report:
 
 
 def parse_report(text: str) -> Report:
-    """bandit's JSON; `CheckNotMade` when it is not that."""
+    """Parse bandit's JSON; raise `CheckNotMade` if it cannot be read."""
     try:
         return Report.model_validate_json(text)
     except ValidationError as error:
@@ -128,7 +128,7 @@ def parse_report(text: str) -> Report:
 
 
 def judged(reports: Iterable[Report]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Sentences (passed, warned, failed) of all reports about a context."""
+    """Return sentences (passed, warned, failed) from all reports about a context."""
     passed: list[str] = []
     warned: list[str] = []
     failed: list[str] = []
@@ -147,7 +147,7 @@ def judged(reports: Iterable[Report]) -> tuple[tuple[str, ...], tuple[str, ...],
 
 
 def _silenced(files: dict[str, _Metrics]) -> list[str]:
-    """What the sources tell bandit not to say is said here."""
+    """Return a sentence for each file whose comments silence findings of bandit."""
     counts = ((_relative(name), metrics.nosec + metrics.skipped_tests) for name, metrics in sorted(files.items()))
     return [f"{name}: comments silence {count} finding{'s' * (count > 1)}" for name, count in counts if count]
 

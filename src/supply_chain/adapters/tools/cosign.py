@@ -1,7 +1,7 @@
-"""cosign ≥ 3: signatures and attestations with a key in KMS, verified with a public key alone.
+"""Signs statements and images with a key in KMS, and verifies them with a public key only, using cosign 3 or later.
 
-No transparency log and no timestamp authority: the signing configuration and the trusted root are
-empty ones, so that nothing is fetched from anywhere.
+There is no transparency log and no timestamp authority: the signing configuration and the trusted root are empty, so
+that cosign downloads nothing.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ SIGNING_CONFIG = (
 TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
 TIMEOUT = 60.0
 ADMITTED = "admitted-by=curation"
-"""What a signature says and no attestation does. `cosign verify` accepts any statement by the key, an
-attestation of a refused image too, unless it is asked for this."""
+"""Annotation that image signatures have and attestations do not have. Without it, `cosign verify` accepts any statement
+that the key signed, even an attestation of a refused image.
+"""
 
 
 @dataclass(frozen=True)
 class Cosign:
     """Signs with one tier's KMS key (`awskms:///alias/…`).
 
-    `environment` gives the credentials that KMS asks for, asked anew for each signature, as they end.
+    `environment` returns the credentials for KMS. It is called for each signature, because credentials expire.
     """
 
     tool: Tool
@@ -52,7 +53,11 @@ class Cosign:
     environment: Callable[[], Mapping[str, str]] = dict
 
     def sign(self, statement: Statement) -> bytes:
-        """A sigstore bundle (v0.3) of the statement; `SignatureFailed`, `AccessDenied` or `KeyUnusable`."""
+        """Return a sigstore bundle (v0.3) of the signed statement.
+
+        Raises `SignatureFailed`, `AccessDenied`, `KeyUnusable`, `ClockWrong`, `AwsUnavailable` or
+        `RegistryUnavailable`.
+        """
         with _workspace() as work:
             (work / "statement.json").write_bytes(statement.bytes())
             self._checked(
@@ -78,7 +83,10 @@ class Cosign:
             )  # fmt: skip
 
     def verify_image(self, ref: ImageRef, public_key: str) -> None:
-        """What anybody can do: plain `cosign verify` with the public key only; raises `SignatureFailed`."""
+        """Run plain `cosign verify` with only the public key, as anybody can.
+
+        Raises `SignatureFailed` without a valid signature, `RegistryUnavailable` or `AwsUnavailable` without an answer.
+        """
         with _workspace() as work, self.docker_config() as config:
             (work / "key.pub").write_text(public_key)
             done = self.tool.with_environment(DOCKER_CONFIG=str(config)).run(
@@ -143,7 +151,7 @@ def _unavailable(what: str, said: str) -> SupplyChainError:
 
 @contextlib.contextmanager
 def _workspace() -> Iterator[Path]:
-    """A private directory that is gone afterwards, with the empty configuration in it."""
+    """Yield a private directory with the empty configuration in it, and remove it afterwards."""
     with scratch("cosign") as work:
         (work / "signing.json").write_text(SIGNING_CONFIG)
         (work / "root.json").write_text(TRUSTED_ROOT)

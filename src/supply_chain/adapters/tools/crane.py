@@ -1,4 +1,4 @@
-"""crane: copies images between repositories, and takes their files out, without an engine."""
+"""Copies images between repositories and extracts their files with crane, without an engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT = 900.0
 
 @dataclass(frozen=True)
 class Crane:
-    """One role's copies, within one registry."""
+    """Copies images within one registry with the permissions of one role."""
 
     tool: Tool
     host: str
@@ -26,15 +26,15 @@ class Crane:
     insecure: bool = False
 
     def copy(self, source: ImageRef, repository: str, tag: str) -> None:
-        """Copy `source`, by digest, to `repository` under `tag`; the digest stays."""
+        """Copy `source`, by digest, to `repository` under `tag`; the digest does not change."""
         self._run(f"copy {source} to {repository}", "copy", f"{self.host}/{source}", f"{self.host}/{repository}:{tag}")
 
     def export(self, ref: ImageRef, target: Path) -> None:
-        """Write the image's root filesystem (a tar) to `target`, each layer verified against the manifest."""
+        """Write the image's root filesystem (a tar) to `target`; each layer is verified against the manifest."""
         self._run(f"read {ref}", "export", f"{self.host}/{ref}", "-", stdout_to=target)
 
     def _run(self, doing: str, *arguments: str, stdout_to: Path | None = None) -> None:
-        """`doing` completes "could not …"."""
+        """Run crane; `doing` completes "could not …" in an error."""
         with self.docker_config() as config:
             done = self.tool.with_environment(DOCKER_CONFIG=str(config)).run(
                 *arguments, *(("--insecure",) if self.insecure else ()),
@@ -53,9 +53,9 @@ class Crane:
 
 
 def read_upstream_config(crane: Tool, address: str, platform: str) -> bytes:
-    """The configuration of an image in another registry, by digest, asked without credentials.
+    """Return the configuration of an image in another registry, given by digest, requested without credentials.
 
-    Raises `BaseMissing`, or `RegistryUnavailable` where that registry does not answer.
+    Raises `BaseMissing`, or `RegistryUnavailable` if that registry does not answer.
     """
     done = crane.run("config", "--platform", platform, address, timeout=60, check=False, quiet=True)
     said = done.stderr[-1000:].strip()
@@ -68,7 +68,7 @@ def read_upstream_config(crane: Tool, address: str, platform: str) -> bytes:
 
 
 def is_document(text: str) -> bool:
-    """Whether it is a JSON object."""
+    """Return whether the text is a JSON object."""
     try:
         return isinstance(json.loads(text), dict)
     except ValueError:

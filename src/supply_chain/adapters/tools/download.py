@@ -1,4 +1,4 @@
-"""Fetches a file whole and checked, continuing where an earlier attempt was cut off."""
+"""Downloads and verifies files, and continues where an earlier attempt was interrupted."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ REPORT_EVERY = 2.0
 
 
 class Unavailable(Exception):
-    """The file cannot be had from there: no network, or no such file."""
+    """The file cannot be downloaded from this address: no network, or no such file."""
 
 
 class _NotOurPart(httpx.ReadError):
-    """What was fetched before is not a part of what the server has now; it was deleted."""
+    """The part that was downloaded earlier does not belong to the server's file. The part was deleted."""
 
 
 def client() -> httpx.Client:
-    """A client that follows redirects and gives up on a server that is silent."""
+    """Return a client that follows redirects and times out when a server is silent."""
     return httpx.Client(follow_redirects=True, timeout=TIMEOUT)
 
 
 def fetch_text(http: httpx.Client, url: str) -> str:
-    """A small text; raises `Unavailable`."""
+    """Download a small text; raise `Unavailable` if that fails."""
     try:
         response = http.get(url)
         response.raise_for_status()
@@ -49,7 +49,7 @@ def fetch_text(http: httpx.Client, url: str) -> str:
 
 
 def checksum_of(name: str, checksums: str) -> str:
-    """The SHA-256 that a checksum file (`<hex>  <name>` per line) has for `name`; raises `Unavailable`."""
+    """Return the SHA-256 of `name` in a checksum file (`<hex>  <name>` per line); raise `Unavailable` without one."""
     for line in checksums.splitlines():
         digest, _, file = line.strip().partition(" ")
         if file.strip().removeprefix("*") == name and len(digest) == 64:
@@ -58,11 +58,11 @@ def checksum_of(name: str, checksums: str) -> str:
 
 
 def fetch_file(http: httpx.Client, url: str, target: Path, sha256: str, progress: Progress) -> None:
-    """Bring the file to `target`, whole and with the right checksum.
+    """Download the complete file to `target`, with the right checksum.
 
-    What arrived stays in `<target>.part` for the next call. Raises `Unavailable` when nothing can be
-    had, `DownloadFailed` when the connection breaks again and again or the checksum is wrong; a file
-    with a wrong checksum is deleted.
+    An incomplete download stays in `<target>.part` for the next call. Raises `Unavailable` if nothing can be
+    downloaded, and `DownloadFailed` if the connection breaks repeatedly or the checksum is wrong. A file with a wrong
+    checksum is deleted.
     """
     part = target.with_name(target.name + ".part")
     for attempt in range(1, ATTEMPTS + 1):
@@ -88,7 +88,7 @@ def fetch_file(http: httpx.Client, url: str, target: Path, sha256: str, progress
 
 
 def check(file: Path, sha256: str, origin: str) -> None:
-    """Hold a file against its checksum; a wrong one is deleted and named, never worked around."""
+    """Compare a file with its checksum; delete a file that differs and raise `DownloadFailed`."""
     with file.open("rb") as content:
         found = hashlib.file_digest(content, "sha256").hexdigest()
     if found != sha256:
@@ -98,6 +98,7 @@ def check(file: Path, sha256: str, origin: str) -> None:
 
 
 def wrong_checksum(origin: str, expected: str, found: str) -> DownloadFailed:
+    """Return the error for a file with a wrong checksum."""
     return DownloadFailed(
         f"{origin} has the SHA-256 {found}, where {expected} was expected.\n"
         "It was damaged or tampered with. Run again; if it stays so, do not use it and tell its project."
@@ -105,7 +106,7 @@ def wrong_checksum(origin: str, expected: str, found: str) -> DownloadFailed:
 
 
 def unpack(archive: Path, member: str, target: Path) -> None:
-    """Write the one regular file of that name in a tar.gz to `target`."""
+    """Write the first regular file of that name in a tar.gz to `target`; raise `DownloadFailed` if there is none."""
     with tarfile.open(archive, "r:gz") as tar:
         for entry in tar:
             if entry.isfile() and Path(entry.name).name == member:
@@ -119,7 +120,7 @@ def unpack(archive: Path, member: str, target: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file's or a directory's content on the disk."""
+    """Flush the content of a file or directory to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -128,13 +129,13 @@ def sync(path: Path) -> None:
 
 
 def _continue(http: httpx.Client, url: str, part: Path, progress: Progress) -> None:
-    """One attempt: from where the part ends, if the server still has the same file, else from the start."""
+    """Make one attempt: continue after the part if the server has the same file, else start again."""
     have, validator = _size(part), _validator_file(part)
     headers = {"Accept-Encoding": "identity"}
     if have and validator.exists():
         headers |= {"Range": f"bytes={have}-", "If-Range": validator.read_text(encoding="utf-8")}
     with http.stream("GET", url, headers=headers) as response:
-        if response.status_code == 416:  # the part is as long as the file, or longer: not of this file
+        if response.status_code == 416:  # the part is at least as long as the file, so it is of another file
             part.unlink()
             raise _NotOurPart("the part does not belong to the file")
         response.raise_for_status()
@@ -165,7 +166,10 @@ def _write(response: httpx.Response, part: Path, start: int, progress: Progress)
 
 
 def _remember(response: httpx.Response, validator: Path) -> None:
-    """Keep what names this state of the file, so that only its own rest is ever added (RFC 9110, 13.1.5)."""
+    """Store the validator of this version of the file, so that only the rest of this version is appended later.
+
+    See RFC 9110, 13.1.5.
+    """
     tag = response.headers.get("ETag", "")
     mark = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
     if mark:

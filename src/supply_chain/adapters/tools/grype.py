@@ -1,4 +1,4 @@
-"""grype: matches a stored SBOM against the vulnerability database, offline."""
+"""Matches a stored SBOM against the vulnerability database offline with grype."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from supply_chain.vulnerability.scanner import Sbom
 TIMEOUT = 600.0
 BINARY = "binary"
 OVERLAP = "ownership-by-file-overlap"
-"""syft's relation of a package to one whose files it says it owns."""
+"""Syft's relation from a package to another package whose files it claims to own."""
 MATCHED = ("--output", "json")
-"""What is asked of grype, beside the inventory and an empty configuration."""
+"""Options of grype in addition to the SBOM and an empty configuration."""
 CLAIMED_TOO = "languages' packages, and binaries, by themselves, where another claims their files"
 DATABASE_WORDS = ("database does not exist", "was built", "checksum", "not a database", "malformed",
                   "no import metadata", "not a v6 database", "failed to load vulnerability db")  # fmt: skip
 
 
 class _Syft(BaseModel):
-    """As much of an SBOM as has to be known before it is matched; the rest is not made into objects."""
+    """Base of the parts of an SBOM that are needed before it is matched; the rest is not parsed into objects."""
 
     model_config = ConfigDict(alias_generator=to_camel)
 
 
 class _Release(_Syft):
-    """What it says of the distribution."""
+    """The distribution, as the SBOM describes it."""
 
     version_codename: str | None = None
 
@@ -50,7 +50,7 @@ class _Artifact(_Syft):
 
 
 class _Relation(_Syft):
-    """What one package or file is to another."""
+    """A relation from one package or file to another."""
 
     type: str
     parent: str = ""
@@ -65,11 +65,12 @@ class _Document(_Syft):
 
 @dataclass(frozen=True)
 class Grype:
-    """`database` says which database lies where `environment` points grype to, read anew for every scan.
+    """Grype with one environment and database.
 
-    `knows` says whether that database holds anything about a distribution: where it does not, grype finds
-    nothing in its packages and does not tell. `cost` is more of grype's environment, which changes what a scan
-    costs and nothing of what it finds. `quiet`: what it says is not in the run's log.
+    `database` returns the database to which `environment` points grype; it is called for every scan. `knows` returns
+    whether that database has data about a distribution: without data, grype finds nothing in the distribution's
+    packages and does not report that. `cost` adds environment variables that change what a scan costs but not what it
+    finds. `quiet` keeps grype's output out of the run's log.
     """
 
     tool: Tool
@@ -81,19 +82,19 @@ class Grype:
     quiet: bool = False
 
     def current(self) -> tuple[str, Database]:
-        """The scanner's version, and the database a scan would use now."""
+        """Return the scanner's version and the database that a scan would use now."""
         return self.tool.version, self.database()
 
     @cached_property
     def configuration(self) -> str:
-        """Names how grype is called."""
+        """Digest of how grype is called."""
         return digest_of(json.dumps([*MATCHED, CLAIMED_TOO]).encode())
 
     def scan(self, sbom: Sbom) -> Report:
-        """A whole report; `ScannerFailed` or `DatabaseUnusable` otherwise.
+        """Return a complete report; raise `ScannerFailed` or `DatabaseUnusable` otherwise.
 
-        grype passes over packages whose files another one says it owns. Any image can say so: where one does, what
-        is claimed is matched once more by itself.
+        Grype skips packages whose files another package claims to own, and any image can contain such a claim. Claimed
+        packages are therefore matched once more by themselves.
         """
         before, digest = self.database(), sbom.digest
         document = _read(sbom)
@@ -111,7 +112,7 @@ class Grype:
     def _matched(self, sbom: Sbom, digest: Digest, database: Database) -> Report:
         with scratch("grype") as work:
             inventory, report, settings = (work / each for each in ("sbom.json", "report.json", "none.yaml"))
-            settings.touch()  # what lies in the working directory or at home must not silence a finding
+            settings.touch()  # a configuration in the working or home directory must not hide a finding
             inventory.write_bytes(sbom.content)
             done = self.tool.with_environment(**self.environment, **self.cost).run(
                 f"sbom:{inventory}",
@@ -142,7 +143,7 @@ class Grype:
 
 
 def _read(sbom: Sbom) -> _Document:
-    """What an SBOM says; `ScannerFailed` where it is none of syft's."""
+    """Parse an SBOM; raise `ScannerFailed` if it is not in syft's format."""
     try:
         return _Document.model_validate_json(sbom.content)
     except ValidationError as error:
@@ -150,15 +151,16 @@ def _read(sbom: Sbom) -> _Document:
 
 
 def _codename(document: _Document) -> str:
-    """The name of the release, by which grype looks a distribution up too."""
+    """Return the codename of the distribution's release, which grype uses too to look up a distribution."""
     return (document.distro and document.distro.version_codename) or ""
 
 
 def _apart(document: _Document) -> Iterator[Callable[[str], bool]]:
-    """Which types of packages have to be matched once more by themselves, as another package claims their files.
+    """Yield filters for the types of packages to match again by themselves, because another package claims their files.
 
-    grype passes over what a package of the distribution claims, and over binaries that any package claims. What else
-    a language's package claims is still there without the distribution's, so that nothing more would be found.
+    Grype skips what a package of the distribution claims, and binaries that any package claims. Everything else that a
+    language's package claims is still matched without the distribution's packages, so a further scan finds nothing
+    more.
     """
     types = {each.id: each.type for each in document.artifacts if each.id}
     claims = [each for each in document.artifact_relationships or () if each.type == OVERLAP]
@@ -169,7 +171,7 @@ def _apart(document: _Document) -> Iterator[Callable[[str], bool]]:
 
 
 def _of(sbom: Sbom, wanted: Callable[[str], bool]) -> Sbom:
-    """The SBOM with packages of some types alone; it could be read before."""
+    """Return the SBOM with only the packages of the wanted types; the SBOM was parsed successfully before."""
     data = json.loads(sbom.content)
     data["artifacts"] = [each for each in data.get("artifacts", ()) if wanted(each["type"])]
     return Sbom(json.dumps(data).encode(), sbom.packages, sbom.tool)

@@ -1,4 +1,4 @@
-"""hadolint: what is wrong with a Dockerfile."""
+"""Checks Dockerfiles with hadolint."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from supply_chain.scratch import scratch
 
 TIMEOUT = 60.0
 MEMORY = 1024**3
-"""Bytes of memory that hadolint may take."""
+"""Maximum bytes of memory that hadolint may use."""
 
 PINNED_BY_THE_CHAIN = "DL3006"
-"""An untagged base; a curated one is resolved to its digest by the build, so it needs no tag."""
+"""Code for a base without a tag. The build resolves a curated base to its digest, so that it needs no tag."""
 
 CURATED = re.compile(rf"^\s*FROM\s+(--\S+\s+)*{BASES}/", re.IGNORECASE)
 PRAGMA = re.compile(r"^\s*#\s*hadolint\s+(?:global\s+)?ignore\s*=\s*(?P<codes>\S.*)$", re.IGNORECASE)
@@ -42,14 +42,14 @@ _FINDINGS = TypeAdapter(list[_Finding])
 
 
 def lint_dockerfile(tool: Tool, dockerfile: Path, now: Callable[[], datetime]) -> CheckResult:
-    """Hold a Dockerfile against hadolint's rules: errors and warnings fail, the rest warns.
+    """Check a Dockerfile with hadolint's rules: errors and warnings fail, the rest warns.
 
-    A Dockerfile that is none fails; raises `CheckNotMade` when hadolint gives no answer.
+    A file that is not a Dockerfile fails. Raises `CheckNotMade` if hadolint gives no answer.
     """
     started = now()
     with scratch("hadolint") as work:
         config = work / "none.yaml"
-        config.write_text("{}\n")  # so that no configuration found on the way decides
+        config.write_text("{}\n")  # so that no other configuration is found and used
         options = ("--config", config, "--no-fail", "--format", "json")
         done = tool.run(*options, dockerfile, timeout=TIMEOUT, check=False, memory=MEMORY)
     if done.status != 0:
@@ -70,7 +70,10 @@ def lint_dockerfile(tool: Tool, dockerfile: Path, now: Callable[[], datetime]) -
 
 
 def parse_report(report: str, dockerfile: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Sentences (passed, warned, failed) of hadolint's JSON about the text of a Dockerfile."""
+    """Return sentences (passed, warned, failed) from hadolint's JSON about a Dockerfile's text.
+
+    Raises `CheckNotMade` if the report cannot be read.
+    """
     try:
         findings = _FINDINGS.validate_json(report)
     except ValidationError as error:
@@ -90,6 +93,6 @@ def parse_report(report: str, dockerfile: str) -> tuple[tuple[str, ...], tuple[s
 
 
 def _ignored(lines: list[str]) -> list[str]:
-    """What the Dockerfile tells hadolint not to say is said here."""
+    """Return a sentence for each comment in the Dockerfile that silences a rule of hadolint."""
     found = ((number, PRAGMA.match(line)) for number, line in enumerate(lines, 1))
     return [f"line {number}: a comment silences {match['codes'].strip()}" for number, match in found if match]

@@ -1,4 +1,4 @@
-"""How a tool is installed that has no release to download: by Go, from a module or sources, or by the distribution."""
+"""Installs tools that have no release to download: with Go from a module or from sources, or with the distribution."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ APT_TIMEOUT = 900.0
 REPORT_EVERY = 10.0
 GO_MINIMUM = (1, 21)
 GO_PLACE = "/usr/local/go/bin"
-"""Where Go's own installation puts it."""
+"""Directory in which Go's own installation puts it."""
 
 
 def go_install(pin: GoPin, directory: Path, progress: Progress) -> Path:
-    """Build the pinned version into `directory`; Go checks every module against its hashes.
+    """Build the pinned version into `directory`; Go verifies every module against its hashes.
 
-    Go's own caches are used, so that what was built before is not built again. Raises `ToolMissing`
-    without a Go that can and `ToolFailed` when it cannot be built.
+    Go's own caches are used, so that nothing is built twice. Raises `ToolMissing` if there is no suitable Go, and
+    `ToolFailed` if the build fails.
     """
     go = _find_go(pin)
     progress(f"building {pin.version} with go install; the first time this takes minutes")
@@ -54,14 +54,14 @@ ADAPTERS = Path(__file__).parent.parent
 
 
 def source_files(pin: SourcePin) -> dict[str, bytes]:
-    """The sources of a program of this project, by name."""
+    """Return the sources of a program of this project, by file name."""
     directory = ADAPTERS / pin.package
     files = sorted(file for pattern in SOURCES for file in directory.glob(pattern))
     return {file.name: file.read_bytes() for file in files if not file.name.endswith("_test.go")}
 
 
 def source_digest(pin: SourcePin) -> str:
-    """64 hexadecimal digits of everything that a build of the program depends on."""
+    """Return 64 hexadecimal digits that identify everything a build of the program depends on."""
     found = hashlib.sha256(f"{pin.toolchain}\0{pin.filled(pin.stamp)}\0".encode())
     for name, content in source_files(pin).items():
         found.update(f"{name}\0{len(content)}\0".encode() + content)
@@ -69,9 +69,9 @@ def source_digest(pin: SourcePin) -> str:
 
 
 def go_build(pin: SourcePin, directory: Path, progress: Progress) -> Path:
-    """Build a program of this project in `directory`; Go checks every module against the project's go.sum.
+    """Build a program of this project in `directory`; Go verifies every module against the project's go.sum.
 
-    Raises `ToolMissing` without a Go that can, and `ToolFailed` when it cannot be built.
+    Raises `ToolMissing` if there is no suitable Go, and `ToolFailed` if the build fails.
     """
     go = _find_go(pin)
     progress("building it from the project's sources; the first time this takes a minute")
@@ -96,7 +96,10 @@ def go_build(pin: SourcePin, directory: Path, progress: Progress) -> Path:
 
 
 def _find_go(pin: GoPin | SourcePin) -> str:
-    """A Go that fetches the toolchain it needs; also where `sudo` left its directory out of PATH."""
+    """Return the path of a Go that downloads the toolchain it needs, even if `sudo` removed its directory from PATH.
+
+    Raises `ToolMissing` if there is none, or if its version is below `GO_MINIMUM`.
+    """
     go = shutil.which("go", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{GO_PLACE}")
     said = run([go, "version"], name="go", timeout=30, environment={"GOTOOLCHAIN": "local"}, quiet=True) if go else None
     version = re.search(r"go(\d+)\.(\d+)", said.stdout) if said else None
@@ -111,7 +114,7 @@ def _find_go(pin: GoPin | SourcePin) -> str:
 
 
 class _Counter:
-    """Says now and then how many modules came and how many packages were built."""
+    """Reports from time to time how many modules were fetched and how many packages were built."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -129,7 +132,10 @@ class _Counter:
 
 
 def apt_install(packages: Sequence[str], progress: Progress) -> None:
-    """Install packages of the distribution, all in one go; raises `ToolMissing` where that is not ours to do."""
+    """Install packages of the distribution in one call.
+
+    Raises `ToolMissing` without root or apt-get, and `ToolFailed` if apt-get fails.
+    """
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise ToolMissing(
             f"Not on this machine, or too old: {', '.join(packages)}.\n"
@@ -153,4 +159,5 @@ def apt_install(packages: Sequence[str], progress: Progress) -> None:
 
 
 def apt_command(packages: Sequence[str]) -> str:
+    """Return the command that installs these packages."""
     return f"apt-get install {' '.join(packages)}"

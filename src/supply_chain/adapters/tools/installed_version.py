@@ -1,4 +1,4 @@
-"""Which version a program is, asked once per file."""
+"""Determines the versions of installed programs, once per file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ VERSION_TIMEOUT = 30.0
 
 
 class Versions:
-    """What programs said of their version, kept in a file under their path, time and size."""
+    """Versions that programs reported, stored in a file by the program's path, modification time and size."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lock = threading.Lock()
 
     def of(self, name: str, pin: Pin, program: Path) -> str | None:
-        """The program's version, or None when it does not say one that can be read."""
+        """Return the program's version, or None if it reports none that can be read."""
         state = program.stat()
         key = f"{program}:{state.st_mtime_ns}:{state.st_size}:{pin.version_pattern}"
         known = self._read()
@@ -35,7 +35,7 @@ class Versions:
         return known[key]
 
     def _read(self) -> dict[str, str | None]:
-        """What is kept; a file that cannot be read is the same as none, for it can be made again."""
+        """Return what is stored; treat a file that cannot be read as empty, because it can be created again."""
         try:
             found = json.loads(self._file.read_bytes())
         except (OSError, ValueError):
@@ -43,7 +43,7 @@ class Versions:
         return found if isinstance(found, dict) else {}
 
     def _keep(self, key: str, version: str | None) -> None:
-        """Add to the file; where it cannot be written (a read-only home) the program is asked again."""
+        """Add a version to the file; if it cannot be written (a read-only home), the program is asked again later."""
         with self._lock, contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=".versions-", dir=self._file.parent)
@@ -53,10 +53,10 @@ class Versions:
 
 
 def ask(name: str, pin: Pin, program: Path) -> str | None:
-    """Run the program for its version."""
+    """Run the program and return its version; None if it cannot be run or reports none that can be read."""
     try:
         done = run([str(program), *pin.version_args], name=name, timeout=VERSION_TIMEOUT, quiet=True)
-    except (ToolMissing, ToolTimedOut):  # there, but not a program of this machine
+    except (ToolMissing, ToolTimedOut):  # the file exists, but this machine cannot run it
         return None
     said = re.search(pin.version_pattern, done.stdout + done.stderr, re.MULTILINE)
     return said.group(1) if said and done.status == 0 else None

@@ -1,4 +1,4 @@
-"""Root filesystems of Debian's packages: mmdebstrap chooses, fetches and verifies, `rootfs` merges."""
+"""Makes root filesystems from Debian packages: mmdebstrap selects, fetches and verifies them, `rootfs` merges them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from supply_chain.errors import BuildFailed, ToolFailed
 from supply_chain.model.manifest import Rootfs
 
 TIMEOUT = 900.0
-"""Seconds; a build base fetches some 100 MB."""
+"""Seconds. A base for builds fetches about 100 MB."""
 
 ARCHIVES = PurePosixPath("var/cache/apt/archives")
 
 
 def make_rootfs(tool: Tool, rootfs: Rootfs, target: Path, source_date_epoch: int, work: Path) -> dict[str, str]:
-    """Write the root filesystem to `target` (a tar); return package → version as made.
+    """Write the root filesystem to `target` (a tar); return the version of each package in it.
 
-    The packages are the suite's newest, its security updates included, from the mirrors that mmdebstrap
-    takes by itself. The same packages and epoch (Unix seconds) give the same bytes. `work` is an empty
-    directory for files in between. Raises `ToolFailed` when the packages cannot be had.
+    The packages are the suite's newest, including security updates, from mmdebstrap's default mirrors. The same
+    packages and epoch (Unix seconds) give the same bytes. `work` is an empty directory for temporary files. Raises
+    `ToolFailed` if the packages cannot be fetched.
     """
     work.mkdir(parents=True, exist_ok=True)
     dpkg = replace(tool, name="dpkg-deb", path=Path("dpkg-deb"))
@@ -44,7 +44,7 @@ def make_rootfs(tool: Tool, rootfs: Rootfs, target: Path, source_date_epoch: int
 
 
 def _fetch(tool: Tool, rootfs: Rootfs, work: Path) -> list[Path]:
-    """The packages and all that they depend on, as .deb files, in the order of their names."""
+    """Return the packages and everything that they depend on, as .deb files sorted by name."""
     fetched = work / "fetched.tar"
     try:
         tool.run(

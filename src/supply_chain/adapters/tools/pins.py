@@ -1,4 +1,4 @@
-"""The pin file: which programs, which versions, and from where."""
+"""Models of the pin file: which programs, in which versions, and from where."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_{}.-]+$")]
 
 
 class ReleaseFile(Frozen):
-    """The file of a release for one platform: the program itself, or a tar.gz that has it as `member`."""
+    """The file of a release for one platform: the program itself, or a tar.gz that contains it as `member`."""
 
     name: FileName
     member: FileName | None = None
@@ -25,7 +25,7 @@ class ReleaseFile(Frozen):
 
 
 class Pin(Frozen):
-    """What every kind of tool has in common."""
+    """The settings that every kind of tool has."""
 
     minimum: Version
     below: Version | None = None
@@ -46,24 +46,24 @@ class Pin(Frozen):
 
     @property
     def wanted(self) -> str:
-        """The versions that fit, for people."""
+        """The accepted versions, as text for people."""
         return f">={self.minimum}" + (f",<{self.below}" if self.below else "")
 
     def fits(self, version: str) -> bool:
-        """Whether a version is one that the chain was tried with."""
+        """Return whether a version is one that the chain was tested with."""
         number = _number(version)
         return _number(self.minimum) <= number and (self.below is None or number < _number(self.below))
 
 
 class BuiltPin(Pin):
-    """A program written in Go that can be built here."""
+    """A program written in Go that can be built on this machine."""
 
     version: Version
     stamp: str = Field(description="the linker's assignment that tells the program its version")
     toolchain: Annotated[str, StringConstraints(pattern=r"^go1(\.\d+)+$")]
 
     def filled(self, text: str) -> str:
-        """`text` with the version in it."""
+        """Return `text` with the version in place of `{version}`."""
         return text.replace("{version}", self.version)
 
 
@@ -77,7 +77,7 @@ class GoPin(BuiltPin):
 
 
 class SourcePin(BuiltPin):
-    """A program of this project in Go, built from its sources: `package` is their directory among the adapters."""
+    """A Go program of this project, built from its sources; `package` is their directory below the adapters."""
 
     kind: Literal["source"]
     package: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*$")]
@@ -90,7 +90,7 @@ class DistributionPin(Pin):
 
 
 class WheelPin(Pin):
-    """A program that a Python package, which the project depends on, puts beside the interpreter."""
+    """A program that a Python dependency of the project installs in the interpreter's scripts directory."""
 
     kind: Literal["wheel"]
 
@@ -103,7 +103,7 @@ class Pins(Frozen):
 
     @classmethod
     def load(cls, path: Path) -> Pins:
-        """Read the pin file; raises `DeclarationInvalid` with file, line and column of what is wrong."""
+        """Read the pin file; raise `DeclarationInvalid` with file, line and column of an error."""
         return read_document(path, cls)
 
 

@@ -1,8 +1,8 @@
-"""A root filesystem merged from Debian packages into one tar whose bytes depend on nothing else.
+"""Merges Debian packages into one tar of a root filesystem, reproducibly.
 
-Nothing is unpacked: members go from the packages' tars into the new one, so that owners and modes are
-the packages' own and no privileges are needed. The result has merged directories (`/bin` is `usr/bin`,
-as Debian 12 and later demand), so that a later layer cannot hide one half of them.
+Nothing is unpacked: members are copied from the packages' tars into the new tar. Owners and modes are therefore those
+of the packages, and no privileges are needed. The result has merged directories (`/bin` is `usr/bin`, as Debian 12 and
+later require), so that a later layer cannot hide one half of them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ UNWANTED = re.compile(
     r"|etc/(apt|dpkg|init\.d|cron\.\w+|logrotate\.d|rsyslog\.d|default)/."
     r"|(usr/)?lib/systemd/."
 )
-"""What a container never reads. Copyright files stay: their licences ask for it, and SBOMs quote them."""
+"""Files that a container never reads. Copyright files are included: licences require them, and SBOMs quote them."""
 
 LEFT_OUT = frozenset(
     {"adduser", "apt", "debconf", "dpkg", "init-system-helpers", "lsb-base", "mawk", "openssl", "perl-base"}
     | {"sysvinit-utils", "tar", "libdb5.3", "libdb5.3t64"}
 )
-"""Packages that others depend on only to be installed, and Berkeley DB, which nobody maintains any more:
-without it, Python's `dbm` uses its own format. What nothing but these needs is left out with them."""
+"""Packages that others depend on only for their installation, and Berkeley DB, which is no longer maintained: without
+it, Python's `dbm` uses its own format. Packages that only these need are left out too.
+"""
 
 USERS = {
     "etc/passwd": (
@@ -45,17 +46,17 @@ USERS = {
     "etc/group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\napp:x:10001:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n",
 }
-"""What the packages' installation scripts would have made."""
+"""Files that the packages' installation scripts would have made."""
 
 
 def merged(path: str) -> str:
-    """Where a package's path lies in a merged root; both without a leading slash."""
+    """Return the place of a package's path in a merged root; both are without a leading slash."""
     path = posixpath.normpath(path).lstrip("/")
     return f"usr/{path}" if path.partition("/")[0] in MERGED else path
 
 
 def merged_link(path: str, target: str) -> str:
-    """The target of the symbolic link at `path`, after the link itself may have moved."""
+    """Return the target of the symbolic link at `path`, adjusted if `merged` moves the link itself."""
     path = posixpath.normpath(path).lstrip("/")
     if target.startswith("/") or merged(path) == path:
         return target
@@ -65,14 +66,14 @@ def merged_link(path: str, target: str) -> str:
 
 @dataclass(frozen=True)
 class Package:
-    """A package by its control part: Debian Policy 5.3, "Binary package control files"."""
+    """A package's control information: Debian Policy 5.3, "Binary package control files"."""
 
     paragraph: str
     sums: str
 
     @classmethod
     def read(cls, control: tarfile.TarFile) -> Package:
-        """From the control part's tar."""
+        """Read a package from the tar of its control part."""
         texts = {"control": "", "md5sums": ""}
         for member in control:
             name = posixpath.normpath(member.name)
@@ -82,20 +83,22 @@ class Package:
 
     @property
     def name(self) -> str:
+        """The package's name."""
         return self._field("Package")
 
     @property
     def version(self) -> str:
+        """The package's version."""
         return self._field("Version")
 
     @property
     def provides(self) -> set[str]:
-        """The names it answers to, its own among them."""
+        """The names that satisfy a dependency on this package, including its own."""
         return {self.name, *_names(self._fields("Provides"))}
 
     @property
     def needs(self) -> set[str]:
-        """What it depends on; of alternatives, each."""
+        """The names of all dependencies; of alternatives, each one."""
         return set(_names(self._fields("Depends") + "," + self._fields("Pre-Depends")))
 
     def _fields(self, name: str) -> str:
@@ -109,15 +112,15 @@ class Package:
 
 
 def _names(relations: str) -> list[str]:
-    """`libc6 (>= 2.36), a | b:any` → libc6, a, b."""
+    """Return the package names in relations: `libc6 (>= 2.36), a | b:any` → libc6, a, b."""
     parts = (part.strip() for part in re.split(r"[,|]", relations))
     return [re.split(r"[\s:(]", part, maxsplit=1)[0] for part in parts if part]
 
 
 def needed(wanted: Iterable[str], fetched: Iterable[Package]) -> set[str]:
-    """The packages that `wanted` come down to, without what only `LEFT_OUT` would bring.
+    """Return the names of `wanted` and everything that they need, except `LEFT_OUT` and what only those need.
 
-    What is wanted by its own name is never left out.
+    A package that is in `wanted` itself is never left out.
     """
     offers: dict[str, list[Package]] = {}
     for package in fetched:
@@ -138,10 +141,10 @@ def needed(wanted: Iterable[str], fetched: Iterable[Package]) -> set[str]:
 class _Entry:
     info: tarfile.TarInfo
     source: tarfile.TarFile | None = None
-    """Where the content is read from …"""
+    """The package's tar that has the content as `member`; None if `content` is the content."""
     member: tarfile.TarInfo | None = None
     content: bytes = b""
-    """… or the content itself."""
+    """The content, if there is no `source`."""
 
     def read(self) -> io.BufferedIOBase | io.BytesIO:
         if self.source is None or self.member is None:
@@ -154,7 +157,10 @@ class _Entry:
 
 @dataclass
 class Rootfs:
-    """Members by path, the packages they came from, and the time (Unix seconds) no file is newer than."""
+    """A root filesystem in preparation: entries by path, the packages that they come from, and `epoch`.
+
+    No file is newer than `epoch` (Unix seconds).
+    """
 
     epoch: int
     packages: dict[str, str] = field(default_factory=dict)
@@ -175,11 +181,11 @@ class Rootfs:
         return info
 
     def add_directory(self, name: str, mode: int = 0o755, owner: int = 0) -> None:
-        """An empty directory, when there is none yet."""
+        """Add an empty directory, if the path does not exist yet."""
         self._entries.setdefault(name, _Entry(self._info(name, tarfile.DIRTYPE, mode, owner)))
 
     def add_file(self, name: str, content: bytes) -> None:
-        """A file that no package brings; its directories are made."""
+        """Add a file that no package contains, with its parent directories."""
         for parent in reversed(PurePosixPath(name).parents[:-1]):
             self.add_directory(str(parent))
         info = self._info(name, tarfile.REGTYPE, 0o644)
@@ -187,13 +193,13 @@ class Rootfs:
         self._entries[name] = _Entry(info, content=content)
 
     def add_link(self, name: str, target: str) -> None:
-        """A symbolic link, when nothing is there yet."""
+        """Add a symbolic link, if the path does not exist yet."""
         info = self._info(name, tarfile.SYMTYPE, 0o777)
         info.linkname = target
         self._entries.setdefault(name, _Entry(info))
 
     def add_package(self, package: Package, data: tarfile.TarFile) -> None:
-        """A package's files, and what scanners know it by (`status.d`, as distroless images have it)."""
+        """Add a package's files, and its record for scanners (in `status.d`, as in distroless images)."""
         self.packages[package.name] = package.version
         for member in data:
             self._add_member(data, member)
@@ -209,7 +215,7 @@ class Rootfs:
         if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
             raise BuildFailed(f"{name} is a device or a pipe.\nLeave the package that brings it out.")
         if name in self._entries:
-            return  # a directory that is there already; and what two packages bring, the first keeps
+            return  # the path exists already: the first package that has it wins
         info = self._info(name, member.type, member.mode)
         info.uid, info.gid, info.size = member.uid, member.gid, member.size
         info.mtime = min(int(member.mtime), self.epoch)
@@ -220,7 +226,7 @@ class Rootfs:
         self._entries[name] = _Entry(info, data, member)
 
     def complete(self) -> None:
-        """Do what installation scripts would have done: users, name service, certificates, the shell."""
+        """Add what installation scripts would have made: users, name service, certificates, the shell."""
         for name, text in USERS.items():
             self.add_file(name, text.encode())
         self.add_directory("home/app", 0o750, 10001)
@@ -235,7 +241,7 @@ class Rootfs:
             self.add_link("usr/lib/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt")  # OpenSSL's default
 
     def write(self, target: Path) -> None:
-        """Write the tar: sorted, numeric owners, files before the hard links to them."""
+        """Write the tar: sorted, with numeric owners, and files before the hard links to them."""
         with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
             for _, entry in sorted(self._entries.items(), key=lambda item: (item[1].info.islnk(), item[0])):
                 if entry.info.isreg():
@@ -245,7 +251,7 @@ class Rootfs:
 
 
 def _sums(text: str) -> str:
-    """The checksums of the files that are kept, under the paths they have here."""
+    """Return the checksums of the files that are included, under their merged paths."""
     lines = (line.split(None, 1) for line in text.splitlines() if line.strip())
     kept = ((digest, merged(path)) for digest, path in lines if not UNWANTED.match(merged(path)))
     return "".join(f"{digest}  {path}\n" for digest, path in kept)

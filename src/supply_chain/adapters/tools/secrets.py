@@ -1,4 +1,4 @@
-"""Secrets in texts, by detect-secrets and by known forms (`file_content`). A secret itself is never repeated."""
+"""Finds secrets in texts, with detect-secrets and by known forms (`file_content`); never repeats a secret itself."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from supply_chain.text import counted
 
 TIMEOUT = 300.0
 MEMORY = 2 * 1024**3
-"""Bytes of memory that each process of detect-secrets may take."""
+"""Maximum bytes of memory that each process of detect-secrets may use."""
 CORES = "2"
-"""Processes in which detect-secrets reads files, beside the one that starts them; by itself one for each core."""
+"""Processes in which detect-secrets reads files, in addition to the one that starts them. Its default is one per core.
+"""
 LARGEST = 5 * 1024 * 1024
-"""Bytes a file may have to be read: detect-secrets takes some seconds for each MiB."""
+"""Maximum bytes of a file that is read: detect-secrets takes some seconds for each MiB."""
 
 SECRETS_VERSION = "5"
-"""Of looking: raised when more is looked at, so that what was checked before is checked again."""
+"""Version of this search. Raise it when more is searched, so that files that were checked before are checked again."""
 
 EVERY_FILE = [
     f"--disable-filter=detect_secrets.filters.heuristic.{name}" for name in ("is_lock_file", "is_swagger_file")
@@ -38,26 +39,27 @@ ENDINGS = {
     ".c", ".cf", ".cfg", ".cls", ".cnf", ".conf", ".cpp", ".cs", ".example", ".eyaml", ".go", ".ini", ".java", ".js",
     ".m", ".php", ".properties", ".py", ".pyi", ".swift", ".tf", ".toml", ".yaml", ".yml",
 }  # fmt: skip
-"""By these endings detect-secrets knows how a password is written (its util/filetype.py). It leaves out files with some
-others (`.png`, `.css`, `.lock`), without a word and whatever it is told where it is given several files: so each file
-has one of these or no known ending."""
+"""File name endings by which detect-secrets knows how a password is written (its util/filetype.py). It silently skips
+files with some other endings (`.png`, `.css`, `.lock`) when it is given several files, whatever its options. Each copy
+that it reads therefore has one of these endings or an unknown one.
+"""
 NO_COMMENTS = "--disable-filter=detect_secrets.filters.allowlist.is_line_allowlisted"
 NO_GUESSES = [f"--disable-plugin={name}HighEntropyString" for name in ("Base64", "Hex")]
 
 TEXT, PRINTED = ".txt", ".conf"
-"""In files of the latter kind a password need not stand in quotes, as it does not in a log or in a `.env`."""
+"""In files with this ending a password need not be in quotes, as in a log or a `.env`."""
 
 DIGESTS = re.compile(
     r"(^|/)([^/]*\.(lock|sum)|[^/]*[.-]lock\.(json|yaml)|npm-shrinkwrap\.json|Package\.resolved|Cartfile\.resolved)$"
 )
-"""Files full of digests, which look like secrets by their entropy."""
+"""Files full of digests, which look like secrets because of their entropy."""
 PRAGMA = re.compile(r"pragma: ?(allow|white)list")
 DECLARED = re.compile(r"pragma: ?(allow|white)list[ -]secret")
 DECLARED_NEXT = re.compile(r"^\W*pragma: ?allowlist[ -]nextline[ -]secret")
-"""detect-secrets' own comments (its filters/allowlist.py), about a line and about the one below."""
+"""Detect-secrets' own comments (its filters/allowlist.py), about the same line and about the next line."""
 
 Places = dict[tuple[str, int], set[str]]
-"""File and line → the kinds of secrets that were seen there."""
+"""File and line → the kinds of secrets that were found there."""
 
 
 class _Finding(BaseModel):
@@ -72,11 +74,11 @@ class _Report(BaseModel):
 def find_secrets(
     tool: Tool, context: Path, now: Callable[[], datetime], others: Mapping[str, Path] | None = None
 ) -> CheckResult:
-    """Look through every file of a build context: what looks like a secret fails.
+    """Search every file of a build context: everything that looks like a secret fails.
 
-    `others` are files beside the context that say how to build, by their paths from it. What a comment declares to be
-    none (`pragma: allowlist secret`) warns, and so do files that were not read. Nothing is sent anywhere to be tried.
-    Raises `CheckNotMade` when detect-secrets gives no answer.
+    `others` are files outside the context that say how to build, by their paths relative to it. A finding that a
+    comment declares harmless (`pragma: allowlist secret`) warns, and so do files that were not read. Findings are never
+    sent anywhere to be verified. Raises `CheckNotMade` if detect-secrets gives no answer.
     """
     started = now()
     with scratch("secrets") as work:
@@ -117,7 +119,7 @@ def find_secrets(
 
 
 def _add_known_forms(file: str, text: str, found: Places, declared: Places) -> None:
-    """Add every known form of a secret: detect-secrets leaves some out by how the line is written, or knows none."""
+    """Add every known form of a secret; detect-secrets misses some by how a line is written, or has no rule for it."""
     lines = ["", *text.replace("\0", "").split("\n")]
     for line, kind in secrets_in(text.encode(), most=None):
         excused = DECLARED.search(lines[line]) or DECLARED_NEXT.search(lines[line - 1])
@@ -129,12 +131,12 @@ def _sentences(places: Places) -> tuple[str, ...]:
 
 
 def _distinct(kinds: Iterable[str]) -> tuple[str, ...]:
-    """Each kind once, as detect-secrets writes it, which begins its words with capital letters."""
+    """Return each kind once, in detect-secrets' spelling, which starts words with capital letters."""
     return tuple(sorted({kind.casefold(): kind for kind in sorted(kinds, reverse=True)}.values()))
 
 
 def tools_of(tool: Tool) -> dict[str, str]:
-    """What the check depends on, with its version."""
+    """Return the tools that the check depends on, with their versions."""
     return {tool.name: tool.version, "secrets": SECRETS_VERSION}
 
 
@@ -146,20 +148,20 @@ def _ending(path: str, otherwise: str) -> str:
 
 
 def searched_checksums(context: Path) -> frozenset[str]:
-    """The SHA-256, in hexadecimal digits, of the files of a build context that `find_secrets` reads."""
+    """Return the SHA-256, in hexadecimal digits, of each file of a build context that `find_secrets` reads."""
     contents = (_content(context / file) for file in files_below(context))
     return frozenset(hashlib.sha256(each).hexdigest() for each in contents if each is not None and readings(each))
 
 
 def _content(file: Path) -> bytes | None:
-    """What a file holds; None where that is too much to be read."""
+    """Return the content of a file; None if it is larger than `LARGEST`."""
     with file.open("rb") as opened:
         content = opened.read(LARGEST + 1)
     return content if len(content) <= LARGEST else None
 
 
 def _copied(content: bytes, work: Path, name: str, ending: str) -> list[str]:
-    """The names of new files with all that a content can be read as, in the one encoding that detect-secrets reads."""
+    """Write every text reading of a content to a new file in UTF-8, which detect-secrets reads; return the names."""
     names = []
     for number, text in enumerate(readings(content)):
         names.append(f"{name}-{number}{ending}")
@@ -168,7 +170,7 @@ def _copied(content: bytes, work: Path, name: str, ending: str) -> list[str]:
 
 
 def _found(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> Places:
-    """What detect-secrets sees in the files that the copies are of; a digest is no secret where it has to be one."""
+    """Return what detect-secrets finds in the copied files; in lock files, which hold digests, entropy is ignored."""
     locks = [copy for copy, file in copies.items() if DIGESTS.search(file)]
     others = [copy for copy, file in copies.items() if not DIGESTS.search(file)]
     asked = [*((part, options) for part in portions(others)), *((p, (*options, *NO_GUESSES)) for p in portions(locks))]
@@ -178,7 +180,7 @@ def _found(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> 
 def _places(
     tool: Tool, work: Path, copies: Mapping[str, str], asked: Iterable[tuple[Sequence[str], Sequence[str]]]
 ) -> Places:
-    """What detect-secrets sees, by the files that the copies are of; `asked` are copies, and options for them."""
+    """Return what detect-secrets finds, by the original files; `asked` are copies and the options for them."""
     places = Places()
     for part, options in asked:
         for (copy, line), kinds in places_in(_scan(tool, work, part, *options)).items():
@@ -188,15 +190,20 @@ def _places(
 
 @dataclass(frozen=True)
 class SecretSearch:
-    """For known forms of secrets in what programs print, where much looks random; see `development.probe.Search`."""
+    """Searches program output and files for secrets, without guesses by entropy; see `development.probe.Search`.
+
+    Much of a program's output looks random.
+    """
 
     tool: Tool
 
     @property
     def tools(self) -> Mapping[str, str]:
+        """The tools that a search depends on, with their versions."""
         return tools_of(self.tool)
 
     def kinds(self, text: str) -> tuple[str, ...]:
+        """Return the kinds of secrets that the text seems to contain; raise `CheckNotMade`."""
         if not text.strip():
             return ()
         with scratch("secrets") as work:
@@ -206,9 +213,9 @@ class SecretSearch:
         return _distinct(seen | {kind for _, kind in secrets_in(text.encode(errors="replace"))})
 
     def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
-        """`path:line: kinds` of what looks like a secret in these files, by known forms and by what it is called.
+        """Return `path:line: kinds` for everything in these files that looks like a secret, by form or by its name.
 
-        No comment excuses it: nobody would tell of what it hides.
+        Comments that declare a finding harmless are ignored, because nobody would report what they hide.
         """
         if not files:
             return ()
@@ -234,7 +241,7 @@ def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
 
 
 def places_in(report: str) -> Places:
-    """What detect-secrets reports; `CheckNotMade` where that cannot be read."""
+    """Return what detect-secrets reports; raise `CheckNotMade` if the report cannot be read."""
     try:
         results = _Report.model_validate_json(report).results
     except ValidationError as error:

@@ -1,8 +1,8 @@
-"""skopeo with ocicrypt: encrypted copies of images, and images back out of them (JWE recipients).
+"""Makes encrypted copies of images, and decrypts them, with skopeo and ocicrypt (JWE recipients).
 
-skopeo writes manifests anew, so that what it decrypts has the signed image's layers and configuration
-but not always its digest. The signed manifest itself is therefore taken from the registry, compared
-with its digest, and put in the place of skopeo's.
+Skopeo rewrites manifests: an image that it decrypts has the layers and configuration of the signed image, but not
+always its digest. The signed manifest is therefore read from the registry, compared with its digest, and used in place
+of skopeo's.
 """
 
 from __future__ import annotations
@@ -46,19 +46,22 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 ENCRYPTED = "+encrypted"
 BITS = 3072
-"""Of the RSA key of an image; as PKCS #8 it takes 1.8 KB of the 4096 bytes that KMS wraps."""
+"""Size of an image's RSA key. As PKCS #8 it takes 1.8 KB of the 4096 bytes that KMS wraps."""
 TIMEOUT = 900.0
 """Seconds for one copy of an image."""
 MEMORY = Path("/dev/shm")  # noqa: S108 # nosec B108 - a private directory is made in it
-"""Where a private key is written if the machine has it: memory, not a disk."""
+"""Where a private key is written if the directory exists: in memory, not on a disk."""
 
 NO_KEY = ("no suitable key unwrapper", "missing private key", "could not be used for decryption")
-"""What skopeo says where a key does not open a copy."""
+"""Skopeo's messages when a key does not decrypt a copy."""
 
 
 @dataclass(frozen=True)
 class Skopeo:
-    """One role's skopeo. `docker_config` gives a directory with the role's credentials in `config.json`."""
+    """Skopeo with the permissions of one role.
+
+    `docker_config` yields a directory with the role's credentials in `config.json`.
+    """
 
     tool: Tool
     host: str
@@ -66,15 +69,16 @@ class Skopeo:
     insecure: bool = False
 
     def new_key(self) -> bytes:
-        """A fresh RSA private key: PKCS #8, DER, less than 2 KB."""
+        """Return a new RSA private key: PKCS #8, DER, less than 2 KB."""
         key = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
         return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
     def encrypt(self, image: ImageRef, tag: str, key: bytes, announce: Callable[[Digest], object]) -> Digest:
-        """Write a copy that `key` opens beside the image, tagged `<tag>-<first 12 of its digest>`; its digest.
+        """Push a copy that `key` decrypts to the image's repository; return its digest.
 
-        The copy is made and opened on this machine, then announced, then pushed. Raises `ImageUnsuitable` for an
-        image that is not an OCI image manifest, `ImageDamaged` where the copy is not what it has to be.
+        Its tag is `<tag>-<first 12 digits of its digest>`. The copy is made and decrypted on this machine, then passed
+        to `announce`, then pushed. Raises `ImageUnsuitable` if the image is not an OCI image manifest, and
+        `ImageDamaged` if the copy is not as expected.
         """
         with scratch("skopeo") as work, _key_files(key) as (public, private):
             signed = self._manifest(image, work)
@@ -91,7 +95,7 @@ class Skopeo:
         return digest
 
     def is_encrypted(self, copy: ImageRef) -> bool:
-        """Whether the registry holds this manifest and every layer of it is encrypted."""
+        """Return whether the registry holds this manifest and every layer of it is encrypted."""
         with scratch("skopeo") as work:
             try:
                 manifest = self._manifest(copy, work)
@@ -100,9 +104,9 @@ class Skopeo:
         return not plain_layers(manifest) and bool(manifest.get("layers"))
 
     def decrypt(self, copy: ImageRef, image: ImageRef, key: bytes, archive: Path) -> None:
-        """Write the image as an OCI archive that engines load, its content taken from its encrypted copy.
+        """Write the image as an OCI archive for engines, with the content of its encrypted copy.
 
-        `archive` holds the very manifest that `image` names and the blobs it names, each compared with
+        `archive` contains exactly the manifest that `image` names and the blobs of that manifest, each compared with
         its digest. Raises `KeyUnusable` for a wrong key and `ImageDamaged` for any other content.
         """
         with scratch("skopeo") as work, _key_files(key) as (_, private):
@@ -116,7 +120,7 @@ class Skopeo:
         return f"docker://{self.host}/{ref}"
 
     def _manifest(self, ref: ImageRef, work: Path) -> dict[str, Any]:
-        """The manifest `ref` names; its exact bytes stay in `work/manifest`."""
+        """Return the manifest of `ref`, verified against its digest; its exact bytes are written to `work/manifest`."""
         path = work / "manifest"
         with self.docker_config() as config:
             done = self.tool.run(
@@ -150,7 +154,7 @@ class Skopeo:
 
 
 def unsuitable(image: ImageRef, manifest: dict[str, Any]) -> None:
-    """Raise `ImageUnsuitable` unless this is one OCI image with layers that can be encrypted and had back."""
+    """Raise `ImageUnsuitable` unless this is one OCI image with layers, which can be encrypted and decrypted."""
     config = manifest.get("config", {}).get("mediaType")
     if not manifest.get("layers") or config != CONFIG:
         raise ImageUnsuitable(
@@ -160,12 +164,12 @@ def unsuitable(image: ImageRef, manifest: dict[str, Any]) -> None:
 
 
 def plain_layers(manifest: dict[str, Any]) -> list[str]:
-    """The digests of the layers that are not encrypted."""
+    """Return the digests of the layers that are not encrypted."""
     return [x["digest"] for x in manifest.get("layers", []) if not x["mediaType"].endswith(ENCRYPTED)]
 
 
 def fully_encrypted(image: ImageRef, manifest: dict[str, Any]) -> None:
-    """Raise `ImageDamaged` unless there are layers and every one is encrypted; skopeo's status does not tell."""
+    """Raise `ImageDamaged` unless there are layers and every one is encrypted; skopeo's status does not show this."""
     plain = plain_layers(manifest)
     if plain or not manifest.get("layers"):
         raise ImageDamaged(
@@ -177,7 +181,7 @@ def fully_encrypted(image: ImageRef, manifest: dict[str, Any]) -> None:
 def same_content(image: ImageRef, signed: dict[str, Any], layout: Path) -> None:
     """Raise `ImageDamaged` unless the layout has every blob of the signed manifest, each with its digest.
 
-    The layout's own manifest must name the same blobs, in plain, so that none was left encrypted.
+    The layout's own manifest must name the same blobs in the same order, none of them encrypted.
     """
     decrypted = json.loads(_blob(layout, _only_digest(layout)).read_bytes())
     wanted, found = _blobs(signed), _blobs(decrypted)
@@ -260,7 +264,10 @@ def _checked(done: Done, doing: str) -> None:
 
 @contextlib.contextmanager
 def _key_files(key: bytes) -> Iterator[tuple[Path, Path]]:
-    """Public and private key as PEM files of this user alone, in memory where there is such a place."""
+    """Yield the public and the private key as PEM files that only this user can read, in memory where possible.
+
+    Raises `KeyUnusable` if `key` is not a private key.
+    """
     try:
         private = load_der_private_key(key, password=None)
     except ValueError as error:

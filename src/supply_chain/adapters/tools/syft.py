@@ -1,4 +1,4 @@
-"""syft: SBOMs of images, by digest from the registry, and of source directories."""
+"""Makes SBOMs with syft: of images, by digest from the registry, and of source directories."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ from supply_chain.vulnerability.scanner import Sbom, Sboms
 FORMATS = ("syft-json", "cyclonedx-json", "spdx-json")
 TIMEOUT = 600.0
 MEMORY = 4 * 1024**3
-"""Bytes of memory that syft may take."""
+"""Maximum bytes of memory that syft may use."""
 MAX_UNPACKED = LARGEST_IMAGE + 4 * 1024**3
-"""Bytes that syft may write: the layers of an image, and the archives in it, which may hold others."""
+"""Maximum bytes that syft may write: the layers of an image, and archives in it, which may contain further archives."""
 RESERVE = 2 * 1024**3
-"""Bytes that have to stay free where it writes."""
+"""Bytes that must stay free on the disk to which syft writes."""
 MAX_PACKAGES = 30_000
-"""Packages of one image, or one source: each costs some milliseconds and tens of KiB at every gate that reads them."""
+"""Maximum packages of one image or source: each costs milliseconds and tens of KiB at every gate that reads them."""
 
 
 @dataclass(frozen=True)
 class Syft:
-    """`docker_config` gives a directory with the role's registry credentials."""
+    """Syft with the permissions of one role; `docker_config` yields a directory with its registry credentials."""
 
     tool: Tool
     host: str
     docker_config: Callable[[], AbstractContextManager[Path]]
     insecure: bool = False
     examine: Callable[[ImageRef], Examination] = field(kw_only=True)
-    """Finds out what an SBOM of an image does not tell; see `vulnerability.scanner.SbomGenerator`."""
+    """Finds out what an image's SBOM does not contain; see `vulnerability.scanner.SbomGenerator`."""
 
     @property
     def generator(self) -> str:
-        """The tool and its version, as the SBOMs name it."""
+        """The tool and its version, as SBOMs name it."""
         return f"syft {self.tool.version}"
 
     def of_image(self, ref: ImageRef) -> Sboms:
-        """The SBOMs of an image; `ScannerFailed` where syft did not make all of them, `RegistryUnavailable`."""
+        """Return the SBOMs of an image; raise `ScannerFailed` if syft did not make all, or `RegistryUnavailable`."""
         with self.docker_config() as config:
             return self._run(f"registry:{self.host}/{ref}", config)
 
     def of_directory(self, directory: Path) -> Sboms:
-        """The SBOMs of what a source directory declares."""
+        """Return the SBOMs of what a source directory declares."""
         return self._run(f"dir:{directory}", None)
 
     def _run(self, source: str, config: Path | None) -> Sboms:
@@ -68,7 +68,7 @@ class Syft:
             environment["DOCKER_CONFIG"] = str(config)
         with scratch("syft") as work:
             settings = work / "none.yaml"
-            settings.touch()  # what lies in the working directory or at home must not hide a package
+            settings.touch()  # a configuration in the working or home directory must not hide a package
             files = [work / f"{each}.json" for each in FORMATS]
             outputs = [f"--output={each}={path}" for each, path in zip(FORMATS, files, strict=True)]
             arguments: tuple[str | Path, ...] = ("scan", source, "--config", settings, *outputs)
@@ -102,7 +102,7 @@ def _counted(syft: bytes, source: str) -> int:
 
 
 def _check_unpacked(work: Path, source: str) -> None:
-    """Raise `ScannerFailed` where what syft wrote to its directory takes too much of the disk."""
+    """Raise `ScannerFailed` if syft has written too much to its directory or too little of the disk is free."""
     free = free_bytes(work)
     if free < RESERVE or bytes_below(work, MAX_UNPACKED) > MAX_UNPACKED:
         raise ScannerFailed(

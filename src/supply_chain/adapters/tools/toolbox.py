@@ -1,4 +1,4 @@
-"""Finds each pinned program, and gets those that are missing."""
+"""Finds each pinned program, and downloads, builds or installs those that are missing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "a
 
 @dataclass(frozen=True)
 class ToolReport:
-    """What `cscm doctor` says of one program; `found` is None when there is none that says its version."""
+    """The state of one program for `cscm doctor`; `found` is None if no program reports its version."""
 
     name: str
     found: str | None
@@ -56,10 +56,10 @@ class _Found:
 
 
 class Toolbox:
-    """The pinned programs. Those that are fetched or built lie in `directory`, each in one of its own.
+    """The pinned programs. Each one that is downloaded or built has its own directory below `directory`.
 
-    `build` and `install_packages` are what is done when a release cannot be had and when packages of
-    the distribution are missing; `build_source` makes the programs of this project.
+    `build` is called if a release cannot be downloaded, `install_packages` if packages of the distribution are missing,
+    and `build_source` for the programs of this project.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class Toolbox:
         self._building = threading.Lock()
 
     def find(self, name: str) -> Tool:
-        """The program, if it is here in a version that fits; asks nobody and fetches nothing.
+        """Return the program if it is on this machine in a version that fits; download nothing.
 
-        Raises `ToolMissing` with what to do.
+        Raises `ToolMissing`, with what to do, otherwise.
         """
         pin = self._pins.tools.get(name)
         if pin is None:
@@ -93,15 +93,15 @@ class Toolbox:
         return Tool(name, found.path, found.version)
 
     def report(self) -> list[ToolReport]:
-        """For each pinned program what is here and what to do."""
+        """Return the state of each pinned program and what to do about it."""
         return [self._report(name, pin) for name, pin in self._pins.tools.items()]
 
     def ensure(self, progress: Progress = lambda line: None) -> dict[str, Tool]:
-        """Get what is missing, side by side, and give all programs.
+        """Get the missing programs in parallel, and return all programs.
 
-        `progress` is called with lines, from several threads but never from two at once. Run again
-        after a failure it continues. Raises `DownloadFailed` on a wrong checksum, `ToolMissing` or
-        `ToolFailed` when a program can be had in no way.
+        `progress` is called with lines, from several threads but never from two at once. A call after a failure
+        continues where the last one ended. Raises `DownloadFailed` on a wrong checksum, and `ToolMissing` or
+        `ToolFailed` if no way to get a program works.
         """
         say = _Say(progress)
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ class Toolbox:
         return found is not None and found.version is not None and pin.fits(found.version)
 
     def _look(self, name: str, pin: Pin) -> _Found | None:
-        """The first candidate that fits, else the first that is there at all."""
+        """Return the first candidate whose version fits, else the first candidate; None if there is none."""
         seen = []
         for path, origin in self._candidates(name, pin):
             found = _Found(path, self._versions.of(name, pin, path), origin)
@@ -150,7 +150,7 @@ class Toolbox:
             beside = Path(sysconfig.get_path("scripts")) / name
             if os.access(beside, os.X_OK):
                 yield beside, "wheel"
-        if isinstance(pin, SourcePin):  # of these sources and no others
+        if isinstance(pin, SourcePin):  # only a program built from exactly these sources
             own = self._place(name, pin, "source") / name
             if own.exists():
                 yield own, "source"
@@ -215,7 +215,10 @@ class Toolbox:
                 self._put(name, pin, self._build(pin, scratch, progress), "go")
 
     def _put(self, name: str, pin: GoPin | SourcePin, program: Path, origin: Own) -> None:
-        """Have the program run once, then in its place by one rename."""
+        """Run the program for its version, then move it to its place by one rename.
+
+        Raises `ToolFailed` if the version is not the pinned one.
+        """
         program.chmod(0o755)
         said = ask(name, pin, program)
         if said != pin.version:
@@ -242,7 +245,7 @@ class Toolbox:
 
 
 class _Say:
-    """One line at a time, whichever thread says it."""
+    """Passes on one line at a time, whichever thread it comes from."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

@@ -1,4 +1,4 @@
-"""The vulnerability database: the official one where the network allows, else the starter database."""
+"""The vulnerability database: grype's official one if the network allows it, else the starter database."""
 
 from supply_chain.adapters.vulndb.building import FEED, ensure_database
 from supply_chain.adapters.vulndb.current import Database, grype_environment, knows, read_database

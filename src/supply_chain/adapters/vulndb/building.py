@@ -1,7 +1,7 @@
-"""Making a vulnerability database: the official one is fetched, the starter database compiled from the project's feed.
+"""Makes a vulnerability database: downloads the official one, or compiles the starter database from the project's feed.
 
-A database is prepared in a directory of its own and then takes its place by one rename of a link,
-so that whoever reads sees a whole database at any moment, the old one or the new one.
+A database is prepared in its own directory and then put in place by the rename of a link. A reader therefore always
+sees a complete database, the old one or the new one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from supply_chain.errors import SupplyChainError, ToolFailed, ToolTimedOut
 Progress = Callable[[str], None]
 
 FEED = Path(__file__).with_name("feed") / "facts.json.xz"
-"""The feed that ships with the project."""
+"""The feed that is part of the project."""
 
 CHECK_TIMEOUT = "8s"
 DOWNLOAD_TIMEOUT = 900.0
@@ -51,10 +51,11 @@ def ensure_database(
     *,
     starter_only: bool = False,
 ) -> Database:
-    """Update the official database, or compile the starter database when the network does not allow it.
+    """Update the official database, or compile the starter database if the network does not allow that.
 
-    An official database that is there but cannot be updated is kept. Run again, it does only what is
-    needed. Raises `DatabaseUnusable` when the feed cannot be compiled or grype cannot read the result.
+    An existing official database that cannot be updated stays in use. With `starter_only`, the official one is not
+    tried. A further call does only what is needed. Raises `DatabaseUnusable` if the feed cannot be compiled or grype
+    cannot read the result.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with _locked(directory):
@@ -68,7 +69,7 @@ def ensure_database(
 
 
 def _update(grype: Tool, directory: Path, progress: Progress) -> bool:
-    """Whether the official database is there in its newest state."""
+    """Download the newest official database if it is not there yet; return whether it is there afterwards."""
     progress("asking for the official vulnerability database")
     with _stage(directory) as stage:
         if kind_or_none(directory) == "official":
@@ -92,7 +93,7 @@ def _update(grype: Tool, directory: Path, progress: Progress) -> bool:
 
 
 def _reason(error: SupplyChainError) -> str:
-    """The last thing that grype said, without colours, time and level."""
+    """Return the last line of grype's message, without colours, time and level."""
     said = re.sub(r"\x1b\[\d*m", "", str(error.args[0])).rpartition("\n")[0].splitlines()
     return re.sub(r"^\[\d+\]\s+[A-Z]+\s+", "", said[-1])[:300]
 
@@ -141,7 +142,7 @@ def _locked(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stage(directory: Path) -> Iterator[Path]:
-    """A directory to prepare a database in; it is removed unless the database was activated."""
+    """Yield a directory to prepare a database in; remove it unless the database was activated."""
     stage = Path(tempfile.mkdtemp(prefix="database-", dir=directory))
     try:
         yield stage
@@ -151,7 +152,7 @@ def _stage(directory: Path) -> Iterator[Path]:
 
 
 def _link_files(source: Path, target: Path) -> None:
-    """The same files in another directory; grype replaces files, it does not write into them."""
+    """Link a directory's files into a new directory; this is safe because grype replaces files, not their content."""
     target.mkdir()
     for file in source.iterdir():
         (target / file.name).hardlink_to(file)
@@ -165,7 +166,7 @@ def _activate(directory: Path, stage: Path, record: Record) -> None:
     link, place = directory / ".next", directory / MODEL
     link.unlink(missing_ok=True)
     link.symlink_to(Path(stage.name) / MODEL)
-    if place.is_dir() and not place.is_symlink():  # grype, run by hand, put its own directory there
+    if place.is_dir() and not place.is_symlink():  # somebody ran grype by hand, which made its own directory there
         place.rename(Path(tempfile.mkdtemp(prefix="database-", dir=directory)) / MODEL)
     link.replace(place)
 
@@ -176,9 +177,9 @@ def _current(directory: Path) -> Path | None:
 
 
 def _tidy(directory: Path) -> None:
-    """Remove what killed runs left and databases that are no longer in use.
+    """Remove what killed runs left, and databases that are no longer in use.
 
-    The database before the current one stays until the next time, for a scan may have it open.
+    The database before the current one stays until the next call, because a scan may have it open.
     """
     current = _current(directory)
     old = sorted(

@@ -1,7 +1,6 @@
-"""The vulnerability database that is in use: which one it is, of when its facts are, and what it knows.
+"""Reads the vulnerability database in use: its kind, its date, and the distributions that it covers.
 
-Which of the two there are it is, the official or the starter database, is said by `Database`; nothing else
-decides it.
+`Database.kind` says whether it is the official or the starter database; nothing else decides that.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from supply_chain.vulnerability.findings import Distribution
 Kind = Literal["official", "starter"]
 
 MAX_AGE = "120h"
-"""How old the official database may be; the starter database is old by nature, and each verdict tells its age."""
+"""Maximum age of the official database. The starter database is always old, and each verdict shows its age."""
 
 MODEL = "6"
-"""Where grype keeps a database of its schema, below its directory."""
+"""Directory, below grype's, of a database in grype's schema version 6."""
 RECORD = "cscm.json"
 
 
 class Database(Frozen):
-    """A vulnerability database that can be judged with.
+    """A vulnerability database that gates can use.
 
-    `built` is when its facts were current: for the starter database the date of its oldest source.
+    `built` is the time at which its facts were current: for the starter database, the date of its oldest source.
     `sources` says how current each source is. `digest` is `xxh64:…`, as grype computes it.
     """
 
@@ -47,12 +46,12 @@ class Database(Frozen):
 
     @property
     def facts(self) -> findings.Database:
-        """What a report says of it."""
+        """The database as a report describes it."""
         return findings.Database(kind=self.kind, built=self.built, digest=self.digest)
 
 
 class Record(Frozen):
-    """What is kept beside the database about its making."""
+    """The project's record of how a database was made, stored with the database."""
 
     kind: Kind
     digest: str
@@ -61,10 +60,10 @@ class Record(Frozen):
 
 
 def grype_environment(directory: Path) -> dict[str, str]:
-    """The environment in which grype uses the database in `directory`, and nothing else.
+    """Return the environment in which grype uses only the database in `directory`.
 
-    Damage is always an error. Age is one for the official database only: the starter database is old
-    by nature and says so in `built`.
+    A damaged database is always an error. An old one is an error only if it is official: the starter database is always
+    old, and its `built` shows that.
     """
     environment = bare_environment(directory)
     if kind_of(directory) == "official":
@@ -73,9 +72,9 @@ def grype_environment(directory: Path) -> dict[str, str]:
 
 
 def read_database(directory: Path) -> Database:
-    """The database in use; raises `DatabaseUnusable` when there is none that can be told from its files.
+    """Return the database in use; raise `DatabaseUnusable` if its files do not describe one.
 
-    It reads what the database says of itself; that its content is whole is checked by grype at each start.
+    This reads only the database's metadata. Grype verifies the content at each start.
     """
     digest = _imported(directory)["digest"]
     try:
@@ -94,11 +93,11 @@ def read_database(directory: Path) -> Database:
 
 
 def knows(directory: Path, distribution: Distribution) -> bool:
-    """Whether the database holds anything about this version of a distribution; `DatabaseUnusable`.
+    """Return whether the database has data about this version of a distribution; raise `DatabaseUnusable`.
 
-    It is looked up as grype does (`grype/db/v6/operating_system_store.go`): by its name or the one that this
-    stands for, by the name of its release where the image tells one, and by its version, of which it has to
-    have one unless it has none by nature. Where grype knows more ways to find it, the answer is no.
+    The lookup is grype's (`grype/db/v6/operating_system_store.go`): by the distribution's name or its replacement, by
+    the release's codename if the image names one, and by the version. A version is required unless the distribution is
+    a rolling one. Where grype has further ways to find a distribution, the answer is no.
     """
     version = re.fullmatch(r"(\d+)(?:\.(\d+))?(?:\.[\w.~-]*)?", distribution.version, re.ASCII)
     try:
@@ -128,16 +127,19 @@ WHERE :name COLLATE NOCASE IN (name, release_id)
   AND NOT EXISTS (SELECT * FROM operating_system_specifier_overrides
                   WHERE alias = os.name COLLATE NOCASE AND codename = :release AND codename <> '')
 """
-"""Versions of a distribution below a major one, and whether anything is known about them."""
+"""The minor versions of a distribution's major version, and whether the database has data about each."""
 
 
 def _number(digits: str) -> str:
-    """As grype writes it: without leading zeros."""
+    """Return a number without leading zeros, as grype writes it."""
     return str(int(digits)) if digits else ""
 
 
 def _holds(rows: Sequence[tuple[str, bool]], minor: str) -> bool:
-    """Whether the database knows what grype takes of these: that very version, else one without, else all."""
+    """Return whether the database has data about what grype selects.
+
+    Grype selects the rows of this minor version; if there are none, those without a minor version; else all rows.
+    """
     for fitting in ([minor], [""], {found for found, _ in rows}):
         if chosen := [known for found, known in rows if found in fitting]:
             return any(chosen)
@@ -152,6 +154,7 @@ def _opened(directory: Path) -> Iterator[sqlite3.Connection]:
 
 
 def bare_environment(directory: Path) -> dict[str, str]:
+    """Return the environment in which grype uses the database in `directory`, whatever its age, without updates."""
     return {
         "GRYPE_DB_CACHE_DIR": str(directory),
         "GRYPE_DB_AUTO_UPDATE": "false",
@@ -162,7 +165,7 @@ def bare_environment(directory: Path) -> dict[str, str]:
 
 
 def _imported(directory: Path) -> dict[str, str]:
-    """What grype wrote about the database it took."""
+    """Return grype's own record of the imported database; raise `DatabaseUnusable` if it cannot be read."""
     file = directory / MODEL / "import.json"
     try:
         found: dict[str, str] = json.loads(file.read_bytes())
@@ -177,10 +180,12 @@ def _imported(directory: Path) -> dict[str, str]:
 
 
 def digest_of(directory: Path) -> str:
+    """Return the digest of the database, as grype recorded it; raise `DatabaseUnusable` if there is none."""
     return _imported(directory)["digest"]
 
 
 def digest_or_none(directory: Path) -> str | None:
+    """Return the digest of the database, or None if it is unusable."""
     try:
         return digest_of(directory)
     except DatabaseUnusable:
@@ -188,7 +193,7 @@ def digest_or_none(directory: Path) -> str | None:
 
 
 def record_of(directory: Path) -> Record | None:
-    """Our record, as long as it is about the database that is there."""
+    """Return the project's record, if it is about the database that is there; else None."""
     try:
         record = Record.model_validate_json((directory / MODEL / RECORD).read_bytes())
     except (OSError, ValidationError):
@@ -197,7 +202,10 @@ def record_of(directory: Path) -> Record | None:
 
 
 def kind_of(directory: Path) -> Kind:
-    """Which database it is; one that grype downloaded by itself is official, any other is unknown."""
+    """Return the kind of the database; one that grype downloaded by itself is official.
+
+    Raises `DatabaseUnusable` if the origin is unknown.
+    """
     if record := record_of(directory):
         return record.kind
     if _imported(directory).get("source", "").startswith("https://"):
@@ -206,6 +214,7 @@ def kind_of(directory: Path) -> Kind:
 
 
 def kind_or_none(directory: Path) -> Kind | None:
+    """Return the kind of the database, or None if it is unusable."""
     try:
         return kind_of(directory)
     except DatabaseUnusable:
@@ -213,6 +222,7 @@ def kind_or_none(directory: Path) -> Kind | None:
 
 
 def unusable(directory: Path, why: str) -> DatabaseUnusable:
+    """Return the error for a database that cannot be used."""
     return DatabaseUnusable(
         f"The vulnerability database in {directory} cannot be used: {why}\nRun `cscm up`; it makes a whole one."
     )

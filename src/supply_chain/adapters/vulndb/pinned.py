@@ -1,4 +1,4 @@
-"""The database as it is at this moment, for a run that must not see another one before its end."""
+"""Pins the current database for a run that must not see another database before it ends."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ VALID_TIMEOUT = 300.0
 
 @dataclass(frozen=True)
 class Pinned:
-    """A private copy of a database: the same files by hard links, which a newer database does not touch.
+    """A private copy of a database: hard links to the same files, which a newer database does not change.
 
-    It was whole when it was pinned, by grype's own check of its content. Its file is looked at before and after
-    each scan instead of being read whole again: `database` raises `DatabaseUnusable` where somebody changed it.
+    Grype verified the content when the database was pinned. The content is not verified again for each scan. Instead,
+    the file's metadata is compared before and after each scan: `database` raises `DatabaseUnusable` if the file
+    changed.
     """
 
     directory: Path
@@ -39,17 +40,17 @@ class Pinned:
 
     @property
     def environment(self) -> dict[str, str]:
-        """grype's, for a scan with this database."""
+        """Environment of grype for a scan with this database."""
         return {**grype_environment(self.directory), "GRYPE_DB_VALIDATE_BY_HASH_ON_START": "false"}
 
     def database(self) -> Database:
-        """Which one it is."""
+        """Return the database; raise `DatabaseUnusable` if its file changed since it was pinned."""
         if _stat(self.directory) != self.stat:
             raise unusable(self.directory, "its file was changed while scans used it")
         return self.found
 
     def knows(self, distribution: Distribution) -> bool:
-        """Whether it holds anything about a distribution; looked up once for each."""
+        """Return whether the database has data about a distribution; each distribution is looked up once."""
         if distribution not in self._known:
             self._known[distribution] = knows(self.directory, distribution)
         return self._known[distribution]
@@ -57,8 +58,8 @@ class Pinned:
 
 @contextlib.contextmanager
 def pinned(grype: Tool, directory: Path) -> Iterator[Pinned]:
-    """The database that is in use in `directory`, until the block ends; `DatabaseUnusable` where there is none."""
-    read_database(directory)  # tells what is wrong with it, if anything
+    """Yield a private copy of the database in use in `directory`; raise `DatabaseUnusable` if there is none."""
+    read_database(directory)  # raises an error with the reason if it is unusable
     with scratch("pinned", directory) as place:
         _link(directory, place / MODEL)
         tool = grype.with_environment(**bare_environment(place))
@@ -70,7 +71,7 @@ def pinned(grype: Tool, directory: Path) -> Iterator[Pinned]:
 
 
 def _link(directory: Path, place: Path) -> None:
-    """Link the files of the database that is there now; begun anew where it was replaced and removed meanwhile."""
+    """Link the files of the current database; start again if it was replaced and removed meanwhile."""
     for attempt in range(5):
         place.mkdir()
         try:
@@ -89,7 +90,7 @@ def _linked(file: Path, target: Path) -> None:
         target.hardlink_to(file)
     except FileNotFoundError:
         raise
-    except OSError:  # a file system without links
+    except OSError:  # a file system without hard links
         shutil.copy2(file, target)
 
 

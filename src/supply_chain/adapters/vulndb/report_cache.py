@@ -1,7 +1,7 @@
-"""Reports that this machine made, in files: one for each SBOM, database, scanner version and configuration.
+"""Caches this machine's scan reports in files, one for each SBOM, database, scanner version and configuration.
 
-They spare work and prove nothing: what a gate believes is signed evidence. As what is found there may be signed
-by whoever runs here, the directory is this user's alone, and a file of anybody else counts as none.
+The cache saves work and proves nothing: gates trust only signed evidence. A cached report may be signed by the user of
+this process, so the directory must belong to this user alone, and files of other users are ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from supply_chain.vulnerability.matching import Key
 
 
 class _Kept(Frozen):
-    """What is in a file: a file that was moved to another name is not of that name."""
+    """The content of a file. It includes the key, so that a file that was renamed is not accepted."""
 
     key: Key
     report: Report
@@ -27,12 +27,12 @@ class _Kept(Frozen):
 
 @dataclass(frozen=True)
 class KeptResults:
-    """Reports below a directory."""
+    """The cached reports below a directory."""
 
     directory: Path
 
     def get(self, key: Key) -> Report | None:
-        """The report of this key; None where there is none that is whole, of this user, and of this key."""
+        """Return the report for this key; None if there is no complete report of this user for this key."""
         content = self._files.read(*_where(key))
         if content is None:
             return None
@@ -43,11 +43,14 @@ class KeptResults:
         return kept.report if kept.key == key and Key.made(kept.report) == key else None
 
     def put(self, key: Key, report: Report) -> None:
-        """Keep it, or what was there before; `SettingInvalid` where the directory is open to others."""
+        """Store a report; raise `SettingInvalid` if others have access to the directory.
+
+        An earlier report stays if the new one cannot be written completely.
+        """
         self._files.write(*_where(key), _Kept(key=key, report=report).model_dump_json().encode())
 
     def forget_others(self, database: str) -> None:
-        """Remove what rests on other databases than this one: nobody will ask for it."""
+        """Remove the reports that were made with other databases, because they are not used any more."""
         self._files.forget_places(_name(database))
 
     @property
@@ -60,5 +63,5 @@ def _where(key: Key) -> tuple[str, str]:
 
 
 def _name(database: str) -> str:
-    """The directory of a database's reports."""
+    """Return the name of the directory for a database's reports."""
     return re.sub(r"[^A-Za-z0-9]", "-", database) or "none"

@@ -1,1 +1,1 @@
-"""The vulnerability facts that ship with the project, and the database they are compiled into."""
+"""The vulnerability facts that are part of the project, and the database that is compiled from them."""

@@ -1,4 +1,4 @@
-"""Compiles the feed into a database that `grype db import` takes (grype's model 6, `grype/db/v6/models.go`)."""
+"""Compiles the feed into a database for `grype db import` (grype's model 6, `grype/db/v6/models.go`)."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from supply_chain.adapters.vulndb.feed import versions
 from supply_chain.adapters.vulndb.feed.model import Feed, GoPackage, Record
 
 MODEL = (6, 1, 10)
-"""The version of grype's database model that is written."""
+"""Version of grype's database model that is written."""
 
 PROVIDERS = {"go": "govulndb", "python": "pypa", "debian": "debian", "exploited": "kev"}
-"""What grype calls each source in its reports."""
+"""Grype's name for each source, used in its reports."""
 
 PAGES = {
     "go": "https://pkg.go.dev/vuln/{}",
     "python": "https://osv.dev/vulnerability/{}",
     "debian": "https://security-tracker.debian.org/tracker/{}",
 }
-"""Where a person reads more about an advisory."""
+"""Address of a page with more information about an advisory."""
 
 
 def compile_feed(feed: Feed, path: Path, digest: str) -> None:
     """Write the database to `path`, which must not exist.
 
-    Equal feeds give equal rows, and equal bytes with the same SQLite library: its versions leave
-    different remains between the rows of a page.
+    Equal feeds give equal rows. They give equal bytes only with the same SQLite library, because its versions leave
+    different data in the unused space of a page.
 
-    `digest` is the feed's own and is recorded for each source.
+    `digest` is the digest of the feed; it is recorded for each source.
     """
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;")
@@ -47,7 +47,7 @@ def compile_feed(feed: Feed, path: Path, digest: str) -> None:
 
 
 class _Writer:
-    """Numbers and writes rows; equal content is written once."""
+    """Assigns ids and writes rows; equal content is written once."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -77,7 +77,7 @@ class _Writer:
                 self._affected(number, "go-module", package.name, body)
 
     def _write_python(self, feed: Feed) -> None:
-        """One row per window: in one row, every window's fix would be offered for any version."""
+        """Write one row per window: in a single row, each window's fix would be offered for any version."""
         for record in feed.python:
             number = self._vulnerability("python", record)
             for package in record.packages:
@@ -159,7 +159,7 @@ def _imports(package: GoPackage) -> Iterable[dict[str, Any]]:
 
 
 def _time(value: date | None) -> str | None:
-    """A time as grype's database holds it; a date is its midnight in UTC."""
+    """Return a time in the format of grype's database; a date is its midnight in UTC."""
     if value is None:
         return None
     moment = value if isinstance(value, datetime) else datetime.combine(value, time(), UTC)

@@ -1,4 +1,4 @@
-"""What the feed holds: identifiers, packages, version windows, CVSS vectors, dates. No prose.
+"""Models of the feed's content: identifiers, packages, version windows, CVSS vectors and dates, without prose.
 
 The feed is one xz-compressed JSON document, written by `scripts/make_feed.py`.
 """
@@ -17,7 +17,7 @@ from supply_chain.model.image import Frozen
 
 
 class Window(NamedTuple):
-    """Affected versions: from `introduced` on (empty: from the first) up to, but without, `fixed`.
+    """A range of affected versions: from `introduced` (empty: the first version) to `fixed`, exclusive.
 
     Without `fixed` the window ends with `last`, inclusive; without either it never ends.
     """
@@ -28,11 +28,12 @@ class Window(NamedTuple):
 
     @property
     def closed(self) -> bool:
+        """Whether the window has an end."""
         return bool(self.fixed or self.last)
 
 
 class Source(Frozen):
-    """Where facts were taken from, and how current they are."""
+    """Where facts come from, and how current they are."""
 
     origin: str
     licence: str
@@ -40,7 +41,7 @@ class Source(Frozen):
 
 
 class Package(Frozen):
-    """An affected package; no window means that every version is affected."""
+    """An affected package; without windows, every version is affected."""
 
     name: str
     windows: tuple[Window, ...]
@@ -49,9 +50,9 @@ class Package(Frozen):
 class GoPackage(Package):
     """A Go module, `stdlib` or `toolchain`.
 
-    `custom` are windows in the versions of the module's tags, where those are not Go versions
-    (https://go.dev/security/vuln/database#schema). `imports` are the module's affected packages,
-    each with its affected symbols; none means all of them.
+    `custom` are windows in the versions of the module's tags, if those are not Go versions
+    (https://go.dev/security/vuln/database#schema). `imports` are the module's affected packages, each with its affected
+    symbols; none means all of them.
     """
 
     custom: tuple[Window, ...] = ()
@@ -59,7 +60,7 @@ class GoPackage(Package):
 
 
 class Record(Frozen):
-    """What one advisory says."""
+    """The identifiers, dates and CVSS vector of an advisory."""
 
     id: str
     aliases: tuple[str, ...] = ()
@@ -81,7 +82,7 @@ class PythonRecord(Record):
 
 
 class DebianRelease(Frozen):
-    """For each source package the CVEs that were fixed in it, and the version that has the fix."""
+    """The CVEs that were fixed in each source package of a release, with the version that has the fix."""
 
     version: str
     codename: str
@@ -113,12 +114,12 @@ class Feed(Frozen):
 
     @property
     def built(self) -> datetime:
-        """The date of the oldest source: nothing in the feed is less current than this says."""
+        """The date of the oldest source: no fact in the feed is older than that."""
         return datetime.combine(min(source.as_of for source in self.sources.values()), time(), UTC)
 
 
 def read_feed(path: Path) -> Feed:
-    """Read a feed; raises `DatabaseUnusable` when it is not one."""
+    """Read a feed; raise `DatabaseUnusable` if it cannot be read."""
     try:
         return Feed.model_validate_json(lzma.decompress(path.read_bytes()))
     except (OSError, lzma.LZMAError, ValidationError) as error:

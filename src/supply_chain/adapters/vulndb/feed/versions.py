@@ -1,6 +1,6 @@
-"""From the feed's windows to the version ranges of grype's database.
+"""Converts the feed's windows to the version ranges of grype's database.
 
-Ranges follow what grype's own builder makes of the same facts, so that both give the same matches;
+Ranges are those that grype's own builder makes from the same facts, so that both databases give the same matches;
 `tests/integration/test_database_builder.py` compares them.
 """
 
@@ -28,16 +28,16 @@ ALL = Window()
 
 
 def constraint(window: Window) -> str:
-    """The window as grype's versions are compared: `>=1.0,<1.2`; empty means every version."""
+    """Return the window as a constraint for grype, such as `>=1.0,<1.2`; empty means every version."""
     lower = [f">={window.introduced}"] if window.introduced else []
     upper = [f"<{window.fixed}"] if window.fixed else [f"<={window.last}"] if window.last else []
     return ",".join(lower + upper)
 
 
 def go_ranges(package: GoPackage, published: datetime | None = None) -> list[dict[str, Any]]:
-    """The ranges of a Go package; none means every version.
+    """Return the ranges of a Go package; none means every version.
 
-    A fix is known since the advisory was `published`, if that is known.
+    A fix counts as available since the advisory was `published`, if that date is known.
     """
     standard = _go_ranges(package.windows, published)
     if not package.custom:
@@ -46,9 +46,9 @@ def go_ranges(package: GoPackage, published: datetime | None = None) -> list[dic
 
 
 def python_range(window: Window) -> dict[str, Any]:
-    """The one range of a row that stands for one window.
+    """Return the range of a database row that stands for one window.
 
-    Ends that are no Python versions (a date, a hash) are compared as grype compares unknown ones.
+    If an end is not a Python version (a date, a hash), the range has grype's type for unknown versions.
     """
     known = all(PYTHON_VERSION.fullmatch(end) for end in window if end)
     version: dict[str, Any] = {"type": "python" if known else "Unknown"}
@@ -59,7 +59,7 @@ def python_range(window: Window) -> dict[str, Any]:
 
 
 def debian_range(fixed: str) -> dict[str, Any]:
-    """Everything before the version that has the fix."""
+    """Return the range of all versions before the one that has the fix."""
     return {
         "version": {"type": "dpkg", "constraint": f"< {fixed}"},
         "fix": {"version": fixed, "state": "fixed"},
@@ -80,10 +80,10 @@ def _go_ranges(windows: Iterable[Window], published: datetime | None) -> list[di
 
 
 def _with_custom(standard: Sequence[Window], custom: Sequence[Window]) -> Sequence[Window]:
-    """Both kinds of windows of one package as one list.
+    """Return both kinds of windows of one package as one list.
 
-    Custom windows say more where the standard ones say only "everything" or "everything since";
-    a bounded window of either kind is kept.
+    Custom windows say more where the standard ones say only "everything" or "everything since". A window with an end,
+    of either kind, is always included.
     """
     if tuple(standard) == (ALL,):
         return custom
@@ -95,7 +95,7 @@ def _with_custom(standard: Sequence[Window], custom: Sequence[Window]) -> Sequen
 
 
 def _from(floor: Sequence[Window], windows: Sequence[Window]) -> Sequence[Window]:
-    """The windows, the first of which begins no earlier than the floor does."""
+    """Return the windows; if the first has no start, it gets the first start in `floor`."""
     lowest = next((window.introduced for window in floor if window.introduced), "")
     if lowest and windows and not windows[0].introduced:
         return [windows[0]._replace(introduced=lowest), *windows[1:]]
@@ -103,6 +103,6 @@ def _from(floor: Sequence[Window], windows: Sequence[Window]) -> Sequence[Window
 
 
 def _bounded(windows: Sequence[Window]) -> Sequence[Window]:
-    """The windows up to the last that ends."""
+    """Return the windows up to the last one that has an end."""
     ends = [number for number, window in enumerate(windows, 1) if window.closed]
     return windows[: ends[-1]]
