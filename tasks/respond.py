@@ -79,7 +79,7 @@ async def gathered(
     expected: Sequence[Expected] = ()
     observed: list[Observation] = []
     owners: dict[ImageRef, str] = {}
-    whose = None if is_base_repository(ref.repository) else ref.application  # any application's proxy may run from a base
+    whose = None if is_base_repository(ref.repository) else ref.application  # any application's proxy can run from it
     with _going_on("what runs", unread):
         places = workbench.environments()
         names = [each.name for each in places]

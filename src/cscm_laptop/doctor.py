@@ -54,7 +54,7 @@ def check(name: str, found: str, wanted: str, ok: bool, remedy: str) -> Check:
 
 
 def note(name: str, found: str, wanted: str, remedy: str) -> Check:
-    """Return a note, for what this user cannot see or set, or cannot from this machine."""
+    """Return a note about what cannot be seen or set by this user or from this machine."""
     return Check(name=name, found=found, wanted=wanted, ok=True, remedy=remedy)
 
 

@@ -157,7 +157,7 @@ def ensure_engine(home: Home, progress: Progress) -> Engine:
 
 
 def wake(home: Home, progress: Progress) -> None:
-    """Start the installed engine if none answers and this user may; raise `EngineUnavailable` otherwise."""
+    """Start the installed engine if none answers; raise `EngineUnavailable` if that is not possible."""
     url = engine_url()
     try:
         ask(url)

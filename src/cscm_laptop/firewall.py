@@ -21,7 +21,7 @@ TIMEOUT = 30.0
 ADDRESSES = Path("/proc/net/if_inet6")
 """The machine's IPv6 addresses (Linux, net/ipv6/addrconf.c): address, index, prefix, scope, flags, interface."""
 LINK_LOCAL = "20"
-"""The link-local scope, an address of which every interface has; it alone gives the steps on a bridge no IPv6."""
+"""The scope of link-local addresses, which every interface has; without another address, steps have no IPv6."""
 
 
 class FirewallRule(Frozen):

@@ -228,7 +228,7 @@ def register_changed(state: LaptopState, home: Home, progress: Progress, registe
 
 
 def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
-    """Register the deployments if they changed or the server lacks one; otherwise correct the work queues."""
+    """Register the deployments if they changed or the server lacks one; correct the work queues in any case."""
     stamp = home.state / "prefect" / "deployments.json"
     wanted = prefect_server.deployments_fingerprint(home.project)
     ask = prefect_server.asks(profile, prefect_server.auth_string(home))
